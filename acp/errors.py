@@ -1,0 +1,110 @@
+"""What can go wrong on the agent side, sorted by what the caller can do about it.
+
+AcpError
+├── AgentSpawnError    the process could not be started: tell the user; `transient` says whether a retry can help
+├── AgentExited        the process is gone: `exit` says how; the session can be resumed in a new process
+├── ProtocolError      the peer broke the protocol in a way that leaves no safe way on
+├── RequestFailed      the peer answered a request with a JSON-RPC error: `code`, `message`, `data`
+└── RequestTimeout     the peer did not answer a request in time
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from signal import Signals
+from typing import Any
+
+AUTH_REQUIRED = -32000
+RESOURCE_NOT_FOUND = -32002
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+REQUEST_CANCELLED = -32800
+
+
+@dataclass(frozen=True, slots=True)
+class AgentExit:
+    """How an agent process ended: its return code (negative: the signal) and the last lines of its stderr."""
+
+    returncode: int
+    stderr_tail: str = ""
+
+    def describe(self) -> str:
+        """Return ``exit status 3`` or ``signal 9 (SIGKILL)``."""
+        if self.returncode >= 0:
+            return f"exit status {self.returncode}"
+        number = -self.returncode
+        try:
+            return f"signal {number} ({Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+
+
+class SpawnFailure(StrEnum):
+    """Why a process could not be started."""
+
+    NOT_FOUND = "not found"
+    NOT_EXECUTABLE = "not executable"
+    BAD_FORMAT = "not a program this machine can run"
+    BAD_DIRECTORY = "the working directory does not exist"
+    EXITED = "exited during start"
+    TIMEOUT = "did not answer in time"
+    PROTOCOL = "does not speak a protocol version we know"
+    AUTH_REQUIRED = "log in first"
+    OTHER = "could not be started"
+
+
+class AcpError(Exception):
+    """Base of everything the agent side raises."""
+
+
+class AgentSpawnError(AcpError):
+    """The agent process could not be started or did not get through its start.
+
+    Attributes:
+        failure: why; NOT_FOUND, NOT_EXECUTABLE, BAD_FORMAT and BAD_DIRECTORY are not healed by a retry.
+        exit: how the process ended, when it did.
+    """
+
+    def __init__(self, message: str, *, failure: SpawnFailure, exit: AgentExit | None = None) -> None:  # noqa: A002
+        super().__init__(message)
+        self.failure = failure
+        self.exit = exit
+
+    @property
+    def transient(self) -> bool:
+        """Whether another try may succeed without anybody changing anything."""
+        return self.failure in (SpawnFailure.EXITED, SpawnFailure.TIMEOUT, SpawnFailure.OTHER)
+
+
+class AgentExited(AcpError):
+    """The agent process is gone."""
+
+    def __init__(self, exit: AgentExit) -> None:  # noqa: A002
+        super().__init__(f"the agent ended ({exit.describe()})")
+        self.exit = exit
+
+
+class ProtocolError(AcpError):
+    """The agent broke the protocol in a way that leaves no safe way on."""
+
+
+class RequestFailed(AcpError):
+    """The agent answered a request with a JSON-RPC error."""
+
+    def __init__(self, method: str, code: int, message: str, data: Any = None) -> None:
+        super().__init__(f"{method} failed: {message} ({code})")
+        self.method = method
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class RequestTimeout(AcpError):
+    """The agent did not answer a request in time."""
+
+    def __init__(self, method: str, seconds: float) -> None:
+        super().__init__(f"{method} was not answered within {seconds:g} s")
+        self.method = method
+        self.seconds = seconds

@@ -1,0 +1,368 @@
+"""The ACP messages that Weft uses, as tolerant pydantic models (pure).
+
+Source: the Agent Client Protocol, schema version 1. Wire names are camelCase; every object may carry ``_meta``.
+Decoding is lenient, as the schema asks for: an unknown variant, kind, status or stop reason survives as a plain value,
+and a malformed optional field is dropped instead of the message. Framing and ids are `acp.jsonrpc`'s business.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+PROTOCOL_VERSION = 1
+"""The only version offered and accepted: real agents answer a newer draft when offered more."""
+
+_PRUNE_ROUNDS = 8
+
+
+class WireModel(BaseModel):
+    """A JSON object of the protocol: camelCase on the wire, unknown fields ignored."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, serialize_by_alias=True
+    )
+
+    meta: dict[str, Any] | None = Field(default=None, alias="_meta")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object, without the fields that were never set."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        """Return the model for ``raw``, dropping malformed optional parts.
+
+        Raises:
+            ValidationError: a required field is missing or malformed, or ``raw`` is no object.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as exc:
+            return _parse_pruned(cls, raw, exc)
+
+
+_Model = TypeVar("_Model", bound=WireModel)
+_Container = dict[str, Any] | list[Any]
+
+
+def _parse_pruned(model: type[_Model], raw: Any, error: ValidationError) -> _Model:
+    """Drop what ``error`` names and try again, a few times; the fast path never comes here."""
+    pruned = copy.deepcopy(raw)
+    for _ in range(_PRUNE_ROUNDS):
+        targets = [_deepest(pruned, item["loc"]) for item in error.errors(include_url=False)]
+        if not all(targets):
+            raise error
+        _delete([target for target in targets if target is not None])
+        try:
+            return model.model_validate(pruned)
+        except ValidationError as exc:
+            error = exc
+    raise error
+
+
+def _deepest(raw: Any, path: tuple[int | str, ...]) -> tuple[_Container, Any] | None:
+    """Return the deepest (container, key) that ``path`` reaches; a missing field costs the object that lacks it."""
+    found: tuple[_Container, Any] | None = None
+    here = raw
+    for key in path:
+        known = key in here if isinstance(here, dict) else isinstance(here, list) and isinstance(key, int)
+        if known:
+            found = (here, key)
+            here = here[key]
+    return found
+
+
+def _delete(targets: list[tuple[_Container, Any]]) -> None:
+    """Remove each target once; list items from the back, so that the other indexes stay true."""
+    unique = {(id(container), key): container for container, key in targets}
+    for (_, key), container in sorted(unique.items(), key=lambda item: str(item[0][1]).zfill(12), reverse=True):
+        del container[key]
+
+
+# --- content -----------------------------------------------------------------------------------------------------
+
+
+class ContentBlock(WireModel):
+    """A content block: ``text``, ``image``, ``audio``, ``resource_link``, ``resource`` or a type of the future."""
+
+    type: str
+    text: str | None = None
+    data: str | None = None
+    mime_type: str | None = None
+    uri: str | None = None
+    name: str | None = None
+    resource: dict[str, Any] | None = None
+
+
+def text_block(text: str) -> ContentBlock:
+    """Return a text content block."""
+    return ContentBlock(type="text", text=text)
+
+
+class ToolCallContent(WireModel):
+    """Something a tool call shows: ``content``, ``diff``, ``terminal`` or a type of the future."""
+
+    type: str
+    content: ContentBlock | None = None
+    path: str | None = None
+    old_text: str | None = None
+    new_text: str | None = None
+    terminal_id: str | None = None
+
+
+class ToolCallLocation(WireModel):
+    """A file that a tool call touches."""
+
+    path: str
+    line: int | None = None
+
+
+class PlanEntry(WireModel):
+    """One step of the agent's plan; status is ``pending``, ``in_progress``, ``completed`` or an unknown word."""
+
+    content: str
+    priority: str = "medium"
+    status: str = "pending"
+
+
+class Cost(WireModel):
+    """Money spent in the session so far."""
+
+    amount: float
+    currency: str = "USD"
+
+
+class Usage(WireModel):
+    """Tokens used by one prompt turn (unstable part of the schema)."""
+
+    total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+# --- session updates ---------------------------------------------------------------------------------------------
+
+
+class AgentMessageChunk(WireModel):
+    """A piece of the agent's answer."""
+
+    content: ContentBlock
+    message_id: str | None = None
+
+
+class AgentThoughtChunk(WireModel):
+    """A piece of the agent's reasoning."""
+
+    content: ContentBlock
+    message_id: str | None = None
+
+
+class UserMessageChunk(WireModel):
+    """A piece of a user's message, sent while history is replayed."""
+
+    content: ContentBlock
+    message_id: str | None = None
+
+
+class ToolCallUpdate(WireModel):
+    """News of a tool call; absent fields are unchanged."""
+
+    tool_call_id: str
+    title: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    content: list[ToolCallContent] | None = None
+    locations: list[ToolCallLocation] | None = None
+    raw_input: Any = None
+    raw_output: Any = None
+
+
+class ToolCall(ToolCallUpdate):
+    """A tool call announced by the agent; otherwise the same as an update."""
+
+
+class Plan(WireModel):
+    """The agent's complete plan; it replaces the one before."""
+
+    entries: list[PlanEntry] = Field(default_factory=list)
+
+
+class UsageUpdate(WireModel):
+    """Tokens in the context window, its size, and the session's cost so far."""
+
+    used: int
+    size: int
+    cost: Cost | None = None
+
+
+class SessionInfoUpdate(WireModel):
+    """Title and time of the session; use ``model_fields_set``: absent is unchanged, null is cleared."""
+
+    title: str | None = None
+    updated_at: str | None = None
+
+
+class CurrentModeUpdate(WireModel):
+    """The agent switched its mode."""
+
+    current_mode_id: str
+
+
+class AvailableCommand(WireModel):
+    """A slash command of the agent's own."""
+
+    name: str
+    description: str = ""
+
+
+class AvailableCommandsUpdate(WireModel):
+    """The agent's complete list of slash commands."""
+
+    available_commands: list[AvailableCommand] = Field(default_factory=list)
+
+
+class ConfigOptionUpdate(WireModel):
+    """The complete list of the session's options."""
+
+    config_options: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class UnknownUpdate(WireModel):
+    """An update that this version does not know, or that lacks what it requires."""
+
+    name: str
+    raw: Any = None
+
+
+SessionUpdate = (
+    AgentMessageChunk
+    | AgentThoughtChunk
+    | UserMessageChunk
+    | ToolCall
+    | ToolCallUpdate
+    | Plan
+    | UsageUpdate
+    | SessionInfoUpdate
+    | CurrentModeUpdate
+    | AvailableCommandsUpdate
+    | ConfigOptionUpdate
+    | UnknownUpdate
+)
+
+_UPDATES: dict[str, type[SessionUpdate]] = {
+    "agent_message_chunk": AgentMessageChunk,
+    "agent_thought_chunk": AgentThoughtChunk,
+    "user_message_chunk": UserMessageChunk,
+    "tool_call": ToolCall,
+    "tool_call_update": ToolCallUpdate,
+    "plan": Plan,
+    "usage_update": UsageUpdate,
+    "session_info_update": SessionInfoUpdate,
+    "current_mode_update": CurrentModeUpdate,
+    "available_commands_update": AvailableCommandsUpdate,
+    "config_option_update": ConfigOptionUpdate,
+}
+
+
+def decode_update(raw: Any) -> SessionUpdate:
+    """Return the update for ``params.update`` of a ``session/update``; never raises on what an agent can send."""
+    name = raw.get("sessionUpdate") if isinstance(raw, dict) else None
+    model = _UPDATES.get(name) if isinstance(name, str) else None
+    if model is None:
+        return UnknownUpdate(name=str(name), raw=raw)
+    try:
+        return model.parse(raw)
+    except ValidationError:
+        return UnknownUpdate(name=str(name), raw=raw)
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+class Implementation(WireModel):
+    """Name and version of a client or an agent."""
+
+    name: str
+    title: str | None = None
+    version: str = ""
+
+
+class PromptCapabilities(WireModel):
+    """Content an agent takes in a prompt besides text and resource links."""
+
+    image: bool = False
+    audio: bool = False
+    embedded_context: bool = False
+
+
+class SessionCapabilities(WireModel):
+    """Session methods beyond new, prompt and cancel; announced by the presence of an object."""
+
+    list_: dict[str, Any] | None = Field(default=None, alias="list")
+    resume: dict[str, Any] | None = None
+    close: dict[str, Any] | None = None
+    fork: dict[str, Any] | None = None
+    delete: dict[str, Any] | None = None
+
+
+class AgentCapabilities(WireModel):
+    """What the agent can do; an omitted capability is unsupported."""
+
+    load_session: bool = False
+    prompt_capabilities: PromptCapabilities = Field(default_factory=PromptCapabilities)
+    session_capabilities: SessionCapabilities = Field(default_factory=SessionCapabilities)
+
+
+class AuthMethod(WireModel):
+    """A way to log in to the agent."""
+
+    id: str
+    name: str = ""
+    description: str | None = None
+
+
+class InitializeResult(WireModel):
+    """The agent's answer to ``initialize``."""
+
+    protocol_version: int
+    agent_capabilities: AgentCapabilities = Field(default_factory=AgentCapabilities)
+    auth_methods: list[AuthMethod] = Field(default_factory=list)
+    agent_info: Implementation | None = None
+
+
+class SessionResult(WireModel):
+    """The agent's answer to ``session/new``, ``session/load`` and ``session/resume``."""
+
+    session_id: str | None = None
+    modes: dict[str, Any] | None = None
+    config_options: list[dict[str, Any]] | None = None
+
+
+class PromptResult(WireModel):
+    """The agent's answer to ``session/prompt``; ``stop_reason`` may be a word of the future."""
+
+    stop_reason: str
+    usage: Usage | None = None
+
+
+class PermissionOption(WireModel):
+    """One of the agent's own answers to a permission request.
+
+    ``kind`` is ``allow_once``, ``allow_always``, ``reject_once``, ``reject_always`` or an unknown word.
+    """
+
+    option_id: str
+    name: str = ""
+    kind: str = ""
+
+
+class PermissionParams(WireModel):
+    """Parameters of ``session/request_permission``; its tool call may be the first sight of that tool call."""
+
+    session_id: str
+    tool_call: ToolCallUpdate
+    options: list[PermissionOption] = Field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Discord, scheduling, rendering and operations; the composition root. Imports ``acp`` and ``pool``."""

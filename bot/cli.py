@@ -1,0 +1,116 @@
+"""The command line: ``weft run``, ``demo``, ``sandbox`` and ``doctor``, and what their exit codes mean.
+
+0 done; 1 a crash, or an outcome other than answered; 2 wrong usage; 78 the configuration needs a person.
+Commands import what they need when they run, so that ``weft --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+
+def fail(*problems: str) -> NoReturn:
+    """Print one line for each problem and leave with the exit code that a restart can't heal."""
+    from bot.config import EX_CONFIG
+
+    for problem in problems:
+        click.echo(f"weft: {problem}", err=True)
+    sys.exit(EX_CONFIG)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="weft")
+def main() -> None:
+    """Put coding agents into Discord threads."""
+    if sys.platform == "win32":
+        fail("Windows is not supported: run Weft on Linux")
+
+
+@main.command()
+@click.option(
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(".env"),
+    show_default=True,
+    help="Settings are read from here as well; the environment goes first.",
+)
+def run(env_file: Path) -> None:
+    """Run the bot until SIGTERM or SIGINT."""
+    from bot.config import ConfigError, load_settings, preflight
+
+    try:
+        settings = load_settings(env_file)
+        wanted = preflight(settings)
+    except ConfigError as exc:
+        fail(*exc.problems)
+    from bot.app import run_bot
+
+    _guarded(lambda: run_bot(settings, wanted))
+
+
+@main.command()
+@click.option("--prompt", "prompt", metavar="TEXT", help="Post one message, print the thread, leave with its outcome.")
+@click.option("--agent", "agent", metavar="COMMAND", help='A real agent, such as "opencode acp".')
+@click.option(
+    "--permission",
+    type=click.Choice(["allow", "reject", "wait"]),
+    default="allow",
+    show_default=True,
+    help="What the simulated owner presses when the agent asks (with --prompt).",
+)
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds.")
+def demo(prompt: str | None, agent: str | None, permission: str, timeout: float) -> None:
+    """Try Weft without any account: a loopback Discord, the bot and an agent in this terminal."""
+    import shlex
+
+    from bot.demo.session import Permission, converse, one_prompt
+
+    argv = tuple(shlex.split(agent)) if agent else None
+    _guarded(
+        (lambda: one_prompt(prompt, argv, Permission(permission), timeout))
+        if prompt is not None
+        else (lambda: converse(argv))
+    )
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 picks a free one.")
+@click.option(
+    "--rate-limits",
+    type=click.Choice(["off", "real", "scaled"]),
+    default="real",
+    show_default=True,
+    help="As Discord's.",
+)
+def sandbox(port: int, rate_limits: str) -> None:
+    """Run the loopback Discord alone, to play with a bot by hand."""
+    from bot.demo.standalone import serve_sandbox
+
+    _guarded(lambda: serve_sandbox(port, rate_limits))
+
+
+@main.command()
+@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), default=Path(".env"), show_default=True)
+def doctor(env_file: Path) -> None:
+    """Check the machine and the settings, one line each."""
+    from bot.ops.doctor import run_doctor
+
+    _guarded(lambda: run_doctor(env_file))
+
+
+def _guarded(work: Callable[[], int]) -> NoReturn:
+    """Leave with the code of ``work``; what a person has to mend is told in a line each, without a traceback."""
+    from bot.config import ConfigError
+
+    try:
+        code = work()
+    except ConfigError as exc:
+        fail(*exc.problems)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

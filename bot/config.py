@@ -1,0 +1,178 @@
+"""Settings: read from the environment and an optional ``.env`` file, checked once, immutable from then on.
+
+Every setting has a name, a unit and a line in ``.env.example``. Nothing here starts anything; `preflight` only looks.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EX_CONFIG = 78
+"""Exit code for what a restart can't heal: configuration, token, intents, an agent that can't start."""
+
+THREAD_FIELD = "{thread_id}"
+_MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
+
+
+class ConfigError(Exception):
+    """The settings can't be used; ``problems`` holds one line each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _words(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _argv(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _snowflake(value: object) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and _MIN_ID_DIGITS <= len(text) <= _MAX_ID_DIGITS):
+        raise ValueError(f"{text!r} is not a Discord id (a number of {_MIN_ID_DIGITS} to {_MAX_ID_DIGITS} digits)")
+    return int(text)
+
+
+def _http_url(value: str | None) -> str | None:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError(f"{value!r} is not an http address")
+    return value.rstrip("/") if value else None
+
+
+Ids = Annotated[tuple[Annotated[int, BeforeValidator(_snowflake)], ...], NoDecode, BeforeValidator(_words)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Argv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_argv)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def default_state_dir() -> Path:
+    """Return where state is kept: ``$STATE_DIRECTORY``, else below ``$XDG_STATE_HOME``, else ``~/.local/state``."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "weft"
+
+
+class Settings(BaseSettings):
+    """All settings of ``weft run``; times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
+    discord_api: Annotated[str | None, AfterValidator(_http_url)] = None
+    agent_command: Argv = ()
+    agent_env: Names = ()
+    workspace: str | None = None
+    state_dir: Path = Field(default_factory=default_state_dir)
+    allowed_guilds: Ids = ()
+    allowed_channels: Ids = ()
+    allowed_users: Ids = ()
+    allowed_roles: Ids = ()
+    max_agents: Annotated[int, Field(ge=1)] = 12
+    idle_ttl: Seconds = 900
+    start_timeout: Seconds = 60
+    liveness_interval: Seconds = 30
+    hard_timeout: Seconds = 1800
+    cancel_grace: Seconds = 10
+    permission_timeout: Seconds = 600
+    drain: Annotated[float, Field(ge=0, le=10)] = 0.2
+    edit_interval: Annotated[float, Field(ge=0)] = 1.25
+    max_line: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    @property
+    def lane(self) -> int:
+        """How many turns run at once over all threads: never more than there can be agents (Q6)."""
+        return min(8, self.max_agents)
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Return the settings of this environment.
+
+    Raises:
+        ConfigError: a value can't be understood; one line for each, named by its setting.
+    """
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as exc:
+        raise ConfigError(*dict.fromkeys(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    field = str(location[0]) if location else "settings"
+    setting = field if field.isupper() else f"WEFT_{field.upper()}"
+    return f"{setting}: {message.removeprefix('Value error, ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What ``weft run`` can't do without, found present and usable."""
+
+    token: str
+    argv: tuple[str, ...]
+    workspace: str
+
+
+def preflight(settings: Settings) -> RunSettings:
+    """Check everything that can be checked without starting anything.
+
+    Raises:
+        ConfigError: something is missing or not there; one line for each.
+    """
+    token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
+    problems = [
+        "DISCORD_TOKEN is not set: create a bot in Discord's developer portal and put its token there"
+        if not token
+        else "",
+        agent_problem(settings.agent_command),
+        workspace_problem(settings.workspace),
+        state_problem(settings.state_dir),
+    ]
+    if any(problems):
+        raise ConfigError(*filter(None, problems))
+    assert settings.workspace is not None
+    return RunSettings(token=token, argv=settings.agent_command, workspace=settings.workspace)
+
+
+def agent_problem(argv: tuple[str, ...]) -> str:
+    """Say why the agent command can't be started, or nothing."""
+    if not argv:
+        return 'WEFT_AGENT_COMMAND is not set: the command that starts your agent, such as "opencode acp"'
+    if shutil.which(argv[0]):
+        return ""
+    if Path(argv[0]).is_file():
+        return f"WEFT_AGENT_COMMAND: {argv[0]} is not executable"
+    return f"WEFT_AGENT_COMMAND: {argv[0]} was not found"
+
+
+def workspace_problem(workspace: str | None) -> str:
+    """Say why the workspace can't be used, or nothing. A part with ``{thread_id}`` is made when it is needed."""
+    if not workspace:
+        return "WEFT_WORKSPACE is not set: the directory in which agents work"
+    fixed = Path(workspace.split(THREAD_FIELD)[0])
+    fixed = fixed if workspace.split(THREAD_FIELD)[0].endswith("/") or THREAD_FIELD not in workspace else fixed.parent
+    if not fixed.is_absolute():
+        return f"WEFT_WORKSPACE: {workspace} is not an absolute path"
+    if not fixed.is_dir():
+        return f"WEFT_WORKSPACE: {fixed} is not a directory"
+    return ""
+
+
+def state_problem(state_dir: Path) -> str:
+    """Say why the state directory can't be used, or nothing; one that is missing is made when the bot starts."""
+    existing = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return f"WEFT_STATE_DIR: {existing} is not a directory"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"WEFT_STATE_DIR: {existing} is not writable"

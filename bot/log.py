@@ -1,0 +1,79 @@
+"""Logging: structlog for our events, discord.py's records through the same pipe, always to stderr.
+
+Console lines on a terminal, JSON elsewhere. Configured secrets are cut out of every event, whatever field holds them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Literal
+
+import structlog
+
+REDACTED = "[redacted]"
+_SHORTEST_SECRET = 8
+
+
+class Redactor:
+    """Cuts known secret values out of text and, as a structlog processor, out of every event."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # The longest first: a secret may contain another. Very short values would shred ordinary words.
+        self._secrets = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+    def text(self, value: str) -> str:
+        """Return ``value`` without the secrets."""
+        for secret in self._secrets:
+            value = value.replace(secret, REDACTED)
+        return value
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Clean an event in place, nested values included."""
+        for key, value in event.items():
+            event[key] = self._clean(value)
+        return event
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(item) for item in value]
+        return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+
+
+def configure_logging(level: str, style: Literal["auto", "console", "json"], redactor: Redactor) -> None:
+    """Set up logging for the process; call it once, before the first event."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Tracebacks become text before the secrets are cut out: an exception's message can hold one.
+        structlog.processors.format_exc_info,
+        redactor,
+    ]
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # discord.py is chatty at INFO: a line for each connection step that our own events already tell.
+    logging.getLogger("discord").setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,1 @@
+"""Thread id to live session: spawns, guards, suspends and resumes agent processes. Imports ``acp`` only."""

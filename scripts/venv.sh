@@ -1,0 +1,53 @@
+# Sourced by the other scripts: makes .venv and keeps it in step with the locks. Sets $PYTHON, the interpreter in .venv.
+#
+#   ensure_venv requirements.lock|requirements-dev.lock
+#
+# A stamp over the lock, pyproject.toml and the interpreter decides whether anything has to be installed.
+# shellcheck shell=bash
+
+die() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+find_python() {
+    local candidate
+    for candidate in "${WEFT_PYTHON:-python3}" python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+make_venv() {
+    "$1" -c 'import ensurepip, venv' 2>/dev/null ||
+        die "Python's venv module is missing: install it first (Debian and Ubuntu: apt install python3-venv)."
+    "$1" -m venv --clear .venv || die "could not make .venv with $1"
+}
+
+install_locked() {
+    printf 'installing %s into .venv ...\n' "$1" >&2
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$1" >&2 &&
+        # Hash mode refuses a local project, and its build tools come from the lock: two steps.
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2 ||
+        die "could not install $1"
+}
+
+ensure_venv() {
+    local lock=$1 base interpreter wanted stamp
+    base=$(find_python) || die "Weft needs Python 3.11 or newer: none was found on the PATH."
+    interpreter=$("$base" -c 'import sys; print(sys.base_prefix, sys.version)')
+    PYTHON=$PWD/.venv/bin/python
+    if [ "$(cat .venv/interpreter 2>/dev/null)" != "$interpreter" ] || ! [ -x "$PYTHON" ]; then
+        make_venv "$base"
+        printf '%s\n' "$interpreter" >.venv/interpreter
+    fi
+    wanted=$(cat "$lock" pyproject.toml | cksum)
+    stamp=.venv/stamp-$lock
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+        install_locked "$lock"
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+}

@@ -1,0 +1,50 @@
+"""Logging: secrets are cut out, whatever field holds them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from bot.log import Redactor, configure_logging
+
+SECRET = "canary-0123456789"
+
+
+def test_a_secret_is_cut_out_of_nested_values() -> None:
+    event = {"event": f"x {SECRET}", "deep": {"list": [SECRET, 3]}, "error": ValueError(SECRET)}
+    assert SECRET not in str(Redactor([SECRET])(None, "info", event))
+
+
+def test_the_longer_of_two_secrets_is_cut_out_whole() -> None:
+    assert Redactor([SECRET, SECRET + "-long"]).text(f"<{SECRET}-long>") == "<[redacted]>"
+
+
+def test_very_short_values_are_no_secrets() -> None:
+    assert Redactor(["a", ""]).text("a banana") == "a banana"
+
+
+@pytest.fixture
+def restored_logging():
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    yield
+    root.handlers[:], root.level = before
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_logs_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json", Redactor([SECRET]))
+    structlog.get_logger().info("turn.finished", outcome="answered", token=SECRET)
+    logging.getLogger("discord.http").warning("refused %s", SECRET)
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        structlog.get_logger().exception("owner.failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["turn.finished", "refused [redacted]", "owner.failed"]
+    assert SECRET not in "".join(lines)
+    assert "Traceback" in json.loads(lines[2])["exception"]
