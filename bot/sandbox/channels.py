@@ -1,0 +1,149 @@
+"""What happens to channels and threads: making, archiving, renaming, joining, deleting.
+
+Each change is stored, then told to the gateway. Who may do it is decided by the routes.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from bot.sandbox import checks, objects
+from bot.sandbox.errors import DiscordError, InvalidForm
+from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json
+from bot.sandbox.state import State
+
+
+def add_channel(state: State, name: str, kind: ChannelType = ChannelType.TEXT) -> Channel:
+    """Make a channel of the guild."""
+    channel = state.put_channel(Channel(state.ids(), kind, name))
+    state.publish(Event("CHANNEL_CREATE", objects.channel_json(state, channel), Intents.GUILDS))
+    return channel
+
+
+def open_dm(state: State, user_id: int) -> Channel:
+    """The bot's direct message channel with a user, made on first use."""
+    state.member(user_id)
+    for channel in state.channels.values():
+        if channel.type is ChannelType.DM and user_id in channel.member_ids:
+            return channel
+    return state.put_channel(Channel(state.ids(), ChannelType.DM, "", member_ids=frozenset({user_id})))
+
+
+def start_thread(
+    state: State, parent_id: int, owner_id: int, body: Json, *, thread_id: int | None = None, kind: ChannelType
+) -> Channel:
+    """Make a thread; one that starts from a message has the message's id."""
+    thread = Channel(
+        id=state.ids() if thread_id is None else thread_id,
+        type=kind,
+        name=checks.check_thread_name(body.get("name")),
+        parent_id=parent_id,
+        owner_id=owner_id,
+        auto_archive_minutes=checks.check_auto_archive(body.get("auto_archive_duration")),
+        archived_at=state.wall(),
+        member_ids=frozenset({owner_id}),
+    )
+    state.put_channel(thread)
+    shape = {**objects.channel_json(state, thread), "newly_created": True}
+    state.publish(Event("THREAD_CREATE", shape, Intents.GUILDS))
+    return thread
+
+
+def admit_message(state: State, channel: Channel, author_id: int) -> None:
+    """Let a message in: an archived thread opens again, its author joins; a locked thread refuses with 160005."""
+    if not channel.is_thread:
+        return
+    if channel.locked:
+        raise DiscordError(160005)
+    if channel.archived:
+        channel = set_archived(state, channel, archived=False)
+    if author_id not in channel.member_ids:
+        join(state, channel, author_id)
+
+
+def set_archived(state: State, thread: Channel, *, archived: bool, locked: bool | None = None) -> Channel:
+    """Archive a thread or open it again."""
+    fields: Json = {"archived": archived}
+    if locked is not None:
+        fields["locked"] = locked
+    return change(state, thread, fields)
+
+
+def change(state: State, channel: Channel, fields: dict[str, Any]) -> Channel:
+    """Set fields of a channel and publish it where something changed."""
+    if fields.get("archived", channel.archived) != channel.archived:
+        fields = {**fields, "archived_at": state.wall()}
+    changed = replace(channel, **fields)
+    if changed == channel:
+        return channel
+    state.put_channel(changed)
+    name = "THREAD_UPDATE" if changed.is_thread else "CHANNEL_UPDATE"
+    state.publish(Event(name, objects.channel_json(state, changed), Intents.GUILDS))
+    return changed
+
+
+def patch_fields(channel: Channel, body: Json) -> dict[str, Any]:
+    """The fields that a PATCH body sets; an archived thread can only be opened or locked (50083)."""
+    fields: dict[str, Any] = {}
+    if "name" in body:
+        fields["name"] = checks.check_thread_name(body["name"])
+    if channel.is_thread:
+        for name in ("archived", "locked"):
+            if name in body:
+                fields[name] = _boolean(body[name], name)
+        if "auto_archive_duration" in body:
+            fields["auto_archive_minutes"] = checks.check_auto_archive(body["auto_archive_duration"])
+        opens = fields.get("archived", channel.archived) is False
+        if channel.archived and not opens and fields.keys() - {"archived", "locked"}:
+            raise DiscordError(50083)
+    return fields
+
+
+def _boolean(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidForm(path, "Must be either true or false.", "BOOLEAN_TYPE_PARSE")
+    return value
+
+
+def join(state: State, thread: Channel, user_id: int) -> Channel:
+    """Make a user a member of a thread."""
+    joined = state.put_channel(replace(thread, member_ids=thread.member_ids | {user_id}))
+    member = {"id": str(thread.id), "user_id": str(user_id), "join_timestamp": objects.timestamp(state.wall())}
+    added = {**member, "flags": 0, "member": objects.member_json(state.members[user_id])}
+    _publish_members(state, joined, {"added_members": [added]})
+    return joined
+
+
+def leave(state: State, thread: Channel, user_id: int) -> Channel:
+    """Take a user out of a thread."""
+    left = state.put_channel(replace(thread, member_ids=thread.member_ids - {user_id}))
+    _publish_members(state, left, {"removed_member_ids": [str(user_id)]})
+    return left
+
+
+def _publish_members(state: State, thread: Channel, change_json: Json) -> None:
+    data = {
+        "id": str(thread.id),
+        "guild_id": str(state.guild_id),
+        "member_count": min(len(thread.member_ids), 50),
+        **change_json,
+    }
+    state.publish(Event("THREAD_MEMBERS_UPDATE", data, Intents.GUILDS))
+
+
+def delete(state: State, channel: Channel) -> None:
+    """Remove a channel with its messages and threads."""
+    for thread in [one for one in state.channels.values() if one.parent_id == channel.id]:
+        _remove(state, thread)
+    shape = objects.channel_json(state, channel)
+    _remove(state, channel)
+    if not channel.is_thread:
+        state.publish(Event("CHANNEL_DELETE", shape, Intents.GUILDS))
+        return
+    kept = ("id", "type", "guild_id", "parent_id")
+    state.publish(Event("THREAD_DELETE", {name: shape[name] for name in kept}, Intents.GUILDS))
+
+
+def _remove(state: State, channel: Channel) -> None:
+    del state.channels[channel.id]
+    state.messages = {key: one for key, one in state.messages.items() if one.channel_id != channel.id}
+    state.changes.note()

@@ -1,0 +1,338 @@
+"""Interactions: what a user started, whether and how the bot answered, and the limits on its token.
+
+The mutable state is the map of interactions. Routes call `acknowledge` and the webhook functions; `people` makes
+interactions and waits on them.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import anyio
+
+from bot.sandbox import messages, objects
+from bot.sandbox.drafts import Upload, make_changes, make_draft
+from bot.sandbox.errors import DiscordError, InvalidForm
+from bot.sandbox.model import (
+    EVERYONE_PERMISSIONS,
+    Channel,
+    Event,
+    Json,
+    Message,
+    MessageFlags,
+    MessageType,
+)
+from bot.sandbox.state import State
+
+ACKNOWLEDGE_SECONDS = 3.0
+TOKEN_SECONDS = 900.0
+
+
+class InteractionType(IntEnum):
+    """What the user did."""
+
+    COMMAND = 2
+    COMPONENT = 3
+    AUTOCOMPLETE = 4
+    MODAL = 5
+
+
+class CallbackType(IntEnum):
+    """How the bot answered first."""
+
+    MESSAGE = 4
+    DEFERRED_MESSAGE = 5
+    DEFERRED_UPDATE = 6
+    UPDATE = 7
+    AUTOCOMPLETE = 8
+    MODAL = 9
+
+
+@dataclass(slots=True, eq=False)
+class Interaction:
+    """One interaction; `response` is the data of the first answer, or of the message that filled a deferred one."""
+
+    id: int
+    token: str
+    type: InteractionType
+    user_id: int
+    channel_id: int
+    created: float
+    message_id: int | None = None
+    kind: CallbackType | None = None
+    response: Json | None = None
+    ephemeral: bool = False
+    original_id: int | None = None
+    followups: list[Message] = field(default_factory=list)
+    original_removed: bool = False
+    answered_at: float | None = None
+    _acked: anyio.Event = field(default_factory=anyio.Event)
+    _filled: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def acked(self) -> bool:
+        """Whether the bot answered in time."""
+        return self.kind is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the user still sees "thinking..."."""
+        return self.kind is CallbackType.DEFERRED_MESSAGE and not self._filled.is_set() and not self.original_removed
+
+    async def settle(self) -> None:
+        """Wait for the acknowledgement, or until it would be too late."""
+        with anyio.move_on_after(ACKNOWLEDGE_SECONDS):
+            await self._acked.wait()
+
+    async def filled(self, timeout: float = 5.0) -> Json:
+        """Wait for a response with data, also one that was deferred; raises TimeoutError."""
+        with anyio.fail_after(timeout):
+            await self._filled.wait()
+        return self.response or {}
+
+    def note_answer(self, kind: CallbackType, now: float) -> None:
+        """Take the first answer."""
+        self.kind = kind
+        self.answered_at = now
+        self._acked.set()
+
+    def note_response(self, data: Json) -> None:
+        """Take the data that the user sees."""
+        self.response = data
+        self._filled.set()
+
+
+class Interactions:
+    """All interactions by id and token."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._by_id: dict[int, Interaction] = {}
+        self._by_token: dict[str, Interaction] = {}
+
+    def all(self) -> list[Interaction]:
+        """Every interaction, oldest first."""
+        return list(self._by_id.values())
+
+    def get(self, interaction_id: int) -> Interaction:
+        """The interaction; raises KeyError."""
+        return self._by_id[interaction_id]
+
+    def start(
+        self, kind: InteractionType, user_id: int, channel_id: int, data: Json, message: Message | None
+    ) -> Interaction:
+        """Make an interaction and send INTERACTION_CREATE."""
+        state = self._state
+        interaction_id = state.ids()
+        interaction = Interaction(
+            id=interaction_id,
+            token=f"sandbox.interaction.{interaction_id}",
+            type=kind,
+            user_id=user_id,
+            channel_id=channel_id,
+            created=state.clock(),
+            message_id=None if message is None else message.id,
+        )
+        self._by_id[interaction_id] = interaction
+        self._by_token[interaction.token] = interaction
+        state.publish(Event("INTERACTION_CREATE", interaction_json(state, interaction, data, message)))
+        state.changes.note()
+        return interaction
+
+    # -- the callback ----------------------------------------------------------------------------------------------
+
+    def acknowledge(self, interaction_id: int, token: str, body: Json, uploads: list[Upload]) -> Json:
+        """Take the first answer and return Discord's description of it; raises 10062, 40060 or a form error."""
+        interaction = self._by_id.get(interaction_id)
+        if interaction is None or interaction.token != token:
+            raise DiscordError(10062)
+        if interaction.acked:
+            raise DiscordError(40060)
+        if self._state.clock() - interaction.created > ACKNOWLEDGE_SECONDS:
+            raise DiscordError(10062)
+        kind = _callback_type(body.get("type"), interaction)
+        data = body.get("data") or {}
+        message = self._carry_out(interaction, kind, data, uploads)
+        interaction.note_answer(kind, self._state.clock())
+        self._state.changes.note()
+        return self._describe(interaction, kind, message)
+
+    def _carry_out(
+        self, interaction: Interaction, kind: CallbackType, data: Json, uploads: list[Upload]
+    ) -> Message | None:
+        if kind in (CallbackType.MODAL, CallbackType.AUTOCOMPLETE):
+            interaction.note_response(data)
+            return None
+        if kind is CallbackType.MESSAGE:
+            message = self._post(interaction, data, uploads)
+            interaction.original_id = message.id
+            interaction.ephemeral = message.ephemeral
+            interaction.note_response(data)
+            return message
+        if kind is CallbackType.DEFERRED_MESSAGE:
+            return self._defer(interaction, data)
+        interaction.original_id = interaction.message_id
+        message = self._original(interaction)
+        if kind is CallbackType.UPDATE:
+            message = self._edit(message, data, uploads)
+            interaction.note_response(data)
+        return message
+
+    def _defer(self, interaction: Interaction, data: Json) -> Message:
+        """The empty message that stands for "thinking..."."""
+        interaction.ephemeral = bool(int(data.get("flags") or 0) & MessageFlags.EPHEMERAL)
+        flags = MessageFlags.LOADING | (MessageFlags.EPHEMERAL if interaction.ephemeral else 0)
+        message = Message(
+            id=self._state.ids(),
+            channel_id=interaction.channel_id,
+            author_id=self._state.bot.id,
+            type=_message_type(interaction),
+            flags=int(flags),
+        )
+        interaction.original_id = message.id
+        self._state.put_message(message)
+        if not message.ephemeral:
+            messages.publish_message(self._state, "MESSAGE_CREATE", message)
+        return message
+
+    def _post(self, interaction: Interaction, data: Json, uploads: list[Upload]) -> Message:
+        state = self._state
+        draft = make_draft(data, uploads, state.ids)
+        kind = _message_type(interaction)
+        if not draft.flags & MessageFlags.EPHEMERAL:
+            return messages.post(state, interaction.channel_id, state.bot.id, draft, kind)
+        return state.put_message(
+            Message(
+                id=state.ids(),
+                channel_id=interaction.channel_id,
+                author_id=state.bot.id,
+                content=draft.content,
+                type=kind,
+                flags=draft.flags,
+                components=draft.components,
+                embeds=draft.embeds,
+                attachments=draft.attachments,
+            )
+        )
+
+    def _edit(self, message: Message, data: Json, uploads: list[Upload]) -> Message:
+        shown = replace(message, flags=message.flags & ~int(MessageFlags.LOADING))
+        changes = {"flags": shown.flags, **make_changes(data, uploads, shown, self._state.ids)}
+        return messages.edit(self._state, message, changes, data.get("allowed_mentions"))
+
+    def _describe(self, interaction: Interaction, kind: CallbackType, message: Message | None) -> Json:
+        shape: Json = {"id": str(interaction.id), "type": int(interaction.type)}
+        if message is None:
+            return {"interaction": shape, "resource": {"type": int(kind)}}
+        shape |= {
+            "response_message_id": str(message.id),
+            "response_message_loading": message.loading,
+            "response_message_ephemeral": message.ephemeral,
+        }
+        resource = {"type": int(kind), "message": objects.message_json(self._state, message)}
+        return {"interaction": shape, "resource": resource}
+
+    # -- the webhook -----------------------------------------------------------------------------------------------
+
+    def by_token(self, application_id: int, token: str) -> Interaction:
+        """The answered interaction whose token is still valid; raises 10015 or 50027."""
+        interaction = self._by_token.get(token)
+        if interaction is None or application_id != self._state.application_id or not interaction.acked:
+            raise DiscordError(10015)
+        if self._state.clock() - interaction.created > TOKEN_SECONDS:
+            raise DiscordError(50027)
+        return interaction
+
+    def follow_up(self, interaction: Interaction, body: Json, uploads: list[Upload]) -> Message:
+        """Post a followup; the first one after a deferral fills the deferred message."""
+        if interaction.waiting:
+            return self.edit(interaction, self._original(interaction), body, uploads)
+        message = self._post(interaction, body, uploads)
+        interaction.followups.append(message)
+        self._state.changes.note()
+        return message
+
+    def find(self, interaction: Interaction, name: str) -> Message:
+        """`@original` or a followup by its id; raises 10008."""
+        if name == "@original":
+            return self._original(interaction)
+        known = {one.id for one in interaction.followups} | {interaction.original_id}
+        message = self._state.messages.get(int(name)) if name.isdigit() and int(name) in known else None
+        if message is None:
+            raise DiscordError(10008)
+        return message
+
+    def edit(self, interaction: Interaction, message: Message, body: Json, uploads: list[Upload]) -> Message:
+        """Edit one of the interaction's messages."""
+        edited = self._edit(message, body, uploads)
+        interaction.followups = [edited if one.id == edited.id else one for one in interaction.followups]
+        if edited.id == interaction.original_id:
+            interaction.note_response({**(interaction.response or {}), **body})
+        self._state.changes.note()
+        return edited
+
+    def delete(self, interaction: Interaction, message: Message) -> None:
+        """Delete one of the interaction's messages."""
+        if message.id == interaction.original_id:
+            interaction.original_removed = True
+        messages.delete(self._state, message)
+
+    def _original(self, interaction: Interaction) -> Message:
+        message = self._state.messages.get(interaction.original_id or 0)
+        if message is None:
+            raise DiscordError(10008)
+        return message
+
+
+def _callback_type(value: Any, interaction: Interaction) -> CallbackType:
+    """The callback's type, if it suits the interaction."""
+    allowed = {
+        InteractionType.COMMAND: (4, 5, 9),
+        InteractionType.COMPONENT: (4, 5, 6, 7, 9),
+        InteractionType.AUTOCOMPLETE: (8,),
+        InteractionType.MODAL: (4, 5) if interaction.message_id is None else (4, 5, 6, 7),
+    }[interaction.type]
+    if value not in allowed:
+        raise InvalidForm("type", f"Value must be one of {allowed}.", "BASE_TYPE_CHOICES")
+    return CallbackType(value)
+
+
+def _message_type(interaction: Interaction) -> MessageType:
+    return MessageType.COMMAND if interaction.type is InteractionType.COMMAND else MessageType.DEFAULT
+
+
+def interaction_json(state: State, interaction: Interaction, data: Json, message: Message | None) -> Json:
+    """The data of INTERACTION_CREATE."""
+    channel = state.channel(interaction.channel_id)
+    member = state.members[interaction.user_id]
+    shape: Json = {
+        "id": str(interaction.id),
+        "application_id": str(state.application_id),
+        "type": int(interaction.type),
+        "token": interaction.token,
+        "version": 1,
+        "data": data,
+        "channel_id": str(channel.id),
+        "channel": objects.channel_json(state, channel),
+        "attachment_size_limit": objects.ATTACHMENT_LIMIT_BYTES,
+        "entitlements": [],
+        "authorizing_integration_owners": {},
+        "app_permissions": str(state.permissions(state.bot.id, channel)),
+        "locale": "en-US",
+        "context": 0 if channel.in_guild else 1,
+    }
+    if message is not None:
+        shape["message"] = objects.message_json(state, message)
+    return shape | _who(state, channel, interaction.user_id, objects.member_json(member))
+
+
+def _who(state: State, channel: Channel, user_id: int, member: Json) -> Json:
+    if not channel.in_guild:
+        return {"user": member["user"]}
+    permissions = str(state.permissions(user_id, channel) or EVERYONE_PERMISSIONS)
+    return {
+        "guild_id": str(state.guild_id),
+        "guild_locale": "en-US",
+        "guild": {"id": str(state.guild_id), "locale": "en-US", "features": []},
+        "member": {**member, "permissions": permissions},
+    }

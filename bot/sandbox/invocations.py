@@ -1,0 +1,144 @@
+"""What a user's click, command or modal carries: pure functions from registered commands and messages to event data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bot.sandbox import objects
+from bot.sandbox.checks import BUTTON, walk
+from bot.sandbox.model import Json, Message
+from bot.sandbox.state import State
+
+SUB_COMMAND, SUB_COMMAND_GROUP = 1, 2
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
+_CASTS: Mapping[int, Callable[[Any], Any]] = {STRING: str, INTEGER: int, NUMBER: float, BOOLEAN: bool}
+_RESOLVED = {USER: "users", CHANNEL: "channels", ROLE: "roles"}
+
+
+def find_component(message: Message, custom_id: str) -> Json:
+    """The component with that id; raises LookupError where there is none or it is disabled."""
+    for component in walk(message.components):
+        if component.get("custom_id") == custom_id:
+            if component.get("disabled"):
+                raise LookupError(f"the component {custom_id!r} is disabled")
+            return component
+    known = [one["custom_id"] for one in walk(message.components) if "custom_id" in one]
+    raise LookupError(f"message {message.id} has no component {custom_id!r}, only {known}")
+
+
+def component_data(component: Json, values: list[str]) -> Json:
+    """The data of a click or a selection."""
+    data: Json = {"custom_id": component["custom_id"], "component_type": component["type"]}
+    return data if component["type"] == BUTTON else {**data, "values": values}
+
+
+def find_command(state: State, name: str) -> Json:
+    """The registered command, the guild's own before a global one; raises LookupError."""
+    for scope in (str(state.guild_id), ""):
+        for command in state.commands.get(scope, []):
+            if command["name"] == name and command["type"] == 1:
+                return command
+    known = sorted(one["name"] for listed in state.commands.values() for one in listed)
+    raise LookupError(f"no command {name!r} is registered, only {known}")
+
+
+def command_data(state: State, path: str, values: Mapping[str, Any]) -> Json:
+    """The data of a slash command; `path` is its name, with those of the sub-commands after spaces."""
+    name, *inner = path.split()
+    command = find_command(state, name)
+    data: Json = {"id": command["id"], "name": name, "type": 1}
+    if "guild_id" in command:
+        data["guild_id"] = command["guild_id"]
+    resolved: Json = {}
+    data["options"] = _nest(state, command, inner, values, resolved)
+    return {**data, "resolved": resolved} if resolved else data
+
+
+def _nest(state: State, level: Json, inner: list[str], values: Mapping[str, Any], resolved: Json) -> list[Json]:
+    declared = {one["name"]: one for one in level.get("options") or []}
+    if inner:
+        sub = declared.get(inner[0])
+        if sub is None or sub["type"] not in (SUB_COMMAND, SUB_COMMAND_GROUP):
+            raise LookupError(f"{level['name']!r} has no sub-command {inner[0]!r}, only {sorted(declared)}")
+        return [{"name": sub["name"], "type": sub["type"], "options": _nest(state, sub, inner[1:], values, resolved)}]
+    if any(one["type"] in (SUB_COMMAND, SUB_COMMAND_GROUP) for one in declared.values()):
+        raise LookupError(f"{level['name']!r} needs one of its sub-commands {sorted(declared)}")
+    return _options(state, declared, values, resolved)
+
+
+def _options(state: State, declared: Mapping[str, Json], values: Mapping[str, Any], resolved: Json) -> list[Json]:
+    unknown = values.keys() - declared.keys()
+    missing = {name for name, one in declared.items() if one.get("required")} - values.keys()
+    if unknown or missing:
+        raise ValueError(f"options do not fit: unknown {sorted(unknown)}, missing {sorted(missing)}")
+    return [
+        {"name": name, "type": declared[name]["type"], "value": _value(state, declared[name], value, resolved)}
+        for name, value in values.items()
+    ]
+
+
+def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
+    kind = option["type"]
+    if kind in _RESOLVED:
+        _resolve(state, kind, int(value), resolved)
+        return str(int(value))
+    cast = _CASTS.get(kind, str)(value)
+    choices = [one["value"] for one in option.get("choices") or []]
+    if choices and cast not in choices and not option.get("autocomplete"):
+        raise ValueError(f"{cast!r} is no choice of {option['name']!r}: {choices}")
+    return cast
+
+
+def _resolve(state: State, kind: int, wanted: int, resolved: Json) -> None:
+    """Add the object that an id stands for."""
+    found = resolved.setdefault(_RESOLVED[kind], {})
+    if kind == USER:
+        member = state.member(wanted)
+        found[str(wanted)] = objects.user_json(member.user)
+        resolved.setdefault("members", {})[str(wanted)] = {
+            **objects.member_json(member, with_user=False),
+            "permissions": "0",
+        }
+    elif kind == CHANNEL:
+        found[str(wanted)] = {**objects.channel_json(state, state.channel(wanted)), "permissions": "0"}
+    else:
+        found[str(wanted)] = objects.role_json(state.roles[wanted], 1)
+
+
+def autocomplete_data(state: State, path: str, option: str, text: str, values: Mapping[str, Any]) -> Json:
+    """The data of a half-typed option; `values` are the options that were filled before."""
+    name, *inner = path.split()
+    command = find_command(state, name)
+    options = [{"name": one, "type": STRING, "value": value} for one, value in values.items()]
+    options.append({"name": option, "type": STRING, "value": text, "focused": True})
+    for sub in reversed(inner):
+        options = [{"name": sub, "type": SUB_COMMAND, "options": options}]
+    return {"id": command["id"], "name": name, "type": 1, "options": options}
+
+
+def modal_data(modal: Json, values: Mapping[str, str]) -> Json:
+    """The data of a submitted modal: its fields with what the user typed."""
+    known = {one["custom_id"] for one in _fields(modal.get("components") or [])}
+    if values.keys() - known:
+        raise LookupError(f"the modal has no fields {sorted(values.keys() - known)}, only {sorted(known)}")
+    return {"custom_id": modal["custom_id"], "components": _fill(modal["components"], values)}
+
+
+def _fields(components: list[Json]) -> list[Json]:
+    """Every input of a modal, in rows or in labels."""
+    found = [one["component"] for one in components if "component" in one]
+    return found + [one for one in walk(components) if "custom_id" in one]
+
+
+def _fill(components: list[Json], values: Mapping[str, str]) -> list[Json]:
+    filled: list[Json] = []
+    for index, component in enumerate(components):
+        shape: Json = {"type": component["type"], "id": component.get("id", index + 1)}
+        if "custom_id" in component:
+            custom_id = component["custom_id"]
+            shape |= {"custom_id": custom_id, "value": values.get(custom_id, component.get("value") or "")}
+        if "components" in component:
+            shape["components"] = _fill(component["components"], values)
+        if "component" in component:
+            (shape["component"],) = _fill([component["component"]], values)
+        filled.append(shape)
+    return filled

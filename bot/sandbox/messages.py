@@ -1,0 +1,202 @@
+"""What happens to messages: posting, editing, deleting, reacting; each change is stored, then told to the gateway.
+
+Both sides come here: REST on behalf of the bot, and `people` on behalf of users. Checks of the text are in `drafts`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bot.sandbox import objects
+from bot.sandbox.channels import admit_message
+from bot.sandbox.drafts import Draft, Mentions, find_mentions
+from bot.sandbox.errors import DiscordError, InvalidForm
+from bot.sandbox.model import Channel, Event, Intents, Json, Message, MessageFlags, MessageType
+from bot.sandbox.state import State
+
+NONCE_SECONDS = 180.0
+
+
+def post(
+    state: State, channel_id: int, author_id: int, draft: Draft, kind: MessageType = MessageType.DEFAULT, flags: int = 0
+) -> Message:
+    """Post a message, or return the one that the author already posted with this nonce."""
+    channel = state.channel(channel_id)
+    earlier = _same_nonce(state, author_id, draft)
+    if earlier is not None:
+        return earlier
+    reference_id = _reference_id(state, channel, draft)
+    admit_message(state, channel, author_id)
+    message = Message(
+        id=state.ids(),
+        channel_id=channel_id,
+        author_id=author_id,
+        content=draft.content,
+        type=MessageType.REPLY if reference_id is not None else kind,
+        flags=(draft.flags & ~MessageFlags.EPHEMERAL) | flags,
+        components=draft.components,
+        embeds=draft.embeds,
+        attachments=draft.attachments,
+        reference_id=reference_id,
+        nonce=draft.nonce,
+        **_mention_fields(state, _mentions(state, draft, reference_id)),
+    )
+    state.put_message(message)
+    if draft.nonce is not None and draft.enforce_nonce:
+        state.nonces[author_id, str(draft.nonce)] = (state.clock(), message.id)
+    publish_message(state, "MESSAGE_CREATE", message)
+    return message
+
+
+def _same_nonce(state: State, author_id: int, draft: Draft) -> Message | None:
+    if draft.nonce is None or not draft.enforce_nonce:
+        return None
+    posted, message_id = state.nonces.get((author_id, str(draft.nonce)), (0.0, 0))
+    if state.clock() - posted > NONCE_SECONDS:
+        return None
+    return state.messages.get(message_id)
+
+
+def _reference_id(state: State, channel: Channel, draft: Draft) -> int | None:
+    """The message replied to; an unknown one is refused unless the client said that this is fine."""
+    if draft.reference is None or draft.reference.get("message_id") is None:
+        return None
+    message_id = int(draft.reference["message_id"])
+    original = state.messages.get(message_id)
+    if original is not None and original.channel_id == channel.id and not original.ephemeral:
+        return message_id
+    if draft.reference.get("fail_if_not_exists", True):
+        raise InvalidForm("message_reference", "Unknown message", "REPLIES_UNKNOWN_MESSAGE")
+    return None
+
+
+def _mentions(state: State, draft: Draft, reference_id: int | None) -> Mentions:
+    found = find_mentions(draft.content, draft.allowed_mentions)
+    allowed = draft.allowed_mentions
+    if reference_id is None or (allowed is not None and not allowed.get("replied_user")):
+        return found
+    author_id = state.messages[reference_id].author_id
+    return replace(found, users=tuple(dict.fromkeys((*found.users, author_id))))
+
+
+def _mention_fields(state: State, found: Mentions) -> dict[str, Any]:
+    return {
+        "mentions": tuple(one for one in found.users if one in state.members),
+        "mention_roles": tuple(one for one in found.roles if one in state.roles),
+        "mention_everyone": found.everyone,
+    }
+
+
+def edit(
+    state: State, message: Message, changes: Mapping[str, object], allowed_mentions: Json | None = None
+) -> Message:
+    """Set fields of a message; raises 50083 in an archived thread."""
+    channel = state.channel(message.channel_id)
+    if channel.archived:
+        raise DiscordError(50083)
+    fields: dict[str, Any] = {**changes, "edited_at": state.wall()}
+    if "content" in changes:
+        fields |= _mention_fields(state, find_mentions(str(changes["content"]), allowed_mentions))
+    edited = state.put_message(replace(message, **fields))
+    if not edited.ephemeral:
+        publish_message(state, "MESSAGE_UPDATE", edited)
+    return edited
+
+
+def mark_thread(state: State, message: Message) -> None:
+    """Set the flag that the message has a thread; this is no edit."""
+    marked = state.put_message(replace(message, flags=message.flags | MessageFlags.HAS_THREAD))
+    publish_message(state, "MESSAGE_UPDATE", marked)
+
+
+def delete(state: State, message: Message) -> None:
+    """Remove a message."""
+    state.messages.pop(message.id, None)
+    state.changes.note()
+    if message.ephemeral:
+        return
+    data = {"id": str(message.id), **_place(state, message.channel_id)}
+    state.publish(Event("MESSAGE_DELETE", data, message_intent(state, message.channel_id)))
+
+
+def delete_many(state: State, channel_id: int, message_ids: list[int]) -> None:
+    """Remove messages with one event; unknown ids are ignored."""
+    known = [one for one in message_ids if one in state.messages and state.messages[one].channel_id == channel_id]
+    for message_id in known:
+        del state.messages[message_id]
+    state.changes.note()
+    data = {"ids": [str(one) for one in known], **_place(state, channel_id)}
+    state.publish(Event("MESSAGE_DELETE_BULK", data, message_intent(state, channel_id)))
+
+
+def react(state: State, message: Message, user_id: int, emoji: str) -> None:
+    """Add a reaction; adding it twice changes nothing."""
+    if state.channel(message.channel_id).archived:
+        raise DiscordError(50083)
+    users = message.reactions.get(emoji, frozenset())
+    if user_id in users:
+        return
+    state.put_message(replace(message, reactions={**message.reactions, emoji: users | {user_id}}))
+    _publish_reaction(state, "MESSAGE_REACTION_ADD", message, user_id, emoji)
+
+
+def unreact(state: State, message: Message, user_id: int, emoji: str) -> None:
+    """Take a reaction away; raises 10014 where there is none."""
+    if state.channel(message.channel_id).archived:
+        raise DiscordError(50083)
+    users = message.reactions.get(emoji, frozenset())
+    if user_id not in users:
+        raise DiscordError(10014)
+    reactions = {**message.reactions, emoji: users - {user_id}}
+    state.put_message(replace(message, reactions={name: left for name, left in reactions.items() if left}))
+    _publish_reaction(state, "MESSAGE_REACTION_REMOVE", message, user_id, emoji)
+
+
+def clear_reactions(state: State, message: Message) -> None:
+    """Take all reactions away."""
+    state.put_message(replace(message, reactions={}))
+    data = {"message_id": str(message.id), **_place(state, message.channel_id)}
+    state.publish(Event("MESSAGE_REACTION_REMOVE_ALL", data, Intents.GUILD_MESSAGE_REACTIONS))
+
+
+def _publish_reaction(state: State, name: str, message: Message, user_id: int, emoji: str) -> None:
+    guild = state.channels[message.channel_id].in_guild
+    data: Json = {
+        "user_id": str(user_id),
+        "message_id": str(message.id),
+        "message_author_id": str(message.author_id),
+        "emoji": objects.emoji_json(emoji),
+        "type": 0,
+        "burst": False,
+        **_place(state, message.channel_id),
+    }
+    if guild and name == "MESSAGE_REACTION_ADD":
+        data["member"] = objects.member_json(state.members[user_id])
+    intent = Intents.GUILD_MESSAGE_REACTIONS if guild else Intents.DIRECT_MESSAGE_REACTIONS
+    state.publish(Event(name, data, intent))
+
+
+def typing(state: State, channel_id: int, user_id: int) -> None:
+    """Show that someone types."""
+    guild = state.channel(channel_id).in_guild
+    data = {"user_id": str(user_id), "timestamp": int(state.wall()), **_place(state, channel_id)}
+    intent = Intents.GUILD_MESSAGE_TYPING if guild else Intents.DIRECT_MESSAGE_TYPING
+    state.publish(Event("TYPING_START", data, intent))
+
+
+def publish_message(state: State, name: str, message: Message) -> None:
+    """Tell the gateway of a message's present state, in both forms."""
+    shape = objects.message_event_json(state, message)
+    state.publish(
+        Event(name, shape, message_intent(state, message.channel_id), objects.masked(state, message, shape)),
+    )
+
+
+def message_intent(state: State, channel_id: int) -> Intents:
+    """The intent that gates message events there."""
+    return Intents.GUILD_MESSAGES if state.channels[channel_id].in_guild else Intents.DIRECT_MESSAGES
+
+
+def _place(state: State, channel_id: int) -> Json:
+    shape = {"channel_id": str(channel_id)}
+    return {**shape, "guild_id": str(state.guild_id)} if state.channels[channel_id].in_guild else shape

@@ -1,0 +1,289 @@
+"""Discord's JSON objects, made of the stored records.
+
+Fields that discord.py can't take as null (thread, reactions, attachments...) are left out rather than set to null.
+"""
+
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from bot.sandbox.model import (
+    EVERYONE_PERMISSIONS,
+    Attachment,
+    Channel,
+    ChannelType,
+    Json,
+    Message,
+    MessageFlags,
+    MessageType,
+    Role,
+    User,
+)
+from bot.sandbox.state import Member, State, snowflake_seconds
+
+ATTACHMENT_LIMIT_BYTES = 10 * 1024 * 1024
+CONTENT_APPLICATION_FLAG = 1 << 19
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 with an offset."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def user_json(user: User) -> Json:
+    """A user object."""
+    return {
+        "id": str(user.id),
+        "username": user.name,
+        "discriminator": "0",
+        "global_name": user.name,
+        "avatar": None,
+        "bot": user.bot,
+    }
+
+
+def member_json(member: Member, *, with_user: bool = True) -> Json:
+    """A member object; in MESSAGE_CREATE it comes without the user."""
+    shape: Json = {
+        "roles": [str(role_id) for role_id in member.role_ids],
+        "flags": 0,
+        "joined_at": timestamp(snowflake_seconds(member.user.id)),
+        "nick": None,
+        "avatar": None,
+        "deaf": False,
+        "mute": False,
+    }
+    return {**shape, "user": user_json(member.user)} if with_user else shape
+
+
+def role_json(role: Role, position: int) -> Json:
+    """A role object."""
+    return {
+        "id": str(role.id),
+        "name": role.name,
+        "permissions": str(role.permissions),
+        "position": position,
+        "color": 0,
+        "hoist": False,
+        "managed": False,
+        "mentionable": True,
+        "flags": 0,
+    }
+
+
+def channel_json(state: State, channel: Channel) -> Json:
+    """A channel, thread or direct message channel object."""
+    if channel.is_thread:
+        return _thread_json(state, channel)
+    shape: Json = {"id": str(channel.id), "type": int(channel.type)}
+    if channel.type is ChannelType.DM:
+        people = [state.members[one].user for one in sorted(channel.member_ids)]
+        return {**shape, "recipients": [user_json(one) for one in people]}
+    shape |= {
+        "guild_id": str(state.guild_id),
+        "name": channel.name,
+        "position": 0,
+        "nsfw": False,
+        "topic": None,
+        "parent_id": None,
+        "permission_overwrites": _overwrites(state, channel),
+    }
+    return {**shape, "available_tags": []} if channel.type is ChannelType.FORUM else shape
+
+
+def _overwrites(state: State, channel: Channel) -> list[Json]:
+    if not channel.denied:
+        return []
+    return [{"id": str(state.bot.id), "type": 1, "allow": "0", "deny": str(channel.denied)}]
+
+
+def _thread_json(state: State, thread: Channel) -> Json:
+    made = timestamp(snowflake_seconds(thread.id))
+    shape: Json = {
+        "id": str(thread.id),
+        "type": int(thread.type),
+        "guild_id": str(state.guild_id),
+        "parent_id": str(thread.parent_id),
+        "owner_id": str(thread.owner_id),
+        "name": thread.name,
+        "message_count": min(len(state.history(thread.id)), 50),
+        "member_count": min(len(thread.member_ids), 50),
+        "rate_limit_per_user": 0,
+        "thread_metadata": {
+            "archived": thread.archived,
+            "locked": thread.locked,
+            "auto_archive_duration": thread.auto_archive_minutes,
+            "archive_timestamp": timestamp(thread.archived_at),
+            "create_timestamp": made,
+        },
+    }
+    if state.bot.id in thread.member_ids:
+        shape["member"] = {
+            "id": str(thread.id),
+            "user_id": str(state.bot.id),
+            "join_timestamp": made,
+            "flags": 0,
+        }
+    return shape
+
+
+def thread_list_json(state: State, threads: list[Channel]) -> Json:
+    """The answer of the thread list routes."""
+    shapes = [channel_json(state, one) for one in threads]
+    return {"threads": shapes, "members": [one["member"] for one in shapes if "member" in one]}
+
+
+def attachment_url(state: State, message: Message, attachment: Attachment) -> str:
+    """Where the sandbox serves the bytes."""
+    return f"{state.base_url}/attachments/{message.channel_id}/{attachment.id}/{quote(attachment.name)}"
+
+
+def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
+    """An attachment object."""
+    url = attachment_url(state, message, attachment)
+    return {
+        "id": str(attachment.id),
+        "filename": attachment.name,
+        "size": len(attachment.content),
+        "content_type": attachment.content_type,
+        "url": url,
+        "proxy_url": url,
+    }
+
+
+def emoji_json(emoji: str) -> Json:
+    """A standard emoji (no id) or `name:id`."""
+    name, _, emoji_id = emoji.partition(":")
+    return {"id": emoji_id or None, "name": name}
+
+
+def message_json(state: State, message: Message) -> Json:
+    """A message object as REST answers it."""
+    shape: Json = {
+        "id": str(message.id),
+        "channel_id": str(message.channel_id),
+        "author": user_json(state.members[message.author_id].user),
+        "content": message.content,
+        "type": int(message.type),
+        "timestamp": timestamp(snowflake_seconds(message.id)),
+        "edited_timestamp": None if message.edited_at is None else timestamp(message.edited_at),
+        "tts": False,
+        "pinned": False,
+        "flags": message.flags,
+        "mention_everyone": message.mention_everyone,
+        "mentions": [user_json(state.members[one].user) for one in message.mentions],
+        "mention_roles": [str(one) for one in message.mention_roles],
+        "attachments": [attachment_json(state, message, one) for one in message.attachments],
+        "embeds": message.embeds,
+        "components": message.components,
+    }
+    return shape | _optional_parts(state, message)
+
+
+def _optional_parts(state: State, message: Message) -> Json:
+    shape: Json = {}
+    if message.nonce is not None:
+        shape["nonce"] = message.nonce
+    if message.reactions:
+        shape["reactions"] = [
+            {"count": len(users), "me": state.bot.id in users, "emoji": emoji_json(emoji)}
+            for emoji, users in message.reactions.items()
+        ]
+    thread = state.channels.get(message.id)
+    if message.flags & MessageFlags.HAS_THREAD and thread is not None:
+        shape["thread"] = channel_json(state, thread)
+    if message.reference_id is not None:
+        shape |= _reference(state, message, message.reference_id)
+    return shape
+
+
+def _reference(state: State, message: Message, reference_id: int) -> Json:
+    shape: Json = {
+        "message_reference": {
+            "type": 0,
+            "message_id": str(reference_id),
+            "channel_id": str(message.channel_id),
+            "guild_id": str(state.guild_id),
+        }
+    }
+    if message.type is MessageType.REPLY:
+        original = state.messages.get(reference_id)
+        without = None if original is None else message_json(state, original)
+        if without is not None:
+            without.pop("referenced_message", None)
+        shape["referenced_message"] = without
+    return shape
+
+
+def message_event_json(state: State, message: Message) -> Json:
+    """A message object as MESSAGE_CREATE and MESSAGE_UPDATE carry it."""
+    shape = message_json(state, message)
+    if state.channels[message.channel_id].in_guild:
+        shape["guild_id"] = str(state.guild_id)
+        shape["member"] = member_json(state.members[message.author_id], with_user=False)
+    return shape
+
+
+def masked(state: State, message: Message, shape: Json) -> Json:
+    """The same object for an application that may not read this message's content."""
+    own = message.author_id == state.bot.id or state.bot.id in message.mentions
+    if own or not state.channels[message.channel_id].in_guild:
+        return shape
+    return {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
+
+
+def guild_json(state: State, *, all_members: bool) -> Json:
+    """The whole guild, as GUILD_CREATE carries it."""
+    shown = [one for one in state.channels.values() if not one.is_thread and one.in_guild]
+    people = list(state.members.values()) if all_members else [state.members[state.bot.id]]
+    return {
+        "id": str(state.guild_id),
+        "name": "Sandbox",
+        "owner_id": str(state.owner_id),
+        "roles": roles_json(state),
+        "channels": [channel_json(state, one) for one in shown],
+        "threads": [channel_json(state, one) for one in state.threads() if not one.archived],
+        "members": [member_json(one) for one in people],
+        "member_count": len(state.members),
+        "unavailable": False,
+        "large": False,
+        "joined_at": timestamp(snowflake_seconds(state.guild_id)),
+        "emojis": [],
+        "stickers": [],
+        "features": [],
+        "voice_states": [],
+        "presences": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+        "preferred_locale": "en-US",
+        "verification_level": 0,
+        "default_message_notifications": 0,
+        "explicit_content_filter": 0,
+        "mfa_level": 0,
+        "premium_tier": 0,
+        "nsfw_level": 0,
+        "system_channel_flags": 0,
+        "afk_timeout": 300,
+    }
+
+
+def roles_json(state: State) -> list[Json]:
+    """All roles, @everyone first, whose id is the guild's."""
+    everyone = Role(state.guild_id, "@everyone", EVERYONE_PERMISSIONS)
+    return [role_json(one, position) for position, one in enumerate((everyone, *state.roles.values()))]
+
+
+def application_json(state: State) -> Json:
+    """The bot's application, with its owner."""
+    return {
+        "id": str(state.application_id),
+        "name": state.bot.name,
+        "icon": None,
+        "description": "",
+        "bot_public": False,
+        "bot_require_code_grant": False,
+        "verify_key": "0" * 64,
+        "flags": CONTENT_APPLICATION_FLAG if state.content_granted else 0,
+        "owner": user_json(state.members[state.owner_id].user),
+        "team": None,
+    }

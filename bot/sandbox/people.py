@@ -1,0 +1,144 @@
+"""The users of the loopback Discord: they write, edit, delete, react, click, use commands and fill modals."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bot.sandbox import invocations, messages, objects
+from bot.sandbox.checks import check_content
+from bot.sandbox.drafts import Draft, attach
+from bot.sandbox.errors import DiscordError
+from bot.sandbox.interactions import CallbackType, Interaction, Interactions, InteractionType
+from bot.sandbox.model import Event, Intents, Json, Message, User
+from bot.sandbox.state import Member, State
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A member of the guild."""
+
+    id: int
+    name: str
+    state: State
+    interactions: Interactions
+
+    async def say(
+        self,
+        channel_id: int,
+        text: str = "",
+        *,
+        mention_bot: bool = False,
+        reply_to: Message | int | None = None,
+        files: Iterable[tuple[str, bytes]] = (),
+    ) -> Message:
+        """Post a message; `mention_bot` puts the bot's mention in front."""
+        content = f"<@{self.state.bot.id}> {text}" if mention_bot else text
+        draft = Draft(
+            content=check_content(content),
+            attachments=tuple(attach(name, data, self.state.ids) for name, data in files),
+            reference=None if reply_to is None else {"message_id": _message_id(reply_to)},
+        )
+        if not content.strip() and not draft.attachments:
+            raise DiscordError(50006)
+        return messages.post(self.state, channel_id, self.id, draft)
+
+    async def edit(self, message: Message | int, text: str) -> Message:
+        """Change the text of an own message."""
+        current = self._own(message)
+        return messages.edit(self.state, current, {"content": check_content(text)})
+
+    async def delete(self, message: Message | int) -> None:
+        """Delete an own message."""
+        messages.delete(self.state, self._own(message))
+
+    async def react(self, message: Message | int, emoji: str) -> None:
+        """Add a reaction."""
+        messages.react(self.state, self._message(message), self.id, emoji)
+
+    async def unreact(self, message: Message | int, emoji: str) -> None:
+        """Take the own reaction away."""
+        messages.unreact(self.state, self._message(message), self.id, emoji)
+
+    async def typing(self, channel_id: int) -> None:
+        """Show that this user types."""
+        messages.typing(self.state, channel_id, self.id)
+
+    async def click(self, message: Message | int, custom_id: str, values: Iterable[str] = ()) -> Interaction:
+        """Click a button or choose in a select; waits until acknowledged or 3 s passed.
+
+        Raises:
+            LookupError: the message has no such component, or it is disabled.
+
+        """
+        return await _settled(self.begin_click(message, custom_id, values))
+
+    def begin_click(self, message: Message | int, custom_id: str, values: Iterable[str] = ()) -> Interaction:
+        """Click as `click` does, without waiting for the bot."""
+        current = self._message(message)
+        component = invocations.find_component(current, custom_id)
+        data = invocations.component_data(component, list(values))
+        return self._begin(InteractionType.COMPONENT, current.channel_id, data, current)
+
+    async def slash(self, channel_id: int, name: str, /, **options: Any) -> Interaction:
+        """Use a slash command (`"queue mode"` names a sub-command); waits until acknowledged or 3 s passed.
+
+        Raises:
+            LookupError: no such command is registered.
+            ValueError: the options do not fit the registered ones.
+
+        """
+        return await _settled(self.begin_slash(channel_id, name, **options))
+
+    def begin_slash(self, channel_id: int, name: str, /, **options: Any) -> Interaction:
+        """Use a command as `slash` does, without waiting for the bot."""
+        data = invocations.command_data(self.state, name, options)
+        return self._begin(InteractionType.COMMAND, channel_id, data)
+
+    async def autocomplete(self, channel_id: int, name: str, option: str, text: str, /, **options: Any) -> Interaction:
+        """Type into an option of a command; the suggestions are in `response["choices"]`."""
+        data = invocations.autocomplete_data(self.state, name, option, text, options)
+        return await _settled(self._begin(InteractionType.AUTOCOMPLETE, channel_id, data))
+
+    async def submit_modal(self, opened_by: Interaction, **values: str) -> Interaction:
+        """Submit the modal that an interaction opened; the values are by the fields' custom ids."""
+        if opened_by.kind is not CallbackType.MODAL or opened_by.response is None:
+            raise LookupError(f"interaction {opened_by.id} opened no modal")
+        data = invocations.modal_data(opened_by.response, values)
+        message = self.state.messages.get(opened_by.message_id or 0)
+        return await _settled(self._begin(InteractionType.MODAL, opened_by.channel_id, data, message))
+
+    def _begin(self, kind: InteractionType, channel_id: int, data: Json, message: Message | None = None) -> Interaction:
+        return self.interactions.start(kind, self.id, channel_id, data, message)
+
+    def _message(self, message: Message | int) -> Message:
+        """The message's present state, ephemeral ones too; raises 10008."""
+        current = self.state.messages.get(_message_id(message))
+        if current is None:
+            raise DiscordError(10008)
+        return current
+
+    def _own(self, message: Message | int) -> Message:
+        current = self._message(message)
+        if current.author_id != self.id:
+            raise DiscordError(50005)
+        return current
+
+
+async def _settled(interaction: Interaction) -> Interaction:
+    await interaction.settle()
+    return interaction
+
+
+def _message_id(message: Message | int) -> int:
+    return message if isinstance(message, int) else message.id
+
+
+def add_member(state: State, user: User, role_ids: Iterable[int] = ()) -> Member:
+    """Let an account join the guild, or give a member other roles."""
+    known = state.members.get(user.id)
+    member = Member(user, tuple(role_ids))
+    state.members[user.id] = member
+    if known is None and user.id != state.bot.id:
+        data = {**objects.member_json(member), "guild_id": str(state.guild_id)}
+        state.publish(Event("GUILD_MEMBER_ADD", data, Intents.GUILD_MEMBERS))
+    return member

@@ -1,0 +1,298 @@
+"""`FakeDiscord`: the loopback Discord as an async context manager, with the calls that tests and the demo make.
+
+It owns the listening socket; the parts it joins own their state.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Self
+
+import anyio
+from aiohttp import web
+
+from bot.sandbox import (
+    audit,
+    channels,
+    messages,
+    objects,
+    routes_channels,
+    routes_interactions,
+    routes_messages,
+)
+from bot.sandbox.cli_api import CommandLineApi
+from bot.sandbox.faults import Faults
+from bot.sandbox.gateway import Gateway
+from bot.sandbox.interactions import Interaction, Interactions
+from bot.sandbox.model import (
+    PERMISSIONS,
+    Channel,
+    ChannelType,
+    Event,
+    Intents,
+    Json,
+    Message,
+    RestCall,
+    Role,
+    User,
+)
+from bot.sandbox.people import Person, add_member
+from bot.sandbox.ratelimit import Limiter, RateLimits
+from bot.sandbox.rest import PREFIX, Backend, Pipeline
+from bot.sandbox.state import Clock, Snowflakes, State
+
+MAX_REQUEST_BYTES = 25 * 1024 * 1024
+SHUTDOWN_SECONDS = 1.0
+
+
+class FakeDiscord:
+    """A Discord with one guild, one bot and as many people as asked for, on 127.0.0.1."""
+
+    def __init__(
+        self,
+        *,
+        rate_limits: RateLimits = RateLimits.OFF,
+        port: int = 0,
+        clock: Clock = time.monotonic,
+        wall: Clock = time.time,
+    ) -> None:
+        ids = Snowflakes(wall)
+        bot, owner = User(ids(), "Weft", bot=True), User(ids(), "owner")
+        self._port = port
+        self.application_id = bot.id
+        self.guild_id = ids()
+        self.token = f"sandbox.{bot.id}.not-a-real-token"
+        self.state = State(clock, wall, ids, self.guild_id, bot, owner.id, self.application_id)
+        self.gateway = Gateway(self.state, self.token)
+        self.state.publish = self.gateway.dispatch
+        self.faults = Faults()
+        self.limiter = Limiter(rate_limits)
+        self._interactions = Interactions(self.state)
+        self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self.token)
+        self._people: dict[str, Person] = {}
+        self._runner: web.AppRunner | None = None
+        add_member(self.state, bot)
+        self.owner = self._join(owner)
+        self.channel_id = self.add_channel("general")
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        app.router.add_get("/gateway", self.gateway.handle)
+        app.router.add_get("/gateway/", self.gateway.handle)
+        app.router.add_get("/attachments/{channel}/{attachment}/{name}", self._serve_attachment)
+        CommandLineApi(self).install(app)
+        routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
+        Pipeline(self._backend).install(app, routes)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self.state.base_url = f"http://127.0.0.1:{self._port}"
+        self.gateway.url = self.gateway_url
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.gateway.shut_down()
+            if self._runner is not None:
+                await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """The server's root."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def api_url(self) -> str:
+        """The base of the REST routes."""
+        return self.url + PREFIX
+
+    @property
+    def gateway_url(self) -> str:
+        """The websocket's address."""
+        return f"ws://127.0.0.1:{self._port}/gateway"
+
+    @property
+    def ready(self) -> anyio.Event:
+        """Set while a bot client has its READY and GUILD_CREATE, or RESUMED; a lost connection makes a new one."""
+        return self.gateway.ready
+
+    @property
+    def bot_user(self) -> User:
+        """The bot's account."""
+        return self.state.bot
+
+    @property
+    def granted_intents(self) -> int:
+        """The intents that IDENTIFY may ask for."""
+        return self.gateway.granted_intents
+
+    @granted_intents.setter
+    def granted_intents(self, intents: int) -> None:
+        self.gateway.granted_intents = int(intents)
+        self.state.content_granted = bool(intents & Intents.MESSAGE_CONTENT)
+
+    async def _serve_attachment(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["attachment"]
+        for message in self.state.messages.values():
+            for attachment in message.attachments:
+                if str(attachment.id) == wanted:
+                    return web.Response(body=attachment.content, content_type=attachment.content_type)
+        return web.Response(status=404)
+
+    # -- people and places -----------------------------------------------------------------------------------------
+
+    def user(self, name: str, roles: Iterable[int] = ()) -> Person:
+        """The member of that name, who joins on first use; given roles replace the earlier ones."""
+        role_ids = tuple(roles)
+        person = self._people.get(name)
+        if person is None:
+            return self._join(User(self.state.ids(), name), role_ids)
+        if role_ids:
+            add_member(self.state, self.state.members[person.id].user, role_ids)
+        return person
+
+    def _join(self, user: User, role_ids: Iterable[int] = ()) -> Person:
+        add_member(self.state, user, role_ids)
+        person = Person(user.id, user.name, self.state, self._interactions)
+        self._people[user.name] = person
+        return person
+
+    def add_channel(self, name: str, kind: ChannelType = ChannelType.TEXT) -> int:
+        """Make a channel and return its id."""
+        return channels.add_channel(self.state, name, kind).id
+
+    def add_role(self, name: str, permissions: int = 0) -> int:
+        """Make a role and return its id."""
+        role = Role(self.state.ids(), name, permissions)
+        self.state.roles[role.id] = role
+        data = {"guild_id": str(self.guild_id), "role": objects.role_json(role, len(self.state.roles))}
+        self.state.publish(Event("GUILD_ROLE_CREATE", data, Intents.GUILDS))
+        return role.id
+
+    async def start_thread(self, person: Person, message: Message, name: str) -> Channel:
+        """Let a person start a thread from a message."""
+        kind = ChannelType.PUBLIC_THREAD
+        thread = channels.start_thread(
+            self.state, message.channel_id, person.id, {"name": name}, thread_id=message.id, kind=kind
+        )
+        messages.mark_thread(self.state, self.state.messages[message.id])
+        return thread
+
+    async def archive(self, thread_id: int, *, locked: bool = False) -> None:
+        """Archive a thread, as a moderator does."""
+        channels.set_archived(self.state, self.state.channel(thread_id), archived=True, locked=locked)
+
+    async def unarchive(self, thread_id: int) -> None:
+        """Open and unlock a thread again."""
+        channels.set_archived(self.state, self.state.channel(thread_id), archived=False, locked=False)
+
+    async def delete_channel(self, channel_id: int) -> None:
+        """Delete a channel or thread."""
+        channels.delete(self.state, self.state.channel(channel_id))
+
+    async def delete_message(self, message_id: int) -> None:
+        """Delete anyone's message, as a moderator does."""
+        messages.delete(self.state, self.state.messages[message_id])
+
+    def deny(self, permission: str, channel_id: int) -> None:
+        """Take a permission from the bot in a channel; it then gets 403 (50013, or 50001 for `view_channel`)."""
+        channel = self.state.channel(channel_id)
+        channels.change(self.state, channel, {"denied": channel.denied | PERMISSIONS[permission]})
+
+    def allow(self, permission: str, channel_id: int) -> None:
+        """Give a denied permission back."""
+        channel = self.state.channel(channel_id)
+        channels.change(self.state, channel, {"denied": channel.denied & ~PERMISSIONS[permission]})
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def messages(self, channel_id: int) -> list[Message]:
+        """The messages of a channel in order, without ephemeral ones."""
+        return self.state.history(channel_id)
+
+    def message(self, message_id: int) -> Message:
+        """One message's present state, ephemeral ones too; raises KeyError."""
+        return self.state.messages[message_id]
+
+    def threads(self) -> list[Channel]:
+        """All threads, in order of their making."""
+        return self.state.threads()
+
+    def thread(self, thread_id: int) -> Channel:
+        """One thread or channel's present state."""
+        return self.state.channel(thread_id)
+
+    def timeline(self, message_id: int) -> list[tuple[float, str]]:
+        """The message's texts with the clock's seconds: its creation and each edit of the text."""
+        return list(self.state.timelines.get(message_id, []))
+
+    def rest_calls(self, method: str | None = None, path_contains: str = "") -> list[RestCall]:
+        """The finished requests in order; paths come without the API's prefix."""
+        calls = self._backend.calls
+        return [one for one in calls if method in (None, one.method) and path_contains in one.path]
+
+    def interaction_state(self, interaction_id: int) -> Interaction:
+        """What became of an interaction; raises KeyError."""
+        return self._interactions.get(interaction_id)
+
+    @property
+    def interactions(self) -> list[Interaction]:
+        """Every interaction, oldest first."""
+        return self._interactions.all()
+
+    @property
+    def commands(self) -> list[Json]:
+        """The registered global commands."""
+        return list(self.state.commands.get("", []))
+
+    @property
+    def guild_commands(self) -> list[Json]:
+        """The commands registered for the guild."""
+        return list(self.state.commands.get(str(self.guild_id), []))
+
+    @property
+    def command_syncs(self) -> int:
+        """How many times a whole command list was put."""
+        return self.state.command_syncs
+
+    # -- waiting and judging ---------------------------------------------------------------------------------------
+
+    async def wait_for(self, pred: Callable[["FakeDiscord"], object], timeout: float = 5.0) -> None:
+        """Wait until the predicate holds; it is asked again after each change. Raises TimeoutError."""
+        with anyio.fail_after(timeout):
+            while not pred(self):
+                await self.state.changes.wait()
+
+    async def wait_message(
+        self, channel_id: int, pred: Callable[[Message], object] = bool, timeout: float = 5.0
+    ) -> Message:
+        """The first state of a message in that channel, past or to come, that the predicate takes.
+
+        States that were edited over count as well. Raises TimeoutError.
+        """
+        log, seen = self.state.changes.log, 0
+        with anyio.fail_after(timeout):
+            while True:
+                for message in log[seen:]:
+                    if message.channel_id == channel_id and not message.ephemeral and pred(message):
+                        return message
+                seen = len(log)
+                await self.state.changes.wait()
+
+    def assert_clean(self, allow: Collection[int | str | audit.Problem] = ()) -> None:
+        """Fail on anything that a bot must not do; `allow` names kinds (`audit.Problem`), statuses or codes.
+
+        Raises:
+            AssertionError: with one line for each problem.
+
+        """
+        found = audit.find_problems(self._backend.calls, self._interactions.all())
+        lines = [f"{one.problem.value}: {one.text}" for one in found if not one.is_allowed(allow)]
+        if lines:
+            raise AssertionError("the bot did what it must not do:\n  " + "\n  ".join(lines))

@@ -1,0 +1,169 @@
+"""What the loopback Discord remembers, and the notice that something changed.
+
+The mutable state of the whole sandbox's content is here: accounts, roles, channels, messages and their timelines.
+Rules on what may change stand in `messages` and `channels`; JSON shapes in `objects`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from bot.sandbox.errors import DiscordError
+from bot.sandbox.model import (
+    ADMINISTRATOR,
+    EVERYONE_PERMISSIONS,
+    PERMISSIONS,
+    Channel,
+    Event,
+    Json,
+    Message,
+    Role,
+    User,
+)
+
+DISCORD_EPOCH_MS = 1_420_070_400_000
+Clock = Callable[[], float]
+
+
+class Snowflakes:
+    """Ids that hold the wall time and never repeat or go back."""
+
+    def __init__(self, wall: Clock) -> None:
+        self._wall = wall
+        self._last = 0
+
+    def __call__(self) -> int:
+        """The next id."""
+        stamp = (int(self._wall() * 1000) - DISCORD_EPOCH_MS) << 22
+        self._last = max(stamp, self._last + 1)
+        return self._last
+
+
+def snowflake_seconds(snowflake: int) -> float:
+    """The wall time in seconds that an id was made at."""
+    return ((snowflake >> 22) + DISCORD_EPOCH_MS) / 1000
+
+
+class Changes:
+    """Every state a message was in, in order, and an event that fires at each change of anything."""
+
+    def __init__(self) -> None:
+        self.log: list[Message] = []
+        self._event = anyio.Event()
+
+    def note(self, message: Message | None = None) -> None:
+        """Wake whoever waits; keep the message's new state."""
+        if message is not None:
+            self.log.append(message)
+        self._event.set()
+        self._event = anyio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        await self._event.wait()
+
+
+@dataclass(slots=True)
+class Member:
+    """A user's part in the guild."""
+
+    user: User
+    role_ids: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class State:
+    """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served."""
+
+    clock: Clock
+    wall: Clock
+    ids: Snowflakes
+    guild_id: int
+    bot: User
+    owner_id: int
+    application_id: int
+    publish: Callable[[Event], None] = lambda _event: None
+    base_url: str = ""
+    content_granted: bool = True
+    members: dict[int, Member] = field(default_factory=dict)
+    roles: dict[int, Role] = field(default_factory=dict)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    messages: dict[int, Message] = field(default_factory=dict)
+    timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
+    nonces: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict)
+    commands: dict[str, list[Json]] = field(default_factory=dict)
+    command_syncs: int = 0
+    changes: Changes = field(default_factory=Changes)
+
+    def channel(self, channel_id: int) -> Channel:
+        """The channel or thread; raises 10003."""
+        try:
+            return self.channels[channel_id]
+        except KeyError:
+            raise DiscordError(10003) from None
+
+    def message(self, channel_id: int, message_id: int) -> Message:
+        """The message in that channel that everyone sees; raises 10003 or 10008."""
+        self.channel(channel_id)
+        message = self.messages.get(message_id)
+        if message is None or message.channel_id != channel_id or message.ephemeral:
+            raise DiscordError(10008)
+        return message
+
+    def member(self, user_id: int) -> Member:
+        """The member; raises 10007."""
+        try:
+            return self.members[user_id]
+        except KeyError:
+            raise DiscordError(10007) from None
+
+    def history(self, channel_id: int) -> list[Message]:
+        """The channel's messages that everyone sees, oldest first."""
+        found = [one for one in self.messages.values() if one.channel_id == channel_id and not one.ephemeral]
+        return sorted(found, key=lambda one: one.id)
+
+    def threads(self) -> list[Channel]:
+        """All threads, oldest first."""
+        return sorted((one for one in self.channels.values() if one.is_thread), key=lambda one: one.id)
+
+    def denied(self, channel: Channel) -> int:
+        """The bits taken from the bot there; a thread inherits its parent's."""
+        parent = self.channels.get(channel.parent_id) if channel.parent_id is not None else None
+        return channel.denied | (parent.denied if parent is not None else 0)
+
+    def permissions(self, user_id: int, channel: Channel) -> int:
+        """What the user may do in the channel; the guild's owner may do all."""
+        if user_id == self.owner_id:
+            return EVERYONE_PERMISSIONS | PERMISSIONS["mention_everyone"] | ADMINISTRATOR
+        granted = EVERYONE_PERMISSIONS
+        member = self.members.get(user_id)
+        for role_id in member.role_ids if member is not None else ():
+            granted |= self.roles[role_id].permissions
+        return granted & ~self.denied(channel) if user_id == self.bot.id else granted
+
+    def require(self, channel: Channel, *names: str) -> None:
+        """Raise 50001 or 50013 where the bot lacks a permission there."""
+        if not channel.in_guild:
+            return
+        granted = self.permissions(self.bot.id, channel)
+        if not granted & PERMISSIONS["view_channel"]:
+            raise DiscordError(50001)
+        for name in names:
+            if not granted & PERMISSIONS[name]:
+                raise DiscordError(50013)
+
+    def put_message(self, message: Message) -> Message:
+        """Store a message's new state and tell whoever waits."""
+        self.messages[message.id] = message
+        timeline = self.timelines.setdefault(message.id, [])
+        if not timeline or timeline[-1][1] != message.content:
+            timeline.append((self.clock(), message.content))
+        self.changes.note(message)
+        return message
+
+    def put_channel(self, channel: Channel) -> Channel:
+        """Store a channel's new state and tell whoever waits."""
+        self.channels[channel.id] = channel
+        self.changes.note()
+        return channel

@@ -1,0 +1,317 @@
+"""Commands, buttons, modals and followups, with the unmodified discord.py answering."""
+
+import re
+from typing import Any, Self
+
+import discord
+import pytest
+from discord import app_commands
+
+from bot.sandbox import CallbackType, FakeDiscord, Interaction
+from tests.bot.sandbox.client import Bot, connected, point_library, running
+from tests.bot.sandbox.raw import SILENT, Answer, Raw, SteppedClock, raw_client
+
+pytestmark = pytest.mark.asyncio
+
+Click = discord.Interaction[discord.Client]
+
+
+class Choose(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"choose:(?P<what>\w+)"):
+    """A button that works for messages of earlier processes."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(discord.ui.Button(label=what, custom_id=f"choose:{what}"))
+        self.what = what
+
+    @classmethod
+    async def from_custom_id(cls, _click: Click, _item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        return cls(match["what"])
+
+    async def callback(self, interaction: Click) -> None:
+        await interaction.response.edit_message(content=f"chose {self.what}", view=None)
+
+
+def add_commands(bot: Bot) -> None:
+    @bot.tree.command(description="Echoes")
+    async def echo(interaction: Click, text: str, times: int = 1) -> None:
+        await interaction.response.send_message(text * times)
+
+    @bot.tree.command(description="Whispers")
+    async def whisper(interaction: Click) -> None:
+        await interaction.response.send_message("psst", ephemeral=True)
+
+    @bot.tree.command(description="Takes long")
+    async def later(interaction: Click) -> None:
+        await interaction.response.defer(thinking=True, ephemeral=True)
+        await interaction.edit_original_response(content="done")
+        await interaction.followup.send("and more")
+
+    @bot.tree.command(description="Asks")
+    async def ask(interaction: Click) -> None:
+        await interaction.response.send_modal(Form())
+
+    group = app_commands.Group(name="queue", description="The queue")
+
+    @group.command(description="Sets the mode")
+    @app_commands.choices(mode=[app_commands.Choice(name="Steer", value="steer")])
+    async def mode(interaction: Click, mode: str) -> None:
+        await interaction.response.send_message(f"mode {mode}")
+
+    bot.tree.add_command(group)
+
+
+class Form(discord.ui.Modal, title="Form"):
+    """A modal with one field."""
+
+    name: discord.ui.TextInput[Self] = discord.ui.TextInput(label="Name", custom_id="name")
+
+    async def on_submit(self, interaction: Click) -> None:
+        await interaction.response.send_message(f"hello {self.name.value}")
+
+
+async def ready_bot(fd: FakeDiscord, bot: Bot) -> None:
+    add_commands(bot)
+    await bot.tree.sync()
+
+
+async def test_a_slash_command_is_registered_used_and_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        used = await fd.user("alice").slash(fd.channel_id, "echo", text="ha", times=3)
+
+        assert {one["name"] for one in fd.commands} >= {"echo", "queue"}
+        assert fd.command_syncs == 1
+        assert (used.acked, used.kind, used.ephemeral) == (True, CallbackType.MESSAGE, False)
+        assert used.response is not None
+        assert used.response["content"] == "hahaha"
+        assert fd.messages(fd.channel_id)[0].content == "hahaha"
+        assert fd.interaction_state(used.id) is used
+        fd.assert_clean()
+
+
+async def test_a_sub_command_and_its_suggestions_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeDiscord() as fd:
+        point_library(monkeypatch, fd)
+        async with running(Bot(), fd) as bot:
+            group = app_commands.Group(name="queue", description="The queue")
+
+            @group.command(description="Sets the mode")
+            async def mode(interaction: Click, mode: str) -> None:
+                await interaction.response.send_message(f"mode {mode}")
+
+            @mode.autocomplete("mode")
+            async def suggest(_interaction: Click, text: str) -> list[app_commands.Choice[str]]:
+                return [app_commands.Choice(name=text + "er", value="steer")]
+
+            bot.tree.add_command(group)
+            await bot.tree.sync()
+            offered = await fd.owner.autocomplete(fd.channel_id, "queue mode", "mode", "ste")
+            used = await fd.owner.slash(fd.channel_id, "queue mode", mode="steer")
+
+        assert offered.response is not None
+        assert offered.response["choices"] == [{"name": "steer", "value": "steer"}]
+        assert used.response is not None
+        assert used.response["content"] == "mode steer"
+
+
+async def test_a_wrong_use_of_a_command_is_the_tests_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        with pytest.raises(LookupError, match="no command 'nope'"):
+            await fd.owner.slash(fd.channel_id, "nope")
+        with pytest.raises(ValueError, match=r"missing \['text'\]"):
+            await fd.owner.slash(fd.channel_id, "echo")
+        with pytest.raises(LookupError, match="needs one of its sub-commands"):
+            await fd.owner.slash(fd.channel_id, "queue")
+
+
+async def test_an_ephemeral_answer_is_in_no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        used = await fd.owner.slash(fd.channel_id, "whisper")
+
+        assert used.ephemeral
+        assert used.original_id is not None
+        assert fd.message(used.original_id).content == "psst"
+        assert fd.messages(fd.channel_id) == []
+
+
+async def test_a_deferred_answer_is_filled_and_followed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        used = await fd.owner.slash(fd.channel_id, "later")
+        filled = await used.filled()
+        await fd.wait_for(lambda _: used.followups)
+
+        assert used.kind is CallbackType.DEFERRED_MESSAGE
+        assert filled["content"] == "done"
+        assert used.ephemeral
+        assert [one.content for one in used.followups] == ["and more"]
+        fd.assert_clean()
+
+
+async def test_a_modal_is_shown_and_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        opened = await fd.owner.slash(fd.channel_id, "ask")
+        sent = await fd.owner.submit_modal(opened, name="Ada")
+
+        assert opened.kind is CallbackType.MODAL
+        assert sent.response is not None
+        assert sent.response["content"] == "hello Ada"
+
+
+async def test_a_click_reaches_a_dynamic_item_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeDiscord() as fd:
+        point_library(monkeypatch, fd)
+        async with running(Bot(), fd) as first:
+            view = discord.ui.View(timeout=None)
+            view.add_item(Choose("yes"))
+            channel = first.get_partial_messageable(fd.channel_id)
+            message = await channel.send("well?", view=view)
+        second = Bot()
+        second.add_dynamic_items(Choose)
+        async with running(second, fd):
+            clicked = await fd.user("alice").click(message.id, "choose:yes")
+
+        assert clicked.kind is CallbackType.UPDATE
+        (shown,) = fd.messages(fd.channel_id)
+        assert (shown.content, shown.components) == ("chose yes", [])
+        fd.assert_clean()
+
+
+async def test_only_a_button_that_is_there_can_be_clicked() -> None:
+    row = {"type": 1, "components": [{"type": 2, "style": 1, "label": "x", "custom_id": "x", "disabled": True}]}
+    async with raw_client() as (fd, raw):
+        message = await raw.post(fd.channel_id, components=[row])
+        with pytest.raises(LookupError, match="disabled"):
+            await fd.owner.click(message.id, "x")
+        with pytest.raises(LookupError, match="no component 'y'"):
+            await fd.owner.click(message.id, "y")
+
+
+COMMAND = {"name": "go", "description": "Goes", "type": 1}
+
+
+async def begun(fd: FakeDiscord, raw: Raw) -> Interaction:
+    """A command that nobody has answered yet."""
+    await raw.call("PUT", f"/applications/{fd.application_id}/commands", [COMMAND])
+    return fd.owner.begin_slash(fd.channel_id, "go")
+
+
+async def answer(raw: Raw, interaction: Interaction, kind: int = 4, **data: Any) -> Answer:
+    """The first answer to an interaction."""
+    body = {"type": kind, "data": {"content": "hi", "allowed_mentions": SILENT, **data}}
+    return await raw.call("POST", f"/interactions/{interaction.id}/{interaction.token}/callback", body)
+
+
+async def test_a_second_answer_is_refused_with_40060() -> None:
+    async with raw_client() as (fd, raw):
+        interaction = await begun(fd, raw)
+
+        assert (await answer(raw, interaction)).status == 204
+        second = await answer(raw, interaction)
+        assert (second.status, second.code) == (400, 40060)
+
+
+async def test_an_answer_after_3_seconds_is_refused_with_10062() -> None:
+    clock = SteppedClock()
+    async with raw_client(clock=clock) as (fd, raw):
+        interaction = await begun(fd, raw)
+        clock.now += 3.01
+        late = await answer(raw, interaction)
+
+        assert (late.status, late.code) == (404, 10062)
+        assert not interaction.acked
+
+
+async def test_an_unacknowledged_interaction_is_reported() -> None:
+    async with raw_client() as (fd, raw):
+        await begun(fd, raw)
+        with pytest.raises(AssertionError, match="never acknowledged"):
+            fd.assert_clean()
+
+
+@pytest.mark.parametrize("kind", [1, 6, 7, 8])
+async def test_a_callback_type_that_suits_no_command_is_refused(kind: int) -> None:
+    async with raw_client() as (fd, raw):
+        assert (await answer(raw, await begun(fd, raw), kind)).code == 50035
+
+
+async def test_the_token_ends_after_15_minutes() -> None:
+    clock = SteppedClock()
+    async with raw_client(clock=clock) as (fd, raw):
+        interaction = await begun(fd, raw)
+        path = f"/webhooks/{fd.application_id}/{interaction.token}"
+        early = await raw.call("POST", path, {"content": "too early"})
+        await answer(raw, interaction)
+        clock.now += 899
+        in_time = await raw.call("POST", path, {"content": "in time"})
+        clock.now += 2
+        late = await raw.call("POST", path, {"content": "late"})
+
+        assert (early.status, early.code) == (404, 10015)
+        assert in_time.data["content"] == "in time"
+        assert (late.status, late.code) == (401, 50027)
+
+
+async def test_the_first_followup_fills_a_deferred_answer() -> None:
+    async with raw_client() as (fd, raw):
+        interaction = await begun(fd, raw)
+        await answer(raw, interaction, 5)
+        with pytest.raises(AssertionError, match="deferred and never answered"):
+            fd.assert_clean()
+        loading = fd.messages(fd.channel_id)[0]
+        path = f"/webhooks/{fd.application_id}/{interaction.token}"
+        await raw.call("POST", path, {"content": "here", "allowed_mentions": SILENT})
+
+        (shown,) = fd.messages(fd.channel_id)
+        assert (loading.loading, shown.loading) == (True, False)
+        assert (loading.id, shown.content) == (shown.id, "here")
+        fd.assert_clean()
+
+
+async def test_the_original_answer_is_read_edited_and_deleted() -> None:
+    async with raw_client() as (fd, raw):
+        interaction = await begun(fd, raw)
+        await answer(raw, interaction)
+        path = f"/webhooks/{fd.application_id}/{interaction.token}/messages/@original"
+        await raw.call("PATCH", path, {"content": "changed"})
+        read = await raw.call("GET", path)
+        deleted = await raw.call("DELETE", path)
+
+        assert read.data["content"] == "changed"
+        assert deleted.status == 204
+        assert (await raw.call("GET", path)).code == 10008
+
+
+async def test_the_callback_describes_its_message_where_asked() -> None:
+    async with raw_client() as (fd, raw):
+        interaction = await begun(fd, raw)
+        body = {"type": 4, "data": {"content": "hi", "flags": 64}}
+        path = f"/interactions/{interaction.id}/{interaction.token}/callback"
+        described = (await raw.call("POST", path, body, with_response="1")).data
+
+        assert described["interaction"]["response_message_ephemeral"] is True
+        assert described["resource"]["message"]["content"] == "hi"
+
+
+@pytest.mark.parametrize("name", ["Go", "two words", "", "x" * 33, "bang!"])
+async def test_a_bad_command_name_is_refused(name: str) -> None:
+    async with raw_client() as (fd, raw):
+        path = f"/applications/{fd.application_id}/commands"
+
+        assert (await raw.call("PUT", path, [{**COMMAND, "name": name}])).code == 50035
+        assert fd.command_syncs == 0
+
+
+async def test_a_duplicate_command_is_refused_and_a_kept_one_keeps_its_id() -> None:
+    async with raw_client() as (fd, raw):
+        path = f"/applications/{fd.application_id}/commands"
+        assert (await raw.call("PUT", path, [COMMAND, COMMAND])).code == 50035
+        first = await raw.call("PUT", path, [COMMAND])
+        second = await raw.call("PUT", path, [{**COMMAND, "description": "Goes on"}])
+
+        assert first.data[0]["id"] == second.data[0]["id"]
+        assert (await raw.call("GET", path)).data == fd.commands
+        assert fd.command_syncs == 2
