@@ -1,0 +1,1 @@
+"""The only place that knows discord.py: events in, messages and buttons out."""

@@ -1,0 +1,89 @@
+"""Who may speak to Weft, and where (pure). One function decides for messages, buttons and commands alike.
+
+Closed by default. What a person may do with somebody else's turn is not decided here, but by the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request is refused; the value is what the person is told."""
+
+    NONE = ""
+    DIRECT = "I only work in servers, not in direct messages."
+    GUILD = "I am not set up to work in this server."
+    CHANNEL = "I am not set up to work in this channel."
+    BOT = "I don't take requests from this bot."
+    PERSON = "You are not on the list of people I take requests from. Ask whoever runs me."
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Somebody wants something somewhere.
+
+    Attributes:
+        guild_id: None for a direct message.
+        channel_id: where it was posted; a thread has an id of its own.
+        parent_id: the channel of the thread, or None outside threads.
+        automatic: a bot or a webhook asks, not a person.
+    """
+
+    guild_id: int | None
+    channel_id: int
+    parent_id: int | None
+    user_id: int
+    roles: frozenset[int] = frozenset()
+    automatic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who is let in: ids only.
+
+    An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners are let in.
+    """
+
+    guilds: frozenset[int] = frozenset()
+    channels: frozenset[int] = frozenset()
+    users: frozenset[int] = frozenset()
+    roles: frozenset[int] = frozenset()
+    owners: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the request is let through and, if not, why."""
+
+    allowed: bool
+    reason: Reason = Reason.NONE
+
+
+def authorize(request: Request, policy: Policy) -> Verdict:
+    """Decide about a request; a thread counts as its parent channel."""
+    if request.guild_id is None:
+        return Verdict(allowed=False, reason=Reason.DIRECT)
+    if request.user_id in policy.owners and not request.automatic:
+        return Verdict(allowed=True)
+    reason = _place(request, request.guild_id, policy) or _person(request, policy)
+    return Verdict(allowed=not reason, reason=reason)
+
+
+def _place(request: Request, guild_id: int, policy: Policy) -> Reason:
+    if policy.guilds and guild_id not in policy.guilds:
+        return Reason.GUILD
+    channel = request.channel_id if request.parent_id is None else request.parent_id
+    if policy.channels and channel not in policy.channels:
+        return Reason.CHANNEL
+    return Reason.NONE
+
+
+def _person(request: Request, policy: Policy) -> Reason:
+    if request.user_id in policy.users:
+        return Reason.NONE
+    if request.automatic:
+        # A role never lets a bot in: two bots that answer each other would go on for ever.
+        return Reason.BOT
+    return Reason.NONE if request.roles & policy.roles else Reason.PERSON

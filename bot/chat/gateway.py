@@ -1,0 +1,245 @@
+"""Keeps one client connected: starts it, replaces it when it ends, and tells apart what a new try can't heal.
+
+discord.py reconnects by itself, but its `connect()` ends for good on one malformed event or a refused first connection.
+Then a new client takes over; the old one's HTTP session stays in use until the new one is logged in.
+The mutable state is the current client, the count of short lives, and the two events.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import anyio
+import discord
+import structlog
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from bot.chat.authorize import Policy
+from bot.chat.client import Lasting, WeftClient
+from bot.chat.commands import CommandStamp
+from bot.chat.errands import Errands, contain
+from bot.chat.port import DiscordChat
+from bot.chat.rest import RetryLimits, TryAgain
+from bot.reply.port import Unavailable
+from bot.work.ports import Desk
+
+log = structlog.get_logger(__name__)
+
+CLOSE_LIMIT = 5.0  # seconds
+GATEWAY_QUESTION_LIMIT = 10.0  # seconds
+STABLE_AFTER = 60.0  # seconds; a client that lasted this long does not count as a failed try
+_BAD_TOKEN = 4004
+_FATAL_CLOSES = {
+    _BAD_TOKEN: "Discord does not accept the token",
+    4010: "Discord refused the shard",
+    4011: "Discord asks for sharding: the bot is in too many servers",
+    4012: "Discord no longer offers this version of its gateway",
+    4013: "Discord does not know one of the intents",
+    4014: "Discord did not grant the intents",
+}
+_LOGIN_REFUSED = "Discord does not accept the token: check DISCORD_TOKEN, or make a new one in the developer portal"
+_INTENTS = (
+    "the Message Content intent is off: switch it on in the developer portal, under Bot, Privileged Gateway Intents"
+)
+
+
+class ChatConfigError(Exception):
+    """The connection can't work until somebody changes the configuration; the message says what."""
+
+
+class Disconnected(Exception):
+    """The client ended; a new one may do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatConfig:
+    """How to reach Discord and whom to let in. Times in seconds.
+
+    Attributes:
+        api_url: another address than Discord's, such as the loopback's; its gateway is asked for there.
+        first_pause, longest_pause: before a new client is tried; doubled each time in between.
+    """
+
+    token: str = field(repr=False)
+    policy: Policy
+    api_url: str | None = None
+    guild_ready_timeout: float = 2.0
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+    retries: RetryLimits = field(default_factory=RetryLimits)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class DiscordGateway:
+    """The connection to Discord over all its clients.
+
+    Attributes:
+        chat: what the work may ask of Discord; usable before and between connections (calls wait, within their budget).
+        ready: set when Discord has sent everything that it tells at the start.
+    """
+
+    def __init__(self, config: ChatConfig, stamp: CommandStamp, *, on_ready: Callable[[], None] = _nothing) -> None:
+        self.ready = anyio.Event()
+        self.chat = DiscordChat(self.current, config.retries)
+        self._config, self._stamp, self._on_ready = config, stamp, on_ready
+        self._lasting = Lasting(self.chat, Errands("lookups"), Errands("answers"), self._became_ready)
+        self._client: WeftClient | None = None
+        self._closing = anyio.Event()
+        self._short_lives = 0
+
+    def current(self) -> discord.Client:
+        """Return the client of the moment.
+
+        Raises:
+            TryAgain: there is none just now.
+            Unavailable: there will be none any more.
+        """
+        if self._closing.is_set():
+            raise Unavailable("the connection to Discord was closed")
+        if self._client is None or self._client.is_closed():
+            raise TryAgain("there is no connection to Discord at the moment")
+        return self._client
+
+    def close(self) -> None:
+        """Ask `run` to hang up and return."""
+        self._closing.set()
+
+    async def run(self, desk: Desk) -> None:
+        """Stay connected until `close` is called.
+
+        Raises:
+            ChatConfigError: trying again is of no use.
+        """
+        failure: ChatConfigError | None = None
+        async with anyio.create_task_group() as errands:
+            errands.start_soon(self._lasting.lookups.run)
+            errands.start_soon(self._lasting.answers.run)
+            errands.start_soon(self._cancel_on_close, errands.cancel_scope)
+            try:
+                await self._stay_connected(desk)
+            except ChatConfigError as exc:
+                failure = exc  # raised below: the group would wrap it
+            finally:
+                self._closing.set()
+                await _close(self._client)
+            errands.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _stay_connected(self, desk: Desk) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Disconnected),
+            wait=self._pause,
+            sleep=anyio.sleep,
+            before_sleep=_log_lost,
+            reraise=True,
+        )
+        await retrying(self._live, desk)
+
+    async def _live(self, desk: Desk) -> None:
+        """One client from login to its end; always raises."""
+        began = anyio.current_time()
+        try:
+            await self._find_gateway()
+            client = await self._log_in(desk)
+            await self._listen(client)
+        except Exception as exc:
+            # connect() lets through whatever a malformed event raised in discord.py's parsers.
+            raise _verdict(exc) from exc
+        finally:
+            if anyio.current_time() - began > STABLE_AFTER:
+                self._short_lives = 0
+
+    async def _find_gateway(self) -> None:
+        api = self._config.api_url
+        if api is None or api == Route.BASE:
+            return
+        limit = aiohttp.ClientTimeout(total=GATEWAY_QUESTION_LIMIT)
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(f"{api}/gateway") as answer:
+            answer.raise_for_status()
+            url = str((await answer.json())["url"])
+        # Class attributes: discord.py has no other way to be sent elsewhere.
+        Route.BASE = api
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
+
+    async def _log_in(self, desk: Desk) -> WeftClient:
+        client = WeftClient(
+            desk, self._config.policy, self._lasting, guild_ready_timeout=self._config.guild_ready_timeout
+        )
+        try:
+            await client.login(self._config.token)
+        except BaseException:
+            await _close(client)
+            raise
+        previous, self._client = self._client, client
+        await _close(previous)
+        return client
+
+    async def _listen(self, client: WeftClient) -> None:
+        ended: Exception | None = None
+        async with anyio.create_task_group() as connection:
+            connection.start_soon(contain, "commands", functools.partial(client.sync_commands, self._stamp))
+            try:
+                await client.connect()
+            except Exception as exc:  # noqa: BLE001 - raised below: the group would wrap it
+                ended = exc
+            finally:
+                await _hang_up(client)
+            connection.cancel_scope.cancel()
+        raise ended or Disconnected("the connection ended without a reason")
+
+    async def _cancel_on_close(self, scope: anyio.CancelScope) -> None:
+        await self._closing.wait()
+        scope.cancel()
+
+    def _became_ready(self) -> None:
+        log.info("gateway.ready")
+        self.ready.set()
+        self._on_ready()
+
+    def _pause(self, _state: RetryCallState) -> float:
+        self._short_lives += 1
+        return min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
+
+
+def _verdict(error: Exception) -> Exception:
+    if isinstance(error, discord.LoginFailure):
+        return ChatConfigError(_LOGIN_REFUSED)
+    if isinstance(error, discord.PrivilegedIntentsRequired):
+        return ChatConfigError(_INTENTS)
+    if isinstance(error, discord.ConnectionClosed) and error.code in _FATAL_CLOSES:
+        return ChatConfigError(
+            _LOGIN_REFUSED if error.code == _BAD_TOKEN else f"{_FATAL_CLOSES[error.code]} ({error.code})"
+        )
+    return Disconnected(repr(error))
+
+
+async def _hang_up(client: discord.Client) -> None:
+    """End the websocket and its heartbeat thread; requests in flight go on."""
+    # discord.py says the websocket is always there; before the first connection it is None.
+    websocket: DiscordWebSocket | None = client.ws
+    if websocket is not None:
+        with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+            await websocket.close(code=1000)
+
+
+async def _close(client: discord.Client | None) -> None:
+    if client is not None:
+        with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+            await client.close()
+
+
+def _log_lost(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    # A traceback is of use for what a malformed event raised, not for a network that is down.
+    usual = isinstance(error and error.__cause__, OSError | aiohttp.ClientError | discord.DiscordException)
+    log.warning("gateway.lost", error=str(error), tries=state.attempt_number, exc_info=None if usual else error)

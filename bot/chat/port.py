@@ -1,0 +1,141 @@
+"""What the work and the reply may ask of Discord: `DiscordChat` and `DiscordThread`.
+
+All is addressed by id on whatever client is current, so nothing here depends on a cache or on one client's life.
+Every body says whom it may notify: nobody, or the one user in `Body.ping`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from typing import Any, Literal
+
+import discord
+from discord import ui
+
+from bot.chat.rest import THREAD_EXISTS, Rest, RetryLimits
+from bot.reply.port import Attachment, Body, Button, ThreadGone, ThreadPort
+from bot.work.model import Inbound
+
+NONCE_LIMIT = 25
+AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
+NOBODY = discord.AllowedMentions.none()
+
+
+class DiscordThread:
+    """A thread by its id (`bot.reply.port.ThreadPort`)."""
+
+    def __init__(self, rest: Rest, thread_id: int) -> None:
+        self._rest, self._id = rest, thread_id
+
+    async def send(self, body: Body, *, nonce: str, reply_to: int | None = None) -> int:
+        """Post a message; Discord takes the same nonce once in a few minutes, so a repeated try posts nothing twice."""
+        if not 0 < len(nonce) <= NONCE_LIMIT:
+            raise ValueError(f"the nonce {nonce!r} has {len(nonce)} characters (1 to {NONCE_LIMIT} are possible)")
+        return await self._rest.call(functools.partial(_send, channel_id=self._id, body=body, nonce=nonce, to=reply_to))
+
+    async def edit(self, message_id: int, body: Body) -> None:
+        """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
+        await self._rest.call(functools.partial(_edit, channel_id=self._id, message_id=message_id, body=body))
+
+    async def typing(self) -> None:
+        """Show the typing sign; one try only, since a late sign is of no use."""
+        await self._rest.once(functools.partial(_typing, channel_id=self._id))
+
+
+class DiscordChat:
+    """Discord as the work sees it (`bot.work.ports.Chat`).
+
+    ``current`` gives the client of the moment, or raises `bot.chat.rest.TryAgain` when there is none.
+    """
+
+    def __init__(self, current: Callable[[], discord.Client], limits: RetryLimits | None = None) -> None:
+        self._rest = Rest(current, limits or RetryLimits())
+
+    def thread(self, thread_id: int) -> ThreadPort:
+        """Return the port of a thread."""
+        return DiscordThread(self._rest, thread_id)
+
+    async def open_thread(self, inbound: Inbound) -> None:
+        """Open the inbound's thread from its message; one that exists already is used."""
+        await self._rest.call(functools.partial(_open_thread, inbound=inbound))
+
+    async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
+        """React to the message; where reactions aren't allowed, show the typing sign instead."""
+        try:
+            await self._rest.call(functools.partial(_react, inbound=inbound, emoji=emoji))
+        except ThreadGone:
+            await self._rest.once(functools.partial(_typing, channel_id=inbound.channel_id))
+
+    async def refuse(self, inbound: Inbound, text: str) -> None:
+        """Answer the message where it was posted."""
+        await self.answer(inbound.channel_id, inbound.message_id, text)
+
+    async def answer(self, channel_id: int, message_id: int, text: str) -> None:
+        """Reply to a message; a second answer to the same message within minutes is not posted."""
+        await DiscordThread(self._rest, channel_id).send(Body(text), nonce=f"a{message_id}", reply_to=message_id)
+
+
+async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str, to: int | None) -> int:
+    options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
+    if body.buttons:
+        options["view"] = _view(body.buttons)
+    if body.file is not None:
+        options["file"] = _file(body.file)  # made anew for each try: a file is read once
+    if to is not None:
+        options["reference"] = discord.MessageReference(
+            message_id=to,
+            channel_id=channel_id,
+            fail_if_not_exists=False,
+        )
+    message = await client.get_partial_messageable(channel_id).send(body.text, **options)
+    return int(message.id)
+
+
+async def _edit(client: discord.Client, channel_id: int, message_id: int, body: Body) -> None:
+    message = client.get_partial_messageable(channel_id).get_partial_message(message_id)
+    view = _view(body.buttons) if body.buttons else None
+    await message.edit(content=body.text, view=view, allowed_mentions=_mentions(body))
+
+
+async def _typing(client: discord.Client, channel_id: int) -> None:
+    await client.get_partial_messageable(channel_id).typing()
+
+
+async def _react(client: discord.Client, inbound: Inbound, emoji: str) -> None:
+    channel = client.get_partial_messageable(inbound.channel_id)
+    await channel.get_partial_message(inbound.message_id).add_reaction(emoji)
+
+
+async def _open_thread(client: discord.Client, inbound: Inbound) -> None:
+    # Not Message.create_thread: it insists on a cached server, which a client that was just replaced does not have.
+    try:
+        await client.http.start_thread_with_message(
+            inbound.channel_id, inbound.message_id, name=inbound.title, auto_archive_duration=AUTO_ARCHIVE_MINUTES
+        )
+    except discord.HTTPException as exc:
+        if exc.code != THREAD_EXISTS:
+            raise
+
+
+def _mentions(body: Body) -> discord.AllowedMentions:
+    if body.ping is None:
+        return NOBODY
+    return discord.AllowedMentions(
+        everyone=False, roles=False, users=[discord.Object(id=body.ping)], replied_user=False
+    )
+
+
+def _view(buttons: tuple[Button, ...]) -> ui.View:
+    view = ui.View(timeout=None)
+    for button in buttons:
+        style = discord.ButtonStyle[button.style]
+        view.add_item(ui.Button(style=style, label=button.label, custom_id=button.custom_id, disabled=button.disabled))
+    # Presses are found by custom_id (see views). discord.py keeps a view for ever unless it is stopped.
+    view.stop()
+    return view
+
+
+def _file(attachment: Attachment) -> discord.File:
+    return discord.File(io.BytesIO(attachment.data), filename=attachment.name)

@@ -1,0 +1,81 @@
+"""Buttons: found by their custom_id alone, so that they work on messages of an earlier run too.
+
+What a press does is the work's business; an unknown or outdated button is answered, never left to Discord's error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import discord
+from discord import ui
+
+from bot.chat.asking import respond, tell
+
+EXPIRED = "This button has expired."
+STOP_TEMPLATE = r"weft:stop:(?P<thread>\d+):(?P<prompt>\d+)"
+PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
+
+
+class StopButton(ui.DynamicItem[ui.Button[Any]], template=STOP_TEMPLATE):
+    """Stops the turn of one prompt."""
+
+    def __init__(self, item: ui.Button[Any], thread_id: int, prompt: int) -> None:
+        super().__init__(item)
+        self._thread_id, self._prompt = thread_id, prompt
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
+    ) -> StopButton:
+        """Read the turn out of the custom_id."""
+        return cls(_button(item), int(match["thread"]), int(match["prompt"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Stop the turn and say what came of it."""
+        await respond(interaction, lambda front, by: front.desk.stop(self._thread_id, by, prompt=self._prompt).text)
+
+
+class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
+    """Chooses one option of a permission request."""
+
+    def __init__(self, item: ui.Button[Any], request: str, option: int) -> None:
+        super().__init__(item)
+        self._request, self._option = request, option
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
+    ) -> PermissionButton:
+        """Read the request and the option out of the custom_id."""
+        return cls(_button(item), match["request"], int(match["option"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Answer the request and say what came of it."""
+        await respond(interaction, lambda front, by: front.desk.decide(self._request, self._option, by).text)
+
+
+def _button(item: ui.Item[Any]) -> ui.Button[Any]:
+    if not isinstance(item, ui.Button):
+        raise TypeError(f"{type(item).__name__} stands where a button was expected")
+    return item
+
+
+KNOWN = (StopButton, PermissionButton)
+_KNOWN_IDS = re.compile("|".join(template for template in (STOP_TEMPLATE, PERMISSION_TEMPLATE)))
+
+
+def is_known(custom_id: str) -> bool:
+    """Return whether one of the buttons above answers to the custom_id."""
+    return _KNOWN_IDS.fullmatch(custom_id) is not None
+
+
+async def answer_unknown(interaction: discord.Interaction[Any]) -> None:
+    """Tell whoever used a component that nothing here answers to."""
+    if interaction.type is not discord.InteractionType.component:
+        return
+    used: Mapping[str, Any] = {**interaction.data} if interaction.data else {}
+    if not is_known(str(used.get("custom_id", ""))):
+        await tell(interaction, EXPIRED)

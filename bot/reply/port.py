@@ -1,0 +1,83 @@
+"""A thread as the reply sees it: message bodies, buttons, and the errors that decide what happens next (pure).
+
+PortError
+├── ThreadGone      the thread is deleted, locked or forbidden: nothing can be shown there any more
+├── ThreadArchived  no edit is possible; sending a new message takes the thread out of the archive
+├── MessageGone     the message was deleted: send its content anew, once
+└── Unavailable     Discord did not take it after the port's own tries: try again later
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+ButtonStyle = Literal["primary", "secondary", "success", "danger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button; ``custom_id`` has at most 100 characters, ``label`` at most 80."""
+
+    custom_id: str
+    label: str
+    style: ButtonStyle = "secondary"
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file to post with a message."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a message is to look like.
+
+    Attributes:
+        text: Discord Markdown, at most 2,000 UTF-16 code units.
+        buttons: at most 25, five in a row.
+        file: posted when the message is created; an edit leaves it as it is.
+        ping: the only user this message may notify.
+    """
+
+    text: str
+    buttons: tuple[Button, ...] = ()
+    file: Attachment | None = None
+    ping: int | None = None
+
+
+class PortError(Exception):
+    """Base of what a thread port raises."""
+
+
+class ThreadGone(PortError):
+    """The thread is deleted, locked or forbidden."""
+
+
+class ThreadArchived(PortError):
+    """The thread is archived: its messages can't be edited."""
+
+
+class MessageGone(PortError):
+    """The message was deleted."""
+
+
+class Unavailable(PortError):
+    """Discord did not take the request after several tries."""
+
+
+class ThreadPort(Protocol):
+    """Sends to one thread. A call that has begun must not be cancelled: Discord may already have applied it."""
+
+    async def send(self, body: Body, *, nonce: str, reply_to: int | None = None) -> int:
+        """Post a message and return its id; the same nonce never posts twice."""
+
+    async def edit(self, message_id: int, body: Body) -> None:
+        """Replace a message's text and buttons; may return seconds after the change became visible."""
+
+    async def typing(self) -> None:
+        """Show the typing sign for about ten seconds."""

@@ -1,0 +1,152 @@
+"""What the socket tests share: a recording desk, a stamp in memory, and a gateway connected to the loopback Discord."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bot.chat.authorize import Policy
+from bot.chat.gateway import ChatConfig, DiscordGateway
+from bot.chat.rest import RetryLimits
+from bot.sandbox import FakeDiscord
+from bot.work.model import Actor, Inbound
+from bot.work.ports import Answer
+
+QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
+
+
+@dataclass
+class FakeDesk:
+    """Records what it is asked; `wait` waits for something recorded."""
+
+    inbounds: list[Inbound] = field(default_factory=list)
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+    broken: bool = False
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def submit(self, inbound: Inbound) -> None:
+        self.inbounds.append(inbound)
+        self.note()
+
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+        self._record("stop", thread_id, by.id, prompt)
+        return Answer("Stopping.", accepted=True)
+
+    def status(self, thread_id: int | None) -> str:
+        self._record("status", thread_id)
+        return "All quiet."
+
+    def reset(self, thread_id: int, by: Actor) -> Answer:
+        self._record("reset", thread_id, by.id)
+        return Answer("Starting afresh.", accepted=True)
+
+    def decide(self, request: str, option: int, by: Actor) -> Answer:
+        self._record("decide", request, option, by.id)
+        return Answer("Allowed.", accepted=True)
+
+    def thread_gone(self, thread_id: int, reason: str) -> None:
+        self._record("gone", thread_id, reason)
+
+    def _record(self, *call: object) -> None:
+        if self.broken:
+            raise LookupError("the desk is on fire")
+        self.calls.append(call)
+        self.note()
+
+    def note(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def wait(self, ready: Callable[[FakeDesk], object]) -> None:
+        with anyio.fail_after(5):
+            while not ready(self):
+                await self._changed.wait()
+
+    async def inbound(self, number: int = 1) -> Inbound:
+        await self.wait(lambda desk: len(desk.inbounds) >= number)
+        return self.inbounds[number - 1]
+
+
+@dataclass
+class MemoryStamp:
+    value: str | None = None
+
+    def read(self) -> str | None:
+        return self.value
+
+    def write(self, stamp: str) -> None:
+        self.value = stamp
+
+
+@dataclass
+class Office:
+    """A bot's chat at work."""
+
+    fd: FakeDiscord
+    desk: FakeDesk
+    gateway: DiscordGateway
+    readies: list[None]
+
+    async def settled(self, channel_id: int) -> None:
+        """Wait until everything said so far has been through the client: a last mention by the owner is the mark."""
+        before = len(self.desk.inbounds)
+        mark = await self.fd.owner.say(channel_id, "mark", mention_bot=True)
+        await self.desk.wait(lambda desk: any(one.message_id == mark.id for one in desk.inbounds[before:]))
+        self.desk.inbounds[:] = [one for one in self.desk.inbounds if one.message_id != mark.id]
+
+
+@asynccontextmanager
+async def discords_address_kept() -> AsyncIterator[None]:
+    """Give discord.py its address back afterwards."""
+    base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
+    try:
+        yield
+    finally:
+        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, gateway
+
+
+def config_for(fd: FakeDiscord, policy: Policy | None = None, *, token: str | None = None) -> ChatConfig:
+    return ChatConfig(
+        token=token or fd.token,
+        policy=policy or Policy(),
+        api_url=fd.api_url,
+        guild_ready_timeout=0.05,
+        first_pause=0.02,
+        longest_pause=0.1,
+        retries=QUICK,
+    )
+
+
+@asynccontextmanager
+async def office(
+    fd: FakeDiscord,
+    policy: Policy | None = None,
+    stamp: MemoryStamp | None = None,
+    *,
+    wait: bool = True,
+    commands: bool = True,
+) -> AsyncIterator[Office]:
+    """Run a chat on the loopback Discord for the length of the block."""
+    desk, readies = FakeDesk(), list[None]()
+
+    def on_ready() -> None:
+        readies.append(None)
+        desk.note()
+
+    gateway = DiscordGateway(config_for(fd, policy), stamp or MemoryStamp(), on_ready=on_ready)
+    async with discords_address_kept(), anyio.create_task_group() as group:
+        group.start_soon(gateway.run, desk)
+        try:
+            with anyio.fail_after(10):
+                if wait:
+                    await gateway.ready.wait()
+                if wait and commands and stamp is None:
+                    await fd.wait_for(lambda fd: fd.commands)
+            yield Office(fd, desk, gateway, readies)
+        finally:
+            gateway.close()

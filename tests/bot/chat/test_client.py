@@ -1,0 +1,253 @@
+"""Events of a real discord.py client on the loopback Discord, as the work gets them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+from discord import TeamMemberRole, TeamMembershipState
+
+from bot.chat.authorize import Policy, Reason
+from bot.chat.client import intents, owners_of
+from bot.chat.inbound import HELP
+from bot.sandbox import FakeDiscord
+
+from .harness import Office, office
+
+
+@asynccontextmanager
+async def at_work(*users: str) -> AsyncIterator[Office]:
+    """Yield a chat that takes requests from the owner and from the users named."""
+    async with FakeDiscord() as fd:
+        policy = Policy(users=frozenset(fd.user(name).id for name in users))
+        async with office(fd, policy) as chat:
+            yield chat
+
+
+@pytest.mark.asyncio
+async def test_a_mention_becomes_an_inbound_with_the_thread_to_be() -> None:
+    """D1, O2: who, where, what and the thread's id, all known before anything is opened."""
+    async with at_work("alice") as chat:
+        devs = chat.fd.add_role("devs")
+        alice = chat.fd.user("alice", roles=[devs])
+        said = await alice.say(chat.fd.channel_id, "fix the tests", mention_bot=True)
+        inbound = await chat.desk.inbound()
+        assert inbound.message_id == inbound.thread_id == said.id
+        assert inbound.channel_id == chat.fd.channel_id
+        assert inbound.guild_id == chat.fd.guild_id
+        assert (inbound.text, inbound.title, inbound.opens_thread) == ("fix the tests", "fix the tests", True)
+        assert (inbound.author.id, inbound.author.name) == (alice.id, "alice")
+        assert devs in inbound.author.roles
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_the_owner_of_the_application_needs_no_list() -> None:
+    """D2: the owner is known from the application, with every list empty."""
+    async with at_work() as chat:
+        await chat.fd.owner.say(chat.fd.channel_id, "hello", mention_bot=True)
+        assert (await chat.desk.inbound()).author.id == chat.fd.owner.id
+
+
+@pytest.mark.asyncio
+async def test_messages_in_wefts_thread_need_no_mention_and_keep_their_order() -> None:
+    """D1, Q1: every message in a thread that Weft opened, in the order of arrival."""
+    async with at_work("alice") as chat:
+        alice = chat.fd.user("alice")
+        await alice.say(chat.fd.channel_id, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        said = [await alice.say(thread_id, f"step {number}") for number in range(20)]
+        await chat.desk.inbound(21)
+        followers = chat.desk.inbounds[1:]
+        assert [one.message_id for one in followers] == [one.id for one in said]
+        assert {(one.thread_id, one.channel_id, one.opens_thread) for one in followers} == {
+            (thread_id, thread_id, False)
+        }
+
+
+@pytest.mark.asyncio
+async def test_in_somebody_elses_thread_only_mentions_count() -> None:
+    """D1: other threads become Weft's for the messages that mention it."""
+    async with at_work("alice") as chat:
+        alice = chat.fd.user("alice")
+        topic = await alice.say(chat.fd.channel_id, "let us talk")
+        thread = await chat.fd.start_thread(alice, topic, "talk")
+        await alice.say(thread.id, "among us")
+        asked = await alice.say(thread.id, "what do you think?", mention_bot=True)
+        inbound = await chat.desk.inbound()
+        assert (inbound.message_id, inbound.thread_id, inbound.opens_thread) == (asked.id, thread.id, False)
+        assert len(chat.desk.inbounds) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_message_in_a_thread_that_is_in_no_cache_is_not_lost() -> None:
+    """D1, O2: archived threads are unknown to the client; its channel is then asked for, once for the thread."""
+    async with FakeDiscord() as fd:
+        async with office(fd) as before:
+            await fd.owner.say(fd.channel_id, "start", mention_bot=True)
+            thread_id = (await before.desk.inbound()).thread_id
+            await before.gateway.chat.open_thread(before.desk.inbounds[0])
+            await fd.archive(thread_id)
+        async with office(fd) as after:
+            channel = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id)}
+            author = {"id": str(fd.owner.id), "username": "owner", "discriminator": "0", "avatar": None}
+            for number in range(3):
+                data = {**channel, "id": str(thread_id + 1000 + number), "content": f"late {number}", "type": 0}
+                data |= {"author": author, "member": {"roles": [], "flags": 0, "joined_at": None}}
+                await fd.gateway.dispatch_raw("MESSAGE_CREATE", data | _EMPTY)
+            await after.desk.inbound(3)
+            assert [one.text for one in after.desk.inbounds] == ["late 0", "late 1", "late 2"]
+            assert {one.thread_id for one in after.desk.inbounds} == {thread_id}
+            assert len(fd.rest_calls("GET", f"/channels/{thread_id}")) == 1
+
+
+_EMPTY: dict[str, object] = {
+    "mentions": [],
+    "mention_roles": [],
+    "mention_everyone": False,
+    "attachments": [],
+    "embeds": [],
+    "edited_timestamp": None,
+    "pinned": False,
+    "tts": False,
+    "components": [],
+}
+
+
+@pytest.mark.asyncio
+async def test_somebody_not_allowed_gets_one_short_reply_an_hour() -> None:
+    """D2, D9: one reply for three mentions; nothing reaches the work; nobody is notified."""
+    async with at_work() as chat:
+        mallory = chat.fd.user("mallory")
+        first = await mallory.say(chat.fd.channel_id, "one", mention_bot=True)
+        for text in ("two", "three"):
+            await mallory.say(chat.fd.channel_id, text, mention_bot=True)
+        await mallory.say(chat.fd.channel_id, "no mention")
+        bob = await chat.fd.user("bob").say(chat.fd.channel_id, "me too", mention_bot=True)
+        await chat.fd.wait_message(chat.fd.channel_id, lambda message: message.reference_id == bob.id)
+        replies = [one for one in chat.fd.messages(chat.fd.channel_id) if one.author_id == chat.fd.bot_user.id]
+        assert [(one.reference_id, one.content) for one in replies] == [
+            (first.id, Reason.PERSON),
+            (bob.id, Reason.PERSON),
+        ]
+        assert chat.desk.inbounds == []
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_an_empty_mention_is_answered_with_help() -> None:
+    """D1: an empty mention gets a help line where it was posted."""
+    async with at_work("alice") as chat:
+        said = await chat.fd.user("alice").say(chat.fd.channel_id, f"<@{chat.fd.bot_user.id}>")
+        answer = await chat.fd.wait_message(chat.fd.channel_id, lambda message: message.reference_id == said.id)
+        assert answer.content == HELP
+        assert chat.desk.inbounds == []
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_wefts_own_messages_start_nothing() -> None:
+    """D1: what Weft says in its own thread is no prompt."""
+    async with at_work("alice") as chat:
+        await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        await chat.gateway.chat.answer(thread_id, thread_id + 1, "working on it")
+        await chat.settled(thread_id)
+        assert len(chat.desk.inbounds) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ending", ["deleted", "locked"])
+async def test_a_thread_that_is_deleted_or_locked_is_told_as_gone(ending: str) -> None:
+    """D10: locked or deleted: the work lets the agent go."""
+    async with at_work("alice") as chat:
+        await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        if ending == "deleted":
+            await chat.fd.delete_channel(thread_id)
+        else:
+            await chat.fd.archive(thread_id, locked=True)
+        await chat.desk.wait(lambda desk: desk.calls)
+        assert chat.desk.calls == [("gone", thread_id, f"the thread was {ending}")]
+
+
+@pytest.mark.asyncio
+async def test_an_archived_thread_is_not_gone() -> None:
+    """D10: archived by a person: the turn goes on."""
+    async with at_work("alice") as chat:
+        await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        await chat.fd.archive(thread_id)
+        await chat.settled(chat.fd.channel_id)
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_the_threads_of_a_deleted_channel_are_gone_too() -> None:
+    """D10: also the archived ones, which the client has in no cache."""
+    async with at_work("alice") as chat:
+        other = chat.fd.add_channel("other")
+        await chat.settled(chat.fd.channel_id)
+        await chat.fd.user("alice").say(other, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        await chat.fd.archive(thread_id)
+        await chat.fd.gateway.dispatch_raw("CHANNEL_DELETE", {"id": str(other), "guild_id": str(chat.fd.guild_id)})
+        await chat.desk.wait(lambda desk: desk.calls)
+        assert chat.desk.calls[0] == ("gone", thread_id, "its channel was deleted")
+
+
+@pytest.mark.asyncio
+async def test_leaving_a_server_lets_its_threads_go() -> None:
+    """D10: kicked in the middle of a turn."""
+    async with at_work("alice") as chat:
+        await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
+        thread_id = (await chat.desk.inbound()).thread_id
+        await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id)})
+        await chat.desk.wait(lambda desk: desk.calls)
+        assert chat.desk.calls == [("gone", thread_id, "Weft was removed from the server")]
+
+
+@pytest.mark.asyncio
+async def test_an_outage_of_the_server_lets_nothing_go() -> None:
+    """D10: unavailable is not removed."""
+    async with at_work("alice") as chat:
+        await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
+        await chat.desk.inbound()
+        await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id), "unavailable": True})
+        await chat.settled(chat.fd.channel_id)
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_only_message_content_is_asked_for_as_a_privileged_intent() -> None:
+    """R3: what a bot has to have switched on in the portal is one intent."""
+    assert [name for name, on in intents() if on] == ["guilds", "guild_messages", "message_content"]
+
+
+def test_the_owners_of_a_teams_application_are_its_members_who_may_change_things() -> None:
+    """D2: owner or team of the application; neither who was only invited nor who may only look."""
+
+    def member(id_: int, state: TeamMembershipState, role: TeamMemberRole) -> SimpleNamespace:
+        return SimpleNamespace(id=id_, membership_state=state, role=role)
+
+    accepted, invited = TeamMembershipState.accepted, TeamMembershipState.invited
+    team = SimpleNamespace(
+        owner_id=5,
+        members=[
+            member(1, accepted, TeamMemberRole.admin),
+            member(2, accepted, TeamMemberRole.developer),
+            member(3, accepted, TeamMemberRole.read_only),
+            member(4, invited, TeamMemberRole.admin),
+        ],
+    )
+    of_team = SimpleNamespace(team=team, owner=SimpleNamespace(id=9))
+    of_person = SimpleNamespace(team=None, owner=SimpleNamespace(id=9))
+    assert owners_of(of_team) == {1, 2, 5}  # type: ignore[arg-type]
+    assert owners_of(of_person) == {9}  # type: ignore[arg-type]

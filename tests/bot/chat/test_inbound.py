@@ -1,0 +1,248 @@
+"""Which messages become prompts, and with what text, thread and title."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bot.chat.authorize import Policy, Reason
+from bot.chat.inbound import (
+    HELP,
+    IGNORED,
+    BotRuns,
+    Decision,
+    Kind,
+    OncePer,
+    Place,
+    Post,
+    Weft,
+    clip,
+    decide,
+    strip_mention,
+    title,
+)
+from bot.work.model import Actor
+
+WEFT = Weft(1, role=2)
+ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")
+POLICY = Policy(users=frozenset({ALICE.id}))
+CHANNEL = Place(100, 200)
+OWN_THREAD = Place(100, 300, parent_id=200, owner_id=WEFT.id)
+OTHER_THREAD = Place(100, 301, parent_id=200, owner_id=BOB.id)
+
+
+def post(content: str, place: Place = CHANNEL, **changes: object) -> Post:
+    mentions = frozenset({WEFT.id}) if "<@1>" in content else frozenset[int]()
+    made = Post(message_id=500, place=place, author=ALICE, content=content, mentions=mentions)
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def judged(content: str, place: Place = CHANNEL, **changes: object) -> Decision:
+    return decide(post(content, place, **changes), WEFT, POLICY)
+
+
+def test_a_mention_in_a_channel_asks_for_a_thread_with_the_messages_id() -> None:
+    """D1: a mention in an allowed channel opens a thread named after the request."""
+    inbound = judged("<@1> fix the login test").inbound
+    assert inbound is not None
+    assert (inbound.message_id, inbound.channel_id, inbound.thread_id, inbound.guild_id) == (500, 200, 500, 100)
+    assert inbound.opens_thread
+    assert (inbound.text, inbound.title) == ("fix the login test", "fix the login test")
+    assert inbound.author == ALICE
+
+
+def test_a_mention_in_a_message_that_has_a_thread_uses_that_thread() -> None:
+    """D1: a mention in a message that already has a thread uses that thread."""
+    inbound = judged("<@1> go on", has_thread=True).inbound
+    assert inbound is not None
+    assert inbound.thread_id == 500
+    assert not inbound.opens_thread
+
+
+@pytest.mark.parametrize("place", [OWN_THREAD, OTHER_THREAD], ids=["own", "other"])
+def test_a_mention_in_a_thread_stays_in_that_thread(place: Place) -> None:
+    """D1: an authorised mention makes any thread Weft's."""
+    inbound = judged("<@1> go on", place).inbound
+    assert inbound is not None
+    assert (place.channel_id, place.channel_id, False) == (inbound.channel_id, inbound.thread_id, inbound.opens_thread)
+
+
+def test_in_threads_that_weft_opened_every_message_is_a_prompt() -> None:
+    """D1: no mention is needed there."""
+    inbound = judged("and now the docs", OWN_THREAD).inbound
+    assert inbound is not None
+    assert inbound.text == "and now the docs"
+
+
+@pytest.mark.parametrize("place", [CHANNEL, OTHER_THREAD], ids=["channel", "other thread"])
+def test_elsewhere_a_message_without_a_mention_is_nothing(place: Place) -> None:
+    """D1: in other threads and in channels only mentions count."""
+    assert judged("and now the docs", place) is IGNORED
+
+
+@pytest.mark.parametrize("content", ["// lunch?", "  // lunch?", "//", "// <@1> is slow today"])
+def test_an_aside_in_wefts_thread_is_left_to_the_people(content: str) -> None:
+    """D1: a message that starts with // is not a prompt."""
+    assert judged(content, OWN_THREAD) is IGNORED
+
+
+def test_slashes_elsewhere_in_the_text_are_no_aside() -> None:
+    """D1: only the start counts."""
+    assert judged("see https://example.org // really", OWN_THREAD).kind is Kind.PROMPT
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"mentions": frozenset({BOB.id})}, {"crowds": frozenset({77})}, {"everyone": True}],
+    ids=["user or reply", "role", "everyone"],
+)
+def test_a_message_to_other_people_in_wefts_thread_is_no_prompt(changes: dict[str, object]) -> None:
+    """D1: unless it mentions other people and not Weft."""
+    assert judged("what do you think?", OWN_THREAD, **changes) is IGNORED
+
+
+def test_a_message_to_other_people_and_weft_is_a_prompt() -> None:
+    """D1: mentioning Weft too makes it one."""
+    decision = judged("<@1> as <@11> said", OWN_THREAD, mentions=frozenset({WEFT.id, BOB.id}))
+    assert decision.inbound is not None
+    assert decision.inbound.text == "as <@11> said"
+
+
+def test_the_mention_of_wefts_own_role_counts_as_a_mention() -> None:
+    """D1: people pick the role of the same name by mistake."""
+    decision = judged("<@&2> hello", crowds=frozenset({2}))
+    assert decision.inbound is not None
+    assert decision.inbound.text == "hello"
+
+
+def test_a_role_is_not_weft_when_it_has_none() -> None:
+    """D1: without a role of its own, no role mention counts."""
+    assert decide(post("<@&2> hello", crowds=frozenset({2})), Weft(1), POLICY) is IGNORED
+
+
+def test_wefts_own_messages_start_nothing() -> None:
+    """D1: not even in its own thread, nor when it mentions itself."""
+    assert judged("<@1> hi", OWN_THREAD, author=Actor(WEFT.id, "Weft")) is IGNORED
+
+
+def test_notices_by_discord_start_nothing() -> None:
+    """D1: system messages such as pins and joins."""
+    assert judged("<@1> pinned a message", OWN_THREAD, ordinary=False) is IGNORED
+
+
+@pytest.mark.parametrize("content", ["<@1>", " <@1>  ", "<@!1>", "<@1><@&2>"])
+def test_an_empty_mention_gets_help(content: str) -> None:
+    """D1: an empty mention gets a help line."""
+    assert Decision(Kind.HELP, text=HELP) == judged(content, mentions=frozenset({WEFT.id}))
+
+
+def test_files_without_words_in_wefts_thread_get_help() -> None:
+    """D1: nothing that was meant for Weft is passed over in silence."""
+    assert judged("", OWN_THREAD, attachments=1).kind is Kind.HELP
+    assert judged("", OWN_THREAD) is IGNORED
+
+
+def test_a_mention_by_a_stranger_is_refused_with_the_reason() -> None:
+    """D2: told once (the client counts)."""
+    assert Decision(Kind.REFUSE, text=Reason.PERSON) == judged("<@1> rm -rf /", author=BOB)
+
+
+def test_a_strangers_empty_mention_is_refused_too() -> None:
+    """D2: help is for those who are let in."""
+    assert judged("<@1>", author=BOB).kind is Kind.REFUSE
+
+
+def test_a_stranger_who_just_talks_in_wefts_thread_is_ignored() -> None:
+    """D2: only mentions are answered."""
+    assert judged("nice", OWN_THREAD, author=BOB) is IGNORED
+
+
+def test_a_bot_that_is_not_listed_gets_no_answer_at_all() -> None:
+    """D2: an answer could start a ping-pong of bots."""
+    assert judged("<@1> hello", author=BOB, automatic=True) is IGNORED
+
+
+def test_a_listed_bot_is_heard() -> None:
+    """D2: bots and webhooks when listed."""
+    assert judged("<@1> hello", automatic=True).kind is Kind.PROMPT
+
+
+def test_a_direct_message_is_refused() -> None:
+    """D2: direct messages never."""
+    assert judged("<@1> hello", Place(None, 900)).text == Reason.DIRECT
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("<@1> a", "a"),
+        ("<@!1> a", "a"),
+        ("a <@1>", "a"),
+        ("hey <@1> do it", "hey do it"),
+        ("<@1>\nline\n  indented <@1>\n", "line\n  indented"),
+        ("<@11> and <@1>", "<@11> and"),
+        ("<@&2> a <@&3>", "a <@&3>"),
+    ],
+)
+def test_only_the_mentions_of_weft_are_cut_out(content: str, expected: str) -> None:
+    """D1: the prompt is the text without our mention; others' mentions stay."""
+    assert expected == strip_mention(content, WEFT)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Fix it", "Fix it"),
+        ("\n\n  Fix   it  \nplease", "Fix it"),
+        ("# **Fix** `it`", "Fix it"),
+        ("```\ncode()\n```", "code()"),
+        ("<@11> look at <#22>", "look at"),
+        ("***", "Request"),
+        ("", "Request"),
+    ],
+)
+def test_the_title_is_the_first_line_that_says_something(text: str, expected: str) -> None:
+    """D1: the thread is named after the request."""
+    assert expected == title(text)
+
+
+@pytest.mark.parametrize("text", ["x" * 101, "word " * 40, "😀" * 80, "漢" * 150])
+def test_a_title_never_exceeds_discords_limit(text: str) -> None:
+    """D1: 1 to 100 characters, counted the strict way."""
+    name = title(text)
+    assert 1 <= len(name.encode("utf-16-le")) // 2 <= 100
+    assert name.endswith("…")
+
+
+def test_clipping_leaves_short_text_alone_and_characters_whole() -> None:
+    """D1: an astral character counts as two units and is never halved."""
+    assert clip("😀😀", 4) == "😀😀"
+    assert clip("😀😀", 3) == "😀…"
+
+
+def test_a_key_is_due_once_in_a_period() -> None:
+    """D2: one short reply an hour and person."""
+    once = OncePer(3600.0)
+    assert once.due(1, now=0.0)
+    assert once.due(2, now=1.0)
+    assert not once.due(1, now=3599.0)
+    assert once.due(1, now=3600.0)
+    assert not once.due(2, now=3600.5)
+
+
+def test_bots_may_prompt_only_so_often_in_a_row() -> None:
+    """D2: a limit on consecutive bot turns, which a person's prompt sets back."""
+    runs = BotRuns(limit=2)
+    assert [runs.allow(1, automatic=True) for _ in range(4)] == [True, True, False, False]
+    assert runs.allow(2, automatic=True)
+    assert runs.allow(1, automatic=False)
+    assert runs.allow(1, automatic=True)
+
+
+def test_bot_runs_forget_old_threads() -> None:
+    """D2: the memory is bounded."""
+    runs = BotRuns(limit=1, threads=2)
+    assert all(runs.allow(thread, automatic=True) for thread in (1, 2, 3))
+    assert runs.allow(1, automatic=True)
+    assert not runs.allow(3, automatic=True)

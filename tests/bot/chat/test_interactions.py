@@ -1,0 +1,225 @@
+"""Slash commands and buttons through a real client: what the work is asked, and what the person is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bot.chat.asking import FAILED
+from bot.chat.authorize import Policy, Reason
+from bot.chat.commands import NOT_IN_THREAD, UNKNOWN
+from bot.chat.views import EXPIRED, is_known
+from bot.reply.port import Body, Button
+from bot.sandbox import FakeDiscord, Interaction
+
+from .harness import MemoryStamp, Office, office
+
+
+@asynccontextmanager
+async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
+    """Yield a chat that takes requests from alice, and a thread that it opened."""
+    async with FakeDiscord() as fd:
+        alice = fd.user("alice")
+        async with office(fd, Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id}))) as chat:
+            await alice.say(fd.channel_id, "start", mention_bot=True)
+            inbound = await chat.desk.inbound()
+            await chat.gateway.chat.open_thread(inbound)
+            yield chat, inbound.thread_id
+
+
+def told(interaction: Interaction) -> str:
+    """Return what only the person was told, within three seconds."""
+    assert interaction.acked
+    assert interaction.ephemeral
+    assert interaction.response is not None
+    assert interaction.response["allowed_mentions"]["parse"] == []
+    return str(interaction.response["content"])
+
+
+async def post(chat: Office, thread_id: int, custom_id: str) -> int:
+    body = Body("working", (Button(custom_id, "Press"),))
+    return await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
+
+
+@pytest.mark.asyncio
+async def test_stop_and_reset_act_on_the_thread_where_they_are_typed() -> None:
+    """T6, Q7, Q8: answered to the person alone, with what came of it."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        assert told(await alice.slash(thread_id, "stop")) == "Stopping."
+        assert told(await alice.slash(thread_id, "reset")) == "Starting afresh."
+        assert chat.desk.calls == [("stop", thread_id, alice.id, None), ("reset", thread_id, alice.id)]
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_status_tells_of_the_thread_or_of_everything() -> None:
+    """Q11: in a thread the thread's state, in a channel the bot's."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        assert told(await alice.slash(thread_id, "status")) == "All quiet."
+        await alice.slash(chat.fd.channel_id, "status")
+        assert chat.desk.calls == [("status", thread_id), ("status", None)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("command", ["stop", "reset"])
+async def test_a_thread_command_in_a_channel_says_where_it_belongs(command: str) -> None:
+    """T6: nothing is stopped by guess."""
+    async with in_a_thread() as (chat, _):
+        assert told(await chat.fd.user("alice").slash(chat.fd.channel_id, command)) == NOT_IN_THREAD
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("command", ["stop", "status", "reset"])
+async def test_a_stranger_may_use_no_command(command: str) -> None:
+    """D2: commands ask the same authorize() as messages."""
+    async with in_a_thread() as (chat, thread_id):
+        assert told(await chat.fd.user("mallory").slash(thread_id, command)) == Reason.PERSON
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_command_in_a_channel_that_is_not_listed_is_refused() -> None:
+    """D2: a thread counts as its parent, for commands too."""
+    async with in_a_thread() as (chat, _):
+        alice, other = chat.fd.user("alice"), chat.fd.add_channel("other")
+        thread = await chat.fd.start_thread(alice, await alice.say(other, "topic"), "topic")
+        assert told(await alice.slash(other, "status")) == Reason.CHANNEL
+        assert told(await alice.slash(thread.id, "stop")) == Reason.CHANNEL
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_commands_work_in_an_archived_thread_that_is_in_no_cache() -> None:
+    """D2, T6: the thread's parent comes with the interaction."""
+    async with in_a_thread() as (chat, thread_id):
+        await chat.fd.archive(thread_id)
+        assert told(await chat.fd.user("alice").slash(thread_id, "status")) == "All quiet."
+        assert chat.desk.calls[-1] == ("status", thread_id)
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_fails_is_answered_all_the_same() -> None:
+    """D6: an exception in the work leaves nobody without an answer."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.desk.broken = True
+        assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == FAILED
+        chat.desk.broken = False
+        assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == "Stopping."
+
+
+@pytest.mark.asyncio
+async def test_a_command_of_an_older_version_is_answered() -> None:
+    """D7: Discord may still show a command that is no more."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.state.commands[""].append({**chat.fd.commands[0], "id": "77", "name": "retired"})
+        assert told(await chat.fd.user("alice").slash(thread_id, "retired")) == UNKNOWN
+
+
+@pytest.mark.asyncio
+async def test_the_stop_button_stops_the_turn_it_belongs_to() -> None:
+    """T6: the prompt's id is in the button, so an old button stops no newer turn."""
+    async with in_a_thread() as (chat, thread_id):
+        custom_id = f"weft:stop:{thread_id}:42"
+        message_id = await post(chat, thread_id, custom_id)
+        alice = chat.fd.user("alice")
+        assert told(await alice.click(message_id, custom_id)) == "Stopping."
+        assert chat.desk.calls == [("stop", thread_id, alice.id, 42)]
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_a_permission_button_gives_the_chosen_option() -> None:
+    """D6: request and option go to the work, with who pressed."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, "weft:perm:Ab_9-x:2")
+        alice = chat.fd.user("alice")
+        assert told(await alice.click(message_id, "weft:perm:Ab_9-x:2")) == "Allowed."
+        assert chat.desk.calls == [("decide", "Ab_9-x", 2, alice.id)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("custom_id", ["weft:stop:7:42", "weft:perm:abc:0"])
+async def test_a_stranger_may_press_nothing(custom_id: str) -> None:
+    """D2, D6: buttons ask the same authorize() as messages."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, custom_id)
+        assert told(await chat.fd.user("mallory").click(message_id, custom_id)) == Reason.PERSON
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("custom_id", ["weft:old:1", "weft:stop:x:1", "weft:perm:a:1:2", "poll:yes"])
+async def test_an_unknown_button_says_that_it_expired(custom_id: str) -> None:
+    """D6: no press ends in Discord's own error."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, custom_id)
+        assert told(await chat.fd.user("alice").click(message_id, custom_id)) == EXPIRED
+        assert chat.desk.calls == []
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_buttons_of_an_earlier_run_still_work() -> None:
+    """D6: found by custom_id alone, with nothing in memory."""
+    async with FakeDiscord() as fd:
+        stamp = MemoryStamp()
+        async with office(fd, stamp=stamp) as before:
+            message_id = await post(before, fd.channel_id, "weft:perm:abc:1")
+        async with office(fd, stamp=stamp) as after:
+            assert told(await fd.owner.click(message_id, "weft:perm:abc:1")) == "Allowed."
+            assert after.desk.calls == [("decide", "abc", 1, fd.owner.id)]
+            assert before.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_button_works_as_often_as_it_is_pressed() -> None:
+    """D6: who is first is the work's decision; every press is answered once."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, "weft:perm:abc:0")
+        for _ in range(3):
+            assert told(await chat.fd.user("alice").click(message_id, "weft:perm:abc:0")) == "Allowed."
+        assert len(chat.desk.calls) == 3
+        chat.fd.assert_clean()
+
+
+def test_templates_take_whole_ids_only() -> None:
+    """D6: nothing is guessed out of a custom_id."""
+    assert is_known("weft:stop:1:2")
+    assert is_known("weft:perm:a-B_9:0")
+    assert not any(is_known(wrong) for wrong in ("weft:stop:1", "xweft:stop:1:2", "weft:perm::0", "weft:perm:a:", ""))
+
+
+@pytest.mark.asyncio
+async def test_commands_are_registered_once_and_for_servers_only() -> None:
+    """R3: a restart registers nothing again; the stamp is what remembers."""
+    async with FakeDiscord() as fd:
+        stamp = MemoryStamp()
+        async with office(fd, stamp=stamp):
+            await fd.wait_for(lambda fd: fd.commands)
+        first = stamp.value
+        async with office(fd, stamp=stamp) as chat:
+            await chat.settled(fd.channel_id)
+        assert fd.command_syncs == 1
+        assert stamp.value == first
+        assert sorted(command["name"] for command in fd.commands) == ["reset", "status", "stop"]
+        registered = fd.rest_calls("PUT", "/commands")[0].body
+        assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
+            json.dumps(registered)
+        )
+
+
+@pytest.mark.asyncio
+async def test_changed_commands_are_registered_again() -> None:
+    """R3: another version's stamp does not hold."""
+    async with FakeDiscord() as fd:
+        stamp = MemoryStamp("of an older version")
+        async with office(fd, stamp=stamp):
+            await fd.wait_for(lambda fd: fd.commands)
+        assert fd.command_syncs == 1
+        assert stamp.value != "of an older version"

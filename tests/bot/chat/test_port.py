@@ -1,0 +1,343 @@
+"""Sending and editing through a real client: what arrives, once, and what each refusal of Discord is turned into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from bot.chat.authorize import Policy
+from bot.chat.port import DiscordChat
+from bot.chat.rest import RetryLimits, TryAgain, unbroken
+from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.sandbox import FakeDiscord, Fault
+from bot.work.model import Actor, Inbound
+
+from .harness import Office, office
+
+SENDS, EDITS = r"/messages$", r"/messages/\d+$"
+
+
+@asynccontextmanager
+async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
+    """Yield a chat and a thread that it opened."""
+    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+        await fd.owner.say(fd.channel_id, "start", mention_bot=True)
+        inbound = await chat.desk.inbound()
+        await chat.gateway.chat.open_thread(inbound)
+        yield chat, inbound.thread_id
+
+
+def texts(chat: Office, thread_id: int) -> list[str]:
+    return [message.content for message in chat.fd.messages(thread_id)]
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_posted_edited_and_notifies_nobody() -> None:
+    """D3, D9: allowed_mentions stands in every body; links are not unfolded."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("@everyone hello", (Button("weft:stop:1:2", "Stop", "danger"),)), nonce="n1")
+        await port.edit(message_id, Body("@everyone good-bye"))
+        message = chat.fd.message(message_id)
+        assert (message.content, message.components) == ("@everyone good-bye", [])
+        bodies = [call.body for call in chat.fd.rest_calls(path_contains=f"/channels/{thread_id}/messages")]
+        assert [body["allowed_mentions"] for body in bodies] == [{"parse": []}, {"parse": []}]
+        assert bodies[0]["flags"] == 4
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_only_the_person_named_in_the_body_is_notified() -> None:
+    """D9: the requester, and nobody else."""
+    async with in_a_thread() as (chat, thread_id):
+        owner = chat.fd.owner.id
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body(f"<@{owner}> @everyone", ping=owner), nonce="n1")
+        await port.edit(message_id, Body(f"<@{owner}> done", ping=owner))
+        for call in chat.fd.rest_calls(path_contains=f"/channels/{thread_id}/messages"):
+            assert call.body["allowed_mentions"]["parse"] == []
+            assert [int(user) for user in call.body["allowed_mentions"]["users"]] == [owner]
+
+
+@pytest.mark.asyncio
+async def test_buttons_arrive_as_given_five_in_a_row() -> None:
+    """D6: label, style, custom_id and whether it can be pressed."""
+    async with in_a_thread() as (chat, thread_id):
+        buttons = tuple(Button(f"weft:perm:a:{number}", f"Option {number}", "success") for number in range(6))
+        buttons = (*buttons[:5], dataclasses.replace(buttons[5], disabled=True, style="primary"))
+        message_id = await chat.gateway.chat.thread(thread_id).send(Body("choose", buttons), nonce="n1")
+        rows = [row["components"] for row in chat.fd.message(message_id).components]
+        assert [len(row) for row in rows] == [5, 1]
+        assert [entry["custom_id"] for row in rows for entry in row] == [button.custom_id for button in buttons]
+        assert (rows[0][0]["label"], rows[0][0]["style"], rows[0][0].get("disabled", False)) == ("Option 0", 3, False)
+        assert (rows[1][0]["style"], rows[1][0]["disabled"]) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_sent_buttons_leave_nothing_behind_in_the_client() -> None:
+    """O2: a bot that runs for months keeps no view for each message."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("a", (Button("weft:stop:1:2", "Stop"),)), nonce="n1")
+        await port.edit(message_id, Body("b", (Button("weft:stop:1:2", "Stop"),)))
+        assert chat.gateway.current().persistent_views == []
+        assert chat.gateway.current()._connection._view_store._synced_message_views == {}
+
+
+@pytest.mark.asyncio
+async def test_a_file_is_posted_and_left_alone_by_an_edit() -> None:
+    """D4: the rest of a long answer is a file."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        body = Body("the rest is attached", file=Attachment("answer.md", b"# long"))
+        chat.fd.faults.next("POST", SENDS, Fault.RESET_BEFORE)
+        message_id = await port.send(body, nonce="n1")
+        await port.edit(message_id, Body("the rest is attached, below"))
+        attachments = chat.fd.message(message_id).attachments
+        assert [(one.name, one.content) for one in attachments] == [("answer.md", b"# long")]
+
+
+@pytest.mark.asyncio
+async def test_a_reply_to_a_deleted_message_is_posted_all_the_same() -> None:
+    """O1: the prompt may be gone; the answer is not."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.owner.say(thread_id, "question")
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("answer"), nonce="n1", reply_to=said.id)
+        assert chat.fd.message(message_id).reference_id == said.id
+        await chat.fd.owner.delete(said)
+        await port.send(Body("again"), nonce="n2", reply_to=said.id)
+        assert texts(chat, thread_id)[-2:] == ["answer", "again"]
+
+
+@pytest.mark.asyncio
+async def test_a_send_whose_answer_was_lost_is_not_posted_twice() -> None:
+    """D3: exactly once: the repeated try carries the same nonce."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.faults.next("POST", SENDS, Fault.RESET_AFTER, times=2)
+        message_id = await chat.gateway.chat.thread(thread_id).send(Body("once"), nonce="n1")
+        calls = [call.body for call in chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")]
+        assert [(body["nonce"], body["enforce_nonce"]) for body in calls] == [("n1", True)] * 3
+        assert [message.id for message in chat.fd.messages(thread_id) if message.content == "once"] == [message_id]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.RESET_BEFORE, Fault.RESET_AFTER], ids=lambda one: one.kind)
+async def test_what_may_heal_is_tried_again(fault: Fault) -> None:
+    """D3: 503 and resets, which discord.py does not repeat by itself."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("first"), nonce="n1")
+        chat.fd.faults.next("PATCH", EDITS, fault, times=3)
+        await port.edit(message_id, Body("second"))
+        assert chat.fd.message(message_id).content == "second"
+        assert len(chat.fd.rest_calls("PATCH")) == 4
+
+
+@pytest.mark.asyncio
+async def test_when_the_budget_is_spent_the_message_is_unavailable() -> None:
+    """D3: Discord down for longer than the budget: the caller decides what next."""
+    async with in_a_thread() as (chat, thread_id):
+        impatient = DiscordChat(chat.gateway.current, RetryLimits(budget=0.05, first=0.01, longest=0.02))
+        chat.fd.faults.next("POST", SENDS, Fault.status(503), times=1000)
+        with pytest.raises(Unavailable, match="503"):
+            await impatient.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert 1 < len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")) < 50
+
+
+@pytest.mark.asyncio
+async def test_a_ban_of_the_address_is_not_insisted_on() -> None:
+    """D3: a 429 without Via means Cloudflare: more requests make it longer."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.faults.next("POST", SENDS, Fault.rate_limited(40, via=False), times=5)
+        with pytest.raises(Unavailable):
+            await chat.gateway.chat.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert chat.fd.faults.pending == 4
+
+
+@pytest.mark.asyncio
+async def test_an_edit_in_an_archived_thread_is_refused_and_a_send_opens_it_again() -> None:
+    """D10: what was not shown is sent as one new message."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("first"), nonce="n1")
+        await chat.fd.archive(thread_id)
+        with pytest.raises(ThreadArchived):
+            await port.edit(message_id, Body("second"))
+        await port.send(Body("third"), nonce="n3")
+        assert texts(chat, thread_id)[-2:] == ["first", "third"]
+        assert not chat.fd.thread(thread_id).archived
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_was_deleted_is_gone() -> None:
+    """D10: its content is to be sent anew."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("first"), nonce="n1")
+        await chat.fd.delete_message(message_id)
+        with pytest.raises(MessageGone):
+            await port.edit(message_id, Body("second"))
+        assert len(chat.fd.rest_calls("PATCH")) == 1
+
+
+async def _delete(fd: FakeDiscord, thread_id: int) -> None:
+    await fd.delete_channel(thread_id)
+
+
+async def _lock(fd: FakeDiscord, thread_id: int) -> None:
+    await fd.archive(thread_id, locked=True)
+
+
+async def _hide(fd: FakeDiscord, thread_id: int) -> None:
+    fd.deny("view_channel", thread_id)
+
+
+async def _silence(fd: FakeDiscord, thread_id: int) -> None:
+    fd.deny("send_messages_in_threads", thread_id)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", [_delete, _lock, _hide, _silence])
+async def test_a_thread_that_can_not_be_written_to_is_gone(how: Callable[[FakeDiscord, int], Awaitable[None]]) -> None:
+    """D10: locked, deleted or forbidden; asked once, not again and again."""
+    async with in_a_thread() as (chat, thread_id):
+        await how(chat.fd, thread_id)
+        with pytest.raises(ThreadGone):
+            await chat.gateway.chat.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_discord_refuses_is_neither_repeated_nor_taken_for_a_missing_thread() -> None:
+    """D10: a mistake of ours must not end a turn."""
+    async with in_a_thread() as (chat, thread_id):
+        with pytest.raises(PortError, match="50035") as caught:
+            await chat.gateway.chat.thread(thread_id).send(Body("x" * 2001), nonce="n1")
+        assert type(caught.value) is PortError
+        assert len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("nonce", ["", "x" * 26])
+async def test_a_nonce_that_discord_would_not_take_is_refused_here(nonce: str) -> None:
+    """D3: without its nonce a repeated send would post twice."""
+
+    def nobody() -> object:
+        raise AssertionError("no client is needed to see that")
+
+    with pytest.raises(ValueError, match="nonce"):
+        await DiscordChat(nobody).thread(1).send(Body("hello"), nonce=nonce)  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_the_typing_sign_is_shown_and_not_insisted_on() -> None:
+    """D3: a late sign is of no use."""
+    async with in_a_thread() as (chat, thread_id):
+        await chat.gateway.chat.thread(thread_id).typing()
+        chat.fd.faults.next("POST", "/typing", Fault.status(503))
+        with pytest.raises(Unavailable):
+            await chat.gateway.chat.thread(thread_id).typing()
+        assert len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/typing")) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_thread_has_the_messages_id_and_the_title_and_is_opened_once() -> None:
+    """D1: opened twice, or with the first answer lost, it is still one thread."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.owner.say(chat.fd.channel_id, "# Fix *it*\nplease", mention_bot=True)
+        inbound = await chat.desk.inbound(2)
+        chat.fd.faults.next("POST", "/threads$", Fault.RESET_AFTER)
+        await chat.gateway.chat.open_thread(inbound)
+        await chat.gateway.chat.open_thread(inbound)
+        assert [(one.id, one.name) for one in chat.fd.threads()] == [(thread_id, "start"), (said.id, "Fix it")]
+
+
+@pytest.mark.asyncio
+async def test_a_channel_where_no_thread_may_be_opened_is_said_so() -> None:
+    """D10: the missing permission ends in an error that the work can tell."""
+    async with in_a_thread() as (chat, _):
+        chat.fd.deny("create_public_threads", chat.fd.channel_id)
+        await chat.fd.owner.say(chat.fd.channel_id, "again", mention_bot=True)
+        inbound = await chat.desk.inbound(2)
+        with pytest.raises(ThreadGone, match="50013"):
+            await chat.gateway.chat.open_thread(inbound)
+        await chat.gateway.chat.refuse(inbound, "I may not open threads here.")
+        answer = chat.fd.messages(chat.fd.channel_id)[-1]
+        assert (answer.content, answer.reference_id) == ("I may not open threads here.", inbound.message_id)
+
+
+@pytest.mark.asyncio
+async def test_the_first_sign_is_a_reaction_or_where_that_is_forbidden_the_typing_sign() -> None:
+    """O2, D3: a reaction on the message."""
+    async with in_a_thread() as (chat, thread_id):
+        inbound = chat.desk.inbounds[0]
+        await chat.gateway.chat.acknowledge(inbound, "👀")
+        assert chat.fd.message(thread_id).reactions == {"👀": {chat.fd.bot_user.id}}
+        chat.fd.deny("add_reactions", chat.fd.channel_id)
+        other = await chat.fd.owner.say(chat.fd.channel_id, "more", mention_bot=True)
+        await chat.gateway.chat.acknowledge(dataclasses.replace(inbound, message_id=other.id), "👀")
+        assert len(chat.fd.rest_calls("POST", f"/channels/{chat.fd.channel_id}/typing")) == 1
+
+
+@pytest.mark.asyncio
+async def test_without_a_connection_calls_wait_for_one_within_the_budget() -> None:
+    """D3: between two clients nothing is lost; after the budget it is unavailable."""
+
+    def nobody() -> object:
+        raise TryAgain("not yet")
+
+    chat = DiscordChat(nobody, RetryLimits(budget=0.02, first=0.001, longest=0.005))  # type: ignore[arg-type]
+    inbound = Inbound(1, 2, 1, 3, Actor(4, "alice"), "text", opens_thread=True, title="title")
+    with pytest.raises(Unavailable, match="not yet"):
+        await chat.open_thread(inbound)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_has_begun_survives_the_cancellation_of_its_caller() -> None:
+    """D3: a cancelled edit would be applied all the same and slow down the next one."""
+    begun, finished = anyio.Event(), []
+
+    async def edit() -> None:
+        begun.set()
+        await anyio.lowlevel.checkpoint()
+        finished.append(True)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(unbroken, edit)
+            await begun.wait()
+            group.cancel_scope.cancel()
+    assert finished == [True]
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_hangs_does_not_hold_up_a_shutdown() -> None:
+    """R1: the shield is bounded once a cancellation has come."""
+    begun = anyio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(unbroken, hang, 0.01)
+            await begun.wait()
+            group.cancel_scope.cancel()
+    assert group.cancel_scope.cancelled_caught
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_a_call_comes_out_as_it_is() -> None:
+    """D3: callers tell errors apart by their type, so no group may wrap them."""
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await unbroken(fail)
