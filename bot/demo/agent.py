@@ -1,0 +1,208 @@
+"""The demo agent, ``python -P -m bot.demo.agent``: shows over ACP what an agent can show, without any account.
+
+Standard library only, so that it starts fast. The main thread reads stdin and answers what can be answered at once; a
+thread of its own plays each prompt (`agent_turn`). The mutable state here is the map of running turns, guarded by the
+wire's condition. ``WEFT_DEMO_PACE`` scales every pause; 0 leaves them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bot.demo.agent_sessions import Session, Sessions, default_directory
+from bot.demo.agent_turn import Turn
+from bot.demo.agent_wire import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    JSON,
+    METHOD_NOT_FOUND,
+    NOT_FOUND,
+    PARSE_ERROR,
+    Wire,
+    WireClosed,
+)
+
+PROTOCOL_VERSION = 1
+LEAVE_LIMIT = 1.0  # seconds in which running turns must end after the end of stdin
+
+
+class Refused(Exception):
+    """The request is answered with an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Agent:
+    """Answers one client."""
+
+    def __init__(self, wire: Wire, sessions: Sessions, pace: float) -> None:
+        self._wire = wire
+        self._sessions = sessions
+        self._pace = pace
+        self._turns: dict[str, tuple[Turn, threading.Thread]] = {}
+        self._requests: dict[str, Callable[[JSON], JSON]] = {
+            "initialize": self._initialize,
+            "session/new": self._new,
+            "session/load": self._load,
+            "session/resume": self._resume,
+        }
+
+    def serve(self, lines: Iterable[bytes]) -> None:
+        """Answer line by line until there are no more, then end every turn."""
+        try:
+            for line in lines:
+                self._receive(line)
+        finally:
+            self._wire.close()
+            for _, thread in list(self._turns.values()):
+                thread.join(LEAVE_LIMIT)
+
+    def _receive(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            self._wire.fail(None, PARSE_ERROR, "not a JSON text")
+            return
+        if not isinstance(message, dict):
+            self._wire.fail(None, INVALID_REQUEST, "not a JSON-RPC message")
+        elif "method" not in message:
+            self._wire.resolve(message)
+        elif "id" in message:
+            self._answer(message["id"], message["method"], _params(message))
+        else:
+            self._notified(message["method"], _params(message))
+
+    def _answer(self, request_id: Any, method: Any, params: JSON) -> None:
+        handler = self._requests.get(method) if isinstance(method, str) else None
+        try:
+            if method == "session/prompt":
+                self._prompt(request_id, params)
+            elif handler is None:
+                self._wire.fail(request_id, METHOD_NOT_FOUND, f"method not found: {method}")
+            else:
+                self._wire.respond(request_id, handler(params))
+        except Refused as exc:
+            self._wire.fail(request_id, exc.code, str(exc))
+
+    def _notified(self, method: Any, params: JSON) -> None:
+        for turn in self._running():
+            match method:
+                case "session/cancel":
+                    meant = turn.session.id == params.get("sessionId")
+                case "$/cancel_request":
+                    meant = turn.request_id == params.get("requestId")
+                case _:
+                    meant = False
+            if meant:
+                turn.cancel()
+
+    def _running(self) -> list[Turn]:
+        with self._wire.changed:
+            return [turn for turn, _ in self._turns.values()]
+
+    def _initialize(self, _: JSON) -> JSON:
+        return {
+            "protocolVersion": PROTOCOL_VERSION,
+            "agentCapabilities": {"loadSession": True, "sessionCapabilities": {"resume": {}}},
+            "agentInfo": {"name": "weft-demo", "title": "Weft demo agent", "version": "1"},
+            "authMethods": [],
+        }
+
+    def _new(self, params: JSON) -> JSON:
+        session = self._sessions.create(_directory(params))
+        self._sessions.save(session)
+        return {"sessionId": session.id}
+
+    def _load(self, params: JSON) -> JSON:
+        session = self._reopened(params)
+        for role, text in session.history:
+            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
+            self._wire.update(session.id, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
+        return {}
+
+    def _resume(self, params: JSON) -> JSON:
+        self._reopened(params)
+        return {}
+
+    def _reopened(self, params: JSON) -> Session:
+        session = self._sessions.reopen(str(params.get("sessionId")), _directory(params))
+        if session is None:
+            raise Refused(NOT_FOUND, f"no session {params.get('sessionId')}")
+        return session
+
+    def _prompt(self, request_id: Any, params: JSON) -> None:
+        session = self._sessions.get(str(params.get("sessionId")))
+        if session is None:
+            raise Refused(NOT_FOUND, f"no session {params.get('sessionId')}")
+        turn = Turn(self._wire, session, request_id, prompt_text(params.get("prompt")), self._pace)
+        thread = threading.Thread(target=self._play, args=(turn,), daemon=True)
+        with self._wire.changed:
+            if session.id in self._turns:
+                raise Refused(INVALID_REQUEST, "a turn of this session is still running")
+            self._turns[session.id] = turn, thread
+        thread.start()
+
+    def _play(self, turn: Turn) -> None:
+        # The turn leaves the map before its answer is sent: the client may send the next prompt at once.
+        with contextlib.suppress(WireClosed):  # nobody is left to answer
+            try:
+                outcome = turn.run(self._sessions.save)
+            finally:
+                with self._wire.changed:
+                    del self._turns[turn.session.id]
+            if outcome.error is None:
+                self._wire.respond(turn.request_id, {"stopReason": outcome.stop_reason})
+            else:
+                self._wire.fail(turn.request_id, INTERNAL_ERROR, outcome.error)
+
+
+def prompt_text(blocks: Any) -> str:
+    """Return a prompt's words: its texts, and the names of whatever else it holds, one a line."""
+    known = [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    return "\n".join(str(block.get("text") or block.get("name") or f"({block.get('type')})") for block in known)
+
+
+def pace(value: str) -> float:
+    """Return the factor for pauses that ``WEFT_DEMO_PACE`` asks for, 1 when it makes no sense."""
+    try:
+        factor = float(value)
+    except ValueError:
+        return 1.0
+    return factor if math.isfinite(factor) and factor >= 0 else 1.0
+
+
+def _params(message: JSON) -> JSON:
+    params = message.get("params")
+    return params if isinstance(params, dict) else {}
+
+
+def _directory(params: JSON) -> str:
+    cwd = params.get("cwd")
+    if not isinstance(cwd, str) or not Path(cwd).is_absolute() or not Path(cwd).is_dir():
+        raise Refused(INVALID_PARAMS, f"cwd is not an absolute path of a directory: {cwd}")
+    return cwd
+
+
+def main() -> None:
+    """Serve stdin and stdout until stdin ends."""
+    wire = Wire(sys.stdout.fileno())
+    agent = Agent(wire, Sessions(default_directory()), pace(os.environ.get("WEFT_DEMO_PACE", "1")))
+    try:
+        agent.serve(sys.stdin.buffer)
+    except WireClosed:
+        return  # the client closed its end first
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""What the demo agent does with a prompt: scenes, written as generators of steps.
+
+A scene decides what to show and does the little real work there is (looking into its directory, writing one file).
+Sending, pausing and cancelling belong to `agent_turn`, which runs the steps and sends the answer of an `Ask` back in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+JSON = dict[str, Any]
+
+FILE_NAME = "weft-demo.txt"
+SHOWN_ENTRIES = 20
+ALLOW_ONCE, ALLOW_ALWAYS, REJECT = "allow_once", "allow_always", "reject_once"
+OPTIONS = (
+    {"optionId": ALLOW_ONCE, "name": "Allow once", "kind": ALLOW_ONCE},
+    {"optionId": ALLOW_ALWAYS, "name": "Always allow in this session", "kind": ALLOW_ALWAYS},
+    {"optionId": REJECT, "name": "Reject", "kind": REJECT},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Stream a text of the answer as a message of its own, in at most ``chunks`` pieces."""
+
+    text: str
+    chunks: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    """Stream a thought."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Send an update as it is."""
+
+    update: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for so many seconds, at the demo's pace."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask for permission; the step's value is the id of the option that was chosen."""
+
+    tool_call: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Answer the prompt with an error."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """End the process in the middle of the turn."""
+
+    code: int
+
+
+Step = Say | Think | Show | Pause | Ask | Fail | Crash
+Scene = Generator[Step, str, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt as a scene sees it: ``turn`` makes its tool ids unique, ``rest`` is what follows the keyword."""
+
+    text: str
+    cwd: Path
+    turn: str
+    trusted: bool = False
+    rest: str = ""
+
+
+def scene_for(request: Request) -> Scene:
+    """Return the scene that the first line with a keyword asks for, else the one that shows everything."""
+    for line in request.text.splitlines():
+        # Several people's messages in one prompt come as "name: text".
+        for words in (line, re.sub(r"^\s*[^\s:]+:\s+", "", line)):
+            found = re.match(r"\s*([a-z]+)\b[\s:,]*(.*)", words, re.IGNORECASE)
+            if found and (scene := SCENES.get(found[1].lower())):
+                return scene(replace(request, rest=found[2].strip()))
+    return everything(request)
+
+
+def everything(request: Request) -> Scene:
+    """Thought, plan, a tool that reads, a tool that asks and writes, text."""
+    yield Think("A request. I'll look around first, then write a note, then answer.")
+    yield _plan(0)
+    yield Say("I'll have a look around.\n")
+    entries = yield from _list_directory(request)
+    yield _plan(1)
+    written = yield from _write_note(request)
+    yield _plan(2)
+    yield Say(_summary(request, entries, written))
+    yield _plan(3)
+
+
+def say(request: Request) -> Scene:
+    """Repeat the words after ``say``; quick, with one tool that asks for nothing."""
+    yield Think("Just say it.")
+    yield from _list_directory(request)
+    yield Say(request.rest or "What shall I say?", chunks=25)
+
+
+def plan(_: Request) -> Scene:
+    """Work through a plan."""
+    for done in range(4):
+        yield _plan(done)
+        yield Pause(0.6)
+    yield Say("The plan is done: looked around, wrote nothing, answered.")
+
+
+def tools(request: Request) -> Scene:
+    """Run a tool and say nothing, as real agents sometimes do."""
+    yield from _list_directory(request)
+
+
+def write(request: Request) -> Scene:
+    """Ask, and write the file if allowed."""
+    written = yield from _write_note(request)
+    yield Say(f"{written}.")
+
+
+def long(_: Request) -> Scene:
+    """Answer at a length that needs several messages, with code and a table."""
+    yield Say("".join(_chapter(number) for number in range(1, 13)))
+
+
+def wait(request: Request) -> Scene:
+    """Be silent for some seconds: 30, or the number given; something to stop."""
+    found = re.match(r"\d{1,4}", request.rest)
+    yield Say("Waiting. Stop me, or let me finish.\n")
+    yield Pause(float(found[0]) if found else 30.0)
+    yield Say("Done waiting.")
+
+
+def fail(_: Request) -> Scene:
+    """Say half of something, then fail."""
+    yield Say("This will not end ")
+    yield Fail("the model is not available")
+
+
+def crash(_: Request) -> Scene:
+    """Say half of something, then die."""
+    yield Say("My last words were ")
+    yield Crash(3)
+
+
+def usage(_: Request) -> Scene:
+    """List the keywords."""
+    lines = [f"- `{name}`: {(scene.__doc__ or '').splitlines()[0]}" for name, scene in SCENES.items()]
+    yield Say("\n".join(["Begin a message with one of these, or with anything else to see everything.", *lines]))
+
+
+SCENES: dict[str, Callable[[Request], Scene]] = {
+    "say": say,
+    "plan": plan,
+    "tools": tools,
+    "write": write,
+    "long": long,
+    "wait": wait,
+    "fail": fail,
+    "crash": crash,
+    "help": usage,
+}
+
+
+def _plan(done: int) -> Show:
+    steps = ("Look into the working directory", f"Write {FILE_NAME}", "Answer")
+    states = ["completed"] * done + ["in_progress"] + ["pending"] * len(steps)
+    entries = [
+        {"content": step, "priority": "medium", "status": state} for step, state in zip(steps, states, strict=False)
+    ]
+    return Show({"sessionUpdate": "plan", "entries": entries})
+
+
+def _change(tool_id: str, **fields: Any) -> Show:
+    return Show({"sessionUpdate": "tool_call_update", "toolCallId": tool_id, **fields})
+
+
+def _content(text: str) -> JSON:
+    return {"type": "content", "content": {"type": "text", "text": text}}
+
+
+def _list_directory(request: Request) -> Generator[Step, str, list[str]]:
+    tool_id = f"{request.turn}-list"
+    call = {"toolCallId": tool_id, "title": "List the working directory", "kind": "read", "status": "in_progress"}
+    yield Show({"sessionUpdate": "tool_call", **call, "locations": [{"path": str(request.cwd)}]})
+    yield Pause(0.3)
+    entries = sorted(f"{path.name}/" if path.is_dir() else path.name for path in request.cwd.iterdir())
+    more = [f"... and {len(entries) - SHOWN_ENTRIES} more"] if len(entries) > SHOWN_ENTRIES else []
+    shown = "\n".join(entries[:SHOWN_ENTRIES] + more) or "(empty)"
+    yield _change(tool_id, status="completed", content=[_content(shown)], rawOutput={"entries": len(entries)})
+    return entries
+
+
+def _write_note(request: Request) -> Generator[Step, str, str]:
+    """Write the note if allowed; return a sentence, without its full stop, that says what came of it."""
+    path, tool_id = request.cwd / FILE_NAME, f"{request.turn}-write"
+    old = path.read_text(errors="replace") if path.is_file() else None
+    new = (old or "") + f"{request.text}\n"
+    diff = {"type": "diff", "path": str(path), "oldText": old, "newText": new}
+    call = {"toolCallId": tool_id, "title": f"Write {FILE_NAME}", "kind": "edit", "status": "pending"}
+    call |= {"content": [diff], "locations": [{"path": str(path)}]}
+    yield Show({"sessionUpdate": "tool_call", **call})
+    chosen = ALLOW_ALWAYS if request.trusted else (yield Ask(call))
+    if chosen not in (ALLOW_ONCE, ALLOW_ALWAYS):
+        yield _change(tool_id, status="failed")
+        return f"I did not write `{FILE_NAME}`, since I was not allowed to"
+    yield _change(tool_id, status="in_progress")
+    yield Pause(0.3)
+    path.write_text(new, encoding="utf-8", errors="replace")
+    yield _change(tool_id, status="completed", content=[diff])
+    return f"I wrote `{FILE_NAME}`"
+
+
+def _summary(request: Request, entries: list[str], written: str) -> str:
+    quoted = "\n".join(f"> {line}" for line in request.text.splitlines())
+    size = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+    return (
+        f"You wrote:\n{quoted}\n\n"
+        f"The working directory has **{size}**. {written}.\n\n"
+        "I am Weft's demo agent: no model, no account, no network. Say `help` to see what I can do."
+    )
+
+
+def _chapter(number: int) -> str:
+    sentence = (
+        f"This is sentence {{}} of part {number}, here to fill a message until it has to be continued in the next. "
+    )
+    return (
+        f"## Part {number}\n\n{''.join(sentence.format(count) for count in range(1, 6))}\n\n"
+        f"```python\ndef part_{number}() -> int:\n    return {number}\n```\n\n"
+        f"| part | square |\n| --- | --- |\n| {number} | {number**2} |\n\n"
+    )

@@ -1,0 +1,157 @@
+"""Scenarios for the scripted agent: writes one, names the command that plays it, and reads the log it leaves.
+
+Keys of a scenario:
+    turns       a list of lists of steps; the last repeats; without turns each prompt is echoed
+    words       {word: steps}: the first word that a prompt has wins over ``turns``
+    counter     "process", or "log": turns are counted over all processes of the scenario
+    manner      plain, opencode, claude, codex, gemini: what happens around the steps (ids, cancel, errors, greetings)
+    agent       capabilities that replace the agent's own
+    answers     {method: {"result": ...} or {"error": ...}} for any other request
+    load        "ok", "unknown", "replay_after" (the replay follows the response); absent: not offered
+    resume      true, "unknown"; absent: not offered
+    history     [[role, text], ...], what load replays
+    start       hang (a method never answered), delay, exit, stderr, noise (lines), auth_required, protocolVersion,
+                ignore_eof, ignore_term; first: n limits all of these to the first n processes
+
+Steps, named by their first key:
+    text, thought, echo   with chunks, repeat (-1: until cancelled), delay, id (the messageId; None: without)
+    tool                  {id, title, kind, output, content, status}
+    update                a raw update
+    permission            {tool, options}; then: {option id, "cancelled", "error" or "*": steps}; wait: false goes on
+    request               {method, params}; wait: false goes on
+    respond, error        the prompt's answer (id answers another one); the steps after it are outside the turn
+    late                  [[seconds after the response, update], ...]
+    pause, wait_file, mark (a line in the log), hang (with ignore_cancel)
+    ignore_cancel, on_cancel (the result after a cancel)
+    exit, kill, raw (with times, end, base64), stderr (with times)
+    spawn_shell           a command in a session of its own, logged as ``spawned``; with holds_stdout
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+Step = dict[str, Any]
+Entry = dict[str, Any]
+
+SCRIPT = Path(__file__).with_name("scripted.py")
+# Isolated and without site-packages: the agent needs nothing of ours and starts in a fraction of the time.
+COMMAND = (sys.executable, "-I", "-S", str(SCRIPT))
+POLL = 0.01  # seconds between two looks at the log
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedAgent:
+    """A scenario on disk: the command that plays it, and what its processes have logged."""
+
+    argv: tuple[str, ...]
+    log_path: Path
+
+    def log(self) -> list[Entry]:
+        """Return everything logged so far by all processes of this scenario, oldest first."""
+        if not self.log_path.exists():
+            return []
+        # A line that is still being written has no newline yet.
+        return [json.loads(line) for line in self.log_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def events(self, event: str) -> list[Entry]:
+        """Return the entries of one kind: start, received, answer, turn, mark, spawned, eof."""
+        return [entry for entry in self.log() if entry["event"] == event]
+
+    def received(self, method: str) -> list[Entry]:
+        """Return the messages of this method as the agent read them."""
+        messages = (entry["message"] for entry in self.events("received"))
+        return [message for message in messages if message.get("method") == method]
+
+    def prompts(self) -> list[str]:
+        """Return the text of every prompt, in order."""
+        return [prompt_text(message) for message in self.received("session/prompt")]
+
+    def pids(self) -> list[int]:
+        """Return the process ids in order of start."""
+        return [entry["pid"] for entry in self.events("start")]
+
+    def marks(self) -> list[str]:
+        """Return the names of the ``mark`` steps reached."""
+        return [entry["name"] for entry in self.events("mark")]
+
+    async def seen(self, event: str, count: int = 1) -> list[Entry]:
+        """Wait until so many entries of a kind are logged; the caller bounds the wait."""
+        return await _enough(lambda: self.events(event), count)
+
+    async def heard(self, method: str, count: int = 1) -> list[Entry]:
+        """Wait until so many messages of a method have reached the agent; the caller bounds the wait."""
+        return await _enough(lambda: self.received(method), count)
+
+
+async def _enough(look: Callable[[], list[Entry]], count: int) -> list[Entry]:
+    # Another process writes the log, so there is no event to wait for.
+    while len(found := look()) < count:  # noqa: ASYNC110
+        await anyio.sleep(POLL)
+    return found
+
+
+def prompt_text(message: Entry) -> str:
+    """Return the text blocks of a session/prompt message, joined."""
+    return "".join(block.get("text", "") for block in message["params"]["prompt"])
+
+
+def scenario(directory: Path, *turns: list[Step], **keys: Any) -> ScriptedAgent:
+    """Write a scenario into a directory and return the agent that plays it.
+
+    Without turns the agent echoes each prompt.
+    """
+    number = next(number for number in itertools.count() if not (directory / f"scenario-{number}.json").exists())
+    path, log_path = directory / f"scenario-{number}.json", directory / f"scenario-{number}.log"
+    path.write_text(json.dumps({"turns": list(turns), "log": str(log_path), **keys}))
+    return ScriptedAgent((*COMMAND, str(path)), log_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A file that holds a turn up until the test opens it."""
+
+    path: Path
+
+    @property
+    def step(self) -> Step:
+        """The step that waits here."""
+        return {"wait_file": str(self.path)}
+
+    def open(self) -> None:
+        """Let the turn go on."""
+        self.path.touch()
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs; one that is dead and not yet reaped does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def allow_options(*names_and_kinds: tuple[str, str]) -> list[Step]:
+    """Return permission options from (option id, kind) pairs."""
+    return [{"optionId": name, "name": name, "kind": kind} for name, kind in names_and_kinds]
+
+
+def text_update(text: str, message_id: str | None = None) -> Step:
+    """Return the update that carries one chunk of answer."""
+    update: Step = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
+    return update if message_id is None else {**update, "messageId": message_id}
+
+
+def usage_update(used: int = 12_000, size: int = 200_000, cost: float | None = None) -> Step:
+    """Return the update that tells how full the context is and what the session has cost."""
+    update: Step = {"sessionUpdate": "usage_update", "used": used, "size": size}
+    return update if cost is None else {**update, "cost": {"amount": cost, "currency": "USD"}}

@@ -1,0 +1,462 @@
+"""An agent that plays a scenario: speaks ACP v1 on stdio, says what it is told to, and logs what it hears.
+
+Pure standard library and one file, so that it starts fast and runs in any working directory. The scenario is a path or
+inline JSON, in ``argv[1]`` or ``AGENT_SCENARIO``; `scenario.py` names its keys and steps. The main thread reads stdin;
+each prompt is played by a worker thread of its own. The mutable state is the turns, the open requests and their
+answers: all guarded by `Wire.changed`.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+JSON = dict[str, Any]
+POLL = 0.005  # seconds between two looks at a gate file
+EXIT_BAD_SCENARIO = 70
+AUTH_REQUIRED = {"code": -32000, "message": "Authentication required"}
+OPTIONS = [
+    {"optionId": "allow", "name": "Allow", "kind": "allow_once"},
+    {"optionId": "reject", "name": "Reject", "kind": "reject_once"},
+]
+HISTORY = [["user", "earlier question"], ["agent", "earlier answer"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one kind of agent differs from the protocol's plain reading."""
+
+    message_ids: bool = True
+    greets: bool = False  # sends `_auth/status_update` before the answer to session/new
+    on_cancel: str = "waits"  # an open permission request at cancel: "waits" for our answer, "ends", or "withdraws" it
+    load_error: int = -32002
+    prompt_error: int = -32002
+
+
+MANNERS = {
+    "plain": Manner(),
+    "opencode": Manner(on_cancel="ends", load_error=-32603, prompt_error=-32602),
+    "claude": Manner(greets=True, on_cancel="withdraws"),
+    "codex": Manner(greets=True, on_cancel="withdraws"),
+    "gemini": Manner(message_ids=False, load_error=-32603, prompt_error=-32602),
+}
+
+
+def content(text: str) -> list[JSON]:
+    return [{"type": "content", "content": {"type": "text", "text": text}}]
+
+
+def pieces(text: str, count: int) -> Iterator[str]:
+    """Cut a text into so many parts of about equal length."""
+    for number in range(count):
+        yield text[len(text) * number // count : len(text) * (number + 1) // count]
+
+
+def prompt_text(blocks: list[JSON]) -> str:
+    return "".join(block.get("text", "") for block in blocks)
+
+
+class Journal:
+    """The log: one JSON line an event, written at once, shared by every process of the scenario."""
+
+    def __init__(self, path: str | None) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if path else None
+        self._path = path
+
+    def write(self, event: str, **fields: Any) -> None:
+        if self._fd is not None:
+            entry = {"event": event, "pid": os.getpid(), "t": time.monotonic(), **fields}
+            os.write(self._fd, json.dumps(entry).encode() + b"\n")
+
+    def count(self, event: str) -> int:
+        lines = Path(self._path).read_text().splitlines() if self._path else []
+        return sum(json.loads(line)["event"] == event for line in lines)
+
+
+class Wire:
+    """The writing side of the connection; `changed` is notified whenever an answer or a cancel arrives."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.changed = threading.Condition()
+        self.open: dict[int, str] = {}
+        self.answers: dict[int, JSON] = {}
+        self._lock = threading.Lock()
+        self._ids = itertools.count()
+
+    def write(self, line: bytes) -> None:
+        with self._lock:
+            while line:
+                line = line[os.write(1, line) :]
+
+    def send(self, **message: Any) -> None:
+        self.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+    def update(self, session: str, update: JSON) -> None:
+        self.send(method="session/update", params={"sessionId": session, "update": update})
+
+    def request(self, method: str, params: JSON) -> int:
+        with self.changed:
+            number = next(self._ids)
+            self.open[number] = method
+        self.send(id=number, method=method, params=params)
+        return number
+
+    def resolve(self, message: JSON) -> None:
+        with self.changed:
+            method = self.open.pop(message["id"], None)
+            self.answers[message["id"]] = message
+            self.changed.notify_all()
+        self.journal.write("answer", method=method, result=message.get("result"), error=message.get("error"))
+
+
+class CancelledTurn(Exception):
+    """The client cancelled; the rest of the turn is not played."""
+
+
+@dataclass(eq=False)
+class Turn:
+    """One prompt being played: each step ``{"name": ...}`` is done by the method ``do_name``."""
+
+    wire: Wire
+    manner: Manner
+    session: str
+    request_id: Any
+    text: str
+    cancelled: bool = False
+    responded: bool = False
+    ignore_cancel: bool = False
+    message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    cancel_result: JSON = field(default_factory=lambda: {"stopReason": "cancelled"})
+    late: list[tuple[float, JSON]] = field(default_factory=list)
+
+    def play(self, steps: list[JSON]) -> None:
+        try:
+            self.run(steps)
+        except CancelledTurn:
+            self.respond(self.cancel_result)
+        if not self.responded:
+            self.respond({"stopReason": "end_turn"})
+        self.send_late()
+
+    def run(self, steps: list[JSON] | JSON) -> None:
+        for step in [steps] if isinstance(steps, dict) else steps:
+            name = next(iter(step))
+            self.checkpoint()
+            getattr(self, f"do_{name}")(step[name], step)
+
+    def checkpoint(self, seconds: float = 0, ready: Callable[[], bool] = lambda: False) -> None:
+        """Wait so long, or until ready; a cancel that is not to be ignored ends the turn."""
+        with self.wire.changed:
+            self.wire.changed.wait_for(lambda: self.stopping or ready(), timeout=seconds)
+        if self.stopping:
+            raise CancelledTurn
+
+    @property
+    def stopping(self) -> bool:
+        return self.cancelled and not self.ignore_cancel and not self.responded
+
+    def respond(self, result: JSON) -> None:
+        self.responded = True
+        self.wire.send(id=self.request_id, result=result)
+
+    def update(self, update: JSON) -> None:
+        self.wire.update(self.session, update)
+
+    def send_late(self) -> None:
+        start = time.monotonic()
+        for delay, update in self.late:
+            time.sleep(max(0.0, start + delay - time.monotonic()))
+            self.update(update)
+
+    def say(self, kind: str, text: str, step: JSON) -> None:
+        """Send a text as chunks: in ``chunks`` parts, or ``repeat`` times over (-1: until cancelled)."""
+        update: JSON = {"sessionUpdate": kind}
+        if self.manner.message_ids and step.get("id", kind) is not None:
+            update["messageId"] = step.get("id", f"{self.message_id}-{kind}")
+        rounds = itertools.count() if step.get("repeat") == -1 else range(step.get("repeat", 1))
+        parts = list(pieces(text, step.get("chunks", 1)))
+        for part in (part for _ in rounds for part in parts):
+            self.update({**update, "content": {"type": "text", "text": part}})
+            self.checkpoint(step.get("delay", 0))
+
+    def do_text(self, text: str, step: JSON) -> None:
+        self.say("agent_message_chunk", text, step)
+
+    def do_thought(self, text: str, step: JSON) -> None:
+        self.say("agent_thought_chunk", text, step)
+
+    def do_echo(self, _: bool, step: JSON) -> None:
+        self.say("agent_message_chunk", self.text, step)
+
+    def do_tool(self, tool: JSON, step: JSON) -> None:
+        """Report a tool call in three updates; what a manner does instead is written out as ``update`` steps."""
+        call = {"toolCallId": tool.get("id", "tool-1")}
+        title, kind, output = tool.get("title", "run"), tool.get("kind", "execute"), tool.get("output", "")
+        done = {"status": tool.get("status", "completed"), "content": tool.get("content", content(output))}
+        self.update({"sessionUpdate": "tool_call", **call, "title": title, "kind": kind, "status": "pending"})
+        for changes in ({"status": "in_progress"}, done):
+            self.checkpoint(step.get("delay", 0))
+            self.update({"sessionUpdate": "tool_call_update", **call, **changes})
+
+    def do_update(self, update: JSON, _: JSON) -> None:
+        self.update(update)
+
+    def do_late(self, updates: list[tuple[float, JSON]], _: JSON) -> None:
+        self.late += updates
+
+    def do_respond(self, result: JSON, step: JSON) -> None:
+        self.responded = True
+        self.wire.send(id=step.get("id", self.request_id), result=result)
+
+    def do_error(self, error: JSON, _: JSON) -> None:
+        self.responded = True
+        self.wire.send(id=self.request_id, error=error)
+
+    def do_pause(self, seconds: float, _: JSON) -> None:
+        self.checkpoint(seconds)
+
+    def do_hang(self, _: bool, step: JSON) -> None:
+        self.ignore_cancel = step.get("ignore_cancel", self.ignore_cancel)
+        self.checkpoint(threading.TIMEOUT_MAX)
+
+    def do_ignore_cancel(self, value: bool, _: JSON) -> None:
+        self.ignore_cancel = value
+
+    def do_on_cancel(self, result: JSON, _: JSON) -> None:
+        self.cancel_result = result
+
+    def do_wait_file(self, path: str, _: JSON) -> None:
+        while not Path(path).exists():
+            self.checkpoint(POLL)
+
+    def do_mark(self, name: str, _: JSON) -> None:
+        self.wire.journal.write("mark", name=name)
+
+    def do_exit(self, code: int, _: JSON) -> None:
+        os._exit(code)
+
+    def do_kill(self, number: int, _: JSON) -> None:
+        os.kill(os.getpid(), number)
+
+    def do_raw(self, text: str, step: JSON) -> None:
+        line = base64.b64decode(text) if step.get("base64") else text.encode()
+        self.wire.write(line * step.get("times", 1) + step.get("end", "\n").encode())
+
+    def do_stderr(self, text: str, step: JSON) -> None:
+        sys.stderr.write(text * step.get("times", 1))
+        sys.stderr.flush()
+
+    def do_spawn_shell(self, command: str, step: JSON) -> None:
+        out = None if step.get("holds_stdout") else subprocess.DEVNULL
+        child = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, stdout=out, start_new_session=True)
+        self.wire.journal.write("spawned", child=child.pid)
+
+    def do_request(self, request: JSON, step: JSON) -> None:
+        params = {"sessionId": self.session, **request.get("params", {})}
+        number = self.wire.request(request["method"], params)
+        if step.get("wait", True):
+            self.checkpoint(threading.TIMEOUT_MAX, lambda: number in self.wire.answers)
+
+    def do_permission(self, asked: JSON, step: JSON) -> None:
+        call = {"toolCallId": "tool-1", "title": "run", "kind": "execute", "status": "pending", **asked.get("tool", {})}
+        params = {"sessionId": self.session, "toolCall": call, "options": asked.get("options", OPTIONS)}
+        number = self.wire.request("session/request_permission", params)
+        if step.get("wait", True):
+            chosen, then = self.decision(number), step.get("then", {})
+            self.run(then.get(chosen, then.get("*", [])))
+
+    def decision(self, number: int) -> str:
+        """Wait for the answer to a permission request: the option's id, ``cancelled`` or ``error``."""
+        arrived = lambda: number in self.wire.answers  # noqa: E731
+        try:
+            self.checkpoint(threading.TIMEOUT_MAX, arrived)
+        except CancelledTurn:
+            if self.manner.on_cancel == "withdraws":
+                self.wire.send(method="$/cancel_request", params={"requestId": number})
+            if self.manner.on_cancel == "waits":
+                with self.wire.changed:
+                    self.wire.changed.wait_for(arrived)
+            raise
+        outcome = self.wire.answers[number].get("result", {}).get("outcome", {"outcome": "error"})
+        return str(outcome.get("optionId", outcome["outcome"]))
+
+
+class RequestError(Exception):
+    """A request is answered with this error object."""
+
+    def __init__(self, error: JSON) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+class Agent:
+    """Answers the client's requests as the scenario says."""
+
+    def __init__(self, scenario: JSON) -> None:
+        self.scenario = scenario
+        self.start: JSON = scenario.get("start", {})
+        self.manner = MANNERS[scenario.get("manner", "plain")]
+        self.journal = Journal(scenario.get("log"))
+        self.wire = Wire(self.journal)
+        self.turns: list[Turn] = []
+        self.sessions: set[str] = set()
+        self.played = 0
+
+    def begin(self) -> None:
+        """Do what the scenario wants done before the first message; ``first: n`` limits it to the first n processes."""
+        if self.journal.count("start") >= self.start.get("first", sys.maxsize):
+            self.start = {}
+        environment = {"names": sorted(os.environ), "marker": os.environ.get("WEFT_AGENT")}
+        self.journal.write("start", cwd=str(Path.cwd()), ppid=os.getppid(), environment=environment)
+        if self.start.get("ignore_term"):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.stderr.write(self.start.get("stderr", ""))
+        sys.stderr.flush()
+        for line in self.start.get("noise", []):
+            self.wire.write(line.encode() + b"\n")
+        if "exit" in self.start:
+            os._exit(self.start["exit"])
+
+    def serve(self) -> None:
+        for line in sys.stdin.buffer:
+            self.receive(json.loads(line))
+        self.journal.write("eof")
+        while self.start.get("ignore_eof"):
+            signal.pause()
+        os._exit(0)
+
+    def receive(self, message: JSON) -> None:
+        self.journal.write("received", message=message)
+        method, params = message.get("method"), message.get("params", {})
+        if method is None:
+            self.wire.resolve(message)
+        elif method == "session/cancel":
+            self.cancel(params["sessionId"])
+        elif method == "session/prompt":
+            self.prompt(message["id"], params)
+        elif "id" in message and self.start.get("hang") != method:
+            self.answer(message["id"], method, params)
+
+    def answer(self, number: Any, method: str, params: JSON) -> None:
+        name = "on_" + method.replace("/", "_")
+        try:
+            if method in self.scenario.get("answers", {}):
+                self.wire.send(id=number, **self.scenario["answers"][method])
+            elif hasattr(self, name):
+                getattr(self, name)(number, params)
+            else:
+                raise RequestError({"code": -32601, "message": f"method not found: {method}"})
+        except RequestError as exc:
+            self.wire.send(id=number, error=exc.error)
+
+    def cancel(self, session: str) -> None:
+        with self.wire.changed:
+            for turn in self.turns:
+                turn.cancelled = turn.cancelled or turn.session == session
+            self.wire.changed.notify_all()
+
+    def prompt(self, number: Any, params: JSON) -> None:
+        session, text = params["sessionId"], prompt_text(params["prompt"])
+        if session not in self.sessions:
+            error = {"code": self.manner.prompt_error, "message": f"no session {session}"}
+            self.wire.send(id=number, error=error)
+            return
+        turn = Turn(self.wire, self.manner, session, number, text)
+        steps = self.steps(text)
+        self.turns = [*(other for other in self.turns if not other.responded), turn]
+        threading.Thread(target=self.play, args=(turn, steps), daemon=True).start()
+
+    def play(self, turn: Turn, steps: list[JSON]) -> None:
+        try:
+            turn.play(steps)
+        except BrokenPipeError:
+            os._exit(0)
+        except Exception as exc:  # noqa: BLE001 - a mistake in a scenario must be loud, not a hanging test
+            sys.stderr.write(f"scenario: {exc!r}\n")
+            sys.stderr.flush()
+            os._exit(EXIT_BAD_SCENARIO)
+
+    def steps(self, text: str) -> list[JSON]:
+        """Return the steps for a prompt: those of the first word it has in ``words``, else the next of ``turns``."""
+        for word, steps in self.scenario.get("words", {}).items():
+            if word in text:
+                return list(steps)
+        number = self.journal.count("turn") if self.scenario.get("counter") == "log" else self.played
+        self.played += 1
+        self.journal.write("turn", number=number)
+        turns = self.scenario.get("turns") or [[{"echo": True}]]
+        return list(turns[min(number, len(turns) - 1)])
+
+    def on_initialize(self, number: Any, _: JSON) -> None:
+        session: JSON = {"resume": {}} if self.scenario.get("resume") else {}
+        capabilities = {
+            "loadSession": bool(self.scenario.get("load")),
+            "promptCapabilities": {"image": True, "embeddedContext": True},
+            "sessionCapabilities": session,
+            **self.scenario.get("agent", {}),
+        }
+        time.sleep(self.start.get("delay", 0))
+        info = {"name": f"scripted-{self.scenario.get('manner', 'plain')}", "version": "1"}
+        version = self.start.get("protocolVersion", 1)
+        result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info, "authMethods": []}
+        self.wire.send(id=number, result=result)
+
+    def on_session_new(self, number: Any, _: JSON) -> None:
+        if self.start.get("auth_required"):
+            raise RequestError(AUTH_REQUIRED)
+        if self.manner.greets:
+            self.wire.send(method="_auth/status_update", params={"status": "ok"})
+        session = str(uuid.uuid4())
+        self.sessions.add(session)
+        self.wire.send(id=number, result={"sessionId": session})
+        if self.manner is not MANNERS["plain"]:
+            commands = [{"name": "compact", "description": "shorten the history"}]
+            update = {"sessionUpdate": "available_commands_update", "availableCommands": commands}
+            self.wire.update(session, update)
+
+    def on_session_load(self, number: Any, params: JSON) -> None:
+        how = self.scenario.get("load")
+        self.reopen(how, params)
+        if how == "replay_after":
+            self.wire.send(id=number, result={})
+        for role, text in self.scenario.get("history", HISTORY):
+            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
+            self.wire.update(params["sessionId"], {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
+        if how != "replay_after":
+            self.wire.send(id=number, result={})
+
+    def on_session_resume(self, number: Any, params: JSON) -> None:
+        self.reopen(self.scenario.get("resume"), params)
+        self.wire.send(id=number, result={})
+
+    def reopen(self, how: Any, params: JSON) -> None:
+        if not how:
+            raise RequestError({"code": -32601, "message": "method not found"})
+        if how == "unknown":
+            raise RequestError({"code": self.manner.load_error, "message": f"no session {params['sessionId']}"})
+        self.sessions.add(params["sessionId"])
+
+
+def main() -> None:
+    given = sys.argv[1] if len(sys.argv) > 1 else os.environ["AGENT_SCENARIO"]
+    scenario = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+    agent = Agent(scenario)
+    agent.begin()
+    agent.serve()
+
+
+if __name__ == "__main__":
+    main()

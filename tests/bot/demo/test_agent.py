@@ -1,0 +1,421 @@
+"""The demo agent as a client sees it, over plain pipes, and the pure parts of what it shows."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import bot.demo
+from bot.demo.agent import pace, prompt_text
+from bot.demo.agent_scenes import FILE_NAME, SCENES, Pause, Request, Say, scene_for
+from bot.demo.agent_sessions import Sessions, default_directory
+from bot.demo.agent_turn import CHUNK_PAUSE, chosen_option, pieces
+from tests.agents.client import Message, PipeClient, talking_to
+
+ARGV = (sys.executable, "-P", "-m", "bot.demo.agent")
+END_TURN, CANCELLED = {"stopReason": "end_turn"}, {"stopReason": "cancelled"}
+NEVER = "1e6"  # a pace at which no pause ends
+
+
+@contextmanager
+def demo(cwd: Path, pace: str = "0") -> Iterator[PipeClient]:
+    env = {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(cwd.parent / "state"), "WEFT_DEMO_PACE": pace}
+    with talking_to(ARGV, cwd, env=env) as client:
+        yield client
+
+
+@pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    path = tmp_path / "work"
+    path.mkdir()
+    (path / "first.txt").write_text("1")
+    (path / "folder").mkdir()
+    return path
+
+
+def play(client: PipeClient, session: str, text: str, option: str = "allow_once") -> Message:
+    """Play a turn, choosing this option whenever asked; return the response."""
+    number = client.prompt(session, text)
+    while (message := client.read()).get("id") != number:
+        if message.get("method") == "session/request_permission":
+            client.choose(message, option)
+    return message
+
+
+def permissions(client: PipeClient) -> list[Message]:
+    return [message for message in client.seen if message.get("method") == "session/request_permission"]
+
+
+def test_by_default_it_shows_everything_an_agent_can_show(cwd: Path) -> None:
+    with demo(cwd) as client:
+        response = play(client, client.open(cwd), "please tidy up")
+    kinds = {update["sessionUpdate"] for update in client.updates()}
+    assert kinds == {
+        "agent_message_chunk",
+        "agent_thought_chunk",
+        "plan",
+        "tool_call",
+        "tool_call_update",
+        "session_info_update",
+        "usage_update",
+    }
+    assert response["result"] == END_TURN
+    assert "please tidy up" in client.text()
+
+
+def test_the_plan_progresses_until_all_of_it_is_done(cwd: Path) -> None:
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "plan")
+    plans = [[entry["status"] for entry in update["entries"]] for update in client.updates("plan")]
+    assert plans[0] == ["in_progress", "pending", "pending"]
+    assert plans[-1] == ["completed"] * 3
+
+
+def test_the_tool_lists_the_working_directory(cwd: Path) -> None:
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "tools")
+    assert client.text() == ""
+    assert client.updates("tool_call")[0]["kind"] == "read"
+    done = client.updates("tool_call_update")[-1]
+    assert (done["status"], done["content"][0]["content"]["text"]) == ("completed", "first.txt\nfolder/")
+
+
+@pytest.mark.parametrize("option", ["allow_once", "allow_always"])
+def test_the_file_is_written_once_it_is_allowed(cwd: Path, option: str) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        number = client.prompt(session, "write this down")
+        request = client.asked("session/request_permission")
+        assert not (cwd / FILE_NAME).exists()
+        client.choose(request, option)
+        client.answer_to(number)
+    diff = request["params"]["toolCall"]["content"][0]
+    assert (diff["type"], diff["oldText"], diff["newText"]) == ("diff", None, "write this down\n")
+    assert [option["kind"] for option in request["params"]["options"]] == ["allow_once", "allow_always", "reject_once"]
+    assert (cwd / FILE_NAME).read_text() == "write this down\n"
+
+
+@pytest.mark.parametrize("option", ["reject_once", "unknown"])
+def test_nothing_is_written_without_leave(cwd: Path, option: str) -> None:
+    with demo(cwd) as client:
+        response = play(client, client.open(cwd), "write this down", option)
+    assert not (cwd / FILE_NAME).exists()
+    assert client.updates("tool_call_update")[-1]["status"] == "failed"
+    assert response["result"] == END_TURN
+    assert "did not write" in client.text()
+
+
+def test_a_permission_answered_cancelled_without_a_cancel_counts_as_no(cwd: Path) -> None:
+    with demo(cwd) as client:
+        number = client.prompt(client.open(cwd), "write")
+        client.choose(client.asked("session/request_permission"), None)
+        assert client.answer_to(number)["result"] == END_TURN
+    assert not (cwd / FILE_NAME).exists()
+
+
+def test_always_allow_is_asked_once_a_session(cwd: Path) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        for _ in range(2):
+            play(client, session, "write it", "allow_always")
+        assert len(permissions(client)) == 1
+        assert (cwd / FILE_NAME).read_text() == "write it\n" * 2
+        play(client, client.open(cwd), "write it")
+        assert len(permissions(client)) == 2
+
+
+def test_say_repeats_the_words_without_asking(cwd: Path) -> None:
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "say hello weft ✓")
+    assert client.text() == "hello weft ✓"
+    assert permissions(client) == []
+
+
+def test_help_names_every_keyword(cwd: Path) -> None:
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "help")
+    assert [keyword for keyword in SCENES if f"`{keyword}`" not in client.text()] == []
+
+
+def test_a_long_answer_needs_several_messages_of_discord(cwd: Path) -> None:
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "long")
+    assert len(client.text()) > 3 * 2000
+
+
+def test_each_message_and_each_tool_call_has_an_id_of_its_own(cwd: Path) -> None:
+    """T8"""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        for _ in range(2):
+            play(client, session, "show me")
+    said = client.updates("agent_message_chunk")
+    assert len({update["messageId"] for update in said}) == 4
+    assert len({update["toolCallId"] for update in client.updates("tool_call")}) == 4
+
+
+def test_the_title_comes_once_and_the_cost_adds_up(cwd: Path) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        for text in ("say one", "say two"):
+            play(client, session, text)
+    costs = [update["cost"]["amount"] for update in client.updates("usage_update")]
+    assert [update["title"] for update in client.updates("session_info_update")] == ["say one"]
+    assert costs == [costs[0], 2 * costs[0]]
+
+
+def test_a_failing_turn_is_an_error_after_what_was_said(cwd: Path) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        assert play(client, session, "fail")["error"]["code"] == -32603
+        assert client.text() == "This will not end "
+        assert play(client, session, "say on")["result"] == END_TURN
+
+
+def test_a_working_directory_that_is_gone_fails_the_turn_only(cwd: Path) -> None:
+    with demo(cwd) as client:
+        gone = cwd / "gone"
+        gone.mkdir()
+        session = client.open(gone)
+        gone.rmdir()
+        assert play(client, session, "tools")["error"]["code"] == -32603
+        assert client.updates("tool_call_update")[-1]["status"] == "failed"
+        assert play(client, session, "plan")["result"] == END_TURN
+
+
+def test_a_crash_ends_the_process_and_leaves_the_session_to_the_next(cwd: Path) -> None:
+    """T1, P8"""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        client.prompt(session, "crash")
+        assert client.process.wait() == 3
+    with demo(cwd) as client:
+        client.call("session/load", sessionId=session, cwd=str(cwd), mcpServers=[])
+        assert client.updates("user_message_chunk")[0]["content"]["text"] == "crash"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("say hello", "agent_thought_chunk"), ("tools", "tool_call"), ("plan", "plan"), ("wait", "agent_message_chunk")],
+)
+def test_a_cancel_ends_the_turn_wherever_it_is(cwd: Path, text: str, kind: str) -> None:
+    """T6"""
+    with demo(cwd, pace=NEVER) as client:
+        session = client.open(cwd)
+        number = client.prompt(session, text)
+        client.updated(kind)
+        client.notify("session/cancel", sessionId=session)
+        assert client.answer_to(number)["result"] == CANCELLED
+        unfinished = {update["toolCallId"] for update in client.updates("tool_call")}
+        failed = {u["toolCallId"] for u in client.updates("tool_call_update") if u["status"] == "failed"}
+        assert failed == unfinished
+
+
+def test_a_cancel_waits_for_the_answer_to_an_open_permission(cwd: Path) -> None:
+    """T6"""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        number = client.prompt(session, "write")
+        request = client.asked("session/request_permission")
+        client.notify("session/cancel", sessionId=session)
+        client.call("session/resume", sessionId=session, cwd=str(cwd))  # answered after the cancel was read
+        assert number not in [message.get("id") for message in client.seen]
+        client.choose(request, None)
+        assert client.answer_to(number)["result"] == CANCELLED
+        assert client.updates("tool_call_update")[-1]["status"] == "failed"
+
+
+def test_a_cancelled_session_takes_the_next_prompt_at_once(cwd: Path) -> None:
+    """T6"""
+    with demo(cwd, pace=NEVER) as client:
+        session = client.open(cwd)
+        for _ in range(20):
+            number = client.prompt(session, "plan")
+            client.updated("plan")
+            client.notify("session/cancel", sessionId=session)
+            assert client.answer_to(number)["result"] == CANCELLED
+
+
+def test_a_cancelled_request_is_a_cancelled_turn(cwd: Path) -> None:
+    with demo(cwd, pace=NEVER) as client:
+        number = client.prompt(client.open(cwd), "plan")
+        client.updated("plan")
+        client.notify("$/cancel_request", requestId=number)
+        assert client.answer_to(number)["result"] == CANCELLED
+
+
+def test_a_cancel_without_a_turn_changes_nothing(cwd: Path) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        client.notify("session/cancel", sessionId=session)
+        client.notify("_vendor/whatever")
+        assert play(client, session, "say on")["result"] == END_TURN
+
+
+def test_sessions_run_side_by_side_and_are_cancelled_one_by_one(cwd: Path) -> None:
+    with demo(cwd, pace=NEVER) as client:
+        first, second = client.open(cwd), client.open(cwd)
+        one, two = client.prompt(first, "plan"), client.prompt(second, "plan")
+        client.updated("plan")
+        client.updated("plan")
+        client.notify("session/cancel", sessionId=second)
+        assert client.answer_to(two)["result"] == CANCELLED
+        client.notify("session/cancel", sessionId=first)
+        assert client.answer_to(one)["result"] == CANCELLED
+
+
+def test_a_second_prompt_in_a_running_turn_is_refused(cwd: Path) -> None:
+    with demo(cwd, pace=NEVER) as client:
+        session = client.open(cwd)
+        client.prompt(session, "plan")
+        assert client.answer_to(client.prompt(session, "plan"))["error"]["code"] == -32600
+
+
+@pytest.mark.parametrize(
+    ("method", "replayed"), [("session/load", ["say remembered", "remembered"]), ("session/resume", [])]
+)
+def test_load_replays_what_an_earlier_process_said_and_resume_does_not(
+    cwd: Path, method: str, replayed: list[str]
+) -> None:
+    """P8"""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        play(client, session, "say remembered")
+    with demo(cwd) as client:
+        assert client.call(method, sessionId=session, cwd=str(cwd), mcpServers=[])["result"] == {}
+        assert [update["content"]["text"] for update in client.updates()] == replayed
+        assert play(client, session, "say on")["result"] == END_TURN
+
+
+def test_allowed_always_ends_with_the_process(cwd: Path) -> None:
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        play(client, session, "write", "allow_always")
+    with demo(cwd) as client:
+        client.call("session/resume", sessionId=session, cwd=str(cwd))
+        play(client, session, "write")
+        assert len(permissions(client)) == 1
+
+
+@pytest.mark.parametrize("session", ["0" * 32, "../../etc/passwd", ""])
+@pytest.mark.parametrize("method", ["session/load", "session/resume", "session/prompt"])
+def test_an_unknown_session_is_not_found(cwd: Path, method: str, session: str) -> None:
+    """P8"""
+    with demo(cwd) as client:
+        assert client.call(method, sessionId=session, cwd=str(cwd), prompt=[])["error"]["code"] == -32002
+
+
+def test_it_answers_what_it_does_not_know_and_survives_noise(cwd: Path) -> None:
+    with demo(cwd) as client:
+        assert client.call("session/fork", sessionId="x")["error"]["code"] == -32601
+        for line, code in ((b"garbage", -32700), (b"\xff\xfe", -32700), (b"[" * 100_000, -32700), (b"[1]", -32600)):
+            client.stdin.write(line + b"\n")
+            client.stdin.flush()
+            assert client.read()["error"]["code"] == code
+        client.send(id=7, result={})  # an answer to nothing
+        client.send(id=True, result={})
+        assert client.call("session/new", cwd="relative", mcpServers=[])["error"]["code"] == -32602
+        assert play(client, client.open(cwd), "say on")["result"] == END_TURN
+
+
+def test_it_speaks_version_one_and_offers_load_and_resume(cwd: Path) -> None:
+    with demo(cwd) as client:
+        result = client.call("initialize", protocolVersion=99)["result"]
+    capabilities = result["agentCapabilities"]
+    assert (result["protocolVersion"], capabilities["loadSession"]) == (1, True)
+    assert "resume" in capabilities["sessionCapabilities"]
+
+
+@pytest.mark.parametrize("text", ["", "plan", "write"])
+def test_the_end_of_stdin_ends_it_also_in_a_turn(cwd: Path, text: str) -> None:
+    """P9"""
+    with demo(cwd, pace=NEVER if text == "plan" else "0") as client:
+        session = client.open(cwd)
+        if text:
+            client.prompt(session, text)
+            client.updated("plan" if text == "plan" else "tool_call")
+        assert client.close() == 0
+
+
+def test_it_needs_the_standard_library_only() -> None:
+    """So that it starts fast, and runs wherever Python does."""
+    (folder,) = bot.demo.__path__
+    for path in Path(folder).glob("agent*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        foreign = {name for name in modules if name.split(".")[0] not in sys.stdlib_module_names}
+        assert {name for name in foreign if not name.startswith("bot.demo.agent_")} == set()
+
+
+@pytest.mark.parametrize("text", ["", " ", "one", "one two  three\n\nfour ", "\n lead", "🎉 " * 500])
+@pytest.mark.parametrize("limit", [1, 3, 200])
+def test_the_pieces_of_a_text_are_the_text(text: str, limit: int) -> None:
+    parts = list(pieces(text, limit))
+    assert "".join(parts) == text
+    assert len(parts) <= limit
+
+
+def test_say_takes_less_than_three_seconds_however_much_there_is_to_say(tmp_path: Path) -> None:
+    steps = list(scene_for(Request("say " + "word " * 1000, tmp_path, "t")))
+    said = sum(len(list(pieces(step.text, step.chunks))) for step in steps if isinstance(step, Say))
+    assert said * CHUNK_PAUSE + sum(step.seconds for step in steps if isinstance(step, Pause)) < 3 - 0.5
+
+
+@pytest.mark.parametrize("text", ["say hi", "SAY: hi", "  say hi", "ada: say hi", "no keyword here\nbob: say hi"])
+def test_a_keyword_begins_a_line_perhaps_after_a_name(tmp_path: Path, text: str) -> None:
+    steps = list(scene_for(Request(text, tmp_path, "t")))
+    assert [step.text for step in steps if isinstance(step, Say)] == ["hi"]
+
+
+def test_a_prompt_is_its_texts_and_the_names_of_the_rest() -> None:
+    blocks = [{"type": "text", "text": "a"}, {"type": "resource_link", "name": "b.txt"}, {"type": "image"}, "noise"]
+    assert prompt_text(blocks) == "a\nb.txt\n(image)"
+    assert prompt_text(None) == ""
+
+
+@pytest.mark.parametrize(("value", "factor"), [("0", 0), ("0.5", 0.5), ("-1", 1), ("nan", 1), ("inf", 1), ("x", 1)])
+def test_the_pace_is_a_factor_or_one(value: str, factor: float) -> None:
+    assert pace(value) == factor
+
+
+@pytest.mark.parametrize("response", [{}, {"error": {}}, {"result": None}, {"result": {"outcome": "cancelled"}}])
+def test_an_odd_answer_to_a_permission_request_chooses_nothing(response: Message) -> None:
+    assert chosen_option(response) == ""
+
+
+def test_sessions_are_kept_where_nobody_else_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    directory = default_directory()
+    assert directory is not None
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_in_place_of_the_directory_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    directory = default_directory()
+    assert directory is not None
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    assert default_directory() is None
+
+
+def test_without_a_directory_sessions_live_in_memory() -> None:
+    sessions = Sessions(None)
+    session = sessions.create("/")
+    sessions.save(session)
+    assert sessions.reopen(session.id, "/tmp") is session
+    assert Sessions(None).reopen(session.id, "/") is None
+
+
+def test_a_damaged_session_file_is_an_unknown_session(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    session = sessions.create("/")
+    (tmp_path / f"{session.id}.json").write_text('{"id": ')
+    assert Sessions(tmp_path).reopen(session.id, "/") is None
