@@ -17,6 +17,7 @@ PROTOCOL_VERSION = 1
 """The only version offered and accepted: real agents answer a newer draft when offered more."""
 
 _PRUNE_ROUNDS = 8
+_MAX_ITEMS = 4096
 
 
 class WireModel(BaseModel):
@@ -51,7 +52,10 @@ _Container = dict[str, Any] | list[Any]
 
 def _parse_pruned(model: type[_Model], raw: Any, error: ValidationError) -> _Model:
     """Drop what ``error`` names and try again, a few times; the fast path never comes here."""
-    pruned = copy.deepcopy(raw)
+    try:
+        pruned = copy.deepcopy(raw)
+    except RecursionError:
+        raise error from None
     for _ in range(_PRUNE_ROUNDS):
         targets = [_deepest(pruned, item["loc"]) for item in error.errors(include_url=False)]
         if not all(targets):
@@ -275,9 +279,16 @@ def decode_update(raw: Any) -> SessionUpdate:
     if model is None:
         return UnknownUpdate(name=str(name), raw=raw)
     try:
-        return model.parse(raw)
+        return model.parse(_bounded(raw))
     except ValidationError:
         return UnknownUpdate(name=str(name), raw=raw)
+
+
+def _bounded(raw: dict[str, Any]) -> dict[str, Any]:
+    """Cut lists that nobody would read to their end: validating a line full of small objects stops everything else."""
+    if all(type(value) is not list or len(value) <= _MAX_ITEMS for value in raw.values()):
+        return raw
+    return {key: value[:_MAX_ITEMS] if type(value) is list else value for key, value in raw.items()}
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,313 @@
+"""A connection to one agent process: the handshake, its sessions, and which message goes where.
+
+`open_connection` owns everything: the process, the pumps, the watch over its end. When to open and close one is
+`pool`'s business. The mutable state is the map of sessions and how the connection ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from signal import SIGKILL
+from typing import Any
+
+import anyio
+import structlog
+from pydantic import ValidationError
+
+from acp.errors import (
+    AUTH_REQUIRED,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    AcpError,
+    AgentExit,
+    AgentExited,
+    ProtocolError,
+    RequestFailed,
+)
+from acp.handshake import (
+    UNKNOWN_SESSION,
+    How,
+    introduction,
+    login_error,
+    ourselves,
+    session_result,
+    start_error,
+    understood,
+    ways,
+)
+from acp.jsonrpc import MAX_LINE, RequestId
+from acp.peer import WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
+from acp.permission import cancelled_response, permission_key
+from acp.process import AgentProcess, LaunchSpec, StopLimits, StopReport
+from acp.schema import Implementation, InitializeResult, PermissionParams, SessionResult
+from acp.session import AgentSession, TurnSink
+
+__all__ = ["AgentConnection", "AgentSession", "ConnectionLimits", "OpenedSession", "TurnSink", "open_connection"]
+
+START_TIMEOUT = 60.0
+"""Seconds for the handshake, and again for opening a session."""
+
+_LAST_WORDS = 0.5
+_END_SEEN = 1.0
+_EXIT_GRACE = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The limits of a connection; times are in seconds.
+
+    Attributes:
+        start: for the answer to ``initialize``.
+        session: for the answer to each request that opens a session.
+        write: for the agent to take what is written to it.
+        max_line: bytes in the longest line that is accepted.
+        stop: the steps of the stop ladder.
+    """
+
+    start: float = START_TIMEOUT
+    session: float = START_TIMEOUT
+    write: float = WRITE_TIMEOUT
+    max_line: int = MAX_LINE
+    stop: StopLimits = field(default_factory=StopLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A session and how it came about; ``lost`` means that another one was wanted and is not to be had."""
+
+    session: AgentSession
+    how: How
+    lost: bool
+    result: SessionResult
+
+
+@asynccontextmanager
+async def open_connection(
+    spec: LaunchSpec, limits: ConnectionLimits | None = None, client: Implementation | None = None
+) -> AsyncIterator[AgentConnection]:
+    """Start an agent and introduce ourselves; leaving ends all it started, shielded and within the stop limits.
+
+    Entered and left by the same task. The body is not told when the agent ends: it waits for `wait_exited`.
+
+    Raises:
+        AgentSpawnError: the agent could not be started or did not get through the handshake.
+    """
+    process = await AgentProcess.start(spec)
+    connection = AgentConnection(process, limits or ConnectionLimits())  # no await until the task group is entered
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection._run)
+            try:
+                await connection._introduce(client or ourselves())
+                yield connection
+            finally:
+                await connection._end()
+                tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from group.exceptions[0].__cause__
+
+
+class AgentConnection:
+    """A living agent process that answered ``initialize``.
+
+    Attributes:
+        agent: what the agent said of itself.
+        pid: its process id.
+        exited: set once the process is gone and its last words were handed on.
+        stop_report: how it was ended, once it was.
+    """
+
+    agent: InitializeResult
+
+    def __init__(self, process: AgentProcess, limits: ConnectionLimits) -> None:
+        self.pid = process.pid
+        self.exited = anyio.Event()
+        self.stop_report: StopReport | None = None
+        self._process = process
+        self._limits = limits
+        self._sessions: dict[str, AgentSession] = {}
+        self._stop_requested = anyio.Event()
+        self._peer = JsonRpcPeer(
+            process.stdout, process.stdin, handler=self, max_line=limits.max_line, write_timeout=limits.write
+        )
+
+    def alive(self) -> bool:
+        """Whether the process still runs; polled, never waits."""
+        return self.exit() is None
+
+    def exit(self) -> AgentExit | None:
+        """Return how the process ended, or None while it runs."""
+        return self._process.exit()
+
+    async def wait_exited(self) -> AgentExit:
+        """Return how the process ended, within 1 s of its end and after its last words were handed on."""
+        await self.exited.wait()
+        return self.exit() or AgentExit(-SIGKILL)  # None only for what even SIGKILL did not end in time
+
+    def request_stop(self) -> None:
+        """Have the process ended now, by the connection itself; returns at once."""
+        self._stop_requested.set()
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    async def open_session(self, cwd: str, previous: str | None) -> OpenedSession:
+        """Resume or load the session ``previous``, or start a new one.
+
+        Raises:
+            AgentSpawnError: the agent wants a login first.
+            RequestFailed: the agent refused for another reason; ``previous`` may be as good as ever.
+            RequestTimeout, AgentExited: it did not answer; ``previous`` may be as good as ever.
+        """
+        try:
+            restored = await self._restore(cwd, previous) if previous is not None else None
+            return restored or await self._new_session(cwd, lost=previous is not None)
+        except RequestFailed as exc:
+            if exc.code != AUTH_REQUIRED:
+                raise
+            raise login_error(self.agent, exc) from exc
+
+    async def _restore(self, cwd: str, session_id: str) -> OpenedSession | None:
+        """Open a session that exists by the best way the agent has; None if it is unknown or there is no way."""
+        for how, method in ways(self.agent):
+            try:
+                return await self._restore_by(how, method, cwd, session_id)
+            except RequestFailed as exc:
+                if exc.code in UNKNOWN_SESSION:
+                    break
+                if exc.code != METHOD_NOT_FOUND:
+                    raise
+        log.info("session.lost", pid=self.pid)
+        return None
+
+    async def _restore_by(self, how: How, method: str, cwd: str, session_id: str) -> OpenedSession:
+        session = AgentSession(self, self._peer, session_id, replayed=True)
+        self._sessions[session_id] = session  # before the request, as the replay comes before its answer
+        params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
+        try:
+            raw = await self._peer.request(method, params, timeout=self._limits.session)
+        except BaseException:
+            self._sessions.pop(session_id, None)
+            raise
+        if how == "loaded":
+            await session.end_of_replay()
+        log.info("session.opened", pid=self.pid, how=how)
+        return OpenedSession(session, how, lost=False, result=session_result(raw))
+
+    async def _new_session(self, cwd: str, *, lost: bool) -> OpenedSession:
+        pending = self._peer.start_request(
+            "session/new", {"cwd": cwd, "mcpServers": []}, on_response=self._register_new
+        )
+        result = session_result(await pending.wait(self._limits.session))
+        session = self._sessions.get(result.session_id or "")
+        if session is None:
+            raise ProtocolError("the agent's answer to session/new has no session id")
+        log.info("session.opened", pid=self.pid, how="new")
+        return OpenedSession(session, "new", lost, result)
+
+    def _register_new(self, pending: PendingRequest) -> None:
+        """Know the session before the next line is read: its first updates may follow the answer at once."""
+        session_id = session_result(pending.result).session_id
+        if session_id:
+            self._sessions[session_id] = AgentSession(self, self._peer, session_id)
+
+    # --- what the peer hands on ----------------------------------------------------------------------------------
+
+    def on_notification(self, method: str, params: dict[str, Any]) -> None:
+        """Take a notification; an unknown one is ignored."""
+        if method == "session/update":
+            session_id = params.get("sessionId")
+            session = self._sessions.get(session_id) if type(session_id) is str else None
+            if session is not None:
+                session.on_update(params.get("update"))
+        elif method == "$/cancel_request":
+            for session in self._sessions.values():
+                session.on_withdrawn(permission_key(params.get("requestId")))
+
+    def on_request(self, request_id: RequestId, method: str, params: dict[str, Any]) -> None:
+        """Take a request; all but permission requests are refused at once, whatever capabilities were announced."""
+        if method != "session/request_permission":
+            self._peer.respond_error(request_id, METHOD_NOT_FOUND, f"method not found: {method}")
+            return
+        try:
+            permission = PermissionParams.parse(params)
+        except ValidationError:
+            self._peer.respond_error(request_id, INVALID_PARAMS, "malformed permission request")
+            return
+        session = self._sessions.get(permission.session_id)
+        if session is None:
+            self._peer.send(cancelled_response(request_id))
+        else:
+            session.on_permission(request_id, permission)
+
+    # --- start and end -------------------------------------------------------------------------------------------
+
+    async def _introduce(self, client: Implementation) -> None:
+        try:
+            raw = await self._peer.request("initialize", introduction(client), timeout=self._limits.start)
+        except AcpError as exc:
+            raise start_error(exc) from exc
+        self.agent = understood(raw)
+
+    async def _run(self) -> None:
+        """Pump the pipes until the process has ended and its last words were read, or its pipes are of no more use."""
+        pumped, drained = anyio.Event(), anyio.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._pump, pumped)
+                tasks.start_soon(self._drain_stderr, drained)
+                tasks.start_soon(self._obey_stop_request)
+                await self._process.wait()
+                with anyio.move_on_after(_LAST_WORDS):  # what the agent started may hold the pipes for ever
+                    await pumped.wait()
+                    await drained.wait()
+                self._close()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._close()
+
+    async def _pump(self, pumped: anyio.Event) -> None:
+        end = await self._peer.run()
+        pumped.set()
+        if end is not PeerEnd.HUNG:
+            with anyio.move_on_after(_EXIT_GRACE):
+                await self.exited.wait()
+        if self.alive():
+            error = ProtocolError(_end_text(end, self._limits.write))
+            log.warning("agent.disconnected", pid=self.pid, end=end.name)
+            self._peer.fail_all(error)
+            self.request_stop()
+
+    async def _drain_stderr(self, drained: anyio.Event) -> None:
+        await self._process.drain_stderr()
+        drained.set()
+
+    async def _obey_stop_request(self) -> None:
+        await self._stop_requested.wait()
+        await self._process.stop(self._limits.stop)
+
+    def _close(self) -> None:
+        """Tell everybody that it is over; only the first call counts."""
+        if self.exited.is_set():
+            return
+        ended = self.exit()
+        for session in self._sessions.values():
+            session.on_exit()
+        self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
+        self.exited.set()
+
+    async def _end(self) -> None:
+        self.stop_report = await self._process.stop(self._limits.stop)
+        with anyio.move_on_after(_END_SEEN, shield=True):
+            await self.exited.wait()
+
+
+def _end_text(end: PeerEnd, write_timeout: float) -> str:
+    if end is PeerEnd.HUNG:
+        return f"the agent read nothing for {write_timeout:g} s"
+    return "the agent closed its output" if end is PeerEnd.EOF else "the agent closed its input"

@@ -1,0 +1,31 @@
+"""The environment of an agent process: an allow-list, so that the bot's secrets stay with the bot (pure).
+
+Which extra names are let through is a setting (``WEFT_AGENT_ENV``); a trailing ``*`` in a name stands for any ending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+
+ALLOWED: tuple[str, ...] = (
+    *("HOME", "PATH", "LANG", "LC_*", "TZ", "TERM", "TMPDIR", "USER", "SHELL", "XDG_*"),
+    *("SSL_CERT_*", "NODE_EXTRA_CA_CERTS"),
+    *_PROXIES,
+    *(name.upper() for name in _PROXIES),
+)
+"""Names that every agent gets when they are set."""
+
+WITHHELD: tuple[str, ...] = ("DISCORD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_*")
+"""Names that no agent gets, even when a setting asks for them: the token, and what speaks to the service supervisor."""
+
+
+def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
+    """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
+    allowed = (*ALLOWED, *extra_names)
+    return {name: value for name, value in environ.items() if _is_in(name, allowed) and not _is_in(name, WITHHELD)}
+
+
+def _is_in(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(name.startswith(item[:-1]) if item.endswith("*") else name == item for item in patterns)

@@ -1,0 +1,100 @@
+"""What is said to an agent before its first prompt, and what its answers mean (pure).
+
+Sending and waiting is `acp.connection`'s business.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from acp.errors import (
+    AUTH_REQUIRED,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    RESOURCE_NOT_FOUND,
+    AcpError,
+    AgentExited,
+    AgentSpawnError,
+    RequestFailed,
+    RequestTimeout,
+    SpawnFailure,
+)
+from acp.schema import PROTOCOL_VERSION, Implementation, InitializeResult, SessionResult
+
+UNKNOWN_SESSION = (RESOURCE_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR)
+"""What real agents answer when they do not know a session; everything else leaves the session as it is."""
+
+How = Literal["new", "resumed", "loaded"]
+
+_CAPABILITIES = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+
+
+def introduction(client: Implementation) -> dict[str, Any]:
+    """Return the parameters of ``initialize``."""
+    return {
+        "protocolVersion": PROTOCOL_VERSION,
+        "clientCapabilities": _CAPABILITIES,
+        "clientInfo": client.to_wire(),
+    }
+
+
+def understood(raw: Any) -> InitializeResult:
+    """Return the agent's answer to ``initialize``.
+
+    Raises:
+        AgentSpawnError: it is malformed, or of a protocol version other than ours.
+    """
+    try:
+        agent = InitializeResult.parse(raw)
+    except ValidationError as exc:
+        text = "the agent's answer to initialize is malformed"
+        raise AgentSpawnError(text, failure=SpawnFailure.PROTOCOL) from exc
+    if agent.protocol_version != PROTOCOL_VERSION:
+        text = f"the agent speaks protocol version {agent.protocol_version}, not {PROTOCOL_VERSION}"
+        raise AgentSpawnError(text, failure=SpawnFailure.PROTOCOL)
+    return agent
+
+
+def ways(agent: InitializeResult) -> tuple[tuple[How, str], ...]:
+    """Return the ways to open a session that exists, best first: resuming replays nothing."""
+    announced = agent.agent_capabilities
+    resume: tuple[tuple[How, str], ...] = (("resumed", "session/resume"),)
+    load: tuple[tuple[How, str], ...] = (("loaded", "session/load"),)
+    can_resume = announced.session_capabilities.resume is not None
+    return (resume if can_resume else ()) + (load if announced.load_session else ())
+
+
+def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
+    """Return what to tell when the agent wants a login first: how to do that."""
+    methods = " or ".join(method.name or method.id for method in agent.auth_methods)
+    advice = f"log in with {methods}" if methods else "log in with the agent's own command line"
+    return AgentSpawnError(f"{error.message}: {advice}", failure=SpawnFailure.AUTH_REQUIRED)
+
+
+def start_error(error: AcpError) -> AgentSpawnError:
+    """Return what to tell of a handshake that failed."""
+    if isinstance(error, AgentExited):
+        text = f"the agent ended before it answered ({error.exit.describe()})"
+        return AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=error.exit)
+    if isinstance(error, RequestTimeout):
+        text = f"the agent did not answer within {error.seconds:g} s"
+        return AgentSpawnError(text, failure=SpawnFailure.TIMEOUT)
+    if isinstance(error, RequestFailed) and error.code == AUTH_REQUIRED:
+        return AgentSpawnError(f"{error.message}: log in first", failure=SpawnFailure.AUTH_REQUIRED)
+    return AgentSpawnError(f"the agent refused the handshake: {error}", failure=SpawnFailure.PROTOCOL)
+
+
+def session_result(raw: Any) -> SessionResult:
+    """Return the answer to a request that opens a session; the one to session/load may be null."""
+    try:
+        return SessionResult.parse(raw)
+    except ValidationError:
+        return SessionResult()
+
+
+def ourselves() -> Implementation:
+    """Return what we call ourselves."""
+    return Implementation(name="weft", version=importlib.metadata.version("weft"))

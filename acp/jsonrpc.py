@@ -1,0 +1,250 @@
+"""JSON-RPC 2.0 over newline-delimited JSON: framing, decoding, encoding (pure).
+
+Nothing that a peer can send raises here: what is no message becomes `Noise` or `Overlong`. Ids are typed exactly, as
+``True`` and ``1.0`` equal 1 in Python but not on the wire. Pairing responses with requests is `acp.peer`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+MAX_LINE = 16 * 1024 * 1024
+"""Bytes in the longest line that is accepted."""
+
+PARSE_ERROR = -32700
+
+RequestId = int | str | None
+
+_VERSION = "2.0"
+_BOM = b"\xef\xbb\xbf"
+_SAMPLE = 256
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15})\s*,\s*"(?:result|error)"')
+_ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
+_ANSWER_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"(?:result|error)"')
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that wants an answer."""
+
+    id: RequestId
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A call that wants no answer."""
+
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """The error object of a response; codes and messages are free-form in practice."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a request: a result, unless there is an error."""
+
+    id: RequestId
+    result: Any = None
+    error: RpcError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A line that is no message. ``response_id`` is set when it looks like the broken answer to that request."""
+
+    response_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """A line that was dropped for its length: its first and last bytes and its size."""
+
+    head: bytes
+    size: int
+    tail: bytes = b""
+
+    @property
+    def response_id(self) -> int | None:
+        """The id of the request that the line seems to have answered."""
+        return _response_id(self.head, self.tail)
+
+
+Message = Request | Notification | Response
+Line = bytes | Overlong
+
+
+# --- framing -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class LineDecoder:
+    """Cuts a byte stream into lines, without their ends; empty lines are left out.
+
+    A line longer than ``max_line`` is dropped while it comes in, and the next line is whole again. The mutable state
+    is the unfinished line.
+    """
+
+    max_line: int = MAX_LINE
+    _parts: list[bytes] = field(default_factory=list)
+    _size: int = 0
+    _head: bytes | None = None
+    _tail: bytes = b""
+
+    def feed(self, data: bytes) -> list[Line]:
+        """Return the lines that ``data`` completes."""
+        *complete, rest = data.split(b"\n")
+        lines: list[Line] = []
+        for piece in complete:
+            self._take(piece)
+            lines += self.end()
+        self._take(rest)
+        return lines
+
+    def end(self) -> list[Line]:
+        """Return the line that the stream ended in the middle of, if any."""
+        line = self._whole()
+        self._parts, self._size, self._head, self._tail = [], 0, None, b""
+        return [line] if line else []
+
+    def _take(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._size += len(piece)
+        if self._head is None:
+            self._parts.append(piece)
+            if self._size > self.max_line + 1:  # one more for the carriage return
+                self._drop()
+        else:
+            self._head += piece[: max(_SAMPLE - len(self._head), 0)]
+            self._tail = (self._tail + piece[-_SAMPLE:])[-_SAMPLE:]
+
+    def _drop(self) -> None:
+        whole = b"".join(self._parts)
+        self._head, self._tail, self._parts = whole[:_SAMPLE], whole[-_SAMPLE:], []
+
+    def _whole(self) -> Line:
+        if self._head is None:
+            line = (self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)).removesuffix(b"\r")
+            if len(line) <= self.max_line:
+                return line
+            self._drop()
+        return Overlong(self._head or b"", self._size, self._tail)
+
+
+# --- decoding ----------------------------------------------------------------------------------------------------
+
+
+def decode_message(line: bytes) -> Message | Noise:
+    """Return the message in ``line``; a line that `orjson` refuses is tried once more with a lenient decoder."""
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raw = _decode_leniently(line)
+        if raw is None:
+            return Noise(_response_id(line[:_SAMPLE], line[-_SAMPLE:]))
+    if type(raw) is not dict or raw.get("jsonrpc") != _VERSION:
+        return Noise()
+    return _classify(raw)
+
+
+def _classify(raw: dict[str, Any]) -> Message | Noise:
+    method = raw.get("method")
+    if type(method) is str:
+        params = raw.get("params")
+        named: dict[str, Any] = params if type(params) is dict else {}
+        if "id" not in raw:
+            return Notification(method, named)
+        return Request(raw["id"], method, named) if _is_id(raw["id"]) else Noise()
+    if method is None and "id" in raw and _is_id(raw["id"]):
+        return _response(raw)
+    return Noise()
+
+
+def _response(raw: dict[str, Any]) -> Response | Noise:
+    error = raw.get("error")
+    if error is not None:
+        return Response(raw["id"], error=_error(error))
+    # Some agents write `"error": null` beside the result, or in place of it.
+    return Response(raw["id"], raw.get("result")) if "result" in raw or "error" in raw else Noise()
+
+
+def _error(raw: Any) -> RpcError:
+    if type(raw) is not dict:
+        return RpcError(0, str(raw))
+    code = raw.get("code")
+    return RpcError(code if type(code) is int else 0, str(raw.get("message", "")), raw.get("data"))
+
+
+def _is_id(value: Any) -> bool:
+    return value is None or type(value) is int or type(value) is str
+
+
+def _decode_leniently(line: bytes) -> Any:
+    """Return what is left of a JSON object with bad UTF-8, lone surrogates, NaN or a byte order mark; None if nothing.
+
+    The result has gone through `orjson` in the end, so that its depth is bounded and its text can be written again.
+    """
+    line = line.removeprefix(_BOM)
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        raw = json.loads(line.decode(errors="replace"), strict=False, parse_constant=lambda _: None)
+        return orjson.loads(_to_text(raw))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _to_text(raw: Any) -> str:
+    return _SURROGATE.sub("\ufffd", json.dumps(raw, ensure_ascii=False, allow_nan=False))
+
+
+def _response_id(head: bytes, tail: bytes) -> int | None:
+    """Return the id in a line that begins as a response and was lost; a request with the same id is another's."""
+    found = _ID_FIRST.match(head.removeprefix(_BOM))
+    if found is None and _ANSWER_FIRST.match(head.removeprefix(_BOM)):
+        found = _ID_LAST.search(tail)
+    return int(found[1]) if found else None
+
+
+# --- encoding ----------------------------------------------------------------------------------------------------
+
+
+def encode_message(message: Message) -> bytes:
+    """Return the line for ``message``, with its line end; lone surrogates are replaced."""
+    wire = _to_wire(message)
+    try:
+        return orjson.dumps(wire, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        return _to_text(wire).encode() + b"\n"
+
+
+def _to_wire(message: Message) -> dict[str, Any]:
+    if isinstance(message, Request):
+        return {"jsonrpc": _VERSION, "id": message.id, "method": message.method, "params": message.params}
+    if isinstance(message, Notification):
+        return {"jsonrpc": _VERSION, "method": message.method, "params": message.params}
+    if message.error is None:
+        return {"jsonrpc": _VERSION, "id": message.id, "result": message.result}
+    error = {"code": message.error.code, "message": message.error.message}
+    if message.error.data is not None:
+        error["data"] = message.error.data
+    return {"jsonrpc": _VERSION, "id": message.id, "error": error}

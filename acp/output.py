@@ -1,0 +1,72 @@
+"""Bounds on what agents send: long output keeps its head and its tail, arguments keep their shape (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LONGEST_STRING = 65_536
+_MOST_ITEMS = 1_000
+_DEEPEST = 32
+CUT = "…"
+"""Stands for what was left out of a tool's arguments."""
+
+
+class BoundedOutput:
+    """Output that grows at its end; of a long one, ``head`` and ``tail`` bytes are kept and the rest is counted."""
+
+    def __init__(self, head: int, tail: int) -> None:
+        self._head_limit = head
+        self._tail_limit = tail
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._total = 0
+
+    def append(self, text: str) -> None:
+        """Add text at the end; the work is bounded by its length."""
+        data = text.encode("utf-8", "replace")
+        self._total += len(data)
+        room = self._head_limit - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data[-self._tail_limit :] if self._tail_limit else b""
+        if len(self._tail) > 2 * self._tail_limit:
+            self._trim()
+
+    def _trim(self) -> None:
+        del self._tail[: max(0, len(self._tail) - self._tail_limit)]
+
+    @property
+    def cut(self) -> int:
+        """Bytes that were left out."""
+        return max(0, self._total - self._head_limit - self._tail_limit)
+
+    def text(self) -> str:
+        """Return what is kept, with a line in the place of what is not."""
+        self._trim()
+        if not self.cut:
+            return (self._head + self._tail).decode("utf-8", "ignore")
+        head, tail = (bytes(part).decode("utf-8", "ignore") for part in (self._head, self._tail))
+        return f"{head}\n[{CUT} {self.cut} bytes left out {CUT}]\n{tail}"
+
+
+def bounded(text: str, head: int, tail: int) -> tuple[str, int]:
+    """Return ``text`` cut to its head and tail, and how many bytes were left out."""
+    if len(text) * 4 <= head + tail:
+        return text, 0
+    output = BoundedOutput(head, tail)
+    output.append(text)
+    return output.text(), output.cut
+
+
+def bounded_value(value: Any, depth: int = _DEEPEST) -> Any:
+    """Return a JSON value in which long strings, long lists and deep nesting are cut."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_STRING else value[:_LONGEST_STRING] + CUT
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return CUT
+    if isinstance(value, list):
+        return [bounded_value(item, depth - 1) for item in value[:_MOST_ITEMS]]
+    return {key: bounded_value(value[key], depth - 1) for key in list(value)[:_MOST_ITEMS]}

@@ -1,0 +1,269 @@
+"""A JSON-RPC peer on two byte streams: it pumps both, pairs responses with requests and hands on the rest.
+
+Everything is handed on synchronously and in wire order, so that a response is known only after all that came before
+it. What the messages mean is the handler's business; ending the process is the owner's. The mutable state is the table
+of open requests, the outbox, and the error that ended the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from itertools import count
+from typing import Any, Protocol
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import structlog
+
+from acp.errors import AcpError, RequestFailed, RequestTimeout
+from acp.jsonrpc import (
+    MAX_LINE,
+    PARSE_ERROR,
+    Line,
+    LineDecoder,
+    Message,
+    Noise,
+    Notification,
+    Overlong,
+    Request,
+    RequestId,
+    Response,
+    RpcError,
+    decode_message,
+    encode_message,
+)
+
+WRITE_TIMEOUT = 30.0
+"""Seconds in which a peer has to take what is written to it."""
+
+_LINES_PER_PASS = 256
+_LAST_WORDS = 1.0
+_READ_SIZE = 256 * 1024
+_CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+
+log = structlog.get_logger(__name__)
+
+OutgoingMessage = Message
+
+
+class PeerHandler(Protocol):
+    """What a peer hands its messages to. Both are called synchronously and must not raise: that ends the peer."""
+
+    def on_request(self, request_id: RequestId, method: str, params: dict[str, Any], /) -> None:
+        """Take a request; it has to be answered sooner or later."""
+
+    def on_notification(self, method: str, params: dict[str, Any], /) -> None:
+        """Take a notification."""
+
+
+class PeerEnd(Enum):
+    """Why a peer's pumps ended."""
+
+    EOF = auto()
+    """The other side closed its output."""
+    BROKEN = auto()
+    """The other side closed its input."""
+    HUNG = auto()
+    """The other side stopped reading."""
+
+
+class PendingRequest:
+    """A request that was sent. `done` says whether it has been answered or given up."""
+
+    def __init__(self, request_id: int, method: str, on_response: Callable[[PendingRequest], None] | None) -> None:
+        self.id = request_id
+        self.method = method
+        self.result: Any = None
+        self.error: AcpError | None = None
+        self.done = False
+        self._event = anyio.Event()
+        self._on_response = on_response
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Return the result; after a time-out the request stays open and may be waited for again.
+
+        Raises:
+            RequestFailed: the answer is an error, or was lost on the way.
+            RequestTimeout: there was no answer within ``timeout`` seconds.
+            AcpError: the peer ended; see `JsonRpcPeer.fail_all`.
+        """
+        with anyio.move_on_after(timeout):
+            await self._event.wait()
+        if not self.done:
+            raise RequestTimeout(self.method, timeout or 0.0)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def resolve(self, result: Any = None, error: AcpError | None = None) -> None:
+        """Take the answer and wake who waits; only the first counts."""
+        if self.done:
+            return
+        self.done, self.result, self.error = True, result, error
+        self._event.set()
+        if self._on_response is not None:
+            self._on_response(self)
+
+
+class JsonRpcPeer:
+    """Sends and receives JSON-RPC messages; works while `run` does."""
+
+    def __init__(
+        self,
+        reader: anyio.abc.ByteReceiveStream,
+        writer: anyio.abc.ByteSendStream,
+        *,
+        handler: PeerHandler,
+        max_line: int = MAX_LINE,
+        write_timeout: float = WRITE_TIMEOUT,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._handler = handler
+        self._decoder = LineDecoder(max_line)
+        self._write_timeout = write_timeout
+        self._ids = count(1)
+        self._open: dict[int, PendingRequest] = {}
+        self._outbox = bytearray()
+        self._outgoing = anyio.Event()
+        self._error: AcpError | None = None
+        self._noisy = False
+        self.dropped = 0
+        """Lines that were no message, and responses that answered nothing."""
+
+    async def run(self) -> PeerEnd:
+        """Pump both streams until one of them ends; return why. Open requests stay open: see `fail_all`."""
+        end: list[PeerEnd] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def until_end(pump: Callable[[], Awaitable[PeerEnd]]) -> None:
+                end.append(await pump())
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_end, self._read)
+            tasks.start_soon(until_end, self._write)
+        return end[0]
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def send(self, *messages: OutgoingMessage) -> None:
+        """Queue messages for writing; those of one call are written together. After the end nothing is sent."""
+        if self._error is None:
+            self._outbox += b"".join([encode_message(message) for message in messages])
+            self._outgoing.set()
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification."""
+        self.send(Notification(method, params))
+
+    def respond(self, request_id: RequestId, result: Any) -> None:
+        """Answer a request with a result."""
+        self.send(Response(request_id, result))
+
+    def respond_error(self, request_id: RequestId, code: int, message: str) -> None:
+        """Answer a request with an error."""
+        self.send(Response(request_id, error=RpcError(code, message)))
+
+    def start_request(
+        self, method: str, params: dict[str, Any], *, on_response: Callable[[PendingRequest], None] | None = None
+    ) -> PendingRequest:
+        """Send a request. ``on_response`` is called in wire order, before anything that follows the answer."""
+        pending = PendingRequest(next(self._ids), method, on_response)
+        if self._error is not None:
+            pending.resolve(error=self._error)
+        else:
+            self._open[pending.id] = pending
+            self.send(Request(pending.id, method, params))
+        return pending
+
+    async def request(self, method: str, params: dict[str, Any], *, timeout: float | None) -> Any:
+        """Send a request and return its result; a request that is not waited for any more is forgotten.
+
+        Raises:
+            RequestFailed, RequestTimeout, AcpError: as `PendingRequest.wait`.
+        """
+        pending = self.start_request(method, params)
+        try:
+            return await pending.wait(timeout)
+        finally:
+            self._open.pop(pending.id, None)
+
+    def fail_all(self, error: AcpError) -> None:
+        """End the peer: everyone who waits for an answer, now or later, gets ``error``; only the first call counts."""
+        if self._error is not None:
+            return
+        self._error = error
+        waiting, self._open = list(self._open.values()), {}
+        for pending in waiting:
+            pending.resolve(error=error)
+
+    async def _write(self) -> PeerEnd:
+        while True:
+            await self._outgoing.wait()
+            self._outgoing = anyio.Event()
+            batch, self._outbox = bytes(self._outbox), bytearray()
+            with anyio.move_on_after(self._write_timeout) as limit:
+                try:
+                    await self._writer.send(batch)
+                except _CLOSED:
+                    break
+            if limit.cancelled_caught:
+                return PeerEnd.HUNG
+        await anyio.sleep(_LAST_WORDS)  # a dying process breaks this pipe first; what it said is still in the other
+        return PeerEnd.BROKEN
+
+    # --- receiving -----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> PeerEnd:
+        while True:
+            try:
+                data = await self._reader.receive(_READ_SIZE)
+            except _CLOSED:
+                await self._hand_on(self._decoder.end())
+                return PeerEnd.EOF
+            await self._hand_on(self._decoder.feed(data))
+
+    async def _hand_on(self, lines: list[Line]) -> None:
+        for number, line in enumerate(lines, 1):
+            self._take(line)
+            if number % _LINES_PER_PASS == 0:
+                await anyio.lowlevel.checkpoint()  # a full buffer is read without ever giving way
+
+    def _take(self, line: Line) -> None:
+        message = line if isinstance(line, Overlong) else decode_message(line)
+        if isinstance(message, Notification):
+            self._handler.on_notification(message.method, message.params)
+        elif isinstance(message, Response):
+            self._resolve(message)
+        elif isinstance(message, Request):
+            self._handler.on_request(message.id, message.method, message.params)
+        else:
+            self._drop(message, line)
+
+    def _resolve(self, response: Response) -> None:
+        pending = self._open.pop(response.id, None) if type(response.id) is int else None
+        if pending is None:
+            self.dropped += 1
+        elif response.error is None:
+            pending.resolve(response.result)
+        else:
+            error = response.error
+            pending.resolve(error=RequestFailed(pending.method, error.code, error.message, error.data))
+
+    def _drop(self, found: Noise | Overlong, line: Line) -> None:
+        """Count what cannot be used; a request whose answer it was fails now, as no other answer will come."""
+        self.dropped += 1
+        if not self._noisy:
+            self._noisy = True
+            log.warning("agent.noise_dropped", size=_size(line))
+        pending = self._open.pop(found.response_id, None) if found.response_id is not None else None
+        if pending is not None:
+            why = "too long" if isinstance(found, Overlong) else "not valid JSON"
+            text = f"the answer was {why} ({_size(line)} bytes)"
+            pending.resolve(error=RequestFailed(pending.method, PARSE_ERROR, text))
+
+
+def _size(line: Line) -> int:
+    return line.size if isinstance(line, Overlong) else len(line)

@@ -1,0 +1,193 @@
+"""One agent process: its start, its pipes, its end.
+
+It runs in a session of its own with the environment it was given and a marker. What goes over the pipes is
+`acp.peer`'s business, which environment it gets is `acp.environment`'s, how it is ended is `acp.ladder`'s. The mutable
+state is the tail of stderr and the report of the stop.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import structlog
+
+from acp import tree
+from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
+from acp.ladder import StopLimits, StopReport, StopStage, end_tree
+from acp.tree import MARKER
+
+__all__ = ["MARKER", "STDERR_KEPT", "AgentProcess", "LaunchSpec", "StopLimits", "StopReport", "StopStage"]
+
+STDERR_KEPT = 64 * 1024
+"""Bytes of stderr that are kept: its last ones."""
+
+_POLL = 0.25
+_CLOSE = 0.5
+_READ_SIZE = 256 * 1024
+_CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """Where and how an agent starts; ``env`` is the complete environment, with the allow-list already applied."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]
+
+
+class AgentProcess:
+    """A started agent process. Its owner runs `drain_stderr` in a task group, and `stop` in the end."""
+
+    def __init__(self, process: anyio.abc.Process, marker: str) -> None:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self.pid = process.pid
+        self.marker = marker
+        self.stdin: anyio.abc.ByteSendStream = process.stdin
+        self.stdout: anyio.abc.ByteReceiveStream = process.stdout
+        self._stderr: anyio.abc.ByteReceiveStream = process.stderr
+        self._process = process
+        self._tail = bytearray()
+        self._root = tree.find(process.pid)
+        self._stopping = anyio.Lock()
+        self._report: StopReport | None = None
+
+    @classmethod
+    async def start(cls, spec: LaunchSpec) -> AgentProcess:
+        """Start the process.
+
+        Raises:
+            AgentSpawnError: it could not be started; ``failure`` says why.
+        """
+        marker = uuid.uuid4().hex
+        with anyio.CancelScope(shield=True):  # a spawn cut short would leave a process that nobody knows
+            try:
+                process = await _spawn(spec, marker)
+            except (OSError, ValueError) as exc:
+                raise spawn_error(spec, exc) from exc
+        log.info("agent.spawned", pid=process.pid, program=Path(spec.argv[0]).name)
+        return cls(process, marker)
+
+    def exit(self) -> AgentExit | None:
+        """Return how the process ended, or None while it runs; polled, as waiting can hang on a pipe."""
+        code = self._process.returncode
+        return None if code is None else AgentExit(code, self._tail.decode(errors="replace"))
+
+    async def wait(self) -> AgentExit:
+        """Return how the process ended, soon after it did, even if a process it started holds the pipes."""
+        while (ended := self.exit()) is None:
+            with anyio.move_on_after(_POLL):
+                await self._process.wait()
+        return ended
+
+    async def drain_stderr(self) -> None:
+        """Read stderr to its end and keep the last 64 KiB."""
+        with suppress(*_CLOSED):  # whatever way the pipe ends, that is its end
+            while True:
+                self._tail += await self._stderr.receive(_READ_SIZE)
+                del self._tail[:-STDERR_KEPT]
+                await anyio.lowlevel.checkpoint()
+
+    async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
+        """End the process and all it has started, within the limits; a second call returns the same report."""
+        with anyio.CancelScope(shield=True):
+            async with self._stopping:
+                if self._report is None:
+                    self._report = await end_tree(self._root, self.marker, limits, self._close_stdin)
+                    await self._close_pipes()
+                    self._log_stop(self._report)
+        assert self._report is not None
+        return self._report
+
+    async def _close_stdin(self) -> None:
+        with suppress(*_CLOSED):  # it may have closed its end before us
+            await self.stdin.aclose()
+
+    async def _close_pipes(self) -> None:
+        """Close our ends; `aclose` of the process waits without a limit, so only once it is dead."""
+        with anyio.move_on_after(_CLOSE):
+            await self._process.wait()
+        if self._process.returncode is not None:
+            await self._process.aclose()
+            return
+        for pipe in (self.stdin, self.stdout, self._stderr):
+            with suppress(*_CLOSED):  # nothing is left to be said on it
+                await pipe.aclose()
+
+    def _log_stop(self, report: StopReport) -> None:
+        ended = self.exit()
+        how = ended.describe() if ended else None
+        log.info("agent.exited", pid=self.pid, how=how, stage=report.stage, seconds=round(report.seconds, 2))
+        if leaked := report.leaked_pids():
+            log.warning("agent.leaked", pid=self.pid, leaked=leaked)
+
+
+async def _spawn(spec: LaunchSpec, marker: str) -> anyio.abc.Process:
+    return await anyio.open_process(
+        spec.argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=spec.cwd,
+        env={**spec.env, MARKER: marker},
+        start_new_session=True,
+    )
+
+
+# --- why a start failed ------------------------------------------------------------------------------------------
+
+
+def spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> AgentSpawnError:
+    """Return what to tell of a failed spawn; the error itself often names the wrong file."""
+    program = spec.argv[0]
+    failure = _failure(spec, error)
+    if failure is SpawnFailure.BAD_DIRECTORY:
+        return AgentSpawnError(f"the working directory {spec.cwd} does not exist or cannot be used", failure=failure)
+    if failure is SpawnFailure.OTHER:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return AgentSpawnError(f"{program} could not be started: {reason}", failure=failure)
+    if failure is SpawnFailure.BAD_FORMAT and isinstance(error, FileNotFoundError):
+        return AgentSpawnError(f"{program} names an interpreter that does not exist", failure=failure)
+    return AgentSpawnError(f"{program} could not be started: {failure}", failure=failure)
+
+
+def _failure(spec: LaunchSpec, error: OSError | ValueError) -> SpawnFailure:
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and _is_bad_directory(spec, error):
+        return SpawnFailure.BAD_DIRECTORY
+    if code == errno.ENOENT and _exists(spec):
+        return SpawnFailure.BAD_FORMAT
+    return {
+        errno.ENOENT: SpawnFailure.NOT_FOUND,
+        errno.ENOTDIR: SpawnFailure.NOT_FOUND,
+        errno.EACCES: SpawnFailure.NOT_EXECUTABLE,
+        errno.EPERM: SpawnFailure.NOT_EXECUTABLE,
+        errno.ENOEXEC: SpawnFailure.BAD_FORMAT,
+    }.get(code or 0, SpawnFailure.OTHER)
+
+
+def _is_bad_directory(spec: LaunchSpec, error: OSError | ValueError) -> bool:
+    named = error.filename if isinstance(error, OSError) else None
+    return not Path(spec.cwd).is_dir() or (named == spec.cwd and spec.cwd != spec.argv[0])
+
+
+def _exists(spec: LaunchSpec) -> bool:
+    """Whether the program is there, so that "not found" means the interpreter in its first line."""
+    program = spec.argv[0]
+    if "/" in program:
+        return (Path(spec.cwd) / program).is_file()
+    return shutil.which(program, path=spec.env.get("PATH")) is not None

@@ -1,0 +1,200 @@
+"""One session in an agent process: its turns, its open permission requests, the way of its updates.
+
+Which turn an update belongs to is `acp.router`'s business, what it does there `acp.turn`'s. Everything here is
+synchronous: the connection calls it in wire order. The mutable state is the open prompt with its turn and sink, and
+the open permission requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+from pydantic import ValidationError
+
+from acp.errors import INTERNAL_ERROR, AcpError, ProtocolError, RequestFailed
+from acp.jsonrpc import Notification, RequestId, Response
+from acp.peer import JsonRpcPeer, PendingRequest
+from acp.permission import PermissionEnd, PermissionRequest, cancelled_response
+from acp.router import LATE, TurnRouter
+from acp.schema import ContentBlock, PermissionParams, PromptResult, SessionUpdate, decode_update
+from acp.turn import Phase, Turn
+
+if TYPE_CHECKING:
+    from acp.connection import AgentConnection
+
+_PROMPT = "session/prompt"
+
+REPLAY_QUIET = 0.2
+REPLAY_MAX = 2.0
+"""Seconds without an update that end a replay, and the most that is waited for them."""
+
+
+class TurnSink(Protocol):
+    """What a turn reports to; both are called synchronously and must not raise."""
+
+    def changed(self) -> None:
+        """Something in the turn changed; called for each update, so it has to be cheap."""
+
+    def permission(self, request: PermissionRequest) -> None:
+        """The agent asks; the request is to be shown and answered."""
+
+
+class AgentSession:
+    """A session; at most one prompt of it is open at a time.
+
+    Attributes:
+        id: the agent's id for it.
+        connection: the process it lives in.
+        router: knows which turn an update belongs to.
+        on_late: called with output that belongs to no running turn.
+    """
+
+    def __init__(
+        self, connection: AgentConnection, peer: JsonRpcPeer, session_id: str, *, replayed: bool = False
+    ) -> None:
+        self.id = session_id
+        self.connection = connection
+        # An agent may answer session/load before it replays: only our next prompt ends the replay for sure.
+        self.router = TurnRouter(muted=replayed)
+        self.on_late: Callable[[SessionUpdate], None] | None = None
+        self._peer = peer
+        self._clock: Callable[[], float] = anyio.current_time
+        self._turn: Turn | None = None
+        self._sink: TurnSink | None = None
+        self._prompt: PendingRequest | None = None
+        self._permissions: dict[str, PermissionRequest] = {}
+        self._replay = anyio.CancelScope()
+
+    async def end_of_replay(self) -> None:
+        """Wait until a replay has gone quiet: an agent may answer session/load first and replay afterwards."""
+        with anyio.move_on_after(REPLAY_MAX), self._replay:
+            self._replay.deadline = self._clock() + REPLAY_QUIET
+            await anyio.sleep_forever()
+
+    # --- what the turn's loop calls ------------------------------------------------------------------------------
+
+    def begin_turn(
+        self,
+        turn: Turn,
+        sink: TurnSink,
+        prompt: list[ContentBlock],
+        *,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> PendingRequest:
+        """Send the prompt; from here on ``turn`` is fed and told of the response, and ``sink`` of each change.
+
+        Raises:
+            ProtocolError: the last prompt has not been answered; see `settle`.
+        """
+        if self.is_prompting:  # agents queue, merge or cancel then: no two do the same
+            raise ProtocolError("the last prompt of this session is still open")
+        self._turn, self._sink, self._clock = turn, sink, clock
+        self.router.begin(turn)
+        params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
+        self._prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
+        return self._prompt
+
+    @property
+    def is_prompting(self) -> bool:
+        """Whether a prompt waits for its response."""
+        return self._prompt is not None and not self._prompt.done
+
+    async def settle(self, timeout: float) -> bool:
+        """Wait for the answer to the last prompt, at most so long; return whether the next one may be sent."""
+        with anyio.move_on_after(timeout), suppress(AcpError):  # an error is an answer, and the turn has it
+            if self._prompt is not None:
+                await self._prompt.wait()
+        return not self.is_prompting
+
+    def cancel(self) -> None:
+        """Cancel the open prompt and answer the open permission requests, in one write; else do nothing."""
+        if self.is_prompting:
+            answers = self._close_permissions(PermissionEnd.TURN_CANCELLED)
+            self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
+
+    # --- what the connection calls, in wire order ----------------------------------------------------------------
+
+    def on_update(self, raw: Any) -> None:
+        """Take ``params.update`` of a ``session/update``."""
+        if self._prompt is None:
+            self._replay.deadline = self._clock() + REPLAY_QUIET
+        self._feed(decode_update(raw))
+
+    def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:
+        """Take a permission request; without a running turn there is nobody to decide it."""
+        self._feed(params.tool_call)
+        turn, sink = self._turn, self._sink
+        if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
+            self._peer.send(cancelled_response(request_id))
+            return
+        request = PermissionRequest(request_id, params, self._answer)
+        if request.key in self._permissions:
+            return  # the answer to the first one answers this one, too
+        self._permissions[request.key] = request
+        turn.permission_opened(request.key, request.tool_call, self._clock())
+        sink.permission(request)
+
+    def on_withdrawn(self, key: str) -> None:
+        """Take the agent's word that it needs no answer any more; it still gets one."""
+        if (request := self._permissions.get(key)) is not None:
+            self._peer.send(*self._close([request], PermissionEnd.WITHDRAWN))
+
+    def on_exit(self) -> None:
+        """Take the end of the process; the open prompt was failed before."""
+        self._close_permissions(PermissionEnd.AGENT_DIED)
+
+    def _feed(self, update: SessionUpdate) -> None:
+        target = self.router.route(update)
+        if target is None:
+            return
+        if target is not LATE:
+            target.feed(update, self._clock())
+            if self._sink is not None:
+                self._sink.changed()
+        elif self.on_late is not None:
+            self.on_late(update)
+
+    def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:
+        now = self._clock()
+        self._peer.send(*self._close_permissions(PermissionEnd.TURN_ENDED))
+        result = _prompt_result(pending)
+        if isinstance(result, PromptResult):
+            turn.respond(result.stop_reason, result.usage, now)
+        else:
+            turn.fail(result, now)
+        sink.changed()
+
+    # --- permission requests -------------------------------------------------------------------------------------
+
+    def _answer(self, request: PermissionRequest, response: Response) -> None:
+        self._peer.send(response)
+        self._forget(request)
+
+    def _close_permissions(self, reason: PermissionEnd) -> list[Response]:
+        return self._close(list(self._permissions.values()), reason)
+
+    def _close(self, requests: list[PermissionRequest], reason: PermissionEnd) -> list[Response]:
+        answers = [request.close(reason) for request in requests]
+        for request in requests:
+            self._forget(request)
+        return [answer for answer in answers if answer is not None]
+
+    def _forget(self, request: PermissionRequest) -> None:
+        del self._permissions[request.key]
+        if self._turn is not None:
+            self._turn.permission_closed(request.key, self._clock())
+        if self._sink is not None:
+            self._sink.changed()
+
+
+def _prompt_result(pending: PendingRequest) -> PromptResult | AcpError:
+    if pending.error is not None:
+        return pending.error
+    try:
+        return PromptResult.parse(pending.result)
+    except ValidationError:
+        return RequestFailed(_PROMPT, INTERNAL_ERROR, "the answer has no stop reason")

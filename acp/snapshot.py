@@ -1,0 +1,170 @@
+"""What a prompt turn looks like at one moment: the values a turn hands out (pure).
+
+How they come about is the business of `acp.turn`, `acp.text` and `acp.tools`; what they look like in Discord is not
+decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Any
+
+from acp.errors import AUTH_REQUIRED, AgentExit
+from acp.schema import Cost, PlanEntry, Usage
+
+BY_AGENT = "the agent"
+"""Who stopped a turn that answered ``cancelled`` although nobody had asked for it."""
+
+
+class Phase(Enum):
+    """Where a turn stands; it only ever moves forward."""
+
+    RUNNING = auto()
+    CANCELLING = auto()
+    DRAINING = auto()
+    ENDED = auto()
+
+
+class Ending(StrEnum):
+    """How a turn ended; exactly one each."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    AGENT_DIED = "agent_died"
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """A change to a file; ``old`` is None for a new file."""
+
+    path: str
+    old: str | None
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A file that a tool call touches."""
+
+    path: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolState:
+    """A tool call as far as it is known.
+
+    Attributes:
+        kind: ``read``, ``edit``, ``execute``, … or an unknown word.
+        status: ``pending``, ``in_progress``, ``completed``, ``failed`` or an unknown word.
+        output: what it printed; the middle of a long output is replaced by a line that says so.
+        output_cut: bytes of output that were left out.
+        diffs: the changes it makes; those too large to keep are counted in ``diffs_cut``.
+        raw_input: the tool's arguments, with long strings and deep nesting cut.
+        from_permission: a permission request asked about it.
+    """
+
+    id: str
+    title: str = ""
+    kind: str = "other"
+    status: str = "pending"
+    output: str = ""
+    output_cut: int = 0
+    diffs: tuple[Diff, ...] = ()
+    diffs_cut: int = 0
+    locations: tuple[Location, ...] = ()
+    raw_input: Any = None
+    from_permission: bool = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits or works."""
+        return self.status in ("pending", "in_progress")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUse:
+    """Tokens in the context window and its size."""
+
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptError:
+    """Why the prompt failed; ``code`` is None when no JSON-RPC error said so."""
+
+    message: str
+    code: int | None = None
+
+    @property
+    def auth_required(self) -> bool:
+        """Whether the agent wants a login first."""
+        return self.code == AUTH_REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSnapshot:
+    """A turn at one moment; times are those of the clock that fed the turn.
+
+    Attributes:
+        text: the answer from the offset ``text_from`` (in characters) on; what an offset stands for never changes.
+        text_length: characters of the whole answer so far.
+        text_cut: bytes of the answer beyond what is kept.
+        tools: in the order in which they were first named; ``tools_cut`` counts those beyond what is kept.
+        thoughts: the last part of the agent's reasoning.
+        usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
+        model, mode: None where the agent did not say within this turn and nobody told the turn before.
+        stop_reason: the agent's own word, None without a response.
+        cancelled_by: who stopped it, `BY_AGENT` if the agent did unasked.
+        exit: how the agent's process ended, if it did within the turn.
+        killed: the agent did not react to the cancel within the grace and has to be ended.
+        permissions: tool call ids of the open permission requests.
+        started: when the prompt was written; ``ended`` is None before the end.
+        version: grows with each visible change.
+    """
+
+    text: str = ""
+    text_from: int = 0
+    text_length: int = 0
+    text_cut: int = 0
+    tools: tuple[ToolState, ...] = ()
+    tools_cut: int = 0
+    plan: tuple[PlanEntry, ...] = ()
+    thoughts: str = ""
+    usage: Usage | None = None
+    context: ContextUse | None = None
+    cost: Cost | None = None
+    model: str | None = None
+    mode: str | None = None
+    title: str | None = None
+    phase: Phase = Phase.RUNNING
+    ending: Ending | None = None
+    stop_reason: str | None = None
+    error: PromptError | None = None
+    cancelled_by: str | None = None
+    exit: AgentExit | None = None
+    killed: bool = False
+    permissions: tuple[str, ...] = ()
+    started: float = 0.0
+    last_event: float = 0.0
+    ended: float | None = None
+    version: int = 0
+
+    @property
+    def auth_required(self) -> bool:
+        """Whether the agent refused the prompt until somebody logs in; a turn that was stopped anyway is no refusal."""
+        return self.ending in (None, Ending.FAILED) and self.error is not None and self.error.auth_required
+
+    @property
+    def current_tool(self) -> ToolState | None:
+        """The tool call at work: the latest in progress, else the latest that waits; None once the turn is over."""
+        if self.phase in (Phase.DRAINING, Phase.ENDED):
+            return None
+        unfinished = [tool for tool in self.tools if tool.unfinished]
+        working = [tool for tool in unfinished if tool.status == "in_progress"]
+        candidates = working or unfinished
+        return candidates[-1] if candidates else None

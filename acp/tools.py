@@ -1,0 +1,184 @@
+"""The tool calls of a turn, from what each agent's manner of reporting them has in common (pure).
+
+A tool call is created by whatever names it first: an announcement, an update or a permission request. The mutable state
+is the table of tool calls; each keeps its last `ToolState` until something about it changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp.output import BoundedOutput, bounded, bounded_value
+from acp.schema import ContentBlock, ToolCall, ToolCallContent, ToolCallUpdate
+from acp.snapshot import Diff, Location, ToolState
+
+_MOST_LOCATIONS = 100
+_LONGEST_TITLE = 4_096
+
+
+def block_text(block: ContentBlock) -> str:
+    """Return what a content block says: its text, a link to what it names, or a word for what can't be shown."""
+    if block.text is not None:
+        return block.text
+    if block.resource is not None:
+        text = block.resource.get("text")
+        return text if isinstance(text, str) else f"[{block.resource.get('uri', 'resource')}]"
+    if block.type == "resource_link" and block.uri:
+        return f"[{block.name or block.uri}]({block.uri})"
+    return f"[{block.type}]" if block.type in ("image", "audio") else ""
+
+
+class ToolCalls:
+    """The tool calls of one turn, in the order in which they were first named.
+
+    Args:
+        most: tool calls to keep; `cut` counts those beyond.
+        head, tail: bytes of a tool's output to keep.
+    """
+
+    def __init__(self, most: int, head: int, tail: int) -> None:
+        self._most = most
+        self._limits = (head, tail)
+        self._calls: dict[str, _Call] = {}
+        self._beyond: set[str] = set()
+        self._states: tuple[ToolState, ...] | None = ()
+
+    @property
+    def cut(self) -> int:
+        """Tool calls that are not kept."""
+        return len(self._beyond)
+
+    def merge(self, update: ToolCallUpdate, *, asked: bool = False) -> bool:
+        """Take news of a tool call, ``asked`` with a permission request; True if it was not known before."""
+        call = self._calls.get(update.tool_call_id)
+        if call is not None:
+            self._apply(call, update, asked)
+            return False
+        if len(self._calls) >= self._most:
+            return self._count(update.tool_call_id)
+        call = self._calls[update.tool_call_id] = _Call(update.tool_call_id, *self._limits)
+        self._apply(call, update, asked)
+        return True
+
+    def _apply(self, call: _Call, update: ToolCallUpdate, asked: bool) -> None:
+        call.apply(update)
+        call.asked = call.asked or asked
+        self._states = None
+
+    def _count(self, call_id: str) -> bool:
+        new = call_id not in self._beyond
+        if new and len(self._beyond) < 100 * self._most:  # a count that says enough, in bounded memory
+            self._beyond.add(call_id)
+        return new
+
+    def states(self) -> tuple[ToolState, ...]:
+        """Return all tool calls; those without news since the last time are the same objects."""
+        if self._states is None:
+            self._states = tuple([call.state() for call in self._calls.values()])
+        return self._states
+
+
+class _Call:
+    """One tool call. Agents report output in four manners; the first that has any counts (T4)."""
+
+    def __init__(self, call_id: str, head: int, tail: int) -> None:
+        self.asked = False
+        self._id = call_id
+        self._limits = (head, tail)
+        self._title = ""
+        self._kind = "other"
+        self._status = "pending"
+        self._locations: tuple[Location, ...] = ()
+        self._input: Any = None
+        self._diffs: tuple[Diff, ...] = ()
+        self._diffs_cut = 0
+        self._content: tuple[str, int] = ("", 0)
+        self._terminal: BoundedOutput | None = None
+        self._response: tuple[str, int] = ("", 0)
+        self._raw: tuple[str, int] = ("", 0)
+        self._state: ToolState | None = None
+
+    def apply(self, update: ToolCallUpdate) -> None:
+        """Merge an update; absent fields are unchanged."""
+        self._state = None
+        self._title = (update.title or self._title)[:_LONGEST_TITLE]
+        self._kind = update.kind or self._kind
+        self._status = update.status or self._status
+        if update.locations is not None:
+            self._locations = tuple([Location(at.path, at.line) for at in update.locations[:_MOST_LOCATIONS]])
+        if update.raw_input is not None:
+            self._input = bounded_value(update.raw_input)
+        if update.content:  # an agent that ends with an empty list has nothing to add; what was shown stays
+            self._replace_content(update.content)
+        if raw := _raw_text(update.raw_output):
+            self._raw = bounded(raw, *self._limits)
+        if update.meta:
+            self._apply_meta(update.meta)
+
+    def _replace_content(self, content: list[ToolCallContent]) -> None:
+        # Content is a snapshot: agents send the output so far again and again.
+        texts = [block_text(item.content) for item in content if item.type == "content" and item.content]
+        self._content = bounded("\n".join([text for text in texts if text]), *self._limits)
+        diffs = [item for item in content if item.type == "diff" and item.path and item.new_text is not None]
+        room, kept = sum(self._limits), []
+        for item in diffs:
+            room -= len(item.new_text or "") + len(item.old_text or "")
+            if room >= 0:
+                kept.append(Diff(item.path or "", item.old_text, item.new_text or ""))
+        self._diffs, self._diffs_cut = tuple(kept), len(diffs) - len(kept)
+
+    def _apply_meta(self, meta: dict[str, Any]) -> None:
+        delta = _field(meta, "terminal_output_delta", "data")
+        if isinstance(delta, str):
+            if self._terminal is None:
+                self._terminal = BoundedOutput(*self._limits)
+            self._terminal.append(delta)
+        response = _field(meta, "claudeCode", "toolResponse")
+        printed = [_field(response, name) for name in ("stdout", "stderr")]
+        if text := "\n".join([part for part in printed if isinstance(part, str) and part]):
+            self._response = bounded(text, *self._limits)
+
+    def _output(self) -> tuple[str, int]:
+        terminal = (self._terminal.text(), self._terminal.cut) if self._terminal else ("", 0)
+        return next((found for found in (self._content, terminal, self._response) if found[0]), self._raw)
+
+    def state(self) -> ToolState:
+        """Return the tool call as it is now."""
+        if self._state is None:
+            output, cut = self._output()
+            self._state = ToolState(
+                id=self._id,
+                title=self._title,
+                kind=self._kind,
+                status=self._status,
+                output=output,
+                output_cut=cut,
+                diffs=self._diffs,
+                diffs_cut=self._diffs_cut,
+                locations=self._locations,
+                raw_input=self._input,
+                from_permission=self.asked,
+            )
+        return self._state
+
+
+def has_result(update: ToolCallUpdate) -> bool:
+    """Whether an update of a tool call says how it ended or what it printed."""
+    if update.status in ("completed", "failed"):
+        return True
+    return not isinstance(update, ToolCall) and (
+        any(item.content and block_text(item.content) for item in update.content or ())
+        or bool(_raw_text(update.raw_output))
+        or bool(_field(update.meta, "terminal_output_delta", "data"))
+    )
+
+
+def _field(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _raw_text(raw: Any) -> str:
+    text = raw if isinstance(raw, str) else _field(raw, "output")
+    return text if isinstance(text, str) else ""

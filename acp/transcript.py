@@ -1,0 +1,106 @@
+"""What an agent said and did in one turn, put together from its updates (pure).
+
+The mutable state is the answer, the tool calls, the plan, the end of the reasoning, and the latest of each metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp.schema import (
+    AgentMessageChunk,
+    AgentThoughtChunk,
+    ConfigOptionUpdate,
+    Cost,
+    CurrentModeUpdate,
+    Plan,
+    PlanEntry,
+    SessionInfoUpdate,
+    SessionUpdate,
+    ToolCallUpdate,
+    UsageUpdate,
+)
+from acp.snapshot import ContextUse
+from acp.text import AnswerText, TailText
+from acp.tools import ToolCalls, block_text
+
+_THOUGHTS = 4_000
+_PLAN_STEPS = 200
+
+
+class Transcript:
+    """What was said and done in a turn; `acp.turn.TurnLimits` says what the bounds are."""
+
+    def __init__(
+        self, text_bytes: int, tool_calls: int, head: int, tail: int, model: str | None, mode: str | None
+    ) -> None:
+        self.answer = AnswerText(text_bytes)
+        self.thoughts = TailText(_THOUGHTS)
+        self.tools = ToolCalls(tool_calls, head, tail)
+        self.plan: tuple[PlanEntry, ...] = ()
+        self.context: ContextUse | None = None
+        self.cost: Cost | None = None
+        self.model = model
+        self.mode = mode
+        self.title: str | None = None
+
+    def feed(self, update: SessionUpdate) -> bool:
+        """Take an update; True if it can be seen."""
+        if isinstance(update, AgentMessageChunk):
+            self.answer.append(update.message_id, block_text(update.content))
+        elif isinstance(update, ToolCallUpdate):
+            self._take_tool_call(update, asked=False)
+        elif isinstance(update, AgentThoughtChunk):
+            self.thoughts.append(update.message_id, block_text(update.content))
+        elif isinstance(update, Plan):
+            self.plan = tuple(update.entries[:_PLAN_STEPS])
+        else:
+            return self._take_metadata(update)
+        return True
+
+    def ask(self, tool_call: ToolCallUpdate) -> None:
+        """Take the tool call that a permission request is about; it may be the first sight of it."""
+        self._take_tool_call(tool_call, asked=True)
+
+    def settle(self) -> None:
+        """Show all text that was held back: no more is to be expected."""
+        self.answer.settle()
+
+    def _take_tool_call(self, update: ToolCallUpdate, *, asked: bool) -> None:
+        if self.tools.merge(update, asked=asked):
+            self.answer.interrupt()
+
+    def _take_metadata(self, update: SessionUpdate) -> bool:
+        if isinstance(update, UsageUpdate):
+            self.context = ContextUse(update.used, update.size)
+            self.cost = update.cost or self.cost
+        elif isinstance(update, SessionInfoUpdate):
+            self.title = update.title if "title" in update.model_fields_set else self.title
+        elif isinstance(update, CurrentModeUpdate):
+            self.mode = update.current_mode_id
+        elif isinstance(update, ConfigOptionUpdate):
+            self.model = chosen_option(update.config_options, "model") or self.model
+            self.mode = chosen_option(update.config_options, "mode") or self.mode
+        else:
+            return False
+        return True
+
+
+def chosen_option(options: list[dict[str, Any]], category: str) -> str | None:
+    """Return the name of what is chosen in the session option of a category; its value where it has no name."""
+    for option in options:
+        if category in (option.get("category"), option.get("id")):
+            value = option.get("currentValue")
+            return _name_of(value, option.get("options")) or value if isinstance(value, str) else None
+    return None
+
+
+def _name_of(value: str, choices: Any) -> str | None:
+    """Look a value up among its choices, which may come in groups."""
+    for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choice, dict):
+            continue
+        name = choice.get("name") if choice.get("value") == value else _name_of(value, choice.get("options"))
+        if isinstance(name, str):
+            return name
+    return None

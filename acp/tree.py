@@ -1,0 +1,77 @@
+"""Everything an agent process has started: finding it and signalling it.
+
+A process group does not contain it, as agents run each shell command in a session of its own. Two marks do: descent,
+looked up while the ancestors still live, and an environment variable with a value of its own, which everything
+inherits. A process is known by id and creation time, so that a reused id is never signalled. Synchronous; the scan
+reads the whole process table and belongs into a worker thread. When to signal what is `acp.process`' business.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+import psutil
+
+MARKER = "WEFT_AGENT"
+"""The environment variable that marks the processes of one agent."""
+
+_OUT_OF_SIGHT = (psutil.Error, OSError, ValueError)
+"""Gone, another user's, or a process table entry that cannot be read: skipped."""
+
+Members = frozenset[psutil.Process]
+
+
+def find(pid: int) -> Members:
+    """Return the process with this id, or nothing when it is gone."""
+    try:
+        return frozenset({psutil.Process(pid)})
+    except psutil.Error:
+        return frozenset()
+
+
+def survey(known: Members, marker: str) -> Members:
+    """Return all that live of ``known``, of their descendants and of what carries ``marker``."""
+    living = {process for process in known if is_alive(process)}
+    descendants = {child for process in living for child in _descendants(process)}
+    return frozenset(process for process in living | descendants | carriers(marker) if is_alive(process))
+
+
+def carriers(marker: str, name: str = MARKER) -> Members:
+    """Return the processes whose environment carries this marker; what cannot be read is left out."""
+    return frozenset(process for process in psutil.process_iter() if marker and _carries(process, name, marker))
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether this very process still runs; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def send_signal(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
+    """Signal each process that is still the one that was found; return how many took it."""
+    return sum(_send(process, number) for process in processes)
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> bool:
+    try:
+        process.send_signal(number)  # psutil compares the creation time first
+    except _OUT_OF_SIGHT:
+        return False
+    return True
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except _OUT_OF_SIGHT:
+        return []
+
+
+def _carries(process: psutil.Process, name: str, marker: str) -> bool:
+    try:
+        return process.environ().get(name) == marker
+    except _OUT_OF_SIGHT:
+        return False

@@ -1,0 +1,310 @@
+"""One prompt turn as a state machine: what was said, how it ends, and when something is due (pure).
+
+Phases only move forward: running, cancelling, draining, ended. A turn takes what the agent sends and the present time,
+and says what its shell has to do (`tick`) and when to look again (`next_wakeup`); moving bytes, probing and killing is
+the shell's business (`acp.stream`). Nothing that comes after the end changes anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+
+from acp.errors import AcpError, AgentExit, AgentExited, RequestFailed
+from acp.schema import SessionUpdate, ToolCallUpdate, Usage
+from acp.snapshot import (
+    BY_AGENT,
+    ContextUse,
+    Diff,
+    Ending,
+    Location,
+    Phase,
+    PromptError,
+    ToolState,
+    TurnSnapshot,
+)
+from acp.transcript import Transcript
+from acp.waiting import WaitingTime
+
+__all__ = [
+    "BY_AGENT",
+    "Action",
+    "ContextUse",
+    "Diff",
+    "Ending",
+    "Location",
+    "Phase",
+    "PromptError",
+    "ToolState",
+    "Turn",
+    "TurnLimits",
+    "TurnSnapshot",
+]
+
+CANCELLED = "cancelled"
+"""The stop reason of a turn that was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """Limits of one turn: times in seconds, sizes in bytes.
+
+    Attributes:
+        liveness: without an event for so long, the process is probed.
+        hard_timeout: from the prompt to the cancel, apart from the time that people take to answer.
+        cancel_grace: from the cancel to the kill.
+        drain_quiet: after the response, silence that ends the turn; ``drain_max`` bounds it.
+        card_extension_max: how much later open permission requests make the hard timeout, in all.
+        text_bytes, tool_calls, tool_head, tool_tail: what is kept of the answer, and of each tool's output.
+    """
+
+    liveness: float = 30.0
+    hard_timeout: float = 1800.0
+    cancel_grace: float = 10.0
+    drain_quiet: float = 0.2
+    drain_max: float = 2.0
+    card_extension_max: float = 3600.0
+    text_bytes: int = 8 * 1024 * 1024
+    tool_calls: int = 1000
+    tool_head: int = 64 * 1024
+    tool_tail: int = 192 * 1024
+
+
+class Action(Enum):
+    """What the shell has to do."""
+
+    PROBE = auto()
+    """See whether the process lives; if not, tell the turn with `Turn.died`."""
+    CANCEL = auto()
+    """Answer the open permission requests and send the cancel."""
+    KILL = auto()
+    """End the process: it did not react in time. The turn is over."""
+
+
+class Turn:
+    """One prompt turn.
+
+    Attributes:
+        version: grows with each visible change.
+        phase: where the turn stands.
+        last_event: when the agent was last heard of, or a permission request was opened or closed.
+    """
+
+    def __init__(self, limits: TurnLimits, now: float, *, model: str | None = None, mode: str | None = None) -> None:
+        self.version = 0
+        self.phase = Phase.RUNNING
+        self.last_event = now
+        self._limits = limits
+        self._started = now
+        self._probed = now
+        self._said = Transcript(limits.text_bytes, limits.tool_calls, limits.tool_head, limits.tool_tail, model, mode)
+        self._waiting = WaitingTime(limits.card_extension_max)
+        self._due = inf  # the grace's end while cancelling, the latest end of the drain while draining
+        self._overdue = False
+        self._ending: Ending | None = None
+        self._ended: float | None = None
+        self._stop_reason: str | None = None
+        self._error: PromptError | None = None
+        self._cancelled_by: str | None = None
+        self._exit: AgentExit | None = None
+        self._killed = False
+        self._usage: Usage | None = None
+
+    # --- what happens to it --------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """Take the moment in which the prompt is written for the start; time spent on the way to it does not count."""
+        if self.phase is Phase.RUNNING:
+            self._started = self.last_event = self._probed = now
+
+    def feed(self, update: SessionUpdate, now: float) -> None:
+        """Take an update; constant work for a chunk."""
+        if self.phase is Phase.ENDED:
+            return
+        self.last_event = now
+        if self._said.feed(update):
+            self.version += 1
+
+    def respond(self, stop_reason: str, usage: Usage | None, now: float) -> None:
+        """Take the response to the prompt: what is still on its way is waited for."""
+        if self.phase in (Phase.DRAINING, Phase.ENDED):
+            return
+        self._stop_reason = stop_reason
+        self._usage = usage
+        if stop_reason == CANCELLED and not self._overdue:
+            self._cancelled_by = self._cancelled_by or BY_AGENT
+        self._drain(Ending.ANSWERED, now)
+
+    def fail(self, error: AcpError, now: float) -> None:
+        """Take an error in the place of the response; the end of the process counts as `died`."""
+        if isinstance(error, AgentExited):
+            self.died(error.exit, now)
+        elif self.phase in (Phase.RUNNING, Phase.CANCELLING):
+            self._error = _prompt_error(error)
+            self._drain(Ending.FAILED, now)
+
+    def died(self, exit: AgentExit | None, now: float) -> None:  # noqa: A002
+        """The process is gone: the turn is over at once, with what was said so far."""
+        if self.phase is not Phase.ENDED:
+            self._exit = exit
+            self._end(Ending.AGENT_DIED, now)
+
+    def cancel(self, now: float, by: str) -> bool:
+        """Decide to stop the turn; True: the cancel has to be sent now. False: it is too late, or decided already."""
+        if self.phase is not Phase.RUNNING:
+            return False
+        self._cancelled_by = by
+        self._await_cancel(now)
+        return True
+
+    def withdraw(self, now: float, by: str) -> None:
+        """End a turn whose prompt was never sent, or that nobody looks after any more."""
+        if self.phase is not Phase.ENDED:
+            self._cancelled_by = self._cancelled_by or by
+            self._end(Ending.STOPPED, now)
+
+    def permission_opened(self, key: str, tool_call: ToolCallUpdate, now: float) -> None:
+        """The agent waits for a person: silence means nothing now, and the hard timeout moves."""
+        if self.phase is Phase.ENDED:
+            return
+        self.last_event = now
+        self._said.ask(tool_call)
+        # Time begins to count only before the deadline: a request opened after it does not bring the turn back.
+        if now < self._hard_deadline():
+            self._waiting.opened(key, tool_call.tool_call_id, now)
+        self.version += 1
+
+    def permission_closed(self, key: str, now: float) -> None:
+        """A request was answered or taken back."""
+        if self._waiting.closed(key, now) and self.phase is not Phase.ENDED:
+            self.last_event = now
+            self.version += 1
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, alive: bool = True) -> tuple[Action, ...]:
+        """Move on with the time; return what has to be done. Each deadline is looked at on each call."""
+        if self.phase is Phase.ENDED:
+            return ()
+        if not alive:
+            self.died(None, now)
+            return ()
+        if self.phase is Phase.DRAINING:
+            if now >= self._drain_end():
+                self._end(Ending.ANSWERED, now)
+            return ()
+        if self.phase is Phase.CANCELLING and now >= self._due:
+            self._killed = True
+            self._end(Ending.STOPPED, now)
+            return (Action.KILL,)
+        return (*self._overdue_action(now), *self._probe_action(now))
+
+    def _overdue_action(self, now: float) -> tuple[Action, ...]:
+        if self.phase is not Phase.RUNNING or now < self._hard_deadline():
+            return ()
+        self._overdue = True
+        self._await_cancel(now)
+        return (Action.CANCEL,)
+
+    def _probe_action(self, now: float) -> tuple[Action, ...]:
+        if now < self._probe_time():
+            return ()
+        self._probed = now
+        return (Action.PROBE,)
+
+    def next_wakeup(self) -> float:
+        """Return when `tick` has something to do, if nothing happens before; infinity after the end."""
+        if self.phase is Phase.ENDED:
+            return inf
+        if self.phase is Phase.DRAINING:
+            return self._drain_end()
+        deadline = self._hard_deadline() if self.phase is Phase.RUNNING else self._due
+        return min(deadline, self._probe_time())
+
+    def silent_for(self, now: float) -> float:
+        """Return for how many seconds nothing was heard of the agent; 0 while it waits for a person or is done."""
+        if self._waiting.open or self.phase in (Phase.DRAINING, Phase.ENDED):
+            return 0.0
+        return max(0.0, now - self.last_event)
+
+    def _probe_time(self) -> float:
+        return max(self.last_event, self._probed) + self._limits.liveness
+
+    def _hard_deadline(self) -> float:
+        return self._waiting.postpone(self._started + self._limits.hard_timeout)
+
+    def _drain_end(self) -> float:
+        return min(self._due, self.last_event + self._limits.drain_quiet)
+
+    # --- phases --------------------------------------------------------------------------------------------------
+
+    def _await_cancel(self, now: float) -> None:
+        self._due = now + self._limits.cancel_grace
+        self._enter(Phase.CANCELLING)
+
+    def _drain(self, ending: Ending, now: float) -> None:
+        self._said.settle()
+        self._decide(ending)
+        self.last_event = now
+        self._due = now + self._limits.drain_max
+        self._enter(Phase.DRAINING)
+
+    def _end(self, ending: Ending, now: float) -> None:
+        self._said.settle()
+        self._decide(ending)
+        self._ended = now
+        self._waiting.close_all(now)
+        self._enter(Phase.ENDED)
+
+    def _decide(self, ending: Ending) -> None:
+        """Settle how the turn ends, once: what we decided ourselves counts more than what came of it."""
+        if self._ending is None and self._overdue:
+            self._ending = Ending.TIMED_OUT
+        elif self._ending is None:
+            self._ending = ending if self._cancelled_by is None else Ending.STOPPED
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase.value > self.phase.value, f"a turn never goes from {self.phase} to {phase}"
+        self.phase = phase
+        self.version += 1
+
+    # --- what it looks like --------------------------------------------------------------------------------------
+
+    def snapshot(self, text_from: int = 0) -> TurnSnapshot:
+        """Return the turn as it is now, with the answer from an offset on; it costs about what it returns."""
+        said = self._said
+        return TurnSnapshot(
+            text=said.answer.read(text_from),
+            text_from=text_from,
+            text_length=said.answer.length,
+            text_cut=said.answer.cut,
+            tools=said.tools.states(),
+            tools_cut=said.tools.cut,
+            plan=said.plan,
+            thoughts=said.thoughts.read(),
+            usage=self._usage,
+            context=said.context,
+            cost=said.cost,
+            model=said.model,
+            mode=said.mode,
+            title=said.title,
+            phase=self.phase,
+            ending=self._ending if self.phase is Phase.ENDED else None,
+            stop_reason=self._stop_reason,
+            error=self._error,
+            cancelled_by=self._cancelled_by,
+            exit=self._exit,
+            killed=self._killed,
+            permissions=self._waiting.tool_calls(),
+            started=self._started,
+            last_event=self.last_event,
+            ended=self._ended,
+            version=self.version,
+        )
+
+
+def _prompt_error(error: AcpError) -> PromptError:
+    if isinstance(error, RequestFailed):
+        return PromptError(error.message, error.code)
+    return PromptError(str(error))

@@ -1,0 +1,95 @@
+"""Child processes for tests: small Python programs, and ways to look at what lives."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import anyio
+import psutil
+
+from acp.process import LaunchSpec
+from acp.tree import is_alive
+
+AGENT = """
+import json, os, sys, time
+
+def say(*messages):
+    os.write(1, b"".join(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\\n" for message in messages))
+
+def hear(method=None):
+    while True:
+        line = sys.stdin.readline()
+        if not line:
+            sys.exit(0)
+        message = json.loads(line)
+        with open("heard", "a") as log:
+            log.write(line)
+        if method is None or message.get("method") == method:
+            return message
+
+def answer(message, result):
+    say({"id": message["id"], "result": result})
+
+def refuse(message, code, text="no"):
+    say({"id": message["id"], "error": {"code": code, "message": text}})
+
+def greet(**agent):
+    answer(hear("initialize"), {"protocolVersion": 1, **agent})
+
+def open_session(name="s1"):
+    answer(hear("session/new"), {"sessionId": name})
+
+def update(name="s1", **fields):
+    return {"method": "session/update", "params": {"sessionId": name, "update": fields}}
+
+def text(words, name="s1"):
+    return update(name, sessionUpdate="agent_message_chunk", content={"type": "text", "text": words})
+
+def permission(number, name="s1"):
+    options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]
+    params = {"sessionId": name, "toolCall": {"toolCallId": "t", "title": "rm"}, "options": options}
+    return {"id": number, "method": "session/request_permission", "params": params}
+
+def listen():
+    while True:
+        hear()
+"""
+
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+def python(source: str, cwd: Path) -> LaunchSpec:
+    """Return what starts a Python program quickly."""
+    return LaunchSpec(argv=(sys.executable, "-I", "-S", "-c", source), cwd=str(cwd), env=ENV)
+
+
+def agent(source: str, cwd: Path) -> LaunchSpec:
+    """Return what starts an agent that does what ``source`` says, in the words of `AGENT`, and then listens."""
+    return python(f"{AGENT}\n{dedent(source)}\nlisten()", cwd)
+
+
+async def lines_of(path: Path, count: int) -> list[str]:
+    """Return the lines of a file once it has that many whole ones."""
+    while (text := _text(path)).count("\n") < count:  # noqa: ASYNC110 - another process writes it
+        await anyio.sleep(0.01)
+    return text.splitlines()
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def lives(pid: int) -> bool:
+    """Whether the process lives; a zombie does not, as the first process of a container may reap late."""
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def gone(pid: int) -> None:
+    """Wait until the process lives no more."""
+    while lives(pid):  # noqa: ASYNC110 - nobody tells of the end of a process that is not ours
+        await anyio.sleep(0.01)

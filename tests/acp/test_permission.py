@@ -1,0 +1,121 @@
+"""Permission requests of a real child process: every one is answered exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp.errors import RequestTimeout
+from acp.permission import PermissionEnd
+from tests.acp.children import lines_of
+from tests.acp.connections import (
+    CANCELLED,
+    HELLO,
+    Writes,
+    heard,
+    in_session,
+)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", [0, "0"])
+async def test_the_first_answer_to_a_permission_request_wins(number: int | str, tmp_path: Path) -> None:
+    """D6, T6."""
+    source = f"hear('session/prompt')\nsay(permission({number!r}))"
+    async with in_session(source, tmp_path) as (_, session, turn, sink):
+        session.begin_turn(turn, sink, HELLO)
+        request = await sink.until_asked()
+        assert [option.option_id for option in request.options] == ["yes"]
+        assert request.tool_call.tool_call_id == "t"
+        assert len(turn.snapshot().permissions) == 1
+        assert not request.select("no such option")
+        assert [request.select("yes"), request.select("yes"), request.cancel()] == [True, False, False]
+        assert request.answered
+        assert turn.snapshot().permissions == ()
+        await lines_of(tmp_path / "heard", 4)
+    answers = [message for message in heard(tmp_path) if "result" in message]
+    selected = {"outcome": "selected", "optionId": "yes"}
+    assert answers == [{"jsonrpc": "2.0", "id": number, "result": {"outcome": selected}}]
+    assert sink.ends == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["s1", "s2"])
+async def test_a_permission_request_outside_a_turn_is_cancelled_at_once(name: str, tmp_path: Path) -> None:
+    """T6."""
+    async with in_session(f"say(permission(5, {name!r}))", tmp_path):
+        await lines_of(tmp_path / "heard", 3)
+    assert heard(tmp_path)[2] == {"jsonrpc": "2.0", "id": 5, "result": CANCELLED}
+
+
+@pytest.mark.asyncio
+async def test_a_malformed_permission_request_is_refused(tmp_path: Path) -> None:
+    """T5."""
+    async with in_session("say({'id': 5, 'method': 'session/request_permission'})", tmp_path):
+        await lines_of(tmp_path / "heard", 3)
+    assert heard(tmp_path)[2]["error"]["code"] == -32602
+
+
+@pytest.mark.asyncio
+async def test_a_cancel_answers_open_permission_requests_in_the_same_write(tmp_path: Path) -> None:
+    """T6."""
+    source = "p = hear('session/prompt')\nsay(permission(1))\nsay(permission('1'))\nhear('session/cancel')\n"
+    source += "say(permission(7))\nhear()\nanswer(p, {'stopReason': 'cancelled'})"
+    async with in_session(source, tmp_path) as (connection, session, turn, sink):
+        pending = session.begin_turn(turn, sink, HELLO)
+        await sink.until_asked(2)
+        writes = Writes(connection)
+        assert turn.cancel(anyio.current_time(), "someone")
+        session.cancel()
+        await pending.wait(5)
+        assert (sink.ends, len(sink.requests)) == ([PermissionEnd.TURN_CANCELLED] * 2, 2)
+    first, *later = writes.seen
+    assert [(item.get("id"), item.get("result"), item.get("method")) for item in first] == [
+        (1, CANCELLED, None),
+        ("1", CANCELLED, None),
+        (None, None, "session/cancel"),
+    ]
+    assert [(item["id"], item["result"]) for write in later for item in write] == [(7, CANCELLED)]
+
+
+@pytest.mark.asyncio
+async def test_a_cancel_without_an_open_prompt_sends_nothing(tmp_path: Path) -> None:
+    """T6."""
+    async with in_session("answer(hear('session/prompt'), {'stopReason': 'end_turn'})", tmp_path) as held:
+        connection, session, turn, sink = held
+        writes = Writes(connection)
+        session.cancel()
+        await session.begin_turn(turn, sink, HELLO).wait(5)
+        session.cancel()
+        with pytest.raises(RequestTimeout):
+            await connection._peer.request("ping", {}, timeout=0.05)
+    assert [item["method"] for write in writes.seen for item in write] == ["session/prompt", "ping"]
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_the_agent_withdraws_is_closed_and_still_answered(tmp_path: Path) -> None:
+    """D6, T6: the id is matched with its exact type."""
+    source = "hear('session/prompt')\nsay(permission(1))\n"
+    for number in ("'1'", "True", "1"):
+        source += f"say({{'method': '$/cancel_request', 'params': {{'requestId': {number}}}}})\n"
+    async with in_session(source, tmp_path) as (_, session, turn, sink):
+        session.begin_turn(turn, sink, HELLO)
+        request = await sink.until_asked()
+        await lines_of(tmp_path / "heard", 4)
+        assert sink.ends == [PermissionEnd.WITHDRAWN]
+        assert not request.select("yes")
+    assert heard(tmp_path)[3] == {"jsonrpc": "2.0", "id": 1, "result": CANCELLED}
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_a_turn_closes_what_is_open(tmp_path: Path) -> None:
+    """T6."""
+    source = "p = hear('session/prompt')\nsay(permission(1))\nanswer(p, {'stopReason': 'end_turn'})"
+    async with in_session(source, tmp_path) as (_, session, turn, sink):
+        await session.begin_turn(turn, sink, HELLO).wait(5)
+        assert sink.ends == [PermissionEnd.TURN_ENDED]
+        assert turn.snapshot().permissions == ()
+        await lines_of(tmp_path / "heard", 4)
+    assert heard(tmp_path)[3]["result"] == CANCELLED

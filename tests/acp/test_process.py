@@ -1,0 +1,373 @@
+"""Starting and ending real agent processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import psutil
+import pytest
+
+from acp import tree
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.ladder import end_strays, end_tree
+from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, StopLimits, StopStage, spawn_error
+from tests.acp.children import ENV, gone, lines_of, lives, python
+
+QUICK = StopLimits(eof=0.3, term=0.3, kill=1.0)
+PATIENT = StopLimits(eof=3.0, term=3.0, kill=1.0)
+
+READ_TO_END = "import sys; sys.stdin.read()"
+IGNORE_EOF = "import sys, time; print('up', flush=True); time.sleep(60)"
+IGNORE_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+
+SHELL_IN_OWN_SESSION = """
+import os, subprocess, sys, time
+child = subprocess.Popen(["sleep", "60"], start_new_session=True, env=({environment}), {pipes})
+open("pids", "w").write(f"{{child.pid}}\\n")
+{then}
+"""
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open("pids", "w").write(f"{os.getpid()}\\n")
+        for fd in (0, 1, 2):
+            os.close(fd)
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+sys.stdin.read()
+"""
+
+
+def script(path: Path, text: str, mode: int = 0o755) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+async def refusal(argv0: str, cwd: Path) -> AgentSpawnError:
+    with anyio.fail_after(5), pytest.raises(AgentSpawnError) as caught:
+        await AgentProcess.start(LaunchSpec(argv=(argv0,), cwd=str(cwd), env=ENV))
+    return caught.value
+
+
+# --- a start that fails ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("program", ["no-such-program-anywhere", "./missing", "/nonexistent/agent"])
+async def test_a_missing_program_is_not_found(program: str, tmp_path: Path) -> None:
+    """P7."""
+    error = await refusal(program, tmp_path)
+    assert error.failure is SpawnFailure.NOT_FOUND
+    assert program in str(error)
+    assert not error.transient
+
+
+@pytest.mark.asyncio
+async def test_a_file_without_the_executable_bit_is_not_executable(tmp_path: Path) -> None:
+    """P7."""
+    error = await refusal(script(tmp_path / "agent", "#!/bin/sh\n", 0o644), tmp_path)
+    assert error.failure is SpawnFailure.NOT_EXECUTABLE
+
+
+@pytest.mark.asyncio
+async def test_a_script_whose_interpreter_is_missing_says_so(tmp_path: Path) -> None:
+    """P7."""
+    error = await refusal(script(tmp_path / "agent", "#!/nonexistent/interpreter\n"), tmp_path)
+    assert error.failure is SpawnFailure.BAD_FORMAT
+    assert "interpreter" in str(error)
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_no_program_has_a_bad_format(tmp_path: Path) -> None:
+    """P7."""
+    error = await refusal(script(tmp_path / "agent", "\x01\x02 garbage"), tmp_path)
+    assert error.failure is SpawnFailure.BAD_FORMAT
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+async def test_a_bad_working_directory_is_told_apart_from_a_missing_program(kind: str, tmp_path: Path) -> None:
+    """P7."""
+    cwd = tmp_path / "here"
+    if kind == "a file":
+        cwd.write_text("")
+    error = await refusal("/bin/true", cwd)
+    assert error.failure is SpawnFailure.BAD_DIRECTORY
+    assert str(cwd) in str(error)
+
+
+def test_a_lack_of_resources_may_pass() -> None:
+    """P7."""
+    error = spawn_error(LaunchSpec(("/bin/true",), "/", ENV), OSError(24, "Too many open files"))
+    assert error.failure is SpawnFailure.OTHER
+    assert error.transient
+    assert "Too many open files" in str(error)
+
+
+# --- while it runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_the_agent_gets_its_environment_its_directory_and_a_marker_and_nothing_else(tmp_path: Path) -> None:
+    """P9, R5."""
+    source = "import os; print(sorted(os.environ.items()), os.getcwd(), os.getsid(0) == os.getpid(), sep='\\n')"
+    process = await AgentProcess.start(python(source, tmp_path))
+    with anyio.fail_after(5):
+        await process.wait()
+        environ, cwd, leads = (await process.stdout.receive()).decode().splitlines()
+    expected = {"PATH": ENV["PATH"], "WEFT_AGENT": process.marker}
+    found = {name: value for name, value in eval(environ) if name != "LC_CTYPE"}  # set by Python itself
+    assert (expected, str(tmp_path), "True") == (found, cwd, leads)
+    await process.stop(QUICK)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("act", "described"), [("sys.exit(3)", "exit status 3"), ("os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)")]
+)
+async def test_the_end_says_how_it_came(act: str, described: str, tmp_path: Path) -> None:
+    """T1."""
+    process = await AgentProcess.start(python(f"import os, sys; {act}", tmp_path))
+    with anyio.fail_after(5):
+        ended = await process.wait()
+    assert ended.describe() == described
+    assert process.exit() == ended
+    assert (await process.stop(QUICK)).stage is StopStage.GONE
+
+
+@pytest.mark.asyncio
+async def test_the_end_is_seen_although_a_process_it_started_holds_the_pipes(tmp_path: Path) -> None:
+    """T1."""
+    source = SHELL_IN_OWN_SESSION.format(environment="None", pipes="", then="sys.exit(4)")
+    process = await AgentProcess.start(python(source, tmp_path))
+    with anyio.fail_after(5):
+        [shell] = await lines_of(tmp_path / "pids", 1)
+        await gone(process.pid)
+        with anyio.fail_after(1):
+            ended = await process.wait()
+    assert ended.returncode == 4
+    assert lives(int(shell))
+    await process.stop(QUICK)
+    assert not lives(int(shell))
+
+
+@pytest.mark.asyncio
+async def test_the_last_64_kib_of_stderr_are_kept(tmp_path: Path) -> None:
+    """T9."""
+    source = "import sys; sys.stderr.write('x' * 1_000_000 + 'the end'); sys.exit(1)"
+    process = await AgentProcess.start(python(source, tmp_path))
+    with anyio.fail_after(5):
+        await process.drain_stderr()
+        ended = await process.wait()
+    assert len(ended.stderr_tail) == STDERR_KEPT
+    assert ended.stderr_tail.endswith("xthe end")
+    await process.stop(QUICK)
+
+
+# --- the stop ladder ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_obeys_the_end_of_its_input_is_not_signalled(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    with anyio.fail_after(5):
+        report = await process.stop(PATIENT)
+    assert report.stage is StopStage.EOF
+    assert (await process.wait()).returncode == 0
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_ignores_the_end_of_its_input_gets_term(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(IGNORE_EOF, tmp_path))
+    with anyio.fail_after(5):
+        await process.stdout.receive()
+        report = await process.stop(StopLimits(eof=0.1, term=3.0, kill=1.0))
+    assert report.stage is StopStage.TERM
+    assert (await process.wait()).returncode == -signal.SIGTERM
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_ignores_term_gets_kill(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
+    with anyio.fail_after(5):
+        await process.stdout.receive()
+        report = await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
+    assert report.stage is StopStage.KILL
+    assert report.leaked == ()
+    assert (await process.wait()).returncode == -signal.SIGKILL
+
+
+@pytest.mark.asyncio
+async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_descent(tmp_path: Path) -> None:
+    """P9."""
+    source = SHELL_IN_OWN_SESSION.format(
+        environment="{'PATH': '/bin:/usr/bin'}", pipes="stdin=-3, stdout=-3, stderr=-3", then=READ_TO_END
+    )
+    process = await AgentProcess.start(python(source, tmp_path))
+    with anyio.fail_after(5):
+        [shell] = await lines_of(tmp_path / "pids", 1)
+        assert lives(int(shell))
+        await process.stop(QUICK)
+    assert not lives(int(shell))
+
+
+@pytest.mark.asyncio
+async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(DAEMON, tmp_path))
+    with anyio.fail_after(5):
+        [daemon] = await lines_of(tmp_path / "pids", 1)
+        found = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+        assert int(daemon) not in found
+        await process.stop(QUICK)
+    assert not lives(int(daemon))
+
+
+@pytest.mark.asyncio
+async def test_what_a_dead_agent_left_behind_is_ended_too(tmp_path: Path) -> None:
+    """P9."""
+    source = SHELL_IN_OWN_SESSION.format(environment="None", pipes="", then="os.kill(os.getpid(), 9)")
+    process = await AgentProcess.start(python(source, tmp_path))
+    with anyio.fail_after(5):
+        await process.wait()
+        [shell] = await lines_of(tmp_path / "pids", 1)
+        report = await process.stop(PATIENT)
+    assert report.stage is StopStage.TERM
+    assert not lives(int(shell))
+
+
+@pytest.mark.asyncio
+async def test_processes_of_another_agent_are_left_alone(tmp_path: Path) -> None:
+    """O4, P9."""
+    one = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    other = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    with anyio.fail_after(5):
+        await one.stop(QUICK)
+        assert other.exit() is None
+        assert lives(other.pid)
+        await other.stop(QUICK)
+
+
+@pytest.mark.asyncio
+async def test_what_an_earlier_run_left_is_found_by_the_mark_of_that_run(tmp_path: Path) -> None:
+    """P9."""
+    spec = python(READ_TO_END, tmp_path)
+    ours = await AgentProcess.start(replace(spec, env={**ENV, "RUN": str(tmp_path)}))
+    other = await AgentProcess.start(replace(spec, env={**ENV, "RUN": f"{tmp_path}2"}))
+    with anyio.fail_after(5):
+        report = await end_strays("RUN", str(tmp_path), PATIENT)
+        assert report.stage is StopStage.TERM
+        assert [lives(ours.pid), lives(other.pid)] == [False, True]
+        await ours.stop(QUICK)
+        await other.stop(QUICK)
+
+
+@pytest.mark.asyncio
+async def test_stopping_twice_at_once_is_stopping_once(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    reports = []
+
+    async def stop() -> None:
+        reports.append(await process.stop(QUICK))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            tasks.start_soon(stop)
+    assert reports[0] is reports[1]
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_stop_goes_on_to_its_end(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
+    with anyio.fail_after(5):
+        await process.stdout.receive()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
+    assert not lives(process.pid)
+
+
+@pytest.mark.asyncio
+async def test_starting_and_stopping_leaves_no_open_file(tmp_path: Path) -> None:
+    """P9."""
+    counts = []
+    with anyio.fail_after(10):
+        for _ in range(3):
+            process = await AgentProcess.start(python(READ_TO_END, tmp_path))
+            await process.stop(QUICK)
+            counts.append(psutil.Process().num_fds())
+    assert counts == counts[:1] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_reused_process_id_is_not_signalled(tmp_path: Path) -> None:
+    """P9."""
+    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    namesake = psutil.Process(process.pid)
+    vars(namesake)["_ident"] = (process.pid, 1.0)
+    assert tree.send_signal([namesake], signal.SIGKILL) == 0
+    assert not tree.is_alive(namesake)
+    with anyio.fail_after(5):
+        await process.stop(PATIENT)
+        assert (await process.wait()).returncode == 0
+
+
+def test_a_marker_that_nothing_carries_finds_nothing() -> None:
+    """P9."""
+    assert tree.carriers("no such marker") == tree.carriers("") == frozenset()
+
+
+def test_a_process_that_is_gone_is_in_no_list() -> None:
+    """P9."""
+    assert tree.find(2**22 + 1) == frozenset()
+
+
+@pytest.mark.asyncio
+async def test_processes_that_appear_while_others_are_killed_are_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P9: the lists go on until two agree."""
+    one, two = psutil.Process(os.getpid()), psutil.Process(os.getppid())
+    lists = [{one}, {one}, {two}, set(), set()]
+    killed = []
+    monkeypatch.setattr(tree, "survey", lambda *_: frozenset(lists.pop(0)))
+    monkeypatch.setattr(tree, "is_alive", lambda _: False)
+    monkeypatch.setattr(tree, "send_signal", lambda members, number: killed.append((number, set(members))))
+    with anyio.fail_after(5):
+        report = await end_tree(frozenset(), "marker", QUICK, anyio.lowlevel.checkpoint)
+    assert report.leaked == ()
+    assert lists == []
+    kills = [members for number, members in killed if number is signal.SIGKILL]
+    assert kills[:2] == [{one}, {two}]
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_ended_is_reported_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5, P9."""
+    stuck = psutil.Process(os.getpid())
+    monkeypatch.setattr(tree, "survey", lambda *_: frozenset({stuck}))
+    monkeypatch.setattr(tree, "send_signal", lambda *_: 0)
+    with anyio.fail_after(5):
+        report = await end_tree(frozenset(), "marker", StopLimits(0, 0, 0.05), anyio.lowlevel.checkpoint)
+    assert report.stage is StopStage.KILL
+    assert report.leaked_pids() == (os.getpid(),)
+
+
+def test_the_limits_of_a_stop_add_up_to_five_seconds() -> None:
+    """P9."""
+    limits = StopLimits()
+    assert limits.eof + limits.term + limits.kill == 5.0
