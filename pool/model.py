@@ -1,0 +1,84 @@
+"""The pool's limits and what it reports about itself, as plain values (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class SlotState(Enum):
+    """Where a slot is between its creation and the end of its process."""
+
+    STARTING = "starting"
+    READY = "ready"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Reason(Enum):
+    """Why a slot was told to stop."""
+
+    ASKED = "asked"
+    CAPACITY = "capacity"
+    IDLE = "idle"
+    HUNG = "hung"
+    DIED = "died"
+    FAILED = "failed"
+    UNUSED = "unused"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """The limits of a pool; times are in seconds.
+
+    Attributes:
+        max_agents: processes that live, start or end at the same time.
+        idle_ttl: how long a slot without an admitted turn keeps its process.
+        maintenance: how often the periodic pass runs.
+        crash_starts: failed starts of a thread within `crash_window` that open its breaker.
+        crash_window: see `crash_starts`; the breaker stays open as long after the last failure.
+        hung_after: how long one turn may hold a slot; the net under the turn's own hard timeout, and longer.
+        stop_bound: how long a process may take to end before it counts as leaked.
+        close_bound: how long closing the pool waits for all processes.
+    """
+
+    max_agents: int = 12
+    idle_ttl: float = 900.0
+    maintenance: float = 30.0
+    crash_starts: int = 3
+    crash_window: float = 60.0
+    hung_after: float = 5700.0
+    stop_bound: float = 8.0
+    close_bound: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """What can be said about a thread's slot without waiting for it.
+
+    Attributes:
+        busy: whether a turn is admitted to it.
+        pid: the agent's process id, once it runs.
+        last_used: the pool's clock when a turn last ended, or when the slot was made.
+        generation: grows with each slot; what an older one does changes nothing for a younger one.
+        agent: the name the agent gave, once it answered.
+    """
+
+    state: SlotState
+    busy: bool
+    pid: int | None
+    last_used: float
+    generation: int
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """How full the pool is; ``live + starting + closing`` never exceeds ``limit``."""
+
+    live: int
+    starting: int
+    closing: int
+    limit: int
+    busy: int

@@ -1,0 +1,262 @@
+"""ConnectionPool: a thread's live session behind its own lock, with a bound on how many agents run at once.
+
+This is the outside of the pool: claims, sessions, status, eviction, reset and closing. What is decided stands in
+`pool.registry`, what is awaited on behalf of a process in `pool.owner`. The mutable state of its own is the task group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp import connection
+from acp.connection import AgentSession, ConnectionLimits
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.schema import InitializeResult
+from pool.launcher import Launcher
+from pool.maintenance import Maintenance
+from pool.model import PoolCounts, PoolLimits, Reason, SlotStatus
+from pool.owner import Owner
+from pool.ports import How, OpenConnection
+from pool.registry import Registry
+from pool.slot import Reservation, Slot
+from pool.store import SessionStore
+
+log = structlog.get_logger(__name__)
+
+FORGET_BOUND = 5.0
+"""Seconds that a reset's write may take once the pool is being left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A thread's session for the length of a turn.
+
+    Attributes:
+        how: how the session came about; "live" from its second turn on.
+        lost: the remembered session was unknown to the agent, and this is a fresh one.
+    """
+
+    session: AgentSession
+    how: Literal["live"] | How
+    lost: bool
+    agent: InitializeResult
+    _slot: Slot
+    _stop: Callable[[Slot], bool]
+
+    @property
+    def slot(self) -> SlotStatus:
+        """What can be said about the slot now."""
+        return self._slot.status()
+
+    def stop(self) -> bool:
+        """Tell this very slot's agent to stop, although a turn holds it; False if it was told before."""
+        return self._stop(self._slot)
+
+
+class ConnectionPool:
+    """Threads and their agents. Entered and left by one task; everything else may be called from any.
+
+    Args:
+        on_change: called, without arguments, whenever a refused `try_reserve` may succeed now; must not wait.
+        clock: seconds, monotonic.
+        open_connection: starts an agent; `acp.connection.open_connection` unless given.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        store: SessionStore,
+        limits: PoolLimits,
+        connection_limits: ConnectionLimits,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = anyio.current_time,
+        open_connection: OpenConnection = connection.open_connection,
+    ) -> None:
+        self._store = store
+        self._registry = Registry(limits, on_change, clock)
+        self._maintenance = Maintenance(self._registry)
+        self._owner = Owner(self._registry, launcher, store, connection_limits, open_connection)
+        self._group: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = await anyio.create_task_group().__aenter__()
+        self._group.start_soon(self._maintenance.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        await self.close()
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, value, trace)
+
+    @property
+    def _tasks(self) -> TaskGroup:
+        if self._group is None:
+            raise RuntimeError("the pool was not entered")
+        return self._group
+
+    @property
+    def last_pass(self) -> float:
+        """The clock at the last maintenance pass: a sign of life."""
+        return self._maintenance.last_pass
+
+    # Claims and sessions
+
+    def try_reserve(self, thread_id: int) -> Reservation | None:
+        """Claim the thread's slot, a free place, or a victim's, in one step; None if the thread has to wait."""
+        claim = self._claim(thread_id)
+        return claim if self._registry.book(claim) else None
+
+    def warm(self, thread_id: int) -> bool:
+        """Start the thread's agent ahead of its turn if a place is free; until then it may be suspended again."""
+        registry = self._registry
+        held_back = registry.breaker.wait_for(thread_id, registry.clock()) > 0
+        if registry.closing or thread_id in registry.slots or registry.capacity.free <= 0 or held_back:
+            return False
+        slot = registry.create(thread_id)
+        if slot is not None:
+            self._begin(slot)
+        return slot is not None
+
+    @asynccontextmanager
+    async def session(self, thread_id: int, reservation: Reservation | None = None) -> AsyncIterator[Lease]:
+        """Hold the thread's session for a turn: its slot's lock and nothing else.
+
+        Takes the reservation over; without one it waits for a place. Who gives up waiting leaves the start going.
+
+        Raises:
+            AgentSpawnError: the agent could not be started, its starts are held back, or the pool is closing.
+        """
+        claim = reservation or self._claim(thread_id)
+        if claim.thread_id != thread_id:
+            raise ValueError(f"the reservation is for thread {claim.thread_id}, not {thread_id}")
+        try:
+            slot = await self._acquire(claim)
+            try:
+                yield self._lease(slot)
+            finally:
+                slot.leave(self._registry.clock())
+        finally:
+            claim.release()
+
+    async def _acquire(self, claim: Reservation) -> Slot:
+        while True:
+            slot = claim.slot or await self._book(claim)
+            self._begin(slot)
+            await slot.settled.wait()
+            if slot.error is not None:
+                raise _again(slot.error)
+            if await slot.acquire(self._registry.clock):
+                self._registry.breaker.reset(slot.thread_id)
+                return slot
+            if slot.session is None:
+                raise AgentSpawnError("the agent was told to stop before it was ready", failure=SpawnFailure.OTHER)
+            # It was ready, but has died or was told to stop since: on to its successor.
+            self._registry.release(claim)
+
+    async def _book(self, claim: Reservation) -> Slot:
+        while claim.slot is None:
+            if claim.refusal is None and not self._registry.book(claim):
+                if self._registry.closing:
+                    raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
+                await self._registry.changes.wait()
+            if claim.refusal is not None:
+                refusal, claim.refusal = claim.refusal, None
+                raise refusal
+        return claim.slot
+
+    def _begin(self, slot: Slot) -> None:
+        # Owned by the pool's task group, not by who waits: a waiter that goes away ends nothing.
+        if not slot.agent.begun and not slot.settled.is_set():
+            slot.agent.begun = True
+            self._tasks.start_soon(self._owner.run, slot)
+
+    def _claim(self, thread_id: int) -> Reservation:
+        return Reservation(thread_id, self._registry.release)
+
+    def _lease(self, slot: Slot) -> Lease:
+        news = slot.take_news()
+        assert slot.session is not None
+        assert slot.agent.connection is not None
+        return Lease(
+            session=slot.session,
+            how=news[0] if news else "live",
+            lost=news[1] if news else False,
+            agent=slot.agent.connection.agent,
+            _slot=slot,
+            _stop=self._stop,
+        )
+
+    # Control: none of these waits for a slot
+
+    def status(self, thread_id: int) -> SlotStatus | None:
+        """Return what can be said about the thread's slot, or None if it has none."""
+        slot = self._registry.slots.get(thread_id)
+        return slot.status() if slot is not None else None
+
+    def counts(self) -> PoolCounts:
+        """Return how full the pool is."""
+        return self._registry.counts()
+
+    def evict(self, thread_id: int) -> bool:
+        """Tell the thread's agent to stop, busy or not; its session stays remembered. False if there is none."""
+        slot = self._registry.slots.get(thread_id)
+        return slot is not None and self._stop(slot)
+
+    def reset(self, thread_id: int) -> bool:
+        """Evict the thread's agent and forget its session; the next one starts afresh. False if no agent ran."""
+        registry = self._registry
+        if thread_id not in registry.resets:
+            registry.resets[thread_id] = anyio.Event()
+            self._tasks.start_soon(self._forget, thread_id)
+        registry.breaker.reset(thread_id)
+        return self.evict(thread_id)
+
+    def maintain(self) -> None:
+        """Make one maintenance pass now."""
+        self._maintenance.once()
+
+    async def close(self) -> None:
+        """End every agent; returns when all are gone, or when the bound has passed."""
+        registry = self._registry
+        registry.begin_closing()
+        with anyio.move_on_after(registry.limits.close_bound, shield=True):
+            while not registry.at_rest():
+                await registry.changes.wait()
+        if not registry.at_rest():
+            log.error("pool.close_overran", seconds=registry.limits.close_bound, closing=registry.counts().closing)
+
+    def _stop(self, slot: Slot) -> bool:
+        told = self._registry.stop(slot, Reason.ASKED)
+        self._registry.changed()
+        return told
+
+    async def _forget(self, thread_id: int) -> None:
+        try:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + FORGET_BOUND):
+                record = await self._store.thread(thread_id)
+                if record is not None and record.session_id is not None:
+                    await self._store.bind(thread_id, session_id=None, previous_session_id=record.session_id)
+        except Exception:  # the control command: the store's fault is logged, the pool goes on
+            log.exception("session.forget_failed", thread_id=thread_id)
+        finally:
+            # The thread's next session waits for this, or it would resume what is being forgotten.
+            self._registry.resets.pop(thread_id).set()
+            self._registry.changed()
+
+
+def _again(error: AgentSpawnError) -> AgentSpawnError:
+    """Return an exception of its own for each who waits: a shared one would collect all their tracebacks."""
+    copy = AgentSpawnError(str(error), failure=error.failure, exit=error.exit)
+    copy.__cause__ = error
+    return copy

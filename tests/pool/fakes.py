@@ -1,0 +1,201 @@
+"""Agents without processes: each can be made to hang in its start or end, to fail, to die, or to outlive its stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+
+from acp.errors import AgentExit, AgentSpawnError
+from acp.process import LaunchSpec, StopReport
+from acp.schema import Implementation, InitializeResult
+from pool.model import PoolLimits
+from pool.pool import ConnectionPool
+from pool.ports import How, OpenConnection
+from pool.store import MemoryStore
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeSession:
+    id: str
+    connection: FakeConnection
+
+
+@dataclass
+class FakeOpened:
+    session: Any
+    how: How
+    lost: bool = False
+
+
+class FakeConnection:
+    def __init__(self, agents: FakeAgents, key: str, pid: int) -> None:
+        self.agents = agents
+        self.key = key
+        self.pid = pid
+        self.agent = InitializeResult(protocol_version=1, agent_info=Implementation(name="fake", version="1"))
+        self.asked_for: str | None = None
+        self.stop_report: StopReport | None = None
+        self._exit: AgentExit | None = None
+        self._exited = anyio.Event()
+
+    def alive(self) -> bool:
+        return self._exit is None
+
+    def exit(self) -> AgentExit | None:
+        return self._exit
+
+    async def wait_exited(self) -> AgentExit:
+        await self._exited.wait()
+        assert self._exit is not None
+        return self._exit
+
+    def die(self, returncode: int = 0) -> None:
+        if self._exit is None:
+            self._exit = AgentExit(returncode)
+            self._exited.set()
+
+    async def open_session(self, cwd: str, previous: str | None) -> FakeOpened:
+        self.asked_for = previous
+        if self.key in self.agents.session_gates:
+            await self.agents.session_gates[self.key].wait()
+        if self.key in self.agents.session_errors:
+            raise self.agents.session_errors[self.key]
+        known = previous is not None and previous not in self.agents.unknown
+        session_id = previous if known and previous is not None else f"session-{self.pid}"
+        how: How = "resumed" if known else "new"
+        return FakeOpened(FakeSession(session_id, self), how, lost=previous is not None and not known)
+
+
+@dataclass
+class FakeAgents:
+    """Stands in for `open_connection`; the key of an agent is its working directory, the thread id."""
+
+    start_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    stop_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    session_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    start_errors: dict[str, Exception] = field(default_factory=dict)
+    session_errors: dict[str, Exception] = field(default_factory=dict)
+    immortal: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    start_steps: Callable[[], int] = lambda: 0
+    stop_steps: Callable[[], int] = lambda: 0
+    connections: list[FakeConnection] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    starts: list[str] = field(default_factory=list)
+    peak: int = 0
+    doubles: int = 0
+    waiting: anyio.Event = field(default_factory=anyio.Event)
+
+    @asynccontextmanager
+    async def open(self, spec: LaunchSpec, limits: object) -> AsyncIterator[FakeConnection]:
+        key = spec.cwd
+        self._enter(key)
+        try:
+            await self._start(key)
+            connection = FakeConnection(self, key, pid=100 + len(self.connections))
+            self.connections.append(connection)
+            try:
+                yield connection
+            finally:
+                await self._stop(key)
+                if key not in self.immortal:
+                    connection.die()
+        finally:
+            self.running.remove(key)
+
+    def _enter(self, key: str) -> None:
+        self.starts.append(key)
+        self.doubles += key in self.running
+        self.running.append(key)
+        self.peak = max(self.peak, len(self.running))
+
+    async def _start(self, key: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        for _ in range(self.start_steps()):
+            await anyio.lowlevel.checkpoint()
+        if key in self.start_gates:
+            self.waiting.set()
+            await self.start_gates[key].wait()
+        if key in self.start_errors:
+            raise self.start_errors[key]
+
+    async def _stop(self, key: str) -> None:
+        # Bounded, so that a test that fails before it opens the gate fails and does not hang.
+        with anyio.move_on_after(8, shield=True):
+            await anyio.lowlevel.checkpoint()
+            for _ in range(self.stop_steps()):
+                await anyio.lowlevel.checkpoint()
+            if key in self.stop_gates:
+                await self.stop_gates[key].wait()
+
+    def last(self, key: int) -> FakeConnection:
+        return next(connection for connection in reversed(self.connections) if connection.key == str(key))
+
+
+class ByThread:
+    """A launcher whose working directory is the thread's id."""
+
+    def __init__(self) -> None:
+        self.errors: dict[int, AgentSpawnError] = {}
+
+    def spec(self, thread_id: int) -> LaunchSpec:
+        if thread_id in self.errors:
+            raise self.errors[thread_id]
+        return LaunchSpec(argv=("agent",), cwd=str(thread_id), env={})
+
+
+@dataclass
+class World:
+    agents: FakeAgents
+    launcher: ByThread
+    store: MemoryStore
+    clock: Clock
+    pool: ConnectionPool
+
+
+def world(
+    limits: PoolLimits | None = None, on_change: Callable[[], None] = lambda: None, store: MemoryStore | None = None
+) -> World:
+    """Return a pool on fake agents, not entered yet; at most two agents unless told otherwise."""
+    agents, launcher, store, clock = FakeAgents(), ByThread(), store or MemoryStore(), Clock()
+    pool = ConnectionPool(
+        launcher,
+        store,
+        limits or PoolLimits(max_agents=2),
+        cast("Any", None),
+        on_change=on_change,
+        clock=clock,
+        open_connection=cast("OpenConnection", agents.open),
+    )
+    return World(agents, launcher, store, clock, pool)
+
+
+async def use(pool: ConnectionPool, thread_id: int) -> str:
+    """Run a turn that does nothing; return how it got its session."""
+    async with pool.session(thread_id) as lease:
+        return lease.how
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the other tasks run until the condition holds."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+async def settle() -> None:
+    """Let the other tasks run as far as they get without anything from outside."""
+    for _ in range(50):
+        await anyio.lowlevel.checkpoint()

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from pool.model import PoolLimits, SlotState
+from pool.pool import ConnectionPool
+from tests.pool.fakes import until, use, world
+
+
+@pytest.mark.asyncio
+async def test_an_idle_slot_is_suspended_and_its_session_kept() -> None:
+    """P3"""
+    at = world(PoolLimits(idle_ttl=100))
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            at.clock.now += 100
+            pool.maintain()
+            await until(lambda: at.agents.running == [])
+            assert await use(pool, 1) == "resumed"
+
+
+@pytest.mark.asyncio
+async def test_a_slot_used_lately_is_left_alone() -> None:
+    """P3: the time counts from the end of the last turn."""
+    at = world(PoolLimits(idle_ttl=100))
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            async with pool.session(1):
+                at.clock.now += 500
+            at.clock.now += 99
+            pool.maintain()
+            assert await use(pool, 1) == "live"
+
+
+@pytest.mark.asyncio
+async def test_a_pass_skips_the_busy_and_does_not_wait_for_them() -> None:
+    """P2, P3: busy is not idle."""
+    at = world(PoolLimits(idle_ttl=100))
+    async with at.pool as pool, pool.session(1) as lease:
+        at.clock.now += 1000
+        pool.maintain()
+        assert lease.slot.state is SlotState.READY
+
+
+@pytest.mark.asyncio
+async def test_a_slot_whose_lock_is_held_is_skipped_whatever_its_claims_say() -> None:
+    """P3: the pass takes the lock without waiting, or leaves the slot alone."""
+    at = world(PoolLimits(idle_ttl=100))
+    async with at.pool as pool, pool.session(1) as lease:
+        at.clock.now += 1000
+        lease._slot.claims.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_maintain, pool)
+        assert lease.slot.state is SlotState.READY
+
+
+async def _maintain(pool: ConnectionPool) -> None:
+    pool.maintain()
+
+
+@pytest.mark.asyncio
+async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -> None:
+    """P6: nobody takes its lock for that, and its capacity comes back."""
+    at = world(PoolLimits(max_agents=1, hung_after=100))
+    with anyio.fail_after(5):
+        async with at.pool as pool, pool.session(1) as lease:
+            at.clock.now += 100
+            pool.maintain()
+            assert lease.slot.state is not SlotState.READY
+            assert await use(pool, 2) == "new"
+
+
+@pytest.mark.asyncio
+async def test_passes_follow_each_other_by_themselves() -> None:
+    """P3, R3: the last pass is a sign of life."""
+    at = world(PoolLimits(idle_ttl=100, maintenance=0.001))
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            at.clock.now += 100
+            await until(lambda: pool.last_pass == at.clock.now)
+            await until(lambda: at.agents.running == [])
+
+
+@pytest.mark.asyncio
+async def test_a_pass_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4"""
+    at = world(PoolLimits(maintenance=0.001))
+    calls: list[int] = []
+
+    def broken() -> None:
+        calls.append(1)
+        raise RuntimeError("pass")
+
+    monkeypatch.setattr(at.pool._maintenance, "once", broken)
+    with anyio.fail_after(5):
+        async with at.pool:
+            await until(lambda: len(calls) > 2)

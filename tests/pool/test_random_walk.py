@@ -1,0 +1,162 @@
+"""Random sequences of everything that can happen to a pool, and what must hold after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from acp.errors import AgentSpawnError, SpawnFailure
+from pool.model import PoolLimits
+from pool.slot import Reservation
+from tests.pool.fakes import world
+
+SEQUENCES = 500
+STEPS = 50
+PARTS = 5
+THREADS = range(1, 6)
+LIMIT = 3
+CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
+
+
+class Walk:
+    """One sequence: turns that come with and without reservations, and everything that can get in their way."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=1e9, hung_after=1e9, crash_window=3)
+        self.at = world(limits, on_change=self.admit)
+        self.at.agents.start_steps = lambda: self.random.randrange(4)
+        self.at.agents.stop_steps = lambda: self.random.randrange(6)
+        self.waiting: list[int] = []
+        self.reserved: list[Reservation] = []
+        self.turns: list[anyio.CancelScope] = []
+        self.unanswered = 0
+        self.admitting = False
+
+    async def run(self) -> None:
+        steps: list[Callable[[], None]] = [
+            self.prompt, self.prompt, self.prompt, self.turn, self.turn, self.reserve, self.release, self.cancel,
+            self.evict, self.reset, self.die, self.warm, self.maintain, self.crash,
+        ]  # fmt: skip
+        async with self.at.pool as pool, anyio.create_task_group() as self.tasks:
+            for _ in range(STEPS):
+                self.random.choice(steps)()
+                self.check()
+                for _ in range(self.random.randrange(4)):
+                    await anyio.lowlevel.checkpoint()
+                    self.check()
+            await self.finish()
+            assert pool.counts().busy == 0
+        assert self.at.agents.running == []
+        assert pool._registry.capacity.free == LIMIT
+        assert not pool._registry.slots
+
+    async def finish(self) -> None:
+        """Every turn that waits is answered once nothing is held back any more."""
+        while self.reserved:
+            self.release()
+        self.admit()
+        while self.unanswered or self.waiting:
+            await anyio.lowlevel.checkpoint()
+            self.check()
+
+    def check(self) -> None:
+        counts = self.at.pool.counts()
+        assert counts.live + counts.starting + counts.closing <= LIMIT
+        assert len(self.at.agents.running) <= LIMIT
+        assert self.at.agents.doubles == 0
+
+    def thread(self) -> int:
+        return self.random.choice(THREADS)
+
+    # A scheduler in small: who can't be admitted waits until the pool reports a change.
+
+    def prompt(self) -> None:
+        self.waiting.append(self.thread())
+        self.admit()
+
+    def admit(self) -> None:
+        if self.admitting:
+            return
+        self.admitting = True
+        for thread in list(self.waiting):
+            reservation = self.at.pool.try_reserve(thread)
+            if reservation:
+                self.waiting.remove(thread)
+                self.start(thread, reservation)
+        self.admitting = False
+
+    def turn(self) -> None:
+        self.start(self.thread(), None)
+
+    def start(self, thread: int, reservation: Reservation | None) -> None:
+        self.unanswered += 1
+        scope = anyio.CancelScope()
+        self.turns.append(scope)
+        self.tasks.start_soon(self.work, thread, reservation, scope)
+
+    async def work(self, thread: int, reservation: Reservation | None, scope: anyio.CancelScope) -> None:
+        with scope, suppress(AgentSpawnError):
+            async with self.at.pool.session(thread, reservation):
+                for _ in range(self.random.randrange(8)):
+                    await anyio.lowlevel.checkpoint()
+        self.turns.remove(scope)
+        self.unanswered -= 1
+
+    # Everything else
+
+    def reserve(self) -> None:
+        reservation = self.at.pool.try_reserve(self.thread())
+        if reservation:
+            self.reserved.append(reservation)
+
+    def release(self) -> None:
+        if self.reserved:
+            reservation = self.reserved.pop(self.random.randrange(len(self.reserved)))
+            reservation.release()
+            reservation.release()
+
+    def cancel(self) -> None:
+        if self.turns:
+            self.random.choice(self.turns).cancel()
+
+    def evict(self) -> None:
+        self.at.pool.evict(self.thread())
+
+    def reset(self) -> None:
+        self.at.pool.reset(self.thread())
+
+    def die(self) -> None:
+        alive = [connection for connection in self.at.agents.connections if connection.alive()]
+        if alive:
+            self.random.choice(alive).die(1)
+
+    def warm(self) -> None:
+        self.at.pool.warm(self.thread())
+
+    def maintain(self) -> None:
+        self.at.clock.now += self.random.randrange(4)
+        self.at.pool.maintain()
+
+    def crash(self) -> None:
+        key = str(self.thread())
+        if self.at.agents.start_errors.pop(key, None) is None:
+            self.at.agents.start_errors[key] = CRASH
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.asyncio
+async def test_whatever_happens_the_pool_keeps_its_promises(part: int) -> None:
+    """P1, P4, P5, P10: one agent a thread, never above the limit, nothing leaked, everyone answered."""
+    for seed in range(part, SEQUENCES, PARTS):
+        try:
+            with anyio.fail_after(5):
+                await Walk(seed).run()
+        except BaseException as exc:
+            exc.add_note(f"seed {seed}")
+            raise

@@ -1,0 +1,216 @@
+"""Claims on slots, as `ConnectionPool.try_reserve` hands them out."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from pool.model import PoolLimits, SlotState
+from tests.pool.fakes import settle, until, use, world
+
+
+@pytest.mark.asyncio
+async def test_a_free_place_is_reserved_without_starting_anything() -> None:
+    """P4, Q6"""
+    at = world()
+    async with at.pool as pool:
+        assert pool.try_reserve(1) is not None
+        await settle()
+        assert (pool.counts().starting, at.agents.starts) == (1, [])
+
+
+@pytest.mark.asyncio
+async def test_reservations_stop_at_the_limit() -> None:
+    """P4: a reservation is a place already."""
+    at = world()
+    async with at.pool as pool:
+        assert [pool.try_reserve(thread) is not None for thread in (1, 2, 3)] == [True, True, False]
+
+
+@pytest.mark.asyncio
+async def test_a_released_reservation_gives_its_place_back_once() -> None:
+    """P4, Q6"""
+    at = world(PoolLimits(max_agents=1))
+    async with at.pool as pool:
+        first = pool.try_reserve(1)
+        assert first
+        first.release()
+        second = pool.try_reserve(2)
+        assert second
+        first.release()
+        assert pool.try_reserve(3) is None
+
+
+@pytest.mark.asyncio
+async def test_two_reservations_of_a_thread_share_its_slot() -> None:
+    """P1"""
+    at = world(PoolLimits(max_agents=1))
+    async with at.pool as pool:
+        first, second = pool.try_reserve(1), pool.try_reserve(1)
+        assert first
+        assert second
+        first.release()
+        assert pool.try_reserve(2) is None
+        second.release()
+        assert pool.try_reserve(2) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_victim_is_told_to_stop_in_the_step_that_reserves() -> None:
+    """P4"""
+    at = world(PoolLimits(max_agents=1))
+    async with at.pool as pool:
+        await use(pool, 1)
+        assert pool.try_reserve(2) is not None
+        status = pool.status(1)
+        assert status
+        assert status.state is SlotState.CLOSING
+        assert pool.counts().closing == 1
+
+
+@pytest.mark.asyncio
+async def test_the_longest_idle_slot_is_the_victim() -> None:
+    """P4"""
+    at = world()
+    async with at.pool as pool:
+        for thread in (1, 2, 1):
+            at.clock.now += 1
+            await use(pool, thread)
+        assert pool.try_reserve(3) is not None
+        await until(lambda: pool.status(2) is None)
+        assert pool.status(1) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_reserved_slot_is_no_victim() -> None:
+    """P4: admission protects, from the step in which it happens."""
+    at = world(PoolLimits(max_agents=1))
+    async with at.pool as pool:
+        await use(pool, 1)
+        reservation = pool.try_reserve(1)
+        assert reservation
+        assert pool.try_reserve(2) is None
+        reservation.release()
+        assert pool.try_reserve(2) is not None
+
+
+@pytest.mark.asyncio
+async def test_releasing_after_the_victim_was_told_frees_the_victims_place_when_it_is_gone() -> None:
+    """P4: the victim goes all the same; its place is nobody's then."""
+    at = world(PoolLimits(max_agents=1))
+    at.agents.stop_gates["1"] = anyio.Event()
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            reservation = pool.try_reserve(2)
+            assert reservation
+            reservation.release()
+            assert (pool.status(2), pool.counts().closing) == (None, 1)
+            at.agents.stop_gates["1"].set()
+            await until(lambda: pool.counts().closing == 0)
+            assert at.agents.starts == ["1"]
+            assert pool.try_reserve(3) is not None
+
+
+@pytest.mark.asyncio
+async def test_who_ends_anyway_is_inherited_before_a_victim_is_chosen() -> None:
+    """P4"""
+    at = world()
+    at.agents.stop_gates["1"] = anyio.Event()
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            await use(pool, 2)
+            pool.evict(1)
+            assert pool.try_reserve(3) is not None
+            assert pool.status(2) is not None
+            assert pool.status(2).state is SlotState.READY  # type: ignore[union-attr]
+            at.agents.stop_gates["1"].set()
+
+
+@pytest.mark.asyncio
+async def test_a_newcomer_takes_the_place_that_an_unclaimed_newcomer_waited_for() -> None:
+    """P4, T6: a start that nobody waits for any more is a victim even before its own victim is gone."""
+    at = world(PoolLimits(max_agents=1))
+    at.agents.stop_gates["1"] = anyio.Event()
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            await use(pool, 1)
+            with anyio.CancelScope() as gives_up:
+                gives_up.cancel()
+                await use(pool, 2)
+            tasks.start_soon(use, pool, 3)
+            await settle()
+            assert (pool.status(2), at.agents.running) == (None, ["1"])
+            at.agents.stop_gates["1"].set()
+            await until(lambda: at.agents.starts == ["1", "3"])
+    assert at.agents.peak == 1
+
+
+@pytest.mark.asyncio
+async def test_a_change_is_reported_when_a_turn_ends_and_when_an_agent_is_gone() -> None:
+    """P4, Q6: what waits is looked at again."""
+    granted: list[bool] = []
+    at = world(PoolLimits(max_agents=1), on_change=lambda: granted.append(reserve()))
+
+    def reserve() -> bool:
+        if any(granted):
+            return False
+        return at.pool.try_reserve(2) is not None
+
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            async with pool.session(1):
+                granted.clear()
+                await settle()
+                assert not any(granted)
+            assert any(granted)
+
+
+@pytest.mark.asyncio
+async def test_a_listener_that_fails_harms_nobody() -> None:
+    """O4"""
+
+    def broken() -> None:
+        raise RuntimeError("listener")
+
+    at = world(on_change=broken)
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            assert await use(pool, 1) == "new"
+
+
+@pytest.mark.asyncio
+async def test_a_reservation_serves_its_own_thread_only() -> None:
+    at = world()
+    async with at.pool as pool:
+        reservation = pool.try_reserve(1)
+        with pytest.raises(ValueError, match="thread 1, not 2"):
+            async with pool.session(2, reservation):
+                pass
+
+
+@pytest.mark.asyncio
+async def test_warming_takes_a_free_place_only() -> None:
+    """Q6: a pre-spawn suspends nobody, and is suspended for a turn."""
+    at = world(PoolLimits(max_agents=1))
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            assert pool.warm(1)
+            await until(lambda: pool.counts().live == 1)
+            assert (pool.warm(1), pool.warm(2)) == (False, False)
+            assert await use(pool, 2) == "new"
+            assert pool.status(1) is None
+
+
+@pytest.mark.asyncio
+async def test_a_dead_agents_slot_is_not_reserved_although_nobody_has_noticed_yet() -> None:
+    """P8: the reservation is for its successor."""
+    at = world(PoolLimits(max_agents=1))
+    async with at.pool as pool:
+        await use(pool, 1)
+        at.agents.last(1).die(1)
+        assert pool.try_reserve(1) is not None
+        status = pool.status(1)
+        assert status
+        assert (status.state, status.generation) == (SlotState.STARTING, 2)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from pool.store import AcceptedPrompt, MemoryStore, OpenPrompt, ThreadRecord
+
+
+def prompt(message_id: int) -> AcceptedPrompt:
+    return AcceptedPrompt(message_id=message_id, thread_id=1, channel_id=2, author_id=3, payload="{}")
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_accepted_once() -> None:
+    """R2: decided at acceptance."""
+    store = MemoryStore()
+    assert await store.accept(prompt(7))
+    assert not await store.accept(prompt(7))
+    await store.finished(7, "answered")
+    assert not await store.accept(prompt(7))
+
+
+@pytest.mark.asyncio
+async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival() -> None:
+    """O1, R2"""
+    store = MemoryStore()
+    for message_id in (9, 7, 8):
+        await store.accept(prompt(message_id))
+    await store.started(7)
+    await store.finished(8, "answered")
+    assert await store.open_prompts() == [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)]
+
+
+@pytest.mark.asyncio
+async def test_binding_changes_only_what_is_given() -> None:
+    """P8"""
+    store = MemoryStore()
+    assert await store.thread(1) is None
+    await store.bind(1, agent="a", session_id="s", cwd="/w", title="t")
+    await store.bind(1, session_id=None, previous_session_id="s")
+    assert await store.thread(1) == ThreadRecord(1, "a", None, "/w", "s", "t")
