@@ -1,0 +1,237 @@
+"""One paced editor per thread: every message Weft sends to a thread, and every edit, goes through it.
+
+`LiveReply` says what to show, `Outbox` what to do next; this module does it, in one owner task for each thread. It
+leaves to the port how Discord is called and which errors are tried again. The mutable state is the lists of open
+replies and notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp.snapshot import TurnSnapshot
+from bot.reply.live import FinalReply, LiveReply
+from bot.reply.outbox import Cell, Op, Outbox
+from bot.reply.pacing import Pacing
+from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
+
+__all__ = ["Delivery", "FinalReply", "LiveReply", "Pacing", "ThreadEditor"]
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery:
+    """A notice on its way."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._done = anyio.Event()
+
+    @property
+    def message_id(self) -> int | None:
+        """The id of the message, once it is there."""
+        return self._cell.message_id
+
+    async def delivered(self) -> bool:
+        """Wait for its end; True: it is visible, False: it was given up."""
+        await self._done.wait()
+        return self._cell.message_id is not None
+
+    def settle(self, *, given_up: bool = False) -> None:
+        """Wake those who wait, if it is delivered or given up."""
+        if given_up or self._cell.settled:
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is visible or given up."""
+        return self._done.is_set()
+
+
+class ThreadEditor:
+    """The one writer of a thread.
+
+    Args:
+        nonces: a new nonce (at most 25 characters) for each message; the same one is used when a send is tried again.
+        clock: the clock of the turns' snapshots.
+        on_gone: called once, with the reason, when the thread can't be written to any more.
+    """
+
+    def __init__(
+        self,
+        port: ThreadPort,
+        pacing: Pacing,
+        *,
+        nonces: Callable[[], str],
+        clock: Callable[[], float] = anyio.current_time,
+        on_gone: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.on_gone = on_gone
+        self._port = port
+        self._clock = clock
+        self._outbox = Outbox(pacing, nonces)
+        self._replies: list[LiveReply] = []
+        self._notices: list[Delivery] = []
+        self._typing = False
+        self._told_gone = False
+        self._closing = False
+        self._woken = anyio.Event()
+
+    # --- what the work calls -----------------------------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Whether the thread can't be written to any more."""
+        return self._outbox.gone is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to deliver and no reply open."""
+        return not self._replies and not self._notices and self._outbox.settled
+
+    def open(
+        self,
+        key: int,
+        snapshot: Callable[[int], TurnSnapshot],
+        *,
+        reply_to: int | None = None,
+        stop_button: Button | None = None,
+    ) -> LiveReply:
+        """Return the live reply to the prompt ``key``; ``snapshot(offset)`` gives its text from the offset on."""
+        reply = LiveReply(
+            key, snapshot, self._outbox, self._wake, self._clock, reply_to=reply_to, stop_button=stop_button
+        )
+        if self.gone:
+            reply.end(delivered=False)
+        else:
+            self._replies.append(reply)
+            self._typing = True
+            self._wake()
+        return reply
+
+    def say(self, body: Body, *, reply_to: int | None = None) -> Delivery:
+        """Post a notice, after everything that was said before."""
+        cell = Cell(wanted=body, reply_to=reply_to, given_up=self.gone)
+        delivery = Delivery(cell)
+        for reply in self._replies:
+            self._guarded(reply, reply.look_now)
+        self._outbox.post(cell)
+        self._notices.append(delivery)
+        self._settle()
+        self._wake()
+        return delivery
+
+    def close(self) -> None:
+        """Take nothing more; `run()` returns when everything handed over is delivered or given up."""
+        self._closing = True
+        self._outbox.hurry()
+        for reply in self._replies:
+            self._guarded(reply, reply.look_now)
+        self._wake()
+
+    # --- the owner task ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until closed; when cancelled, let requests that have begun end, and give up the rest."""
+        try:
+            async with anyio.create_task_group() as requests:
+                while not self._finished():
+                    self._pass(requests)
+                    await self._rest()
+        finally:
+            for reply in self._replies:
+                reply.end(delivered=False)
+            for notice in self._notices:
+                notice.settle(given_up=True)
+            self._replies, self._notices = [], []
+
+    def _finished(self) -> bool:
+        waiting = any(reply.finished for reply in self._replies) or self._notices
+        return self._closing and not waiting and self._outbox.settled
+
+    def _pass(self, requests: TaskGroup) -> None:
+        """Look at what is due, and start what may start."""
+        now = self._clock()
+        for reply in self._replies:
+            if reply.look_at() <= now:
+                self._guarded(reply, reply.look, now)
+        if self._typing:
+            self._typing = False
+            if any(reply.speechless for reply in self._replies):
+                requests.start_soon(self._type)
+        for op in self._outbox.next(now):
+            requests.start_soon(self._perform, op)
+        self._settle()
+
+    async def _rest(self) -> None:
+        """Wait until something happened or is due."""
+        due = min([self._outbox.wake_at(), *(reply.look_at() for reply in self._replies)], default=inf)
+        with anyio.move_on_after(max(0.0, due - self._clock())):
+            await self._woken.wait()
+        self._woken = anyio.Event()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _settle(self) -> None:
+        """Let go of what came to its end."""
+        for reply in self._replies:
+            reply.settle()
+            if self.gone:
+                reply.end(delivered=False)
+        for notice in self._notices:
+            notice.settle(given_up=self.gone)
+        self._replies = [reply for reply in self._replies if not reply.done]
+        self._notices = [notice for notice in self._notices if not notice.done]
+        if self._outbox.gone is not None and not self._told_gone:
+            self._told_gone = True
+            self.on_gone(self._outbox.gone)
+
+    def _guarded(self, reply: LiveReply, look: Callable[..., None], *args: float) -> None:
+        """Look at a reply; one that can't be rendered is given up, and the thread's others go on."""
+        try:
+            look(*args)
+        except Exception:
+            log.exception("reply.failed", key=reply.key)
+            reply.end(delivered=False)
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    async def _perform(self, op: Op) -> None:
+        """Do one request to its end: one that was cancelled may have been done all the same (and slows the next)."""
+        with anyio.CancelScope(shield=True):
+            try:
+                message_id = await self._request(op)
+            except PortError as error:
+                log.debug("message.refused", error=repr(error), message=op.message_id)
+                self._outbox.failed(op, error, self._clock())
+            except Exception as error:
+                log.exception("message.failed", message=op.message_id)
+                self._outbox.failed(op, error, self._clock())
+            else:
+                self._outbox.succeeded(op, message_id)
+        self._settle()
+        self._wake()
+
+    async def _request(self, op: Op) -> int:
+        if op.message_id is None:
+            return await self._port.send(op.body, nonce=op.nonce, reply_to=op.cell.reply_to)
+        await self._port.edit(op.message_id, op.body)
+        return op.message_id
+
+    async def _type(self) -> None:
+        """Show the typing sign; it is no matter if that fails, unless the thread is gone."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._port.typing()
+            except ThreadGone as error:
+                self._outbox.end(str(error) or "the thread can't be written to")
+            except PortError as error:
+                log.debug("typing.refused", error=repr(error))
+        self._settle()
+        self._wake()

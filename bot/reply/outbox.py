@@ -1,0 +1,243 @@
+"""What a thread's messages should show, what they show, and which request to Discord comes next (pure).
+
+New messages go out one after another, in the order they were put in. Edits go beside them: one at a time for a message,
+at the pace of `bot.reply.pacing`, final ones first. The latest wanted body wins; what was overtaken is never sent.
+The mutable state is the cells, the queue of new messages and the pacer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from bot.reply.pacing import Pacer, Pacing
+from bot.reply.port import Body, MessageGone, ThreadArchived, ThreadGone, Unavailable
+
+MAX_TRIES = 3
+"""Tries of anything that is gone, archived, or fails without a reason we know."""
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """One message: what it should show and what it shows.
+
+    Attributes:
+        mark: the offset in the reply's text up to which ``wanted`` goes; ``shown_mark`` is that of ``shown``.
+        final: its edits may use the token that is kept.
+        urgent: as ``final``, for one edit.
+        expendable: not worth a new message when somebody deleted it.
+        on_archived: told that the message can't be edited, since the thread is archived.
+        given_up: nothing more is tried.
+    """
+
+    wanted: Body | None = None
+    mark: int = 0
+    reply_to: int | None = None
+    final: bool = False
+    urgent: bool = False
+    expendable: bool = False
+    on_archived: Callable[[], None] | None = None
+    message_id: int | None = None
+    shown: Body | None = None
+    shown_mark: int = 0
+    given_up: bool = False
+    busy: bool = False
+    posted: bool = False
+    nonce: str | None = None
+    tried: Body | None = None
+    retry_at: float = 0.0
+    failures: int = 0
+    dead_ends: int = 0
+    edited_at: float = -inf
+    created_at: float = inf
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to do for it."""
+        return self.given_up or self.wanted is None or (not self.busy and self.wanted == self.shown)
+
+    @property
+    def wants_edit(self) -> bool:
+        """Whether it is on Discord, and not as it should be."""
+        return self.message_id is not None and not self.busy and not self.settled
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A request to Discord: a new message where ``message_id`` is None, else an edit."""
+
+    cell: Cell
+    body: Body
+    mark: int
+    message_id: int | None
+    nonce: str = ""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Decides; the editor does. Times are those of the clock that the editor passes in as ``now``."""
+
+    pacing: Pacing
+    nonces: Callable[[], str]
+    gone: str | None = None
+    pacer: Pacer = field(init=False)
+    _posts: deque[Cell] = field(default_factory=deque)
+    _cells: list[Cell] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pacer = Pacer(self.pacing)
+
+    def post(self, cell: Cell) -> None:
+        """Put a new message after those that were put in before; a second call for the same cell changes nothing."""
+        if self.gone is not None:
+            cell.given_up = True
+        if not cell.posted and not cell.given_up:
+            cell.posted = True
+            self._posts.append(cell)
+            self._cells.append(cell)
+
+    def abandon(self, cell: Cell) -> None:
+        """Try nothing more for a message; a request that is under way still counts."""
+        cell.given_up = True
+        if not cell.busy:
+            self._give_up(cell)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way or waiting."""
+        return all(cell.settled and not cell.busy for cell in self._cells)
+
+    def next(self, now: float) -> Iterator[Op]:
+        """Yield the requests that may start now, each marked as started."""
+        self._cells = [cell for cell in self._cells if cell.busy or not cell.settled]
+        if self.gone is not None:
+            return
+        if self._posts and self._post_ready_at() <= now:
+            yield self._start_post(self._posts[0], now)
+        while (cell := self._next_edit(now)) is not None:
+            yield self._start_edit(cell, now)
+
+    def wake_at(self) -> float:
+        """Return when `next()` is worth a call, if nothing happens before."""
+        edits = [self._edit_ready_at(cell) for cell in self._cells if cell.wants_edit]
+        return min([self._post_ready_at(), *edits], default=inf)
+
+    def changed(self, cell: Cell) -> None:
+        """The wanted body of a message on Discord changed: have an eye on it again."""
+        if cell.posted and cell not in self._cells and not cell.given_up:
+            self._cells.append(cell)
+
+    def hurry(self) -> None:
+        """Try once more at once what waits after a refusal."""
+        for cell in self._cells:
+            cell.retry_at = 0.0
+
+    # --- what to do next ---------------------------------------------------------------------------------------
+
+    def _post_ready_at(self) -> float:
+        if not self._posts or self._posts[0].busy:
+            return inf
+        return self._posts[0].retry_at
+
+    def _edit_ready_at(self, cell: Cell) -> float:
+        return max(cell.retry_at, self.pacer.ready_at(final=cell.final or cell.urgent))
+
+    def _next_edit(self, now: float) -> Cell | None:
+        ready = [cell for cell in self._cells if cell.wants_edit and self._edit_ready_at(cell) <= now]
+        return min(ready, key=lambda cell: (not cell.final, not cell.urgent, cell.edited_at), default=None)
+
+    def _start_post(self, cell: Cell, now: float) -> Op:
+        assert cell.wanted is not None
+        cell.nonce = cell.nonce or self.nonces()
+        cell.tried = cell.tried or cell.wanted
+        cell.busy, cell.created_at, cell.edited_at = True, now, now
+        return Op(cell, cell.wanted, cell.mark, None, cell.nonce)
+
+    def _start_edit(self, cell: Cell, now: float) -> Op:
+        assert cell.wanted is not None
+        cell.busy, cell.urgent, cell.edited_at = True, False, now
+        self.pacer.started(now)
+        return Op(cell, cell.wanted, cell.mark, cell.message_id)
+
+    # --- what came of it ---------------------------------------------------------------------------------------
+
+    def succeeded(self, op: Op, message_id: int | None = None) -> None:
+        """The request was done; for a new message with the id it got."""
+        cell = op.cell
+        cell.busy, cell.failures = False, 0
+        cell.shown, cell.shown_mark = op.body, op.mark
+        if op.message_id is not None:
+            self.pacer.succeeded()
+            return
+        self._unqueue(cell)
+        cell.message_id = message_id
+        if cell.tried != op.body:
+            # The same nonce went out with another body before: which of the two is visible is not known.
+            cell.shown = None
+
+    def failed(self, op: Op, error: Exception, now: float) -> None:
+        """The request was not done, or not as far as is known."""
+        cell = op.cell
+        cell.busy = False
+        match error:
+            case ThreadGone():
+                self.end(str(error) or "the thread can't be written to")
+            case _ if cell.given_up:
+                self._unqueue(cell)
+            case Unavailable():
+                self._retry(op, now)
+            case ThreadArchived() if op.message_id is not None:
+                self._archived(cell)
+            case MessageGone() if op.message_id is not None:
+                self._post_anew(cell)
+            case _:
+                self._dead_end(op, error, now)
+
+    def end(self, reason: str) -> None:
+        """The thread can't be written to any more: give everything up."""
+        self.gone = self.gone or reason
+        for cell in [*self._posts, *self._cells]:
+            cell.given_up = True
+        self._posts.clear()
+
+    def _retry(self, op: Op, now: float) -> None:
+        cell = op.cell
+        cell.failures += 1
+        cell.retry_at = now + self.pacer.backoff(cell.failures)
+        if op.message_id is not None:
+            self.pacer.refused()
+            cell.shown = None
+
+    def _archived(self, cell: Cell) -> None:
+        if cell.on_archived is None:
+            self._give_up(cell)
+        else:
+            cell.on_archived()
+
+    def _post_anew(self, cell: Cell) -> None:
+        cell.dead_ends += 1
+        if cell.expendable or cell.dead_ends > 1:
+            self._give_up(cell)
+            return
+        cell.message_id = cell.shown = cell.nonce = cell.tried = cell.reply_to = None
+        self._posts.append(cell)
+
+    def _dead_end(self, op: Op, error: Exception, now: float) -> None:
+        cell = op.cell
+        cell.dead_ends += 1
+        if cell.dead_ends < MAX_TRIES:
+            self._retry(op, now)
+        elif isinstance(error, ThreadArchived):
+            self.end("the thread is archived and can't be opened")
+        else:
+            self._give_up(cell)
+
+    def _give_up(self, cell: Cell) -> None:
+        cell.given_up = True
+        self._unqueue(cell)
+
+    def _unqueue(self, cell: Cell) -> None:
+        if cell in self._posts:
+            self._posts.remove(cell)

@@ -1,0 +1,138 @@
+"""The text of one reply as a row of messages that only grows at its end (pure).
+
+A page that is full is sealed and never looked at again; so a pass costs what the last page costs, whatever came before.
+What else a message shows (status, buttons, footer) is `bot.reply.live`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bot.reply.outbox import Cell
+from bot.reply.sanitise import clean, visible
+from bot.reply.split import PAGE, Fence, Part, fence_after, take
+
+MAX_PAGES = 8
+"""Messages of text in one reply; the rest is a file (D4)."""
+
+
+@dataclass(slots=True, eq=False)
+class Page:
+    """One message of text: the offsets it covers, and the code block that is open where it begins."""
+
+    start: int
+    fence: Fence | None = None
+    part: Part | None = None
+    cell: Cell = field(default_factory=Cell)
+    sealed: bool = False
+
+    @property
+    def end(self) -> int:
+        """Return the offset behind its text."""
+        return self.start + (len(self.part.source) if self.part else 0)
+
+    @property
+    def text(self) -> str:
+        """Return what is shown of its text; empty if a reader would see nothing."""
+        return clean(self.part.text) if self.part and visible(self.part.source) else ""
+
+    @property
+    def fence_at_end(self) -> Fence | None:
+        """Return the code block that the next page goes on with."""
+        return self.part.fence if self.part else self.fence
+
+
+class Pages:
+    """The pages of a reply.
+
+    ``cut`` is the offset of a card that was posted below the text: what comes after it begins a new page.
+    ``overflow`` is the offset from which on there is no page, since there are enough.
+    """
+
+    def __init__(self, reply_to: int | None = None) -> None:
+        self.all = [Page(0, cell=Cell(reply_to=reply_to))]
+        self.cut: int | None = None
+        self.overflow: int | None = None
+        self.seen = 0
+
+    @property
+    def last(self) -> Page:
+        """Return the page that grows."""
+        return self.all[-1]
+
+    @property
+    def start(self) -> int:
+        """Return the offset from which on text is needed for `grow()`."""
+        return self.last.start if self.overflow is None else self.seen
+
+    @property
+    def blank(self) -> bool:
+        """Return whether no page shows text."""
+        return not any(page.text for page in self.all)
+
+    def carrier(self) -> Page:
+        """Return the page that shows the status: the last that shows anything."""
+        return next((page for page in reversed(self.all) if page.text or page.cell.posted), self.last)
+
+    def grow(self, text: str) -> None:
+        """Take over the text from `start` on."""
+        self.seen = self.start + len(text)
+        if self.overflow is not None:
+            return
+        if self.cut is not None:
+            text = self._over_the_cut(text, self.cut)
+        start = 0
+        while True:
+            page = self.last
+            page.part = take(text, start, PAGE, page.fence) if start < len(text) else None
+            start += page.end - page.start
+            if start >= len(text):
+                return
+            if len(self.all) >= MAX_PAGES:
+                self.overflow = page.end
+                return
+            self._turn_over(page.end)
+
+    def cut_here(self) -> None:
+        """A card was posted below the text so far."""
+        self.cut = self.last.end
+
+    def go_on_below(self) -> bool:
+        """Begin a new page although the last one is not full; False if there are enough already."""
+        if self.overflow is not None or len(self.all) >= MAX_PAGES:
+            return False
+        self.cut = None
+        self._turn_over(self.last.end)
+        return True
+
+    def restart(self) -> None:
+        """Forget text that shows nothing, so that other text can take its place."""
+        self.all = [self.last]
+        self.last.start, self.last.fence, self.last.part = 0, None, None
+        self.cut = None if self.cut is None else 0
+        self.overflow = None
+
+    def unshown(self, text: str) -> tuple[str, Fence | None]:
+        """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
+        pieces = [(max(page.start, page.cell.shown_mark), page.end) for page in self.all]
+        pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
+        return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
+
+    def _over_the_cut(self, text: str, cut: int) -> str:
+        """Seal the last page at the cut once there is something to see behind it; return the text of the last page."""
+        page = self.last
+        before, behind = text[: cut - page.start], text[cut - page.start :]
+        if not visible(behind):
+            return before if page.cell.posted else text
+        self.cut = None
+        if not page.cell.posted:
+            return text
+        page.part = take(before, 0, PAGE, page.fence) if before else None
+        if len(self.all) >= MAX_PAGES:
+            self.overflow = cut
+            return before
+        self._turn_over(cut)
+        return behind
+
+    def _turn_over(self, start: int) -> None:
+        self.all.append(Page(start, self.last.fence_at_end))

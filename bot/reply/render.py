@@ -1,0 +1,202 @@
+"""A turn as text: status line, the answer made of tool calls, the lines about its end, the footer (pure).
+
+Titles, outputs and errors are an agent's or a program's: they are shown as code, so that nothing in them has an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from acp.schema import PlanEntry
+from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
+from bot.outcome import Outcome
+from bot.reply.sanitise import clip, inline_code, one_line, reveal
+from bot.reply.tools import diff_block, mark, output_block, tool_line
+
+SILENCE = 60.0
+"""Seconds without an event after which the status line says so (T7)."""
+
+FOOTER_LIMIT = 120
+_STATUS_LIMIT = 110
+_TITLE_LIMIT = 60
+_REASON_LIMIT = 900
+
+_LIMITS = {
+    "refusal": "The agent refused to go on with this request.",
+    "max_tokens": "The agent reached its limit of tokens; the answer may be incomplete.",
+    "max_turn_requests": "The agent reached its limit of requests in one turn; the work may be incomplete.",
+}
+
+
+def _same(text: str) -> str:
+    return text
+
+
+# --- while the turn runs ---------------------------------------------------------------------------------------------
+
+
+def status_line(snapshot: TurnSnapshot, now: float) -> str:
+    """Return what the turn is doing in one small line: ``-# ⏳ 25 s · `npm test` · plan 2/5``."""
+    parts = [coarse(now - snapshot.started), *_doing(snapshot, now)]
+    if snapshot.plan:
+        done = sum(entry.status == "completed" for entry in snapshot.plan)
+        parts.append(f"plan {done}/{len(snapshot.plan)}")
+    return clip("-# ⏳ " + " · ".join(parts), _STATUS_LIMIT)
+
+
+def worth_showing(snapshot: TurnSnapshot) -> bool:
+    """Return whether the status alone is worth a message."""
+    return bool(snapshot.tools or snapshot.plan)
+
+
+def _doing(snapshot: TurnSnapshot, now: float) -> list[str]:
+    silent = now - snapshot.last_event
+    if snapshot.phase is Phase.CANCELLING:
+        return ["stopping"]
+    if snapshot.permissions:
+        return ["waiting for a decision"]
+    tool = snapshot.current_tool
+    doing = [inline_code(tool.title or tool.kind, _TITLE_LIMIT)] if tool else []
+    if silent >= SILENCE:
+        doing.append(f"no sign of life for {coarse(silent)}")
+    return doing
+
+
+def coarse(seconds: float) -> str:
+    """Return a time that changes seldom, so that it alone causes few edits: ``25 s``, ``2 min``, ``1 h 05 min``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole // 5 * 5} s"
+    minutes = whole // 60
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def plan_lines(plan: Iterable[PlanEntry]) -> str:
+    """Return the agent's plan, one step a line."""
+    return "\n".join(f"-# {mark(entry.status)} {inline_code(entry.content, 150)}" for entry in plan)
+
+
+def tools_summary(snapshot: TurnSnapshot) -> str:
+    """Return the last tool calls in one small line; empty if there is none."""
+    if not snapshot.tools:
+        return ""
+    last = " · ".join(tool_line(tool.title, tool.status, tool.kind) for tool in snapshot.tools[-3:])
+    more = f"{len(snapshot.tools) - 3} more · " if len(snapshot.tools) > 3 else ""
+    return clip(f"-# {more}{last}", 500)
+
+
+# --- an answer without text ------------------------------------------------------------------------------------------
+
+
+def final_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
+    """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough."""
+    if snapshot.tools:
+        return tools_text(snapshot)
+    if outcome is Outcome.ANSWERED:
+        reason = inline_code(snapshot.stop_reason or "unknown", 40)
+        return f"The agent ended its turn without a word and without using a tool (stop reason {reason})."
+    return ""
+
+
+def tools_text(snapshot: TurnSnapshot) -> str:
+    """Return the tool calls with their states, outputs and diffs."""
+    blocks = []
+    for tool in snapshot.tools:
+        parts = [tool_line(tool.title, tool.status, tool.kind)]
+        parts += [diff_block(diff.path, diff.old, diff.new) for diff in tool.diffs]
+        if tool.diffs_cut:
+            parts.append(f"-# {tool.diffs_cut} more changes were too large to keep")
+        if tool.output.strip():
+            parts.append(output_block(tool.output))
+        blocks.append("\n".join(parts))
+    return "\n\n".join(blocks)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def outcome_lines(
+    outcome: Outcome,
+    snapshot: TurnSnapshot | None = None,
+    *,
+    by: str = "",
+    reason: str = "",
+    redact: Callable[[str], str] = _same,
+) -> tuple[str, ...]:
+    """Return what is said about the end of an accepted message (O1) and about what was cut (T10).
+
+    Args:
+        by: who stopped it, for `Outcome.STOPPED` and `Outcome.SUPERSEDED`.
+        reason: why; without it the snapshot's error is used.
+        redact: takes secrets out of messages and of the agent's stderr.
+    """
+    cut = _cut(snapshot) if snapshot else ()
+    if outcome is Outcome.ANSWERED:
+        limit = _LIMITS.get(snapshot.stop_reason or "") if snapshot else None
+        return (f"-# ⚠️ {limit}", *cut) if limit else cut
+    sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
+    detail = _detail(outcome, snapshot, by, reason, redact)
+    return (f"{sign} **{outcome}**" + (f": {detail}" if detail else ""), *cut)
+
+
+def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
+    """Return a line for each kind of thing that the turn could not keep."""
+    text = (f"-# {snapshot.text_cut:,} more bytes of the answer were not kept",) if snapshot.text_cut else ()
+    tools = (f"-# {snapshot.tools_cut:,} more tool calls were not kept",) if snapshot.tools_cut else ()
+    return text + tools
+
+
+def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]) -> str:
+    if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
+        last = one_line(redact(_last_line(snapshot.exit.stderr_tail)))
+        return snapshot.exit.describe() + (f", last said {inline_code(last, 300)}" if last else "")
+    if outcome is Outcome.STOPPED:
+        who = by or (snapshot.cancelled_by if snapshot else None) or BY_AGENT
+        return f"by {who if who == BY_AGENT else inline_code(who, 60)}"
+    why = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
+    return inline_code(why, _REASON_LIMIT) if why else (f"by {inline_code(by, 60)}" if by else "")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in reveal(text).splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def footer(snapshot: TurnSnapshot, seconds: float) -> str:
+    """Return ``-# 12 s · 3 tools · 41 % of context · $0.02 · model``; unknown parts are left out (D5)."""
+    parts = [
+        _exactly(seconds),
+        _tools(len(snapshot.tools) + snapshot.tools_cut),
+        _context(snapshot),
+        _cost(snapshot),
+        _model(snapshot),
+    ]
+    return clip("-# " + " · ".join(part for part in parts if part), FOOTER_LIMIT)
+
+
+def _exactly(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
+
+
+def _tools(count: int) -> str:
+    return "" if not count else "1 tool" if count == 1 else f"{count} tools"
+
+
+def _context(snapshot: TurnSnapshot) -> str:
+    use = snapshot.context
+    if use is None or use.size <= 0:
+        return ""
+    return f"{use.used * 100 / use.size:.0f} % of context"
+
+
+def _cost(snapshot: TurnSnapshot) -> str:
+    cost = snapshot.cost
+    if cost is None or cost.amount <= 0:
+        return ""
+    amount = f"{cost.amount:.2f}" if cost.amount >= 0.005 else f"{cost.amount:.4f}"
+    return f"${amount}" if cost.currency.upper() == "USD" else f"{amount} {one_line(reveal(cost.currency))[:8]}"
+
+
+def _model(snapshot: TurnSnapshot) -> str:
+    return inline_code(snapshot.model, 40) if snapshot.model else ""

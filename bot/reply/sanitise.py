@@ -1,0 +1,150 @@
+"""Text that came from an agent, made safe to show (pure).
+
+What is removed (terminal escapes, control characters), what is made visible (bidirectional and zero-width characters),
+and how text is put into code so that it can't get out of it. Lengths are UTF-16 code units, as Discord's may be.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ANSI = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their terminator
+    r"|\x1b[ -/]*[0-~]?"  # any other escape
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SUSPECT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+_ZERO_WIDTH_SPACE = "\u200b"
+_BACKTICK_LIKE = "\u02cb"
+
+
+def units(text: str) -> int:
+    """Return the length of ``text`` in UTF-16 code units."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def clean(text: str) -> str:
+    """Return ``text`` without terminal escapes and controls but newline and tab; lone surrogates become U+FFFD."""
+    if _SUSPECT.search(text) is None:
+        return text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _CONTROL.sub("", _ANSI.sub("", text))
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def reveal(text: str) -> str:
+    """Return clean ``text`` with characters that hide or reorder written as ``<U+202E>``."""
+    return _INVISIBLE.sub(lambda match: f"<U+{ord(match.group()):04X}>", clean(text))
+
+
+def visible(text: str) -> bool:
+    """Return whether a reader would see anything of ``text``."""
+    return any(not character.isspace() and not _INVISIBLE.match(character) for character in clean(text))
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with every run of white space as one space."""
+    return " ".join(text.split())
+
+
+def clip(text: str, limit: int) -> str:
+    """Return ``text``, cut to ``limit`` units with an ellipsis at a character border where it is longer."""
+    if units(text) <= limit:
+        return text
+    return text[: fitting(text, limit - 1)] + "…"
+
+
+def clip_middle(text: str, head: int, tail: int) -> str:
+    """Return the first ``head`` and last ``tail`` characters of ``text``, and between them how many are left out."""
+    left_out = len(text) - head - tail
+    if left_out <= 0:
+        return text
+    first, last = _border(text, head), _border(text, len(text) - tail)
+    return f"{text[:first].rstrip()}\n… {last - first:,} characters left out …\n{text[last:].lstrip()}"
+
+
+def inline_code(text: str, limit: int = 80) -> str:
+    """Return ``text`` as one line of inline code: no Markdown, mention or link in it has an effect."""
+    line = one_line(reveal(text)).strip("` ").replace("`", _BACKTICK_LIKE)
+    return f"`{clip(line or '…', limit)}`"
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Return ``text`` as a code block that it can't end: runs of three backticks are broken by a zero-width space."""
+    safe = re.sub(r"`(?=``)", f"`{_ZERO_WIDTH_SPACE}", clean(text)).strip("\n")
+    return f"```{language}\n{safe or ' '}\n```"
+
+
+# --- character borders -----------------------------------------------------------------------------------------------
+
+
+def fitting(text: str, limit: int) -> int:
+    """Return the last character border whose prefix has at most ``limit`` units; at least one code point."""
+    used, offset = 0, 0
+    for offset, character in enumerate(text):  # noqa: B007  the offset is the answer
+        used += 2 if character > "\uffff" else 1
+        if used > limit:
+            break
+    else:
+        return len(text)
+    return _border(text, offset) or _code_point(text, offset) or 1
+
+
+def _code_point(text: str, offset: int) -> int:
+    return offset - 1 if _is_split_pair(text, offset) else offset
+
+
+def _border(text: str, offset: int) -> int:
+    """Return the last offset up to ``offset`` where a character as people see it begins; 0 if there is none near."""
+    for candidate in range(offset, max(0, offset - 200), -1):
+        if not joined(text, candidate):
+            return candidate
+    return 0
+
+
+def joined(text: str, offset: int) -> bool:
+    """Return whether the code points on both sides of ``offset`` belong to one character as people see it."""
+    if offset <= 0 or offset >= len(text):
+        return False
+    before, after = text[offset - 1], text[offset]
+    return (
+        before == "\u200d"
+        or _extends(after)
+        or (before == "\r" and after == "\n")
+        or _is_split_pair(text, offset)
+        or (_is_flag_letter(after) and _flag_letters_before(text, offset) % 2 == 1)
+    )
+
+
+def _is_split_pair(text: str, offset: int) -> bool:
+    return "\ud800" <= text[offset - 1] <= "\udbff" and "\udc00" <= text[offset] <= "\udfff"
+
+
+def _extends(character: str) -> bool:
+    """Combining marks, joiners, variation selectors, skin tones, tags, Hangul vowels and finals."""
+    if character < "\u0300":
+        return False
+    return (
+        character in "\u200c\u200d"
+        or unicodedata.category(character) in ("Mn", "Mc", "Me")
+        or "\u1160" <= character <= "\u11ff"
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+        or "\U000e0020" <= character <= "\U000e007f"
+    )
+
+
+def _is_flag_letter(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _flag_letters_before(text: str, offset: int) -> int:
+    count = 0
+    while offset > 0 and _is_flag_letter(text[offset - 1]):
+        count, offset = count + 1, offset - 1
+    return count

@@ -1,0 +1,211 @@
+"""Long answers in several messages (pure).
+
+A part ends at a paragraph, at the border of a code block or table, at a line, at a space, or, last, between two
+characters. A code block that goes over the border is closed in the one part and opened again in the next. What is a
+fence is decided by what the parts show, so each part is balanced by itself. Sizes are UTF-16 code units.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bot.reply.sanitise import fitting, units
+
+PAGE = 1870
+"""Room for text in a message of 2,000: the rest is the footer's (120), a line break's, and spare."""
+
+_SMALLEST = 200
+_CLOSING_ROOM = 26
+_FENCE = re.compile(r"([ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An open code block: the indentation and marker of its first line, and the first word after them."""
+
+    indent: str
+    marker: str
+    info: str = ""
+
+    @property
+    def opening(self) -> str:
+        """Return the line that opens the block again."""
+        return f"{self.indent}{self.marker}{self.info}\n"
+
+    @property
+    def closing(self) -> str:
+        """Return the line that ends the block, without a line break."""
+        return f"{self.indent}{self.marker}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The text of one message.
+
+    Attributes:
+        text: as shown.
+        opened: how many characters at its front were added to open a code block again.
+        closed: how many characters at its end were added to close one.
+        fence: the code block that the next part goes on with.
+    """
+
+    text: str
+    opened: int = 0
+    closed: int = 0
+    fence: Fence | None = None
+
+    @property
+    def source(self) -> str:
+        """Return the piece of the original text."""
+        return self.text[self.opened : len(self.text) - self.closed]
+
+
+def split(text: str, limit: int = PAGE, fence: Fence | None = None) -> list[Part]:
+    """Return ``text`` in parts that show at most ``limit`` (>= 200) units each; ``fence`` is open at its start."""
+    parts: list[Part] = []
+    start = 0
+    while start < len(text):
+        parts.append(take(text, start, limit, fence))
+        fence = parts[-1].fence
+        start += len(parts[-1].source)
+    return parts
+
+
+def join(parts: list[Part]) -> str:
+    """Return the text that `split()` was given: what the parts show, without the fence lines that it added."""
+    return "".join(part.source for part in parts)
+
+
+def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = None) -> Part:
+    """Return the first part of ``text[start:]``; the cost depends on ``limit`` only."""
+    if limit < _SMALLEST:
+        raise ValueError(f"limit is too small ({limit} of at least {_SMALLEST})")
+    window = text[start : start + 2 * limit]
+    whole = _part(window, fence)
+    if start + len(window) == len(text) and units(whole.text) <= limit:
+        return whole
+    return _part(window[: _cut(window, limit, fence)], fence)
+
+
+def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
+    """Return the code block that is open at the end of ``text``."""
+    for line in _lines(text):
+        fence = _step(line, fence)
+    return fence
+
+
+def _part(source: str, fence: Fence | None) -> Part:
+    opening = fence.opening if fence else ""
+    after = fence_after(source, fence)
+    closing = _closing(source, after)
+    return Part(f"{opening}{source}{closing}", len(opening), len(closing), after)
+
+
+def _closing(source: str, fence: Fence | None) -> str:
+    if fence is None:
+        return ""
+    return fence.closing if source.endswith("\n") else f"\n{fence.closing}"
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines with their ends; only a line feed ends a line."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _step(line: str, fence: Fence | None) -> Fence | None:
+    """Return what is open after ``line`` when ``fence`` was open before it."""
+    match = _FENCE.match(line)
+    if match is None:
+        return fence
+    indent, marker, info = match.groups()
+    info = info.strip()
+    if fence is not None:
+        ends = not info and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker)
+        return None if ends else fence
+    if marker[0] == "`" and "`" in info:
+        return None
+    return Fence(indent, marker, info.split()[0][:40] if info else "")
+
+
+# --- where to cut ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Borders:
+    """The last offsets that fit, by how good it is to end there."""
+
+    strong: int = 0
+    line: int = 0
+    table: int | None = None
+
+
+def _cut(window: str, limit: int, fence: Fence | None) -> int:
+    """Return how much of ``window``, which is too long, goes into the part."""
+    borders = _borders(window, limit, fence)
+    if borders.table:
+        return borders.table
+    if _filled(window, borders.strong) >= limit // 2:
+        return borders.strong
+    if _filled(window, borders.line) >= limit // 4:
+        return borders.line
+    return _inside_line(window, limit, fence)
+
+
+def _filled(window: str, offset: int) -> int:
+    return units(window[:offset])
+
+
+def _borders(window: str, limit: int, fence: Fence | None) -> _Borders:
+    """Walk the lines that fit and remember where the part may end."""
+    borders = _Borders()
+    offset, used = 0, units(fence.opening) if fence else 0
+    table = blank = None
+    for line in _lines(window):
+        after = _step(line, fence)
+        is_row = fence is None and line.lstrip().startswith("|")
+        if fence is None and (after is not None or blank == offset):
+            borders.strong = offset
+        table = (table if table is not None else offset) if is_row else None
+        used += units(line)
+        offset += len(line)
+        if used + (units(after.closing) if after else 0) > limit or not line.endswith("\n"):
+            break
+        borders.line = offset
+        if not line.strip() and after is None:
+            blank = offset
+        if fence is not None and after is None:
+            borders.strong = offset
+        fence = after
+    if table and window[:table].strip() and _table_fits(window, table, limit):
+        borders.table = table
+    return borders
+
+
+def _table_fits(window: str, start: int, limit: int) -> bool:
+    """Return whether the table that begins at ``start`` fits into a part of its own, as far as it is known."""
+    size = 0
+    for line in _lines(window[start:]):
+        if not line.lstrip().startswith("|"):
+            break
+        size += units(line)
+    return size <= limit
+
+
+def _inside_line(window: str, limit: int, fence: Fence | None) -> int:
+    """Return an offset at a space or between two characters; not before or inside a run of fence characters."""
+    room = limit - _CLOSING_ROOM - (units(fence.opening) if fence else 0)
+    end = fitting(window, room)
+    space = window.rfind(" ", end // 2, end) + 1
+    for candidate in filter(None, (space, end)):
+        back = candidate
+        while back > candidate // 2 and window[back : back + 1] in ("`", "~", " ", "\t", "\n"):
+            back -= 1
+        if back > candidate // 2:
+            return fitting(window, units(window[:back]))
+    return end

@@ -1,0 +1,112 @@
+"""Permission cards and the Stop button."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp.schema import PermissionOption, ToolCallUpdate
+from bot.reply.cards import CANCELLED, answered_by, closed_card, expired, permission_card, stop_button
+from bot.reply.port import Body
+from bot.reply.sanitise import units
+
+OPTIONS = [
+    PermissionOption(option_id="a", name="Allow once", kind="allow_once"),
+    PermissionOption(option_id="b", name="Always", kind="allow_always"),
+    PermissionOption(option_id="c", name="No", kind="reject_once"),
+    PermissionOption(option_id="d", name="Hm", kind="a word of the future"),
+]
+
+
+def card(options: list[PermissionOption] | None = None, **fields: Any) -> Body:
+    tool_call = ToolCallUpdate.parse({"toolCallId": "t1", "title": "Run", "kind": "execute", **fields})
+    return permission_card(
+        "tok", tool_call, OPTIONS if options is None else options, who="<@7>", ping=7, deadline="Soon."
+    )
+
+
+def test_a_card_says_what_where_and_who_may_press() -> None:
+    """D6"""
+    body = card(rawInput={"command": "rm -r build", "cwd": "/srv"}, locations=[{"path": "/srv/a.py", "line": 3}])
+    assert body.text == (
+        "<@7>\n🔐 **The agent asks for permission** (`execute`): `Run`\nIn `/srv/a.py:3`\n"
+        "```sh\n# in /srv\nrm -r build\n```\n-# <@7> may answer. Soon."
+    )
+    assert (body.ping, body.file) == (7, None)
+
+
+def test_the_agents_own_options_are_the_buttons() -> None:
+    """D6"""
+    assert [(button.custom_id, button.label, button.style) for button in card().buttons] == [
+        ("weft:perm:tok:0", "Allow once", "success"),
+        ("weft:perm:tok:1", "Always", "success"),
+        ("weft:perm:tok:2", "No", "danger"),
+        ("weft:perm:tok:3", "Hm", "secondary"),
+    ]
+
+
+def test_labels_are_short_and_never_empty() -> None:
+    """D6"""
+    body = card([PermissionOption(option_id="x" * 200), PermissionOption(option_id="", name="y\nz" * 90)])
+    assert all(0 < units(button.label) <= 80 and "\n" not in button.label for button in body.buttons)
+
+
+def test_more_options_than_discord_has_room_for_are_left_out() -> None:
+    assert len(card([PermissionOption(option_id=str(n)) for n in range(40)]).buttons) == 25
+
+
+def test_a_change_is_shown_as_a_diff() -> None:
+    """D6"""
+    body = card(content=[{"type": "diff", "path": "a.py", "oldText": "1\n", "newText": "2\n"}])
+    assert "In `a.py`" in body.text
+    assert "```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```" in body.text
+
+
+def test_a_long_command_is_attached_in_full() -> None:
+    """D6"""
+    command = "echo " + "x" * 5000 + "; rm -rf ~"
+    body = card(rawInput={"command": command})
+    assert body.file is not None
+    assert (body.file.name, body.file.data.decode()) == ("command.txt", command)
+    assert "Only the beginning is shown" in body.text
+    assert units(body.text) <= 2000
+
+
+def test_a_request_without_command_or_diff_shows_its_text_or_its_input() -> None:
+    """D6"""
+    assert "```\nplan\n```" in card(content=[{"type": "content", "content": {"type": "text", "text": "plan"}}]).text
+    assert '```\n{\n  "url": "http://x"\n}\n```' in card(rawInput={"url": "http://x"}).text
+
+
+def test_hidden_characters_and_links_in_a_card_are_shown_as_they_are() -> None:
+    """D6"""
+    body = card(title="[ok](http://evil)\u202e", rawInput={"command": "ls \u200b\x1b[8mrm```"})
+    assert "`[ok](http://evil)<U+202E>`" in body.text
+    assert "ls <U+200B>rm`\u200b``\n" in body.text
+
+
+def test_the_largest_card_fits_into_a_message() -> None:
+    """D6"""
+    paths = [{"path": "p" * 400 + str(n)} for n in range(50)]
+    body = card(title="t" * 900, kind="k" * 99, locations=paths, rawInput={"command": "`" * 9000})
+    assert units(body.text) <= 2000
+
+
+def test_a_closed_card_has_no_buttons_and_says_how_it_ended() -> None:
+    """D6"""
+    body = closed_card(card(rawInput={"command": "ls"}), answered_by(OPTIONS[0], "Ann"))
+    assert body.buttons == ()
+    assert body.text.endswith("```\n✅ `Allow once` by `Ann`")
+
+
+def test_each_end_of_a_card_has_its_line() -> None:
+    """D6"""
+    assert answered_by(OPTIONS[2], "Ann").startswith("⛔")
+    assert expired(OPTIONS[2]) == "⌛ No answer in time: answered `No`."
+    assert expired(None) == "⌛ No answer in time: cancelled."
+    assert CANCELLED.startswith("⏹")
+
+
+def test_the_stop_button_names_thread_and_prompt() -> None:
+    """T6"""
+    button = stop_button(11, 22)
+    assert (button.custom_id, button.label, button.style) == ("weft:stop:11:22", "Stop", "danger")

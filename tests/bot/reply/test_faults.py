@@ -1,0 +1,252 @@
+"""The editor in a thread that refuses, loses, or is gone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from bot.reply.port import Body, MessageGone, ThreadArchived, ThreadGone, Unavailable
+from tests.bot.reply.fakes import (
+    ALLOW,
+    PROSE,
+    gaps,
+    in_virtual_time,
+    scene,
+    spoken,
+)
+
+
+@in_virtual_time
+async def test_a_gone_thread_gives_everything_up_and_is_told_once() -> None:
+    """D10"""
+    async with scene(fail={"edit": [ThreadGone("deleted")]}) as at:
+        reply = at.open()
+        await at.stream(reply, PROSE[:400], 5)
+        assert not await at.end(reply)
+        assert not await at.editor.say(Body("notice")).delivered()
+        assert not await at.open(3).delivered()
+        assert (at.gone, at.editor.gone, len(at.thread.calls)) == (["deleted"], True, 2)
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_when_the_typing_sign_is_sent_is_noticed() -> None:
+    """D10"""
+    async with scene(fail={"typing": [ThreadGone("kicked")]}) as at:
+        assert not await at.open().delivered()
+        assert at.gone == ["kicked"]
+
+
+@in_virtual_time
+async def test_a_typing_sign_that_fails_is_no_matter() -> None:
+    async with scene(fail={"typing": [Unavailable("503")]}) as at:
+        reply = at.open()
+        at.turn.text = "ok"
+        assert await at.end(reply)
+
+
+@in_virtual_time
+async def test_in_an_archived_thread_nothing_is_edited_and_the_rest_is_one_new_message() -> None:
+    """D10"""
+    async with scene() as at:
+        reply = at.open()
+        await at.stream(reply, "Seen. ", 3)
+        at.thread.fail["edit"] = [ThreadArchived()] * 20
+        await at.stream(reply, "Not seen, but not lost.", 20)
+        calls = len(at.thread.calls)
+        assert await at.end(reply)
+        (call,) = at.thread.calls[calls:]
+        assert (call.kind, call.body.text) == ("send", "Not seen, but not lost.\n-# footer")
+        assert len(at.thread.of("edit")) == 1
+
+
+@in_virtual_time
+async def test_much_text_for_an_archived_thread_is_a_file_and_exactly_the_rest() -> None:
+    """D10, D4"""
+    async with scene() as at:
+        reply = at.open()
+        await at.stream(reply, PROSE[:3000], 10)
+        await anyio.sleep(3)
+        seen = PROSE[:3000]
+        at.thread.fail["edit"] = [ThreadArchived()] * 20
+        await at.stream(reply, PROSE[3000:9000], 20)
+        assert await at.end(reply)
+        body = at.thread.messages[max(at.thread.messages)]
+        assert body.file is not None
+        assert PROSE[:9000] == seen + body.file.data.decode()
+        assert [call for call in at.thread.of("send")[2:-1] if call.at > at.thread.of("edit")[-1].at] == []
+
+
+@in_virtual_time
+async def test_a_thread_archived_before_the_last_edit_gets_the_end_in_a_new_message() -> None:
+    """D10, O1"""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "All said."
+        reply.touch()
+        await anyio.sleep(2)
+        at.thread.fail["edit"] = [ThreadArchived()]
+        assert await at.end(reply)
+        assert at.thread.texts[-1] == "-# footer"
+
+
+@in_virtual_time
+async def test_a_thread_that_stays_archived_is_given_up_after_three_tries() -> None:
+    """D10"""
+    async with scene(fail={"send": [ThreadArchived()] * 9}) as at:
+        reply = at.open()
+        at.turn.text = "text"
+        assert not await at.end(reply)
+        assert (len(at.thread.of("send")), len(at.gone)) == (3, 1)
+
+
+@in_virtual_time
+async def test_a_deleted_message_is_posted_anew_once() -> None:
+    """D10"""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "one"
+        reply.touch()
+        await anyio.sleep(2)
+        at.thread.fail["edit"] = [MessageGone()]
+        at.turn.text += " two"
+        assert await at.end(reply)
+        assert (len(at.thread.of("send")), at.thread.texts[-1]) == (2, "one two\n-# footer")
+        assert at.thread.of("send")[0].nonce != at.thread.of("send")[1].nonce
+
+
+@in_virtual_time
+async def test_a_message_that_is_deleted_again_and_again_is_given_up() -> None:
+    """D10: at most three tries of anything that is gone."""
+    async with scene(fail={"edit": [MessageGone()] * 50}) as at:
+        reply = at.open()
+        await at.stream(reply, PROSE[:1000], 30)
+        assert not await at.end(reply)
+        assert len(at.thread.calls) <= 4
+
+
+@in_virtual_time
+async def test_an_open_card_that_was_deleted_is_posted_anew_and_a_closed_one_is_not() -> None:
+    """D6, D10"""
+    async with scene(fail={"edit": [MessageGone()]}) as at:
+        reply = at.open()
+        reply.card("a", Body("A?", (ALLOW,)))
+        await anyio.sleep(1)
+        reply.card("a", Body("A? (5 min left)", (ALLOW,)))
+        await anyio.sleep(2)
+        assert at.thread.texts[-1] == "A? (5 min left)"
+        reply.card("b", Body("B?", (ALLOW,)))
+        await anyio.sleep(2)
+        at.thread.fail["edit"] = [MessageGone()]
+        reply.card("b", Body("B!"))
+        await anyio.sleep(5)
+        assert [call.body.text for call in at.thread.of("send")] == ["A?", "A? (5 min left)", "B?"]
+
+
+@in_virtual_time
+async def test_when_discord_is_unavailable_the_final_text_arrives_later() -> None:
+    """D3, O1: the final text always arrives."""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "one"
+        reply.touch()
+        await anyio.sleep(2)
+        at.thread.fail["edit"] = [Unavailable("503")] * 6
+        at.turn.text += " two"
+        assert await at.end(reply)
+        assert at.thread.texts == ["one two\n-# footer"]
+        waits = gaps(at.thread.of("edit")[:6])
+        assert all(later >= earlier for earlier, later in pairwise(waits[1:]))
+
+
+@in_virtual_time
+async def test_a_refusal_slows_the_pace_down_and_success_brings_it_back() -> None:
+    """D3"""
+    async with scene() as at:
+        reply = at.open()
+        at.thread.fail["edit"] = [None, None, Unavailable("429")]
+        await at.stream(reply, PROSE[:1800], 40)
+        edits = gaps(at.thread.of("edit"))
+        assert edits[3] >= 1.3
+        assert edits[-1] <= 1.4
+
+
+@in_virtual_time
+async def test_a_message_whose_answer_was_lost_is_not_posted_twice() -> None:
+    """D3: the final text arrives exactly once."""
+    async with scene(lose_answers=True, fail={"send": [Unavailable("reset"), Unavailable("reset")]}) as at:
+        reply = at.open()
+        at.turn.text = "one"
+        reply.touch()
+        await anyio.sleep(0.5)
+        at.turn.text += " two"
+        assert await at.end(reply)
+        assert at.thread.texts == ["one two\n-# footer"]
+        assert {"n1"} == {call.nonce for call in at.thread.of("send")}
+
+
+@in_virtual_time
+async def test_an_unknown_error_is_tried_three_times_and_spares_the_rest() -> None:
+    """Q10, O4"""
+    async with scene(fail={"send": [ValueError("a bug")] * 3}) as at:
+        assert not await at.editor.say(Body("bad")).delivered()
+        assert await at.editor.say(Body("good")).delivered()
+        assert len(at.thread.of("send")) == 4
+
+
+@in_virtual_time
+async def test_a_turn_that_cannot_be_rendered_spares_the_other_replies() -> None:
+    """O4"""
+
+    def broken(offset: int) -> None:
+        raise RuntimeError("a bug")
+
+    async with scene() as at:
+        bad = at.editor.open(1, broken)
+        assert not await bad.delivered()
+        reply = at.open()
+        at.turn.text = "fine"
+        assert await at.end(reply)
+
+
+@in_virtual_time
+async def test_order_is_kept_while_a_message_has_to_wait() -> None:
+    async with scene(fail={"send": [Unavailable("503")] * 3}) as at:
+        first, second = at.editor.say(Body("first")), at.editor.say(Body("second"))
+        assert await second.delivered()
+        assert await first.delivered()
+        assert at.thread.texts == ["first", "second"]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whenever_the_thread_is_archived_no_text_is_lost_or_shown_twice(seed: int) -> None:
+    """D10"""
+    dice = random.Random(seed)
+    text = PROSE[: dice.randrange(500, 9000)]
+    archived_at = dice.randrange(len(text))
+
+    @in_virtual_time
+    async def play() -> None:
+        async with scene(delay=dice.uniform(0.01, 0.4), stall=dice.choice([0.0, 2.0])) as at:
+            reply = at.open()
+            start, number = 0, 0
+            while start < len(text):
+                end = start + dice.randrange(1, 900)
+                at.thread.archived = at.thread.archived or start <= archived_at < end
+                await at.stream(reply, text[start:end], dice.uniform(0.1, 4))
+                start = end
+                if dice.random() < 0.2:
+                    number += 1
+                    reply.card(f"c{number}", Body(f"-# card {number}", (ALLOW,)))
+            at.thread.archived = at.thread.archived or dice.random() < 0.3
+            assert await at.end(reply)
+            files = [body.file.data.decode() for body in at.thread.messages.values() if body.file]
+            # A piece that missed its message comes last, so the order may differ; what is there may not.
+            shown = "".join((spoken(at.thread.texts) + "".join(files)).split())
+            assert Counter("".join(text.split())) == Counter(shown)
+            assert at.thread.texts[-1].endswith("-# footer")
+
+    play()

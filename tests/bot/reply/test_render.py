@@ -1,0 +1,184 @@
+"""Status line, footer, outcome lines, and the answer made of tool calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from acp.errors import AgentExit
+from acp.schema import Cost, PlanEntry
+from acp.snapshot import BY_AGENT, ContextUse, Diff, Phase, PromptError
+from bot.outcome import Outcome
+from bot.reply.render import (
+    coarse,
+    final_text,
+    footer,
+    outcome_lines,
+    plan_lines,
+    status_line,
+    tools_summary,
+    worth_showing,
+)
+from bot.reply.sanitise import units
+from tests.bot.reply.samples import snapshot, tool
+
+PLAN = (PlanEntry(content="read", status="completed"), PlanEntry(content="write", status="in_progress"))
+
+
+# --- while the turn runs
+
+
+def test_the_status_is_one_small_line_with_time_tool_and_plan() -> None:
+    """D5"""
+    turn = snapshot(tools=(tool(title="npm test", status="in_progress"),), plan=PLAN, last_event=1027.0)
+    assert status_line(turn, 1027.0) == "-# ⏳ 25 s · `npm test` · plan 1/2"
+
+
+def test_a_silent_agent_is_reported_after_a_minute() -> None:
+    """T7"""
+    assert status_line(snapshot(last_event=1060.0), 1119.0) == "-# ⏳ 1 min"
+    assert status_line(snapshot(last_event=1060.0), 1180.0) == "-# ⏳ 3 min · no sign of life for 2 min"
+
+
+def test_while_a_card_is_open_the_silence_is_the_persons() -> None:
+    """T7"""
+    assert status_line(snapshot(permissions=("t1",)), 1300.0) == "-# ⏳ 5 min · waiting for a decision"
+
+
+def test_a_turn_that_is_being_cancelled_says_so() -> None:
+    """T6"""
+    assert status_line(snapshot(phase=Phase.CANCELLING), 1000.0) == "-# ⏳ 0 s · stopping"
+
+
+def test_a_status_line_leaves_room_in_the_message() -> None:
+    """D5"""
+    turn = snapshot(tools=(tool(title="x" * 500, status="in_progress"),), plan=PLAN * 500)
+    assert units(status_line(turn, 999_999.0)) <= 120
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0 s"), (4.9, "0 s"), (59, "55 s"), (60, "1 min"), (3599, "59 min"), (3900, "1 h 05 min")],
+)
+def test_a_running_time_changes_seldom(seconds: float, shown: str) -> None:
+    """D3: time alone causes few edits."""
+    assert coarse(seconds) == shown
+
+
+def test_tools_and_a_plan_are_worth_a_message_and_thoughts_are_not() -> None:
+    """D3, D5"""
+    assert worth_showing(snapshot(plan=PLAN))
+    assert worth_showing(snapshot(tools=(tool(),)))
+    assert not worth_showing(snapshot(thoughts="hm"))
+
+
+def test_the_plan_is_one_step_a_line() -> None:
+    """D5"""
+    assert plan_lines(PLAN) == "-# ✓ `read`\n-# ▸ `write`"
+
+
+def test_the_summary_names_the_last_tools() -> None:
+    tools = tuple(tool(id=str(n), title=f"run {n}", status="completed") for n in range(5))
+    assert tools_summary(snapshot(tools=tools)) == "-# 2 more · ✓ `run 2` · ✓ `run 3` · ✓ `run 4`"
+    assert tools_summary(snapshot()) == ""
+
+
+# --- an answer without text
+
+
+def test_the_answer_made_of_tools_has_titles_states_diffs_and_output() -> None:
+    """T4"""
+    tools = (
+        tool(title="Edit a.py", status="completed", diffs=(Diff("a.py", "1\n", "2\n"),), diffs_cut=1),
+        tool(title="make", status="failed", output="boom"),
+    )
+    assert final_text(snapshot(tools=tools), Outcome.ANSWERED) == (
+        "✓ `Edit a.py`\n```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```\n"
+        "-# 1 more changes were too large to keep\n\n"
+        "✗ `make` (failed)\n```\nboom\n```"
+    )
+
+
+def test_neither_text_nor_tools_is_said_with_the_stop_reason() -> None:
+    """T4"""
+    assert "stop reason `end_turn`" in final_text(snapshot(stop_reason="end_turn"), Outcome.ANSWERED)
+
+
+def test_a_stopped_turn_without_text_or_tools_needs_no_such_sentence() -> None:
+    """T4, O1"""
+    assert final_text(snapshot(), Outcome.STOPPED) == ""
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.ANSWERED])
+def test_every_outcome_is_printed_as_it_is(outcome: Outcome) -> None:
+    """O1"""
+    assert f"**{outcome}**" in outcome_lines(outcome, reason="why")[0]
+
+
+def test_a_plain_answer_needs_no_line() -> None:
+    """O1"""
+    assert outcome_lines(Outcome.ANSWERED, snapshot(stop_reason="end_turn")) == ()
+
+
+@pytest.mark.parametrize("reason", ["refusal", "max_tokens", "max_turn_requests"])
+def test_an_answer_that_ran_into_a_limit_gets_a_line(reason: str) -> None:
+    """O1"""
+    (line,) = outcome_lines(Outcome.ANSWERED, snapshot(stop_reason=reason))
+    assert line.startswith("-# ⚠️ The agent")
+
+
+def test_a_dead_agent_is_shown_with_its_exit_and_last_words_redacted() -> None:
+    """O1"""
+    died = snapshot(exit=AgentExit(-9, "start\nkey sk-123 `bad`\n\n"))
+    lines = outcome_lines(Outcome.AGENT_DIED, died, redact=lambda text: text.replace("sk-123", "[secret]"))
+    assert lines == ("⚠️ **agent_died**: signal 9 (SIGKILL), last said `key [secret] ˋbad`",)
+
+
+def test_who_stopped_is_named_and_cannot_smuggle_markdown_in() -> None:
+    """O1"""
+    assert outcome_lines(Outcome.STOPPED, by="**Ann**\n@here") == ("⏹ **stopped**: by `**Ann** @here`",)
+
+
+def test_a_turn_that_the_agent_ended_unasked_is_stopped_by_the_agent() -> None:
+    """O1"""
+    assert outcome_lines(Outcome.STOPPED, snapshot(cancelled_by=BY_AGENT)) == ("⏹ **stopped**: by the agent",)
+
+
+def test_a_failed_turn_shows_the_agents_message() -> None:
+    """O1"""
+    failed = snapshot(error=PromptError("quota used up", -32603))
+    assert outcome_lines(Outcome.FAILED, failed) == ("⚠️ **failed**: `quota used up`",)
+
+
+def test_what_was_not_kept_is_counted() -> None:
+    """T10"""
+    lines = outcome_lines(Outcome.ANSWERED, snapshot(text_cut=12_345, tools_cut=3))
+    assert lines == ("-# 12,345 more bytes of the answer were not kept", "-# 3 more tool calls were not kept")
+
+
+def test_the_footer_names_what_is_known() -> None:
+    """D5"""
+    turn = snapshot(
+        tools=(tool(), tool(), tool()), context=ContextUse(82_000, 200_000), cost=Cost(amount=0.0213), model="sonnet"
+    )
+    assert footer(turn, 12.3) == "-# 12 s · 3 tools · 41 % of context · $0.02 · `sonnet`"
+
+
+def test_the_footer_leaves_out_what_is_unknown() -> None:
+    """D5"""
+    assert footer(snapshot(), 75) == "-# 1 min 15 s"
+    assert footer(snapshot(context=ContextUse(5, 0), cost=Cost(amount=0), tools=(tool(),)), 0.4) == "-# 0 s · 1 tool"
+
+
+def test_a_small_or_foreign_amount_is_still_an_amount() -> None:
+    """D5"""
+    assert footer(snapshot(cost=Cost(amount=0.0012)), 1) == "-# 1 s · $0.0012"
+    assert footer(snapshot(cost=Cost(amount=1.5, currency="EUR")), 1) == "-# 1 s · 1.50 EUR"
+
+
+def test_the_footer_has_at_most_its_room() -> None:
+    """D5"""
+    turn = snapshot(model="m" * 300, cost=Cost(amount=1e30, currency="X" * 99), context=ContextUse(10**40, 1))
+    assert units(footer(turn, 1e9)) <= 120
