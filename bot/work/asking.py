@@ -1,0 +1,59 @@
+"""Permission cards of running turns: opened in the thread, kept in step with their request, closed in time (D6)."""
+
+from __future__ import annotations
+
+from anyio.abc import TaskGroup
+
+from acp.permission import PermissionRequest
+from bot.reply import cards
+from bot.reply.port import Body
+from bot.work.permissions import Card, CardState, PermissionDesk, expire
+from bot.work.turns import RunningTurn
+
+
+class Asking:
+    """Shows permission requests.
+
+    Args:
+        tasks: owns the timers of the cards.
+        timeout: seconds that a card waits for a person.
+    """
+
+    def __init__(self, tasks: TaskGroup, desk: PermissionDesk, timeout: float) -> None:
+        self._tasks = tasks
+        self._desk = desk
+        self._timeout = timeout
+
+    def __call__(self, running: RunningTurn, request: PermissionRequest) -> None:
+        """Show ``request`` as a card in the turn's thread and let it wait for the requester."""
+        requester = running.prompt.inbound.author
+
+        def show(card: Card) -> None:
+            body = opened if card.state is CardState.OPEN else cards.closed_card(opened, last_line(card))
+            running.reply.card(card.token, body)
+
+        card = self._desk.open(running.thread_id, request, requester, show)
+        opened = open_body(card, self._timeout)
+        request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
+        running.cards.append(card)
+        show(card)
+        self._tasks.start_soon(expire, card, self._timeout, name=f"card {card.token}")
+
+
+def open_body(card: Card, timeout: float) -> Body:
+    """Return the card as it asks."""
+    return cards.permission_card(
+        card.token,
+        card.request.tool_call,
+        card.request.options,
+        who=f"<@{card.requester.id}>",
+        ping=card.requester.id,
+        deadline=f"Without an answer within {timeout / 60:.0f} min it is rejected.",
+    )
+
+
+def last_line(card: Card) -> str:
+    """Return the last line of a card that is over."""
+    if card.state is CardState.ANSWERED and card.chosen and card.answered_by:
+        return cards.answered_by(card.chosen, card.answered_by.name)
+    return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED

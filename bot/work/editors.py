@@ -1,0 +1,84 @@
+"""The thread editors and their owner tasks: one for each thread that has something to show, none for the others.
+
+The mutable state is the map of editors. An editor is forgotten only when it has nothing left to deliver, so a thread
+never has two.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import structlog
+from anyio.abc import TaskGroup
+
+from bot.reply.editor import Pacing, ThreadEditor
+from bot.reply.port import ThreadPort
+
+log = structlog.get_logger(__name__)
+
+
+class Editors:
+    """Makes and forgets the editors of threads.
+
+    Args:
+        tasks: the task group that owns the editors' tasks.
+        on_gone: told the thread and the reason when a thread can't be written to any more.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        port: Callable[[int], ThreadPort],
+        pacing: Pacing,
+        nonces: Callable[[], str],
+        on_gone: Callable[[int, str], None],
+    ) -> None:
+        self._tasks = tasks
+        self._port = port
+        self._pacing = pacing
+        self._nonces = nonces
+        self._on_gone = on_gone
+        self._editors: dict[int, ThreadEditor] = {}
+
+    def of(self, thread_id: int) -> ThreadEditor:
+        """Return the thread's editor; made on first use."""
+        editor = self._editors.get(thread_id)
+        if editor is None:
+            editor = ThreadEditor(
+                self._port(thread_id),
+                self._pacing,
+                nonces=self._nonces,
+                on_gone=lambda reason: self._on_gone(thread_id, reason),
+            )
+            self._editors[thread_id] = editor
+            self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")
+        return editor
+
+    def forget_idle(self, thread_id: int) -> None:
+        """Forget the thread's editor if it has nothing left to deliver."""
+        editor = self._editors.get(thread_id)
+        if editor is not None and editor.idle:
+            del self._editors[thread_id]
+            editor.close()
+
+    def close(self) -> None:
+        """Let every editor deliver what it has, and end."""
+        for editor in self._editors.values():
+            editor.close()
+
+    async def _own(self, thread_id: int, editor: ThreadEditor) -> None:
+        try:
+            await editor.run()
+        except Exception:
+            log.exception("editor.failed", thread=thread_id)
+        finally:
+            if self._editors.get(thread_id) is editor:
+                del self._editors[thread_id]
+
+
+def nonce_source(seed: int) -> Callable[[], str]:
+    """Return a source of nonces that differ over runs (by ``seed``) and within one; at most 25 characters each."""
+    numbers: Iterator[int] = itertools.count(1)
+    prefix = f"{seed % 10**12:012x}"[-12:]
+    return lambda: f"{prefix}-{next(numbers):x}"

@@ -1,0 +1,137 @@
+"""Permission requests that wait for a person: who may answer, what an answer does, what silence means (D6).
+
+Nothing is approved by default. The first of click, timeout and cancel wins; everything later is told so. What a card
+looks like is `bot.reply.cards`' business. The mutable state is the map of known requests; ended ones are kept for a
+while, so that a late click gets a true answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+import anyio
+
+from acp.schema import PermissionOption, ToolCallUpdate
+from bot.work.model import Actor
+from bot.work.ports import Answer
+
+_REMEMBERED = 1000
+_TOKEN_BYTES = 9
+
+EXPIRED = "This request has expired."
+
+
+class CardState(Enum):
+    """What a card shows."""
+
+    OPEN = auto()
+    ANSWERED = auto()
+    EXPIRED = auto()
+    CANCELLED = auto()
+
+
+class Request(Protocol):
+    """The agent's permission request, as the connection hands it over."""
+
+    tool_call: ToolCallUpdate
+    options: list[PermissionOption]
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer has been written."""
+
+    def select(self, option_id: str) -> bool:
+        """Answer with an option; False if something else was quicker."""
+
+    def cancel(self) -> bool:
+        """Answer ``cancelled``; False if something else was quicker."""
+
+
+@dataclass(slots=True, eq=False)
+class Card:
+    """A permission request in a thread.
+
+    Attributes:
+        show: called with the card each time that what it shows has changed.
+        chosen: the option that was taken, by a person or, when the time was up, in the person's place.
+    """
+
+    token: str
+    thread_id: int
+    request: Request
+    requester: Actor
+    show: Callable[[Card], None]
+    state: CardState = CardState.OPEN
+    chosen: PermissionOption | None = None
+    answered_by: Actor | None = None
+    closed: anyio.Event = field(default_factory=anyio.Event)
+
+    def close(self, state: CardState, chosen: PermissionOption | None = None, by: Actor | None = None) -> None:
+        """Take the card to its end; only the first call counts."""
+        if self.state is CardState.OPEN:
+            self.state, self.chosen, self.answered_by = state, chosen, by
+            self.closed.set()
+            self.show(self)
+
+
+def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
+    """Return the option that says no this once, else one that says no for good, else None."""
+    by_kind = {option.kind: option for option in reversed(options)}
+    return by_kind.get("reject_once") or by_kind.get("reject_always")
+
+
+class PermissionDesk:
+    """All permission requests that people may still press."""
+
+    def __init__(self) -> None:
+        self._cards: OrderedDict[str, Card] = OrderedDict()
+
+    def open(self, thread_id: int, request: Request, requester: Actor, show: Callable[[Card], None]) -> Card:
+        """Return a new card for the request; it is not shown yet."""
+        card = Card(secrets.token_urlsafe(_TOKEN_BYTES), thread_id, request, requester, show)
+        self._cards[card.token] = card
+        while len(self._cards) > _REMEMBERED:
+            self._cards.popitem(last=False)
+        return card
+
+    def find(self, token: str) -> Card | None:
+        """Return the card of a token that is still remembered."""
+        return self._cards.get(token)
+
+    def decide(self, token: str, option: int, by: Actor) -> Answer:
+        """Answer a request with its option number ``option``, if ``by`` may; tell the person what happened."""
+        card = self._cards.get(token)
+        if card is None or not 0 <= option < len(card.request.options):
+            return Answer(EXPIRED, accepted=False)
+        if card.state is not CardState.OPEN:
+            return Answer(_too_late(card), accepted=False)
+        if by.id != card.requester.id:
+            return Answer(f"Only {card.requester.name} may answer this.", accepted=False)
+        chosen = card.request.options[option]
+        if not card.request.select(chosen.option_id):
+            card.close(CardState.CANCELLED)
+            return Answer(_too_late(card), accepted=False)
+        card.close(CardState.ANSWERED, chosen, by)
+        return Answer(f"Answered: {chosen.name or chosen.option_id}", accepted=True)
+
+
+async def expire(card: Card, seconds: float) -> None:
+    """Wait for the card's end, at most ``seconds``; then say no with the agent's own option, or ``cancelled``."""
+    with anyio.move_on_after(seconds):
+        await card.closed.wait()
+    if card.state is not CardState.OPEN:
+        return
+    chosen = rejecting(card.request.options)
+    taken = card.request.select(chosen.option_id) if chosen else card.request.cancel()
+    card.close(CardState.EXPIRED if taken else CardState.CANCELLED, chosen if taken else None)
+
+
+def _too_late(card: Card) -> str:
+    if card.state is CardState.ANSWERED and card.answered_by:
+        return f"Already answered by {card.answered_by.name}."
+    return EXPIRED if card.state is CardState.EXPIRED else "This request was cancelled."

@@ -1,0 +1,155 @@
+"""One admitted prompt, from the agent's session to the reply that was handed to the thread's editor.
+
+What is shown and how is `bot.reply`'s business; which prompt runs when is the scheduler's. Nothing here waits for
+Discord: a turn ends when its reply was handed over. The mutable state is one `RunningTurn` for each turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import anyio
+
+from acp.errors import AcpError
+from acp.permission import PermissionRequest
+from acp.schema import text_block
+from acp.stream import TurnControl, run_turn
+from acp.turn import Phase, Turn
+from bot.reply.editor import LiveReply
+from bot.reply.port import Body
+from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
+from bot.work.permissions import Card, CardState
+from bot.work.queue import Prompt
+from pool.pool import ConnectionPool, Lease
+from pool.slot import Reservation
+from pool.store import SessionStore
+
+CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
+
+
+@dataclass(slots=True, eq=False)
+class RunningTurn:
+    """A prompt that was admitted.
+
+    Attributes:
+        starting: around the wait for the agent's session; cancelling it leaves the spawn going (T6).
+        stopped_by: who stopped it, in whatever phase.
+        abandoned: the thread is gone, so the agent is let go after the turn (D10).
+        interrupted: the bot is stopping (R1).
+    """
+
+    prompt: Prompt
+    reply: LiveReply
+    turn: Turn
+    started: float
+    control: TurnControl = field(default_factory=TurnControl)
+    starting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    in_session: bool = False
+    stopped_by: str | None = None
+    abandoned: bool = False
+    interrupted: bool = False
+    cards: list[Card] = field(default_factory=list)
+
+    @property
+    def thread_id(self) -> int:
+        """The thread the turn belongs to."""
+        return self.prompt.inbound.thread_id
+
+    def stop(self, by: str) -> bool:
+        """Stop the turn in whatever phase it is; False: it was over already."""
+        if self.turn.phase in (Phase.DRAINING, Phase.ENDED):
+            return False
+        self.stopped_by = self.stopped_by or by
+        if self.in_session:
+            self.control.stop(by)
+        else:
+            self.starting.cancel()
+        return True
+
+
+class ReplySink:
+    """Passes on what a turn reports: changes to the editor, permission requests to whoever opens the card."""
+
+    def __init__(self, running: RunningTurn, ask: Callable[[RunningTurn, PermissionRequest], None]) -> None:
+        self._running = running
+        self._ask = ask
+        self._answered = False
+
+    def changed(self) -> None:
+        """Mark the reply as out of date; called for every update."""
+        responded = self._running.turn.phase is Phase.DRAINING
+        # T3: the text is brought up to date at once when the response arrives; only the footer waits for the drain.
+        self._running.reply.touch(urgent=responded and not self._answered)
+        self._answered = responded
+
+    def permission(self, request: PermissionRequest) -> None:
+        """Show a card for the request."""
+        self._ask(self._running, request)
+
+
+class TurnService:
+    """Runs admitted prompts.
+
+    Args:
+        ask: opens a permission card for a request of a running turn.
+        leased: told about the session that a turn was given, before the prompt is sent.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        store: SessionStore,
+        *,
+        ask: Callable[[RunningTurn, PermissionRequest], None],
+        leased: Callable[[RunningTurn, Lease], None],
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._ask = ask
+        self._leased = leased
+
+    async def run(self, running: RunningTurn, reservation: Reservation) -> TurnEnd:
+        """Take the prompt to its end and say how it ended; what the agent does never raises here."""
+        async with AsyncExitStack() as stack:
+            try:
+                with running.starting:
+                    lease = await stack.enter_async_context(self._pool.session(running.thread_id, reservation))
+                    running.in_session = True
+                if not running.in_session:
+                    return cut_off(running)
+                self._leased(running, lease)
+                return await self._prompt(running, lease)
+            except AcpError as exc:
+                return end_of_error(exc)
+            finally:
+                close_cards(running)
+
+    async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
+        # Committed before the prompt is written: after a crash, what may have had side effects is not run again.
+        await self._store.started(running.prompt.id)
+        if running.stopped_by:
+            return cut_off(running)
+        snapshot = await run_turn(
+            lease.session,
+            running.turn,
+            [text_block(running.prompt.inbound.text)],
+            ReplySink(running, self._ask),
+            control=running.control,
+        )
+        if snapshot.killed:
+            # The session still has an open prompt: nobody may get it before its process is gone.
+            lease.stop()
+        return interrupted(snapshot) if running.interrupted else end_of_snapshot(snapshot)
+
+
+def cut_off(running: RunningTurn) -> TurnEnd:
+    """Return the end of a turn that was stopped before its prompt was sent."""
+    return interrupted() if running.interrupted else stopped(running.stopped_by)
+
+
+def close_cards(running: RunningTurn) -> None:
+    """Take the cards of a turn that is over to their end; the connection has answered their requests (T6)."""
+    for card in running.cards:
+        card.close(CardState.CANCELLED)

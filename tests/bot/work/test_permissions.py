@@ -1,0 +1,139 @@
+"""Permission requests: who may answer, first answer wins, silence says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from acp.schema import PermissionOption, ToolCallUpdate
+from bot.work.permissions import EXPIRED, Card, CardState, PermissionDesk, expire, rejecting
+from tests.bot.work.samples import ALICE, BOB
+
+ALLOW = PermissionOption(option_id="yes", name="Allow", kind="allow_once")
+REJECT = PermissionOption(option_id="no", name="Reject", kind="reject_once")
+NEVER = PermissionOption(option_id="never", name="Never", kind="reject_always")
+
+
+@dataclass
+class Request:
+    options: list[PermissionOption] = field(default_factory=lambda: [ALLOW, REJECT])
+    tool_call: ToolCallUpdate = field(default_factory=lambda: ToolCallUpdate(tool_call_id="t"))
+    answer: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.answer is not None
+
+    def select(self, option_id: str) -> bool:
+        if self.answered:
+            return False
+        self.answer = option_id
+        return True
+
+    def cancel(self) -> bool:
+        return self.select("cancelled")
+
+
+def open_card(desk: PermissionDesk, request: Request) -> tuple[Card, list[CardState]]:
+    shown: list[CardState] = []
+    return desk.open(100, request, ALICE, lambda card: shown.append(card.state)), shown
+
+
+def test_the_requester_answers_with_one_of_the_agents_own_options() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, shown = open_card(desk, request)
+    answer = desk.decide(card.token, 0, ALICE)
+    assert (answer.accepted, request.answer, shown) == (True, "yes", [CardState.ANSWERED])
+    assert (card.chosen, card.answered_by) == (ALLOW, ALICE)
+
+
+def test_somebody_else_may_not_answer() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, shown = open_card(desk, request)
+    answer = desk.decide(card.token, 0, BOB)
+    assert (answer.accepted, answer.text) == (False, "Only alice may answer this.")
+    assert (request.answer, shown) == (None, [])
+
+
+def test_a_later_click_is_told_that_the_request_is_answered() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, _ = open_card(desk, request)
+    desk.decide(card.token, 1, ALICE)
+    answer = desk.decide(card.token, 0, ALICE)
+    assert (answer.accepted, answer.text, request.answer) == (False, "Already answered by alice.", "no")
+
+
+@pytest.mark.parametrize("option", [-1, 2, 99])
+def test_a_press_on_an_option_that_was_not_offered_answers_nothing(option: int) -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, _ = open_card(desk, request)
+    assert desk.decide(card.token, option, ALICE).accepted is False
+    assert request.answer is None
+
+
+def test_an_unknown_card_is_told_to_have_expired() -> None:
+    """D6."""
+    answer = PermissionDesk().decide("unknown", 0, ALICE)
+    assert (answer.accepted, answer.text) == (False, EXPIRED)
+
+
+def test_a_click_that_comes_after_the_agents_own_end_of_the_request_is_told_so() -> None:
+    """D6: first of click, timeout and cancel wins."""
+    desk, request = PermissionDesk(), Request()
+    card, shown = open_card(desk, request)
+    request.cancel()
+    answer = desk.decide(card.token, 0, ALICE)
+    assert (answer.accepted, request.answer, shown) == (False, "cancelled", [CardState.CANCELLED])
+
+
+@pytest.mark.asyncio
+async def test_silence_picks_the_option_that_rejects() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, shown = open_card(desk, request)
+    await expire(card, 0)
+    assert (request.answer, shown, card.chosen) == ("no", [CardState.EXPIRED], REJECT)
+    assert desk.decide(card.token, 0, ALICE).text == EXPIRED
+
+
+@pytest.mark.asyncio
+async def test_silence_is_cancelled_where_no_option_rejects() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request(options=[ALLOW])
+    card, _ = open_card(desk, request)
+    await expire(card, 0)
+    assert (request.answer, card.state) == ("cancelled", CardState.EXPIRED)
+
+
+@pytest.mark.asyncio
+async def test_an_answered_card_does_not_expire() -> None:
+    """D6."""
+    desk, request = PermissionDesk(), Request()
+    card, shown = open_card(desk, request)
+    desk.decide(card.token, 0, ALICE)
+    with anyio.fail_after(5):
+        await expire(card, 60)
+    assert (request.answer, shown) == ("yes", [CardState.ANSWERED])
+
+
+def test_the_rejection_for_once_goes_before_the_one_for_good() -> None:
+    """D6."""
+    assert rejecting([ALLOW, NEVER, REJECT]) == REJECT
+    assert rejecting([ALLOW, NEVER]) == NEVER
+    assert rejecting([ALLOW]) is None
+
+
+def test_old_cards_are_forgotten() -> None:
+    """D6: the memory of ended requests is bounded."""
+    desk = PermissionDesk()
+    first, _ = open_card(desk, Request())
+    for _ in range(1000):
+        last, _ = open_card(desk, Request())
+    assert desk.find(first.token) is None
+    assert desk.find(last.token) is last
