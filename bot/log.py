@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import structlog
 
-REDACTED = "[redacted]"
-_SHORTEST_SECRET = 8
+REDACTED = "[secret]"
+"""What stands in place of a secret: never longer than one, so that no text outgrows its limit."""
+
+_SHORTEST_SECRET = len(REDACTED)
 
 
 class Redactor:
@@ -27,6 +29,12 @@ class Redactor:
         """Return ``value`` without the secrets."""
         for secret in self._secrets:
             value = value.replace(secret, REDACTED)
+        return value
+
+    def data(self, value: bytes) -> bytes:
+        """Return the content of a file without the secrets."""
+        for secret in self._secrets:
+            value = value.replace(secret.encode(), REDACTED.encode())
         return value
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

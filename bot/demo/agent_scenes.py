@@ -218,7 +218,7 @@ def _write_note(request: Request) -> Generator[Step, str, str]:
     old = path.read_text(errors="replace") if path.is_file() else None
     new = (old or "") + f"{request.text}\n"
     diff = {"type": "diff", "path": str(path), "oldText": old, "newText": new}
-    call = {"toolCallId": tool_id, "title": f"Write {FILE_NAME}", "kind": "edit", "status": "pending"}
+    call: dict[str, Any] = {"toolCallId": tool_id, "title": f"Write {FILE_NAME}", "kind": "edit", "status": "pending"}
     call |= {"content": [diff], "locations": [{"path": str(path)}]}
     yield Show({"sessionUpdate": "tool_call", **call})
     chosen = ALLOW_ALWAYS if request.trusted else (yield Ask(call))

@@ -52,7 +52,7 @@ def opencode_turn(text: str | None = "Two entries.", output: str = OUTPUT) -> li
         {"update": usage_update(cost=0.01)},
     ]
     return [
-        {"text": "Looking.", "id": "msg_1"},
+        *([] if text is None else [{"text": "Looking.", "id": "msg_1"}]),
         _call("call_1", title="bash", status="pending", rawInput={}),
         _change("call_1", title=COMMAND, status="in_progress", rawInput={"command": COMMAND}),
         _ask("call_1", OPENCODE_OPTIONS, {"once": run, "always": run}, [_change("call_1", status="failed")]),

@@ -32,7 +32,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,14 @@ def prompt_text(message: Entry) -> str:
     return "".join(block.get("text", "") for block in message["params"]["prompt"])
 
 
-def scenario(directory: Path, *turns: list[Step], **keys: Any) -> ScriptedAgent:
+def scenario(directory: Path, *turns: Sequence[Mapping[str, Any]], **keys: Any) -> ScriptedAgent:
     """Write a scenario into a directory and return the agent that plays it.
 
     Without turns the agent echoes each prompt.
     """
     number = next(number for number in itertools.count() if not (directory / f"scenario-{number}.json").exists())
     path, log_path = directory / f"scenario-{number}.json", directory / f"scenario-{number}.log"
-    path.write_text(json.dumps({"turns": list(turns), "log": str(log_path), **keys}))
+    path.write_text(json.dumps({"turns": [list(steps) for steps in turns], "log": str(log_path), **keys}))
     return ScriptedAgent((*COMMAND, str(path)), log_path)
 
 

@@ -250,6 +250,8 @@ class Turn:
 
     def do_kill(self, number: int, _: JSON) -> None:
         os.kill(os.getpid(), number)
+        # Another thread may be the one that takes the signal: nothing is said while it is on its way.
+        threading.Event().wait()
 
     def do_raw(self, text: str, step: JSON) -> None:
         line = base64.b64decode(text) if step.get("base64") else text.encode()

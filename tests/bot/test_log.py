@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -19,7 +20,7 @@ def test_a_secret_is_cut_out_of_nested_values() -> None:
 
 
 def test_the_longer_of_two_secrets_is_cut_out_whole() -> None:
-    assert Redactor([SECRET, SECRET + "-long"]).text(f"<{SECRET}-long>") == "<[redacted]>"
+    assert Redactor([SECRET, SECRET + "-long"]).text(f"<{SECRET}-long>") == "<[secret]>"
 
 
 def test_very_short_values_are_no_secrets() -> None:
@@ -27,7 +28,7 @@ def test_very_short_values_are_no_secrets() -> None:
 
 
 @pytest.fixture
-def restored_logging():
+def restored_logging() -> Iterator[None]:
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
     yield
@@ -45,6 +46,6 @@ def test_logs_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str])
     except ValueError:
         structlog.get_logger().exception("owner.failed")
     lines = capsys.readouterr().err.splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["turn.finished", "refused [redacted]", "owner.failed"]
+    assert [json.loads(line)["event"] for line in lines] == ["turn.finished", "refused [secret]", "owner.failed"]
     assert SECRET not in "".join(lines)
     assert "Traceback" in json.loads(lines[2])["exception"]

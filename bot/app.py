@@ -1,0 +1,188 @@
+"""The composition root: builds the parts, connects them, runs them, and takes them down in order.
+
+Order of the end: no new messages, turns end with a word in their threads, last edits go out, agents end, Discord last.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import structlog
+
+from acp.connection import ConnectionLimits
+from acp.environment import agent_environment
+from acp.turn import TurnLimits
+from bot.chat.authorize import Policy
+from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
+from bot.config import ConfigError, RunSettings, Settings
+from bot.log import Redactor, configure_logging
+from bot.reply.pacing import Pacing
+from bot.work.desk import DeskLimits, ThreadDesk
+from bot.work.redacted import RedactedChat
+from pool.launcher import LocalLauncher
+from pool.model import PoolLimits
+from pool.pool import ConnectionPool
+from pool.store import MemoryStore
+
+log = structlog.get_logger(__name__)
+
+DISCORD_GUILD_READY = 2.0
+LOCAL_GUILD_READY = 0.1
+"""Seconds without news of a further server after which the bot counts as ready."""
+
+COMMAND_STAMP = "commands.sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """A running bot.
+
+    Attributes:
+        ready: set once Discord has told everything that it tells at the start.
+    """
+
+    desk: ThreadDesk
+    pool: ConnectionPool
+    ready: anyio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStampFile:
+    """Keeps over restarts which commands were registered last; see `bot.chat.commands`."""
+
+    path: Path
+
+    def read(self) -> str | None:
+        """Return what was written last, if anything."""
+        return self.path.read_text() if self.path.exists() else None
+
+    def write(self, stamp: str) -> None:
+        """Keep ``stamp``."""
+        self.path.write_text(stamp)
+
+
+@asynccontextmanager
+async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redactor | None = None) -> AsyncIterator[Bot]:
+    """Run the bot while the body runs; leaving takes it down in order.
+
+    Raises:
+        ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
+    """
+    redactor = redactor or Redactor([wanted.token])
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    gateway = DiscordGateway(chat_config(settings, wanted), CommandStampFile(settings.state_dir / COMMAND_STAMP))
+    store = MemoryStore()
+    environment = agent_environment(os.environ, settings.agent_env)
+    launcher = LocalLauncher(wanted.argv, wanted.workspace, environment)
+
+    def capacity_changed() -> None:
+        desk.admit()  # the pool and the desk know each other; the desk is made right below
+
+    async with anyio.create_task_group() as connection:
+        pool = ConnectionPool(
+            launcher, store, pool_limits(settings), connection_limits(settings), on_change=capacity_changed
+        )
+        async with pool, anyio.create_task_group() as work:
+            chat = RedactedChat(gateway.chat, redactor)
+            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
+            connection.start_soon(_stay_connected, gateway, desk, name="gateway")
+            try:
+                yield Bot(desk, pool, gateway.ready)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await desk.shutdown()
+                work.cancel_scope.cancel()
+        gateway.close()
+
+
+async def _stay_connected(gateway: DiscordGateway, desk: ThreadDesk) -> None:
+    try:
+        await gateway.run(desk)
+    except ChatConfigError as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
+    """Return how to reach Discord and whom to let in."""
+    policy = Policy(
+        guilds=frozenset(settings.allowed_guilds),
+        channels=frozenset(settings.allowed_channels),
+        users=frozenset(settings.allowed_users),
+        roles=frozenset(settings.allowed_roles),
+    )
+    # Discord tells about its servers one by one; the loopback's single one is there at once.
+    patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
+    return ChatConfig(token=wanted.token, policy=policy, api_url=settings.discord_api, guild_ready_timeout=patience)
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
+    turn = turn_limits(settings)
+    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
+    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return the limits of an agent's connection."""
+    return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
+
+
+def turn_limits(settings: Settings) -> TurnLimits:
+    """Return the limits of a prompt turn."""
+    return TurnLimits(
+        liveness=settings.liveness_interval,
+        hard_timeout=settings.hard_timeout,
+        cancel_grace=settings.cancel_grace,
+        drain_quiet=settings.drain,
+    )
+
+
+def desk_limits(settings: Settings) -> DeskLimits:
+    """Return the limits of the work."""
+    return DeskLimits(
+        turn=turn_limits(settings),
+        pacing=Pacing(interval=settings.edit_interval),
+        lane=settings.lane,
+        permission_timeout=settings.permission_timeout,
+        stop_bound=settings.cancel_grace + 5,
+    )
+
+
+def run_bot(settings: Settings, wanted: RunSettings) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        ConfigError: Discord refused the token or the intents.
+    """
+    secrets = [wanted.token, *(os.environ.get(name, "") for name in settings.agent_env)]
+    redactor = Redactor(secrets)
+    configure_logging(settings.log_level, settings.log_format, redactor)
+    try:
+        return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor))
+    except* ConfigError as group:
+        problems = [problem for error in leaves(group) for problem in error.problems]
+    raise ConfigError(*problems)
+
+
+async def _run_until_signal(settings: Settings, wanted: RunSettings, redactor: Redactor) -> int:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with running_bot(settings, wanted, redactor):
+            async for number in signals:
+                log.info("bot.stopping", signal=signal.Signals(number).name)
+                break
+    return 0
+
+
+def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:
+    """Return the errors of a group, however deep they lie."""
+    found: list[ConfigError] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,93 @@
+"""A stage for the bot: the loopback Discord, the bot itself and an agent, all on this machine.
+
+The demo and the end-to-end tests play on it. State and workspace are temporary unless given; HOME stays the real one,
+so that a real agent finds its login.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bot.app import Bot, running_bot
+from bot.config import RunSettings, Settings
+from bot.outcome import Outcome
+from bot.sandbox import FakeDiscord, RateLimits
+from bot.work.model import Inbound
+
+DEMO_AGENT = (sys.executable, "-P", "-m", "bot.demo.agent")
+_READY_LIMIT = 30.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """The parts, and the outcomes so far by message id."""
+
+    discord: FakeDiscord
+    bot: Bot
+    settings: Settings
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def record(self, inbound: Inbound, outcome: Outcome) -> None:
+        """Keep an outcome; a message must never get two."""
+        assert inbound.message_id not in self.outcomes, f"a second outcome, {outcome}, for {inbound.message_id}"
+        self.outcomes[inbound.message_id] = outcome
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def outcome(self, message_id: int) -> Outcome:
+        """Wait for the outcome of a message."""
+        while message_id not in self.outcomes:
+            await self._changed.wait()
+        return self.outcomes[message_id]
+
+
+@asynccontextmanager
+async def stage(
+    argv: tuple[str, ...] = DEMO_AGENT,
+    *,
+    rate_limits: RateLimits = RateLimits.REAL,
+    directory: Path | None = None,
+    invite: Callable[[FakeDiscord], dict[str, Any]] | None = None,
+    **overrides: Any,
+) -> AsyncIterator[Stage]:
+    """Run everything until left; the bot is ready when the body begins.
+
+    Args:
+        directory: where ``state`` and ``workspace`` are made; a temporary one, removed at the end, if not given.
+        invite: makes people and places before the bot starts, and returns settings with their ids.
+        overrides: settings by their field names.
+    """
+    with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
+        root = directory or Path(temporary)
+        async with FakeDiscord(rate_limits=rate_limits) as discord:
+            invited = invite(discord) if invite else {}
+            settings = _settings(root, discord, argv, overrides | invited)
+            wanted = RunSettings(token=discord.token, argv=argv, workspace=settings.workspace or str(root))
+            async with running_bot(settings, wanted) as bot:
+                on_stage = Stage(discord, bot, settings)
+                bot.desk.on_outcome = on_stage.record
+                with anyio.fail_after(_READY_LIMIT):
+                    await bot.ready.wait()
+                yield on_stage
+
+
+def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides: dict[str, Any]) -> Settings:
+    workspace = root / "workspace"
+    workspace.mkdir(exist_ok=True)
+    values: dict[str, Any] = {
+        "DISCORD_TOKEN": discord.token,
+        "discord_api": discord.api_url,
+        "agent_command": argv,
+        "workspace": str(workspace),
+        "state_dir": root / "state",
+    }
+    return Settings(**(values | overrides))

@@ -1,0 +1,1 @@
+"""What operators need: checks, health, service integration."""

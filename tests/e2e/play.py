@@ -1,0 +1,118 @@
+"""The whole bot on its stage, with an agent that plays a scenario: what end-to-end tests do and look at.
+
+Limits are settings, so tests set them small; nothing in the bot knows that it is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bot.demo.stage import Stage, stage
+from bot.demo.transcript import CardButton, card_buttons
+from bot.outcome import Outcome
+from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
+from tests.agents import ScriptedAgent, alive
+
+LIMIT = 20.0
+"""Seconds that a whole test may take; a net, not a measure."""
+
+QUICK: dict[str, Any] = {"edit_interval": 0.02, "cancel_grace": 1.0, "drain": 0.05, "permission_timeout": 30.0}
+
+
+@dataclass(slots=True)
+class Play:
+    """A stage, an agent, and the calls of a test."""
+
+    on_stage: Stage
+    agent: ScriptedAgent
+
+    @property
+    def discord(self) -> FakeDiscord:
+        return self.on_stage.discord
+
+    @property
+    def owner(self) -> Person:
+        return self.discord.owner
+
+    async def mention(self, text: str, person: Person | None = None) -> int:
+        """Post a mention in the channel; the message's id is the thread's, too."""
+        message = await (person or self.owner).say(self.discord.channel_id, text, mention_bot=True)
+        return message.id
+
+    async def say(self, thread_id: int, text: str, person: Person | None = None) -> int:
+        return (await (person or self.owner).say(thread_id, text)).id
+
+    async def outcome(self, message_id: int) -> Outcome:
+        return await self.on_stage.outcome(message_id)
+
+    async def ask(self, text: str) -> tuple[int, Outcome]:
+        """Post a mention and wait for its end."""
+        message_id = await self.mention(text)
+        return message_id, await self.outcome(message_id)
+
+    def replies(self, thread_id: int) -> list[Message]:
+        """What Weft has posted in a thread."""
+        bot = self.discord.bot_user.id
+        return [message for message in self.discord.messages(thread_id) if message.author_id == bot]
+
+    def shown(self, thread_id: int) -> str:
+        """All that Weft has posted in a thread."""
+        return "\n".join(message.content for message in self.replies(thread_id))
+
+    async def until_shown(self, thread_id: int, text: str) -> None:
+        await self.discord.wait_for(lambda _: self.opened(thread_id) and text in self.shown(thread_id), timeout=LIMIT)
+
+    def opened(self, thread_id: int) -> bool:
+        return any(thread.id == thread_id for thread in self.discord.threads())
+
+    async def card(self, thread_id: int) -> tuple[int, list[CardButton]]:
+        """Wait for an open permission card; return its message and buttons."""
+
+        def look() -> list[tuple[int, list[CardButton]]]:
+            if not self.opened(thread_id):
+                return []
+            return [(reply.id, buttons) for reply in self.replies(thread_id) if (buttons := card_buttons(reply))]
+
+        await self.discord.wait_for(lambda _: look(), timeout=LIMIT)
+        return look()[0]
+
+    async def press(self, thread_id: int, label: str, person: Person | None = None) -> Interaction:
+        message_id, buttons = await self.card(thread_id)
+        wanted = next(button for button in buttons if button.label == label)
+        return await (person or self.owner).click(message_id, wanted.custom_id)
+
+    async def stop(self, thread_id: int) -> str:
+        """Give the /stop command; return what it answered."""
+        answer = await self.owner.slash(thread_id, "stop")
+        return str((answer.response or {}).get("content"))
+
+    async def agents_gone(self) -> None:
+        """Wait until no process of the agent lives."""
+        with anyio.fail_after(LIMIT):
+            while any(alive(pid) for pid in self.agent.pids()):  # noqa: ASYNC110  the kernel sends no event
+                await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def play(
+    directory: Path,
+    agent: ScriptedAgent,
+    *,
+    rate_limits: RateLimits = RateLimits.OFF,
+    clean: bool = True,
+    **settings: Any,
+) -> AsyncIterator[Play]:
+    """Run the bot with an agent; in the end nothing may be left of it, and it may have broken no rule of Discord's."""
+    with anyio.fail_after(LIMIT):
+        async with stage(agent.argv, rate_limits=rate_limits, directory=directory, **(QUICK | settings)) as on_stage:
+            playing = Play(on_stage, agent)
+            yield playing
+            if clean:
+                playing.discord.assert_clean()
+        await playing.agents_gone()
