@@ -13,16 +13,16 @@ from tests.e2e.play import play
 pytestmark = pytest.mark.asyncio
 
 
-async def test_twenty_first_messages_of_one_thread_make_one_agent(tmp_path: Path) -> None:
+async def test_eight_first_messages_of_one_thread_make_one_agent(tmp_path: Path) -> None:
     """P1, Q1."""
     agent = scenario(tmp_path, start={"delay": 0.1})
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("m0")
         await game.discord.wait_for(lambda _: game.opened(thread_id))
-        rest = [await game.say(thread_id, f"m{number}") for number in range(1, 20)]
+        rest = [await game.say(thread_id, f"m{number}") for number in range(1, 8)]
         outcomes = [await game.outcome(message) for message in (thread_id, *rest)]
-        assert outcomes == [Outcome.ANSWERED] * 20
-        assert agent.prompts() == [f"m{number}" for number in range(20)]
+        assert outcomes == [Outcome.ANSWERED] * 8
+        assert agent.prompts() == [f"m{number}" for number in range(8)]
         assert len(agent.pids()) == 1
 
 
