@@ -131,9 +131,11 @@ class WeftClient(discord.Client):
     async def _look_up(self, message: discord.Message) -> None:
         place = self._lasting.book.find(message.channel.id)
         if place is None:
-            channel = await self.fetch_channel(message.channel.id)
+            channel = await self._lasting.chat.channel(message.channel.id)
             guild_id = message.guild.id if message.guild else None
-            place = self._remember(channel) if isinstance(channel, discord.Thread) else Place(guild_id, channel.id)
+            place = (
+                self._remember(channel) if isinstance(channel, discord.Thread) else Place(guild_id, message.channel.id)
+            )
         self._take(message, place)
 
     def _take(self, message: discord.Message, place: Place) -> None:

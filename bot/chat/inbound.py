@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bot.chat.authorize import Policy, Request, authorize
+from bot.reply.sanitise import clean, visible
 from bot.work.model import Actor, Inbound
 
 TITLE_LIMIT = 100
@@ -22,6 +23,7 @@ HELP = (
     "`/status`, `/stop` and `/reset` are there too."
 )
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
+_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
 
 
@@ -104,7 +106,8 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     text = strip_mention(post.content, weft)
     if text:
         return Decision(Kind.PROMPT, _inbound(post, text))
-    return Decision(Kind.HELP, text=HELP) if (addressed or post.attachments) else IGNORED
+    helped = (addressed or post.attachments) and not post.automatic  # a bot that answers help would get help again
+    return Decision(Kind.HELP, text=HELP) if helped else IGNORED
 
 
 def _meant(post: Post, weft: Weft, *, addressed: bool) -> bool:
@@ -144,9 +147,9 @@ def strip_mention(content: str, weft: Weft) -> str:
 
 def title(text: str) -> str:
     """Return a thread's name, 1 to 100 characters: the first line that says something, without markup and mentions."""
-    for line in text.splitlines():
+    for line in _REORDERING.sub("", clean(text)).splitlines():
         name = " ".join(_MARKUP.sub("", _MENTION.sub("", line)).split())
-        if name:
+        if visible(name):
             return clip(name, TITLE_LIMIT)
     return "Request"
 

@@ -6,6 +6,7 @@ Every body says whom it may notify: nobody, or the one user in `Body.ping`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from typing import Any, Literal
 import discord
 from discord import ui
 
-from bot.chat.rest import THREAD_EXISTS, Rest, RetryLimits
+from bot.chat.inbound import clip
+from bot.chat.rest import FILE_TOO_LARGE, MISSING_PERMISSIONS, NO_REPLIES, THREAD_EXISTS, Rest, RetryLimits
 from bot.reply.port import Attachment, Body, Button, ThreadGone, ThreadPort
 from bot.work.model import Inbound
 
 NONCE_LIMIT = 25
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
+MESSAGE_LIMIT = 2000
+NO_FILE = "\n-# The file could not be posted: {why}."
+_NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
 
 
@@ -61,6 +66,10 @@ class DiscordChat:
         """Open the inbound's thread from its message; one that exists already is used."""
         await self._rest.call(functools.partial(_open_thread, inbound=inbound))
 
+    async def channel(self, channel_id: int) -> object:
+        """Return what Discord knows of a channel or thread that is in no cache, as discord.py describes it."""
+        return await self._rest.call(functools.partial(_fetch, channel_id=channel_id))
+
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message; where reactions aren't allowed, show the typing sign instead."""
         try:
@@ -78,6 +87,26 @@ class DiscordChat:
 
 
 async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str, to: int | None) -> int:
+    try:
+        return await _post(client, channel_id, body, nonce, to)
+    except discord.HTTPException as exc:
+        lesser = _lesser(exc.code, body, to)
+        if lesser is None:
+            raise
+    return await _send(client, channel_id, lesser[0], nonce, lesser[1])
+
+
+def _lesser(code: int, body: Body, to: int | None) -> tuple[Body, int | None] | None:
+    """Return what is left of a message that Discord refused for its reference or its file, if that was the reason."""
+    if code == NO_REPLIES and to is not None:
+        return body, None
+    if code in _NO_FILE_WHY and body.file is not None:
+        note = NO_FILE.format(why=_NO_FILE_WHY[code])
+        return dataclasses.replace(body, text=clip(body.text, MESSAGE_LIMIT - len(note)) + note, file=None), to
+    return None
+
+
+async def _post(client: discord.Client, channel_id: int, body: Body, nonce: str, to: int | None) -> int:
     options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
     if body.buttons:
         options["view"] = _view(body.buttons)
@@ -97,6 +126,10 @@ async def _edit(client: discord.Client, channel_id: int, message_id: int, body: 
     message = client.get_partial_messageable(channel_id).get_partial_message(message_id)
     view = _view(body.buttons) if body.buttons else None
     await message.edit(content=body.text, view=view, allowed_mentions=_mentions(body))
+
+
+async def _fetch(client: discord.Client, channel_id: int) -> object:
+    return await client.fetch_channel(channel_id)
 
 
 async def _typing(client: discord.Client, channel_id: int) -> None:

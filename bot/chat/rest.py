@@ -23,8 +23,10 @@ from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadGone, U
 
 log = structlog.get_logger(__name__)
 
+EDITS_SPENT = 30046  # of a message older than an hour; it comes as a 429, but no later edit fares better
 UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE = 10003, 10004, 10008
 MISSING_ACCESS, MISSING_PERMISSIONS, ARCHIVED = 50001, 50013, 50083
+FILE_TOO_LARGE, NO_REPLIES = 40005, 160002
 THREAD_EXISTS, LOCKED = 160004, 160005
 BLOCKED_TEXT = frozenset({200000, 200001})  # by the server's AutoMod rules: the text is refused, not Weft
 GONE = frozenset({UNKNOWN_CHANNEL, UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED})
@@ -88,10 +90,13 @@ class Rest:
 def translate(error: discord.HTTPException) -> PortError:
     """Say what an answer of Discord means for a thread."""
     text = f"{error.status} (code {error.code}): {error.text}"
-    if error.code == UNKNOWN_MESSAGE:
+    if error.code in (UNKNOWN_MESSAGE, EDITS_SPENT):
         return MessageGone(text)
     if error.code == ARCHIVED:
         return ThreadArchived(text)
+    if error.status == FORBIDDEN and not error.code:
+        # Not in Discord's own words, but a page of the proxy before it: that tells nothing of the thread.
+        return Unavailable(text)
     if error.code in GONE or (error.status == FORBIDDEN and error.code not in BLOCKED_TEXT):
         return ThreadGone(text)
     if error.status >= SERVER_ERRORS:

@@ -12,7 +12,8 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.chat.asking import respond, tell
+from bot.chat.asking import Front, respond, tell
+from bot.work.model import Actor
 
 EXPIRED = "This button has expired."
 STOP_TEMPLATE = r"weft:stop:(?P<thread>\d+):(?P<prompt>\d+)"
@@ -22,20 +23,26 @@ PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
 class StopButton(ui.DynamicItem[ui.Button[Any]], template=STOP_TEMPLATE):
     """Stops the turn of one prompt."""
 
-    def __init__(self, item: ui.Button[Any], thread_id: int, prompt: int) -> None:
+    def __init__(self, item: ui.Button[Any], place: int | None, thread_id: int, prompt: int) -> None:
         super().__init__(item)
-        self._thread_id, self._prompt = thread_id, prompt
+        self._place, self._thread_id, self._prompt = place, thread_id, prompt
 
     @classmethod
     async def from_custom_id(
         cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
     ) -> StopButton:
         """Read the turn out of the custom_id."""
-        return cls(_button(item), int(match["thread"]), int(match["prompt"]))
+        return cls(_button(item), interaction.channel_id, int(match["thread"]), int(match["prompt"]))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Stop the turn and say what came of it."""
-        await respond(interaction, lambda front, by: front.desk.stop(self._thread_id, by, prompt=self._prompt).text)
+        await respond(interaction, self._act)
+
+    def _act(self, front: Front, by: Actor) -> str:
+        # Whether the person may was decided for the place of the press; a custom_id can name any other.
+        if self._place != self._thread_id:
+            return EXPIRED
+        return front.desk.stop(self._thread_id, by, prompt=self._prompt).text
 
 
 class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
@@ -73,9 +80,17 @@ def is_known(custom_id: str) -> bool:
 
 
 async def answer_unknown(interaction: discord.Interaction[Any]) -> None:
-    """Tell whoever used a component that nothing here answers to."""
+    """Tell whoever used a component that nothing here answers to, or that its message has lost meanwhile."""
     if interaction.type is not discord.InteractionType.component:
         return
     used: Mapping[str, Any] = {**interaction.data} if interaction.data else {}
-    if not is_known(str(used.get("custom_id", ""))):
+    custom_id = str(used.get("custom_id", ""))
+    if not (is_known(custom_id) and _stands(interaction.message, custom_id)):
         await tell(interaction, EXPIRED)
+
+
+def _stands(message: discord.Message | None, custom_id: str) -> bool:
+    """Return whether the message has the button; discord.py says nothing to a press on one that it has not."""
+    rows = message.components if message is not None else []
+    buttons = (button for row in rows if isinstance(row, discord.ActionRow) for button in row.children)
+    return any(isinstance(button, discord.Button) and button.custom_id == custom_id for button in buttons)

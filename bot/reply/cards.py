@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from acp.schema import PermissionOption, ToolCallContent, ToolCallUpdate
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
 from bot.reply.sanitise import clean, clip, code_block, inline_code, one_line, reveal, units
-from bot.reply.tools import command_of, diff_text, input_text, places
+from bot.reply.tools import command_of, diff_texts, input_text, places, terms_of
 
 LABEL_LIMIT = 80
 _DETAIL_LIMIT = 900
 _MOST_PLACES = 3
 _MOST_OPTIONS = 25
+_FILE_LIMIT = 2**20
+"""Bytes of a card's file: far more than anybody reads, and far less than Discord refuses."""
+
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 
 
@@ -44,9 +47,12 @@ def permission_card(
     """
     name, language, detail = _detail(tool_call)
     shown, file = _shown_detail(name, language, detail)
-    lines = [_headline(tool_call), *_where(tool_call), *shown, _who(who, deadline)]
+    buttons = _buttons(token, options)
+    left_out = len(options) - len(buttons)
+    more = [f"-# {left_out:,} more options have no button."] if left_out else []
+    lines = [_headline(tool_call), *_where(tool_call), *shown, *more, _who(who, deadline)]
     text = "\n".join([f"<@{ping}>", *lines] if ping is not None else lines)
-    return Body(text, _buttons(token, options), file, ping)
+    return Body(text, buttons, file, ping)
 
 
 def closed_card(card: Body, end: str) -> Body:
@@ -98,38 +104,64 @@ def _detail(tool_call: ToolCallUpdate) -> tuple[str, str, str]:
     if command is not None:
         return "command.txt", "sh", _rest_of_input(tool_call, command)
     if diffs:
-        texts = [diff_text(diff.path or "", diff.old_text, diff.new_text) for diff in diffs]
-        return "change.diff", "diff", "\n".join(texts)
+        changes = diff_texts((diff.path or "", diff.old_text, diff.new_text) for diff in diffs)
+        return "change.diff", "diff", "\n".join(changes)
     texts = [content.content.text for content in tool_call.content or () if content.content and content.content.text]
     return "request.txt", "", "\n".join(texts) or input_text(tool_call.raw_input)
 
 
 def _rest_of_input(tool_call: ToolCallUpdate, command: str) -> str:
-    """Return the command and, where the input names it, the directory it is to run in."""
+    """Return the command and, where the input names them, its directory and what else bears on what it does."""
     directory = tool_call.raw_input.get("cwd") or tool_call.raw_input.get("workdir")
-    return f"# in {one_line(directory)}\n{command}" if isinstance(directory, str) and directory else command
+    where = f"# in {one_line(directory)}\n" if isinstance(directory, str) and directory else ""
+    terms = terms_of(tool_call.raw_input)
+    return where + (f"# with {one_line(terms)}\n" if terms else "") + command
 
 
 def _shown_detail(name: str, language: str, detail: str) -> tuple[list[str], Attachment | None]:
     """Return the lines that show ``detail``, and a file with all of it where they don't."""
-    text = reveal(detail)
-    if not text.strip():
+    # Looked at no further than it can be shown: an agent's line may have 16 MiB.
+    text = reveal(detail[: _DETAIL_LIMIT + 1])
+    if not detail.strip():
         return [], None
     block = code_block(text, language)
-    if units(block) <= _DETAIL_LIMIT:
+    if units(block) <= _DETAIL_LIMIT and len(detail) <= _DETAIL_LIMIT:
         return [block], None
-    file = Attachment(name, clean(detail).encode("utf-8", "replace"))
-    note = f"**Only the beginning is shown; all {len(detail):,} characters are in the file.**"
+    data = clean(detail[:_FILE_LIMIT]).encode("utf-8", "replace")
+    if len(detail) > _FILE_LIMIT or len(data) > _FILE_LIMIT:
+        data = data[:_FILE_LIMIT].decode("utf-8", "ignore").encode()
+        note = f"**Only the beginning is shown; all {len(detail):,} characters are too long even for the file.**"
+    else:
+        note = f"**Only the beginning is shown; all {len(detail):,} characters are in the file.**"
     # Half the room: at worst every character is a backtick, and each is set apart from the next.
-    return [code_block(clip(text, _DETAIL_LIMIT // 2), language), note], file
+    return [code_block(clip(text, _DETAIL_LIMIT // 2), language), note], Attachment(name, data)
 
 
 def _buttons(token: str, options: Sequence[PermissionOption]) -> tuple[Button, ...]:
     return tuple(
-        Button(f"weft:perm:{token}:{number}", _label(option), _STYLES.get(option.kind.split("_")[0], "secondary"))
-        for number, option in enumerate(options[:_MOST_OPTIONS])
+        Button(
+            f"weft:perm:{token}:{number}",
+            _label(options[number]),
+            _STYLES.get(options[number].kind.split("_")[0], "secondary"),
+        )
+        for number in _offered(options)
     )
 
 
+def _offered(options: Sequence[PermissionOption]) -> list[int]:
+    """Return the numbers of the options that get a button: the first, and in any case one that says no."""
+    numbers = list(range(len(options)))
+    shown, others = numbers[:_MOST_OPTIONS], numbers[_MOST_OPTIONS:]
+    if not any(_says_no(options[number]) for number in shown):
+        refusal = [number for number in others if _says_no(options[number])][:1]
+        shown = shown[: _MOST_OPTIONS - len(refusal)] + refusal
+    return shown
+
+
+def _says_no(option: PermissionOption) -> bool:
+    return option.kind.startswith("reject")
+
+
 def _label(option: PermissionOption) -> str:
-    return clip(one_line(reveal(option.name)) or one_line(reveal(option.option_id)) or "?", LABEL_LIMIT)
+    name, option_id = (one_line(reveal(text[: 8 * LABEL_LIMIT])) for text in (option.name, option.option_id))
+    return clip(name or option_id or "?", LABEL_LIMIT)

@@ -15,7 +15,8 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.live import FinalReply, LiveReply
+from bot.reply.final import FinalReply
+from bot.reply.live import LiveReply
 from bot.reply.outbox import Cell, Op, Outbox
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort

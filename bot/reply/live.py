@@ -7,47 +7,27 @@ and whether that is sent is `bot.reply.outbox`' business. The mutable state is t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
 import anyio
 
 from acp.snapshot import TurnSnapshot
-from bot.outcome import Outcome
+from bot.reply.final import MESSAGE_LIMIT, FinalReply, below, without_text
 from bot.reply.outbox import Cell, Outbox
 from bot.reply.pages import Page, Pages
 from bot.reply.port import Attachment, Body, Button
 from bot.reply.render import final_text, status_line, tools_summary, worth_showing
 from bot.reply.sanitise import clip, units, visible
+from bot.reply.split import take
 
-MESSAGE_LIMIT = 2000
+__all__ = ["FinalReply", "LiveReply"]
+
 _REST = "-# The rest of the answer ({size:,} characters) is in the file."
 _HELD = "-# What the agent wrote while this thread was archived ({size:,} characters) is in the file."
 _ABOVE = "-# The reply goes on below."
+_MOST_REFUSALS = 2
 _OLD = 3000.0
 """Seconds; Discord allows few edits of a message older than an hour, so a long turn goes on in a new one before."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinalReply:
-    """The end of a turn.
-
-    Attributes:
-        lines: what is said about the outcome, below the text.
-        footer: the last line of the last message.
-        ping: the person to notify with a message of its own, since an edit notifies nobody.
-    """
-
-    outcome: Outcome
-    lines: tuple[str, ...] = ()
-    footer: str = ""
-    ping: int | None = None
-
-    def tail(self) -> str:
-        """Return the lines and the footer."""
-        mention = (f"<@{self.ping}>",) if self.ping is not None else ()
-        lines = [line for line in (*mention, *self.lines, self.footer) if line]
-        return clip("\n".join(lines), MESSAGE_LIMIT)
 
 
 class LiveReply:
@@ -76,6 +56,7 @@ class LiveReply:
         self._composed = False
         self._instead = ""
         self._ending: list[Cell] = []
+        self._refusals = 0
         self._dirty = True
         self._urgent = False
         self._held = False
@@ -171,8 +152,11 @@ class LiveReply:
     def settle(self) -> None:
         """Notice that everything of the final state is delivered or given up."""
         cells = [page.cell for page in self._pages.all if page.cell.posted] + self._ending
-        if self._composed and all(cell.settled for cell in cells):
-            self.end(delivered=all(not cell.given_up for cell in (self._ending or cells[-1:])))
+        if self._done.is_set() or not self._composed or not all(cell.settled for cell in cells):
+            return
+        if self._final is not None and any(cell.refused for cell in cells) and self._say_refused(self._final, cells):
+            return
+        self.end(delivered=all(not cell.given_up for cell in (self._ending or cells)[-1:]))
 
     def end(self, *, delivered: bool) -> None:
         """Wake those who wait for the delivery."""
@@ -192,7 +176,7 @@ class LiveReply:
             return
         status = self._status(snapshot, carrier, now)
         self._seal_before(carrier, snapshot)
-        self._want(carrier, _below(carrier.text, status), self._stop)
+        self._want(carrier, below(carrier.text, status), self._stop)
 
     def _renew(self, now: float) -> bool:
         """Go on in a new message if the last one is too old to be edited often; not while a person is asked."""
@@ -283,7 +267,7 @@ class LiveReply:
         """Return whether lines and footer can stand in the last message of text."""
         carrier = self._pages.carrier()
         below_card = self._pages.cut is not None and carrier.cell.posted
-        fits = units(_below(carrier.text, final.tail())) <= MESSAGE_LIMIT
+        fits = units(below(carrier.text, final.tail())) <= MESSAGE_LIMIT
         return fits and not below_card and (final.ping is None or not carrier.cell.posted)
 
     def _compose_pages(self, snapshot: TurnSnapshot, tail: str) -> None:
@@ -293,7 +277,7 @@ class LiveReply:
             page.cell.final = True
         self._seal_before(carrier, snapshot)
         if tail:
-            self._want(carrier, _below(carrier.text, tail))
+            self._want(carrier, below(carrier.text, tail))
             self._let_ping(carrier.cell)
         else:
             self._want_text(carrier, snapshot)
@@ -308,10 +292,26 @@ class LiveReply:
         if not (text or final.tail()):
             return
         file = Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None
-        body = Body(clip(_below(text, final.tail()), MESSAGE_LIMIT), file=file, ping=final.ping)
+        body = Body(clip(below(text, final.tail()), MESSAGE_LIMIT), file=file, ping=final.ping)
         cell = Cell(wanted=body, final=True)
         self._ending.append(cell)
         self._outbox.post(cell)
+
+    def _say_refused(self, final: FinalReply, cells: list[Cell]) -> bool:
+        """Tell the end without the text that Discord refuses: first with the text as a file, then without; else False.
+
+        What is above in `cells` was shown, or is in the file; only the end itself is never told twice.
+        """
+        last = cells[-1]
+        if self._refusals >= _MOST_REFUSALS or (self._refusals and not last.refused):
+            return False
+        self._refusals += 1
+        rest, _ = self._pages.unshown(self._instead or self._snapshot(0).text)
+        body = without_text(final, rest if self._refusals == 1 else "", told=not last.refused)
+        self._ending.append(Cell(wanted=body, final=True))
+        self._outbox.post(self._ending[-1])
+        self._wake()
+        return True
 
     def _under_way(self) -> bool:
         """Return whether a request for a message of text is under way."""
@@ -326,16 +326,10 @@ class LiveReply:
         if not visible(text):
             text = final_text(snapshot, final.outcome)
         rest, fence = self._pages.unshown(text)
-        rest = f"{fence.opening if fence else ''}{rest}" if rest.strip() else ""
-        if units(_below(rest, final.tail())) <= MESSAGE_LIMIT:
-            self._add(final, rest)
+        part = take(rest if rest.strip() else "", 0, fence=fence)
+        if part.source in (rest, "") and units(below(part.shown, final.tail())) <= MESSAGE_LIMIT:
+            self._add(final, part.shown if part.source else "")
         else:
+            rest = f"{fence.opening if fence else ''}{rest}"
             self._add(final, _HELD.format(size=len(rest)), rest)
         self._composed = True
-
-
-def _below(text: str, more: str) -> str:
-    """Return ``more`` on a line of its own below ``text``."""
-    if not (text and more):
-        return text or more
-    return text + more if text.endswith("\n") else f"{text}\n{more}"

@@ -30,6 +30,7 @@ class Cell:
         expendable: not worth a new message when somebody deleted it.
         on_archived: told that the message can't be edited, since the thread is archived.
         given_up: nothing more is tried.
+        refused: given up since Discord does not take what it should show, or fails on it each time.
     """
 
     wanted: Body | None = None
@@ -43,6 +44,7 @@ class Cell:
     shown: Body | None = None
     shown_mark: int = 0
     given_up: bool = False
+    refused: bool = False
     busy: bool = False
     posted: bool = False
     nonce: str | None = None
@@ -232,6 +234,7 @@ class Outbox:
         elif isinstance(error, ThreadArchived):
             self.end("the thread is archived and can't be opened")
         else:
+            cell.refused = not isinstance(error, MessageGone)
             self._give_up(cell)
 
     def _give_up(self, cell: Cell) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bot.reply.outbox import Cell
-from bot.reply.sanitise import clean, visible
+from bot.reply.sanitise import visible
 from bot.reply.split import PAGE, Fence, Part, fence_after, take
 
 MAX_PAGES = 8
@@ -34,7 +34,7 @@ class Page:
     @property
     def text(self) -> str:
         """Return what is shown of its text; empty if a reader would see nothing."""
-        return clean(self.part.text) if self.part and visible(self.part.source) else ""
+        return self.part.shown if self.part and visible(self.part.source) else ""
 
     @property
     def fence_at_end(self) -> Fence | None:

@@ -3,7 +3,7 @@
 PortError
 ├── ThreadGone      the thread is deleted, locked or forbidden: nothing can be shown there any more
 ├── ThreadArchived  no edit is possible; sending a new message takes the thread out of the archive
-├── MessageGone     the message was deleted: send its content anew, once
+├── MessageGone     the message was deleted, or takes no further edit: send its content anew, once
 └── Unavailable     Discord did not take it after the port's own tries: try again later
 """
 
@@ -63,7 +63,7 @@ class ThreadArchived(PortError):
 
 
 class MessageGone(PortError):
-    """The message was deleted."""
+    """The message was deleted, or is too old for one more edit."""
 
 
 class Unavailable(PortError):

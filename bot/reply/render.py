@@ -5,13 +5,14 @@ Titles, outputs and errors are an agent's or a program's: they are shown as code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 from acp.schema import PlanEntry
-from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
+from acp.snapshot import BY_AGENT, Phase, ToolState, TurnSnapshot
 from bot.outcome import Outcome
-from bot.reply.sanitise import clip, inline_code, one_line, reveal
-from bot.reply.tools import diff_block, mark, output_block, tool_line
+from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal
+from bot.reply.tools import diff_texts, mark, output_block, tool_line
 
 SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
@@ -20,6 +21,8 @@ FOOTER_LIMIT = 120
 _STATUS_LIMIT = 110
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
+_DETAIL_ROOM = 1_000_000
+_MOST_OF_CONTEXT, _MOST_COST = 10, 1e9
 
 _LIMITS = {
     "refusal": "The agent refused to go on with this request.",
@@ -99,17 +102,25 @@ def final_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
 
 
 def tools_text(snapshot: TurnSnapshot) -> str:
-    """Return the tool calls with their states, outputs and diffs."""
-    blocks = []
+    """Return the tool calls with their states, outputs and diffs; beyond a megabyte the states only."""
+    diffs = diff_texts((diff.path, diff.old, diff.new) for tool in snapshot.tools for diff in tool.diffs)
+    blocks, room = [], _DETAIL_ROOM
     for tool in snapshot.tools:
-        parts = [tool_line(tool.title, tool.status, tool.kind)]
-        parts += [diff_block(diff.path, diff.old, diff.new) for diff in tool.diffs]
-        if tool.diffs_cut:
-            parts.append(f"-# {tool.diffs_cut} more changes were too large to keep")
-        if tool.output.strip():
-            parts.append(output_block(tool.output))
-        blocks.append("\n".join(parts))
+        block = tool_line(tool.title, tool.status, tool.kind)
+        if room > 0:
+            block = "\n".join([block, *_details(tool, diffs)])
+        blocks.append(block)
+        room -= len(block)
     return "\n\n".join(blocks)
+
+
+def _details(tool: ToolState, diffs: Iterator[str]) -> list[str]:
+    parts = [code_block(text, "diff") for text in itertools.islice(diffs, len(tool.diffs))]
+    if tool.diffs_cut:
+        parts.append(f"-# {tool.diffs_cut} more changes were too large to keep")
+    if tool.output.strip():
+        parts.append(output_block(tool.output))
+    return parts
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -185,14 +196,15 @@ def _tools(count: int) -> str:
 
 def _context(snapshot: TurnSnapshot) -> str:
     use = snapshot.context
-    if use is None or use.size <= 0:
+    # An agent's numbers have no bound; a share beyond reason is as good as unknown.
+    if use is None or use.size <= 0 or not 0 <= use.used <= use.size * _MOST_OF_CONTEXT:
         return ""
     return f"{use.used * 100 / use.size:.0f} % of context"
 
 
 def _cost(snapshot: TurnSnapshot) -> str:
     cost = snapshot.cost
-    if cost is None or cost.amount <= 0:
+    if cost is None or not 0 < cost.amount < _MOST_COST:
         return ""
     amount = f"{cost.amount:.2f}" if cost.amount >= 0.005 else f"{cost.amount:.4f}"
     return f"${amount}" if cost.currency.upper() == "USD" else f"{amount} {one_line(reveal(cost.currency))[:8]}"

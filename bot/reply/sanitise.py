@@ -11,17 +11,18 @@ import unicodedata
 
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their terminator
+    r"|\x1b[\]PX^_][^\n\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS, SOS, PM, APC up to their end, or the line's
     r"|\x1b[ -/]*[0-~]?"  # any other escape
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SUSPECT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK_LIKE = "\u02cb"
+_LOOKED_AT = 16
 
 
 def units(text: str) -> int:
@@ -71,7 +72,11 @@ def clip_middle(text: str, head: int, tail: int) -> str:
 
 def inline_code(text: str, limit: int = 80) -> str:
     """Return ``text`` as one line of inline code: no Markdown, mention or link in it has an effect."""
-    line = one_line(reveal(text)).strip("` ").replace("`", _BACKTICK_LIKE)
+    # An agent's titles and paths have no bound of their own; what is far beyond the limit is not even looked at.
+    head = text[: limit * _LOOKED_AT]
+    line = one_line(reveal(head)).strip("` ").replace("`", _BACKTICK_LIKE)
+    if len(head) < len(text):
+        line += "…"
     return f"`{clip(line or '…', limit)}`"
 
 

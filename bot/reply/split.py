@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bot.reply.sanitise import fitting, units
+from bot.reply.sanitise import clean, fitting, units
 
 PAGE = 1870
 """Room for text in a message of 2,000: the rest is the footer's (120), a line break's, and spare."""
@@ -45,7 +45,7 @@ class Part:
     """The text of one message.
 
     Attributes:
-        text: as shown.
+        text: the piece of the original with the fence lines that were added; see `shown` for what a message gets.
         opened: how many characters at its front were added to open a code block again.
         closed: how many characters at its end were added to close one.
         fence: the code block that the next part goes on with.
@@ -60,6 +60,12 @@ class Part:
     def source(self) -> str:
         """Return the piece of the original text."""
         return self.text[self.opened : len(self.text) - self.closed]
+
+    @property
+    def shown(self) -> str:
+        """Return the text as a reader gets it: `clean()`, which the fences are decided by and made for."""
+        end = len(self.text) - self.closed
+        return self.text[: self.opened] + clean(self.source) + self.text[end:]
 
 
 def split(text: str, limit: int = PAGE, fence: Fence | None = None) -> list[Part]:
@@ -90,8 +96,8 @@ def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = Non
 
 
 def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
-    """Return the code block that is open at the end of ``text``."""
-    for line in _lines(text):
+    """Return the code block that is open at the end of ``text`` as a reader sees it, without escapes and controls."""
+    for line in _lines(clean(text)):
         fence = _step(line, fence)
     return fence
 
@@ -167,7 +173,7 @@ def _borders(window: str, limit: int, fence: Fence | None) -> _Borders:
     offset, used = 0, units(fence.opening) if fence else 0
     table = blank = None
     for line in _lines(window):
-        after = _step(line, fence)
+        after = fence_after(line, fence)
         is_row = fence is None and line.lstrip().startswith("|")
         if fence is None and (after is not None or blank == offset):
             borders.strong = offset

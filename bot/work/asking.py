@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import structlog
 from anyio.abc import TaskGroup
 
 from acp.permission import PermissionRequest
 from bot.reply import cards
 from bot.reply.port import Body
-from bot.work.permissions import Card, CardState, PermissionDesk, expire
+from bot.reply.render import coarse
+from bot.work.permissions import Card, CardState, PermissionDesk, expire, rejecting
 from bot.work.turns import RunningTurn
+
+log = structlog.get_logger(__name__)
+
+MOST_OPEN = 20
+"""Cards of one turn that people may answer at the same time."""
+
+MOST_CARDS = 200
+"""Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
 
 
 class Asking:
@@ -25,7 +35,15 @@ class Asking:
         self._timeout = timeout
 
     def __call__(self, running: RunningTurn, request: PermissionRequest) -> None:
-        """Show ``request`` as a card in the turn's thread and let it wait for the requester."""
+        """Show ``request`` as a card in the turn's thread and let it wait for the requester.
+
+        One that nobody could answer, or one too many, is answered ``cancelled`` at once.
+        """
+        refusal = _refusal(running.cards, request)
+        if refusal:
+            log.warning("permission.refused", thread=running.thread_id, reason=refusal)
+            request.cancel()
+            return
         requester = running.prompt.inbound.author
 
         def show(card: Card) -> None:
@@ -40,15 +58,26 @@ class Asking:
         self._tasks.start_soon(expire, card, self._timeout, name=f"card {card.token}")
 
 
+def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:
+    """Return why the request gets no card; empty if it gets one."""
+    if not request.options:
+        return "it has no options"
+    if len(cards_so_far) >= MOST_CARDS:
+        return f"the turn has asked {MOST_CARDS} times"
+    still_open = sum(card.state is CardState.OPEN for card in cards_so_far)
+    return f"{still_open} requests of the turn are open" if still_open >= MOST_OPEN else ""
+
+
 def open_body(card: Card, timeout: float) -> Body:
     """Return the card as it asks."""
+    can_reject = rejecting(card.request.options) is not None
     return cards.permission_card(
         card.token,
         card.request.tool_call,
         card.request.options,
         who=f"<@{card.requester.id}>",
         ping=card.requester.id,
-        deadline=f"Without an answer within {timeout / 60:.0f} min it is rejected.",
+        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
     )
 
 

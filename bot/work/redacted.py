@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from bot.log import Redactor
 from bot.reply.port import Body, ThreadPort
-from bot.work.model import Inbound
-from bot.work.ports import Chat
+from bot.work.model import Actor, Inbound
+from bot.work.ports import Answer, Chat, Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +61,38 @@ class RedactedChat:
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message without the secrets."""
         await self.chat.refuse(inbound, self.redactor.text(text))
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedDesk:
+    """A `Desk` whose answers hold no secret: a tool's title or an option's name is an agent's text."""
+
+    desk: Desk
+    redactor: Redactor
+
+    def submit(self, inbound: Inbound) -> None:
+        """Take a message over."""
+        self.desk.submit(inbound)
+
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+        """Stop a turn; see `Desk`."""
+        return self._clean(self.desk.stop(thread_id, by, prompt))
+
+    def status(self, thread_id: int | None) -> str:
+        """Return the state of a thread, or of the whole bot."""
+        return self.redactor.text(self.desk.status(thread_id))
+
+    def reset(self, thread_id: int, by: Actor) -> Answer:
+        """End the thread's agent and forget its session."""
+        return self._clean(self.desk.reset(thread_id, by))
+
+    def decide(self, request: str, option: int, by: Actor) -> Answer:
+        """Answer a permission request, if ``by`` may."""
+        return self._clean(self.desk.decide(request, option, by))
+
+    def thread_gone(self, thread_id: int, reason: str) -> None:
+        """Cancel what runs in a thread that is gone."""
+        self.desk.thread_gone(thread_id, reason)
+
+    def _clean(self, answer: Answer) -> Answer:
+        return replace(answer, text=self.redactor.text(answer.text))

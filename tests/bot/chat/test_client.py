@@ -12,7 +12,7 @@ from discord import TeamMemberRole, TeamMembershipState
 from bot.chat.authorize import Policy, Reason
 from bot.chat.client import intents, owners_of
 from bot.chat.inbound import HELP
-from bot.sandbox import FakeDiscord
+from bot.sandbox import FakeDiscord, Fault
 
 from .harness import Office, office
 
@@ -251,3 +251,21 @@ def test_the_owners_of_a_teams_application_are_its_members_who_may_change_things
     of_person = SimpleNamespace(team=None, owner=SimpleNamespace(id=9))
     assert owners_of(of_team) == {1, 2, 5}  # type: ignore[arg-type]
     assert owners_of(of_person) == {9}  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_a_message_in_an_unknown_thread_survives_an_outage_of_a_moment() -> None:
+    """O2, D1: the look at its channel is tried again like every other call."""
+    async with FakeDiscord() as fd:
+        async with office(fd) as before:
+            await fd.owner.say(fd.channel_id, "start", mention_bot=True)
+            thread_id = (await before.desk.inbound()).thread_id
+            await before.gateway.chat.open_thread(before.desk.inbounds[0])
+            await fd.archive(thread_id)
+        async with office(fd) as after:
+            fd.faults.next("GET", rf"/channels/{thread_id}$", Fault.status(503), times=2)
+            author = {"id": str(fd.owner.id), "username": "owner", "discriminator": "0", "avatar": None}
+            data = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id), "id": str(thread_id + 1), "type": 0}
+            data |= {"content": "go on", "author": author, "member": {"roles": [], "flags": 0, "joined_at": None}}
+            await fd.gateway.dispatch_raw("MESSAGE_CREATE", data | _EMPTY)
+            assert (await after.desk.inbound()).text == "go on"

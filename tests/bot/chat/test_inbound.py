@@ -246,3 +246,25 @@ def test_bot_runs_forget_old_threads() -> None:
     assert all(runs.allow(thread, automatic=True) for thread in (1, 2, 3))
     assert runs.allow(1, automatic=True)
     assert not runs.allow(3, automatic=True)
+
+
+@pytest.mark.parametrize("content", ["<@1>", "<@1>  "])
+def test_a_bot_gets_no_help(content: str) -> None:
+    """D2: two bots that answer each other would go on for ever."""
+    assert judged(content, automatic=True) == IGNORED
+    assert judged("", OWN_THREAD, automatic=True, attachments=1) == IGNORED
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\u200b\u2060\nfix it", "fix it"),
+        ("\u200b", "Request"),
+        ("\u202egnp.exe\u202c", "gnp.exe"),
+        ("a\x00b\x1b[31mc", "abc"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467 family", "\U0001f468\u200d\U0001f469\u200d\U0001f467 family"),
+    ],
+)
+def test_a_title_neither_hides_nor_reorders_what_it_says(text: str, expected: str) -> None:
+    """D1, D9: a thread's name that shows nothing is none, and Discord would refuse it."""
+    assert title(text) == expected

@@ -12,10 +12,15 @@ from bot.chat.asking import FAILED
 from bot.chat.authorize import Policy, Reason
 from bot.chat.commands import NOT_IN_THREAD, UNKNOWN
 from bot.chat.views import EXPIRED, is_known
+from bot.log import Redactor
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
+from bot.sandbox.interactions import InteractionType
+from bot.work.model import Actor
+from bot.work.ports import Answer
+from bot.work.redacted import RedactedDesk
 
-from .harness import MemoryStamp, Office, office
+from .harness import FakeDesk, MemoryStamp, Office, office
 
 
 @asynccontextmanager
@@ -223,3 +228,45 @@ async def test_changed_commands_are_registered_again() -> None:
             await fd.wait_for(lambda fd: fd.commands)
         assert fd.command_syncs == 1
         assert stamp.value != "of an older version"
+
+
+@pytest.mark.asyncio
+async def test_a_stop_button_stops_nothing_outside_its_own_thread() -> None:
+    """D2, D6: the place that was judged is the place that is acted on."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, "weft:stop:12345:42")
+        assert told(await chat.fd.user("alice").click(message_id, "weft:stop:12345:42")) == EXPIRED
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("custom_id", ["weft:stop:7:42", "weft:perm:abc:0"])
+async def test_a_press_on_a_button_that_was_just_removed_is_answered(custom_id: str) -> None:
+    """D6: no press ends in Discord's own error, however late it comes."""
+    async with in_a_thread() as (chat, thread_id):
+        message_id = await post(chat, thread_id, custom_id)
+        alice = chat.fd.user("alice")
+        data = {"component_type": 2, "custom_id": custom_id, "id": 1}
+        await chat.gateway.chat.thread(thread_id).edit(message_id, Body("done"))
+        late = alice._begin(InteractionType.COMPONENT, thread_id, data, chat.fd.message(message_id))
+        await late.settle()
+        assert told(late) in (EXPIRED, "Allowed.")
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
+    """R5: a tool's title or an option's name is the agent's text in an ephemeral answer too."""
+
+    class Chatty(FakeDesk):
+        def status(self, thread_id: int | None) -> str:
+            return "Tool: `echo hunter2hunter2`"
+
+        def decide(self, request: str, option: int, by: Actor) -> Answer:
+            return Answer("Answered: hunter2hunter2", accepted=True)
+
+    desk = RedactedDesk(Chatty(), Redactor(["hunter2hunter2"]))
+    assert desk.status(1) == "Tool: `echo [secret]`"
+    assert desk.decide("abc", 0, Actor(1, "alice")) == Answer("Answered: [secret]", accepted=True)
+    assert desk.stop(1, Actor(1, "alice"), prompt=2) == Answer("Stopping.", accepted=True)
+    assert desk.reset(1, Actor(1, "alice")).accepted

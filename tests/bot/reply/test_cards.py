@@ -110,3 +110,41 @@ def test_the_stop_button_names_thread_and_prompt() -> None:
     """T6"""
     button = stop_button(11, 22)
     assert (button.custom_id, button.label, button.style) == ("weft:stop:11:22", "Stop", "danger")
+
+
+def test_a_file_that_discord_would_refuse_is_cut_and_the_card_says_so() -> None:
+    """D6: a request whose card can't be posted would wait for its time to be up, unseen."""
+    body = card(rawInput={"command": "echo " + "\u6f22" * 6_000_000})
+    assert body.file is not None
+    assert len(body.file.data) <= 8 * 2**20
+    assert "Only the beginning is shown" in body.text
+    assert "characters are in the file" not in body.text
+    assert "too long even for the file" in body.text
+
+
+def test_options_without_a_button_are_told() -> None:
+    """D6: nobody takes the buttons for all that the agent offers."""
+    assert "-# 15 more options have no button." in card([PermissionOption(option_id=str(n)) for n in range(40)]).text
+    assert "no button" not in card().text
+
+
+def test_the_option_that_says_no_always_has_a_button() -> None:
+    """D6: a person can always refuse."""
+    options = [PermissionOption(option_id=str(n), name=f"Yes {n}", kind="allow_once") for n in range(30)]
+    body = card([*options, PermissionOption(option_id="no", name="No", kind="reject_once")])
+    assert (body.buttons[-1].custom_id, body.buttons[-1].label) == ("weft:perm:tok:30", "No")
+    assert len(body.buttons) == 25
+
+
+def test_what_a_command_is_to_run_with_is_shown_beside_it() -> None:
+    """D6: in full."""
+    body = card(rawInput={"command": "make", "cwd": "/srv", "env": {"CC": "x"}, "sandbox": False})
+    assert '"sandbox": false' in body.text
+    assert '"CC": "x"' in body.text
+    assert '"cwd"' not in body.text
+
+
+def test_a_label_of_invisible_characters_is_replaced() -> None:
+    """D6: a button without a visible label is a trap."""
+    body = card([PermissionOption(option_id="yes", name="\u2800 \u2800", kind="allow_always")])
+    assert body.buttons[0].label.strip("\u2800 ") != ""

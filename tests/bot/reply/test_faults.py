@@ -9,7 +9,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from bot.reply.port import Body, MessageGone, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from tests.bot.reply.fakes import (
     ALLOW,
     PROSE,
@@ -250,3 +250,62 @@ def test_whenever_the_thread_is_archived_no_text_is_lost_or_shown_twice(seed: in
             assert at.thread.texts[-1].endswith("-# footer")
 
     play()
+
+
+@in_virtual_time
+async def test_what_an_archived_thread_is_sent_at_the_end_is_as_clean_as_any_message() -> None:
+    """D10, D4: a code block is closed above the footer, and no escape is posted."""
+    async with scene() as at:
+        reply = at.open()
+        await at.stream(reply, "Seen. ", 3)
+        at.thread.fail["edit"] = [ThreadArchived()] * 20
+        await at.stream(reply, "\n```sh\n\x1b[32mmake", 20)
+        assert await at.end(reply)
+        assert at.thread.texts[-1] == "\n```sh\nmake\n```\n-# footer"
+
+
+@in_virtual_time
+async def test_an_answer_whose_text_discord_refuses_still_ends_visibly() -> None:
+    """O1, D3: the text goes into a file, which no filter for words reads."""
+    async with scene(fail={"send": [PortError("blocked by AutoMod")] * 3}) as at:
+        reply = at.open()
+        at.turn.text = "a forbidden word"
+        assert await at.end(reply)
+        (body,) = at.thread.messages.values()
+        assert "forbidden" not in body.text
+        assert body.text.endswith("-# footer")
+        assert body.file is not None
+        assert body.file.data == b"a forbidden word"
+
+
+@in_virtual_time
+async def test_when_even_the_file_is_refused_the_outcome_is_told_without_it() -> None:
+    """O1"""
+    async with scene(fail={"send": [PortError("no")] * 6}) as at:
+        reply = at.open()
+        at.turn.text = "a forbidden word"
+        assert await at.end(reply)
+        assert at.thread.texts[-1].endswith("\n-# answered")
+
+
+@in_virtual_time
+async def test_a_thread_that_takes_nothing_at_all_is_not_asked_for_ever() -> None:
+    """D10"""
+    async with scene(fail={"send": [PortError("no")] * 20}) as at:
+        reply = at.open()
+        at.turn.text = "a forbidden word"
+        assert not await at.end(reply)
+        assert len(at.thread.of("send")) == 9
+
+
+@in_virtual_time
+async def test_a_refused_message_in_the_middle_of_an_answer_is_a_file_below_it() -> None:
+    """O1, D3: and the end is told once."""
+    async with scene(fail={"send": [PortError("no")] * 3}) as at:
+        reply = at.open()
+        at.turn.text = PROSE[:3000]
+        assert await at.end(reply)
+        first, second = at.thread.messages.values()
+        assert second.file is not None
+        assert spoken([second.file.data.decode(), first.text]).removesuffix("\n") == PROSE[:3000]
+        assert [text.count("-# footer") for text in at.thread.texts] == [1, 0]

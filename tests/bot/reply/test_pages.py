@@ -112,7 +112,7 @@ async def test_a_full_message_is_never_rendered_again(monkeypatch: pytest.Monkey
         rendered.append(text)
         return clean(text)
 
-    monkeypatch.setattr("bot.reply.pages.clean", watched)
+    monkeypatch.setattr("bot.reply.split.clean", watched)
     async with scene() as at:
         reply = at.open()
         await at.stream(reply, PROSE[:9000], 30)
@@ -124,3 +124,13 @@ async def test_a_full_message_is_never_rendered_again(monkeypatch: pytest.Monkey
         assert len(rendered) >= 5
         assert "Sentence number 1 " not in "".join(rendered)
         await at.end(reply)
+
+
+@in_virtual_time
+async def test_a_coloured_fence_does_not_swallow_the_footer() -> None:
+    """D4, D5"""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "The log:\n\x1b[0m```sh\nmake"
+        assert await at.end(reply)
+        assert at.thread.texts == ["The log:\n```sh\nmake\n```\n-# footer"]

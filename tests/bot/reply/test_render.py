@@ -182,3 +182,19 @@ def test_the_footer_has_at_most_its_room() -> None:
     """D5"""
     turn = snapshot(model="m" * 300, cost=Cost(amount=1e30, currency="X" * 99), context=ContextUse(10**40, 1))
     assert units(footer(turn, 1e9)) <= 120
+
+
+def test_numbers_beyond_all_reason_do_not_cost_the_footer() -> None:
+    """O1: whatever an agent says of its context and its bill, the turn has its end."""
+    turn = snapshot(context=ContextUse(10**400, 1), cost=Cost(amount=float("inf")))
+    assert footer(turn, 1) == "-# 1 s"
+    assert footer(snapshot(context=ContextUse(-(10**400), 1), cost=Cost(amount=float("nan"))), 1) == "-# 1 s"
+
+
+def test_an_answer_made_of_endless_tools_ends_in_their_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T4, T10, O4: a thousand tools with all their output are no answer, and making one would hold up all threads."""
+    monkeypatch.setattr("bot.reply.render._DETAIL_ROOM", 10_000)
+    tools = tuple(tool(id=str(n), title=f"tool {n}", output="x" * 5_000, status="completed") for n in range(50))
+    text = final_text(snapshot(tools=tools), Outcome.ANSWERED)
+    assert text.endswith("✓ `tool 49`")
+    assert text.count("xxx" * 1000) <= 3

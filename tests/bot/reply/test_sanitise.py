@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.reply import sanitise
 from bot.reply.sanitise import clean, clip, clip_middle, code_block, inline_code, reveal, units, visible
 
 TEXT = st.text(st.characters() | st.sampled_from("`\u200b\u202e\n\x1b[]"), max_size=80)
@@ -85,3 +86,26 @@ def test_the_middle_of_a_long_output_is_counted() -> None:
 
 def test_an_output_that_fits_is_whole() -> None:
     assert clip_middle("abc", 2, 1) == "abc"
+
+
+@pytest.mark.parametrize("opener", ["\x1b]", "\x1bP", "\x1b^"])
+def test_a_terminal_string_that_never_ends_takes_its_line_and_no_more(opener: str) -> None:
+    """D3: an answer is not lost because an agent began a terminal title."""
+    assert clean(f"before {opener}0;title\nafter\n") == "before \nafter\n"
+
+
+def test_text_far_beyond_the_limit_of_inline_code_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T10: what is shown of a title costs what is shown."""
+    looked_at: list[int] = []
+
+    def recording(text: str) -> str:
+        looked_at.append(len(text))
+        return text
+
+    monkeypatch.setattr(sanitise, "reveal", recording)
+    assert inline_code("a b" * 100_000, 40).endswith("…`")
+    assert max(looked_at) < 2000
+
+
+def test_a_title_of_white_space_without_end_is_shown_as_cut() -> None:
+    assert inline_code(" " * 10_000 + "end", 40) == "`…`"

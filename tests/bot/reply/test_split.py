@@ -26,6 +26,7 @@ NASTY = st.sampled_from(
         "```" + "i" * 300 + "\n", " " * 220, "\n" * 210, "code();\n" * 30, "line of prose that says little.\n" * 8,
     ]
 )  # fmt: skip
+ESCAPES = st.sampled_from(["\x1b[0m", "\x1b[1;32m", "\x1b]0;", "\x1bP", "\x07", "\x00", "\x1b"])
 TEXTS = st.lists(NASTY | st.text(max_size=60), max_size=40).map("".join)
 
 
@@ -63,7 +64,17 @@ def test_no_part_is_larger_than_the_limit_and_none_is_empty(text: str) -> None:
 @given(TEXTS)
 def test_each_part_closes_every_code_block_that_it_opens(text: str) -> None:
     """D4"""
-    assert [part.text for part in split(text, 200) if open_fence_by_a_second_reading(part.text)] == []
+    assert [part.shown for part in split(text, 200) if open_fence_by_a_second_reading(part.shown)] == []
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.lists(NASTY | ESCAPES, max_size=40).map("".join))
+def test_no_escape_or_control_character_hides_a_fence_from_the_reader(text: str) -> None:
+    """D4: what ends a message's code block is decided by what is shown."""
+    parts = split(text, 300)
+    assert join(parts) == text
+    for part in parts:
+        assert open_fence_by_a_second_reading(part.shown) is None, part.shown
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bot.reply.tools import command_of, diff_block, diff_text, input_text, output_block, places, tool_line
+from bot.reply.sanitise import code_block
+from bot.reply.tools import command_of, diff_text, diff_texts, input_text, output_block, places, tool_line
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_long_output_keeps_its_beginning_and_its_end() -> None:
 def test_a_change_is_shown_as_a_diff() -> None:
     """T4"""
     assert (
-        diff_block("a.py", "one\ntwo\n", "one\n2\n")
+        code_block(diff_text("a.py", "one\ntwo\n", "one\n2\n"), "diff")
         == "```diff\n--- a.py\n+++ a.py\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n```"
     )
 
@@ -96,3 +97,12 @@ def test_an_input_without_a_command_is_shown_as_json() -> None:
 def test_places_are_listed_once_and_counted_beyond() -> None:
     paths: list[tuple[str, int | None]] = [("a", 3), ("a", 3), ("b", None), ("c", None)]
     assert places(paths, most=2) == "`a:3`, `b` and 1 more"
+
+
+def test_beyond_what_may_be_compared_changes_are_shown_uncompared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4, T10: an agent with a thousand cunning changes must not keep the other threads waiting."""
+    monkeypatch.setattr("bot.reply.tools._COMPARISONS", 4)
+    first, second, third = diff_texts([("a", "1\n2\n", "1\n3\n"), ("b", "1\n2\n", "1\n3\n"), ("c", None, "new\n")])
+    assert first == "--- a\n+++ a\n@@ -1,2 +1,2 @@\n 1\n-2\n+3"
+    assert second == "--- b\n+++ b\n-1\n-2\n+1\n+3"
+    assert third.endswith("+new")
