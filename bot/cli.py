@@ -6,12 +6,15 @@ Commands import what they need when they run, so that ``weft --help`` answers at
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 
 def fail(*problems: str) -> NoReturn:
@@ -31,14 +34,26 @@ def main() -> None:
         fail("Windows is not supported: run Weft on Linux")
 
 
-@main.command()
-@click.option(
+def _env_file(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Refuse a file that was asked for and is not there; the default one need not be."""
+    asked = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+    if asked and not path.exists():
+        raise click.BadParameter(f"{path} does not exist")
+    return path
+
+
+env_file_option = click.option(
     "--env-file",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path(".env"),
     show_default=True,
+    callback=_env_file,
     help="Settings are read from here as well; the environment goes first.",
 )
+
+
+@main.command()
+@env_file_option
 def run(env_file: Path) -> None:
     """Run the bot until SIGTERM or SIGINT."""
     from bot.config import ConfigError, load_settings, preflight
@@ -66,11 +81,13 @@ def run(env_file: Path) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds.")
 def demo(prompt: str | None, agent: str | None, permission: str, timeout: float) -> None:
     """Try Weft without any account: a loopback Discord, the bot and an agent in this terminal."""
-    import shlex
+    from bot.demo.session import Permission, converse, one_prompt, text_problem
 
-    from bot.demo.session import Permission, converse, one_prompt
-
-    argv = tuple(shlex.split(agent)) if agent else None
+    if prompt is not None and (problem := text_problem(prompt)):
+        raise click.BadParameter(problem, param_hint="--prompt")
+    if math.isnan(timeout):
+        raise click.BadParameter("not a number of seconds", param_hint="--timeout")
+    argv = _words(agent) if agent is not None else None
     _guarded(
         (lambda: one_prompt(prompt, argv, Permission(permission), timeout))
         if prompt is not None
@@ -95,12 +112,19 @@ def sandbox(port: int, rate_limits: str) -> None:
 
 
 @main.command()
-@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), default=Path(".env"), show_default=True)
+@env_file_option
 def doctor(env_file: Path) -> None:
     """Check the machine and the settings, one line each."""
     from bot.ops.doctor import run_doctor
 
     _guarded(lambda: run_doctor(env_file))
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--agent") from exc
 
 
 def _guarded(work: Callable[[], int]) -> NoReturn:

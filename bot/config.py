@@ -108,6 +108,8 @@ def load_settings(env_file: Path | None = None) -> Settings:
         return Settings(_env_file=env_file)
     except ValidationError as exc:
         raise ConfigError(*dict.fromkeys(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{env_file} can't be read: {exc}") from exc
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
@@ -135,7 +137,7 @@ def preflight(settings: Settings) -> RunSettings:
     problems = [
         "DISCORD_TOKEN is not set: create a bot in Discord's developer portal and put its token there"
         if not token
-        else "",
+        else token_problem(token),
         agent_problem(settings.agent_command),
         workspace_problem(settings.workspace),
         state_problem(settings.state_dir),
@@ -146,10 +148,18 @@ def preflight(settings: Settings) -> RunSettings:
     return RunSettings(token=token, argv=settings.agent_command, workspace=settings.workspace)
 
 
+def token_problem(token: str) -> str:
+    """Say why a text can't be a token, without repeating it, or nothing."""
+    return "" if token.isprintable() and " " not in token else "DISCORD_TOKEN: white space is no part of a token"
+
+
 def agent_problem(argv: tuple[str, ...]) -> str:
     """Say why the agent command can't be started, or nothing."""
     if not argv:
         return 'WEFT_AGENT_COMMAND is not set: the command that starts your agent, such as "opencode acp"'
+    if "/" in argv[0] and not Path(argv[0]).is_absolute():
+        # Agents start in the workspace: a path that begins here would lead elsewhere from there.
+        return f"WEFT_AGENT_COMMAND: {argv[0]} is not an absolute path"
     if shutil.which(argv[0]):
         return ""
     if Path(argv[0]).is_file():

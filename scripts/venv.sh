@@ -37,6 +37,11 @@ install_locked() {
 
 ensure_venv() {
     local lock=$1 base interpreter wanted stamp
+    # Two scripts that are started at once take turns.
+    if command -v flock >/dev/null; then
+        exec 9>.venv.lock
+        flock 9
+    fi
     base=$(find_python) || die "Weft needs Python 3.11 or newer: none was found on the PATH."
     interpreter=$("$base" -c 'import sys; print(sys.base_prefix, sys.version)')
     PYTHON=$PWD/.venv/bin/python
@@ -50,4 +55,5 @@ ensure_venv() {
         install_locked "$lock"
         printf '%s\n' "$wanted" >"$stamp"
     fi
+    exec 9>&-
 }

@@ -1,7 +1,8 @@
 """A stage for the bot: the loopback Discord, the bot itself and an agent, all on this machine.
 
 The demo and the end-to-end tests play on it. State and workspace are temporary unless given; HOME stays the real one,
-so that a real agent finds its login.
+so that a real agent finds its login. Settings come from the caller alone: those of a real bot in the environment must
+neither lead the demo to a real Discord nor stop it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bot.app import Bot, running_bot
 from bot.config import RunSettings, Settings
@@ -24,6 +26,22 @@ from bot.work.model import Inbound
 
 DEMO_AGENT = (sys.executable, "-P", "-m", "bot.demo.agent")
 _READY_LIMIT = 30.0
+
+
+class StageSettings(Settings):
+    """Settings that are read from no environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the caller's values only."""
+        return (init_settings,)
 
 
 @dataclass(slots=True)
@@ -90,4 +108,4 @@ def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides
         "workspace": str(workspace),
         "state_dir": root / "state",
     }
-    return Settings(**(values | overrides))
+    return StageSettings(**(values | overrides))

@@ -8,14 +8,24 @@ import signal
 import anyio
 import click
 
+from bot.config import ConfigError
 from bot.sandbox import FakeDiscord, RateLimits
 
 _LIMITS = {"off": RateLimits.OFF, "real": RateLimits.REAL, "scaled": RateLimits.SCALED}
 
 
 def serve_sandbox(port: int, rate_limits: str) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    return anyio.run(functools.partial(_serve, port, _LIMITS[rate_limits]))
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the port can't be used.
+    """
+    try:
+        return anyio.run(functools.partial(_serve, port, _LIMITS[rate_limits]))
+    except BrokenPipeError:
+        raise  # nobody reads what is printed any more
+    except OSError as exc:
+        raise ConfigError(f"--port {port}: {exc.strerror}") from exc
 
 
 async def _serve(port: int, rate_limits: RateLimits) -> int:

@@ -27,6 +27,7 @@ from acp.errors import AcpError
 from acp.process import LaunchSpec
 from acp.schema import InitializeResult
 from bot.config import EX_CONFIG, ConfigError, Settings, agent_problem, load_settings, state_problem, workspace_problem
+from bot.log import Redactor, configure_logging
 
 _TOKEN_PARTS = 3
 
@@ -54,6 +55,8 @@ class Finding:
 
 def run_doctor(env_file: Path) -> int:
     """Print the findings; return 0, or 78 when something has to be mended first."""
+    # The agent's start and end are logged to stdout where nothing is configured; the report says what matters of it.
+    configure_logging("error", "auto", Redactor())
     findings = []
     for finding in _findings(env_file):
         click.echo(finding.line())

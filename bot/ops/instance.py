@@ -1,0 +1,52 @@
+"""The one bot on a state directory: a lock that the kernel gives back, and an id that marks its agents (R4, P9)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = "lock"
+IDENTITY = "identity"
+STATE_MARKER = "WEFT_STATE"
+"""Name in an agent's environment of the id of the state that it belongs to: how a later run finds it."""
+
+
+class AlreadyRunning(Exception):
+    """Another bot works on this state directory."""
+
+
+@contextmanager
+def sole_instance(state_dir: Path) -> Iterator[str]:
+    """Hold the state directory while the body runs; give the id of the state.
+
+    The lock belongs to the open file: it is free again when the process ends, however it ends.
+
+    Raises:
+        AlreadyRunning: somebody else holds it.
+        OSError: the directory can't be made or written to.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(_private(state_dir / LOCK), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyRunning(f"another Weft is running on {state_dir}") from exc
+        yield _identity(state_dir / IDENTITY)
+
+
+def _identity(path: Path) -> str:
+    """Return the id of the state, made on first use."""
+    if path.exists() and (known := path.read_text().strip()):
+        return known
+    fresh = uuid.uuid4().hex
+    with os.fdopen(_private(path), "w") as file:
+        file.write(fresh)
+    return fresh
+
+
+def _private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)

@@ -1,0 +1,60 @@
+"""One bot on a state directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.ops.instance import AlreadyRunning, sole_instance
+
+
+def test_a_second_instance_is_refused(tmp_path: Path) -> None:
+    """R4."""
+    refused = pytest.raises(AlreadyRunning, match="another Weft is running on")
+    with sole_instance(tmp_path / "state"), refused, sole_instance(tmp_path / "state"):
+        pytest.fail("two instances at once")
+
+
+def test_the_state_is_free_again_after_the_end(tmp_path: Path) -> None:
+    """R4."""
+    with sole_instance(tmp_path) as first:
+        pass
+    with sole_instance(tmp_path) as second:
+        assert second == first
+
+
+def test_a_killed_instance_leaves_no_lock_behind(tmp_path: Path) -> None:
+    """R4: the kernel gives the lock back."""
+    hold = (
+        "import sys; from pathlib import Path; from bot.ops.instance import sole_instance\n"
+        "with sole_instance(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunning), sole_instance(tmp_path):
+            pytest.fail("two instances at once")
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait(timeout=5)
+    with sole_instance(tmp_path) as identity:
+        assert len(identity) == 32
+
+
+def test_two_states_have_two_ids(tmp_path: Path) -> None:
+    """P9: the agents of one bot are not taken for another's."""
+    with sole_instance(tmp_path / "a") as one, sole_instance(tmp_path / "b") as other:
+        assert one != other
+
+
+def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    """R6."""
+    with sole_instance(tmp_path / "state"):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
+    assert modes == {"lock": 0o600, "identity": 0o600}

@@ -1,0 +1,230 @@
+"""``weft run`` as a process of its own, with a loopback Discord in the test: work, logs, signals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+
+from bot.sandbox import FakeDiscord
+from bot.sandbox.model import Intents
+from tests.agents import ScriptedAgent, Step, alive, scenario
+from tests.commands import WEFT, environment
+from tests.e2e.play import LIMIT
+
+pytestmark = pytest.mark.asyncio
+
+END_LIMIT = 8.0
+"""Seconds from a signal to the end: the bounds of the turn, the last edits and the agents, with a noisy machine."""
+
+HANG: list[Step] = [{"text": "so far"}, {"hang": True}]
+
+
+@dataclass(slots=True)
+class Run:
+    """The bot's process."""
+
+    process: anyio.abc.Process
+    log_path: Path
+
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr."""
+        return self.log_path.read_text()
+
+    def plain_lines(self) -> list[str]:
+        """The lines for people."""
+        return [line for line in self.said.splitlines() if not line.startswith("{")]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines for machines; each must be JSON."""
+        return [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
+
+    async def ended(self) -> int:
+        """Wait for the end by itself and return the exit code."""
+        with anyio.fail_after(LIMIT):
+            return await self.process.wait()
+
+    async def signalled(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code, which has to come soon."""
+        self.process.send_signal(number)
+        with anyio.fail_after(END_LIMIT):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **more: str) -> AsyncIterator[Run]:
+    settings = {
+        "DISCORD_TOKEN": token,
+        "WEFT_DISCORD_API": api,
+        "WEFT_AGENT_COMMAND": shlex.join(agent.argv),
+        "WEFT_WORKSPACE": str(directory),
+        "WEFT_EDIT_INTERVAL": "0.02",
+        "WEFT_DRAIN": "0.05",
+        "WEFT_CANCEL_GRACE": "1",
+    }
+    log_path = directory / "stderr"
+    with log_path.open("wb") as log, anyio.fail_after(LIMIT + END_LIMIT):
+        process = await anyio.open_process(
+            [*WEFT, "run"], cwd=directory, env=environment(directory, **settings, **more), stdin=None, stderr=log
+        )
+        async with process:
+            try:
+                yield Run(process, log_path)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+    assert [pid for pid in agent.pids() if alive(pid)] == []
+
+
+@asynccontextmanager
+async def connected(directory: Path, agent: ScriptedAgent, **more: str) -> AsyncIterator[tuple[FakeDiscord, Run]]:
+    """Run the bot until it is ready, and the test; it may have broken no rule of Discord's."""
+    async with FakeDiscord() as discord, run(directory, discord.api_url, discord.token, agent, **more) as bot:
+        with anyio.fail_after(LIMIT):
+            await discord.ready.wait()
+        yield discord, bot
+        discord.assert_clean()
+
+
+async def mention(discord: FakeDiscord, text: str) -> int:
+    return (await discord.owner.say(discord.channel_id, text, mention_bot=True)).id
+
+
+def shown(discord: FakeDiscord, thread_id: int) -> str:
+    if all(thread.id != thread_id for thread in discord.threads()):
+        return ""
+    return "\n".join(message.content for message in discord.messages(thread_id))
+
+
+async def until_shown(discord: FakeDiscord, thread_id: int, text: str) -> None:
+    await discord.wait_for(lambda _: text in shown(discord, thread_id), timeout=LIMIT)
+
+
+async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(tmp_path: Path) -> None:
+    """R5, R1: the process ends with 0 and leaves no agent."""
+    steps: list[Step] = [{"stderr": "canary-noise\n"}, {"thought": "canary-thought"}, {"text": "canary-answer"}]
+    agent = scenario(tmp_path, steps)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "canary-prompt")
+        await until_shown(discord, thread_id, "canary-answer")
+        await until_shown(discord, thread_id, "-# ")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        events = {event["event"]: event for event in bot.events()}
+        assert events["turn.finished"]["outcome"] == "answered"
+        assert {"agent.spawned", "gateway.ready", "bot.stopping"} <= set(events)
+        assert bot.plain_lines() == []
+        assert discord.token not in bot.said
+        assert "canary" not in bot.said
+        assert bot.process.stdout is not None
+        with pytest.raises(anyio.EndOfStream):
+            await bot.process.stdout.receive()
+        assert "canary" not in json.dumps([entry["environment"] for entry in agent.events("start")])
+        assert (tmp_path / "state" / "weft").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("number", "steps"),
+    [
+        (signal.SIGTERM, [{"spawn_shell": "sleep 600"}, *HANG]),
+        (signal.SIGINT, [{"text": "so far"}, {"hang": True, "ignore_cancel": True}]),
+    ],
+)
+async def test_a_signal_in_the_middle_of_a_turn_tells_the_thread_and_ends_the_agent(
+    tmp_path: Path, number: signal.Signals, steps: list[Step]
+) -> None:
+    """R1, O1, P9: with what the agent has started; also when it does not listen."""
+    agent = scenario(tmp_path, steps)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "so far")
+        assert await bot.signalled(number) == 0
+        assert "so far" in shown(discord, thread_id)
+        assert "interrupted" in shown(discord, thread_id)
+        assert len(agent.received("session/cancel")) == 1
+        assert [entry for entry in agent.events("spawned") if alive(entry["child"])] == []
+        assert [event["outcome"] for event in bot.events() if event["event"] == "turn.finished"] == ["interrupted"]
+
+
+async def test_every_thread_with_work_is_told_also_the_ones_that_wait(tmp_path: Path) -> None:
+    """R1, O1."""
+    agent = scenario(tmp_path, HANG)
+    async with connected(tmp_path, agent, WEFT_MAX_AGENTS="1") as (discord, bot):
+        first = await mention(discord, "one")
+        await until_shown(discord, first, "so far")
+        second = await mention(discord, "two")
+        await until_shown(discord, second, "Waiting for a free agent")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "interrupted" in shown(discord, first)
+        assert "interrupted" in shown(discord, second)
+
+
+async def test_an_open_question_is_answered_cancelled_when_the_bot_stops(tmp_path: Path) -> None:
+    """R1, T6."""
+    agent = scenario(tmp_path, [{"permission": {}, "then": {"*": []}}])
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "permission")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "interrupted" in shown(discord, thread_id)
+        assert [answer["result"] for answer in agent.events("answer")] == [{"outcome": {"outcome": "cancelled"}}]
+
+
+async def test_a_signal_while_the_agent_starts_tells_the_thread(tmp_path: Path) -> None:
+    """R1, P10."""
+    agent = scenario(tmp_path, start={"hang": "initialize"})
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        with anyio.fail_after(LIMIT):
+            await agent.heard("initialize")
+        await discord.wait_for(lambda _: discord.threads(), timeout=LIMIT)
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "interrupted" in shown(discord, thread_id)
+
+
+async def test_a_token_that_discord_refuses_is_one_line_and_78(tmp_path: Path) -> None:
+    """Settings and exits."""
+    agent = scenario(tmp_path)
+    async with FakeDiscord() as discord, run(tmp_path, discord.api_url, "canary.canary.canary", agent) as bot:
+        assert await bot.ended() == 78
+        (line,) = bot.plain_lines()
+        assert line.startswith("weft: Discord does not accept the token")
+        assert "canary" not in bot.said
+        assert [event for event in bot.events() if "exception" in event] == []
+    assert agent.pids() == []
+
+
+async def test_an_intent_that_is_not_granted_is_named_and_78(tmp_path: Path) -> None:
+    """Settings and exits."""
+    agent = scenario(tmp_path)
+    async with FakeDiscord() as discord:
+        discord.granted_intents &= ~Intents.MESSAGE_CONTENT
+        async with run(tmp_path, discord.api_url, discord.token, agent) as bot:
+            assert await bot.ended() == 78
+            (line,) = bot.plain_lines()
+            assert "Message Content intent is off" in line
+            assert [event for event in bot.events() if "exception" in event] == []
+
+
+async def test_a_discord_that_can_not_be_reached_is_tried_again_and_a_signal_ends_the_bot(tmp_path: Path) -> None:
+    """R1."""
+    agent = scenario(tmp_path)
+    with socket.socket() as closed:  # bound and not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{closed.getsockname()[1]}/api/v10"
+        async with run(tmp_path, api, "a.fake.token", agent) as bot:
+            with anyio.fail_after(LIMIT):
+                while "gateway.lost" not in bot.said:  # noqa: ASYNC110  another process writes the log
+                    await anyio.sleep(0.01)
+            assert await bot.signalled(signal.SIGTERM) == 0
+            assert bot.plain_lines() == []

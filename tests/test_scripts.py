@@ -1,0 +1,162 @@
+"""The scripts, in a copy of the tree's top, with a Python that only notes what it is asked: nothing is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+TOOLS = ("bash", "cat", "cksum", "dirname", "flock", "mkdir", "chmod", "cp", "rm")
+# Answers what the scripts ask of an interpreter; `-m venv` makes one that does the same.
+PYTHON = """#!/bin/sh
+echo "$0 $*" >>"$CALLS"
+case "$*" in
+*version_info*) exit "$OLD" ;;
+*ensurepip*) exit "$NO_VENV" ;;
+*base_prefix*) echo "/fake $VERSION" ;;
+*"-m venv"*) rm -rf .venv && mkdir -p .venv/bin && cp "$FAKE" .venv/bin/python ;;
+*"-m pip"*) exit "$NO_PIP" ;;
+esac
+"""
+
+
+@dataclass(slots=True)
+class Tree:
+    """A checkout with nothing in it but scripts, locks and a fake Python on the PATH."""
+
+    root: Path
+
+    def run(self, script: str, *arguments: str, **answers: str) -> subprocess.CompletedProcess[str]:
+        self.calls_path.unlink(missing_ok=True)
+        settings = {"OLD": "0", "NO_VENV": "0", "NO_PIP": "0", "VERSION": "3.11.9"}
+        fake = {"CALLS": str(self.calls_path), "FAKE": str(self.root / "bin" / "python3")}
+        return subprocess.run(
+            [str(self.root / "bin" / "bash"), str(self.root / "scripts" / script), *arguments],
+            cwd="/",
+            env={"PATH": str(self.root / "bin"), **settings, **fake, **answers},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def calls_path(self) -> Path:
+        return self.root / "calls"
+
+    def calls(self, what: str) -> list[str]:
+        """Return the calls of any Python that contain a text."""
+        return [call for call in self.calls_path.read_text().splitlines() if what in call]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        if found := shutil.which(tool):
+            (tmp_path / "bin" / tool).symlink_to(found)
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    (tmp_path / "bin" / "python3").write_text(PYTHON)
+    (tmp_path / "bin" / "python3").chmod(0o755)
+    for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml"):
+        (tmp_path / name).write_text(f"{name}\n")
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        ({"OLD": "1"}, "Weft needs Python 3.11 or newer: none was found on the PATH."),
+        (
+            {"NO_VENV": "1"},
+            "Python's venv module is missing: install it first (Debian and Ubuntu: apt install python3-venv).",
+        ),
+    ],
+)
+@pytest.mark.parametrize("script", ["demo", "test", "check"])
+def test_what_is_missing_is_said_in_one_line(tree: Tree, script: str, answers: dict[str, str], line: str) -> None:
+    done = tree.run(script, **answers)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{line}\n")
+    assert not (tree.root / ".venv").exists()
+
+
+def test_no_python_at_all_is_said_in_one_line(tree: Tree) -> None:
+    (tree.root / "bin" / "python3").unlink()
+    done = tree.run("demo")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Weft needs Python 3.11 or newer")
+
+
+def test_a_newer_python_beside_an_old_one_is_found(tree: Tree) -> None:
+    (tree.root / "bin" / "python3").rename(tree.root / "bin" / "python3.12")
+    done = tree.run("demo", FAKE=str(tree.root / "bin" / "python3.12"))
+    assert done.returncode == 0, done.stderr
+    assert tree.calls("python3.12 -m venv")
+
+
+def test_the_first_run_installs_from_the_lock_with_hashes_and_then_starts(tree: Tree) -> None:
+    done = tree.run("demo", "--prompt", "two words")
+    assert (done.returncode, done.stdout) == (0, "")
+    first, second = tree.calls("-m pip")
+    assert first.endswith("--require-hashes -r requirements.lock")
+    assert second.endswith("--no-deps --no-build-isolation -e .")
+    assert tree.calls("-m bot demo") == [f"{tree.root}/.venv/bin/python -P -m bot demo --prompt two words"]
+
+
+def test_a_run_with_nothing_new_installs_nothing_and_says_nothing(tree: Tree) -> None:
+    tree.run("demo")
+    done = tree.run("demo")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert tree.calls("-m pip") == tree.calls("-m venv") == []
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
+def test_a_change_of_the_lock_or_the_project_is_installed(tree: Tree, changed: str) -> None:
+    tree.run("demo")
+    (tree.root / changed).write_text("changed\n")
+    tree.run("demo")
+    assert len(tree.calls("-m pip")) == 2
+    assert tree.calls("-m venv") == []
+
+
+def test_another_python_gets_a_new_environment(tree: Tree) -> None:
+    tree.run("demo")
+    tree.run("demo", VERSION="3.12.1")
+    assert len(tree.calls("-m venv --clear .venv")) == 1
+    assert len(tree.calls("-m pip")) == 2
+
+
+def test_an_installation_that_failed_is_said_and_tried_again(tree: Tree) -> None:
+    done = tree.run("demo", NO_PIP="1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "could not install requirements.lock"
+    assert tree.calls("-m bot") == []
+    tree.run("demo")
+    assert len(tree.calls("-m pip")) == 2
+
+
+def test_the_tests_get_the_tools_of_development_and_their_arguments(tree: Tree) -> None:
+    done = tree.run("test", "-k", "something")
+    assert done.returncode == 0
+    assert tree.calls("-m pip")[0].endswith("-r requirements-dev.lock")
+    assert tree.calls("-m pytest")[0].endswith("-m pytest -k something")
+
+
+def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:
+    tree.run("check")
+    assert [call.split(" -m ")[1] for call in tree.calls("-m ") if "ruff" in call or "mypy" in call] == [
+        "ruff format --check .",
+        "ruff check .",
+        "mypy",
+    ]
+    tree.run("check", "--fix")
+    assert tree.calls("ruff check --fix .")
+
+
+def test_every_script_can_be_started() -> None:
+    assert [path.name for path in SCRIPTS.iterdir() if path.suffix == "" and not os.access(path, os.X_OK)] == []
