@@ -133,6 +133,7 @@ class AgentConnection:
         self._limits = limits
         self._sessions: dict[str, AgentSession] = {}
         self._stop_requested = anyio.Event()
+        self._pumped = anyio.Event()
         self._peer = JsonRpcPeer(
             process.stdout, process.stdin, handler=self, max_line=limits.max_line, write_timeout=limits.write
         )
@@ -140,6 +141,11 @@ class AgentConnection:
     def alive(self) -> bool:
         """Whether the process still runs; polled, never waits."""
         return self.exit() is None
+
+    def usable(self) -> bool:
+        """Whether a prompt may be sent: the process runs, is heard, and nobody has asked for its end."""
+        ending = (self._pumped, self._stop_requested, self.exited)
+        return self.alive() and not any(event.is_set() for event in ending)
 
     def exit(self) -> AgentExit | None:
         """Return how the process ended, or None while it runs."""
@@ -256,24 +262,24 @@ class AgentConnection:
 
     async def _run(self) -> None:
         """Pump the pipes until the process has ended and its last words were read, or its pipes are of no more use."""
-        pumped, drained = anyio.Event(), anyio.Event()
+        drained = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._pump, pumped)
+                tasks.start_soon(self._pump)
                 tasks.start_soon(self._drain_stderr, drained)
                 tasks.start_soon(self._obey_stop_request)
                 await self._process.wait()
                 with anyio.move_on_after(_LAST_WORDS):  # what the agent started may hold the pipes for ever
-                    await pumped.wait()
+                    await self._pumped.wait()
                     await drained.wait()
                 self._close()
                 tasks.cancel_scope.cancel()
         finally:
             self._close()
 
-    async def _pump(self, pumped: anyio.Event) -> None:
+    async def _pump(self) -> None:
         end = await self._peer.run()
-        pumped.set()
+        self._pumped.set()
         if end is not PeerEnd.HUNG:
             with anyio.move_on_after(_EXIT_GRACE):
                 await self.exited.wait()

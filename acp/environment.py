@@ -23,8 +23,14 @@ WITHHELD: tuple[str, ...] = ("DISCORD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_*")
 
 def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
     """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
-    allowed = (*ALLOWED, *extra_names)
-    return {name: value for name, value in environ.items() if _is_in(name, allowed) and not _is_in(name, WITHHELD)}
+    allowed = named(environ, (*ALLOWED, *extra_names))
+    return {name: value for name, value in allowed.items() if not _is_in(name, WITHHELD)}
+
+
+def named(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the part of ``environ`` that ``names`` mean; a trailing ``*`` stands for any ending."""
+    patterns = tuple(names)
+    return {name: value for name, value in environ.items() if _is_in(name, patterns)}
 
 
 def _is_in(name: str, patterns: tuple[str, ...]) -> bool:

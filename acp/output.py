@@ -7,6 +7,9 @@ from typing import Any
 _LONGEST_STRING = 65_536
 _MOST_ITEMS = 1_000
 _DEEPEST = 32
+_MOST_IN_ALL = 262_144
+"""Characters and items of a tool's arguments that are kept: as much as of its output."""
+
 CUT = "…"
 """Stands for what was left out of a tool's arguments."""
 
@@ -59,14 +62,34 @@ def bounded(text: str, head: int, tail: int) -> tuple[str, int]:
     return output.text(), output.cut
 
 
-def bounded_value(value: Any, depth: int = _DEEPEST) -> Any:
-    """Return a JSON value in which long strings, long lists and deep nesting are cut."""
-    if isinstance(value, str):
-        return value if len(value) <= _LONGEST_STRING else value[:_LONGEST_STRING] + CUT
-    if not isinstance(value, dict | list):
-        return value
-    if depth == 0:
-        return CUT
-    if isinstance(value, list):
-        return [bounded_value(item, depth - 1) for item in value[:_MOST_ITEMS]]
-    return {key: bounded_value(value[key], depth - 1) for key in list(value)[:_MOST_ITEMS]}
+def bounded_value(value: Any) -> Any:
+    """Return a JSON value in which long strings, long lists, deep nesting and what is too much in all are cut."""
+    return _Shrinking().cut(value, _DEEPEST)
+
+
+class _Shrinking:
+    """One pass over a value; the mutable state is how many characters and items may still be kept."""
+
+    def __init__(self) -> None:
+        self._room = _MOST_IN_ALL
+
+    def cut(self, value: Any, depth: int) -> Any:
+        """Return the value as far as there is room for it."""
+        if isinstance(value, str):
+            return self._text(value)
+        self._room -= 1
+        if not isinstance(value, dict | list):
+            return value
+        if depth == 0 or self._room <= 0:
+            return CUT
+        if isinstance(value, list):
+            return [self.cut(item, depth - 1) for item in value[: self._items()]]
+        return {self._text(key): self.cut(value[key], depth - 1) for key in list(value)[: self._items()]}
+
+    def _items(self) -> int:
+        return min(_MOST_ITEMS, max(self._room, 0))
+
+    def _text(self, text: str) -> str:
+        kept = text[: min(_LONGEST_STRING, max(self._room, 0))]
+        self._room -= len(kept) + 1
+        return kept if len(kept) == len(text) else kept + CUT

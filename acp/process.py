@@ -131,9 +131,8 @@ class AgentProcess:
     def _log_stop(self, report: StopReport) -> None:
         ended = self.exit()
         how = ended.describe() if ended else None
+        # What outlived it, if anything, is the report's to tell: whoever counts places says that it leaked.
         log.info("agent.exited", pid=self.pid, how=how, stage=report.stage, seconds=round(report.seconds, 2))
-        if leaked := report.leaked_pids():
-            log.warning("agent.leaked", pid=self.pid, leaked=leaked)
 
 
 async def _spawn(spec: LaunchSpec, marker: str) -> anyio.abc.Process:

@@ -38,33 +38,18 @@ class TurnRouter:
 
     def __init__(self, *, muted: bool = False) -> None:
         self._muted = muted
-        self._retired = False
         self._turn: Turn | None = None
         self._number = 0
-        self._generation = 0
         self._first: OrderedDict[tuple[str, str], int | None] = OrderedDict()
 
-    def begin(self, turn: Turn, generation: int = 0) -> None:
-        """Make ``turn`` the one whose prompt is being written; ids of another generation are forgotten."""
-        if generation != self._generation:
-            self._first.clear()
-        self._generation = generation
+    def begin(self, turn: Turn) -> None:
+        """Make ``turn`` the one whose prompt is being written."""
         self._turn = turn
         self._number += 1
         self._muted = False
 
-    def mute(self) -> None:
-        """Show nothing until the next prompt is written."""
-        self._muted = True
-
-    def retire(self) -> None:
-        """Show nothing any more: another process has taken the session's place."""
-        self._retired = True
-
     def route(self, update: SessionUpdate) -> Turn | Route | None:
         """Return the turn that takes the update, `LATE` if it is output outside a turn, None if nobody sees it."""
-        if self._retired:
-            return None
         owner = self._owner(update)
         if self._muted or owner is None:
             return None

@@ -8,7 +8,6 @@ the open permission requests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,7 +87,7 @@ class AgentSession:
         """Send the prompt; from here on ``turn`` is fed and told of the response, and ``sink`` of each change.
 
         Raises:
-            ProtocolError: the last prompt has not been answered; see `settle`.
+            ProtocolError: the last prompt has not been answered; the session is of no more use.
         """
         if self.is_prompting:  # agents queue, merge or cancel then: no two do the same
             raise ProtocolError("the last prompt of this session is still open")
@@ -102,13 +101,6 @@ class AgentSession:
     def is_prompting(self) -> bool:
         """Whether a prompt waits for its response."""
         return self._prompt is not None and not self._prompt.done
-
-    async def settle(self, timeout: float) -> bool:
-        """Wait for the answer to the last prompt, at most so long; return whether the next one may be sent."""
-        with anyio.move_on_after(timeout), suppress(AcpError):  # an error is an answer, and the turn has it
-            if self._prompt is not None:
-                await self._prompt.wait()
-        return not self.is_prompting
 
     def cancel(self) -> None:
         """Cancel the open prompt and answer the open permission requests, in one write; else do nothing."""

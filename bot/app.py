@@ -17,7 +17,7 @@ import anyio
 import structlog
 
 from acp.connection import ConnectionLimits
-from acp.environment import agent_environment
+from acp.environment import agent_environment, named
 from acp.turn import TurnLimits
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
@@ -25,7 +25,8 @@ from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
 from bot.reply.pacing import Pacing
 from bot.work.desk import DeskLimits, ThreadDesk
-from bot.work.redacted import RedactedChat
+from bot.work.ports import Desk
+from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
@@ -75,7 +76,7 @@ async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redacto
     Raises:
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
     """
-    redactor = redactor or Redactor([wanted.token])
+    redactor = redactor or Redactor(secrets(settings, wanted))
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     gateway = DiscordGateway(chat_config(settings, wanted), CommandStampFile(settings.state_dir / COMMAND_STAMP))
     store = MemoryStore()
@@ -92,7 +93,7 @@ async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redacto
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
             desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
-            connection.start_soon(_stay_connected, gateway, desk, name="gateway")
+            connection.start_soon(_stay_connected, gateway, RedactedDesk(desk, redactor), name="gateway")
             try:
                 yield Bot(desk, pool, gateway.ready)
             finally:
@@ -102,7 +103,7 @@ async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redacto
         gateway.close()
 
 
-async def _stay_connected(gateway: DiscordGateway, desk: ThreadDesk) -> None:
+async def _stay_connected(gateway: DiscordGateway, desk: Desk) -> None:
     try:
         await gateway.run(desk)
     except ChatConfigError as exc:
@@ -155,14 +156,18 @@ def desk_limits(settings: Settings) -> DeskLimits:
     )
 
 
+def secrets(settings: Settings, wanted: RunSettings) -> list[str]:
+    """Return what must be in no log and no message: the token, and what agents are given by name (R5)."""
+    return [wanted.token, *named(os.environ, settings.agent_env).values()]
+
+
 def run_bot(settings: Settings, wanted: RunSettings) -> int:
     """Run until SIGTERM or SIGINT; return the exit code.
 
     Raises:
         ConfigError: Discord refused the token or the intents.
     """
-    secrets = [wanted.token, *(os.environ.get(name, "") for name in settings.agent_env)]
-    redactor = Redactor(secrets)
+    redactor = Redactor(secrets(settings, wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
         return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor))
@@ -173,11 +178,19 @@ def run_bot(settings: Settings, wanted: RunSettings) -> int:
 
 async def _run_until_signal(settings: Settings, wanted: RunSettings, redactor: Redactor) -> int:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with running_bot(settings, wanted, redactor):
-            async for number in signals:
+        async with anyio.create_task_group() as tasks:
+            async with running_bot(settings, wanted, redactor) as bot:
+                number = await anext(signals)
                 log.info("bot.stopping", signal=signal.Signals(number).name)
-                break
+                tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
+            tasks.cancel_scope.cancel()
     return 0
+
+
+async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadDesk) -> None:
+    async for number in signals:
+        log.info("bot.hurried", signal=signal.Signals(number).name)
+        desk.hurry()
 
 
 def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:

@@ -48,6 +48,9 @@ class Connection(Protocol):
     def alive(self) -> bool:
         """Whether the process still runs; polled, never waits."""
 
+    def usable(self) -> bool:
+        """Whether a prompt may be sent; False for a process that still ends."""
+
     def exit(self) -> AgentExit | None:
         """Return how the process ended, or None while it runs."""
 

@@ -92,7 +92,7 @@ class Registry:
         slot = self.slots.get(thread_id)
         if slot is None or slot.state not in (SlotState.STARTING, SlotState.READY):
             return None
-        if slot.state is SlotState.READY and not slot.agent.alive():
+        if slot.state is SlotState.READY and not slot.agent.usable():
             self.stop(slot, Reason.DIED)
             return None
         return slot
@@ -178,8 +178,11 @@ class Registry:
             return
         slot.agent.leaked = True
         self.capacity.disinherit(slot.agent)
-        pid = slot.agent.connection.pid if slot.agent.connection is not None else None
-        log.error("agent.leaked", thread_id=slot.thread_id, generation=slot.generation, pid=pid)
+        connection = slot.agent.connection
+        pid = connection.pid if connection is not None else None
+        report = connection.stop_report if connection is not None else None
+        left = report.leaked_pids() if report is not None else ()
+        log.error("agent.leaked", thread_id=slot.thread_id, generation=slot.generation, pid=pid, left=left)
 
     def mark_leaks(self) -> None:
         """Give up on those that take longer to end than the stop ladder may."""

@@ -54,6 +54,10 @@ class PooledAgent:
         """Whether the process is known to run."""
         return self.connection is not None and self.connection.alive()
 
+    def usable(self) -> bool:
+        """Whether a turn may be given to it."""
+        return self.connection is not None and self.connection.usable()
+
     def remains(self) -> bool:
         """Whether anything of it outlived the stop ladder: the process, or what it started."""
         report = self.connection.stop_report if self.connection is not None else None
@@ -142,7 +146,7 @@ class Slot:
         return acquired
 
     def _usable(self) -> bool:
-        return self._state is SlotState.READY and self.agent.alive()
+        return self._state is SlotState.READY and self.agent.usable()
 
     def leave(self, now: float) -> None:
         """Give the lock back after a turn."""

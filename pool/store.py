@@ -7,6 +7,7 @@ payload of a prompt is opaque here.
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
@@ -69,7 +70,7 @@ class SessionStore(Protocol):
         """Say that the prompt is about to be sent to the agent."""
 
     async def finished(self, message_id: int, outcome: str) -> None:
-        """Say how the prompt ended; the first outcome stays."""
+        """Say how the prompt ended; the first outcome stays. A message that was never accepted is left alone."""
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
@@ -94,7 +95,10 @@ class SessionStore(Protocol):
 class _Entry:
     prompt: AcceptedPrompt
     started: bool = False
-    outcome: str | None = None
+
+
+FINISHED_KEPT = 10_000
+"""Finished prompts that `MemoryStore` knows again, the latest ones; of each it keeps the id and the outcome."""
 
 
 @dataclass(slots=True)
@@ -102,11 +106,12 @@ class MemoryStore:
     """A `SessionStore` that lives as long as the process."""
 
     _prompts: dict[int, _Entry] = field(default_factory=dict)
+    _finished: OrderedDict[int, str] = field(default_factory=OrderedDict)
     _threads: dict[int, ThreadRecord] = field(default_factory=dict)
 
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         """Remember a prompt; False if its message was accepted before."""
-        if prompt.message_id in self._prompts:
+        if prompt.message_id in self._prompts or prompt.message_id in self._finished:
             return False
         self._prompts[prompt.message_id] = _Entry(prompt)
         return True
@@ -116,14 +121,16 @@ class MemoryStore:
         self._prompts[message_id].started = True
 
     async def finished(self, message_id: int, outcome: str) -> None:
-        """Say how the prompt ended; the first outcome stays."""
-        entry = self._prompts[message_id]
-        entry.outcome = entry.outcome or outcome
+        """Say how the prompt ended; the first outcome stays. Its payload is of no more use, and is dropped."""
+        if self._prompts.pop(message_id, None) is None:
+            return
+        self._finished[message_id] = outcome
+        if len(self._finished) > FINISHED_KEPT:
+            self._finished.popitem(last=False)
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
-        waiting = [entry for _, entry in sorted(self._prompts.items()) if entry.outcome is None]
-        return [OpenPrompt(entry.prompt, entry.started) for entry in waiting]
+        return [OpenPrompt(entry.prompt, entry.started) for _, entry in sorted(self._prompts.items())]
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""

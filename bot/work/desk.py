@@ -1,13 +1,13 @@
 """The work as Discord sees it: takes messages, answers commands at once, sees every message to its one outcome.
 
 It ties intake, scheduler, turns, cards and editors together; each of them decides its own part. The mutable state is
-the map of running turns by thread.
+the map of running turns by thread and the count of steps under way.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from acp.turn import Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
-from bot.reply.editor import LiveReply
+from bot.reply.editor import Delivery, FinalReply, LiveReply
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body
 from bot.work.asking import Asking
@@ -28,7 +28,7 @@ from bot.work.late import LateOutput
 from bot.work.model import Actor, Inbound
 from bot.work.permissions import PermissionDesk
 from bot.work.ports import Answer, Chat
-from bot.work.queue import Prompt
+from bot.work.queue import Prompt, PromptState
 from bot.work.scheduler import Scheduler
 from bot.work.status import describe_pool, describe_thread
 from bot.work.turns import CONTEXT_LOST, RunningTurn, TurnService
@@ -39,6 +39,10 @@ from pool.store import SessionStore
 log = structlog.get_logger(__name__)
 
 WAITING_FOR_AGENT = Body("-# ⏳ Waiting for a free agent: all are busy. This message keeps its place.")
+HURRIED = 1.0
+"""Seconds that the end of the bot still waits once it was told to hurry."""
+
+NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ class ThreadDesk:
         self._limits = limits
         self._redact = redact
         self._running: dict[int, RunningTurn] = {}
-        self._undelivered = 0
+        self._under_way = 0
         self._settled = anyio.Event()
+        self._patience = anyio.CancelScope()
         self._scheduler: Scheduler[Reservation] = Scheduler(
             lane=limits.lane, reserve=pool.try_reserve, start=self._start, wait=self._tell_to_wait
         )
@@ -102,7 +107,7 @@ class ThreadDesk:
             tasks,
             chat,
             store,
-            accepted=self._scheduler.accepted,
+            accepted=self._accepted,
             dropped=self._scheduler.end,
             record=self._record,
             redact=redact,
@@ -117,11 +122,14 @@ class ThreadDesk:
 
     def submit(self, inbound: Inbound) -> None:
         """Take a message over; from here on it gets exactly one outcome."""
+        if self._over:
+            log.info("message.ignored", message=inbound.message_id, reason="the bot has stopped")
+            return
         if self._scheduler.queue(inbound.thread_id).holds(inbound.message_id):
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
         prompt = Prompt(inbound)
         self._scheduler.add(prompt)
-        self._tasks.start_soon(self._intake.accept, prompt, name=f"accept {prompt.id}")
+        self._begin(self._intake.accept, prompt, name=f"accept {prompt.id}")
 
     def admit(self) -> None:
         """Look again at what may start: an agent may be free now."""
@@ -133,7 +141,8 @@ class ThreadDesk:
         if running is not None and prompt in (None, running.prompt.id):
             told = running.stop(by.name)
             return Answer("Stopping." if told else "Already finished.", accepted=told)
-        waiting = [item for item in self._scheduler.queue(thread_id).waiting if prompt in (None, item.id)]
+        queue = self._scheduler.queue(thread_id)
+        waiting = [item for item in queue.waiting if prompt in (None, item.id) and item.withdrawn is None]
         if waiting:
             self._withdraw(waiting[0], stopped(by.name))
             return Answer("Stopped before it began.", accepted=True)
@@ -154,6 +163,8 @@ class ThreadDesk:
 
     def reset(self, thread_id: int, by: Actor) -> Answer:
         """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
+        if self._intake.closed:
+            return Answer("Weft is restarting: please try again afterwards.", accepted=False)
         running = self._running.get(thread_id)
         if running is not None:
             running.stop(by.name)
@@ -176,6 +187,11 @@ class ThreadDesk:
         for prompt in list(self._scheduler.queue(thread_id).waiting):
             self._withdraw(prompt, stopped(reason))
 
+    @property
+    def _over(self) -> bool:
+        """Whether no task may be started any more: the agents and Discord's connection end after the work."""
+        return self._tasks.cancel_scope.cancel_called
+
     # --- turns -----------------------------------------------------------------------------------------------
 
     def _start(self, prompt: Prompt, reservation: Reservation) -> None:
@@ -187,7 +203,6 @@ class ThreadDesk:
 
     def _open_reply(self, prompt: Prompt, turn: Turn) -> LiveReply:
         inbound = prompt.inbound
-        self._undelivered += 1
         return self._editors.of(inbound.thread_id).open(
             prompt.id,
             turn.snapshot,
@@ -211,18 +226,36 @@ class ThreadDesk:
             self._finish(running.prompt, running.reply, end, anyio.current_time() - running.started)
             self._scheduler.end(running.prompt)
 
+    def _accepted(self, prompt: Prompt) -> None:
+        """Let a prompt start that is written down and has its thread; or tell its end, if it was withdrawn."""
+        if prompt.withdrawn is None:
+            self._scheduler.accepted(prompt)
+        else:
+            self._end_unrun(prompt, prompt.withdrawn)
+
     def _withdraw(self, prompt: Prompt, end: TurnEnd) -> None:
-        """End a prompt that never ran, with a line in its thread."""
+        """End a prompt that never ran; one that is still being accepted is told once that is over."""
+        if prompt.state is not PromptState.ACCEPTING:
+            self._end_unrun(prompt, end)
+        elif prompt.withdrawn is None:
+            prompt.withdrawn = end
+
+    def _end_unrun(self, prompt: Prompt, end: TurnEnd) -> None:
         self._scheduler.end(prompt)
         self._finish(prompt, self._open_reply(prompt, Turn(self._limits.turn, anyio.current_time())), end, 0.0)
 
     def _finish(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
-        reply.finish(final_reply(end, prompt.inbound, elapsed, self._redact))
-        self._tasks.start_soon(self._deliver, prompt, reply, end, elapsed, name=f"deliver {prompt.id}")
+        try:
+            final = final_reply(end, prompt.inbound, elapsed, self._redact)
+        except Exception:
+            log.exception("reply.failed", prompt=prompt.id)
+            final = FinalReply(end.outcome)
+        reply.finish(final)
+        self._begin(self._deliver, prompt, reply, end, elapsed, name=f"deliver {prompt.id}")
 
     async def _deliver(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone (D3)."""
-        delivered = await reply.delivered()
+        delivered = await reply.delivered() or await self._say_instead(prompt, end)
         thread_id = prompt.inbound.thread_id
         tools = len(end.snapshot.tools) if end.snapshot else 0
         log.info(
@@ -235,14 +268,43 @@ class ThreadDesk:
             delivered=delivered,
         )
         await self._record(prompt, end)
-        if self._scheduler.queue(thread_id).idle:
-            self._editors.forget_idle(thread_id)
-        self._undelivered -= 1
-        self._settled.set()
+        self._let_editor_go(thread_id)
+
+    async def _say_instead(self, prompt: Prompt, end: TurnEnd) -> bool:
+        """Say how a prompt ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
+        editor = self._editors.of(prompt.inbound.thread_id)
+        body = Body(NOT_SHOWN.format(outcome=end.outcome))
+        return not editor.gone and await editor.say(body, reply_to=prompt.id).delivered()
 
     async def _record(self, prompt: Prompt, end: TurnEnd) -> None:
-        await self._store.finished(prompt.id, end.outcome)
-        self.on_outcome(prompt.inbound, end.outcome)
+        """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
+        try:
+            await self._store.finished(prompt.id, end.outcome)
+        except Exception:
+            log.exception("outcome.not_written", prompt=prompt.id, outcome=str(end.outcome))
+        try:
+            self.on_outcome(prompt.inbound, end.outcome)
+        except Exception:
+            log.exception("outcome.listener_failed", prompt=prompt.id)
+
+    def _begin(self, step: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
+        """Start a step on a prompt's way to its end; `shutdown` waits for those under way."""
+
+        async def run() -> None:
+            try:
+                await step(*args)
+            except Exception:
+                log.exception("step.failed", step=name)
+            finally:
+                self._under_way -= 1
+                self._settled.set()
+
+        self._under_way += 1
+        self._tasks.start_soon(run, name=name)
+
+    def _let_editor_go(self, thread_id: int) -> None:
+        if self._scheduler.queue(thread_id).idle:
+            self._editors.forget_idle(thread_id)
 
     def _tell_to_wait(self, prompt: Prompt) -> None:
         self._editors.of(prompt.inbound.thread_id).say(WAITING_FOR_AGENT, reply_to=prompt.id)
@@ -253,8 +315,15 @@ class ThreadDesk:
             self._editors.of(thread_id).say(CONTEXT_LOST)
         if lease.session.on_late is None:
             # The editor is asked for when there is something to say: by then another may own the thread.
-            late = LateOutput(self._tasks, lambda body: self._editors.of(thread_id).say(body))
-            lease.session.on_late = late.feed
+            late = LateOutput(self._tasks, lambda body: self._say_late(thread_id, body))
+            lease.session.on_late = lambda update: None if self._over else late.feed(update)
+
+    def _say_late(self, thread_id: int, body: Body) -> None:
+        self._tasks.start_soon(self._deliver_late, thread_id, self._editors.of(thread_id).say(body), name="late output")
+
+    async def _deliver_late(self, thread_id: int, notice: Delivery) -> None:
+        await notice.delivered()
+        self._let_editor_go(thread_id)
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -264,12 +333,15 @@ class ThreadDesk:
         for prompt in list(self._scheduler.waiting()):
             self._withdraw(prompt, interrupted())
         for running in list(self._running.values()):
-            running.interrupted = True
-            running.stop("a restart")
-        with anyio.move_on_after(self._limits.stop_bound + self._limits.flush_bound):
-            while self._undelivered:
+            running.interrupt("a restart")
+        with anyio.move_on_after(self._limits.stop_bound + self._limits.flush_bound) as self._patience:
+            while self._under_way or self._running:
                 self._settled = anyio.Event()
                 await self._settled.wait()
-        if self._undelivered:
-            log.warning("shutdown.undelivered", prompts=self._undelivered)
+        if self._under_way or self._running:
+            log.warning("shutdown.undelivered", prompts=self._under_way + len(self._running))
         self._editors.close()
+
+    def hurry(self) -> None:
+        """Let a `shutdown` that is under way wait for turns and messages only a moment longer (R1)."""
+        self._patience.deadline = min(self._patience.deadline, anyio.current_time() + HURRIED)

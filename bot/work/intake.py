@@ -1,6 +1,7 @@
 """From a message that was handed over to a prompt that may start: written down, acknowledged, its thread open (O2).
 
-A prompt that can't get that far has its one outcome here, told where the message was posted.
+A prompt that can't get that far has its one outcome here, told where the message was posted. That is so, too, for one
+that was withdrawn before its thread was there.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ class Intake:
                 self._dropped(prompt)
                 return
             self._tasks.start_soon(self._acknowledge, prompt.inbound)
-            refusal = await self._open_thread(prompt.inbound)
+            refusal = await self._open_thread(prompt)
         except Exception:
             log.exception("prompt.failed", prompt=prompt.id)
             refusal = crashed()
         if refusal is None:
             self._accepted(prompt)
         else:
-            await self._refuse(prompt, refusal)
+            await self._refuse(prompt, prompt.withdrawn or refusal)
 
     async def _acknowledge(self, inbound: Inbound) -> None:
         try:
@@ -84,11 +85,13 @@ class Intake:
             # A reaction that can't be set is no reason to lose the prompt, whatever the cause.
             log.exception("reaction.failed", message=inbound.message_id)
 
-    async def _open_thread(self, inbound: Inbound) -> TurnEnd | None:
-        if not inbound.opens_thread:
+    async def _open_thread(self, prompt: Prompt) -> TurnEnd | None:
+        if not prompt.inbound.opens_thread:
             return None
+        if prompt.withdrawn is not None:
+            return prompt.withdrawn
         try:
-            await self._chat.open_thread(inbound)
+            await self._chat.open_thread(prompt.inbound)
         except PortError as exc:
             return not_opened(str(exc))
         return None
@@ -99,4 +102,7 @@ class Intake:
             await self._chat.refuse(prompt.inbound, "\n".join(lines(end, self._redact)))
         except PortError as exc:
             log.warning("refusal.failed", message=prompt.id, error=str(exc))
+        except Exception:
+            # Nothing more can be shown; the outcome still has to be written down.
+            log.exception("refusal.failed", message=prompt.id)
         await self._record(prompt, end)

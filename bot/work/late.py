@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup
 
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate
@@ -18,10 +19,18 @@ from bot.reply.split import take
 QUIET = 1.0
 """Seconds without further output after which what was collected is shown."""
 
+LONGEST = 10.0
+"""Seconds after which it is shown although the agent goes on."""
+
+KEPT = 64 * 1024
+"""Characters that are kept of what was not shown yet; the rest is counted."""
+
 LIMIT = 1800
 """UTF-16 code units of one message; what is beyond is counted, not shown."""
 
 HEADING = "-# Output outside a turn:"
+
+log = structlog.get_logger(__name__)
 
 
 class LateOutput:
@@ -37,6 +46,9 @@ class LateOutput:
         self._say = say
         self._quiet = quiet
         self._parts: list[str] = []
+        self._room = KEPT
+        self._left_out = 0
+        self._latest = 0.0
         self._until_quiet = anyio.CancelScope()
 
     def feed(self, update: SessionUpdate) -> None:
@@ -44,24 +56,37 @@ class LateOutput:
         text = late_text(update)
         if not text:
             return
+        now = anyio.current_time()
         if not self._parts:
+            self._latest = now + LONGEST
             self._until_quiet = anyio.CancelScope()
             self._tasks.start_soon(self._show_when_quiet, name="late output")
-        self._parts.append(text)
-        self._until_quiet.deadline = anyio.current_time() + self._quiet
+        self._keep(text)
+        self._until_quiet.deadline = min(now + self._quiet, self._latest)
+
+    def _keep(self, text: str) -> None:
+        kept = text[: self._room]
+        if kept:
+            self._parts.append(kept)
+        self._room -= len(kept)
+        self._left_out += len(text) - len(kept)
 
     async def _show_when_quiet(self) -> None:
         with self._until_quiet:
             await anyio.sleep_forever()
-        text = "".join(self._parts)
-        self._parts.clear()
-        self._say(Body(f"{HEADING}\n{late_message(text)}"))
+        text, left_out = "".join(self._parts), self._left_out
+        self._parts, self._room, self._left_out = [], KEPT, 0
+        try:
+            self._say(Body(f"{HEADING}\n{late_message(text, left_out)}"))
+        except Exception:
+            # A fault in one thread's output must not end the work of the others.
+            log.exception("late_output.failed")
 
 
-def late_message(text: str) -> str:
+def late_message(text: str, left_out: int = 0) -> str:
     """Return as much of the text as one message holds, with its code blocks closed, and how much is left out."""
     shown = take(clean(text), limit=LIMIT)
-    more = len(clean(text)) - len(shown.source)
+    more = len(clean(text)) - len(shown.source) + left_out
     return shown.text + (f"\n-# … and {more:,} characters more" if more else "")
 
 

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 import anyio
+import structlog
 
 from acp.schema import PermissionOption, ToolCallUpdate
 from bot.work.model import Actor
@@ -24,6 +25,8 @@ _REMEMBERED = 1000
 _TOKEN_BYTES = 9
 
 EXPIRED = "This request has expired."
+
+log = structlog.get_logger(__name__)
 
 
 class CardState(Enum):
@@ -52,12 +55,34 @@ class Request(Protocol):
         """Answer ``cancelled``; False if something else was quicker."""
 
 
+@dataclass(slots=True)
+class Decided:
+    """What is kept of a request that is over: a late click is told so, and needs neither the turn nor the command."""
+
+    tool_call: ToolCallUpdate
+    options: list[PermissionOption]
+    answered: bool = True
+
+    def select(self, option_id: str) -> bool:
+        """Return False: it is over."""
+        return False
+
+    def cancel(self) -> bool:
+        """Return False: it is over."""
+        return False
+
+
+def _nothing(_card: Card) -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class Card:
     """A permission request in a thread.
 
     Attributes:
         show: called with the card each time that what it shows has changed.
+        at_end: called once, after its end was shown.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
     """
 
@@ -66,6 +91,7 @@ class Card:
     request: Request
     requester: Actor
     show: Callable[[Card], None]
+    at_end: Callable[[Card], None] = _nothing
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
     answered_by: Actor | None = None
@@ -76,7 +102,22 @@ class Card:
         if self.state is CardState.OPEN:
             self.state, self.chosen, self.answered_by = state, chosen, by
             self.closed.set()
+            self._show()
+            self.at_end(self)
+
+    def _show(self) -> None:
+        try:
             self.show(self)
+        except Exception:
+            # Called from the agent's reader and from timers: what can't be shown must end neither.
+            log.exception("card.failed", thread=self.thread_id)
+
+
+def _let_go(card: Card) -> None:
+    # The card is remembered for long after its turn: what it was shown and answered with would be, too.
+    card.show = _nothing
+    bare = ToolCallUpdate(tool_call_id=card.request.tool_call.tool_call_id)
+    card.request = Decided(bare, card.request.options)
 
 
 def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
@@ -93,7 +134,7 @@ class PermissionDesk:
 
     def open(self, thread_id: int, request: Request, requester: Actor, show: Callable[[Card], None]) -> Card:
         """Return a new card for the request; it is not shown yet."""
-        card = Card(secrets.token_urlsafe(_TOKEN_BYTES), thread_id, request, requester, show)
+        card = Card(secrets.token_urlsafe(_TOKEN_BYTES), thread_id, request, requester, show, at_end=_let_go)
         self._cards[card.token] = card
         while len(self._cards) > _REMEMBERED:
             self._cards.popitem(last=False)

@@ -11,6 +11,7 @@ import bisect
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from bot.work.ending import TurnEnd
 from bot.work.model import Inbound
 
 
@@ -30,11 +31,13 @@ class Prompt:
     Attributes:
         state: ACCEPTING until the store has it; only a WAITING prompt may start (O2).
         told_to_wait: whether its author has already been told that no agent is free.
+        withdrawn: the end it was given while it was ACCEPTING; whoever accepts it tells that, once (O1).
     """
 
     inbound: Inbound
     state: PromptState = PromptState.ACCEPTING
     told_to_wait: bool = False
+    withdrawn: TurnEnd | None = None
 
     @property
     def id(self) -> int:

@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import anyio
+import structlog
 
 from acp.errors import AcpError
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
-from acp.turn import Phase, Turn
+from acp.turn import Ending, Phase, Turn
 from bot.reply.editor import LiveReply
 from bot.reply.port import Body
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
@@ -25,6 +26,8 @@ from bot.work.queue import Prompt
 from pool.pool import ConnectionPool, Lease
 from pool.slot import Reservation
 from pool.store import SessionStore
+
+log = structlog.get_logger(__name__)
 
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
 
@@ -37,7 +40,7 @@ class RunningTurn:
         starting: around the wait for the agent's session; cancelling it leaves the spawn going (T6).
         stopped_by: who stopped it, in whatever phase.
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
-        interrupted: the bot is stopping (R1).
+        interrupted: the bot's stop is what stopped it (R1).
     """
 
     prompt: Prompt
@@ -56,6 +59,11 @@ class RunningTurn:
     def thread_id(self) -> int:
         """The thread the turn belongs to."""
         return self.prompt.inbound.thread_id
+
+    def interrupt(self, by: str) -> None:
+        """Stop the turn since the bot stops; what was decided before that stays as it is."""
+        self.interrupted = self.stopped_by is None
+        self.stop(by)
 
     def stop(self, by: str) -> bool:
         """Stop the turn in whatever phase it is; False: it was over already."""
@@ -85,8 +93,13 @@ class ReplySink:
         self._answered = responded
 
     def permission(self, request: PermissionRequest) -> None:
-        """Show a card for the request."""
-        self._ask(self._running, request)
+        """Show a card for the request; one that can't be shown is answered ``cancelled``: nobody could decide it."""
+        try:
+            self._ask(self._running, request)
+        except Exception:
+            # Called by the reader of the agent's output, which a fault here would end.
+            log.exception("permission.failed", thread=self._running.thread_id)
+            request.cancel()
 
 
 class TurnService:
@@ -131,17 +144,23 @@ class TurnService:
         await self._store.started(running.prompt.id)
         if running.stopped_by:
             return cut_off(running)
-        snapshot = await run_turn(
-            lease.session,
-            running.turn,
-            [text_block(running.prompt.inbound.text)],
-            ReplySink(running, self._ask),
-            control=running.control,
-        )
-        if snapshot.killed:
-            # The session still has an open prompt: nobody may get it before its process is gone.
-            lease.stop()
-        return interrupted(snapshot) if running.interrupted else end_of_snapshot(snapshot)
+        settled = False
+        try:
+            snapshot = await run_turn(
+                lease.session,
+                running.turn,
+                [text_block(running.prompt.inbound.text)],
+                ReplySink(running, self._ask),
+                control=running.control,
+            )
+            settled = not snapshot.killed
+        finally:
+            if not settled:
+                # The prompt may still be open: nobody gets this session before its process is gone.
+                lease.stop()
+        if running.interrupted and snapshot.ending is Ending.STOPPED:
+            return interrupted(snapshot)
+        return end_of_snapshot(snapshot)
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:

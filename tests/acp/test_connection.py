@@ -100,6 +100,21 @@ async def test_an_agent_that_closes_its_output_is_given_up(tmp_path: Path, monke
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("end", ["closes its output", "is told to stop"])
+async def test_an_agent_that_still_lives_but_ends_takes_no_more_prompts(end: str, tmp_path: Path) -> None:
+    """O2, P5: the next prompt waits for a process that can answer it."""
+    source = "greet()\nopen_session()\n" + ("os.close(1)\n" if end == "closes its output" else "") + "time.sleep(60)"
+    async with connected(source, tmp_path) as connection:
+        await connection.open_session(str(tmp_path), None)
+        if end == "is told to stop":
+            assert connection.usable()
+            connection.request_stop()
+        while connection.usable():  # noqa: ASYNC110  the end of a pipe is no event of ours
+            await anyio.sleep(0.01)
+        assert connection.alive()
+
+
+@pytest.mark.asyncio
 async def test_noise_before_the_handshake_does_no_harm(tmp_path: Path) -> None:
     """T9."""
     source = 'os.write(1, b\'Welcome!\\n5\\n\\xff\\n[]\\n{"id":1,"result":5}\\n\')\ngreet()'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acp.environment import agent_environment
+from acp.environment import agent_environment, named
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,7 @@ def test_names_from_the_settings_are_let_through() -> None:
     """R5."""
     environ = {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3", "TOO": "4"}
     assert agent_environment(environ, ["API_KEY", "TOOL_*"]) == {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3"}
+    assert named(environ, iter(["API_KEY", "TOOL_*"])) == {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3"}
 
 
 @pytest.mark.parametrize("name", ["DISCORD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])

@@ -69,3 +69,11 @@ def test_arguments_are_bounded_in_length_items_and_depth() -> None:
     assert len(cut["text"]) == 65_537
     assert len(cut["items"]) == 1_000
     assert str(cut["deep"]).count("[") < 40
+
+
+def test_arguments_are_bounded_in_all() -> None:
+    """T10: a thousand long strings in a list are each short enough, and too much together."""
+    cut = bounded_value({"edits": ["x" * 60_000] * 900, "after": {"key": "value"}})
+    assert sum(len(text) for text in cut["edits"]) < 300_000
+    wide: Any = {str(number): [{}] * 900 for number in range(900)}
+    assert sum(len(items) for items in bounded_value(wide).values()) < 300_000

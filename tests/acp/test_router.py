@@ -146,28 +146,10 @@ def test_a_replay_is_mute_until_the_next_prompt() -> None:
 
 def test_what_goes_on_with_a_replayed_message_is_not_shown() -> None:
     """P8, O3: a replay that outlasts our prompt is known by its ids."""
-    router = TurnRouter()
-    router.mute()
+    router = TurnRouter(muted=True)
     router.route(text("old", "m1"))
     router.begin(turn())
     assert routed(router, text(" more", "m1")) == [None]
-
-
-def test_a_new_generation_forgets_the_ids_of_the_old_one() -> None:
-    """O3: a new process may use the same ids again."""
-    router, second = TurnRouter(), turn()
-    router.begin(turn(), generation=1)
-    router.route(tool("t1"))
-    router.begin(second, generation=2)
-    assert router.route(tool("t1")) is second
-
-
-def test_nothing_of_an_old_generation_is_ever_shown() -> None:
-    """O3: a session that was replaced is silent, within a turn and outside."""
-    router = TurnRouter()
-    router.begin(turn())
-    router.retire()
-    assert routed(router, text("x"), tool("t")) == [None, None]
 
 
 def test_the_ids_that_are_remembered_are_bounded() -> None:

@@ -143,9 +143,9 @@ async def test_a_second_prompt_waits_for_the_end_of_the_first(tmp_path: Path) ->
     """T6."""
     source = "p = hear('session/prompt')\nhear('session/cancel')\nanswer(p, {'stopReason': 'cancelled'})"
     async with in_session(source, tmp_path) as (_, session, turn, sink):
-        session.begin_turn(turn, sink, HELLO)
+        pending = session.begin_turn(turn, sink, HELLO)
         with pytest.raises(ProtocolError, match="still open"):
             session.begin_turn(Turn(TurnLimits(), 0.0), sink, HELLO)
-        assert not await session.settle(0.01)
         session.cancel()
-        assert await session.settle(5)
+        await pending.wait(5)
+        assert not session.is_prompting

@@ -5,6 +5,7 @@ Limits are settings, so tests set them small; nothing in the bot knows that it i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
 from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
+from bot.work.model import Inbound
 from tests.agents import ScriptedAgent, alive
 
 LIMIT = 20.0
@@ -112,7 +114,22 @@ async def play(
     with anyio.fail_after(LIMIT):
         async with stage(agent.argv, rate_limits=rate_limits, directory=directory, **(QUICK | settings)) as on_stage:
             playing = Play(on_stage, agent)
+            counts = _count_outcomes(on_stage)
             yield playing
             if clean:
                 playing.discord.assert_clean()
+        assert [message for message, count in counts.items() if count > 1] == [], "messages with two outcomes"
         await playing.agents_gone()
+
+
+def _count_outcomes(on_stage: Stage) -> Counter[int]:
+    """Count the outcomes of each message: what its listener raises, the desk only logs."""
+    counts: Counter[int] = Counter()
+    record = on_stage.bot.desk.on_outcome
+
+    def count(inbound: Inbound, outcome: Outcome) -> None:
+        counts[inbound.message_id] += 1
+        record(inbound, outcome)
+
+    on_stage.bot.desk.on_outcome = count
+    return counts

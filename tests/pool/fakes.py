@@ -48,11 +48,15 @@ class FakeConnection:
         self.agent = InitializeResult(protocol_version=1, agent_info=Implementation(name="fake", version="1"))
         self.asked_for: str | None = None
         self.stop_report: StopReport | None = None
+        self.hung_up = False
         self._exit: AgentExit | None = None
         self._exited = anyio.Event()
 
     def alive(self) -> bool:
         return self._exit is None
+
+    def usable(self) -> bool:
+        return self.alive() and not self.hung_up
 
     def exit(self) -> AgentExit | None:
         return self._exit

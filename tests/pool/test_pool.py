@@ -212,6 +212,27 @@ async def test_a_turn_that_fails_or_is_cancelled_leaves_the_agent_alive() -> Non
 
 
 @pytest.mark.asyncio
+async def test_an_agent_that_hung_up_is_replaced_although_its_process_still_lives() -> None:
+    """P5, O2: a prompt that waited is not spent on a connection that is over; also one that waited for the lock."""
+    at = world()
+    came: list[str] = []
+
+    async def second() -> None:
+        came.append(await use(at.pool, 1))
+
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            async with pool.session(1):
+                tasks.start_soon(second)
+                await settle()
+                at.agents.last(1).hung_up = True
+            await until(lambda: came == ["resumed"])
+            at.agents.last(1).hung_up = True
+            assert await use(pool, 1) == "resumed"
+    assert (at.agents.starts, at.agents.peak, at.agents.doubles) == (["1"] * 3, 1, 0)
+
+
+@pytest.mark.asyncio
 async def test_an_agent_that_died_between_turns_is_replaced_and_its_session_resumed() -> None:
     """P8"""
     at = world()

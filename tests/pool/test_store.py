@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from pool import store as store_module
 from pool.store import AcceptedPrompt, MemoryStore, OpenPrompt, ThreadRecord
 
 
@@ -28,6 +29,31 @@ async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival() -
     await store.started(7)
     await store.finished(8, "answered")
     assert await store.open_prompts() == [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)]
+
+
+@pytest.mark.asyncio
+async def test_the_first_outcome_stays_and_one_without_a_prompt_is_left_alone() -> None:
+    """O1: a message that was refused before it was accepted may still be accepted later."""
+    store = MemoryStore()
+    await store.finished(7, "interrupted")
+    assert await store.accept(prompt(7))
+    await store.finished(7, "answered")
+    await store.finished(7, "failed")
+    assert store._finished == {7: "answered"}
+
+
+@pytest.mark.asyncio
+async def test_finished_prompts_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2: the last ones are known again; the payloads are gone, and what is open is kept however old it is."""
+    monkeypatch.setattr(store_module, "FINISHED_KEPT", 2)
+    store = MemoryStore()
+    await store.accept(prompt(1))
+    for message_id in (7, 8, 9):
+        await store.accept(prompt(message_id))
+        await store.finished(message_id, "answered")
+    assert list(store._finished) == [8, 9]
+    assert list(store._prompts) == [1]
+    assert [await store.accept(prompt(message_id)) for message_id in (1, 8, 9)] == [False] * 3
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 
 import anyio
@@ -137,3 +139,32 @@ def test_old_cards_are_forgotten() -> None:
         last, _ = open_card(desk, Request())
     assert desk.find(first.token) is None
     assert desk.find(last.token) is last
+
+
+def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
+    """D6, T10: a thousand cards are remembered for late clicks; the turns they belonged to are not."""
+
+    class Turn:
+        def show(self, _card: Card) -> None:
+            """Show nothing."""
+
+    desk, turn, request = PermissionDesk(), Turn(), Request()
+    card = desk.open(100, request, ALICE, turn.show)
+    assert desk.decide(card.token, 1, ALICE).accepted
+    gone = weakref.ref(turn), weakref.ref(request)
+    del turn, request
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
+    assert desk.decide(card.token, 0, ALICE).text == "Already answered by alice."
+
+
+def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:
+    """O4: it is closed by the agent's reader and by timers, which must go on."""
+
+    def fail(_card: Card) -> None:
+        raise RuntimeError("broken")
+
+    desk, request = PermissionDesk(), Request()
+    card = desk.open(100, request, ALICE, fail)
+    assert desk.decide(card.token, 0, ALICE).accepted
+    assert (card.state, request.answer) == (CardState.ANSWERED, "yes")

@@ -1,0 +1,209 @@
+"""The composition root: limits that follow from the settings, the stamp of the commands, errors on the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bot import app
+from bot.app import (
+    CommandStampFile,
+    chat_config,
+    connection_limits,
+    desk_limits,
+    leaves,
+    pool_limits,
+    run_bot,
+    turn_limits,
+)
+from bot.config import ConfigError, RunSettings, Settings
+from bot.log import Redactor
+
+GUILD, CHANNEL, USER, ROLE = (10**17 + number for number in range(4))
+WANTED = RunSettings(token="a-token-for-tests", argv=("agent",), workspace="/srv")
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("WEFT_") or name == "DISCORD_TOKEN":
+            monkeypatch.delenv(name)
+
+
+def settings(**fields: Any) -> Settings:
+    return Settings(_env_file=None, **fields)
+
+
+# --- limits ------------------------------------------------------------------------------------------------------
+
+
+def test_the_limits_of_a_turn_are_settings() -> None:
+    """T1, T2, T3, T6."""
+    limits = turn_limits(settings(liveness_interval=7, hard_timeout=100, cancel_grace=3, drain=0.5))
+    assert (limits.liveness, limits.hard_timeout, limits.cancel_grace, limits.drain_quiet) == (7, 100, 3, 0.5)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """T1, T2, T3, T6, P3, D3, D6, Q6."""
+    turn, pool, desk = turn_limits(settings()), pool_limits(settings()), desk_limits(settings())
+    assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
+    assert (pool.max_agents, pool.idle_ttl) == (12, 900)
+    assert (desk.pacing.interval, desk.permission_timeout, desk.lane) == (1.25, 600, 8)
+
+
+@pytest.mark.parametrize("hard_timeout", [1, 1800, 36_000])
+def test_a_slot_counts_as_hung_only_when_a_turn_can_not_hold_it_any_more(hard_timeout: float) -> None:
+    """P6: hard timeout, open cards and grace are over."""
+    chosen = settings(hard_timeout=hard_timeout, cancel_grace=20)
+    turn = turn_limits(chosen)
+    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace + turn.drain_max
+    assert pool_limits(chosen).hung_after > longest
+
+
+def test_the_limits_of_the_pool_are_settings() -> None:
+    """P3, P4."""
+    limits = pool_limits(settings(max_agents=3, idle_ttl=5))
+    assert (limits.max_agents, limits.idle_ttl) == (3, 5)
+
+
+def test_the_limits_of_a_connection_are_settings() -> None:
+    """T9, P8."""
+    limits = connection_limits(settings(start_timeout=4, max_line=70_000))
+    assert (limits.start, limits.session, limits.max_line) == (4, 4, 70_000)
+
+
+def test_the_limits_of_the_work_are_settings() -> None:
+    """D3, D6."""
+    limits = desk_limits(settings(edit_interval=2, permission_timeout=30, hard_timeout=100))
+    assert (limits.pacing.interval, limits.permission_timeout, limits.turn.hard_timeout) == (2, 30, 100)
+
+
+@pytest.mark.parametrize(("agents", "lane"), [(1, 1), (7, 7), (8, 8), (12, 8)])
+def test_no_more_turns_run_than_there_can_be_agents(agents: int, lane: int) -> None:
+    """Q6."""
+    assert desk_limits(settings(max_agents=agents)).lane == lane
+
+
+@pytest.mark.parametrize("grace", [1, 10, 60])
+def test_turns_get_their_whole_grace_when_the_bot_stops(grace: float) -> None:
+    """R1, T6."""
+    assert desk_limits(settings(cancel_grace=grace)).stop_bound > grace
+
+
+def test_last_edits_get_five_seconds_when_the_bot_stops() -> None:
+    """R1."""
+    assert desk_limits(settings()).flush_bound == 5
+
+
+# --- Discord -----------------------------------------------------------------------------------------------------
+
+
+def test_who_is_let_in_is_what_the_settings_say() -> None:
+    """D2."""
+    chosen = settings(
+        allowed_guilds=str(GUILD), allowed_channels=str(CHANNEL), allowed_users=str(USER), allowed_roles=str(ROLE)
+    )
+    policy = chat_config(chosen, WANTED).policy
+    lists = [policy.guilds, policy.channels, policy.users, policy.roles]
+    assert lists == [frozenset({number}) for number in (GUILD, CHANNEL, USER, ROLE)]
+
+
+def test_without_settings_nobody_is_on_a_list() -> None:
+    """D2."""
+    policy = chat_config(settings(), WANTED).policy
+    assert [policy.guilds, policy.channels, policy.users, policy.roles] == [frozenset()] * 4
+
+
+def test_the_token_and_the_address_of_discord_are_handed_over() -> None:
+    """R5."""
+    config = chat_config(settings(discord_api="http://127.0.0.1:1/api"), WANTED)
+    assert (config.token, config.api_url) == ("a-token-for-tests", "http://127.0.0.1:1/api")
+    assert chat_config(settings(), WANTED).api_url is None
+
+
+def test_the_bot_waits_longer_for_the_servers_of_discord_itself() -> None:
+    """R3: Discord tells about its servers one by one."""
+    local = chat_config(settings(discord_api="http://127.0.0.1:1/api"), WANTED)
+    assert local.guild_ready_timeout < chat_config(settings(), WANTED).guild_ready_timeout
+
+
+# --- the stamp ---------------------------------------------------------------------------------------------------
+
+
+def test_no_commands_were_registered_at_first(tmp_path: Path) -> None:
+    """D7."""
+    assert CommandStampFile(tmp_path / "stamp").read() is None
+
+
+def test_a_stamp_outlives_the_process(tmp_path: Path) -> None:
+    """D7."""
+    CommandStampFile(tmp_path / "stamp").write("first")
+    CommandStampFile(tmp_path / "stamp").write("second")
+    assert CommandStampFile(tmp_path / "stamp").read() == "second"
+
+
+# --- the end -----------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_found_however_deep_they_lie() -> None:
+    """R3."""
+    one, two, three = (ConfigError(str(number)) for number in range(3))
+    nested = ExceptionGroup("a", [one, ExceptionGroup("b", [ExceptionGroup("c", [two]), three])])
+    assert leaves(cast("ExceptionGroup[ConfigError]", nested)) == [one, two, three]
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], **fields: Any) -> int:
+    """Run the bot with ``body`` in the place of everything that awaits."""
+
+    async def stand_in(_settings: Settings, _wanted: RunSettings, redactor: Redactor, *_rest: object) -> int:
+        return body(redactor)
+
+    monkeypatch.setattr(app, "_run_until_signal", stand_in)
+    monkeypatch.setattr(app, "configure_logging", lambda *_: None)
+    return run_bot(settings(**fields), WANTED)
+
+
+def test_a_bot_that_was_told_to_stop_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1."""
+    assert run_with(monkeypatch, lambda _: 0) == 0
+
+
+def test_what_discord_refuses_comes_out_as_one_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3: exit 78 is made of it."""
+
+    def refuse(_: Redactor) -> int:
+        inner = BaseExceptionGroup("work", [ConfigError("the token was refused")])
+        raise BaseExceptionGroup("bot", [inner, ConfigError("an intent is missing")])
+
+    with pytest.raises(ConfigError) as caught:
+        run_with(monkeypatch, refuse)
+    assert caught.value.problems == ("the token was refused", "an intent is missing")
+
+
+def test_a_crash_is_not_taken_for_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3: exit 1, and the service is started again."""
+
+    def crash(_: Redactor) -> int:
+        raise BaseExceptionGroup("bot", [RuntimeError("a fault")])
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run_with(monkeypatch, crash)
+    assert not isinstance(caught.value, ConfigError)
+    assert isinstance(caught.value.exceptions[0], RuntimeError)
+
+
+def test_the_token_and_the_agents_own_secrets_are_cut_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R5: what is passed on to agents by name is a secret, too."""
+    monkeypatch.setenv("AGENT_API_KEY", "a-key-for-tests")
+    seen: list[str] = []
+
+    def look(redactor: Redactor) -> int:
+        seen.append(redactor.text("a-token-for-tests a-key-for-tests other"))
+        return 0
+
+    run_with(monkeypatch, look, agent_env="AGENT_API_KEY MISSING_NAME")
+    assert seen == ["[secret] [secret] other"]

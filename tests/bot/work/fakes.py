@@ -1,0 +1,295 @@
+"""The work between fakes: agents that play a part, a Discord that records and fails on demand, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+
+import anyio
+
+from acp.errors import RequestFailed
+from acp.permission import PermissionEnd, PermissionRequest
+from acp.process import LaunchSpec
+from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
+from acp.session import TurnSink
+from acp.turn import Turn, TurnLimits
+from bot.outcome import Outcome
+from bot.reply.pacing import Pacing
+from bot.reply.port import ThreadPort
+from bot.work.desk import DeskLimits, ThreadDesk
+from bot.work.model import Inbound
+from pool.model import PoolLimits
+from pool.pool import ConnectionPool
+from pool.ports import OpenConnection
+from pool.store import AcceptedPrompt, MemoryStore
+from tests.bot.reply.fakes import FakeThread
+from tests.bot.work.samples import inbound
+from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
+
+LIMITS = DeskLimits(turn=TurnLimits(), pacing=Pacing())
+
+
+def chunk(text: str) -> SessionUpdate:
+    return decode_update({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}})
+
+
+def tool_update(**fields: Any) -> SessionUpdate:
+    return decode_update({"sessionUpdate": "tool_call_update", "toolCallId": "t1", **fields})
+
+
+def permission_request(title: str = "rm -r build", number: int = 1) -> PermissionRequest:
+    options = [
+        {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
+        {"optionId": "no", "name": "Reject", "kind": "reject_once"},
+    ]
+    call = {"toolCallId": f"c{number}", "title": title}
+    params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": options})
+    return PermissionRequest(number, params, lambda _request, _response: None)
+
+
+class PlayedSession:
+    """A session whose agent does what ``PlayedAgents.parts`` has for the text of the prompt."""
+
+    def __init__(self, agents: PlayedAgents, session_id: str, connection: PlayedConnection) -> None:
+        self.id = session_id
+        self.connection = connection
+        self.on_late: Callable[[SessionUpdate], None] | None = None
+        self.deaf = False
+        self.is_prompting = False
+        self.cancels = 0
+        self.requests: list[PermissionRequest] = []
+        self._agents = agents
+
+    def begin_turn(
+        self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
+    ) -> object:
+        self.turn, self.sink, self.clock, self.is_prompting = turn, sink, clock, True
+        text = prompt[0].text or ""
+        self._agents.prompted.append(text)
+        self._agents.sessions.append(self)
+        self._agents.parts.get(text, answer)(self)
+        return None
+
+    def cancel(self) -> None:
+        self.cancels += 1
+        for request in self.requests:
+            request.close(PermissionEnd.TURN_CANCELLED)
+        if not self.deaf:
+            self.respond("cancelled")
+
+    def feed(self, update: SessionUpdate) -> None:
+        self.turn.feed(update, self.clock())
+        self.sink.changed()
+
+    def say(self, text: str) -> None:
+        self.feed(chunk(text))
+
+    def respond(self, stop_reason: str = "end_turn") -> None:
+        self.is_prompting = False
+        self.turn.respond(stop_reason, None, self.clock())
+        self.sink.changed()
+
+    def fail(self, code: int, message: str) -> None:
+        self.is_prompting = False
+        self.turn.fail(RequestFailed("session/prompt", code, message), self.clock())
+        self.sink.changed()
+
+    def ask(self, title: str = "rm -r build", number: int = 1) -> PermissionRequest:
+        request = permission_request(title, number)
+        self.requests.append(request)
+        self.turn.permission_opened(request.key, request.tool_call, self.clock())
+        self.sink.permission(request)
+        return request
+
+
+class PlayedConnection:
+    """A fake connection with sessions that can be prompted."""
+
+    def __init__(self, agents: PlayedAgents, inner: FakeConnection) -> None:
+        self._agents = agents
+        self._inner = inner
+        self.told_to_stop = False
+
+    async def open_session(self, cwd: str, previous: str | None) -> FakeOpened:
+        opened = await self._inner.open_session(cwd, previous)
+        return replace(opened, session=PlayedSession(self._agents, opened.session.id, self))
+
+    def request_stop(self) -> None:
+        self.told_to_stop = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@dataclass
+class PlayedAgents(FakeAgents):
+    """Agents that answer at once; ``parts`` gives other parts by the text of the prompt."""
+
+    parts: dict[str, Callable[[PlayedSession], object]] = field(default_factory=dict)
+    prompted: list[str] = field(default_factory=list)
+    sessions: list[PlayedSession] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def play(self, spec: LaunchSpec, limits: object) -> AsyncIterator[PlayedConnection]:
+        async with self.open(spec, limits) as connection:
+            yield PlayedConnection(self, connection)
+
+
+def answer(session: PlayedSession) -> None:
+    session.say("an answer")
+    session.respond()
+
+
+def hang(_session: PlayedSession) -> None:
+    """Say nothing, and answer a cancel."""
+
+
+def be_deaf(session: PlayedSession) -> None:
+    session.say("so far")
+    session.deaf = True
+
+
+def refuse_login(session: PlayedSession) -> None:
+    session.fail(-32000, "Authentication required")
+
+
+@dataclass
+class FakeChat:
+    """A Chat. ``fail`` gives the error of each call of a kind, ``gates`` what it waits for."""
+
+    threads: dict[int, FakeThread] = field(default_factory=dict)
+    opened: list[int] = field(default_factory=list)
+    acknowledged: list[tuple[int, str]] = field(default_factory=list)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    fail: dict[str, Exception] = field(default_factory=dict)
+    gates: dict[str, anyio.Event] = field(default_factory=dict)
+
+    def thread(self, thread_id: int) -> ThreadPort:
+        return self.threads.setdefault(thread_id, FakeThread())
+
+    async def open_thread(self, inbound: Inbound) -> None:
+        self.opened.append(inbound.message_id)
+        await self._answer("open_thread")
+
+    async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
+        self.acknowledged.append((inbound.message_id, emoji))
+        await self._answer("acknowledge")
+
+    async def refuse(self, inbound: Inbound, text: str) -> None:
+        self.refused.append((inbound.message_id, text))
+        await self._answer("refuse")
+
+    async def _answer(self, kind: str) -> None:
+        if kind in self.gates:
+            await self.gates[kind].wait()
+        if kind in self.fail:
+            raise self.fail[kind]
+
+    def texts(self, thread_id: int = 100) -> list[str]:
+        """Return what the thread shows, oldest first."""
+        return self.threads[thread_id].texts if thread_id in self.threads else []
+
+
+@dataclass(slots=True)
+class NotedStore(MemoryStore):
+    """A store that notes its calls; ``fail`` gives the error of each call of a kind, ``gates`` what it waits for."""
+
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    fail: dict[str, Exception] = field(default_factory=dict)
+    gates: dict[str, anyio.Event] = field(default_factory=dict)
+
+    async def accept(self, prompt: AcceptedPrompt) -> bool:
+        await self._begin("accept", prompt.message_id)
+        return await MemoryStore.accept(self, prompt)
+
+    async def started(self, message_id: int) -> None:
+        await self._begin("started", message_id)
+        await MemoryStore.started(self, message_id)
+
+    async def finished(self, message_id: int, outcome: str) -> None:
+        await self._begin("finished", message_id)
+        await MemoryStore.finished(self, message_id, outcome)
+
+    async def _begin(self, kind: str, message_id: int) -> None:
+        self.calls.append((kind, message_id))
+        if kind in self.gates:
+            await self.gates[kind].wait()
+        if kind in self.fail:
+            raise self.fail[kind]
+
+
+@dataclass
+class Work:
+    """A desk at work, and all that stands around it."""
+
+    desk: ThreadDesk
+    pool: ConnectionPool
+    chat: FakeChat
+    store: NotedStore
+    agents: PlayedAgents
+    outcomes: list[tuple[int, Outcome]]
+
+    def post(self, message_id: int, text: str = "hello", *, thread_id: int = 100, **fields: Any) -> None:
+        """Let somebody post a message."""
+        self.desk.submit(replace(inbound(message_id, thread_id=thread_id, text=text), **fields))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let virtual time pass until the condition holds."""
+        with anyio.fail_after(60):
+            while not condition():  # noqa: ASYNC110  the clock is virtual: nothing is slept through
+                await anyio.sleep(0.01)
+
+    async def prompted(self, *texts: str) -> None:
+        """Wait until the agents have been sent these prompts, in this order."""
+        await self.until(lambda: self.agents.prompted == list(texts))
+
+    async def over(self, count: int = 1) -> list[tuple[int, Outcome]]:
+        """Wait for so many outcomes, and long enough for one more to be seen; return them all."""
+        await self.until(lambda: len(self.outcomes) >= count)
+        await self.settled()
+        return self.outcomes
+
+    async def settled(self) -> None:
+        """Let everything happen that needs nothing from outside."""
+        await anyio.sleep(5)
+
+    async def shown(self, text: str, thread_id: int = 100) -> None:
+        """Wait until a message of the thread has the text in it."""
+        await self.until(lambda: any(text in shown for shown in self.chat.texts(thread_id)))
+
+
+@asynccontextmanager
+async def at_work(
+    *,
+    limits: DeskLimits = LIMITS,
+    max_agents: int = 2,
+    redact: Callable[[str], str] = str,
+    **parts: Callable[[PlayedSession], object],
+) -> AsyncIterator[Work]:
+    """A desk that works until the block is left; it is taken down as the bot does it."""
+    agents, chat, store = PlayedAgents(parts=parts), FakeChat(), NotedStore()
+    outcomes: list[tuple[int, Outcome]] = []
+    pool = ConnectionPool(
+        ByThread(),
+        store,
+        PoolLimits(max_agents=max_agents),
+        cast("Any", None),
+        on_change=lambda: desk.admit(),  # noqa: PLW0108  the desk is made right below
+        open_connection=cast("OpenConnection", agents.play),
+    )
+    async with pool, anyio.create_task_group() as tasks:
+        desk = ThreadDesk(tasks, chat, pool, store, limits, redact)
+        desk.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
+        try:
+            yield Work(desk, pool, chat, store, agents, outcomes)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await desk.shutdown()
+            tasks.cancel_scope.cancel()
+
+
+playing = partial(at_work, hang=hang, deaf=be_deaf, login=refuse_login)
+"""`at_work` with agents that know the prompts ``hang``, ``deaf`` and ``login``."""

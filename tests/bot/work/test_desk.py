@@ -1,0 +1,281 @@
+"""The desk: messages in, one outcome for each, whatever fails around it."""
+
+from __future__ import annotations
+
+from bot.outcome import Outcome
+from bot.reply.port import ThreadGone
+from bot.work.model import Inbound
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import PlayedSession, chunk, playing
+from tests.bot.work.samples import ALICE
+
+NEVER = 30
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_message_gets_its_answer_and_one_outcome() -> None:
+    """O1, O2."""
+    async with playing() as work:
+        work.post(1)
+        assert await work.over() == [(1, Outcome.ANSWERED)]
+        assert ["an answer" in text for text in work.chat.texts()] == [True]
+        assert work.store.calls == [("accept", 1), ("started", 1), ("finished", 1)]
+
+
+@in_virtual_time
+async def test_a_reply_refers_to_its_message() -> None:
+    """D1."""
+    async with playing() as work:
+        work.post(1)
+        await work.over()
+        assert [call.reply_to for call in work.chat.threads[100].of("send")] == [1]
+
+
+@in_virtual_time
+async def test_the_message_that_opened_the_thread_is_not_replied_to() -> None:
+    """D1: it stands in another channel."""
+    async with playing() as work:
+        work.post(100, channel_id=7, opens_thread=True)
+        assert await work.over() == [(100, Outcome.ANSWERED)]
+        assert [call.reply_to for call in work.chat.threads[100].of("send")] == [None]
+
+
+@in_virtual_time
+async def test_an_event_that_comes_twice_while_its_message_runs_is_one_message() -> None:
+    """O1, R2."""
+    async with playing() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(1, "hang")
+        work.desk.stop(100, ALICE)
+        assert await work.over() == [(1, Outcome.STOPPED)]
+        assert work.store.calls.count(("accept", 1)) == 1
+
+
+@in_virtual_time
+async def test_an_event_that_comes_twice_while_its_message_waits_is_one_message() -> None:
+    """O1, R2."""
+    async with playing() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        work.post(2)
+        work.desk.stop(100, ALICE)
+        assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
+        assert work.agents.prompted == ["hang", "hello"]
+
+
+@in_virtual_time
+async def test_an_event_that_comes_again_after_the_end_starts_nothing() -> None:
+    """O1, R2: the store remembers the message."""
+    async with playing() as work:
+        work.post(1)
+        await work.over()
+        work.post(1)
+        work.post(2)
+        assert await work.over(2) == [(1, Outcome.ANSWERED), (2, Outcome.ANSWERED)]
+        assert work.agents.prompted == ["hello", "hello"]
+
+
+@in_virtual_time
+async def test_a_thread_has_one_turn_at_a_time_in_order_of_arrival() -> None:
+    """Q1: by snowflake, also where the events came in another order."""
+    async with playing() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(3, "third")
+        work.post(2, "second")
+        await work.settled()
+        assert work.agents.prompted == ["hang"]
+        work.desk.stop(100, ALICE)
+        await work.over(3)
+        assert work.agents.prompted == ["hang", "second", "third"]
+
+
+@in_virtual_time
+async def test_who_waits_for_an_agent_is_told_once() -> None:
+    """P4."""
+    async with playing(max_agents=1) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2, thread_id=200)
+        await work.shown("Waiting for a free agent", 200)
+        work.desk.admit()
+        await work.settled()
+        waits = [call for call in work.chat.threads[200].of("send") if "Waiting" in call.body.text]
+        assert [call.reply_to for call in waits] == [2]
+        work.desk.stop(100, ALICE)
+        assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
+
+
+@in_virtual_time
+async def test_a_session_that_was_lost_is_told_before_the_answer() -> None:
+    """P8."""
+    async with playing() as work:
+        await work.store.bind(100, session_id="old", cwd="100")
+        work.agents.unknown.add("old")
+        work.post(1)
+        await work.over()
+        first, last = work.chat.texts()
+        assert "no longer knew this conversation" in first
+        assert "an answer" in last
+
+
+@in_virtual_time
+async def test_output_after_the_end_becomes_a_message_of_its_own() -> None:
+    """O3."""
+    async with playing() as work:
+        work.post(1)
+        await work.over()
+        late = work.agents.sessions[0].on_late
+        assert late is not None
+        late(chunk("one more thing"))
+        await work.shown("one more thing")
+        assert "an answer" not in work.chat.texts()[-1]
+
+
+@in_virtual_time
+async def test_the_editor_of_a_thread_is_let_go_when_its_queue_is_done() -> None:
+    """Q10: idle threads cost nothing."""
+    async with playing() as work:
+        work.post(1)
+        work.post(2)
+        await work.over(2)
+        assert work.desk._editors._editors == {}
+        late = work.agents.sessions[0].on_late
+        assert late is not None
+        late(chunk("one more thing"))
+        await work.shown("one more thing")
+        await work.settled()
+        assert work.desk._editors._editors == {}
+
+
+@in_virtual_time
+async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
+    """Q10."""
+
+    def fail(_inbound: Inbound, _outcome: Outcome) -> None:
+        raise RuntimeError("a fault")
+
+    async with playing() as work:
+        work.desk.on_outcome = fail
+        work.post(1)
+        await work.shown("an answer")
+        work.post(2, "second")
+        await work.prompted("hello", "second")
+        await work.settled()
+        assert await work.store.open_prompts() == []
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_fault_in_a_turn_frees_the_thread_and_touches_no_neighbour() -> None:
+    """Q10, O4."""
+
+    def break_down(_session: PlayedSession) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with playing(broken=break_down) as work:
+        work.post(1, "hang", thread_id=200)
+        await work.prompted("hang")
+        work.post(2, "broken")
+        work.post(3)
+        assert await work.over(2) == [(2, Outcome.FAILED), (3, Outcome.ANSWERED)]
+        assert any("something went wrong in Weft itself" in text for text in work.chat.texts())
+        assert not any("a fault of ours" in text for text in work.chat.texts())
+        assert work.desk.status(None).startswith("1 running, 0 waiting\n")
+
+
+@in_virtual_time
+async def test_a_turn_that_the_store_does_not_know_to_have_begun_is_not_begun() -> None:
+    """R2: `started` is committed before the prompt is written."""
+    async with playing() as work:
+        work.store.fail["started"] = OSError("disk full")
+        work.post(1)
+        assert await work.over() == [(1, Outcome.FAILED)]
+        assert work.agents.prompted == []
+
+
+@in_virtual_time
+async def test_an_agent_that_dies_ends_its_turn_only() -> None:
+    """O1, O4."""
+
+    async with playing(die=lambda session: session.connection.die(3)) as work:
+        work.post(1, "hang", thread_id=200)
+        await work.prompted("hang")
+        work.post(2, "die")
+        assert await work.over() == [(2, Outcome.AGENT_DIED)]
+        work.post(3)
+        assert await work.over(2) == [(2, Outcome.AGENT_DIED), (3, Outcome.ANSWERED)]
+
+
+@in_virtual_time
+async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -> None:
+    """O4, Q10."""
+    async with playing() as work:
+        work.post(1, "hang", thread_id=200)
+        await work.prompted("hang")
+        work.store.fail["finished"] = OSError("disk full")
+        work.post(2)
+        await work.shown("an answer")
+        await work.settled()
+        del work.store.fail["finished"]
+        work.desk.stop(200, ALICE)
+        assert (1, Outcome.STOPPED) in await work.over()
+
+
+# --- a thread that is gone ---------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_takes_its_turn_its_queue_and_its_agent_with_it() -> None:
+    """D10, O1."""
+    async with playing() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        await work.settled()
+        work.desk.thread_gone(100, "the thread was deleted")
+        assert sorted(await work.over(2)) == [(1, Outcome.STOPPED), (2, Outcome.STOPPED)]
+        assert work.agents.prompted == ["hang"]
+        await work.until(lambda: work.pool.status(100) is None)
+
+
+@in_virtual_time
+async def test_the_idle_agent_of_a_thread_that_is_gone_is_let_go() -> None:
+    """D10."""
+    async with playing() as work:
+        work.post(1)
+        await work.over()
+        assert work.pool.status(100) is not None
+        work.desk.thread_gone(100, "the thread was deleted")
+        await work.until(lambda: work.pool.status(100) is None)
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_touches_no_other() -> None:
+    """O4, D10."""
+    async with playing() as work:
+        work.post(1, "hang", thread_id=200)
+        await work.prompted("hang")
+        work.post(2, "hang")
+        await work.prompted("hang", "hang")
+        work.desk.thread_gone(100, "the thread was deleted")
+        assert await work.over() == [(2, Outcome.STOPPED)]
+        assert work.pool.status(200) is not None
+
+
+@in_virtual_time
+async def test_a_thread_that_can_not_be_written_to_ends_its_turn() -> None:
+    """D10: the editor found out."""
+    async with playing(speak=lambda session: session.say("hello there")) as work:
+        work.chat.thread(100)
+        work.chat.threads[100].fail["send"] = [ThreadGone("forbidden")] * NEVER
+        work.post(1, "speak")
+        assert await work.over() == [(1, Outcome.STOPPED)]
+        await work.until(lambda: work.pool.status(100) is None)

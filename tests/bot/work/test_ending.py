@@ -1,0 +1,255 @@
+"""Each way a prompt can end: which outcome it is, and what its thread is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from acp.errors import (
+    AcpError,
+    AgentExit,
+    AgentExited,
+    AgentSpawnError,
+    ProtocolError,
+    RequestFailed,
+    RequestTimeout,
+    SpawnFailure,
+)
+from acp.snapshot import BY_AGENT, Ending, Phase, PromptError, TurnSnapshot
+from bot.outcome import Outcome
+from bot.work.ending import (
+    LONG_TURN,
+    TurnEnd,
+    crashed,
+    end_of_error,
+    end_of_snapshot,
+    final_reply,
+    interrupted,
+    lines,
+    not_opened,
+    stopped,
+)
+from tests.bot.reply.samples import snapshot
+from tests.bot.work.samples import ALICE, inbound
+
+SECRET = "hunter2-hunter2-hunter2"
+
+
+def ended(ending: Ending = Ending.ANSWERED, **fields: Any) -> TurnSnapshot:
+    return snapshot(**{"phase": Phase.ENDED, "ending": ending, "stop_reason": "end_turn", **fields})
+
+
+def told(end: TurnEnd) -> str:
+    return "\n".join(lines(end, str))
+
+
+def without_secret(text: str) -> str:
+    return text.replace(SECRET, "[secret]")
+
+
+# --- turns that reached the agent --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", list(Ending))
+def test_each_ending_of_a_turn_is_the_outcome_of_its_name(ending: Ending) -> None:
+    """O1."""
+    turn = ended(ending)
+    end = end_of_snapshot(turn)
+    assert (end.outcome, end.snapshot) == (Outcome(ending.value), turn)
+
+
+def test_an_answer_needs_no_line() -> None:
+    """O1."""
+    assert told(end_of_snapshot(ended())) == ""
+
+
+@pytest.mark.parametrize("stop_reason", ["refusal", "max_tokens", "max_turn_requests"])
+def test_an_answer_that_was_cut_short_has_a_line(stop_reason: str) -> None:
+    """O1."""
+    end = end_of_snapshot(ended(stop_reason=stop_reason))
+    assert end.outcome is Outcome.ANSWERED
+    assert told(end).startswith("-# ⚠️ The agent ")
+
+
+def test_an_error_in_place_of_the_answer_is_told_with_its_message() -> None:
+    """O1."""
+    end = end_of_snapshot(ended(Ending.FAILED, error=PromptError("model overloaded", -32603)))
+    assert (end.outcome, told(end)) == (Outcome.FAILED, "⚠️ **failed**: `model overloaded`")
+
+
+def test_a_turn_that_somebody_stopped_names_them() -> None:
+    """O1."""
+    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob"))) == "⏹ **stopped**: by `bob`"
+
+
+def test_a_turn_that_nobody_stopped_was_stopped_by_the_agent() -> None:
+    """O1."""
+    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by=BY_AGENT))) == "⏹ **stopped**: by the agent"
+
+
+def test_a_dead_agent_is_told_with_its_status_and_its_last_words() -> None:
+    """O1."""
+    turn = ended(Ending.AGENT_DIED, exit=AgentExit(3, "warming up\nout of memory\n\n"))
+    assert told(end_of_snapshot(turn)) == "⚠️ **agent_died**: exit status 3, last said `out of memory`"
+
+
+def test_a_prompt_that_needs_a_login_could_not_start() -> None:
+    """O1: -32000."""
+    end = end_of_snapshot(ended(Ending.FAILED, error=PromptError("Authentication required", -32000)))
+    assert end.outcome is Outcome.COULD_NOT_START
+    assert told(end) == "⚠️ **could_not_start**: `log in to the agent first: Authentication required`"
+
+
+def test_a_stopped_turn_that_needs_a_login_is_stopped() -> None:
+    """O1, T6."""
+    end = end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob", error=PromptError("Authentication", -32000)))
+    assert end.outcome is Outcome.STOPPED
+
+
+# --- prompts without a session -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AgentSpawnError("agent: not found", failure=SpawnFailure.NOT_FOUND), "agent: not found"),
+        (ProtocolError("no session id"), "no session id"),
+        (RequestTimeout("initialize", 60), "initialize was not answered within 60 s"),
+        (RequestFailed("session/new", -32603, "disk full"), "session/new failed: disk full (-32603)"),
+        (AgentExited(AgentExit(3)), "the agent ended (exit status 3)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_prompt_without_a_session_could_not_start_and_says_why(error: AcpError, reason: str) -> None:
+    """O1, P7."""
+    end = end_of_error(error)
+    assert (end.outcome, end.snapshot, told(end)) == (
+        Outcome.COULD_NOT_START,
+        None,
+        f"⚠️ **could_not_start**: `{reason}`",
+    )
+
+
+def test_a_start_that_failed_is_told_with_status_and_last_words() -> None:
+    """O1."""
+    error = AgentSpawnError(
+        "the agent ended during its start",
+        failure=SpawnFailure.EXITED,
+        exit=AgentExit(-9, "one\ntwo\n \n"),
+    )
+    assert end_of_error(error).reason == "the agent ended during its start (signal 9 (SIGKILL)): two"
+
+
+def test_a_status_that_the_message_has_is_not_said_twice() -> None:
+    """O1."""
+    assert end_of_error(AgentExited(AgentExit(3, "oops"))).reason == "the agent ended (exit status 3): oops"
+
+
+def test_a_session_that_needs_a_login_says_log_in() -> None:
+    """O1: -32000."""
+    reason = end_of_error(RequestFailed("session/new", -32000, "Authentication required")).reason
+    assert reason == "log in to the agent first: Authentication required"
+
+
+def test_a_message_that_says_log_in_is_left_as_it_is() -> None:
+    """O1."""
+    reason = end_of_error(RequestFailed("session/new", -32000, "Log in with `agent login`")).reason
+    assert reason == "Log in with `agent login`"
+
+
+def test_a_login_error_without_a_message_says_log_in_all_the_same() -> None:
+    """O1."""
+    assert end_of_error(RequestFailed("session/new", -32000, "")).reason == "log in to the agent first"
+
+
+# --- ends that the bot decides -----------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_never_began_names_who_stopped_it() -> None:
+    """O1, Q7."""
+    assert told(stopped("bob")) == "⏹ **stopped**: by `bob`"
+
+
+def test_the_stop_of_the_bot_says_what_to_do_next() -> None:
+    """O1, R1."""
+    end = interrupted()
+    assert end.outcome is Outcome.INTERRUPTED
+    assert "send this message again" in told(end)
+
+
+def test_what_was_said_before_the_stop_of_the_bot_is_kept() -> None:
+    """R1, T6."""
+    turn = ended(Ending.STOPPED, text="so far")
+    assert (interrupted(turn).outcome, interrupted(turn).snapshot) == (Outcome.INTERRUPTED, turn)
+
+
+def test_a_turn_that_was_answered_before_the_stop_of_the_bot_is_answered() -> None:
+    """O1, R1."""
+    assert interrupted(ended()).outcome is Outcome.ANSWERED
+
+
+def test_a_fault_of_ours_tells_nothing_of_its_inside() -> None:
+    """O1, Q10."""
+    assert told(crashed()) == "⚠️ **failed**: `something went wrong in Weft itself`"
+
+
+def test_a_thread_that_could_not_be_opened_says_why() -> None:
+    """O1, D1."""
+    assert told(not_opened("missing permission")) == (
+        "⚠️ **failed**: `the thread could not be opened: missing permission`"
+    )
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        end_of_error(AgentSpawnError("no", failure=SpawnFailure.EXITED, exit=AgentExit(1, f"key {SECRET}"))),
+        end_of_snapshot(ended(Ending.FAILED, error=PromptError(f"bad key {SECRET}"))),
+        end_of_snapshot(ended(Ending.AGENT_DIED, exit=AgentExit(1, f"key {SECRET}"))),
+        end_of_snapshot(ended(Ending.FAILED, error=PromptError(SECRET, -32000))),
+    ],
+    ids=["start", "error", "death", "login"],
+)
+def test_no_end_tells_a_secret(end: TurnEnd) -> None:
+    """O1, R5."""
+    text = "\n".join(lines(end, without_secret))
+    assert SECRET not in text
+    assert "[secret]" in text
+
+
+@pytest.mark.parametrize("length", [895, 905], ids=["reason", "reason-2"])
+def test_a_secret_at_the_border_of_a_long_reason_is_cut_out_before_the_reason_is_cut(length: int) -> None:
+    """R5: a part of a secret is one, too."""
+    end = end_of_snapshot(ended(Ending.FAILED, error=PromptError("x" * (length - len(SECRET) // 2) + SECRET)))
+    assert SECRET[:8] not in "\n".join(lines(end, without_secret))
+
+
+def test_a_secret_at_the_border_of_the_last_words_is_cut_out_before_they_are_cut() -> None:
+    """R5."""
+    turn = ended(Ending.AGENT_DIED, exit=AgentExit(1, "x" * 288 + SECRET))
+    assert SECRET[:8] not in "\n".join(lines(end_of_snapshot(turn), without_secret))
+
+
+# --- the last state of a reply -----------------------------------------------------------------------------------
+
+
+def test_a_turn_has_a_footer_with_its_time() -> None:
+    """D5."""
+    reply = final_reply(end_of_snapshot(ended()), inbound(1), 12.0, str)
+    assert (reply.outcome, reply.lines, reply.footer) == (Outcome.ANSWERED, (), "-# 12 s")
+
+
+def test_a_prompt_that_never_began_has_no_footer_and_notifies_nobody() -> None:
+    """D5, D9."""
+    reply = final_reply(stopped("bob"), inbound(1), 10 * LONG_TURN, str)
+    assert (reply.footer, reply.ping) == ("", None)
+
+
+@pytest.mark.parametrize(("elapsed", "ping"), [(LONG_TURN - 1, None), (LONG_TURN, ALICE.id)])
+def test_the_requester_is_notified_of_the_end_of_a_long_turn_only(elapsed: float, ping: int | None) -> None:
+    """D9."""
+    assert final_reply(end_of_snapshot(ended()), inbound(1), elapsed, str).ping == ping

@@ -1,0 +1,237 @@
+"""From a message to a prompt that may start: written, acknowledged, its thread open; or told why not, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import anyio
+import pytest
+
+from bot.outcome import Outcome
+from bot.reply.port import PortError, ThreadGone, Unavailable
+from bot.work.ending import TurnEnd
+from bot.work.intake import ACCEPTED, Intake
+from bot.work.queue import Prompt
+from bot.work.record import accepted_prompt
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import FakeChat, NotedStore
+from tests.bot.work.samples import inbound, prompt
+
+SECRET = "hunter2-hunter2"
+
+
+@dataclass
+class Scene:
+    intake: Intake
+    chat: FakeChat
+    store: NotedStore
+    accepted: list[Prompt]
+    dropped: list[Prompt]
+    recorded: list[tuple[int, Outcome]]
+
+
+@asynccontextmanager
+async def taking() -> AsyncIterator[Scene]:
+    chat, store = FakeChat(), NotedStore()
+
+    accepted: list[Prompt] = []
+    dropped: list[Prompt] = []
+    recorded: list[tuple[int, Outcome]] = []
+
+    async def record(prompt: Prompt, end: TurnEnd) -> None:
+        recorded.append((prompt.id, end.outcome))
+
+    async with anyio.create_task_group() as tasks:
+        intake = Intake(
+            tasks,
+            chat,
+            store,
+            accepted=accepted.append,
+            dropped=dropped.append,
+            record=record,
+            redact=lambda text: text.replace(SECRET, "[secret]"),
+        )
+        yield Scene(intake, chat, store, accepted, dropped, recorded)
+        tasks.cancel_scope.cancel()
+
+
+def opening() -> Prompt:
+    return Prompt(replace(inbound(100), channel_id=7, opens_thread=True))
+
+
+@in_virtual_time
+async def test_an_accepted_message_is_written_and_then_acknowledged() -> None:
+    """O2."""
+    async with taking() as scene:
+        item = prompt(1)
+        await scene.intake.accept(item)
+        await anyio.sleep(1)
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([item], [], [])
+        assert [entry.prompt for entry in await scene.store.open_prompts()] == [accepted_prompt(item.inbound)]
+        assert scene.chat.acknowledged == [(1, ACCEPTED)]
+
+
+@in_virtual_time
+async def test_nothing_is_acknowledged_or_started_before_it_is_written() -> None:
+    """O2."""
+    async with taking() as scene:
+        scene.store.gates["accept"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.intake.accept, opening())
+            await anyio.sleep(5)
+            assert (scene.accepted, scene.chat.acknowledged, scene.chat.opened) == ([], [], [])
+            scene.store.gates["accept"].set()
+
+
+@in_virtual_time
+async def test_a_message_that_was_accepted_before_is_dropped_without_a_word() -> None:
+    """O1, R2."""
+    async with taking() as scene:
+        await scene.intake.accept(prompt(1))
+        again = prompt(1)
+        await scene.intake.accept(again)
+        await anyio.sleep(1)
+        assert scene.dropped == [again]
+        assert (len(scene.accepted), len(scene.chat.acknowledged)) == (1, 1)
+        assert (scene.chat.refused, scene.recorded) == ([], [])
+
+
+@in_virtual_time
+async def test_a_reaction_that_hangs_delays_no_turn() -> None:
+    """O2, D3: a turn may start after the write."""
+    async with taking() as scene:
+        scene.chat.gates["acknowledge"] = anyio.Event()
+        began = anyio.current_time()
+        await scene.intake.accept(prompt(1))
+        assert len(scene.accepted) == 1
+        assert anyio.current_time() == began
+
+
+@pytest.mark.parametrize("error", [ThreadGone("no permission"), Unavailable("down"), RuntimeError("a fault")])
+def test_a_reaction_that_fails_loses_no_prompt(error: Exception) -> None:
+    """O2."""
+
+    @in_virtual_time
+    async def play() -> None:
+        async with taking() as scene:
+            scene.chat.fail["acknowledge"] = error
+            await scene.intake.accept(prompt(1))
+            await anyio.sleep(1)
+            assert len(scene.accepted) == 1
+            assert (scene.dropped, scene.recorded) == ([], [])
+
+    play()
+
+
+@in_virtual_time
+async def test_the_thread_is_open_before_the_turn_may_start() -> None:
+    """D1."""
+    async with taking() as scene:
+        scene.chat.gates["open_thread"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.intake.accept, opening())
+            await anyio.sleep(5)
+            assert (scene.chat.opened, scene.accepted) == ([100], [])
+            assert scene.chat.acknowledged == [(100, ACCEPTED)]
+            scene.chat.gates["open_thread"].set()
+        assert len(scene.accepted) == 1
+
+
+@in_virtual_time
+async def test_a_message_in_a_thread_opens_none() -> None:
+    """D1."""
+    async with taking() as scene:
+        await scene.intake.accept(prompt(1))
+        assert scene.chat.opened == []
+
+
+@in_virtual_time
+async def test_a_thread_that_can_not_be_opened_is_told_where_the_message_stands() -> None:
+    """O1, D1."""
+    async with taking() as scene:
+        scene.chat.fail["open_thread"] = ThreadGone("missing permission")
+        item = opening()
+        await scene.intake.accept(item)
+        assert scene.chat.refused == [
+            (100, "⚠️ **failed**: `the thread could not be opened: missing permission`"),
+        ]
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
+
+
+@in_virtual_time
+async def test_a_fault_while_the_thread_is_opened_is_one_outcome() -> None:
+    """O1, Q10."""
+    async with taking() as scene:
+        scene.chat.fail["open_thread"] = RuntimeError("a fault")
+        item = opening()
+        await scene.intake.accept(item)
+        ((_, text),) = scene.chat.refused
+        assert "something went wrong in Weft itself" in text
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
+
+
+@in_virtual_time
+async def test_a_message_that_can_not_be_written_is_not_accepted_and_told_so() -> None:
+    """O1, O2."""
+    async with taking() as scene:
+        scene.store.fail["accept"] = OSError("disk full")
+        item = prompt(1)
+        await scene.intake.accept(item)
+        await anyio.sleep(1)
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(1, Outcome.FAILED)])
+        assert (len(scene.chat.refused), scene.chat.acknowledged) == (1, [])
+
+
+@pytest.mark.parametrize("error", [PortError("no"), RuntimeError("a fault")])
+def test_a_refusal_that_can_not_be_shown_is_recorded_all_the_same(error: Exception) -> None:
+    """O1."""
+
+    @in_virtual_time
+    async def play() -> None:
+        async with taking() as scene:
+            scene.chat.fail |= {"open_thread": ThreadGone("deleted"), "refuse": error}
+            await scene.intake.accept(opening())
+            assert scene.recorded == [(100, Outcome.FAILED)]
+
+    play()
+
+
+@in_virtual_time
+async def test_a_prompt_that_is_refused_makes_room_before_discord_has_heard_of_it() -> None:
+    """Q10: those behind it do not wait for Discord."""
+    async with taking() as scene:
+        scene.chat.fail["open_thread"] = ThreadGone("deleted")
+        scene.chat.gates["refuse"] = anyio.Event()
+        item = opening()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.intake.accept, item)
+            await anyio.sleep(5)
+            assert scene.dropped == [item]
+            scene.chat.gates["refuse"].set()
+
+
+@in_virtual_time
+async def test_a_message_while_the_bot_stops_is_told_so_and_neither_written_nor_acknowledged() -> None:
+    """R1, O1."""
+    async with taking() as scene:
+        scene.intake.closed = True
+        item = prompt(1)
+        await scene.intake.accept(item)
+        await anyio.sleep(1)
+        ((_, text),) = scene.chat.refused
+        assert "**interrupted**" in text
+        assert (scene.dropped, scene.accepted) == ([item], [])
+        assert (scene.store.calls, scene.chat.acknowledged) == ([], [])
+
+
+@in_virtual_time
+async def test_a_refusal_tells_no_secret() -> None:
+    """R5."""
+    async with taking() as scene:
+        scene.chat.fail["open_thread"] = ThreadGone(f"token {SECRET}")
+        await scene.intake.accept(opening())
+        ((_, text),) = scene.chat.refused
+        assert SECRET not in text
+        assert "[secret]" in text

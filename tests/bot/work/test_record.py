@@ -1,0 +1,40 @@
+"""What the store keeps of a message: all of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.work.model import Actor, Inbound
+from bot.work.record import accepted_prompt, inbound_of
+from tests.bot.work.samples import inbound
+
+FULL = Inbound(
+    message_id=2**63 + 1,
+    channel_id=7,
+    thread_id=2**63 + 1,
+    guild_id=9,
+    author=Actor(id=11, name="Ålice 🦊", roles=frozenset((9, 1, 17))),
+    text='line one\n"two"\t\x00 🦊',
+    opens_thread=True,
+    title="a title",
+)
+
+
+@pytest.mark.parametrize("message", [FULL, inbound(1), replace(inbound(1), guild_id=None, text="")])
+def test_a_message_comes_back_from_the_store_as_it_was(message: Inbound) -> None:
+    """O2, R2."""
+    assert inbound_of(accepted_prompt(message)) == message
+
+
+def test_the_row_has_the_ids_in_columns_of_their_own() -> None:
+    """R2."""
+    row = accepted_prompt(FULL)
+    assert (row.message_id, row.thread_id, row.channel_id, row.author_id) == (2**63 + 1, 2**63 + 1, 7, 11)
+
+
+def test_the_same_message_makes_the_same_row() -> None:
+    """R2: the order in which the roles came does not matter."""
+    other = replace(FULL, author=replace(FULL.author, roles=frozenset((17, 9, 1))))
+    assert accepted_prompt(other) == accepted_prompt(FULL)

@@ -1,0 +1,151 @@
+"""The door to Discord: no configured secret passes, whatever carries it; all else passes as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from bot.log import REDACTED, Redactor
+from bot.reply.port import Attachment, Body, Button
+from bot.work.model import Actor, Inbound
+from bot.work.ports import Answer
+from bot.work.redacted import RedactedChat, RedactedDesk
+from tests.bot.reply.fakes import FakeThread
+from tests.bot.work.fakes import FakeChat
+from tests.bot.work.samples import ALICE, inbound
+
+SECRET = "hunter2-hünter2"
+REDACTOR = Redactor([SECRET])
+BODY = Body(
+    text=f"a {SECRET} b",
+    buttons=(Button("weft:perm:x:0", f"Use {SECRET}", "success"), Button("weft:perm:x:1", "No", disabled=True)),
+    file=Attachment("command.txt", f"export KEY={SECRET}\n".encode()),
+    ping=11,
+)
+CLEANED = Body(
+    text=f"a {REDACTED} b",
+    buttons=(Button("weft:perm:x:0", f"Use {REDACTED}", "success"), Button("weft:perm:x:1", "No", disabled=True)),
+    file=Attachment("command.txt", f"export KEY={REDACTED}\n".encode()),
+    ping=11,
+)
+
+
+@pytest.fixture
+def chat() -> FakeChat:
+    return FakeChat(threads={100: FakeThread(delay=0.0)})
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_posted_without_the_secret_in_text_labels_and_file(chat: FakeChat) -> None:
+    """R5."""
+    message_id = await RedactedChat(chat, REDACTOR).thread(100).send(BODY, nonce="n1", reply_to=5)
+    (call,) = chat.threads[100].calls
+    assert (call.message_id, call.body, call.nonce, call.reply_to) == (message_id, CLEANED, "n1", 5)
+
+
+@pytest.mark.asyncio
+async def test_an_edit_is_made_without_the_secret(chat: FakeChat) -> None:
+    """R5."""
+    await RedactedChat(chat, REDACTOR).thread(100).edit(7, BODY)
+    assert chat.threads[100].messages == {7: CLEANED}
+
+
+@pytest.mark.asyncio
+async def test_a_message_without_a_secret_or_a_file_is_left_as_it_is(chat: FakeChat) -> None:
+    """R5."""
+    await RedactedChat(chat, REDACTOR).thread(100).send(Body("plain"), nonce="n1")
+    assert [call.body for call in chat.threads[100].calls] == [Body("plain")]
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_is_posted_without_the_secret(chat: FakeChat) -> None:
+    """R5."""
+    await RedactedChat(chat, REDACTOR).refuse(inbound(1), f"failed: {SECRET}")
+    assert chat.refused == [(1, f"failed: {REDACTED}")]
+
+
+@pytest.mark.asyncio
+async def test_everything_else_is_passed_on(chat: FakeChat) -> None:
+    """R5: the filter is in nobody's way."""
+    filtered = RedactedChat(chat, REDACTOR)
+    with anyio.fail_after(5):
+        await filtered.open_thread(inbound(1))
+        await filtered.acknowledge(inbound(1), "👀")
+        await filtered.thread(100).typing()
+    assert (chat.opened, chat.acknowledged, chat.threads[100].typed) == ([1], [(1, "👀")], 1)
+
+
+@pytest.mark.parametrize("text", [SECRET * 2, f"{SECRET}\n{SECRET}", f"`{SECRET}`", SECRET])
+def test_no_text_grows_when_secrets_are_cut_out(text: str) -> None:
+    """R5: what fitted a message fits it still."""
+    assert SECRET not in REDACTOR.text(text)
+    assert len(REDACTOR.text(text)) <= len(text)
+
+
+def test_a_secret_within_a_longer_secret_leaves_nothing_of_it() -> None:
+    """R5: the longest goes first."""
+    redactor = Redactor([SECRET, f"{SECRET}-and-more"])
+    assert redactor.text(f"{SECRET}-and-more") == REDACTED
+
+
+# --- answers to commands and buttons -----------------------------------------------------------------------------
+
+
+@dataclass
+class EchoDesk:
+    """A desk all of whose answers hold the secret."""
+
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+
+    def submit(self, inbound: Inbound) -> None:
+        self.calls.append(("submit", inbound))
+
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+        self.calls.append(("stop", thread_id, by, prompt))
+        return Answer(f"Stopping {SECRET}", accepted=True)
+
+    def status(self, thread_id: int | None) -> str:
+        self.calls.append(("status", thread_id))
+        return f"Tool: {SECRET}"
+
+    def reset(self, thread_id: int, by: Actor) -> Answer:
+        self.calls.append(("reset", thread_id, by))
+        return Answer(f"Reset {SECRET}", accepted=True)
+
+    def decide(self, request: str, option: int, by: Actor) -> Answer:
+        self.calls.append(("decide", request, option, by))
+        return Answer(f"Answered: {SECRET}", accepted=False)
+
+    def thread_gone(self, thread_id: int, reason: str) -> None:
+        self.calls.append(("thread_gone", thread_id, reason))
+
+
+def test_no_answer_of_the_desk_tells_a_secret() -> None:
+    """R5: tool titles and option names are the agent's."""
+    desk = RedactedDesk(EchoDesk(), REDACTOR)
+    assert desk.stop(100, ALICE) == Answer(f"Stopping {REDACTED}", accepted=True)
+    assert desk.status(100) == f"Tool: {REDACTED}"
+    assert desk.reset(100, ALICE) == Answer(f"Reset {REDACTED}", accepted=True)
+    assert desk.decide("token", 0, ALICE) == Answer(f"Answered: {REDACTED}", accepted=False)
+
+
+def test_the_desk_gets_every_call_as_it_was_made() -> None:
+    """R5."""
+    echo, message = EchoDesk(), inbound(1, text=SECRET)
+    desk = RedactedDesk(echo, REDACTOR)
+    desk.submit(message)
+    desk.stop(100, ALICE, prompt=5)
+    desk.status(None)
+    desk.reset(100, ALICE)
+    desk.decide("token", 2, ALICE)
+    desk.thread_gone(100, "deleted")
+    assert echo.calls == [
+        ("submit", message),
+        ("stop", 100, ALICE, 5),
+        ("status", None),
+        ("reset", 100, ALICE),
+        ("decide", "token", 2, ALICE),
+        ("thread_gone", 100, "deleted"),
+    ]
