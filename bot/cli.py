@@ -56,11 +56,11 @@ env_file_option = click.option(
 @env_file_option
 def run(env_file: Path) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, load_settings, preflight
+    from bot.config import ConfigError, load_environment, load_settings, preflight
 
     try:
         settings = load_settings(env_file)
-        wanted = preflight(settings)
+        wanted = preflight(settings, load_environment(env_file))
     except ConfigError as exc:
         fail(*exc.problems)
     from bot.app import run_bot

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -118,16 +120,28 @@ def _problem(location: tuple[int | str, ...], message: str) -> str:
     return f"{setting}: {message.removeprefix('Value error, ')}"
 
 
+def load_environment(env_file: Path | None = None) -> dict[str, str]:
+    """Return the variables that agents may be given by name: those of the file, the process's own going first."""
+    if env_file is None or not env_file.is_file():
+        return dict(os.environ)
+    return {name: value for name, value in dotenv_values(env_file).items() if value} | dict(os.environ)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What ``weft run`` can't do without, found present and usable."""
+    """What ``weft run`` can't do without, found present and usable.
+
+    Attributes:
+        environment: where the variables of agents are taken from; they see an allow-listed part of it (R5).
+    """
 
     token: str
     argv: tuple[str, ...]
     workspace: str
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
 
-def preflight(settings: Settings) -> RunSettings:
+def preflight(settings: Settings, environment: Mapping[str, str] | None = None) -> RunSettings:
     """Check everything that can be checked without starting anything.
 
     Raises:
@@ -145,7 +159,12 @@ def preflight(settings: Settings) -> RunSettings:
     if any(problems):
         raise ConfigError(*filter(None, problems))
     assert settings.workspace is not None
-    return RunSettings(token=token, argv=settings.agent_command, workspace=settings.workspace)
+    return RunSettings(
+        token=token,
+        argv=settings.agent_command,
+        workspace=settings.workspace,
+        environment=os.environ.copy() if environment is None else environment,
+    )
 
 
 def token_problem(token: str) -> str:

@@ -69,6 +69,10 @@ def owners_of(application: discord.AppInfo) -> frozenset[int]:
     return frozenset(members if team.owner_id is None else members | {team.owner_id})
 
 
+# Weft has no voice: discord.py need not warn of the packages that voice would take.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
+
 class WeftClient(discord.Client):
     """One connection to Discord."""
 

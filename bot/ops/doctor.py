@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,11 +21,20 @@ import anyio
 import click
 
 from acp.connection import ConnectionLimits, open_connection
-from acp.environment import agent_environment
+from acp.environment import agent_environment, named
 from acp.errors import AcpError
 from acp.process import LaunchSpec
 from acp.schema import InitializeResult
-from bot.config import EX_CONFIG, ConfigError, Settings, agent_problem, load_settings, state_problem, workspace_problem
+from bot.config import (
+    EX_CONFIG,
+    ConfigError,
+    Settings,
+    agent_problem,
+    load_environment,
+    load_settings,
+    state_problem,
+    workspace_problem,
+)
 from bot.log import Redactor, configure_logging
 
 _TOKEN_PARTS = 3
@@ -79,8 +87,10 @@ def _findings(env_file: Path) -> Iterator[Finding]:
     yield _problem_or("state", state_problem(settings.state_dir), f"{settings.state_dir}")
     problem = agent_problem(settings.agent_command)
     yield _problem_or("agent", problem, shutil.which(settings.agent_command[0]) or "" if not problem else "")
+    environment = load_environment(env_file)
+    yield from check_agent_variables(settings, environment)
     if not problem:
-        yield check_agent(settings)
+        yield check_agent(settings, environment)
 
 
 def _problem_or(subject: str, problem: str, found: str) -> Finding:
@@ -133,10 +143,17 @@ def check_access(settings: Settings) -> Finding:
     )
 
 
-def check_agent(settings: Settings) -> Finding:
+def check_agent_variables(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Name the variables that agents are to be given and that are not set anywhere."""
+    for name in settings.agent_env:
+        if not named(environment, [name]):
+            yield Finding(Verdict.WARN, "agent env", f"{name} is named in WEFT_AGENT_ENV, but is not set")
+
+
+def check_agent(settings: Settings, environment: Mapping[str, str]) -> Finding:
     """Start the agent, let it introduce itself, end it."""
     try:
-        agent = anyio.run(_introduce, settings)
+        agent = anyio.run(_introduce, settings, environment)
     except AcpError as exc:
         return Finding(Verdict.FAIL, "initialize", str(exc))
     who = agent.agent_info
@@ -144,10 +161,10 @@ def check_agent(settings: Settings) -> Finding:
     return Finding(Verdict.OK, "initialize", f"{name}; {_abilities(agent)}")
 
 
-async def _introduce(settings: Settings) -> InitializeResult:
+async def _introduce(settings: Settings, environment: Mapping[str, str]) -> InitializeResult:
     with tempfile.TemporaryDirectory(prefix="weft-doctor-") as directory:
         spec = LaunchSpec(
-            argv=settings.agent_command, cwd=directory, env=agent_environment(os.environ, settings.agent_env)
+            argv=settings.agent_command, cwd=directory, env=agent_environment(environment, settings.agent_env)
         )
         async with open_connection(spec, ConnectionLimits(start=settings.start_timeout)) as connection:
             return connection.agent
