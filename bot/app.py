@@ -6,9 +6,8 @@ Order of the end: no new messages, turns end with a word in their threads, last 
 from __future__ import annotations
 
 import functools
-import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ import structlog
 
 from acp.connection import ConnectionLimits
 from acp.environment import agent_environment, named
+from acp.ladder import StopLimits, StopStage, end_strays
 from acp.turn import TurnLimits
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
+from bot.ops.instance import STATE_MARKER, sole_instance
 from bot.reply.pacing import Pacing
 from bot.work.desk import DeskLimits, ThreadDesk
 from bot.work.ports import Desk
@@ -70,8 +71,16 @@ class CommandStampFile:
 
 
 @asynccontextmanager
-async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redactor | None = None) -> AsyncIterator[Bot]:
+async def running_bot(
+    settings: Settings,
+    wanted: RunSettings,
+    redactor: Redactor | None = None,
+    marker: Mapping[str, str] | None = None,
+) -> AsyncIterator[Bot]:
     """Run the bot while the body runs; leaving takes it down in order.
+
+    Args:
+        marker: goes into the environment of every agent, so that a later run finds those that this one left.
 
     Raises:
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
@@ -80,8 +89,8 @@ async def running_bot(settings: Settings, wanted: RunSettings, redactor: Redacto
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     gateway = DiscordGateway(chat_config(settings, wanted), CommandStampFile(settings.state_dir / COMMAND_STAMP))
     store = MemoryStore()
-    environment = agent_environment(os.environ, settings.agent_env)
-    launcher = LocalLauncher(wanted.argv, wanted.workspace, environment)
+    environment = agent_environment(wanted.environment, settings.agent_env)
+    launcher = LocalLauncher(wanted.argv, wanted.workspace, environment | dict(marker or {}))
 
     def capacity_changed() -> None:
         desk.admit()  # the pool and the desk know each other; the desk is made right below
@@ -158,7 +167,7 @@ def desk_limits(settings: Settings) -> DeskLimits:
 
 def secrets(settings: Settings, wanted: RunSettings) -> list[str]:
     """Return what must be in no log and no message: the token, and what agents are given by name (R5)."""
-    return [wanted.token, *named(os.environ, settings.agent_env).values()]
+    return [wanted.token, *named(wanted.environment, settings.agent_env).values()]
 
 
 def run_bot(settings: Settings, wanted: RunSettings) -> int:
@@ -166,20 +175,29 @@ def run_bot(settings: Settings, wanted: RunSettings) -> int:
 
     Raises:
         ConfigError: Discord refused the token or the intents.
+        AlreadyRunning: another bot works on this state.
     """
     redactor = Redactor(secrets(settings, wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
-        return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor))
+        with sole_instance(settings.state_dir) as identity:
+            marker = {STATE_MARKER: identity}
+            return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor, marker))
     except* ConfigError as group:
         problems = [problem for error in leaves(group) for problem in error.problems]
     raise ConfigError(*problems)
 
 
-async def _run_until_signal(settings: Settings, wanted: RunSettings, redactor: Redactor) -> int:
+async def _run_until_signal(
+    settings: Settings, wanted: RunSettings, redactor: Redactor, marker: Mapping[str, str]
+) -> int:
+    for name, value in marker.items():
+        report = await end_strays(name, value, StopLimits())
+        if report.stage is not StopStage.GONE:
+            log.warning("strays.ended", stage=str(report.stage), left=report.leaked_pids())
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as tasks:
-            async with running_bot(settings, wanted, redactor) as bot:
+            async with running_bot(settings, wanted, redactor, marker) as bot:
                 number = await anext(signals)
                 log.info("bot.stopping", signal=signal.Signals(number).name)
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")

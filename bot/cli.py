@@ -1,6 +1,7 @@
 """The command line: ``weft run``, ``demo``, ``sandbox`` and ``doctor``, and what their exit codes mean.
 
-0 done; 1 a crash, or an outcome other than answered; 2 wrong usage; 78 the configuration needs a person.
+0 done; 1 a crash, or an outcome other than answered; 2 wrong usage; 75 a second instance; 78 the configuration needs a
+person.
 Commands import what they need when they run, so that ``weft --help`` answers at once.
 """
 
@@ -129,12 +130,16 @@ def _words(command: str) -> tuple[str, ...]:
 
 def _guarded(work: Callable[[], int]) -> NoReturn:
     """Leave with the code of ``work``; what a person has to mend is told in a line each, without a traceback."""
-    from bot.config import ConfigError
+    from bot.config import EX_SECOND_INSTANCE, ConfigError
+    from bot.ops.instance import AlreadyRunning
 
     try:
         code = work()
     except ConfigError as exc:
         fail(*exc.problems)
+    except AlreadyRunning as exc:
+        click.echo(f"weft: {exc}", err=True)
+        code = EX_SECOND_INSTANCE
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

@@ -20,6 +20,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 EX_CONFIG = 78
 """Exit code for what a restart can't heal: configuration, token, intents, an agent that can't start."""
 
+EX_SECOND_INSTANCE = 75
+"""Exit code for a second bot on the same state."""
+
 THREAD_FIELD = "{thread_id}"
 _MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
 

@@ -178,8 +178,8 @@ def footer(snapshot: TurnSnapshot, seconds: float) -> str:
     parts = [
         _exactly(seconds),
         _tools(len(snapshot.tools) + snapshot.tools_cut),
-        _context(snapshot),
-        _cost(snapshot),
+        context_share(snapshot),
+        cost(snapshot),
         _model(snapshot),
     ]
     return clip("-# " + " · ".join(part for part in parts if part), FOOTER_LIMIT)
@@ -194,7 +194,8 @@ def _tools(count: int) -> str:
     return "" if not count else "1 tool" if count == 1 else f"{count} tools"
 
 
-def _context(snapshot: TurnSnapshot) -> str:
+def context_share(snapshot: TurnSnapshot) -> str:
+    """Return how full the context window is: ``41 % of context``; empty if unknown."""
     use = snapshot.context
     # An agent's numbers have no bound; a share beyond reason is as good as unknown.
     if use is None or use.size <= 0 or not 0 <= use.used <= use.size * _MOST_OF_CONTEXT:
@@ -202,12 +203,13 @@ def _context(snapshot: TurnSnapshot) -> str:
     return f"{use.used * 100 / use.size:.0f} % of context"
 
 
-def _cost(snapshot: TurnSnapshot) -> str:
-    cost = snapshot.cost
-    if cost is None or not 0 < cost.amount < _MOST_COST:
+def cost(snapshot: TurnSnapshot) -> str:
+    """Return what the session has cost so far: ``$0.02``; empty if unknown."""
+    spent = snapshot.cost
+    if spent is None or not 0 < spent.amount < _MOST_COST:
         return ""
-    amount = f"{cost.amount:.2f}" if cost.amount >= 0.005 else f"{cost.amount:.4f}"
-    return f"${amount}" if cost.currency.upper() == "USD" else f"{amount} {one_line(reveal(cost.currency))[:8]}"
+    amount = f"{spent.amount:.2f}" if spent.amount >= 0.005 else f"{spent.amount:.4f}"
+    return f"${amount}" if spent.currency.upper() == "USD" else f"{amount} {one_line(reveal(spent.currency))[:8]}"
 
 
 def _model(snapshot: TurnSnapshot) -> str:

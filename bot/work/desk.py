@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -38,7 +38,9 @@ from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
-WAITING_FOR_AGENT = Body("-# ⏳ Waiting for a free agent: all are busy. This message keeps its place.")
+WAITING_FOR_AGENT = Body(
+    "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
+)
 HURRIED = 1.0
 """Seconds that the end of the bot still waits once it was told to hurry."""
 
@@ -114,9 +116,8 @@ class ThreadDesk:
         )
         asking = Asking(tasks, self.permissions, limits.permission_timeout)
         self._turns = TurnService(pool, store, ask=asking, leased=self._leased)
-        self._editors = Editors(
-            tasks, chat.thread, limits.pacing, nonce_source(time.time_ns()), on_gone=self.thread_gone
-        )
+        pacing = replace(limits.pacing, streaming=lambda: len(self._running))
+        self._editors = Editors(tasks, chat.thread, pacing, nonce_source(time.time_ns()), on_gone=self.thread_gone)
 
     # --- from Discord: synchronous, whatever an agent does ---------------------------------------------------
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from acp.errors import AUTH_REQUIRED, AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.turn import Ending, TurnSnapshot
 from bot.outcome import Outcome
-from bot.reply.live import FinalReply
+from bot.reply.final import FinalReply
 from bot.reply.render import footer, outcome_lines
 from bot.work.model import Inbound
 

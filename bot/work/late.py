@@ -12,9 +12,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate
+from acp.tools import ToolCalls, block_text, has_result
 from bot.reply.port import Body
-from bot.reply.sanitise import clean, inline_code
+from bot.reply.sanitise import clean
 from bot.reply.split import take
+from bot.reply.tools import output_block, tool_line
 
 QUIET = 1.0
 """Seconds without further output after which what was collected is shown."""
@@ -93,7 +95,15 @@ def late_message(text: str, left_out: int = 0) -> str:
 def late_text(update: SessionUpdate) -> str:
     """Return what a person should see of an update outside a turn, or nothing."""
     if isinstance(update, AgentMessageChunk):
-        return update.content.text or ""
-    if isinstance(update, ToolCallUpdate) and update.status in ("completed", "failed"):
-        return f"\n-# {inline_code(update.title or 'a tool call')}: {update.status}\n"
+        return block_text(update.content)
+    if isinstance(update, ToolCallUpdate) and has_result(update):
+        return _tool_text(update)
     return ""
+
+
+def _tool_text(update: ToolCallUpdate) -> str:
+    calls = ToolCalls(1, LIMIT // 2, LIMIT // 2)
+    calls.merge(update)
+    (tool,) = calls.states()
+    output = f"{output_block(tool.output)}\n" if tool.output.strip() else ""
+    return f"\n{tool_line(tool.title or 'a tool call', tool.status)}\n{output}"

@@ -18,6 +18,7 @@ import anyio
 import structlog
 
 from acp.schema import PermissionOption, ToolCallUpdate
+from bot.reply.sanitise import inline_code
 from bot.work.model import Actor
 from bot.work.ports import Answer
 
@@ -152,13 +153,13 @@ class PermissionDesk:
         if card.state is not CardState.OPEN:
             return Answer(_too_late(card), accepted=False)
         if by.id != card.requester.id:
-            return Answer(f"Only {card.requester.name} may answer this.", accepted=False)
+            return Answer(f"Only {inline_code(card.requester.name)} may answer this.", accepted=False)
         chosen = card.request.options[option]
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)
             return Answer(_too_late(card), accepted=False)
         card.close(CardState.ANSWERED, chosen, by)
-        return Answer(f"Answered: {chosen.name or chosen.option_id}", accepted=True)
+        return Answer(f"Answered: {inline_code(chosen.name or chosen.option_id)}", accepted=True)
 
 
 async def expire(card: Card, seconds: float) -> None:
@@ -174,5 +175,5 @@ async def expire(card: Card, seconds: float) -> None:
 
 def _too_late(card: Card) -> str:
     if card.state is CardState.ANSWERED and card.answered_by:
-        return f"Already answered by {card.answered_by.name}."
+        return f"Already answered by {inline_code(card.answered_by.name)}."
     return EXPIRED if card.state is CardState.EXPIRED else "This request was cancelled."

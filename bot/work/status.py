@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from acp.turn import Phase, TurnSnapshot
-from bot.reply.sanitise import inline_code, one_line, reveal
+from bot.reply.render import SILENCE, context_share, cost
+from bot.reply.sanitise import inline_code
 from pool.model import PoolCounts, SlotStatus
 
 _PHASES = {
@@ -23,10 +24,9 @@ def describe_thread(snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotSt
         lines.append(f"Tool: {inline_code(snapshot.current_tool.title, 200)}")
     lines.append(f"Queue: {waiting} waiting")
     lines.append(f"Agent: {_agent(slot)}")
-    if snapshot and snapshot.context:
-        lines.append(f"Context: {_percent(snapshot.context.used, snapshot.context.size)} used")
-    if snapshot and snapshot.cost:
-        lines.append(f"Cost: {snapshot.cost.amount:.2f} {one_line(reveal(snapshot.cost.currency))[:8]}")
+    used = [context_share(snapshot), cost(snapshot)] if snapshot else []
+    if any(used):
+        lines.append("Used: " + ", ".join(filter(None, used)))
     return "\n".join(lines)
 
 
@@ -40,7 +40,7 @@ def describe_pool(counts: PoolCounts, *, running: int, waiting: int) -> str:
 
 def _turn_line(snapshot: TurnSnapshot, now: float) -> str:
     silent = now - snapshot.last_event
-    quiet = f", no sign of life for {silent:.0f} s" if silent >= 60 and not snapshot.permissions else ""
+    quiet = f", no sign of life for {silent:.0f} s" if silent >= SILENCE and not snapshot.permissions else ""
     return f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}"
 
 
@@ -50,7 +50,3 @@ def _agent(slot: SlotStatus | None) -> str:
         if slot
         else "none (it starts with the next message)"
     )
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole > 0 else "?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,10 +29,11 @@ WANTED = RunSettings(token="a-token-for-tests", argv=("agent",), workspace="/srv
 
 
 @pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith("WEFT_") or name == "DISCORD_TOKEN":
+        if name.startswith("WEFT_") or name in ("DISCORD_TOKEN", "STATE_DIRECTORY"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 def settings(**fields: Any) -> Settings:
@@ -164,7 +166,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], *
 
     monkeypatch.setattr(app, "_run_until_signal", stand_in)
     monkeypatch.setattr(app, "configure_logging", lambda *_: None)
-    return run_bot(settings(**fields), WANTED)
+    return run_bot(settings(**fields), replace(WANTED, environment=dict(os.environ)))
 
 
 def test_a_bot_that_was_told_to_stop_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,11 @@ class Run:
         """The lines for machines; each must be JSON."""
         return [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
 
+    async def logged(self, event: str) -> None:
+        """Wait until an event is logged; the caller bounds the wait."""
+        while event not in self.said:  # noqa: ASYNC110  another process writes the log
+            await anyio.sleep(0.01)
+
     async def ended(self) -> int:
         """Wait for the end by itself and return the exit code."""
         with anyio.fail_after(LIMIT):
@@ -228,3 +233,43 @@ async def test_a_discord_that_can_not_be_reached_is_tried_again_and_a_signal_end
                     await anyio.sleep(0.01)
             assert await bot.signalled(signal.SIGTERM) == 0
             assert bot.plain_lines() == []
+
+
+async def test_a_second_instance_is_refused_and_leaves_the_first_ones_agents_alone(tmp_path: Path) -> None:
+    """R4, P9: the start of a run ends what an earlier one left, so it has to be sure that it is alone."""
+    agent = scenario(tmp_path, HANG)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "so far")
+        second = tmp_path / "second"
+        second.mkdir()
+        state = str(tmp_path / "state" / "weft")
+        async with run(second, discord.api_url, discord.token, scenario(second), WEFT_STATE_DIR=state) as other:
+            assert await other.ended() == 75
+            assert other.plain_lines() == [f"weft: another Weft is running on {state}"]
+        assert alive(agent.pids()[0])
+        assert await bot.signalled(signal.SIGTERM) == 0
+
+
+async def test_agents_that_a_killed_bot_left_are_ended_by_the_next_start(tmp_path: Path) -> None:
+    """P9: also what ignores end of file and TERM, and a command in a session of its own."""
+    steps: list[Step] = [{"spawn_shell": "sleep 600"}, *HANG]
+    agent = scenario(tmp_path, steps, start={"ignore_eof": True, "ignore_term": True})
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "so far")
+        bot.process.kill()
+        await bot.process.wait()
+        left = [agent.pids()[0], agent.events("spawned")[0]["child"]]
+        assert [alive(pid) for pid in left] == [True, True]
+        # The next bot works beside the old one's files: same state, a log of its own.
+        again = tmp_path / "again"
+        again.mkdir()
+        state = str(tmp_path / "state" / "weft")
+        async with run(again, discord.api_url, discord.token, scenario(again), WEFT_STATE_DIR=state) as other:
+            await other.logged("gateway.ready")
+            answered = await discord.owner.say(discord.channel_id, "hello again", mention_bot=True)
+            await until_shown(discord, answered.id, "hello again")
+            assert [alive(pid) for pid in left] == [False, False]
+            assert [event["stage"] for event in other.events() if event["event"] == "strays.ended"] == ["kill"]
+            assert await other.signalled(signal.SIGTERM) == 0

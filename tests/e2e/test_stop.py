@@ -177,7 +177,7 @@ async def test_status_tells_what_a_busy_thread_does(tmp_path: Path) -> None:
         await game.discord.wait_for(lambda _: len(game.discord.messages(thread_id)) > 1)
         answer = await game.owner.slash(thread_id, "status")
         said = str((answer.response or {}).get("content"))
-        for part in ("Working for", "make all", "Queue: 1 waiting", "41 %", "0.50 USD"):
+        for part in ("Working for", "make all", "Queue: 1 waiting", "41 %", "$0.50"):
             assert part in said
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED

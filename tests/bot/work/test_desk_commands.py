@@ -267,7 +267,7 @@ async def test_a_press_on_a_card_answers_the_agent() -> None:
         await work.prompted("ask")
         (button, _) = await card_buttons(work)
         told = work.desk.decide(button.split(":")[2], 0, ALICE)
-        assert (told.text, told.accepted) == ("Answered: Allow", True)
+        assert (told.text, told.accepted) == ("Answered: `Allow`", True)
         assert work.agents.sessions[0].requests[0].answered
         await work.shown("✅ `Allow` by `alice`")
 

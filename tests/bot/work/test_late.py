@@ -104,12 +104,24 @@ def test_only_text_and_tool_results_are_output(update: dict[str, object]) -> Non
 def test_the_result_of_a_tool_is_named_with_its_title_as_code(status: str) -> None:
     """O3."""
     text = late_text(tool_update(status=status, title="rm `x` @everyone"))
-    assert f"`rm ˋxˋ @everyone`: {status}" in text
+    assert text.startswith({"completed": "\n✓ ", "failed": "\n✗ "}[status] + "`rm ˋxˋ @everyone`")
 
 
 def test_a_result_without_a_title_is_told() -> None:
     """O3, T8."""
-    assert "completed" in late_text(tool_update(status="completed"))
+    assert late_text(tool_update(status="completed")) == "\n✓ `a tool call`\n"
+
+
+def test_what_a_tool_printed_is_shown_also_without_a_status() -> None:
+    """O3, T4."""
+    printed = decode_update({"sessionUpdate": "tool_call_update", "toolCallId": "t1", "rawOutput": "one\ntwo"})
+    assert "```\none\ntwo\n```" in late_text(printed)
+
+
+def test_a_picture_is_named() -> None:
+    """O3: what can't be shown as text is not lost without a word."""
+    content = {"type": "image", "data": "", "mimeType": "image/png"}
+    assert late_text(decode_update({"sessionUpdate": "agent_message_chunk", "content": content})) == "[image]"
 
 
 def test_text_is_shown_as_it_is() -> None:

@@ -57,7 +57,7 @@ def test_somebody_else_may_not_answer() -> None:
     desk, request = PermissionDesk(), Request()
     card, shown = open_card(desk, request)
     answer = desk.decide(card.token, 0, BOB)
-    assert (answer.accepted, answer.text) == (False, "Only alice may answer this.")
+    assert (answer.accepted, answer.text) == (False, "Only `alice` may answer this.")
     assert (request.answer, shown) == (None, [])
 
 
@@ -67,7 +67,7 @@ def test_a_later_click_is_told_that_the_request_is_answered() -> None:
     card, _ = open_card(desk, request)
     desk.decide(card.token, 1, ALICE)
     answer = desk.decide(card.token, 0, ALICE)
-    assert (answer.accepted, answer.text, request.answer) == (False, "Already answered by alice.", "no")
+    assert (answer.accepted, answer.text, request.answer) == (False, "Already answered by `alice`.", "no")
 
 
 @pytest.mark.parametrize("option", [-1, 2, 99])
@@ -155,7 +155,7 @@ def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
     del turn, request
     gc.collect()
     assert [reference() for reference in gone] == [None, None]
-    assert desk.decide(card.token, 0, ALICE).text == "Already answered by alice."
+    assert desk.decide(card.token, 0, ALICE).text == "Already answered by `alice`."
 
 
 def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:

@@ -81,19 +81,24 @@ def test_the_agent_is_named_with_its_state() -> None:
 
 def test_context_is_a_share_of_the_window() -> None:
     """Q11."""
-    assert "Context: 41 % used" in lines(turn(context=ContextUse(used=82_000, size=200_000)))
+    assert "Used: 41 % of context" in lines(turn(context=ContextUse(used=82_000, size=200_000)))
 
 
 def test_a_window_without_a_size_is_no_fault() -> None:
     """Q11: the number is the agent's."""
-    shown = [line for line in lines(turn(context=ContextUse(used=5, size=0))) if line.startswith("Context")]
-    assert shown in ([], ["Context: ? used"])
+    assert [line for line in lines(turn(context=ContextUse(used=5, size=0))) if line.startswith("Used")] == []
+
+
+def test_numbers_beyond_reason_are_no_fault() -> None:
+    """Q11: an agent's numbers have no bound."""
+    wild = turn(context=ContextUse(used=10**400, size=1), cost=Cost(amount=1e308))
+    assert [line for line in lines(wild) if line.startswith("Used")] == []
 
 
 def test_the_cost_is_shown_with_its_currency_on_one_line() -> None:
     """Q11."""
-    (cost,) = [line for line in lines(turn(cost=Cost(amount=0.125, currency="E\nU\u202eR too long"))) if "Cost" in line]
-    assert cost.startswith("Cost: 0.12 E U")
+    (cost,) = [line for line in lines(turn(cost=Cost(amount=0.125, currency="E\nU\u202eR too long"))) if "Used" in line]
+    assert cost.startswith("Used: 0.12 E U")
     assert "\u202e" not in cost
 
 
