@@ -77,7 +77,10 @@ async def end_tree(
 
 
 async def end_strays(name: str, value: str, limits: StopLimits) -> StopReport:
-    """End all whose environment has ``name=value``: what an earlier run left behind, if that run marked it so."""
+    """End all whose environment has ``name=value``: what an earlier run left behind, if that run marked it so.
+
+    A bot that was itself started by such a stray carries the mark, too; it is spared.
+    """
     strays = await anyio.to_thread.run_sync(tree.carriers, value, name)
     return await end_tree(strays, "", replace(limits, eof=0.0), anyio.lowlevel.checkpoint)
 

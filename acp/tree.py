@@ -8,6 +8,7 @@ reads the whole process table and belongs into a worker thread. When to signal w
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable
 
@@ -31,10 +32,11 @@ def find(pid: int) -> Members:
 
 
 def survey(known: Members, marker: str) -> Members:
-    """Return all that live of ``known``, of their descendants and of what carries ``marker``."""
+    """Return all that live of ``known``, of their descendants and of what carries ``marker``; never this process."""
     living = {process for process in known if is_alive(process)}
     descendants = {child for process in living for child in _descendants(process)}
-    return frozenset(process for process in living | descendants | carriers(marker) if is_alive(process))
+    found = living | descendants | carriers(marker)
+    return frozenset(process for process in found if process.pid != os.getpid() and is_alive(process))
 
 
 def carriers(marker: str, name: str = MARKER) -> Members:
