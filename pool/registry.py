@@ -116,12 +116,16 @@ class Registry:
         elif ending is not None:
             self.capacity.succeed(slot.agent, ending)
         else:
-            victim = policy.choose_victim(other for other in self.slots.values() if other is not slot)
+            victim = policy.choose_victim(other for other in self.slots.values() if self._has_place(other, slot))
             if victim is None:
                 return False
             self.capacity.succeed(slot.agent, victim.agent)
             self.stop(victim, Reason.CAPACITY)
         return True
+
+    def _has_place(self, other: Slot, slot: Slot) -> bool:
+        """Whether ``other`` has a place to pass on: one whose promised place leaked has none."""
+        return other is not slot and (self.capacity.holds(other.agent) or self.capacity.expects(other.agent))
 
     def _heirless(self) -> Iterator[PooledAgent]:
         """Yield who ends anyway and whose place is promised to nobody; what leaked is promised to nobody at all."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from acp.jsonrpc import (
     Line,
@@ -35,26 +32,6 @@ def line_of(**fields: Any) -> bytes:
 
 
 # --- framing -----------------------------------------------------------------------------------------------------
-
-
-@settings(derandomize=True, deadline=None, max_examples=200)
-@given(st.lists(st.binary(max_size=30)), st.lists(st.integers(0, 400), max_size=20), st.integers(1, 40))
-def test_lines_do_not_depend_on_where_the_stream_is_cut(texts: list[bytes], cuts: list[int], max_line: int) -> None:
-    """T9."""
-    stream = b"\n".join(texts)
-    edges = sorted({0, len(stream), *(min(cut, len(stream)) for cut in cuts)})
-    pieces = [stream[start:end] for start, end in pairwise(edges)]
-    assert whole(*pieces, max_line=max_line) == whole(stream, max_line=max_line)
-
-
-@settings(derandomize=True, deadline=None, max_examples=200)
-@given(st.lists(st.binary(max_size=30).filter(lambda text: b"\n" not in text)), st.integers(1, 40))
-def test_a_line_comes_out_whole_or_as_overlong(texts: list[bytes], max_line: int) -> None:
-    """T9."""
-    bare = [text.removesuffix(b"\r") for text in texts]
-    expected = [text if len(text) <= max_line else None for text in bare if text]
-    lines = whole(b"\n".join(texts), max_line=max_line)
-    assert [None if isinstance(line, Overlong) else line for line in lines] == expected
 
 
 def test_carriage_returns_at_line_ends_and_empty_lines_are_left_out() -> None:
@@ -164,14 +141,6 @@ NOISE = [
 def test_what_is_no_message_is_noise(line: bytes) -> None:
     """T5, T9."""
     assert isinstance(decode_message(line), Noise)
-
-
-@settings(derandomize=True, deadline=None, max_examples=300)
-@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_no_line_raises(line: bytes) -> None:
-    """T9."""
-    decode_message(line)
-    decode_message(b'{"jsonrpc":"2.0","method":"m","params":{"a":"' + line + b'"}}')
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
-"""Random sequences of everything that can happen to a pool, and what must hold after each step."""
+"""Random sequences of everything that can happen to a pool, and what must hold after each step.
+
+This drives a whole pool in a loop, with fake agents. Many more sequences go through the registry alone, which decides
+everything: see `test_registry_properties`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from random import Random
 
@@ -15,9 +19,7 @@ from pool.model import PoolLimits
 from pool.slot import Reservation
 from tests.pool.fakes import world
 
-SEQUENCES = 500
-STEPS = 50
-PARTS = 5
+SEQUENCES, LONG_RUN, STEPS, PARTS = 500, 10_000, 50, 5
 THREADS = range(1, 6)
 LIMIT = 3
 CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
@@ -153,10 +155,23 @@ class Walk:
 @pytest.mark.asyncio
 async def test_whatever_happens_the_pool_keeps_its_promises(part: int) -> None:
     """P1, P4, P5, P10: one agent a thread, never above the limit, nothing leaked, everyone answered."""
-    for seed in range(part, SEQUENCES, PARTS):
+    await walk(range(part, SEQUENCES, PARTS))
+
+
+async def walk(seeds: Iterable[int]) -> None:
+    for seed in seeds:
         try:
             with anyio.fail_after(5):
                 await Walk(seed).run()
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.asyncio
+async def test_whatever_happens_in_a_long_run_the_pool_keeps_its_promises(part: int) -> None:
+    """P1, P4, P5, P10: 10,000 walks, all in all."""
+    await walk(range(part, LONG_RUN, PARTS))

@@ -1,0 +1,354 @@
+"""What holds for a registry, whatever the threads, the agents and the time do to it.
+
+The registry decides everything in a pool, and nothing in it waits. So nothing waits here either: the owner tasks and
+the turns are played, and each takes a step when it is told to (a loop has to be there, as a slot has events). That is
+quick enough for very many sequences, made by a seeded generator, and by hypothesis for short counterexamples.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from math import inf
+from random import Random
+from typing import cast
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from acp.errors import AgentSpawnError, SpawnFailure
+from pool.maintenance import Maintenance
+from pool.model import PoolLimits, Reason, SlotState
+from pool.ports import Connection, Opened
+from pool.registry import Registry
+from pool.slot import Reservation, Slot
+from tests.pool.fakes import FakeOpened
+
+SEQUENCES, PARTS = 8_000, 8
+LEAKING, LEAKING_PARTS = 2_000, 2
+LIMIT = 3
+CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
+FIXTURE = [HealthCheck.function_scoped_fixture]
+
+
+class Process:
+    """What the registry sees of an agent process, and of what outlives its stop ladder."""
+
+    pid = 1
+    stop_report = None
+
+    def __init__(self) -> None:
+        self.running = True
+
+    def alive(self) -> bool:
+        return self.running
+
+    def usable(self) -> bool:
+        return self.running
+
+
+class Turn:
+    """A turn that waits for its slot or has it."""
+
+    def __init__(self, claim: Reservation) -> None:
+        self.claim = claim
+        self.has_it = False
+
+
+def healthy(slot: Slot) -> bool:
+    """Whether a turn may have the slot, or wait for it."""
+    return slot.state is SlotState.STARTING or (slot.state is SlotState.READY and slot.agent.usable())
+
+
+class Model:
+    """A registry, with owners and turns that take one step when they are told to. The steps are methods."""
+
+    def __init__(self, *, leaks: bool) -> None:
+        bound = 6.0 if leaks else inf
+        limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=bound, hung_after=20, crash_window=3)
+        self.leaks = leaks
+        self.now = 1000.0
+        self.registry = Registry(limits, self.admit, lambda: self.now)
+        self.maintenance = Maintenance(self.registry)
+        self.owners: list[Slot] = []
+        self.processes: dict[Slot, Process] = {}
+        self.turns: list[Turn] = []
+        self.waiting: list[int] = []
+        self.reserved: list[Reservation] = []
+        self.admitting = False
+
+    def check(self) -> None:
+        registry, held = self.registry, self.registry.capacity.holders
+        assert len(held) <= LIMIT, "never above the limit"
+        assert len(self.processes) <= LIMIT
+        unleaked = [slot.thread_id for slot in self.processes if not slot.agent.leaked]
+        assert len(unleaked) == len(set(unleaked)), "never two agents for one thread"
+        assert all(slot.agent in held for slot in self.processes), "each process has a place"
+        assert all(slot.state is not SlotState.CLOSED for slot in registry.slots.values())
+        assert all(slot.agent.begun or slot.claims for slot in registry.slots.values()), "nobody's slot is no slot"
+
+    def finish(self) -> None:
+        """Everybody who waits is answered once the others go on, and closing leaves nothing behind."""
+        while self.reserved:
+            self.release(0)
+        self.admit()
+        for _ in range(200):
+            if not self.waiting and not self.turns:
+                break
+            self.go_on()
+        assert not self.waiting
+        assert not self.turns
+        self.registry.begin_closing()
+        for _ in range(10):
+            self.go_on()
+        assert self.registry.at_rest()
+        assert not self.owners
+        assert not self.registry.slots
+        assert not self.registry._open
+        assert (self.registry.capacity.free, self.registry.capacity._heirs) == (LIMIT, {})
+
+    def go_on(self) -> None:
+        for number in reversed(range(len(self.owners))):
+            self.owner(number)
+        for number in reversed(range(len(self.turns))):
+            self.turn(number)
+        for slot, process in self.processes.items():
+            process.running = process.running and not slot.agent.leaked
+        self.maintain(1)
+        self.check()
+
+    # What a thread does
+
+    def prompt(self, choice: int) -> None:
+        self.waiting.append(choice % 5)
+        self.admit()
+
+    def admit(self) -> None:
+        if self.admitting:
+            return
+        self.admitting = True
+        for thread in list(self.waiting):
+            claim = self.book(thread)
+            if claim is not None:
+                self.waiting.remove(thread)
+                self.take(claim)
+        self.admitting = False
+
+    def book(self, thread: int) -> Reservation | None:
+        claim = Reservation(thread, self.registry.release)
+        protected = [slot for slot in self.registry.slots.values() if slot.claimed and healthy(slot)]
+        if not self.registry.book(claim):
+            return None
+        assert all(map(healthy, protected)), "nobody's slot is taken for another"
+        assert claim.slot is None or healthy(claim.slot), "what is claimed can be used"
+        return claim
+
+    def take(self, claim: Reservation) -> None:
+        if claim.slot is None:
+            assert claim.refusal is not None, "a claim is granted, refused, or has to wait"
+            return
+        self.turns.append(Turn(claim))
+        self.begin(claim.slot)
+
+    def begin(self, slot: Slot) -> None:
+        if not slot.agent.begun and not slot.settled.is_set():
+            slot.agent.begun = True
+            self.owners.append(slot)
+
+    def turn(self, choice: int) -> None:
+        """Let one turn go on: get its slot, give it back, or hear that there will be none."""
+        if not self.turns:
+            return
+        turn = self.turns[choice % len(self.turns)]
+        slot = turn.claim.slot
+        assert slot is not None
+        assert turn.claim in slot.claims
+        if turn.has_it or not healthy(slot):
+            self.leave(turn, slot)
+        elif slot.state is SlotState.READY and slot.busy_since is None:
+            turn.has_it, slot.leased, slot.busy_since = True, True, self.now
+
+    def leave(self, turn: Turn, slot: Slot) -> None:
+        self.turns.remove(turn)
+        if turn.has_it:
+            slot.busy_since, slot.last_used = None, self.now
+        turn.claim.release()
+        turn.claim.release()
+
+    def give_up(self, choice: int) -> None:
+        if self.turns:
+            turn = self.turns[choice % len(self.turns)]
+            assert turn.claim.slot is not None
+            self.leave(turn, turn.claim.slot)
+
+    def reserve(self, choice: int) -> None:
+        claim = self.book(choice % 5)
+        if claim is not None and claim.slot is not None:
+            self.reserved.append(claim)
+
+    def release(self, choice: int) -> None:
+        if self.reserved:
+            self.reserved.pop(choice % len(self.reserved)).release()
+
+    def use(self, choice: int) -> None:
+        """Make a turn of a reservation, whose slot may have been stopped since."""
+        if self.reserved:
+            self.take(self.reserved.pop(choice % len(self.reserved)))
+
+    # What an owner does
+
+    def owner(self, choice: int) -> None:
+        """Let one owner go on: wait for its place, start, notice the end, end."""
+        if not self.owners:
+            return
+        slot = self.owners[choice % len(self.owners)]
+        process = self.processes.get(slot)
+        if slot.state is SlotState.STARTING and process is None:
+            self.start(slot)
+        elif slot.state is SlotState.STARTING:
+            slot.ready(cast("Opened", FakeOpened(None, "new")), self.now)
+            self.registry.changed()
+        elif slot.state is SlotState.READY and process is not None and not process.alive():
+            self.registry.stop(slot, Reason.DIED)
+        elif slot.state is SlotState.CLOSING:
+            self.end(slot, survives=self.leaks and choice % 20 == 7)
+
+    def start(self, slot: Slot) -> None:
+        self.registry.mark_leaks()
+        if self.registry.cleared(slot):
+            process = self.processes[slot] = Process()
+            slot.agent.connection = cast("Connection", process)
+
+    def fail(self, choice: int) -> None:
+        """A start fails."""
+        starting = [slot for slot in self.owners if slot.state is SlotState.STARTING and slot in self.processes]
+        if starting:
+            slot = starting[choice % len(starting)]
+            self.registry.breaker.failed(slot.thread_id, self.now)
+            self.registry.stop(slot, Reason.FAILED, CRASH)
+            self.registry.changed()
+
+    def end(self, slot: Slot, *, survives: bool) -> None:
+        process = self.processes.get(slot)
+        if process is not None and not (process.running and survives):
+            process.running = False
+            del self.processes[slot]
+        self.owners.remove(slot)
+        self.registry.retire(slot)
+
+    # What happens to it
+
+    def die(self, choice: int) -> None:
+        alive = [process for process in self.processes.values() if process.running]
+        if alive:
+            alive[choice % len(alive)].running = False
+
+    def stop(self, choice: int) -> None:
+        slot = self.registry.slots.get(choice % 5)
+        if slot is not None:
+            self.registry.stop(slot, Reason.ASKED)
+            self.registry.changed()
+
+    def maintain(self, choice: int) -> None:
+        self.now += choice % 4
+        self.maintenance.once()
+        self.processes = {slot: process for slot, process in self.processes.items() if not slot.agent.gone}
+
+    def warm(self, choice: int) -> None:
+        thread, registry = choice % 5, self.registry
+        if thread not in registry.slots and registry.capacity.free > 0:
+            slot = registry.create(thread)
+            assert slot is not None, "a free place is given"
+            self.begin(slot)
+
+
+STEPS = (
+    *("owner",) * 8,
+    *("turn",) * 5,
+    *("prompt",) * 3,
+    *("maintain", "reserve", "release", "use") * 2,
+    *("give_up", "fail", "die", "stop", "warm"),
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write no log: it would take most of the time."""
+    silent = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    for module in ("registry", "slot", "owner"):
+        monkeypatch.setattr(f"pool.{module}.log", silent)
+
+
+def play(steps: Iterable[tuple[str, int]], *, leaks: bool) -> None:
+    model = Model(leaks=leaks)
+    for kind, choice in steps:
+        getattr(model, kind)(choice)
+        model.check()
+    model.finish()
+
+
+def walk(seeds: Iterable[int], *, leaks: bool) -> None:
+    for seed in seeds:
+        random = Random(seed)
+        count = random.randint(50, 200)
+        try:
+            play(zip(random.choices(STEPS, k=count), random.choices(range(60), k=count), strict=True), leaks=leaks)
+        except BaseException as exc:
+            exc.add_note(f"seed {seed}")
+            raise
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.asyncio
+async def test_whatever_happens_the_registry_keeps_its_promises(part: int) -> None:
+    """P1, P4, P5, P10: with the next test, 10,000 sequences of 50 to 200 steps, all in all."""
+    walk(range(part, SEQUENCES, PARTS), leaks=False)
+
+
+@pytest.mark.parametrize("part", range(LEAKING_PARTS))
+@pytest.mark.asyncio
+async def test_processes_that_outlive_their_stop_break_no_promise(part: int) -> None:
+    """P1, P4, P5, P10: a process that leaked keeps its place until it is gone."""
+    walk(range(part, LEAKING, LEAKING_PARTS), leaks=True)
+
+
+@pytest.mark.asyncio
+async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
+    """P4, P10: it has no place that it could pass on."""
+    now = [0.0]
+    registry = Registry(PoolLimits(max_agents=1, stop_bound=6), lambda: None, lambda: now[0])
+    first, second, other = (Reservation(thread, registry.release) for thread in (1, 1, 2))
+    assert registry.book(first)
+    assert first.slot is not None
+    first.slot.agent.begun = True
+    registry.stop(first.slot, Reason.ASKED)
+    assert registry.book(second)
+    assert second.slot is not None
+    second.slot.agent.begun = True
+    now[0] = 6.0
+    registry.mark_leaks()
+    second.release()
+    assert not registry.book(other)
+
+
+SCRIPT = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 59)), max_size=50)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@given(SCRIPT)
+@pytest.mark.asyncio
+async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]]) -> None:
+    """P1, P4, P5, P10: the same for sequences that shrink well."""
+    play(steps, leaks=False)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@settings(max_examples=10_000, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@given(SCRIPT)
+@pytest.mark.asyncio
+async def test_no_sequence_breaks_the_registry_in_a_long_run(steps: list[tuple[str, int]]) -> None:
+    """P1, P4, P5, P10."""
+    play(steps, leaks=False)
