@@ -1,18 +1,20 @@
 """How a prompt ended, and what its thread is told about it (pure).
 
-Which of the contract's outcomes an error or a finished turn stands for is decided here and nowhere else (O1).
+Which of the contract's outcomes a finished turn stands for is decided here and nowhere else (O1); what an agent's error
+codes mean stands in `bot.work.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from acp.errors import AUTH_REQUIRED, AcpError, AgentExited, AgentSpawnError, RequestFailed
+from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.turn import Ending, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.final import FinalReply
 from bot.reply.render import footer, outcome_lines
+from bot.work.errors import told_of_answer, told_of_start
 from bot.work.model import Inbound
 
 LONG_TURN = 120.0
@@ -43,29 +45,29 @@ class TurnEnd:
     snapshot: TurnSnapshot | None = None
 
 
-def end_of_snapshot(snapshot: TurnSnapshot) -> TurnEnd:
-    """Return the end of a turn that reached the agent."""
-    if snapshot.auth_required:
-        return TurnEnd(Outcome.COULD_NOT_START, reason=_log_in(snapshot.error.message if snapshot.error else ""))
+def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> TurnEnd:
+    """Return the end of a turn that reached the agent; ``methods`` are the names of its ways to log in."""
     assert snapshot.ending is not None
-    reason = snapshot.error.message if snapshot.error else ""
-    return TurnEnd(_ENDINGS[snapshot.ending], by=snapshot.cancelled_by or "", reason=reason, snapshot=snapshot)
+    by, reason = snapshot.cancelled_by or "", snapshot.error.message if snapshot.error else ""
+    if snapshot.ending is not Ending.FAILED or snapshot.error is None:
+        return TurnEnd(_ENDINGS[snapshot.ending], by=by, reason=reason, snapshot=snapshot)
+    told = told_of_answer(snapshot.error.code, reason, methods)
+    # The agent refused to begin: there is no turn to show.
+    shown = None if told.outcome is Outcome.COULD_NOT_START else snapshot
+    return TurnEnd(told.outcome, by=by, reason=told.reason, snapshot=shown)
 
 
-def end_of_error(error: AcpError) -> TurnEnd:
+def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
     """Return the end of a prompt for which there was no session."""
-    if isinstance(error, RequestFailed) and error.code == AUTH_REQUIRED:
-        return TurnEnd(Outcome.COULD_NOT_START, reason=_log_in(error.message))
+    if isinstance(error, RequestFailed):
+        told = told_of_start(error.code, error.message, str(error), methods)
+        return TurnEnd(told.outcome, reason=told.reason)
     reason = str(error)
     exit = error.exit if isinstance(error, AgentSpawnError | AgentExited) else None  # noqa: A001
     if exit is not None:
         last = [line for line in exit.stderr_tail.splitlines() if line.strip()][-1:]
         reason = ": ".join([reason if exit.describe() in reason else f"{reason} ({exit.describe()})", *last])
     return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
-
-
-def _log_in(message: str) -> str:
-    return message if "log in" in message.lower() else f"log in to the agent first: {message}".rstrip(": ")
 
 
 def stopped(by: str | None) -> TurnEnd:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-from acp.errors import AcpError
+from acp.errors import INTERNAL_ERROR, AcpError
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
@@ -154,13 +154,14 @@ class TurnService:
                 control=running.control,
             )
             settled = not snapshot.killed
+            lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
         finally:
             if not settled:
                 # The prompt may still be open: nobody gets this session before its process is gone.
                 lease.stop()
         if running.interrupted and snapshot.ending is Ending.STOPPED:
             return interrupted(snapshot)
-        return end_of_snapshot(snapshot)
+        return end_of_snapshot(snapshot, [method.name or method.id for method in lease.agent.auth_methods])
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:

@@ -107,7 +107,12 @@ class FakePool:
     async def session(self, thread_id: int, reservation: Any) -> AsyncIterator[Any]:
         await anyio.lowlevel.checkpoint()
         stop = functools.partial(self.stopped.append, thread_id)
-        yield SimpleNamespace(session=self.of(thread_id), lost=False, how="live", stop=stop)
+
+        def served(*, internal_error: bool) -> None:
+            assert not internal_error
+
+        agent = SimpleNamespace(auth_methods=[])
+        yield SimpleNamespace(session=self.of(thread_id), lost=False, how="live", stop=stop, served=served, agent=agent)
 
     def evict(self, thread_id: int) -> bool:
         self.evicted.append(thread_id)

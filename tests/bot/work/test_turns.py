@@ -12,6 +12,7 @@ import pytest
 
 from acp.errors import AcpError, AgentExit, AgentSpawnError, RequestFailed, SpawnFailure
 from acp.permission import PermissionRequest
+from acp.schema import InitializeResult
 from acp.turn import Ending, Phase, Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.reply.editor import LiveReply
@@ -51,6 +52,11 @@ class FakeReply:
 class FakeLease:
     session: PlayedSession
     stops: int = 0
+    internal_errors: list[bool] = field(default_factory=list)
+    agent: InitializeResult = field(default_factory=lambda: InitializeResult(protocol_version=1))
+
+    def served(self, *, internal_error: bool) -> None:
+        self.internal_errors.append(internal_error)
 
     def stop(self) -> bool:
         self.stops += 1
@@ -173,6 +179,19 @@ def test_a_prompt_without_a_session_could_not_start(error: AcpError) -> None:
         assert (made.store.calls, made.leased) == ([], [])
 
     play()
+
+
+@pytest.mark.parametrize(("code", "internal"), [(-32603, True), (-32602, False), (500, False)])
+@in_virtual_time
+async def test_the_pool_is_told_of_internal_errors(code: int, internal: bool) -> None:
+    """P8: and of turns without one."""
+
+    def fail(session: PlayedSession) -> None:
+        session.fail(code, "broken")
+
+    made = await scene(fail)
+    await made.run()
+    assert made.pool.lease.internal_errors == [internal]
 
 
 @in_virtual_time

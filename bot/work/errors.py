@@ -1,0 +1,81 @@
+"""What an agent's error becomes for the people in the thread (pure).
+
+Codes and messages are free-form in practice. So the message is told as it came, whatever it says, and a code that is
+known adds the outcome and what to do about it. How words are redacted, cut and shown is `bot.reply.render`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acp.errors import AUTH_REQUIRED, INVALID_PARAMS, REQUEST_CANCELLED, RESOURCE_NOT_FOUND
+from bot.outcome import Outcome
+
+_LOGIN = "log in"
+_MOST_METHODS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a code stands for in the answer to a prompt; the advice comes before the message."""
+
+    outcome: Outcome = Outcome.FAILED
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of an error."""
+
+    outcome: Outcome
+    reason: str
+
+
+FREE_FORM = Row()
+
+_LOST = Row(advice="the agent may no longer know this conversation")
+_BUSY = Row(advice="the model's provider wants fewer requests, try again later")
+_FAULT = Row(advice="the model's provider has a fault, try again later")
+
+ROWS = {
+    AUTH_REQUIRED: Row(Outcome.COULD_NOT_START, _LOGIN),
+    REQUEST_CANCELLED: Row(Outcome.STOPPED),  # nobody asked for it, or the turn would not be a failed one
+    RESOURCE_NOT_FOUND: _LOST,
+    INVALID_PARAMS: _LOST,  # all that a prompt names is its session
+    401: Row(advice=_LOGIN),
+    429: _BUSY,
+    500: _FAULT,
+    502: _FAULT,
+    503: _FAULT,
+    529: _FAULT,
+    1001: Row(advice="a part of the agent has ended, try again"),
+}
+"""Codes with a meaning of their own; all others are `FREE_FORM`."""
+
+
+def told_of_answer(code: int | None, message: str, methods: Sequence[str] = ()) -> Told:
+    """Return what is told of an error in the place of the answer to a prompt.
+
+    Args:
+        methods: names of the agent's ways to log in, as far as they are known.
+    """
+    row = ROWS.get(code, FREE_FORM) if code is not None else FREE_FORM
+    return Told(row.outcome, _advised(row, message, methods))
+
+
+def told_of_start(code: int, message: str, text: str, methods: Sequence[str] = ()) -> Told:
+    """Return what is told of an error that came instead of a session; ``text`` also names the request and the code."""
+    row = ROWS.get(code, FREE_FORM)
+    asks_for_login = row.advice == _LOGIN
+    return Told(Outcome.COULD_NOT_START, _advised(row, message, methods) if asks_for_login else text)
+
+
+def _advised(row: Row, message: str, methods: Sequence[str]) -> str:
+    if row.advice != _LOGIN:
+        return ": ".join(part for part in (row.advice, message) if part)
+    if _LOGIN in message.lower() and not methods:
+        return message
+    ways = " or ".join(methods[:_MOST_METHODS])
+    advice = f"log in with {ways}" if ways else "log in to the agent first"
+    return f"{advice}: {message}" if message else advice
