@@ -38,7 +38,7 @@ from acp.handshake import (
     ways,
 )
 from acp.jsonrpc import MAX_LINE, RequestId
-from acp.peer import WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
+from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
 from acp.permission import cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec, StopLimits, StopReport
 from acp.schema import Implementation, InitializeResult, PermissionParams, SessionResult
@@ -65,6 +65,7 @@ class ConnectionLimits:
         session: for the answer to each request that opens a session.
         write: for the agent to take what is written to it.
         max_line: bytes in the longest line that is accepted.
+        noise: bytes that may come before the first message.
         stop: the steps of the stop ladder.
     """
 
@@ -72,6 +73,7 @@ class ConnectionLimits:
     session: float = START_TIMEOUT
     write: float = WRITE_TIMEOUT
     max_line: int = MAX_LINE
+    noise: int = NOISE_LIMIT
     stop: StopLimits = field(default_factory=StopLimits)
 
 
@@ -135,7 +137,12 @@ class AgentConnection:
         self._stop_requested = anyio.Event()
         self._pumped = anyio.Event()
         self._peer = JsonRpcPeer(
-            process.stdout, process.stdin, handler=self, max_line=limits.max_line, write_timeout=limits.write
+            process.stdout,
+            process.stdin,
+            handler=self,
+            max_line=limits.max_line,
+            write_timeout=limits.write,
+            noise_limit=limits.noise,
         )
 
     def alive(self) -> bool:
@@ -280,11 +287,11 @@ class AgentConnection:
     async def _pump(self) -> None:
         end = await self._peer.run()
         self._pumped.set()
-        if end is not PeerEnd.HUNG:
+        if end in (PeerEnd.EOF, PeerEnd.BROKEN):
             with anyio.move_on_after(_EXIT_GRACE):
                 await self.exited.wait()
         if self.alive():
-            error = ProtocolError(_end_text(end, self._limits.write))
+            error = ProtocolError(_end_text(end, self._limits))
             log.warning("agent.disconnected", pid=self.pid, end=end.name)
             self._peer.fail_all(error)
             self.request_stop()
@@ -313,7 +320,9 @@ class AgentConnection:
             await self.exited.wait()
 
 
-def _end_text(end: PeerEnd, write_timeout: float) -> str:
+def _end_text(end: PeerEnd, limits: ConnectionLimits) -> str:
     if end is PeerEnd.HUNG:
-        return f"the agent read nothing for {write_timeout:g} s"
+        return f"the agent read nothing for {limits.write:g} s"
+    if end is PeerEnd.NOISE:
+        return f"the agent wrote more than {limits.noise:,} bytes and no message of the protocol"
     return "the agent closed its output" if end is PeerEnd.EOF else "the agent closed its input"

@@ -18,6 +18,7 @@ from acp.errors import (
     AcpError,
     AgentExited,
     AgentSpawnError,
+    ProtocolError,
     RequestFailed,
     RequestTimeout,
     SpawnFailure,
@@ -84,7 +85,8 @@ def start_error(error: AcpError) -> AgentSpawnError:
         return AgentSpawnError(text, failure=SpawnFailure.TIMEOUT)
     if isinstance(error, RequestFailed) and error.code == AUTH_REQUIRED:
         return AgentSpawnError(f"{error.message}: log in first", failure=SpawnFailure.AUTH_REQUIRED)
-    return AgentSpawnError(f"the agent refused the handshake: {error}", failure=SpawnFailure.PROTOCOL)
+    text = str(error) if isinstance(error, ProtocolError) else f"the agent refused the handshake: {error}"
+    return AgentSpawnError(text, failure=SpawnFailure.PROTOCOL)
 
 
 def session_result(raw: Any) -> SessionResult:

@@ -2,7 +2,7 @@
 
 Everything is handed on synchronously and in wire order, so that a response is known only after all that came before
 it. What the messages mean is the handler's business; ending the process is the owner's. The mutable state is the table
-of open requests, the outbox, and the error that ended the peer.
+of open requests, the outbox, how much noise is still borne, and the error that ended the peer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from itertools import count
+from math import inf
 from typing import Any, Protocol
 
 import anyio
@@ -37,6 +38,9 @@ from acp.jsonrpc import (
 
 WRITE_TIMEOUT = 30.0
 """Seconds in which a peer has to take what is written to it."""
+
+NOISE_LIMIT = 16 * 1024 * 1024
+"""Bytes that a peer may write before its first message."""
 
 _LINES_PER_PASS = 256
 _LAST_WORDS = 1.0
@@ -67,6 +71,8 @@ class PeerEnd(Enum):
     """The other side closed its input."""
     HUNG = auto()
     """The other side stopped reading."""
+    NOISE = auto()
+    """The other side wrote too much before its first message."""
 
 
 class PendingRequest:
@@ -118,12 +124,14 @@ class JsonRpcPeer:
         handler: PeerHandler,
         max_line: int = MAX_LINE,
         write_timeout: float = WRITE_TIMEOUT,
+        noise_limit: int = NOISE_LIMIT,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._handler = handler
         self._decoder = LineDecoder(max_line)
         self._write_timeout = write_timeout
+        self._noise_left: float = noise_limit
         self._ids = count(1)
         self._open: dict[int, PendingRequest] = {}
         self._outbox = bytearray()
@@ -224,6 +232,8 @@ class JsonRpcPeer:
                 await self._hand_on(self._decoder.end())
                 return PeerEnd.EOF
             await self._hand_on(self._decoder.feed(data))
+            if self._noise_left < 0:
+                return PeerEnd.NOISE
 
     async def _hand_on(self, lines: list[Line]) -> None:
         for number, line in enumerate(lines, 1):
@@ -233,14 +243,16 @@ class JsonRpcPeer:
 
     def _take(self, line: Line) -> None:
         message = line if isinstance(line, Overlong) else decode_message(line)
+        if isinstance(message, Noise | Overlong):
+            self._drop(message, line)
+            return
+        self._noise_left = inf  # who has spoken the protocol once may be noisy for ever
         if isinstance(message, Notification):
             self._handler.on_notification(message.method, message.params)
         elif isinstance(message, Response):
             self._resolve(message)
-        elif isinstance(message, Request):
-            self._handler.on_request(message.id, message.method, message.params)
         else:
-            self._drop(message, line)
+            self._handler.on_request(message.id, message.method, message.params)
 
     def _resolve(self, response: Response) -> None:
         pending = self._open.pop(response.id, None) if type(response.id) is int else None
@@ -255,6 +267,7 @@ class JsonRpcPeer:
     def _drop(self, found: Noise | Overlong, line: Line) -> None:
         """Count what cannot be used; a request whose answer it was fails now, as no other answer will come."""
         self.dropped += 1
+        self._noise_left -= _size(line)
         if not self._noisy:
             self._noisy = True
             log.warning("agent.noise_dropped", size=_size(line))

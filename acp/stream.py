@@ -7,7 +7,6 @@ loop never waits for whoever shows the turn. The mutable state is the event that
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import Protocol
 
 import anyio
@@ -114,7 +113,7 @@ class _TurnLoop:
         self._control = control
         self._clock = clock
         self._wake = anyio.Event()
-        self._planned = -inf  # when the sleeping loop will look at the turn again
+        self._planned = -1  # the turn's schedule by which the sleeping loop goes
 
     async def run(self, prompt: list[ContentBlock]) -> None:
         """Send the prompt and return when the turn has ended."""
@@ -128,11 +127,10 @@ class _TurnLoop:
             tasks.cancel_scope.cancel()
 
     async def _sleep(self) -> None:
-        self._planned = self._turn.next_wakeup()
-        with anyio.move_on_after(self._planned - self._clock()):
+        self._planned = self._turn.schedule
+        with anyio.move_on_after(self._turn.next_wakeup() - self._clock()):
             await self._wake.wait()
         self._wake = anyio.Event()
-        self._planned = inf
 
     def _pass(self) -> None:
         phase = self._turn.phase
@@ -170,8 +168,8 @@ class _TurnLoop:
             self._turn.withdraw(self._clock(), "the bot")
 
     def changed(self) -> None:
-        """Pass a change on; wake the loop only if its next deadline came nearer."""
-        if self._turn.phase is Phase.ENDED or self._turn.next_wakeup() < self._planned:
+        """Pass a change on; wake the loop only if a deadline may have come nearer: chunks only push them away."""
+        if self._turn.schedule != self._planned:
             self._wake.set()
         self._sink.changed()
 

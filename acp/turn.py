@@ -87,12 +87,14 @@ class Turn:
 
     Attributes:
         version: grows with each visible change.
+        schedule: grows whenever a deadline may have come nearer; see `next_wakeup`.
         phase: where the turn stands.
         last_event: when the agent was last heard of, or a permission request was opened or closed.
     """
 
     def __init__(self, limits: TurnLimits, now: float, *, model: str | None = None, mode: str | None = None) -> None:
         self.version = 0
+        self.schedule = 0
         self.phase = Phase.RUNNING
         self.last_event = now
         self._limits = limits
@@ -180,6 +182,7 @@ class Turn:
         if self._waiting.closed(key, now) and self.phase is not Phase.ENDED:
             self.last_event = now
             self.version += 1
+            self.schedule += 1
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -268,6 +271,7 @@ class Turn:
         assert phase.value > self.phase.value, f"a turn never goes from {self.phase} to {phase}"
         self.phase = phase
         self.version += 1
+        self.schedule += 1
 
     # --- what it looks like --------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from acp import connection
 from acp.connection import AgentSession, ConnectionLimits
 from acp.errors import AgentSpawnError, SpawnFailure
+from acp.handshake import ways
 from acp.schema import InitializeResult
 from pool.launcher import Launcher
 from pool.maintenance import Maintenance
@@ -30,6 +31,9 @@ from pool.slot import Reservation, Slot
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
+
+MOST_INTERNAL_ERRORS = 2
+"""Turns in a row that may end in an internal error before the agent is replaced."""
 
 FORGET_BOUND = 5.0
 """Seconds that a reset's write may take once the pool is being left."""
@@ -55,6 +59,14 @@ class Lease:
     def slot(self) -> SlotStatus:
         """What can be said about the slot now."""
         return self._slot.status()
+
+    def served(self, *, internal_error: bool) -> None:
+        """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept."""
+        slot = self._slot
+        slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
+        # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
+        if slot.internal_errors >= MOST_INTERNAL_ERRORS and ways(self.agent) and self.stop():
+            log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
 
     def stop(self) -> bool:
         """Tell this very slot's agent to stop, although a turn holds it; False if it was told before."""

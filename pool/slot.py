@@ -74,6 +74,7 @@ class Slot:
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
         busy_since: when the running turn got the slot.
+        internal_errors: how many turns in a row ended in an internal error of the agent.
     """
 
     def __init__(self, thread_id: int, generation: int, after: tuple[PooledAgent, ...], now: float) -> None:
@@ -89,6 +90,7 @@ class Slot:
         self.last_used = now
         self.busy_since: float | None = None
         self.leased = False
+        self.internal_errors = 0
         self._state = SlotState.STARTING
         self._news: tuple[How, bool] | None = None
         self._waiting: set[anyio.CancelScope] = set()

@@ -246,6 +246,28 @@ async def test_noise_is_counted_and_what_follows_is_handed_on() -> None:
 
 
 @pytest.mark.asyncio
+async def test_too_much_noise_before_the_first_message_ends_the_peer() -> None:
+    """T9."""
+    held = Line(noise_limit=1000)
+    held.output.write(b"noise\n" * 300)
+    with anyio.fail_after(5):
+        async with held.output, held.input:
+            await held.run()
+    assert held.end is PeerEnd.NOISE
+
+
+@pytest.mark.asyncio
+async def test_noise_after_the_first_message_has_no_bound() -> None:
+    """T9."""
+    async with running(noise_limit=1000) as held:
+        await held.settle()
+        held.output.write(b"noise\n" * 300)
+        await held.settle()
+        assert held.end is None
+        assert held.peer.dropped == 300
+
+
+@pytest.mark.asyncio
 async def test_an_answer_that_is_too_long_fails_its_request_at_once() -> None:
     """T9."""
     async with running(max_line=1000) as held:

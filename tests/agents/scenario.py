@@ -10,8 +10,9 @@ Keys of a scenario:
     load        "ok", "unknown", "replay_after" (the replay follows the response); absent: not offered
     resume      true, "unknown"; absent: not offered
     history     [[role, text], ...], what load replays
-    start       hang (a method never answered), delay, exit, stderr, noise (lines), auth_required, protocolVersion,
-                ignore_eof, ignore_term; first: n limits all of these to the first n processes
+    start       hang (a method never answered), delay, exit, stderr, noise (lines), noise_bytes, auth_required,
+                protocolVersion, ignore_eof, ignore_term; first: n limits all of these to the first n processes,
+                after: n leaves the first n out
 
 Steps, named by their first key:
     text, thought, echo   with chunks, repeat (-1: until cancelled), delay, id (the messageId; None: without)
@@ -24,6 +25,8 @@ Steps, named by their first key:
     pause, wait_file, mark (a line in the log), hang (with ignore_cancel)
     ignore_cancel, on_cancel (the result after a cancel)
     exit, kill, raw (with times, end, base64), stderr (with times)
+    flood                 chunks of so many characters, encoded once (with times, text)
+    deaf                  true: reads its input no more
     spawn_shell           a command in a session of its own, logged as ``spawned``; with holds_stdout
 """
 

@@ -93,6 +93,8 @@ class Wire:
         self.changed = threading.Condition()
         self.open: dict[int, str] = {}
         self.answers: dict[int, JSON] = {}
+        self.hearing = threading.Event()
+        self.hearing.set()
         self._lock = threading.Lock()
         self._ids = itertools.count()
 
@@ -257,6 +259,24 @@ class Turn:
         line = base64.b64decode(text) if step.get("base64") else text.encode()
         self.wire.write(line * step.get("times", 1) + step.get("end", "\n").encode())
 
+    def do_flood(self, size: int, step: JSON) -> None:
+        """Send ``times`` chunks of so many characters, encoded once: what is measured is the client, not this agent."""
+        content = {"type": "text", "text": (step.get("text", "x") * size)[:size]}
+        update = {"sessionUpdate": "agent_message_chunk", "content": content, "messageId": self.message_id}
+        params = {"sessionId": self.session, "update": update}
+        line = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": params}).encode() + b"\n"
+        batch = max(1, 65536 // len(line))
+        for sent in range(0, step.get("times", 1), batch):
+            self.wire.write(line * min(batch, step.get("times", 1) - sent))
+            self.checkpoint()
+
+    def do_deaf(self, deaf: bool, _: JSON) -> None:
+        """Read no more of what the client says, after the line that is being read; or hear again."""
+        if deaf:
+            self.wire.hearing.clear()
+        else:
+            self.wire.hearing.set()
+
     def do_stderr(self, text: str, step: JSON) -> None:
         sys.stderr.write(text * step.get("times", 1))
         sys.stderr.flush()
@@ -318,8 +338,8 @@ class Agent:
         self.played = 0
 
     def begin(self) -> None:
-        """Do what the scenario wants done before the first message; ``first: n`` limits it to the first n processes."""
-        if self.journal.count("start") >= self.start.get("first", sys.maxsize):
+        """Do what the scenario wants done first, in the processes that ``after`` and ``first`` name."""
+        if not self.start.get("after", 0) <= self.journal.count("start") < self.start.get("first", sys.maxsize):
             self.start = {}
         environment = {"names": sorted(os.environ), "marker": os.environ.get("WEFT_AGENT")}
         self.journal.write("start", cwd=str(Path.cwd()), ppid=os.getppid(), environment=environment)
@@ -329,12 +349,14 @@ class Agent:
         sys.stderr.flush()
         for line in self.start.get("noise", []):
             self.wire.write(line.encode() + b"\n")
+        self.wire.write((b"noise" * 199 + b"fill\n") * (self.start.get("noise_bytes", 0) // 1000))
         if "exit" in self.start:
             os._exit(self.start["exit"])
 
     def serve(self) -> None:
         for line in sys.stdin.buffer:
             self.receive(json.loads(line))
+            self.wire.hearing.wait()
         self.journal.write("eof")
         while self.start.get("ignore_eof"):
             signal.pause()

@@ -118,7 +118,7 @@ async def test_a_stop_with_nothing_running_starts_nothing(tmp_path: Path) -> Non
 
 async def test_an_agent_that_ignores_the_cancel_is_ended_and_the_next_message_gets_a_new_one(tmp_path: Path) -> None:
     """T6, P9: forced after the grace, and nothing of it is left."""
-    hold: list[Step] = [{"spawn_shell": "sleep 600"}, {"text": "word "}, {"hang": True, "ignore_cancel": True}]
+    hold: list[Step] = [{"spawn_shell": "sleep 600"}, {"ignore_cancel": True}, {"text": "word "}, {"hang": True}]
     agent = scenario(tmp_path, hold, [{"echo": True}], counter="log")
     async with play(tmp_path, agent, cancel_grace=0.2) as game:
         thread_id = await game.mention("go")

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from acp.schema import AgentCapabilities, InitializeResult
 from pool.model import PoolLimits, SlotState
 from pool.store import KEEP, MemoryStore, ThreadRecord
 from tests.pool.fakes import settle, until, use, world
@@ -479,3 +480,31 @@ async def test_a_cancelled_pool_ends_its_agents_too() -> None:
             await anyio.sleep_forever()
     assert at.agents.running == []
     assert not at.agents.connections[0].alive()
+
+
+async def ended_badly(*turns: bool, can_load: bool = True) -> list[SlotState | None]:
+    """Tell of the ends of turns, internal errors or not; return the slot's state after each."""
+    at = world()
+    states: list[SlotState | None] = []
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            capabilities = AgentCapabilities(load_session=can_load)
+            at.agents.connections[0].agent = InitializeResult(protocol_version=1, agent_capabilities=capabilities)
+            for internal_error in turns:
+                async with pool.session(1) as lease:
+                    lease.served(internal_error=internal_error)
+                    states.append(lease.slot.state)
+    return states
+
+
+@pytest.mark.asyncio
+async def test_an_agent_with_two_internal_errors_in_a_row_is_stopped() -> None:
+    """P8"""
+    assert await ended_badly(True, False, True, True) == [*[SlotState.READY] * 3, SlotState.CLOSING]
+
+
+@pytest.mark.asyncio
+async def test_an_agent_whose_session_could_not_be_had_again_is_kept_in_spite_of_internal_errors() -> None:
+    """P8"""
+    assert await ended_badly(True, True, True, can_load=False) == [SlotState.READY] * 3
