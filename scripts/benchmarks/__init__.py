@@ -1,0 +1,1 @@
+"""Measurements of the bot; docs/performance.md says what and how."""

@@ -1,0 +1,119 @@
+"""Chunks: CPU from the agent's pipe to the snapshot, and the floor: to read and split the same pipe and parse its JSON.
+
+`chunks` starts a fresh process for each length; ``python -m scripts.benchmarks.chunks KIND COUNT`` is that process, and
+nothing but the measured code runs in it. The agent is another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import orjson
+
+from acp.connection import open_connection
+from acp.permission import PermissionRequest
+from acp.process import LaunchSpec
+from acp.schema import text_block
+from acp.stream import TurnControl, run_turn
+from acp.turn import Turn, TurnLimits
+from scripts.benchmarks.scene import AGENT, ROOT
+from scripts.benchmarks.stats import Figures
+
+SHORT, LONG = 20_000, 200_000
+SNAPSHOT = 1.25  # seconds between two snapshots, as the bot's editor takes them
+PARSERS: dict[str, Callable[[bytes], object]] = {"json": json.loads, "orjson": orjson.loads}
+
+
+class Sink:
+    """Takes what a turn reports; it counts the changes."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def changed(self) -> None:
+        """Count."""
+        self.changes += 1
+
+    def permission(self, request: PermissionRequest) -> None:
+        """Never called: the agent asks for nothing."""
+
+
+async def whole(count: int) -> float:
+    """Return CPU seconds for a turn of so many chunks."""
+    spec = LaunchSpec(argv=(sys.executable, "-I", "-S", str(AGENT)), cwd=str(Path.cwd()), env=dict(os.environ))
+    async with open_connection(spec) as connection:
+        session = (await connection.open_session(spec.cwd, None)).session
+        turn, sink = Turn(TurnLimits(), anyio.current_time()), Sink()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_look, turn)
+            start = time.process_time()
+            prompt = [text_block(f"bench:chunks:{count}")]
+            await run_turn(session, turn, prompt, sink, control=TurnControl())
+            spent = time.process_time() - start
+            tasks.cancel_scope.cancel()
+    if sink.changes < count:
+        raise RuntimeError(f"{sink.changes} of {count} chunks arrived")
+    return spent
+
+
+async def _look(turn: Turn) -> None:
+    while True:
+        await anyio.sleep(SNAPSHOT)
+        turn.snapshot()
+
+
+async def floor(count: int, kind: str) -> float:
+    """Return CPU seconds for reading so many lines and parsing each."""
+    parse = PARSERS[kind]
+    argv = [sys.executable, "-I", "-S", str(AGENT), "--raw", str(count)]
+    async with await anyio.open_process(argv, stdin=subprocess.DEVNULL, stderr=None) as process:
+        assert process.stdout is not None
+        rest, seen, start = b"", 0, time.process_time()
+        async for data in process.stdout:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                parse(line)
+            seen += len(lines)
+        spent = time.process_time() - start
+    if seen != count:
+        raise RuntimeError(f"{seen} of {count} lines arrived")
+    return spent
+
+
+def measured(kind: str, count: int) -> float:
+    """Return microseconds of CPU for each line, measured in a fresh process."""
+    argv = [sys.executable, "-m", "scripts.benchmarks.chunks", kind, str(count)]
+    printed = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120).stdout
+    return float(printed.split()[-1]) / count * 1e6  # the log goes to stdout, too
+
+
+def chunks() -> Figures:
+    """Return the figures of one run."""
+    short, long = measured("whole", SHORT), measured("whole", LONG)
+    return {
+        "cpu_us_per_chunk": long,
+        "cpu_us_per_chunk_short": short,
+        "linear_ratio": long / short,
+        "floor_json_us": measured("json", LONG),
+        "floor_orjson_us": measured("orjson", LONG),
+    }
+
+
+def main(kind: str, count: int) -> None:
+    """Measure and print CPU seconds."""
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as directory:
+        os.chdir(directory)
+        spent = anyio.run(whole, count) if kind == "whole" else anyio.run(floor, count, kind)
+    print(spent)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
