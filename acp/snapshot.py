@@ -159,6 +159,12 @@ class TurnSnapshot:
         """Whether the agent refused the prompt until somebody logs in; a turn that was stopped anyway is no refusal."""
         return self.ending in (None, Ending.FAILED) and self.error is not None and self.error.auth_required
 
+    def silent_for(self, now: float) -> float:
+        """Return for how many seconds nothing was heard of the agent; 0 while it waits for a person or is done."""
+        if self.permissions or self.phase in (Phase.DRAINING, Phase.ENDED):
+            return 0.0
+        return max(0.0, now - self.last_event)
+
     @property
     def current_tool(self) -> ToolState | None:
         """The tool call at work: the latest in progress, else the latest that waits; None once the turn is over."""

@@ -225,12 +225,6 @@ class Turn:
         deadline = self._hard_deadline() if self.phase is Phase.RUNNING else self._due
         return min(deadline, self._probe_time())
 
-    def silent_for(self, now: float) -> float:
-        """Return for how many seconds nothing was heard of the agent; 0 while it waits for a person or is done."""
-        if self._waiting.open or self.phase in (Phase.DRAINING, Phase.ENDED):
-            return 0.0
-        return max(0.0, now - self.last_event)
-
     def _probe_time(self) -> float:
         return max(self.last_event, self._probed) + self._limits.liveness
 

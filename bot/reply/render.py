@@ -6,13 +6,12 @@ Titles, outputs and errors are an agent's or a program's: they are shown as code
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-from acp.schema import PlanEntry
 from acp.snapshot import BY_AGENT, Phase, ToolState, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal
-from bot.reply.tools import diff_texts, mark, output_block, tool_line
+from bot.reply.tools import diff_texts, output_block, tool_line
 
 SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
@@ -53,7 +52,7 @@ def worth_showing(snapshot: TurnSnapshot) -> bool:
 
 
 def _doing(snapshot: TurnSnapshot, now: float) -> list[str]:
-    silent = now - snapshot.last_event
+    silent = snapshot.silent_for(now)
     if snapshot.phase is Phase.CANCELLING:
         return ["stopping"]
     if snapshot.permissions:
@@ -72,11 +71,6 @@ def coarse(seconds: float) -> str:
         return f"{whole // 5 * 5} s"
     minutes = whole // 60
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def plan_lines(plan: Iterable[PlanEntry]) -> str:
-    """Return the agent's plan, one step a line."""
-    return "\n".join(f"-# {mark(entry.status)} {inline_code(entry.content, 150)}" for entry in plan)
 
 
 def tools_summary(snapshot: TurnSnapshot) -> str:

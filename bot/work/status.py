@@ -39,8 +39,8 @@ def describe_pool(counts: PoolCounts, *, running: int, waiting: int) -> str:
 
 
 def _turn_line(snapshot: TurnSnapshot, now: float) -> str:
-    silent = now - snapshot.last_event
-    quiet = f", no sign of life for {silent:.0f} s" if silent >= SILENCE and not snapshot.permissions else ""
+    silent = snapshot.silent_for(now)
+    quiet = f", no sign of life for {silent:.0f} s" if silent >= SILENCE else ""
     return f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}"
 
 

@@ -184,23 +184,23 @@ def test_silence_is_reported() -> None:
     """T7: for how long nothing was heard."""
     one = turn()
     one.feed(text("x"), 10.0)
-    assert (one.silent_for(10.0), one.silent_for(130.0)) == (0.0, 120.0)
+    assert (one.snapshot().silent_for(10.0), one.snapshot().silent_for(130.0)) == (0.0, 120.0)
 
 
 def test_an_open_card_is_no_silence() -> None:
     """T7: quiet while a card is open; after it, silence counts from its answer on."""
     one = turn()
     one.permission_opened("1", call(), 10.0)
-    assert one.silent_for(500.0) == 0.0
+    assert one.snapshot().silent_for(500.0) == 0.0
     one.permission_closed("1", 500.0)
-    assert one.silent_for(560.0) == 60.0
+    assert one.snapshot().silent_for(560.0) == 60.0
 
 
 def test_a_finished_turn_is_not_silent() -> None:
     """T7: nobody waits for the agent any more."""
     one = turn()
     one.respond("end_turn", None, 1.0)
-    assert one.silent_for(100.0) == 0.0
+    assert one.snapshot().silent_for(100.0) == 0.0
 
 
 # --- the hard timeout --------------------------------------------------------------------------------------------

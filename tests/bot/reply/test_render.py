@@ -13,7 +13,6 @@ from bot.reply.render import (
     final_text,
     footer,
     outcome_lines,
-    plan_lines,
     status_line,
     tools_summary,
     worth_showing,
@@ -69,11 +68,6 @@ def test_tools_and_a_plan_are_worth_a_message_and_thoughts_are_not() -> None:
     assert worth_showing(snapshot(plan=PLAN))
     assert worth_showing(snapshot(tools=(tool(),)))
     assert not worth_showing(snapshot(thoughts="hm"))
-
-
-def test_the_plan_is_one_step_a_line() -> None:
-    """D5"""
-    assert plan_lines(PLAN) == "-# ✓ `read`\n-# ▸ `write`"
 
 
 def test_the_summary_names_the_last_tools() -> None:
