@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -37,18 +38,18 @@ async def test_a_streamed_answer_keeps_within_the_limits_and_is_complete(tmp_pat
 
 
 async def test_the_first_text_is_visible_soon_after_the_first_chunk(tmp_path: Path) -> None:
-    """D3: the best of three turns, since the machine may be busy with something else."""
+    """D3: the median of five turns, since the machine may be busy with something else for one of them."""
     steps: list[Step] = [{"mark": "speaks"}, {"text": "hello "}, {"pause": 0.3}, {"text": "there"}]
     agent = scenario(tmp_path, steps)
     async with play(tmp_path, agent, rate_limits=RateLimits.REAL, edit_interval=1.25, drain=0.2) as game:
         delays = []
-        for _ in range(3):
+        for _ in range(5):
             thread_id, outcome = await game.ask("go")
             assert outcome is Outcome.ANSWERED
             spoken = agent.events("mark")[-1]["t"]
             (reply,) = game.replies(thread_id)
             delays.append(game.discord.timeline(reply.id)[0][0] - spoken)
-        assert min(delays) <= FIRST_TEXT_LIMIT
+        assert median(delays) <= FIRST_TEXT_LIMIT
 
 
 async def test_two_threads_stream_at_once_without_a_refusal(tmp_path: Path) -> None:
