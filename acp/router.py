@@ -10,7 +10,7 @@ from collections import OrderedDict
 from enum import Enum, auto
 from typing import Final
 
-from acp.schema import AgentMessageChunk, AgentThoughtChunk, SessionUpdate, ToolCallUpdate, UserMessageChunk
+from acp.schema import AgentMessageChunk, MessageChunk, SessionUpdate, ToolCallUpdate
 from acp.snapshot import Phase
 from acp.tools import block_text, has_result
 from acp.turn import Turn
@@ -71,11 +71,9 @@ class TurnRouter:
 
 
 def _key(update: SessionUpdate) -> tuple[str, str] | None:
-    if isinstance(update, ToolCallUpdate):
-        return ("tool", update.tool_call_id)
-    if isinstance(update, AgentMessageChunk | AgentThoughtChunk | UserMessageChunk) and update.message_id:
-        return ("message", update.message_id)
-    return None
+    if isinstance(update, MessageChunk):
+        return ("message", update.message_id) if update.message_id else None
+    return ("tool", update.tool_call_id) if isinstance(update, ToolCallUpdate) else None
 
 
 def _is_output(update: SessionUpdate) -> bool:

@@ -81,25 +81,23 @@ class Usage(WireModel):
 # --- session updates ---------------------------------------------------------------------------------------------
 
 
-class AgentMessageChunk(WireModel):
+class MessageChunk(WireModel):
+    """A piece of a message, whoever says it."""
+
+    content: ContentBlock
+    message_id: str | None = None
+
+
+class AgentMessageChunk(MessageChunk):
     """A piece of the agent's answer."""
 
-    content: ContentBlock
-    message_id: str | None = None
 
-
-class AgentThoughtChunk(WireModel):
+class AgentThoughtChunk(MessageChunk):
     """A piece of the agent's reasoning."""
 
-    content: ContentBlock
-    message_id: str | None = None
 
-
-class UserMessageChunk(WireModel):
+class UserMessageChunk(MessageChunk):
     """A piece of a user's message, sent while history is replayed."""
-
-    content: ContentBlock
-    message_id: str | None = None
 
 
 class ToolCallUpdate(WireModel):
@@ -216,9 +214,10 @@ def decode_update(raw: Any) -> SessionUpdate:
 
 def _bounded(raw: dict[str, Any]) -> dict[str, Any]:
     """Cut lists that nobody would read to their end: validating a line full of small objects stops everything else."""
-    if all(type(value) is not list or len(value) <= _MAX_ITEMS for value in raw.values()):
-        return raw
-    return {key: value[:_MAX_ITEMS] if type(value) is list else value for key, value in raw.items()}
+    for value in raw.values():
+        if type(value) is list and len(value) > _MAX_ITEMS:
+            return {key: value[:_MAX_ITEMS] if type(value) is list else value for key, value in raw.items()}
+    return raw
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class AgentSession:
     async def end_of_replay(self) -> None:
         """Wait until a replay has gone quiet: an agent may answer session/load first and replay afterwards."""
         with anyio.move_on_after(REPLAY_MAX), self._replay:
-            self._replay.deadline = self._clock() + REPLAY_QUIET
+            self._replay.deadline = anyio.current_time() + REPLAY_QUIET
             await anyio.sleep_forever()
 
     # --- what the turn's loop calls ------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class AgentSession:
     def on_update(self, raw: Any) -> None:
         """Take ``params.update`` of a ``session/update``."""
         if self._prompt is None:
-            self._replay.deadline = self._clock() + REPLAY_QUIET
+            self._replay.deadline = anyio.current_time() + REPLAY_QUIET
         self._feed(decode_update(raw))
 
     def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:

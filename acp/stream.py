@@ -80,8 +80,9 @@ async def run_turn(
 ) -> TurnSnapshot:
     """Send a prompt and see the turn to its end, whatever the agent does; return what it looks like then.
 
-    If the caller is cancelled, the agent is sent a cancel, and the turn ends as stopped. Then, and after a kill, the
-    prompt may still be open: the session must not be used again.
+    ``clock`` is the event loop's; one that need not look the loop up, as the default does, saves a tenth of the cost of
+    a chunk. If the caller is cancelled, the agent is sent a cancel, and the turn ends as stopped. Then, and after a
+    kill, the prompt may still be open: the session must not be used again.
     """
     if control.stopped_by is not None:
         turn.withdraw(clock(), control.stopped_by)

@@ -6,6 +6,7 @@ Discord: a turn ends when its reply was handed over. The mutable state is one `R
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ class TurnService:
                 [text_block(running.prompt.inbound.text)],
                 ReplySink(running, self._ask),
                 control=running.control,
+                clock=asyncio.get_running_loop().time,
             )
             settled = not snapshot.killed
             lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
