@@ -39,6 +39,9 @@ from acp.jsonrpc import (
 WRITE_TIMEOUT = 30.0
 """Seconds in which a peer has to take what is written to it."""
 
+OUTBOX_LIMIT = 64 * 1024 * 1024
+"""Bytes that may wait to be written; a peer for which more gathers does not read, however long it has."""
+
 NOISE_LIMIT = 16 * 1024 * 1024
 """Bytes that a peer may write before its first message."""
 
@@ -124,6 +127,7 @@ class JsonRpcPeer:
         handler: PeerHandler,
         max_line: int = MAX_LINE,
         write_timeout: float = WRITE_TIMEOUT,
+        outbox_limit: int = OUTBOX_LIMIT,
         noise_limit: int = NOISE_LIMIT,
     ) -> None:
         self._reader = reader
@@ -131,11 +135,13 @@ class JsonRpcPeer:
         self._handler = handler
         self._decoder = LineDecoder(max_line)
         self._write_timeout = write_timeout
+        self._outbox_limit = outbox_limit
         self._noise_left: float = noise_limit
         self._ids = count(1)
         self._open: dict[int, PendingRequest] = {}
         self._outbox = bytearray()
         self._outgoing = anyio.Event()
+        self._overflow = anyio.Event()
         self._error: AcpError | None = None
         self._noisy = False
         self.dropped = 0
@@ -152,15 +158,23 @@ class JsonRpcPeer:
 
             tasks.start_soon(until_end, self._read)
             tasks.start_soon(until_end, self._write)
+            tasks.start_soon(until_end, self._watch_outbox)
         return end[0]
 
     # --- sending -------------------------------------------------------------------------------------------------
 
     def send(self, *messages: OutgoingMessage) -> None:
         """Queue messages for writing; those of one call are written together. After the end nothing is sent."""
-        if self._error is None:
+        if self._error is None and len(self._outbox) <= self._outbox_limit:
             self._outbox += b"".join([encode_message(message) for message in messages])
             self._outgoing.set()
+            if len(self._outbox) > self._outbox_limit:
+                self._overflow.set()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait to be written."""
+        return len(self._outbox)
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification."""
@@ -221,6 +235,10 @@ class JsonRpcPeer:
                 return PeerEnd.HUNG
         await anyio.sleep(_LAST_WORDS)  # a dying process breaks this pipe first; what it said is still in the other
         return PeerEnd.BROKEN
+
+    async def _watch_outbox(self) -> PeerEnd:
+        await self._overflow.wait()
+        return PeerEnd.HUNG
 
     # --- receiving -----------------------------------------------------------------------------------------------
 

@@ -217,6 +217,22 @@ async def test_a_reader_that_stalls_for_too_long_counts_as_hung() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_reader_for_which_too_much_gathers_counts_as_hung_before_its_time_is_up() -> None:
+    """T6, T9: whoever asks and never reads the answers costs bounded memory."""
+    held = Line(outbox_limit=1000)
+    held.input.open = anyio.Event()
+    with anyio.fail_after(5):
+        async with held.output, held.input, anyio.create_task_group() as tasks:
+            tasks.start_soon(held.run)
+            held.peer.send(Notification("first", {}))
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(1000):
+                held.peer.respond_error("x" * 100, -32601, "unknown")
+            assert held.peer.waiting_bytes < 1500
+    assert held.end is PeerEnd.HUNG
+
+
+@pytest.mark.asyncio
 async def test_what_a_dying_process_said_is_read_although_it_reads_no_more() -> None:
     """T1."""
     held = Line()
