@@ -337,18 +337,18 @@ SCRIPT = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 
 
 
 @settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
-@given(SCRIPT)
+@given(SCRIPT, st.booleans())
 @pytest.mark.asyncio
-async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]]) -> None:
+async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]], leaks: bool) -> None:
     """P1, P4, P5, P10: the same for sequences that shrink well."""
-    play(steps, leaks=False)
+    play(steps, leaks=leaks)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @settings(max_examples=10_000, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
-@given(SCRIPT)
+@given(SCRIPT, st.booleans())
 @pytest.mark.asyncio
-async def test_no_sequence_breaks_the_registry_in_a_long_run(steps: list[tuple[str, int]]) -> None:
+async def test_no_sequence_breaks_the_registry_in_a_long_run(steps: list[tuple[str, int]], leaks: bool) -> None:
     """P1, P4, P5, P10."""
-    play(steps, leaks=False)
+    play(steps, leaks=leaks)
