@@ -29,9 +29,9 @@ from bot.work.desk import DeskLimits, ThreadDesk
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.launcher import LocalLauncher
+from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.store import MemoryStore
 
 log = structlog.get_logger(__name__)
 

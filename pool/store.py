@@ -1,14 +1,13 @@
-"""What must survive a restart: which session a thread has, and which prompts were accepted and not finished.
+"""What must survive a restart: sessions, accepted prompts, replies on their way, and what was last seen where.
 
-`SessionStore` is the seam; `MemoryStore` forgets everything when the process ends, for the demo and for tests. The
-payload of a prompt is opaque here.
+`SessionStore` is the seam; `pool.memory` forgets everything when the process ends, `pool.storage` does not. What a
+prompt or a reply consists of is opaque here.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
@@ -22,6 +21,10 @@ class Keep(Enum):
 KEEP: Final = Keep.KEEP
 
 
+class StoreBusy(Exception):
+    """Too much waits to be written: the prompt was not accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ThreadRecord:
     """What is remembered of a thread.
@@ -31,6 +34,7 @@ class ThreadRecord:
         session_id: the session to resume; None starts afresh.
         cwd: the directory in which the session was opened.
         previous_session_id: the session before this one, when it was forgotten or unknown to the agent.
+        mode: the session's mode that people chose; options: their other choices, as JSON.
     """
 
     thread_id: int
@@ -39,6 +43,8 @@ class ThreadRecord:
     cwd: str | None = None
     previous_session_id: str | None = None
     title: str | None = None
+    mode: str | None = None
+    options: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +60,83 @@ class AcceptedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class OpenPrompt:
-    """A prompt without an outcome; one that was ``started`` may have had side effects: nobody runs it again unasked."""
+    """A prompt without an end; one that was ``started`` may have had side effects: nobody runs it again unasked.
+
+    ``shown`` holds the ids of the messages that show its reply so far, in order.
+    """
 
     prompt: AcceptedPrompt
     started: bool
+    shown: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReply:
+    """The reply of a turn that is over, of which nobody knows whether it arrived; ``shown`` as in `OpenPrompt`."""
+
+    prompt: AcceptedPrompt
+    outcome: str
+    payload: str
+    shown: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPlace:
+    """A thread or a channel in which a prompt was accepted, and the newest message there that was dealt with.
+
+    Attributes:
+        parent_id, owner_id: of a thread, the channel it stands in and who opened it.
+        seen: the snowflake of that message; 0 if there is none.
+    """
+
+    place_id: int
+    guild_id: int | None
+    parent_id: int | None = None
+    owner_id: int | None = None
+    seen: int = 0
 
 
 class SessionStore(Protocol):
-    """Keeps threads and prompts. A call that returned has been written; each may raise what its storage raises."""
+    """Keeps threads, prompts and places. A call that returned has been written, or `trouble` says why not.
+
+    No call raises for a fault of the storage: what can't be written is kept in memory until it can.
+    """
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the storage, in a few words for people; empty when all is well."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is kept outlives the process."""
 
     async def accept(self, prompt: AcceptedPrompt) -> bool:
-        """Remember a prompt; False if its message was accepted before, whatever became of it."""
+        """Remember a prompt; False if its message was accepted before, whatever became of it.
+
+        Raises:
+            StoreBusy: too much waits to be written.
+        """
 
     async def started(self, message_id: int) -> None:
         """Say that the prompt is about to be sent to the agent."""
 
+    async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
+        """Say which messages show the reply to the prompt so far, all of them, in order."""
+
+    async def owe(self, message_id: int, outcome: str, payload: str) -> None:
+        """Say that the prompt is over, how it ended, and what the reply on its way is; the first one stays."""
+
     async def finished(self, message_id: int, outcome: str) -> None:
-        """Say how the prompt ended; the first outcome stays. A message that was never accepted is left alone."""
+        """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
+
+        The first outcome stays, be it from here or from `owe`. A message that was never accepted is left alone.
+        """
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
+
+    async def owed(self) -> list[OwedReply]:
+        """Return the replies on their way, in order of arrival of their prompts."""
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""
@@ -87,72 +150,13 @@ class SessionStore(Protocol):
         cwd: str | Keep | None = KEEP,
         previous_session_id: str | Keep | None = KEEP,
         title: str | Keep | None = KEEP,
+        mode: str | Keep | None = KEEP,
+        options: str | Keep | None = KEEP,
     ) -> None:
         """Change what is remembered of a thread, in one write; what is not given stays as it is."""
 
+    async def see(self, places: Iterable[SeenPlace]) -> None:
+        """Remember places; ``seen`` only grows, and a parent or an owner once known stays."""
 
-@dataclass(slots=True)
-class _Entry:
-    prompt: AcceptedPrompt
-    started: bool = False
-
-
-FINISHED_KEPT = 10_000
-"""Finished prompts that `MemoryStore` knows again, the latest ones; of each it keeps the id and the outcome."""
-
-
-@dataclass(slots=True)
-class MemoryStore:
-    """A `SessionStore` that lives as long as the process."""
-
-    _prompts: dict[int, _Entry] = field(default_factory=dict)
-    _finished: OrderedDict[int, str] = field(default_factory=OrderedDict)
-    _threads: dict[int, ThreadRecord] = field(default_factory=dict)
-
-    async def accept(self, prompt: AcceptedPrompt) -> bool:
-        """Remember a prompt; False if its message was accepted before."""
-        if prompt.message_id in self._prompts or prompt.message_id in self._finished:
-            return False
-        self._prompts[prompt.message_id] = _Entry(prompt)
-        return True
-
-    async def started(self, message_id: int) -> None:
-        """Say that the prompt is about to be sent to the agent."""
-        self._prompts[message_id].started = True
-
-    async def finished(self, message_id: int, outcome: str) -> None:
-        """Say how the prompt ended; the first outcome stays. Its payload is of no more use, and is dropped."""
-        if self._prompts.pop(message_id, None) is None:
-            return
-        self._finished[message_id] = outcome
-        if len(self._finished) > FINISHED_KEPT:
-            self._finished.popitem(last=False)
-
-    async def open_prompts(self) -> list[OpenPrompt]:
-        """Return the accepted prompts that have no outcome, in order of arrival."""
-        return [OpenPrompt(entry.prompt, entry.started) for _, entry in sorted(self._prompts.items())]
-
-    async def thread(self, thread_id: int) -> ThreadRecord | None:
-        """Return what is remembered of a thread."""
-        return self._threads.get(thread_id)
-
-    async def bind(
-        self,
-        thread_id: int,
-        *,
-        agent: str | Keep | None = KEEP,
-        session_id: str | Keep | None = KEEP,
-        cwd: str | Keep | None = KEEP,
-        previous_session_id: str | Keep | None = KEEP,
-        title: str | Keep | None = KEEP,
-    ) -> None:
-        """Change what is remembered of a thread; what is not given stays as it is."""
-        record = self._threads.get(thread_id) or ThreadRecord(thread_id)
-        self._threads[thread_id] = dataclasses.replace(
-            record,
-            agent=record.agent if agent is KEEP else agent,
-            session_id=record.session_id if session_id is KEEP else session_id,
-            cwd=record.cwd if cwd is KEEP else cwd,
-            previous_session_id=record.previous_session_id if previous_session_id is KEEP else previous_session_id,
-            title=record.title if title is KEEP else title,
-        )
+    async def places(self) -> list[SeenPlace]:
+        """Return the places, the one with the newest message first."""

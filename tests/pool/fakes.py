@@ -13,10 +13,10 @@ import anyio.lowlevel
 from acp.errors import AgentExit, AgentSpawnError
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
+from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.ports import How, OpenConnection
-from pool.store import MemoryStore
 
 
 class Clock:

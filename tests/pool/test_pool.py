@@ -10,8 +10,9 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.schema import AgentCapabilities, InitializeResult
+from pool.memory import MemoryStore
 from pool.model import PoolLimits, SlotState
-from pool.store import KEEP, MemoryStore, ThreadRecord
+from pool.store import KEEP, ThreadRecord
 from tests.pool.fakes import settle, until, use, world
 
 

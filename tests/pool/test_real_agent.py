@@ -13,9 +13,9 @@ from acp.connection import ConnectionLimits
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.process import StopLimits
 from pool.launcher import LocalLauncher
+from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.store import MemoryStore
 from tests.pool.fakes import until, use
 
 AGENT = """

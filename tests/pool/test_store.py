@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pool import store as store_module
-from pool.store import AcceptedPrompt, MemoryStore, OpenPrompt, ThreadRecord
+from pool import memory as store_module
+from pool.memory import MemoryStore
+from pool.store import AcceptedPrompt, OpenPrompt, ThreadRecord
 
 
 def prompt(message_id: int) -> AcceptedPrompt:

@@ -21,10 +21,11 @@ from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.desk import DeskLimits, ThreadDesk
 from bot.work.model import Inbound
+from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.ports import OpenConnection
-from pool.store import AcceptedPrompt, MemoryStore
+from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread
 from tests.bot.work.samples import inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened

@@ -22,8 +22,9 @@ from bot.reply.port import Body, PortError, ThreadPort
 from bot.work.desk import DeskLimits, ThreadDesk
 from bot.work.late import LateOutput
 from bot.work.model import Inbound
+from pool.memory import MemoryStore
 from pool.model import PoolCounts
-from pool.store import AcceptedPrompt, MemoryStore
+from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.samples import ALICE, inbound
 

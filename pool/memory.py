@@ -1,0 +1,130 @@
+"""A `SessionStore` that lives as long as the process: for the demo, for tests, and while a disk is out of order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pool.store import KEEP, AcceptedPrompt, Keep, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+
+FINISHED_KEPT = 10_000
+"""Finished prompts that are known again, the latest ones; of each the id and the outcome are kept."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    prompt: AcceptedPrompt
+    started: bool = False
+    shown: tuple[int, ...] = ()
+    owed: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """The mutable state is what is remembered; see `pool.store.SessionStore` for the calls."""
+
+    _prompts: dict[int, _Entry] = field(default_factory=dict)
+    _finished: OrderedDict[int, str] = field(default_factory=OrderedDict)
+    _threads: dict[int, ThreadRecord] = field(default_factory=dict)
+    _places: dict[int, SeenPlace] = field(default_factory=dict)
+
+    @property
+    def trouble(self) -> str:
+        """Memory is never in trouble."""
+        return ""
+
+    @property
+    def durable(self) -> bool:
+        """Nothing here outlives the process."""
+        return False
+
+    async def accept(self, prompt: AcceptedPrompt) -> bool:
+        """Remember a prompt; False if its message was accepted before."""
+        if prompt.message_id in self._prompts or prompt.message_id in self._finished:
+            return False
+        self._prompts[prompt.message_id] = _Entry(prompt)
+        return True
+
+    async def started(self, message_id: int) -> None:
+        """Say that the prompt is about to be sent to the agent."""
+        if (entry := self._prompts.get(message_id)) is not None:
+            entry.started = True
+
+    async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
+        """Say which messages show the reply so far."""
+        if (entry := self._prompts.get(message_id)) is not None:
+            entry.shown = messages
+
+    async def owe(self, message_id: int, outcome: str, payload: str) -> None:
+        """Say how the prompt ended and what its reply is."""
+        entry = self._prompts.get(message_id)
+        if entry is not None and entry.owed is None:
+            entry.owed = (outcome, payload)
+
+    async def finished(self, message_id: int, outcome: str) -> None:
+        """Say that the end of the prompt is visible; its payload is of no more use, and is dropped."""
+        entry = self._prompts.pop(message_id, None)
+        if entry is None:
+            return
+        self._finished[message_id] = entry.owed[0] if entry.owed else outcome
+        if len(self._finished) > FINISHED_KEPT:
+            self._finished.popitem(last=False)
+
+    async def open_prompts(self) -> list[OpenPrompt]:
+        """Return the accepted prompts that have no outcome, in order of arrival."""
+        entries = [entry for _, entry in sorted(self._prompts.items()) if entry.owed is None]
+        return [OpenPrompt(entry.prompt, entry.started, entry.shown) for entry in entries]
+
+    async def owed(self) -> list[OwedReply]:
+        """Return the replies on their way."""
+        entries = [entry for _, entry in sorted(self._prompts.items())]
+        return [OwedReply(entry.prompt, *entry.owed, entry.shown) for entry in entries if entry.owed is not None]
+
+    async def thread(self, thread_id: int) -> ThreadRecord | None:
+        """Return what is remembered of a thread."""
+        return self._threads.get(thread_id)
+
+    async def bind(
+        self,
+        thread_id: int,
+        *,
+        agent: str | Keep | None = KEEP,
+        session_id: str | Keep | None = KEEP,
+        cwd: str | Keep | None = KEEP,
+        previous_session_id: str | Keep | None = KEEP,
+        title: str | Keep | None = KEEP,
+        mode: str | Keep | None = KEEP,
+        options: str | Keep | None = KEEP,
+    ) -> None:
+        """Change what is remembered of a thread; what is not given stays as it is."""
+        given = {
+            "agent": agent,
+            "session_id": session_id,
+            "cwd": cwd,
+            "previous_session_id": previous_session_id,
+            "title": title,
+            "mode": mode,
+            "options": options,
+        }
+        record = self._threads.get(thread_id) or ThreadRecord(thread_id)
+        changes: dict[str, Any] = {name: value for name, value in given.items() if not isinstance(value, Keep)}
+        self._threads[thread_id] = dataclasses.replace(record, **changes)
+
+    async def see(self, places: Iterable[SeenPlace]) -> None:
+        """Remember places."""
+        for place in places:
+            known = self._places.get(place.place_id, place)
+            self._places[place.place_id] = SeenPlace(
+                place.place_id,
+                place.guild_id or known.guild_id,
+                place.parent_id or known.parent_id,
+                place.owner_id or known.owner_id,
+                max(place.seen, known.seen),
+            )
+
+    async def places(self) -> list[SeenPlace]:
+        """Return the places, the one with the newest message first."""
+        return sorted(self._places.values(), key=lambda place: -place.seen)
