@@ -6,6 +6,7 @@ Nothing that a peer can send raises here: what is no message becomes `Noise` or 
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ RequestId = int | str | None
 _VERSION = "2.0"
 _BOM = b"\xef\xbb\xbf"
 _SAMPLE = 256
+_LARGE = 1024 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15})\s*,\s*"(?:result|error)"')
 _ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
@@ -156,7 +158,7 @@ class LineDecoder:
 def decode_message(line: bytes) -> Message | Noise:
     """Return the message in ``line``; a line that `orjson` refuses is tried once more with a lenient decoder."""
     try:
-        raw = orjson.loads(line)
+        raw = orjson.loads(line) if len(line) < _LARGE else _load_large(line)
     except orjson.JSONDecodeError:
         raw = _decode_leniently(line)
         if raw is None:
@@ -164,6 +166,18 @@ def decode_message(line: bytes) -> Message | Noise:
     if type(raw) is not dict or raw.get("jsonrpc") != _VERSION:
         return Noise()
     return _classify(raw)
+
+
+def _load_large(line: bytes) -> Any:
+    # A line of hundreds of thousands of objects makes the collector look at all of them again and again: it takes
+    # longer than the decoding, and finds nothing.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return orjson.loads(line)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _classify(raw: dict[str, Any]) -> Message | Noise:

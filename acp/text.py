@@ -147,7 +147,9 @@ class AnswerText:
         if size <= self._room:
             self._room -= size
         else:
-            text = text.encode("utf-8", "surrogatepass")[: self._room].decode("utf-8", "ignore")
+            # A character has a byte at least: what is beyond is not worth a copy of megabytes.
+            head = text[: self._room]
+            text = head.encode("utf-8", "surrogatepass")[: self._room].decode("utf-8", "ignore")
             self.cut += size - self._room
             self._room = 0  # what is kept is a beginning: nothing shorter gets in after this
         if text:

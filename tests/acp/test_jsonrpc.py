@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -199,3 +200,17 @@ def test_a_result_of_none_is_written() -> None:
 
 def test_lone_surrogates_are_replaced_in_what_is_written() -> None:
     assert decode_message(encode_message(Notification("m", {"a": "x\ud800"}))) == Notification("m", {"a": "x\ufffd"})
+
+
+@pytest.mark.parametrize("end", [b"}", b""], ids=["whole", "broken"])
+def test_the_collector_is_at_work_again_after_a_large_line(end: bytes) -> None:
+    """T9: it pauses while hundreds of thousands of objects are made, and never for good."""
+    line = b'{"jsonrpc":"2.0","method":"m","params":{"a":[' + b"{}," * 400_000 + b"{}]}" + end
+    decode_message(line)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        decode_message(line)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
