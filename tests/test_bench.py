@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from scripts.benchmarks.__main__ import arguments, runs_of, table, whole
-from scripts.benchmarks.agent import COMMAND, LINE, sized_chunk
+from scripts.benchmarks.agent import COMMAND, FLAT, LINE, NESTED, sized_chunk, sized_list
+from scripts.benchmarks.chunks import SDK_PYTHON, measured_sdk
 from scripts.benchmarks.showing import first_delay
 from scripts.benchmarks.stats import ages, middle, newest, percentile, spread, stamps
 
@@ -52,6 +55,22 @@ def test_the_first_text_is_timed_from_its_first_chunk() -> None:
 
 def test_a_chunk_line_has_the_size_that_the_figures_name() -> None:
     assert len(sized_chunk(LINE, "s1", 7)) == LINE
+
+
+@pytest.mark.parametrize("item", [FLAT, NESTED])
+def test_a_line_full_of_objects_is_a_message_of_nearly_the_size_that_is_asked_for(item: dict[str, object]) -> None:
+    line = sized_list(10_000, item, "s1")
+    update = json.loads(line)["params"]["update"]
+    assert 9_900 < len(line) <= 10_000
+    assert len(update["rawOutput"]) > 100
+    assert all(one == item for one in update["rawOutput"])
+
+
+def test_without_the_sdk_its_figure_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SDK_PYTHON, raising=False)
+    figure = measured_sdk(1)
+    assert whole(figure) is None
+    assert table("chunks", [{"sdk_us_per_chunk": figure}] * 2, 1.0).endswith("not installed")
 
 
 def test_the_agent_understands_its_word_within_a_prompt() -> None:

@@ -1,10 +1,15 @@
-"""The scripts, in a copy of the tree's top, with a Python that only notes what it is asked: nothing is installed."""
+"""The scripts, in a copy of the tree's top, with a Python that only notes what it is asked: nothing is installed.
+
+The measurements alone are run for once, by the interpreter that runs the tests.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +26,7 @@ case "$*" in
 *base_prefix*) echo "/fake $VERSION" ;;
 *"-m venv"*) rm -rf .venv && mkdir -p .venv/bin && cp "$FAKE" .venv/bin/python ;;
 *"-m pip"*) exit "$NO_PIP" ;;
+*"-m scripts.benchmarks"*) [ -z "$REAL" ] || exec "$REAL" "$@" ;;
 esac
 """
 
@@ -33,7 +39,7 @@ class Tree:
 
     def run(self, script: str, *arguments: str, **answers: str) -> subprocess.CompletedProcess[str]:
         self.calls_path.unlink(missing_ok=True)
-        settings = {"OLD": "0", "NO_VENV": "0", "NO_PIP": "0", "VERSION": "3.11.9"}
+        settings = {"REAL": "", "OLD": "0", "NO_VENV": "0", "NO_PIP": "0", "VERSION": "3.11.9"}
         fake = {"CALLS": str(self.calls_path), "FAKE": str(self.root / "bin" / "python3")}
         return subprocess.run(
             [str(self.root / "bin" / "bash"), str(self.root / "scripts" / script), *arguments],
@@ -141,10 +147,10 @@ def test_an_installation_that_failed_is_said_and_tried_again(tree: Tree) -> None
 
 
 def test_the_tests_get_the_tools_of_development_and_their_arguments(tree: Tree) -> None:
-    done = tree.run("test", "-k", "something")
+    done = tree.run("test", "-m", "soak", "-k", "something")
     assert done.returncode == 0
     assert tree.calls("-m pip")[0].endswith("-r requirements-dev.lock")
-    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 4 -k something")
+    assert tree.calls("-m pytest")[0].endswith("-m pytest -n 4 -m soak -k something")
 
 
 def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:
@@ -156,6 +162,29 @@ def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:
     ]
     tree.run("check", "--fix")
     assert tree.calls("ruff check --fix .")
+
+
+def test_the_measurements_get_the_tools_of_development_and_their_arguments(tree: Tree) -> None:
+    done = tree.run("bench", "chunks", "--runs", "2")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert tree.calls("-m pip")[0].endswith("-r requirements-dev.lock")
+    assert tree.calls("-m scripts.benchmarks")[0].endswith("-m scripts.benchmarks chunks --runs 2")
+
+
+def test_a_measurement_prints_one_object_with_its_figures(tree: Tree) -> None:
+    done = tree.run("bench", "start", "--runs", "1", "--json", REAL=sys.executable, PYTHONPATH=str(SCRIPTS.parent))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert list(figures) == ["start"]
+    assert sorted(figures["start"]) == ["import_s", "ready_s", "rss_mb"]
+    assert all(value > 0 for value in figures["start"].values())
+    assert "start (1 x" in done.stderr
+
+
+def test_an_unknown_measurement_is_refused_and_nothing_is_measured(tree: Tree) -> None:
+    done = tree.run("bench", "start", "lunch", "--json", REAL=sys.executable, PYTHONPATH=str(SCRIPTS.parent))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no scenario lunch" in done.stderr.splitlines()[-1]
 
 
 def test_every_script_can_be_started() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,11 +16,12 @@ import anyio.to_thread
 from scripts.benchmarks.chunks import chunks
 from scripts.benchmarks.control import control
 from scripts.benchmarks.fleet import fleet, soak, start
+from scripts.benchmarks.flood import flood, line
 from scripts.benchmarks.showing import first_visible, staleness
 from scripts.benchmarks.stats import Figures, middle, spread
 
 Scenario = Callable[[], Awaitable[Figures]]
-RUNS, MOST_RUNS = 3, {"staleness": 2, "fleet": 2, "soak": 1}
+RUNS, MOST_RUNS = 3, {"flood": 2, "staleness": 1, "fleet": 2, "soak": 1}
 """How often a scenario runs unless told otherwise: all of them stay within ten minutes."""
 
 
@@ -34,6 +36,8 @@ def scenarios(soak_sessions: int) -> dict[str, Scenario]:
         "chunks": _chunks,
         "first_visible": first_visible,
         "control": control,
+        "line": line,
+        "flood": flood,
         "staleness": staleness,
         "fleet": fleet,
         "soak": functools.partial(soak, soak_sessions),
@@ -67,18 +71,21 @@ def table(name: str, runs: Sequence[Figures], seconds: float) -> str:
     ranges = spread(runs)
     for figure, value in middle(runs).items():
         low, high = ranges[figure]
-        lines.append(f"  {figure:<26}{value:>12.3f}" + (f"   ({low:.3f} to {high:.3f})" if low != high else ""))
+        shown = "not installed" if math.isnan(value) else f"{value:.3f}"
+        lines.append(f"  {figure:<26}{shown:>14}" + (f"   ({low:.3f} to {high:.3f})" if low < high else ""))
     return "\n".join(lines)
 
 
-def whole(value: float) -> float | int:
-    """Return a number as JSON shows it best."""
+def whole(value: float) -> float | int | None:
+    """Return a number as JSON shows it best; None for what could not be measured."""
+    if math.isnan(value):
+        return None
     return int(value) if value.is_integer() else round(value, 6)
 
 
-async def measure(asked: argparse.Namespace) -> dict[str, dict[str, float | int]]:
+async def measure(asked: argparse.Namespace) -> dict[str, dict[str, float | int | None]]:
     """Run what was asked for, one after the other, and return the medians."""
-    found: dict[str, dict[str, float | int]] = {}
+    found: dict[str, dict[str, float | int | None]] = {}
     known = scenarios(asked.soak_sessions)
     for name in asked.scenarios or known:
         started = time.monotonic()

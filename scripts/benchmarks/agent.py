@@ -2,7 +2,8 @@
 
 Pure standard library and one file, so that it starts fast. Chunks carry the moment in which they were written. The main
 thread reads; a prompt is played by a thread of its own. ``--raw N`` writes N lines without any protocol. In a directory
-given as an argument, a file `HANG_NEXT` makes the process that finds it never answer.
+given as an argument, a file `HANG_NEXT` makes the process that finds it never answer; a file `WRITTEN` tells that a
+line without an end was taken.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ from typing import Any
 LINE = 245
 HANG_NEXT = "hang-next"
 HUNG = "hung"
+WRITTEN = "written"
 BURST = 200  # lines in one write
 COMMAND = re.compile(r"bench:([a-z]+)((?::[\d.]+)*)")
 FLOOD_LINES = (1 << 10, 1 << 16, 1 << 20)
+TOOL_CALL = {"sessionUpdate": "tool_call_update", "toolCallId": "t1"}
+PIECE = b"x" * (1 << 16)
+FLAT = {"path": "src/a.py", "line": 7}
+NESTED = {"path": "src/a.py", "range": {"start": 7, "end": 9}}
 
 
 def line_of(update: dict[str, Any], session: str) -> bytes:
@@ -40,6 +46,13 @@ def sized_chunk(size: int, session: str, message: object = 0) -> bytes:
     """Return a line of exactly so many bytes."""
     words = "lorem ipsum dolor sit amet " * (size // 27 + 1)
     return chunk(words[: size - len(chunk("", session, message))], session, message)
+
+
+def sized_list(size: int, item: dict[str, Any], session: str) -> bytes:
+    """Return a line of almost so many bytes: the output of a tool call, full of small objects."""
+    head, _, tail = line_of({**TOOL_CALL, "rawOutput": [None]}, session).partition(b"null")
+    one = json.dumps(item, separators=(",", ":")).encode()
+    return head + b",".join([one] * ((size - len(head) - len(tail)) // (len(one) + 1))) + tail
 
 
 def write(data: bytes) -> None:
@@ -91,6 +104,35 @@ class Player:
     def do_chunks(self, count: float) -> None:
         """Write so many lines as fast as they are taken."""
         write_lines(int(count), self.session, self.number)
+
+    def do_text(self, size: float, count: float) -> None:
+        """Write so many lines of a size as fast as they are taken."""
+        line = sized_chunk(int(size), self.session, self.number)
+        for _ in range(int(count)):
+            write(line)
+
+    def do_flat(self, size: float) -> None:
+        """Write one line full of small objects."""
+        write(sized_list(int(size), FLAT, self.session))
+
+    def do_nested(self, size: float) -> None:
+        """Write one line full of small objects that hold another each."""
+        write(sized_list(int(size), NESTED, self.session))
+
+    def do_endless(self, size: float) -> None:
+        """Write so many bytes of a line that does not end until cancelled."""
+        for _ in range(int(size) // len(PIECE)):
+            write(PIECE)
+        Path(sys.argv[1], WRITTEN).touch()
+        self.stop.wait()
+        write(b"\n")
+
+    def do_stderr(self, size: float) -> None:
+        """Write so many bytes to stderr, then one chunk."""
+        for _ in range(int(size) // len(PIECE)):
+            sys.stderr.buffer.write(PIECE)
+            sys.stderr.buffer.flush()
+        self.stamp()
 
     def do_flood(self) -> None:
         """Write lines of up to 1 MiB until cancelled."""

@@ -1,12 +1,15 @@
 """Chunks: CPU from the agent's pipe to the snapshot, and the floor: to read and split the same pipe and parse its JSON.
 
 `chunks` starts a fresh process for each length; ``python -m scripts.benchmarks.chunks KIND COUNT`` is that process, and
-nothing but the measured code runs in it. The agent is another.
+nothing but the measured code runs in it. The agent is another. Where ``WEFT_BENCH_SDK_PYTHON`` names the interpreter of
+an environment with `agent-client-protocol`, that SDK's client is measured on the same agent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -28,6 +31,7 @@ from scripts.benchmarks.scene import AGENT, ROOT
 from scripts.benchmarks.stats import Figures
 
 SHORT, LONG = 20_000, 200_000
+SDK_PYTHON, SDK_CLIENT = "WEFT_BENCH_SDK_PYTHON", Path(__file__).with_name("sdk_client.py")
 SNAPSHOT = 1.25  # seconds between two snapshots, as the bot's editor takes them
 PARSERS: dict[str, Callable[[bytes], object]] = {"json": json.loads, "orjson": orjson.loads}
 
@@ -56,7 +60,7 @@ async def whole(count: int) -> float:
             tasks.start_soon(_look, turn)
             start = time.process_time()
             prompt = [text_block(f"bench:chunks:{count}")]
-            await run_turn(session, turn, prompt, sink, control=TurnControl())
+            await run_turn(session, turn, prompt, sink, control=TurnControl(), clock=asyncio.get_running_loop().time)
             spent = time.process_time() - start
             tasks.cancel_scope.cancel()
     if sink.changes < count:
@@ -95,6 +99,17 @@ def measured(kind: str, count: int) -> float:
     return float(printed.split()[-1]) / count * 1e6  # the log goes to stdout, too
 
 
+def measured_sdk(count: int) -> float:
+    """Return what the official SDK's client takes for each chunk; not a number where it is not installed."""
+    if not (python := os.environ.get(SDK_PYTHON)):
+        return math.nan
+    # The SDK's module is called `acp`, too: it must not find this project's.
+    argv = [python, "-I", str(SDK_CLIENT), str(AGENT), str(count)]
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as away:
+        done = subprocess.run(argv, cwd=away, check=True, stdout=subprocess.PIPE, text=True, timeout=120)
+    return float(done.stdout) / count * 1e6
+
+
 def chunks() -> Figures:
     """Return the figures of one run."""
     short, long = measured("whole", SHORT), measured("whole", LONG)
@@ -104,6 +119,7 @@ def chunks() -> Figures:
         "linear_ratio": long / short,
         "floor_json_us": measured("json", LONG),
         "floor_orjson_us": measured("orjson", LONG),
+        "sdk_us_per_chunk": measured_sdk(LONG),
     }
 
 

@@ -50,10 +50,15 @@ class Scene:
 
     async def next_report(self) -> Report:
         """Wait for the report that comes next."""
-        path = self.directory / "report.json"
         self._reports += 1
-        await until(lambda: path.exists() and json.loads(path.read_text())["number"] >= self._reports)
-        found: Report = json.loads(path.read_text())
+        await until(lambda: self._read().get("number", 0) >= self._reports)
+        return self._read()
+
+    def _read(self) -> Report:
+        if self.process.returncode is not None:
+            raise RuntimeError(f"the bot ended with status {self.process.returncode}")
+        path = self.directory / "report.json"
+        found: Report = json.loads(path.read_text()) if path.exists() else {}
         return found
 
     async def mention(self, text: str) -> int:
