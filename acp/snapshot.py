@@ -95,10 +95,11 @@ class ContextUse:
 
 @dataclass(frozen=True, slots=True)
 class PromptError:
-    """Why the prompt failed; ``code`` is None when no JSON-RPC error said so."""
+    """Why the prompt failed; ``code`` is None when no JSON-RPC error said so, ``data`` is what that error had more."""
 
     message: str
     code: int | None = None
+    data: Any = None
 
     @property
     def auth_required(self) -> bool:

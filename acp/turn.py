@@ -304,5 +304,5 @@ class Turn:
 
 def _prompt_error(error: AcpError) -> PromptError:
     if isinstance(error, RequestFailed):
-        return PromptError(error.message, error.code)
+        return PromptError(error.message, error.code, error.data)
     return PromptError(str(error))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from acp.snapshot import BY_AGENT, Phase, ToolState, TurnSnapshot
 from bot.outcome import Outcome
-from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal
+from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
 from bot.reply.tools import diff_texts, output_block, tool_line
 
 SILENCE = 60.0
@@ -20,6 +20,7 @@ FOOTER_LIMIT = 120
 _STATUS_LIMIT = 110
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
+_STDERR_LINES, _STDERR_LINE, _STDERR_ROOM = 10, 200, 900
 _DETAIL_ROOM = 1_000_000
 _MOST_OF_CONTEXT, _MOST_COST = 10, 1e9
 
@@ -126,6 +127,7 @@ def outcome_lines(
     *,
     by: str = "",
     reason: str = "",
+    stderr: str = "",
     redact: Callable[[str], str] = _same,
 ) -> tuple[str, ...]:
     """Return what is said about the end of an accepted message (O1) and about what was cut (T10).
@@ -133,6 +135,7 @@ def outcome_lines(
     Args:
         by: who stopped it, for `Outcome.STOPPED` and `Outcome.SUPERSEDED`.
         reason: why; without it the snapshot's error is used.
+        stderr: the last words of an agent that ended in its start.
         redact: takes secrets out of messages and of the agent's stderr.
     """
     cut = _cut(snapshot) if snapshot else ()
@@ -140,8 +143,9 @@ def outcome_lines(
         limit = _LIMITS.get(snapshot.stop_reason or "") if snapshot else None
         return (f"-# ⚠️ {limit}", *cut) if limit else cut
     sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
-    detail = _detail(outcome, snapshot, by, reason, redact)
-    return (f"{sign} **{outcome}**" + (f": {detail}" if detail else ""), *cut)
+    words = redact(stderr)  # whole, before lines are taken: a secret may go over several
+    detail = _detail(outcome, snapshot, by, ": ".join([reason, *last_lines(words, 1)]), redact)
+    return (f"{sign} **{outcome}**" + (f": {detail}" if detail else ""), *_stderr_block(words), *cut)
 
 
 def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
@@ -153,18 +157,27 @@ def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
 
 def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]) -> str:
     if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
-        last = one_line(redact(_last_line(snapshot.exit.stderr_tail)))
-        return snapshot.exit.describe() + (f", last said {inline_code(last, 300)}" if last else "")
+        last = last_lines(redact(snapshot.exit.stderr_tail), 1)
+        return ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
     if outcome is Outcome.STOPPED:
         who = by or (snapshot.cancelled_by if snapshot else None) or BY_AGENT
-        return f"by {who if who == BY_AGENT else inline_code(who, 60)}"
+        forced = ", forced: the agent did not answer the cancel" if snapshot is not None and snapshot.killed else ""
+        return f"by {who if who == BY_AGENT else inline_code(who, 60)}{forced}"
     why = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
     return inline_code(why, _REASON_LIMIT) if why else (f"by {inline_code(by, 60)}" if by else "")
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in reveal(text).splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def last_lines(text: str, count: int) -> list[str]:
+    """Return the last lines in which a reader would see something, at most ``count``."""
+    return [line.rstrip() for line in reveal(text).splitlines() if line.strip()][-count:]
+
+
+def _stderr_block(words: str) -> tuple[str, ...]:
+    """Return the last lines of a stderr, as many as have room; nothing where there is no more than one."""
+    lines = [clip(line, _STDERR_LINE) for line in last_lines(words, _STDERR_LINES)]
+    while len(lines) > 1 and units(code_block("\n".join(lines))) > _STDERR_ROOM:
+        del lines[0]
+    return (code_block("\n".join(lines)),) if len(lines) > 1 else ()
 
 
 def footer(snapshot: TurnSnapshot, seconds: float) -> str:

@@ -14,7 +14,7 @@ from acp.turn import Ending, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.final import FinalReply
 from bot.reply.render import footer, outcome_lines
-from bot.work.errors import told_of_answer, told_of_start
+from bot.work.errors import told_of_answer, told_of_start, with_data
 from bot.work.model import Inbound
 
 LONG_TURN = 120.0
@@ -36,12 +36,14 @@ class TurnEnd:
     Attributes:
         by: who stopped it.
         reason: why, where neither the outcome nor the turn itself says so.
+        stderr: the last words of an agent that ended in its start.
         snapshot: the turn, if the prompt reached the agent.
     """
 
     outcome: Outcome
     by: str = ""
     reason: str = ""
+    stderr: str = ""
     snapshot: TurnSnapshot | None = None
 
 
@@ -51,7 +53,7 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
     by, reason = snapshot.cancelled_by or "", snapshot.error.message if snapshot.error else ""
     if snapshot.ending is not Ending.FAILED or snapshot.error is None:
         return TurnEnd(_ENDINGS[snapshot.ending], by=by, reason=reason, snapshot=snapshot)
-    told = told_of_answer(snapshot.error.code, reason, methods)
+    told = told_of_answer(snapshot.error.code, with_data(reason, snapshot.error.data), methods)
     # The agent refused to begin: there is no turn to show.
     shown = None if told.outcome is Outcome.COULD_NOT_START else snapshot
     return TurnEnd(told.outcome, by=by, reason=told.reason, snapshot=shown)
@@ -60,14 +62,23 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
 def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
     """Return the end of a prompt for which there was no session."""
     if isinstance(error, RequestFailed):
-        told = told_of_start(error.code, error.message, str(error), methods)
+        message, text = with_data(error.message, error.data), with_data(str(error), error.data)
+        told = told_of_start(error.code, message, text, methods)
         return TurnEnd(told.outcome, reason=told.reason)
-    reason = str(error)
+    refusal = _refusal(error)
+    reason = with_data(str(error), refusal.data) if refusal is not None else str(error)
     exit = error.exit if isinstance(error, AgentSpawnError | AgentExited) else None  # noqa: A001
-    if exit is not None:
-        last = [line for line in exit.stderr_tail.splitlines() if line.strip()][-1:]
-        reason = ": ".join([reason if exit.describe() in reason else f"{reason} ({exit.describe()})", *last])
-    return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+    if exit is None:
+        return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+    reason = reason if exit.describe() in reason else f"{reason} ({exit.describe()})"
+    return TurnEnd(Outcome.COULD_NOT_START, reason=reason, stderr=exit.stderr_tail)
+
+
+def _refusal(error: BaseException | None) -> RequestFailed | None:
+    """Return the agent's own error behind a failed start: the connection and the pool chain theirs to it."""
+    while error is not None and not isinstance(error, RequestFailed):
+        error = error.__cause__
+    return error
 
 
 def stopped(by: str | None) -> TurnEnd:
@@ -83,6 +94,11 @@ def interrupted(snapshot: TurnSnapshot | None = None) -> TurnEnd:
     return TurnEnd(Outcome.INTERRUPTED, reason=reason, snapshot=snapshot)
 
 
+def busy() -> TurnEnd:
+    """Return the end of a message that came while too much waited to be written down."""
+    return TurnEnd(Outcome.DROPPED, reason="Weft is too busy to take messages just now; please send it again")
+
+
 def crashed() -> TurnEnd:
     """Return the end of a prompt in which Weft itself failed; the log has the traceback."""
     return TurnEnd(Outcome.FAILED, reason="something went wrong in Weft itself")
@@ -95,7 +111,7 @@ def not_opened(why: str) -> TurnEnd:
 
 def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     """Return what is said about the end."""
-    return outcome_lines(end.outcome, end.snapshot, by=end.by, reason=end.reason, redact=redact)
+    return outcome_lines(end.outcome, end.snapshot, by=end.by, reason=end.reason, stderr=end.stderr, redact=redact)
 
 
 def final_reply(end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str]) -> FinalReply:

@@ -1,19 +1,23 @@
 """What an agent's error becomes for the people in the thread (pure).
 
 Codes and messages are free-form in practice. So the message is told as it came, whatever it says, and a code that is
-known adds the outcome and what to do about it. How words are redacted, cut and shown is `bot.reply.render`'s business.
+known adds the outcome and what to do about it; the words in an error's `data` are told behind the message. How words
+are redacted, cut and shown is `bot.reply.render`'s business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from acp.errors import AUTH_REQUIRED, INVALID_PARAMS, REQUEST_CANCELLED, RESOURCE_NOT_FOUND
 from bot.outcome import Outcome
 
 _LOGIN = "log in"
 _MOST_METHODS = 5
+_DATA_KEYS = ("message", "details", "detail", "error")
+_DATA_DEPTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,26 @@ def told_of_start(code: int, message: str, text: str, methods: Sequence[str] = (
     row = ROWS.get(code, FREE_FORM)
     asks_for_login = row.advice == _LOGIN
     return Told(Outcome.COULD_NOT_START, _advised(row, message, methods) if asks_for_login else text)
+
+
+def with_data(message: str, data: Any) -> str:
+    """Return an error's message with the text of its `data` behind it where that says more: it is often the cause.
+
+    `data` may be anything; understood are a text, and an object with a text, or such an object, under a usual name.
+    """
+    text = _text_in(data, _DATA_DEPTH)
+    if not text or text.lower() in message.lower():
+        return message
+    return text if text.lower().startswith(message.lower()) else f"{message}: {text}"
+
+
+def _text_in(data: Any, depth: int) -> str:
+    if isinstance(data, str):
+        return data.strip()
+    if not isinstance(data, dict) or not depth:
+        return ""
+    texts = (_text_in(data.get(key), depth - 1) for key in _DATA_KEYS)
+    return next((text for text in texts if text), "")
 
 
 def _advised(row: Row, message: str, methods: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ Keys of a scenario:
     resume      true, "unknown"; absent: not offered
     history     [[role, text], ...], what load replays
     start       hang (a method never answered), delay, exit, stderr, noise (lines), noise_bytes, auth_required,
-                protocolVersion, ignore_eof, ignore_term; first: n limits all of these to the first n processes,
-                after: n leaves the first n out
+                protocolVersion, ignore_eof, ignore_term, answers (as above); first: n limits all of these
+                to the first n processes, after: n leaves the first n out
 
 Steps, named by their first key:
     text, thought, echo   with chunks, repeat (-1: until cancelled), delay, id (the messageId; None: without)
@@ -24,7 +24,8 @@ Steps, named by their first key:
     late                  [[seconds after the response, update], ...]
     pause, wait_file, mark (a line in the log), hang (with ignore_cancel)
     ignore_cancel, on_cancel (the result after a cancel)
-    exit, kill, raw (with times, end, base64), stderr (with times)
+    exit, kill, stderr (with times)
+    raw                   a line as it is, but $SESSION is the session's id (with times, end, base64)
     flood                 chunks of so many characters, encoded once (with times, text)
     deaf                  true: reads its input no more
     spawn_shell           a command in a session of its own, logged as ``spawned``; with holds_stdout

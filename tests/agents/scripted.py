@@ -257,6 +257,7 @@ class Turn:
 
     def do_raw(self, text: str, step: JSON) -> None:
         line = base64.b64decode(text) if step.get("base64") else text.encode()
+        line = line.replace(b"$SESSION", self.session.encode())
         self.wire.write(line * step.get("times", 1) + step.get("end", "\n").encode())
 
     def do_flood(self, size: int, step: JSON) -> None:
@@ -377,8 +378,9 @@ class Agent:
     def answer(self, number: Any, method: str, params: JSON) -> None:
         name = "on_" + method.replace("/", "_")
         try:
-            if method in self.scenario.get("answers", {}):
-                self.wire.send(id=number, **self.scenario["answers"][method])
+            answers = {**self.scenario.get("answers", {}), **self.start.get("answers", {})}
+            if method in answers:
+                self.wire.send(id=number, **answers[method])
             elif hasattr(self, name):
                 getattr(self, name)(number, params)
             else:

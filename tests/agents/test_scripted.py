@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
-from tests.agents.client import Message, PipeClient, talking_to
+from tests.agents.client import Message, PipeClient, talking_to, update_of
 from tests.agents.scenario import text_update
 
 CANCELLED = {"stopReason": "cancelled"}
@@ -57,6 +57,23 @@ def test_thoughts_tools_and_raw_updates_arrive_in_order(tmp_path: Path) -> None:
     kinds = [update["sessionUpdate"] for update in client.updates()]
     assert kinds == ["agent_thought_chunk", "tool_call", "tool_call_update", "tool_call_update", "plan"]
     assert client.updates("tool_call_update")[-1]["content"][0]["content"]["text"] == "x"
+
+
+def test_a_raw_line_can_name_the_session(tmp_path: Path) -> None:
+    update = '{"sessionId":"$SESSION","update":{"sessionUpdate":"zzz"}}'
+    line = f'{{"jsonrpc":"2.0","method":"session/update","params":{update}}}'
+    with playing(tmp_path, [{"raw": line}]) as (client, _, session):
+        client.answer_to(client.prompt(session))
+        (raw,) = (message for message in client.seen if update_of(message) == {"sessionUpdate": "zzz"})
+        assert raw["params"]["sessionId"] == session
+
+
+def test_a_start_has_answers_of_its_own(tmp_path: Path) -> None:
+    error = {"code": 1, "message": "no"}
+    agent = scenario(tmp_path, start={"answers": {"session/new": {"error": error}}, "first": 1})
+    for expected in (error, None):
+        with talking_to(agent.argv, tmp_path) as client:
+            assert client.call("session/new", cwd=str(tmp_path), mcpServers=[]).get("error") == expected
 
 
 def test_an_echo_answers_with_the_prompt(tmp_path: Path) -> None:

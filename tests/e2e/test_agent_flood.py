@@ -112,7 +112,7 @@ async def test_a_response_beyond_the_limit_fails_the_turn_and_says_so(tmp_path: 
 
 
 async def test_a_line_that_never_ends_costs_no_memory_and_the_turn_can_be_stopped(tmp_path: Path) -> None:
-    """T9, T6"""
+    """T9, T6: the answer to the cancel is a part of that line, so nobody hears it."""
     endless: list[Step] = [{"raw": "x" * 1000, "times": 60_000, "end": ""}, {"mark": "written"}, {"hang": True}]
     async with flooded(tmp_path, [{"text": "so far"}, *endless]) as game:
         thread_id = await game.mention("flood")
@@ -120,6 +120,8 @@ async def test_a_line_that_never_ends_costs_no_memory_and_the_turn_can_be_stoppe
         await game.until_shown(thread_id, "so far")
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
+        line = "so far\n⏹ **stopped**: by `owner`, forced: the agent did not answer the cancel\n-# "
+        assert game.shown(thread_id).startswith(line)
 
 
 async def test_a_flood_on_stderr_is_drained_and_its_last_line_told(tmp_path: Path) -> None:

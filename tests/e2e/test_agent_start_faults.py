@@ -35,7 +35,7 @@ from bot.config import Settings
 from bot.outcome import Outcome
 from pool.model import PoolLimits
 from tests.agents import ScriptedAgent, scenario
-from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.play import LIMIT, Play
 from tests.e2e.witness import gone, hurry, witnessed, words
 
 pytestmark = pytest.mark.asyncio
@@ -134,16 +134,27 @@ async def test_failed_starts_leave_no_open_file(tmp_path: Path) -> None:
 async def test_an_agent_that_ends_at_its_start_is_told_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """O1, R5, O4."""
+    """O1, R5, O4: the exit status, and the ten last lines of its stderr without secrets."""
     monkeypatch.setenv("CANARY_KEY", "canary-0123456789")
-    stderr = "starting\nkey canary-0123456789 is not valid\n\n"
+    loading = [f"loading {number}" for number in range(12)]
+    stderr = "\n".join([*loading, "", "```", "key canary-0123456789 is not valid", "", ""])
     agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "exit": 3, "stderr": stderr})
     async with witnessed(tmp_path, agent, agent_env=("CANARY_KEY",)) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
-        shown = game.shown(thread_id)
-        assert shown.startswith("⚠️ **could_not_start**: `the agent ended before it answered (exit status 3)")
-        assert shown.endswith("key [secret] is not valid`")
+        line = "the agent ended before it answered (exit status 3): key [secret] is not valid"
+        block = "\n".join([*loading[-8:], "`\u200b``", "key [secret] is not valid"])
+        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`\n```\n{block}\n```"
+
+
+async def test_an_agent_that_ends_at_its_start_without_a_word_is_told_with_its_status(tmp_path: Path) -> None:
+    """O1, O4."""
+    agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "exit": 1})
+    async with witnessed(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.COULD_NOT_START
+        line = "the agent ended before it answered (exit status 1)"
+        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"
 
 
 async def test_a_crash_loop_is_held_back_with_a_line_that_says_until_when(tmp_path: Path) -> None:
@@ -262,10 +273,12 @@ async def test_an_agent_of_another_protocol_version_is_told_apart(tmp_path: Path
 
 
 async def test_an_agent_that_refuses_a_session_is_told_with_its_own_words(tmp_path: Path) -> None:
-    """O1: no witness, as no session can be had."""
-    agent = scenario(tmp_path, answers={"session/new": {"error": {"code": -32603, "message": "model not found"}}})
-    async with play(tmp_path, agent) as game:
+    """O1, O4: those in the error's data, too."""
+    error = {"code": -32603, "message": "Internal error", "data": {"details": "model not found"}}
+    start = {"after": 1, "answers": {"session/new": {"error": error}}}
+    agent = scenario(tmp_path, words=words(tmp_path), start=start)
+    async with witnessed(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
-        line = "session/new failed: model not found (-32603)"
+        line = "session/new failed: Internal error (-32603): model not found"
         assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"

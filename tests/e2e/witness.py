@@ -54,6 +54,29 @@ async def witnessed(
         assert "⚠️" not in reply.content
 
 
+@asynccontextmanager
+async def conversing(game: Play) -> AsyncIterator[None]:
+    """Hold a conversation in a thread of its own: a witness for where no turn may be long.
+
+    It asks again and again while the body runs, and is answered each time. It is asked before the body begins, so the
+    first process of the agent is its own; ``hello`` has to be echoed.
+    """
+    thread_id, outcome = await game.ask("hello")
+    outcomes, over = [outcome], anyio.Event()
+
+    async def go_on() -> None:
+        while not over.is_set():
+            outcomes.append(await game.outcome(await game.say(thread_id, "hello")))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go_on)
+        yield
+        over.set()
+    assert len(outcomes) > 1
+    assert set(outcomes) == {Outcome.ANSWERED}
+    assert all(reply.content.startswith("hello\n-# ") for reply in game.replies(thread_id))
+
+
 def hurry(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
     """Shorten the limits of connections that are no settings, and the stop ladder's first step."""
     usual = app.connection_limits

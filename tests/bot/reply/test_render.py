@@ -130,9 +130,44 @@ def test_a_dead_agent_is_shown_with_its_exit_and_last_words_redacted() -> None:
     assert lines == ("⚠️ **agent_died**: signal 9 (SIGKILL), last said `key [secret] ˋbad`",)
 
 
+def start(stderr: str) -> tuple[str, ...]:
+    return outcome_lines(Outcome.COULD_NOT_START, reason="no", stderr=stderr)
+
+
+def test_a_failed_start_shows_the_last_lines_of_stderr_in_a_block_below_the_last() -> None:
+    """O1: the ten last that are not empty; one alone stands in the line already."""
+    many = "\n\n".join(f"  line {number}" for number in range(20))
+    shown = "\n".join(f"  line {number}" for number in range(10, 20))
+    assert start(many) == ("⚠️ **could_not_start**: `no: line 19`", f"```\n{shown}\n```")
+    assert start("\nonly\n \n") == ("⚠️ **could_not_start**: `no: only`",)
+    assert start("\x1b[0m\n \n") == ("⚠️ **could_not_start**: `no`",)
+
+
+@pytest.mark.parametrize("line", ["```", "`" * 300, "a```\n@everyone", "\u202e" * 200, "x" * 5000, "👩‍👩‍👧" * 500])
+def test_stderr_neither_leaves_its_block_nor_outgrows_the_message(line: str) -> None:
+    """O1, D9: nothing in it has an effect."""
+    headline, block = start("\n".join([line] * 12))
+    assert units(block) <= 900
+    assert units(headline) + units(block) < 2000
+    assert (block[:4], block[-4:], block.count("```")) == ("```\n", "\n```", 2)
+    assert "\u202e" not in headline + block
+
+
+def test_long_lines_of_stderr_do_not_push_the_short_ones_out() -> None:
+    """O1: a program prints the whole line of its source that failed, and then says why."""
+    _, block = start("\n".join(["x" * 5000, "    ^", "Error: no key", "    at main"]))
+    assert block == "```\n" + "x" * 199 + "…\n    ^\nError: no key\n    at main\n```"
+
+
 def test_who_stopped_is_named_and_cannot_smuggle_markdown_in() -> None:
     """O1"""
     assert outcome_lines(Outcome.STOPPED, by="**Ann**\n@here") == ("⏹ **stopped**: by `**Ann** @here`",)
+
+
+def test_a_forced_stop_says_so() -> None:
+    """O1, T6"""
+    lines = outcome_lines(Outcome.STOPPED, snapshot(cancelled_by="Ann", killed=True))
+    assert lines == ("⏹ **stopped**: by `Ann`, forced: the agent did not answer the cancel",)
 
 
 def test_a_turn_that_the_agent_ended_unasked_is_stopped_by_the_agent() -> None:

@@ -83,6 +83,17 @@ def test_a_turn_that_somebody_stopped_names_them() -> None:
     assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob"))) == "⏹ **stopped**: by `bob`"
 
 
+def test_a_stop_that_the_agent_ignored_was_forced() -> None:
+    """O1, T6."""
+    end = end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob", killed=True))
+    assert told(end) == "⏹ **stopped**: by `bob`, forced: the agent did not answer the cancel"
+
+
+def test_a_hard_timeout_that_had_to_be_forced_reads_as_any_other() -> None:
+    """O1, T2."""
+    assert told(end_of_snapshot(ended(Ending.TIMED_OUT, killed=True))) == "⚠️ **timed_out**"
+
+
 def test_a_turn_that_nobody_stopped_was_stopped_by_the_agent() -> None:
     """O1."""
     assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by=BY_AGENT))) == "⏹ **stopped**: by the agent"
@@ -136,14 +147,23 @@ def test_a_start_that_failed_is_told_with_status_and_last_words() -> None:
     error = AgentSpawnError(
         "the agent ended during its start",
         failure=SpawnFailure.EXITED,
-        exit=AgentExit(-9, "one\ntwo\n \n"),
+        exit=AgentExit(-9, "one\n\ntwo\n \n"),
     )
-    assert end_of_error(error).reason == "the agent ended during its start (signal 9 (SIGKILL)): two"
+    assert told(end_of_error(error)) == (
+        "⚠️ **could_not_start**: `the agent ended during its start (signal 9 (SIGKILL)): two`\n```\none\ntwo\n```"
+    )
 
 
 def test_a_status_that_the_message_has_is_not_said_twice() -> None:
     """O1."""
-    assert end_of_error(AgentExited(AgentExit(3, "oops"))).reason == "the agent ended (exit status 3): oops"
+    end = end_of_error(AgentExited(AgentExit(3, "oops")))
+    assert told(end) == "⚠️ **could_not_start**: `the agent ended (exit status 3): oops`"
+
+
+def test_a_death_in_a_turn_is_told_with_its_last_line_only() -> None:
+    """O1."""
+    turn = ended(Ending.AGENT_DIED, exit=AgentExit(3, "one\ntwo"))
+    assert "one" not in told(end_of_snapshot(turn))
 
 
 def test_a_session_that_needs_a_login_says_log_in() -> None:
@@ -208,11 +228,14 @@ def test_a_thread_that_could_not_be_opened_says_why() -> None:
     "end",
     [
         end_of_error(AgentSpawnError("no", failure=SpawnFailure.EXITED, exit=AgentExit(1, f"key {SECRET}"))),
+        end_of_error(AgentSpawnError("no", failure=SpawnFailure.EXITED, exit=AgentExit(1, f"{SECRET}\nkey {SECRET}"))),
+        end_of_error(RequestFailed("session/new", -32603, "no", {"details": f"bad key {SECRET}"})),
+        end_of_snapshot(ended(Ending.FAILED, error=PromptError("no", -32603, f"bad key {SECRET}"))),
         end_of_snapshot(ended(Ending.FAILED, error=PromptError(f"bad key {SECRET}"))),
         end_of_snapshot(ended(Ending.AGENT_DIED, exit=AgentExit(1, f"key {SECRET}"))),
         end_of_snapshot(ended(Ending.FAILED, error=PromptError(SECRET, -32000))),
     ],
-    ids=["start", "error", "death", "login"],
+    ids=["start", "start with more lines", "start data", "data", "error", "death", "login"],
 )
 def test_no_end_tells_a_secret(end: TurnEnd) -> None:
     """O1, R5."""
@@ -232,6 +255,14 @@ def test_a_secret_at_the_border_of_the_last_words_is_cut_out_before_they_are_cut
     """R5."""
     turn = ended(Ending.AGENT_DIED, exit=AgentExit(1, "x" * 288 + SECRET))
     assert SECRET[:8] not in "\n".join(lines(end_of_snapshot(turn), without_secret))
+
+
+def test_a_secret_of_several_lines_is_cut_out_before_the_last_lines_are_taken() -> None:
+    """R5: its last line alone would not be known for a part of it."""
+    key = "-----BEGIN-----\nabcdef\n-----END-----"
+    end = end_of_error(AgentExited(AgentExit(1, f"bad key\n{key}")))
+    text = "\n".join(lines(end, lambda words: words.replace(key, "[secret]")))
+    assert text == ("⚠️ **could_not_start**: `the agent ended (exit status 1): [secret]`\n```\nbad key\n[secret]\n```")
 
 
 # --- the last state of a reply -----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from acp.errors import (
@@ -18,7 +20,7 @@ from acp.snapshot import Ending, Phase, PromptError, TurnSnapshot
 from acp.turn import Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.work.ending import end_of_error, end_of_snapshot, lines
-from bot.work.errors import FREE_FORM, ROWS
+from bot.work.errors import FREE_FORM, ROWS, with_data
 from tests.bot.reply.samples import snapshot
 
 METHODS = ("ChatGPT", "API key")
@@ -33,8 +35,8 @@ def ended(error: AcpError) -> TurnSnapshot:
     return turn.snapshot()
 
 
-def refused(code: int, message: str, method: str = "session/prompt") -> RequestFailed:
-    return RequestFailed(method, code, message)
+def refused(code: int, message: str, method: str = "session/prompt", data: Any = None) -> RequestFailed:
+    return RequestFailed(method, code, message, data)
 
 
 # --- errors in the place of the answer to a prompt ---------------------------------------------------------------
@@ -137,7 +139,7 @@ STARTS: list[tuple[AcpError, str]] = [
         "/srv/gone: no such directory",
     ),
     (
-        AgentSpawnError("the agent ended early", failure=SpawnFailure.EXITED, exit=AgentExit(1, "a\nno node\n")),
+        AgentSpawnError("the agent ended early", failure=SpawnFailure.EXITED, exit=AgentExit(1, "\nno node\n")),
         "the agent ended early (exit status 1): no node",
     ),
     (
@@ -179,6 +181,85 @@ def test_an_error_in_place_of_a_session(error: AcpError, words: str) -> None:
 def test_every_reason_for_a_failed_start_has_a_row() -> None:
     """P7."""
     assert {error.failure for error, _ in STARTS if isinstance(error, AgentSpawnError)} == set(SpawnFailure)
+
+
+# --- what an error's data says -----------------------------------------------------------------------------------
+
+GENERIC = "Internal error"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("disk full", f"{GENERIC}: disk full"),
+        ({"message": "disk full"}, f"{GENERIC}: disk full"),
+        ({"details": "disk full"}, f"{GENERIC}: disk full"),
+        ({"detail": "disk full"}, f"{GENERIC}: disk full"),
+        ({"error": "disk full"}, f"{GENERIC}: disk full"),
+        ({"error": {"message": "disk full", "code": 28}}, f"{GENERIC}: disk full"),
+        ({"message": None, "details": "disk full"}, f"{GENERIC}: disk full"),
+        ({"message": "first", "details": "second"}, f"{GENERIC}: first"),
+        (" disk\n full \n", f"{GENERIC}: disk full"),
+        # What adds nothing, or is no text.
+        ("internal error", GENERIC),
+        ("Internal error: disk full", "Internal error: disk full"),
+        ("", GENERIC),
+        ({}, GENERIC),
+        ({"errorKind": "unknown"}, GENERIC),
+        ({"details": 5}, GENERIC),
+        (["disk full"], GENERIC),
+        (5, GENERIC),
+        (True, GENERIC),
+        ({"error": {"error": {"error": {"error": "too deep"}}}}, GENERIC),
+    ],
+    ids=str,
+)
+def test_the_words_in_an_errors_data_are_told_behind_its_message(data: Any, words: str) -> None:
+    """O1."""
+    assert lines(end_of_snapshot(ended(refused(-32603, GENERIC, data=data))), str) == (f"{FAILED}: `{words}`",)
+
+
+def test_data_without_a_message_stands_alone() -> None:
+    """O1."""
+    assert with_data("", "disk full") == "disk full"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "line"),
+    [
+        (429, "Error", f"{FAILED}: `{BUSY}: Error: see below`"),
+        (-32000, "No", f"{NOT_STARTED}: `log in to the agent first: No: see below`"),
+        (-32800, "Request cancelled", "⏹ **stopped**: by the agent"),
+    ],
+)
+def test_data_stands_behind_the_advice_of_a_known_code(code: int, message: str, line: str) -> None:
+    """O1."""
+    assert lines(end_of_snapshot(ended(refused(code, message, data="see below"))), str) == (line,)
+
+
+def test_data_that_says_log_in_is_advice_enough() -> None:
+    """O1: -32000."""
+    end = end_of_snapshot(ended(refused(-32000, "No", data={"details": "log in with `agent login`"})))
+    assert lines(end, str) == (f"{NOT_STARTED}: `No: log in with ˋagent login`",)
+
+
+def test_long_data_is_cut() -> None:
+    """O1, T9: it is an agent's."""
+    (line,) = lines(end_of_snapshot(ended(refused(-32603, GENERIC, data="x" * 100_000))), str)
+    assert line.startswith(f"{FAILED}: `{GENERIC}: xxx")
+    assert line.endswith("x…`")
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize("chained", [0, 1, 2])
+def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int) -> None:
+    """O1, P10: the pool tells each who waits with an error of its own, chained to the agent's."""
+    error: AcpError = refused(-32603, GENERIC, "session/new", data="disk full")
+    for _ in range(chained):
+        wrapped = AgentSpawnError(str(error), failure=SpawnFailure.OTHER)
+        wrapped.__cause__, error = error, wrapped
+    line = f"{NOT_STARTED}: `session/new failed: {GENERIC} (-32603): disk full`"
+    assert lines(end_of_error(error), str) == (line,)
 
 
 # --- ways to log in, secrets, tables -----------------------------------------------------------------------------
