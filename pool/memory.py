@@ -11,7 +11,7 @@ from typing import Any
 from pool.store import KEEP, AcceptedPrompt, Keep, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
 
 FINISHED_KEPT = 10_000
-"""Finished prompts that are known again, the latest ones; of each the id and the outcome are kept."""
+"""Finished prompts that are known again, the latest ones; of each the id and outcome are kept, and what was to be."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class MemoryStore:
     """The mutable state is what is remembered; see `pool.store.SessionStore` for the calls."""
 
     _prompts: dict[int, _Entry] = field(default_factory=dict)
-    _finished: OrderedDict[int, str] = field(default_factory=OrderedDict)
+    _finished: OrderedDict[int, tuple[str, OpenPrompt | None]] = field(default_factory=OrderedDict)
     _threads: dict[int, ThreadRecord] = field(default_factory=dict)
     _places: dict[int, SeenPlace] = field(default_factory=dict)
 
@@ -64,14 +64,21 @@ class MemoryStore:
         if entry is not None and entry.owed is None:
             entry.owed = (outcome, payload)
 
-    async def finished(self, message_id: int, outcome: str) -> None:
-        """Say that the end of the prompt is visible; its payload is of no more use, and is dropped."""
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
+        """Say that the end of the prompt is visible; unless it is to be kept, its payload is dropped."""
         entry = self._prompts.pop(message_id, None)
         if entry is None:
             return
-        self._finished[message_id] = entry.owed[0] if entry.owed else outcome
+        kept = OpenPrompt(entry.prompt, entry.started) if keep else None
+        self._finished[message_id] = (entry.owed[0] if entry.owed else outcome, kept)
         if len(self._finished) > FINISHED_KEPT:
             self._finished.popitem(last=False)
+
+    async def prompt(self, message_id: int) -> OpenPrompt | None:
+        """Return an accepted prompt of which the payload is kept."""
+        if (entry := self._prompts.get(message_id)) is not None:
+            return OpenPrompt(entry.prompt, entry.started, entry.shown)
+        return self._finished.get(message_id, ("", None))[1]
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""

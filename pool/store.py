@@ -126,11 +126,15 @@ class SessionStore(Protocol):
     async def owe(self, message_id: int, outcome: str, payload: str) -> None:
         """Say that the prompt is over, how it ended, and what the reply on its way is; the first one stays."""
 
-    async def finished(self, message_id: int, outcome: str) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
 
         The first outcome stays, be it from here or from `owe`. A message that was never accepted is left alone.
+        ``keep``: the prompt itself is kept, since somebody may ask for it again; see `prompt`.
         """
+
+    async def prompt(self, message_id: int) -> OpenPrompt | None:
+        """Return an accepted prompt of which the payload is kept: it is not finished, or was to be kept."""
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
@@ -156,7 +160,7 @@ class SessionStore(Protocol):
         """Change what is remembered of a thread, in one write; what is not given stays as it is."""
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
-        """Remember places; ``seen`` only grows, and a parent or an owner once known stays."""
+        """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""
 
     async def places(self) -> list[SeenPlace]:
         """Return the places, the one with the newest message first."""

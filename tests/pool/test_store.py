@@ -1,52 +1,210 @@
+"""What every `SessionStore` promises: each test runs over the one in memory and over the one in a file."""
+
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
 import pytest
 
-from pool import memory as store_module
+from pool import memory
 from pool.memory import MemoryStore
-from pool.store import AcceptedPrompt, OpenPrompt, ThreadRecord
+from pool.storage.durable import open_store
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, SessionStore, ThreadRecord
+
+Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
+
+
+@asynccontextmanager
+async def in_memory(_: Path) -> AsyncIterator[SessionStore]:
+    yield MemoryStore()
+
+
+@asynccontextmanager
+async def in_a_file(folder: Path) -> AsyncIterator[SessionStore]:
+    with anyio.fail_after(20):
+        async with open_store(folder / "state.db") as store:
+            yield store
+
+
+both = pytest.mark.parametrize("opened", [in_memory, in_a_file])
 
 
 def prompt(message_id: int) -> AcceptedPrompt:
-    return AcceptedPrompt(message_id=message_id, thread_id=1, channel_id=2, author_id=3, payload="{}")
+    return AcceptedPrompt(message_id=message_id, thread_id=1, channel_id=2, author_id=3, payload=f"{message_id}: ü🧵")
 
 
+@both
 @pytest.mark.asyncio
-async def test_a_message_is_accepted_once() -> None:
+async def test_a_message_is_accepted_once_whatever_became_of_it(opened: Opened, tmp_path: Path) -> None:
     """R2: decided at acceptance."""
-    store = MemoryStore()
-    assert await store.accept(prompt(7))
-    assert not await store.accept(prompt(7))
-    await store.finished(7, "answered")
-    assert not await store.accept(prompt(7))
+    async with opened(tmp_path) as store:
+        assert await store.accept(prompt(7))
+        assert not await store.accept(prompt(7))
+        await store.owe(7, "answered", "text")
+        assert not await store.accept(prompt(7))
+        await store.finished(7, "answered")
+        assert not await store.accept(prompt(7))
 
 
+@both
 @pytest.mark.asyncio
-async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival() -> None:
+async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival(opened: Opened, tmp_path: Path) -> None:
     """O1, R2"""
-    store = MemoryStore()
-    for message_id in (9, 7, 8):
-        await store.accept(prompt(message_id))
-    await store.started(7)
-    await store.finished(8, "answered")
-    assert await store.open_prompts() == [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)]
+    async with opened(tmp_path) as store:
+        for message_id in (9, 7, 8, 6):
+            await store.accept(prompt(message_id))
+        await store.started(7)
+        await store.finished(8, "answered")
+        await store.owe(6, "answered", "text")
+        assert [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)] == await store.open_prompts()
+
+
+@both
+@pytest.mark.asyncio
+async def test_what_shows_a_reply_is_the_latest_list(opened: Opened, tmp_path: Path) -> None:
+    """R2"""
+    async with opened(tmp_path) as store:
+        await store.accept(prompt(7))
+        await store.shown(7, (1,))
+        await store.shown(7, (1, 2**62))
+        assert [OpenPrompt(prompt(7), started=False, shown=(1, 2**62))] == await store.open_prompts()
+        await store.shown(7, ())
+        assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
+
+
+@both
+@pytest.mark.asyncio
+async def test_replies_are_owed_until_they_are_visible(opened: Opened, tmp_path: Path) -> None:
+    """O1, R2: the first reply stays."""
+    async with opened(tmp_path) as store:
+        for message_id in (8, 7):
+            await store.accept(prompt(message_id))
+            await store.owe(message_id, "answered", f"reply to {message_id}")
+        await store.owe(7, "failed", "another")
+        await store.shown(7, (5, 6))
+        first = OwedReply(prompt(7), "answered", "reply to 7", (5, 6))
+        assert [first, OwedReply(prompt(8), "answered", "reply to 8")] == await store.owed()
+        await store.finished(7, "answered")
+        assert [OwedReply(prompt(8), "answered", "reply to 8")] == await store.owed()
+        assert await store.open_prompts() == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_message_that_was_never_accepted_is_left_alone(opened: Opened, tmp_path: Path) -> None:
+    """O1: a message that was refused before it was accepted may still be accepted later."""
+    async with opened(tmp_path) as store:
+        await store.started(7)
+        await store.shown(7, (1,))
+        await store.owe(7, "answered", "text")
+        await store.finished(7, "interrupted")
+        assert await store.accept(prompt(7))
+        assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_finished_prompt_does_not_come_back(opened: Opened, tmp_path: Path) -> None:
+    """O1, R2"""
+    async with opened(tmp_path) as store:
+        await store.accept(prompt(7))
+        await store.finished(7, "answered")
+        await store.started(7)
+        await store.owe(7, "failed", "text")
+        await store.shown(7, (1,))
+        assert (await store.open_prompts(), await store.owed()) == ([], [])
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_prompt_is_at_hand_until_it_is_finished_and_longer_if_it_is_to_be_kept(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """R2: what was interrupted can be asked for again."""
+    async with opened(tmp_path) as store:
+        assert await store.prompt(6) is None
+        for message_id in (6, 7):
+            await store.accept(prompt(message_id))
+            await store.started(message_id)
+            await store.shown(message_id, (1,))
+        assert OpenPrompt(prompt(6), started=True, shown=(1,)) == await store.prompt(6)
+        await store.finished(6, "interrupted", keep=True)
+        await store.finished(7, "answered")
+        await store.finished(7, "answered", keep=True)
+        assert OpenPrompt(prompt(6), started=True) == await store.prompt(6)
+        assert await store.prompt(7) is None
+        assert not await store.accept(prompt(6))
+        assert await store.open_prompts() == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path) -> None:
+    """P8"""
+    async with opened(tmp_path) as store:
+        assert await store.thread(1) is None
+        await store.bind(1, agent="a", session_id="s", cwd="/w", title="t", mode="m", options="{}")
+        await store.bind(1, session_id=None, previous_session_id="s")
+        await store.bind(1)
+        await store.bind(2)
+        assert ThreadRecord(1, "a", None, "/w", "s", "t", "m", "{}") == await store.thread(1)
+        assert ThreadRecord(2) == await store.thread(2)
+
+
+@both
+@pytest.mark.asyncio
+async def test_what_was_seen_only_grows_and_what_is_known_of_a_place_stays(opened: Opened, tmp_path: Path) -> None:
+    """R2"""
+    async with opened(tmp_path) as store:
+        await store.see([SeenPlace(1, 10, 11, 12, seen=5), SeenPlace(2, None)])
+        await store.see([])
+        await store.see(SeenPlace(place, 20, seen=seen) for place, seen in ((1, 4), (2, 9)))
+        assert [SeenPlace(2, 20, seen=9), SeenPlace(1, 20, 11, 12, seen=5)] == await store.places()
+
+
+@both
+@pytest.mark.asyncio
+async def test_concurrent_copies_of_a_message_are_accepted_once(opened: Opened, tmp_path: Path) -> None:
+    """R2"""
+    answers: list[bool] = []
+    async with opened(tmp_path) as store:
+
+        async def accept() -> None:
+            answers.append(await store.accept(prompt(7)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(accept)
+    assert answers.count(True) == 1
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_sound_store_has_no_trouble(opened: Opened, tmp_path: Path) -> None:
+    """R6"""
+    async with opened(tmp_path) as store:
+        await store.accept(prompt(7))
+        assert store.trouble == ""
+        assert (opened is in_a_file) == store.durable
 
 
 @pytest.mark.asyncio
-async def test_the_first_outcome_stays_and_one_without_a_prompt_is_left_alone() -> None:
-    """O1: a message that was refused before it was accepted may still be accepted later."""
+async def test_in_memory_the_first_outcome_stays() -> None:
+    """O1"""
     store = MemoryStore()
-    await store.finished(7, "interrupted")
-    assert await store.accept(prompt(7))
-    await store.finished(7, "answered")
+    await store.accept(prompt(7))
+    await store.owe(7, "answered", "text")
     await store.finished(7, "failed")
-    assert store._finished == {7: "answered"}
+    assert store._finished == {7: ("answered", None)}
 
 
 @pytest.mark.asyncio
 async def test_finished_prompts_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """R2: the last ones are known again; the payloads are gone, and what is open is kept however old it is."""
-    monkeypatch.setattr(store_module, "FINISHED_KEPT", 2)
+    monkeypatch.setattr(memory, "FINISHED_KEPT", 2)
     store = MemoryStore()
     await store.accept(prompt(1))
     for message_id in (7, 8, 9):
@@ -55,13 +213,3 @@ async def test_finished_prompts_take_bounded_memory(monkeypatch: pytest.MonkeyPa
     assert list(store._finished) == [8, 9]
     assert list(store._prompts) == [1]
     assert [await store.accept(prompt(message_id)) for message_id in (1, 8, 9)] == [False] * 3
-
-
-@pytest.mark.asyncio
-async def test_binding_changes_only_what_is_given() -> None:
-    """P8"""
-    store = MemoryStore()
-    assert await store.thread(1) is None
-    await store.bind(1, agent="a", session_id="s", cwd="/w", title="t")
-    await store.bind(1, session_id=None, previous_session_id="s")
-    assert await store.thread(1) == ThreadRecord(1, "a", None, "/w", "s", "t")

@@ -1,0 +1,102 @@
+"""The changes that a file out of order has yet to see, folded so that they take little and lose nothing (pure).
+
+Changes of different rows can change places; of those of one row, what a later one makes needless is dropped. Beyond the
+bound the oldest notes on what was shown or seen go first, then the oldest of all: ``lost`` counts them. The mutable
+state is the map of changes and that count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+
+from pool.storage.operations import Accept, Bind, Change, Finish, Owe, See, Shown, Started
+from pool.store import SeenPlace
+
+Key = tuple[type[Change], int]
+
+SPARED_FIRST = (Shown, See)
+"""What is dropped before anything else: after a restart it costs a second look at Discord, and no prompt."""
+
+
+class Backlog:
+    """An ordered map of changes, one of each kind for each row."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._changes: dict[Key, Change] = {}
+        self.lost = 0
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def changes(self) -> list[Change]:
+        """Return what the file has yet to see, in order."""
+        return list(self._changes.values())
+
+    def clear(self) -> None:
+        """Forget what the file has seen."""
+        self._changes.clear()
+        self.lost = 0
+
+    def add(self, change: Change) -> None:
+        """Take a change in; of the prompts, only those that were accepted."""
+        if isinstance(change, See):
+            for place in change.places:
+                self._add_place(place)
+        elif isinstance(change, Bind):
+            self._merge(change)
+        elif isinstance(change, Accept):
+            self._start(change)
+        elif (Finish, change.message_id) not in self._changes:
+            self._add_to_prompt(change)
+        self._shrink()
+
+    def _start(self, accept: Accept) -> None:
+        """What came before concerned a message that nobody knew, and changed nothing."""
+        for kind in (Started, Shown, Owe, Finish):
+            self._changes.pop((kind, accept.prompt.message_id), None)
+        self._changes[Accept, accept.prompt.message_id] = accept
+
+    def _add_to_prompt(self, change: Started | Shown | Owe | Finish) -> None:
+        key = (type(change), change.message_id)
+        if isinstance(change, Finish):
+            self._changes[key] = self._folded(change)
+        elif isinstance(change, Shown):
+            self._changes[key] = change
+        else:
+            self._changes.setdefault(key, change)
+
+    def _folded(self, finish: Finish) -> Finish:
+        """A prompt that is finished keeps its first outcome; its reply is needless."""
+        owed = self._changes.pop((Owe, finish.message_id), None)
+        self._changes.pop((Shown, finish.message_id), None)
+        return replace(finish, outcome=owed.outcome) if isinstance(owed, Owe) else finish
+
+    def _merge(self, bind: Bind) -> None:
+        earlier = self._changes.get((Bind, bind.thread_id))
+        changes = dict(earlier.changes if isinstance(earlier, Bind) else ()) | dict(bind.changes)
+        self._changes[Bind, bind.thread_id] = Bind(bind.thread_id, tuple(changes.items()))
+
+    def _add_place(self, place: SeenPlace) -> None:
+        earlier = self._changes.get((See, place.place_id))
+        known = earlier.places[0] if isinstance(earlier, See) else place
+        merged = SeenPlace(
+            place.place_id,
+            known.guild_id if place.guild_id is None else place.guild_id,
+            known.parent_id if place.parent_id is None else place.parent_id,
+            known.owner_id if place.owner_id is None else place.owner_id,
+            max(place.seen, known.seen),
+        )
+        self._changes[See, place.place_id] = See((merged,))
+
+    def _shrink(self) -> None:
+        while len(self._changes) > self._limit:
+            del self._changes[self._least(self._changes)]
+            self.lost += 1
+
+    @staticmethod
+    def _least(keys: Iterable[Key]) -> Key:
+        keys = list(keys)
+        return next(chain((key for key in keys if key[0] in SPARED_FIRST), keys))

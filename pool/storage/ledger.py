@@ -1,0 +1,185 @@
+"""The file while it is in order; while it is not, a copy in memory, and a backlog of what the file has yet to see.
+
+After `open` no fault of the storage leaves this module, except into the log and into `trouble`. Runs in a worker
+thread, one call at a time; the properties may be read from elsewhere. The mutable state is the two databases with what
+is known of them, the backlog, the two texts, and the times of the last try and of the next look at what is to be
+forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pool.storage import database, sqlite
+from pool.storage.backlog import Backlog
+from pool.storage.database import Database
+from pool.storage.model import Answer, FileDamaged, FileTooNew, StorageFault, StorageLimits
+from pool.storage.operations import Change, Operation, Prune
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """Carries out operations, come what may."""
+
+    def __init__(
+        self,
+        path: Path,
+        limits: StorageLimits,
+        connect: sqlite.Connect = sqlite.connect,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path, self._limits, self._connect, self._clock, self._now = path, limits, connect, clock, now
+        self._file: Database | None = None
+        self._standby: Database | None = None
+        self._complete = False  # the standby knows what the file knew
+        self._replaced = False  # the file that is to be opened takes the place of a damaged one
+        self._backlog = Backlog(limits.backlog)
+        self._fault = ""
+        self._notice = ""
+        self._tried = 0.0
+        self._next_prune = clock() + limits.prune_first
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in a few words; a file that was moved aside is spoken of until the process ends."""
+        return "; ".join(filter(None, (self._fault, self._notice)))
+
+    @property
+    def due(self) -> float:
+        """When `tend` has something to do, by the clock."""
+        return self._next_prune if self._file is not None else self._tried + self._limits.retry
+
+    def open(self) -> None:
+        """Open the file, or go on without it.
+
+        Raises:
+            FileTooNew: the file was written by a newer version.
+        """
+        try:
+            self._file, self._replaced = self._open_or_replace(self._limits.busy), False
+        except FileTooNew:
+            raise
+        except StorageFault as fault:
+            self._degrade(fault)
+
+    def work(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
+        """Carry out the operations in order; return what became of each."""
+        if self._file is not None:
+            try:
+                return self._file.apply(operations)
+            except StorageFault as fault:
+                self._degrade(fault)
+                return self._remember(operations)
+        answers = self._remember(operations)
+        if self._clock() >= self._tried + self._limits.retry_pause:
+            self._recover()
+        return answers
+
+    def tend(self) -> None:
+        """Try a file again that is out of order; else forget a few prompts that are long finished, if it is time."""
+        now = self._clock()
+        if self._file is None:
+            self._recover()
+        elif now >= self._next_prune:
+            limits = self._limits
+            before = int(self._now()) - limits.finished_age
+            answer = self.work([Prune(before, limits.finished_kept, limits.prune_step)])[0]
+            more = answer.value == limits.prune_step
+            self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
+
+    def close(self) -> None:
+        """Close; a backlog gets a last chance."""
+        if self._file is None and self._backlog:
+            self._recover()
+        if self._backlog:
+            log.error("store.abandoned", changes=len(self._backlog), trouble=self.trouble)
+        for each in (self._file, self._standby):
+            if each is not None:
+                each.close()
+        self._file = self._standby = None
+
+    def _open_or_replace(self, busy: float) -> Database:
+        with suppress(FileDamaged):  # it was moved aside, with a log line and a notice: the next one is new
+            return database.open_file(self._path, self._connect, busy, self._move_aside)
+        return database.open_file(self._path, self._connect, busy)
+
+    def _move_aside(self, fault: FileDamaged) -> None:
+        with sqlite.faults():
+            target = sqlite.move_aside(self._path, datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%SZ"))
+        self._replaced = True
+        self._notice = f"the state file was damaged and moved aside to {target.name}"
+        log.error("store.moved_aside", path=str(self._path), moved_to=str(target), reason=str(fault))
+
+    def _degrade(self, fault: StorageFault) -> None:
+        """From now on everything happens in memory, on a copy of the file as far as it can be read."""
+        self._standby, self._complete = self._copy()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._say(fault)
+        log.error("store.degraded", path=str(self._path), reason=str(fault), copied=self._complete)
+
+    def _copy(self) -> tuple[Database, bool]:
+        memory = database.open_memory()
+        if self._file is None:
+            return memory, False
+        try:
+            self._file.copy_to(memory)
+            memory.check()
+        except StorageFault as fault:
+            log.warning("store.not_copied", reason=str(fault))
+            memory.close()
+            return database.open_memory(), False
+        return memory, True
+
+    def _say(self, fault: StorageFault) -> None:
+        lost = f", {self._backlog.lost} changes can't be kept" if self._backlog.lost else ""
+        self._fault = f"{fault}: kept in memory only{lost}"
+        self._tried = self._clock()
+
+    def _remember(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
+        assert self._standby is not None
+        answers = self._standby.apply(operations)
+        for operation, answer in zip(operations, answers, strict=True):
+            if isinstance(operation, Change) and answer.error is None and answer.value is not False:
+                self._backlog.add(operation)
+        return answers
+
+    def _recover(self) -> None:
+        """Try the file again; it gets all it has yet to see in one transaction, or nothing."""
+        try:
+            file = self._open_or_replace(self._limits.busy_again)
+            try:
+                self._hand_over(file)
+            except StorageFault:
+                file.close()
+                raise
+        except StorageFault as fault:
+            self._say(fault)
+            return
+        self._adopt(file)
+
+    def _hand_over(self, file: Database) -> None:
+        """What took the place of a damaged file gets all that memory knows, if memory knows what that file knew."""
+        assert self._standby is not None
+        if self._replaced and self._complete:
+            self._standby.copy_to(file)
+        else:
+            file.apply(self._backlog.changes())
+
+    def _adopt(self, file: Database) -> None:
+        assert self._standby is not None
+        file.wait_for_locks(self._limits.busy)
+        self._standby.close()
+        self._file, self._standby, self._fault, self._replaced = file, None, "", False
+        log.info("store.recovered", path=str(self._path), changes=len(self._backlog), lost=self._backlog.lost)
+        self._backlog.clear()

@@ -1,0 +1,79 @@
+"""How a file gets its tables: an ordered row of steps, each in one transaction with the version it leads to.
+
+The steps are SQLite's own language. A step that was released is never changed; a change of the tables is a new step.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+import sqlalchemy as sa
+
+from pool.storage import sqlite
+from pool.storage.model import FileTooNew
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE prompts (
+            message_id INTEGER PRIMARY KEY,
+            thread_id INTEGER NOT NULL,
+            channel_id INTEGER NOT NULL,
+            author_id INTEGER NOT NULL,
+            payload TEXT,
+            started INTEGER NOT NULL,
+            shown TEXT NOT NULL,
+            outcome TEXT,
+            reply TEXT,
+            finished_at INTEGER
+        )
+        """,
+        "CREATE INDEX prompts_unfinished ON prompts (message_id) WHERE finished_at IS NULL",
+        "CREATE INDEX prompts_finished ON prompts (finished_at) WHERE finished_at IS NOT NULL",
+        """
+        CREATE TABLE threads (
+            thread_id INTEGER PRIMARY KEY,
+            agent TEXT,
+            session_id TEXT,
+            cwd TEXT,
+            previous_session_id TEXT,
+            title TEXT,
+            mode TEXT,
+            options TEXT
+        )
+        """,
+        """
+        CREATE TABLE places (
+            place_id INTEGER PRIMARY KEY,
+            guild_id INTEGER,
+            parent_id INTEGER,
+            owner_id INTEGER,
+            seen INTEGER NOT NULL
+        )
+        """,
+    ),
+)
+
+
+def refuse_newer(raw: sqlite3.Connection) -> None:
+    """Leave a file alone that a newer version wrote; this comes before anything that changes the file.
+
+    Raises:
+        FileTooNew: it is one.
+    """
+    version = raw.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(STEPS):
+        raise FileTooNew(f"the state file has format {version}, and this version knows formats up to {len(STEPS)}")
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Take the steps that the file has not seen."""
+    with connection.begin():
+        done = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    for version, step in enumerate(STEPS[done:], done + 1):
+        with connection.begin():
+            sqlite.begin(connection, writes=True)
+            for statement in step:
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(f"PRAGMA user_version = {version}")

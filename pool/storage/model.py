@@ -1,0 +1,61 @@
+"""The values of the storage: its limits, its faults, and the answer to an operation (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+DAY = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLimits:
+    """Counts, and times in seconds.
+
+    Attributes:
+        inbox: operations that may wait to be written before a prompt is refused.
+        batch: operations of one transaction.
+        busy: how long another process's lock is waited for; busy_again: the same while the file is out of order.
+        retry: the longest time until a file that is out of order is tried again.
+        retry_pause: the shortest; calls in between don't try.
+        backlog: changes that are kept for a file that is out of order.
+        finished_age, finished_kept: finished prompts that are older, or more, are forgotten.
+        prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
+        prune_step: prompts forgotten in one transaction.
+        close: how long leaving may take.
+    """
+
+    inbox: int = 1_000
+    batch: int = 256
+    busy: float = 2.0
+    busy_again: float = 0.1
+    retry: float = 10.0
+    retry_pause: float = 1.0
+    backlog: int = 10_000
+    finished_age: int = 30 * DAY
+    finished_kept: int = 100_000
+    prune_first: float = 60.0
+    prune_every: float = 3600.0
+    prune_pause: float = 1.0
+    prune_step: int = 500
+    close: float = 5.0
+
+
+class StorageFault(Exception):
+    """The file can't be read or written; the message says why, in a few words for people."""
+
+
+class FileDamaged(StorageFault):
+    """What the file holds is no database, or one that contradicts itself."""
+
+
+class FileTooNew(StorageFault):
+    """The file was written by a newer version, and is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an operation: its value, or the error that is its own and not the storage's."""
+
+    value: Any = None
+    error: Exception | None = None

@@ -1,0 +1,272 @@
+"""What is asked of the database: each change and each question is a value that can be carried out, now or later.
+
+Changes can be repeated: a second time, none of them changes anything. `Operation` says what they share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, func
+
+from pool.storage import sqlite
+from pool.storage.tables import PLACES, PROMPTS, THREADS
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Operation(Protocol[T_co]):
+    """A change or a question; ``writes`` tells which."""
+
+    writes: ClassVar[bool]
+
+    def perform(self, connection: sa.Connection) -> T_co:
+        """Carry it out in the transaction that the connection is in."""
+
+
+_P = PROMPTS.c
+_THIS = _P.message_id == bindparam("id")
+_UNFINISHED = sa.and_(_THIS, _P.finished_at.is_(None))
+_KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.payload]
+
+# Parameters that take part in SET must not be named as the columns are.
+_ACCEPT = sqlite.insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+_STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True)
+_SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
+_OWE = (
+    sa.update(PROMPTS)
+    .where(_UNFINISHED, _P.outcome.is_(None))
+    .values(outcome=bindparam("how"), reply=bindparam("text"))
+)
+_FINISH = (
+    sa.update(PROMPTS)
+    .where(_UNFINISHED)
+    .values(
+        outcome=func.coalesce(_P.outcome, bindparam("how")),
+        finished_at=bindparam("at"),
+        payload=sa.case((bindparam("keep"), _P.payload), else_=None),
+        reply=None,
+        shown="",
+    )
+)
+_PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown)
+_KEPT = _PROMPT.where(_THIS, _P.payload.is_not(None))
+_OPEN = _PROMPT.where(_P.finished_at.is_(None), _P.outcome.is_(None)).order_by(_P.message_id)
+_OWED = (
+    sa.select(*_KNOWN_COLUMNS, _P.outcome, _P.reply, _P.shown)
+    .where(_P.finished_at.is_(None), _P.outcome.is_not(None))
+    .order_by(_P.message_id)
+)
+
+
+def _joined(messages: tuple[int, ...]) -> str:
+    return " ".join(map(str, messages))
+
+
+def _split(shown: str) -> tuple[int, ...]:
+    return tuple(map(int, shown.split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Remember a prompt; False if its message is known."""
+
+    writes: ClassVar[bool] = True
+    prompt: AcceptedPrompt
+
+    def perform(self, connection: sa.Connection) -> bool:
+        """Insert the row unless there is one."""
+        row = {field.name: getattr(self.prompt, field.name) for field in fields(AcceptedPrompt)}
+        return connection.execute(_ACCEPT, {**row, "started": False, "shown": ""}).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The prompt is about to be sent."""
+
+    writes: ClassVar[bool] = True
+    message_id: int
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Set the flag."""
+        connection.execute(_STARTED, {"id": self.message_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """These messages show the reply so far."""
+
+    writes: ClassVar[bool] = True
+    message_id: int
+    messages: tuple[int, ...]
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Replace the list."""
+        connection.execute(_SHOWN, {"id": self.message_id, "ids": _joined(self.messages)})
+
+
+@dataclass(frozen=True, slots=True)
+class Owe:
+    """The prompt is over, and its reply is on its way."""
+
+    writes: ClassVar[bool] = True
+    message_id: int
+    outcome: str
+    payload: str
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Keep the reply, unless one is kept."""
+        connection.execute(_OWE, {"id": self.message_id, "how": self.outcome, "text": self.payload})
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of the prompt is visible, since ``at`` (seconds since the epoch); ``keep``: its payload stays."""
+
+    writes: ClassVar[bool] = True
+    message_id: int
+    outcome: str
+    at: int
+    keep: bool = False
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Drop the reply, and the payload unless it is to be kept; the first outcome stays."""
+        row = {"id": self.message_id, "how": self.outcome, "at": self.at, "keep": self.keep}
+        connection.execute(_FINISH, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Change what is remembered of a thread; ``changes`` holds columns and values."""
+
+    writes: ClassVar[bool] = True
+    thread_id: int
+    changes: tuple[tuple[str, str | None], ...]
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Insert or change the row."""
+        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, **dict(self.changes))
+        key = [THREADS.c.thread_id]
+        if self.changes:
+            connection.execute(row.on_conflict_do_update(index_elements=key, set_=dict(self.changes)))
+        else:
+            connection.execute(row.on_conflict_do_nothing(index_elements=key))
+
+
+def _see() -> sqlite.Insert:
+    statement = sqlite.insert(PLACES)
+    new, old = statement.excluded, PLACES.c
+    return statement.on_conflict_do_update(
+        index_elements=[old.place_id],
+        set_={
+            "guild_id": func.coalesce(new.guild_id, old.guild_id),
+            "parent_id": func.coalesce(new.parent_id, old.parent_id),
+            "owner_id": func.coalesce(new.owner_id, old.owner_id),
+            "seen": sa.case((new.seen > old.seen, new.seen), else_=old.seen),
+        },
+    )
+
+
+_SEE = _see()
+
+
+@dataclass(frozen=True, slots=True)
+class See:
+    """Remember places."""
+
+    writes: ClassVar[bool] = True
+    places: tuple[SeenPlace, ...]
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Insert the rows, or add to them what is new."""
+        for place in self.places:
+            connection.execute(_SEE, {field.name: getattr(place, field.name) for field in fields(SeenPlace)})
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget up to ``step`` finished prompts: those from before ``before``, and the oldest beyond ``kept``."""
+
+    writes: ClassVar[bool] = True
+    before: int
+    kept: int
+    step: int
+
+    def perform(self, connection: sa.Connection) -> int:
+        """Delete the rows; return how many."""
+        finished = _P.finished_at.is_not(None)
+        count = connection.execute(sa.select(func.count()).select_from(PROMPTS).where(finished)).scalar_one()
+        old = sa.select(func.count()).select_from(PROMPTS).where(_P.finished_at < self.before)
+        due = min(self.step, max(count - self.kept, connection.execute(old).scalar_one()))
+        oldest = sa.select(_P.message_id).where(finished).order_by(_P.finished_at, _P.message_id).limit(due)
+        connection.execute(sa.delete(PROMPTS).where(_P.message_id.in_(oldest)))
+        return due
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt of which the payload is kept."""
+
+    writes: ClassVar[bool] = False
+    message_id: int
+
+    def perform(self, connection: sa.Connection) -> OpenPrompt | None:
+        """Return the row."""
+        row = connection.execute(_KEPT, {"id": self.message_id}).one_or_none()
+        return None if row is None else OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPrompts:
+    """Which prompts have no outcome."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> list[OpenPrompt]:
+        """Return them in order of arrival."""
+        rows = connection.execute(_OPEN).all()
+        return [OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReplies:
+    """Which replies are on their way."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> list[OwedReply]:
+        """Return them in order of arrival of their prompts."""
+        rows = connection.execute(_OWED).all()
+        return [OwedReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What is remembered of a thread."""
+
+    writes: ClassVar[bool] = False
+    thread_id: int
+
+    def perform(self, connection: sa.Connection) -> ThreadRecord | None:
+        """Return the row."""
+        row = connection.execute(sa.select(THREADS).where(THREADS.c.thread_id == self.thread_id)).one_or_none()
+        return None if row is None else ThreadRecord(**row._mapping)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Which places are known."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> list[SeenPlace]:
+        """Return the rows, the newest message first."""
+        rows = connection.execute(sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)).all()
+        return [SeenPlace(**row._mapping) for row in rows]
+
+
+Change = Accept | Started | Shown | Owe | Finish | Bind | See
+"""What has to reach the file, sooner or later."""

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from pool.storage import database
+from pool.storage.backlog import Backlog
+from pool.storage.database import Database
+from pool.storage.operations import (
+    Accept,
+    Bind,
+    Change,
+    Finish,
+    OpenPrompts,
+    Operation,
+    Owe,
+    OwedReplies,
+    Places,
+    Prompt,
+    See,
+    Shown,
+    Started,
+    Thread,
+)
+from pool.store import AcceptedPrompt, SeenPlace
+
+
+def accept(message_id: int, payload: str = "{}") -> Accept:
+    return Accept(AcceptedPrompt(message_id, 1, 2, 3, payload))
+
+
+def any_change(rng: random.Random) -> Change:
+    message_id, text, at = rng.randint(1, 4), rng.choice("abc"), rng.randint(1, 99)
+    place = SeenPlace(rng.randint(1, 3), rng.choice([None, 1, 2]), rng.choice([None, 3]), None, rng.randint(0, 9))
+    changes = tuple((column, rng.choice([None, text])) for column in rng.sample(["agent", "mode", "title"], k=2))
+    return rng.choice(
+        (
+            accept(message_id, text),
+            Started(message_id),
+            Shown(message_id, (at,)),
+            Owe(message_id, text, text * 2),
+            Finish(message_id, text, at, keep=rng.random() < 0.5),
+            Bind(rng.randint(1, 2), changes),
+            See((place, SeenPlace(2, 7, seen=at))),
+        )
+    )
+
+
+def contents(base: Database) -> list[object]:
+    questions: list[Operation[Any]] = [OpenPrompts(), OwedReplies(), Places(), *map(Thread, (1, 2))]
+    questions += [*map(Prompt, range(1, 5))]
+    known = [accept(message_id) for message_id in range(1, 5)]
+    return [answer.value for answer in base.apply([*questions, *known])]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_folded_backlog_leads_to_the_same_file_as_every_change_did(seed: int) -> None:
+    """R6"""
+    rng = random.Random(seed)
+    early, late = ([any_change(rng) for _ in range(rng.randint(0, 25))] for _ in range(2))
+    one_by_one, folded = database.open_memory(), database.open_memory()
+    backlog = Backlog(1000)
+    for base in (one_by_one, folded):
+        base.apply(early)
+    for change, answer in zip(late, one_by_one.apply(late), strict=True):
+        if answer.value is not False:
+            backlog.add(change)
+    folded.apply(backlog.changes())
+    try:
+        assert contents(one_by_one) == contents(folded)
+    finally:
+        one_by_one.close()
+        folded.close()
+
+
+def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> None:
+    """R6, O1"""
+    backlog = Backlog(10)
+    for change in (accept(1), Shown(1, (5,)), Owe(1, "answered", "long"), Finish(1, "failed", 9), Shown(1, (6,))):
+        backlog.add(change)
+    assert backlog.changes() == [accept(1), Finish(1, "answered", 9)]
+
+
+def test_beyond_its_bound_the_oldest_notes_on_what_was_shown_or_seen_go_first() -> None:
+    """R6"""
+    backlog = Backlog(3)
+    for change in (accept(1), Shown(1, (5,)), See((SeenPlace(1, 1),)), Started(1)):
+        backlog.add(change)
+    assert backlog.changes() == [accept(1), See((SeenPlace(1, 1),)), Started(1)]
+    assert backlog.lost == 1
+
+
+def test_when_there_are_no_such_notes_the_oldest_change_goes() -> None:
+    """R6"""
+    backlog = Backlog(2)
+    for change in (accept(1), Started(1), accept(2)):
+        backlog.add(change)
+    assert backlog.changes() == [Started(1), accept(2)]
+    assert backlog.lost == 1

@@ -1,0 +1,116 @@
+"""The store in a process that is killed, and the state of a disk that lost its power."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pool.storage import database, sqlite
+from pool.storage.operations import OpenPrompts
+
+ROOT = Path(__file__).parents[2]
+
+WRITER = """
+import os, sys
+from pathlib import Path
+import anyio
+from tests.pool.storage_child import write
+anyio.run(write, Path(sys.argv[1]), 1, sys.stdout.fileno())
+"""
+
+
+@contextmanager
+def child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said_by_a_killed_writer(process: subprocess.Popen[str], seed: int, first: int) -> list[str]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{seed} {first}\n")
+    process.stdin.flush()
+    words: list[str] = json.loads(process.stdout.readline())
+    return words
+
+
+def ids(words: list[str], kind: str) -> set[int]:
+    return {int(word[1:]) for word in words if word.startswith(kind)}
+
+
+def found(path: Path) -> tuple[set[int], set[int]]:
+    """Open the file as the bot does and as anybody would; return the accepted ids and the finished ones."""
+    file = database.open_file(path, sqlite.connect, 1)
+    open_ids = {each.prompt.message_id for each in file.apply([OpenPrompts()])[0].value}
+    file.close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        rows = other.execute("SELECT message_id, finished_at IS NOT NULL FROM prompts").fetchall()
+    finished = {message_id for message_id, over in rows if over}
+    assert open_ids == {message_id for message_id, _ in rows} - finished
+    return {message_id for message_id, _ in rows}, finished
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_acknowledged_row_is_lost_to_a_kill(tmp_path: Path, part: int) -> None:
+    """R6: SIGKILL at random points, fifty times over on the same file."""
+    path = tmp_path / "state.db"
+    accepted: set[int] = set()
+    finished: set[int] = set()
+    with child("-m", "tests.pool.storage_child", str(path)) as process:
+        for seed in range(part * 50, part * 50 + 50):
+            words = said_by_a_killed_writer(process, seed, max(accepted, default=0) + 100)
+            assert words
+            accepted |= ids(words, "a")
+            finished |= ids(words, "f")
+            there, over = found(path)
+            assert accepted <= there
+            assert finished <= over
+    assert finished
+
+
+def power_cut(path: Path, pid: int, target: Path) -> None:
+    """Copy the file and its log as they are at one moment."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        os.waitpid(pid, os.WUNTRACED)
+        for suffix in ("", "-wal"):
+            shutil.copy(sqlite.beside(path, suffix), sqlite.beside(target, suffix))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_copy_of_any_moment_opens_and_holds_what_was_acknowledged_before_it(tmp_path: Path) -> None:
+    """R6: what a loss of power leaves; also with the end of the log missing, or full of noise."""
+    rng, path = random.Random(1), tmp_path / "state.db"
+    said: list[str] = []
+    with child("-c", WRITER, str(path)) as process:
+        assert process.stdout is not None
+        for moment in range(30):
+            said += [process.stdout.readline().strip() for _ in range(rng.randint(1, 100))]
+            target = tmp_path / f"{moment}.db"
+            power_cut(path, process.pid, target)
+            torn = tmp_path / f"{moment}-torn.db"
+            shutil.copy(target, torn)
+            log = sqlite.beside(target, "-wal").read_bytes()
+            cut = rng.randint(0, len(log))
+            sqlite.beside(torn, "-wal").write_bytes(log[:cut] + rng.randbytes(rng.choice([0, 5000])))
+            there, over = found(target)
+            assert ids(said, "a") <= there
+            assert ids(said, "f") <= over
+            assert found(torn)[0] <= there

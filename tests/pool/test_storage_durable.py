@@ -1,0 +1,391 @@
+"""The store on a sound file: opening, migrations, batches, bounds, closing, forgetting."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+import sqlalchemy as sa
+
+from pool.storage import database, migrations, sqlite
+from pool.storage.durable import DurableStore, open_store
+from pool.storage.model import DAY, FileTooNew, StorageLimits
+from pool.storage.tables import METADATA
+from pool.store import AcceptedPrompt, OpenPrompt, StoreBusy
+
+
+def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
+    return AcceptedPrompt(message_id=message_id, thread_id=1, channel_id=2, author_id=3, payload=payload)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the file's write lock, as another process would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as other:
+        return other.execute(statement).fetchall()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def commits() -> Iterator[list[None]]:
+    seen: list[None] = []
+
+    def count(_: sa.Connection) -> None:
+        seen.append(None)
+
+    sa.event.listen(sa.Engine, "commit", count)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(sa.Engine, "commit", count)
+
+
+@asynccontextmanager
+async def blocked(path: Path, limits: StorageLimits) -> AsyncIterator[DurableStore]:
+    """A store whose writer waits for the lock with one accepted message, 1, in its hands."""
+    with anyio.fail_after(20):
+        async with open_store(path, limits) as store, anyio.create_task_group() as tasks:
+            with lock(path):
+                tasks.start_soon(store.accept, prompt(1))
+                await anyio.lowlevel.checkpoint()
+                while store._writer._inbox:
+                    await anyio.lowlevel.checkpoint()
+                yield store
+
+
+# Opening
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+    """R2, R6"""
+    async with open_store(tmp_path / "state.db") as store:
+        await store.accept(prompt(7))
+        await store.bind(1, session_id="s")
+    async with open_store(tmp_path / "state.db") as store:
+        assert not await store.accept(prompt(7))
+        assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
+        record = await store.thread(1)
+        assert record is not None
+        assert record.session_id == "s"
+
+
+@pytest.mark.asyncio
+async def test_the_file_survives_a_loss_of_power(tmp_path: Path) -> None:
+    """R6: WAL, synchronous=FULL."""
+    async with open_store(tmp_path / "state.db") as store:
+        file = store._ledger._file
+        assert file is not None
+        settings = [file._raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        assert settings == ["wal", 2]
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+@pytest.mark.asyncio
+async def test_nobody_else_can_read_the_state(tmp_path: Path, mode: int | None) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    if mode is not None:
+        path.touch(mode)
+        path.chmod(mode)
+    async with open_store(path) as store:
+        await store.accept(prompt(7))
+        modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files(tmp_path)}
+    assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+
+
+def test_the_migrated_tables_are_those_of_the_statements(tmp_path: Path) -> None:
+    """R6"""
+    file = database.open_file(tmp_path / "state.db", sqlite.connect, 1)
+    try:
+        found = sa.inspect(file._core)
+        tables = {name: [each["name"] for each in found.get_columns(name)] for name in found.get_table_names()}
+        assert tables == {name: [column.name for column in each.columns] for name, each in METADATA.tables.items()}
+    finally:
+        file.close()
+    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(migrations.STEPS),)]
+
+
+def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    database.open_file(path, sqlite.connect, 1).close()
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("INSERT INTO threads (thread_id, agent) VALUES (1, 'a')")
+    steps = (*migrations.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
+    monkeypatch.setattr(migrations, "STEPS", steps)
+    for _ in range(2):
+        database.open_file(path, sqlite.connect, 1).close()
+    assert rows(path, "SELECT agent, colour FROM threads") == [("a", "red")]
+    assert rows(path, "PRAGMA user_version") == [(len(steps),)]
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    monkeypatch.setattr(migrations, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
+    with pytest.raises(Exception, match="NONSENSE"):
+        database.open_file(path, sqlite.connect, 1)
+    assert rows(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
+    assert rows(path, "PRAGMA user_version") == [(0,)]
+
+
+@pytest.mark.asyncio
+async def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """R6, R3: the composition root can exit with a plain message."""
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(FileTooNew, match="format 99"):
+        async with open_store(path):
+            pytest.fail("opened")
+    assert path.read_bytes() == before
+    assert files(tmp_path) == ["state.db"]
+
+
+# Batches
+
+
+@pytest.mark.asyncio
+async def test_a_hundred_messages_at_once_take_a_few_transactions(tmp_path: Path) -> None:
+    """O2: what waits is committed together."""
+    async with open_store(tmp_path / "state.db") as store:
+        with commits() as seen:
+            async with anyio.create_task_group() as tasks:
+                for message_id in range(100):
+                    tasks.start_soon(store.accept, prompt(message_id))
+        assert len(await store.open_prompts()) == 100
+    assert 1 <= len(seen) <= 3
+
+
+@pytest.mark.asyncio
+async def test_a_batch_takes_no_more_than_its_bound(tmp_path: Path) -> None:
+    """O2"""
+    async with open_store(tmp_path / "state.db", StorageLimits(batch=10)) as store:
+        with commits() as seen:
+            async with anyio.create_task_group() as tasks:
+                for message_id in range(30):
+                    tasks.start_soon(store.accept, prompt(message_id))
+    assert len(seen) >= 3
+
+
+@pytest.mark.asyncio
+async def test_a_call_returns_when_its_transaction_is_committed(tmp_path: Path) -> None:
+    """O2, R6"""
+    path = tmp_path / "state.db"
+    async with open_store(path) as store:
+        for message_id in range(5):
+            await store.accept(prompt(message_id))
+            assert rows(path, "SELECT max(message_id) FROM prompts") == [(message_id,)]
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_cannot_be_stored_fails_its_own_call_only(tmp_path: Path) -> None:
+    """R6: text that is no text, an id that is no snowflake."""
+    refused: list[Exception] = []
+    async with open_store(tmp_path / "state.db") as store:
+
+        async def accept(each: AcceptedPrompt) -> None:
+            try:
+                await store.accept(each)
+            except (ValueError, OverflowError) as exc:
+                refused.append(exc)
+
+        with commits() as seen:
+            async with anyio.create_task_group() as tasks:
+                for each in (prompt(1), prompt(2, "\ud800"), prompt(3), prompt(2**70), prompt(4)):
+                    tasks.start_soon(accept, each)
+        assert [each.prompt.message_id for each in await store.open_prompts()] == [1, 3, 4]
+        assert store.trouble == ""
+    assert [type(each) for each in refused] == [UnicodeEncodeError, OverflowError]
+    assert len(seen) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_question_sees_what_was_handed_in_before_it(tmp_path: Path) -> None:
+    """R2"""
+    found: list[OpenPrompt] = []
+    async with open_store(tmp_path / "state.db") as store:
+
+        async def ask() -> None:
+            found.extend(await store.open_prompts())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.accept, prompt(1))
+            tasks.start_soon(ask)
+            tasks.start_soon(store.accept, prompt(2))
+    assert [each.prompt.message_id for each in found] == [1]
+
+
+# Bounds
+
+
+@pytest.mark.asyncio
+async def test_prompts_are_refused_when_too_much_waits_and_nothing_else_is(tmp_path: Path) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    async with anyio.create_task_group() as tasks, blocked(path, StorageLimits(inbox=2, busy=10)) as store:
+        for message_id in (2, 3):
+            tasks.start_soon(store.accept, prompt(message_id))
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(StoreBusy):
+            await store.accept(prompt(4))
+        tasks.start_soon(store.started, 1)
+        tasks.start_soon(store.finished, 2, "answered")
+        await anyio.lowlevel.checkpoint()
+        assert len(store._writer._inbox) == 4
+    assert rows(path, "SELECT message_id, started, outcome FROM prompts") == [
+        (1, 1, None),
+        (2, 0, "answered"),
+        (3, 0, None),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_what_a_caller_gave_up_on_is_written_all_the_same(tmp_path: Path) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    async with blocked(path, StorageLimits(busy=10)) as store, anyio.create_task_group() as tasks:
+        tasks.start_soon(store.accept, prompt(2))
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert rows(path, "SELECT message_id FROM prompts") == [(1,), (2,)]
+
+
+@pytest.mark.asyncio
+async def test_leaving_by_cancellation_writes_what_was_handed_in(tmp_path: Path) -> None:
+    """R6"""
+    path = tmp_path / "state.db"
+    with anyio.CancelScope() as scope:
+        async with open_store(path) as store, anyio.create_task_group() as tasks:
+            for message_id in range(1000):
+                tasks.start_soon(store.accept, prompt(message_id))
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    assert rows(path, "SELECT count(*) FROM prompts") == [(1000,)]
+    assert files(tmp_path) == ["state.db"]
+
+
+@pytest.mark.asyncio
+async def test_leaving_does_not_take_longer_than_its_bound(tmp_path: Path) -> None:
+    """R6: whoever still waits is told."""
+    path = tmp_path / "state.db"
+    told: list[type[Exception]] = []
+    with anyio.fail_after(20):
+        async with open_store(path, StorageLimits(busy=1, close=0.05)) as store, anyio.create_task_group() as tasks:
+
+            async def accept() -> None:
+                try:
+                    await store.accept(prompt(1))
+                except anyio.ClosedResourceError as exc:
+                    told.append(type(exc))
+
+            with lock(path):
+                tasks.start_soon(accept)
+                await anyio.lowlevel.checkpoint()
+                await store._writer.close()
+        with pytest.raises(anyio.ClosedResourceError):
+            await store.accept(prompt(2))
+    assert told == [anyio.ClosedResourceError]
+
+
+@pytest.mark.asyncio
+async def test_an_error_inside_is_handed_on_as_it_is(tmp_path: Path) -> None:
+    """R6"""
+    with pytest.raises(KeyError, match="inside"):
+        async with open_store(tmp_path / "state.db"):
+            raise KeyError("inside")
+
+
+def test_nothing_is_left_of_a_store_that_was_closed(tmp_path: Path) -> None:
+    """R6: no thread, no descriptor."""
+
+    async def use() -> None:
+        async with open_store(tmp_path / "state.db") as store:
+            await store.accept(prompt(7))
+
+    anyio.run(use)
+    threads, before = set(threading.enumerate()), descriptors()
+    for _ in range(3):
+        anyio.run(use)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert descriptors() <= before
+
+
+# Forgetting
+
+
+@pytest.mark.asyncio
+async def test_a_finished_prompt_leaves_no_text_in_its_row(tmp_path: Path) -> None:
+    """R6: id and outcome are kept."""
+    path = tmp_path / "state.db"
+    async with open_store(path, now=lambda: 5.0) as store:
+        await store.accept(prompt(7, "secret"))
+        await store.shown(7, (1, 2))
+        await store.owe(7, "answered", "secret")
+        await store.finished(7, "failed")
+    columns = "message_id, payload, shown, outcome, reply, finished_at"
+    assert rows(path, f"SELECT {columns} FROM prompts") == [(7, None, "", "answered", None, 5)]
+
+
+FORGETFUL = StorageLimits(finished_age=30 * DAY, finished_kept=6, prune_step=2, prune_first=0, prune_pause=0)
+
+
+@pytest.mark.asyncio
+async def test_finished_prompts_are_forgotten_by_age_and_number_and_open_ones_are_not(tmp_path: Path) -> None:
+    """R6: the file does not grow for ever."""
+    path, now = tmp_path / "state.db", 0.0
+    async with open_store(path, now=lambda: now) as store:
+        for message_id in range(1, 13):
+            now = message_id * DAY
+            await store.accept(prompt(message_id))
+            if message_id not in (1, 2):
+                await store.finished(message_id, "answered")
+    now = 38.5 * DAY  # 3 to 8 are too old; of the others, 9 to 12, none is one too many
+    with anyio.fail_after(5):
+        async with open_store(path, FORGETFUL, now=lambda: now) as store:
+            while rows(path, "SELECT count(*) FROM prompts") != [(6,)]:
+                await anyio.lowlevel.checkpoint()
+    assert rows(path, "SELECT message_id FROM prompts") == [(each,) for each in (1, 2, 9, 10, 11, 12)]
+
+
+@pytest.mark.asyncio
+async def test_of_too_many_finished_prompts_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    """R6"""
+    path, now = tmp_path / "state.db", 0.0
+    async with open_store(path, now=lambda: now) as store:
+        for message_id in (5, 4, 3, 2, 1, 9, 8, 7, 6):
+            now += 1
+            await store.accept(prompt(message_id))
+            await store.finished(message_id, "answered")
+    with anyio.fail_after(5):
+        async with open_store(path, FORGETFUL, now=lambda: now):
+            while rows(path, "SELECT count(*) FROM prompts") != [(6,)]:
+                await anyio.lowlevel.checkpoint()
+    assert rows(path, "SELECT message_id FROM prompts") == [(each,) for each in (1, 2, 6, 7, 8, 9)]

@@ -1,0 +1,92 @@
+"""Random calls, with locks, restarts and batches between them, answered as the store in memory answers them."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from pool.memory import MemoryStore
+from pool.storage.durable import open_store
+from pool.storage.model import StorageLimits
+from pool.store import AcceptedPrompt, SeenPlace, SessionStore
+
+EAGER = StorageLimits(busy=0, busy_again=0, retry_pause=0)
+
+Call = Callable[[SessionStore], Awaitable[Any]]
+
+
+def any_write(rng: random.Random) -> Call:
+    number, text = rng.randint(1, 5), rng.choice(["", "a", "bc"])
+    guild, parent, owner = (rng.choice([None, 1, 2]) for _ in range(3))
+    place = SeenPlace(number, guild, parent, owner, rng.randint(0, 9))
+    changes: dict[str, Any] = {
+        name: rng.choice([None, text]) for name in rng.sample(["agent", "session_id", "cwd", "mode", "options"], k=2)
+    }
+    calls: list[Call] = [
+        lambda store: store.accept(AcceptedPrompt(number, 1, 2, 3, text)),
+        lambda store: store.started(number),
+        lambda store: store.shown(number, tuple(range(number))),
+        lambda store: store.owe(number, text, text * 2),
+        lambda store: store.finished(number, text, keep=text == "a"),
+        lambda store: store.bind(number, **changes),
+        lambda store: store.see([place]),
+    ]
+    return rng.choice(calls)
+
+
+async def places(store: SessionStore) -> list[SeenPlace]:
+    return sorted(await store.places(), key=lambda place: (-place.seen, place.place_id))
+
+
+def any_call(rng: random.Random) -> Call:
+    number = rng.randint(1, 5)
+    questions: list[Call] = [
+        lambda store: store.open_prompts(),
+        lambda store: store.owed(),
+        lambda store: store.prompt(number),
+        lambda store: store.thread(number),
+        places,
+    ]
+    return rng.choice(questions) if rng.random() < 0.3 else any_write(rng)
+
+
+async def answers(store: SessionStore, calls: list[Call]) -> list[Any]:
+    """Make the calls at once; they are handed in in this order."""
+    found: dict[int, Any] = {}
+
+    async def one(index: int) -> None:
+        found[index] = await calls[index](store)
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(len(calls)):
+            tasks.start_soon(one, index)
+    return [found[index] for index in range(len(calls))]
+
+
+async def walk(path: Path, rng: random.Random) -> None:
+    model = MemoryStore()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for _ in range(rng.randint(1, 3)):
+            async with open_store(path, EAGER) as store, AsyncExitStack() as at_the_end:
+                at_the_end.callback(other.rollback)
+                for _ in range(rng.randint(1, 5)):
+                    calls = [any_call(rng) for _ in range(rng.randint(1, 9))]
+                    assert await answers(store, calls) == await answers(model, calls)
+                    if rng.random() < 0.3:
+                        other.execute("ROLLBACK" if other.in_transaction else "BEGIN IMMEDIATE")
+
+
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.asyncio
+async def test_the_file_answers_as_memory_does(tmp_path: Path, part: int) -> None:
+    """R2, R6: fifty walks each, over restarts and over locks of another process."""
+    with anyio.fail_after(50):
+        for seed in range(part * 50, part * 50 + 50):
+            await walk(tmp_path / f"{seed}.db", random.Random(seed))
