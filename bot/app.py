@@ -1,13 +1,14 @@
 """The composition root: builds the parts, connects them, runs them, and takes them down in order.
 
-Order of the end: no new messages, turns end with a word in their threads, last edits go out, agents end, Discord last.
+Order of the end: no new messages, turns end with a word in their threads, last edits go out, agents end, Discord's
+connection, and the store last.
 """
 
 from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,19 @@ from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
 from bot.ops.instance import STATE_MARKER, sole_instance
+from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
+from bot.reload import Reload
 from bot.reply.pacing import Pacing
-from bot.work.desk import DeskLimits, ThreadDesk
+from bot.work.desk import ThreadDesk
+from bot.work.limits import DeskLimits
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.launcher import LocalLauncher
-from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
+from pool.storage.durable import open_store
+from pool.storage.model import FileTooNew
+from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +46,7 @@ LOCAL_GUILD_READY = 0.1
 """Seconds without news of a further server after which the bot counts as ready."""
 
 COMMAND_STAMP = "commands.sha256"
+DATABASE = "weft.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Bot:
 
     desk: ThreadDesk
     pool: ConnectionPool
+    gateway: DiscordGateway
     ready: anyio.Event
 
 
@@ -71,6 +79,20 @@ class CommandStampFile:
 
 
 @asynccontextmanager
+async def kept_state(state_dir: Path) -> AsyncIterator[SessionStore]:
+    """Open the store in the state directory.
+
+    Raises:
+        ConfigError: a newer version has written it.
+    """
+    try:
+        async with open_store(state_dir / DATABASE) as store:
+            yield store
+    except FileTooNew as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+@asynccontextmanager
 async def running_bot(
     settings: Settings,
     wanted: RunSettings,
@@ -87,24 +109,27 @@ async def running_bot(
     """
     redactor = redactor or Redactor(secrets(settings, wanted))
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    gateway = DiscordGateway(chat_config(settings, wanted), CommandStampFile(settings.state_dir / COMMAND_STAMP))
-    store = MemoryStore()
+    stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
     environment = agent_environment(wanted.environment, settings.agent_env)
     launcher = LocalLauncher(wanted.argv, wanted.workspace, environment | dict(marker or {}))
 
     def capacity_changed() -> None:
         desk.admit()  # the pool and the desk know each other; the desk is made right below
 
-    async with anyio.create_task_group() as connection:
+    async with kept_state(settings.state_dir) as store, anyio.create_task_group() as connection:
+        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store)
         pool = ConnectionPool(
             launcher, store, pool_limits(settings), connection_limits(settings), on_change=capacity_changed
         )
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
             desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
+            # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
+            desk.hold()
+            await desk.recover()
             connection.start_soon(_stay_connected, gateway, RedactedDesk(desk, redactor), name="gateway")
             try:
-                yield Bot(desk, pool, gateway.ready)
+                yield Bot(desk, pool, gateway, gateway.ready)
             finally:
                 with anyio.CancelScope(shield=True):
                     await desk.shutdown()
@@ -119,17 +144,27 @@ async def _stay_connected(gateway: DiscordGateway, desk: Desk) -> None:
         raise ConfigError(str(exc)) from exc
 
 
-def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
-    """Return how to reach Discord and whom to let in."""
-    policy = Policy(
+def policy_of(settings: Settings) -> Policy:
+    """Return whom to let in (D2)."""
+    return Policy(
         guilds=frozenset(settings.allowed_guilds),
         channels=frozenset(settings.allowed_channels),
         users=frozenset(settings.allowed_users),
         roles=frozenset(settings.allowed_roles),
     )
+
+
+def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
+    """Return how to reach Discord and whom to let in."""
     # Discord tells about its servers one by one; the loopback's single one is there at once.
     patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
-    return ChatConfig(token=wanted.token, policy=policy, api_url=settings.discord_api, guild_ready_timeout=patience)
+    return ChatConfig(
+        token=wanted.token,
+        policy=policy_of(settings),
+        api_url=settings.discord_api,
+        guild_ready_timeout=patience,
+        catch_up_limit=settings.catch_up,
+    )
 
 
 def pool_limits(settings: Settings) -> PoolLimits:
@@ -161,7 +196,8 @@ def desk_limits(settings: Settings) -> DeskLimits:
         pacing=Pacing(interval=settings.edit_interval),
         lane=settings.lane,
         permission_timeout=settings.permission_timeout,
-        stop_bound=settings.cancel_grace + 5,
+        stop_grace=settings.stop_grace,
+        stop_bound=settings.cancel_grace + 1,
     )
 
 
@@ -170,8 +206,8 @@ def secrets(settings: Settings, wanted: RunSettings) -> list[str]:
     return [wanted.token, *named(wanted.environment, settings.agent_env).values()]
 
 
-def run_bot(settings: Settings, wanted: RunSettings) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code.
+def run_bot(settings: Settings, wanted: RunSettings, load: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code. On SIGHUP, ``load`` reads the settings anew.
 
     Raises:
         ConfigError: Discord refused the token or the intents.
@@ -182,33 +218,62 @@ def run_bot(settings: Settings, wanted: RunSettings) -> int:
     try:
         with sole_instance(settings.state_dir) as identity:
             marker = {STATE_MARKER: identity}
-            return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor, marker))
+            give_back_large_blocks()
+            return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor, marker, load))
     except* ConfigError as group:
         problems = [problem for error in leaves(group) for problem in error.problems]
     raise ConfigError(*problems)
 
 
 async def _run_until_signal(
-    settings: Settings, wanted: RunSettings, redactor: Redactor, marker: Mapping[str, str]
+    settings: Settings,
+    wanted: RunSettings,
+    redactor: Redactor,
+    marker: Mapping[str, str],
+    load: Callable[[], Settings],
 ) -> int:
-    for name, value in marker.items():
-        report = await end_strays(name, value, StopLimits())
-        if report.stage is not StopStage.GONE:
-            log.warning("strays.ended", stage=str(report.stage), left=report.leaked_pids())
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        for name, value in marker.items():
+            report = await end_strays(name, value, StopLimits())
+            if report.stage is not StopStage.GONE:
+                log.warning("strays.ended", stage=str(report.stage), left=report.leaked_pids())
         async with anyio.create_task_group() as tasks:
             async with running_bot(settings, wanted, redactor, marker) as bot:
-                number = await anext(signals)
-                log.info("bot.stopping", signal=signal.Signals(number).name)
+                tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
+                reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
+                number = await _await_stop(signals, reload)
+                log.info("bot.stopping", signal=number.name)
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     return 0
 
 
+async def _settle_when_ready(ready: anyio.Event) -> None:
+    await ready.wait()
+    leave_lasting_objects_alone()
+
+
+async def _await_stop(signals: AsyncIterator[signal.Signals], reload: Reload) -> signal.Signals:
+    """Return the first signal that asks for the end; reload the settings at each SIGHUP before it."""
+    async for number in signals:
+        if number is not signal.SIGHUP:
+            return number
+        reload()
+    raise AssertionError("the stream of signals never ends")
+
+
 async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadDesk) -> None:
     async for number in signals:
-        log.info("bot.hurried", signal=signal.Signals(number).name)
-        desk.hurry()
+        if number is not signal.SIGHUP:
+            log.info("bot.hurried", signal=number.name)
+            desk.hurry()
+
+
+def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
+    """Make settings take effect that a running bot can take over; see `bot.reload.LIVE`."""
+    configure_logging(settings.log_level, settings.log_format, redactor)
+    bot.gateway.allow(policy_of(settings))
+    bot.desk.limit(desk_limits(settings))
 
 
 def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:

@@ -66,7 +66,7 @@ def run(env_file: Path) -> None:
         fail(*exc.problems)
     from bot.app import run_bot
 
-    _guarded(lambda: run_bot(settings, wanted))
+    _guarded(lambda: run_bot(settings, wanted, lambda: load_settings(env_file)))
 
 
 @main.command()

@@ -85,12 +85,15 @@ class Settings(BaseSettings):
     allowed_users: Ids = ()
     allowed_roles: Ids = ()
     max_agents: Annotated[int, Field(ge=1)] = 12
+    lane_main: Annotated[int, Field(ge=1)] = 8
     idle_ttl: Seconds = 900
     start_timeout: Seconds = 60
     liveness_interval: Seconds = 30
     hard_timeout: Seconds = 1800
     cancel_grace: Seconds = 10
     permission_timeout: Seconds = 600
+    stop_grace: Annotated[float, Field(ge=0)] = 30
+    catch_up: Annotated[float, Field(ge=0)] = 600
     drain: Annotated[float, Field(ge=0, le=10)] = 0.2
     edit_interval: Annotated[float, Field(ge=0)] = 1.25
     max_line: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
@@ -100,7 +103,7 @@ class Settings(BaseSettings):
     @property
     def lane(self) -> int:
         """How many turns run at once over all threads: never more than there can be agents (Q6)."""
-        return min(8, self.max_agents)
+        return min(self.lane_main, self.max_agents)
 
 
 def load_settings(env_file: Path | None = None) -> Settings:

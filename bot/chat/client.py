@@ -16,21 +16,25 @@ from typing import Any
 import discord
 import structlog
 
-from bot.chat.asking import actor_of
+from bot.chat import breaker
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.chat.book import ThreadBook
+from bot.chat.breaker import Breaker
+from bot.chat.catchup import CatchUp
 from bot.chat.commands import CommandStamp, make_tree, sync_if_changed
 from bot.chat.errands import Errands
-from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Weft, decide
+from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Taken, Weft, decide
 from bot.chat.port import DiscordChat
+from bot.chat.posts import ORDINARY, post_of
 from bot.chat.views import KNOWN, answer_unknown
+from bot.chat.watermarks import Watermarks
+from bot.work.model import Inbound
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)
 
 REFUSAL_PERIOD = 3600.0  # seconds
 BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread
-ORDINARY = frozenset({discord.MessageType.default, discord.MessageType.reply})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,13 @@ class Lasting:
     lookups: Errands
     answers: Errands
     on_ready: Callable[[], None]
+    marks: Watermarks
+    catch_up: CatchUp
+    breaker: Breaker
     book: ThreadBook = dataclasses.field(default_factory=ThreadBook)
     refusals: OncePer = dataclasses.field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = dataclasses.field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
+    taken: Taken = dataclasses.field(default_factory=Taken)
 
 
 def intents() -> discord.Intents:
@@ -82,6 +90,7 @@ class WeftClient(discord.Client):
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
+            http_trace=breaker.trace(lasting.breaker),
         )
         self.desk, self.policy, self._lasting = desk, policy, lasting
         self.tree = make_tree(self)
@@ -100,9 +109,15 @@ class WeftClient(discord.Client):
         """Register the slash commands if they changed."""
         await sync_if_changed(self.tree, stamp, self.application_id)
 
+    async def on_connect(self) -> None:
+        """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
+        # on_ready is up to two seconds later, with messages in between.
+        self._lasting.catch_up.begin(self.desk)
+
     async def on_ready(self) -> None:
         """Tell that events come from now on; also after a reconnection that could not resume."""
         self._lasting.on_ready()
+        self._lasting.catch_up.start(self)
 
     async def on_message(self, message: discord.Message) -> None:
         """Take a message in: before any await, so that the order of arrival is kept."""
@@ -110,7 +125,10 @@ class WeftClient(discord.Client):
 
     def receive(self, message: discord.Message) -> None:
         """Decide about a message now, or after a look at its channel when that is in no cache."""
-        if message.guild is None or self.user is None or message.author.id == self.user.id:
+        if message.guild is None or self.user is None:
+            return
+        if message.author.id == self.user.id:
+            self._pass_by(message.channel.id, message.id)
             return
         place = self._place(message)
         if place is not None:
@@ -124,7 +142,7 @@ class WeftClient(discord.Client):
         if isinstance(channel, discord.Thread):
             return self._remember(channel)
         if isinstance(channel, discord.PartialMessageable):
-            return self._lasting.book.find(channel.id)
+            return self._lasting.book.find(channel.id) or self._lasting.marks.place(channel.id)
         return Place(message.guild.id if message.guild else None, channel.id)
 
     def _remember(self, thread: discord.Thread) -> Place:
@@ -143,18 +161,52 @@ class WeftClient(discord.Client):
         self._take(message, place)
 
     def _take(self, message: discord.Message, place: Place) -> None:
-        post = _post(message, place)
-        decision = decide(post, self._weft(message.guild), self.policy)
-        if decision.kind is Kind.PROMPT and decision.inbound is not None:
-            inbound = decision.inbound
-            if not self._lasting.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
-                log.warning("message.ignored", message=message.id, reason="too many bot prompts in a row")
-                return
-            if inbound.opens_thread and self.user is not None:
-                self._lasting.book.remember(Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id))
-            self.desk.submit(inbound)
+        post = post_of(message, place)
+        decision = self.decide(post)
+        if decision.inbound is not None:
+            self.hand_over(post, decision.inbound)
             return
+        self._pass_by(place.channel_id, post.message_id)
         self._answer(post, decision)
+
+    def decide(self, post: Post) -> Decision:
+        """Say what is to be done with a message."""
+        return decide(post, self._weft(post.place.guild_id), self.policy)
+
+    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
+        """Give a prompt to the work, unless it was given before; ``missed``: it is too old to be run unasked."""
+        lasting = self._lasting
+        if not lasting.taken.first(inbound.message_id):
+            self._pass_by(post.place.channel_id, post.message_id)
+            return
+        if lasting.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
+            (self.desk.missed if missed else self.desk.submit)(inbound)
+            self._open_places(post.place, inbound)
+        else:
+            log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
+            self._pass_by(post.place.channel_id, post.message_id)
+
+    def _open_places(self, place: Place, inbound: Inbound) -> None:
+        """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""
+        lasting = self._lasting
+        lasting.marks.note(place, inbound.message_id, handed=True)
+        if inbound.opens_thread and self.user is not None:
+            thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
+            lasting.book.remember(thread)
+            lasting.marks.note(thread, inbound.message_id, handed=True)
+
+    def _pass_by(self, place_id: int, message_id: int) -> None:
+        """Take note of a message that is no prompt, in a place that is known."""
+        place = self._lasting.marks.place(place_id)
+        if place is not None:
+            self._lasting.marks.note(place, message_id)
+
+    def newest(self, place_id: int) -> int | None:
+        """Return the newest message of a place that the cache knows."""
+        channel = self.get_channel(place_id)
+        if isinstance(channel, discord.Thread | discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
+            return channel.last_message_id
+        return None
 
     def _answer(self, post: Post, decision: Decision) -> None:
         due = decision.kind is Kind.HELP or (
@@ -163,8 +215,9 @@ class WeftClient(discord.Client):
         if due:
             self._lasting.answers.post(self._lasting.chat.answer, post.place.channel_id, post.message_id, decision.text)
 
-    def _weft(self, guild: discord.Guild | None) -> Weft:
+    def _weft(self, guild_id: int | None) -> Weft:
         assert self.user is not None
+        guild = self.get_guild(guild_id) if guild_id is not None else None
         role = guild.self_role if guild is not None else None
         return Weft(self.user.id, role.id if role is not None else None)
 
@@ -181,6 +234,7 @@ class WeftClient(discord.Client):
         """Let go of the threads of a deleted channel; Discord tells of the channel only."""
         for thread_id in self._lasting.book.in_channel(channel.id):
             self._gone(thread_id, "its channel was deleted")
+        self._lasting.marks.forget(channel.id)
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """Let go of the threads of a server that Weft is in no more."""
@@ -189,6 +243,7 @@ class WeftClient(discord.Client):
 
     def _gone(self, thread_id: int, reason: str) -> None:
         self._lasting.book.forget(thread_id)
+        self._lasting.marks.forget(thread_id)
         self.desk.thread_gone(thread_id, reason)
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
@@ -198,19 +253,3 @@ class WeftClient(discord.Client):
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log a handler that failed; called by discord.py while the exception is handled."""
         log.error("handler.failed", handler=event_method, exc_info=sys.exception())
-
-
-def _post(message: discord.Message, place: Place) -> Post:
-    return Post(
-        message_id=message.id,
-        place=place,
-        author=actor_of(message.author),
-        content=message.content,
-        ordinary=message.type in ORDINARY,
-        automatic=message.author.bot or message.webhook_id is not None,
-        mentions=frozenset(user.id for user in message.mentions),
-        crowds=frozenset(message.raw_role_mentions),
-        everyone=message.mention_everyone,
-        attachments=len(message.attachments),
-        has_thread=message.thread is not None or message.flags.has_thread,
-    )

@@ -7,6 +7,7 @@ The mutable state is the current client, the count of short lives, and the two e
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,11 +22,15 @@ from discord.http import Route
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from bot.chat.authorize import Policy
+from bot.chat.breaker import Breaker
+from bot.chat.catchup import CatchUp, CatchUpLimits
 from bot.chat.client import Lasting, WeftClient
 from bot.chat.commands import CommandStamp
 from bot.chat.errands import Errands, contain
 from bot.chat.port import DiscordChat
 from bot.chat.rest import RetryLimits, TryAgain
+from bot.chat.seen import Seen, SeenKeeper, Unseen
+from bot.chat.watermarks import Watermarks
 from bot.reply.port import Unavailable
 from bot.work.ports import Desk
 
@@ -64,6 +69,9 @@ class ChatConfig:
     Attributes:
         api_url: another address than Discord's, such as the loopback's; its gateway is asked for there.
         first_pause, longest_pause: before a new client is tried; doubled each time in between.
+        catch_up_limit: a message that was missed and is older than this is not run, but told to have been missed.
+        hold_limit: how long the work waits for a catch-up, from the READY on.
+        seen_interval: how often it is written how far each place was read.
     """
 
     token: str = field(repr=False)
@@ -73,6 +81,9 @@ class ChatConfig:
     first_pause: float = 1.0
     longest_pause: float = 60.0
     retries: RetryLimits = field(default_factory=RetryLimits)
+    catch_up_limit: float = 600.0
+    hold_limit: float = 10.0
+    seen_interval: float = 1.0
 
 
 def _nothing() -> None:
@@ -85,13 +96,36 @@ class DiscordGateway:
     Attributes:
         chat: what the work may ask of Discord; usable before and between connections (calls wait, within their budget).
         ready: set when Discord has sent everything that it tells at the start.
+        breaker: counts what Discord refused.
+
+    Args:
+        on_ready: called at every READY, also after a reconnection.
+        seen: keeps over restarts how far each place was read; by default nothing does.
     """
 
-    def __init__(self, config: ChatConfig, stamp: CommandStamp, *, on_ready: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self,
+        config: ChatConfig,
+        stamp: CommandStamp,
+        *,
+        on_ready: Callable[[], None] = _nothing,
+        seen: Seen | None = None,
+    ) -> None:
         self.ready = anyio.Event()
-        self.chat = DiscordChat(self.current, config.retries)
+        self.breaker = Breaker()
+        self.chat = DiscordChat(self.current, config.retries, self.breaker)
         self._config, self._stamp, self._on_ready = config, stamp, on_ready
-        self._lasting = Lasting(self.chat, Errands("lookups"), Errands("answers"), self._became_ready)
+        marks = Watermarks()
+        self._keeper = SeenKeeper(marks, seen or Unseen(), config.seen_interval)
+        self._lasting = Lasting(
+            self.chat,
+            Errands("lookups"),
+            Errands("answers"),
+            self._became_ready,
+            marks,
+            CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
+            self.breaker,
+        )
         self._client: WeftClient | None = None
         self._closing = anyio.Event()
         self._short_lives = 0
@@ -109,6 +143,12 @@ class DiscordGateway:
             raise TryAgain("there is no connection to Discord at the moment")
         return self._client
 
+    def allow(self, policy: Policy) -> None:
+        """Let other people in from now on; the owners stay."""
+        self._config = dataclasses.replace(self._config, policy=policy)
+        if self._client is not None:
+            self._client.policy = dataclasses.replace(policy, owners=self._client.policy.owners)
+
     def close(self) -> None:
         """Ask `run` to hang up and return."""
         self._closing.set()
@@ -120,9 +160,12 @@ class DiscordGateway:
             ChatConfigError: trying again is of no use.
         """
         failure: ChatConfigError | None = None
+        await self._recall()
         async with anyio.create_task_group() as errands:
             errands.start_soon(self._lasting.lookups.run)
             errands.start_soon(self._lasting.answers.run)
+            errands.start_soon(self._lasting.catch_up.run)
+            errands.start_soon(self._keeper.run, desk)
             errands.start_soon(self._cancel_on_close, errands.cancel_scope)
             try:
                 await self._stay_connected(desk)
@@ -131,9 +174,17 @@ class DiscordGateway:
             finally:
                 self._closing.set()
                 await _close(self._client)
+                await self._keeper.finish(desk)
             errands.cancel_scope.cancel()
         if failure is not None:
             raise failure
+
+    async def _recall(self) -> None:
+        """Learn which places are known, so that their messages need no look-up."""
+        await self._keeper.recall()
+        for place in self._lasting.marks.places():
+            if place.parent_id is not None:
+                self._lasting.book.remember(place)
 
     async def _stay_connected(self, desk: Desk) -> None:
         retrying = AsyncRetrying(

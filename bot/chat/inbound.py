@@ -1,8 +1,8 @@
 """Decides whether a message is a prompt, and for what (pure).
 
 Works on a plain description of the message; `client` makes that out of discord.py's objects. Nothing here remembers
-messages; `OncePer` and `BotRuns` hold the two small memories that the rules need: who was refused when, and how many
-bots spoke in a row.
+messages; `OncePer`, `BotRuns` and `Taken` hold the small memories that the rules need: who was refused when, how many
+bots spoke in a row, and which messages were prompts already.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Post:
         crowds: the roles that the message mentions; ``everyone`` is told apart.
         attachments: how many files hang on it.
         has_thread: whether a thread was opened from it already.
+        thread_owner: who opened that thread, where it is known.
     """
 
     message_id: int
@@ -69,6 +70,7 @@ class Post:
     everyone: bool = False
     attachments: int = 0
     has_thread: bool = False
+    thread_owner: int | None = None
 
 
 class Kind(Enum):
@@ -203,3 +205,20 @@ class BotRuns:
         while len(self._runs) > self._threads:
             del self._runs[next(iter(self._runs))]
         return run <= self._limit
+
+
+class Taken:
+    """Remembers the latest prompts, so that one that comes again is not taken and not counted twice."""
+
+    def __init__(self, limit: int = 5000) -> None:
+        self._limit = limit
+        self._ids: dict[int, None] = {}
+
+    def first(self, message_id: int) -> bool:
+        """Return whether the message comes for the first time."""
+        if message_id in self._ids:
+            return False
+        self._ids[message_id] = None
+        if len(self._ids) > self._limit:
+            del self._ids[next(iter(self._ids))]
+        return True

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import discord
 from discord import ui
 
-from bot.chat.inbound import clip
+from bot.chat.breaker import Breaker
+from bot.chat.inbound import Place, clip
 from bot.chat.rest import FILE_TOO_LARGE, MISSING_PERMISSIONS, NO_REPLIES, THREAD_EXISTS, Rest, RetryLimits
 from bot.reply.port import Attachment, Body, Button, ThreadGone, ThreadPort
 from bot.work.model import Inbound
@@ -46,7 +47,11 @@ class DiscordThread:
 
     async def typing(self) -> None:
         """Show the typing sign; one try only, since a late sign is of no use."""
-        await self._rest.once(functools.partial(_typing, channel_id=self._id))
+        await self._rest.once(functools.partial(_typing, channel_id=self._id), essential=False)
+
+    async def own_messages(self, after: int, limit: int = 50) -> list[tuple[int, str]]:
+        """Return Weft's own among the ``limit`` messages that follow a message, as (id, content), oldest first."""
+        return await self._rest.read(functools.partial(_own, channel_id=self._id, after=after, limit=limit))
 
 
 class DiscordChat:
@@ -55,8 +60,13 @@ class DiscordChat:
     ``current`` gives the client of the moment, or raises `bot.chat.rest.TryAgain` when there is none.
     """
 
-    def __init__(self, current: Callable[[], discord.Client], limits: RetryLimits | None = None) -> None:
-        self._rest = Rest(current, limits or RetryLimits())
+    def __init__(
+        self,
+        current: Callable[[], discord.Client],
+        limits: RetryLimits | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._rest = Rest(current, limits or RetryLimits(), breaker)
 
     def thread(self, thread_id: int) -> ThreadPort:
         """Return the port of a thread."""
@@ -70,12 +80,20 @@ class DiscordChat:
         """Return what Discord knows of a channel or thread that is in no cache, as discord.py describes it."""
         return await self._rest.call(functools.partial(_fetch, channel_id=channel_id))
 
+    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+        """Return the newest ``limit`` messages after one, the oldest of them first."""
+        return await self._rest.read(functools.partial(_history, place=place, after=after, limit=limit))
+
+    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
+        """Return the roles of a member."""
+        return await self._rest.read(functools.partial(_roles, guild_id=guild_id, user_id=user_id))
+
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message; where reactions aren't allowed, show the typing sign instead."""
         try:
-            await self._rest.call(functools.partial(_react, inbound=inbound, emoji=emoji))
+            await self._rest.call(functools.partial(_react, inbound=inbound, emoji=emoji), essential=False)
         except ThreadGone:
-            await self._rest.once(functools.partial(_typing, channel_id=inbound.channel_id))
+            await self._rest.once(functools.partial(_typing, channel_id=inbound.channel_id), essential=False)
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message where it was posted."""
@@ -130,6 +148,24 @@ async def _edit(client: discord.Client, channel_id: int, message_id: int, body: 
 
 async def _fetch(client: discord.Client, channel_id: int) -> object:
     return await client.fetch_channel(channel_id)
+
+
+async def _history(client: discord.Client, place: Place, after: int, limit: int) -> list[discord.Message]:
+    channel = client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
+    page = channel.history(limit=limit, after=discord.Object(id=after), oldest_first=False)
+    return [message async for message in page][::-1]
+
+
+async def _own(client: discord.Client, channel_id: int, after: int, limit: int) -> list[tuple[int, str]]:
+    assert client.user is not None
+    page = client.get_partial_messageable(channel_id).history(limit=limit, after=discord.Object(id=after))
+    return [(message.id, message.content) async for message in page if message.author.id == client.user.id]
+
+
+async def _roles(client: discord.Client, guild_id: int, user_id: int) -> frozenset[int]:
+    # Not Guild.fetch_member: a client that was just replaced may not know the server yet.
+    member = await client.http.get_member(guild_id, user_id)
+    return frozenset(int(role) for role in member["roles"])
 
 
 async def _typing(client: discord.Client, channel_id: int) -> None:

@@ -8,7 +8,8 @@ the next.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ import discord
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from bot.chat.breaker import Breaker
 from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,7 @@ GONE = frozenset({UNKNOWN_CHANNEL, UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMIS
 
 FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 403, 429, 500
 LEAVE_LIMIT = 5.0  # seconds that a call begun before a cancellation may still take
+READ_LEAVE_LIMIT = 2.0  # the same for one that changes nothing
 
 T = TypeVar("T")
 
@@ -51,40 +54,66 @@ class RetryLimits:
 
 
 class Rest:
-    """Runs operations on whatever client is the current one; it holds no client itself."""
+    """Runs operations on whatever client is the current one; it holds no client itself.
 
-    def __init__(self, current: Callable[[], discord.Client], limits: RetryLimits) -> None:
-        self._current, self._limits = current, limits
+    What is not essential (a sign that comes late is of no use anyway) is the first that the breaker refuses.
+    """
 
-    async def call(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
+    def __init__(
+        self, current: Callable[[], discord.Client], limits: RetryLimits, breaker: Breaker | None = None
+    ) -> None:
+        self._current, self._limits, self._breaker = current, limits, breaker or Breaker()
+
+    async def call(self, operation: Callable[[discord.Client], Awaitable[T]], *, essential: bool = True) -> T:
         """Run an operation that does no harm when it is repeated.
 
         Raises:
             PortError: one of its kinds, or itself when Discord refuses the request as it is.
         """
-        retrying = AsyncRetrying(
+        return await self._retrying()(functools.partial(self.once, operation, essential=essential))
+
+    async def read(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
+        """Run an operation that changes nothing, as `call` does; a cancellation is not kept waiting for long."""
+        # Not cut off at once: discord.py would hold the next request to the same place back for 30 s.
+        return await self._retrying()(functools.partial(self.once, operation, leave_limit=READ_LEAVE_LIMIT))
+
+    async def once(
+        self,
+        operation: Callable[[discord.Client], Awaitable[T]],
+        *,
+        essential: bool = True,
+        leave_limit: float = LEAVE_LIMIT,
+    ) -> T:
+        """Run an operation a single time; errors as in `call`."""
+        if not self._breaker.lets(essential=essential):
+            raise Unavailable("discord refused so many requests that this one is not sent")
+        client = self._current()
+        with _in_our_words(client):
+            return await unbroken(functools.partial(operation, client), leave_limit)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
             retry=retry_if_exception_type(TryAgain),
             stop=stop_after_delay(self._limits.budget),
             wait=wait_random_exponential(multiplier=self._limits.first, max=self._limits.longest),
             before_sleep=_log_retry,
             reraise=True,
         )
-        return await retrying(self.once, operation)
 
-    async def once(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
-        """Run an operation a single time; errors as in `call`."""
-        client = self._current()
-        try:
-            return await unbroken(functools.partial(operation, client))
-        except discord.HTTPException as exc:
-            raise translate(exc) from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            raise TryAgain(f"discord was not reached: {exc!r}") from exc
-        except RuntimeError as exc:
-            # The client was replaced and its HTTP session closed while the call waited for its rate limit.
-            if not client.is_closed():
-                raise
-            raise TryAgain("the connection was replaced") from exc
+
+@contextmanager
+def _in_our_words(client: discord.Client) -> Iterator[None]:
+    try:
+        yield
+    except discord.HTTPException as exc:
+        raise translate(exc) from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        raise TryAgain(f"discord was not reached: {exc!r}") from exc
+    except RuntimeError as exc:
+        # The client was replaced and its HTTP session closed while the call waited for its rate limit.
+        if not client.is_closed():
+            raise
+        raise TryAgain("the connection was replaced") from exc
 
 
 def translate(error: discord.HTTPException) -> PortError:

@@ -16,6 +16,7 @@ from bot.chat.asking import Front, respond, tell
 from bot.work.model import Actor
 
 EXPIRED = "This button has expired."
+GO_TEMPLATE = r"weft:go:(?P<thread>\d+):(?P<prompt>\d+)"
 STOP_TEMPLATE = r"weft:stop:(?P<thread>\d+):(?P<prompt>\d+)"
 PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
 
@@ -45,6 +46,33 @@ class StopButton(ui.DynamicItem[ui.Button[Any]], template=STOP_TEMPLATE):
         return front.desk.stop(self._thread_id, by, prompt=self._prompt).text
 
 
+class GoButton(ui.DynamicItem[ui.Button[Any]], template=GO_TEMPLATE):
+    """Goes on with a prompt that a restart interrupted."""
+
+    def __init__(self, item: ui.Button[Any], place: int | None, thread_id: int, prompt: int) -> None:
+        super().__init__(item)
+        self._place, self._thread_id, self._prompt = place, thread_id, prompt
+        self._notice = 0
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
+    ) -> GoButton:
+        """Read the prompt out of the custom_id."""
+        return cls(_button(item), interaction.channel_id, int(match["thread"]), int(match["prompt"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Go on and say what came of it."""
+        self._notice = interaction.message.id if interaction.message is not None else 0
+        await respond(interaction, self._act)
+
+    def _act(self, front: Front, by: Actor) -> str:
+        # As with the stop button: the press was allowed in the place where it happened, not in any other.
+        if self._place != self._thread_id:
+            return EXPIRED
+        return front.desk.go_on(self._thread_id, self._prompt, self._notice, by).text
+
+
 class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
     """Chooses one option of a permission request."""
 
@@ -70,13 +98,13 @@ def _button(item: ui.Item[Any]) -> ui.Button[Any]:
     return item
 
 
-KNOWN = (StopButton, PermissionButton)
-_KNOWN_IDS = re.compile("|".join(template for template in (STOP_TEMPLATE, PERMISSION_TEMPLATE)))
+KNOWN = (StopButton, GoButton, PermissionButton)
+_KNOWN_IDS = tuple(re.compile(template) for template in (STOP_TEMPLATE, GO_TEMPLATE, PERMISSION_TEMPLATE))
 
 
 def is_known(custom_id: str) -> bool:
     """Return whether one of the buttons above answers to the custom_id."""
-    return _KNOWN_IDS.fullmatch(custom_id) is not None
+    return any(pattern.fullmatch(custom_id) for pattern in _KNOWN_IDS)
 
 
 async def answer_unknown(interaction: discord.Interaction[Any]) -> None:

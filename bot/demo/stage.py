@@ -92,7 +92,7 @@ async def stage(
             wanted = RunSettings(token=discord.token, argv=argv, workspace=settings.workspace or str(root))
             async with running_bot(settings, wanted) as bot:
                 on_stage = Stage(discord, bot, settings)
-                bot.desk.on_outcome = on_stage.record
+                bot.desk.deliveries.on_outcome = on_stage.record
                 with anyio.fail_after(_READY_LIMIT):
                     await bot.ready.wait()
                 yield on_stage
@@ -107,5 +107,6 @@ def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides
         "agent_command": argv,
         "workspace": str(workspace),
         "state_dir": root / "state",
+        "stop_grace": 0,  # whoever leaves the demo does not wait for its turns
     }
     return StageSettings(**(values | overrides))

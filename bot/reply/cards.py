@@ -28,6 +28,11 @@ def stop_button(thread_id: int, prompt_id: int) -> Button:
     return Button(f"weft:stop:{thread_id}:{prompt_id}", "Stop", "danger")
 
 
+def go_on_button(thread_id: int, prompt_id: int) -> Button:
+    """Return the button that goes on with an interrupted prompt (R2)."""
+    return Button(f"weft:go:{thread_id}:{prompt_id}", "Continue", "primary")
+
+
 def permission_card(
     token: str,
     tool_call: ToolCallUpdate,

@@ -7,7 +7,9 @@ replies and notices.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 
 import anyio
@@ -16,14 +18,27 @@ from anyio.abc import TaskGroup
 
 from acp.snapshot import TurnSnapshot
 from bot.reply.final import FinalReply
-from bot.reply.live import LiveReply
+from bot.reply.live import LiveReply, OnShown, tell_nobody
 from bot.reply.outbox import Cell, Op, Outbox
+from bot.reply.owed import OwedText
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
+from bot.reply.rejoin import Found, calm_down, same_text
 
-__all__ = ["Delivery", "FinalReply", "LiveReply", "Pacing", "ThreadEditor"]
+__all__ = ["Delivery", "FinalReply", "LiveReply", "OwedText", "Pacing", "ThreadEditor"]
 
 log = structlog.get_logger(__name__)
+
+READ_LIMIT = 200
+"""Messages of a thread that are read to find out what is visible after a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What is to be done once Weft's own messages after ``after`` were read; an empty `Found`: they couldn't be."""
+
+    after: int
+    apply: Callable[[Found], None]
 
 
 class Delivery:
@@ -31,6 +46,7 @@ class Delivery:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
+        self._beside: list[Cell] = []
         self._done = anyio.Event()
 
     @property
@@ -43,9 +59,13 @@ class Delivery:
         await self._done.wait()
         return self._cell.message_id is not None
 
+    def wait_for(self, cells: list[Cell]) -> None:
+        """Don't be done before these are."""
+        self._beside += cells
+
     def settle(self, *, given_up: bool = False) -> None:
         """Wake those who wait, if it is delivered or given up."""
-        if given_up or self._cell.settled:
+        if given_up or all(cell.settled for cell in (self._cell, *self._beside)):
             self._done.set()
 
     @property
@@ -61,6 +81,7 @@ class ThreadEditor:
         nonces: a new nonce (at most 25 characters) for each message; the same one is used when a send is tried again.
         clock: the clock of the turns' snapshots.
         on_gone: called once, with the reason, when the thread can't be written to any more.
+        as_shown: what the port makes of a text before Discord gets it, where it takes something out.
     """
 
     def __init__(
@@ -71,6 +92,7 @@ class ThreadEditor:
         nonces: Callable[[], str],
         clock: Callable[[], float] = anyio.current_time,
         on_gone: Callable[[str], None] = lambda reason: None,
+        as_shown: Callable[[str], str] = same_text,
     ) -> None:
         self.on_gone = on_gone
         self._port = port
@@ -78,6 +100,10 @@ class ThreadEditor:
         self._outbox = Outbox(pacing, nonces)
         self._replies: list[LiveReply] = []
         self._notices: list[Delivery] = []
+        self._recalls: deque[Recall] = deque()
+        self._recalling = False
+        self._claimed: set[int] = set()
+        self._as_shown = as_shown
         self._typing = False
         self._told_gone = False
         self._closing = False
@@ -93,7 +119,7 @@ class ThreadEditor:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to deliver and no reply open."""
-        return not self._replies and not self._notices and self._outbox.settled
+        return not self._replies and not self._notices and not self._recalls and self._outbox.settled
 
     def open(
         self,
@@ -102,10 +128,18 @@ class ThreadEditor:
         *,
         reply_to: int | None = None,
         stop_button: Button | None = None,
+        on_shown: OnShown = tell_nobody,
     ) -> LiveReply:
         """Return the live reply to the prompt ``key``; ``snapshot(offset)`` gives its text from the offset on."""
         reply = LiveReply(
-            key, snapshot, self._outbox, self._wake, self._clock, reply_to=reply_to, stop_button=stop_button
+            key,
+            snapshot,
+            self._outbox,
+            self._wake,
+            self._clock,
+            reply_to=reply_to,
+            stop_button=stop_button,
+            on_shown=on_shown,
         )
         if self.gone:
             reply.end(delivered=False)
@@ -125,6 +159,34 @@ class ThreadEditor:
         self._notices.append(delivery)
         self._settle()
         self._wake()
+        return delivery
+
+    def restore(
+        self, key: int, owed: OwedText, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody
+    ) -> LiveReply:
+        """Show a reply that an earlier run owes, exactly once; ``shown`` are the messages that show some of it."""
+        reply = LiveReply(
+            key, owed.snapshot, self._outbox, self._wake, self._clock, reply_to=owed.reply_to, on_shown=on_shown
+        )
+        reply.lay_out(owed)
+        self._replies.append(reply)
+        after = max(key, owed.after)
+        self._recall(after, shown, lambda found: self._rejoin(reply, owed, shown, self._mine(found, after, shown)))
+        return reply
+
+    def mark_interrupted(self, key: int, shown: tuple[int, ...], body: Body) -> Delivery:
+        """Calm down the messages of a reply that an earlier run broke off, and say so with ``body``, once."""
+        cell = Cell(wanted=body, reply_to=key, nonce=f"i{key}", given_up=self.gone)
+        delivery = Delivery(cell)
+        self._notices.append(delivery)
+
+        def interrupt(found: Found) -> None:
+            calmed = calm_down(cell, self._outbox, shown, self._mine(found, key, shown))
+            delivery.wait_for(calmed)
+            self._claimed.update(one.message_id for one in (cell, *calmed) if one.message_id is not None)
+
+        self._recall(key, shown, interrupt)
+        self._settle()
         return delivery
 
     def close(self) -> None:
@@ -152,7 +214,7 @@ class ThreadEditor:
             self._replies, self._notices = [], []
 
     def _finished(self) -> bool:
-        waiting = any(reply.finished for reply in self._replies) or self._notices
+        waiting = any(reply.finished for reply in self._replies) or self._notices or self._recalls
         return self._closing and not waiting and self._outbox.settled
 
     def _pass(self, requests: TaskGroup) -> None:
@@ -165,13 +227,20 @@ class ThreadEditor:
             self._typing = False
             if any(reply.speechless for reply in self._replies):
                 requests.start_soon(self._type)
-        for op in self._outbox.next(now):
-            requests.start_soon(self._perform, op)
+        if self._recalls:
+            # Nothing is sent before it is known what is there already.
+            if not self._recalling:
+                self._recalling = True
+                requests.start_soon(self._read_up)
+        else:
+            for op in self._outbox.next(now):
+                requests.start_soon(self._perform, op)
         self._settle()
 
     async def _rest(self) -> None:
         """Wait until something happened or is due."""
-        due = min([self._outbox.wake_at(), *(reply.look_at() for reply in self._replies)], default=inf)
+        sending = inf if self._recalls else self._outbox.wake_at()
+        due = min([sending, *(reply.look_at() for reply in self._replies)], default=inf)
         with anyio.move_on_after(max(0.0, due - self._clock())):
             await self._woken.wait()
         self._woken = anyio.Event()
@@ -200,6 +269,45 @@ class ThreadEditor:
         except Exception:
             log.exception("reply.failed", key=reply.key)
             reply.end(delivered=False)
+
+    # --- after a restart ---------------------------------------------------------------------------------------
+
+    def _recall(self, after: int, shown: tuple[int, ...], apply: Callable[[Found], None]) -> None:
+        self._claimed.update(shown)
+        self._recalls.append(Recall(min([after, *shown]) - 1, apply))
+        self._wake()
+
+    async def _read_up(self) -> None:
+        """Read what is there for one recall after the other, and apply it."""
+        while self._recalls:
+            found = await self._read(self._recalls[0].after)
+            self._recalls.popleft().apply(found)
+        self._recalling = False
+        self._settle()
+        self._wake()
+
+    async def _read(self, after: int) -> Found:
+        try:
+            texts = {key: text.strip() for key, text in await self._port.own_messages(after, READ_LIMIT)}
+            return Found(texts, as_shown=self._as_shown)
+        except ThreadGone as error:
+            self._outbox.end(str(error) or "the thread can't be written to")
+        except PortError as error:
+            log.warning("messages.not_read", error=repr(error), after=after)
+        except Exception:
+            log.exception("messages.not_read", after=after)
+        return Found(as_shown=self._as_shown)
+
+    def _mine(self, found: Found, after: int, shown: tuple[int, ...]) -> Found:
+        """Return what was read with the messages that can be those of a reply, and are nobody's as far as is known."""
+        return found.unrecorded(max([after, *shown]), self._outbox.oldest, frozenset(self._claimed))
+
+    def _rejoin(self, reply: LiveReply, owed: OwedText, shown: tuple[int, ...], found: Found) -> None:
+        def rejoin() -> None:
+            self._claimed.update(reply.rejoin(owed, shown, found))
+
+        if not self.gone:
+            self._guarded(reply, rejoin)
 
     # --- requests ----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.outcome import Outcome
-from bot.reply.port import Attachment, Body
+from bot.reply.port import Attachment, Body, Button
 from bot.reply.sanitise import clip
 
 MESSAGE_LIMIT = 2000
@@ -21,12 +21,14 @@ class FinalReply:
         lines: what is said about the outcome, below the text.
         footer: the last line of the last message.
         ping: the person to notify with a message of its own, since an edit notifies nobody.
+        buttons: stand below all that.
     """
 
     outcome: Outcome
     lines: tuple[str, ...] = ()
     footer: str = ""
     ping: int | None = None
+    buttons: tuple[Button, ...] = ()
 
     def tail(self) -> str:
         """Return the lines and the footer."""
@@ -44,7 +46,8 @@ def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
         return Body(f"{_REFUSED_ALL}\n-# {final.outcome}")
     text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
     file = Attachment("answer.md", rest.encode("utf-8", "replace"))
-    return Body(clip(text, MESSAGE_LIMIT), file=file, ping=None if told else final.ping)
+    ping, buttons = (None, ()) if told else (final.ping, final.buttons)
+    return Body(clip(text, MESSAGE_LIMIT), buttons, file, ping)
 
 
 def below(text: str, more: str) -> str:

@@ -31,6 +31,8 @@ class Cell:
         on_archived: told that the message can't be edited, since the thread is archived.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
+        nonce: of the new message; chosen when it is first sent, unless it was before.
+        anew: the nonce of the message that takes its place when somebody deleted it; None: any new one.
     """
 
     wanted: Body | None = None
@@ -48,6 +50,7 @@ class Cell:
     busy: bool = False
     posted: bool = False
     nonce: str | None = None
+    anew: str | None = None
     tried: Body | None = None
     retry_at: float = 0.0
     failures: int = 0
@@ -79,11 +82,16 @@ class Op:
 
 @dataclass(slots=True)
 class Outbox:
-    """Decides; the editor does. Times are those of the clock that the editor passes in as ``now``."""
+    """Decides; the editor does. Times are those of the clock that the editor passes in as ``now``.
+
+    ``oldest`` and ``newest`` are the ids of the first and the last message that was created here; 0 before.
+    """
 
     pacing: Pacing
     nonces: Callable[[], str]
     gone: str | None = None
+    oldest: int = 0
+    newest: int = 0
     pacer: Pacer = field(init=False)
     _posts: deque[Cell] = field(default_factory=deque)
     _cells: list[Cell] = field(default_factory=list)
@@ -99,6 +107,14 @@ class Outbox:
             cell.posted = True
             self._posts.append(cell)
             self._cells.append(cell)
+
+    def adopt(self, cell: Cell, message_id: int, *, as_wanted: bool = False) -> None:
+        """A cell's message is on Discord already: it is edited, not sent; or left alone, if it is ``as_wanted``."""
+        self._unqueue(cell)
+        cell.message_id, cell.posted = message_id, True
+        if as_wanted:
+            cell.shown, cell.shown_mark = cell.wanted, cell.mark
+        self.changed(cell)
 
     def abandon(self, cell: Cell) -> None:
         """Try nothing more for a message; a request that is under way still counts."""
@@ -175,6 +191,8 @@ class Outbox:
             return
         self._unqueue(cell)
         cell.message_id = message_id
+        self.newest = max(self.newest, message_id or 0)
+        self.oldest = self.oldest or self.newest
         if cell.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
             cell.shown = None
@@ -223,7 +241,8 @@ class Outbox:
         if cell.expendable or cell.dead_ends > 1:
             self._give_up(cell)
             return
-        cell.message_id = cell.shown = cell.nonce = cell.tried = cell.reply_to = None
+        cell.message_id = cell.shown = cell.tried = cell.reply_to = None
+        cell.nonce, cell.anew = cell.anew, None
         self._posts.append(cell)
 
     def _dead_end(self, op: Op, error: Exception, now: float) -> None:

@@ -6,6 +6,7 @@ What else a message shows (status, buttons, footer) is `bot.reply.live`'s busine
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bot.reply.outbox import Cell
@@ -18,13 +19,17 @@ MAX_PAGES = 8
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """One message of text: the offsets it covers, and the code block that is open where it begins."""
+    """One message of text: the offsets it covers, and the code block that is open where it begins.
+
+    ``note`` is what it shows in the end where it has a message, but no text.
+    """
 
     start: int
     fence: Fence | None = None
     part: Part | None = None
     cell: Cell = field(default_factory=Cell)
     sealed: bool = False
+    note: str = ""
 
     @property
     def end(self) -> int:
@@ -72,7 +77,7 @@ class Pages:
 
     def carrier(self) -> Page:
         """Return the page that shows the status: the last that shows anything."""
-        return next((page for page in reversed(self.all) if page.text or page.cell.posted), self.last)
+        return next((page for page in reversed(self.all) if page.text or page.note or page.cell.posted), self.last)
 
     def grow(self, text: str) -> None:
         """Take over the text from `start` on."""
@@ -92,6 +97,17 @@ class Pages:
                 self.overflow = page.end
                 return
             self._turn_over(page.end)
+
+    def lay_out(self, text: str, pages: Sequence[tuple[int, str]], overflow: int | None = None) -> None:
+        """Take over the whole ``text`` with pages (start, note) and an overflow as they were before."""
+        self.last.note = pages[0][1] if pages else ""
+        for start, note in pages[1:]:
+            self.grow(text[self.start : start])
+            self.go_on_below()
+            self.last.note = note
+        self.grow(text[self.start : overflow])
+        if overflow is not None:
+            self.overflow, self.seen = overflow, len(text)
 
     def cut_here(self) -> None:
         """A card was posted below the text so far."""

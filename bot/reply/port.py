@@ -81,3 +81,9 @@ class ThreadPort(Protocol):
 
     async def typing(self) -> None:
         """Show the typing sign for about ten seconds."""
+
+    async def own_messages(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return Weft's own among the ``limit`` messages that follow the message ``after``, oldest first.
+
+        Each is an id and a text as Discord gives it back: without white space at both ends.
+        """

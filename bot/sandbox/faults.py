@@ -36,6 +36,7 @@ class Fault:
     seconds: float = 0.0
     via: bool = True
     is_global: bool = False
+    shared: bool = False
 
     @staticmethod
     def status(http_status: int, code: int = 0) -> "Fault":
@@ -43,9 +44,11 @@ class Fault:
         return Fault(FaultKind.STATUS, http_status=http_status, code=code)
 
     @staticmethod
-    def rate_limited(retry_after: float, *, via: bool = True, global_: bool = False) -> "Fault":
-        """A 429; without `via` it looks like a ban by the proxy in front of Discord."""
-        return Fault(FaultKind.RATE_LIMITED, http_status=429, seconds=retry_after, via=via, is_global=global_)
+    def rate_limited(retry_after: float, *, via: bool = True, global_: bool = False, shared: bool = False) -> "Fault":
+        """A 429; without `via` it looks like a ban by the proxy in front of Discord; `shared` is nobody's fault."""
+        return Fault(
+            FaultKind.RATE_LIMITED, http_status=429, seconds=retry_after, via=via, is_global=global_, shared=shared
+        )
 
     @staticmethod
     def html(http_status: int) -> "Fault":

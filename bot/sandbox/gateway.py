@@ -5,8 +5,8 @@ What an event says is decided elsewhere; an aiohttp handler runs one connection 
 """
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 from aiohttp import WSMsgType, web
@@ -48,6 +48,7 @@ class Gateway:
         self._connections: list[Connection] = []
         self._held: list[Event] = []
         self._out = False
+        self._losing = False
 
     # -- what tests and the demo ask for ---------------------------------------------------------------------------
 
@@ -88,6 +89,15 @@ class Gateway:
         finally:
             self._out = False
 
+    @contextmanager
+    def losing(self) -> Iterator[None]:
+        """Lose every event until left: nobody gets it, and no RESUME brings it back."""
+        self._losing = True
+        try:
+            yield
+        finally:
+            self._losing = False
+
     async def shut_down(self) -> None:
         """Close every connection for good and take no new one."""
         self._out = True
@@ -113,6 +123,8 @@ class Gateway:
 
     def dispatch(self, event: Event) -> None:
         """Send an event to the sessions whose intents cover it; `hold_back` names wait for the next MESSAGE_CREATE."""
+        if self._losing:
+            return
         if event.name in self.hold_back:
             self._held.append(event)
             return

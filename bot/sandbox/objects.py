@@ -86,6 +86,7 @@ def channel_json(state: State, channel: Channel) -> Json:
         "topic": None,
         "parent_id": None,
         "permission_overwrites": _overwrites(state, channel),
+        "last_message_id": state.last_message_id(channel.id),
     }
     return {**shape, "available_tags": []} if channel.type is ChannelType.FORUM else shape
 
@@ -108,6 +109,7 @@ def _thread_json(state: State, thread: Channel) -> Json:
         "message_count": min(len(state.history(thread.id)), 50),
         "member_count": min(len(thread.member_ids), 50),
         "rate_limit_per_user": 0,
+        "last_message_id": state.last_message_id(thread.id),
         "thread_metadata": {
             "archived": thread.archived,
             "locked": thread.locked,

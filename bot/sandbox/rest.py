@@ -182,7 +182,7 @@ class Pipeline:
             reset(request)
             return web.Response(status=503)
         if fault.kind is FaultKind.RATE_LIMITED:
-            scope = "global" if fault.is_global else "user"
+            scope = "global" if fault.is_global else "shared" if fault.shared else "user"
             outcome.headers |= ratelimit.refusal_headers(fault.seconds, scope, via=fault.via)
             return _rate_limited(fault.seconds, is_global=fault.is_global)
         if fault.kind is FaultKind.HTML:

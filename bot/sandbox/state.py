@@ -91,6 +91,7 @@ class State:
     channels: dict[int, Channel] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
+    newest: dict[int, int] = field(default_factory=dict)
     nonces: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict)
     commands: dict[str, list[Json]] = field(default_factory=dict)
     command_syncs: int = 0
@@ -122,6 +123,11 @@ class State:
         """The channel's messages that everyone sees, oldest first."""
         found = [one for one in self.messages.values() if one.channel_id == channel_id and not one.ephemeral]
         return sorted(found, key=lambda one: one.id)
+
+    def last_message_id(self, channel_id: int) -> str | None:
+        """The channel's newest message as the wire has it, None where nothing was posted yet."""
+        newest = self.newest.get(channel_id)
+        return None if newest is None else str(newest)
 
     def threads(self) -> list[Channel]:
         """All threads, oldest first."""
@@ -156,6 +162,9 @@ class State:
     def put_message(self, message: Message) -> Message:
         """Store a message's new state and tell whoever waits."""
         self.messages[message.id] = message
+        if not message.ephemeral:
+            # As with Discord, a message that is deleted later stays the channel's newest.
+            self.newest[message.channel_id] = max(message.id, self.newest.get(message.channel_id, 0))
         timeline = self.timelines.setdefault(message.id, [])
         if not timeline or timeline[-1][1] != message.content:
             timeline.append((self.clock(), message.content))

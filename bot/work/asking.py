@@ -27,19 +27,23 @@ class Asking:
     Args:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
+
+    Attributes:
+        closed: the bot stops: what is asked from now on is answered ``cancelled``.
     """
 
     def __init__(self, tasks: TaskGroup, desk: PermissionDesk, timeout: float) -> None:
         self._tasks = tasks
         self._desk = desk
-        self._timeout = timeout
+        self.timeout = timeout
+        self.closed = False
 
     def __call__(self, running: RunningTurn, request: PermissionRequest) -> None:
         """Show ``request`` as a card in the turn's thread and let it wait for the requester.
 
         One that nobody could answer, or one too many, is answered ``cancelled`` at once.
         """
-        refusal = _refusal(running.cards, request)
+        refusal = "the bot stops" if self.closed else _refusal(running.cards, request)
         if refusal:
             log.warning("permission.refused", thread=running.thread_id, reason=refusal)
             request.cancel()
@@ -51,11 +55,11 @@ class Asking:
             running.reply.card(card.token, body)
 
         card = self._desk.open(running.thread_id, request, requester, show)
-        opened = open_body(card, self._timeout)
+        opened = open_body(card, self.timeout)
         request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
         running.cards.append(card)
         show(card)
-        self._tasks.start_soon(expire, card, self._timeout, name=f"card {card.token}")
+        self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
 
 
 def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:

@@ -1,37 +1,39 @@
 """The work as Discord sees it: takes messages, answers commands at once, sees every message to its one outcome.
 
-It ties intake, scheduler, turns, cards and editors together; each of them decides its own part. The mutable state is
-the map of running turns by thread and the count of steps under way.
+It ties intake, scheduler, turns, cards, editors and deliveries together; each of them decides its own part. The mutable
+state is the map of running turns by thread, and what came too late to be taken.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from acp.turn import Turn, TurnLimits
-from bot.outcome import Outcome
+from acp.turn import Turn
 from bot.reply.cards import stop_button
-from bot.reply.editor import Delivery, FinalReply, LiveReply
-from bot.reply.pacing import Pacing
+from bot.reply.editor import Delivery, LiveReply
 from bot.reply.port import Body
 from bot.work.asking import Asking
+from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
-from bot.work.ending import TurnEnd, crashed, final_reply, interrupted, stopped
+from bot.work.ending import TurnEnd, crashed, interrupted, stopped
 from bot.work.intake import Intake
 from bot.work.late import LateOutput
+from bot.work.limits import DeskLimits
 from bot.work.model import Actor, Inbound
 from bot.work.permissions import PermissionDesk
 from bot.work.ports import Answer, Chat
 from bot.work.queue import Prompt, PromptState
+from bot.work.restart import Restart
 from bot.work.scheduler import Scheduler
 from bot.work.status import describe_pool, describe_thread
-from bot.work.turns import CONTEXT_LOST, RunningTurn, TurnService
+from bot.work.steps import Steps
+from bot.work.turns import CONTEXT_LOST, RunningTurn, TurnService, cancel_cards
 from pool.pool import ConnectionPool, Lease
 from pool.slot import Reservation
 from pool.store import SessionStore
@@ -44,30 +46,9 @@ WAITING_FOR_AGENT = Body(
 HURRIED = 1.0
 """Seconds that the end of the bot still waits once it was told to hurry."""
 
-NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
-
-
-@dataclass(frozen=True, slots=True)
-class DeskLimits:
-    """The limits of the work; times in seconds.
-
-    Attributes:
-        lane: turns that run at once over all threads (Q6).
-        permission_timeout: how long a permission card waits for a person (D6).
-        stop_bound: how long turns get to end when the bot stops.
-        flush_bound: how long last messages and edits get after that (R1).
-    """
-
-    turn: TurnLimits
-    pacing: Pacing
-    lane: int = 8
-    permission_timeout: float = 600.0
-    stop_bound: float = 15.0
-    flush_bound: float = 5.0
-
-
-def ignore_outcome(_inbound: Inbound, _outcome: Outcome) -> None:
-    """Take no notice of an outcome."""
+STOPPING = "-# ⏸ Weft is about to restart. This turn has {grace:.0f} s to finish; the session is kept."
+KEPT = Body("-# ⏸ Weft is about to restart. What waits here goes on afterwards.")
+RESTARTING = Answer("Weft is restarting: please try again afterwards.", accepted=False)
 
 
 class ThreadDesk:
@@ -79,7 +60,7 @@ class ThreadDesk:
 
     Attributes:
         permissions: the permission requests that people may press.
-        on_outcome: told each outcome once it is recorded.
+        deliveries: sees final replies to their end, and tells of each outcome.
     """
 
     def __init__(
@@ -92,45 +73,80 @@ class ThreadDesk:
         redact: Callable[[str], str],
     ) -> None:
         self.permissions = PermissionDesk()
-        self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
         self._tasks = tasks
         self._pool = pool
         self._store = store
         self._limits = limits
-        self._redact = redact
         self._running: dict[int, RunningTurn] = {}
-        self._under_way = 0
-        self._settled = anyio.Event()
+        self._too_late: set[int] = set()
+        self._hurried = False
+        self._steps = Steps(tasks)
         self._patience = anyio.CancelScope()
         self._scheduler: Scheduler[Reservation] = Scheduler(
             lane=limits.lane, reserve=pool.try_reserve, start=self._start, wait=self._tell_to_wait
         )
+        pacing = replace(limits.pacing, streaming=lambda: len(self._running))
+        self._editors = Editors(
+            tasks, chat.thread, pacing, nonce_source(time.time_ns()), on_gone=self.thread_gone, as_shown=redact
+        )
+        self.deliveries = Deliveries(self._steps, self._editors, store, redact, self._let_editor_go)
         self._intake = Intake(
             tasks,
             chat,
             store,
             accepted=self._accepted,
             dropped=self._scheduler.end,
-            record=self._record,
+            record=self.deliveries.record,
             redact=redact,
         )
-        asking = Asking(tasks, self.permissions, limits.permission_timeout)
-        self._turns = TurnService(pool, store, ask=asking, leased=self._leased)
-        pacing = replace(limits.pacing, streaming=lambda: len(self._running))
-        self._editors = Editors(tasks, chat.thread, pacing, nonce_source(time.time_ns()), on_gone=self.thread_gone)
+        self._asking = Asking(tasks, self.permissions, limits.permission_timeout)
+        self._turns = TurnService(pool, store, ask=self._asking, leased=self._leased)
+        self._restart = Restart(
+            self._steps,
+            chat,
+            store,
+            self._editors,
+            self.deliveries,
+            queue_again=self._queue_again,
+            submit=self.submit,
+        )
 
     # --- from Discord: synchronous, whatever an agent does ---------------------------------------------------
 
     def submit(self, inbound: Inbound) -> None:
         """Take a message over; from here on it gets exactly one outcome."""
-        if self._over:
-            log.info("message.ignored", message=inbound.message_id, reason="the bot has stopped")
+        if self._steps.over or (self._intake.closed and self._store.durable):
+            # Not accepted, and not counted as seen: the next run fetches it from Discord.
+            self._too_late.add(inbound.message_id)
+            log.info("message.left", message=inbound.message_id, reason="the bot stops")
             return
         if self._scheduler.queue(inbound.thread_id).holds(inbound.message_id):
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
         prompt = Prompt(inbound)
         self._scheduler.add(prompt)
-        self._begin(self._intake.accept, prompt, name=f"accept {prompt.id}")
+        self._steps.begin(self._intake.accept, prompt, name=f"accept {prompt.id}")
+
+    def pending(self) -> frozenset[int]:
+        """Return the ids of the messages that were handed over and are not written down yet."""
+        accepting = [prompt.id for prompt in self._scheduler.waiting() if prompt.state is PromptState.ACCEPTING]
+        return frozenset(self._too_late).union(accepting, self._restart.missing)
+
+    def hold(self) -> None:
+        """Start nothing new until `release` (Q1)."""
+        self._scheduler.held = True
+
+    def release(self) -> None:
+        """Let waiting prompts start again."""
+        self._scheduler.held = False
+        self._scheduler.admit()
+
+    def missed(self, inbound: Inbound) -> None:
+        """Take a message that was posted too long ago to be run unasked (R2)."""
+        self._restart.miss(inbound)
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Go on with an interrupted prompt (R2)."""
+        return RESTARTING if self._intake.closed else self._restart.go_on(thread_id, prompt, notice, by)
 
     def admit(self) -> None:
         """Look again at what may start: an agent may be free now."""
@@ -153,7 +169,8 @@ class ThreadDesk:
         """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
         if thread_id is None:
             waiting = sum(1 for _ in self._scheduler.waiting())
-            return describe_pool(self._pool.counts(), running=len(self._running), waiting=waiting)
+            counts, trouble = self._pool.counts(), self._store.trouble
+            return describe_pool(counts, running=len(self._running), waiting=waiting, trouble=trouble)
         running = self._running.get(thread_id)
         return describe_thread(
             running.turn.snapshot() if running else None,
@@ -165,7 +182,7 @@ class ThreadDesk:
     def reset(self, thread_id: int, by: Actor) -> Answer:
         """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
         if self._intake.closed:
-            return Answer("Weft is restarting: please try again afterwards.", accepted=False)
+            return RESTARTING
         running = self._running.get(thread_id)
         if running is not None:
             running.stop(by.name)
@@ -188,11 +205,6 @@ class ThreadDesk:
         for prompt in list(self._scheduler.queue(thread_id).waiting):
             self._withdraw(prompt, stopped(reason))
 
-    @property
-    def _over(self) -> bool:
-        """Whether no task may be started any more: the agents and Discord's connection end after the work."""
-        return self._tasks.cancel_scope.cancel_called
-
     # --- turns -----------------------------------------------------------------------------------------------
 
     def _start(self, prompt: Prompt, reservation: Reservation) -> None:
@@ -209,7 +221,11 @@ class ThreadDesk:
             turn.snapshot,
             reply_to=None if inbound.opens_thread else prompt.id,
             stop_button=stop_button(inbound.thread_id, prompt.id),
+            on_shown=lambda messages: self._note_shown(prompt, messages),
         )
+
+    def _note_shown(self, prompt: Prompt, messages: tuple[int, ...]) -> None:
+        self._steps.begin(self._store.shown, prompt.id, messages, name=f"note {prompt.id}")
 
     async def _run(self, running: RunningTurn, reservation: Reservation) -> None:
         """Own one turn: whatever happens in it, its place is freed and it has one outcome (Q10, O1)."""
@@ -222,9 +238,10 @@ class ThreadDesk:
         finally:
             reservation.release()
             del self._running[running.thread_id]
+            self._steps.changed()
             if running.abandoned:
                 self._pool.evict(running.thread_id)
-            self._finish(running.prompt, running.reply, end, anyio.current_time() - running.started)
+            self.deliveries.finish(running.prompt, running.reply, end, anyio.current_time() - running.started)
             self._scheduler.end(running.prompt)
 
     def _accepted(self, prompt: Prompt) -> None:
@@ -233,6 +250,14 @@ class ThreadDesk:
             self._scheduler.accepted(prompt)
         else:
             self._end_unrun(prompt, prompt.withdrawn)
+
+    def _queue_again(self, inbound: Inbound) -> None:
+        """Take a prompt that an earlier run accepted: it is written down, and has its place by its snowflake."""
+        if self._scheduler.queue(inbound.thread_id).holds(inbound.message_id):
+            return
+        prompt = Prompt(inbound)
+        self._scheduler.add(prompt)
+        self._steps.begin(self._intake.take_up, prompt, name=f"take up {prompt.id}")
 
     def _withdraw(self, prompt: Prompt, end: TurnEnd) -> None:
         """End a prompt that never ran; one that is still being accepted is told once that is over."""
@@ -243,65 +268,8 @@ class ThreadDesk:
 
     def _end_unrun(self, prompt: Prompt, end: TurnEnd) -> None:
         self._scheduler.end(prompt)
-        self._finish(prompt, self._open_reply(prompt, Turn(self._limits.turn, anyio.current_time())), end, 0.0)
-
-    def _finish(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
-        try:
-            final = final_reply(end, prompt.inbound, elapsed, self._redact)
-        except Exception:
-            log.exception("reply.failed", prompt=prompt.id)
-            final = FinalReply(end.outcome)
-        reply.finish(final)
-        self._begin(self._deliver, prompt, reply, end, elapsed, name=f"deliver {prompt.id}")
-
-    async def _deliver(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
-        """Record the outcome once it is visible, or given up because the thread is gone (D3)."""
-        delivered = await reply.delivered() or await self._say_instead(prompt, end)
-        thread_id = prompt.inbound.thread_id
-        tools = len(end.snapshot.tools) if end.snapshot else 0
-        log.info(
-            "turn.finished",
-            outcome=str(end.outcome),
-            thread=thread_id,
-            prompt=prompt.id,
-            seconds=round(elapsed, 3),
-            tools=tools,
-            delivered=delivered,
-        )
-        await self._record(prompt, end)
-        self._let_editor_go(thread_id)
-
-    async def _say_instead(self, prompt: Prompt, end: TurnEnd) -> bool:
-        """Say how a prompt ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
-        editor = self._editors.of(prompt.inbound.thread_id)
-        body = Body(NOT_SHOWN.format(outcome=end.outcome))
-        return not editor.gone and await editor.say(body, reply_to=prompt.id).delivered()
-
-    async def _record(self, prompt: Prompt, end: TurnEnd) -> None:
-        """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
-        try:
-            await self._store.finished(prompt.id, end.outcome)
-        except Exception:
-            log.exception("outcome.not_written", prompt=prompt.id, outcome=str(end.outcome))
-        try:
-            self.on_outcome(prompt.inbound, end.outcome)
-        except Exception:
-            log.exception("outcome.listener_failed", prompt=prompt.id)
-
-    def _begin(self, step: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
-        """Start a step on a prompt's way to its end; `shutdown` waits for those under way."""
-
-        async def run() -> None:
-            try:
-                await step(*args)
-            except Exception:
-                log.exception("step.failed", step=name)
-            finally:
-                self._under_way -= 1
-                self._settled.set()
-
-        self._under_way += 1
-        self._tasks.start_soon(run, name=name)
+        reply = self._open_reply(prompt, Turn(self._limits.turn, anyio.current_time()))
+        self.deliveries.finish(prompt, reply, end, 0.0)
 
     def _let_editor_go(self, thread_id: int) -> None:
         if self._scheduler.queue(thread_id).idle:
@@ -317,7 +285,7 @@ class ThreadDesk:
         if lease.session.on_late is None:
             # The editor is asked for when there is something to say: by then another may own the thread.
             late = LateOutput(self._tasks, lambda body: self._say_late(thread_id, body))
-            lease.session.on_late = lambda update: None if self._over else late.feed(update)
+            lease.session.on_late = lambda update: None if self._steps.over else late.feed(update)
 
     def _say_late(self, thread_id: int, body: Body) -> None:
         self._tasks.start_soon(self._deliver_late, thread_id, self._editors.of(thread_id).say(body), name="late output")
@@ -326,23 +294,48 @@ class ThreadDesk:
         await notice.delivered()
         self._let_editor_go(thread_id)
 
-    # --- the end ---------------------------------------------------------------------------------------------
+    # --- start and end ---------------------------------------------------------------------------------------
+
+    def limit(self, limits: DeskLimits) -> None:
+        """Put other limits in force; a turn that runs keeps its own."""
+        self._limits = limits
+        self._asking.timeout = limits.permission_timeout
+
+    async def recover(self) -> None:
+        """Go on where an earlier run on this state ended (R2)."""
+        await self._restart.recover()
 
     async def shutdown(self) -> None:
-        """Take nothing more, end every turn with a word in its thread, deliver what is left; bounded (R1)."""
-        self._intake.closed = self._scheduler.closed = True
-        for prompt in list(self._scheduler.waiting()):
-            self._withdraw(prompt, interrupted())
+        """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
+        self._intake.closed = self._scheduler.closed = self._asking.closed = True
+        self._tell_stop()
+        await self._patiently(self._limits.stop_grace, lambda: not self._running)
         for running in list(self._running.values()):
             running.interrupt("a restart")
-        with anyio.move_on_after(self._limits.stop_bound + self._limits.flush_bound) as self._patience:
-            while self._under_way or self._running:
-                self._settled = anyio.Event()
-                await self._settled.wait()
-        if self._under_way or self._running:
-            log.warning("shutdown.undelivered", prompts=self._under_way + len(self._running))
+        bound = self._limits.stop_bound + self._limits.flush_bound
+        await self._patiently(bound, lambda: not (self._running or self._steps.under_way))
+        if self._steps.under_way or self._running:
+            log.warning("shutdown.undelivered", prompts=self._steps.under_way + len(self._running))
         self._editors.close()
+
+    def _tell_stop(self) -> None:
+        """Tell each thread what becomes of its prompts: those that wait are kept where the store can."""
+        for thread_id in {prompt.inbound.thread_id for prompt in self._scheduler.waiting()}:
+            if self._store.durable:
+                self._editors.of(thread_id).say(KEPT)
+        for prompt in () if self._store.durable else list(self._scheduler.waiting()):
+            self._withdraw(prompt, interrupted())
+        for running in self._running.values():
+            cancel_cards(running)
+            if self._limits.stop_grace:
+                self._editors.of(running.thread_id).say(Body(STOPPING.format(grace=self._limits.stop_grace)))
+
+    async def _patiently(self, seconds: float, done: Callable[[], bool]) -> None:
+        seconds = min(seconds, HURRIED) if self._hurried else seconds
+        with anyio.move_on_after(seconds) as self._patience:
+            await self._steps.until(done)
 
     def hurry(self) -> None:
         """Let a `shutdown` that is under way wait for turns and messages only a moment longer (R1)."""
+        self._hurried = True
         self._patience.deadline = min(self._patience.deadline, anyio.current_time() + HURRIED)

@@ -24,6 +24,7 @@ class Editors:
     Args:
         tasks: the task group that owns the editors' tasks.
         on_gone: told the thread and the reason when a thread can't be written to any more.
+        as_shown: makes of a text what is posted of it: without the secrets.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class Editors:
         pacing: Pacing,
         nonces: Callable[[], str],
         on_gone: Callable[[int, str], None],
+        as_shown: Callable[[str], str] = str,
     ) -> None:
         self._tasks = tasks
         self._port = port
         self._pacing = pacing
         self._nonces = nonces
         self._on_gone = on_gone
+        self._as_shown = as_shown
         self._editors: dict[int, ThreadEditor] = {}
 
     def of(self, thread_id: int) -> ThreadEditor:
@@ -50,6 +53,7 @@ class Editors:
                 self._pacing,
                 nonces=self._nonces,
                 on_gone=lambda reason: self._on_gone(thread_id, reason),
+                as_shown=self._as_shown,
             )
             self._editors[thread_id] = editor
             self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")

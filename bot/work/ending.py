@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.turn import Ending, TurnSnapshot
 from bot.outcome import Outcome
+from bot.reply.cards import go_on_button
 from bot.reply.final import FinalReply
 from bot.reply.render import footer, outcome_lines
 from bot.work.errors import told_of_answer, told_of_start, with_data
@@ -90,7 +91,7 @@ def interrupted(snapshot: TurnSnapshot | None = None) -> TurnEnd:
     """Return the end of a prompt that the stop of the bot cut off."""
     if snapshot is not None and snapshot.ending is Ending.ANSWERED:
         return end_of_snapshot(snapshot)
-    reason = "Weft is restarting; please send this message again afterwards"
+    reason = "Weft is restarting; once it is back, continue or send this message again"
     return TurnEnd(Outcome.INTERRUPTED, reason=reason, snapshot=snapshot)
 
 
@@ -114,11 +115,20 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     return outcome_lines(end.outcome, end.snapshot, by=end.by, reason=end.reason, stderr=end.stderr, redact=redact)
 
 
-def final_reply(end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str]) -> FinalReply:
-    """Return the last state of a reply; ``elapsed`` is in seconds since the prompt was admitted."""
+def final_reply(
+    end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool
+) -> FinalReply:
+    """Return the last state of a reply.
+
+    Args:
+        elapsed: seconds since the prompt was admitted.
+        kept: the next run of the bot will know the prompt.
+    """
+    again = kept and end.outcome is Outcome.INTERRUPTED
     return FinalReply(
         outcome=end.outcome,
         lines=lines(end, redact),
         footer=footer(end.snapshot, elapsed) if end.snapshot else "",
         ping=inbound.author.id if end.snapshot and elapsed >= LONG_TURN else None,
+        buttons=(go_on_button(inbound.thread_id, inbound.message_id),) if again else (),
     )

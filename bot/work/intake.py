@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 from anyio.abc import TaskGroup
 
+from bot.outcome import Outcome
 from bot.reply.port import PortError
-from bot.work.ending import TurnEnd, crashed, interrupted, lines, not_opened
+from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
 from bot.work.model import Inbound
 from bot.work.ports import Chat
 from bot.work.queue import Prompt
 from bot.work.record import accepted_prompt
-from pool.store import SessionStore
+from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class Intake:
         *,
         accepted: Callable[[Prompt], None],
         dropped: Callable[[Prompt], None],
-        record: Callable[[Prompt, TurnEnd], Awaitable[None]],
+        record: Callable[[Inbound, Outcome], Awaitable[None]],
         redact: Callable[[str], str],
     ) -> None:
         self._tasks = tasks
@@ -66,7 +67,19 @@ class Intake:
             if not await self._store.accept(accepted_prompt(prompt.inbound)):
                 self._dropped(prompt)
                 return
-            self._tasks.start_soon(self._acknowledge, prompt.inbound)
+        except StoreBusy:
+            await self._refuse(prompt, busy())
+            return
+        except Exception:
+            log.exception("prompt.failed", prompt=prompt.id)
+            await self._refuse(prompt, prompt.withdrawn or crashed())
+            return
+        await self.take_up(prompt)
+
+    async def take_up(self, prompt: Prompt) -> None:
+        """Take a prompt that is written down to where it may start."""
+        self._tasks.start_soon(self._acknowledge, prompt.inbound)
+        try:
             refusal = await self._open_thread(prompt)
         except Exception:
             log.exception("prompt.failed", prompt=prompt.id)
@@ -105,4 +118,4 @@ class Intake:
         except Exception:
             # Nothing more can be shown; the outcome still has to be written down.
             log.exception("refusal.failed", message=prompt.id)
-        await self._record(prompt, end)
+        await self._record(prompt.inbound, end.outcome)

@@ -35,6 +35,21 @@ class Desk(Protocol):
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer permission request ``request`` with its option number ``option``, if ``by`` may."""
 
+    def pending(self) -> frozenset[int]:
+        """Return the ids of the messages that were handed over and are not written down yet."""
+
+    def hold(self) -> None:
+        """Start nothing new until `release`: what was missed is being looked up (Q1). Calls don't add up."""
+
+    def release(self) -> None:
+        """Let waiting prompts start again."""
+
+    def missed(self, inbound: Inbound) -> None:
+        """Take a message that was posted too long ago to be run unasked: it is told so, once."""
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Go on with an interrupted prompt, asked for by a press on message ``notice`` of the thread (R2)."""
+
     def thread_gone(self, thread_id: int, reason: str) -> None:
         """Cancel what runs in a thread that was deleted, locked, or that Weft may no longer write to."""
 

@@ -32,6 +32,10 @@ class RedactedThread:
         """Show the typing sign."""
         await self.port.typing()
 
+    async def own_messages(self, after: int, limit: int = 50) -> list[tuple[int, str]]:
+        """Return Weft's own messages; they were filtered when they were posted."""
+        return await self.port.own_messages(after, limit)
+
     def _clean(self, body: Body) -> Body:
         text = self.redactor.text
         buttons = tuple(replace(button, label=text(button.label)) for button in body.buttons)
@@ -89,6 +93,26 @@ class RedactedDesk:
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer a permission request, if ``by`` may."""
         return self._clean(self.desk.decide(request, option, by))
+
+    def pending(self) -> frozenset[int]:
+        """Return the ids of the messages that are not written down yet."""
+        return self.desk.pending()
+
+    def hold(self) -> None:
+        """Start nothing new until `release`."""
+        self.desk.hold()
+
+    def release(self) -> None:
+        """Let waiting prompts start again."""
+        self.desk.release()
+
+    def missed(self, inbound: Inbound) -> None:
+        """Take a message that was posted too long ago to be run unasked."""
+        self.desk.missed(inbound)
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Go on with an interrupted prompt."""
+        return self._clean(self.desk.go_on(thread_id, prompt, notice, by))
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
         """Cancel what runs in a thread that is gone."""

@@ -30,6 +30,9 @@ class Scheduler(Generic[R]):
         reserve: claims an agent for a thread, or returns None; never waits.
         start: begins an admitted prompt; must only schedule it.
         wait: told once for a prompt that is held up by a lack of agents (P4).
+
+    Attributes:
+        held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing starts any more.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Scheduler(Generic[R]):
         self.lane = lane
         self.running = 0
         self.closed = False
+        self.held = False
         self._admitting = False
         self._reserve = reserve
         self._start = start
@@ -82,7 +86,7 @@ class Scheduler(Generic[R]):
     def admit(self) -> None:
         """Start every prompt whose three conditions hold; call it whenever one of them may have changed."""
         # A reservation that marks a victim may itself report a change: the walk that is under way sees it.
-        if self.closed or self._admitting:
+        if self.closed or self.held or self._admitting:
             return
         self._admitting = True
         try:

@@ -30,11 +30,14 @@ def describe_thread(snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotSt
     return "\n".join(lines)
 
 
-def describe_pool(counts: PoolCounts, *, running: int, waiting: int) -> str:
-    """Return how busy the bot is over all threads."""
-    return (
-        f"{running} running, {waiting} waiting\n"
-        f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}"
+def describe_pool(counts: PoolCounts, *, running: int, waiting: int, trouble: str = "") -> str:
+    """Return how busy the bot is over all threads, and what is wrong with its storage, if anything."""
+    return "\n".join(
+        [
+            f"{running} running, {waiting} waiting",
+            f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}",
+            *([f"⚠️ Storage: {trouble}"] if trouble else []),
+        ]
     )
 
 

@@ -171,6 +171,12 @@ def cut_off(running: RunningTurn) -> TurnEnd:
     return interrupted() if running.interrupted else stopped(running.stopped_by)
 
 
+def cancel_cards(running: RunningTurn) -> None:
+    """Answer the open permission requests of a turn ``cancelled``: nobody will be there to decide them (R1)."""
+    for card in running.cards:
+        card.request.cancel()
+
+
 def close_cards(running: RunningTurn) -> None:
     """Take the cards of a turn that is over to their end; the connection has answered their requests (T6)."""
     for card in running.cards:

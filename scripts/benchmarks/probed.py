@@ -23,6 +23,7 @@ from bot.app import running_bot, secrets
 from bot.config import Settings, preflight
 from bot.log import Redactor, configure_logging
 from bot.ops.instance import STATE_MARKER, sole_instance
+from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from scripts.benchmarks.stats import percentile
 
 TICK = 0.005
@@ -86,11 +87,13 @@ async def run(settings: Settings, probe: Probe) -> None:
     wanted = preflight(settings)
     redactor = Redactor(secrets(settings, wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
+    give_back_large_blocks()
     with sole_instance(settings.state_dir) as identity, anyio.open_signal_receiver(*SIGNALS) as signals:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(probe.watch)
             async with running_bot(settings, wanted, redactor, {STATE_MARKER: identity}) as bot:
                 await bot.ready.wait()
+                leave_lasting_objects_alone()
                 probe.report()
                 async for number in signals:
                     if number is signal.SIGTERM:

@@ -333,6 +333,26 @@ def test_a_marker_that_nothing_carries_finds_nothing() -> None:
     assert tree.carriers("no such marker") == tree.carriers("") == frozenset()
 
 
+@pytest.mark.asyncio
+async def test_a_process_in_the_middle_of_an_exec_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P9: its environment reads as empty for a moment; whoever looks then must look again."""
+    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
+    read, empty = psutil.Process.environ, [True, True]
+
+    def environ(self: psutil.Process) -> dict[str, str]:
+        return {} if self.pid == process.pid and empty and empty.pop() else read(self)
+
+    marker = psutil.Process(process.pid).environ()[tree.MARKER]
+    monkeypatch.setattr(psutil.Process, "environ", environ)
+    assert {found.pid for found in tree.carriers(marker)} == {process.pid}
+    assert empty == []
+    with anyio.fail_after(5):
+        await process.stop(PATIENT)
+        await process.wait()
+
+
 def test_a_process_that_is_gone_is_in_no_list() -> None:
     """P9."""
     assert tree.find(2**22 + 1) == frozenset()

@@ -166,7 +166,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], *
 
     monkeypatch.setattr(app, "_run_until_signal", stand_in)
     monkeypatch.setattr(app, "configure_logging", lambda *_: None)
-    return run_bot(settings(**fields), replace(WANTED, environment=dict(os.environ)))
+    return run_bot(settings(**fields), replace(WANTED, environment=dict(os.environ)), settings)
 
 
 def test_a_bot_that_was_told_to_stop_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from bot.config import Settings
 from bot.outcome import Outcome
 from bot.reply import render
 from bot.reply.pacing import Pacing
-from bot.work.desk import DeskLimits
+from bot.work.limits import DeskLimits
 from tests.agents import Step, alive, scenario
 from tests.agents.scenario import usage_update
 from tests.e2e.play import play

@@ -10,10 +10,8 @@ import pytest
 
 from bot.outcome import Outcome
 from tests.agents import Gate, scenario
-from tests.commands import environment
-from tests.e2e import test_run
 from tests.e2e.play import play
-from tests.e2e.test_run import connected, mention, until_shown
+from tests.e2e.process import connected, mention, until_shown
 
 pytestmark = pytest.mark.asyncio
 
@@ -93,12 +91,10 @@ async def test_the_older_message_gets_the_agent_when_a_turn_ends(tmp_path: Path)
         assert agent.prompts() == ["first", "older", "younger"]
 
 
-async def test_a_second_signal_hurries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_second_signal_hurries(tmp_path: Path) -> None:
     """R1, P9: the grace of a turn that does not react is cut short, and its agent is ended all the same."""
     agent = scenario(tmp_path, [{"text": "so far"}, {"hang": True, "ignore_cancel": True}])
-    patient = {"WEFT_CANCEL_GRACE": "60"}
-    monkeypatch.setattr(test_run, "environment", lambda root, **given: environment(root, **(given | patient)))
-    async with connected(tmp_path, agent) as (discord, bot):
+    async with connected(tmp_path, agent, WEFT_CANCEL_GRACE="60") as (discord, bot):
         thread_id = await mention(discord, "go")
         await until_shown(discord, thread_id, "so far")
         bot.process.send_signal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from discord.http import Route
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
+from bot.chat.seen import Seen
 from bot.sandbox import FakeDiscord
 from bot.work.model import Actor, Inbound
 from bot.work.ports import Answer
@@ -22,15 +24,25 @@ QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
 
 @dataclass
 class FakeDesk:
-    """Records what it is asked; `wait` waits for something recorded."""
+    """Records what it is asked; `wait` waits for something recorded.
+
+    `course` has all that concerns messages in order; `started` what a real desk would start, each message once.
+    """
 
     inbounds: list[Inbound] = field(default_factory=list)
     calls: list[tuple[object, ...]] = field(default_factory=list)
+    late: list[Inbound] = field(default_factory=list)
+    course: list[str] = field(default_factory=list)
+    started: list[Inbound] = field(default_factory=list)
+    unwritten: frozenset[int] = frozenset()
+    _held: list[Inbound] | None = None
     broken: bool = False
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def submit(self, inbound: Inbound) -> None:
         self.inbounds.append(inbound)
+        self.course.append(inbound.text)
+        self._start([inbound])
         self.note()
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
@@ -48,6 +60,41 @@ class FakeDesk:
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         self._record("decide", request, option, by.id)
         return Answer("Allowed.", accepted=True)
+
+    @property
+    def at_work(self) -> bool:
+        return self._held is None
+
+    def pending(self) -> frozenset[int]:
+        return self.unwritten
+
+    def hold(self) -> None:
+        self.course.append("hold")
+        if self._held is None:
+            self._held = []
+        self.note()
+
+    def release(self) -> None:
+        self.course.append("release")
+        held, self._held = self._held or [], None
+        self._start(sorted(held, key=lambda one: one.message_id))
+        self.note()
+
+    def _start(self, inbounds: list[Inbound]) -> None:
+        if self._held is not None:
+            self._held += inbounds
+            return
+        known = {one.message_id for one in self.started}
+        self.started += [one for one in inbounds if one.message_id not in known]
+
+    def missed(self, inbound: Inbound) -> None:
+        self.late.append(inbound)
+        self.course.append(inbound.text)
+        self.note()
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        self._record("go on", thread_id, prompt, notice, by.id)
+        return Answer("Going on.", accepted=True)
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
         self._record("gone", thread_id, reason)
@@ -97,7 +144,22 @@ class Office:
         before = len(self.desk.inbounds)
         mark = await self.fd.owner.say(channel_id, "mark", mention_bot=True)
         await self.desk.wait(lambda desk: any(one.message_id == mark.id for one in desk.inbounds[before:]))
-        self.desk.inbounds[:] = [one for one in self.desk.inbounds if one.message_id != mark.id]
+        for record in (self.desk.inbounds, self.desk.started):
+            record[:] = [one for one in record if one.message_id != mark.id]
+
+    async def caught_up(self) -> None:
+        """Wait until no catch-up holds the work."""
+        await self.desk.wait(lambda desk: desk.course.count("hold") and desk.at_work)
+
+    @asynccontextmanager
+    async def gap(self) -> AsyncIterator[None]:
+        """Lose what happens in the block, and the connection with it; it is resumed by nothing."""
+        before = len(self.readies)
+        with self.fd.gateway.losing():
+            yield
+        await self.fd.gateway.invalidate()
+        await self.desk.wait(lambda _: len(self.readies) > before)
+        await self.caught_up()
 
 
 @asynccontextmanager
@@ -130,15 +192,19 @@ async def office(
     *,
     wait: bool = True,
     commands: bool = True,
+    desk: FakeDesk | None = None,
+    seen: Seen | None = None,
+    **config: object,
 ) -> AsyncIterator[Office]:
-    """Run a chat on the loopback Discord for the length of the block."""
-    desk, readies = FakeDesk(), list[None]()
+    """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
+    desk, readies = desk or FakeDesk(), list[None]()
 
     def on_ready() -> None:
         readies.append(None)
         desk.note()
 
-    gateway = DiscordGateway(config_for(fd, policy), stamp or MemoryStamp(), on_ready=on_ready)
+    settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
+    gateway = DiscordGateway(settings, stamp or MemoryStamp(), on_ready=on_ready, seen=seen)
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, desk)
         try:

@@ -16,6 +16,7 @@ from bot.chat.inbound import (
     OncePer,
     Place,
     Post,
+    Taken,
     Weft,
     clip,
     decide,
@@ -268,3 +269,9 @@ def test_a_bot_gets_no_help(content: str) -> None:
 def test_a_title_neither_hides_nor_reorders_what_it_says(text: str, expected: str) -> None:
     """D1, D9: a thread's name that shows nothing is none, and Discord would refuse it."""
     assert title(text) == expected
+
+
+def test_a_prompt_is_taken_once_and_the_memory_of_it_is_bounded() -> None:
+    """R2: an event that comes again, or a message found again in a catch-up."""
+    taken = Taken(limit=2)
+    assert [taken.first(one) for one in (1, 1, 2, 3, 3, 1)] == [True, False, True, True, False, True]

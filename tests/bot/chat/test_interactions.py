@@ -270,3 +270,28 @@ async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
     assert desk.decide("abc", 0, Actor(1, "alice")) == Answer("Answered: [secret]", accepted=True)
     assert desk.stop(1, Actor(1, "alice"), prompt=2) == Answer("Stopping.", accepted=True)
     assert desk.reset(1, Actor(1, "alice")).accepted
+
+
+@pytest.mark.asyncio
+async def test_the_continue_button_goes_on_with_its_prompt_and_names_its_message() -> None:
+    """R2: which prompt, on which notice, and who asked for it."""
+    async with in_a_thread() as (chat, thread_id):
+        custom_id = f"weft:go:{thread_id}:42"
+        message_id = await post(chat, thread_id, custom_id)
+        alice = chat.fd.user("alice")
+        assert told(await alice.click(message_id, custom_id)) == "Going on."
+        assert chat.desk.calls == [("go on", thread_id, 42, message_id, alice.id)]
+        assert is_known(custom_id)
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_the_continue_button_works_in_its_own_thread_and_for_people_who_may() -> None:
+    """R2, D2: nobody goes on elsewhere by a custom_id, and no stranger does."""
+    async with in_a_thread() as (chat, thread_id):
+        elsewhere, here = f"weft:go:{thread_id + 1}:42", f"weft:go:{thread_id}:42"
+        message_id = await post(chat, thread_id, elsewhere)
+        assert told(await chat.fd.user("alice").click(message_id, elsewhere)) == EXPIRED
+        own = await chat.gateway.chat.thread(thread_id).send(Body("stopped", (Button(here, "Continue"),)), nonce="n2")
+        assert told(await chat.fd.user("mallory").click(own, here)) == Reason.PERSON
+        assert chat.desk.calls == []

@@ -341,3 +341,43 @@ async def test_an_error_of_a_call_comes_out_as_it_is() -> None:
 
     with pytest.raises(KeyError):
         await unbroken(fail)
+
+
+@pytest.mark.asyncio
+async def test_wefts_own_messages_after_one_are_told_with_their_texts() -> None:
+    """R2, D3: after a restart the reply finds out what of it arrived; oldest first, nobody else's."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        first = await port.send(Body("first"), nonce="n1")
+        second = await port.send(Body("second"), nonce="n2")
+        await chat.fd.owner.say(thread_id, "by the owner")
+        third = await port.send(Body("third"), nonce="n3")
+        assert await port.own_messages(thread_id, 50) == [(first, "first"), (second, "second"), (third, "third")]
+        assert await port.own_messages(first, 50) == [(second, "second"), (third, "third")]
+        assert await port.own_messages(first, 2) == [(second, "second")]
+        assert await port.own_messages(third, 50) == []
+
+
+@pytest.mark.asyncio
+async def test_own_messages_of_a_thread_that_is_gone_are_an_error_and_not_none() -> None:
+    """R2, D10: nothing is posted anew on a guess."""
+    async with in_a_thread() as (chat, thread_id):
+        await chat.fd.delete_channel(thread_id)
+        with pytest.raises(ThreadGone):
+            await chat.gateway.chat.thread(thread_id).own_messages(thread_id, 50)
+
+
+@pytest.mark.asyncio
+async def test_a_read_that_was_cancelled_does_not_hold_the_next_one_back() -> None:
+    """R2: discord.py would wait 30 s before it asks for the same history again."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        chat.fd.faults.next("GET", SENDS, Fault.delay(0.2))
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(port.own_messages, thread_id, 50)
+                while chat.fd.faults.pending:
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+        with anyio.fail_after(5):
+            assert await port.own_messages(thread_id, 50) == []

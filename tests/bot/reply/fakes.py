@@ -7,7 +7,7 @@ import itertools
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ import anyio
 from acp.snapshot import TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.editor import FinalReply, LiveReply, Pacing, ThreadEditor
-from bot.reply.port import Body, Button, ThreadArchived
+from bot.reply.port import Body, Button, MessageGone, ThreadArchived
 from tests.bot.reply.samples import snapshot
 
 STOP = Button("weft:stop:1:2", "Stop", "danger")
@@ -98,9 +98,16 @@ class Call:
     reply_to: int | None = None
 
 
+class Crash(BaseException):
+    """The process is killed."""
+
+
 @dataclass
 class FakeThread:
-    """A ThreadPort. ``fail`` gives the errors of the next calls by kind; ``delay`` is how long calls take."""
+    """A ThreadPort. ``fail`` gives the errors of the next calls by kind; ``delay`` is how long calls take.
+
+    The process is killed in the request number ``crash_at``: before Discord has it, or, ``crash_applied``, after.
+    """
 
     calls: list[Call] = field(default_factory=list)
     messages: dict[int, Body] = field(default_factory=dict)
@@ -113,10 +120,16 @@ class FakeThread:
     lose_answers: bool = False
     archived: bool = False
     most_at_once: int = 0
+    reads: list[int] = field(default_factory=list)
+    requests: int = 0
+    crash_at: int = 0
+    crash_applied: bool = False
+    crashed: bool = False
     _now: int = 0
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(101))
 
     async def send(self, body: Body, *, nonce: str, reply_to: int | None = None) -> int:
+        self._arrive(applied=False)
         self.archived = False
         known = self.by_nonce.get(nonce)
         message_id = known if known is not None else next(self._ids)
@@ -125,20 +138,46 @@ class FakeThread:
         if known is None and (lost or not (self.fail.get("send") or [None])[0]):
             self.messages[message_id] = body
             self.by_nonce[nonce] = message_id
+        self._arrive(applied=True)
         await self._answer("send")
         return message_id
 
     async def edit(self, message_id: int, body: Body) -> None:
+        self._arrive(applied=False)
         self.calls.append(Call(anyio.current_time(), "edit", message_id, body))
         if self.archived:
             raise ThreadArchived
+        if message_id not in self.messages:
+            raise MessageGone
         if not (self.fail.get("edit") or [None])[0]:
-            self.messages[message_id] = body
+            self.messages[message_id] = replace(body, file=self.messages[message_id].file)
+        self._arrive(applied=True)
         await self._answer("edit")
 
     async def typing(self) -> None:
         self.typed += 1
         await self._answer("typing")
+
+    def skip(self, count: int) -> None:
+        """Leave out ids: those messages are there already."""
+        for _ in range(count):
+            next(self._ids)
+
+    async def own_messages(self, after: int, limit: int) -> list[tuple[int, str]]:
+        self._arrive(applied=False)
+        self.reads.append(after)
+        self._arrive(applied=True)
+        await self._answer("read")
+        newer = [(key, self.messages[key].text.strip()) for key in sorted(self.messages) if key > after]
+        return newer[:limit]
+
+    def _arrive(self, *, applied: bool) -> None:
+        self.requests += not applied
+        if self.crashed:
+            raise Crash
+        if self.requests == self.crash_at and applied is self.crash_applied:
+            self.crashed = True
+            raise Crash
 
     async def _answer(self, kind: str) -> None:
         errors = self.fail.get(kind) or [None]
@@ -155,6 +194,11 @@ class FakeThread:
     def of(self, kind: str) -> list[Call]:
         """Return the calls of one kind."""
         return [call for call in self.calls if call.kind == kind]
+
+    @property
+    def shown(self) -> list[tuple[int, str]]:
+        """Return the messages with their ids, oldest first."""
+        return [(key, self.messages[key].text) for key in sorted(self.messages)]
 
     @property
     def texts(self) -> list[str]:

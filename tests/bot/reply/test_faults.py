@@ -13,6 +13,7 @@ from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadG
 from tests.bot.reply.fakes import (
     ALLOW,
     PROSE,
+    final_reply,
     gaps,
     in_virtual_time,
     scene,
@@ -309,3 +310,14 @@ async def test_a_refused_message_in_the_middle_of_an_answer_is_a_file_below_it()
         assert second.file is not None
         assert spoken([second.file.data.decode(), first.text]).removesuffix("\n") == PROSE[:3000]
         assert [text.count("-# footer") for text in at.thread.texts] == [1, 0]
+
+
+@in_virtual_time
+async def test_a_thread_that_is_archived_after_the_end_was_told_is_not_told_it_again() -> None:
+    """O1, D10: the end came in a message of its own, before the last edit of the text."""
+    async with scene() as at:
+        reply = at.open()
+        await at.stream(reply, "All said.", 3)
+        at.thread.fail["edit"] = [Unavailable("503"), ThreadArchived()]
+        assert await at.end(reply, final_reply(ping=7))
+        assert [text.count("-# footer") for text in at.thread.texts] == [0, 1]

@@ -113,3 +113,14 @@ async def test_a_message_that_a_user_deleted_is_unknown_to_the_next_edit(monkeyp
             await message.edit(content="more")
 
         assert caught.value.code == 10008
+
+
+async def test_a_rate_limit_can_be_shared_with_others() -> None:
+    async with raw_client() as (fd, raw):
+        fd.faults.next("POST", "/typing$", Fault.rate_limited(0.5, shared=True))
+        fd.faults.next("POST", "/typing$", Fault.rate_limited(0.5))
+        scopes = [
+            (await raw.call("POST", f"/channels/{fd.channel_id}/typing")).headers["X-RateLimit-Scope"] for _ in range(2)
+        ]
+
+        assert scopes == ["shared", "user"]

@@ -273,3 +273,32 @@ async def test_an_unknown_session_cannot_be_resumed() -> None:
         await ws.send_json({"op": 6, "d": {"token": fd.token, "session_id": "nope", "seq": 1}})
 
         assert await ws.receive_json(timeout=5) == {"op": 9, "d": False}
+
+
+async def test_events_lost_are_lost_to_a_resume_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        alice = fd.user("alice")
+        with fd.gateway.losing():
+            await alice.say(fd.channel_id, "lost")
+        await fd.gateway.close(4000)
+        await alice.say(fd.channel_id, "kept")
+        await bot.wait_until(lambda b: b.seen)
+
+        assert (fd.gateway.identifies, fd.gateway.resumes) == (1, 1)
+        assert [one.content for one in bot.seen] == ["kept"]
+        assert [one.content for one in fd.messages(fd.channel_id)] == ["lost", "kept"]
+
+
+async def test_a_server_tells_the_newest_message_of_its_channels_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeDiscord() as fd:
+        alice = fd.user("alice")
+        empty = fd.add_channel("empty")
+        thread = await fd.start_thread(alice, await alice.say(fd.channel_id, "topic"), "topic")
+        inside = await alice.say(thread.id, "inside")
+        last = await alice.say(fd.channel_id, "last")
+        await fd.delete_message(last.id)
+        point_library(monkeypatch, fd)
+        async with running(Bot(), fd) as bot:
+            newest = {one.id: one.last_message_id for one in bot.guilds[0].text_channels}
+            assert newest == {fd.channel_id: last.id, empty: None}
+            assert [one.last_message_id for one in bot.guilds[0].threads] == [inside.id]

@@ -19,7 +19,8 @@ from acp.turn import Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
-from bot.work.desk import DeskLimits, ThreadDesk
+from bot.work.desk import ThreadDesk
+from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from pool.memory import MemoryStore
 from pool.model import PoolLimits
@@ -196,11 +197,15 @@ class FakeChat:
 
 @dataclass(slots=True)
 class NotedStore(MemoryStore):
-    """A store that notes its calls; ``fail`` gives the error of each call of a kind, ``gates`` what it waits for."""
+    """A store that notes its calls; ``fail`` gives the error of each call of a kind, ``gates`` what it waits for.
+
+    ``outlives``: it is handed to the next desk, as a file is.
+    """
 
     calls: list[tuple[str, int]] = field(default_factory=list)
     fail: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, anyio.Event] = field(default_factory=dict)
+    outlives: bool = False
 
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         await self._begin("accept", prompt.message_id)
@@ -210,9 +215,13 @@ class NotedStore(MemoryStore):
         await self._begin("started", message_id)
         await MemoryStore.started(self, message_id)
 
-    async def finished(self, message_id: int, outcome: str) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         await self._begin("finished", message_id)
-        await MemoryStore.finished(self, message_id, outcome)
+        await MemoryStore.finished(self, message_id, outcome, keep=keep)
+
+    @property
+    def durable(self) -> bool:
+        return self.outlives
 
     async def _begin(self, kind: str, message_id: int) -> None:
         self.calls.append((kind, message_id))
@@ -268,10 +277,13 @@ async def at_work(
     limits: DeskLimits = LIMITS,
     max_agents: int = 2,
     redact: Callable[[str], str] = str,
+    store: NotedStore | None = None,
+    chat: FakeChat | None = None,
+    held: bool = False,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
-    """A desk that works until the block is left; it is taken down as the bot does it."""
-    agents, chat, store = PlayedAgents(parts=parts), FakeChat(), NotedStore()
+    """A desk that works until the block is left; it is set up and taken down as the bot does it."""
+    agents, chat, store = PlayedAgents(parts=parts), chat or FakeChat(), store or NotedStore()
     outcomes: list[tuple[int, Outcome]] = []
     pool = ConnectionPool(
         ByThread(),
@@ -283,7 +295,10 @@ async def at_work(
     )
     async with pool, anyio.create_task_group() as tasks:
         desk = ThreadDesk(tasks, chat, pool, store, limits, redact)
-        desk.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
+        desk.deliveries.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
+        if held:
+            desk.hold()
+        await desk.recover()
         try:
             yield Work(desk, pool, chat, store, agents, outcomes)
         finally:

@@ -161,7 +161,7 @@ async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
         raise RuntimeError("a fault")
 
     async with playing() as work:
-        work.desk.on_outcome = fail
+        work.desk.deliveries.on_outcome = fail
         work.post(1)
         await work.shown("an answer")
         work.post(2, "second")

@@ -270,17 +270,30 @@ def test_a_secret_of_several_lines_is_cut_out_before_the_last_lines_are_taken() 
 
 def test_a_turn_has_a_footer_with_its_time() -> None:
     """D5."""
-    reply = final_reply(end_of_snapshot(ended()), inbound(1), 12.0, str)
+    reply = final_reply(end_of_snapshot(ended()), inbound(1), 12.0, str, kept=True)
     assert (reply.outcome, reply.lines, reply.footer) == (Outcome.ANSWERED, (), "-# 12 s")
 
 
 def test_a_prompt_that_never_began_has_no_footer_and_notifies_nobody() -> None:
     """D5, D9."""
-    reply = final_reply(stopped("bob"), inbound(1), 10 * LONG_TURN, str)
+    reply = final_reply(stopped("bob"), inbound(1), 10 * LONG_TURN, str, kept=True)
     assert (reply.footer, reply.ping) == ("", None)
 
 
 @pytest.mark.parametrize(("elapsed", "ping"), [(LONG_TURN - 1, None), (LONG_TURN, ALICE.id)])
 def test_the_requester_is_notified_of_the_end_of_a_long_turn_only(elapsed: float, ping: int | None) -> None:
     """D9."""
-    assert final_reply(end_of_snapshot(ended()), inbound(1), elapsed, str).ping == ping
+    assert final_reply(end_of_snapshot(ended()), inbound(1), elapsed, str, kept=True).ping == ping
+
+
+@pytest.mark.parametrize(
+    ("end", "kept", "labels"),
+    [(interrupted(), True, ["Continue"]), (interrupted(), False, []), (stopped("bob"), True, [])],
+)
+def test_only_an_interrupted_prompt_that_is_kept_can_be_gone_on_with(
+    end: TurnEnd, kept: bool, labels: list[str]
+) -> None:
+    """R2: the button names the thread and the prompt."""
+    reply = final_reply(end, inbound(7), 0.0, str, kept=kept)
+    assert [button.label for button in reply.buttons] == labels
+    assert all(button.custom_id == "weft:go:100:7" for button in reply.buttons)

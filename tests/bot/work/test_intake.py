@@ -11,10 +11,11 @@ import pytest
 
 from bot.outcome import Outcome
 from bot.reply.port import PortError, ThreadGone, Unavailable
-from bot.work.ending import TurnEnd
 from bot.work.intake import ACCEPTED, Intake
+from bot.work.model import Inbound
 from bot.work.queue import Prompt
 from bot.work.record import accepted_prompt
+from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, NotedStore
 from tests.bot.work.samples import inbound, prompt
@@ -40,8 +41,8 @@ async def taking() -> AsyncIterator[Scene]:
     dropped: list[Prompt] = []
     recorded: list[tuple[int, Outcome]] = []
 
-    async def record(prompt: Prompt, end: TurnEnd) -> None:
-        recorded.append((prompt.id, end.outcome))
+    async def record(inbound: Inbound, outcome: Outcome) -> None:
+        recorded.append((inbound.message_id, outcome))
 
     async with anyio.create_task_group() as tasks:
         intake = Intake(
@@ -235,3 +236,15 @@ async def test_a_refusal_tells_no_secret() -> None:
         ((_, text),) = scene.chat.refused
         assert SECRET not in text
         assert "[secret]" in text
+
+
+@pytest.mark.asyncio
+async def test_a_message_over_the_store_s_bound_is_told_so_and_not_accepted() -> None:
+    """O2, R6: busy, not accepted."""
+    async with taking() as scene:
+        scene.store.fail["accept"] = StoreBusy()
+        await scene.intake.accept(opening())
+        ((_, text),) = scene.chat.refused
+        assert text == "⚠️ **dropped**: `Weft is too busy to take messages just now; please send it again`"
+        assert scene.recorded == [(opening().id, Outcome.DROPPED)]
+        assert scene.chat.acknowledged == []

@@ -48,8 +48,10 @@ async def test_a_message_is_posted_without_the_secret_in_text_labels_and_file(ch
 @pytest.mark.asyncio
 async def test_an_edit_is_made_without_the_secret(chat: FakeChat) -> None:
     """R5."""
-    await RedactedChat(chat, REDACTOR).thread(100).edit(7, BODY)
-    assert chat.threads[100].messages == {7: CLEANED}
+    thread = RedactedChat(chat, REDACTOR).thread(100)
+    message_id = await thread.send(Body("before"), nonce="n1")
+    await thread.edit(message_id, BODY)
+    assert [call.body for call in chat.threads[100].of("edit")] == [CLEANED]
 
 
 @pytest.mark.asyncio
@@ -118,6 +120,22 @@ class EchoDesk:
         self.calls.append(("decide", request, option, by))
         return Answer(f"Answered: {SECRET}", accepted=False)
 
+    def pending(self) -> frozenset[int]:
+        return frozenset({7})
+
+    def hold(self) -> None:
+        self.calls.append(("hold",))
+
+    def release(self) -> None:
+        self.calls.append(("release",))
+
+    def missed(self, inbound: Inbound) -> None:
+        self.calls.append(("missed", inbound))
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        self.calls.append(("go_on", thread_id, prompt, notice, by))
+        return Answer(f"Going on {SECRET}", accepted=True)
+
     def thread_gone(self, thread_id: int, reason: str) -> None:
         self.calls.append(("thread_gone", thread_id, reason))
 
@@ -129,6 +147,7 @@ def test_no_answer_of_the_desk_tells_a_secret() -> None:
     assert desk.status(100) == f"Tool: {REDACTED}"
     assert desk.reset(100, ALICE) == Answer(f"Reset {REDACTED}", accepted=True)
     assert desk.decide("token", 0, ALICE) == Answer(f"Answered: {REDACTED}", accepted=False)
+    assert desk.go_on(100, 1, 2, ALICE) == Answer(f"Going on {REDACTED}", accepted=True)
 
 
 def test_the_desk_gets_every_call_as_it_was_made() -> None:
@@ -140,6 +159,11 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
     desk.status(None)
     desk.reset(100, ALICE)
     desk.decide("token", 2, ALICE)
+    assert desk.pending() == {7}
+    desk.hold()
+    desk.release()
+    desk.missed(message)
+    desk.go_on(100, 1, 2, ALICE)
     desk.thread_gone(100, "deleted")
     assert echo.calls == [
         ("submit", message),
@@ -147,5 +171,9 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
         ("status", None),
         ("reset", 100, ALICE),
         ("decide", "token", 2, ALICE),
+        ("hold",),
+        ("release",),
+        ("missed", message),
+        ("go_on", 100, 1, 2, ALICE),
         ("thread_gone", 100, "deleted"),
     ]

@@ -19,8 +19,9 @@ from acp.turn import Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, PortError, ThreadPort
-from bot.work.desk import DeskLimits, ThreadDesk
+from bot.work.desk import ThreadDesk
 from bot.work.late import LateOutput
+from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from pool.memory import MemoryStore
 from pool.model import PoolCounts
@@ -174,9 +175,9 @@ class FaultyStore(MemoryStore):
         self._fail("started")
         await super().started(message_id)
 
-    async def finished(self, message_id: int, outcome: str) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         self._fail("finished")
-        await super().finished(message_id, outcome)
+        await super().finished(message_id, outcome, keep=keep)
 
     def _fail(self, call: str) -> None:
         if call in self.faulty:
@@ -217,7 +218,7 @@ async def scene(**faults: Any) -> AsyncIterator[Scene]:
     async with anyio.create_task_group() as work:
         desk = ThreadDesk(work, chat, cast("Any", pool), store, LIMITS, str)
         at = Scene(desk, chat, pool, store)
-        desk.on_outcome = at.note
+        desk.deliveries.on_outcome = at.note
         yield at
         await desk.shutdown()
         work.cancel_scope.cancel()
@@ -272,10 +273,10 @@ async def test_a_listener_that_fails_hurts_nobody() -> None:
         raise RuntimeError("listener")
 
     async with scene() as at:
-        keep, at.desk.on_outcome = at.desk.on_outcome, fail
+        keep, at.desk.deliveries.on_outcome = at.desk.deliveries.on_outcome, fail
         at.desk.submit(inbound(1))
         await anyio.sleep(5)
-        at.desk.on_outcome = keep
+        at.desk.deliveries.on_outcome = keep
         at.desk.submit(inbound(2))
         assert await at.outcome(2) is Outcome.ANSWERED
 

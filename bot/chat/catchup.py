@@ -1,0 +1,245 @@
+"""Looks up what was posted while nobody listened: after every READY that is no RESUME, in every known place.
+
+From the moment of the READY on the work starts nothing new, until all is looked up or a limit is over; the looking up
+goes on after that. What comes of a message is decided as for live ones; refusals and help are for live ones only. The
+mutable state is the hold under way, the client waiting to be caught up, and the scope of the pass under way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+import discord
+import structlog
+
+from bot.chat.authorize import Policy
+from bot.chat.errands import contain
+from bot.chat.inbound import Decision, Place, Post
+from bot.chat.posts import post_of
+from bot.chat.watermarks import Due, Watermarks
+from bot.reply.port import PortError, ThreadGone
+from bot.work.model import Inbound
+from bot.work.ports import Desk
+
+log = structlog.get_logger(__name__)
+
+PLACES, AT_ONCE = 200, 4
+MESSAGES = 100  # of a place: a page of Discord's
+PLACE_LIMIT = 120.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUpLimits:
+    """Times in seconds.
+
+    Attributes:
+        age: a message older than this is not run, but told to have been missed.
+        hold: how long the work waits for the end of a catch-up, from the READY on.
+    """
+
+    age: float = 600.0
+    hold: float = 10.0
+
+
+class Archive(Protocol):
+    """What Discord can be asked about the past. Errors are those of `bot.reply.port`."""
+
+    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+        """Return the newest ``limit`` messages after one, the oldest of them first."""
+
+    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
+        """Return the roles of a member."""
+
+
+class Source(Protocol):
+    """The client that became ready."""
+
+    @property
+    def desk(self) -> Desk:
+        """The work."""
+
+    @property
+    def policy(self) -> Policy:
+        """Who is let in."""
+
+    def newest(self, place_id: int) -> int | None:
+        """Return the newest message of a place, as far as that is known without asking Discord."""
+
+    def decide(self, post: Post) -> Decision:
+        """Say what is to be done with a message."""
+
+    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
+        """Give a prompt to the work, unless it was given before."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hold:
+    desk: Desk
+    number: int
+    until: float
+
+
+class CatchUp:
+    """One for all clients; the owner runs `run` in its task group."""
+
+    def __init__(
+        self, archive: Archive, marks: Watermarks, limits: CatchUpLimits, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._archive, self._marks, self._limits, self._wall = archive, marks, limits, wall
+        self._hold: _Hold | None = None
+        self._number = 0
+        self._source: Source | None = None
+        self._scope = anyio.CancelScope()
+        self._changed = anyio.Event()
+
+    def begin(self, desk: Desk) -> None:
+        """Take note of a READY, before the first event that follows it; a pass under way is replaced."""
+        desk.hold()
+        self._scope.cancel()
+        self._number = self._marks.hold()
+        self._hold = _Hold(desk, self._number, anyio.current_time() + self._limits.hold)
+        self._source = None
+        self._change()
+
+    def start(self, source: Source) -> None:
+        """Look up what was missed, now that the client knows its servers."""
+        self._source = source
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _release(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.desk.release()
+            self._change()
+
+    async def run(self) -> None:
+        """Catch up whenever that was asked for, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._release_in_time)
+            while True:
+                source = await self._next_source()
+                with anyio.CancelScope() as self._scope:
+                    await contain("catch-up", functools.partial(self._look_everywhere, source), float("inf"))
+                if not self._scope.cancel_called:
+                    self._release()
+
+    async def _next_source(self) -> Source:
+        while self._source is None:
+            await self._changed.wait()
+        source, self._source = self._source, None
+        return source
+
+    async def _release_in_time(self) -> None:
+        while True:
+            while (hold := self._hold) is None:
+                await self._changed.wait()
+            with anyio.CancelScope(deadline=hold.until):
+                while self._hold is hold:
+                    await self._changed.wait()
+            if self._hold is hold:
+                log.warning("catch_up.slow", limit=self._limits.hold)
+                self._release()
+
+    async def _look_everywhere(self, source: Source) -> None:
+        tried: set[int] = set()
+        while todo := self._todo(source, tried):
+            log.info("catch_up.started", places=len(todo))
+            tried |= {one.place.channel_id for one in todo}
+            one_by_one, roles = iter(todo), _Roles(self._archive)
+            async with anyio.create_task_group() as workers:
+                for _ in range(AT_ONCE):
+                    workers.start_soon(self._look, source, one_by_one, roles, self._number)
+        left = sum(1 for one in self._marks.due() if one.place.channel_id not in tried)
+        log.info("catch_up.finished", places=len(tried), left_out=left)
+
+    def _todo(self, source: Source, tried: set[int]) -> list[Due]:
+        """Return where Discord has to be asked; where its client knows that nothing is new, nothing is due."""
+        todo = []
+        for one in self._marks.due():
+            place_id = one.place.channel_id
+            newest = source.newest(place_id)
+            if newest is not None and newest <= one.after:
+                self._marks.done(place_id, self._number)
+            elif place_id not in tried:
+                todo.append(one)
+        return todo[: PLACES - len(tried)]
+
+    async def _look(self, source: Source, todo: Iterator[Due], roles: _Roles, number: int) -> None:
+        for due in todo:
+            job = functools.partial(self._read, source, due, roles, number)
+            await contain(f"catch-up of {due.place.channel_id}", job, PLACE_LIMIT)
+
+    async def _read(self, source: Source, due: Due, roles: _Roles, number: int) -> None:
+        place = due.place
+        try:
+            messages = await self._archive.history(place, due.after, MESSAGES)
+        except ThreadGone as exc:
+            log.info("place.unreachable", place=place.channel_id, error=str(exc))
+            self._marks.unreachable(place.channel_id)
+            return
+        if len(messages) == MESSAGES:
+            log.warning("place.cut", place=place.channel_id, messages=MESSAGES)
+        for message in messages:
+            await self._take(source, post_of(message, place), roles)
+        self._marks.done(place.channel_id, number)
+
+    async def _take(self, source: Source, post: Post, roles: _Roles) -> None:
+        inbound = (await self._decide(source, post, roles)).inbound
+        if inbound is None:
+            self._marks.note(post.place, post.message_id)
+            return
+        source.hand_over(post, inbound, missed=self._wall() - posted_at(post.message_id) > self._limits.age)
+        if post.place.parent_id is None and post.thread_owner is not None:
+            # Its thread was opened just before a crash: what was said there since is due too.
+            thread = Place(post.place.guild_id, inbound.thread_id, post.place.channel_id, post.thread_owner)
+            self._marks.discover(thread, inbound.thread_id)
+
+    async def _decide(self, source: Source, post: Post, roles: _Roles) -> Decision:
+        """Decide as about a live message; history does not tell roles, so they are asked for where they matter."""
+        decision = source.decide(post)
+        guild_id, wanted = post.place.guild_id, source.policy.roles
+        if decision.inbound is not None or guild_id is None or not wanted:
+            return decision
+        if source.decide(_with_roles(post, wanted)).inbound is None:
+            return decision
+        return source.decide(_with_roles(post, await roles.of(guild_id, post.author.id)))
+
+
+class _Roles:
+    """Roles of members, asked for once in a catch-up."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._known: dict[tuple[int, int], frozenset[int]] = {}
+        self._lock = anyio.Lock()
+
+    async def of(self, guild_id: int, user_id: int) -> frozenset[int]:
+        """Return a member's roles; none for somebody who can't be looked up: Weft is closed by default (D2)."""
+        async with self._lock:
+            key = guild_id, user_id
+            if key not in self._known:
+                try:
+                    self._known[key] = await self._archive.roles(guild_id, user_id)
+                except PortError as exc:
+                    log.warning("member.unknown", user=user_id, error=str(exc))
+                    self._known[key] = frozenset()
+            return self._known[key]
+
+
+def _with_roles(post: Post, roles: frozenset[int]) -> Post:
+    return dataclasses.replace(post, author=dataclasses.replace(post.author, roles=roles))
+
+
+def posted_at(snowflake: int) -> float:
+    """Return when a message was posted, in seconds of the wall clock."""
+    return discord.utils.snowflake_time(snowflake).timestamp()

@@ -1,0 +1,117 @@
+"""What must be kept of a finished reply to show it after a restart (pure).
+
+It holds the text, the lines about the end, and where the messages begin, so that they come out as they were going to.
+What of it is visible already is `bot.reply.rejoin`'s business; where it is kept, the store's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from acp.snapshot import Phase, TurnSnapshot
+from bot.outcome import Outcome
+from bot.reply.final import FinalReply
+from bot.reply.port import Button
+
+
+@dataclass(frozen=True, slots=True)
+class OwedPage:
+    """Where a message of text begins; ``note`` is what it shows where it has no text."""
+
+    start: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwedText:
+    """A finished reply.
+
+    Attributes:
+        text: the whole answer, or what stands in its place (T4).
+        pages: the messages of text, as far as they were begun; what does not fit goes on in further ones.
+        overflow: where the text begins that is in the file; None if it all has messages.
+        apart: lines and footer stand in a message of their own.
+        reply_to: the message that the first one answers.
+        after: the newest message known to be older than all of the reply's.
+    """
+
+    text: str
+    final: FinalReply
+    pages: tuple[OwedPage, ...] = (OwedPage(0),)
+    overflow: int | None = None
+    apart: bool = False
+    reply_to: int | None = None
+    after: int = 0
+
+    def snapshot(self, text_from: int = 0) -> TurnSnapshot:
+        """Return the turn as far as it is still known, with its text from the offset on."""
+        text = self.text[text_from:]
+        return TurnSnapshot(text=text, text_from=text_from, text_length=len(self.text), phase=Phase.ENDED)
+
+    def to_json(self) -> str:
+        """Return it as one line; lone surrogates, which JSON can't hold, are U+FFFD there as they are in Discord."""
+        fields = {
+            "text": _whole(self.text),
+            "pages": [[self._offset(page.start), _whole(page.note)] for page in self.pages],
+            "overflow": None if self.overflow is None else self._offset(self.overflow),
+            "apart": self.apart,
+            "reply_to": self.reply_to,
+            "after": self.after,
+            "outcome": str(self.final.outcome),
+            "lines": [_whole(line) for line in self.final.lines],
+            "footer": _whole(self.final.footer),
+            "ping": self.final.ping,
+            "buttons": [[button.custom_id, button.label, button.style] for button in self.final.buttons],
+        }
+        return orjson.dumps(fields).decode()
+
+    def _offset(self, offset: int) -> int:
+        """Return what an offset is in the text as it is written down."""
+        return len(_whole(self.text[:offset]))
+
+    @classmethod
+    def from_json(cls, payload: str) -> OwedText:
+        """Return what `to_json()` was made from; fields that are not known are ignored.
+
+        Raises:
+            ValueError: it is nothing of that kind.
+        """
+        try:
+            return _from_fields(orjson.loads(payload))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ValueError(f"not an owed reply: {exc!r}") from exc
+
+
+def _from_fields(fields: Mapping[str, Any]) -> OwedText:
+    text, outcome = str(fields["text"]), Outcome(fields["outcome"])
+    lines = tuple(str(line) for line in fields.get("lines", ()))
+    buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
+    final = FinalReply(outcome, lines, str(fields.get("footer", "")), _number(fields.get("ping")), buttons)
+    return OwedText(
+        text,
+        final,
+        tuple(OwedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
+        overflow=_number(fields.get("overflow")),
+        apart=bool(fields.get("apart", False)),
+        reply_to=_number(fields.get("reply_to")),
+        after=int(fields.get("after", 0)),
+    )
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _whole(text: str) -> str:
+    """Return ``text`` with pairs of surrogates as one character and lone ones replaced."""
+    if text.isascii():
+        return text  # megabytes, perhaps: no copy only to find that out
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

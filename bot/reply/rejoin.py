@@ -1,0 +1,181 @@
+"""Which messages of a thread show which part of a reply, found out after a restart (pure).
+
+The store knows the messages that were recorded; the thread may hold one more, created and not recorded any more. Only
+what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bot.reply.outbox import Cell, Outbox
+from bot.reply.pages import Page
+from bot.reply.port import Body
+from bot.reply.row import ABOVE, HELD, Row
+
+_STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
+_CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
+
+
+def same_text(text: str) -> str:
+    """Return ``text`` as it is."""
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of a thread.
+
+    Attributes:
+        texts: Weft's messages, by id in ascending order, as Discord gives them back.
+        unknown: those that nobody recorded and that can be the reply's, in order.
+        as_shown: what the way to Discord makes of a text, where it takes something out.
+    """
+
+    texts: Mapping[int, str] = field(default_factory=dict)
+    unknown: tuple[int, ...] = ()
+    as_shown: Callable[[str], str] = same_text
+
+    def unrecorded(self, after: int, before: int, known: frozenset[int]) -> Found:
+        """Return it with all messages unknown between ``after`` and ``before`` (0: now) that are not ``known``."""
+        unknown = (key for key in self.texts if key > after and (not before or key < before) and key not in known)
+        return Found(self.texts, tuple(sorted(unknown)), self.as_shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a message shall show, as Discord will give it back.
+
+    ``bare`` is that without lines and footer, and ``ahead`` goes on with the text of the next messages; both are empty
+    for a message that has no other text. ``file``: it has one.
+    """
+
+    text: str
+    bare: str = ""
+    ahead: str = ""
+    file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """For each wanted message the one that shows it or becomes it; None: it is to be sent. ``surplus``: not needed."""
+
+    ids: tuple[int | None, ...]
+    surplus: tuple[int, ...] = ()
+
+
+def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Places:
+    """Return which message becomes which: unrecorded ones by their text, all others in order."""
+    ids: list[int | None] = [None] * len(wanted)
+    row = list(shown)
+    for key in found.unknown:
+        text = found.texts[key]
+        free = (number for number, want in enumerate(wanted) if ids[number] is None and want.text == text)
+        number = next(free, None)
+        if number is not None:
+            ids[number] = key
+        elif _begun(text, wanted):
+            row.append(key)
+    for number, want in enumerate(wanted):
+        if ids[number] is None and row and _can_become(want, found.texts.get(row[0])):
+            ids[number] = row.pop(0)
+    return Places(tuple(ids), tuple(row))
+
+
+def _can_become(want: Wanted, text: str | None) -> bool:
+    """An edit can't add a file: a message with one is taken only if it is that message already."""
+    return not want.file or text is None or text == want.text
+
+
+def _begun(text: str, wanted: Sequence[Wanted]) -> bool:
+    """Return whether a message is one of the wanted before its last edit."""
+    above = without_status(text)
+    if above is None:
+        return any(text == want.bare for want in wanted if want.bare)
+    return not above or any(_length(above, want.ahead) for want in wanted)
+
+
+def without_status(text: str) -> str | None:
+    """Return what stands above the status line of a message as Discord gives it back; None: it has no such line."""
+    match = _STATUS.search(text)
+    return None if match is None else text[: match.start()].strip()
+
+
+def _length(part: str, whole: str) -> int:
+    """Return how much of ``whole`` a message shows; 0 if ``whole`` does not begin with it."""
+    # A code block that is closed in the one may go on in the other.
+    for candidate in (part, _CLOSING.sub("", part)):
+        if candidate and whole.startswith(candidate):
+            return len(candidate)
+    return 0
+
+
+def covered(page: Page, text: str) -> int:
+    """Return the offset up to which ``text``, read from the page's message, shows the page; its start if unknown."""
+    part, whole = page.part, page.text.strip()
+    if part is None or part.text != page.text:
+        return page.start
+    above = without_status(text)
+    shown = text if above is None else above
+    if shown.startswith(whole):
+        return page.end
+    length = _length(shown, whole)
+    behind = len(page.text) - len(page.text.lstrip()) + length - part.opened
+    return page.start + max(0, min(behind, len(part.source))) if length else page.start
+
+
+def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
+    """Return whether what an archived thread missed was sent to it: then all is visible, and can't be told apart."""
+    mine = [found.texts[key] for key in (*shown, *found.unknown) if key in found.texts]
+    return bool(tail) and any(text.startswith(HELD) and text.endswith(tail.strip()) for text in mine)
+
+
+def take_places(row: Row, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
+    """Let the composed ``row`` edit the messages that are there, instead of sending its own; return these."""
+    pages = [page for page in row.pages.all if page.cell.posted]
+    wanted = [_wanted(cell, found.as_shown) for cell in row.cells]
+    for number, page in enumerate(pages):
+        bare, ahead = (found.as_shown(text).strip() for text in (page.text, row.ahead(page)))
+        wanted[number] = replace(wanted[number], bare=bare, ahead=ahead)
+    taken = places(wanted, shown, found)
+    for number, message_id in enumerate(taken.ids):
+        if message_id is None:
+            continue
+        cell, text = row.cells[number], found.texts.get(message_id, "")
+        outbox.adopt(cell, message_id, as_wanted=text == wanted[number].text)
+        if number < len(pages) and cell.shown is None and wanted[number].bare == pages[number].text.strip():
+            cell.shown_mark = covered(pages[number], text)
+    row.blank_out(taken.surplus)
+    return (*(key for key in taken.ids if key is not None), *taken.surplus)
+
+
+def _wanted(cell: Cell, as_shown: Callable[[str], str]) -> Wanted:
+    assert cell.wanted is not None
+    return Wanted(as_shown(cell.wanted.text).strip(), file=cell.wanted.file is not None)
+
+
+def calm_down(cell: Cell, outbox: Outbox, shown: Sequence[int], found: Found) -> list[Cell]:
+    """Take status and buttons from the messages of a reply that was broken off, and post ``cell`` unless it is there.
+
+    Returns the cells of those messages.
+    """
+    assert cell.wanted is not None
+    said = found.as_shown(cell.wanted.text).strip()
+    calmed: list[Cell] = []
+    for message_id in (*shown, *found.unknown):
+        text = found.texts.get(message_id, "")
+        if without_status(text) is not None or (text and message_id in shown[-1:]):
+            calmed.append(Cell(wanted=Body(_calm(text)), final=True, expendable=True))
+            outbox.adopt(calmed[-1], message_id)
+        elif text == said and message_id in found.unknown:
+            outbox.adopt(cell, message_id, as_wanted=True)
+    if cell.message_id is None:
+        outbox.post(cell)
+    return calmed
+
+
+def _calm(text: str) -> str:
+    above = without_status(text)
+    return text if above is None else above or ABOVE

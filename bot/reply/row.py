@@ -1,0 +1,275 @@
+"""The messages of one reply: which of them shows what, from the first text to the last word (pure).
+
+When to look at the turn is `bot.reply.live`'s business; when and whether something is sent, `bot.reply.outbox`'. The
+mutable state is the pages, the cells below them, and how the end is laid out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from acp.snapshot import TurnSnapshot
+from bot.reply.final import MESSAGE_LIMIT, FinalReply, below, without_text
+from bot.reply.outbox import Cell, Outbox
+from bot.reply.owed import OwedPage, OwedText
+from bot.reply.pages import Page, Pages
+from bot.reply.port import Attachment, Body, Button
+from bot.reply.render import final_text, tools_summary
+from bot.reply.sanitise import clean, clip, units, visible
+from bot.reply.split import PAGE, take
+
+ABOVE = "-# The reply goes on below."
+HELD = "-# What the agent wrote while this thread was archived ("
+_HELD = HELD + "{size:,} characters) is in the file."
+_REST = "-# The rest of the answer ({size:,} characters) is in the file."
+_OVER = "-# The reply is above, to its end."
+_MOST_REFUSALS = 2
+
+
+class Row:
+    """The messages of a reply in order: pages of text, what was added below them, and what is left of an earlier run.
+
+    Attributes:
+        held: the thread was archived: no message is edited any more.
+        composed: every message has its final state, as far as the cells are concerned.
+    """
+
+    def __init__(self, snapshot: Callable[[int], TurnSnapshot], outbox: Outbox, reply_to: int | None = None) -> None:
+        self.pages = Pages(reply_to)
+        self.held = False
+        self.composed = False
+        self._snapshot = snapshot
+        self._outbox = outbox
+        self._reply_to = reply_to
+        self._instead = ""
+        self._apart: bool | None = None
+        self._told_above = False
+        self._ending: list[Cell] = []
+        self._surplus: list[Cell] = []
+        self._refusals = 0
+        self._nonces: str | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Return the cells that are sent, in order."""
+        return [page.cell for page in self.pages.all if page.cell.posted] + self._ending
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Return the messages that the reply has on Discord, in order."""
+        cells = (*self.cells, *self._surplus)
+        return tuple(cell.message_id for cell in cells if cell.message_id is not None)
+
+    @property
+    def frozen(self) -> bool:
+        """Return whether it is decided which messages there will be."""
+        return self._apart is not None
+
+    @property
+    def settled(self) -> bool:
+        """Return whether all of the final state is delivered or given up."""
+        return self.composed and all(cell.settled for cell in (*self.cells, *self._surplus))
+
+    @property
+    def delivered(self) -> bool:
+        """Return whether the end is visible; for a settled row."""
+        return self._told_above or all(not cell.given_up for cell in self.cells[-1:])
+
+    @property
+    def under_way(self) -> bool:
+        """Return whether a request for a message of text is under way."""
+        return any(cell.busy for cell in (*(page.cell for page in self.pages.all), *self._ending))
+
+    # --- what pages show ---------------------------------------------------------------------------------------
+
+    def seal_before(self, carrier: Page, snapshot: TurnSnapshot) -> None:
+        """Let the pages above the carrier show their text only; each is looked at once."""
+        for page in self.pages.all:
+            if page is carrier:
+                return
+            if not page.sealed:
+                page.sealed = True
+                self._want_text(page, snapshot)
+
+    def want(self, page: Page, text: str, buttons: tuple[Button, ...] = ()) -> None:
+        """Let a page's message show ``text``; it is posted when there is something to show."""
+        if not text:
+            return
+        cell, body = page.cell, Body(text, buttons)
+        cell.mark, cell.on_archived = page.end, self._archived
+        if cell.wanted != body:
+            cell.wanted = body
+            self._outbox.changed(cell)
+        self._outbox.post(cell)
+
+    def _want_text(self, page: Page, snapshot: TurnSnapshot) -> None:
+        """Let a page show its text only, or, where it has none, what the agent did."""
+        self.want(page, page.text or self._note(page, snapshot))
+
+    def _note(self, page: Page, snapshot: TurnSnapshot) -> str:
+        return page.note or (tools_summary(snapshot) or ABOVE if page.cell.posted else "")
+
+    def _archived(self) -> None:
+        """No edit is possible any more: what is not shown yet is kept for one message at the end (D10)."""
+        self.held = True
+        for page in self.pages.all:
+            self._outbox.abandon(page.cell)
+        if self.composed:
+            self.composed = False
+            for cell in self._ending:
+                self._outbox.abandon(cell)
+            self._ending = [cell for cell in self._ending if cell.message_id is not None or cell.busy]
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def freeze(self, final: FinalReply) -> None:
+        """Take over the last of the text and decide which messages there will be; only the first call counts."""
+        if self._apart is not None:
+            return
+        self.pages.grow(self._snapshot(self.pages.start).text)
+        self._say_something(final)
+        self._apart = self.pages.overflow is not None or not self._tail_fits(final)
+
+    def owed(self, final: FinalReply, after: int) -> OwedText:
+        """Return what must be kept of the frozen row; ``after``: the newest message older than all of it."""
+        snapshot = self._snapshot(0)
+        pages = tuple(OwedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all)
+        return OwedText(
+            self._instead or snapshot.text,
+            final,
+            pages,
+            overflow=self.pages.overflow,
+            apart=bool(self._apart),
+            reply_to=self._reply_to,
+            after=after,
+        )
+
+    def lay_out(self, owed: OwedText) -> None:
+        """Become the row that ``owed`` was made of, of which nothing is posted yet."""
+        self._apart = owed.apart
+        self.pages.lay_out(owed.text, [(page.start, page.note) for page in owed.pages], owed.overflow)
+
+    def compose_end(self, final: FinalReply) -> None:
+        """Let every message show its final state."""
+        if self.held:
+            self._compose_held(final)
+            return
+        self.freeze(final)
+        snapshot = self._snapshot(self.pages.start)
+        self._compose_pages(snapshot, final, "" if self._apart else final.tail())
+        if self.pages.overflow is not None:
+            overflow = self.pages.overflow
+            rest = self._instead[overflow:] if self._instead else self._snapshot(overflow).text
+            fence = self.pages.last.fence_at_end
+            self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
+        elif self._apart:
+            self._add(final)
+        self.composed = True
+
+    def _say_something(self, final: FinalReply) -> None:
+        """Where the agent said nothing, put what it did in place of its text (T4)."""
+        if not self.pages.blank:
+            return
+        self._instead = final_text(self._snapshot(0), final.outcome)
+        if not self._instead and not final.tail():
+            self._instead = f"-# {final.outcome}"
+        if self._instead:
+            self.pages.restart()
+            self.pages.grow(self._instead)
+
+    def _tail_fits(self, final: FinalReply) -> bool:
+        """Return whether lines and footer can stand in the last message of text."""
+        carrier = self.pages.carrier()
+        below_card = self.pages.cut is not None and carrier.cell.posted
+        fits = units(below(carrier.text, final.tail())) <= MESSAGE_LIMIT
+        return fits and not below_card and (final.ping is None or not carrier.cell.posted)
+
+    def _compose_pages(self, snapshot: TurnSnapshot, final: FinalReply, tail: str) -> None:
+        """Let every page show its final text; the last one with ``tail`` below, and none with a Stop button."""
+        carrier = self.pages.carrier()
+        for page in self.pages.all:
+            page.cell.final = True
+        self.seal_before(carrier, snapshot)
+        if not tail:
+            self._want_text(carrier, snapshot)
+            return
+        self.want(carrier, below(carrier.text, tail), final.buttons)
+        if final.ping is not None and carrier.cell.wanted is not None:
+            carrier.cell.wanted = replace(carrier.cell.wanted, ping=final.ping)
+
+    def _add(self, final: FinalReply, text: str = "", rest: str = "") -> None:
+        """Post one more message below: ``text``, lines and footer, and ``rest`` as a file."""
+        tail = "" if self._told_above else final.tail()
+        if not (text or tail):
+            return
+        file = Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None
+        ping, buttons = (final.ping, final.buttons) if tail else (None, ())
+        body = Body(clip(below(text, tail), MESSAGE_LIMIT), buttons, file, ping)
+        self._post(body, "h" if self.held else "e")
+
+    def _post(self, body: Body, sign: str) -> None:
+        nonce = None if self._nonces is None else f"{self._nonces}{sign}{self._refusals}"
+        cell = Cell(wanted=body, final=True, nonce=nonce, on_archived=self._archived)
+        self._ending.append(cell)
+        self._outbox.post(cell)
+
+    def say_refused(self, final: FinalReply) -> bool:
+        """Tell the end without the text that Discord refuses: first with the text as a file, then without; else False.
+
+        What is above is shown, or is in the file; only the end itself is never told twice.
+        """
+        cells = self.cells
+        last = cells[-1:]
+        if not any(cell.refused for cell in cells) or self._refusals >= _MOST_REFUSALS:
+            return False
+        if self._refusals and not last[0].refused:
+            return False
+        self._refusals += 1
+        rest, _ = self.pages.unshown(self._instead or self._snapshot(0).text)
+        self._post(without_text(final, rest if self._refusals == 1 else "", told=not last[0].refused), "f")
+        return True
+
+    def _compose_held(self, final: FinalReply) -> None:
+        """Send what no message shows as one new message."""
+        if self.under_way:
+            return
+        self._told_above = self._tells(final)
+        snapshot = self._snapshot(0)
+        text = self._instead or snapshot.text
+        if not visible(text):
+            text = final_text(snapshot, final.outcome)
+        rest, fence = self.pages.unshown(text)
+        self._told_above = self._told_above or not (final.tail() or rest.strip())
+        part = take(rest if rest.strip() else "", 0, fence=fence)
+        if part.source in (rest, "") and units(below(part.shown, final.tail())) <= MESSAGE_LIMIT:
+            self._add(final, part.shown if part.source else "")
+        else:
+            rest = f"{fence.opening if fence else ''}{rest}"
+            self._add(final, _HELD.format(size=len(rest)), rest)
+        self.composed = True
+
+    def _tells(self, final: FinalReply) -> bool:
+        """Return whether lines and footer are visible: they are never told twice."""
+        tail = final.tail()
+        return bool(tail) and any(cell.shown is not None and cell.shown.text.endswith(tail) for cell in self.cells)
+
+    # --- after a restart ---------------------------------------------------------------------------------------
+
+    def name(self, prefix: str) -> None:
+        """Give every message that is still to be sent a nonce of its own, the same after each restart."""
+        self._nonces = prefix
+        for number, cell in enumerate(self.cells):
+            cell.nonce, cell.anew = f"{prefix}{number}", f"{prefix}a{number}"
+
+    def ahead(self, page: Page) -> str:
+        """Return the text from the page's start on, more than it has room for: so much it may have shown once."""
+        opening = page.fence.opening if page.fence else ""
+        return opening + clean(self._snapshot(page.start).text[: 2 * PAGE])
+
+    def blank_out(self, message_ids: Sequence[int]) -> None:
+        """Let messages that have no place in the row any more say where the reply is."""
+        for message_id in message_ids:
+            cell = Cell(wanted=Body(_OVER), final=True, expendable=True)
+            self._surplus.append(cell)
+            self._outbox.adopt(cell, message_id)

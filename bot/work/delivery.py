@@ -1,0 +1,120 @@
+"""The end of a prompt: its final reply is kept, shown and written down, in this order (O1, D3).
+
+What the reply looks like is `bot.reply`'s business, which end it stands for `bot.work.ending`'s. A turn ends when its
+reply was handed over here; delivery outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import structlog
+
+from bot.outcome import Outcome
+from bot.reply.editor import FinalReply, LiveReply
+from bot.reply.port import Body
+from bot.work.editors import Editors
+from bot.work.ending import TurnEnd, final_reply
+from bot.work.model import Inbound
+from bot.work.queue import Prompt
+from bot.work.steps import Steps
+from pool.store import SessionStore
+
+log = structlog.get_logger(__name__)
+
+KEEP_LIMIT = 5.0
+"""Seconds that a final reply waits to be written down before it is shown."""
+
+NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
+
+
+def ignore_outcome(_inbound: Inbound, _outcome: Outcome) -> None:
+    """Take no notice of an outcome."""
+
+
+class Deliveries:
+    """Sees final replies to their end.
+
+    Args:
+        redact: takes secrets out of what agents say about their failures.
+        let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
+
+    Attributes:
+        on_outcome: told each outcome once it is recorded.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        editors: Editors,
+        store: SessionStore,
+        redact: Callable[[str], str],
+        let_go: Callable[[int], None],
+    ) -> None:
+        self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
+        self._steps = steps
+        self._editors = editors
+        self._store = store
+        self._redact = redact
+        self._let_go = let_go
+
+    def finish(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
+        """Hand the final reply over; ``elapsed`` is in seconds since the prompt was admitted."""
+        try:
+            final = final_reply(end, prompt.inbound, elapsed, self._redact, kept=self._store.durable)
+        except Exception:
+            log.exception("reply.failed", prompt=prompt.id)
+            final = FinalReply(end.outcome)
+        self._steps.begin(self._deliver, prompt, reply, end, elapsed, final, name=f"deliver {prompt.id}")
+
+    async def _deliver(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float, final: FinalReply) -> None:
+        """Record the outcome once it is visible, or given up because the thread is gone."""
+        await self._keep(prompt, end, reply.owed(final))  # no name for it: it may have megabytes
+        reply.finish(final)
+        delivered = await reply.delivered() or await self._say_instead(prompt, end)
+        thread_id = prompt.inbound.thread_id
+        tools = len(end.snapshot.tools) if end.snapshot else 0
+        log.info(
+            "turn.finished",
+            outcome=str(end.outcome),
+            thread=thread_id,
+            prompt=prompt.id,
+            seconds=round(elapsed, 3),
+            tools=tools,
+            delivered=delivered,
+        )
+        await self.record(prompt.inbound, end.outcome)
+        self._let_go(thread_id)
+
+    async def _keep(self, prompt: Prompt, end: TurnEnd, payload: str | None) -> None:
+        """Keep the reply until it is known to be visible: a later run goes on with it if this one can't.
+
+        It is written before anything of the end is shown, or a later run could tell another end.
+        """
+        if payload is None:
+            return
+        try:
+            with anyio.fail_after(KEEP_LIMIT):
+                await self._store.owe(prompt.id, end.outcome, payload)
+        except Exception:
+            # The delivery goes on: what can't be kept can still be shown.
+            log.exception("reply.not_kept", prompt=prompt.id)
+
+    async def _say_instead(self, prompt: Prompt, end: TurnEnd) -> bool:
+        """Say how a prompt ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
+        editor = self._editors.of(prompt.inbound.thread_id)
+        body = Body(NOT_SHOWN.format(outcome=end.outcome))
+        return not editor.gone and await editor.say(body, reply_to=prompt.id).delivered()
+
+    async def record(self, inbound: Inbound, outcome: Outcome) -> None:
+        """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
+        try:
+            # An interrupted prompt may be gone on with: see `Restart.go_on`.
+            await self._store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
+        except Exception:
+            log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
+        try:
+            self.on_outcome(inbound, outcome)
+        except Exception:
+            log.exception("outcome.listener_failed", prompt=inbound.message_id)

@@ -1,0 +1,171 @@
+"""What an earlier run of the bot left behind, and what people posted meanwhile (R2).
+
+Replies that were on their way arrive, waiting prompts go on; what was cut off in the middle is told so and run again
+only when somebody asks for it. The mutable state is which requests to go on were taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from bot.outcome import Outcome
+from bot.reply.cards import go_on_button
+from bot.reply.editor import Delivery, LiveReply
+from bot.reply.owed import OwedText
+from bot.reply.port import Body, PortError
+from bot.work.delivery import NOT_SHOWN, Deliveries
+from bot.work.editors import Editors
+from bot.work.model import Actor, Inbound
+from bot.work.ports import Answer, Chat
+from bot.work.record import accepted_prompt, inbound_of
+from bot.work.steps import Steps
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore
+
+log = structlog.get_logger(__name__)
+
+CUT_OFF = "⚠️ **interrupted**: Weft was restarted in the middle of this. Nothing is run again by itself."
+MISSED = "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
+MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
+LOST = "-# What was asked there is no longer known: please send it again."
+GO_ON = (
+    "A restart of the bot cut off your last turn. Look at what is done already, then go on with this request:\n\n{text}"
+)
+_MOST_TAKEN = 1000
+
+
+class Restart:
+    """Goes on where an earlier run ended.
+
+    Attributes:
+        missing: messages that came too late to be run and are not written down yet.
+
+    Args:
+        queue_again: takes a prompt that an earlier run accepted and never began.
+        submit: takes a message over as if it came from Discord.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        chat: Chat,
+        store: SessionStore,
+        editors: Editors,
+        deliveries: Deliveries,
+        *,
+        queue_again: Callable[[Inbound], None],
+        submit: Callable[[Inbound], None],
+    ) -> None:
+        self._steps = steps
+        self._chat = chat
+        self._store = store
+        self._editors = editors
+        self._deliveries = deliveries
+        self._queue_again = queue_again
+        self._submit = submit
+        self.missing: set[int] = set()
+        self._taken: set[int] = set()
+
+    async def recover(self) -> None:
+        """Take up everything that has no end yet; what is damaged is logged and hurts nothing else.
+
+        All replies of a thread are taken up before anything new is said there: they may claim each other's messages.
+        """
+        owed, opened = await self._store.owed(), await self._store.open_prompts()
+        for reply in owed:
+            self._guarded(self._restore, reply)
+        for prompt in opened:
+            self._guarded(self._tell_cut_off if prompt.started else self._take_again, prompt)
+        if owed or opened:
+            log.info("restart.recovered", replies=len(owed), prompts=len(opened))
+
+    def _guarded(self, take_up: Callable[[Any], None], left: OwedReply | OpenPrompt) -> None:
+        try:
+            take_up(left)
+        except Exception:
+            log.exception("restart.failed", prompt=left.prompt.message_id)
+
+    def _restore(self, reply: OwedReply) -> None:
+        """Bring a reply to its end that was on its way."""
+        prompt = reply.prompt
+        editor = self._editors.of(prompt.thread_id)
+        delivery: Delivery | LiveReply
+        try:
+            owed = OwedText.from_json(reply.payload)
+        except ValueError as exc:
+            log.warning("reply.damaged", prompt=prompt.message_id, error=str(exc))
+            delivery = editor.say(Body(NOT_SHOWN.format(outcome=reply.outcome)), reply_to=prompt.message_id)
+        else:
+            note = functools.partial(self._note_shown, prompt.message_id)
+            delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)
+        self._await_end(prompt, delivery, Outcome(reply.outcome))
+
+    def _note_shown(self, prompt: int, messages: tuple[int, ...]) -> None:
+        self._steps.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
+
+    def _tell_cut_off(self, opened: OpenPrompt) -> None:
+        """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked."""
+        prompt = opened.prompt
+        # The address makes the text this prompt's own: the editor looks for it before it posts it.
+        where = f"-# https://discord.com/channels/{inbound_of(prompt).guild_id}/{prompt.channel_id}/{prompt.message_id}"
+        body = Body(f"{CUT_OFF}\n{where}", (go_on_button(prompt.thread_id, prompt.message_id),))
+        delivery = self._editors.of(prompt.thread_id).mark_interrupted(prompt.message_id, opened.shown, body)
+        self._await_end(prompt, delivery, Outcome.INTERRUPTED)
+
+    def _take_again(self, opened: OpenPrompt) -> None:
+        self._queue_again(inbound_of(opened.prompt))
+
+    def _await_end(self, prompt: AcceptedPrompt, delivery: Delivery | LiveReply, outcome: Outcome) -> None:
+        async def wait() -> None:
+            await delivery.delivered()
+            await self._end(prompt, outcome)
+
+        self._steps.begin(wait, name=f"recover {prompt.message_id}")
+
+    async def _end(self, prompt: AcceptedPrompt, outcome: Outcome) -> None:
+        log.info("turn.recovered", outcome=str(outcome), thread=prompt.thread_id, prompt=prompt.message_id)
+        await self._deliveries.record(inbound_of(prompt), outcome)
+
+    def miss(self, inbound: Inbound) -> None:
+        """Tell a message that was posted too long ago that it is not run; once, whatever else fetches it."""
+        self.missing.add(inbound.message_id)
+        self._steps.begin(self._tell_missed, inbound, name=f"missed {inbound.message_id}")
+
+    async def _tell_missed(self, inbound: Inbound) -> None:
+        try:
+            if not await self._store.accept(accepted_prompt(inbound)):
+                return
+        finally:
+            self.missing.discard(inbound.message_id)
+        if inbound.opens_thread:
+            try:
+                await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
+            except PortError as exc:
+                log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
+        else:
+            body = Body(MISSED, (go_on_button(inbound.thread_id, inbound.message_id),))
+            await self._editors.of(inbound.thread_id).say(body, reply_to=inbound.message_id).delivered()
+        await self._deliveries.record(inbound, Outcome.INTERRUPTED)
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Go on with an interrupted prompt: its successor has the id of the message that was pressed."""
+        if notice in self._taken:
+            return Answer("Already going on.", accepted=False)
+        if len(self._taken) >= _MOST_TAKEN:
+            self._taken.clear()  # the store still knows them
+        self._taken.add(notice)
+        self._steps.begin(self._go_on, thread_id, prompt, notice, by, name=f"go on {prompt}")
+        return Answer("Going on.", accepted=True)
+
+    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> None:
+        kept = await self._store.prompt(prompt)
+        if kept is None or kept.prompt.thread_id != thread_id:
+            await self._editors.of(thread_id).say(Body(LOST), reply_to=notice).delivered()
+            return
+        before = inbound_of(kept.prompt)
+        text = GO_ON.format(text=before.text) if kept.started else before.text
+        self._submit(replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False))

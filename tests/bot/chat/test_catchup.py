@@ -1,0 +1,458 @@
+"""What was posted while nobody listened: a real client, the loopback Discord, restarts and lost connections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from bot.chat.authorize import Policy
+from bot.chat.client import WeftClient
+from bot.reply.port import Body
+from bot.sandbox import FakeDiscord, Fault
+from bot.sandbox.model import User
+from bot.sandbox.people import add_member
+from pool.memory import MemoryStore
+
+from .harness import FakeDesk, Office, office
+
+HISTORY = r"/messages$"
+BROKEN = {"id": "not a number"}
+
+
+@pytest.fixture(autouse=True)
+def no_pause_before_identify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the five seconds that discord.py waits after a refused RESUME."""
+
+    async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
+        del initial
+
+    monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
+
+
+def texts(desk: FakeDesk) -> list[str]:
+    return [one.text for one in desk.inbounds]
+
+
+def asked(fd: FakeDiscord, channel_id: int) -> int:
+    """Return how often a channel's history was asked for."""
+    return len(fd.rest_calls("GET", f"/channels/{channel_id}/messages"))
+
+
+async def open_thread(chat: Office, text: str = "start", channel_id: int | None = None) -> int:
+    """Let the owner start a thread, with an answer of Weft's in it."""
+    said = await chat.fd.owner.say(channel_id or chat.fd.channel_id, text, mention_bot=True)
+    await chat.desk.wait(lambda desk: any(one.message_id == said.id for one in desk.inbounds))
+    await chat.gateway.chat.open_thread(chat.desk.inbounds[-1])
+    await chat.gateway.chat.thread(said.id).send(Body("answer"), nonce=f"n{said.id}")
+    await chat.settled(chat.fd.channel_id)
+    return said.id
+
+
+@asynccontextmanager
+async def with_thread(**config: object) -> AsyncIterator[tuple[Office, int]]:
+    """Yield a chat and a thread that it opened."""
+    async with FakeDiscord() as fd, office(fd, Policy(), **config) as chat:  # type: ignore[arg-type]
+        await chat.caught_up()
+        yield chat, await open_thread(chat)
+
+
+@pytest.mark.asyncio
+async def test_what_was_posted_while_the_bot_was_down_is_handed_over_once_and_in_order() -> None:
+    """R2, Q1: messages of known threads, and mentions in channels where one was accepted; nothing else."""
+    async with FakeDiscord() as fd:
+        store, policy = MemoryStore(), Policy(users=frozenset({fd.user("alice").id}))
+        other = fd.add_channel("other")
+        async with office(fd, policy, seen=store) as chat:
+            thread_id = await open_thread(chat)
+        alice = fd.user("alice")
+        for number in range(3):
+            await fd.owner.say(thread_id, f"step {number}")
+            await alice.say(thread_id, f"reply {number}")
+        await fd.owner.say(thread_id, "// among us")
+        await alice.say(fd.channel_id, "no mention")
+        mention = await alice.say(fd.channel_id, "new task", mention_bot=True)
+        await alice.say(other, "in a channel without Weft", mention_bot=True)
+        async with office(fd, policy, seen=store) as chat:
+            await chat.caught_up()
+            mine = [one.text for one in chat.desk.inbounds if one.thread_id == thread_id]
+            assert mine == ["step 0", "reply 0", "step 1", "reply 1", "step 2", "reply 2"]
+            (new,) = [one for one in chat.desk.inbounds if one.thread_id != thread_id]
+            assert (new.text, new.opens_thread, new.thread_id) == ("new task", True, mention.id)
+            assert (new.guild_id, new.channel_id) == (fd.guild_id, fd.channel_id)
+        async with office(fd, policy, seen=store) as chat:
+            await chat.caught_up()
+            assert chat.desk.inbounds == []
+        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+
+
+@pytest.mark.asyncio
+async def test_nothing_starts_before_the_end_of_the_catch_up() -> None:
+    """Q1: what was missed comes before what is said now, whichever is known first."""
+    async with with_thread() as (chat, thread_id):
+        fd, desk = chat.fd, chat.desk
+        del desk.course[:]
+        fd.faults.next("GET", HISTORY, Fault.delay(0.2), times=2)
+        with fd.gateway.losing():
+            await fd.owner.say(thread_id, "missed")
+        await fd.gateway.invalidate()
+        await desk.wait(lambda desk: "hold" in desk.course)
+        await fd.owner.say(thread_id, "live")
+        await chat.caught_up()
+        assert desk.course == ["hold", "live", "missed", "release"]
+        assert [one.text for one in desk.started][-2:] == ["missed", "live"]
+
+
+@pytest.mark.asyncio
+async def test_the_work_is_held_no_longer_than_the_limit_and_the_catch_up_goes_on() -> None:
+    """Q1: at most 10 s (here 0.1); what comes out of it afterwards is not lost."""
+    async with with_thread(hold_limit=0.1) as (chat, thread_id):
+        fd, desk = chat.fd, chat.desk
+        del desk.course[:]
+        fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(1.0))
+        async with chat.gap():
+            await fd.owner.say(thread_id, "missed")
+        assert desk.course == ["hold", "release"]
+        await desk.wait(lambda desk: "missed" in desk.course)
+        assert desk.course == ["hold", "release", "missed"]
+
+
+@pytest.mark.asyncio
+async def test_messages_between_ready_and_on_ready_are_held_in_order() -> None:
+    """Q1, O2: discord.py tells of READY up to two seconds after it, with messages in between."""
+    async with with_thread(guild_ready_timeout=0.3) as (chat, thread_id):
+        fd, desk = chat.fd, chat.desk
+        del desk.course[:]
+        readies = len(chat.readies)
+        with fd.gateway.losing():
+            await fd.owner.say(thread_id, "one")
+        await fd.gateway.invalidate()
+        await fd.wait_for(lambda fd: fd.gateway.connected)
+        await fd.owner.say(thread_id, "two")
+        await desk.wait(lambda desk: "two" in desk.course)
+        assert len(chat.readies) == readies
+        await chat.caught_up()
+        assert desk.course == ["hold", "two", "one", "release"]
+        assert [one.text for one in desk.started][-2:] == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_second_ready_brings_nothing_twice() -> None:
+    """R2: by id, whatever comes how often."""
+    async with with_thread() as (chat, thread_id):
+        async with chat.gap():
+            await chat.fd.owner.say(thread_id, "missed")
+        async with chat.gap():
+            await chat.fd.owner.say(chat.fd.channel_id, "chatter")
+        assert texts(chat.desk).count("missed") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_resumed_connection_needs_no_catch_up() -> None:
+    """R2, Q1: RESUME replays what was missed; nobody waits and nobody asks."""
+    async with with_thread() as (chat, thread_id):
+        before, course = asked(chat.fd, thread_id), len(chat.desk.course)
+        await chat.fd.gateway.close(4000)
+        await chat.fd.owner.say(thread_id, "meanwhile")
+        await chat.settled(thread_id)
+        assert chat.fd.gateway.resumes == 1
+        assert chat.desk.course[course:] == ["meanwhile", "mark"]
+        assert asked(chat.fd, thread_id) == before
+
+
+@pytest.mark.asyncio
+async def test_events_lost_with_a_refused_resume_are_looked_up() -> None:
+    """R2: Discord may refuse to resume; the events of the gap never come then."""
+    async with with_thread() as (chat, thread_id):
+        fd = chat.fd
+        fd.gateway.refuse_resume = True
+        await fd.gateway.close(4000)
+        await fd.owner.say(thread_id, "lost one")
+        await fd.owner.say(fd.channel_id, "lost two", mention_bot=True)
+        await chat.desk.wait(lambda desk: {"lost one", "lost two"} <= set(texts(desk)))
+        assert fd.gateway.resumes == 0
+        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+
+
+@pytest.mark.asyncio
+async def test_what_was_lost_with_a_malformed_event_is_found_by_the_next_client() -> None:
+    """R2, O4: one bad event ends discord.py's connect()."""
+    async with with_thread() as (chat, thread_id):
+        fd = chat.fd
+        await fd.owner.say(thread_id, "before")
+        await fd.gateway.dispatch_raw("MESSAGE_CREATE", BROKEN)
+        for number in range(5):
+            await fd.owner.say(thread_id, f"after {number}")
+        await chat.desk.wait(lambda desk: "after 4" in texts(desk))
+        await chat.caught_up()
+        assert [one.text for one in chat.desk.started][-6:] == ["before", *(f"after {number}" for number in range(5))]
+        assert len(texts(chat.desk)) == len(set(texts(chat.desk)))
+
+
+@pytest.mark.asyncio
+async def test_an_event_that_comes_twice_is_one_prompt_also_in_the_count_of_bots() -> None:
+    """R2, D2: five prompts of a bot are five, even if Discord sends each of them twice."""
+    async with FakeDiscord() as fd:
+        robot = fd.user("robot")
+        add_member(fd.state, User(robot.id, "robot", bot=True))
+        async with office(fd, Policy(users=frozenset({robot.id}))) as chat:
+            thread_id = await open_thread(chat)
+            fd.gateway.duplicate_next = 5
+            for number in range(5):
+                await robot.say(thread_id, f"beep {number}")
+            await chat.settled(fd.channel_id)
+            assert texts(chat.desk)[1:] == [f"beep {number}" for number in range(5)]
+
+
+@pytest.mark.asyncio
+async def test_a_message_seen_live_and_in_a_catch_up_counts_once_in_the_count_of_bots() -> None:
+    """R2, D2: what is read again is neither handed over nor counted again."""
+    async with FakeDiscord() as fd:
+        robot = fd.user("robot")
+        add_member(fd.state, User(robot.id, "robot", bot=True))
+        async with office(fd, Policy(users=frozenset({robot.id}))) as chat:
+            await chat.caught_up()
+            thread_id = await open_thread(chat)
+            fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(0.2))
+            with fd.gateway.losing():
+                await robot.say(thread_id, "beep 0")
+            await fd.gateway.invalidate()
+            await chat.desk.wait(lambda desk: not desk.at_work)
+            for number in (1, 2, 3):
+                await robot.say(thread_id, f"beep {number}")
+            await chat.caught_up()
+            await robot.say(thread_id, "beep 4")
+            await chat.settled(fd.channel_id)
+            assert sorted(texts(chat.desk)[1:]) == [f"beep {number}" for number in range(5)]
+
+
+@pytest.mark.asyncio
+async def test_what_is_too_old_is_told_to_have_been_missed_and_not_run() -> None:
+    """R2: nobody is surprised by an agent that starts on yesterday's request."""
+    clock = [time.time() - 3600]
+    async with FakeDiscord(wall=lambda: clock[0]) as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+        clock[0] = time.time() - 700
+        await fd.owner.say(thread_id, "old")
+        await fd.owner.say(thread_id, "// old chatter")
+        clock[0] = time.time() - 500
+        await fd.owner.say(thread_id, "young")
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert [one.text for one in chat.desk.late] == ["old"]
+            assert texts(chat.desk) == ["young"]
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert (chat.desk.late, chat.desk.inbounds) == ([], [])
+
+
+@pytest.mark.asyncio
+async def test_somebody_not_allowed_gets_nothing_for_an_old_message() -> None:
+    """D2, D1: the same decision as live, but neither refusal nor help comes late."""
+    async with with_thread() as (chat, thread_id):
+        fd = chat.fd
+        async with chat.gap():
+            await fd.user("mallory").say(fd.channel_id, "let me in", mention_bot=True)
+            await fd.user("mallory").say(thread_id, "me too")
+            await fd.owner.say(fd.channel_id, f"<@{fd.bot_user.id}>")
+        await chat.settled(fd.channel_id)
+        assert texts(chat.desk) == ["start"]
+        assert [one for one in fd.messages(fd.channel_id) if one.author_id == fd.bot_user.id] == []
+
+
+@pytest.mark.asyncio
+async def test_roles_are_looked_up_once_for_each_person_and_only_where_they_matter() -> None:
+    """D2: a channel's history does not tell roles."""
+    async with FakeDiscord() as fd:
+        devs = fd.add_role("devs")
+        alice, mallory = fd.user("alice", roles=[devs]), fd.user("mallory")
+        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+            await chat.caught_up()
+            thread_id = await open_thread(chat)
+            async with chat.gap():
+                await fd.owner.say(thread_id, "by the owner")
+                await alice.say(thread_id, "first")
+                await alice.say(thread_id, "second")
+                await alice.say(thread_id, "// an aside")
+                await mallory.say(thread_id, "me too")
+                await fd.user("bob").say(fd.channel_id, "no mention")
+            assert texts(chat.desk)[1:] == ["by the owner", "first", "second"]
+            assert chat.desk.inbounds[-1].author.roles == {devs}
+            members = [call.path.split("/")[-1] for call in fd.rest_calls("GET", "/members/")]
+            assert sorted(members) == sorted([str(alice.id), str(mallory.id)])
+
+
+@pytest.mark.asyncio
+async def test_somebody_whose_roles_can_not_be_looked_up_is_not_allowed() -> None:
+    """D2: closed by default; others are not held up."""
+    async with FakeDiscord() as fd:
+        devs = fd.add_role("devs")
+        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+            await chat.caught_up()
+            thread_id = await open_thread(chat)
+            fd.faults.next("GET", "/members/", Fault.status(404, 10007))
+            async with chat.gap():
+                await fd.user("alice", roles=[devs]).say(thread_id, "who am I?")
+                await fd.owner.say(thread_id, "by the owner")
+            assert texts(chat.desk)[1:] == ["by the owner"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [Fault.status(403, 50001), Fault.status(404, 10003), Fault.status(400)])
+async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: Fault) -> None:
+    """O4, R2: it is found at the next start, if it can be read then."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            one, two = await open_thread(chat, "one"), await open_thread(chat, "two")
+        mark = {place.place_id: place.seen for place in await store.places()}[one]
+        await fd.owner.say(one, "in one")
+        await fd.owner.say(two, "in two")
+        fd.faults.next("GET", rf"{one}/messages$", fault)
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert texts(chat.desk) == ["in two"]
+            await fd.owner.say(one, "live in one")
+            await chat.settled(one)
+        assert {place.place_id: place.seen for place in await store.places()}[one] == mark
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert texts(chat.desk)[0] == "in one"
+
+
+@pytest.mark.asyncio
+async def test_a_server_error_is_tried_again() -> None:
+    """R2, O4: as every other call."""
+    async with with_thread() as (chat, thread_id):
+        chat.fd.faults.next("GET", rf"{thread_id}/messages$", Fault.status(503), times=2)
+        async with chat.gap():
+            await chat.fd.owner.say(thread_id, "missed")
+        assert texts(chat.desk)[-1] == "missed"
+
+
+@pytest.mark.asyncio
+async def test_where_nothing_is_new_discord_is_not_asked() -> None:
+    """R2: a start with many threads costs no request for each of them."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert asked(fd, thread_id) == asked(fd, fd.channel_id) == 0
+
+
+@pytest.mark.asyncio
+async def test_after_a_restart_a_message_in_an_archived_thread_needs_no_look_up() -> None:
+    """D1, R2: what an earlier run knew of its threads is known."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+        await fd.owner.say(thread_id, "and then")
+        await fd.archive(thread_id)
+        fd.gateway.hold_back = {"THREAD_UPDATE"}
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert texts(chat.desk) == ["and then"]
+            await fd.owner.say(thread_id, "still there?")
+            assert (await chat.desk.inbound(2)).thread_id == thread_id
+            assert fd.rest_calls("GET", f"/channels/{thread_id}") == fd.rest_calls("GET", f"/{thread_id}/messages")
+
+
+@pytest.mark.asyncio
+async def test_a_thread_opened_just_before_a_crash_is_read_too() -> None:
+    """R2: it is in no list yet, but its first message tells of it."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            await open_thread(chat)
+        before = await store.places()
+        async with office(fd, Policy()) as chat:
+            thread_id = await open_thread(chat, "and another")
+        await fd.owner.say(thread_id, "go on")
+        again = MemoryStore()
+        await again.see(before)
+        async with office(fd, Policy(), seen=again) as chat:
+            await chat.caught_up()
+            assert [one.text for one in chat.desk.inbounds if one.thread_id == thread_id] == ["and another", "go on"]
+
+
+@pytest.mark.asyncio
+async def test_a_prompt_that_was_not_written_is_found_again_after_a_crash() -> None:
+    """R2, O2: what is kept never passes it, however the run ends."""
+    async with FakeDiscord() as fd:
+        store, desk = MemoryStore(), FakeDesk()
+        async with office(fd, Policy(), seen=store, desk=desk) as chat:
+            thread_id = await open_thread(chat)
+            said = await fd.owner.say(thread_id, "not written")
+            desk.unwritten = frozenset({said.id})
+            await chat.settled(fd.channel_id)
+            await fd.owner.say(thread_id, "// chatter")
+            await chat.settled(thread_id)
+        async with office(fd, Policy(), seen=store) as chat:
+            await chat.caught_up()
+            assert next(one.text for one in chat.desk.inbounds if one.thread_id == thread_id) == "not written"
+
+
+@pytest.mark.asyncio
+async def test_how_far_was_read_is_written_while_the_bot_runs() -> None:
+    """R2: a bot that is killed has lost a few seconds of it."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store, seen_interval=0.02) as chat:
+            thread_id = await open_thread(chat)
+            said = await fd.owner.say(thread_id, "step")
+            with anyio.fail_after(5):
+                while said.id not in {place.seen for place in await store.places()}:
+                    await anyio.lowlevel.checkpoint()
+            place = {one.place_id: one for one in await store.places()}[thread_id]
+            assert (place.guild_id, place.parent_id, place.owner_id) == (fd.guild_id, fd.channel_id, fd.bot_user.id)
+
+
+@pytest.mark.asyncio
+async def test_in_twenty_reconnections_each_message_comes_once_and_in_order() -> None:
+    """R2, Q1, O2: some are lost, some live, some come before the catch-up, which is replaced now and then."""
+    async with with_thread() as (chat, thread_id):
+        fd, desk = chat.fd, chat.desk
+        said: list[str] = []
+
+        async def say(kind: str) -> None:
+            said.append(f"{kind} {len(said)}")
+            await fd.owner.say(thread_id, said[-1])
+
+        for number in range(20):
+            with fd.gateway.losing():
+                await say("lost")
+            identifies = fd.gateway.identifies
+            await fd.gateway.invalidate()
+            await say("unheard")
+            await fd.wait_for(lambda fd, before=identifies: fd.gateway.identifies > before)  # type: ignore[misc]
+            await say("early")
+            if number % 3 == 0:
+                await chat.caught_up()
+                await say("live")
+        await desk.wait(lambda desk: len({one.message_id for one in desk.started}) == len(said) + 1)
+        assert [one.text for one in desk.started][1:] == said
+        assert sorted(texts(desk)[1:]) == sorted(said)
+        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+
+
+@pytest.mark.asyncio
+async def test_a_bot_told_to_close_during_a_catch_up_is_not_kept_waiting_for_long() -> None:
+    """R1: what is only read holds up the end for two seconds at most."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+        await fd.owner.say(thread_id, "missed")
+        fd.faults.next("GET", HISTORY, Fault.delay(3600.0), times=10)
+        with anyio.fail_after(5):
+            async with office(fd, Policy(), seen=store):
+                while fd.faults.pending == 10:
+                    await anyio.lowlevel.checkpoint()

@@ -1,0 +1,172 @@
+"""How much a catch-up asks for, in what order, and what becomes of one that is replaced; without Discord."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+import discord
+import pytest
+
+from bot.chat.authorize import Policy
+from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
+from bot.chat.inbound import IGNORED, Decision, Place, Post
+from bot.chat.watermarks import Due, Watermarks
+from bot.reply.port import ThreadGone
+from bot.work.model import Inbound
+
+from .harness import FakeDesk
+
+
+@dataclass
+class FakeSource:
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    policy: Policy = field(default_factory=Policy)
+
+    def newest(self, place_id: int) -> int | None:
+        del place_id
+        return None
+
+    def decide(self, post: Post) -> Decision:
+        del post
+        return IGNORED
+
+    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
+        raise AssertionError(post, inbound, missed)
+
+
+@dataclass
+class FakeArchive:
+    """Has nothing to tell; `gate` lets questions through."""
+
+    gate: anyio.Event = field(default_factory=anyio.Event)
+    asked: list[Due] = field(default_factory=list)
+    limits: set[int] = field(default_factory=set)
+    at_once: int = 0
+    most: int = 0
+    gone: bool = False
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+        self.asked.append(Due(place, after))
+        self.limits.add(limit)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        self._changed.set()
+        self._changed = anyio.Event()
+        try:
+            await self.gate.wait()
+        finally:
+            self.at_once -= 1
+        if self.gone:
+            raise ThreadGone("not here")
+        return []
+
+    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
+        raise AssertionError(guild_id, user_id)
+
+    async def wait(self, ready: Callable[[FakeArchive], object]) -> None:
+        with anyio.fail_after(5):
+            while not ready(self):
+                await self._changed.wait()
+
+
+def marks_of(number: int) -> Watermarks:
+    marks = Watermarks()
+    for one in range(1, number + 1):
+        marks.note(Place(1, one), 1000 + one)
+    return marks
+
+
+@pytest.mark.asyncio
+async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -> None:
+    """R2: a bot in many threads does not flood Discord at its start; what is left out stays due."""
+    archive, marks, source = FakeArchive(), marks_of(PLACES + 50), FakeSource()
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        catch_up.begin(source.desk)
+        catch_up.start(source)
+        await archive.wait(lambda archive: archive.at_once == AT_ONCE)
+        archive.gate.set()
+        await source.desk.wait(lambda desk: "release" in desk.course)
+        group.cancel_scope.cancel()
+    assert archive.most == AT_ONCE == 4
+    assert [due.place.channel_id for due in archive.asked] == list(range(PLACES + 50, 50, -1))
+    assert archive.limits == {MESSAGES} == {100}
+    assert [due.place.channel_id for due in marks.due()] == list(range(50, 0, -1))
+
+
+@pytest.mark.asyncio
+async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders() -> None:
+    """Q1, R2: what the first had not finished is read from where the first began; the work is released once."""
+    archive, marks, source = FakeArchive(), marks_of(2), FakeSource()
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        catch_up.begin(source.desk)
+        catch_up.start(source)
+        await archive.wait(lambda archive: len(archive.asked) == 2)
+        marks.note(Place(1, 1), 2000)
+        catch_up.begin(source.desk)
+        archive.gate.set()
+        catch_up.start(source)
+        await source.desk.wait(lambda desk: "release" in desk.course)
+        group.cancel_scope.cancel()
+    assert source.desk.course == ["hold", "hold", "release"]
+    assert sorted((due.place.channel_id, due.after) for due in archive.asked[2:]) == [(1, 1001), (2, 1002)]
+    assert marks.due() == []
+
+
+@pytest.mark.asyncio
+async def test_the_work_is_released_in_time_if_the_client_never_gets_ready() -> None:
+    """Q1: a connection lost again between READY and on_ready holds nothing for ever; each READY holds anew."""
+    source = FakeSource()
+    catch_up = CatchUp(FakeArchive(), marks_of(1), CatchUpLimits(hold=0.01))
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        for number in (1, 2):
+            catch_up.begin(source.desk)
+            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+        group.cancel_scope.cancel()
+    assert source.desk.course == ["hold", "release", "hold", "release"]
+
+
+@pytest.mark.asyncio
+async def test_places_that_are_gone_are_not_asked_for_at_every_reconnection() -> None:
+    """D10: refused requests count towards a ban."""
+    archive, marks, source = FakeArchive(gone=True), marks_of(3), FakeSource()
+    archive.gate.set()
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        for number in (1, 2, 3):
+            catch_up.begin(source.desk)
+            catch_up.start(source)
+            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+        group.cancel_scope.cancel()
+    assert len(archive.asked) == 3
+
+
+@pytest.mark.asyncio
+async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one() -> None:
+    """O4: one place's failure, whatever it is, hurts no other."""
+
+    class Broken(FakeArchive):
+        async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+            if place.channel_id == 2:
+                raise KeyError("a shape that nobody expected")
+            return await super().history(place, after, limit)
+
+    archive, marks, source = Broken(), marks_of(3), FakeSource()
+    archive.gate.set()
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        for number in (1, 2):
+            catch_up.begin(source.desk)
+            catch_up.start(source)
+            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+            assert [due.place.channel_id for due in marks.due()] == [2]
+        group.cancel_scope.cancel()

@@ -1,0 +1,231 @@
+"""A reply that an earlier run owes: what is there is made use of, and what is missing is sent."""
+
+from __future__ import annotations
+
+import anyio
+
+from bot.reply.editor import Pacing, ThreadEditor
+from bot.reply.owed import OwedPage, OwedText
+from bot.reply.port import Body, PortError, ThreadGone, Unavailable
+from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
+from tests.bot.reply.lives import DONE, INTERRUPTED, KEY, Lives, long_owed, show
+from tests.bot.reply.samples import tool
+
+
+@in_virtual_time
+async def test_what_is_shown_is_edited_and_what_is_missing_is_posted() -> None:
+    """D3: page i becomes message i."""
+    async with scene() as at:
+        shown = show(at.thread, Body("Sentence number 0\n-# ⏳ 5 s", (STOP,)), "-# a card")[:1]
+        assert await at.editor.restore(KEY, long_owed(), shown).delivered()
+        assert [(call.kind, call.message_id) for call in at.thread.calls] == [
+            ("send", 103),
+            ("edit", 101),
+            ("send", 104),
+        ]
+        assert spoken(at.thread.texts).removesuffix("\n") == PROSE[:4000]
+        assert [body.buttons for body in at.thread.messages.values()] == [(), (), (), ()]
+        assert [call.nonce for call in at.thread.of("send")] == ["r2-1", "r2-2"]
+
+
+@in_virtual_time
+async def test_a_reply_that_nobody_saw_answers_its_prompt() -> None:
+    """O1"""
+    async with scene() as at:
+        assert await at.editor.restore(KEY, DONE, ()).delivered()
+        (call,) = at.thread.calls
+        assert (call.body.text, call.reply_to, call.nonce) == ("Done.\n-# footer", KEY, "r2-0")
+
+
+@in_virtual_time
+async def test_messages_without_a_page_say_that_the_reply_is_above() -> None:
+    """D3"""
+    async with scene() as at:
+        shown = show(at.thread, "Do", Body("more\n-# ⏳ 5 s", (STOP,)))
+        assert await at.editor.restore(KEY, DONE, shown).delivered()
+        assert at.thread.shown == [(101, "Done.\n-# footer"), (102, "-# The reply is above, to its end.")]
+        assert at.thread.messages[102].buttons == ()
+
+
+@in_virtual_time
+async def test_what_is_there_already_is_left_alone() -> None:
+    """D3: also where nobody recorded it."""
+    for recorded in (True, False):
+        async with scene() as at:
+            shown = show(at.thread, "Done.\n-# footer")
+            assert await at.editor.restore(KEY, DONE, shown if recorded else ()).delivered()
+            assert at.thread.calls == []
+
+
+@in_virtual_time
+async def test_nothing_is_sent_before_it_is_known_what_is_there() -> None:
+    """D3"""
+    order = []
+
+    async def watch(kind: str) -> None:
+        order.append(kind)
+
+    async with scene(before=watch) as at:
+        notice = at.editor.say(Body("notice"))
+        reply = at.editor.restore(KEY, DONE, ())
+        assert await reply.delivered()
+        assert await notice.delivered()
+        assert order == ["read", "send", "send"]
+
+
+@in_virtual_time
+async def test_when_the_thread_cannot_be_read_the_nonces_keep_a_reply_from_coming_twice() -> None:
+    """D3"""
+    thread = FakeThread(crash_applied=True)
+    lives = Lives(thread, lag=1, payload=DONE.to_json())
+    thread.fail["read"] = [Unavailable("503")]
+    for crash_at in (2, 0):
+        await lives.live(lives.restore, crash_at)
+    assert thread.texts == ["Done.\n-# footer"]
+
+    async with scene(fail={"read": [PortError("no")]}) as at:
+        at.thread.by_nonce["r2-0"] = 101
+        show(at.thread, "Done.\n-# footer")
+        assert await at.editor.restore(KEY, DONE, ()).delivered()
+        assert at.thread.texts == ["Done.\n-# footer"]
+
+
+@in_virtual_time
+async def test_a_reading_that_fails_for_an_unknown_reason_costs_nothing() -> None:
+    """O4"""
+    async with scene(fail={"read": [ValueError("a bug")]}) as at:
+        assert await at.editor.restore(KEY, DONE, ()).delivered()
+        assert at.thread.texts == ["Done.\n-# footer"]
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_at_the_reading_gives_the_reply_up() -> None:
+    """D10"""
+    async with scene(fail={"read": [ThreadGone("deleted")]}) as at:
+        reply = at.editor.restore(KEY, DONE, ())
+        notice = at.editor.mark_interrupted(3, (), INTERRUPTED)
+        assert not await reply.delivered()
+        assert not await notice.delivered()
+        assert (at.gone, at.thread.calls) == (["deleted"], [])
+
+
+@in_virtual_time
+async def test_messages_of_others_are_not_taken() -> None:
+    """D3, O4: what was there before the reply, what another reply shows, what only looks alike."""
+    async with scene() as at:
+        before = show(at.thread, "Done.\n-# footer")
+        others = show(
+            at.thread, Body("Do\n-# ⏳ 5 s", (STOP,)), "Done. But more.\n-# footer", "-# ⏳ Waiting for an agent"
+        )
+        owed = OwedText("Done.", final_reply(), after=before[0])
+        reply = at.editor.restore(KEY, owed, ())
+        notice = at.editor.mark_interrupted(3, others[:1], INTERRUPTED)
+        assert await reply.delivered()
+        assert await notice.delivered()
+        assert [text for _, text in at.thread.shown] == [
+            "Done.\n-# footer",
+            "Do",
+            "Done. But more.\n-# footer",
+            "-# ⏳ Waiting for an agent",
+            "Done.\n-# footer",
+            INTERRUPTED.text,
+        ]
+
+
+@in_virtual_time
+async def test_what_the_way_to_discord_takes_out_is_taken_out_before_it_is_compared() -> None:
+    """R5, D3"""
+    thread = FakeThread()
+    show(thread, "The key is [redacted].\n-# footer")
+    editor = ThreadEditor(thread, Pacing(), nonces=lambda: "n", as_shown=lambda text: text.replace("abc", "[redacted]"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(editor.run)
+        reply = editor.restore(KEY, OwedText("The key is abc.", final_reply(), after=KEY), ())
+        assert await reply.delivered()
+        editor.close()
+    assert thread.calls == []
+
+
+@in_virtual_time
+async def test_in_an_archived_thread_what_is_not_visible_is_one_new_message() -> None:
+    """D10"""
+    async with scene() as at:
+        at.thread.archived = True
+        shown = show(at.thread, Body("Half of\n-# ⏳ 5 s", (STOP,)))
+        owed = OwedText("Half of it, and the rest.", final_reply(), after=KEY)
+        assert await at.editor.restore(KEY, owed, shown).delivered()
+        assert [text for _, text in at.thread.shown] == ["Half of\n-# ⏳ 5 s", " it, and the rest.\n-# footer"]
+        assert at.thread.of("send")[0].nonce.startswith("r2-")
+
+
+@in_virtual_time
+async def test_what_an_archived_thread_was_sent_in_a_file_is_not_sent_again() -> None:
+    """D10"""
+    async with scene() as at:
+        note = "-# What the agent wrote while this thread was archived (9,000 characters) is in the file.\n-# footer"
+        shown = show(at.thread, "Sentence", note)
+        assert await at.editor.restore(KEY, long_owed(9000), shown).delivered()
+        assert at.thread.calls == []
+
+
+@in_virtual_time
+async def test_a_shown_message_that_was_deleted_is_posted_anew_once() -> None:
+    """D10"""
+    async with scene() as at:
+        assert await at.editor.restore(KEY, DONE, (55,)).delivered()
+        assert [(call.kind, call.nonce) for call in at.thread.calls] == [("edit", ""), ("send", "r2-a0")]
+        assert at.thread.texts == ["Done.\n-# footer"]
+
+
+@in_virtual_time
+async def test_a_restored_reply_is_tried_again_while_discord_is_unavailable() -> None:
+    """D3"""
+    failing: list[Exception | None] = [Unavailable("503")] * 4
+    async with scene(fail={"edit": list(failing), "send": list(failing)}) as at:
+        shown = show(at.thread, "Sentence")
+        assert await at.editor.restore(KEY, long_owed(), shown).delivered()
+        assert spoken(at.thread.texts).removesuffix("\n") == PROSE[:4000]
+
+
+@in_virtual_time
+async def test_a_restored_text_that_discord_refuses_is_a_file() -> None:
+    """O1: as far as it is not visible."""
+    async with scene(fail={"edit": [PortError("AutoMod")] * 3}) as at:
+        shown = show(at.thread, "A")
+        assert await at.editor.restore(KEY, OwedText("A bad word.", final_reply(), after=KEY), shown).delivered()
+        body = at.thread.messages[102]
+        assert body.file is not None
+        assert (body.file.data, body.text.splitlines()[-1]) == (b" bad word.", "-# footer")
+
+
+@in_virtual_time
+async def test_a_closed_editor_ends_once_what_was_owed_is_delivered() -> None:
+    """R1, D3"""
+    async with scene() as at:
+        at.editor.restore(KEY, DONE, ())
+        assert not at.editor.idle
+        at.editor.close()
+    assert at.thread.texts == ["Done.\n-# footer"]
+
+
+@in_virtual_time
+async def test_a_restored_answer_of_tools_is_the_one_that_was_owed() -> None:
+    """T4"""
+    async with scene() as at:
+        at.turn.fields["tools"] = (tool(title="ls", status="completed", output="a.txt"),)
+        reply = at.open()
+        payload = reply.owed(final_reply())
+    assert payload is not None
+    async with scene() as later:
+        assert await later.editor.restore(KEY, OwedText.from_json(payload), ()).delivered()
+        assert later.thread.texts == ["✓ `ls`\n```\na.txt\n```\n-# footer"]
+
+
+@in_virtual_time
+async def test_a_message_without_text_keeps_its_note() -> None:
+    """D6"""
+    async with scene() as at:
+        shown = show(at.thread, "-# ⏳ 5 s", "-# card", "Rem")
+        owed = OwedText("Removed.", final_reply(), (OwedPage(0, "-# · `rm`"), OwedPage(0)), after=KEY)
+        assert await at.editor.restore(KEY, owed, (shown[0], shown[2])).delivered()
+        assert at.thread.texts == ["-# · `rm`", "-# card", "Removed.\n-# footer"]

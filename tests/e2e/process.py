@@ -1,0 +1,117 @@
+"""``weft run`` as a process of its own, with a loopback Discord in the test: started, watched, signalled, run again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from bot.sandbox import FakeDiscord
+from tests.agents import ScriptedAgent, Step, alive
+from tests.commands import WEFT, environment
+from tests.e2e.play import LIMIT
+
+END_LIMIT = 8.0
+"""Seconds from a signal to the end: the bounds of the turn, the last edits and the agents, with a noisy machine."""
+
+HANG: list[Step] = [{"text": "so far"}, {"hang": True}]
+
+
+@dataclass(slots=True)
+class Run:
+    """The bot's process."""
+
+    process: anyio.abc.Process
+    log_path: Path
+
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr."""
+        return self.log_path.read_text()
+
+    def plain_lines(self) -> list[str]:
+        """The lines for people."""
+        return [line for line in self.said.splitlines() if not line.startswith("{")]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines for machines; each must be JSON."""
+        return [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
+
+    async def logged(self, event: str) -> None:
+        """Wait until an event is logged; the caller bounds the wait."""
+        while event not in self.said:  # noqa: ASYNC110  another process writes the log
+            await anyio.sleep(0.01)
+
+    async def ended(self) -> int:
+        """Wait for the end by itself and return the exit code."""
+        with anyio.fail_after(LIMIT):
+            return await self.process.wait()
+
+    async def signalled(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code, which has to come soon."""
+        self.process.send_signal(number)
+        with anyio.fail_after(END_LIMIT):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **more: str) -> AsyncIterator[Run]:
+    """Run the bot in ``directory`` until left; a second run there works on the same state.
+
+    No agent may live afterwards, unless the bot was killed: then the next start ends them.
+    """
+    settings = {
+        "DISCORD_TOKEN": token,
+        "WEFT_DISCORD_API": api,
+        "WEFT_AGENT_COMMAND": shlex.join(agent.argv),
+        "WEFT_WORKSPACE": str(directory),
+        "WEFT_EDIT_INTERVAL": "0.02",
+        "WEFT_DRAIN": "0.05",
+        "WEFT_CANCEL_GRACE": "1",
+        "WEFT_STOP_GRACE": "0",
+    }
+    log_path = directory / "stderr"
+    with log_path.open("wb") as log, anyio.fail_after(LIMIT + END_LIMIT):
+        process = await anyio.open_process(
+            [*WEFT, "run"], cwd=directory, env=environment(directory, **(settings | more)), stdin=None, stderr=log
+        )
+        async with process:
+            try:
+                yield Run(process, log_path)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+    if process.returncode != -signal.SIGKILL:
+        assert [pid for pid in agent.pids() if alive(pid)] == []
+
+
+@asynccontextmanager
+async def connected(directory: Path, agent: ScriptedAgent, **more: str) -> AsyncIterator[tuple[FakeDiscord, Run]]:
+    """Run the bot until it is ready, and the test; it may have broken no rule of Discord's."""
+    async with FakeDiscord() as discord, run(directory, discord.api_url, discord.token, agent, **more) as bot:
+        with anyio.fail_after(LIMIT):
+            await discord.ready.wait()
+        yield discord, bot
+        discord.assert_clean()
+
+
+async def mention(discord: FakeDiscord, text: str) -> int:
+    return (await discord.owner.say(discord.channel_id, text, mention_bot=True)).id
+
+
+def shown(discord: FakeDiscord, thread_id: int) -> str:
+    if all(thread.id != thread_id for thread in discord.threads()):
+        return ""
+    return "\n".join(message.content for message in discord.messages(thread_id))
+
+
+async def until_shown(discord: FakeDiscord, thread_id: int, text: str) -> None:
+    await discord.wait_for(lambda _: text in shown(discord, thread_id), timeout=LIMIT)

@@ -1,0 +1,171 @@
+"""A restart of the real bot: what was said, asked and promised before it holds after it (R1, R2, P8)."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.sandbox import FakeDiscord
+from tests.agents import alive, scenario
+from tests.e2e.play import LIMIT
+from tests.e2e.process import HANG, connected, mention, run, shown, until_shown
+
+pytestmark = pytest.mark.asyncio
+
+MANY = 20
+
+
+def database(directory: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{directory}/state/weft/weft.db?mode=ro", uri=True)
+
+
+def replies(discord: FakeDiscord, thread_id: int, text: str) -> list[str]:
+    """Return Weft's messages in a thread that have the text in them."""
+    bot = discord.bot_user.id
+    return [
+        message.content
+        for message in discord.messages(thread_id)
+        if message.author_id == bot and text in message.content
+    ]
+
+
+async def until_answered(discord: FakeDiscord, thread_id: int, text: str) -> None:
+    """Wait until Weft has said ``text`` with a footer below."""
+    await discord.wait_for(
+        lambda _: opened(discord, thread_id) and replies(discord, thread_id, f"{text}\n-# "), timeout=LIMIT
+    )
+
+
+async def accepted(discord: FakeDiscord, message_id: int) -> None:
+    """Wait until Weft has set its reaction on a message."""
+    await discord.wait_for(lambda _: discord.message(message_id).reactions, timeout=LIMIT)
+
+
+def opened(discord: FakeDiscord, thread_id: int) -> bool:
+    return any(thread.id == thread_id for thread in discord.threads())
+
+
+async def until_running(discord: FakeDiscord, threads: list[int]) -> None:
+    for thread_id in threads:
+        await until_shown(discord, thread_id, "so far")
+
+
+@pytest.mark.timeout(90)
+async def test_a_stop_with_twenty_turns_in_flight_tells_each_thread_and_keeps_each_session(tmp_path: Path) -> None:
+    """R1: no agent left, exit 0 within 45 s; after the start each of them can be gone on with."""
+    agent = scenario(tmp_path, words={"cut off": [{"text": "went on"}], "work": HANG}, resume=True)
+    wide = {"WEFT_MAX_AGENTS": str(MANY), "WEFT_LANE_MAIN": str(MANY), "WEFT_STOP_GRACE": "1"}
+    async with connected(tmp_path, agent, **wide) as (discord, bot):
+        threads = [await mention(discord, f"work {number}") for number in range(MANY)]
+        await until_running(discord, threads)
+        with anyio.fail_after(45):
+            bot.process.send_signal(signal.SIGTERM)
+            assert await bot.process.wait() == 0
+        for thread_id in threads:
+            assert len(replies(discord, thread_id, "Weft is about to restart")) == 1
+            assert len(replies(discord, thread_id, "**interrupted**")) == 1
+        assert [pid for pid in agent.pids() if alive(pid)] == []
+        with database(tmp_path) as kept:
+            assert kept.execute("select count(*) from threads where session_id is not null").fetchone() == (MANY,)
+        async with run(tmp_path, discord.api_url, discord.token, agent, **wide) as again:
+            await again.logged("gateway.ready")
+            await discord.owner.say(threads[0], "cut off")
+            await until_shown(discord, threads[0], "went on")
+            assert len(agent.received("session/resume")) == 1
+            assert await again.signalled(signal.SIGTERM) == 0
+
+
+async def test_what_waits_at_a_stop_goes_on_after_the_start(tmp_path: Path) -> None:
+    """R1, R2, Q1: told, kept, run in order, each once."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        for text in ("second", "third"):
+            await accepted(discord, (await discord.owner.say(thread_id, text)).id)
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "What waits here goes on afterwards" in shown(discord, thread_id)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await again.logged("gateway.ready")
+            await until_answered(discord, thread_id, "third")
+            assert agent.prompts() == ["first", "second", "third"]
+            assert await again.signalled(signal.SIGTERM) == 0
+
+
+async def test_what_is_posted_while_the_bot_is_away_is_answered_once(tmp_path: Path) -> None:
+    """R2: in known threads, and mentions in channels where one was accepted; other talk is left alone."""
+    agent = scenario(tmp_path, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "before")
+        await until_answered(discord, thread_id, "before")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        await discord.owner.say(thread_id, "in the thread")
+        await discord.owner.say(thread_id, "// an aside")
+        await discord.owner.say(discord.channel_id, "chatter")
+        mentioned = await mention(discord, "in the channel")
+        for _ in range(2):
+            async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+                await again.logged("catch_up.finished")
+                await until_answered(discord, thread_id, "in the thread")
+                await until_answered(discord, mentioned, "in the channel")
+                assert await again.signalled(signal.SIGTERM) == 0
+        assert sorted(agent.prompts()) == ["before", "in the channel", "in the thread"]
+
+
+@pytest.mark.parametrize(
+    ("offers", "asked", "lost"),
+    [
+        ({"resume": True}, "session/resume", False),
+        ({"load": "replay_after", "history": [["agent", "an old answer"]]}, "session/load", False),
+        ({}, None, True),
+    ],
+    ids=["resumes", "loads and replays afterwards", "can do neither"],
+)
+async def test_a_turn_that_a_kill_cut_off_is_gone_on_with_by_a_press(
+    tmp_path: Path, offers: dict[str, object], asked: str | None, lost: bool
+) -> None:
+    """R2, P8: as far as the agent can; where the context was lost the thread is told so."""
+    agent = scenario(tmp_path, words={"cut off": [{"text": "went on"}], "work": HANG}, **offers)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "so far")
+        bot.process.kill()
+        await bot.process.wait()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "**interrupted**: Weft was restarted in the middle of this.")
+            assert [pid for pid in agent.pids() if alive(pid)] == []
+            notice = discord.messages(thread_id)[-1]
+            pressed = await discord.owner.click(notice, f"weft:go:{thread_id}:{thread_id}")
+            assert (pressed.response or {}).get("content") == "Going on."
+            await until_answered(discord, thread_id, "went on")
+            assert agent.prompts()[0] == "work"
+            assert agent.prompts()[1].endswith("go on with this request:\n\nwork")
+            assert len(agent.prompts()) == 2
+            assert [method for method in ("session/resume", "session/load") if agent.received(method)] == (
+                [asked] if asked else []
+            )
+            assert ("no longer knew this conversation" in shown(discord, thread_id)) is lost
+            assert "an old answer" not in shown(discord, thread_id)
+            assert await again.signalled(signal.SIGTERM) == 0
+
+
+async def test_a_reload_lets_people_in_without_a_restart(tmp_path: Path) -> None:
+    """R1: SIGHUP reads the settings file again; turns go on."""
+    agent = scenario(tmp_path, words={"work": HANG})
+    async with connected(tmp_path, agent) as (discord, bot):
+        guest = discord.user("guest")
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "so far")
+        (tmp_path / ".env").write_text(f"WEFT_ALLOWED_USERS={guest.id}\nWEFT_MAX_AGENTS=3\n")
+        bot.process.send_signal(signal.SIGHUP)
+        await bot.logged("settings.reloaded")
+        (told,) = [event for event in bot.events() if event["event"] == "settings.reloaded"]
+        assert (told["changed"], told["need_a_restart"]) == (["allowed_users"], ["max_agents"])
+        other = (await guest.say(discord.channel_id, "hello", mention_bot=True)).id
+        await until_answered(discord, other, "hello")
+        assert replies(discord, thread_id, "interrupted") == []
+        assert await bot.signalled(signal.SIGTERM) == 0
