@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 
 import psutil
@@ -19,6 +20,10 @@ MARKER = "WEFT_AGENT"
 
 _OUT_OF_SIGHT = (psutil.Error, OSError, ValueError)
 """Gone, another user's, or a process table entry that cannot be read: skipped."""
+
+_NEWBORN = 10.0
+_LOOKS, _BETWEEN_LOOKS = 20, 0.01
+"""A process younger than so many seconds, whose environment reads as empty, is looked at again so often."""
 
 Members = frozenset[psutil.Process]
 
@@ -41,7 +46,39 @@ def survey(known: Members, marker: str) -> Members:
 
 def carriers(marker: str, name: str = MARKER) -> Members:
     """Return the processes whose environment carries this marker; what cannot be read is left out."""
-    return frozenset(process for process in psutil.process_iter() if marker and _carries(process, name, marker))
+    if not marker:
+        return frozenset()
+    found, unclear = _sort(psutil.process_iter(), name, marker)
+    tries = 0
+    while unclear and tries < _LOOKS:
+        tries += 1
+        time.sleep(_BETWEEN_LOOKS)
+        more, unclear = _sort(unclear, name, marker)
+        found |= more
+    return frozenset(found)
+
+
+def _sort(
+    processes: Iterable[psutil.Process], name: str, marker: str
+) -> tuple[set[psutil.Process], set[psutil.Process]]:
+    """Return those that carry the marker, and those of which it can't be told yet."""
+    found: set[psutil.Process] = set()
+    unclear: set[psutil.Process] = set()
+    for process in processes:
+        try:
+            environment = process.environ()
+            if environment.get(name) == marker:
+                found.add(process)
+            elif not environment and _is_newborn(process):
+                unclear.add(process)
+        except _OUT_OF_SIGHT:
+            continue
+    return found, unclear
+
+
+def _is_newborn(process: psutil.Process) -> bool:
+    # While a process becomes another program (exec), its environment reads as empty for a moment.
+    return time.time() - process.create_time() < _NEWBORN and is_alive(process)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -70,10 +107,3 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except _OUT_OF_SIGHT:
         return []
-
-
-def _carries(process: psutil.Process, name: str, marker: str) -> bool:
-    try:
-        return process.environ().get(name) == marker
-    except _OUT_OF_SIGHT:
-        return False
