@@ -107,6 +107,7 @@ class Intake:
             await self._chat.open_thread(prompt.inbound)
         except PortError as exc:
             return not_opened(str(exc))
+        await self._store.bind(prompt.inbound.thread_id, title=prompt.inbound.title)
         return None
 
     async def _refuse(self, prompt: Prompt, end: TurnEnd) -> None:

@@ -248,3 +248,13 @@ async def test_a_message_over_the_store_s_bound_is_told_so_and_not_accepted() ->
         assert text == "⚠️ **dropped**: `Weft is too busy to take messages just now; please send it again`"
         assert scene.recorded == [(opening().id, Outcome.DROPPED)]
         assert scene.chat.acknowledged == []
+
+
+@pytest.mark.asyncio
+async def test_a_thread_is_remembered_with_its_title() -> None:
+    """R6"""
+    async with taking() as scene:
+        await scene.intake.accept(opening())
+        record = await scene.store.thread(opening().inbound.thread_id)
+        assert record is not None
+        assert record.title == opening().inbound.title
