@@ -48,6 +48,12 @@ class MemoryStore:
         self._prompts[prompt.message_id] = _Entry(prompt)
         return True
 
+    async def amend(self, message_id: int, payload: str) -> None:
+        """Replace what is kept of a prompt that waits."""
+        entry = self._prompts.get(message_id)
+        if entry is not None and not entry.started and entry.owed is None:
+            entry.prompt = dataclasses.replace(entry.prompt, payload=payload)
+
     async def started(self, message_id: int) -> None:
         """Say that the prompt is about to be sent to the agent."""
         if (entry := self._prompts.get(message_id)) is not None:
@@ -119,6 +125,10 @@ class MemoryStore:
         record = self._threads.get(thread_id) or ThreadRecord(thread_id)
         changes: dict[str, Any] = {name: value for name, value in given.items() if not isinstance(value, Keep)}
         self._threads[thread_id] = dataclasses.replace(record, **changes)
+
+    async def choices(self) -> dict[int, str]:
+        """Return the options of all threads that have some."""
+        return {key: record.options for key, record in self._threads.items() if record.options is not None}
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places."""

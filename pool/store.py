@@ -117,6 +117,9 @@ class SessionStore(Protocol):
             StoreBusy: too much waits to be written.
         """
 
+    async def amend(self, message_id: int, payload: str) -> None:
+        """Replace what is kept of a prompt that waits; one that was started stays as it is."""
+
     async def started(self, message_id: int) -> None:
         """Say that the prompt is about to be sent to the agent."""
 
@@ -158,6 +161,9 @@ class SessionStore(Protocol):
         options: str | Keep | None = KEEP,
     ) -> None:
         """Change what is remembered of a thread, in one write; what is not given stays as it is."""
+
+    async def choices(self) -> dict[int, str]:
+        """Return the ``options`` of all threads that have some."""
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""

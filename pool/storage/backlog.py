@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
-from pool.storage.operations import Accept, Bind, Change, Finish, Owe, See, Shown, Started
+from pool.storage.operations import Accept, Amend, Bind, Change, Finish, Owe, See, Shown, Started
 from pool.store import SeenPlace
 
 Key = tuple[type[Change], int]
@@ -55,18 +55,25 @@ class Backlog:
 
     def _start(self, accept: Accept) -> None:
         """What came before concerned a message that nobody knew, and changed nothing."""
-        for kind in (Started, Shown, Owe, Finish):
+        for kind in (Amend, Started, Shown, Owe, Finish):
             self._changes.pop((kind, accept.prompt.message_id), None)
         self._changes[Accept, accept.prompt.message_id] = accept
 
-    def _add_to_prompt(self, change: Started | Shown | Owe | Finish) -> None:
+    def _add_to_prompt(self, change: Amend | Started | Shown | Owe | Finish) -> None:
         key = (type(change), change.message_id)
         if isinstance(change, Finish):
             self._changes[key] = self._folded(change)
         elif isinstance(change, Shown):
             self._changes[key] = change
+        elif isinstance(change, Amend):
+            self._amend(key, change)
         else:
             self._changes.setdefault(key, change)
+
+    def _amend(self, key: Key, amend: Amend) -> None:
+        """A prompt that was started, or that is over, stays as it is; else the latest text counts, in its old place."""
+        if not ((Started, amend.message_id) in self._changes or (Owe, amend.message_id) in self._changes):
+            self._changes[key] = amend
 
     def _folded(self, finish: Finish) -> Finish:
         """A prompt that is finished keeps its first outcome; its reply is needless."""

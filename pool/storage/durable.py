@@ -43,6 +43,10 @@ class DurableStore:
         """
         return await self._writer.submit(operations.Accept(prompt), refusable=True)
 
+    async def amend(self, message_id: int, payload: str) -> None:
+        """Replace what is kept of a prompt that waits."""
+        await self._writer.submit(operations.Amend(message_id, payload))
+
     async def started(self, message_id: int) -> None:
         """Say that the prompt is about to be sent to the agent."""
         await self._writer.submit(operations.Started(message_id))
@@ -99,6 +103,10 @@ class DurableStore:
         )
         changes = tuple((name, value) for name, value in given if not isinstance(value, Keep))
         await self._writer.submit(operations.Bind(thread_id, changes))
+
+    async def choices(self) -> dict[int, str]:
+        """Return the options of all threads that have some."""
+        return await self._writer.submit(operations.Choices())
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places."""

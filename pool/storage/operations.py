@@ -34,6 +34,9 @@ _KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.p
 
 # Parameters that take part in SET must not be named as the columns are.
 _ACCEPT = sqlite.insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+_AMEND = (
+    sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=bindparam("text"))
+)
 _STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True)
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
 _OWE = (
@@ -81,6 +84,19 @@ class Accept:
         """Insert the row unless there is one."""
         row = {field.name: getattr(self.prompt, field.name) for field in fields(AcceptedPrompt)}
         return connection.execute(_ACCEPT, {**row, "started": False, "shown": ""}).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """A prompt that waits says something else now."""
+
+    writes: ClassVar[bool] = True
+    message_id: int
+    payload: str
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Replace the payload of a prompt that was not started."""
+        connection.execute(_AMEND, {"id": self.message_id, "text": self.payload})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +273,19 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What people have chosen for threads."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> dict[int, str]:
+        """Return the options by thread."""
+        columns = THREADS.c.thread_id, THREADS.c.options
+        rows = connection.execute(sa.select(*columns).where(THREADS.c.options.is_not(None))).all()
+        return {row.thread_id: row.options for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """Which places are known."""
 
@@ -268,5 +297,5 @@ class Places:
         return [SeenPlace(**row._mapping) for row in rows]
 
 
-Change = Accept | Started | Shown | Owe | Finish | Bind | See
+Change = Accept | Amend | Started | Shown | Owe | Finish | Bind | See
 """What has to reach the file, sooner or later."""

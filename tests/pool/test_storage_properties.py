@@ -31,6 +31,7 @@ def any_write(rng: random.Random) -> Call:
     }
     calls: list[Call] = [
         lambda store: store.accept(AcceptedPrompt(number, 1, 2, 3, text)),
+        lambda store: store.amend(number, text * 3),
         lambda store: store.started(number),
         lambda store: store.shown(number, tuple(range(number))),
         lambda store: store.owe(number, text, text * 2),
@@ -52,6 +53,7 @@ def any_call(rng: random.Random) -> Call:
         lambda store: store.owed(),
         lambda store: store.prompt(number),
         lambda store: store.thread(number),
+        lambda store: store.choices(),
         places,
     ]
     return rng.choice(questions) if rng.random() < 0.3 else any_write(rng)

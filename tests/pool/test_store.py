@@ -142,6 +142,32 @@ async def test_a_prompt_is_at_hand_until_it_is_finished_and_longer_if_it_is_to_b
 
 @both
 @pytest.mark.asyncio
+async def test_a_prompt_can_be_amended_until_it_is_started(opened: Opened, tmp_path: Path) -> None:
+    """Q5: an edit of a message that waits survives a restart; what the agent was told stays as it was."""
+    async with opened(tmp_path) as store:
+        await store.accept(prompt(6))
+        await store.amend(6, "edited")
+        await store.amend(7, "nobody's")
+        assert [one.prompt.payload for one in await store.open_prompts()] == ["edited"]
+        await store.started(6)
+        await store.amend(6, "too late")
+        assert [one.prompt.payload for one in await store.open_prompts()] == ["edited"]
+
+
+@both
+@pytest.mark.asyncio
+async def test_what_people_chose_is_found_for_all_threads(opened: Opened, tmp_path: Path) -> None:
+    """Q2"""
+    async with opened(tmp_path) as store:
+        await store.bind(1, options="{}")
+        await store.bind(2, title="without")
+        await store.bind(3, options="gone")
+        await store.bind(3, options=None)
+        assert await store.choices() == {1: "{}"}
+
+
+@both
+@pytest.mark.asyncio
 async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path) -> None:
     """P8"""
     async with opened(tmp_path) as store:
