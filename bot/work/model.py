@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,27 @@ class Actor:
     id: int
     name: str
     roles: frozenset[int] = frozenset()
+
+
+class QueueMode(StrEnum):
+    """What a message does that comes while a turn of its thread runs (Q2)."""
+
+    QUEUE = "queue"
+    """It waits, and becomes a turn of its own."""
+    FOLLOWUP = "followup"
+    """It waits, and becomes one turn together with what else came meanwhile."""
+    INTERRUPT = "interrupt"
+    """The running turn is cancelled, what waits is superseded, and it runs next."""
+    STEER = "steer"
+    """It is put into the running turn where the agent can, else that turn is cancelled and it runs next."""
+
+
+class Lane(StrEnum):
+    """Which turns share a bound on how many run at once (Q6)."""
+
+    MAIN = "main"
+    BACKGROUND = "background"
+    """What no person waits for: prompts of bots and webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,8 @@ class Inbound:
         opens_thread: whether the thread is still to be opened from this message.
         text: the prompt, without the mention of Weft.
         title: the name for a new thread, 1 to 100 characters.
+        mode: the queue mode that the message itself asked for; None: that of its thread or server.
+        files: how many files hang on the message.
     """
 
     message_id: int
@@ -35,3 +59,6 @@ class Inbound:
     text: str
     opens_thread: bool
     title: str
+    mode: QueueMode | None = None
+    lane: Lane = Lane.MAIN
+    files: int = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.reply.port import ThreadPort
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, QueueMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,30 @@ class Desk(Protocol):
     def missed(self, inbound: Inbound) -> None:
         """Take a message that was posted too long ago to be run unasked: it is told so, once."""
 
+    def edited(self, message_id: int, text: str) -> None:
+        """Take the new text of a message; it counts while the message waits (Q5)."""
+
+    def deleted(self, message_id: int) -> None:
+        """Take a message out that was deleted; what runs already goes on (Q5)."""
+
+    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
+        """End the turns of the thread and empty its queue; messages older than snowflake ``before`` never run (Q7)."""
+
+    def queue(self, thread_id: int) -> str:
+        """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
+
+    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
+        """Choose what a message does that comes while a turn runs: for one thread, or for a whole server (Q2)."""
+
+    def clear(self, thread_id: int, by: Actor) -> Answer:
+        """Take everything out that waits in a thread; the running turn goes on."""
+
+    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Run a waiting prompt now: the running turn is cancelled for it, the others keep their places (Q5)."""
+
+    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Take a waiting prompt out (Q5)."""
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt, asked for by a press on message ``notice`` of the thread (R2)."""
 
@@ -65,6 +89,9 @@ class Chat(Protocol):
 
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message."""
+
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        """Set a reaction on a message, and take another one of Weft's away."""
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message where it was posted, when there is no thread to answer in."""

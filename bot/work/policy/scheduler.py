@@ -1,0 +1,224 @@
+"""All-or-nothing admission over all threads: starts an entry when thread, lane and agent are free at once (pure).
+
+No function here awaits, so each is one critical section on the loop, and nobody ever waits while holding one of the
+three (Q6). What a thread's messages become is decided in `thread`. The mutable state is the map of queues, what is
+remembered of threads without one, and the tokens of the lanes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import accumulate
+from typing import Generic, Protocol, TypeVar
+
+from bot.work.model import Inbound, Lane
+from bot.work.policy.decisions import Decision
+from bot.work.policy.entry import Entry, EntryState, MessageState
+from bot.work.policy.lanes import LaneCounts, Lanes
+from bot.work.policy.rules import Remembered, Rules
+from bot.work.policy.thread import ThreadQueue
+
+REMEMBERED = 1_000
+"""Threads with an empty queue of which something is remembered; the longest idle is forgotten first."""
+
+
+class Releasable(Protocol):
+    """A claim on an agent that can be given back."""
+
+    def release(self) -> None:
+        """Give the claim back; a second call does nothing."""
+
+
+R = TypeVar("R", bound=Releasable)
+
+
+class Scheduler(Generic[R]):
+    """Admits entries in order of arrival, over all threads.
+
+    Args:
+        rules: returns the rules of a thread.
+        reserve: claims an agent for a thread, or returns None; never waits.
+        start: begins an admitted entry; must only schedule it.
+        wait: told once for an entry that is held up by a lack of agents or of room in its lane (P4).
+        carry_out: does what a queue decided; must not raise and only schedule what takes time.
+
+    Attributes:
+        held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing starts any more.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        *,
+        rules: Callable[[int], Rules],
+        reserve: Callable[[int], R | None],
+        start: Callable[[Entry, R], None],
+        wait: Callable[[Entry], None],
+        carry_out: Callable[[Decision], None],
+    ) -> None:
+        self.lanes = lanes
+        self.closed = False
+        self.held = False
+        self._admitting = False
+        self._rules = rules
+        self._reserve = reserve
+        self._start = start
+        self._wait = wait
+        self._carry_out = carry_out
+        self._queues: dict[int, ThreadQueue] = {}
+        self._remembered: OrderedDict[int, Remembered] = OrderedDict()
+
+    # One thread
+
+    def do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]], now: float) -> list[Decision]:
+        """Let a thread's queue decide, carry that out, start what may start; return the decisions."""
+        queue = self._open(thread_id)
+        try:
+            decisions = act(queue)
+        finally:
+            self._forget_if_idle(thread_id, queue)
+        # Each is carried out, whatever another one does: a failure touches no neighbour (Q10).
+        with ExitStack() as stack:
+            stack.callback(self.admit, now)
+            for decision in reversed(decisions):
+                stack.callback(self._carry_out, decision)
+        return decisions
+
+    def arrive(self, inbound: Inbound, now: float) -> list[Decision]:
+        """Give a message its place; it may start once `accepted` was called."""
+        return self.do(inbound.thread_id, lambda queue: queue.arrive(inbound, now), now)
+
+    def restore(self, inbound: Inbound, now: float, state: MessageState = MessageState.ACCEPTED) -> list[Decision]:
+        """Give a message its place that an earlier run accepted."""
+        return self.do(inbound.thread_id, lambda queue: queue.restore(inbound, state), now)
+
+    def accepted(self, inbound: Inbound, now: float) -> list[Decision]:
+        """Say that the store has the message."""
+        return self.do(inbound.thread_id, lambda queue: queue.accepted(inbound.message_id), now)
+
+    def refused(self, inbound: Inbound, now: float) -> list[Decision]:
+        """Say that the store does not have the message, or that it has its outcome already."""
+        return self.do(inbound.thread_id, lambda queue: queue.refused(inbound.message_id), now)
+
+    def ended(self, entry: Entry, now: float) -> list[Decision]:
+        """Say that a turn has really ended; a second call does nothing."""
+        self.lanes.release(entry)
+        return self.do(entry.thread_id, lambda queue: queue.ended(entry), now)
+
+    def lend(self, entry: Entry, now: float) -> None:
+        """Let others have the place in the lane of a turn that waits for a person."""
+        self.lanes.lend(entry)
+        self.admit(now)
+
+    def take_back(self, entry: Entry) -> None:
+        """Give such a turn its place again; never waits."""
+        self.lanes.take_back(entry)
+
+    # All threads
+
+    def admit(self, now: float) -> None:
+        """Start every entry whose three conditions hold; call it whenever one of them may have changed."""
+        # A reservation that marks a victim may itself report a change: the walk that is under way sees it.
+        if self.closed or self.held or self._admitting:
+            return
+        self._admitting = True
+        try:
+            while self._walk(now):
+                pass
+        finally:
+            self._admitting = False
+
+    tick = admit
+    """Look again since time has passed; `next_wakeup` says when that is worth while."""
+
+    def _walk(self, now: float) -> bool:
+        """Try all heads by order of arrival; tell whether one started, as there may be others behind it then."""
+        ranked = [
+            (place, entry)
+            for queue in self._queues.values()
+            if (heads := queue.heads(now))
+            for place, entry in _ranked(heads)
+        ]
+        ranked.sort(key=lambda item: item[0])
+        started = [self._try_start(entry, now) for _, entry in ranked]
+        return any(started)
+
+    def _try_start(self, entry: Entry, now: float) -> bool:
+        queue = self._queues.get(entry.thread_id)
+        # An earlier start of this walk may have taken it along, or may have ended it.
+        if queue is None or entry.state is not EntryState.WAITING or entry not in queue.heads(now):
+            return False
+        reservation = self._reserve(entry.thread_id) if self.lanes.free(entry.lane) else None
+        if reservation is None:
+            self._tell(entry)
+            return False
+        queue.started(entry)
+        self.lanes.take(entry)
+        self._start(entry, reservation)
+        return True
+
+    def _tell(self, entry: Entry) -> None:
+        if not entry.told_to_wait:
+            entry.told_to_wait = True
+            self._wait(entry)
+
+    def next_wakeup(self) -> float | None:
+        """Return when to call `tick`, in the caller's seconds; None: nothing waits for the time to pass."""
+        if self.held or self.closed:
+            return None
+        times = (queue.next_wakeup() for queue in self._queues.values())
+        return min((time for time in times if time is not None), default=None)
+
+    # Queues come and go
+
+    def _open(self, thread_id: int) -> ThreadQueue:
+        rules = self._rules(thread_id)
+        queue = self._queues.get(thread_id)
+        if queue is None:
+            queue = self._queues[thread_id] = ThreadQueue(rules, self._remembered.pop(thread_id, None))
+        queue.rules = rules
+        return queue
+
+    def _forget_if_idle(self, thread_id: int, queue: ThreadQueue) -> None:
+        if self._queues.get(thread_id) is not queue or not queue.idle:
+            return
+        del self._queues[thread_id]
+        if queue.memory != Remembered():
+            self._remembered[thread_id] = queue.memory
+        while len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    # Views
+
+    def queue(self, thread_id: int) -> ThreadQueue:
+        """Return the thread's queue to look at; an empty one, not kept, if it has none."""
+        return self._queues.get(thread_id) or ThreadQueue(self._rules(thread_id), self._remembered.get(thread_id))
+
+    def find(self, message_id: int) -> tuple[int, Entry] | None:
+        """Return the thread and the entry of a message that waits or runs."""
+        for thread_id, queue in self._queues.items():
+            entry = queue.line.find(message_id)
+            if entry is not None:
+                return thread_id, entry
+        return None
+
+    def waiting(self) -> Iterator[Entry]:
+        """Return all entries that wait, thread by thread."""
+        return (entry for queue in list(self._queues.values()) for entry in list(queue.line))
+
+    def accepting(self) -> Iterator[int]:
+        """Return the ids of the messages that the store does not have yet."""
+        return (message_id for queue in list(self._queues.values()) for message_id in list(queue.line.accepting()))
+
+    def counts(self) -> dict[Lane, LaneCounts]:
+        """Return how full each lane is, and how many entries wait for it."""
+        waiting = Counter(entry.lane for entry in self.waiting())
+        return {lane: self.lanes.counts(lane, waiting[lane]) for lane in Lane}
+
+
+def _ranked(heads: list[Entry]) -> list[tuple[int, Entry]]:
+    """Pair each head with its rank among all threads': the thread's own order stays, whatever was put in front."""
+    ranks = list(accumulate((entry.place for entry in reversed(heads)), min))
+    return list(zip(reversed(ranks), heads, strict=True))

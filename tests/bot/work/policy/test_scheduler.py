@@ -1,0 +1,286 @@
+"""Admission over all threads: order, lanes, reservations, and that nobody waits while holding anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.outcome import Outcome
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.decisions import Decision, End
+from bot.work.policy.lanes import LaneCounts
+from bot.work.policy.rules import Rules
+from bot.work.policy.scheduler import REMEMBERED
+from tests.bot.work.policy.bench import BOB, ends, written
+from tests.bot.work.policy.pool import Floor
+
+ONE = {Lane.MAIN: 1, Lane.BACKGROUND: 1}
+NO_DEBOUNCE_TWO = Rules(debounce=0.0, max_concurrent=2)
+
+
+def test_messages_of_one_thread_run_one_at_a_time() -> None:
+    """Q1, G1."""
+    floor = Floor()
+    floor.say(1)
+    floor.say(2)
+    assert floor.started == [1]
+    floor.finish(1)
+    assert floor.started == [1, 2]
+
+
+def test_threads_do_not_wait_for_each_other() -> None:
+    """Q6, E1."""
+    floor = Floor()
+    floor.say(1, 7)
+    floor.say(2, 8)
+    assert floor.started == [1, 2]
+
+
+def test_the_oldest_over_all_threads_starts_when_a_lane_has_room_again() -> None:
+    """Q6."""
+    floor = Floor(ONE)
+    floor.say(1, 1)
+    floor.say(3, 3)
+    floor.say(2, 2)
+    floor.finish(1)
+    assert floor.started == [1, 2]
+
+
+def test_a_full_lane_delays_no_other_lane() -> None:
+    """Q6, G12."""
+    floor = Floor(ONE)
+    floor.say(1, 1, lane=Lane.BACKGROUND)
+    floor.say(2, 2, lane=Lane.BACKGROUND)
+    floor.say(3, 3)
+    assert floor.started == [1, 3]
+
+
+def test_nothing_is_reserved_for_an_entry_that_finds_its_lane_full() -> None:
+    """Q6, G13: nobody waits while holding one of the three."""
+    floor = Floor(ONE)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    assert len(floor.agents.claims) == 1
+
+
+def test_an_entry_without_an_agent_takes_no_place_in_its_lane() -> None:
+    """Q6, G13."""
+    floor = Floor(agents=1)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=8, running=1, lent=0, waiting=1)
+    floor.finish(1)
+    assert floor.started == [1, 2]
+
+
+def test_an_author_is_told_once_that_no_agent_is_free() -> None:
+    """P4; who waits for a turn of the thread is not."""
+    floor = Floor(agents=1)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    floor.say(3, 1)
+    floor.scheduler.admit(0)
+    assert floor.waited == [2]
+
+
+def test_a_turn_that_waits_for_a_person_lends_its_place() -> None:
+    """Q6: and has it again at once, even if that is one too many."""
+    floor = Floor(ONE)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    entry, _ = floor.running[1]
+    floor.scheduler.lend(entry, 0)
+    assert floor.started == [1, 2]
+    floor.scheduler.take_back(entry)
+    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=2, lent=0)
+    floor.say(3, 3)
+    floor.finish(2)
+    assert floor.started == [1, 2]
+    floor.finish(1)
+    assert floor.started == [1, 2, 3]
+
+
+def test_a_turn_that_ends_while_its_place_is_lent_gives_none_back() -> None:
+    """Q6, D6."""
+    floor = Floor(ONE)
+    floor.say(1, 1)
+    entry, _ = floor.running[1]
+    floor.scheduler.lend(entry, 0)
+    floor.finish(1)
+    floor.scheduler.take_back(entry)
+    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=0, lent=0)
+
+
+def test_a_second_end_of_a_turn_frees_nothing() -> None:
+    """Q8, Q10."""
+    floor = Floor(ONE)
+    floor.say(1)
+    entry = floor.finish(1)
+    floor.say(2)
+    floor.say(3, 3)
+    assert floor.scheduler.ended(entry, 0) == []
+    assert floor.started == [1, 2]
+
+
+def test_nothing_starts_while_held_or_closed() -> None:
+    """Q1, R1, G18: and nobody has to be woken for it."""
+    floor = Floor(rules=Rules())
+    floor.scheduler.held = True
+    floor.say(1)
+    assert floor.scheduler.next_wakeup() is None
+    floor.scheduler.tick(1.0)
+    assert floor.started == []
+    floor.scheduler.held = False
+    floor.scheduler.admit(1.0)
+    assert floor.started == [1]
+    floor.scheduler.closed = True
+    floor.say(2, 2)
+    floor.scheduler.tick(9.0)
+    assert floor.started == [1]
+
+
+def test_a_start_that_changes_the_rules_of_the_next_is_heeded() -> None:
+    """Q6, Q9: the walk under way does not go by what it saw before."""
+    floor = Floor(rules=NO_DEBOUNCE_TWO)
+    floor.on_start = lambda entry: floor.scheduler.do(100, lambda queue: queue.context_share(0.7), 0)
+    floor.scheduler.held = True
+    floor.say(1)
+    floor.say(2)
+    floor.scheduler.held = False
+    floor.scheduler.admit(0)
+    assert floor.started == [1]
+
+
+def test_what_a_message_decides_is_carried_out_before_the_next_starts() -> None:
+    """O1, Q2."""
+    seen: list[object] = []
+    floor = Floor(carry_out=lambda decision: seen.append((type(decision).__name__, list(floor.started))))
+    floor.scheduler.held = True
+    floor.say(1)
+    interrupt = written(2, mode=QueueMode.INTERRUPT)
+    floor.scheduler.arrive(interrupt, 0)
+    floor.scheduler.held = False
+    floor.scheduler.accepted(interrupt, 0)
+    assert (seen, floor.started) == ([("End", [])], [2])
+
+
+def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
+    """Q10: the other outcomes are told, and the next starts."""
+    told: list[int] = []
+
+    def fail_once(decision: Decision) -> None:
+        if isinstance(decision, End):
+            told.append(decision.message.id)
+            if len(told) == 1:
+                raise RuntimeError("a fault of ours")
+
+    floor = Floor(rules=Rules(debounce=0.0), carry_out=fail_once)
+    floor.scheduler.held = True
+    for number in (1, 2):
+        floor.say(number)
+    interrupt = written(3, mode=QueueMode.INTERRUPT)
+    floor.scheduler.arrive(interrupt, 0)
+    floor.scheduler.held = False
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        floor.scheduler.accepted(interrupt, 0)
+    assert (told, floor.started) == ([1, 2], [3])
+
+
+def test_the_walk_goes_on_where_a_followup_took_others_along() -> None:
+    """Q2, Q6, Q9: the place that they would have had goes to the next."""
+    floor = Floor(rules=NO_DEBOUNCE_TWO)
+    floor.scheduler.held = True
+    floor.say(1, mode=QueueMode.FOLLOWUP)
+    floor.say(2, mode=QueueMode.FOLLOWUP)
+    floor.say(3)
+    floor.scheduler.held = False
+    floor.scheduler.admit(0)
+    assert floor.started == [1, 3]
+
+
+def test_what_was_put_in_front_keeps_its_thread_order_among_all_threads() -> None:
+    """Q5, Q6: with one place free, it goes before the older one of its thread."""
+    floor = Floor(ONE, rules=NO_DEBOUNCE_TWO)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    floor.say(3, 2)
+    floor.scheduler.do(2, lambda queue: queue.promote(3, "alice"), 0)
+    floor.finish(1)
+    assert floor.started == [1, 3]
+
+
+def test_a_message_is_found_wherever_it_waits_or_runs() -> None:
+    """Q5."""
+    floor = Floor()
+    floor.say(1, 7)
+    floor.say(2, 7)
+    found = [floor.scheduler.find(number) for number in (1, 2)]
+    assert [item[0] for item in found if item is not None] == [7, 7]
+    assert floor.scheduler.find(3) is None
+
+
+def test_what_the_store_does_not_have_yet_is_known() -> None:
+    """R2."""
+    floor = Floor()
+    floor.scheduler.arrive(written(1), 0)
+    floor.scheduler.arrive(written(2, BOB), 0)
+    floor.scheduler.do(100, lambda queue: queue.delete(1), 0)
+    assert set(floor.scheduler.accepting()) == {1, 2}
+
+
+def test_a_message_that_the_store_refuses_lets_the_next_start() -> None:
+    """O1, O2."""
+    floor = Floor()
+    first = written(1)
+    floor.scheduler.arrive(first, 0)
+    floor.say(2)
+    floor.scheduler.refused(first, 0)
+    assert floor.started == [2]
+
+
+def test_what_an_earlier_run_accepted_runs_in_order() -> None:
+    """R2, Q1."""
+    floor = Floor()
+    floor.scheduler.held = True
+    for number in (2, 1):
+        floor.scheduler.restore(written(number), 0)
+    floor.scheduler.held = False
+    floor.scheduler.admit(0)
+    floor.finish(1)
+    assert floor.started == [1, 2]
+
+
+def test_the_time_to_look_again_is_that_of_the_first_row_that_may_start() -> None:
+    """Q4."""
+    floor = Floor(rules=Rules())
+    floor.say(1, 1)
+    floor.now = 0.5
+    floor.say(2, 2)
+    assert floor.scheduler.next_wakeup() == pytest.approx(0.8)
+    floor.scheduler.tick(0.8)
+    assert floor.started == [1]
+    assert floor.scheduler.next_wakeup() == pytest.approx(1.3)
+
+
+def test_a_stop_of_all_is_remembered_when_the_queue_is_forgotten() -> None:
+    """Q7, Q10."""
+    floor = Floor()
+    floor.scheduler.do(100, lambda queue: queue.stop_all("bob", 5), 0)
+    assert floor.scheduler._queues == {}
+    floor.say(4)
+    assert ends(floor.decided) == [(4, Outcome.STALE)]
+
+
+def test_what_is_remembered_of_idle_threads_is_bounded() -> None:
+    """Q10: the longest idle is forgotten first."""
+    floor = Floor()
+    for thread in range(REMEMBERED + 1):
+        floor.scheduler.do(thread, lambda queue: queue.stop_all("bob", 5), 0)
+    assert len(floor.scheduler._remembered) == REMEMBERED
+    assert (floor.scheduler.queue(0).memory.cutoff, floor.scheduler.queue(1).memory.cutoff) == (0, 5)
+
+
+def test_looking_at_a_thread_keeps_nothing() -> None:
+    """Q10."""
+    floor = Floor()
+    assert floor.scheduler.queue(5).idle
+    assert floor.scheduler._queues == {}
