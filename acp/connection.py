@@ -1,7 +1,7 @@
-"""A connection to one agent process: the handshake, its sessions, and which message goes where.
+"""A connection to one agent process: the handshake, the pumps, its end, and which message goes where.
 
 `open_connection` owns everything: the process, the pumps, the watch over its end. When to open and close one is
-`pool`'s business. The mutable state is the map of sessions and how the connection ended.
+`pool`'s business, how its sessions are opened `acp.sessions`'. The mutable state is how the connection ended.
 """
 
 from __future__ import annotations
@@ -16,33 +16,16 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
-from acp.errors import (
-    AUTH_REQUIRED,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    AcpError,
-    AgentExit,
-    AgentExited,
-    ProtocolError,
-    RequestFailed,
-)
-from acp.handshake import (
-    UNKNOWN_SESSION,
-    How,
-    introduction,
-    login_error,
-    ourselves,
-    session_result,
-    start_error,
-    understood,
-    ways,
-)
+from acp.errors import INVALID_PARAMS, METHOD_NOT_FOUND, AcpError, AgentExit, AgentExited, ProtocolError
+from acp.handshake import can_fork, introduction, ourselves, start_error, understood
 from acp.jsonrpc import MAX_LINE, RequestId
-from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
+from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd
 from acp.permission import cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec, StopLimits, StopReport
-from acp.schema import Implementation, InitializeResult, PermissionParams, SessionResult
+from acp.schema import Implementation, InitializeResult, PermissionParams
 from acp.session import AgentSession, TurnSink
+from acp.sessions import OpenedSession, Sessions
+from acp.steering import STEER_TIMEOUT
 
 __all__ = ["AgentConnection", "AgentSession", "ConnectionLimits", "OpenedSession", "TurnSink", "open_connection"]
 
@@ -63,6 +46,7 @@ class ConnectionLimits:
     Attributes:
         start: for the answer to ``initialize``.
         session: for the answer to each request that opens a session.
+        steer: for the answer to text that was put into a running turn.
         write: for the agent to take what is written to it.
         max_line: bytes in the longest line that is accepted.
         noise: bytes that may come before the first message.
@@ -71,20 +55,11 @@ class ConnectionLimits:
 
     start: float = START_TIMEOUT
     session: float = START_TIMEOUT
+    steer: float = STEER_TIMEOUT
     write: float = WRITE_TIMEOUT
     max_line: int = MAX_LINE
     noise: int = NOISE_LIMIT
     stop: StopLimits = field(default_factory=StopLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSession:
-    """A session and how it came about; ``lost`` means that another one was wanted and is not to be had."""
-
-    session: AgentSession
-    how: How
-    lost: bool
-    result: SessionResult
 
 
 @asynccontextmanager
@@ -133,7 +108,6 @@ class AgentConnection:
         self.stop_report: StopReport | None = None
         self._process = process
         self._limits = limits
-        self._sessions: dict[str, AgentSession] = {}
         self._stop_requested = anyio.Event()
         self._pumped = anyio.Event()
         self._peer = JsonRpcPeer(
@@ -144,6 +118,7 @@ class AgentConnection:
             write_timeout=limits.write,
             noise_limit=limits.noise,
         )
+        self._sessions = Sessions(self, self._peer, timeout=limits.session, steer_timeout=limits.steer)
 
     def alive(self) -> bool:
         """Whether the process still runs; polled, never waits."""
@@ -177,69 +152,35 @@ class AgentConnection:
             RequestFailed: the agent refused for another reason; ``previous`` may be as good as ever.
             RequestTimeout, AgentExited: it did not answer; ``previous`` may be as good as ever.
         """
-        try:
-            restored = await self._restore(cwd, previous) if previous is not None else None
-            return restored or await self._new_session(cwd, lost=previous is not None)
-        except RequestFailed as exc:
-            if exc.code != AUTH_REQUIRED:
-                raise
-            raise login_error(self.agent, exc) from exc
+        return await self._sessions.open(cwd, previous)
 
-    async def _restore(self, cwd: str, session_id: str) -> OpenedSession | None:
-        """Open a session that exists by the best way the agent has; None if it is unknown or there is no way."""
-        for how, method in ways(self.agent):
-            try:
-                return await self._restore_by(how, method, cwd, session_id)
-            except RequestFailed as exc:
-                if exc.code in UNKNOWN_SESSION:
-                    break
-                if exc.code != METHOD_NOT_FOUND:
-                    raise
-        log.info("session.lost", pid=self.pid)
-        return None
+    @property
+    def can_fork(self) -> bool:
+        """Whether `fork_session` is worth a try."""
+        return can_fork(self.agent)
 
-    async def _restore_by(self, how: How, method: str, cwd: str, session_id: str) -> OpenedSession:
-        session = AgentSession(self, self._peer, session_id, replayed=True)
-        self._sessions[session_id] = session  # before the request, as the replay comes before its answer
-        params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
-        try:
-            raw = await self._peer.request(method, params, timeout=self._limits.session)
-        except BaseException:
-            self._sessions.pop(session_id, None)
-            raise
-        if how == "loaded":
-            await session.end_of_replay()
-        log.info("session.opened", pid=self.pid, how=how)
-        return OpenedSession(session, how, lost=False, result=session_result(raw))
+    async def fork_session(self, session_id: str, cwd: str) -> AgentSession:
+        """Copy a session with its history into one that is prompted at the same time; end it with `close_session`.
 
-    async def _new_session(self, cwd: str, *, lost: bool) -> OpenedSession:
-        pending = self._peer.start_request(
-            "session/new", {"cwd": cwd, "mcpServers": []}, on_response=self._register_new
-        )
-        result = session_result(await pending.wait(self._limits.session))
-        session = self._sessions.get(result.session_id or "")
-        if session is None:
-            raise ProtocolError("the agent's answer to session/new has no session id")
-        log.info("session.opened", pid=self.pid, how="new")
-        return OpenedSession(session, "new", lost, result)
+        Raises:
+            ForkFailed: the agent can't, won't, did not answer in time, or is gone.
+        """
+        return await self._sessions.fork(session_id, cwd)
 
-    def _register_new(self, pending: PendingRequest) -> None:
-        """Know the session before the next line is read: its first updates may follow the answer at once."""
-        session_id = session_result(pending.result).session_id
-        if session_id:
-            self._sessions[session_id] = AgentSession(self, self._peer, session_id)
+    def close_session(self, session: AgentSession) -> None:
+        """Let a session go that nobody prompts any more; an open prompt is cancelled. Returns at once."""
+        self._sessions.close(session)
 
     # --- what the peer hands on ----------------------------------------------------------------------------------
 
     def on_notification(self, method: str, params: dict[str, Any]) -> None:
         """Take a notification; an unknown one is ignored."""
         if method == "session/update":
-            session_id = params.get("sessionId")
-            session = self._sessions.get(session_id) if type(session_id) is str else None
+            session = self._sessions.get(params.get("sessionId"))
             if session is not None:
                 session.on_update(params.get("update"))
         elif method == "$/cancel_request":
-            for session in self._sessions.values():
+            for session in self._sessions:
                 session.on_withdrawn(permission_key(params.get("requestId")))
 
     def on_request(self, request_id: RequestId, method: str, params: dict[str, Any]) -> None:
@@ -309,7 +250,7 @@ class AgentConnection:
         if self.exited.is_set():
             return
         ended = self.exit()
-        for session in self._sessions.values():
+        for session in self._sessions:
             session.on_exit()
         self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
         self.exited.set()

@@ -5,7 +5,8 @@ AcpError
 ├── AgentExited        the process is gone: `exit` says how; the session can be resumed in a new process
 ├── ProtocolError      the peer broke the protocol in a way that leaves no safe way on
 ├── RequestFailed      the peer answered a request with a JSON-RPC error: `code`, `message`, `data`
-└── RequestTimeout     the peer did not answer a request in time
+├── RequestTimeout     the peer did not answer a request in time
+└── ForkFailed         the session could not be copied: prompt the session itself, when it is free
 """
 
 from __future__ import annotations
@@ -108,3 +109,7 @@ class RequestTimeout(AcpError):
         super().__init__(f"{method} was not answered within {seconds:g} s")
         self.method = method
         self.seconds = seconds
+
+
+class ForkFailed(AcpError):
+    """The session could not be forked, for whatever reason; nothing of the session itself has changed."""

@@ -68,6 +68,22 @@ def ways(agent: InitializeResult) -> tuple[tuple[How, str], ...]:
     return (resume if can_resume else ()) + (load if announced.load_session else ())
 
 
+def can_steer(agent: InitializeResult) -> bool:
+    """Whether text can be put into a running turn (an extension; announced in ``_meta``, never probed)."""
+    steering = (agent.meta or {}).get("steering")
+    return isinstance(steering, dict) and steering.get("supported") is True
+
+
+def can_fork(agent: InitializeResult) -> bool:
+    """Whether a session can be copied (unstable part of the schema)."""
+    return agent.agent_capabilities.session_capabilities.fork is not None
+
+
+def can_close(agent: InitializeResult) -> bool:
+    """Whether a session can be let go without ending the process."""
+    return agent.agent_capabilities.session_capabilities.close is not None
+
+
 def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
     """Return what to tell when the agent wants a login first: how to do that."""
     methods = " or ".join(method.name or method.id for method in agent.auth_methods)

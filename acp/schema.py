@@ -275,7 +275,7 @@ class InitializeResult(WireModel):
 
 
 class SessionResult(WireModel):
-    """The agent's answer to ``session/new``, ``session/load`` and ``session/resume``."""
+    """The agent's answer to ``session/new``, ``session/load``, ``session/resume`` and ``session/fork``."""
 
     session_id: str | None = None
     modes: dict[str, Any] | None = None

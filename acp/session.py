@@ -1,8 +1,8 @@
 """One session in an agent process: its turns, its open permission requests, the way of its updates.
 
 Which turn an update belongs to is `acp.router`'s business, what it does there `acp.turn`'s. Everything here is
-synchronous: the connection calls it in wire order. The mutable state is the open prompt with its turn and sink, and
-the open permission requests.
+synchronous: the connection calls it in wire order. The mutable state is the open prompt with its turn and sink, the
+open permission requests, the messages on their way into the turn, and whether the agent has begun a turn by itself.
 """
 
 from __future__ import annotations
@@ -12,14 +12,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import structlog
 from pydantic import ValidationError
 
 from acp.errors import INTERNAL_ERROR, AcpError, ProtocolError, RequestFailed
+from acp.handshake import can_steer
 from acp.jsonrpc import Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
 from acp.permission import PermissionEnd, PermissionRequest, cancelled_response
 from acp.router import LATE, TurnRouter
 from acp.schema import ContentBlock, PermissionParams, PromptResult, SessionUpdate, decode_update
+from acp.steering import (
+    INJECTED,
+    METHOD,
+    STARTED_TURN,
+    STEER_TIMEOUT,
+    Steering,
+    not_steered,
+    steering_outcome,
+    steering_params,
+)
 from acp.turn import Phase, Turn
 
 if TYPE_CHECKING:
@@ -30,6 +42,8 @@ _PROMPT = "session/prompt"
 REPLAY_QUIET = 0.2
 REPLAY_MAX = 2.0
 """Seconds without an update that end a replay, and the most that is waited for them."""
+
+log = structlog.get_logger(__name__)
 
 
 class TurnSink(Protocol):
@@ -50,10 +64,20 @@ class AgentSession:
         connection: the process it lives in.
         router: knows which turn an update belongs to.
         on_late: called with output that belongs to no running turn.
+
+    Args:
+        replayed: whether the agent may send history that nobody wants to see.
+        steer_timeout: seconds for the answer to text that was put into a running turn.
     """
 
     def __init__(
-        self, connection: AgentConnection, peer: JsonRpcPeer, session_id: str, *, replayed: bool = False
+        self,
+        connection: AgentConnection,
+        peer: JsonRpcPeer,
+        session_id: str,
+        *,
+        replayed: bool = False,
+        steer_timeout: float = STEER_TIMEOUT,
     ) -> None:
         self.id = session_id
         self.connection = connection
@@ -67,6 +91,9 @@ class AgentSession:
         self._prompt: PendingRequest | None = None
         self._permissions: dict[str, PermissionRequest] = {}
         self._replay = anyio.CancelScope()
+        self._steer_timeout = steer_timeout
+        self._steerings: list[Steering] = []
+        self._stray = False
 
     async def end_of_replay(self) -> None:
         """Wait until a replay has gone quiet: an agent may answer session/load first and replay afterwards."""
@@ -107,6 +134,25 @@ class AgentSession:
         if self.is_prompting:
             answers = self._close_permissions(PermissionEnd.TURN_CANCELLED)
             self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
+
+    @property
+    def can_steer(self) -> bool:
+        """Whether the agent takes text into a running turn."""
+        return can_steer(self.connection.agent)
+
+    def steer(self, prompt: list[ContentBlock]) -> Steering:
+        """Put text into the running turn, now; awaiting the result says whether it is part of it (`acp.steering`).
+
+        Whatever the agent does, and where no turn runs that could take it, the answer is a plain False.
+        """
+        turn = self._turn
+        if turn is None or turn.phase is not Phase.RUNNING or not self.is_prompting or not self.can_steer:
+            return not_steered()
+        steering = Steering(self._steer_timeout)
+        self._steerings.append(steering)
+        answered = partial(self._on_steered, turn, steering)
+        self._peer.start_request(METHOD, steering_params(self.id, prompt), on_response=answered)
+        return steering
 
     # --- what the connection calls, in wire order ----------------------------------------------------------------
 
@@ -153,12 +199,35 @@ class AgentSession:
     def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:
         now = self._clock()
         self._peer.send(*self._close_permissions(PermissionEnd.TURN_ENDED))
+        self._end_steering()
         result = _prompt_result(pending)
         if isinstance(result, PromptResult):
             turn.respond(result.stop_reason, result.usage, now)
         else:
             turn.fail(result, now)
         sink.changed()
+
+    def _on_steered(self, turn: Turn, steering: Steering, pending: PendingRequest) -> None:
+        outcome = steering_outcome(pending)
+        if outcome == STARTED_TURN and self._turn is turn:
+            log.warning("turn.strayed", pid=self.connection.pid)
+            self._stray = True
+        # A turn that nobody looks after any more is over for us, although its response is still to come.
+        steering.settle(outcome == INJECTED and turn.phase in (Phase.RUNNING, Phase.CANCELLING))
+        if not self.is_prompting:
+            self._end_stray_turn()
+
+    def _end_steering(self) -> None:
+        for steering in self._steerings:
+            steering.settle(False)  # the response came first: what the agent still says of it comes too late
+        self._steerings.clear()
+        self._end_stray_turn()
+
+    def _end_stray_turn(self) -> None:
+        """Cancel a turn that the agent began by itself: its text is going to be prompted, and answered once."""
+        if self._stray:
+            self._stray = False
+            self._peer.send(Notification("session/cancel", {"sessionId": self.id}))
 
     # --- permission requests -------------------------------------------------------------------------------------
 

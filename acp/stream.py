@@ -6,7 +6,7 @@ loop never waits for whoever shows the turn. The mutable state is the event that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
@@ -15,6 +15,7 @@ from acp.errors import AgentExit
 from acp.permission import PermissionRequest
 from acp.schema import ContentBlock
 from acp.session import TurnSink
+from acp.steering import not_steered
 from acp.turn import Action, Phase, Turn, TurnSnapshot
 
 
@@ -49,24 +50,44 @@ class PromptSession(Protocol):
     def cancel(self) -> None:
         """Answer the open permission requests and cancel the open prompt, in one write."""
 
+    @property
+    def can_steer(self) -> bool:
+        """Whether the agent takes text into a running turn."""
+
+    def steer(self, prompt: list[ContentBlock]) -> Awaitable[bool]:
+        """Put text into the running turn, now; awaiting the result says whether it is part of it."""
+
 
 class TurnControl:
-    """Stops a turn from anywhere, before it begins, while it runs and after it; never waits."""
+    """Stops and steers a turn from anywhere, before it begins, while it runs and after it."""
 
     def __init__(self) -> None:
         self.stopped_by: str | None = None
-        self._on_stop: Callable[[], None] | None = None
+        self._loop: _TurnLoop | None = None
 
     def stop(self, by: str) -> None:
-        """Ask for the end of the turn; the first who asks counts."""
+        """Ask for the end of the turn; the first who asks counts. Never waits."""
         if self.stopped_by is None:
             self.stopped_by = by
-            if self._on_stop is not None:
-                self._on_stop()
+            if self._loop is not None:
+                self._loop.stop()
 
-    def attach(self, on_stop: Callable[[], None] | None) -> None:
-        """Name what a stop calls; `run_turn` does."""
-        self._on_stop = on_stop
+    @property
+    def can_steer(self) -> bool:
+        """Whether `steer` is worth a try: the turn runs, nobody has stopped it, and the agent takes text into it."""
+        return self._loop is not None and self._loop.can_steer
+
+    def steer(self, prompt: list[ContentBlock]) -> Awaitable[bool]:
+        """Put text into the running turn; it is written at once, so that texts keep their order.
+
+        Awaiting the result, from any task, says whether the text is part of the turn: then it shares the turn's end.
+        If not, and that is all that ever goes wrong, it has not been answered and is to be prompted (`acp.steering`).
+        """
+        return self._loop.steer(prompt) if self._loop is not None else not_steered()
+
+    def attach(self, loop: _TurnLoop | None) -> None:
+        """Name the loop that runs the turn, or that none does any more; `run_turn` does."""
+        self._loop = loop
 
 
 async def run_turn(
@@ -88,7 +109,7 @@ async def run_turn(
         turn.withdraw(clock(), control.stopped_by)
         return turn.snapshot()
     loop = _TurnLoop(session, turn, sink, control, clock)
-    control.attach(loop.stop)
+    control.attach(loop)
     try:
         await loop.run(prompt)
     finally:
@@ -161,6 +182,15 @@ class _TurnLoop:
         if self._turn.cancel(self._clock(), self._control.stopped_by or ""):
             self._session.cancel()
             self.changed()
+
+    @property
+    def can_steer(self) -> bool:
+        """Whether the turn runs in a session that takes more text into it."""
+        return self._turn.phase is Phase.RUNNING and self._session.can_steer
+
+    def steer(self, prompt: list[ContentBlock]) -> Awaitable[bool]:
+        """Put text into the turn, if it takes some."""
+        return self._session.steer(prompt) if self.can_steer else not_steered()
 
     def leave(self) -> None:
         """Let go of a turn that has not ended: its caller was cancelled."""

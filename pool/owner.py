@@ -67,7 +67,7 @@ class Owner:
     async def _serve(self, slot: Slot) -> None:
         spec = self._launcher.spec(slot.thread_id)
         async with self._open(spec, self._limits) as connection:
-            slot.agent.connection = connection
+            slot.agent.connection, slot.cwd = connection, spec.cwd
             try:
                 opened = await self._open_session(slot, connection, spec.cwd)
             except AcpError as exc:

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from acp import connection
 from acp.connection import AgentSession, ConnectionLimits
-from acp.errors import AgentSpawnError, SpawnFailure
+from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import ways
 from acp.schema import InitializeResult
 from pool.launcher import Launcher
@@ -27,7 +27,7 @@ from pool.model import PoolCounts, PoolLimits, Reason, SlotStatus
 from pool.owner import Owner
 from pool.ports import How, OpenConnection
 from pool.registry import Registry
-from pool.slot import Reservation, Slot
+from pool.slot import ExtraReservation, Reservation, Slot
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -41,15 +41,15 @@ FORGET_BOUND = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A thread's session for the length of a turn.
+    """A thread's session, or a copy of it, for the length of a turn.
 
     Attributes:
-        how: how the session came about; "live" from its second turn on.
+        how: how the session came about; "live" from its second turn on, "forked" for a copy.
         lost: the remembered session was unknown to the agent, and this is a fresh one.
     """
 
     session: AgentSession
-    how: Literal["live"] | How
+    how: Literal["live", "forked"] | How
     lost: bool
     agent: InitializeResult
     _slot: Slot
@@ -64,12 +64,15 @@ class Lease:
         """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept."""
         slot = self._slot
         slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
+        due = (
+            slot.internal_errors >= MOST_INTERNAL_ERRORS and len(slot.turns) <= 1
+        )  # a turn beside it may still do well
         # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
-        if slot.internal_errors >= MOST_INTERNAL_ERRORS and ways(self.agent) and self.stop():
+        if due and ways(self.agent) and self.stop():
             log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
 
     def stop(self) -> bool:
-        """Tell this very slot's agent to stop, although a turn holds it; False if it was told before."""
+        """Tell this very slot's agent to stop, although turns hold it; False if it was told before."""
         return self._stop(self._slot)
 
 
@@ -155,11 +158,50 @@ class ConnectionPool:
         try:
             slot = await self._acquire(claim)
             try:
-                yield self._lease(slot)
+                yield self._own_lease(slot)
             finally:
                 slot.leave(self._registry.clock())
         finally:
             claim.release()
+
+    # Extra turns of a thread, on copies of its session
+
+    def can_fork(self, thread_id: int) -> bool | None:
+        """Whether turns of the thread can run side by side; None while no agent of its own has said so."""
+        slot = self._registry.slots.get(thread_id)
+        return slot.agent.can_fork() if slot is not None and slot.usable else None
+
+    def try_reserve_extra(self, thread_id: int) -> ExtraReservation | None:
+        """Claim a turn beside the one that has the thread's session, in one step and without a further process.
+
+        None if that can't be: no turn has the session (`try_reserve` gives it), its agent is not ready yet, or it can't
+        fork. Then the turn has to wait. ``on_change`` is called when an agent gets ready.
+        """
+        claim = ExtraReservation(thread_id, self._registry.release)
+        return claim if self._registry.book_extra(claim) else None
+
+    @asynccontextmanager
+    async def extra_session(self, reservation: ExtraReservation) -> AsyncIterator[Lease]:
+        """Run a turn on a copy of the thread's session, made now and closed at the end; no lock is held.
+
+        The copy knows what was said before the turns that run now; what it hears and says stays its own. It lives and
+        dies with the slot's agent, which is not suspended meanwhile. The thread's session stays what it was.
+
+        Raises:
+            ForkFailed: there is no copy, and nothing was prompted: the turn has to wait for the session itself.
+        """
+        try:
+            slot = reservation.slot
+            if slot is None:
+                raise ForkFailed("the reservation was given back")
+            slot.begin(reservation, self._registry.clock())
+            try:
+                async with _copy(slot) as session:
+                    yield self._lease(slot, session, "forked")
+            finally:
+                slot.end(reservation, self._registry.clock())
+        finally:
+            reservation.release()
 
     async def _acquire(self, claim: Reservation) -> Slot:
         while True:
@@ -196,18 +238,16 @@ class ConnectionPool:
     def _claim(self, thread_id: int) -> Reservation:
         return Reservation(thread_id, self._registry.release)
 
-    def _lease(self, slot: Slot) -> Lease:
-        news = slot.take_news()
+    def _own_lease(self, slot: Slot) -> Lease:
+        how, lost = slot.take_news() or ("live", False)
         assert slot.session is not None
+        return self._lease(slot, slot.session, how, lost=lost)
+
+    def _lease(
+        self, slot: Slot, session: AgentSession, how: Literal["live", "forked"] | How, *, lost: bool = False
+    ) -> Lease:
         assert slot.agent.connection is not None
-        return Lease(
-            session=slot.session,
-            how=news[0] if news else "live",
-            lost=news[1] if news else False,
-            agent=slot.agent.connection.agent,
-            _slot=slot,
-            _stop=self._stop,
-        )
+        return Lease(session, how, lost, slot.agent.connection.agent, _slot=slot, _stop=self._stop)
 
     # Control: none of these waits for a slot
 
@@ -265,6 +305,21 @@ class ConnectionPool:
             # The thread's next session waits for this, or it would resume what is being forgotten.
             self._registry.resets.pop(thread_id).set()
             self._registry.changed()
+
+
+@asynccontextmanager
+async def _copy(slot: Slot) -> AsyncIterator[AgentSession]:
+    """Copy the slot's session, and let the copy go at the end."""
+    connection, original = slot.agent.connection, slot.session
+    if not slot.usable or connection is None or original is None or slot.cwd is None:
+        raise ForkFailed("the agent ended, or was told to, before its session could be forked")
+    session = await connection.fork_session(original.id, slot.cwd)
+    try:
+        if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
+            raise ForkFailed("the agent ended, or was told to, while its session was forked")
+        yield session
+    finally:
+        connection.close_session(session)
 
 
 def _again(error: AgentSpawnError) -> AgentSpawnError:

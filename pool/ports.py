@@ -60,6 +60,16 @@ class Connection(Protocol):
     async def open_session(self, cwd: str, previous: str | None) -> Opened:
         """Resume or load ``previous``, or start a new session."""
 
+    @property
+    def can_fork(self) -> bool:
+        """Whether a session can be copied."""
+
+    async def fork_session(self, session_id: str, cwd: str) -> AgentSession:
+        """Copy a session into one that can be prompted at the same time; raises `ForkFailed`."""
+
+    def close_session(self, session: AgentSession) -> None:
+        """Let a copy go; returns at once."""
+
 
 OpenConnection = Callable[[LaunchSpec, ConnectionLimits], AbstractAsyncContextManager[Connection]]
 """Starts an agent; leaving the context ends its processes, shielded and bounded, whatever way it is left."""

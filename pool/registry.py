@@ -18,7 +18,7 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from pool import policy
 from pool.capacity import Capacity
 from pool.model import PoolCounts, PoolLimits, Reason, SlotState
-from pool.slot import PooledAgent, Reservation, Slot
+from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,19 @@ class Registry:
         slot.claims.add(claim)
         return True
 
-    def release(self, claim: Reservation) -> None:
+    def book_extra(self, claim: ExtraReservation) -> bool:
+        """Give the claim its thread's slot for a turn beside the one that has the session; False if that can't be.
+
+        It takes no place and stops nobody. While no turn has the session, there is nothing to run beside.
+        """
+        slot = self.slots.get(claim.thread_id)
+        if slot is None or not slot.usable or not slot.taken or not slot.agent.can_fork():
+            return False
+        claim.slot = slot
+        slot.claims.add(claim)
+        return True
+
+    def release(self, claim: Claim) -> None:
         """Take a claim back; a slot that it made and nobody began goes too."""
         slot, claim.slot = claim.slot, None
         if slot is None:

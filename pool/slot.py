@@ -1,4 +1,4 @@
-"""A thread's session in an agent process, the process's side of it, and the claim that protects both.
+"""A thread's session in an agent process, the process's side of it, and the claims that protect both.
 
 `PooledAgent` is one process and its owner task, `Slot` one thread's session in it: two objects, so that threads can
 share a process one day. Which slot is current, and who holds a place, is the registry's business.
@@ -58,6 +58,10 @@ class PooledAgent:
         """Whether a turn may be given to it."""
         return self.connection is not None and self.connection.usable()
 
+    def can_fork(self) -> bool:
+        """Whether turns can run on copies of its session."""
+        return self.connection is not None and self.connection.can_fork
+
     def remains(self) -> bool:
         """Whether anything of it outlived the stop ladder: the process, or what it started."""
         report = self.connection.stop_report if self.connection is not None else None
@@ -73,7 +77,9 @@ class Slot:
         lock: held for the length of a turn.
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
-        busy_since: when the running turn got the slot.
+        cwd: the working directory of the session, once it is known.
+        turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
+            each extra turn.
         internal_errors: how many turns in a row ended in an internal error of the agent.
     """
 
@@ -82,13 +88,14 @@ class Slot:
         self.generation = generation
         self.after = after
         self.agent = PooledAgent()
-        self.claims: set[Reservation] = set()
+        self.claims: set[Claim] = set()
         self.lock = anyio.Lock()
         self.settled = anyio.Event()
         self.error: AgentSpawnError | None = None
         self.session: AgentSession | None = None
         self.last_used = now
-        self.busy_since: float | None = None
+        self.cwd: str | None = None
+        self.turns: dict[object, float] = {}
         self.leased = False
         self.internal_errors = 0
         self._state = SlotState.STARTING
@@ -104,6 +111,21 @@ class Slot:
     def claimed(self) -> bool:
         """Whether an admitted turn or a reservation protects the slot."""
         return bool(self.claims)
+
+    @property
+    def taken(self) -> bool:
+        """Whether a turn is admitted to the session itself, so that another one would have to wait for it."""
+        return any(isinstance(claim, Reservation) for claim in self.claims)
+
+    @property
+    def busy_since(self) -> float | None:
+        """When the oldest running turn got the slot."""
+        return min(self.turns.values(), default=None)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a turn may begin."""
+        return self._state is SlotState.READY and self.agent.usable()
 
     def ready(self, opened: Opened, now: float) -> None:
         """Say that the session is open, and wake who waits for it."""
@@ -139,22 +161,27 @@ class Slot:
                     acquired = True
                 finally:
                     self._waiting.discard(scope)
-        if acquired and not self._usable():
+        if acquired and not self.usable:
             self.lock.release()
             return False
         if acquired:
             self.leased = True
-            self.busy_since = clock()
+            self.begin(self.lock, clock())
         return acquired
-
-    def _usable(self) -> bool:
-        return self._state is SlotState.READY and self.agent.usable()
 
     def leave(self, now: float) -> None:
         """Give the lock back after a turn."""
-        self.busy_since = None
-        self.last_used = now
+        self.end(self.lock, now)
         self.lock.release()
+
+    def begin(self, turn: object, now: float) -> None:
+        """Note that a turn runs; see ``turns``."""
+        self.turns[turn] = now
+
+    def end(self, turn: object, now: float) -> None:
+        """Note that a turn runs no more."""
+        del self.turns[turn]
+        self.last_used = now
 
     def take_news(self) -> tuple[How, bool] | None:
         """Return how the session was opened and whether the wanted one was lost: to the first turn only."""
@@ -179,22 +206,40 @@ class Slot:
         self._state = state
 
 
-class Reservation:
-    """A claim on a thread's slot: a place in the pool, given back exactly once.
+class Claim:
+    """Something that protects a slot from being suspended; given back exactly once.
 
     Attributes:
         slot: what is claimed; None once it was given back.
-        refusal: set instead of a slot while the thread's starts are held back; the session call raises it.
     """
 
-    __slots__ = ("_release", "refusal", "slot", "thread_id")
+    __slots__ = ("_release", "slot", "thread_id")
 
-    def __init__(self, thread_id: int, release: Callable[[Reservation], None]) -> None:
+    def __init__(self, thread_id: int, release: Callable[[Claim], None]) -> None:
         self.thread_id = thread_id
         self.slot: Slot | None = None
-        self.refusal: AgentSpawnError | None = None
         self._release = release
 
     def release(self) -> None:
         """Give back what was taken; a second call does nothing."""
         self._release(self)
+
+
+class Reservation(Claim):
+    """A claim on a thread's session: a place in the pool.
+
+    Attributes:
+        refusal: set instead of a slot while the thread's starts are held back; the session call raises it.
+    """
+
+    __slots__ = ("refusal",)
+
+    def __init__(self, thread_id: int, release: Callable[[Claim], None]) -> None:
+        super().__init__(thread_id, release)
+        self.refusal: AgentSpawnError | None = None
+
+
+class ExtraReservation(Claim):
+    """A claim for a turn on a copy of a thread's session, in the same process: it needs no place of its own."""
+
+    __slots__ = ()

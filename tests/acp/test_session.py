@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from acp import connection as connection_module
+from acp import sessions as sessions_module
 from acp.errors import ProtocolError
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
@@ -52,7 +52,7 @@ async def test_an_update_in_the_same_write_as_the_new_sessions_answer_finds_its_
             taken.append(raw["content"]["text"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_module, "AgentSession", Noting)
+        patch.setattr(sessions_module, "AgentSession", Noting)
         async with connected(source, tmp_path) as connection:
             await connection.open_session(str(tmp_path), None)
             await lines_of(tmp_path / "heard", 3)

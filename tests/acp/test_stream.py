@@ -16,6 +16,7 @@ from acp.jsonrpc import Response
 from acp.permission import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import TurnSink
+from acp.steering import Steering
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Phase, Turn, TurnLimits, TurnSnapshot
 
@@ -61,6 +62,8 @@ class FakeSession:
         self.cancels = 0
         self.prompt: list[ContentBlock] = []
         self.on_prompt: Callable[[], object] = lambda: None
+        self.can_steer = True
+        self.steerings: list[tuple[list[ContentBlock], Steering]] = []
 
     def begin_turn(
         self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
@@ -73,6 +76,10 @@ class FakeSession:
     def cancel(self) -> None:
         self.cancels += 1
         self.cancelled.set()
+
+    def steer(self, prompt: list[ContentBlock]) -> Steering:
+        self.steerings.append((prompt, Steering()))
+        return self.steerings[-1][1]
 
     def say(self, text: str) -> None:
         raw = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
@@ -383,3 +390,62 @@ async def test_a_caller_that_is_cancelled_leaves_no_prompt_running() -> None:
         await run.done.wait()
     assert run.session.cancels == 1
     assert (run.turn.snapshot().ending, run.turn.snapshot().text) == (Ending.STOPPED, "so far")
+
+
+@pytest.mark.asyncio
+async def test_text_put_into_the_running_turn_is_the_sessions_to_carry() -> None:
+    """Q2: the control passes it on at once, and the awaited answer is the session's."""
+    async with running() as run:
+        answer = run.control.steer([text_block("also this")])
+        [(sent, steering)] = run.session.steerings
+        assert sent == [text_block("also this")]
+        steering.settle(True)
+        assert await answer
+        run.session.respond()
+        await run.end()
+
+
+@pytest.mark.asyncio
+async def test_before_its_turn_and_after_it_a_control_steers_nothing() -> None:
+    """Q2: safe at any time; the caller prompts the text instead."""
+    control = TurnControl()
+    assert (control.can_steer, await control.steer([text_block("early")])) == (False, False)
+    async with running(control=control) as run:
+        assert control.can_steer
+        run.session.respond()
+        await run.end()
+    assert (control.can_steer, await control.steer([text_block("late")])) == (False, False)
+    assert run.session.steerings == []
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_was_stopped_takes_no_more_text() -> None:
+    """Q2, T6: what comes after the stop is the next turn's."""
+    async with running() as run:
+        run.control.stop("ada")
+        assert (run.control.can_steer, await run.control.steer([text_block("x")])) == (False, False)
+        run.session.respond("cancelled")
+        await run.end()
+    assert run.session.steerings == []
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_drains_takes_no_more_text() -> None:
+    """Q2, T3: it has been answered; late text only would be lost in it."""
+    async with running(TurnLimits(drain_quiet=0.3)) as run:
+        run.session.respond()
+        assert not await run.control.steer([text_block("x")])
+        await run.end()
+    assert run.session.steerings == []
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_cannot_be_steered_is_not_tried() -> None:
+    """Q2: the caller knows beforehand, and cancels and prompts again."""
+    session = FakeSession()
+    session.can_steer = False
+    async with running(session=session) as run:
+        assert (run.control.can_steer, await run.control.steer([text_block("x")])) == (False, False)
+        session.respond()
+        await run.end()
+    assert session.steerings == []

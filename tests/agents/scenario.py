@@ -4,7 +4,14 @@ Keys of a scenario:
     turns       a list of lists of steps; the last repeats; without turns each prompt is echoed
     words       {word: steps}: the first word that a prompt has wins over ``turns``
     counter     "process", or "log": turns are counted over all processes of the scenario
-    manner      plain, opencode, claude, codex, gemini: what happens around the steps (ids, cancel, errors, greetings)
+    manner      plain, opencode, claude, codex, gemini: what happens around the steps (ids, cancel, errors, greetings,
+                a second prompt)
+    second      what a prompt does while another one of its session runs, if not what the manner says: "overlaps",
+                "queues", "merges" (after the rest; both are answered together at the end), "cancels" (the first)
+    steering    true; "detached" (begins a turn that nobody prompted when none runs, although asked not to); absent: not
+                offered. What is put into a turn is played like a prompt, instead of the rest of the turn
+    fork        true, "fails", "replay" (history comes before the answer); absent: not offered
+    close       true; absent: not offered
     agent       capabilities that replace the agent's own
     answers     {method: {"result": ...} or {"error": ...}} for any other request
     load        "ok", "unknown", "replay_after" (the replay follows the response); absent: not offered

@@ -41,16 +41,17 @@ class Manner:
     message_ids: bool = True
     greets: bool = False  # sends `_auth/status_update` before the answer to session/new
     on_cancel: str = "waits"  # an open permission request at cancel: "waits" for our answer, "ends", or "withdraws" it
+    second: str = "overlaps"  # a prompt while one runs: "overlaps", "queues", "merges", or "cancels" the one that runs
     load_error: int = -32002
     prompt_error: int = -32002
 
 
 MANNERS = {
     "plain": Manner(),
-    "opencode": Manner(on_cancel="ends", load_error=-32603, prompt_error=-32602),
-    "claude": Manner(greets=True, on_cancel="withdraws"),
-    "codex": Manner(greets=True, on_cancel="withdraws"),
-    "gemini": Manner(message_ids=False, load_error=-32603, prompt_error=-32602),
+    "opencode": Manner(on_cancel="ends", second="merges", load_error=-32603, prompt_error=-32602),
+    "claude": Manner(greets=True, on_cancel="withdraws", second="queues"),
+    "codex": Manner(greets=True, on_cancel="withdraws", second="queues"),
+    "gemini": Manner(message_ids=False, second="cancels", load_error=-32603, prompt_error=-32602),
 }
 
 
@@ -128,9 +129,16 @@ class CancelledTurn(Exception):
     """The client cancelled; the rest of the turn is not played."""
 
 
+class SteeredTurn(Exception):
+    """More text was put into the turn; what it asks for is played instead of the rest."""
+
+
 @dataclass(eq=False)
 class Turn:
-    """One prompt being played: each step ``{"name": ...}`` is done by the method ``do_name``."""
+    """One prompt being played: each step ``{"name": ...}`` is done by the method ``do_name``.
+
+    A turn without a request id is one that nobody prompted, and has no response.
+    """
 
     wire: Wire
     manner: Manner
@@ -143,15 +151,54 @@ class Turn:
     message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     cancel_result: JSON = field(default_factory=lambda: {"stopReason": "cancelled"})
     late: list[tuple[float, JSON]] = field(default_factory=list)
+    more: list[tuple[str, list[JSON]]] = field(default_factory=list)
+    cut: bool = False
+    finished: bool = False
+    merged: list[Any] = field(default_factory=list)
+    after: Turn | None = None
+    over: threading.Event = field(default_factory=threading.Event)
 
     def play(self, steps: list[JSON]) -> None:
+        if self.after is not None:
+            self.after.over.wait()
         try:
-            self.run(steps)
+            self.run_all(steps)
         except CancelledTurn:
             self.respond(self.cancel_result)
         if not self.responded:
             self.respond({"stopReason": "end_turn"})
+        self.over.set()
         self.send_late()
+
+    def run_all(self, steps: list[JSON]) -> None:
+        """Play the steps, and those of the texts that came meanwhile."""
+        while True:
+            try:
+                self.run(steps)
+            except SteeredTurn:
+                self.cut = False
+            with self.wire.changed:
+                self.finished = not self.more
+                if self.finished:
+                    return
+                self.text, steps = self.more.pop(0)
+                self.message_id = uuid.uuid4().hex
+
+    def add(self, text: str, steps: list[JSON], number: Any = None) -> bool:
+        """Take more text, before or instead of the rest; the one with a number is a prompt. False: it is too late."""
+        with self.wire.changed:
+            if not self.takes_text():
+                return False
+            self.more.append((text, steps))
+            if number is None:
+                self.cut = True
+            else:
+                self.merged.append(number)
+            self.wire.changed.notify_all()
+        return True
+
+    def takes_text(self) -> bool:
+        return not (self.finished or self.responded or self.cancelled)
 
     def run(self, steps: list[JSON] | JSON) -> None:
         for step in [steps] if isinstance(steps, dict) else steps:
@@ -160,11 +207,13 @@ class Turn:
             getattr(self, f"do_{name}")(step[name], step)
 
     def checkpoint(self, seconds: float = 0, ready: Callable[[], bool] = lambda: False) -> None:
-        """Wait so long, or until ready; a cancel that is not to be ignored ends the turn."""
+        """Wait so long, or until ready; a cancel that is not to be ignored ends the turn, new text the steps."""
         with self.wire.changed:
-            self.wire.changed.wait_for(lambda: self.stopping or ready(), timeout=seconds)
+            self.wire.changed.wait_for(lambda: self.stopping or self.cut or ready(), timeout=seconds)
         if self.stopping:
             raise CancelledTurn
+        if self.cut:
+            raise SteeredTurn
 
     @property
     def stopping(self) -> bool:
@@ -172,7 +221,12 @@ class Turn:
 
     def respond(self, result: JSON) -> None:
         self.responded = True
-        self.wire.send(id=self.request_id, result=result)
+        for number in self.numbers():
+            self.wire.send(id=number, result=result)
+
+    def numbers(self) -> list[Any]:
+        """Return the ids of the requests that the turn answers: none if nobody prompted it."""
+        return [number for number in (self.request_id, *self.merged) if number is not None]
 
     def update(self, update: JSON) -> None:
         self.wire.update(self.session, update)
@@ -221,11 +275,13 @@ class Turn:
 
     def do_respond(self, result: JSON, step: JSON) -> None:
         self.responded = True
-        self.wire.send(id=step.get("id", self.request_id), result=result)
+        for number in [step["id"]] if "id" in step else self.numbers():
+            self.wire.send(id=number, result=result)
 
     def do_error(self, error: JSON, _: JSON) -> None:
         self.responded = True
-        self.wire.send(id=self.request_id, error=error)
+        for number in self.numbers():
+            self.wire.send(id=number, error=error)
 
     def do_pause(self, seconds: float, _: JSON) -> None:
         self.checkpoint(seconds)
@@ -306,6 +362,9 @@ class Turn:
         arrived = lambda: number in self.wire.answers  # noqa: E731
         try:
             self.checkpoint(threading.TIMEOUT_MAX, arrived)
+        except SteeredTurn:
+            self.wire.send(method="$/cancel_request", params={"requestId": number})
+            raise
         except CancelledTurn:
             if self.manner.on_cancel == "withdraws":
                 self.wire.send(method="$/cancel_request", params={"requestId": number})
@@ -400,10 +459,23 @@ class Agent:
             error = {"code": self.manner.prompt_error, "message": f"no session {session}"}
             self.wire.send(id=number, error=error)
             return
+        second = self.scenario.get("second", self.manner.second)
+        before, steps = self.open_turns(session), self.steps(text)
+        if before and second == "merges" and before[-1].add(text, steps, number):
+            return
+        if before and second == "cancels":
+            self.cancel(session)
         turn = Turn(self.wire, self.manner, session, number, text)
-        steps = self.steps(text)
+        turn.after = before[-1] if before and second != "overlaps" else None
+        self.begin_turn(turn, steps)
+
+    def begin_turn(self, turn: Turn, steps: list[JSON]) -> None:
         self.turns = [*(other for other in self.turns if not other.responded), turn]
         threading.Thread(target=self.play, args=(turn, steps), daemon=True).start()
+
+    def open_turns(self, session: str) -> list[Turn]:
+        """Return the session's turns that have not been answered, oldest first."""
+        return [turn for turn in self.turns if turn.session == session and not turn.responded]
 
     def play(self, turn: Turn, steps: list[JSON]) -> None:
         try:
@@ -427,7 +499,7 @@ class Agent:
         return list(turns[min(number, len(turns) - 1)])
 
     def on_initialize(self, number: Any, _: JSON) -> None:
-        session: JSON = {"resume": {}} if self.scenario.get("resume") else {}
+        session: JSON = {name: {} for name in ("resume", "fork", "close") if self.scenario.get(name)}
         capabilities = {
             "loadSession": bool(self.scenario.get("load")),
             "promptCapabilities": {"image": True, "embeddedContext": True},
@@ -438,7 +510,27 @@ class Agent:
         info = {"name": f"scripted-{self.scenario.get('manner', 'plain')}", "version": "1"}
         version = self.start.get("protocolVersion", 1)
         result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info, "authMethods": []}
+        if self.scenario.get("steering"):
+            result["_meta"] = {"steering": {"supported": True}}
         self.wire.send(id=number, result=result)
+
+    def on__session_steering(self, number: Any, params: JSON) -> None:
+        """Put text into the running turn; the answer is on its way before anything that comes of it."""
+        how = self.scenario.get("steering")
+        if not how:
+            raise RequestError({"code": -32601, "message": "method not found"})
+        session, text = params["sessionId"], prompt_text(params["prompt"])
+        polite = params.get("_meta", {}).get("steering", {}).get("idleBehavior") == "promptRequired"
+        with self.wire.changed:
+            turns = self.open_turns(session)
+            if turns and turns[0].takes_text():
+                turns[0].add(text, self.steps(text))
+                self.wire.send(id=number, result={"outcome": "injected"})
+            elif polite and how != "detached":
+                self.wire.send(id=number, result={"outcome": "promptRequired", "reason": "noRunningTurn"})
+            else:
+                self.wire.send(id=number, result={"outcome": "startedNewTurn"})
+                self.begin_turn(Turn(self.wire, self.manner, session, None, text), self.steps(text))
 
     def on_session_new(self, number: Any, _: JSON) -> None:
         if self.start.get("auth_required"):
@@ -458,15 +550,38 @@ class Agent:
         self.reopen(how, params)
         if how == "replay_after":
             self.wire.send(id=number, result={})
-        for role, text in self.scenario.get("history", HISTORY):
-            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
-            self.wire.update(params["sessionId"], {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
+        self.replay(params["sessionId"])
         if how != "replay_after":
             self.wire.send(id=number, result={})
 
     def on_session_resume(self, number: Any, params: JSON) -> None:
         self.reopen(self.scenario.get("resume"), params)
         self.wire.send(id=number, result={})
+
+    def on_session_fork(self, number: Any, params: JSON) -> None:
+        """Copy a session, prompted or not; ``replay``: with its history, as one real agent does."""
+        how = self.scenario.get("fork")
+        if not how:
+            raise RequestError({"code": -32601, "message": "method not found"})
+        if how == "fails" or params["sessionId"] not in self.sessions:
+            raise RequestError({"code": self.manner.load_error, "message": f"no session {params['sessionId']}"})
+        session = str(uuid.uuid4())
+        self.sessions.add(session)
+        if how == "replay":
+            self.replay(session)
+        self.wire.send(id=number, result={"sessionId": session})
+
+    def on_session_close(self, number: Any, params: JSON) -> None:
+        if not self.scenario.get("close"):
+            raise RequestError({"code": -32601, "message": "method not found"})
+        self.cancel(params["sessionId"])
+        self.sessions.discard(params["sessionId"])
+        self.wire.send(id=number, result={})
+
+    def replay(self, session: str) -> None:
+        for role, text in self.scenario.get("history", HISTORY):
+            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
+            self.wire.update(session, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
 
     def reopen(self, how: Any, params: JSON) -> None:
         if not how:

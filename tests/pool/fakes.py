@@ -10,7 +10,7 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 
-from acp.errors import AgentExit, AgentSpawnError
+from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
 from pool.memory import MemoryStore
@@ -49,6 +49,9 @@ class FakeConnection:
         self.asked_for: str | None = None
         self.stop_report: StopReport | None = None
         self.hung_up = False
+        self.can_fork = True
+        self.forked: list[tuple[str, str]] = []
+        self.closed: list[str] = []
         self._exit: AgentExit | None = None
         self._exited = anyio.Event()
 
@@ -82,6 +85,19 @@ class FakeConnection:
         how: How = "resumed" if known else "new"
         return FakeOpened(FakeSession(session_id, self), how, lost=previous is not None and not known)
 
+    async def fork_session(self, session_id: str, cwd: str) -> FakeSession:
+        if self.key in self.agents.fork_gates:
+            self.agents.waiting.set()
+            await self.agents.fork_gates[self.key].wait()
+        await anyio.lowlevel.checkpoint()
+        if self.key in self.agents.fork_errors or not self.alive():
+            raise self.agents.fork_errors.get(self.key, ForkFailed("gone"))
+        self.forked.append((session_id, cwd))
+        return FakeSession(f"{session_id}-fork-{len(self.forked)}", self)
+
+    def close_session(self, session: FakeSession) -> None:
+        self.closed.append(session.id)
+
 
 @dataclass
 class FakeAgents:
@@ -90,6 +106,8 @@ class FakeAgents:
     start_gates: dict[str, anyio.Event] = field(default_factory=dict)
     stop_gates: dict[str, anyio.Event] = field(default_factory=dict)
     session_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    fork_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    fork_errors: dict[str, Exception] = field(default_factory=dict)
     start_errors: dict[str, Exception] = field(default_factory=dict)
     session_errors: dict[str, Exception] = field(default_factory=dict)
     immortal: set[str] = field(default_factory=set)

@@ -14,9 +14,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from acp.errors import AgentSpawnError, SpawnFailure
+from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from pool.model import PoolLimits
-from pool.slot import Reservation
+from pool.slot import ExtraReservation, Reservation
 from tests.pool.fakes import world
 
 SEQUENCES, LONG_RUN, STEPS, PARTS = 500, 10_000, 50, 5
@@ -43,7 +43,7 @@ class Walk:
     async def run(self) -> None:
         steps: list[Callable[[], None]] = [
             self.prompt, self.prompt, self.prompt, self.turn, self.turn, self.reserve, self.release, self.cancel,
-            self.evict, self.reset, self.die, self.warm, self.maintain, self.crash,
+            self.evict, self.reset, self.die, self.warm, self.maintain, self.crash, self.beside, self.beside,
         ]  # fmt: skip
         async with self.at.pool as pool, anyio.create_task_group() as self.tasks:
             for _ in range(STEPS):
@@ -54,6 +54,7 @@ class Walk:
                     self.check()
             await self.finish()
             assert pool.counts().busy == 0
+            assert all(len(agent.forked) == len(agent.closed) for agent in self.at.agents.connections)
         assert self.at.agents.running == []
         assert pool._registry.capacity.free == LIMIT
         assert not pool._registry.slots
@@ -110,6 +111,25 @@ class Walk:
         self.turns.remove(scope)
         self.unanswered -= 1
 
+    # Turns beside the one that has the thread's session
+
+    def beside(self) -> None:
+        reservation = self.at.pool.try_reserve_extra(self.thread())
+        if reservation:
+            self.unanswered += 1
+            scope = anyio.CancelScope()
+            self.turns.append(scope)
+            self.tasks.start_soon(self.work_beside, reservation, scope)
+
+    async def work_beside(self, reservation: ExtraReservation, scope: anyio.CancelScope) -> None:
+        with scope, suppress(ForkFailed):
+            async with self.at.pool.extra_session(reservation) as lease:
+                assert lease.how == "forked"
+                for _ in range(self.random.randrange(8)):
+                    await anyio.lowlevel.checkpoint()
+        self.turns.remove(scope)
+        self.unanswered -= 1
+
     # Everything else
 
     def reserve(self) -> None:
@@ -154,7 +174,7 @@ class Walk:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.asyncio
 async def test_whatever_happens_the_pool_keeps_its_promises(part: int) -> None:
-    """P1, P4, P5, P10: one agent a thread, never above the limit, nothing leaked, everyone answered."""
+    """P1, P4, P5, P10, Q9: one agent a thread, never above the limit, nothing leaked, everyone answered."""
     await walk(range(part, SEQUENCES, PARTS))
 
 

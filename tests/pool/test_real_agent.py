@@ -11,11 +11,16 @@ import pytest
 
 from acp.connection import ConnectionLimits
 from acp.errors import AgentSpawnError, SpawnFailure
+from acp.permission import PermissionRequest
 from acp.process import StopLimits
+from acp.schema import text_block
+from acp.stream import TurnControl, run_turn
+from acp.turn import Ending, Turn, TurnLimits
 from pool.launcher import LocalLauncher
 from pool.memory import MemoryStore
 from pool.model import PoolLimits
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
+from tests.agents import Gate, ScriptedAgent, scenario
 from tests.pool.fakes import until, use
 
 AGENT = """
@@ -30,9 +35,27 @@ for line in sys.stdin:
 
 
 def real_pool(tmp_path: Path, script: str, *, max_agents: int = 2) -> ConnectionPool:
-    launcher = LocalLauncher((sys.executable, "-c", script), f"{tmp_path}/{{thread_id}}", env={})
+    return pool_of((sys.executable, "-c", script), f"{tmp_path}/{{thread_id}}", max_agents=max_agents)
+
+
+def scripted_pool(tmp_path: Path, agent: ScriptedAgent) -> ConnectionPool:
+    return pool_of(agent.argv, str(tmp_path), max_agents=1)
+
+
+def pool_of(argv: tuple[str, ...], workspace: str, *, max_agents: int) -> ConnectionPool:
+    launcher = LocalLauncher(argv, workspace, env={})
     limits = ConnectionLimits(start=20.0, stop=StopLimits(eof=2.0, term=0.5, kill=0.5))
     return ConnectionPool(launcher, MemoryStore(), PoolLimits(max_agents=max_agents), limits)
+
+
+class Silent:
+    """Shows nothing of a turn."""
+
+    def changed(self) -> None:
+        pass
+
+    def permission(self, request: PermissionRequest) -> None:
+        request.cancel()
 
 
 @pytest.mark.asyncio
@@ -77,3 +100,57 @@ async def test_a_process_that_ends_in_its_start_says_why(tmp_path: Path) -> None
             assert caught.value.exit is not None
             assert (caught.value.exit.returncode, caught.value.exit.stderr_tail.strip()) == (1, "no licence")
             assert pool.counts().starting == 0
+
+
+@pytest.mark.asyncio
+async def test_two_turns_of_a_thread_run_side_by_side_in_one_process(tmp_path: Path) -> None:
+    """Q9: the second on a copy, which is let go at its end; the thread's session stays what it was."""
+    gate = Gate(tmp_path / "gate")
+    words = {"slow": [{"text": "slow "}, gate.step, {"text": "done"}]}
+    agent = scenario(tmp_path, words=words, fork="replay", close=True)
+    ends: list[tuple[str, str]] = []
+
+    async def turn(lease: Lease, prompt: str) -> None:
+        turn = Turn(TurnLimits(drain_quiet=0.0), anyio.current_time())
+        snapshot = await run_turn(lease.session, turn, [text_block(prompt)], Silent(), control=TurnControl())
+        ends.append((lease.how, snapshot.text))
+
+    with anyio.fail_after(30):
+        async with scripted_pool(tmp_path, agent) as pool:
+            async with pool.session(1) as first, anyio.create_task_group() as tasks:
+                tasks.start_soon(turn, first, "slow")
+                await agent.heard("session/prompt")
+                extra = pool.try_reserve_extra(1)
+                assert extra is not None
+                async with pool.extra_session(extra) as second:
+                    await turn(second, "quick")
+                gate.open()
+            await agent.heard("session/close")
+            async with pool.session(1) as again:
+                assert (again.how, again.session.id) == ("live", first.session.id)
+    assert ends == [("forked", "quick"), ("new", "slow done")]
+    assert len(agent.pids()) == 1
+
+
+@pytest.mark.asyncio
+async def test_text_is_put_into_the_running_turn_of_a_thread(tmp_path: Path) -> None:
+    """Q2: one turn, one answer, in which both are answered."""
+    agent = scenario(tmp_path, words={"slow": [{"text": "slow "}, {"hang": True}]}, steering=True)
+    control, steered = TurnControl(), []
+
+    async def steer() -> None:
+        await agent.heard("session/prompt")
+        steered.append(await control.steer([text_block("and this")]))
+
+    with anyio.fail_after(30):
+        async with (
+            scripted_pool(tmp_path, agent) as pool,
+            pool.session(1) as lease,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(steer)
+            turn = Turn(TurnLimits(), anyio.current_time())
+            snapshot = await run_turn(lease.session, turn, [text_block("slow")], Silent(), control=control)
+    assert (steered, snapshot.ending) == ([True], Ending.ANSWERED)
+    assert snapshot.text.endswith("and this")
+    assert agent.prompts() == ["slow"]

@@ -23,12 +23,13 @@ from pool.maintenance import Maintenance
 from pool.model import PoolLimits, Reason, SlotState
 from pool.ports import Connection, Opened
 from pool.registry import Registry
-from pool.slot import Reservation, Slot
+from pool.slot import Claim, ExtraReservation, Reservation, Slot
 from tests.pool.fakes import FakeOpened
 
 SEQUENCES, PARTS = 8_000, 8
 LEAKING, LEAKING_PARTS = 2_000, 2
 LIMIT = 3
+HUNG_AFTER = 20
 CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
@@ -39,8 +40,9 @@ class Process:
     pid = 1
     stop_report = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_fork: bool) -> None:
         self.running = True
+        self.can_fork = can_fork
 
     def alive(self) -> bool:
         return self.running
@@ -50,9 +52,9 @@ class Process:
 
 
 class Turn:
-    """A turn that waits for its slot or has it."""
+    """A turn that waits for its slot or has it; an extra one has a copy of the slot's session."""
 
-    def __init__(self, claim: Reservation) -> None:
+    def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.has_it = False
 
@@ -67,7 +69,7 @@ class Model:
 
     def __init__(self, *, leaks: bool) -> None:
         bound = 6.0 if leaks else inf
-        limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=bound, hung_after=20, crash_window=3)
+        limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=bound, hung_after=HUNG_AFTER, crash_window=3)
         self.leaks = leaks
         self.now = 1000.0
         self.registry = Registry(limits, self.admit, lambda: self.now)
@@ -75,6 +77,7 @@ class Model:
         self.owners: list[Slot] = []
         self.processes: dict[Slot, Process] = {}
         self.turns: list[Turn] = []
+        self.extras: list[Turn] = []
         self.waiting: list[int] = []
         self.reserved: list[Reservation] = []
         self.admitting = False
@@ -88,6 +91,14 @@ class Model:
         assert all(slot.agent in held for slot in self.processes), "each process has a place"
         assert all(slot.state is not SlotState.CLOSED for slot in registry.slots.values())
         assert all(slot.agent.begun or slot.claims for slot in registry.slots.values()), "nobody's slot is no slot"
+        for turn in self.extras:
+            assert turn.claim.slot is not None
+            assert turn.claim in turn.claim.slot.claims, "an extra turn protects its slot to its end"
+
+    def in_use(self) -> list[Slot]:
+        """Return the slots that somebody has a turn or a reservation for, whatever they say themselves."""
+        claims = [*self.reserved, *(turn.claim for turn in [*self.turns, *self.extras])]
+        return [claim.slot for claim in claims if claim.slot is not None]
 
     def finish(self) -> None:
         """Everybody who waits is answered once the others go on, and closing leaves nothing behind."""
@@ -95,11 +106,13 @@ class Model:
             self.release(0)
         self.admit()
         for _ in range(200):
-            if not self.waiting and not self.turns:
+            if not self.waiting and not self.turns and not self.extras:
                 break
             self.go_on()
         assert not self.waiting
         assert not self.turns
+        assert not self.extras
+        assert not any(slot.turns or slot.claims for slot in self.registry.slots.values())
         self.registry.begin_closing()
         for _ in range(10):
             self.go_on()
@@ -114,6 +127,8 @@ class Model:
             self.owner(number)
         for number in reversed(range(len(self.turns))):
             self.turn(number)
+        for number in reversed(range(len(self.extras))):
+            self.extra(number)
         for slot, process in self.processes.items():
             process.running = process.running and not slot.agent.leaked
         self.maintain(1)
@@ -138,7 +153,7 @@ class Model:
 
     def book(self, thread: int) -> Reservation | None:
         claim = Reservation(thread, self.registry.release)
-        protected = [slot for slot in self.registry.slots.values() if slot.claimed and healthy(slot)]
+        protected = [slot for slot in self.in_use() if healthy(slot)]
         if not self.registry.book(claim):
             return None
         assert all(map(healthy, protected)), "nobody's slot is taken for another"
@@ -167,13 +182,46 @@ class Model:
         assert turn.claim in slot.claims
         if turn.has_it or not healthy(slot):
             self.leave(turn, slot)
-        elif slot.state is SlotState.READY and slot.busy_since is None:
-            turn.has_it, slot.leased, slot.busy_since = True, True, self.now
+        elif slot.state is SlotState.READY and slot.lock not in slot.turns:
+            turn.has_it, slot.leased = True, True
+            slot.begin(slot.lock, self.now)
 
     def leave(self, turn: Turn, slot: Slot) -> None:
         self.turns.remove(turn)
         if turn.has_it:
-            slot.busy_since, slot.last_used = None, self.now
+            slot.end(slot.lock, self.now)
+        turn.claim.release()
+        turn.claim.release()
+
+    def beside(self, choice: int) -> None:
+        """A turn that is to run beside the one that has the thread's session."""
+        registry, claim = self.registry, ExtraReservation(choice % 5, self.registry.release)
+        slot = registry.slots.get(claim.thread_id)
+        states = [(each, each.state) for each in registry._open]
+        places = registry.capacity.holders
+        possible = slot is not None and slot.state is SlotState.READY and slot.agent.usable() and slot.agent.can_fork()
+        possible = possible and any(turn.claim.slot is slot for turn in [*self.turns, *map(Turn, self.reserved)])
+        assert registry.book_extra(claim) == possible, "granted whenever there is a turn to run beside, and only then"
+        assert [(each, each.state) for each in registry._open] == states, "nobody is stopped for it"
+        assert registry.capacity.holders == places, "it takes no place"
+        if possible:
+            assert claim.slot is slot
+            self.extras.append(Turn(claim))
+
+    def extra(self, choice: int) -> None:
+        """Let one extra turn go on: begin, end, or hear that its agent is gone."""
+        if not self.extras:
+            return
+        turn = self.extras[choice % len(self.extras)]
+        slot = turn.claim.slot
+        assert slot is not None
+        if not turn.has_it and slot.usable:
+            turn.has_it = True
+            slot.begin(turn.claim, self.now)
+            return
+        self.extras.remove(turn)
+        if turn.has_it:
+            slot.end(turn.claim, self.now)
         turn.claim.release()
         turn.claim.release()
 
@@ -218,7 +266,7 @@ class Model:
     def start(self, slot: Slot) -> None:
         self.registry.mark_leaks()
         if self.registry.cleared(slot):
-            process = self.processes[slot] = Process()
+            process = self.processes[slot] = Process(can_fork=slot.generation % 4 != 0)
             slot.agent.connection = cast("Connection", process)
 
     def fail(self, choice: int) -> None:
@@ -253,7 +301,10 @@ class Model:
 
     def maintain(self, choice: int) -> None:
         self.now += choice % 4
+        since = {slot: slot.busy_since for slot in self.in_use() if healthy(slot)}
+        protected = [slot for slot, began in since.items() if began is None or self.now - began < HUNG_AFTER]
         self.maintenance.once()
+        assert all(map(healthy, protected)), "a busy slot is neither idle nor hung, whichever turn keeps it busy"
         self.processes = {slot: process for slot, process in self.processes.items() if not slot.agent.gone}
 
     def warm(self, choice: int) -> None:
@@ -268,7 +319,7 @@ STEPS = (
     *("owner",) * 8,
     *("turn",) * 5,
     *("prompt",) * 3,
-    *("maintain", "reserve", "release", "use") * 2,
+    *("maintain", "reserve", "release", "use", "beside", "extra") * 2,
     *("give_up", "fail", "die", "stop", "warm"),
 )
 
@@ -303,7 +354,7 @@ def walk(seeds: Iterable[int], *, leaks: bool) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.asyncio
 async def test_whatever_happens_the_registry_keeps_its_promises(part: int) -> None:
-    """P1, P4, P5, P10: with the next test, 10,000 sequences of 50 to 200 steps, all in all."""
+    """P1, P4, P5, P10, Q9: with the next test, 10,000 sequences of 50 to 200 steps, all in all."""
     walk(range(part, SEQUENCES, PARTS), leaks=False)
 
 
@@ -340,7 +391,7 @@ SCRIPT = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 
 @given(SCRIPT, st.booleans())
 @pytest.mark.asyncio
 async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]], leaks: bool) -> None:
-    """P1, P4, P5, P10: the same for sequences that shrink well."""
+    """P1, P4, P5, P10, Q9: the same for sequences that shrink well."""
     play(steps, leaks=leaks)
 
 

@@ -1,0 +1,227 @@
+"""Copies of sessions: made, run beside the original, and let go (Q9)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from acp.connection import AgentConnection, ConnectionLimits
+from acp.errors import ForkFailed
+from acp.schema import SessionUpdate
+from acp.session import AgentSession
+from acp.turn import Phase, Turn, TurnLimits
+from tests.acp.children import lines_of
+from tests.acp.connections import CANCELLED, HELLO, QUICK, Sink, connected, heard, said
+
+FORKS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}, 'close': {}}})\nopen_session()"
+KEEPS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}}})\nopen_session()"
+FORK = "answer(hear('session/fork'), {'sessionId': 's2'})"
+IMPATIENT = ConnectionLimits(start=5, session=0.1, stop=QUICK.stop)
+
+
+async def forked(connection: AgentConnection, cwd: Path) -> tuple[AgentSession, AgentSession]:
+    session = (await connection.open_session(str(cwd), None)).session
+    return session, await connection.fork_session(session.id, str(cwd))
+
+
+def begun(session: AgentSession, sink: Sink | None = None) -> Turn:
+    turn = Turn(TurnLimits(), anyio.current_time())
+    session.begin_turn(turn, sink or Sink(), HELLO)
+    return turn
+
+
+def methods(cwd: Path) -> list[str | None]:
+    return [message.get("method") for message in heard(cwd)[2:]]
+
+
+@pytest.mark.asyncio
+async def test_a_copy_is_asked_for_by_the_id_of_its_original_and_has_one_of_its_own(tmp_path: Path) -> None:
+    """Q9"""
+    async with connected(f"{FORKS}\n{FORK}", tmp_path) as connection:
+        session, copy = await forked(connection, tmp_path)
+        assert (connection.can_fork, session.id, copy.id) == (True, "s1", "s2")
+    assert heard(tmp_path)[2]["params"] == {"sessionId": "s1", "cwd": str(tmp_path), "mcpServers": []}
+
+
+@pytest.mark.asyncio
+async def test_a_session_is_forked_while_it_is_prompted_and_both_answer_side_by_side(tmp_path: Path) -> None:
+    """Q9, O4: each turn gets its own text, response and late output."""
+    source = f"""
+        {KEEPS.splitlines()[0]}
+        open_session()
+        one = hear("session/prompt")
+        {FORK}
+        two = hear("session/prompt")
+        for number in range(3):
+            say(text(f"a{{number}}", "s1"), text(f"b{{number}}", "s2"))
+        answer(two, {{"stopReason": "refusal"}})
+        say(text("a3", "s1"), text("b3", "s2"))
+        answer(one, {{"stopReason": "end_turn"}})
+        say(text("late", "s2"))
+    """
+    late: list[SessionUpdate] = []
+    async with connected(source, tmp_path) as connection:
+        session = (await connection.open_session(str(tmp_path), None)).session
+        session.on_late = late.append
+        sink = Sink()
+        first = begun(session)
+        copy = await connection.fork_session(session.id, str(tmp_path))
+        second = begun(copy, sink)
+        while not said(second).endswith("late"):
+            await sink.changes.wait()
+        assert (said(first), said(second)) == ("a0a1a2a3", "b0b1b2b3late")
+        assert [turn.snapshot().stop_reason for turn in (first, second)] == ["end_turn", "refusal"]
+    assert late == []
+
+
+@pytest.mark.asyncio
+async def test_permission_requests_of_a_copy_are_its_own(tmp_path: Path) -> None:
+    """Q9, D6: cancelling the one turn answers its requests and no other's."""
+    source = f"""
+        {KEEPS.splitlines()[0]}
+        open_session()
+        hear("session/prompt")
+        {FORK}
+        hear("session/prompt")
+        say(permission(1, "s1"), permission(2, "s2"))
+        hear("session/cancel")
+    """
+    async with connected(source, tmp_path) as connection:
+        session, sinks = (await connection.open_session(str(tmp_path), None)).session, (Sink(), Sink())
+        begun(session, sinks[0])
+        copy = await connection.fork_session(session.id, str(tmp_path))
+        begun(copy, sinks[1])
+        requests = [await sink.until_asked() for sink in sinks]
+        copy.cancel()
+        assert [request.answered for request in requests] == [False, True]
+        await lines_of(tmp_path / "heard", 7)
+    told = heard(tmp_path)[5:]
+    assert told == [
+        {"jsonrpc": "2.0", "id": 2, "result": CANCELLED},
+        {"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": "s2"}},
+    ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_history_that_is_replayed_into_the_copy_is_not_shown(tmp_path: Path, when: str) -> None:
+    """Q9, O3: one real agent replays as if the copy had been loaded."""
+    steps = ["say(text('history', 's2'))", "answer(f, {'sessionId': 's2'})"]
+    order = "\n".join(steps if when == "before" else steps[::-1])
+    source = f"{KEEPS}\nf = hear('session/fork')\n{order}\np = hear('session/prompt')\nsay(text('now', 's2'))"
+    async with connected(f"{source}\nanswer(p, {{'stopReason': 'end_turn'}})", tmp_path) as connection:
+        _, copy = await forked(connection, tmp_path)
+        late: list[SessionUpdate] = []
+        copy.on_late = late.append
+        sink = Sink()
+        turn = begun(copy, sink)
+        while turn.phase is not Phase.DRAINING:
+            await sink.changes.wait()
+        assert (said(turn), late) == ("now", [])
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_does_not_announce_it_is_not_asked_to_fork(tmp_path: Path) -> None:
+    """Q9: a clear answer, and the session goes on."""
+    async with connected("greet()\nopen_session()", tmp_path) as connection:
+        with pytest.raises(ForkFailed, match="can't fork"):
+            await forked(connection, tmp_path)
+        assert not connection.can_fork
+    assert methods(tmp_path) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "refuse(f, -32601)",
+        "refuse(f, -32000, 'log in')",
+        "answer(f, {})",
+        "answer(f, None)",
+        "answer(f, {'sessionId': ''})",
+        "answer(f, {'sessionId': 's1'})",
+        "answer(f, {'sessionId': 7})",
+        "sys.exit(3)",
+    ],
+)
+async def test_a_fork_that_comes_to_nothing_is_one_kind_of_failure(tmp_path: Path, reply: str) -> None:
+    """Q9: refused, malformed, the original's own id, or the end of the process."""
+    async with connected(f"{KEEPS}\nf = hear('session/fork')\n{reply}", tmp_path) as connection:
+        with pytest.raises(ForkFailed):
+            await forked(connection, tmp_path)
+
+
+@pytest.mark.asyncio
+async def test_an_answer_with_the_id_of_the_original_does_not_take_its_place(tmp_path: Path) -> None:
+    """Q9, O4: the original keeps its updates."""
+    source = (
+        f"{KEEPS}\np = hear('session/prompt')\nanswer(hear('session/fork'), {{'sessionId': 's1'}})\nsay(text('on'))"
+    )
+    async with connected(source, tmp_path) as connection:
+        session, sink = (await connection.open_session(str(tmp_path), None)).session, Sink()
+        turn = begun(session, sink)
+        with pytest.raises(ForkFailed):
+            await connection.fork_session(session.id, str(tmp_path))
+        while said(turn) != "on":
+            await sink.changes.wait()
+
+
+@pytest.mark.asyncio
+async def test_a_copy_that_comes_too_late_is_closed_at_once(tmp_path: Path) -> None:
+    """Q9: nobody would ever let it go."""
+    source = f"{FORKS}\nf = hear('session/fork')\nhear('_go')\nanswer(f, {{'sessionId': 's2'}})"
+    async with connected(source, tmp_path, IMPATIENT) as connection:
+        with pytest.raises(ForkFailed):
+            await forked(connection, tmp_path)
+        connection._peer.notify("_go", {})
+        await lines_of(tmp_path / "heard", 5)
+    assert heard(tmp_path)[4]["params"] == {"sessionId": "s2"}
+    assert methods(tmp_path) == ["session/fork", "_go", "session/close"]
+
+
+@pytest.mark.asyncio
+async def test_a_copy_that_nobody_waits_for_any_more_is_closed(tmp_path: Path) -> None:
+    """Q9, T6: the turn was stopped while its session was forked."""
+    async with connected(f"{FORKS}\n{FORK}", tmp_path) as connection:
+        session = (await connection.open_session(str(tmp_path), None)).session
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.fork_session, session.id, str(tmp_path))
+            while connection._sessions.get("s2") is None:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        await lines_of(tmp_path / "heard", 4)
+    assert methods(tmp_path) == ["session/fork", "session/close"]
+
+
+@pytest.mark.asyncio
+async def test_what_a_closed_copy_still_says_or_asks_reaches_nobody(tmp_path: Path) -> None:
+    """Q9, D6: a request is answered cancelled at once."""
+    source = f"{FORKS}\n{FORK}\nhear('session/close')\nsay(text('late', 's2'), permission(9, 's2'))"
+    late: list[Any] = []
+    async with connected(source, tmp_path) as connection:
+        _, copy = await forked(connection, tmp_path)
+        copy.on_late = late.append
+        connection.close_session(copy)
+        connection.close_session(copy)
+        await lines_of(tmp_path / "heard", 5)
+    assert (heard(tmp_path)[4]["result"], late) == (CANCELLED, [])
+    assert methods(tmp_path) == ["session/fork", "session/close", None]
+
+
+@pytest.mark.asyncio
+async def test_closing_a_copy_ends_its_prompt_and_answers_its_permission_requests(tmp_path: Path) -> None:
+    """Q9, T6: also where the agent can't close."""
+    source = f"{KEEPS}\n{FORK}\nhear('session/prompt')\nsay(permission(9, 's2'))"
+    async with connected(source, tmp_path) as connection:
+        _, copy = await forked(connection, tmp_path)
+        sink = Sink()
+        begun(copy, sink)
+        request = await sink.until_asked()
+        connection.close_session(copy)
+        assert request.answered
+        await lines_of(tmp_path / "heard", 6)
+    assert methods(tmp_path) == ["session/fork", "session/prompt", None, "session/cancel"]
