@@ -30,6 +30,8 @@ from bot.reload import Reload
 from bot.reply.pacing import Pacing
 from bot.work.desk import ThreadDesk
 from bot.work.limits import DeskLimits
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.rules import Drop, Rules
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.launcher import LocalLauncher
@@ -189,12 +191,26 @@ def turn_limits(settings: Settings) -> TurnLimits:
     )
 
 
+def rules_of(settings: Settings) -> Rules:
+    """Return how a thread's messages become turns."""
+    return Rules(
+        mode=QueueMode(settings.queue_mode),
+        cap=settings.queue_cap,
+        drop=Drop(settings.queue_drop),
+        debounce=settings.debounce,
+        debounce_max=settings.debounce_max,
+    )
+
+
 def desk_limits(settings: Settings) -> DeskLimits:
     """Return the limits of the work."""
     return DeskLimits(
         turn=turn_limits(settings),
         pacing=Pacing(interval=settings.edit_interval),
-        lane=settings.lane,
+        rules=rules_of(settings),
+        lanes=dict(zip(Lane, settings.lanes, strict=True)),
+        user_messages=settings.user_messages,
+        reactions=settings.reactions,
         permission_timeout=settings.permission_timeout,
         stop_grace=settings.stop_grace,
         stop_bound=settings.cancel_grace + 1,
@@ -245,6 +261,8 @@ async def _run_until_signal(
                 log.info("bot.stopping", signal=number.name)
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
     return 0
 
 

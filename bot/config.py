@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EX_CONFIG = 78
@@ -85,7 +85,15 @@ class Settings(BaseSettings):
     allowed_users: Ids = ()
     allowed_roles: Ids = ()
     max_agents: Annotated[int, Field(ge=1)] = 12
-    lane_main: Annotated[int, Field(ge=1)] = 8
+    lane_main: Annotated[int | None, Field(ge=1)] = None
+    lane_background: Annotated[int | None, Field(ge=1)] = None
+    queue_mode: Literal["queue", "followup", "interrupt", "steer"] = "queue"
+    queue_cap: Annotated[int, Field(ge=0)] = 10
+    queue_drop: Literal["old", "new"] = "old"
+    debounce: Annotated[float, Field(ge=0, le=60)] = 0.8
+    debounce_max: Annotated[float, Field(ge=0, le=60)] = 3
+    user_messages: Annotated[int, Field(ge=0)] = 30
+    reactions: bool = True
     idle_ttl: Seconds = 900
     start_timeout: Seconds = 60
     liveness_interval: Seconds = 30
@@ -101,9 +109,23 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
 
     @property
-    def lane(self) -> int:
-        """How many turns run at once over all threads: never more than there can be agents (Q6)."""
-        return min(self.lane_main, self.max_agents)
+    def lanes(self) -> tuple[int, int]:
+        """How many turns run at once over all threads, for people and in the background (Q6).
+
+        What is not set is 8 and 2, or as many as there can be agents.
+        """
+        return self.lane_main or min(8, self.max_agents), self.lane_background or min(2, self.max_agents)
+
+    @model_validator(mode="after")
+    def _room_for_the_lanes(self) -> Self:
+        chosen = self.lane_main is not None or self.lane_background is not None
+        if chosen and sum(self.lanes) > self.max_agents:
+            main, background = self.lanes
+            raise ValueError(
+                f"WEFT_MAX_AGENTS: {self.max_agents} agents are fewer than the {main} + {background} turns that the"
+                " lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
+            )
+        return self
 
 
 def load_settings(env_file: Path | None = None) -> Settings:

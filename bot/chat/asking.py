@@ -1,25 +1,29 @@
-"""What buttons and commands share: who asks, may they, and one ephemeral answer within Discord's three seconds.
+"""What buttons and commands share: who asks, may they, and an answer within Discord's three seconds.
 
-The work is synchronous, so the answer is the first thing sent; nothing is deferred.
+The work is synchronous, so the answer is the first thing sent; nothing is deferred. It is for the one who asks only,
+unless it concerns everybody in the thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import aiohttp
 import discord
 import structlog
 
-from bot.chat.authorize import Request, Verdict
+from bot.chat.authorize import Policy, Request, Verdict
 from bot.chat.inbound import clip
 from bot.work.model import Actor
-from bot.work.ports import Desk
+from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
 MESSAGE_LIMIT = 2000
+NOBODY = discord.AllowedMentions.none()
+QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
 FAILED = "Something went wrong on my side; the details are in the log."
 
 
@@ -27,6 +31,7 @@ class Front(Protocol):
     """What an interaction finds at its client."""
 
     desk: Desk
+    policy: Policy
 
     def judge(self, request: Request) -> Verdict:
         """Decide about a request with the policy in force."""
@@ -43,31 +48,64 @@ def thread_of(interaction: discord.Interaction[Any]) -> int | None:
     return interaction.channel.id if isinstance(interaction.channel, discord.Thread) else None
 
 
-async def respond(interaction: discord.Interaction[Any], act: Callable[[Front, Actor], str]) -> None:
-    """Do what was asked if the person may, and tell only them what came of it."""
+Act = Callable[[Front, Actor], Answer]
+
+
+async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: bool = False) -> None:
+    """Do what was asked if the person may, and tell what came of it: only them, or, if ``shown``, everybody."""
+    answer = _asked(interaction, act)
+    await tell(interaction, answer.text, ephemeral=not (shown and answer.accepted))
+
+
+async def respond_once(interaction: discord.Interaction[Any], act: Act) -> None:
+    """Do the same for a press that can have its effect once: the buttons of its message vanish then."""
+    answer = _asked(interaction, act)
+    if answer.accepted and await _without_buttons(interaction):
+        await _follow_up(interaction, answer.text)
+    else:
+        await tell(interaction, answer.text)
+
+
+def outcome(act: Callable[[], Answer], asked: int) -> Answer:
+    """Return what the work answers; a failure of it is an answer too. ``asked``: the snowflake of the asking."""
+    try:
+        return act()
+    except Exception:
+        log.exception("command.failed", asked=asked)
+        return Answer(FAILED, accepted=False)
+
+
+def _asked(interaction: discord.Interaction[Any], act: Act) -> Answer:
     front: Front = interaction.client
     actor = actor_of(interaction.user)
     verdict = front.judge(_request(interaction, actor))
     if not verdict.allowed:
-        await tell(interaction, verdict.reason)
-        return
-    try:
-        text = act(front, actor)
-    except Exception:
-        log.exception("command.failed", interaction=interaction.id)
-        text = FAILED
-    await tell(interaction, text)
+        return Answer(verdict.reason, accepted=False)
+    return outcome(lambda: act(front, actor), interaction.id)
 
 
-async def tell(interaction: discord.Interaction[Any], text: str) -> None:
-    """Send the ephemeral answer; that the person can't be told is logged, not raised."""
+async def tell(interaction: discord.Interaction[Any], text: str, *, ephemeral: bool = True) -> None:
+    """Send the answer; that the person can't be told is logged, not raised."""
+    with _logged(interaction):
+        await interaction.response.send_message(clip(text, MESSAGE_LIMIT), ephemeral=ephemeral, **QUIETLY)
+
+
+async def _without_buttons(interaction: discord.Interaction[Any]) -> bool:
+    """Answer with the message as it is, but without buttons; False if that could not be done."""
+    with _logged(interaction):
+        await interaction.response.edit_message(view=None, allowed_mentions=NOBODY)
+    return interaction.response.is_done()
+
+
+async def _follow_up(interaction: discord.Interaction[Any], text: str) -> None:
+    with _logged(interaction):
+        await interaction.followup.send(clip(text, MESSAGE_LIMIT), ephemeral=True, **QUIETLY)
+
+
+@contextmanager
+def _logged(interaction: discord.Interaction[Any]) -> Iterator[None]:
     try:
-        await interaction.response.send_message(
-            clip(text, MESSAGE_LIMIT),
-            ephemeral=True,
-            suppress_embeds=True,
-            allowed_mentions=discord.AllowedMentions.none(),
-        )
+        yield
     except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
         log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
 

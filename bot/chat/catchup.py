@@ -20,7 +20,7 @@ import structlog
 
 from bot.chat.authorize import Policy
 from bot.chat.errands import contain
-from bot.chat.inbound import Decision, Place, Post
+from bot.chat.inbound import Decision, Kind, Place, Post
 from bot.chat.posts import post_of
 from bot.chat.watermarks import Due, Watermarks
 from bot.reply.port import PortError, ThreadGone
@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 PLACES, AT_ONCE = 200, 4
 MESSAGES = 100  # of a place: a page of Discord's
 PLACE_LIMIT = 120.0  # seconds
+AGAIN, AGAIN_LONGEST = 60.0, 3600.0
+"""Seconds until what could not be read, or was left out, is tried again without a new READY; doubled each time."""
+_LET_IN = frozenset({Kind.PROMPT, Kind.COMMAND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,9 @@ class Source(Protocol):
 
     def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
         """Give a prompt to the work, unless it was given before."""
+
+    def obey(self, post: Post, decision: Decision) -> None:
+        """Carry out a typed command, if the decision holds one, unless that was done before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +135,19 @@ class CatchUp:
             while True:
                 source = await self._next_source()
                 with anyio.CancelScope() as self._scope:
-                    await contain("catch-up", functools.partial(self._look_everywhere, source), float("inf"))
-                if not self._scope.cancel_called:
-                    self._release()
+                    await self._look_until_done(source)
+
+    async def _look_until_done(self, source: Source) -> None:
+        pause, scope = AGAIN, self._scope
+        while True:
+            await contain("catch-up", functools.partial(self._look_everywhere, source), float("inf"))
+            if scope.cancel_called:
+                return
+            self._release()
+            if self._source is not None or not self._marks.due():
+                return
+            await anyio.sleep(pause)
+            pause = min(2 * pause, AGAIN_LONGEST)
 
     async def _next_source(self) -> Source:
         while self._source is None:
@@ -164,15 +180,17 @@ class CatchUp:
 
     def _todo(self, source: Source, tried: set[int]) -> list[Due]:
         """Return where Discord has to be asked; where its client knows that nothing is new, nothing is due."""
-        todo = []
+        news: list[Due] = []
+        perhaps: list[Due] = []
         for one in self._marks.due():
             place_id = one.place.channel_id
             newest = source.newest(place_id)
             if newest is not None and newest <= one.after:
                 self._marks.done(place_id, self._number)
             elif place_id not in tried:
-                todo.append(one)
-        return todo[: PLACES - len(tried)]
+                (perhaps if newest is None else news).append(one)
+        # What is in no cache was archived or left, as a rule, and might take all the room.
+        return (news + perhaps)[: PLACES - len(tried)]
 
     async def _look(self, source: Source, todo: Iterator[Due], roles: _Roles, number: int) -> None:
         for due in todo:
@@ -190,15 +208,20 @@ class CatchUp:
         if len(messages) == MESSAGES:
             log.warning("place.cut", place=place.channel_id, messages=MESSAGES)
         for message in messages:
-            await self._take(source, post_of(message, place), roles)
+            # Weft's own reaction: it was accepted, and may have been run, whatever became of the state meanwhile.
+            accepted = any(reaction.me for reaction in message.reactions)
+            await self._take(source, post_of(message, place), roles, accepted=accepted)
         self._marks.done(place.channel_id, number)
 
-    async def _take(self, source: Source, post: Post, roles: _Roles) -> None:
-        inbound = (await self._decide(source, post, roles)).inbound
+    async def _take(self, source: Source, post: Post, roles: _Roles, *, accepted: bool) -> None:
+        decision, age = await self._decide(source, post, roles), self._wall() - posted_at(post.message_id)
+        inbound = decision.inbound
         if inbound is None:
             self._marks.note(post.place, post.message_id)
+            if age <= self._limits.age:
+                source.obey(post, decision)
             return
-        source.hand_over(post, inbound, missed=self._wall() - posted_at(post.message_id) > self._limits.age)
+        source.hand_over(post, inbound, missed=accepted or age > self._limits.age)
         if post.place.parent_id is None and post.thread_owner is not None:
             # Its thread was opened just before a crash: what was said there since is due too.
             thread = Place(post.place.guild_id, inbound.thread_id, post.place.channel_id, post.thread_owner)
@@ -208,9 +231,9 @@ class CatchUp:
         """Decide as about a live message; history does not tell roles, so they are asked for where they matter."""
         decision = source.decide(post)
         guild_id, wanted = post.place.guild_id, source.policy.roles
-        if decision.inbound is not None or guild_id is None or not wanted:
+        if decision.kind in _LET_IN or guild_id is None or not wanted:
             return decision
-        if source.decide(_with_roles(post, wanted)).inbound is None:
+        if source.decide(_with_roles(post, wanted)).kind not in _LET_IN:
             return decision
         return source.decide(_with_roles(post, await roles.of(guild_id, post.author.id)))
 

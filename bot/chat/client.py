@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,16 @@ import discord
 import structlog
 
 from bot.chat import breaker
+from bot.chat.asking import MESSAGE_LIMIT, outcome
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.chat.book import ThreadBook
 from bot.chat.breaker import Breaker
 from bot.chat.catchup import CatchUp
-from bot.chat.commands import CommandStamp, make_tree, sync_if_changed
+from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
 from bot.chat.errands import Errands
-from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Taken, Weft, decide
+from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Taken, Weft, Wordings, clip, decide, revised
 from bot.chat.port import DiscordChat
-from bot.chat.posts import ORDINARY, post_of
+from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
 from bot.chat.watermarks import Watermarks
 from bot.work.model import Inbound
@@ -52,6 +53,8 @@ class Lasting:
     refusals: OncePer = dataclasses.field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = dataclasses.field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
     taken: Taken = dataclasses.field(default_factory=Taken)
+    withdrawn: Taken = dataclasses.field(default_factory=Taken)
+    wordings: Wordings = dataclasses.field(default_factory=Wordings)
 
 
 def intents() -> discord.Intents:
@@ -94,6 +97,7 @@ class WeftClient(discord.Client):
         )
         self.desk, self.policy, self._lasting = desk, policy, lasting
         self.tree = make_tree(self)
+        only_whole_updates(self)
 
     def judge(self, request: Request) -> Verdict:
         """Decide about a request with the policy in force."""
@@ -112,10 +116,13 @@ class WeftClient(discord.Client):
     async def on_connect(self) -> None:
         """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
         # on_ready is up to two seconds later, with messages in between.
-        self._lasting.catch_up.begin(self.desk)
+        if not self.is_closed():
+            self._lasting.catch_up.begin(self.desk)
 
     async def on_ready(self) -> None:
         """Tell that events come from now on; also after a reconnection that could not resume."""
+        if self.is_closed():
+            return  # it comes late, and a replaced client's cache knows nothing of what came since
         self._lasting.on_ready()
         self._lasting.catch_up.start(self)
 
@@ -167,6 +174,7 @@ class WeftClient(discord.Client):
             self.hand_over(post, decision.inbound)
             return
         self._pass_by(place.channel_id, post.message_id)
+        self.obey(post, decision)
         self._answer(post, decision)
 
     def decide(self, post: Post) -> Decision:
@@ -176,15 +184,68 @@ class WeftClient(discord.Client):
     def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
         """Give a prompt to the work, unless it was given before; ``missed``: it is too old to be run unasked."""
         lasting = self._lasting
-        if not lasting.taken.first(inbound.message_id):
+        if inbound.message_id in lasting.withdrawn or not lasting.taken.first(inbound.message_id):
             self._pass_by(post.place.channel_id, post.message_id)
             return
         if lasting.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
+            lasting.wordings.note(inbound.message_id, inbound.text)
             (self.desk.missed if missed else self.desk.submit)(inbound)
             self._open_places(post.place, inbound)
         else:
             log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
             self._pass_by(post.place.channel_id, post.message_id)
+
+    def obey(self, post: Post, decision: Decision) -> None:
+        """Carry out a typed command, unless that was done before, and answer it."""
+        command, lasting = decision.command, self._lasting
+        if command is None or not lasting.taken.first(post.message_id):
+            return
+        thread_id = post.place.channel_id if post.place.parent_id is not None else None
+        text = outcome(
+            lambda: carry_out(command, self.desk, thread_id, post.author, post.message_id), post.message_id
+        ).text
+        if not post.automatic:  # bots that answer each other would go on for ever
+            lasting.answers.post(lasting.chat.answer, post.place.channel_id, post.message_id, clip(text, MESSAGE_LIMIT))
+
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """Take the new text of a message."""
+        message = payload.message
+        if message.guild is None or self.user is None or message.author.id == self.user.id:
+            return
+        if self._place(message) is not None:
+            self._revise(message)
+        else:
+            # The message itself may still stand in this line; what is looked up for nothing else isn't for an edit.
+            self._lasting.lookups.post(self._revise_later, message)
+
+    async def _revise_later(self, message: discord.Message) -> None:
+        self._revise(message)
+
+    def _revise(self, message: discord.Message) -> None:
+        place = self._place(message)
+        if place is None:
+            return
+        text = revised(post_of(message, place), self._weft(place.guild_id), self.policy)
+        if text is None:
+            return
+        changed = self._lasting.wordings.note(message.id, text)
+        # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
+        if changed or (changed is None and message.edited_at is not None):
+            self._withdraw([message.id]) if not text else self.desk.edited(message.id, text)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """Take a message out that was deleted."""
+        self._withdraw([payload.message_id])
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """Take messages out that were deleted at once."""
+        self._withdraw(sorted(payload.message_ids))
+
+    def _withdraw(self, message_ids: Iterable[int]) -> None:
+        for message_id in message_ids:
+            # Its channel may still be looked up, or its place: it must not be handed over after this.
+            self._lasting.withdrawn.first(message_id)
+            self.desk.deleted(message_id)
 
     def _open_places(self, place: Place, inbound: Inbound) -> None:
         """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""

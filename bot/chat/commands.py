@@ -1,24 +1,39 @@
-"""Slash commands: /stop, /status and /reset, in servers only, answered to the one who asks.
+"""Slash commands: /stop, /status, /reset and /queue, in servers only, answered to the one who asks.
 
-They are registered with Discord only when they differ from what was registered last: registrations are few a day.
+What `/stop` and `/status` do, the same words do when they are typed alone; `carry_out` serves both. The commands
+ are registered with Discord only when they differ from what was registered last: registrations are few a day.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import discord
 import structlog
 from discord import app_commands
+from discord.app_commands import Choice
 
-from bot.chat.asking import FAILED, respond, tell, thread_of
+from bot.chat.asking import FAILED, Front, respond, tell, thread_of
+from bot.chat.words import Command
+from bot.work.model import Actor, QueueMode
+from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
 NOT_IN_THREAD = "Use this in the thread that it is about."
+NOT_FOR_SERVER = "Only somebody with the permission Manage Server may choose this for the whole server."
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
+
+ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
+MODES = {
+    QueueMode.QUEUE: "it waits, and gets a turn of its own",
+    QueueMode.FOLLOWUP: "it waits, and gets one turn together with what else waits",
+    QueueMode.INTERRUPT: "it ends the turn and what waits, and runs next",
+    QueueMode.STEER: "it is said into the running turn",
+}
 
 
 class CommandStamp(Protocol):
@@ -46,20 +61,30 @@ class WeftTree(app_commands.CommandTree[Any]):
 def make_tree(client: discord.Client) -> WeftTree:
     """Return the client's command tree with all commands in it."""
     tree = WeftTree(client)
-    commands: tuple[app_commands.Command[Any, ..., None], ...] = (stop, status, reset)
+    commands: tuple[app_commands.Command[Any, ..., None] | app_commands.Group, ...] = (stop, status, reset, queue)
     for command in commands:
         tree.add_command(command)
     return tree
 
 
+def carry_out(command: Command, desk: Desk, thread_id: int | None, by: Actor, asked: int) -> Answer:
+    """Do what was asked for, typed or as a slash command; ``asked``: the snowflake of the asking."""
+    if command is Command.STATUS:
+        return Answer(desk.status(thread_id), accepted=True)
+    if thread_id is None:
+        return ELSEWHERE
+    return desk.stop_all(thread_id, by, asked) if command is Command.STOP_ALL else desk.stop(thread_id, by)
+
+
 @app_commands.command(name="stop", description="Stop what the agent is doing in this thread")
+@app_commands.describe(what="turn: what runs now, the rest goes on; all: that and everything that waits")
+@app_commands.choices(what=[Choice(name="turn", value="turn"), Choice(name="all", value="all")])
 @app_commands.guild_only()
-async def stop(interaction: discord.Interaction[Any]) -> None:
-    """Stop the oldest running turn of the thread."""
+async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> None:
+    """Stop the oldest running turn of the thread, or all that runs and waits there."""
+    command = Command.STOP_ALL if what == "all" else Command.STOP
     thread_id = thread_of(interaction)
-    await respond(
-        interaction, lambda front, by: NOT_IN_THREAD if thread_id is None else front.desk.stop(thread_id, by).text
-    )
+    await respond(interaction, lambda front, by: carry_out(command, front.desk, thread_id, by, interaction.id))
 
 
 @app_commands.command(name="status", description="Show what the agent is doing in this thread, or everywhere")
@@ -67,17 +92,56 @@ async def stop(interaction: discord.Interaction[Any]) -> None:
 async def status(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's state; outside threads the whole bot's."""
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda front, _by: front.desk.status(thread_id))
+    await respond(interaction, lambda front, by: carry_out(Command.STATUS, front.desk, thread_id, by, interaction.id))
 
 
 @app_commands.command(name="reset", description="End this thread's agent and start afresh with the next message")
 @app_commands.guild_only()
 async def reset(interaction: discord.Interaction[Any]) -> None:
     """End the thread's agent and forget its session."""
+    await _in_thread(interaction, lambda desk, thread_id, by: desk.reset(thread_id, by))
+
+
+queue = app_commands.Group(name="queue", description="What waits in this thread", guild_only=True)
+
+
+@queue.command(name="show", description="Show what waits in this thread, and by which rules")
+async def show(interaction: discord.Interaction[Any]) -> None:
+    """Show the thread's queue."""
+    await _in_thread(interaction, lambda desk, thread_id, _by: Answer(desk.queue(thread_id), accepted=True))
+
+
+@queue.command(name="clear", description="Take out everything that waits in this thread; what runs goes on")
+async def clear(interaction: discord.Interaction[Any]) -> None:
+    """Empty the thread's queue."""
+    await _in_thread(interaction, lambda desk, thread_id, by: desk.clear(thread_id, by))
+
+
+@queue.command(name="mode", description="Choose what a message does that comes while the agent is at work")
+@app_commands.describe(mode="What such a message does", everywhere="For the whole server, not only for this thread")
+@app_commands.choices(mode=[Choice(name=f"{one}: {does}", value=one.value) for one, does in MODES.items()])
+async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhere: bool = False) -> None:
+    """Choose a queue mode; everybody in the thread is told, since it is their messages that it is about."""
+    place_id = interaction.guild_id if everywhere else thread_of(interaction)
+
+    def act(front: Front, by: Actor) -> Answer:
+        if place_id is None:
+            return ELSEWHERE
+        if everywhere and not _rules(interaction, front):
+            return Answer(NOT_FOR_SERVER, accepted=False)
+        return front.desk.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
+
+    await respond(interaction, act, shown=True)
+
+
+def _rules(interaction: discord.Interaction[Any], front: Front) -> bool:
+    """Return whether the person may decide for the whole server."""
+    return interaction.permissions.manage_guild or interaction.user.id in front.policy.owners
+
+
+async def _in_thread(interaction: discord.Interaction[Any], act: Callable[[Desk, int, Actor], Answer]) -> None:
     thread_id = thread_of(interaction)
-    await respond(
-        interaction, lambda front, by: NOT_IN_THREAD if thread_id is None else front.desk.reset(thread_id, by).text
-    )
+    await respond(interaction, lambda front, by: ELSEWHERE if thread_id is None else act(front.desk, thread_id, by))
 
 
 def stamp_of(tree: app_commands.CommandTree[Any], application_id: int | None) -> str:

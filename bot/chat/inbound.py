@@ -1,8 +1,8 @@
-"""Decides whether a message is a prompt, and for what (pure).
+"""Decides whether a message is a prompt or a typed command, and for what; and what an edit makes of it (pure).
 
 Works on a plain description of the message; `client` makes that out of discord.py's objects. Nothing here remembers
-messages; `OncePer`, `BotRuns` and `Taken` hold the small memories that the rules need: who was refused when, how many
-bots spoke in a row, and which messages were prompts already.
+messages; `OncePer`, `BotRuns`, `Taken` and `Wordings` hold the small memories that the rules need: who was refused
+when, how many bots spoke in a row, which messages were prompts already, and what they last said.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bot.chat.authorize import Policy, Request, authorize
+from bot.chat.words import Command, Wish, read
 from bot.reply.sanitise import clean, visible
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, Lane
 
 TITLE_LIMIT = 100
 ASIDE = "//"
 HELP = (
     "Mention me with what you want done, and I open a thread for it; in that thread just write on. "
     "A message that starts with `//` is left to the people in the thread. "
-    "`/status`, `/stop` and `/reset` are there too."
+    "While I am at work, `!queue`, `!followup`, `!interrupt` or `!steer` in front says what becomes of a message. "
+    "`stop`, `stop all` and `status` work as words alone; `/status`, `/stop`, `/queue` and `/reset` are there too."
 )
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -78,17 +80,19 @@ class Kind(Enum):
 
     IGNORE = "ignore"
     PROMPT = "prompt"
+    COMMAND = "command"
     HELP = "help"
     REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done: hand ``inbound`` over, or answer with ``text``."""
+    """What is to be done: hand ``inbound`` over, carry ``command`` out, or answer with ``text``."""
 
     kind: Kind
     inbound: Inbound | None = None
     text: str = ""
+    command: Command | None = None
 
 
 IGNORED = Decision(Kind.IGNORE)
@@ -105,19 +109,32 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     if not verdict.allowed:
         polite = addressed and not post.automatic
         return Decision(Kind.REFUSE, text=verdict.reason) if polite else IGNORED
-    text = strip_mention(post.content, weft)
-    if text:
-        return Decision(Kind.PROMPT, _inbound(post, text))
-    helped = (addressed or post.attachments) and not post.automatic  # a bot that answers help would get help again
-    return Decision(Kind.HELP, text=HELP) if helped else IGNORED
+    wish = read(strip_mention(post.content, weft))
+    if wish.command is not None:
+        return Decision(Kind.COMMAND, command=wish.command)
+    if wish.text:
+        return Decision(Kind.PROMPT, _inbound(post, wish))
+    helped = addressed or post.attachments or wish.mode is not None
+    # A bot that answers help would get help again.
+    return Decision(Kind.HELP, text=HELP) if helped and not post.automatic else IGNORED
+
+
+def revised(post: Post, weft: Weft, policy: Policy) -> str | None:
+    """Return what an edited message asks for now: "" if nothing; None if its author has no say (Q5)."""
+    if post.author.id == weft.id or not post.ordinary or not authorize(_request(post), policy).allowed:
+        return None
+    # Whom it mentions counts no more: it was a prompt already, or the work does not know it.
+    return "" if _aside(post, weft) else read(strip_mention(post.content, weft)).text
 
 
 def _meant(post: Post, weft: Weft, *, addressed: bool) -> bool:
     if post.place.owner_id != weft.id:
         return addressed
-    if post.content.lstrip().startswith(ASIDE):
-        return False
-    return addressed or not (post.mentions or post.crowds or post.everyone)
+    return not _aside(post, weft) and (addressed or not (post.mentions or post.crowds or post.everyone))
+
+
+def _aside(post: Post, weft: Weft) -> bool:
+    return post.place.owner_id == weft.id and post.content.lstrip().startswith(ASIDE)
 
 
 def _request(post: Post) -> Request:
@@ -125,7 +142,7 @@ def _request(post: Post) -> Request:
     return Request(place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic)
 
 
-def _inbound(post: Post, text: str) -> Inbound:
+def _inbound(post: Post, wish: Wish) -> Inbound:
     place = post.place
     in_thread = place.parent_id is not None
     return Inbound(
@@ -135,9 +152,12 @@ def _inbound(post: Post, text: str) -> Inbound:
         thread_id=place.channel_id if in_thread else post.message_id,
         guild_id=place.guild_id,
         author=post.author,
-        text=text,
+        text=wish.text,
         opens_thread=not in_thread and not post.has_thread,
-        title=title(text),
+        title=title(wish.text),
+        mode=wish.mode,
+        lane=Lane.BACKGROUND if post.automatic else Lane.MAIN,
+        files=post.attachments,
     )
 
 
@@ -208,11 +228,14 @@ class BotRuns:
 
 
 class Taken:
-    """Remembers the latest prompts, so that one that comes again is not taken and not counted twice."""
+    """Remembers the latest ids, so that what comes again is not taken and not counted twice."""
 
     def __init__(self, limit: int = 5000) -> None:
         self._limit = limit
         self._ids: dict[int, None] = {}
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._ids
 
     def first(self, message_id: int) -> bool:
         """Return whether the message comes for the first time."""
@@ -222,3 +245,19 @@ class Taken:
         if len(self._ids) > self._limit:
             del self._ids[next(iter(self._ids))]
         return True
+
+
+class Wordings:
+    """Remembers, as hashes, what the latest prompts say: Discord tells of pins, previews and threads as of edits."""
+
+    def __init__(self, limit: int = 5000) -> None:
+        self._limit = limit
+        self._hashes: dict[int, int] = {}
+
+    def note(self, message_id: int, text: str) -> bool | None:
+        """Take note of a prompt's text; return whether it is another than before, None if none was known."""
+        before = self._hashes.pop(message_id, None)
+        self._hashes[message_id] = hash(text)
+        if len(self._hashes) > self._limit:
+            del self._hashes[next(iter(self._hashes))]
+        return None if before is None else before != hash(text)

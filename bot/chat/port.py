@@ -9,24 +9,38 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import discord
+import structlog
 from discord import ui
 
 from bot.chat.breaker import Breaker
-from bot.chat.inbound import Place, clip
-from bot.chat.rest import FILE_TOO_LARGE, MISSING_PERMISSIONS, NO_REPLIES, THREAD_EXISTS, Rest, RetryLimits
-from bot.reply.port import Attachment, Body, Button, ThreadGone, ThreadPort
+from bot.chat.inbound import Place, Taken, clip
+from bot.chat.rest import (
+    FILE_TOO_LARGE,
+    MISSING_PERMISSIONS,
+    NO_REPLIES,
+    THREAD_EXISTS,
+    UNKNOWN_EMOJI,
+    Rest,
+    RetryLimits,
+)
+from bot.reply.port import Attachment, Body, Button, MessageGone, ThreadArchived, ThreadGone, ThreadPort
 from bot.work.model import Inbound
+
+log = structlog.get_logger(__name__)
 
 NONCE_LIMIT = 25
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
+NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 NO_FILE = "\n-# The file could not be posted: {why}."
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
+_MOST_UNREACTIVE = 1000  # channels remembered to have been logged
+_Change = Callable[..., Awaitable[None]]
 
 
 class DiscordThread:
@@ -67,6 +81,7 @@ class DiscordChat:
         breaker: Breaker | None = None,
     ) -> None:
         self._rest = Rest(current, limits or RetryLimits(), breaker)
+        self._unreactive = Taken(_MOST_UNREACTIVE)
 
     def thread(self, thread_id: int) -> ThreadPort:
         """Return the port of a thread."""
@@ -91,9 +106,25 @@ class DiscordChat:
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message; where reactions aren't allowed, show the typing sign instead."""
         try:
-            await self._rest.call(functools.partial(_react, inbound=inbound, emoji=emoji), essential=False)
+            await self._reaction(_react, inbound.channel_id, inbound.message_id, emoji)
         except ThreadGone:
             await self._rest.once(functools.partial(_typing, channel_id=inbound.channel_id), essential=False)
+
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        """Set a reaction on a message, then take another one of Weft's away; nothing where that is not allowed."""
+        try:
+            await self._reaction(_react, channel_id, message_id, emoji)
+            if instead_of is not None and instead_of != emoji:
+                await self._reaction(_unreact, channel_id, message_id, instead_of)
+        except MessageGone:
+            log.debug("reaction.late", channel=channel_id, message=message_id)
+        except (ThreadGone, ThreadArchived) as exc:
+            if self._unreactive.first(channel_id):
+                log.info("reaction.refused", channel=channel_id, message=message_id, error=str(exc))
+
+    async def _reaction(self, change: _Change, channel_id: int, message_id: int, emoji: str) -> None:
+        operation = functools.partial(change, channel_id=channel_id, message_id=message_id, emoji=emoji)
+        await self._rest.call(operation, essential=False)
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message where it was posted."""
@@ -172,9 +203,17 @@ async def _typing(client: discord.Client, channel_id: int) -> None:
     await client.get_partial_messageable(channel_id).typing()
 
 
-async def _react(client: discord.Client, inbound: Inbound, emoji: str) -> None:
-    channel = client.get_partial_messageable(inbound.channel_id)
-    await channel.get_partial_message(inbound.message_id).add_reaction(emoji)
+async def _react(client: discord.Client, channel_id: int, message_id: int, emoji: str) -> None:
+    await client.get_partial_messageable(channel_id).get_partial_message(message_id).add_reaction(emoji)
+
+
+async def _unreact(client: discord.Client, channel_id: int, message_id: int, emoji: str) -> None:
+    # Not PartialMessage.remove_reaction: it wants the member, who is in no cache of a client that was just replaced.
+    try:
+        await client.http.remove_own_reaction(channel_id, message_id, emoji)
+    except discord.HTTPException as exc:
+        if exc.code != UNKNOWN_EMOJI:
+            raise
 
 
 async def _open_thread(client: discord.Client, inbound: Inbound) -> None:
@@ -184,6 +223,8 @@ async def _open_thread(client: discord.Client, inbound: Inbound) -> None:
             inbound.channel_id, inbound.message_id, name=inbound.title, auto_archive_duration=AUTO_ARCHIVE_MINUTES
         )
     except discord.HTTPException as exc:
+        if exc.code == MISSING_PERMISSIONS:
+            raise ThreadGone(NO_THREADS) from exc
         if exc.code != THREAD_EXISTS:
             raise
 

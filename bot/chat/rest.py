@@ -26,7 +26,7 @@ from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadGone, U
 log = structlog.get_logger(__name__)
 
 EDITS_SPENT = 30046  # of a message older than an hour; it comes as a 429, but no later edit fares better
-UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE = 10003, 10004, 10008
+UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE, UNKNOWN_EMOJI = 10003, 10004, 10008, 10014
 MISSING_ACCESS, MISSING_PERMISSIONS, ARCHIVED = 50001, 50013, 50083
 FILE_TOO_LARGE, NO_REPLIES = 40005, 160002
 THREAD_EXISTS, LOCKED = 160004, 160005

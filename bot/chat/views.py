@@ -7,70 +7,87 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import discord
 from discord import ui
 
-from bot.chat.asking import Front, respond, tell
+from bot.chat.asking import Act, respond, respond_once, tell
 from bot.work.model import Actor
+from bot.work.ports import Answer, Desk
 
 EXPIRED = "This button has expired."
 GO_TEMPLATE = r"weft:go:(?P<thread>\d+):(?P<prompt>\d+)"
 STOP_TEMPLATE = r"weft:stop:(?P<thread>\d+):(?P<prompt>\d+)"
+NOW_TEMPLATE = r"weft:now:(?P<thread>\d+):(?P<prompt>\d+)"
+DROP_TEMPLATE = r"weft:drop:(?P<thread>\d+):(?P<prompt>\d+)"
 PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
 
 
-class StopButton(ui.DynamicItem[ui.Button[Any]], template=STOP_TEMPLATE):
+class PromptButton(ui.DynamicItem[ui.Button[Any]], template=r"weft:(?!)"):
+    """What the buttons for one prompt of a thread share; itself, it answers to no custom_id."""
+
+    def __init__(self, item: ui.Button[Any], thread_id: int, prompt: int) -> None:
+        super().__init__(item)
+        self.thread_id, self.prompt = thread_id, prompt
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Read thread and prompt out of the custom_id."""
+        return cls(_button(item), int(match["thread"]), int(match["prompt"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Do it and say what came of it."""
+        await respond_once(interaction, self.act_in(interaction))
+
+    def act_in(self, interaction: discord.Interaction[Any]) -> Act:
+        """Return what a press does where it happened."""
+        # Whether the person may was decided for the place of the press; a custom_id can name any other.
+        elsewhere = interaction.channel_id != self.thread_id
+        notice = interaction.message.id if interaction.message is not None else 0
+        return lambda front, by: Answer(EXPIRED, accepted=False) if elsewhere else self.act(front.desk, by, notice)
+
+    def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
+        """Do what the button says; ``notice`` is its message."""
+        raise NotImplementedError
+
+
+class StopButton(PromptButton, template=STOP_TEMPLATE):
     """Stops the turn of one prompt."""
 
-    def __init__(self, item: ui.Button[Any], place: int | None, thread_id: int, prompt: int) -> None:
-        super().__init__(item)
-        self._place, self._thread_id, self._prompt = place, thread_id, prompt
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
-    ) -> StopButton:
-        """Read the turn out of the custom_id."""
-        return cls(_button(item), interaction.channel_id, int(match["thread"]), int(match["prompt"]))
-
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Stop the turn and say what came of it."""
-        await respond(interaction, self._act)
+        """Stop the turn and say what came of it; the button stays until the turn has ended."""
+        await respond(interaction, self.act_in(interaction))
 
-    def _act(self, front: Front, by: Actor) -> str:
-        # Whether the person may was decided for the place of the press; a custom_id can name any other.
-        if self._place != self._thread_id:
-            return EXPIRED
-        return front.desk.stop(self._thread_id, by, prompt=self._prompt).text
+    def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
+        """Stop the turn."""
+        return desk.stop(self.thread_id, by, prompt=self.prompt)
 
 
-class GoButton(ui.DynamicItem[ui.Button[Any]], template=GO_TEMPLATE):
+class GoButton(PromptButton, template=GO_TEMPLATE):
     """Goes on with a prompt that a restart interrupted."""
 
-    def __init__(self, item: ui.Button[Any], place: int | None, thread_id: int, prompt: int) -> None:
-        super().__init__(item)
-        self._place, self._thread_id, self._prompt = place, thread_id, prompt
-        self._notice = 0
+    def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
+        """Go on."""
+        return desk.go_on(self.thread_id, self.prompt, notice, by)
 
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
-    ) -> GoButton:
-        """Read the prompt out of the custom_id."""
-        return cls(_button(item), interaction.channel_id, int(match["thread"]), int(match["prompt"]))
 
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Go on and say what came of it."""
-        self._notice = interaction.message.id if interaction.message is not None else 0
-        await respond(interaction, self._act)
+class NowButton(PromptButton, template=NOW_TEMPLATE):
+    """Runs a waiting prompt now."""
 
-    def _act(self, front: Front, by: Actor) -> str:
-        # As with the stop button: the press was allowed in the place where it happened, not in any other.
-        if self._place != self._thread_id:
-            return EXPIRED
-        return front.desk.go_on(self._thread_id, self._prompt, self._notice, by).text
+    def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
+        """Let it run before all others."""
+        return desk.promote(self.thread_id, self.prompt, by)
+
+
+class DropButton(PromptButton, template=DROP_TEMPLATE):
+    """Takes a waiting prompt out."""
+
+    def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
+        """Take it out."""
+        return desk.remove(self.thread_id, self.prompt, by)
 
 
 class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
@@ -89,7 +106,7 @@ class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPL
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Answer the request and say what came of it."""
-        await respond(interaction, lambda front, by: front.desk.decide(self._request, self._option, by).text)
+        await respond(interaction, lambda front, by: front.desk.decide(self._request, self._option, by))
 
 
 def _button(item: ui.Item[Any]) -> ui.Button[Any]:
@@ -98,8 +115,9 @@ def _button(item: ui.Item[Any]) -> ui.Button[Any]:
     return item
 
 
-KNOWN = (StopButton, GoButton, PermissionButton)
-_KNOWN_IDS = tuple(re.compile(template) for template in (STOP_TEMPLATE, GO_TEMPLATE, PERMISSION_TEMPLATE))
+KNOWN = (StopButton, GoButton, NowButton, DropButton, PermissionButton)
+_TEMPLATES = (STOP_TEMPLATE, GO_TEMPLATE, NOW_TEMPLATE, DROP_TEMPLATE, PERMISSION_TEMPLATE)
+_KNOWN_IDS = tuple(re.compile(template) for template in _TEMPLATES)
 
 
 def is_known(custom_id: str) -> bool:

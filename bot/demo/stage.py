@@ -108,5 +108,6 @@ def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides
         "workspace": str(workspace),
         "state_dir": root / "state",
         "stop_grace": 0,  # whoever leaves the demo does not wait for its turns
+        "debounce": 0,  # and whoever is alone is not waited for, either
     }
     return StageSettings(**(values | overrides))

@@ -33,6 +33,16 @@ def go_on_button(thread_id: int, prompt_id: int) -> Button:
     return Button(f"weft:go:{thread_id}:{prompt_id}", "Continue", "primary")
 
 
+def send_now_button(thread_id: int, prompt_id: int) -> Button:
+    """Return the button that lets a waiting prompt run now (Q5)."""
+    return Button(f"weft:now:{thread_id}:{prompt_id}", "Send now", "primary")
+
+
+def remove_button(thread_id: int, prompt_id: int) -> Button:
+    """Return the button that takes a waiting prompt out (Q5)."""
+    return Button(f"weft:drop:{thread_id}:{prompt_id}", "Remove")
+
+
 def permission_card(
     token: str,
     tool_call: ToolCallUpdate,

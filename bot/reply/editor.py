@@ -8,7 +8,8 @@ replies and notices.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -22,7 +23,7 @@ from bot.reply.live import LiveReply, OnShown, tell_nobody
 from bot.reply.outbox import Cell, Op, Outbox
 from bot.reply.owed import OwedText
 from bot.reply.pacing import Pacing
-from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
+from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort, Unavailable
 from bot.reply.rejoin import Found, calm_down, same_text
 
 __all__ = ["Delivery", "FinalReply", "LiveReply", "OwedText", "Pacing", "ThreadEditor"]
@@ -31,6 +32,12 @@ log = structlog.get_logger(__name__)
 
 READ_LIMIT = 200
 """Messages of a thread that are read to find out what is visible after a restart."""
+
+READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
+"""Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
+
+LEAVE_LIMIT = 5.0
+"""Seconds that requests under way may still take once the editor was cancelled; the port adds its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +52,19 @@ class Delivery:
     """A notice on its way."""
 
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+        self.cell = cell
         self._beside: list[Cell] = []
         self._done = anyio.Event()
 
     @property
     def message_id(self) -> int | None:
         """The id of the message, once it is there."""
-        return self._cell.message_id
+        return self.cell.message_id
 
     async def delivered(self) -> bool:
         """Wait for its end; True: it is visible, False: it was given up."""
         await self._done.wait()
-        return self._cell.message_id is not None
+        return self.cell.message_id is not None
 
     def wait_for(self, cells: list[Cell]) -> None:
         """Don't be done before these are."""
@@ -65,7 +72,7 @@ class Delivery:
 
     def settle(self, *, given_up: bool = False) -> None:
         """Wake those who wait, if it is delivered or given up."""
-        if given_up or all(cell.settled for cell in (self._cell, *self._beside)):
+        if given_up or all(cell.settled for cell in (self.cell, *self._beside)):
             self._done.set()
 
     @property
@@ -108,6 +115,8 @@ class ThreadEditor:
         self._told_gone = False
         self._closing = False
         self._woken = anyio.Event()
+        self._leave_by = inf
+        self._under_way: set[anyio.CancelScope] = set()
 
     # --- what the work calls -----------------------------------------------------------------------------------
 
@@ -161,6 +170,17 @@ class ThreadEditor:
         self._wake()
         return delivery
 
+    def change(self, notice: Delivery, body: Body) -> None:
+        """Let a notice show something else; one that is not posted yet is not worth it any more."""
+        cell = notice.cell
+        if cell.message_id is None and not cell.busy:
+            self._outbox.abandon(cell)
+        else:
+            cell.wanted, cell.expendable = body, True
+            self._outbox.changed(cell)
+        self._settle()
+        self._wake()
+
     def restore(
         self, key: int, owed: OwedText, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody
     ) -> LiveReply:
@@ -203,15 +223,34 @@ class ThreadEditor:
         """Deliver until closed; when cancelled, let requests that have begun end, and give up the rest."""
         try:
             async with anyio.create_task_group() as requests:
-                while not self._finished():
-                    self._pass(requests)
-                    await self._rest()
+                try:
+                    while not self._finished():
+                        self._pass(requests)
+                        await self._rest()
+                finally:
+                    self._leave()
         finally:
             for reply in self._replies:
                 reply.end(delivered=False)
             for notice in self._notices:
                 notice.settle(given_up=True)
             self._replies, self._notices = [], []
+
+    def _leave(self) -> None:
+        """Bound what is under way: a call that is tried again and again must not hold up the end of the bot (R1)."""
+        self._leave_by = anyio.current_time() + LEAVE_LIMIT
+        for scope in self._under_way:
+            scope.deadline = self._leave_by
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Keep a cancellation away from a request until `_leave` has set it a bound, and that has passed."""
+        with anyio.CancelScope(shield=True, deadline=self._leave_by) as scope:
+            self._under_way.add(scope)
+            try:
+                yield
+            finally:
+                self._under_way.discard(scope)
 
     def _finished(self) -> bool:
         waiting = any(reply.finished for reply in self._replies) or self._notices or self._recalls
@@ -287,11 +326,24 @@ class ThreadEditor:
         self._wake()
 
     async def _read(self, after: int) -> Found:
+        """Read until Discord answers: while it can't be reached, nothing could be sent either."""
+        patience = anyio.current_time() + READ_PATIENCE
+        while anyio.current_time() < patience:
+            try:
+                return await self._read_once(after)
+            except Unavailable as error:
+                log.warning("messages.not_read", error=repr(error), after=after)
+                await anyio.sleep(READ_AGAIN)
+        return Found(as_shown=self._as_shown)
+
+    async def _read_once(self, after: int) -> Found:
         try:
             texts = {key: text.strip() for key, text in await self._port.own_messages(after, READ_LIMIT)}
             return Found(texts, as_shown=self._as_shown)
         except ThreadGone as error:
             self._outbox.end(str(error) or "the thread can't be written to")
+        except Unavailable:
+            raise
         except PortError as error:
             log.warning("messages.not_read", error=repr(error), after=after)
         except Exception:
@@ -313,7 +365,7 @@ class ThreadEditor:
 
     async def _perform(self, op: Op) -> None:
         """Do one request to its end: one that was cancelled may have been done all the same (and slows the next)."""
-        with anyio.CancelScope(shield=True):
+        with self._unbroken():
             try:
                 message_id = await self._request(op)
             except PortError as error:
@@ -335,7 +387,7 @@ class ThreadEditor:
 
     async def _type(self) -> None:
         """Show the typing sign; it is no matter if that fails, unless the thread is gone."""
-        with anyio.CancelScope(shield=True):
+        with self._unbroken():
             try:
                 await self._port.typing()
             except ThreadGone as error:

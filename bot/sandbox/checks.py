@@ -28,6 +28,7 @@ ACTION_ROW, BUTTON, TEXT_DISPLAY, CONTAINER = 1, 2, 10, 17
 SELECTS = frozenset({3, 5, 6, 7, 8})
 LINK_STYLE, PREMIUM_STYLE = 5, 6
 _V2_ONLY = frozenset({9, 10, 11, 12, 13, 14, 17})
+_SUB_COMMANDS = frozenset({1, 2})
 _COMMAND_NAME = re.compile(r"[-_'\w]{1,32}")
 _EMBED_LIMITS = {"title": 256, "description": 4096}
 
@@ -207,8 +208,20 @@ def _check_command(command: Json, path: str) -> None:
     options = command.get("options") or []
     if len(options) > 25:
         raise InvalidForm(f"{path}.options", "Must be 25 or fewer in length.", "BASE_TYPE_MAX_LENGTH")
+    _check_options(options, f"{path}.options")
+
+
+def _check_options(options: list[Json], path: str) -> None:
+    """Options in themselves and beside each other: no sub-command next to others, none required after a free one."""
     for index, option in enumerate(options):
-        _check_option(option, f"{path}.options.{index}")
+        _check_option(option, f"{path}.{index}")
+    if len({option.get("type") in _SUB_COMMANDS for option in options}) > 1:
+        reason = "Sub-command and sub-command group option types are mutually exclusive to all other types"
+        raise InvalidForm(path, reason, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID")
+    needed = [bool(option.get("required")) for option in options]
+    if needed != sorted(needed, reverse=True):
+        reason = "Required options must be placed before non-required options"
+        raise InvalidForm(path, reason, "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID")
 
 
 def _check_option(option: Json, path: str) -> None:
@@ -219,8 +232,9 @@ def _check_option(option: Json, path: str) -> None:
         raise InvalidForm(f"{path}.description", "Must be between 1 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
     if len(option.get("choices") or []) > 25:
         raise InvalidForm(f"{path}.choices", "Must be 25 or fewer in length.", "BASE_TYPE_MAX_LENGTH")
-    for index, inner in enumerate(option.get("options") or []):
-        _check_option(inner, f"{path}.options.{index}")
+    if any(not 1 <= len(choice.get("name") or "") <= 100 for choice in option.get("choices") or []):
+        raise InvalidForm(f"{path}.choices", "Must be between 1 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
+    _check_options(option.get("options") or [], f"{path}.options")
 
 
 def check_not_empty(content: str, *parts: object) -> None:

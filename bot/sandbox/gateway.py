@@ -123,7 +123,7 @@ class Gateway:
 
     def dispatch(self, event: Event) -> None:
         """Send an event to the sessions whose intents cover it; `hold_back` names wait for the next MESSAGE_CREATE."""
-        if self._losing:
+        if self._losing or self._state.removed:
             return
         if event.name in self.hold_back:
             self._held.append(event)

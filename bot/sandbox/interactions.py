@@ -68,6 +68,7 @@ class Interaction:
     answered_at: float | None = None
     _acked: anyio.Event = field(default_factory=anyio.Event)
     _filled: anyio.Event = field(default_factory=anyio.Event)
+    _followed: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def acked(self) -> bool:
@@ -89,6 +90,20 @@ class Interaction:
         with anyio.fail_after(timeout):
             await self._filled.wait()
         return self.response or {}
+
+    async def told(self, timeout: float = 5.0) -> str:
+        """Wait for the text that answers the user: the response's or, where that has none, the first followup's."""
+        text = (await self.filled(timeout)).get("content")
+        if text is None:
+            with anyio.fail_after(timeout):
+                await self._followed.wait()
+            text = self.followups[0].content
+        return str(text)
+
+    def note_followup(self, message: Message) -> None:
+        """Take a followup."""
+        self.followups.append(message)
+        self._followed.set()
 
     def note_answer(self, kind: CallbackType, now: float) -> None:
         """Take the first answer."""
@@ -248,7 +263,7 @@ class Interactions:
         if interaction.waiting:
             return self.edit(interaction, self._original(interaction), body, uploads)
         message = self._post(interaction, body, uploads)
-        interaction.followups.append(message)
+        interaction.note_followup(message)
         self._state.changes.note()
         return message
 

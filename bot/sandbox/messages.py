@@ -109,6 +109,12 @@ def mark_thread(state: State, message: Message) -> None:
     publish_message(state, "MESSAGE_UPDATE", marked)
 
 
+def unfurl(state: State, message: Message) -> None:
+    """Add the preview of a link; this is no edit."""
+    shown = state.put_message(replace(message, embeds=[*message.embeds, {"type": "link", "title": "A page"}]))
+    publish_message(state, "MESSAGE_UPDATE", shown)
+
+
 def delete(state: State, message: Message) -> None:
     """Remove a message."""
     state.messages.pop(message.id, None)

@@ -64,6 +64,7 @@ PRIVILEGED_INTENTS = Intents.GUILD_MEMBERS | Intents.GUILD_PRESENCES | Intents.M
 
 PERMISSIONS: Mapping[str, int] = {
     "manage_channels": 1 << 4,
+    "manage_guild": 1 << 5,
     "add_reactions": 1 << 6,
     "view_channel": 1 << 10,
     "send_messages": 1 << 11,
@@ -79,7 +80,9 @@ PERMISSIONS: Mapping[str, int] = {
     "send_messages_in_threads": 1 << 38,
 }
 ADMINISTRATOR = 1 << 3
-EVERYONE_PERMISSIONS = sum(PERMISSIONS.values()) & ~PERMISSIONS["mention_everyone"]
+ALL_PERMISSIONS = sum(PERMISSIONS.values()) | ADMINISTRATOR
+_WITHHELD = PERMISSIONS["mention_everyone"] | PERMISSIONS["manage_guild"] | ADMINISTRATOR
+EVERYONE_PERMISSIONS = ALL_PERMISSIONS & ~_WITHHELD
 
 
 @dataclass(frozen=True, slots=True)

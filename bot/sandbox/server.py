@@ -196,9 +196,22 @@ class FakeDiscord:
         """Delete a channel or thread."""
         channels.delete(self.state, self.state.channel(channel_id))
 
+    async def remove_bot(self) -> None:
+        """Throw the bot out of the guild: it gets no more events from there, and 50001 for what it asks."""
+        self.state.publish(Event("GUILD_DELETE", {"id": str(self.guild_id)}, Intents.GUILDS))
+        self.state.removed = True
+
     async def delete_message(self, message_id: int) -> None:
         """Delete anyone's message, as a moderator does."""
         messages.delete(self.state, self.state.messages[message_id])
+
+    async def delete_messages(self, channel_id: int, message_ids: Iterable[int]) -> None:
+        """Delete many messages at once, as a moderator's bot does; the gateway tells it in one event."""
+        messages.delete_many(self.state, channel_id, list(message_ids))
+
+    async def unfurl(self, message_id: int) -> None:
+        """Add a link's preview to a message, as Discord does some time after it was posted; this is no edit."""
+        messages.unfurl(self.state, self.state.messages[message_id])
 
     def deny(self, permission: str, channel_id: int) -> None:
         """Take a permission from the bot in a channel; it then gets 403 (50013, or 50001 for `view_channel`)."""

@@ -12,6 +12,7 @@ import anyio
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.model import (
     ADMINISTRATOR,
+    ALL_PERMISSIONS,
     EVERYONE_PERMISSIONS,
     PERMISSIONS,
     Channel,
@@ -74,7 +75,10 @@ class Member:
 
 @dataclass(slots=True)
 class State:
-    """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served."""
+    """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
+
+    `removed` says that the bot was thrown out of the guild.
+    """
 
     clock: Clock
     wall: Clock
@@ -86,6 +90,7 @@ class State:
     publish: Callable[[Event], None] = lambda _event: None
     base_url: str = ""
     content_granted: bool = True
+    removed: bool = False
     members: dict[int, Member] = field(default_factory=dict)
     roles: dict[int, Role] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
@@ -141,11 +146,12 @@ class State:
     def permissions(self, user_id: int, channel: Channel) -> int:
         """What the user may do in the channel; the guild's owner may do all."""
         if user_id == self.owner_id:
-            return EVERYONE_PERMISSIONS | PERMISSIONS["mention_everyone"] | ADMINISTRATOR
+            return ALL_PERMISSIONS
         granted = EVERYONE_PERMISSIONS
         member = self.members.get(user_id)
         for role_id in member.role_ids if member is not None else ():
             granted |= self.roles[role_id].permissions
+        granted = ALL_PERMISSIONS if granted & ADMINISTRATOR else granted
         return granted & ~self.denied(channel) if user_id == self.bot.id else granted
 
     def require(self, channel: Channel, *names: str) -> None:
@@ -153,7 +159,7 @@ class State:
         if not channel.in_guild:
             return
         granted = self.permissions(self.bot.id, channel)
-        if not granted & PERMISSIONS["view_channel"]:
+        if self.removed or not granted & PERMISSIONS["view_channel"]:
             raise DiscordError(50001)
         for name in names:
             if not granted & PERMISSIONS[name]:

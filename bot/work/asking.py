@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from anyio.abc import TaskGroup
 
@@ -28,13 +30,25 @@ class Asking:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
 
+        waits, goes_on: told when a turn has begun to wait for a person, and when it waits for nobody any more.
+
     Attributes:
         closed: the bot stops: what is asked from now on is answered ``cancelled``.
     """
 
-    def __init__(self, tasks: TaskGroup, desk: PermissionDesk, timeout: float) -> None:
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        desk: PermissionDesk,
+        timeout: float,
+        *,
+        waits: Callable[[RunningTurn], None],
+        goes_on: Callable[[RunningTurn], None],
+    ) -> None:
         self._tasks = tasks
         self._desk = desk
+        self._waits = waits
+        self._goes_on = goes_on
         self.timeout = timeout
         self.closed = False
 
@@ -48,18 +62,25 @@ class Asking:
             log.warning("permission.refused", thread=running.thread_id, reason=refusal)
             request.cancel()
             return
-        requester = running.prompt.inbound.author
+        requester = running.first.author
 
         def show(card: Card) -> None:
             body = opened if card.state is CardState.OPEN else cards.closed_card(opened, last_line(card))
             running.reply.card(card.token, body)
+            if card.state is not CardState.OPEN and not _is_waiting(running):
+                self._goes_on(running)
 
         card = self._desk.open(running.thread_id, request, requester, show)
         opened = open_body(card, self.timeout)
         request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
         running.cards.append(card)
         show(card)
+        self._waits(running)
         self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+
+def _is_waiting(running: RunningTurn) -> bool:
+    return any(card.state is CardState.OPEN for card in running.cards)
 
 
 def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:

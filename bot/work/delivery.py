@@ -6,7 +6,7 @@ reply was handed over here; delivery outlives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import structlog
@@ -17,7 +17,6 @@ from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
 from bot.work.model import Inbound
-from bot.work.queue import Prompt
 from bot.work.steps import Steps
 from pool.store import SessionStore
 
@@ -25,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 KEEP_LIMIT = 5.0
 """Seconds that a final reply waits to be written down before it is shown."""
+
+SHARED = "shared"
+"""What is kept for a message whose reply is kept with another one."""
 
 NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
 
@@ -38,10 +40,10 @@ class Deliveries:
 
     Args:
         redact: takes secrets out of what agents say about their failures.
-        let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
 
     Attributes:
-        on_outcome: told each outcome once it is recorded.
+        on_outcome, on_recorded: told each outcome once it is recorded.
+        let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
     """
 
     def __init__(
@@ -53,59 +55,67 @@ class Deliveries:
         let_go: Callable[[int], None],
     ) -> None:
         self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
+        self.on_recorded: Callable[[Inbound, Outcome], None] = ignore_outcome
         self._steps = steps
         self._editors = editors
         self._store = store
         self._redact = redact
-        self._let_go = let_go
+        self.let_go = let_go
 
-    def finish(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
-        """Hand the final reply over; ``elapsed`` is in seconds since the prompt was admitted."""
+    def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
+        """Hand the final reply to ``messages`` over; ``elapsed`` is in seconds since the turn was admitted."""
+        first = messages[0]
         try:
-            final = final_reply(end, prompt.inbound, elapsed, self._redact, kept=self._store.durable)
+            final = final_reply(end, first, elapsed, self._redact, kept=self._store.durable)
         except Exception:
-            log.exception("reply.failed", prompt=prompt.id)
+            log.exception("reply.failed", prompt=first.message_id)
             final = FinalReply(end.outcome)
-        self._steps.begin(self._deliver, prompt, reply, end, elapsed, final, name=f"deliver {prompt.id}")
+        self._steps.begin(self._deliver, messages, reply, end, elapsed, final, name=f"deliver {first.message_id}")
 
-    async def _deliver(self, prompt: Prompt, reply: LiveReply, end: TurnEnd, elapsed: float, final: FinalReply) -> None:
+    async def _deliver(
+        self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, elapsed: float, final: FinalReply
+    ) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone."""
-        await self._keep(prompt, end, reply.owed(final))  # no name for it: it may have megabytes
+        first = messages[0]
+        await self._keep(messages, end, reply.owed(final))  # no name for it: it may have megabytes
         reply.finish(final)
-        delivered = await reply.delivered() or await self._say_instead(prompt, end)
-        thread_id = prompt.inbound.thread_id
-        tools = len(end.snapshot.tools) if end.snapshot else 0
+        delivered = await reply.delivered() or await self._say_instead(first, end)
         log.info(
             "turn.finished",
             outcome=str(end.outcome),
-            thread=thread_id,
-            prompt=prompt.id,
+            thread=first.thread_id,
+            prompt=first.message_id,
+            messages=len(messages),
             seconds=round(elapsed, 3),
-            tools=tools,
+            tools=len(end.snapshot.tools) if end.snapshot else 0,
             delivered=delivered,
         )
-        await self.record(prompt.inbound, end.outcome)
-        self._let_go(thread_id)
+        for message in reversed(messages):  # the first one's row holds the reply: it goes last
+            await self.record(message, end.outcome)
+        self.let_go(first.thread_id)
 
-    async def _keep(self, prompt: Prompt, end: TurnEnd, payload: str | None) -> None:
+    async def _keep(self, messages: Sequence[Inbound], end: TurnEnd, payload: str | None) -> None:
         """Keep the reply until it is known to be visible: a later run goes on with it if this one can't.
 
-        It is written before anything of the end is shown, or a later run could tell another end.
+        It is written before anything of the end is shown, or a later run could tell another end. Where several messages
+        share it, it is kept with the first.
         """
         if payload is None:
             return
         try:
             with anyio.fail_after(KEEP_LIMIT):
-                await self._store.owe(prompt.id, end.outcome, payload)
+                for message in messages[1:]:
+                    await self._store.owe(message.message_id, end.outcome, SHARED)
+                await self._store.owe(messages[0].message_id, end.outcome, payload)
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
-            log.exception("reply.not_kept", prompt=prompt.id)
+            log.exception("reply.not_kept", prompt=messages[0].message_id)
 
-    async def _say_instead(self, prompt: Prompt, end: TurnEnd) -> bool:
-        """Say how a prompt ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
-        editor = self._editors.of(prompt.inbound.thread_id)
+    async def _say_instead(self, message: Inbound, end: TurnEnd) -> bool:
+        """Say how a turn ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
+        editor = self._editors.of(message.thread_id)
         body = Body(NOT_SHOWN.format(outcome=end.outcome))
-        return not editor.gone and await editor.say(body, reply_to=prompt.id).delivered()
+        return not editor.gone and await editor.say(body, reply_to=message.message_id).delivered()
 
     async def record(self, inbound: Inbound, outcome: Outcome) -> None:
         """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
@@ -115,6 +125,7 @@ class Deliveries:
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
         try:
+            self.on_recorded(inbound, outcome)
             self.on_outcome(inbound, outcome)
         except Exception:
             log.exception("outcome.listener_failed", prompt=inbound.message_id)

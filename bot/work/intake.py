@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from bot.outcome import Outcome
-from bot.reply.port import PortError
+from bot.reply.port import PortError, Unavailable
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
 from bot.work.model import Inbound
 from bot.work.ports import Chat
-from bot.work.queue import Prompt
 from bot.work.record import accepted_prompt
 from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
 ACCEPTED = "👀"
+
+OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
+"""Seconds until the opening of a thread is tried again that Discord did not take; doubled each time."""
 
 
 class Intake:
@@ -33,9 +36,11 @@ class Intake:
 
     Args:
         tasks: owns the acknowledgements: a prompt does not wait for its reaction.
-        accepted: told that a prompt may start.
-        dropped: told that a prompt will not: a duplicate, or one that got its outcome here.
+        accepted: told that a message is accepted.
+        dropped: told that it is not: a duplicate, or one that got its outcome here.
+        withdrawn: says which end a message was given while it was being accepted.
         record: writes an outcome down.
+        acknowledged: told that a message bears the reaction.
     """
 
     def __init__(
@@ -44,79 +49,92 @@ class Intake:
         chat: Chat,
         store: SessionStore,
         *,
-        accepted: Callable[[Prompt], None],
-        dropped: Callable[[Prompt], None],
+        accepted: Callable[[Inbound], None],
+        dropped: Callable[[Inbound], None],
+        withdrawn: Callable[[Inbound], TurnEnd | None],
         record: Callable[[Inbound, Outcome], Awaitable[None]],
         redact: Callable[[str], str],
+        acknowledged: Callable[[Inbound], None],
     ) -> None:
         self._tasks = tasks
         self._chat = chat
         self._store = store
         self._accepted = accepted
         self._dropped = dropped
+        self._withdrawn = withdrawn
         self._record = record
         self._redact = redact
+        self._acknowledged = acknowledged
         self.closed = False
 
-    async def accept(self, prompt: Prompt) -> None:
-        """Take a prompt to where it may start; whatever goes wrong, it has one outcome."""
+    async def accept(self, inbound: Inbound) -> None:
+        """Take a message to where it may start; whatever goes wrong, it has one outcome."""
         if self.closed:
-            await self._refuse(prompt, interrupted())
+            await self.refuse(inbound, interrupted())
             return
         try:
-            if not await self._store.accept(accepted_prompt(prompt.inbound)):
-                self._dropped(prompt)
+            if not await self._store.accept(accepted_prompt(inbound)):
+                self._dropped(inbound)
                 return
         except StoreBusy:
-            await self._refuse(prompt, busy())
+            await self.refuse(inbound, busy())
             return
         except Exception:
-            log.exception("prompt.failed", prompt=prompt.id)
-            await self._refuse(prompt, prompt.withdrawn or crashed())
+            log.exception("prompt.failed", prompt=inbound.message_id)
+            await self.refuse(inbound, self._withdrawn(inbound) or crashed())
             return
-        await self.take_up(prompt)
+        await self.take_up(inbound)
 
-    async def take_up(self, prompt: Prompt) -> None:
-        """Take a prompt that is written down to where it may start."""
-        self._tasks.start_soon(self._acknowledge, prompt.inbound)
+    async def take_up(self, inbound: Inbound) -> None:
+        """Take a message that is written down to where it may start."""
+        self._tasks.start_soon(self._acknowledge, inbound)
         try:
-            refusal = await self._open_thread(prompt)
+            refusal = await self._open_thread(inbound)
         except Exception:
-            log.exception("prompt.failed", prompt=prompt.id)
+            log.exception("prompt.failed", prompt=inbound.message_id)
             refusal = crashed()
         if refusal is None:
-            self._accepted(prompt)
+            self._accepted(inbound)
         else:
-            await self._refuse(prompt, prompt.withdrawn or refusal)
+            await self.refuse(inbound, self._withdrawn(inbound) or refusal)
 
     async def _acknowledge(self, inbound: Inbound) -> None:
         try:
             await self._chat.acknowledge(inbound, ACCEPTED)
+            self._acknowledged(inbound)
         except PortError as exc:
             log.warning("reaction.failed", message=inbound.message_id, error=str(exc))
         except Exception:
             # A reaction that can't be set is no reason to lose the prompt, whatever the cause.
             log.exception("reaction.failed", message=inbound.message_id)
 
-    async def _open_thread(self, prompt: Prompt) -> TurnEnd | None:
-        if not prompt.inbound.opens_thread:
+    async def _open_thread(self, inbound: Inbound) -> TurnEnd | None:
+        if not inbound.opens_thread:
             return None
-        if prompt.withdrawn is not None:
-            return prompt.withdrawn
-        try:
-            await self._chat.open_thread(prompt.inbound)
-        except PortError as exc:
-            return not_opened(str(exc))
-        await self._store.bind(prompt.inbound.thread_id, title=prompt.inbound.title)
-        return None
+        pause = OPEN_AGAIN
+        while (withdrawn := self._withdrawn(inbound)) is None:
+            try:
+                await self._chat.open_thread(inbound)
+            except Unavailable as exc:
+                # Nothing could be told now, either; and what was accepted is not lost by Discord's connection (O2).
+                log.warning("thread.not_opened", prompt=inbound.message_id, error=str(exc))
+                await anyio.sleep(pause)
+                pause = min(2 * pause, OPEN_AGAIN_LONGEST)
+            except PortError as exc:
+                return not_opened(str(exc))
+            else:
+                await self._store.bind(inbound.thread_id, title=inbound.title)
+                return None
+        return withdrawn
 
-    async def _refuse(self, prompt: Prompt, end: TurnEnd) -> None:
-        self._dropped(prompt)
+    async def refuse(self, inbound: Inbound, end: TurnEnd) -> None:
+        """Tell the end of a message where it was posted: it has no thread, or is not accepted."""
+        self._dropped(inbound)
         try:
-            await self._chat.refuse(prompt.inbound, "\n".join(lines(end, self._redact)))
+            await self._chat.refuse(inbound, "\n".join(lines(end, self._redact)))
         except PortError as exc:
-            log.warning("refusal.failed", message=prompt.id, error=str(exc))
+            log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
         except Exception:
             # Nothing more can be shown; the outcome still has to be written down.
-            log.exception("refusal.failed", message=prompt.id)
-        await self._record(prompt.inbound, end.outcome)
+            log.exception("refusal.failed", message=inbound.message_id)
+        await self._record(inbound, end.outcome)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from acp.turn import TurnLimits
 from bot.reply.pacing import Pacing
+from bot.work.model import Lane
+from bot.work.policy.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,10 @@ class DeskLimits:
     """The limits of the work; times in seconds.
 
     Attributes:
-        lane: turns that run at once over all threads (Q6).
+        rules: how a thread's messages become turns (Q2 to Q4, Q9).
+        lanes: turns that run at once over all threads, lane by lane (Q6).
+        user_messages, user_window: how many messages one person may send in so many seconds; 0: any number.
+        reactions: whether messages show by reactions how they fare.
         permission_timeout: how long a permission card waits for a person (D6).
         stop_grace: how long turns may go on when the bot stops (R1).
         stop_bound: how long they then get to end, once they are cancelled.
@@ -22,7 +28,11 @@ class DeskLimits:
 
     turn: TurnLimits
     pacing: Pacing
-    lane: int = 8
+    rules: Rules = field(default_factory=lambda: Rules(debounce=0.0))
+    lanes: Mapping[Lane, int] = field(default_factory=lambda: {Lane.MAIN: 8, Lane.BACKGROUND: 2})
+    user_messages: int = 0
+    user_window: float = 60.0
+    reactions: bool = True
     permission_timeout: float = 600.0
     stop_grace: float = 0.0
     stop_bound: float = 15.0

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import orjson
 
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, Lane, QueueMode
 from pool.store import AcceptedPrompt
 
 
-def accepted_prompt(inbound: Inbound) -> AcceptedPrompt:
-    """Return the inbound as a row of the store."""
-    payload = asdict(inbound)
+def accepted_prompt(inbound: Inbound, *, missed: bool = False) -> AcceptedPrompt:
+    """Return the inbound as a row of the store; ``missed``: nobody runs it unasked."""
+    payload = asdict(inbound) | ({"missed": True} if missed else {})
     payload["author"]["roles"] = sorted(inbound.author.roles)
     return AcceptedPrompt(
         message_id=inbound.message_id,
@@ -26,5 +26,16 @@ def accepted_prompt(inbound: Inbound) -> AcceptedPrompt:
 def inbound_of(prompt: AcceptedPrompt) -> Inbound:
     """Return the inbound of a row of the store."""
     payload = orjson.loads(prompt.payload)
-    author = payload.pop("author")
-    return Inbound(**payload, author=Actor(id=author["id"], name=author["name"], roles=frozenset(author["roles"])))
+    payload.pop("missed", None)
+    author, mode, lane = payload.pop("author"), payload.pop("mode", None), payload.pop("lane", Lane.MAIN)
+    return Inbound(
+        **payload,
+        author=Actor(id=author["id"], name=author["name"], roles=frozenset(author["roles"])),
+        mode=QueueMode(mode) if mode is not None else None,
+        lane=Lane(lane),
+    )
+
+
+def was_missed(prompt: AcceptedPrompt) -> bool:
+    """Return whether a row of the store is of a message that came too late to be run unasked."""
+    return bool(orjson.loads(prompt.payload).get("missed"))

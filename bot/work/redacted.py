@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bot.log import Redactor
 from bot.reply.port import Body, ThreadPort
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer, Chat, Desk
 
 
@@ -62,6 +62,10 @@ class RedactedChat:
         """React to the message."""
         await self.chat.acknowledge(inbound, emoji)
 
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        """Set a reaction on a message."""
+        await self.chat.react(channel_id, message_id, emoji, instead_of=instead_of)
+
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message without the secrets."""
         await self.chat.refuse(inbound, self.redactor.text(text))
@@ -109,6 +113,38 @@ class RedactedDesk:
     def missed(self, inbound: Inbound) -> None:
         """Take a message that was posted too long ago to be run unasked."""
         self.desk.missed(inbound)
+
+    def edited(self, message_id: int, text: str) -> None:
+        """Take the new text of a message."""
+        self.desk.edited(message_id, text)
+
+    def deleted(self, message_id: int) -> None:
+        """Take a message out that was deleted."""
+        self.desk.deleted(message_id)
+
+    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
+        """End the turns of the thread and empty its queue."""
+        return self._clean(self.desk.stop_all(thread_id, by, before))
+
+    def queue(self, thread_id: int) -> str:
+        """Return what waits in a thread."""
+        return self.redactor.text(self.desk.queue(thread_id))
+
+    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
+        """Choose the queue mode of a thread or a server."""
+        return self._clean(self.desk.choose_mode(place_id, mode, by, server=server))
+
+    def clear(self, thread_id: int, by: Actor) -> Answer:
+        """Take everything out that waits in a thread."""
+        return self._clean(self.desk.clear(thread_id, by))
+
+    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Run a waiting prompt now."""
+        return self._clean(self.desk.promote(thread_id, prompt, by))
+
+    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Take a waiting prompt out."""
+        return self._clean(self.desk.remove(thread_id, prompt, by))
 
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt."""

@@ -18,13 +18,13 @@ from bot.reply.cards import go_on_button
 from bot.reply.editor import Delivery, LiveReply
 from bot.reply.owed import OwedText
 from bot.reply.port import Body, PortError
-from bot.work.delivery import NOT_SHOWN, Deliveries
+from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.model import Actor, Inbound
 from bot.work.ports import Answer, Chat
-from bot.work.record import accepted_prompt, inbound_of
+from bot.work.record import accepted_prompt, inbound_of, was_missed
 from bot.work.steps import Steps
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ CUT_OFF = "⚠️ **interrupted**: Weft was restarted in the middle of this. Not
 MISSED = "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
 MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
 LOST = "-# What was asked there is no longer known: please send it again."
+BUSY = "-# Weft is too busy to go on with it just now: please press again."
 GO_ON = (
     "A restart of the bot cut off your last turn. Look at what is done already, then go on with this request:\n\n{text}"
 )
@@ -45,8 +46,7 @@ class Restart:
         missing: messages that came too late to be run and are not written down yet.
 
     Args:
-        queue_again: takes a prompt that an earlier run accepted and never began.
-        submit: takes a message over as if it came from Discord.
+        queue_again: takes a prompt that is written down and was never begun.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class Restart:
         deliveries: Deliveries,
         *,
         queue_again: Callable[[Inbound], None],
-        submit: Callable[[Inbound], None],
     ) -> None:
         self._steps = steps
         self._chat = chat
@@ -66,7 +65,6 @@ class Restart:
         self._editors = editors
         self._deliveries = deliveries
         self._queue_again = queue_again
-        self._submit = submit
         self.missing: set[int] = set()
         self._taken: set[int] = set()
 
@@ -92,6 +90,10 @@ class Restart:
     def _restore(self, reply: OwedReply) -> None:
         """Bring a reply to its end that was on its way."""
         prompt = reply.prompt
+        if reply.payload == SHARED:
+            # The reply is another message's, too; that one's row brings it to its end.
+            self._steps.begin(self._end, inbound_of(prompt), Outcome(reply.outcome), name=f"shared {prompt.message_id}")
+            return
         editor = self._editors.of(prompt.thread_id)
         delivery: Delivery | LiveReply
         try:
@@ -110,25 +112,30 @@ class Restart:
     def _tell_cut_off(self, opened: OpenPrompt) -> None:
         """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked."""
         prompt = opened.prompt
-        # The address makes the text this prompt's own: the editor looks for it before it posts it.
-        where = f"-# https://discord.com/channels/{inbound_of(prompt).guild_id}/{prompt.channel_id}/{prompt.message_id}"
-        body = Body(f"{CUT_OFF}\n{where}", (go_on_button(prompt.thread_id, prompt.message_id),))
+        body = _with_button(CUT_OFF, inbound_of(prompt))
         delivery = self._editors.of(prompt.thread_id).mark_interrupted(prompt.message_id, opened.shown, body)
         self._await_end(prompt, delivery, Outcome.INTERRUPTED)
 
     def _take_again(self, opened: OpenPrompt) -> None:
-        self._queue_again(inbound_of(opened.prompt))
+        inbound = inbound_of(opened.prompt)
+        if was_missed(opened.prompt):
+            # Its notice may be there already.
+            self._steps.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
+        else:
+            self._queue_again(inbound)
 
     def _await_end(self, prompt: AcceptedPrompt, delivery: Delivery | LiveReply, outcome: Outcome) -> None:
         async def wait() -> None:
             await delivery.delivered()
-            await self._end(prompt, outcome)
+            await self._end(inbound_of(prompt), outcome)
 
         self._steps.begin(wait, name=f"recover {prompt.message_id}")
 
-    async def _end(self, prompt: AcceptedPrompt, outcome: Outcome) -> None:
-        log.info("turn.recovered", outcome=str(outcome), thread=prompt.thread_id, prompt=prompt.message_id)
-        await self._deliveries.record(inbound_of(prompt), outcome)
+    async def _end(self, inbound: Inbound, outcome: Outcome) -> None:
+        log.info("turn.recovered", outcome=str(outcome), thread=inbound.thread_id, prompt=inbound.message_id)
+        await self._deliveries.record(inbound, outcome)
+        # An editor of a thread that is gone must not stay: the thread may be unlocked some day.
+        self._deliveries.let_go(inbound.thread_id)
 
     def miss(self, inbound: Inbound) -> None:
         """Tell a message that was posted too long ago that it is not run; once, whatever else fetches it."""
@@ -136,20 +143,26 @@ class Restart:
         self._steps.begin(self._tell_missed, inbound, name=f"missed {inbound.message_id}")
 
     async def _tell_missed(self, inbound: Inbound) -> None:
-        try:
-            if not await self._store.accept(accepted_prompt(inbound)):
-                return
-        finally:
-            self.missing.discard(inbound.message_id)
+        first = await self._store.accept(accepted_prompt(inbound, missed=True))
+        self.missing.discard(inbound.message_id)  # not if that failed: then the next run has to fetch it again
+        if first:
+            await self._say_missed(inbound, self._post)
+
+    def _post(self, inbound: Inbound, body: Body) -> Delivery:
+        return self._editors.of(inbound.thread_id).say(body, reply_to=inbound.message_id)
+
+    def _look_first(self, inbound: Inbound, body: Body) -> Delivery:
+        return self._editors.of(inbound.thread_id).mark_interrupted(inbound.message_id, (), body)
+
+    async def _say_missed(self, inbound: Inbound, say: Callable[[Inbound, Body], Delivery]) -> None:
         if inbound.opens_thread:
             try:
                 await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
             except PortError as exc:
                 log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
         else:
-            body = Body(MISSED, (go_on_button(inbound.thread_id, inbound.message_id),))
-            await self._editors.of(inbound.thread_id).say(body, reply_to=inbound.message_id).delivered()
-        await self._deliveries.record(inbound, Outcome.INTERRUPTED)
+            await say(inbound, _with_button(MISSED, inbound)).delivered()
+        await self._end(inbound, Outcome.INTERRUPTED)
 
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt: its successor has the id of the message that was pressed."""
@@ -164,8 +177,27 @@ class Restart:
     async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> None:
         kept = await self._store.prompt(prompt)
         if kept is None or kept.prompt.thread_id != thread_id:
-            await self._editors.of(thread_id).say(Body(LOST), reply_to=notice).delivered()
+            await self._tell(thread_id, LOST, notice)
             return
         before = inbound_of(kept.prompt)
         text = GO_ON.format(text=before.text) if kept.started else before.text
-        self._submit(replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False))
+        again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
+        # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
+        try:
+            first = await self._store.accept(accepted_prompt(again))
+        except StoreBusy:
+            self._taken.discard(notice)
+            await self._tell(thread_id, BUSY, notice)
+            return
+        if first:
+            self._queue_again(again)
+
+    async def _tell(self, thread_id: int, text: str, notice: int) -> None:
+        await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()
+        self._deliveries.let_go(thread_id)
+
+
+def _with_button(text: str, inbound: Inbound) -> Body:
+    # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
+    where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
+    return Body(f"{text}\n{where}", (go_on_button(inbound.thread_id, inbound.message_id),))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from acp.turn import Phase, TurnSnapshot
 from bot.reply.render import SILENCE, context_share, cost
 from bot.reply.sanitise import inline_code
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.entry import Entry
+from bot.work.policy.lanes import LaneCounts
+from bot.work.policy.rules import Drop
+from bot.work.policy.thread import ThreadQueue
 from pool.model import PoolCounts, SlotStatus
 
 _PHASES = {
@@ -13,6 +20,10 @@ _PHASES = {
     Phase.DRAINING: "finishing",
     Phase.ENDED: "done",
 }
+
+
+_MOST_SHOWN = 10
+_DROPPED = {Drop.OLD: "oldest", Drop.NEW: "newest"}
 
 
 def describe_thread(snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotStatus | None, now: float) -> str:
@@ -30,15 +41,45 @@ def describe_thread(snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotSt
     return "\n".join(lines)
 
 
-def describe_pool(counts: PoolCounts, *, running: int, waiting: int, trouble: str = "") -> str:
+def describe_queue(queue: ThreadQueue, mode: QueueMode) -> str:
+    """Return what waits in a thread, in order, and by which rules."""
+    rules = queue.rules
+    lines = [f"Mode: {mode}. At most {rules.cap} wait; then the {_DROPPED[rules.drop]} goes."]
+    waiting = list(queue.line)
+    lines += [_waiting_line(number, entry) for number, entry in enumerate(waiting[:_MOST_SHOWN], 1)]
+    more = len(waiting) - _MOST_SHOWN
+    lines += [f"-# and {more} more"] if more > 0 else []
+    return "\n".join(lines if waiting else [*lines, "Nothing waits here."])
+
+
+def _waiting_line(number: int, entry: Entry) -> str:
+    names = ", ".join(author.name for author in entry.authors)
+    mode = f" ({entry.mode})" if entry.mode is not QueueMode.QUEUE else ""
+    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(entry.messages[0].text, 120)}"
+
+
+def describe_pool(
+    counts: PoolCounts,
+    *,
+    running: int,
+    waiting: int,
+    trouble: str = "",
+    lanes: Mapping[Lane, LaneCounts] | None = None,
+) -> str:
     """Return how busy the bot is over all threads, and what is wrong with its storage, if anything."""
     return "\n".join(
         [
             f"{running} running, {waiting} waiting",
             f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}",
+            *(_lane_line(lane, count) for lane, count in (lanes or {}).items()),
             *([f"⚠️ Storage: {trouble}"] if trouble else []),
         ]
     )
+
+
+def _lane_line(lane: Lane, counts: LaneCounts) -> str:
+    lent = f", {counts.lent} waiting for a person" if counts.lent else ""
+    return f"Lane {lane}: {counts.running} of {counts.limit} running{lent}, {counts.waiting} waiting"
 
 
 def _turn_line(snapshot: TurnSnapshot, now: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
@@ -22,8 +22,10 @@ from acp.turn import Ending, Phase, Turn
 from bot.reply.editor import LiveReply
 from bot.reply.port import Body
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
+from bot.work.model import Inbound
 from bot.work.permissions import Card, CardState
-from bot.work.queue import Prompt
+from bot.work.policy.entry import Entry
+from bot.work.record import accepted_prompt
 from pool.pool import ConnectionPool, Lease
 from pool.slot import Reservation
 from pool.store import SessionStore
@@ -35,7 +37,7 @@ CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts af
 
 @dataclass(slots=True, eq=False)
 class RunningTurn:
-    """A prompt that was admitted.
+    """A turn that was admitted.
 
     Attributes:
         starting: around the wait for the agent's session; cancelling it leaves the spawn going (T6).
@@ -44,7 +46,7 @@ class RunningTurn:
         interrupted: the bot's stop is what stopped it (R1).
     """
 
-    prompt: Prompt
+    entry: Entry
     reply: LiveReply
     turn: Turn
     started: float
@@ -59,7 +61,12 @@ class RunningTurn:
     @property
     def thread_id(self) -> int:
         """The thread the turn belongs to."""
-        return self.prompt.inbound.thread_id
+        return self.entry.thread_id
+
+    @property
+    def first(self) -> Inbound:
+        """The message that the reply answers."""
+        return self.entry.messages[0].inbound
 
     def interrupt(self, by: str) -> None:
         """Stop the turn since the bot stops; what was decided before that stays as it is."""
@@ -81,9 +88,15 @@ class RunningTurn:
 class ReplySink:
     """Passes on what a turn reports: changes to the editor, permission requests to whoever opens the card."""
 
-    def __init__(self, running: RunningTurn, ask: Callable[[RunningTurn, PermissionRequest], None]) -> None:
+    def __init__(
+        self,
+        running: RunningTurn,
+        ask: Callable[[RunningTurn, PermissionRequest], None],
+        finishing: Callable[[RunningTurn], None],
+    ) -> None:
         self._running = running
         self._ask = ask
+        self._finishing = finishing
         self._answered = False
 
     def changed(self) -> None:
@@ -91,6 +104,8 @@ class ReplySink:
         responded = self._running.turn.phase is Phase.DRAINING
         # T3: the text is brought up to date at once when the response arrives; only the footer waits for the drain.
         self._running.reply.touch(urgent=responded and not self._answered)
+        if responded and not self._answered:
+            self._finishing(self._running)
         self._answered = responded
 
     def permission(self, request: PermissionRequest) -> None:
@@ -109,6 +124,7 @@ class TurnService:
     Args:
         ask: opens a permission card for a request of a running turn.
         leased: told about the session that a turn was given, before the prompt is sent.
+        finishing: told when the agent has answered: stopping is too late from then on.
     """
 
     def __init__(
@@ -118,11 +134,13 @@ class TurnService:
         *,
         ask: Callable[[RunningTurn, PermissionRequest], None],
         leased: Callable[[RunningTurn, Lease], None],
+        finishing: Callable[[RunningTurn], None],
     ) -> None:
         self._pool = pool
         self._store = store
         self._ask = ask
         self._leased = leased
+        self._finishing = finishing
 
     async def run(self, running: RunningTurn, reservation: Reservation) -> TurnEnd:
         """Take the prompt to its end and say how it ended; what the agent does never raises here."""
@@ -142,7 +160,14 @@ class TurnService:
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         # Committed before the prompt is written: after a crash, what may have had side effects is not run again.
-        await self._store.started(running.prompt.id)
+        text = running.entry.prompt_text()
+        if len(running.entry.messages) > 1:
+            # Whoever goes on with the first message after a restart goes on with all of them.
+            for message in running.entry.messages[1:]:
+                await self._store.started(message.id)
+            whole = accepted_prompt(replace(running.first, text=text))
+            await self._store.amend(whole.message_id, whole.payload)
+        await self._store.started(running.first.message_id)
         if running.stopped_by:
             return cut_off(running)
         settled = False
@@ -150,8 +175,8 @@ class TurnService:
             snapshot = await run_turn(
                 lease.session,
                 running.turn,
-                [text_block(running.prompt.inbound.text)],
-                ReplySink(running, self._ask),
+                [text_block(text)],
+                ReplySink(running, self._ask, self._finishing),
                 control=running.control,
                 clock=asyncio.get_running_loop().time,
             )
@@ -174,7 +199,8 @@ def cut_off(running: RunningTurn) -> TurnEnd:
 def cancel_cards(running: RunningTurn) -> None:
     """Answer the open permission requests of a turn ``cancelled``: nobody will be there to decide them (R1)."""
     for card in running.cards:
-        card.request.cancel()
+        if card.request.cancel():
+            card.close(CardState.CANCELLED)
 
 
 def close_cards(running: RunningTurn) -> None:

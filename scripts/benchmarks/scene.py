@@ -123,7 +123,9 @@ async def scene(
             if round_trip:
                 for method in ("POST", "PATCH", "PUT", "DELETE"):
                     discord.faults.next(method, "", Fault.delay(round_trip), times=ALWAYS)
-            environment = _environment(discord, directory, settings | ({} if lane is None else {"bench_lane": lane}))
+            environment = _environment(
+                discord, directory, settings | ({} if lane is None else {"lane_main": lane, "lane_background": 1})
+            )
             async with _running(directory, environment) as (process, started):
                 running = Scene(discord, process, directory, started)
                 running.first = await running.next_report()

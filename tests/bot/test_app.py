@@ -23,6 +23,7 @@ from bot.app import (
 )
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor
+from bot.work.model import Lane
 
 GUILD, CHANNEL, USER, ROLE = (10**17 + number for number in range(4))
 WANTED = RunSettings(token="a-token-for-tests", argv=("agent",), workspace="/srv")
@@ -54,7 +55,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     turn, pool, desk = turn_limits(settings()), pool_limits(settings()), desk_limits(settings())
     assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
     assert (pool.max_agents, pool.idle_ttl) == (12, 900)
-    assert (desk.pacing.interval, desk.permission_timeout, desk.lane) == (1.25, 600, 8)
+    assert (desk.pacing.interval, desk.permission_timeout, desk.lanes[Lane.MAIN]) == (1.25, 600, 8)
 
 
 @pytest.mark.parametrize("hard_timeout", [1, 1800, 36_000])
@@ -84,10 +85,16 @@ def test_the_limits_of_the_work_are_settings() -> None:
     assert (limits.pacing.interval, limits.permission_timeout, limits.turn.hard_timeout) == (2, 30, 100)
 
 
-@pytest.mark.parametrize(("agents", "lane"), [(1, 1), (7, 7), (8, 8), (12, 8)])
-def test_no_more_turns_run_than_there_can_be_agents(agents: int, lane: int) -> None:
-    """Q6."""
-    assert desk_limits(settings(max_agents=agents)).lane == lane
+@pytest.mark.parametrize(("agents", "lanes"), [(1, [1, 1]), (2, [2, 2]), (7, [7, 2]), (10, [8, 2]), (30, [8, 2])])
+def test_no_more_turns_run_than_there_can_be_agents(agents: int, lanes: list[int]) -> None:
+    """Q6"""
+    assert list(desk_limits(settings(max_agents=agents)).lanes.values()) == lanes
+
+
+def test_lanes_that_want_more_agents_than_there_can_be_are_refused() -> None:
+    """Q6"""
+    with pytest.raises(ValueError, match=r"WEFT_MAX_AGENTS: 4 agents are fewer than the 3 \+ 2 turns"):
+        settings(max_agents=4, lane_main=3, lane_background=2)
 
 
 @pytest.mark.parametrize("grace", [1, 10, 60])

@@ -8,23 +8,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
+from discord.backoff import ExponentialBackoff
 
+from bot import app
+from bot.chat.client import WeftClient
+from bot.chat.gateway import ChatConfig
+from bot.chat.rest import RetryLimits
+from bot.config import RunSettings, Settings
 from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
 from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
+from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from tests.agents import ScriptedAgent, alive
 
 LIMIT = 20.0
 """Seconds that a whole test may take; a net, not a measure."""
 
-QUICK: dict[str, Any] = {"edit_interval": 0.02, "cancel_grace": 1.0, "drain": 0.05, "permission_timeout": 30.0}
+QUICK: dict[str, Any] = {
+    "debounce": 0,
+    "reactions": False,
+    "user_messages": 0,
+    "edit_interval": 0.02,
+    "cancel_grace": 1.0,
+    "drain": 0.05,
+    "permission_timeout": 30.0,
+}
 
 
 @dataclass(slots=True)
@@ -133,3 +149,27 @@ def _count_outcomes(on_stage: Stage) -> Counter[int]:
 
     on_stage.bot.desk.deliveries.on_outcome = count
     return counts
+
+
+def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses before Discord is tried again, ours and discord.py's, and those between many edits.
+
+    They are no settings. The loopback Discord has no limits of its own here.
+    """
+    chat_config, desk_limits = app.chat_config, app.desk_limits
+
+    def quick_chat(settings: Settings, wanted: RunSettings) -> ChatConfig:
+        retries = RetryLimits(first=0.01, longest=0.05)
+        return replace(chat_config(settings, wanted), first_pause=0.02, longest_pause=0.1, retries=retries)
+
+    def quick_desk(settings: Settings) -> DeskLimits:
+        limits = desk_limits(settings)
+        return replace(limits, pacing=replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000))
+
+    async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
+        del initial  # discord.py waits five seconds after a refused RESUME
+
+    monkeypatch.setattr(app, "chat_config", quick_chat)
+    monkeypatch.setattr(app, "desk_limits", quick_desk)
+    monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
+    monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,9 @@ async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **mor
         "WEFT_DRAIN": "0.05",
         "WEFT_CANCEL_GRACE": "1",
         "WEFT_STOP_GRACE": "0",
+        "WEFT_DEBOUNCE": "0",
+        "WEFT_REACTIONS": "false",
+        "WEFT_USER_MESSAGES": "0",
     }
     log_path = directory / "stderr"
     with log_path.open("wb") as log, anyio.fail_after(LIMIT + END_LIMIT):
@@ -94,13 +99,15 @@ async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **mor
 
 
 @asynccontextmanager
-async def connected(directory: Path, agent: ScriptedAgent, **more: str) -> AsyncIterator[tuple[FakeDiscord, Run]]:
-    """Run the bot until it is ready, and the test; it may have broken no rule of Discord's."""
+async def connected(
+    directory: Path, agent: ScriptedAgent, *, allow: Collection[int] = (), **more: str
+) -> AsyncIterator[tuple[FakeDiscord, Run]]:
+    """Run the bot until it is ready, and the test; it may have broken no rule of Discord's but those ``allow``ed."""
     async with FakeDiscord() as discord, run(directory, discord.api_url, discord.token, agent, **more) as bot:
         with anyio.fail_after(LIMIT):
             await discord.ready.wait()
         yield discord, bot
-        discord.assert_clean()
+        discord.assert_clean(allow)
 
 
 async def mention(discord: FakeDiscord, text: str) -> int:
@@ -115,3 +122,35 @@ def shown(discord: FakeDiscord, thread_id: int) -> str:
 
 async def until_shown(discord: FakeDiscord, thread_id: int, text: str) -> None:
     await discord.wait_for(lambda _: text in shown(discord, thread_id), timeout=LIMIT)
+
+
+def first_lines(discord: FakeDiscord, thread_id: int) -> list[str]:
+    """Return the first line of each of Weft's messages in a thread."""
+    bot = discord.bot_user.id
+    return [message.content.split("\n")[0] for message in discord.messages(thread_id) if message.author_id == bot]
+
+
+async def until_answered(discord: FakeDiscord, thread_id: int, text: str) -> None:
+    """Wait until Weft has said ``text`` with a footer below; the line of a turn that runs begins with a sign."""
+    end = re.compile(re.escape(text) + r"\n-# \d")
+    await discord.wait_for(lambda _: end.search(shown(discord, thread_id)), timeout=LIMIT)
+
+
+def rows(directory: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Read the bot's database."""
+    with closing(sqlite3.connect(f"file:{directory}/state/weft/weft.db?mode=ro", uri=True)) as database:
+        return database.execute(statement).fetchall()
+
+
+async def until_rows(directory: Path, statement: str, wanted: list[tuple[Any, ...]]) -> None:
+    """Wait until the bot's database answers so."""
+    with anyio.fail_after(LIMIT):
+        while rows(directory, statement) != wanted:  # noqa: ASYNC110  another process writes the file
+            await anyio.sleep(0.01)
+
+
+async def status(discord: FakeDiscord) -> str:
+    """Give the /status command in the channel; return what it answers."""
+    await discord.wait_for(lambda fd: fd.commands, timeout=LIMIT)
+    answer = await discord.owner.slash(discord.channel_id, "status")
+    return str((answer.response or {}).get("content"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -58,7 +59,7 @@ async def until_running(discord: FakeDiscord, threads: list[int]) -> None:
 async def test_a_stop_with_twenty_turns_in_flight_tells_each_thread_and_keeps_each_session(tmp_path: Path) -> None:
     """R1: no agent left, exit 0 within 45 s; after the start each of them can be gone on with."""
     agent = scenario(tmp_path, words={"cut off": [{"text": "went on"}], "work": HANG}, resume=True)
-    wide = {"WEFT_MAX_AGENTS": str(MANY), "WEFT_LANE_MAIN": str(MANY), "WEFT_STOP_GRACE": "1"}
+    wide: dict[str, Any] = {"WEFT_MAX_AGENTS": str(MANY + 2), "WEFT_LANE_MAIN": str(MANY), "WEFT_STOP_GRACE": "1"}
     async with connected(tmp_path, agent, **wide) as (discord, bot):
         threads = [await mention(discord, f"work {number}") for number in range(MANY)]
         await until_running(discord, threads)
@@ -140,7 +141,7 @@ async def test_a_turn_that_a_kill_cut_off_is_gone_on_with_by_a_press(
             assert [pid for pid in agent.pids() if alive(pid)] == []
             notice = discord.messages(thread_id)[-1]
             pressed = await discord.owner.click(notice, f"weft:go:{thread_id}:{thread_id}")
-            assert (pressed.response or {}).get("content") == "Going on."
+            assert await pressed.told() == "Going on."
             await until_answered(discord, thread_id, "went on")
             assert agent.prompts()[0] == "work"
             assert agent.prompts()[1].endswith("go on with this request:\n\nwork")

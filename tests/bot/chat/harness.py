@@ -16,7 +16,7 @@ from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
 from bot.chat.seen import Seen
 from bot.sandbox import FakeDiscord
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer
 
 QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
@@ -26,17 +26,21 @@ QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
 class FakeDesk:
     """Records what it is asked; `wait` waits for something recorded.
 
-    `course` has all that concerns messages in order; `started` what a real desk would start, each message once.
+    `course` has all that concerns messages in order; `started` what a real desk would start, each message once;
+    `revisions` what became of messages later. What it `refuses` has no effect.
     """
 
     inbounds: list[Inbound] = field(default_factory=list)
     calls: list[tuple[object, ...]] = field(default_factory=list)
     late: list[Inbound] = field(default_factory=list)
+    revisions: list[tuple[object, ...]] = field(default_factory=list)
     course: list[str] = field(default_factory=list)
     started: list[Inbound] = field(default_factory=list)
     unwritten: frozenset[int] = frozenset()
     _held: list[Inbound] | None = None
     broken: bool = False
+    refuses: bool = False
+    state: str = "All quiet."
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def submit(self, inbound: Inbound) -> None:
@@ -51,7 +55,7 @@ class FakeDesk:
 
     def status(self, thread_id: int | None) -> str:
         self._record("status", thread_id)
-        return "All quiet."
+        return self.state
 
     def reset(self, thread_id: int, by: Actor) -> Answer:
         self._record("reset", thread_id, by.id)
@@ -92,9 +96,45 @@ class FakeDesk:
         self.course.append(inbound.text)
         self.note()
 
+    def edited(self, message_id: int, text: str) -> None:
+        self._revise("edited", message_id, text)
+
+    def deleted(self, message_id: int) -> None:
+        self._revise("deleted", message_id)
+
+    def _revise(self, *revision: object) -> None:
+        self.revisions.append(revision)
+        self.course.append(str(revision[0]))
+        self.note()
+
+    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
+        self._record("stop all", thread_id, by.id, before)
+        self.course.append("stop all")
+        return Answer("Stopping all.", accepted=True)
+
+    def queue(self, thread_id: int) -> str:
+        self._record("queue", thread_id)
+        return "Nothing waits."
+
+    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
+        self._record("mode", place_id, mode, by.id, server)
+        return Answer(f"From now on: {mode}.", accepted=not self.refuses)
+
+    def clear(self, thread_id: int, by: Actor) -> Answer:
+        self._record("clear", thread_id, by.id)
+        return Answer("Cleared.", accepted=True)
+
+    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        self._record("promote", thread_id, prompt, by.id)
+        return Answer("It runs next.", accepted=not self.refuses)
+
+    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        self._record("remove", thread_id, prompt, by.id)
+        return Answer("Removed.", accepted=not self.refuses)
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         self._record("go on", thread_id, prompt, notice, by.id)
-        return Answer("Going on.", accepted=True)
+        return Answer("Going on.", accepted=not self.refuses)
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
         self._record("gone", thread_id, reason)

@@ -35,6 +35,9 @@ class FakeSource:
     def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
         raise AssertionError(post, inbound, missed)
 
+    def obey(self, post: Post, decision: Decision) -> None:
+        raise AssertionError(post, decision)
+
 
 @dataclass
 class FakeArchive:

@@ -18,12 +18,15 @@ from bot.chat.inbound import (
     Post,
     Taken,
     Weft,
+    Wordings,
     clip,
     decide,
+    revised,
     strip_mention,
     title,
 )
-from bot.work.model import Actor
+from bot.chat.words import Command
+from bot.work.model import Actor, Lane, QueueMode
 
 WEFT = Weft(1, role=2)
 ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")
@@ -275,3 +278,88 @@ def test_a_prompt_is_taken_once_and_the_memory_of_it_is_bounded() -> None:
     """R2: an event that comes again, or a message found again in a catch-up."""
     taken = Taken(limit=2)
     assert [taken.first(one) for one in (1, 1, 2, 3, 3, 1)] == [True, False, True, True, False, True]
+
+
+def test_a_message_may_choose_its_queue_mode() -> None:
+    """Q2: after the mention; neither prompt nor title has the word."""
+    inbound = judged("<@1> !steer use the other branch").inbound
+    assert inbound is not None
+    assert (inbound.mode, inbound.text, inbound.title) == (QueueMode.STEER, *["use the other branch"] * 2)
+
+
+def test_a_message_that_chooses_no_queue_mode_leaves_it_to_thread_and_server() -> None:
+    """Q2"""
+    inbound = judged("<@1> go on").inbound
+    assert inbound is not None
+    assert inbound.mode is None
+
+
+@pytest.mark.parametrize("content", ["!queue", "!Interrupt "])
+def test_a_queue_mode_alone_gets_help(content: str) -> None:
+    """Q2, D1: something was meant, and nothing said."""
+    assert judged(content, OWN_THREAD) == Decision(Kind.HELP, text=HELP)
+    assert judged(content, OWN_THREAD, automatic=True) is IGNORED
+
+
+@pytest.mark.parametrize(("automatic", "lane"), [(False, Lane.MAIN), (True, Lane.BACKGROUND)])
+def test_bots_and_webhooks_have_a_lane_of_their_own(automatic: bool, lane: Lane) -> None:
+    """Q6: no person waits for them."""
+    inbound = judged("<@1> build", automatic=automatic).inbound
+    assert inbound is not None
+    assert inbound.lane is lane
+
+
+def test_an_inbound_says_how_many_files_came_with_it() -> None:
+    """D8"""
+    inbound = judged("<@1> look", attachments=2).inbound
+    assert inbound is not None
+    assert inbound.files == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [("stop", Command.STOP), ("Stop all.", Command.STOP_ALL), ("!status", Command.STATUS)],
+)
+def test_a_stop_word_alone_is_a_command_where_a_message_would_be_a_prompt(content: str, command: Command) -> None:
+    """Q7, Q11: in Weft's thread, or with a mention."""
+    assert judged(content, OWN_THREAD) == Decision(Kind.COMMAND, command=command)
+    assert judged(f"<@1> {content}", OTHER_THREAD) == Decision(Kind.COMMAND, command=command)
+    assert judged(content, OTHER_THREAD) is IGNORED
+    assert judged(content, OWN_THREAD, mentions=frozenset({BOB.id})) is IGNORED
+
+
+def test_a_strangers_stop_word_stops_nothing() -> None:
+    """Q7, D2: the usual refusal where Weft is mentioned, else nothing."""
+    assert judged("stop", OWN_THREAD, author=BOB) is IGNORED
+    assert judged("<@1> stop", OWN_THREAD, author=BOB) == Decision(Kind.REFUSE, text=Reason.PERSON)
+
+
+@pytest.mark.parametrize("content", ["<@1> !queue the new words", "the new words", "<@11> <@1> the new words"])
+def test_an_edit_gives_the_text_without_mention_and_mode(content: str) -> None:
+    """Q5: also when the mention went, or somebody else's came."""
+    text = revised(post(content), WEFT, POLICY)
+    assert text is not None
+    assert text.removeprefix("<@11> ") == "the new words"
+
+
+@pytest.mark.parametrize("content", ["<@1>", "", "!queue", "stop", "// never mind"])
+def test_an_edit_that_leaves_no_prompt_gives_nothing(content: str) -> None:
+    """Q5: that is as good as a deletion; a command is not given by an edit."""
+    assert revised(post(content, OWN_THREAD), WEFT, POLICY) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"author": BOB}, {"author": Actor(WEFT.id, "Weft")}, {"ordinary": False}, {"place": Place(None, 900)}],
+    ids=["a stranger", "Weft itself", "a notice", "a direct message"],
+)
+def test_an_edit_counts_only_from_those_who_may_prompt(changes: dict[str, object]) -> None:
+    """Q5, D2: the same rules as for the message."""
+    assert revised(post("<@1> the new words", **changes), WEFT, POLICY) is None  # type: ignore[arg-type]
+
+
+def test_what_a_prompt_said_is_known_for_the_latest_prompts() -> None:
+    """Q5: bounded; a text that is not known is neither new nor old."""
+    wordings = Wordings(limit=2)
+    assert [wordings.note(1, "a"), wordings.note(1, "a"), wordings.note(1, "b")] == [None, False, True]
+    assert [wordings.note(2, "a"), wordings.note(3, "a"), wordings.note(1, "b")] == [None, None, None]

@@ -212,7 +212,7 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
             await chat.settled(fd.channel_id)
         assert fd.command_syncs == 1
         assert stamp.value == first
-        assert sorted(command["name"] for command in fd.commands) == ["reset", "status", "stop"]
+        assert sorted(command["name"] for command in fd.commands) == ["queue", "reset", "status", "stop"]
         registered = fd.rest_calls("PUT", "/commands")[0].body
         assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
             json.dumps(registered)
@@ -279,7 +279,7 @@ async def test_the_continue_button_goes_on_with_its_prompt_and_names_its_message
         custom_id = f"weft:go:{thread_id}:42"
         message_id = await post(chat, thread_id, custom_id)
         alice = chat.fd.user("alice")
-        assert told(await alice.click(message_id, custom_id)) == "Going on."
+        assert await (await alice.click(message_id, custom_id)).told() == "Going on."
         assert chat.desk.calls == [("go on", thread_id, 42, message_id, alice.id)]
         assert is_known(custom_id)
         chat.fd.assert_clean()

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+import structlog
 
 from bot.chat.authorize import Policy
+from bot.chat.breaker import SPARING
 from bot.chat.port import DiscordChat
 from bot.chat.rest import RetryLimits, TryAgain, unbroken
 from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
@@ -381,3 +383,56 @@ async def test_a_read_that_was_cancelled_does_not_hold_the_next_one_back() -> No
                 scope.cancel()
         with anyio.fail_after(5):
             assert await port.own_messages(thread_id, 50) == []
+
+
+def reactions(chat: Office, message_id: int) -> list[str]:
+    weft = chat.fd.bot_user.id
+    return [emoji for emoji, users in chat.fd.message(message_id).reactions.items() if weft in users]
+
+
+@pytest.mark.asyncio
+async def test_a_reaction_takes_the_place_of_another() -> None:
+    """Q5: the new one first, so that there is always a sign; the other is gone at the end, or was already."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.owner.say(thread_id, "more")
+        await chat.fd.owner.react(said, "👀")
+        port = chat.gateway.chat
+        await port.react(thread_id, said.id, "👀")
+        await port.react(thread_id, said.id, "⏳", instead_of="👀")
+        assert reactions(chat, said.id) == ["⏳"]
+        assert chat.fd.owner.id in chat.fd.message(said.id).reactions["👀"]
+        await port.react(thread_id, said.id, "✅", instead_of="👀")
+        await port.react(thread_id, said.id, "✅", instead_of="✅")
+        assert reactions(chat, said.id) == ["⏳", "✅"]
+        methods = [call.method for call in chat.fd.rest_calls(path_contains="/reactions/")]
+        assert methods == ["PUT", "PUT", "DELETE", "PUT", "DELETE", "PUT"]
+
+
+@pytest.mark.asyncio
+async def test_where_reactions_are_forbidden_nothing_happens_and_the_log_says_so_once() -> None:
+    """Q5, D10: neither in an archived thread, nor on a message that is gone."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.owner.say(thread_id, "more")
+        chat.fd.deny("add_reactions", thread_id)
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                await chat.gateway.chat.react(thread_id, said.id, "⏳", instead_of="👀")
+        assert [entry["channel"] for entry in logs if entry["event"] == "reaction.refused"] == [thread_id]
+        chat.fd.allow("add_reactions", thread_id)
+        await chat.fd.archive(thread_id)
+        await chat.gateway.chat.react(thread_id, said.id, "⏳")
+        await chat.fd.owner.delete(said)
+        await chat.gateway.chat.react(thread_id, said.id, "⏳")
+        assert chat.fd.rest_calls("DELETE", "/reactions/") == []
+
+
+@pytest.mark.asyncio
+async def test_reactions_are_the_first_that_a_careful_bot_leaves_out() -> None:
+    """O2: they are not essential; a breaker that is half open lets them not through."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.owner.say(thread_id, "more")
+        for _ in range(SPARING):
+            chat.gateway.breaker.count(403)
+        with pytest.raises(Unavailable):
+            await chat.gateway.chat.react(thread_id, said.id, "⏳")
+        assert reactions(chat, said.id) == []

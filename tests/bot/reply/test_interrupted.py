@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.reply.port import Body, MessageGone, ThreadArchived, Unavailable
+from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, Unavailable
 from tests.bot.reply.fakes import STOP, in_virtual_time, scene
 from tests.bot.reply.lives import INTERRUPTED, KEY, show
 
@@ -34,7 +34,7 @@ async def test_an_interrupted_reply_that_nobody_recorded_is_found_by_its_status(
 @in_virtual_time
 async def test_an_interrupted_reply_whose_text_is_not_found_is_left() -> None:
     """R2"""
-    async with scene(fail={"read": [Unavailable("503")]}) as at:
+    async with scene(fail={"read": [PortError("400")]}) as at:
         shown = show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)))
         assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
         assert at.thread.texts == ["Half\n-# ⏳ 5 s", INTERRUPTED.text]

@@ -176,3 +176,25 @@ async def test_a_wait_for_a_message_takes_states_that_passed(monkeypatch: pytest
         assert (await fd.wait_message(fd.channel_id, lambda m: m.content == "old")).id == said.id
         with pytest.raises(TimeoutError):
             await fd.wait_message(fd.channel_id, lambda m: m.content == "never", timeout=0.01)
+
+
+async def test_a_preview_is_an_update_but_no_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        said = await fd.user("alice").say(fd.channel_id, "see https://example.org")
+        await fd.unfurl(said.id)
+        await bot.wait_until(lambda b: "raw_message_edit" in b.names())
+
+        updated = next(args[0].message for name, args in bot.events if name == "raw_message_edit")
+        assert (updated.id, updated.content, len(updated.embeds)) == (said.id, said.content, 1)
+        assert updated.edited_at is None
+
+
+async def test_many_messages_are_deleted_in_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        ids = [(await fd.user("alice").say(fd.channel_id, text)).id for text in ("one", "two", "three")]
+        await fd.delete_messages(fd.channel_id, ids[:2])
+        await bot.wait_until(lambda b: "raw_bulk_message_delete" in b.names())
+
+        told = next(args[0] for name, args in bot.events if name == "raw_bulk_message_delete")
+        assert (told.channel_id, told.message_ids) == (fd.channel_id, set(ids[:2]))
+        assert [one.id for one in fd.messages(fd.channel_id)] == ids[2:]

@@ -315,3 +315,61 @@ async def test_a_duplicate_command_is_refused_and_a_kept_one_keeps_its_id() -> N
         assert first.data[0]["id"] == second.data[0]["id"]
         assert (await raw.call("GET", path)).data == fd.commands
         assert fd.command_syncs == 2
+
+
+async def test_what_the_user_was_told_is_the_answers_text_or_the_first_followups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeDiscord() as fd:
+        point_library(monkeypatch, fd)
+        async with running(Bot(), fd) as bot:
+
+            async def on_interaction(interaction: Click) -> None:
+                if interaction.type is discord.InteractionType.component:
+                    await interaction.response.edit_message(view=None)
+                    await interaction.followup.send("done", ephemeral=True)
+
+            bot.event(on_interaction)
+            await ready_bot(fd, bot)
+            view = discord.ui.View()
+            view.add_item(discord.ui.Button(label="Do", custom_id="do"))
+            message = await bot.get_partial_messageable(fd.channel_id).send("press", view=view)
+            pressed = await fd.owner.click(message.id, "do")
+
+            assert await pressed.told() == "done"
+            assert pressed.kind is CallbackType.UPDATE
+            assert fd.message(message.id).components == []
+            assert await (await fd.owner.slash(fd.channel_id, "whisper")).told() == "psst"
+
+
+async def test_who_may_manage_the_server_is_told_with_the_interaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeDiscord() as fd:
+        point_library(monkeypatch, fd)
+        async with running(Bot(), fd) as bot:
+
+            @bot.tree.command(description="May I?")
+            async def may(interaction: Click) -> None:
+                await interaction.response.send_message(str(interaction.permissions.manage_guild))
+
+            await bot.tree.sync()
+            everyone, managers = fd.user("alice"), fd.user("bob", roles=[fd.add_role("mods", 1 << 5)])
+            admins = fd.user("carol", roles=[fd.add_role("admins", 1 << 3)])
+            asked = [await one.slash(fd.channel_id, "may") for one in (everyone, managers, admins, fd.owner)]
+            assert [await one.told() for one in asked] == ["False", "True", "True", "True"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"name": "a", "description": "A", "type": 3}, {"name": "b", "description": "B", "type": 3, "required": True}],
+        [{"name": "a", "description": "A", "type": 1}, {"name": "b", "description": "B", "type": 3}],
+        [{"name": "a", "description": "A", "type": 3, "choices": [{"name": "x" * 101, "value": "x"}]}],
+        [{"name": "a", "description": "A", "type": 3, "choices": [{"name": "", "value": "x"}]}],
+    ],
+    ids=["required after free", "sub-command beside options", "a long choice", "a choice without a name"],
+)
+async def test_options_that_discord_would_refuse_are_refused(options: list[dict[str, Any]]) -> None:
+    async with raw_client() as (fd, raw):
+        path = f"/applications/{fd.application_id}/commands"
+        body = [{"name": "queue", "description": "Q", "options": options}]
+        assert (await raw.call("PUT", path, body)).code == 50035

@@ -61,6 +61,7 @@ class PlayedSession:
         self.on_late: Callable[[SessionUpdate], None] | None = None
         self.deaf = False
         self.is_prompting = False
+        self.can_steer = False
         self.cancels = 0
         self.requests: list[PermissionRequest] = []
         self._agents = agents
@@ -166,6 +167,7 @@ class FakeChat:
     opened: list[int] = field(default_factory=list)
     acknowledged: list[tuple[int, str]] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
+    reacted: list[tuple[int, str]] = field(default_factory=list)
     fail: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, anyio.Event] = field(default_factory=dict)
 
@@ -179,6 +181,10 @@ class FakeChat:
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         self.acknowledged.append((inbound.message_id, emoji))
         await self._answer("acknowledge")
+
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        self.reacted.append((message_id, emoji))
+        await self._answer("react")
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         self.refused.append((inbound.message_id, text))

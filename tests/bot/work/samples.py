@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.work.model import Actor, Inbound
-from bot.work.queue import Prompt
+from bot.work.model import Actor, Inbound, QueueMode
+from bot.work.policy.entry import Entry, Message, MessageState
 
 ALICE = Actor(id=11, name="alice")
 BOB = Actor(id=12, name="bob")
@@ -22,5 +22,11 @@ def inbound(message_id: int, *, thread_id: int = 100, text: str = "hello", autho
     )
 
 
-def prompt(message_id: int, *, thread_id: int = 100) -> Prompt:
-    return Prompt(inbound(message_id, thread_id=thread_id))
+def entry(message_id: int, *, thread_id: int = 100) -> Entry:
+    return entry_of(inbound(message_id, thread_id=thread_id))
+
+
+def entry_of(*messages: Inbound) -> Entry:
+    first = messages[0]
+    said = [Message(message, MessageState.ACCEPTED) for message in messages]
+    return Entry(first.message_id, first.thread_id, QueueMode.QUEUE, first.lane, said)

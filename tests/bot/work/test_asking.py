@@ -19,7 +19,7 @@ from bot.work.asking import MOST_OPEN, Asking
 from bot.work.permissions import EXPIRED, PermissionDesk
 from bot.work.turns import RunningTurn, close_cards
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.samples import ALICE, BOB, prompt
+from tests.bot.work.samples import ALICE, BOB, entry
 
 ALLOW = {"optionId": "yes", "name": "Allow", "kind": "allow_once"}
 REJECT = {"optionId": "no", "name": "Reject", "kind": "reject_once"}
@@ -43,6 +43,7 @@ class Scene:
     reply: FakeReply
     running: RunningTurn
     answers: list[Any]
+    waiting: list[bool]
 
     def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
         call = {"toolCallId": f"c{number}", "title": "rm -r build", "rawInput": {"command": "rm -r build"}}
@@ -65,9 +66,23 @@ class Scene:
 async def asking() -> AsyncIterator[Scene]:
     desk, reply = PermissionDesk(), FakeReply()
     now = anyio.current_time()
-    running = RunningTurn(prompt(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now)
+    running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now)
     async with anyio.create_task_group() as tasks:
-        yield Scene(Asking(tasks, desk, TIMEOUT), desk, reply, running, [])
+        states: list[bool] = []
+        yield Scene(
+            Asking(
+                tasks,
+                desk,
+                TIMEOUT,
+                waits=lambda _turn: states.append(True),
+                goes_on=lambda _turn: states.append(False),
+            ),
+            desk,
+            reply,
+            running,
+            [],
+            states,
+        )
         tasks.cancel_scope.cancel()
 
 
@@ -229,3 +244,14 @@ async def test_an_agent_that_asks_without_end_is_answered_without_more_cards() -
         scene.desk.decide(next(iter(scene.reply.cards)), 0, ALICE)
         scene.ask(ALLOW, REJECT, number=99)
         assert len(scene.reply.cards) == MOST_OPEN + 1
+
+
+@in_virtual_time
+async def test_a_turn_lends_its_place_in_the_lane_while_anything_is_asked() -> None:
+    """Q6: it is told when it begins to wait for a person, and when it waits for nobody any more."""
+    async with asking() as scene:
+        first, second = scene.ask(REJECT), scene.ask(REJECT, number=2)
+        first.close(PermissionEnd.TURN_CANCELLED)
+        assert False not in scene.waiting
+        second.close(PermissionEnd.TURN_CANCELLED)
+        assert (scene.waiting[0], scene.waiting[-1]) == (True, False)

@@ -11,14 +11,14 @@ import pytest
 
 from bot.outcome import Outcome
 from bot.reply.port import PortError, ThreadGone, Unavailable
+from bot.work.ending import TurnEnd, stopped
 from bot.work.intake import ACCEPTED, Intake
 from bot.work.model import Inbound
-from bot.work.queue import Prompt
 from bot.work.record import accepted_prompt
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, NotedStore
-from tests.bot.work.samples import inbound, prompt
+from tests.bot.work.samples import inbound
 
 SECRET = "hunter2-hunter2"
 
@@ -28,18 +28,20 @@ class Scene:
     intake: Intake
     chat: FakeChat
     store: NotedStore
-    accepted: list[Prompt]
-    dropped: list[Prompt]
+    accepted: list[Inbound]
+    dropped: list[Inbound]
     recorded: list[tuple[int, Outcome]]
+    withdrawn: dict[int, TurnEnd]
 
 
 @asynccontextmanager
 async def taking() -> AsyncIterator[Scene]:
     chat, store = FakeChat(), NotedStore()
 
-    accepted: list[Prompt] = []
-    dropped: list[Prompt] = []
+    accepted: list[Inbound] = []
+    dropped: list[Inbound] = []
     recorded: list[tuple[int, Outcome]] = []
+    withdrawn: dict[int, TurnEnd] = {}
 
     async def record(inbound: Inbound, outcome: Outcome) -> None:
         recorded.append((inbound.message_id, outcome))
@@ -51,26 +53,28 @@ async def taking() -> AsyncIterator[Scene]:
             store,
             accepted=accepted.append,
             dropped=dropped.append,
+            withdrawn=lambda inbound: withdrawn.get(inbound.message_id),
             record=record,
             redact=lambda text: text.replace(SECRET, "[secret]"),
+            acknowledged=lambda _inbound: None,
         )
-        yield Scene(intake, chat, store, accepted, dropped, recorded)
+        yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn)
         tasks.cancel_scope.cancel()
 
 
-def opening() -> Prompt:
-    return Prompt(replace(inbound(100), channel_id=7, opens_thread=True))
+def opening() -> Inbound:
+    return replace(inbound(100), channel_id=7, opens_thread=True)
 
 
 @in_virtual_time
 async def test_an_accepted_message_is_written_and_then_acknowledged() -> None:
     """O2."""
     async with taking() as scene:
-        item = prompt(1)
+        item = inbound(1)
         await scene.intake.accept(item)
         await anyio.sleep(1)
         assert (scene.accepted, scene.dropped, scene.recorded) == ([item], [], [])
-        assert [entry.prompt for entry in await scene.store.open_prompts()] == [accepted_prompt(item.inbound)]
+        assert [entry.prompt for entry in await scene.store.open_prompts()] == [accepted_prompt(item)]
         assert scene.chat.acknowledged == [(1, ACCEPTED)]
 
 
@@ -90,8 +94,8 @@ async def test_nothing_is_acknowledged_or_started_before_it_is_written() -> None
 async def test_a_message_that_was_accepted_before_is_dropped_without_a_word() -> None:
     """O1, R2."""
     async with taking() as scene:
-        await scene.intake.accept(prompt(1))
-        again = prompt(1)
+        await scene.intake.accept(inbound(1))
+        again = inbound(1)
         await scene.intake.accept(again)
         await anyio.sleep(1)
         assert scene.dropped == [again]
@@ -105,7 +109,7 @@ async def test_a_reaction_that_hangs_delays_no_turn() -> None:
     async with taking() as scene:
         scene.chat.gates["acknowledge"] = anyio.Event()
         began = anyio.current_time()
-        await scene.intake.accept(prompt(1))
+        await scene.intake.accept(inbound(1))
         assert len(scene.accepted) == 1
         assert anyio.current_time() == began
 
@@ -118,7 +122,7 @@ def test_a_reaction_that_fails_loses_no_prompt(error: Exception) -> None:
     async def play() -> None:
         async with taking() as scene:
             scene.chat.fail["acknowledge"] = error
-            await scene.intake.accept(prompt(1))
+            await scene.intake.accept(inbound(1))
             await anyio.sleep(1)
             assert len(scene.accepted) == 1
             assert (scene.dropped, scene.recorded) == ([], [])
@@ -144,7 +148,7 @@ async def test_the_thread_is_open_before_the_turn_may_start() -> None:
 async def test_a_message_in_a_thread_opens_none() -> None:
     """D1."""
     async with taking() as scene:
-        await scene.intake.accept(prompt(1))
+        await scene.intake.accept(inbound(1))
         assert scene.chat.opened == []
 
 
@@ -178,7 +182,7 @@ async def test_a_message_that_can_not_be_written_is_not_accepted_and_told_so() -
     """O1, O2."""
     async with taking() as scene:
         scene.store.fail["accept"] = OSError("disk full")
-        item = prompt(1)
+        item = inbound(1)
         await scene.intake.accept(item)
         await anyio.sleep(1)
         assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(1, Outcome.FAILED)])
@@ -218,7 +222,7 @@ async def test_a_message_while_the_bot_stops_is_told_so_and_neither_written_nor_
     """R1, O1."""
     async with taking() as scene:
         scene.intake.closed = True
-        item = prompt(1)
+        item = inbound(1)
         await scene.intake.accept(item)
         await anyio.sleep(1)
         ((_, text),) = scene.chat.refused
@@ -246,7 +250,7 @@ async def test_a_message_over_the_store_s_bound_is_told_so_and_not_accepted() ->
         await scene.intake.accept(opening())
         ((_, text),) = scene.chat.refused
         assert text == "⚠️ **dropped**: `Weft is too busy to take messages just now; please send it again`"
-        assert scene.recorded == [(opening().id, Outcome.DROPPED)]
+        assert scene.recorded == [(opening().message_id, Outcome.DROPPED)]
         assert scene.chat.acknowledged == []
 
 
@@ -255,6 +259,18 @@ async def test_a_thread_is_remembered_with_its_title() -> None:
     """R6"""
     async with taking() as scene:
         await scene.intake.accept(opening())
-        record = await scene.store.thread(opening().inbound.thread_id)
+        record = await scene.store.thread(opening().thread_id)
         assert record is not None
-        assert record.title == opening().inbound.title
+        assert record.title == opening().title
+
+
+@in_virtual_time
+async def test_a_mention_that_is_withdrawn_meanwhile_opens_no_thread_and_is_told_where_it_stands() -> None:
+    """O1, T6: stop works in every phase."""
+    async with taking() as scene:
+        scene.withdrawn[100] = stopped("bob")
+        await scene.intake.accept(opening())
+        await anyio.sleep(1)
+        assert scene.chat.opened == []
+        assert [message_id for message_id, _ in scene.chat.refused] == [100]
+        assert (scene.dropped, scene.recorded) == ([opening()], [(100, Outcome.STOPPED)])

@@ -9,7 +9,7 @@ import pytest
 
 from bot.log import REDACTED, Redactor
 from bot.reply.port import Attachment, Body, Button
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer
 from bot.work.redacted import RedactedChat, RedactedDesk
 from tests.bot.reply.fakes import FakeThread
@@ -132,6 +132,36 @@ class EchoDesk:
     def missed(self, inbound: Inbound) -> None:
         self.calls.append(("missed", inbound))
 
+    def edited(self, message_id: int, text: str) -> None:
+        self.calls.append(("edited", message_id, text))
+
+    def deleted(self, message_id: int) -> None:
+        self.calls.append(("deleted", message_id))
+
+    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
+        self.calls.append(("stop_all", thread_id, by, before))
+        return Answer(f"Stopping all {SECRET}", accepted=True)
+
+    def queue(self, thread_id: int) -> str:
+        self.calls.append(("queue", thread_id))
+        return f"1. {SECRET}"
+
+    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
+        self.calls.append(("choose_mode", place_id, mode, by, server))
+        return Answer(f"Mode {SECRET}", accepted=True)
+
+    def clear(self, thread_id: int, by: Actor) -> Answer:
+        self.calls.append(("clear", thread_id, by))
+        return Answer(f"Removed {SECRET}", accepted=True)
+
+    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        self.calls.append(("promote", thread_id, prompt, by))
+        return Answer(f"Next {SECRET}", accepted=True)
+
+    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        self.calls.append(("remove", thread_id, prompt, by))
+        return Answer(f"Out {SECRET}", accepted=True)
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         self.calls.append(("go_on", thread_id, prompt, notice, by))
         return Answer(f"Going on {SECRET}", accepted=True)
@@ -148,6 +178,12 @@ def test_no_answer_of_the_desk_tells_a_secret() -> None:
     assert desk.reset(100, ALICE) == Answer(f"Reset {REDACTED}", accepted=True)
     assert desk.decide("token", 0, ALICE) == Answer(f"Answered: {REDACTED}", accepted=False)
     assert desk.go_on(100, 1, 2, ALICE) == Answer(f"Going on {REDACTED}", accepted=True)
+    assert desk.stop_all(100, ALICE, 9) == Answer(f"Stopping all {REDACTED}", accepted=True)
+    assert desk.queue(100) == f"1. {REDACTED}"
+    assert desk.choose_mode(100, QueueMode.STEER, ALICE, server=True) == Answer(f"Mode {REDACTED}", accepted=True)
+    assert desk.clear(100, ALICE) == Answer(f"Removed {REDACTED}", accepted=True)
+    assert desk.promote(100, 1, ALICE) == Answer(f"Next {REDACTED}", accepted=True)
+    assert desk.remove(100, 1, ALICE) == Answer(f"Out {REDACTED}", accepted=True)
 
 
 def test_the_desk_gets_every_call_as_it_was_made() -> None:
@@ -164,6 +200,9 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
     desk.release()
     desk.missed(message)
     desk.go_on(100, 1, 2, ALICE)
+    desk.edited(5, "new")
+    desk.deleted(6)
+    desk.choose_mode(100, QueueMode.STEER, ALICE, server=True)
     desk.thread_gone(100, "deleted")
     assert echo.calls == [
         ("submit", message),
@@ -175,5 +214,8 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
         ("release",),
         ("missed", message),
         ("go_on", 100, 1, 2, ALICE),
+        ("edited", 5, "new"),
+        ("deleted", 6),
+        ("choose_mode", 100, QueueMode.STEER, ALICE, True),
         ("thread_gone", 100, "deleted"),
     ]

@@ -22,14 +22,19 @@ from bot.reply.port import Body, PortError, ThreadPort
 from bot.work.desk import ThreadDesk
 from bot.work.late import LateOutput
 from bot.work.limits import DeskLimits
-from bot.work.model import Inbound
+from bot.work.model import Inbound, Lane
 from pool.memory import MemoryStore
 from pool.model import PoolCounts
 from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.samples import ALICE, inbound
 
-LIMITS = DeskLimits(turn=TurnLimits(cancel_grace=2.0), pacing=Pacing(interval=0.1), lane=4, stop_bound=5.0)
+LIMITS = DeskLimits(
+    turn=TurnLimits(cancel_grace=2.0),
+    pacing=Pacing(interval=0.1),
+    lanes={Lane.MAIN: 4, Lane.BACKGROUND: 1},
+    stop_bound=5.0,
+)
 
 
 @dataclass
@@ -66,6 +71,7 @@ class FakeSession:
     prompts: list[str] = field(default_factory=list)
     answers_by_itself: bool = True
     cancels: int = 0
+    can_steer: bool = False
     prompted: anyio.Event = field(default_factory=anyio.Event)
 
     def begin_turn(self, turn: Turn, sink: TurnSink, prompt: list[Any], *, clock: Callable[[], float]) -> None:
@@ -151,6 +157,9 @@ class FakeChat:
         self.opened.append(inbound.thread_id)
 
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
+        pass
+
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
         pass
 
     async def refuse(self, inbound: Inbound, text: str) -> None:

@@ -18,7 +18,6 @@ from bot.outcome import Outcome
 from bot.reply.editor import LiveReply
 from bot.work.ending import TurnEnd
 from bot.work.permissions import CardState, PermissionDesk
-from bot.work.queue import Prompt
 from bot.work.record import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
 from pool.pool import ConnectionPool, Lease
@@ -34,7 +33,7 @@ from tests.bot.work.fakes import (
     hang,
     permission_request,
 )
-from tests.bot.work.samples import ALICE, inbound
+from tests.bot.work.samples import ALICE, entry
 from tests.pool.fakes import FakeConnection
 
 GRACE = 10.0
@@ -118,7 +117,7 @@ class Scene:
 async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     pool, store, reply, now = FakePool(act), NotedStore(), FakeReply(), anyio.current_time()
     turn = Turn(TurnLimits(cancel_grace=GRACE), now)
-    running = RunningTurn(Prompt(inbound(1)), cast("LiveReply", reply), turn, started=now)
+    running = RunningTurn(entry(1), cast("LiveReply", reply), turn, started=now)
     leased: list[Any] = []
     asked: list[PermissionRequest] = []
 
@@ -126,9 +125,13 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         leased.append(lease)
 
     service = TurnService(
-        cast("ConnectionPool", pool), store, ask=lambda _running, request: asked.append(request), leased=lease_given
+        cast("ConnectionPool", pool),
+        store,
+        ask=lambda _running, request: asked.append(request),
+        leased=lease_given,
+        finishing=lambda running: None,
     )
-    await store.accept(accepted_prompt(running.prompt.inbound))
+    await store.accept(accepted_prompt(running.first))
     store.calls.clear()
     return Scene(pool, store, running, reply, leased, asked, service)
 
@@ -372,7 +375,11 @@ async def test_a_turn_that_waits_for_its_agent_is_interrupted() -> None:
 async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_and_only_then() -> None:
     """T3: the drain only delays the footer."""
     made = await scene(hang)
-    sink, turn, now = ReplySink(made.running, lambda *_: None), made.running.turn, anyio.current_time()
+    sink, turn, now = (
+        ReplySink(made.running, lambda *_: None, lambda _running: None),
+        made.running.turn,
+        anyio.current_time(),
+    )
     sink.changed()
     turn.respond("end_turn", None, now)
     sink.changed()

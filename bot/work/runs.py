@@ -1,0 +1,142 @@
+"""The turns that run: each is started, stopped, steered and seen to its end; which runs when is the scheduler's.
+
+Whatever happens in a turn, its place is freed and its messages have one outcome (Q10, O1). The mutable state is the
+map of running turns by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp.schema import text_block
+from acp.turn import Turn
+from bot.outcome import Outcome
+from bot.reply.cards import stop_button
+from bot.reply.editor import LiveReply
+from bot.work.delivery import Deliveries
+from bot.work.editors import Editors
+from bot.work.ending import TurnEnd, crashed, interrupted
+from bot.work.limits import DeskLimits
+from bot.work.model import Inbound
+from bot.work.policy.entry import Entry, Why
+from bot.work.steps import Steps
+from bot.work.turns import RunningTurn, TurnService
+from pool.pool import ConnectionPool
+from pool.slot import Reservation
+from pool.store import SessionStore
+
+log = structlog.get_logger(__name__)
+
+
+class Runs:
+    """Runs admitted entries.
+
+    Args:
+        ended: told once the turn of an entry has really ended and its reply was handed over.
+
+    Attributes:
+        limits: those of turns that start from now on.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        steps: Steps,
+        pool: ConnectionPool,
+        store: SessionStore,
+        editors: Editors,
+        deliveries: Deliveries,
+        turns: TurnService,
+        limits: DeskLimits,
+        ended: Callable[[RunningTurn, TurnEnd], None],
+    ) -> None:
+        self.limits = limits
+        self._tasks = tasks
+        self._steps = steps
+        self._pool = pool
+        self._store = store
+        self._editors = editors
+        self._deliveries = deliveries
+        self._turns = turns
+        self._ended = ended
+        self._running: dict[Entry, RunningTurn] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def all(self) -> list[RunningTurn]:
+        """Return the turns that run, the oldest first."""
+        return list(self._running.values())
+
+    def of(self, entry: Entry) -> RunningTurn | None:
+        """Return the turn of an entry, if it runs."""
+        return self._running.get(entry)
+
+    def in_thread(self, thread_id: int) -> list[RunningTurn]:
+        """Return the turns that run in a thread, the oldest first."""
+        return [running for running in self._running.values() if running.thread_id == thread_id]
+
+    def start(self, entry: Entry, reservation: Reservation) -> None:
+        """Begin the turn of an admitted entry; it has a task of its own."""
+        now = anyio.current_time()
+        turn = Turn(self.limits.turn, now)
+        running = RunningTurn(entry, self._open_reply(entry.messages[0].inbound, turn), turn, started=now)
+        self._running[entry] = running
+        self._tasks.start_soon(self._run, running, reservation, name=f"turn {entry.place}")
+
+    def _open_reply(self, first: Inbound, turn: Turn) -> LiveReply:
+        def note(messages: tuple[int, ...]) -> None:
+            self._steps.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
+
+        return self._editors.of(first.thread_id).open(
+            first.message_id,
+            turn.snapshot,
+            reply_to=None if first.opens_thread else first.message_id,
+            stop_button=stop_button(first.thread_id, first.message_id),
+            on_shown=note,
+        )
+
+    async def _run(self, running: RunningTurn, reservation: Reservation) -> None:
+        end = interrupted()
+        try:
+            end = await self._turns.run(running, reservation)
+        except Exception:
+            log.exception("turn.failed", prompt=running.entry.place)
+            end = crashed()
+        finally:
+            reservation.release()
+            del self._running[running.entry]
+            self._steps.changed()
+            if running.abandoned:
+                self._pool.evict(running.thread_id)
+            end = as_decided(end, running.entry.cancelled)
+            messages = [message.inbound for message in running.entry.owed]
+            self._deliveries.finish(messages, running.reply, end, anyio.current_time() - running.started)
+            self._ended(running, end)
+
+    def cancel(self, entry: Entry, why: Why) -> bool:
+        """Cancel the turn of an entry; False: it is too late."""
+        running = self._running.get(entry)
+        return running is not None and running.stop(why.by or why.reason)
+
+    async def steer(self, into: Entry, entry: Entry) -> bool:
+        """Put an entry into a running turn; True: its messages are part of it (Q2)."""
+        running = self._running.get(into)
+        if running is None or not running.control.can_steer:
+            return False
+        # Written first, as for a prompt: what the agent may have read is not run again by itself.
+        for message in entry.messages:
+            await self._store.started(message.id)
+        return await running.control.steer([text_block(entry.prompt_text())])
+
+
+def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:
+    """Return the end of a turn that was cancelled for a reason of the queue's: that decides the outcome."""
+    if why is None or end.outcome is not Outcome.STOPPED:
+        return end
+    return replace(end, outcome=why.outcome, by=why.by, reason=why.reason or end.reason)

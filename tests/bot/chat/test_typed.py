@@ -1,0 +1,134 @@
+"""Stop words typed alone, through a real client: what the work is asked, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bot.chat.asking import FAILED
+from bot.chat.authorize import Policy, Reason
+from bot.chat.commands import NOT_IN_THREAD
+from bot.sandbox import FakeDiscord, Message
+from bot.sandbox.model import User
+from bot.sandbox.objects import message_event_json
+from bot.sandbox.people import add_member
+
+from .harness import Office, office
+
+
+@asynccontextmanager
+async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
+    """Yield a chat that takes requests from alice, and a thread that it opened."""
+    async with FakeDiscord() as fd:
+        alice = fd.user("alice")
+        async with office(fd, Policy(users=frozenset({alice.id}))) as chat:
+            await alice.say(fd.channel_id, "start", mention_bot=True)
+            inbound = await chat.desk.inbound()
+            await chat.gateway.chat.open_thread(inbound)
+            yield chat, inbound.thread_id
+
+
+async def answer_to(chat: Office, said: Message) -> str:
+    return (await chat.fd.wait_message(said.channel_id, lambda one: one.reference_id == said.id)).content
+
+
+@pytest.mark.asyncio
+async def test_stop_typed_alone_stops_and_is_answered() -> None:
+    """Q7: in a thread of Weft's no mention is needed, and it is never a prompt."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        said = await alice.say(thread_id, "Stop!")
+        assert await answer_to(chat, said) == "Stopping."
+        assert chat.desk.calls == [("stop", thread_id, alice.id, None)]
+        assert len(chat.desk.inbounds) == 1
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_stop_all_typed_alone_stops_what_is_older_than_itself() -> None:
+    """Q7: its own snowflake is the border."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        said = await alice.say(thread_id, "stop all")
+        assert await answer_to(chat, said) == "Stopping all."
+        assert chat.desk.calls == [("stop all", thread_id, alice.id, said.id)]
+
+
+@pytest.mark.asyncio
+async def test_status_typed_alone_tells_of_the_thread_or_of_everything() -> None:
+    """Q11: outside threads with a mention, and of the whole bot."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        assert await answer_to(chat, await alice.say(thread_id, "status")) == "All quiet."
+        outside = await alice.say(chat.fd.channel_id, "status", mention_bot=True)
+        assert await answer_to(chat, outside) == "All quiet."
+        assert chat.desk.calls == [("status", thread_id), ("status", None)]
+
+
+@pytest.mark.asyncio
+async def test_stop_with_a_mention_outside_threads_says_where_it_belongs() -> None:
+    """Q7: nothing is stopped by guess."""
+    async with in_a_thread() as (chat, _):
+        said = await chat.fd.user("alice").say(chat.fd.channel_id, "stop", mention_bot=True)
+        assert await answer_to(chat, said) == NOT_IN_THREAD
+        assert chat.desk.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_strangers_stop_word_does_nothing_or_gets_the_usual_refusal() -> None:
+    """Q7, D2"""
+    async with in_a_thread() as (chat, thread_id):
+        mallory = chat.fd.user("mallory")
+        silent = await mallory.say(thread_id, "stop all")
+        refused = await mallory.say(thread_id, "stop", mention_bot=True)
+        assert await answer_to(chat, refused) == Reason.PERSON
+        await chat.settled(thread_id)
+        assert chat.desk.calls == []
+        assert all(one.reference_id != silent.id for one in chat.fd.messages(thread_id))
+
+
+@pytest.mark.asyncio
+async def test_a_stop_word_that_fails_is_answered_all_the_same() -> None:
+    """Q7: an exception in the work leaves nobody without an answer."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.desk.broken = True
+        assert await answer_to(chat, await chat.fd.user("alice").say(thread_id, "stop")) == FAILED
+
+
+@pytest.mark.asyncio
+async def test_a_long_status_is_cut_to_what_discord_takes() -> None:
+    """Q11"""
+    async with in_a_thread() as (chat, thread_id):
+        chat.desk.state = "busy " * 1000
+        answer = await answer_to(chat, await chat.fd.user("alice").say(thread_id, "status"))
+        assert len(answer) <= 2000
+        assert answer.endswith("…")
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_a_stop_word_that_comes_twice_stops_once() -> None:
+    """Q7: Discord may repeat an event after a reconnection; the turn that runs by then is another one."""
+    async with in_a_thread() as (chat, thread_id):
+        said = await chat.fd.user("alice").say(thread_id, "stop")
+        await answer_to(chat, said)
+        await chat.fd.gateway.dispatch_raw("MESSAGE_CREATE", message_event_json(chat.fd.state, said))
+        await chat.settled(thread_id)
+        assert len(chat.desk.calls) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_listed_bots_stop_word_stops_and_is_not_answered() -> None:
+    """Q7, D2: two bots that answer each other would go on for ever."""
+    async with in_a_thread() as (chat, thread_id):
+        robot = chat.fd.user("robot")
+        add_member(chat.fd.state, User(robot.id, "robot", bot=True))
+        alice = chat.fd.user("alice")
+        chat.gateway.allow(Policy(users=frozenset({alice.id, robot.id})))
+        said = await robot.say(thread_id, "stop")
+        marked = await alice.say(thread_id, "status")
+        await answer_to(chat, marked)
+        assert chat.desk.calls == [("stop", thread_id, robot.id, None), ("status", thread_id)]
+        assert all(one.reference_id != said.id for one in chat.fd.messages(thread_id))

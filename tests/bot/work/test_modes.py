@@ -1,0 +1,60 @@
+"""Queue modes: the nearest choice counts, and it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from bot.work.model import QueueMode
+from bot.work.modes import Modes
+from bot.work.steps import Steps
+from pool.memory import MemoryStore
+from tests.bot.work.samples import inbound
+
+SERVER, THREAD = 1, 100
+
+
+@asynccontextmanager
+async def choosing(store: MemoryStore) -> AsyncIterator[Modes]:
+    async with anyio.create_task_group() as tasks:
+        modes = Modes(Steps(tasks), store, QueueMode.QUEUE)
+        await modes.load()
+        yield modes
+
+
+@pytest.mark.asyncio
+async def test_the_nearest_choice_counts() -> None:
+    """Q2: the message's own, the thread's, the server's, the default."""
+    async with choosing(MemoryStore()) as modes:
+        assert modes.of(inbound(1)) is QueueMode.QUEUE
+        modes.choose(SERVER, QueueMode.FOLLOWUP)
+        assert modes.of(inbound(1)) is QueueMode.FOLLOWUP
+        modes.choose(THREAD, QueueMode.STEER)
+        assert modes.of(inbound(1)) is QueueMode.STEER
+        assert modes.of(inbound(1, thread_id=200)) is QueueMode.FOLLOWUP
+        assert modes.of(replace(inbound(1), mode=QueueMode.INTERRUPT)) is QueueMode.INTERRUPT
+
+
+@pytest.mark.asyncio
+async def test_choices_are_known_to_the_next_run() -> None:
+    """Q2, R2"""
+    store = MemoryStore()
+    async with choosing(store) as modes:
+        modes.choose(THREAD, QueueMode.STEER)
+        modes.choose(THREAD, QueueMode.INTERRUPT)
+    async with choosing(store) as modes:
+        assert modes.at(THREAD) is QueueMode.INTERRUPT
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", ["{}", "no json", "[]", '{"queue_mode": "unknown"}', '{"queue_mode": 3}'])
+async def test_a_choice_that_can_not_be_understood_is_none(options: str) -> None:
+    """R2"""
+    store = MemoryStore()
+    await store.bind(THREAD, options=options)
+    async with choosing(store) as modes:
+        assert modes.at(THREAD) is QueueMode.QUEUE

@@ -1,0 +1,135 @@
+"""Reactions: the latest one counts, what was overtaken is never set, and a failure keeps none of the others back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from bot.outcome import Outcome
+from bot.reply.port import PortError, ThreadGone
+from bot.work.reactions import Mark, Reactions, mark_of
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import FakeChat
+from tests.bot.work.samples import inbound
+
+
+@dataclass
+class ReactingChat(FakeChat):
+    """A chat that takes a quarter of a second for each reaction."""
+
+    marks: list[tuple[int, str, str | None]] = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        await anyio.sleep(0.25)
+        if message_id in self.errors:
+            raise self.errors[message_id]
+        self.marks.append((message_id, emoji, instead_of))
+
+
+@asynccontextmanager
+async def reacting(*, enabled: bool = True) -> AsyncIterator[tuple[Reactions, ReactingChat]]:
+    chat = ReactingChat()
+    async with anyio.create_task_group() as tasks:
+        yield Reactions(tasks, chat, enabled=enabled), chat
+        await anyio.sleep(60)
+        tasks.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_a_message_shows_how_it_fares() -> None:
+    """D3: each mark takes the place of the one before; the first is that of the accept."""
+    async with reacting() as (reactions, chat):
+        reactions.seen(inbound(1))
+        for mark in (Mark.WAITING, Mark.RUNNING, Mark.DONE):
+            reactions.show(inbound(1), mark)
+            await anyio.sleep(2)
+    assert chat.marks == [(1, "⏳", "👀"), (1, "⚙️", "⏳"), (1, "✅", "⚙️")]
+
+
+@in_virtual_time
+async def test_what_was_overtaken_is_never_set() -> None:
+    """D3"""
+    async with reacting() as (reactions, chat):
+        reactions.seen(inbound(1))
+        reactions.show(inbound(1), Mark.WAITING)
+        await anyio.sleep(1.1)
+        reactions.show(inbound(1), Mark.RUNNING)
+        reactions.show(inbound(1), Mark.FAILED)
+    assert chat.marks == [(1, "⏳", "👀"), (1, "❌", "⏳")]
+
+
+@in_virtual_time
+async def test_a_turn_that_begins_and_ends_at_once_costs_one_mark() -> None:
+    """D3"""
+    async with reacting() as (reactions, chat):
+        reactions.seen(inbound(1))
+        reactions.show(inbound(1), Mark.RUNNING)
+        await anyio.sleep(0.5)
+        reactions.show(inbound(1), Mark.DONE)
+    assert chat.marks == [(1, "✅", "👀")]
+
+
+@in_virtual_time
+async def test_what_another_run_has_set_is_left_alone() -> None:
+    """R2: it is not known what that was."""
+    async with reacting() as (reactions, chat):
+        reactions.show(inbound(1), Mark.DONE)
+    assert chat.marks == [(1, "✅", None)]
+
+
+@pytest.mark.parametrize("error", [ThreadGone("no"), PortError("no"), RuntimeError("no")])
+def test_a_reaction_that_fails_keeps_no_other_back(error: Exception) -> None:
+    """O4"""
+
+    @in_virtual_time
+    async def run() -> None:
+        async with reacting() as (reactions, chat):
+            chat.errors[1] = error
+            reactions.show(inbound(1), Mark.DONE)
+            reactions.show(inbound(2), Mark.DONE)
+        assert chat.marks == [(2, "✅", None)]
+
+    run()
+
+
+@in_virtual_time
+async def test_two_hundred_messages_are_marked_within_a_minute() -> None:
+    """Q3: one request after the other, and none twice."""
+    async with reacting() as (reactions, chat):
+        for number in range(200):
+            reactions.show(inbound(number), Mark.WAITING)
+            reactions.show(inbound(number), Mark.FAILED)
+    assert chat.marks == [(number, "❌", None) for number in range(200)]
+
+
+@in_virtual_time
+async def test_switched_off_there_are_none() -> None:
+    async with reacting(enabled=False) as (reactions, chat):
+        reactions.show(inbound(1), Mark.DONE)
+    assert chat.marks == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "mark"),
+    [
+        (Outcome.ANSWERED, Mark.DONE),
+        (Outcome.STOPPED, Mark.STOPPED),
+        (Outcome.SUPERSEDED, Mark.STOPPED),
+        (Outcome.REMOVED, Mark.STOPPED),
+        (Outcome.STALE, Mark.STOPPED),
+        (Outcome.FAILED, Mark.FAILED),
+        (Outcome.DROPPED, Mark.FAILED),
+        (Outcome.AGENT_DIED, Mark.FAILED),
+        (Outcome.TIMED_OUT, Mark.FAILED),
+        (Outcome.COULD_NOT_START, Mark.FAILED),
+        (Outcome.INTERRUPTED, Mark.FAILED),
+    ],
+)
+def test_each_outcome_has_its_mark(outcome: Outcome, mark: Mark) -> None:
+    """O1"""
+    assert mark_of(outcome) is mark

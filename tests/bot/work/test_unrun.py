@@ -1,0 +1,86 @@
+"""Messages that never ran: told once for each author and burst, recorded each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+
+from bot.outcome import Outcome
+from bot.reply.pacing import Pacing
+from bot.work.editors import Editors
+from bot.work.ending import TurnEnd
+from bot.work.model import Inbound
+from bot.work.steps import Steps
+from bot.work.unrun import Unrun
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import FakeChat
+from tests.bot.work.samples import ALICE, BOB, inbound
+
+FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
+
+
+@asynccontextmanager
+async def telling() -> AsyncIterator[tuple[Unrun, FakeChat, list[tuple[int, Outcome]]]]:
+    chat, recorded, numbers = FakeChat(), list[tuple[int, Outcome]](), itertools.count()
+
+    async def record(message: Inbound, outcome: Outcome) -> None:
+        recorded.append((message.message_id, outcome))
+
+    async with anyio.create_task_group() as tasks:
+        editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", lambda *_: None)
+        yield Unrun(Steps(tasks), editors, str, record, lambda _thread: None), chat, recorded
+        await anyio.sleep(30)
+        tasks.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_one_message_is_told_as_a_reply_to_it() -> None:
+    """O1"""
+    async with telling() as (unrun, chat, recorded):
+        unrun.end(inbound(1), FULL)
+    (sent,) = chat.threads[100].of("send")
+    assert sent.body.text == "⚠️ **dropped**: `the queue is full (10)`"
+    assert sent.reply_to == 1
+    assert recorded == [(1, Outcome.DROPPED)]
+
+
+@in_virtual_time
+async def test_a_burst_of_one_author_is_one_notice_and_an_outcome_each() -> None:
+    """Q3, O1"""
+    async with telling() as (unrun, chat, recorded):
+        for number in range(1, 6):
+            unrun.end(inbound(number), FULL)
+            await anyio.sleep(0.1)
+    assert chat.texts() == ["⚠️ **dropped**: `the queue is full (10)`\n-# 5 messages of `alice`"]
+    assert recorded == [(number, Outcome.DROPPED) for number in range(1, 6)]
+
+
+@in_virtual_time
+async def test_another_author_another_end_and_another_burst_have_notices_of_their_own() -> None:
+    """Q3"""
+    async with telling() as (unrun, chat, recorded):
+        unrun.end(inbound(1), FULL)
+        unrun.end(inbound(2, author=BOB), FULL)
+        unrun.end(inbound(3), TurnEnd(Outcome.SUPERSEDED))
+        unrun.end(inbound(4, thread_id=200), FULL)
+        await anyio.sleep(5)
+        unrun.end(replace(inbound(5), author=ALICE), FULL)
+    assert len(chat.texts()) == 4
+    assert len(chat.texts(200)) == 1
+    assert sorted(number for number, _ in recorded) == [1, 2, 3, 4, 5]
+
+
+@in_virtual_time
+async def test_at_the_end_of_the_bot_nothing_is_gathered_any_more() -> None:
+    """R1"""
+    async with telling() as (unrun, _, recorded):
+        unrun.hurry()
+        began = anyio.current_time()
+        unrun.end(inbound(1), FULL)
+        while not recorded:  # noqa: ASYNC110  the clock is virtual
+            await anyio.sleep(0.01)
+        assert anyio.current_time() - began < 0.5

@@ -1,0 +1,121 @@
+"""Requests to Discord fail during a turn: the turn goes on, and the final text is there exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bot.outcome import Outcome
+from bot.sandbox import Fault, delay, status
+from tests.agents import Gate, Step, scenario
+from tests.e2e.play import LIMIT, Play, hurry_discord
+from tests.e2e.witness import witnessed, words
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry_discord(monkeypatch)
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests time out after 0.3 s instead of 300."""
+    monkeypatch.setattr(aiohttp.client, "DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+
+
+def texts(game: Play, thread_id: int) -> list[str]:
+    return [reply.content.split("\n")[0] for reply in game.replies(thread_id)]
+
+
+def tries(game: Play, method: str, thread_id: int) -> int:
+    return len(game.discord.rest_calls(method, f"/channels/{thread_id}/messages"))
+
+
+FAULTS = {
+    "503 storm": (status(503), 5),
+    "500": (status(500), 1),
+    "reset before": (Fault.RESET_BEFORE, 3),
+    "reset after": (Fault.RESET_AFTER, 3),
+}
+
+
+@pytest.mark.parametrize(("fault", "times"), FAULTS.values(), ids=FAULTS)
+async def test_sends_that_fail_are_tried_again_and_post_one_message(tmp_path: Path, fault: Fault, times: int) -> None:
+    """O1, O2, D3, O4: one try more than failed; the nonce keeps Discord from posting it twice."""
+    agent = scenario(tmp_path, words=words(tmp_path))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("hello")
+        before = tries(game, "POST", thread_id)
+        game.discord.faults.next("POST", rf"/{thread_id}/messages$", fault, times=times)
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert texts(game, thread_id) == ["hello", "again"]
+        assert tries(game, "POST", thread_id) == before + times + 1
+        assert agent.prompts()[1:] == ["hello", "again"]
+
+
+@pytest.mark.parametrize(("fault", "times"), FAULTS.values(), ids=FAULTS)
+async def test_edits_that_fail_are_tried_again_and_the_final_text_is_complete(
+    tmp_path: Path, fault: Fault, times: int
+) -> None:
+    """D3, O1, O4: the turn goes on while they fail."""
+    gate = Gate(tmp_path / "gate")
+    work: list[Step] = [{"text": "one "}, gate.step, {"text": "two "}, {"pause": 0.05}, {"text": "three"}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=work))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id = await game.mention("work")
+        await game.until_shown(thread_id, "one")
+        game.discord.faults.next("PATCH", rf"/{thread_id}/messages/", fault, times=times)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        (reply,) = game.replies(thread_id)
+        assert reply.content.startswith("one two three\n-# ")
+        assert game.discord.faults.pending == 0
+        assert tries(game, "PATCH", thread_id) <= times + 5  # text, text, footer, and the status line
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_send_that_times_out_and_is_carried_out_later_is_one_message(tmp_path: Path) -> None:
+    """O1, D3: the same nonce twice; the first request is carried out when the second is long done."""
+    agent = scenario(tmp_path, words=words(tmp_path))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("hello")
+        before = tries(game, "POST", thread_id)
+        game.discord.faults.next("POST", rf"/{thread_id}/messages$", delay(0.8))
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        await game.discord.wait_for(lambda _: tries(game, "POST", thread_id) == before + 2, timeout=LIMIT)
+        assert texts(game, thread_id) == ["hello", "again"]
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_an_edit_that_times_out_is_tried_again(tmp_path: Path) -> None:
+    """D3, O4."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words=words(tmp_path, work=[{"text": "one "}, gate.step, {"text": "two"}]))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id = await game.mention("work")
+        await game.until_shown(thread_id, "one")
+        game.discord.faults.next("PATCH", rf"/{thread_id}/messages/", delay(3600.0), times=2)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert texts(game, thread_id) == ["one two"]
+
+
+@pytest.mark.parametrize("fault", [status(503), Fault.RESET_BEFORE, Fault.RESET_AFTER], ids=["503", "before", "after"])
+async def test_a_failure_while_the_thread_is_opened_opens_it_once(tmp_path: Path, fault: Fault) -> None:
+    """O1, D1, O4: and the first sign, the reaction, fails as well."""
+    agent = scenario(tmp_path, words=words(tmp_path))
+    async with witnessed(tmp_path, agent) as game:
+        game.discord.faults.next("POST", r"/threads$", fault, times=2)
+        game.discord.faults.next("PUT", r"/reactions/", fault, times=3)
+        thread_id, outcome = await game.ask("hello")
+        assert outcome is Outcome.ANSWERED
+        assert texts(game, thread_id) == ["hello"]
+        assert len(game.discord.threads()) == 2
+        await game.discord.wait_for(lambda fd: fd.message(thread_id).reactions, timeout=LIMIT)
+        game.discord.assert_clean(allow=[160004])

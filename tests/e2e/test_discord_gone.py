@@ -1,0 +1,165 @@
+"""What a turn was shown in goes away under it: the agent is let go, the queue dropped, and nobody insists."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.outcome import Outcome
+from bot.sandbox import FakeDiscord
+from tests.agents import Gate, alive, scenario
+from tests.e2e.play import LIMIT, Play, hurry_discord, play
+from tests.e2e.witness import gone, witnessed, words
+
+pytestmark = pytest.mark.asyncio
+
+MOST_TRIES = 3
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry_discord(monkeypatch)
+
+
+def refused(fd: FakeDiscord, thread_id: int) -> list[str]:
+    """Return the requests that Discord refused in a thread."""
+    calls = fd.rest_calls(path_contains=f"/{thread_id}")
+    return [f"{call.method} {call.path}" for call in calls if call.status >= 400]
+
+
+async def _thread_deleted(fd: FakeDiscord, thread_id: int) -> None:
+    await fd.delete_channel(thread_id)
+
+
+async def _thread_locked(fd: FakeDiscord, thread_id: int) -> None:
+    await fd.archive(thread_id, locked=True)
+
+
+async def _channel_deleted(fd: FakeDiscord, thread_id: int) -> None:
+    parent = fd.thread(thread_id).parent_id
+    assert parent is not None
+    await fd.delete_channel(parent)
+
+
+async def _writing_forbidden(fd: FakeDiscord, thread_id: int) -> None:
+    fd.deny("send_messages_in_threads", thread_id)
+
+
+async def _hidden(fd: FakeDiscord, thread_id: int) -> None:
+    fd.deny("view_channel", thread_id)
+
+
+async def _unheard(fd: FakeDiscord, thread_id: int) -> None:
+    """The thread is deleted, and the event of it is lost: only the refusal of requests tells."""
+    with fd.gateway.losing():
+        await fd.delete_channel(thread_id)
+
+
+async def running_with_two_waiting(game: Play, channel_id: int) -> list[int]:
+    """Start a turn that hangs and post two messages behind it; return the ids, the thread's first."""
+    thread_id = (await game.owner.say(channel_id, "work", mention_bot=True)).id
+    await game.until_shown(thread_id, "so far")
+    waiting = [await game.say(thread_id, text) for text in ("then 1", "then 2")]
+    await game.discord.wait_for(lambda fd: all(fd.message(one).reactions for one in waiting), timeout=LIMIT)
+    return [thread_id, *waiting]
+
+
+@pytest.mark.parametrize("goes", [_thread_deleted, _thread_locked, _channel_deleted])
+async def test_a_thread_that_goes_ends_its_turn_its_queue_and_its_agent(
+    tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
+) -> None:
+    """D10, O1, O4: the agent is cancelled and let go; nothing of the queue is run; three tries at most."""
+    agent = scenario(tmp_path, words=words(tmp_path, work=[{"text": "so far"}, {"hang": True}]))
+    async with witnessed(tmp_path, agent, clean=False) as game:
+        posted = await running_with_two_waiting(game, game.discord.add_channel("other"))
+        witness, worker = agent.pids()
+        await goes(game.discord, posted[0])
+        for message_id in posted:
+            assert await game.outcome(message_id) is Outcome.STOPPED
+        await gone(worker)
+        assert alive(witness)
+        assert len(agent.received("session/cancel")) == 1
+        assert agent.prompts() == ["witness", "work"]
+        assert len(refused(game.discord, posted[0])) <= MOST_TRIES
+
+
+@pytest.mark.parametrize("goes", [_writing_forbidden, _hidden, _unheard])
+async def test_a_thread_that_refuses_everything_is_tried_three_times_at_most(
+    tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
+) -> None:
+    """D10, O1, O4: no event tells of it; the next thing to show there is refused, and then all of it is over."""
+    gate = Gate(tmp_path / "gate")
+    steps = [{"text": "so far"}, gate.step, {"text": " and on"}, {"hang": True}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=steps))
+    async with witnessed(tmp_path, agent, clean=False) as game:
+        posted = await running_with_two_waiting(game, game.discord.channel_id)
+        worker = agent.pids()[1]
+        await goes(game.discord, posted[0])
+        gate.open()
+        if goes is _writing_forbidden:
+            # Edits of what is there are still possible: the end of the turn is what can't be told any more.
+            await game.until_shown(posted[0], "and on")
+            assert await game.stop(posted[0]) == "Stopping."
+        for message_id in posted:
+            assert await game.outcome(message_id) is Outcome.STOPPED
+        await gone(worker)
+        assert agent.prompts() == ["witness", "work"]
+        assert 1 <= len(refused(game.discord, posted[0])) <= MOST_TRIES
+
+
+async def test_a_bot_thrown_out_in_the_middle_of_turns_lets_all_agents_go(tmp_path: Path) -> None:
+    """D10, O1: every thread of the server ends, each with three tries at most; the bot lives on."""
+    agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]})
+    async with play(tmp_path, agent, clean=False) as game:
+        one = await running_with_two_waiting(game, game.discord.channel_id)
+        two = await running_with_two_waiting(game, game.discord.add_channel("other"))
+        await game.discord.remove_bot()
+        for message_id in (*one, *two):
+            assert await game.outcome(message_id) is Outcome.STOPPED
+        await game.agents_gone()
+        assert len(agent.received("session/cancel")) == 2
+        assert agent.prompts() == ["work", "work"]
+        for thread_id in (one[0], two[0]):
+            assert len(refused(game.discord, thread_id)) <= MOST_TRIES
+        assert game.discord.gateway.identifies == 1
+        assert game.discord.gateway.connected
+
+
+async def test_a_reply_deleted_under_each_edit_is_posted_anew_once_and_the_end_is_told(tmp_path: Path) -> None:
+    """D10, O1, O4: whoever deletes it again has it gone; nothing is posted for ever."""
+    first, second = Gate(tmp_path / "first"), Gate(tmp_path / "second")
+    steps = [{"text": "one "}, first.step, {"text": "two "}, second.step, {"text": "three"}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=steps))
+    async with witnessed(tmp_path, agent, clean=False) as game:
+        thread_id = await game.mention("work")
+        for gate, text in ((first, "one"), (second, "one two")):
+            await game.until_shown(thread_id, text)
+            (reply,) = game.replies(thread_id)
+            await game.discord.delete_message(reply.id)
+            gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert [one.content for one in game.replies(thread_id)] == ["-# ⚠️ **answered**: the reply could not be shown."]
+        assert len(refused(game.discord, thread_id)) <= MOST_TRIES
+        game.discord.assert_clean(allow=[10008])
+
+
+async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_its_name(tmp_path: Path) -> None:
+    """O1, D10, O4."""
+    agent = scenario(tmp_path, words=words(tmp_path))
+    async with witnessed(tmp_path, agent, clean=False) as game:
+        other = game.discord.add_channel("other")
+        game.discord.deny("create_public_threads", other)
+        asked = (await game.owner.say(other, "work", mention_bot=True)).id
+        assert await game.outcome(asked) is Outcome.FAILED
+        (reply,) = game.replies(other)
+        assert reply.reference_id == asked
+        assert reply.content == (
+            "⚠️ **failed**: `the thread could not be opened:"
+            " I lack the permission Create Public Threads here (code 50013)`"
+        )
+        game.discord.assert_clean(allow=[50013])
+        with anyio.fail_after(LIMIT):
+            assert len(await agent.seen("start")) == 1

@@ -1,0 +1,121 @@
+"""Discord refuses requests for a while: turns go on, other threads don't notice, the final text arrives once."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from bot.chat import gateway as chat_gateway
+from bot.chat.breaker import Breaker
+from bot.outcome import Outcome
+from bot.sandbox import Fault, html, rate_limited
+from tests.agents import Gate, Step, scenario
+from tests.e2e.play import Play, hurry_discord, play
+from tests.e2e.witness import witnessed, words
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry_discord(monkeypatch)
+
+
+def refused(game: Play, status: int) -> int:
+    return len([call for call in game.discord.rest_calls() if call.status == status])
+
+
+async def test_edits_that_wait_half_a_second_delay_nothing_but_themselves(tmp_path: Path) -> None:
+    """D3, O4: the agent goes on meanwhile, and another thread is answered; two edits are held up, one after another."""
+    gate = Gate(tmp_path / "gate")
+    work: list[Step] = [{"text": "one "}, gate.step, {"text": "two "}, {"mark": "said"}, {"text": "three"}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=work))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id = await game.mention("work")
+        await game.until_shown(thread_id, "one")
+        game.discord.faults.next("PATCH", rf"/{thread_id}/messages/", rate_limited(0.5), times=2)
+        gate.open()
+        await agent.seen("mark")
+        _, outcome = await game.ask("hello")
+        assert outcome is Outcome.ANSWERED
+        assert thread_id not in game.on_stage.outcomes
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        (reply,) = game.replies(thread_id)
+        assert reply.content.startswith("one two three\n-# ")
+        assert refused(game, 429) == 2
+
+
+async def test_sends_that_wait_half_a_second_are_posted_once(tmp_path: Path) -> None:
+    """D3, O1."""
+    agent = scenario(tmp_path, words=words(tmp_path))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("hello")
+        game.discord.faults.next("POST", rf"/{thread_id}/messages$", rate_limited(0.5))
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert [reply.content.split("\n")[0] for reply in game.replies(thread_id)] == ["hello", "again"]
+        assert refused(game, 429) == 1
+
+
+async def test_a_global_limit_is_waited_out_by_all_threads_and_nobody_insists(tmp_path: Path) -> None:
+    """D3, O1: it is hit once; then every thread gets its whole answer."""
+    gate = Gate(tmp_path / "gate")
+    work: list[Step] = [{"text": "one "}, gate.step, {"text": "two "}, {"pause": 0.1}, {"text": "three"}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=work))
+    async with witnessed(tmp_path, agent) as game:
+        threads = [await game.mention(f"work {number}") for number in range(3)]
+        for thread_id in threads:
+            await game.until_shown(thread_id, "one")
+        game.discord.faults.next("PATCH", rf"/{threads[0]}/messages/", rate_limited(0.4, global_=True))
+        gate.open()
+        for thread_id in threads:
+            assert await game.outcome(thread_id) is Outcome.ANSWERED
+            (reply,) = game.replies(thread_id)
+            assert reply.content.startswith("one two three\n-# ")
+        assert refused(game, 429) == 1
+
+
+@pytest.mark.parametrize("page", [html(429), html(403), rate_limited(1.0, via=False)], ids=["429", "403", "no Via"])
+async def test_a_ban_by_the_proxy_before_discord_ends_no_turn_and_loses_no_text(tmp_path: Path, page: Fault) -> None:
+    """D3, D10, O1: such an answer says nothing about the thread, so the thread is not given up."""
+    gate = Gate(tmp_path / "gate")
+    work: list[Step] = [{"text": "one "}, gate.step, {"text": "two"}]
+    agent = scenario(tmp_path, words=words(tmp_path, work=work))
+    async with witnessed(tmp_path, agent) as game:
+        thread_id = await game.mention("work")
+        await game.until_shown(thread_id, "one")
+        game.discord.faults.next("PATCH", rf"/{thread_id}/messages/", page, times=3)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        game.discord.faults.next("POST", rf"/{thread_id}/messages$", page, times=3)
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert [reply.content.split("\n")[0] for reply in game.replies(thread_id)] == ["one two", "again"]
+        assert refused(game, page.http_status) == 6
+        assert game.discord.faults.pending == 0
+
+
+async def test_an_endless_stream_of_refusals_stays_below_the_breakers_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D10: here 30 instead of 990; whatever people post, no request goes out after that."""
+    monkeypatch.setattr(chat_gateway, "Breaker", functools.partial(Breaker, sparing=20, closed=30))
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, clean=False) as game:
+        for permission in ("send_messages", "create_public_threads", "add_reactions"):
+            game.discord.deny(permission, game.discord.channel_id)
+        while (before := refused(game, 403)) < 30:
+            await game.mention("hello")
+            await game.discord.wait_for(lambda _, before=before: refused(game, 403) > before)  # type: ignore[misc]
+        for _ in range(15):
+            await game.mention("hello")
+        for _ in range(5):
+            # What people do by commands is answered all the same; the answer comes after all that was said before.
+            answer = await game.owner.slash(game.discord.channel_id, "status")
+            assert answer.response is not None
+        # What was under way when the limit was reached still counts; the later mentions alone would make 60.
+        assert 30 <= refused(game, 403) <= 45
+        game.discord.assert_clean(allow=[403])
+        game.on_stage.bot.desk.hurry()  # nothing can be told any more

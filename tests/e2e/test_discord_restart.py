@@ -1,0 +1,202 @@
+"""What Discord did not take before a stop or a kill is there after the next start, once; what was missed is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.sandbox import html, rate_limited, status
+from tests.agents import Gate, scenario
+from tests.e2e.play import LIMIT
+from tests.e2e.process import (
+    Run,
+    connected,
+    first_lines,
+    mention,
+    run,
+    shown,
+    until_answered,
+    until_rows,
+    until_shown,
+)
+
+pytestmark = pytest.mark.asyncio
+
+UNKNOWN_CHANNEL = 10003
+HURRIED = 12.0
+"""Seconds from the second signal to the end; requests under way are given five of them."""
+
+OWED = "select count(*) from prompts where reply is not null and finished_at is null"
+UNFINISHED = "select count(*) from prompts where finished_at is null"
+
+
+async def stopped(bot: Run) -> None:
+    assert await bot.signalled(signal.SIGTERM) == 0
+
+
+async def hurried(bot: Run) -> None:
+    """Stop the bot by two signals: it does not wait for Discord then."""
+    bot.process.send_signal(signal.SIGTERM)
+    await bot.logged("bot.stopping")
+    bot.process.send_signal(signal.SIGTERM)
+    with anyio.fail_after(HURRIED):
+        assert await bot.process.wait() == 0
+
+
+async def killed(bot: Run) -> None:
+    bot.process.kill()
+    await bot.process.wait()
+
+
+# --- a rate limit of an hour -----------------------------------------------------------------------------------
+
+
+async def test_edits_that_are_refused_for_an_hour_arrive_after_a_restart_once(tmp_path: Path) -> None:
+    """D3, O2, O4: the turn goes on, the thread's next one and another thread are answered, the text is kept."""
+    gate = Gate(tmp_path / "gate")
+    words = {"work": [{"text": "one "}, gate.step, {"text": "two "}, {"pause": 0.05}, {"text": "three"}]}
+    agent = scenario(tmp_path, words=words, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "one")
+        discord.faults.next("PATCH", rf"/{thread_id}/messages/", rate_limited(3600.0))
+        gate.open()
+        await discord.wait_for(lambda fd: not fd.faults.pending, timeout=LIMIT)
+        await discord.owner.say(thread_id, "again")
+        await until_shown(discord, thread_id, "again")
+        other = await mention(discord, "hello")
+        await until_answered(discord, other, "hello")
+        await until_rows(tmp_path, OWED + f" and thread_id = {thread_id}", [(2,)])
+        assert first_lines(discord, thread_id)[0] != "one two three"
+        await killed(bot)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "one two three")
+            await until_rows(tmp_path, UNFINISHED, [(0,)])
+            assert first_lines(discord, thread_id) == ["one two three", "again"]
+            assert first_lines(discord, other) == ["hello"]
+            assert agent.prompts() == ["work", "again", "hello"]
+            await stopped(again)
+
+
+# --- Discord takes nothing at the end of a turn ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "begun"),
+    [(killed, True), (killed, False), (hurried, True)],
+)
+async def test_an_answer_that_discord_did_not_take_before_a_stop_arrives_after_the_start_once(
+    tmp_path: Path, end: Callable[[Run], Awaitable[None]], begun: bool
+) -> None:
+    """R1, R2, O1, D3: Discord's REST interface is down from the middle of the turn on until the next start."""
+    gate = Gate(tmp_path / "gate")
+    before = [{"text": "one "}] if begun else []
+    agent = scenario(tmp_path, words={"work": [*before, gate.step, {"text": "two"}]}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "work")
+        with anyio.fail_after(LIMIT):
+            await agent.heard("session/prompt")
+        if begun:
+            await until_shown(discord, thread_id, "one")
+        for method in ("POST", "PATCH"):
+            discord.faults.next(method, "/channels/", status(503), times=100_000)
+        gate.open()
+        await until_rows(tmp_path, OWED, [(1,)])
+        await end(bot)
+        assert "two" not in shown(discord, thread_id)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "one two" if begun else "two")
+            await until_rows(tmp_path, UNFINISHED, [(0,)])
+            assert first_lines(discord, thread_id) == ["one two" if begun else "two"]
+            assert agent.prompts() == ["work"]
+            await stopped(again)
+
+
+async def test_a_turn_that_is_stopped_while_discord_takes_nothing_is_told_after_the_start(tmp_path: Path) -> None:
+    """R1, R2, O1: what could not be told at the stop is told once, and nothing is run again."""
+    agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "so far")
+        for method in ("POST", "PATCH"):
+            discord.faults.next(method, "/channels/", html(429), times=100_000)
+        await hurried(bot)
+        assert "interrupted" not in shown(discord, thread_id)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "**interrupted**")
+            await until_rows(tmp_path, UNFINISHED, [(0,)])
+            assert shown(discord, thread_id).count("interrupted") == 1
+            assert agent.prompts() == ["work"]
+            await stopped(again)
+
+
+# --- away for too long -----------------------------------------------------------------------------------------
+
+
+async def test_what_was_posted_too_long_ago_is_told_once_and_runs_when_continue_is_pressed(tmp_path: Path) -> None:
+    """R2, O1: told where it was posted; what the channel's mention asked is to be asked again."""
+    agent = scenario(tmp_path, resume=True)
+    short = {"WEFT_CATCH_UP": "0.001"}  # a start takes longer than that
+    async with connected(tmp_path, agent, allow=[UNKNOWN_CHANNEL], **short) as (discord, bot):
+        thread_id = await mention(discord, "before")
+        await until_answered(discord, thread_id, "before")
+        await stopped(bot)
+        missed = (await discord.owner.say(thread_id, "old request")).id
+        mentioned = await mention(discord, "old mention")
+        async with run(tmp_path, discord.api_url, discord.token, agent, **short) as again:
+            await again.logged("catch_up.finished")
+            await until_rows(tmp_path, UNFINISHED, [(0,)])
+            await stopped(again)
+        async with run(tmp_path, discord.api_url, discord.token, agent, **short) as again:
+            await again.logged("catch_up.finished")
+            told = (
+                "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
+            )
+            (notice,) = [one for one in discord.messages(thread_id) if one.content.split("\n")[0] == told]
+            assert notice.reference_id == missed
+            answers = [one for one in discord.messages(discord.channel_id) if one.author_id == discord.bot_user.id]
+            assert [(one.content, one.reference_id) for one in answers] == [
+                (f"{told} Mention me again if you still want it.", mentioned)
+            ]
+            assert agent.prompts() == ["before"]
+            pressed = await discord.owner.click(notice.id, f"weft:go:{thread_id}:{missed}")
+            assert pressed.acked
+            await until_answered(discord, thread_id, "old request")
+            assert agent.prompts() == ["before", "old request"]
+            await stopped(again)
+
+
+# --- the end of the bot ----------------------------------------------------------------------------------------
+
+
+async def test_a_second_signal_ends_the_grace_of_running_turns(tmp_path: Path) -> None:
+    """R1: without it they had ten minutes."""
+    agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]})
+    async with connected(tmp_path, agent, WEFT_STOP_GRACE="600") as (discord, bot):
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "so far")
+        bot.process.send_signal(signal.SIGTERM)
+        told = "-# ⏸ Weft is about to restart. This turn has 600 s to finish; the session is kept."
+        await until_shown(discord, thread_id, told)
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "bot.hurried" in {event["event"] for event in bot.events()}
+        assert "**interrupted**" in shown(discord, thread_id)
+
+
+async def test_signals_to_the_very_last_moment_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    """R1."""
+    async with connected(tmp_path, scenario(tmp_path)) as (_, bot):
+        with anyio.fail_after(LIMIT):
+            while bot.process.returncode is None:
+                with suppress(ProcessLookupError):  # it was reaped just now
+                    os.kill(bot.process.pid, signal.SIGTERM)  # not send_signal(), which may reap it itself
+                await anyio.sleep(0.002)
+        assert bot.process.returncode == 0
