@@ -126,6 +126,7 @@ async def running_bot(
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
             desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
+            desk.may = gateway.may
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
             await desk.recover()
@@ -199,6 +200,7 @@ def rules_of(settings: Settings) -> Rules:
         drop=Drop(settings.queue_drop),
         debounce=settings.debounce,
         debounce_max=settings.debounce_max,
+        max_concurrent=settings.max_concurrent,
     )
 
 
@@ -291,6 +293,7 @@ def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     """Make settings take effect that a running bot can take over; see `bot.reload.LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
     bot.gateway.allow(policy_of(settings))
+    bot.desk.expel()
     bot.desk.limit(desk_limits(settings))
 
 

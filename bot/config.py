@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     queue_drop: Literal["old", "new"] = "old"
     debounce: Annotated[float, Field(ge=0, le=60)] = 0.8
     debounce_max: Annotated[float, Field(ge=0, le=60)] = 3
+    max_concurrent: Annotated[int, Field(ge=1)] = 1
     user_messages: Annotated[int, Field(ge=0)] = 30
     reactions: bool = True
     idle_ttl: Seconds = 900

@@ -190,7 +190,7 @@ class WeftClient(discord.Client):
         if lasting.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
             lasting.wordings.note(inbound.message_id, inbound.text)
             (self.desk.missed if missed else self.desk.submit)(inbound)
-            self._open_places(post.place, inbound)
+            self._open_places(post.place, inbound, opened=not missed)
         else:
             log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
             self._pass_by(post.place.channel_id, post.message_id)
@@ -247,11 +247,11 @@ class WeftClient(discord.Client):
             self._lasting.withdrawn.first(message_id)
             self.desk.deleted(message_id)
 
-    def _open_places(self, place: Place, inbound: Inbound) -> None:
+    def _open_places(self, place: Place, inbound: Inbound, *, opened: bool) -> None:
         """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""
         lasting = self._lasting
         lasting.marks.note(place, inbound.message_id, handed=True)
-        if inbound.opens_thread and self.user is not None:
+        if opened and inbound.opens_thread and self.user is not None:
             thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
             lasting.book.remember(thread)
             lasting.marks.note(thread, inbound.message_id, handed=True)

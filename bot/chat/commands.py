@@ -73,7 +73,10 @@ def carry_out(command: Command, desk: Desk, thread_id: int | None, by: Actor, as
         return Answer(desk.status(thread_id), accepted=True)
     if thread_id is None:
         return ELSEWHERE
-    return desk.stop_all(thread_id, by, asked) if command is Command.STOP_ALL else desk.stop(thread_id, by)
+    if command is Command.STOP_ALL:
+        return desk.stop_all(thread_id, by, asked)
+    # A catch-up may come upon the word when newer messages have begun: it is not about them.
+    return desk.stop(thread_id, by, before=asked)
 
 
 @app_commands.command(name="stop", description="Stop what the agent is doing in this thread")
@@ -108,7 +111,8 @@ queue = app_commands.Group(name="queue", description="What waits in this thread"
 @queue.command(name="show", description="Show what waits in this thread, and by which rules")
 async def show(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's queue."""
-    await _in_thread(interaction, lambda desk, thread_id, _by: Answer(desk.queue(thread_id), accepted=True))
+    guild_id = interaction.guild_id
+    await _in_thread(interaction, lambda desk, thread_id, _by: Answer(desk.queue(thread_id, guild_id), accepted=True))
 
 
 @queue.command(name="clear", description="Take out everything that waits in this thread; what runs goes on")

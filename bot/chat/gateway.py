@@ -21,7 +21,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from bot.chat.authorize import Policy
+from bot.chat.authorize import Policy, Request
 from bot.chat.breaker import Breaker
 from bot.chat.catchup import CatchUp, CatchUpLimits
 from bot.chat.client import Lasting, WeftClient
@@ -32,6 +32,7 @@ from bot.chat.rest import RetryLimits, TryAgain
 from bot.chat.seen import Seen, SeenKeeper, Unseen
 from bot.chat.watermarks import Watermarks
 from bot.reply.port import Unavailable
+from bot.work.model import Inbound, Lane
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)
@@ -148,6 +149,17 @@ class DiscordGateway:
         self._config = dataclasses.replace(self._config, policy=policy)
         if self._client is not None:
             self._client.policy = dataclasses.replace(policy, owners=self._client.policy.owners)
+
+    def may(self, inbound: Inbound) -> bool:
+        """Whether its author would be let in now (D2); while nobody is logged in, what was decided before holds."""
+        client = self._client
+        if client is None:
+            return True
+        place = self._lasting.marks.place(inbound.channel_id)
+        parent = place.parent_id if place is not None else None
+        author, automatic = inbound.author, inbound.lane is Lane.BACKGROUND
+        request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
+        return client.judge(request).allowed
 
     def close(self) -> None:
         """Ask `run` to hang up and return."""

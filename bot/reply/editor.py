@@ -81,6 +81,10 @@ class Delivery:
         return self._done.is_set()
 
 
+def _tell_nobody() -> None:
+    """Do nothing."""
+
+
 class ThreadEditor:
     """The one writer of a thread.
 
@@ -89,6 +93,9 @@ class ThreadEditor:
         clock: the clock of the turns' snapshots.
         on_gone: called once, with the reason, when the thread can't be written to any more.
         as_shown: what the port makes of a text before Discord gets it, where it takes something out.
+
+    Attributes:
+        on_idle: called whenever there is nothing left to deliver; it may close the editor.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class ThreadEditor:
         as_shown: Callable[[str], str] = same_text,
     ) -> None:
         self.on_gone = on_gone
+        self.on_idle: Callable[[], None] = _tell_nobody
         self._port = port
         self._clock = clock
         self._outbox = Outbox(pacing, nonces)
@@ -170,7 +178,7 @@ class ThreadEditor:
         self._wake()
         return delivery
 
-    def change(self, notice: Delivery, body: Body) -> None:
+    def change(self, notice: Delivery, body: Body) -> Delivery:
         """Let a notice show something else; one that is not posted yet is not worth it any more."""
         cell = notice.cell
         if cell.message_id is None and not cell.busy:
@@ -178,8 +186,11 @@ class ThreadEditor:
         else:
             cell.wanted, cell.expendable = body, True
             self._outbox.changed(cell)
+        changed = Delivery(cell)
+        self._notices.append(changed)
         self._settle()
         self._wake()
+        return changed
 
     def restore(
         self, key: int, owed: OwedText, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody
@@ -280,6 +291,8 @@ class ThreadEditor:
         """Wait until something happened or is due."""
         sending = inf if self._recalls else self._outbox.wake_at()
         due = min([sending, *(reply.look_at() for reply in self._replies)], default=inf)
+        if self.idle and not self._closing:
+            self.on_idle()
         with anyio.move_on_after(max(0.0, due - self._clock())):
             await self._woken.wait()
         self._woken = anyio.Event()

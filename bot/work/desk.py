@@ -1,14 +1,16 @@
 """The work as Discord sees it: takes messages, answers commands at once, sees every message to its one outcome.
 
 It ties intake, scheduler, turns, cards, editors and deliveries together; each of them decides its own part. The mutable
-state is what came too late to be taken, and how much patience the end of the bot has left.
+state is what came too late to be taken.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import structlog
@@ -16,20 +18,21 @@ from anyio.abc import TaskGroup
 
 from acp.turn import TurnSnapshot
 from bot.outcome import Outcome
-from bot.reply.editor import Delivery
-from bot.reply.port import Body
 from bot.work.asking import Asking
+from bot.work.claims import Claims
+from bot.work.commands import Commands
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
-from bot.work.ending import TurnEnd, interrupted
+from bot.work.ending import TurnEnd
+from bot.work.hasty import Hasty
 from bot.work.intake import Intake
-from bot.work.late import LateOutput
+from bot.work.late import LateOutputs
 from bot.work.limits import DeskLimits
 from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.modes import Modes
 from bot.work.permissions import PermissionDesk
 from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Queued, Warm
-from bot.work.policy.entry import Entry, EntryState, MessageState, Why
+from bot.work.policy.entry import Entry, MessageState
 from bot.work.policy.lanes import Lanes
 from bot.work.policy.rate import RateLimit
 from bot.work.policy.rules import Rules
@@ -41,26 +44,16 @@ from bot.work.reactions import Mark, Reactions, mark_of
 from bot.work.record import accepted_prompt
 from bot.work.restart import Restart
 from bot.work.runs import Runs
-from bot.work.status import describe_pool, describe_queue, describe_thread
 from bot.work.steps import Steps
-from bot.work.turns import CONTEXT_LOST, RunningTurn, TurnService, cancel_cards
+from bot.work.stopping import Stopping
+from bot.work.turns import CONTEXT_LOST, Claim, RunningTurn, TurnService
 from bot.work.unrun import Unrun
 from pool.pool import ConnectionPool, Lease
-from pool.slot import Reservation
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
-WAITING_FOR_AGENT = Body(
-    "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
-)
-HURRIED = 1.0
-"""Seconds that the end of the bot still waits once it was told to hurry."""
-
-STOPPING = "-# ⏸ Weft is about to restart. This turn has {grace:.0f} s to finish; the session is kept."
-KEPT = Body("-# ⏸ Weft is about to restart. What waits here goes on afterwards.")
 RESTARTING = Answer("Weft is restarting: please try again afterwards.", accepted=False)
-NOT_WAITING = Answer("It does not wait any more.", accepted=False)
 
 
 class ThreadDesk:
@@ -74,6 +67,7 @@ class ThreadDesk:
         permissions: the permission requests that people may press.
         deliveries: sees final replies to their end, and tells of each outcome.
         modes: what people chose for threads and servers.
+        may: says whether a message's author would be let in now.
     """
 
     def __init__(
@@ -86,33 +80,37 @@ class ThreadDesk:
         redact: Callable[[str], str],
     ) -> None:
         self.permissions = PermissionDesk()
+        self.may: Callable[[Inbound], bool] = lambda _inbound: True
         self._tasks = tasks
         self._pool = pool
         self._store = store
         self._limits = limits
         self._too_late: set[int] = set()
-        self._hurried = False
-        self._patience = anyio.CancelScope()
         self._woken = anyio.Event()
         self._steps = Steps(tasks)
-        self._rate = RateLimit(limits.user_messages, limits.user_window)
-        self._scheduler: Scheduler[Reservation] = Scheduler(
+        self._scheduler: Scheduler[Claim] = Scheduler(
             Lanes(limits.lanes),
             rules=self._rules,
-            reserve=pool.try_reserve,
+            reserve=lambda thread_id: self._claims.reserve(thread_id),  # noqa: PLW0108  made right below
             start=self._start,
-            wait=self._tell_to_wait,
+            wait=lambda entry: self._claims.tell_to_wait(entry),  # noqa: PLW0108
             carry_out=self._carry_out,
         )
+        self._scheduler.looked = lambda: self._woken.set()  # noqa: PLW0108  another event for each wait
         pacing = replace(limits.pacing, streaming=lambda: len(self._runs))
         self._editors = Editors(
             tasks, chat.thread, pacing, nonce_source(time.time_ns()), on_gone=self.thread_gone, as_shown=redact
         )
+        # Its last request may end after whoever posted has let go of it.
+        self._editors.on_idle = self._let_editor_go
         self.deliveries = Deliveries(self._steps, self._editors, store, redact, self._let_editor_go)
         self.deliveries.on_recorded = self._recorded
         self.modes = Modes(self._steps, store, limits.rules.mode)
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
-        self._unrun = Unrun(self._steps, self._editors, redact, self.deliveries.record, self._let_editor_go)
+        self._unrun = Unrun(
+            self._steps, self._editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe
+        )
+        self._late = LateOutputs(tasks, self._steps, self._editors, self._let_editor_go)
         self._notices = QueuedNotices(tasks, self._editors, self._let_editor_go)
         self._intake = Intake(
             tasks,
@@ -125,13 +123,27 @@ class ThreadDesk:
             redact=redact,
             acknowledged=self._reactions.seen,
         )
+        rate = RateLimit(limits.user_messages, limits.user_window)
+        self._hasty = Hasty(self._steps, store, rate, in_channel=self._intake.refuse, in_thread=self._unrun.end)
         self._asking = Asking(
             tasks, self.permissions, limits.permission_timeout, waits=self._lend, goes_on=self._take_back
         )
         turns = TurnService(pool, store, ask=self._asking, leased=self._leased, finishing=self._finishing)
         self._runs = Runs(
-            tasks, self._steps, pool, store, self._editors, self.deliveries, turns, limits, self._turn_ended
+            tasks,
+            self._steps,
+            pool,
+            store,
+            self._editors,
+            self.deliveries,
+            turns,
+            limits,
+            self._turn_ended,
+            self._not_forked,
         )
+        self._claims = Claims(pool, self._runs, self._editors)
+        self._commands = Commands(self._scheduler, self._runs, pool, store, self.modes)
+        self._stopping = Stopping(self._scheduler, self._runs, self._steps, self._editors, store)
         self._restart = Restart(self._steps, chat, store, self._editors, self.deliveries, queue_again=self._queue_again)
         tasks.start_soon(self._keep_time, name="queue clock")
 
@@ -146,22 +158,11 @@ class ThreadDesk:
             return
         if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
-        now = anyio.current_time()
-        if not self._rate.take(inbound.author.id, now):
-            self._refuse_hasty(inbound, self._rate.wait(inbound.author.id, now))
+        if self._hasty.refuses(inbound):
             return
         inbound = replace(inbound, mode=self.modes.of(inbound))
-        self._scheduler.arrive(inbound, now)
+        self._scheduler.arrive(inbound, anyio.current_time())
         self._steps.begin(self._intake.accept, inbound, name=f"accept {inbound.message_id}")
-        self._woken.set()
-
-    def _refuse_hasty(self, inbound: Inbound, wait: float) -> None:
-        reason = f"more than {self._rate.per_user} messages in {self._rate.window:.0f} s; try again in {wait:.0f} s"
-        end = TurnEnd(Outcome.DROPPED, reason=reason)
-        if inbound.opens_thread:
-            self._steps.begin(self._intake.refuse, inbound, end, name=f"refuse {inbound.message_id}")
-        else:
-            self._unrun.end(inbound, end)
 
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message that waits (Q5)."""
@@ -174,7 +175,7 @@ class ThreadDesk:
 
     def pending(self) -> frozenset[int]:
         """Return the ids of the messages that were handed over and are not written down yet."""
-        return frozenset(self._too_late).union(self._scheduler.accepting(), self._restart.missing)
+        return frozenset(self._too_late).union(self._scheduler.accepting(), self._hasty.pending, self._restart.missing)
 
     def hold(self) -> None:
         """Start nothing new until `release` (Q1)."""
@@ -182,8 +183,16 @@ class ThreadDesk:
 
     def release(self) -> None:
         """Let waiting prompts start again."""
+        self.expel()
         self._scheduler.held = False
         self.admit()
+
+    def expel(self) -> None:
+        """Take out what waits of people who are let in no more: they may have been let in when it was accepted (D2)."""
+        for entry in list(self._scheduler.waiting()):
+            for message in list(entry.messages):
+                if not self.may(message.inbound):
+                    self._about(message.id, partial(ThreadQueue.expel, message_id=message.id))
 
     def missed(self, inbound: Inbound) -> None:
         """Take a message that was posted too long ago to be run unasked (R2)."""
@@ -196,77 +205,46 @@ class ThreadDesk:
     def admit(self) -> None:
         """Look again at what may start: an agent may be free now."""
         self._scheduler.admit(anyio.current_time())
+        self._woken.set()
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
-        waiting = len(self._scheduler.queue(thread_id).line)
-        decisions = self._do(thread_id, lambda queue: queue.stop(by.name, prompt))
-        if any(isinstance(decision, Cancel) for decision in decisions):
-            return Answer("Stopping.", accepted=True)
-        if len(self._scheduler.queue(thread_id).line) < waiting:
-            return Answer("Stopped before it began.", accepted=True)
-        finishing = prompt is not None or self._runs.in_thread(thread_id)
-        return Answer("Already finished." if finishing else "There is nothing to stop.", accepted=False)
+        return self._commands.stop(thread_id, by, prompt, before)
 
     def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
         """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
-        waiting = len(self._scheduler.queue(thread_id).line)
-        decisions = self._do(thread_id, lambda queue: queue.stop_all(by.name, before))
-        running = sum(isinstance(decision, Cancel) for decision in decisions)
-        if not running and not waiting:
-            return Answer("There is nothing to stop.", accepted=False)
-        return Answer(f"Stopping everything: {running} running, {waiting} waiting.", accepted=True)
+        return self._commands.stop_all(thread_id, by, before)
 
     def clear(self, thread_id: int, by: Actor) -> Answer:
         """Take everything out that waits in a thread; the running turn goes on."""
-        waiting = len(self._scheduler.queue(thread_id).line)
-        self._do(thread_id, lambda queue: queue.clear(by.name))
-        return Answer(f"Removed {waiting}." if waiting else "Nothing waits here.", accepted=bool(waiting))
+        return self._commands.clear(thread_id, by)
 
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Run a waiting prompt now (Q5)."""
-        if not self._waits(thread_id, prompt):
-            return NOT_WAITING
-        self._do(thread_id, lambda queue: queue.promote(prompt, by.name))
-        return Answer("It is next.", accepted=True)
+        return self._commands.promote(thread_id, prompt, by)
 
     def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Take a waiting prompt out (Q5)."""
-        if not self._waits(thread_id, prompt):
-            return NOT_WAITING
-        self._do(thread_id, lambda queue: queue.remove(prompt, by.name))
-        return Answer("Removed.", accepted=True)
+        return self._commands.remove(thread_id, prompt, by)
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose what a message does that comes while a turn runs (Q2)."""
-        self.modes.choose(place_id, mode)
-        log.info("mode.chosen", place=place_id, mode=str(mode), user=by.id, server=server)
-        return Answer(f"{'Everywhere here' if server else 'In this thread'} from now on: **{mode}**.", accepted=True)
+        return self._commands.choose_mode(place_id, mode, by, server=server)
 
-    def queue(self, thread_id: int) -> str:
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
-        return describe_queue(self._scheduler.queue(thread_id), self.modes.at(thread_id))
+        return self._commands.queue(thread_id, guild_id)
 
     def status(self, thread_id: int | None) -> str:
         """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
-        if thread_id is None:
-            waiting = sum(1 for _ in self._scheduler.waiting())
-            counts, trouble = self._pool.counts(), self._store.trouble
-            lanes = self._scheduler.counts()
-            return describe_pool(counts, running=len(self._runs), waiting=waiting, trouble=trouble, lanes=lanes)
-        running = self._runs.in_thread(thread_id)
-        return describe_thread(
-            running[0].turn.snapshot() if running else None,
-            waiting=len(self._scheduler.queue(thread_id).line),
-            slot=self._pool.status(thread_id),
-            now=anyio.current_time(),
-        )
+        return self._commands.status(thread_id)
 
     def reset(self, thread_id: int, by: Actor) -> Answer:
         """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
         if self._intake.closed:
             return RESTARTING
         self._do(thread_id, lambda queue: queue.reset(by.name))
+        self._claims.forget(thread_id)
         self._pool.reset(thread_id)
         return Answer("Reset: the next message starts a new session.", accepted=True)
 
@@ -290,6 +268,7 @@ class ThreadDesk:
         return self._limits.rules
 
     def _do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:
+        self._woken.set()  # what is next to start may be another one afterwards, and still be collecting
         return self._scheduler.do(thread_id, act, anyio.current_time())
 
     def _about(self, message_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> None:
@@ -298,15 +277,15 @@ class ThreadDesk:
         if found is not None:
             self._do(found[0], act)
 
-    def _waits(self, thread_id: int, prompt: int) -> bool:
-        entry = self._scheduler.queue(thread_id).line.find(prompt)
-        return entry is not None and entry.state in (EntryState.COLLECTING, EntryState.WAITING)
-
     def _carry_out(self, decision: Decision) -> None:
+        with _contained():
+            self._do_as_decided(decision)
+
+    def _do_as_decided(self, decision: Decision) -> None:
         match decision:
             case End(message, why):
-                self._notices.clear(message.id)
                 self._unrun.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
+                self._notices.clear(message.id)
             case Cancel(entry, why):
                 self._runs.cancel(entry, why)
             case Inject(into, entry):
@@ -332,15 +311,15 @@ class ThreadDesk:
         while True:
             due = self._scheduler.next_wakeup()
             self._woken = anyio.Event()
-            with anyio.move_on_after(None if due is None else max(0.0, due - anyio.current_time())):
+            with anyio.move_on_after(None if due is None else max(0.0, due - anyio.current_time())) as waited:
                 await self._woken.wait()
-            self._scheduler.tick(anyio.current_time())
+            if waited.cancelled_caught:
+                self._scheduler.tick(anyio.current_time())
 
     # --- messages on their way -----------------------------------------------------------------------------------
 
     def _accepted(self, inbound: Inbound) -> None:
         self._scheduler.accepted(inbound, anyio.current_time())
-        self._woken.set()
 
     def _dropped(self, inbound: Inbound) -> None:
         self._scheduler.refused(inbound, anyio.current_time())
@@ -361,20 +340,20 @@ class ThreadDesk:
 
     # --- turns -----------------------------------------------------------------------------------------------------
 
-    def _start(self, entry: Entry, reservation: Reservation) -> None:
+    def _start(self, entry: Entry, claim: Claim) -> None:
+        self._runs.start(entry, claim)
         for message in entry.messages:
-            self._notices.clear(message.id)
-            self._reactions.show(message.inbound, Mark.RUNNING)
-        self._runs.start(entry, reservation)
+            with _contained():
+                self._notices.clear(message.id)
+                self._reactions.show(message.inbound, Mark.RUNNING)
 
     def _turn_ended(self, running: RunningTurn, end: TurnEnd) -> None:
-        share = _context_share(end.snapshot)
-
-        def note(queue: ThreadQueue) -> list[Decision]:
-            return queue.context_share(share) if share is not None else []
-
-        self._do(running.thread_id, note)
+        share, queue = _context_share(end.snapshot), self._scheduler.queue(running.thread_id)
+        # What a session that was reset had used says nothing of the next one.
+        if share is not None and running.entry.generation == queue.memory.generation:
+            queue.context_share(share)
         self._scheduler.ended(running.entry, anyio.current_time())
+        self._stopping.turn_ended(running.thread_id)
 
     def _finishing(self, running: RunningTurn) -> None:
         self._scheduler.queue(running.thread_id).finishing(running.entry)
@@ -389,31 +368,26 @@ class ThreadDesk:
         if self._scheduler.queue(thread_id).idle:
             self._editors.forget_idle(thread_id)
 
-    def _tell_to_wait(self, entry: Entry) -> None:
-        self._editors.of(entry.thread_id).say(WAITING_FOR_AGENT, reply_to=entry.messages[0].id)
+    def _not_forked(self, running: RunningTurn) -> None:
+        """Queue a turn again that could not run beside another one."""
+        self._claims.serialise(running.thread_id)
+        self._scheduler.put_back(running.entry, anyio.current_time())
+        self._stopping.turn_ended(running.thread_id)
+        self._woken.set()
 
     def _leased(self, running: RunningTurn, lease: Lease) -> None:
         thread_id = running.thread_id
         self._do(thread_id, lambda queue: queue.steerable(can=lease.session.can_steer))
         if lease.lost:
             self._editors.of(thread_id).say(CONTEXT_LOST)
-        if lease.session.on_late is None:
-            # The editor is asked for when there is something to say: by then another may own the thread.
-            late = LateOutput(self._tasks, lambda body: self._say_late(thread_id, body))
-            lease.session.on_late = lambda update: None if self._steps.over else late.feed(update)
-
-    def _say_late(self, thread_id: int, body: Body) -> None:
-        self._tasks.start_soon(self._deliver_late, thread_id, self._editors.of(thread_id).say(body), name="late output")
-
-    async def _deliver_late(self, thread_id: int, notice: Delivery) -> None:
-        await notice.delivered()
-        self._let_editor_go(thread_id)
+        self._late.attend(thread_id, lease.session)
 
     # --- start and end ---------------------------------------------------------------------------------------
 
     def limit(self, limits: DeskLimits) -> None:
         """Put other limits in force; a turn that runs keeps its own."""
         self._limits = self._runs.limits = limits
+        self._woken.set()
         self._asking.timeout = limits.permission_timeout
 
     async def recover(self) -> None:
@@ -425,45 +399,21 @@ class ThreadDesk:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
         self._intake.closed = self._scheduler.closed = self._asking.closed = True
         self._unrun.hurry()
-        self._tell_stop()
-        await self._patiently(self._limits.stop_grace, lambda: not self._runs)
-        for running in self._runs.all():
-            running.interrupt("a restart")
-        bound = self._limits.stop_bound + self._limits.flush_bound
-        await self._patiently(bound, lambda: not (self._runs or self._steps.under_way))
-        if self._steps.under_way or self._runs:
-            log.warning("shutdown.undelivered", prompts=self._steps.under_way + len(self._runs))
-        self._editors.close()
-
-    def _tell_stop(self) -> None:
-        """Tell each thread what becomes of its prompts: those that wait are kept where the store can."""
-        waiting = list(self._scheduler.waiting())
-        # A thread that is not open yet can't be told anything: Discord would call it gone.
-        for thread_id in {entry.thread_id for entry in waiting if _has_thread(entry)} if self._store.durable else ():
-            self._editors.of(thread_id).say(KEPT)
-        if not self._store.durable:
-            cut = interrupted()
-            why = Why(cut.outcome, reason=cut.reason)
-            for thread_id in {entry.thread_id for entry in waiting}:
-                self._do(thread_id, lambda queue: queue.end_waiting(why))
-        for running in self._runs.all():
-            cancel_cards(running)
-            if self._limits.stop_grace:
-                self._editors.of(running.thread_id).say(Body(STOPPING.format(grace=self._limits.stop_grace)))
-
-    async def _patiently(self, seconds: float, done: Callable[[], bool]) -> None:
-        seconds = min(seconds, HURRIED) if self._hurried else seconds
-        with anyio.move_on_after(seconds) as self._patience:
-            await self._steps.until(done)
+        self._notices.clear_all()
+        await self._stopping.run(self._limits)
 
     def hurry(self) -> None:
         """Let a `shutdown` that is under way wait for turns and messages only a moment longer (R1)."""
-        self._hurried = True
-        self._patience.deadline = min(self._patience.deadline, anyio.current_time() + HURRIED)
+        self._stopping.hurry()
 
 
-def _has_thread(entry: Entry) -> bool:
-    return entry.accepted or not entry.messages[0].inbound.opens_thread
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Log what fails: the queues of all threads are carried out by whoever has changed one of them (O4, Q10)."""
+    try:
+        yield
+    except Exception:
+        log.exception("decision.failed")
 
 
 def _context_share(snapshot: TurnSnapshot | None) -> float | None:

@@ -25,6 +25,9 @@ class Editors:
         tasks: the task group that owns the editors' tasks.
         on_gone: told the thread and the reason when a thread can't be written to any more.
         as_shown: makes of a text what is posted of it: without the secrets.
+
+    Attributes:
+        on_idle: told of a thread whose editor has nothing left to deliver.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Editors:
         self._nonces = nonces
         self._on_gone = on_gone
         self._as_shown = as_shown
+        self.on_idle: Callable[[int], None] = _keep
         self._editors: dict[int, ThreadEditor] = {}
 
     def of(self, thread_id: int) -> ThreadEditor:
@@ -55,6 +59,7 @@ class Editors:
                 on_gone=lambda reason: self._on_gone(thread_id, reason),
                 as_shown=self._as_shown,
             )
+            editor.on_idle = lambda: self.on_idle(thread_id)
             self._editors[thread_id] = editor
             self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")
         return editor
@@ -79,6 +84,10 @@ class Editors:
         finally:
             if self._editors.get(thread_id) is editor:
                 del self._editors[thread_id]
+
+
+def _keep(_thread_id: int) -> None:
+    """Keep the editor until somebody says to forget it."""
 
 
 def nonce_source(seed: int) -> Callable[[], str]:

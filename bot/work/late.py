@@ -12,11 +12,15 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate
+from acp.session import AgentSession
 from acp.tools import ToolCalls, block_text, has_result
+from bot.reply.editor import Delivery
 from bot.reply.port import Body
 from bot.reply.sanitise import clean
 from bot.reply.split import take
 from bot.reply.tools import output_block, tool_line
+from bot.work.editors import Editors
+from bot.work.steps import Steps
 
 QUIET = 1.0
 """Seconds without further output after which what was collected is shown."""
@@ -107,3 +111,31 @@ def _tool_text(update: ToolCallUpdate) -> str:
     (tool,) = calls.states()
     output = f"{output_block(tool.output)}\n" if tool.output.strip() else ""
     return f"\n{tool_line(tool.title or 'a tool call', tool.status)}\n{output}"
+
+
+class LateOutputs:
+    """Shows what sessions say outside their turns, each in its thread.
+
+    Args:
+        let_go: told of a thread in which something was shown: its editor may have nothing left to do.
+    """
+
+    def __init__(self, tasks: TaskGroup, steps: Steps, editors: Editors, let_go: Callable[[int], None]) -> None:
+        self._tasks = tasks
+        self._steps = steps
+        self._editors = editors
+        self._let_go = let_go
+
+    def attend(self, thread_id: int, session: AgentSession) -> None:
+        """Show from now on what the session says outside its turns; once for each session."""
+        if session.on_late is None:
+            # The editor is asked for when there is something to say: by then another may own the thread.
+            late = LateOutput(self._tasks, lambda body: self._say(thread_id, body))
+            session.on_late = lambda update: None if self._steps.over else late.feed(update)
+
+    def _say(self, thread_id: int, body: Body) -> None:
+        self._tasks.start_soon(self._deliver, thread_id, self._editors.of(thread_id).say(body), name="late output")
+
+    async def _deliver(self, thread_id: int, notice: Delivery) -> None:
+        await notice.delivered()
+        self._let_go(thread_id)

@@ -23,8 +23,11 @@ class Desk(Protocol):
     def submit(self, inbound: Inbound) -> None:
         """Take a message over; from here on it gets exactly one outcome."""
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
-        """Stop the oldest running turn of the thread, or, with ``prompt``, the turn of that message only."""
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
+        """Stop the oldest running turn of the thread, or, with ``prompt``, the turn of that message only.
+
+        ``before``: nothing that is newer than this snowflake.
+        """
 
     def status(self, thread_id: int | None) -> str:
         """Return the state of a thread, or of the whole bot, as Discord Markdown."""
@@ -56,7 +59,7 @@ class Desk(Protocol):
     def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
         """End the turns of the thread and empty its queue; messages older than snowflake ``before`` never run (Q7)."""
 
-    def queue(self, thread_id: int) -> str:
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:

@@ -61,7 +61,12 @@ class QueuedNotices:
             return
         notice.over.set()
         if notice.delivery is not None:
-            self._editors.of(notice.thread_id).change(notice.delivery, OVER)
+            notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, OVER)
+
+    def clear_all(self) -> None:
+        """Take all buttons away: the next run does not know the notices."""
+        for message_id in list(self._notices):
+            self.clear(message_id)
 
     async def _tell(self, message: Inbound, place: int, notice: _Notice) -> None:
         with anyio.move_on_after(self._patience):

@@ -1,7 +1,7 @@
 """Reactions that tell how a message fares: seen, waiting, running, and how it ended (D3).
 
 They follow at Discord's pace: what was overtaken meanwhile is never set. The mutable state is what each message should
-show and what it shows.
+show and what it shows, also of those that ended before they were marked as accepted.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ _FINAL = (Mark.DONE, Mark.STOPPED, Mark.FAILED)
 class _Cell:
     channel_id: int
     wanted: Mark
-    shown: Mark | None = None
+    shown: tuple[Mark, ...] = ()
     due: float = 0.0
+    seen: bool = False
 
 
 class Reactions:
@@ -77,13 +78,21 @@ class Reactions:
         self._enabled = enabled
         self._cells: dict[int, _Cell] = {}
         self._due: dict[int, None] = {}
+        self._ended: dict[int, Mark] = {}
         self._working = False
         self._changed = anyio.Event()
 
     def seen(self, inbound: Inbound) -> None:
-        """Take note that the message shows the mark of the accept; what shows none of ours keeps what it shows."""
-        if self._enabled:
-            self._cell(inbound, Mark.SEEN).shown = Mark.SEEN
+        """Take note that the message shows the mark of the accept; where another one was quicker, it has to go."""
+        if not self._enabled:
+            return
+        last = self._ended.pop(inbound.message_id, None)
+        cell = self._cell(inbound, last or Mark.SEEN)
+        late = last is not None or bool(cell.shown)
+        cell.seen = True
+        cell.shown = (*cell.shown, *((last,) if last else ()), Mark.SEEN)
+        if late:
+            self.show(inbound, cell.wanted)
 
     def show(self, inbound: Inbound, mark: Mark) -> None:
         """Let a message show ``mark``; the latest one counts."""
@@ -127,15 +136,28 @@ class Reactions:
             self._working = False
 
     async def _set(self, message_id: int, cell: _Cell) -> None:
-        mark = cell.wanted
+        mark, before = cell.wanted, cell.shown
         try:
-            if mark is not cell.shown:
-                await self._chat.react(cell.channel_id, message_id, mark, instead_of=cell.shown)
+            for old in before or (None,):
+                if old is not mark:
+                    await self._chat.react(cell.channel_id, message_id, mark, instead_of=old)
         except PortError as exc:
             log.debug("reaction.failed", message=message_id, error=str(exc))
         except Exception:
             # A reaction that can't be set must not keep the others from being set.
             log.exception("reaction.failed", message=message_id)
-        cell.shown = mark
-        if mark in _FINAL and cell.wanted is mark:
+        cell.shown = (mark, *cell.shown[len(before) :])  # the mark of the accept may have come meanwhile
+        if self._cells.get(message_id) is not cell:
+            return  # it was deleted meanwhile
+        if len(cell.shown) > 1:
+            self._due[message_id] = None
+        elif mark in _FINAL and message_id not in self._due:
             self._cells.pop(message_id, None)
+            if not cell.seen:
+                self._end(message_id, mark)
+
+    def _end(self, message_id: int, mark: Mark) -> None:
+        """Remember what a message shows on which the mark of the accept may still come."""
+        self._ended[message_id] = mark
+        if len(self._ended) > MOST_WAITING:
+            del self._ended[next(iter(self._ended))]

@@ -82,9 +82,9 @@ class RedactedDesk:
         """Take a message over."""
         self.desk.submit(inbound)
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         """Stop a turn; see `Desk`."""
-        return self._clean(self.desk.stop(thread_id, by, prompt))
+        return self._clean(self.desk.stop(thread_id, by, prompt, before))
 
     def status(self, thread_id: int | None) -> str:
         """Return the state of a thread, or of the whole bot."""
@@ -126,9 +126,9 @@ class RedactedDesk:
         """End the turns of the thread and empty its queue."""
         return self._clean(self.desk.stop_all(thread_id, by, before))
 
-    def queue(self, thread_id: int) -> str:
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         """Return what waits in a thread."""
-        return self.redactor.text(self.desk.queue(thread_id))
+        return self.redactor.text(self.desk.queue(thread_id, guild_id))
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose the queue mode of a thread or a server."""

@@ -13,6 +13,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from acp.errors import ForkFailed
 from acp.schema import text_block
 from acp.turn import Turn
 from bot.outcome import Outcome
@@ -25,9 +26,9 @@ from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from bot.work.policy.entry import Entry, Why
 from bot.work.steps import Steps
-from bot.work.turns import RunningTurn, TurnService
+from bot.work.turns import Claim, RunningTurn, TurnService, cut_off
 from pool.pool import ConnectionPool
-from pool.slot import Reservation
+from pool.slot import ExtraReservation
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ class Runs:
 
     Args:
         ended: told once the turn of an entry has really ended and its reply was handed over.
+        not_forked: told of a turn that was to run beside another and can't: it has to run some other time.
 
     Attributes:
         limits: those of turns that start from now on.
@@ -54,6 +56,7 @@ class Runs:
         turns: TurnService,
         limits: DeskLimits,
         ended: Callable[[RunningTurn, TurnEnd], None],
+        not_forked: Callable[[RunningTurn], None],
     ) -> None:
         self.limits = limits
         self._tasks = tasks
@@ -64,6 +67,7 @@ class Runs:
         self._deliveries = deliveries
         self._turns = turns
         self._ended = ended
+        self._not_forked = not_forked
         self._running: dict[Entry, RunningTurn] = {}
 
     def __len__(self) -> int:
@@ -81,13 +85,14 @@ class Runs:
         """Return the turns that run in a thread, the oldest first."""
         return [running for running in self._running.values() if running.thread_id == thread_id]
 
-    def start(self, entry: Entry, reservation: Reservation) -> None:
+    def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
         turn = Turn(self.limits.turn, now)
         running = RunningTurn(entry, self._open_reply(entry.messages[0].inbound, turn), turn, started=now)
+        running.extra = isinstance(claim, ExtraReservation)
         self._running[entry] = running
-        self._tasks.start_soon(self._run, running, reservation, name=f"turn {entry.place}")
+        self._tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
 
     def _open_reply(self, first: Inbound, turn: Turn) -> LiveReply:
         def note(messages: tuple[int, ...]) -> None:
@@ -101,23 +106,34 @@ class Runs:
             on_shown=note,
         )
 
-    async def _run(self, running: RunningTurn, reservation: Reservation) -> None:
-        end = interrupted()
+    async def _run(self, running: RunningTurn, claim: Claim) -> None:
+        end: TurnEnd | None = interrupted()
         try:
-            end = await self._turns.run(running, reservation)
+            end = await self._turns.run(running, claim)
+        except ForkFailed as exc:
+            log.warning("session.not_forked", thread=running.thread_id, reason=str(exc))
+            end = None
         except Exception:
             log.exception("turn.failed", prompt=running.entry.place)
             end = crashed()
         finally:
-            reservation.release()
+            claim.release()
             del self._running[running.entry]
             self._steps.changed()
             if running.abandoned:
                 self._pool.evict(running.thread_id)
-            end = as_decided(end, running.entry.cancelled)
-            messages = [message.inbound for message in running.entry.owed]
-            self._deliveries.finish(messages, running.reply, end, anyio.current_time() - running.started)
-            self._ended(running, end)
+            self._finish(running, end)
+
+    def _finish(self, running: RunningTurn, end: TurnEnd | None) -> None:
+        """Hand the reply over; without an end, nothing was prompted, and the turn begins anew some other time."""
+        if end is None and running.stopped_by is None:
+            running.reply.end(delivered=False)
+            self._not_forked(running)
+            return
+        end = as_decided(end or cut_off(running), running.entry.cancelled)
+        messages = [message.inbound for message in running.entry.owed]
+        self._deliveries.finish(messages, running.reply, end, anyio.current_time() - running.started)
+        self._ended(running, end)
 
     def cancel(self, entry: Entry, why: Why) -> bool:
         """Cancel the turn of an entry; False: it is too late."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
 
-from acp.errors import INTERNAL_ERROR, AcpError
+from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
@@ -27,8 +27,10 @@ from bot.work.permissions import Card, CardState
 from bot.work.policy.entry import Entry
 from bot.work.record import accepted_prompt
 from pool.pool import ConnectionPool, Lease
-from pool.slot import Reservation
+from pool.slot import ExtraReservation, Reservation
 from pool.store import SessionStore
+
+Claim = Reservation | ExtraReservation
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,7 @@ class RunningTurn:
         stopped_by: who stopped it, in whatever phase.
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
+        extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
     """
 
     entry: Entry
@@ -56,6 +59,7 @@ class RunningTurn:
     stopped_by: str | None = None
     abandoned: bool = False
     interrupted: bool = False
+    extra: bool = False
     cards: list[Card] = field(default_factory=list)
 
     @property
@@ -142,21 +146,33 @@ class TurnService:
         self._leased = leased
         self._finishing = finishing
 
-    async def run(self, running: RunningTurn, reservation: Reservation) -> TurnEnd:
-        """Take the prompt to its end and say how it ended; what the agent does never raises here."""
+    async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
+        """Take the prompt to its end and say how it ended; what the agent does never raises here.
+
+        Raises:
+            ForkFailed: the turn was to run beside another one, and can't; nothing was prompted.
+        """
         async with AsyncExitStack() as stack:
             try:
                 with running.starting:
-                    lease = await stack.enter_async_context(self._pool.session(running.thread_id, reservation))
+                    lease = await stack.enter_async_context(self._session(running, claim))
                     running.in_session = True
                 if not running.in_session:
                     return cut_off(running)
                 self._leased(running, lease)
                 return await self._prompt(running, lease)
+            except ForkFailed:
+                raise
             except AcpError as exc:
                 return end_of_error(exc)
             finally:
                 close_cards(running)
+
+    def _session(self, running: RunningTurn, claim: Claim) -> AbstractAsyncContextManager[Lease]:
+        if isinstance(claim, ExtraReservation):
+            running.extra = True
+            return self._pool.extra_session(claim)
+        return self._pool.session(running.thread_id, claim)
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         # Committed before the prompt is written: after a crash, what may have had side effects is not run again.
@@ -183,7 +199,8 @@ class TurnService:
             settled = not snapshot.killed
             lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
         finally:
-            if not settled:
+            if not settled and not running.extra:
+                # A copy is closed in any case; the others in its process go on.
                 # The prompt may still be open: nobody gets this session before its process is gone.
                 lease.stop()
         if running.interrupted and snapshot.ending is Ending.STOPPED:

@@ -1,7 +1,7 @@
 """The end of messages that never ran: dropped, superseded, removed, stale or stopped before their turn (O1, Q3).
 
 Whoever is told is told once in a while: the messages of one author that ended alike within a moment share one notice.
-The mutable state is the notices that are being gathered.
+The mutable state is the notices that are being gathered, and in which threads one is on its way.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import anyio
 import structlog
 
 from bot.outcome import Outcome
+from bot.reply.final import FinalReply
+from bot.reply.owed import OwedText
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
+from bot.work.delivery import SHARED
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, lines
 from bot.work.model import Inbound
@@ -24,6 +27,13 @@ log = structlog.get_logger(__name__)
 
 BURST = 1.0
 """Seconds in which ends of one author are gathered for one notice."""
+
+
+Owe = Callable[[int, str, str], Awaitable[None]]
+
+
+async def owe_nothing(_message_id: int, _outcome: str, _payload: str) -> None:
+    """Write nothing down."""
 
 
 @dataclass(slots=True)
@@ -38,6 +48,7 @@ class Unrun:
     Args:
         record: writes an outcome down, once it is visible or given up.
         let_go: told of a thread in which something was delivered.
+        owe: writes down which end is still to be told.
     """
 
     def __init__(
@@ -48,6 +59,8 @@ class Unrun:
         record: Callable[[Inbound, Outcome], Awaitable[None]],
         let_go: Callable[[int], None],
         burst: float = BURST,
+        *,
+        owe: Owe = owe_nothing,
     ) -> None:
         self._steps = steps
         self._editors = editors
@@ -55,7 +68,9 @@ class Unrun:
         self._record = record
         self._let_go = let_go
         self._burst = burst
+        self._owe = owe
         self._gathering: dict[tuple[int, int, Outcome], _Notice] = {}
+        self._speaking: dict[int, anyio.Lock] = {}
         self._hurry = anyio.Event()
 
     def end(self, message: Inbound, end: TurnEnd) -> None:
@@ -66,6 +81,13 @@ class Unrun:
             self._gathering[key] = notice = _Notice(end)
             self._steps.begin(self._tell, key, name=f"unrun {message.message_id}")
         notice.messages.append(message)
+        # At once, and not when it is told: what a person took out must not be run by the next run after a kill.
+        payload = SHARED if len(notice.messages) > 1 else self._owed(message, notice.end)
+        self._steps.begin(self._owe, message.message_id, end.outcome, payload, name=f"owe {message.message_id}")
+
+    def _owed(self, message: Inbound, end: TurnEnd) -> str:
+        final = FinalReply(end.outcome, lines(end, self._redact))
+        return OwedText("", final, reply_to=message.message_id, after=message.message_id).to_json()
 
     def hurry(self) -> None:
         """Gather no more: the bot stops."""
@@ -74,11 +96,16 @@ class Unrun:
     async def _tell(self, key: tuple[int, int, Outcome]) -> None:
         with anyio.move_on_after(self._burst):
             await self._hurry.wait()
-        notice, (thread_id, _, outcome) = self._gathering.pop(key), key
-        first = notice.messages[0]
-        editor = self._editors.of(thread_id)
-        delivery = editor.say(Body(text_of(notice.end, notice.messages, self._redact)), reply_to=first.message_id)
-        delivered = await delivery.delivered()
+        thread_id, _, outcome = key
+        # One at a time: while Discord keeps a thread's notices waiting, more are gathered and not more notices made.
+        async with self._speaking.setdefault(thread_id, anyio.Lock()):
+            notice = self._gathering.pop(key)
+            first = notice.messages[0]
+            editor = self._editors.of(thread_id)
+            delivery = editor.say(Body(text_of(notice.end, notice.messages, self._redact)), reply_to=first.message_id)
+            delivered = await delivery.delivered()
+        if all(other != thread_id for other, _, _ in self._gathering):
+            self._speaking.pop(thread_id, None)
         for message in notice.messages:
             log.info(
                 "turn.finished", outcome=str(outcome), thread=thread_id, prompt=message.message_id, delivered=delivered

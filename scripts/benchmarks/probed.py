@@ -1,14 +1,13 @@
 """The bot with a probe in it: ``python -m scripts.benchmarks.probed REPORT``, settings as for ``weft run``.
 
 SIGUSR1 writes a report (JSON) to the file and begins a new window: the lag of the loop since the last report, CPU,
-memory, tasks, descriptors. ``WEFT_BENCH_LANE`` sets how many turns run at once, for which the bot has no setting.
+memory, tasks, descriptors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import threading
@@ -27,17 +26,6 @@ from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from scripts.benchmarks.stats import percentile
 
 TICK = 0.005
-LANE = "WEFT_BENCH_LANE"
-
-
-class BenchSettings(Settings):
-    """The bot's settings with a lane of any width."""
-
-    @property
-    def lane(self) -> int:
-        """How many turns run at once."""
-        wanted = os.environ.get(LANE)
-        return int(wanted) if wanted else min(8, self.max_agents)
 
 
 @dataclass(slots=True)
@@ -105,4 +93,4 @@ async def run(settings: Settings, probe: Probe) -> None:
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 if __name__ == "__main__":
-    anyio.run(run, BenchSettings(), Probe(Path(sys.argv[1])))
+    anyio.run(run, Settings(), Probe(Path(sys.argv[1])))

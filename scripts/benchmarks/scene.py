@@ -172,5 +172,8 @@ def _environment(discord: FakeDiscord, directory: Path, settings: dict[str, Any]
         "WEFT_WORKSPACE": str(workspace),
         "WEFT_STATE_DIR": str(directory / "state"),
         "WEFT_LOG_FORMAT": "json",
+        # Nobody writes in rows here, and one person writes for many.
+        "WEFT_DEBOUNCE": "0",
+        "WEFT_USER_MESSAGES": "0",
     }
     return own | fixed | {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}

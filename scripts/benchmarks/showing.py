@@ -38,7 +38,7 @@ def first_delay(timeline: list[tuple[float, str]]) -> float:
 async def staleness() -> Figures:
     """Return the age of what is visible during 30 s streams in many threads at once, and the time to the final text."""
     phases = random.Random(SEED)  # noqa: S311  it spreads the streams
-    async with scene(round_trip=ROUND_TRIP, lane=THREADS, max_agents=THREADS) as running:
+    async with scene(round_trip=ROUND_TRIP, lane=THREADS, max_agents=THREADS + 1) as running:
         threads = [await running.mention("bench:hi") for _ in range(THREADS)]
         for thread in threads:
             await running.ended(thread)

@@ -74,7 +74,7 @@ class ScriptedAgent:
         return [json.loads(line) for line in self.log_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def events(self, event: str) -> list[Entry]:
-        """Return the entries of one kind: start, received, answer, turn, mark, spawned, eof."""
+        """Return the entries of one kind: start, received, responded, answer, turn, mark, spawned, eof."""
         return [entry for entry in self.log() if entry["event"] == event]
 
     def received(self, method: str) -> list[Entry]:

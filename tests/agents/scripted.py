@@ -105,6 +105,9 @@ class Wire:
                 line = line[os.write(1, line) :]
 
     def send(self, **message: Any) -> None:
+        if "method" not in message:
+            # Before the line is written: what the client says next is logged later.
+            self.journal.write("responded", id=message["id"])
         self.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
     def update(self, session: str, update: JSON) -> None:

@@ -146,7 +146,6 @@ async def test_what_two_catch_ups_find_is_answered_once(tmp_path: Path) -> None:
         assert len(game.discord.rest_calls("GET", "/messages")) >= fetched + 3
 
 
-@pytest.mark.xfail(strict=True, reason="a mention that was missed leaves its thread, never opened, to be read (R2)")
 async def test_a_mention_that_is_too_old_leaves_no_thread_to_be_read_that_is_not_there(tmp_path: Path) -> None:
     """R2, D10: it is told in the channel, and nothing was opened."""
     agent = scenario(tmp_path, words=words(tmp_path))

@@ -81,9 +81,6 @@ async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path
             assert await again.signalled(signal.SIGTERM) == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a prompt that an earlier run accepted is not judged again by the rules of today"
-)
 @pytest.mark.timeout(90)
 async def test_a_prompt_of_somebody_who_is_no_longer_let_in_does_not_run_after_the_restart(tmp_path: Path) -> None:
     """D2, R2: whoever takes somebody off the list and restarts wants nothing of theirs to run."""

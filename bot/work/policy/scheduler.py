@@ -2,7 +2,7 @@
 
 No function here awaits, so each is one critical section on the loop, and nobody ever waits while holding one of the
 three (Q6). What a thread's messages become is decided in `thread`. The mutable state is the map of queues, what is
-remembered of threads without one, and the tokens of the lanes.
+remembered of threads without one, the threads of which all heads wait for room in one lane, and the lanes' tokens.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Scheduler(Generic[R]):
 
     Attributes:
         held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing starts any more.
+        looked: called after every look at the queues: what `next_wakeup` returns may be another time now.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Scheduler(Generic[R]):
         self.lanes = lanes
         self.closed = False
         self.held = False
+        self.looked: Callable[[], None] = _tell_nobody
         self._admitting = False
         self._rules = rules
         self._reserve = reserve
@@ -69,6 +71,7 @@ class Scheduler(Generic[R]):
         self._carry_out = carry_out
         self._queues: dict[int, ThreadQueue] = {}
         self._remembered: OrderedDict[int, Remembered] = OrderedDict()
+        self._parked: dict[int, Lane] = {}
 
     # One thread
 
@@ -107,6 +110,11 @@ class Scheduler(Generic[R]):
         self.lanes.release(entry)
         return self.do(entry.thread_id, lambda queue: queue.ended(entry), now)
 
+    def put_back(self, entry: Entry, now: float) -> list[Decision]:
+        """Say that the turn of an entry could not begin: it waits again, and nothing behind it gets there first."""
+        self.lanes.release(entry)
+        return self.do(entry.thread_id, lambda queue: queue.put_back(entry), now)
+
     def lend(self, entry: Entry, now: float) -> None:
         """Let others have the place in the lane of a turn that waits for a person."""
         self.lanes.lend(entry)
@@ -129,6 +137,7 @@ class Scheduler(Generic[R]):
                 pass
         finally:
             self._admitting = False
+            self.looked()
 
     tick = admit
     """Look again since time has passed; `next_wakeup` says when that is worth while."""
@@ -137,8 +146,8 @@ class Scheduler(Generic[R]):
         """Try all heads by order of arrival; tell whether one started, as there may be others behind it then."""
         ranked = [
             (place, entry)
-            for queue in self._queues.values()
-            if (heads := queue.heads(now))
+            for thread_id, queue in self._queues.items()
+            if self._worth_a_look(thread_id) and (heads := queue.heads(now))
             for place, entry in _ranked(heads)
         ]
         ranked.sort(key=lambda item: item[0])
@@ -148,16 +157,27 @@ class Scheduler(Generic[R]):
     def _try_start(self, entry: Entry, now: float) -> bool:
         queue = self._queues.get(entry.thread_id)
         # An earlier start of this walk may have taken it along, or may have ended it.
-        if queue is None or entry.state is not EntryState.WAITING or entry not in queue.heads(now):
+        if queue is None or entry.state is not EntryState.WAITING or entry not in (heads := queue.heads(now)):
             return False
-        reservation = self._reserve(entry.thread_id) if self.lanes.free(entry.lane) else None
+        if not self.lanes.free(entry.lane):
+            self._tell(entry)
+            if len(heads) == queue.free and all(one.lane is entry.lane and one.told_to_wait for one in heads):
+                self._parked[entry.thread_id] = entry.lane
+            return False
+        reservation = self._reserve(entry.thread_id)
         if reservation is None:
             self._tell(entry)
             return False
+        self._parked.pop(entry.thread_id, None)
         queue.started(entry)
         self.lanes.take(entry)
         self._start(entry, reservation)
         return True
+
+    def _worth_a_look(self, thread_id: int) -> bool:
+        """Whether more of a thread is to be known than that all its heads wait for room in one lane."""
+        lane = self._parked.get(thread_id)
+        return lane is None or self.lanes.free(lane)
 
     def _tell(self, entry: Entry) -> None:
         if not entry.told_to_wait:
@@ -175,6 +195,7 @@ class Scheduler(Generic[R]):
 
     def _open(self, thread_id: int) -> ThreadQueue:
         rules = self._rules(thread_id)
+        self._parked.pop(thread_id, None)
         queue = self._queues.get(thread_id)
         if queue is None:
             queue = self._queues[thread_id] = ThreadQueue(rules, self._remembered.pop(thread_id, None))
@@ -185,6 +206,7 @@ class Scheduler(Generic[R]):
         if self._queues.get(thread_id) is not queue or not queue.idle:
             return
         del self._queues[thread_id]
+        self._parked.pop(thread_id, None)
         if queue.memory != Remembered():
             self._remembered[thread_id] = queue.memory
         while len(self._remembered) > REMEMBERED:
@@ -218,7 +240,13 @@ class Scheduler(Generic[R]):
         return {lane: self.lanes.counts(lane, waiting[lane]) for lane in Lane}
 
 
+def _tell_nobody() -> None:
+    """Do nothing."""
+
+
 def _ranked(heads: list[Entry]) -> list[tuple[int, Entry]]:
     """Pair each head with its rank among all threads': the thread's own order stays, whatever was put in front."""
+    if len(heads) == 1:
+        return [(heads[0].place, heads[0])]
     ranks = list(accumulate((entry.place for entry in reversed(heads)), min))
     return list(zip(reversed(ranks), heads, strict=True))

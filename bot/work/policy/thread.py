@@ -21,6 +21,7 @@ from bot.work.policy.rules import Drop, Remembered, Rules
 
 _STALE = Why(Outcome.STALE, reason="it was written before a stop-all")
 _DELETED = Why(Outcome.REMOVED, reason="its message was deleted")
+_EXPELLED = Why(Outcome.REMOVED, reason="its author may not use Weft any more")
 _NEWER = "a newer message took its place"
 _PENDING = (EntryState.COLLECTING, EntryState.WAITING)
 
@@ -218,17 +219,36 @@ class ThreadQueue:
         self.running.remove(entry)
         entry.state = EntryState.ENDED
         self.line.forget(entry)
-        decisions: list[Decision] = []
-        for other in [other for other, target in self._steering.items() if target is entry]:
-            decisions += self.steered(other, ok=False)
-        return decisions
+        return self._not_steered(entry)
+
+    def put_back(self, entry: Entry) -> list[Decision]:
+        """Say that the turn of an entry could not begin: it waits again, as it is, at the place of its snowflake."""
+        if entry not in self.running:
+            return []
+        self.running.remove(entry)
+        entry.state, entry.after = EntryState.WAITING, []
+        self.line.add(entry)
+        return self._not_steered(entry)
+
+    def _not_steered(self, target: Entry) -> list[Decision]:
+        steering = [entry for entry, into in self._steering.items() if into is target]
+        return [decision for entry in steering for decision in self.steered(entry, ok=False)]
 
     # What people ask for
 
-    def stop(self, by: str, message_id: int | None = None) -> list[Decision]:
-        """Stop the oldest running turn, else the next that waits; or the one of the message. Empty: too late."""
+    def stop(self, by: str, message_id: int | None = None, before: int | None = None) -> list[Decision]:
+        """Stop the oldest running turn, else the next that waits; or the one of the message. Empty: too late.
+
+        Args:
+            before: only what is older than this snowflake.
+        """
         why = Why(Outcome.STOPPED, by=by)
         turns, waiting = self.running, list(self.line)
+        if before is not None:
+            turns, waiting = (
+                [one for one in turns if one.place < before],
+                [one for one in waiting if one.place < before],
+            )
         if message_id is not None:
             entry = self.line.find(message_id)
             turns, waiting = [turn for turn in turns if turn is entry], [other for other in waiting if other is entry]
@@ -272,6 +292,11 @@ class ThreadQueue:
         """Take one message out that was deleted in Discord, if it waits (Q5)."""
         entry = self.line.find(message_id)
         return [] if entry is None else self._end(entry, _DELETED, [entry.message(message_id)])
+
+    def expel(self, message_id: int) -> list[Decision]:
+        """Take one message out whose author is let in no more, if it waits (D2)."""
+        entry = self.line.find(message_id)
+        return [] if entry is None else self._end(entry, _EXPELLED, [entry.message(message_id)])
 
     def edit(self, message_id: int, text: str) -> list[Decision]:
         """Take the new text of a message, if it waits (Q5)."""

@@ -49,7 +49,7 @@ class FakeDesk:
         self._start([inbound])
         self.note()
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         self._record("stop", thread_id, by.id, prompt)
         return Answer("Stopping.", accepted=True)
 
@@ -112,7 +112,7 @@ class FakeDesk:
         self.course.append("stop all")
         return Answer("Stopping all.", accepted=True)
 
-    def queue(self, thread_id: int) -> str:
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         self._record("queue", thread_id)
         return "Nothing waits."
 

@@ -104,7 +104,7 @@ class EchoDesk:
     def submit(self, inbound: Inbound) -> None:
         self.calls.append(("submit", inbound))
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None) -> Answer:
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         self.calls.append(("stop", thread_id, by, prompt))
         return Answer(f"Stopping {SECRET}", accepted=True)
 
@@ -142,7 +142,7 @@ class EchoDesk:
         self.calls.append(("stop_all", thread_id, by, before))
         return Answer(f"Stopping all {SECRET}", accepted=True)
 
-    def queue(self, thread_id: int) -> str:
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         self.calls.append(("queue", thread_id))
         return f"1. {SECRET}"
 

@@ -1,0 +1,55 @@
+"""Claims on agents for turns: the thread's own session, or a copy of it for a turn beside another one (P4, Q9).
+
+The mutable state is the threads in which turns can't run side by side.
+"""
+
+from __future__ import annotations
+
+from bot.reply.port import Body
+from bot.work.editors import Editors
+from bot.work.policy.entry import Entry
+from bot.work.runs import Runs
+from bot.work.turns import Claim
+from pool.pool import ConnectionPool
+
+WAITING_FOR_AGENT = Body(
+    "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
+)
+ONE_BY_ONE = Body("-# This agent can't work on two requests of a thread at once: they run one after the other.")
+_REMEMBERED = 1000
+
+
+class Claims:
+    """Claims, and tells those that have to wait for one."""
+
+    def __init__(self, pool: ConnectionPool, runs: Runs, editors: Editors) -> None:
+        self._pool = pool
+        self._runs = runs
+        self._editors = editors
+        self._serial: dict[int, None] = {}
+
+    def reserve(self, thread_id: int) -> Claim | None:
+        """Claim the thread's session, or a copy of it where another turn has it; never waits."""
+        if all(turn.extra for turn in self._runs.in_thread(thread_id)):
+            return self._pool.try_reserve(thread_id)
+        return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id)
+
+    def tell_to_wait(self, entry: Entry) -> None:
+        """Tell that an entry waits for an agent, or for the turn before it where its agent can't do two at once."""
+        if not self._runs.in_thread(entry.thread_id):
+            self._editors.of(entry.thread_id).say(WAITING_FOR_AGENT, reply_to=entry.messages[0].id)
+        elif self._pool.can_fork(entry.thread_id) is False:
+            self.serialise(entry.thread_id)
+
+    def serialise(self, thread_id: int) -> None:
+        """Run the turns of a thread one after the other from now on, and say so once."""
+        if thread_id in self._serial:
+            return
+        self._serial[thread_id] = None
+        if len(self._serial) > _REMEMBERED:
+            del self._serial[next(iter(self._serial))]
+        self._editors.of(thread_id).say(ONE_BY_ONE)
+
+    def forget(self, thread_id: int) -> None:
+        """Try it anew with the next session."""
+        self._serial.pop(thread_id, None)

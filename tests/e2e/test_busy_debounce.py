@@ -1,0 +1,120 @@
+"""What one author writes in a row becomes one prompt: who is merged, who is not, and what is never held up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot import app
+from bot.outcome import Outcome
+from tests.agents import Gate, scenario
+from tests.e2e.busy import answers, begun, friends, held, hurry_notices, taken
+from tests.e2e.play import play
+
+pytestmark = pytest.mark.asyncio
+
+SOON = 3.0
+"""Seconds within which a command is answered, on a busy machine."""
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry_notices(monkeypatch)
+
+
+async def test_three_messages_in_a_row_are_one_prompt_with_one_reply(tmp_path: Path) -> None:
+    """Q4, O1: each of the three is answered; the reply stands below the first."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, debounce=0.3) as game:
+        thread_id, _ = await game.ask("hello")
+        row = [await game.say(thread_id, f"m{number}") for number in range(3)]
+        assert [await game.outcome(one) for one in row] == [Outcome.ANSWERED] * 3
+        assert agent.prompts() == ["hello", "m0\nm1\nm2"]
+        assert answers(game, thread_id) == [(None, "hello"), (row[0], "m0\nm1\nm2")]
+
+
+async def test_a_mention_and_what_follows_it_in_its_new_thread_are_one_prompt(tmp_path: Path) -> None:
+    """Q4, D1"""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, debounce=0.5) as game:
+        thread_id = await game.mention("do this")
+        await game.discord.wait_for(lambda _: game.opened(thread_id))
+        more = await game.say(thread_id, "and that")
+        assert [await game.outcome(one) for one in (thread_id, more)] == [Outcome.ANSWERED] * 2
+        assert agent.prompts() == ["do this\nand that"]
+
+
+async def test_two_authors_are_never_merged(tmp_path: Path) -> None:
+    """Q4: those in a row are, before and after; the order of the thread stays."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, **friends("bob", debounce=0.3)) as game:
+        thread_id, _ = await game.ask("hello")
+        people = {"o": game.owner, "b": game.discord.user("bob")}
+        texts = ["o1", "o2", "b1", "o3", "b2", "b3"]
+        messages = [await game.say(thread_id, text, people[text[0]]) for text in texts]
+        assert [await game.outcome(one) for one in messages] == [Outcome.ANSWERED] * 6
+        assert agent.prompts() == ["hello", "o1\no2", "b1", "o3", "b2\nb3"]
+
+
+async def test_somebody_who_never_stops_writing_is_answered_all_the_same(tmp_path: Path) -> None:
+    """Q4: the wait is bounded in all."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, debounce=0.3, debounce_max=0.6) as game:
+        thread_id, _ = await game.ask("hello")
+        messages: list[int] = []
+        while len(agent.prompts()) < 2:
+            messages.append(await game.say(thread_id, f"m{len(messages)}"))
+            await anyio.sleep(0.05)  # this author's pace: always within the wait for more
+        assert [await game.outcome(one) for one in messages] == [Outcome.ANSWERED] * len(messages)
+        assert "\n".join(agent.prompts()[1:]).split("\n") == [f"m{number}" for number in range(len(messages))]
+
+
+@pytest.mark.parametrize("word", ["stop", "stop all"])
+async def test_a_stop_word_is_never_held_and_ends_what_is_still_being_collected(tmp_path: Path, word: str) -> None:
+    """Q4, Q7: it is no part of the row, either."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, debounce=0.2) as game:
+        thread_id, _ = await game.ask("hello")
+        longer = game.on_stage.settings.model_copy(update={"debounce": 60.0, "debounce_max": 60.0})
+        game.on_stage.bot.desk.limit(app.desk_limits(longer))
+        collected = await game.say(thread_id, "do it")
+        await taken(game, collected)
+        with anyio.fail_after(SOON):
+            await game.say(thread_id, word)
+            assert await game.outcome(collected) is Outcome.STOPPED
+        assert agent.prompts() == ["hello"]
+
+
+async def test_a_row_behind_a_running_turn_takes_no_more_once_its_own_wait_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Q1, Q4: the wait for more goes on beside the turn, not after it."""
+    hurry_notices(monkeypatch, patience=0.6)  # the notice tells that the wait is over
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"first": held(gate)})
+    async with play(tmp_path, agent, debounce=0.15) as game:
+        thread_id = await begun(game)
+        row = [await game.say(thread_id, text) for text in ("m0", "m1")]
+        await game.until_shown(thread_id, "Queued, number 1")
+        late = await game.say(thread_id, "m2")
+        gate.open()
+        assert [await game.outcome(one) for one in (*row, late)] == [Outcome.ANSWERED] * 3
+        assert agent.prompts()[0] == "first"
+        assert agent.prompts()[1:] == ["m0\nm1", "m2"]
+
+
+async def test_a_row_that_is_still_collected_when_the_turn_before_it_ends_starts_by_itself(tmp_path: Path) -> None:
+    """Q4, O2: nothing else has to happen in the thread for it to start."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"first": held(gate)})
+    async with play(tmp_path, agent, debounce=0.1) as game:
+        thread_id = await begun(game)
+        longer = game.on_stage.settings.model_copy(update={"debounce": 1.0})
+        game.on_stage.bot.desk.limit(app.desk_limits(longer))
+        row = [await game.say(thread_id, text) for text in ("m0", "m1")]
+        await taken(game, *row)
+        gate.open()
+        assert [await game.outcome(one) for one in (thread_id, *row)] == [Outcome.ANSWERED] * 3
+        assert agent.prompts() == ["first", "m0\nm1"]

@@ -1,0 +1,119 @@
+"""A restart in the middle of a busy thread: what waits goes on as it would have, and what was chosen holds (R1, R2)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox import FakeDiscord, Person
+from tests.agents import scenario
+from tests.e2e.process import HANG, Run, connected, mention, run, shown, until_answered, until_rows, until_shown
+
+pytestmark = pytest.mark.asyncio
+
+
+async def slash(discord: FakeDiscord, who: Person, place: int, name: str, **options: str) -> str:
+    await discord.wait_for(lambda fd: fd.commands, timeout=10)
+    return await (await who.slash(place, name, **options)).told()
+
+
+async def seen(discord: FakeDiscord, *message_ids: int) -> None:
+    await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=10)
+
+
+async def end(bot: Run, how: signal.Signals) -> None:
+    assert await bot.signalled(how) == (0 if how is signal.SIGTERM else -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """R2, Q1, Q2, Q5: also with the text that it was edited to, and without what was deleted."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        texts = ["second", "!followup third", "!followup fourth", "fifth", "deleted"]
+        messages = [(await discord.owner.say(thread_id, text)).id for text in texts]
+        await seen(discord, *messages)
+        await discord.owner.edit(messages[0], "second, edited")
+        await discord.owner.delete(messages[4])
+        await until_shown(discord, thread_id, "**removed**")
+        await end(bot, how)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "fifth")
+            await discord.owner.say(thread_id, "last")
+            await until_answered(discord, thread_id, "last")
+            assert agent.prompts() == ["first", "second, edited", "third\nfourth", "fifth", "last"]
+            assert shown(discord, thread_id).count("**removed**") == 1
+            assert shown(discord, thread_id).count("**interrupted**") == 1
+            await end(again, signal.SIGTERM)
+
+
+async def test_a_row_that_was_still_being_collected_is_not_lost(tmp_path: Path) -> None:
+    """R2, Q4, O2: whether the rest of it comes or not."""
+    agent = scenario(tmp_path, resume=True)
+    slow = {"WEFT_DEBOUNCE": "60", "WEFT_DEBOUNCE_MAX": "60"}
+    async with connected(tmp_path, agent, allow=[160004], **slow) as (discord, bot):
+        thread_id = await mention(discord, "one")
+        await discord.wait_for(lambda fd: any(one.id == thread_id for one in fd.threads()), timeout=10)
+        two = (await discord.owner.say(thread_id, "two")).id
+        await seen(discord, thread_id, two)
+        await end(bot, signal.SIGTERM)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "two")
+            assert "\n".join(agent.prompts()).split("\n") == ["one", "two"]
+            await end(again, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.Signals) -> None:
+    """Q2, R2"""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "hello")
+        await until_answered(discord, thread_id, "hello")
+        await slash(discord, discord.owner, thread_id, "queue mode", mode="interrupt")
+        await until_rows(tmp_path, "select count(*) from threads where options like '%interrupt%'", [(1,)])
+        await end(bot, how)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await again.logged("gateway.ready")
+            assert (await slash(discord, discord.owner, thread_id, "queue show")).startswith("Mode: interrupt.")
+            await discord.owner.say(thread_id, "first")
+            await until_shown(discord, thread_id, "so far")
+            await discord.owner.say(thread_id, "newest")
+            await until_answered(discord, thread_id, "newest")
+            assert "**superseded**" in shown(discord, thread_id)
+            await end(again, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGTERM,
+        pytest.param(
+            signal.SIGKILL,
+            marks=pytest.mark.xfail(strict=True, reason="each message of a turn that a kill cut off is told by itself"),
+        ),
+    ],
+)
+async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path: Path, how: signal.Signals) -> None:
+    """R2, Q2, O1: none of its messages is run again by itself, and none is forgotten."""
+    agent = scenario(tmp_path, words={"third": HANG}, resume=True)
+    async with connected(tmp_path, agent, WEFT_DEBOUNCE="0.3") as (discord, bot):
+        thread_id = await mention(discord, "hello")
+        await until_answered(discord, thread_id, "hello")
+        for text in ("second", "third"):
+            await discord.owner.say(thread_id, text)
+        await until_shown(discord, thread_id, "so far")
+        await end(bot, how)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "**interrupted**")
+            await discord.owner.say(thread_id, "go on")
+            await until_answered(discord, thread_id, "go on")
+            assert agent.prompts() == ["hello", "second\nthird", "go on"]
+            assert shown(discord, thread_id).count("**interrupted**") == 1
+            await end(again, signal.SIGTERM)
