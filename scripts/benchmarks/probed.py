@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import psutil
 
 from bot.app import running_bot, secrets
@@ -86,6 +87,8 @@ async def run(settings: Settings, probe: Probe) -> None:
                 async for number in signals:
                     if number is signal.SIGTERM:
                         break
+                    # Worker threads that have been idle for long end when the next call is made: make it.
+                    await anyio.to_thread.run_sync(int)
                     probe.report()
             tasks.cancel_scope.cancel()
 
