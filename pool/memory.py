@@ -6,9 +6,9 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Unpack
 
-from pool.store import KEEP, AcceptedPrompt, Keep, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
 
 FINISHED_KEPT = 10_000
 """Finished prompts that are known again, the latest ones; of each the id and outcome are kept, and what was to be."""
@@ -100,30 +100,9 @@ class MemoryStore:
         """Return what is remembered of a thread."""
         return self._threads.get(thread_id)
 
-    async def bind(
-        self,
-        thread_id: int,
-        *,
-        agent: str | Keep | None = KEEP,
-        session_id: str | Keep | None = KEEP,
-        cwd: str | Keep | None = KEEP,
-        previous_session_id: str | Keep | None = KEEP,
-        title: str | Keep | None = KEEP,
-        mode: str | Keep | None = KEEP,
-        options: str | Keep | None = KEEP,
-    ) -> None:
+    async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
         """Change what is remembered of a thread; what is not given stays as it is."""
-        given = {
-            "agent": agent,
-            "session_id": session_id,
-            "cwd": cwd,
-            "previous_session_id": previous_session_id,
-            "title": title,
-            "mode": mode,
-            "options": options,
-        }
         record = self._threads.get(thread_id) or ThreadRecord(thread_id)
-        changes: dict[str, Any] = {name: value for name, value in given.items() if not isinstance(value, Keep)}
         self._threads[thread_id] = dataclasses.replace(record, **changes)
 
     async def choices(self) -> dict[int, str]:

@@ -17,7 +17,7 @@ from pool.model import Reason, SlotState
 from pool.ports import Connection, OpenConnection, Opened
 from pool.registry import Registry
 from pool.slot import Slot
-from pool.store import KEEP, SessionStore
+from pool.store import SessionStore, ThreadChanges
 
 log = structlog.get_logger(__name__)
 
@@ -88,13 +88,10 @@ class Owner:
         wanted = record.session_id if record is not None else None
         opened = await connection.open_session(cwd, wanted)
         info = connection.agent.agent_info
-        await self._store.bind(
-            slot.thread_id,
-            agent=info.name if info is not None else None,
-            session_id=opened.session.id,
-            cwd=cwd,
-            previous_session_id=wanted if opened.lost else KEEP,
-        )
+        changes = ThreadChanges(agent=info.name if info is not None else None, session_id=opened.session.id, cwd=cwd)
+        if opened.lost:
+            changes["previous_session_id"] = wanted
+        await self._store.bind(slot.thread_id, **changes)
         return opened
 
     async def _until_stopped(self, slot: Slot, connection: Connection) -> None:

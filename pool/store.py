@@ -8,17 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final, Protocol
-
-
-class Keep(Enum):
-    """Stands for a field that is to stay as it is."""
-
-    KEEP = "keep"
-
-
-KEEP: Final = Keep.KEEP
+from typing import Protocol, TypedDict, Unpack
 
 
 class StoreBusy(Exception):
@@ -45,6 +35,18 @@ class ThreadRecord:
     title: str | None = None
     mode: str | None = None
     options: str | None = None
+
+
+class ThreadChanges(TypedDict, total=False):
+    """What changes of a `ThreadRecord`; a field that is left out stays as it is."""
+
+    agent: str | None
+    session_id: str | None
+    cwd: str | None
+    previous_session_id: str | None
+    title: str | None
+    mode: str | None
+    options: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +150,7 @@ class SessionStore(Protocol):
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""
 
-    async def bind(
-        self,
-        thread_id: int,
-        *,
-        agent: str | Keep | None = KEEP,
-        session_id: str | Keep | None = KEEP,
-        cwd: str | Keep | None = KEEP,
-        previous_session_id: str | Keep | None = KEEP,
-        title: str | Keep | None = KEEP,
-        mode: str | Keep | None = KEEP,
-        options: str | Keep | None = KEEP,
-    ) -> None:
+    async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
         """Change what is remembered of a thread, in one write; what is not given stays as it is."""
 
     async def choices(self) -> dict[int, str]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Unpack, cast
 
 import anyio
 
@@ -16,7 +17,7 @@ from pool.storage import operations, sqlite
 from pool.storage.ledger import Ledger
 from pool.storage.model import StorageLimits
 from pool.storage.writer import Writer
-from pool.store import KEEP, AcceptedPrompt, Keep, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
 
 
 class DurableStore:
@@ -79,30 +80,10 @@ class DurableStore:
         """Return what is remembered of a thread."""
         return await self._writer.submit(operations.Thread(thread_id))
 
-    async def bind(
-        self,
-        thread_id: int,
-        *,
-        agent: str | Keep | None = KEEP,
-        session_id: str | Keep | None = KEEP,
-        cwd: str | Keep | None = KEEP,
-        previous_session_id: str | Keep | None = KEEP,
-        title: str | Keep | None = KEEP,
-        mode: str | Keep | None = KEEP,
-        options: str | Keep | None = KEEP,
-    ) -> None:
+    async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
         """Change what is remembered of a thread; what is not given stays as it is."""
-        given = (
-            ("agent", agent),
-            ("session_id", session_id),
-            ("cwd", cwd),
-            ("previous_session_id", previous_session_id),
-            ("title", title),
-            ("mode", mode),
-            ("options", options),
-        )
-        changes = tuple((name, value) for name, value in given if not isinstance(value, Keep))
-        await self._writer.submit(operations.Bind(thread_id, changes))
+        given = cast("dict[str, str | None]", changes)
+        await self._writer.submit(operations.Bind(thread_id, tuple(given.items())))
 
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""

@@ -12,7 +12,7 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from acp.schema import AgentCapabilities, InitializeResult
 from pool.memory import MemoryStore
 from pool.model import PoolLimits, SlotState
-from pool.store import KEEP, ThreadRecord
+from pool.store import ThreadRecord
 from tests.pool.fakes import settle, until, use, world
 
 
@@ -357,7 +357,7 @@ class SlowStore(MemoryStore):
     gate: anyio.Event
 
     async def bind(self, thread_id: int, **fields: Any) -> None:
-        if fields.get("session_id", KEEP) is None:
+        if fields.get("session_id", "") is None:
             await self.gate.wait()
         await super().bind(thread_id, **fields)
 
