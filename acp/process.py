@@ -41,11 +41,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """Where and how an agent starts; ``env`` is the complete environment, with the allow-list already applied."""
+    """Where and how an agent starts.
+
+    Attributes:
+        cwd: where the process starts, on this machine.
+        env: the complete environment, with the allow-list already applied.
+        session_cwd: where its sessions work, as the agent sees it; None: where the process starts.
+    """
 
     argv: tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
+    session_cwd: str | None = None
+
+    @property
+    def directory(self) -> str:
+        """The working directory of its sessions."""
+        return self.session_cwd or self.cwd
 
 
 class AgentProcess:

@@ -67,9 +67,9 @@ class Owner:
     async def _serve(self, slot: Slot) -> None:
         spec = self._launcher.spec(slot.thread_id)
         async with self._open(spec, self._limits) as connection:
-            slot.agent.connection, slot.cwd = connection, spec.cwd
+            slot.agent.connection, slot.cwd = connection, spec.directory
             try:
-                opened = await self._open_session(slot, connection, spec.cwd)
+                opened = await self._open_session(slot, connection, spec.directory)
             except AcpError as exc:
                 # Those who wait are told now; the stop ladder that follows takes seconds.
                 self._fail(slot, exc)

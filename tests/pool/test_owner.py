@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import anyio.lowlevel
 import psutil
@@ -33,6 +35,18 @@ async def test_the_opened_session_is_remembered_before_its_first_turn() -> None:
         record = await at.store.thread(1)
         assert record
         assert (record.session_id, record.agent, record.cwd) == (lease.session.id, "fake", "1")
+
+
+@pytest.mark.asyncio
+async def test_a_session_works_where_its_launcher_says_as_its_agent_sees_it() -> None:
+    """P8, R5: in a container, or on another machine, that is not where the process starts."""
+    at = world()
+    spec = at.launcher.spec
+    at.launcher.spec = lambda thread_id: replace(spec(thread_id), session_cwd="/inside")  # type: ignore[method-assign]
+    async with at.pool as pool, pool.session(1):
+        record = await at.store.thread(1)
+        assert record
+        assert record.cwd == "/inside"
 
 
 @pytest.mark.asyncio
