@@ -117,12 +117,15 @@ class Runs:
             log.exception("turn.failed", prompt=running.entry.place)
             end = crashed()
         finally:
-            claim.release()
             del self._running[running.entry]
             self._steps.changed()
-            if running.abandoned:
-                self._pool.evict(running.thread_id)
-            self._finish(running, end)
+            try:
+                self._finish(running, end)
+            finally:
+                # Last: who is told that an agent is free has to know already what this turn left in its thread.
+                claim.release()
+                if running.abandoned:
+                    self._pool.evict(running.thread_id)
 
     def _finish(self, running: RunningTurn, end: TurnEnd | None) -> None:
         """Hand the reply over; without an end, nothing was prompted, and the turn begins anew some other time."""

@@ -2,7 +2,7 @@
 
 No function here awaits, so each is one critical section on the loop, and nobody ever waits while holding one of the
 three (Q6). What a thread's messages become is decided in `thread`. The mutable state is the map of queues, what is
-remembered of threads without one, the threads of which all heads wait for room in one lane, and the lanes' tokens.
+remembered of threads without one, the lanes' tokens, the heads of all threads, and the threads to be asked for theirs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import accumulate
 from typing import Generic, Protocol, TypeVar
 
 from bot.work.model import Inbound, Lane
 from bot.work.policy.decisions import Decision
-from bot.work.policy.entry import Entry, EntryState, MessageState
+from bot.work.policy.entry import Entry, MessageState
+from bot.work.policy.heads import Heads, Wakeups
 from bot.work.policy.lanes import LaneCounts, Lanes
 from bot.work.policy.rules import Remembered, Rules
 from bot.work.policy.thread import ThreadQueue
@@ -63,7 +63,8 @@ class Scheduler(Generic[R]):
         self.closed = False
         self.held = False
         self.looked: Callable[[], None] = _tell_nobody
-        self._admitting = False
+        self._looking = False
+        self._changed = False
         self._rules = rules
         self._reserve = reserve
         self._start = start
@@ -71,7 +72,9 @@ class Scheduler(Generic[R]):
         self._carry_out = carry_out
         self._queues: dict[int, ThreadQueue] = {}
         self._remembered: OrderedDict[int, Remembered] = OrderedDict()
-        self._parked: dict[int, Lane] = {}
+        self._stale: set[int] = set()
+        self._heads = Heads()
+        self._wakeups = Wakeups()
 
     # One thread
 
@@ -84,7 +87,7 @@ class Scheduler(Generic[R]):
             self._forget_if_idle(thread_id, queue)
         # Each is carried out, whatever another one does: a failure touches no neighbour (Q10).
         with ExitStack() as stack:
-            stack.callback(self.admit, now)
+            stack.callback(self.tick, now)
             for decision in reversed(decisions):
                 stack.callback(self._carry_out, decision)
         return decisions
@@ -118,7 +121,7 @@ class Scheduler(Generic[R]):
     def lend(self, entry: Entry, now: float) -> None:
         """Let others have the place in the lane of a turn that waits for a person."""
         self.lanes.lend(entry)
-        self.admit(now)
+        self.tick(now)
 
     def take_back(self, entry: Entry) -> None:
         """Give such a turn its place again; never waits."""
@@ -127,75 +130,81 @@ class Scheduler(Generic[R]):
     # All threads
 
     def admit(self, now: float) -> None:
-        """Start every entry whose three conditions hold; call it whenever one of them may have changed."""
-        # A reservation that marks a victim may itself report a change: the walk that is under way sees it.
-        if self.closed or self.held or self._admitting:
+        """Start every entry whose three conditions hold; to be called whenever an agent may be free."""
+        if self._looking:
+            self._changed = True  # a reservation that marks a victim reports a change itself
             return
-        self._admitting = True
+        self._heads.retry()
+        self.tick(now)
+
+    def tick(self, now: float) -> None:
+        """Look again since time has passed; `next_wakeup` says when that is worth while."""
+        if self.closed or self.held or self._looking:
+            return
+        self._looking = True
         try:
-            while self._walk(now):
-                pass
+            self._look(now)
         finally:
-            self._admitting = False
+            self._looking = False
             self.looked()
 
-    tick = admit
-    """Look again since time has passed; `next_wakeup` says when that is worth while."""
+    def next_wakeup(self) -> float | None:
+        """Return when to call `tick`, in the caller's seconds; None: nothing waits for the time to pass."""
+        return None if self.held or self.closed else self._wakeups.first()
 
-    def _walk(self, now: float) -> bool:
-        """Try all heads by order of arrival; tell whether one started, as there may be others behind it then."""
-        ranked = [
-            (place, entry)
-            for thread_id, queue in self._queues.items()
-            if self._worth_a_look(thread_id) and (heads := queue.heads(now))
-            for place, entry in _ranked(heads)
-        ]
-        ranked.sort(key=lambda item: item[0])
-        started = [self._try_start(entry, now) for _, entry in ranked]
-        return any(started)
+    def _look(self, now: float) -> None:
+        """Try the heads by order of arrival; what was refused before a start of another may get an agent after it."""
+        seen: dict[Entry, None] = {}
+        started = False
+        while True:
+            seen.update(dict.fromkeys(self._ask_changed(now)))
+            entry = self._heads.first(lane for lane in Lane if self.lanes.free(lane))
+            if entry is not None:
+                started |= self._try_start(entry)
+            elif started and self._changed:
+                started = self._changed = False
+                self._heads.retry()
+            else:
+                break
+        self._changed = False
+        for entry in seen:
+            if entry in self._heads:
+                self._tell(entry)
 
-    def _try_start(self, entry: Entry, now: float) -> bool:
-        queue = self._queues.get(entry.thread_id)
-        # An earlier start of this walk may have taken it along, or may have ended it.
-        if queue is None or entry.state is not EntryState.WAITING or entry not in (heads := queue.heads(now)):
-            return False
-        if not self.lanes.free(entry.lane):
-            self._tell(entry)
-            if len(heads) == queue.free and all(one.lane is entry.lane and one.told_to_wait for one in heads):
-                self._parked[entry.thread_id] = entry.lane
-            return False
+    def _ask_changed(self, now: float) -> list[Entry]:
+        """Ask the queues that have changed, or whose time has come, which entries are next."""
+        self._stale.update(self._wakeups.due(now))
+        heads: list[Entry] = []
+        while self._stale:
+            thread_id = self._stale.pop()
+            queue = self._queues.get(thread_id)
+            entries = queue.heads(now) if queue is not None else []
+            self._heads.put(thread_id, entries)
+            self._wakeups.put(thread_id, queue.next_wakeup() if queue is not None else None)
+            heads += entries
+        return heads
+
+    def _try_start(self, entry: Entry) -> bool:
         reservation = self._reserve(entry.thread_id)
         if reservation is None:
-            self._tell(entry)
+            self._heads.refuse(entry)
             return False
-        self._parked.pop(entry.thread_id, None)
-        queue.started(entry)
+        self._stale.add(entry.thread_id)
+        self._queues[entry.thread_id].started(entry)
         self.lanes.take(entry)
         self._start(entry, reservation)
         return True
-
-    def _worth_a_look(self, thread_id: int) -> bool:
-        """Whether more of a thread is to be known than that all its heads wait for room in one lane."""
-        lane = self._parked.get(thread_id)
-        return lane is None or self.lanes.free(lane)
 
     def _tell(self, entry: Entry) -> None:
         if not entry.told_to_wait:
             entry.told_to_wait = True
             self._wait(entry)
 
-    def next_wakeup(self) -> float | None:
-        """Return when to call `tick`, in the caller's seconds; None: nothing waits for the time to pass."""
-        if self.held or self.closed:
-            return None
-        times = (queue.next_wakeup() for queue in self._queues.values())
-        return min((time for time in times if time is not None), default=None)
-
     # Queues come and go
 
     def _open(self, thread_id: int) -> ThreadQueue:
         rules = self._rules(thread_id)
-        self._parked.pop(thread_id, None)
+        self._stale.add(thread_id)
         queue = self._queues.get(thread_id)
         if queue is None:
             queue = self._queues[thread_id] = ThreadQueue(rules, self._remembered.pop(thread_id, None))
@@ -206,7 +215,6 @@ class Scheduler(Generic[R]):
         if self._queues.get(thread_id) is not queue or not queue.idle:
             return
         del self._queues[thread_id]
-        self._parked.pop(thread_id, None)
         if queue.memory != Remembered():
             self._remembered[thread_id] = queue.memory
         while len(self._remembered) > REMEMBERED:
@@ -242,11 +250,3 @@ class Scheduler(Generic[R]):
 
 def _tell_nobody() -> None:
     """Do nothing."""
-
-
-def _ranked(heads: list[Entry]) -> list[tuple[int, Entry]]:
-    """Pair each head with its rank among all threads': the thread's own order stays, whatever was put in front."""
-    if len(heads) == 1:
-        return [(heads[0].place, heads[0])]
-    ranks = list(accumulate((entry.place for entry in reversed(heads)), min))
-    return list(zip(reversed(ranks), heads, strict=True))

@@ -20,12 +20,14 @@ class Claim:
 
     def release(self) -> None:
         self.agents.claims = [claim for claim in self.agents.claims if claim is not self]
+        self.agents.on_change()
 
 
 @dataclass
 class Agents:
     capacity: int
     claims: list[Claim] = field(default_factory=list)
+    on_change: Callable[[], None] = lambda: None
 
     def reserve(self, thread_id: int) -> Claim | None:
         del thread_id
@@ -61,6 +63,7 @@ class Floor:
             wait=lambda entry: self.waited.append(entry.place),
             carry_out=carry_out or self.decided.append,
         )
+        self.agents.on_change = lambda: self.scheduler.admit(self.now)
 
     def _start(self, entry: Entry, claim: Claim) -> None:
         self.started.append(entry.place)

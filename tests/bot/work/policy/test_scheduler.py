@@ -7,9 +7,11 @@ import pytest
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
 from bot.work.policy.decisions import Decision, End
+from bot.work.policy.entry import Entry
 from bot.work.policy.lanes import LaneCounts
 from bot.work.policy.rules import Rules
 from bot.work.policy.scheduler import REMEMBERED
+from bot.work.policy.thread import ThreadQueue
 from tests.bot.work.policy.bench import BOB, ends, written
 from tests.bot.work.policy.pool import Floor
 
@@ -80,6 +82,27 @@ def test_an_author_is_told_once_that_no_agent_is_free() -> None:
     floor.say(3, 1)
     floor.scheduler.admit(0)
     assert floor.waited == [2]
+
+
+def test_a_message_costs_the_same_however_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4, Q6: one busy team does not slow the others down: no queue is asked but those that changed."""
+    asked: list[int] = []
+    heads = ThreadQueue.heads
+
+    def counting(queue: ThreadQueue, now: float) -> list[Entry]:
+        asked.append(len(queue.line))
+        return heads(queue, now)
+
+    monkeypatch.setattr(ThreadQueue, "heads", counting)
+    floor = Floor(agents=3)
+    for number in range(1, 201):
+        floor.say(number, number)
+    assert len(floor.started) == 3
+    asked.clear()
+    floor.say(1000, 1000)
+    floor.finish(1)
+    assert len(asked) < 10
+    assert floor.started == [1, 2, 3, 4]
 
 
 def test_a_turn_that_waits_for_a_person_lends_its_place() -> None:

@@ -42,8 +42,9 @@ class Claim:
 
     def release(self) -> None:
         if self.world is not None:
-            self.world.agents -= 1
-            self.world = None
+            world, self.world = self.world, None
+            world.agents -= 1
+            world.scheduler.admit(world.now)
 
 
 class World:
@@ -248,10 +249,11 @@ class World:
         for message in entry.owed:
             self.end(message.id, why.outcome if why else outcome)
         self.returned(entry)
-        self.turns.pop(entry).release()
+        claim = self.turns.pop(entry)
         self.lent.discard(entry)
         self.scheduler.ended(entry, self.now)
         assert self.scheduler.ended(entry, self.now) == []
+        claim.release()
 
     def returned(self, turn: Entry) -> None:
         """What was on its way into a turn that ends goes back into the line."""
@@ -366,6 +368,7 @@ class World:
         """The bot is killed and starts again: what ran is interrupted, what was written down comes back."""
         if choice % 4:
             return
+        self.scheduler.closed = True
         for inject in self.injects:
             for message in inject.entry.messages:
                 self.end(message.id, Outcome.INTERRUPTED)
