@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.work.policy.entry import Entry, Message, Why
@@ -54,3 +55,13 @@ class Warm:
 
 
 Decision = End | Cancel | Inject | Queued | Edited | Warm
+
+
+def cancel(turns: Iterable[Entry], why: Why) -> list[Decision]:
+    """Decide that turns are to be cancelled, but for those that are over or cancelled anyway."""
+    decisions: list[Decision] = []
+    for turn in turns:
+        if turn.cancellable:
+            turn.cancelled = why
+            decisions.append(Cancel(turn, why))
+    return decisions

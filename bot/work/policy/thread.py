@@ -8,21 +8,20 @@ handed to a running turn, and the entry that the next message of its author may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice, takewhile
 from operator import attrgetter
 
 from bot.outcome import Outcome
 from bot.work.model import Inbound, QueueMode
-from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Queued, Warm
+from bot.work.policy.decisions import Cancel, Decision, Edited, End, Queued, Warm, cancel
 from bot.work.policy.entry import Entry, EntryState, Message, MessageState, Why
 from bot.work.policy.line import Line
 from bot.work.policy.rules import Drop, Remembered, Rules
+from bot.work.policy.steering import NEWER, Steering
 
 _STALE = Why(Outcome.STALE, reason="it was written before a stop-all")
 _DELETED = Why(Outcome.REMOVED, reason="its message was deleted")
 _EXPELLED = Why(Outcome.REMOVED, reason="its author may not use Weft any more")
-_NEWER = "a newer message took its place"
 _PENDING = (EntryState.COLLECTING, EntryState.WAITING)
 
 
@@ -41,7 +40,7 @@ class ThreadQueue:
         self.memory = memory or Remembered()
         self.line = Line()
         self.running: list[Entry] = []
-        self._steering: dict[Entry, Entry] = {}
+        self._steering = Steering(self.line)
         self._row: Entry | None = None
 
     # What comes in
@@ -140,8 +139,8 @@ class ThreadQueue:
         return self._end(victim, Why(Outcome.DROPPED, reason=f"the queue is full (cap {self.rules.cap})"))
 
     def _interrupt(self, entry: Entry) -> list[Decision]:
-        why = Why(Outcome.SUPERSEDED, by=entry.authors[-1].name, reason=_NEWER)
-        decisions = self._cancel(self.running, why)
+        why = Why(Outcome.SUPERSEDED, by=entry.authors[-1].name, reason=NEWER)
+        decisions = cancel(self.running, why)
         entry.after = list(self.running)
         for other in [*self.line, *self._steering]:
             if other.place < entry.place:
@@ -151,51 +150,15 @@ class ThreadQueue:
     def _steer(self, entry: Entry) -> list[Decision]:
         target = next((turn for turn in self.running if turn.cancellable), None)
         if target is None or not self.memory.can_steer:
-            return self._cut_in(entry, target)
-        self.line.take_out(entry)
-        entry.state = EntryState.STEERING
-        self._steering[entry] = target
-        return [Inject(target, entry)]
+            return self._steering.cut_in(entry, target)
+        return self._steering.hand_over(entry, target)
 
     def steered(self, entry: Entry, *, ok: bool) -> list[Decision]:
         """Say whether the running turn took the entry; if not, that turn is cancelled and the entry runs next."""
-        target = self._steering.pop(entry, None)
-        if target is None:
-            return []
         if not ok:
-            return self._fall_back(entry, target)
-        entry.state = EntryState.ENDED
-        target.injected += entry.messages
-        self.line.index(target)
+            return self._steering.not_taken(entry, self.running)
+        self._steering.taken(entry)
         return []
-
-    def _fall_back(self, entry: Entry, target: Entry) -> list[Decision]:
-        decisions: list[Decision] = []
-        for message in list(entry.messages):
-            if message.withdrawn is not None:
-                self.line.leave(entry, message)
-                decisions.append(End(message, message.withdrawn))
-        if not entry.messages:
-            return decisions
-        # Another turn that runs by now is not the one that this was said to.
-        meant = target if target in self.running and target.cancellable else None
-        return decisions + self._cut_in(entry, meant)
-
-    def _cut_in(self, entry: Entry, target: Entry | None) -> list[Decision]:
-        """Put an entry in front, and cancel the turn that it was said to."""
-        decisions: list[Decision] = []
-        # What was said before, and still waits for the end of a turn that it cut short, is asked together with this.
-        earlier = next((other for other in self.line.front if other.steered and other.lane is entry.lane), None)
-        if target is not None:
-            entry.steered, entry.after = True, [target]
-            decisions = self._cancel([target], Why(Outcome.SUPERSEDED, by=entry.authors[-1].name, reason=_NEWER))
-        if earlier is None:
-            self.line.cut_in(entry)
-            entry.state = EntryState.WAITING
-        else:
-            earlier.after += entry.after
-            self.line.join(earlier, entry)
-        return decisions
 
     # What runs
 
@@ -231,7 +194,7 @@ class ThreadQueue:
         return self._not_steered(entry)
 
     def _not_steered(self, target: Entry) -> list[Decision]:
-        steering = [entry for entry, into in self._steering.items() if into is target]
+        steering = self._steering.into(target)
         return [decision for entry in steering for decision in self.steered(entry, ok=False)]
 
     # What people ask for
@@ -256,7 +219,7 @@ class ThreadQueue:
             return self._end(waiting[0], why) if waiting else []
         fresh = next((turn for turn in turns if turn.cancellable), None)
         if fresh is not None:
-            return self._cancel([fresh], why)
+            return cancel([fresh], why)
         # Told again, so that whoever asks can be answered; the first reason stays.
         under_way = [(turn, turn.cancelled) for turn in turns if not turn.finishing]
         return [Cancel(turn, first) for turn, first in under_way[:1] if first is not None]
@@ -265,7 +228,7 @@ class ThreadQueue:
         """End everything that is older than snowflake ``before``, also what arrives later (Q7)."""
         self.memory.cutoff = max(self.memory.cutoff, before)
         why = Why(Outcome.STOPPED, by=by)
-        decisions = self._cancel([turn for turn in self.running if turn.place < before], why)
+        decisions = cancel([turn for turn in self.running if turn.place < before], why)
         for entry in [*self.line, *self._steering]:
             decisions += self._end(entry, why, [message for message in entry.messages if message.id < before])
         return decisions
@@ -273,15 +236,15 @@ class ThreadQueue:
     def gone(self, reason: str) -> list[Decision]:
         """End everything, since the thread can't be written to any more (D10)."""
         why = Why(Outcome.STOPPED, reason=reason)
-        return self._cancel(self.running, why) + self._end_all(why)
+        return cancel(self.running, why) + self.end_waiting(why)
 
     def clear(self, by: str) -> list[Decision]:
         """Take everything out that waits; what runs goes on."""
-        return self._end_all(Why(Outcome.REMOVED, by=by))
+        return self.end_waiting(Why(Outcome.REMOVED, by=by))
 
     def end_waiting(self, why: Why) -> list[Decision]:
         """End everything that waits, for a reason of the caller's; what runs goes on."""
-        return self._end_all(why)
+        return [decision for entry in [*self.line, *self._steering] for decision in self._end(entry, why)]
 
     def remove(self, message_id: int, by: str) -> list[Decision]:
         """Take the waiting prompt out to which the message belongs (Q5)."""
@@ -316,26 +279,15 @@ class ThreadQueue:
         entry.state, entry.taken = EntryState.WAITING, True
         turns = [turn for turn in self.running if turn.cancellable]
         excess = max(0, len(turns) + 1 - self.rules.limit(self.memory.share))
-        return self._cancel(turns[:excess], Why(Outcome.SUPERSEDED, by=by, reason="another message was to run at once"))
+        return cancel(turns[:excess], Why(Outcome.SUPERSEDED, by=by, reason="another message was to run at once"))
 
     def reset(self, by: str = "") -> list[Decision]:
         """Begin a new generation: what runs is cancelled, and what waits goes on once that has ended (Q8)."""
         self.memory.generation += 1
         self.memory.share, self.memory.can_steer = None, False
-        return self._cancel(self.running, Why(Outcome.STOPPED, by=by))
+        return cancel(self.running, Why(Outcome.STOPPED, by=by))
 
     # How things end
-
-    def _cancel(self, turns: Iterable[Entry], why: Why) -> list[Decision]:
-        decisions: list[Decision] = []
-        for turn in turns:
-            if turn.cancellable:
-                turn.cancelled = why
-                decisions.append(Cancel(turn, why))
-        return decisions
-
-    def _end_all(self, why: Why) -> list[Decision]:
-        return [decision for entry in [*self.line, *self._steering] for decision in self._end(entry, why)]
 
     def _end(self, entry: Entry, why: Why, messages: list[Message] | None = None) -> list[Decision]:
         """End messages of an entry that does not run, all of them if none are named."""
