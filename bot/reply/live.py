@@ -23,8 +23,6 @@ from bot.reply.rejoin import Found, take_places, told_in_file
 from bot.reply.render import status_line, worth_showing
 from bot.reply.row import Row
 
-__all__ = ["FinalReply", "LiveReply", "OnShown"]
-
 log = structlog.get_logger(__name__)
 
 OnShown = Callable[[tuple[int, ...]], None]

@@ -140,7 +140,7 @@ class Outbox:
     def wake_at(self) -> float:
         """Return when `next()` is worth a call, if nothing happens before."""
         edits = [self._edit_ready_at(cell) for cell in self._cells if cell.wants_edit]
-        return min([self._post_ready_at(), *edits], default=inf)
+        return min([self._post_ready_at(), *edits])
 
     def changed(self, cell: Cell) -> None:
         """The wanted body of a message on Discord changed: have an eye on it again."""
@@ -203,7 +203,7 @@ class Outbox:
         cell.busy = False
         match error:
             case ThreadGone():
-                self.end(str(error) or "the thread can't be written to")
+                self.end(str(error))
             case _ if cell.given_up:
                 self._unqueue(cell)
             case Unavailable():
@@ -216,8 +216,8 @@ class Outbox:
                 self._dead_end(op, error, now)
 
     def end(self, reason: str) -> None:
-        """The thread can't be written to any more: give everything up."""
-        self.gone = self.gone or reason
+        """The thread can't be written to any more: give everything up; an empty ``reason``: that is all we know."""
+        self.gone = self.gone or reason or "the thread can't be written to"
         for cell in [*self._posts, *self._cells]:
             cell.given_up = True
         self._posts.clear()

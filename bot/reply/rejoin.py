@@ -19,11 +19,6 @@ _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
 
 
-def same_text(text: str) -> str:
-    """Return ``text`` as it is."""
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """What was read of a thread.
@@ -36,7 +31,7 @@ class Found:
 
     texts: Mapping[int, str] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
-    as_shown: Callable[[str], str] = same_text
+    as_shown: Callable[[str], str] = str
 
     def unrecorded(self, after: int, before: int, known: frozenset[int]) -> Found:
         """Return it with all messages unknown between ``after`` and ``before`` (0: now) that are not ``known``."""

@@ -31,10 +31,6 @@ _LIMITS = {
 }
 
 
-def _same(text: str) -> str:
-    return text
-
-
 # --- while the turn runs ---------------------------------------------------------------------------------------------
 
 
@@ -128,7 +124,7 @@ def outcome_lines(
     by: str = "",
     reason: str = "",
     stderr: str = "",
-    redact: Callable[[str], str] = _same,
+    redact: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
     """Return what is said about the end of an accepted message (O1) and about what was cut (T10).
 

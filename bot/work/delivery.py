@@ -12,7 +12,8 @@ import anyio
 import structlog
 
 from bot.outcome import Outcome
-from bot.reply.editor import FinalReply, LiveReply
+from bot.reply.final import FinalReply
+from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import structlog
 from anyio.abc import TaskGroup
 
-from bot.reply.editor import Pacing, ThreadEditor
+from bot.reply.editor import ThreadEditor
+from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bot.reply.cards import remove_button, send_now_button
-from bot.reply.editor import Delivery
+from bot.reply.delivery import Delivery
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.model import Inbound

@@ -15,7 +15,8 @@ import structlog
 
 from bot.outcome import Outcome
 from bot.reply.cards import go_on_button
-from bot.reply.editor import Delivery, LiveReply
+from bot.reply.delivery import Delivery
+from bot.reply.live import LiveReply
 from bot.reply.owed import OwedText
 from bot.reply.port import Body, PortError
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries

@@ -18,7 +18,7 @@ from acp.schema import text_block
 from acp.turn import Turn
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
-from bot.reply.editor import LiveReply
+from bot.reply.live import LiveReply
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted

@@ -19,7 +19,7 @@ from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Phase, Turn
-from bot.reply.editor import LiveReply
+from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
 from bot.work.model import Inbound

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from bot.reply.editor import FinalReply, LiveReply, Pacing, ThreadEditor
+from bot.reply.editor import ThreadEditor
+from bot.reply.final import FinalReply
+from bot.reply.live import LiveReply
 from bot.reply.owed import OwedText
+from bot.reply.pacing import Pacing
 from bot.reply.port import Body, Unavailable
 from tests.bot.reply.fakes import ALLOW, PROSE, STOP, Crash, FakeThread, FakeTurn, final_reply, spoken
 

@@ -7,7 +7,8 @@ import random
 import anyio
 import pytest
 
-from bot.reply.editor import Pacing, ThreadEditor
+from bot.reply.editor import ThreadEditor
+from bot.reply.pacing import Pacing
 from bot.reply.port import Body, Unavailable
 from tests.bot.reply.fakes import (
     ALLOW,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from bot.outcome import Outcome
-from bot.reply.editor import FinalReply
+from bot.reply.final import FinalReply
 from bot.reply.port import Attachment, Body
 from bot.reply.sanitise import units
 from tests.bot.reply.fakes import (

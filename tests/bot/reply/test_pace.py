@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from bot.reply.editor import Pacing
+from bot.reply.pacing import Pacing
 from bot.reply.port import Body
 from tests.bot.reply.fakes import (
     PROSE,

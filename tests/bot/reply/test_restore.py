@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-from bot.reply.editor import Pacing, ThreadEditor
+from bot.reply.editor import ThreadEditor
 from bot.reply.owed import OwedPage, OwedText
+from bot.reply.pacing import Pacing
 from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
 from tests.bot.reply.lives import DONE, INTERRUPTED, KEY, Lives, long_owed, show

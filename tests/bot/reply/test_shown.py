@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from bot.outcome import Outcome
-from bot.reply.editor import FinalReply
+from bot.reply.final import FinalReply
 from bot.reply.owed import OwedText
 from bot.reply.port import Body, MessageGone
 from tests.bot.reply.fakes import PROSE, final_reply, in_virtual_time, scene

@@ -13,7 +13,7 @@ import pytest
 from acp.permission import PermissionEnd, PermissionRequest
 from acp.schema import PermissionParams
 from acp.turn import Turn, TurnLimits
-from bot.reply.editor import LiveReply
+from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.asking import MOST_OPEN, Asking
 from bot.work.permissions import EXPIRED, PermissionDesk

@@ -15,7 +15,7 @@ from acp.permission import PermissionRequest
 from acp.schema import InitializeResult
 from acp.turn import Ending, Phase, Turn, TurnLimits
 from bot.outcome import Outcome
-from bot.reply.editor import LiveReply
+from bot.reply.live import LiveReply
 from bot.work.ending import TurnEnd
 from bot.work.permissions import CardState, PermissionDesk
 from bot.work.record import accepted_prompt
