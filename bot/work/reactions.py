@@ -103,7 +103,7 @@ class Reactions:
         cell.due = anyio.current_time() + (0.0 if mark in _FINAL else PATIENCE)
         self._due[inbound.message_id] = None
         if len(self._due) > MOST_WAITING:
-            self._forget(next(iter(self._due)))
+            self.forget(next(iter(self._due)))
         self._changed.set()
         if not self._working:
             self._working = True
@@ -113,10 +113,7 @@ class Reactions:
         return self._cells.setdefault(inbound.message_id, _Cell(inbound.channel_id, mark))
 
     def forget(self, message_id: int) -> None:
-        """Leave a message as it is that was deleted."""
-        self._forget(message_id)
-
-    def _forget(self, message_id: int) -> None:
+        """Leave a message as it is: it was deleted, or too many wait."""
         self._due.pop(message_id, None)
         self._cells.pop(message_id, None)
 
