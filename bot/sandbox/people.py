@@ -8,7 +8,8 @@ from bot.sandbox import invocations, messages, objects
 from bot.sandbox.checks import check_content
 from bot.sandbox.drafts import Draft, attach
 from bot.sandbox.errors import DiscordError
-from bot.sandbox.interactions import CallbackType, Interaction, Interactions, InteractionType
+from bot.sandbox.interaction import CallbackType, Interaction, InteractionType
+from bot.sandbox.interactions import Interactions
 from bot.sandbox.model import Event, Intents, Json, Message, User
 from bot.sandbox.state import Member, State
 

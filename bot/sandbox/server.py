@@ -23,7 +23,8 @@ from bot.sandbox import (
 from bot.sandbox.cli_api import CommandLineApi
 from bot.sandbox.faults import Faults
 from bot.sandbox.gateway import Gateway
-from bot.sandbox.interactions import Interaction, Interactions
+from bot.sandbox.interaction import Interaction
+from bot.sandbox.interactions import Interactions
 from bot.sandbox.model import (
     PERMISSIONS,
     Channel,

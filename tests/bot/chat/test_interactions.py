@@ -15,7 +15,7 @@ from bot.chat.views import EXPIRED, is_known
 from bot.log import Redactor
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
-from bot.sandbox.interactions import InteractionType
+from bot.sandbox.interaction import InteractionType
 from bot.work.model import Actor
 from bot.work.ports import Answer
 from bot.work.redacted import RedactedDesk
