@@ -82,7 +82,8 @@ def run(env_file: Path) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds.")
 def demo(prompt: str | None, agent: str | None, permission: str, timeout: float) -> None:
     """Try Weft without any account: a loopback Discord, the bot and an agent in this terminal."""
-    from bot.demo.session import Permission, converse, one_prompt, text_problem
+    from bot.demo.session import Permission, converse, one_prompt
+    from bot.demo.terminal import text_problem
 
     if prompt is not None and (problem := text_problem(prompt)):
         raise click.BadParameter(problem, param_hint="--prompt")

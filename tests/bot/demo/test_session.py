@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 
 from acp.schema import PermissionOption
 from bot.cli import main
-from bot.demo.session import TEXT_LIMIT, Permission, choice, clean, text_problem
+from bot.demo.session import Permission, choice
+from bot.demo.terminal import TEXT_LIMIT, clean, text_problem
 from tests.agents import ScriptedAgent, Step, alive, scenario
 from tests.commands import LIMIT, environment, left_by, started, temporary_files, weft
 
