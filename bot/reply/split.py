@@ -68,24 +68,13 @@ class Part:
         return self.text[: self.opened] + clean(self.source) + self.text[end:]
 
 
-def split(text: str, limit: int = PAGE, fence: Fence | None = None) -> list[Part]:
-    """Return ``text`` in parts that show at most ``limit`` (>= 200) units each; ``fence`` is open at its start."""
-    parts: list[Part] = []
-    start = 0
-    while start < len(text):
-        parts.append(take(text, start, limit, fence))
-        fence = parts[-1].fence
-        start += len(parts[-1].source)
-    return parts
-
-
-def join(parts: list[Part]) -> str:
-    """Return the text that `split()` was given: what the parts show, without the fence lines that it added."""
-    return "".join(part.source for part in parts)
-
-
 def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = None) -> Part:
-    """Return the first part of ``text[start:]``; the cost depends on ``limit`` only."""
+    """Return the first part of ``text[start:]``; the cost depends on ``limit`` only.
+
+    Args:
+        limit: how many units the part may show; at least 200.
+        fence: the code block that is open at ``start``: that of the part before.
+    """
     if limit < _SMALLEST:
         raise ValueError(f"limit is too small ({limit} of at least {_SMALLEST})")
     window = text[start : start + 2 * limit]

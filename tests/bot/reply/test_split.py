@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.reply.sanitise import units
-from bot.reply.split import PAGE, Fence, fence_after, join, split, take
+from bot.reply.split import PAGE, Fence, Part, fence_after, take
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 FLAG = "\U0001f1f3\U0001f1f4"
@@ -28,6 +28,22 @@ NASTY = st.sampled_from(
 )  # fmt: skip
 ESCAPES = st.sampled_from(["\x1b[0m", "\x1b[1;32m", "\x1b]0;", "\x1bP", "\x07", "\x00", "\x1b"])
 TEXTS = st.lists(NASTY | st.text(max_size=60), max_size=40).map("".join)
+
+
+def split(text: str, limit: int = PAGE, fence: Fence | None = None) -> list[Part]:
+    """Take part after part, as the pages of a reply do."""
+    parts: list[Part] = []
+    start = 0
+    while start < len(text):
+        parts.append(take(text, start, limit, fence))
+        fence = parts[-1].fence
+        start += len(parts[-1].source)
+    return parts
+
+
+def join(parts: list[Part]) -> str:
+    """Return what the parts show, without the fence lines that were added."""
+    return "".join(part.source for part in parts)
 
 
 def open_fence_by_a_second_reading(shown: str) -> str | None:
@@ -99,10 +115,6 @@ def test_a_frozen_part_does_not_change_when_text_is_added(text: str, more: str) 
 
 def test_a_short_text_is_one_part_as_it_is() -> None:
     assert [part.text for part in split("hello\n\nworld")] == ["hello\n\nworld"]
-
-
-def test_an_empty_text_has_no_parts() -> None:
-    assert split("") == []
 
 
 def test_a_limit_without_room_for_fences_is_refused() -> None:
