@@ -13,7 +13,7 @@ from bot.reply.port import Attachment, Body, Button, ButtonStyle
 from bot.reply.sanitise import clean, clip, code_block, inline_code, one_line, reveal, units
 from bot.reply.tools import command_of, diff_texts, input_text, places, terms_of
 
-LABEL_LIMIT = 80
+_LABEL_LIMIT = 80
 _DETAIL_LIMIT = 900
 _MOST_PLACES = 3
 _MOST_OPTIONS = 25
@@ -178,5 +178,5 @@ def _says_no(option: PermissionOption) -> bool:
 
 
 def _label(option: PermissionOption) -> str:
-    name, option_id = (one_line(reveal(text[: 8 * LABEL_LIMIT])) for text in (option.name, option.option_id))
-    return clip(name or option_id or "?", LABEL_LIMIT)
+    name, option_id = (one_line(reveal(text[: 8 * _LABEL_LIMIT])) for text in (option.name, option.option_id))
+    return clip(name or option_id or "?", _LABEL_LIMIT)

@@ -194,7 +194,7 @@ class ThreadEditor:
         """Look at what is due, and start what may start."""
         now = self._clock()
         for reply in self._replies:
-            if reply.look_at() <= now:
+            if reply.due_at() <= now:
                 with _guarded(reply):
                     reply.look(now)
         if self._typing:
@@ -212,7 +212,7 @@ class ThreadEditor:
     async def _rest(self) -> None:
         """Wait until something happened or is due."""
         sending = inf if self._recalls.pending else self._outbox.wake_at()
-        due = min([sending, *(reply.look_at() for reply in self._replies)])
+        due = min([sending, *(reply.due_at() for reply in self._replies)])
         if self.idle and not self._closing:
             self.on_idle()
         with anyio.move_on_after(max(0.0, due - self._clock())):

@@ -45,9 +45,13 @@ def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
     if not rest.strip():
         return Body(f"{_REFUSED_ALL}\n-# {final.outcome}")
     text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
-    file = Attachment("answer.md", rest.encode("utf-8", "replace"))
     ping, buttons = (None, ()) if told else (final.ping, final.buttons)
-    return Body(clip(text, MESSAGE_LIMIT), buttons, file, ping)
+    return Body(clip(text, MESSAGE_LIMIT), buttons, answer_file(rest), ping)
+
+
+def answer_file(text: str) -> Attachment:
+    """Return the file for text that no message shows (D4)."""
+    return Attachment("answer.md", text.encode("utf-8", "replace"))
 
 
 def below(text: str, more: str) -> str:

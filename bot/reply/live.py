@@ -140,7 +140,7 @@ class LiveReply:
         """Whether it has no message yet."""
         return not any(page.cell.posted for page in self._row.pages.all)
 
-    def look_at(self) -> float:
+    def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacing
         if self._done.is_set() or self._row.composed or (self._row.frozen and self._final is None):
@@ -241,5 +241,5 @@ class LiveReply:
             return ()
         self.finish(owed.final)
         self.look(self._clock())
-        self._row.name(f"r{self.key}-")
+        self._row.fix_nonces(f"r{self.key}-")
         return take_places(self._row, self._outbox, shown, found)

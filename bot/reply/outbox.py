@@ -31,8 +31,14 @@ class Cell:
         on_archived: told that the message can't be edited, since the thread is archived.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
+        busy: a request for it is under way.
+        posted: it was put in the queue of new messages, or is on Discord.
         nonce: of the new message; chosen when it is first sent, unless it was before.
+        tried: what it should show when that nonce first went out.
         anew: the nonce of the message that takes its place when somebody deleted it; None: any new one.
+        retry_at: not before is anything tried again.
+        failures: refusals in a row that time may mend; ``dead_ends`` are those that it hardly will, in all.
+        edited_at: when the last request for it began; ``created_at``: when that did that created it.
     """
 
     wanted: Body | None = None

@@ -26,7 +26,8 @@ class Pacing:
         interval: the least time between the starts of two edits.
         streaming: how many threads have a running turn; many stretch the interval.
         bucket: edits that Discord takes in one ``window``.
-        penalty: the factor on the interval after a refusal; it decays by ``recovery`` with each edit that succeeds.
+        penalty: the factor on the interval after a refusal; it decays by ``recovery`` with each edit that succeeds,
+            and is never more than ``penalty_max``.
         glance: the least time between two looks at a turn that has no message yet.
         refresh: how often the status line is rendered while nothing else changes.
         first_status: after which time a turn without text, tools or plan shows a status line.

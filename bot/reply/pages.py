@@ -58,7 +58,7 @@ class Pages:
         self.all = [Page(0, cell=Cell(reply_to=reply_to))]
         self.cut: int | None = None
         self.overflow: int | None = None
-        self.seen = 0
+        self._seen = 0
 
     @property
     def last(self) -> Page:
@@ -68,7 +68,7 @@ class Pages:
     @property
     def start(self) -> int:
         """Return the offset from which on text is needed for `grow()`."""
-        return self.last.start if self.overflow is None else self.seen
+        return self.last.start if self.overflow is None else self._seen
 
     @property
     def blank(self) -> bool:
@@ -81,7 +81,7 @@ class Pages:
 
     def grow(self, text: str) -> None:
         """Take over the text from `start` on."""
-        self.seen = self.start + len(text)
+        self._seen = self.start + len(text)
         if self.overflow is not None:
             return
         if self.cut is not None:
@@ -107,7 +107,7 @@ class Pages:
             self.last.note = note
         self.grow(text[self.start : overflow])
         if overflow is not None:
-            self.overflow, self.seen = overflow, len(text)
+            self.overflow, self._seen = overflow, len(text)
 
     def cut_here(self) -> None:
         """A card was posted below the text so far."""

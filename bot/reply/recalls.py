@@ -104,7 +104,9 @@ class Recalls:
 
     async def _read_once(self, after: int) -> Mapping[int, str]:
         try:
-            return {key: text.strip() for key, text in await self._port.own_messages(after, READ_LIMIT)}
+            messages = await self._port.own_messages(after, READ_LIMIT)
+            # What they are compared with is stripped by the same rule, which need not be Discord's.
+            return {key: text.strip() for key, text in messages}
         except ThreadGone as error:
             self._outbox.end(str(error))
         except Unavailable:

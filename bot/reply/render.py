@@ -16,7 +16,7 @@ from bot.reply.tools import diff_texts, output_block, tool_line
 SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
 
-FOOTER_LIMIT = 120
+_FOOTER_LIMIT = 120
 _STATUS_LIMIT = 110
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
@@ -85,14 +85,14 @@ def tools_summary(snapshot: TurnSnapshot) -> str:
 def final_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
     """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough."""
     if snapshot.tools:
-        return tools_text(snapshot)
+        return _tools_text(snapshot)
     if outcome is Outcome.ANSWERED:
         reason = inline_code(snapshot.stop_reason or "unknown", 40)
         return f"The agent ended its turn without a word and without using a tool (stop reason {reason})."
     return ""
 
 
-def tools_text(snapshot: TurnSnapshot) -> str:
+def _tools_text(snapshot: TurnSnapshot) -> str:
     """Return the tool calls with their states, outputs and diffs; beyond a megabyte the states only."""
     diffs = diff_texts((diff.path, diff.old, diff.new) for tool in snapshot.tools for diff in tool.diffs)
     blocks, room = [], _DETAIL_ROOM
@@ -140,7 +140,7 @@ def outcome_lines(
         return (f"-# ⚠️ {limit}", *cut) if limit else cut
     sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
     words = redact(stderr)  # whole, before lines are taken: a secret may go over several
-    detail = _detail(outcome, snapshot, by, ": ".join([reason, *last_lines(words, 1)]), redact)
+    detail = _detail(outcome, snapshot, by, ": ".join([reason, *_last_lines(words, 1)]), redact)
     return (f"{sign} **{outcome}**" + (f": {detail}" if detail else ""), *_stderr_block(words), *cut)
 
 
@@ -153,7 +153,7 @@ def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
 
 def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]) -> str:
     if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
-        last = last_lines(redact(snapshot.exit.stderr_tail), 1)
+        last = _last_lines(redact(snapshot.exit.stderr_tail), 1)
         return ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
     if outcome is Outcome.STOPPED:
         who = by or (snapshot.cancelled_by if snapshot else None) or BY_AGENT
@@ -163,14 +163,14 @@ def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: st
     return inline_code(why, _REASON_LIMIT) if why else (f"by {inline_code(by, 60)}" if by else "")
 
 
-def last_lines(text: str, count: int) -> list[str]:
+def _last_lines(text: str, count: int) -> list[str]:
     """Return the last lines in which a reader would see something, at most ``count``."""
     return [line.rstrip() for line in reveal(text).splitlines() if line.strip()][-count:]
 
 
 def _stderr_block(words: str) -> tuple[str, ...]:
     """Return the last lines of a stderr, as many as have room; nothing where there is no more than one."""
-    lines = [clip(line, _STDERR_LINE) for line in last_lines(words, _STDERR_LINES)]
+    lines = [clip(line, _STDERR_LINE) for line in _last_lines(words, _STDERR_LINES)]
     while len(lines) > 1 and units(code_block("\n".join(lines))) > _STDERR_ROOM:
         del lines[0]
     return (code_block("\n".join(lines)),) if len(lines) > 1 else ()
@@ -185,7 +185,7 @@ def footer(snapshot: TurnSnapshot, seconds: float) -> str:
         cost(snapshot),
         _model(snapshot),
     ]
-    return clip("-# " + " · ".join(part for part in parts if part), FOOTER_LIMIT)
+    return clip("-# " + " · ".join(part for part in parts if part), _FOOTER_LIMIT)
 
 
 def _exactly(seconds: float) -> str:

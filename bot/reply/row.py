@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.final import MESSAGE_LIMIT, FinalReply, below, without_text
+from bot.reply.final import MESSAGE_LIMIT, FinalReply, answer_file, below, without_text
 from bot.reply.outbox import Cell, Outbox
 from bot.reply.owed import OwedPage, OwedText
 from bot.reply.pages import Page, Pages
-from bot.reply.port import Attachment, Body, Button
+from bot.reply.port import Body, Button
 from bot.reply.render import final_text, tools_summary
 from bot.reply.sanitise import clean, clip, units, visible
 from bot.reply.split import PAGE, take
@@ -48,7 +48,7 @@ class Row:
         self._ending: list[Cell] = []
         self._surplus: list[Cell] = []
         self._refusals = 0
-        self._nonces: str | None = None
+        self._nonce_prefix: str | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -203,13 +203,13 @@ class Row:
         tail = "" if self._told_above else final.tail()
         if not (text or tail):
             return
-        file = Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None
+        file = answer_file(rest) if rest else None
         ping, buttons = (final.ping, final.buttons) if tail else (None, ())
         body = Body(clip(below(text, tail), MESSAGE_LIMIT), buttons, file, ping)
         self._post(body, "h" if self.held else "e")
 
     def _post(self, body: Body, sign: str) -> None:
-        nonce = None if self._nonces is None else f"{self._nonces}{sign}{self._refusals}"
+        nonce = None if self._nonce_prefix is None else f"{self._nonce_prefix}{sign}{self._refusals}"
         cell = Cell(wanted=body, final=True, nonce=nonce, on_archived=self._archived)
         self._ending.append(cell)
         self._outbox.post(cell)
@@ -234,7 +234,7 @@ class Row:
         """Send what no message shows as one new message."""
         if self.under_way:
             return
-        self._told_above = self._tells(final)
+        self._told_above = self._tail_shown(final)
         snapshot = self._snapshot(0)
         text = self._instead or snapshot.text
         if not visible(text):
@@ -249,16 +249,16 @@ class Row:
             self._add(final, _HELD.format(size=len(rest)), rest)
         self.composed = True
 
-    def _tells(self, final: FinalReply) -> bool:
+    def _tail_shown(self, final: FinalReply) -> bool:
         """Return whether lines and footer are visible: they are never told twice."""
         tail = final.tail()
         return bool(tail) and any(cell.shown is not None and cell.shown.text.endswith(tail) for cell in self.cells)
 
     # --- after a restart ---------------------------------------------------------------------------------------
 
-    def name(self, prefix: str) -> None:
+    def fix_nonces(self, prefix: str) -> None:
         """Give every message that is still to be sent a nonce of its own, the same after each restart."""
-        self._nonces = prefix
+        self._nonce_prefix = prefix
         for number, cell in enumerate(self.cells):
             cell.nonce, cell.anew = f"{prefix}{number}", f"{prefix}a{number}"
 

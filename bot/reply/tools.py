@@ -9,8 +9,8 @@ from typing import Any
 
 from bot.reply.sanitise import clip_middle, code_block, inline_code, one_line
 
-OUTPUT_HEAD = 1_500
-OUTPUT_TAIL = 4_500
+_OUTPUT_HEAD = 1_500
+_OUTPUT_TAIL = 4_500
 """Characters of a tool's output that an answer made of tool calls shows."""
 
 _DIFF_LINES = 2_000
@@ -22,20 +22,16 @@ _COMMAND_KEYS = ("command", "cmd", "script")
 _TERM_KEYS = (*_COMMAND_KEYS, "env", "environment")
 
 
-def mark(status: str | None) -> str:
-    """Return the sign for a status of a tool call or a step of a plan."""
-    return _MARKS.get(status or "", "·")
-
-
 def tool_line(title: str | None, status: str | None, kind: str | None = None) -> str:
     """Return a tool call as ``✓ `npm test` ``; a failed one says so."""
+    mark = _MARKS.get(status or "", "·")
     failed = " (failed)" if status == "failed" else ""
-    return f"{mark(status)} {inline_code(title or kind or 'tool', 100)}{failed}"
+    return f"{mark} {inline_code(title or kind or 'tool', 100)}{failed}"
 
 
 def output_block(output: str) -> str:
     """Return a tool's output in a code block; one that the agent fenced already is not fenced twice."""
-    return code_block(clip_middle(_unfenced(output.strip("\n")), OUTPUT_HEAD, OUTPUT_TAIL))
+    return code_block(clip_middle(_unfenced(output.strip("\n")), _OUTPUT_HEAD, _OUTPUT_TAIL))
 
 
 def _unfenced(output: str) -> str:
@@ -114,8 +110,8 @@ def input_text(raw_input: Any) -> str:
     return json.dumps(raw_input, indent=2, ensure_ascii=False, default=str)
 
 
-def places(paths: Iterable[tuple[str, int | None]], most: int = 5) -> str:
-    """Return paths, with their lines where known, as inline code; the rest is counted."""
+def places(paths: Iterable[tuple[str, int | None]], most: int) -> str:
+    """Return the first ``most`` paths, with their lines where known, as inline code; the rest is counted."""
     unique = list(dict.fromkeys(paths))
     shown = ", ".join(_places(unique[:most]))
     more = len(unique) - most
