@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.sandbox import FakeDiscord, Message
-from bot.work import desk, reactions
+from bot.work import floor, reactions
 from bot.work.queued import QueuedNotices
 from bot.work.unrun import Unrun
 from tests.agents import Gate, ScriptedAgent, Step
@@ -28,8 +28,8 @@ BUSY: list[Step] = [{"text": "so far "}, {"hang": True}]
 def hurry_notices(monkeypatch: pytest.MonkeyPatch, *, patience: float = 0.1) -> None:
     """Shorten the waits before waiting messages are told that they wait, and before ends are told together."""
     hurry_discord(monkeypatch)
-    monkeypatch.setattr(desk, "QueuedNotices", partial(QueuedNotices, patience=patience))
-    monkeypatch.setattr(desk, "Unrun", partial(Unrun, burst=0.1))
+    monkeypatch.setattr(floor, "QueuedNotices", partial(QueuedNotices, patience=patience))
+    monkeypatch.setattr(floor, "Unrun", partial(Unrun, burst=0.1))
     monkeypatch.setattr(reactions, "PATIENCE", 0.02)
 
 

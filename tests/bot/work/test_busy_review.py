@@ -231,7 +231,7 @@ async def test_an_acknowledgement_that_comes_after_the_end_leaves_nothing_behind
         await work.over()
         gate.set()
         await work.settled()
-        assert work.desk._reactions._cells == {}
+        assert work.desk._floor.reactions._cells == {}
 
 
 @in_virtual_time
@@ -291,7 +291,7 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
         work.desk.stop(100, ALICE)
         await work.over(2)
         await anyio.sleep(30)
-        assert work.desk._editors._editors == {}
+        assert work.desk._floor.editors._editors == {}
 
 
 # --- resets, modes -------------------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ async def test_what_could_not_be_steered_when_the_bot_stops_has_an_end() -> None
     async with playing(mute=take_nothing) as work:
         work.post(1, "mute")
         await work.prompted("mute")
-        work.desk._scheduler.queue(100).steerable(can=True)
+        work.desk._floor.scheduler.queue(100).steerable(can=True)
         work.post(2, mode=QueueMode.STEER)
         await anyio.sleep(0.1)
         await work.desk.shutdown()

@@ -144,13 +144,13 @@ async def test_the_editor_of_a_thread_is_let_go_when_its_queue_is_done() -> None
         work.post(1)
         work.post(2)
         await work.over(2)
-        assert work.desk._editors._editors == {}
+        assert work.desk._floor.editors._editors == {}
         late = work.agents.sessions[0].on_late
         assert late is not None
         late(chunk("one more thing"))
         await work.shown("one more thing")
         await work.settled()
-        assert work.desk._editors._editors == {}
+        assert work.desk._floor.editors._editors == {}
 
 
 @in_virtual_time

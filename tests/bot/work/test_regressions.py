@@ -305,7 +305,7 @@ async def test_a_refusal_that_discord_does_not_take_hurts_nobody() -> None:
 async def test_a_fault_on_a_prompts_way_hurts_no_other() -> None:
     """O4, Q10: whatever it is, the work of the others goes on."""
     async with scene() as at:
-        scheduler = at.desk._scheduler
+        scheduler = at.desk._floor.scheduler
         reserve, scheduler._reserve = scheduler._reserve, cast("Any", None)  # nothing that can be called
         at.desk.submit(inbound(1))
         await anyio.sleep(5)
@@ -554,7 +554,7 @@ async def test_a_thread_with_output_outside_a_turn_keeps_no_editor() -> None:
         on_late(AgentMessageChunk(content=text_block("by the way")))
         await anyio.sleep(10)
         assert "by the way" in at.shown(100)
-        assert at.desk._editors._editors == {}
+        assert at.desk._floor.editors._editors == {}
 
 
 @in_virtual_time
