@@ -24,7 +24,7 @@ from bot.chat.inbound import Decision, Kind, Place, Post
 from bot.chat.posts import post_of
 from bot.chat.watermarks import Due, Watermarks
 from bot.reply.port import PortError, ThreadGone
-from bot.work.model import Inbound
+from bot.work.model import Inbound, posted_at
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)
@@ -261,8 +261,3 @@ class _Roles:
 
 def _with_roles(post: Post, roles: frozenset[int]) -> Post:
     return dataclasses.replace(post, author=dataclasses.replace(post.author, roles=roles))
-
-
-def posted_at(snowflake: int) -> float:
-    """Return when a message was posted, in seconds of the wall clock."""
-    return discord.utils.snowflake_time(snowflake).timestamp()

@@ -1,18 +1,16 @@
 """Messages of somebody who sends too many: refused, and told so once (O1).
 
-How many are too many is decided in `policy.rate`. The mutable state is the buckets there, and which refused messages
-are not written down yet.
+How many are too many is decided in `policy.rate`; what counts is when they were posted. The mutable state is the
+buckets there, and which refused messages are not written down yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import anyio
-
 from bot.outcome import Outcome
 from bot.work.ending import TurnEnd
-from bot.work.model import Inbound
+from bot.work.model import Inbound, posted_at
 from bot.work.policy.rate import RateLimit
 from bot.work.record import accepted_prompt
 from bot.work.steps import Steps
@@ -48,10 +46,10 @@ class Hasty:
 
     def refuses(self, inbound: Inbound) -> bool:
         """Count a message; True: it is one too many, and will be told so."""
-        now, author = anyio.current_time(), inbound.author.id
-        if self._rate.take(author, now):
+        at, author = posted_at(inbound.message_id), inbound.author.id
+        if self._rate.take(author, at):
             return False
-        window, wait = self._rate.window, self._rate.wait(author, now)
+        window, wait = self._rate.window, self._rate.wait(author, at)
         reason = f"more than {self._rate.per_user} messages in {window:.0f} s; try again in {wait:.0f} s"
         self.pending.add(inbound.message_id)
         end = TurnEnd(Outcome.DROPPED, reason=reason)

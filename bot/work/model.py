@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+DISCORD_EPOCH = 1_420_070_400.0
+"""The first second of 2015, in seconds of the wall clock: snowflakes count from there."""
+
+
+def posted_at(snowflake: int) -> float:
+    """Return when a message was posted, in seconds of the wall clock: its id says so, to the millisecond.
+
+    Source: Discord's API reference, "Snowflakes".
+    """
+    return DISCORD_EPOCH + (snowflake >> 22) / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:

@@ -1,6 +1,7 @@
 """How many messages a person may send in a while (pure).
 
-The mutable state is one token bucket for each person who wrote lately, and at most `PEOPLE` of them.
+Times are those of the posting: a catch-up hands over at once what was written over minutes, and out of order. The
+mutable state is one token bucket for each person who wrote lately, and at most `PEOPLE` of them.
 """
 
 from __future__ import annotations
@@ -36,32 +37,30 @@ class RateLimit:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, user_id: int, now: float) -> bool:
-        """Count a message; False: it is one too many."""
+    def take(self, user_id: int, at: float) -> bool:
+        """Count a message that was posted ``at`` (seconds); False: it is one too many."""
         if not self.per_user:
             return True
-        tokens = self._tokens(user_id, now)
-        allowed = tokens >= 1
-        self._buckets[user_id] = _Bucket(tokens - 1 if allowed else tokens, now)
+        bucket = self._bucket(user_id, at)
+        allowed = bucket.tokens >= 1
+        self._buckets[user_id] = _Bucket(bucket.tokens - 1 if allowed else bucket.tokens, bucket.at)
         self._buckets.move_to_end(user_id)
-        self._forget(now)
+        if len(self._buckets) > self._people:
+            # Not who was silent for long: an older message of theirs may still be found.
+            self._buckets.popitem(last=False)
         return allowed
 
-    def wait(self, user_id: int, now: float) -> float:
-        """Return in how many seconds the person's next message will be taken."""
-        missing = 1 - self._tokens(user_id, now) if self.per_user else 0.0
-        return max(0.0, missing * self.window / self.per_user) if self.per_user else 0.0
+    def wait(self, user_id: int, at: float) -> float:
+        """Return in how many seconds after ``at`` the person's next message will be taken."""
+        if not self.per_user:
+            return 0.0
+        bucket = self._bucket(user_id, at)
+        return max(0.0, (1 - bucket.tokens) * self.window / self.per_user)
 
-    def _tokens(self, user_id: int, now: float) -> float:
+    def _bucket(self, user_id: int, at: float) -> _Bucket:
+        """Return the person's bucket as of ``at``; one that is as of later stays so, or it would be filled twice."""
         bucket = self._buckets.get(user_id)
         if bucket is None:
-            return float(self.per_user)
-        return min(float(self.per_user), bucket.tokens + (now - bucket.at) * self.per_user / self.window)
-
-    def _forget(self, now: float) -> None:
-        # The longest silent first: whoever was silent for a whole window has a full bucket, which is none.
-        while self._buckets:
-            user_id, bucket = next(iter(self._buckets.items()))
-            if len(self._buckets) <= self._people and now - bucket.at < self.window:
-                return
-            del self._buckets[user_id]
+            return _Bucket(float(self.per_user), at)
+        gained = max(0.0, at - bucket.at) * self.per_user / self.window
+        return _Bucket(min(float(self.per_user), bucket.tokens + gained), max(bucket.at, at))

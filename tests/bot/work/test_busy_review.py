@@ -187,7 +187,6 @@ async def test_a_message_that_is_too_hasty_is_pending_until_it_is_written_down()
         assert work.desk.pending() == frozenset()
 
 
-@pytest.mark.xfail(strict=True, reason="the time of the handing over counts, not the time of the posting")
 @in_virtual_time
 async def test_what_was_posted_at_leisure_is_not_too_hasty_when_a_catch_up_hands_it_over_at_once() -> None:
     """R2, O2."""
@@ -195,6 +194,18 @@ async def test_what_was_posted_at_leisure_is_not_too_hasty_when_a_catch_up_hands
         for number in range(1, 6):
             work.post((number * 60_000) << 22)  # a minute apart
         assert {outcome for _, outcome in await work.over(5)} == {Outcome.ANSWERED}
+
+
+@in_virtual_time
+async def test_what_was_posted_in_a_burst_is_too_hasty_however_late_it_is_handed_over() -> None:
+    """R2, O1: the bot's own clock says nothing of when people wrote."""
+    async with playing(limits=replace(LIMITS, user_messages=2)) as work:
+        for number in range(1, 4):
+            work.post((number * 1_000) << 22)  # a second apart
+            await anyio.sleep(60)
+        outcomes = [outcome for _, outcome in await work.over(3)]
+        assert outcomes == [Outcome.ANSWERED, Outcome.ANSWERED, Outcome.DROPPED]
+        assert told(work, "more than 2 messages in 60 s; try again in 28 s")
 
 
 # --- turns that could not run side by side -------------------------------------------------------------------------

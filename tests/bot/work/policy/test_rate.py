@@ -38,12 +38,18 @@ def test_without_a_number_there_is_no_limit_and_no_memory() -> None:
     assert (len(limit), limit.wait(1, 0.0)) == (0, 0.0)
 
 
-def test_who_was_silent_for_a_window_is_forgotten() -> None:
+def test_a_message_that_is_found_late_fills_nothing_twice() -> None:
+    """R2: a catch-up reads several places, each in its own order."""
     limit = RateLimit(2, 10.0)
-    for person in range(5):
-        limit.take(person, 0.0)
-    limit.take(9, 10.0)
-    assert len(limit) == 1
+    assert [limit.take(1, at) for at in (100.0, 100.0, 50.0, 101.0)] == [True, True, False, False]
+    assert limit.wait(1, 50.0) == pytest.approx(4.0)
+    assert limit.take(1, 105.1)
+
+
+def test_what_others_post_later_does_not_fill_a_bucket_for_what_is_found_late() -> None:
+    """R2"""
+    limit = RateLimit(1, 10.0)
+    assert [limit.take(*one) for one in ((1, 0.0), (2, 5_000.0), (1, 1.0))] == [True, True, False]
 
 
 def test_the_memory_is_bounded() -> None:
