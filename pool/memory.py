@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
@@ -20,6 +20,10 @@ class _Entry:
     started: bool = False
     shown: tuple[int, ...] = ()
     owed: tuple[str, str] | None = None
+    turn: int | None = None
+
+    def as_open(self) -> OpenPrompt:
+        return OpenPrompt(self.prompt, self.started, self.shown, self.turn)
 
 
 @dataclass(slots=True)
@@ -54,10 +58,11 @@ class MemoryStore:
         if entry is not None and not entry.started and entry.owed is None:
             entry.prompt = dataclasses.replace(entry.prompt, payload=payload)
 
-    async def started(self, message_id: int) -> None:
-        """Say that the prompt is about to be sent to the agent."""
-        if (entry := self._prompts.get(message_id)) is not None:
-            entry.started = True
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
+        """Say that prompts are about to be sent to the agent, as one turn."""
+        for message_id in (first, *others):
+            if (entry := self._prompts.get(message_id)) is not None:
+                entry.started, entry.turn = True, None if message_id == first else first
 
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         """Say which messages show the reply so far."""
@@ -75,21 +80,23 @@ class MemoryStore:
         entry = self._prompts.pop(message_id, None)
         if entry is None:
             return
-        kept = OpenPrompt(entry.prompt, entry.started) if keep else None
+        kept = dataclasses.replace(entry.as_open(), shown=()) if keep else None
         self._finished[message_id] = (entry.owed[0] if entry.owed else outcome, kept)
         if len(self._finished) > FINISHED_KEPT:
             self._finished.popitem(last=False)
 
-    async def prompt(self, message_id: int) -> OpenPrompt | None:
-        """Return an accepted prompt of which the payload is kept."""
-        if (entry := self._prompts.get(message_id)) is not None:
-            return OpenPrompt(entry.prompt, entry.started, entry.shown)
-        return self._finished.get(message_id, ("", None))[1]
+    async def turn(self, message_id: int) -> list[OpenPrompt]:
+        """Return the prompts that are one turn with this one, of which the payload is kept."""
+        kept = {key: one for key, (_, one) in self._finished.items() if one is not None}
+        kept |= {key: entry.as_open() for key, entry in self._prompts.items()}
+        if message_id not in kept:
+            return []
+        first = kept[message_id].turn or message_id
+        return [one for key, one in sorted(kept.items()) if first in (key, one.turn)]
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
-        entries = [entry for _, entry in sorted(self._prompts.items()) if entry.owed is None]
-        return [OpenPrompt(entry.prompt, entry.started, entry.shown) for entry in entries]
+        return [entry.as_open() for _, entry in sorted(self._prompts.items()) if entry.owed is None]
 
     async def owed(self) -> list[OwedReply]:
         """Return the replies on their way."""

@@ -6,7 +6,7 @@ prompt or a reply consists of is opaque here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack
 
@@ -64,12 +64,14 @@ class AcceptedPrompt:
 class OpenPrompt:
     """A prompt without an end; one that was ``started`` may have had side effects: nobody runs it again unasked.
 
-    ``shown`` holds the ids of the messages that show its reply so far, in order.
+    ``shown`` holds the ids of the messages that show its reply so far, in order; ``turn`` the first message of the turn
+    that it is part of, where that is another one.
     """
 
     prompt: AcceptedPrompt
     started: bool
     shown: tuple[int, ...] = ()
+    turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,11 @@ class SessionStore(Protocol):
     async def amend(self, message_id: int, payload: str) -> None:
         """Replace what is kept of a prompt that waits; one that was started stays as it is."""
 
-    async def started(self, message_id: int) -> None:
-        """Say that the prompt is about to be sent to the agent."""
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
+        """Say that prompts are about to be sent to the agent, as one turn: of all of them or of none.
+
+        ``first`` is the message that the turn answers; of one that runs already, ``others`` come in addition.
+        """
 
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         """Say which messages show the reply to the prompt so far, all of them, in order."""
@@ -135,11 +140,14 @@ class SessionStore(Protocol):
         """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
 
         The first outcome stays, be it from here or from `owe`. A message that was never accepted is left alone.
-        ``keep``: the prompt itself is kept, since somebody may ask for it again; see `prompt`.
+        ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`.
         """
 
-    async def prompt(self, message_id: int) -> OpenPrompt | None:
-        """Return an accepted prompt of which the payload is kept: it is not finished, or was to be kept."""
+    async def turn(self, message_id: int) -> list[OpenPrompt]:
+        """Return the prompts that are one turn with this one, itself included, in order of arrival.
+
+        Only those of which the payload is kept: not finished, or to be kept; none if this one's is not.
+        """
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -22,10 +21,11 @@ from bot.reply.port import Body, PortError
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.model import Actor, Inbound
+from bot.work.policy.entry import in_lines
 from bot.work.ports import Answer, Chat
 from bot.work.record import accepted_prompt, inbound_of, was_missed
 from bot.work.steps import Steps
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
+from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -76,17 +76,28 @@ class Restart:
         """
         owed, opened = await self._store.owed(), await self._store.open_prompts()
         for reply in owed:
-            self._guarded(self._restore, reply)
-        for prompt in opened:
-            self._guarded(self._tell_cut_off if prompt.started else self._take_again, prompt)
+            self._guarded(reply.prompt.message_id, self._restore, reply)
+        cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]] = {}
+        for one in opened:
+            if one.started:
+                self._guarded(one.prompt.message_id, self._gather, cut_off, one)
+        for prompt, turn in cut_off.items():
+            self._guarded(prompt, self._tell_cut_off, turn)
+        for one in opened:
+            if not one.started:
+                self._guarded(one.prompt.message_id, self._take_again, one)
         if owed or opened:
             log.info("restart.recovered", replies=len(owed), prompts=len(opened))
 
-    def _guarded(self, take_up: Callable[[Any], None], left: OwedReply | OpenPrompt) -> None:
+    def _guarded(self, prompt: int, take_up: Callable[..., None], *left: object) -> None:
         try:
-            take_up(left)
+            take_up(*left)
         except Exception:
-            log.exception("restart.failed", prompt=left.prompt.message_id)
+            log.exception("restart.failed", prompt=prompt)
+
+    def _gather(self, cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]], opened: OpenPrompt) -> None:
+        turn = opened.turn or opened.prompt.message_id
+        cut_off.setdefault(turn, []).append((opened, inbound_of(opened.prompt)))
 
     def _restore(self, reply: OwedReply) -> None:
         """Bring a reply to its end that was on its way."""
@@ -105,17 +116,21 @@ class Restart:
         else:
             note = functools.partial(self._note_shown, prompt.message_id)
             delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)
-        self._await_end(prompt, delivery, Outcome(reply.outcome))
+        self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
 
     def _note_shown(self, prompt: int, messages: tuple[int, ...]) -> None:
         self._steps.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
 
-    def _tell_cut_off(self, opened: OpenPrompt) -> None:
-        """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked."""
-        prompt = opened.prompt
-        body = _with_button(CUT_OFF, inbound_of(prompt))
-        delivery = self._editors.of(prompt.thread_id).mark_interrupted(prompt.message_id, opened.shown, body)
-        self._await_end(prompt, delivery, Outcome.INTERRUPTED)
+    def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:
+        """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked.
+
+        It is told once, on its first message; what was said into a turn that is over has lost that one.
+        """
+        opened, first = next((one for one in turn if one[0].turn is None), turn[0])
+        body = _with_button(CUT_OFF, first)
+        delivery = self._editors.of(first.thread_id).mark_interrupted(first.message_id, opened.shown, body)
+        others = [inbound for _, inbound in turn if inbound is not first]
+        self._await_end([*others, first], delivery, Outcome.INTERRUPTED)  # last whose row the notice belongs to
 
     def _take_again(self, opened: OpenPrompt) -> None:
         inbound = inbound_of(opened.prompt)
@@ -125,12 +140,13 @@ class Restart:
         else:
             self._queue_again(inbound)
 
-    def _await_end(self, prompt: AcceptedPrompt, delivery: Delivery | LiveReply, outcome: Outcome) -> None:
+    def _await_end(self, messages: list[Inbound], delivery: Delivery | LiveReply, outcome: Outcome) -> None:
         async def wait() -> None:
             await delivery.delivered()
-            await self._end(inbound_of(prompt), outcome)
+            for inbound in messages:
+                await self._end(inbound, outcome)
 
-        self._steps.begin(wait, name=f"recover {prompt.message_id}")
+        self._steps.begin(wait, name=f"recover {messages[-1].message_id}")
 
     async def _end(self, inbound: Inbound, outcome: Outcome) -> None:
         log.info("turn.recovered", outcome=str(outcome), thread=inbound.thread_id, prompt=inbound.message_id)
@@ -176,12 +192,14 @@ class Restart:
         return Answer("Going on.", accepted=True)
 
     async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> None:
-        kept = await self._store.prompt(prompt)
-        if kept is None or kept.prompt.thread_id != thread_id:
+        turn = {kept.prompt.message_id: kept for kept in await self._store.turn(prompt)}
+        if prompt not in turn or turn[prompt].prompt.thread_id != thread_id:
             await self._tell(thread_id, LOST, notice)
             return
-        before = inbound_of(kept.prompt)
-        text = GO_ON.format(text=before.text) if kept.started else before.text
+        said = [inbound_of(kept.prompt) for kept in turn.values()]
+        before = inbound_of(turn[prompt].prompt)
+        whole = in_lines([(inbound.author, inbound.text) for inbound in said])
+        text = GO_ON.format(text=whole) if turn[prompt].started else whole
         again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:

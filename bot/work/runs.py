@@ -149,8 +149,7 @@ class Runs:
         if running is None or not running.control.can_steer:
             return False
         # Written first, as for a prompt: what the agent may have read is not run again by itself.
-        for message in entry.messages:
-            await self._store.started(message.id)
+        await self._store.started(running.first.message_id, [message.id for message in entry.messages])
         return await running.control.steer([text_block(entry.prompt_text())])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -25,7 +25,6 @@ from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted,
 from bot.work.model import Inbound
 from bot.work.permissions import Card, CardState
 from bot.work.policy.entry import Entry
-from bot.work.record import accepted_prompt
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.store import SessionStore
@@ -177,13 +176,8 @@ class TurnService:
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         # Committed before the prompt is written: after a crash, what may have had side effects is not run again.
         text = running.entry.prompt_text()
-        if len(running.entry.messages) > 1:
-            # Whoever goes on with the first message after a restart goes on with all of them.
-            for message in running.entry.messages[1:]:
-                await self._store.started(message.id)
-            whole = accepted_prompt(replace(running.first, text=text))
-            await self._store.amend(whole.message_id, whole.payload)
-        await self._store.started(running.first.message_id)
+        first, *others = (message.id for message in running.entry.messages)
+        await self._store.started(first, others)
         if running.stopped_by:
             return cut_off(running)
         settled = False

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
-from pool.storage.operations import Accept, Amend, Bind, Change, Finish, Owe, See, Shown, Started
+from pool.storage.operations import Accept, Amend, Bind, Change, Finish, Owe, See, Shown, Started, StartedTogether
 from pool.store import SeenPlace
 
 Key = tuple[type[Change], int]
@@ -49,8 +49,9 @@ class Backlog:
             self._merge(change)
         elif isinstance(change, Accept):
             self._start(change)
-        elif (Finish, change.message_id) not in self._changes:
-            self._add_to_prompt(change)
+        else:
+            for part in change.parts if isinstance(change, StartedTogether) else (change,):
+                self._add_to_prompt(part)
         self._shrink()
 
     def _start(self, accept: Accept) -> None:
@@ -61,9 +62,11 @@ class Backlog:
 
     def _add_to_prompt(self, change: Amend | Started | Shown | Owe | Finish) -> None:
         key = (type(change), change.message_id)
+        if (Finish, change.message_id) in self._changes:
+            return
         if isinstance(change, Finish):
             self._changes[key] = self._folded(change)
-        elif isinstance(change, Shown):
+        elif isinstance(change, Shown | Started):
             self._changes[key] = change
         elif isinstance(change, Amend):
             self._amend(key, change)

@@ -6,7 +6,7 @@ What is done when the storage fails stands in `ledger`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,15 @@ class Database:
         Raises:
             FileDamaged: it says that it has them, and has not.
         """
+        if migrations.version(self._core):
+            self._expect(migrations.OLDEST_TABLES)
         migrations.migrate(self._core)
+        self._expect(METADATA.tables.keys())
+
+    def _expect(self, tables: Iterable[str]) -> None:
         with self._core.begin():
             found = sa.inspect(self._core).get_table_names()
-        if missing := METADATA.tables.keys() - set(found):
+        if missing := set(tables).difference(found):
             raise FileDamaged(f"the state file lacks {', '.join(sorted(missing))}")
 
 

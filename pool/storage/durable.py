@@ -6,7 +6,7 @@ Each call is an operation in the writer's inbox, questions too: they see everyth
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Unpack, cast
@@ -48,9 +48,10 @@ class DurableStore:
         """Replace what is kept of a prompt that waits."""
         await self._writer.submit(operations.Amend(message_id, payload))
 
-    async def started(self, message_id: int) -> None:
-        """Say that the prompt is about to be sent to the agent."""
-        await self._writer.submit(operations.Started(message_id))
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
+        """Say that prompts are about to be sent to the agent, as one turn."""
+        parts = operations.Started(first), *(operations.Started(other, first) for other in others)
+        await self._writer.submit(operations.StartedTogether(parts))
 
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         """Say which messages show the reply so far."""
@@ -64,9 +65,9 @@ class DurableStore:
         """Say that the end of the prompt is visible; unless it is to be kept, its payload is dropped."""
         await self._writer.submit(operations.Finish(message_id, outcome, int(self._now()), keep))
 
-    async def prompt(self, message_id: int) -> OpenPrompt | None:
-        """Return an accepted prompt of which the payload is kept."""
-        return await self._writer.submit(operations.Prompt(message_id))
+    async def turn(self, message_id: int) -> list[OpenPrompt]:
+        """Return the prompts that are one turn with this one, of which the payload is kept."""
+        return await self._writer.submit(operations.TurnOf(message_id))
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""

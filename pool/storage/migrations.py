@@ -53,7 +53,14 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
     ),
+    (
+        "ALTER TABLE prompts ADD COLUMN turn INTEGER",
+        "CREATE INDEX prompts_turn ON prompts (turn) WHERE turn IS NOT NULL",
+    ),
 )
+
+OLDEST_TABLES: Final = frozenset({"prompts", "threads", "places"})
+"""What every file has that took a step: the first one makes them."""
 
 
 def refuse_newer(raw: sqlite3.Connection) -> None:
@@ -62,18 +69,23 @@ def refuse_newer(raw: sqlite3.Connection) -> None:
     Raises:
         FileTooNew: it is one.
     """
-    version = raw.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(STEPS):
-        raise FileTooNew(f"the state file has format {version}, and this version knows formats up to {len(STEPS)}")
+    found = raw.execute("PRAGMA user_version").fetchone()[0]
+    if found > len(STEPS):
+        raise FileTooNew(f"the state file has format {found}, and this version knows formats up to {len(STEPS)}")
+
+
+def version(connection: sa.Connection) -> int:
+    """Return how many steps the file has seen."""
+    with connection.begin():
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 def migrate(connection: sa.Connection) -> None:
     """Take the steps that the file has not seen."""
-    with connection.begin():
-        done = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    for version, step in enumerate(STEPS[done:], done + 1):
+    done = version(connection)
+    for number, step in enumerate(STEPS[done:], done + 1):
         with connection.begin():
             sqlite.begin(connection, writes=True)
             for statement in step:
                 connection.exec_driver_sql(statement)
-            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+            connection.exec_driver_sql(f"PRAGMA user_version = {number}")

@@ -6,7 +6,7 @@ Changes can be repeated: a second time, none of them changes anything. `Operatio
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func
@@ -37,7 +37,7 @@ _ACCEPT = sqlite.insert(PROMPTS).on_conflict_do_nothing().execution_options(pres
 _AMEND = (
     sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=bindparam("text"))
 )
-_STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True)
+_STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=bindparam("first"))
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
 _OWE = (
     sa.update(PROMPTS)
@@ -55,8 +55,11 @@ _FINISH = (
         shown="",
     )
 )
-_PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown)
-_KEPT = _PROMPT.where(_THIS, _P.payload.is_not(None))
+_PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown, _P.turn)
+_FIRST = sa.select(func.coalesce(_P.turn, _P.message_id)).where(_THIS, _P.payload.is_not(None)).scalar_subquery()
+_TURN = _PROMPT.where(sa.or_(_P.message_id == _FIRST, _P.turn == _FIRST), _P.payload.is_not(None)).order_by(
+    _P.message_id
+)
 _OPEN = _PROMPT.where(_P.finished_at.is_(None), _P.outcome.is_(None)).order_by(_P.message_id)
 _OWED = (
     sa.select(*_KNOWN_COLUMNS, _P.outcome, _P.reply, _P.shown)
@@ -71,6 +74,10 @@ def _joined(messages: tuple[int, ...]) -> str:
 
 def _split(shown: str) -> tuple[int, ...]:
     return tuple(map(int, shown.split()))
+
+
+def _open_prompt(row: sa.Row[*tuple[Any, ...]]) -> OpenPrompt:
+    return OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown), row.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +108,28 @@ class Amend:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is about to be sent."""
+    """The prompt is about to be sent; ``turn``: as part of that message's turn."""
 
     writes: ClassVar[bool] = True
     message_id: int
+    turn: int | None = None
 
     def perform(self, connection: sa.Connection) -> None:
         """Set the flag."""
-        connection.execute(_STARTED, {"id": self.message_id})
+        connection.execute(_STARTED, {"id": self.message_id, "first": self.turn})
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTogether:
+    """These prompts are about to be sent, as one turn."""
+
+    writes: ClassVar[bool] = True
+    parts: tuple[Started, ...]
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Set the flag of each."""
+        for part in self.parts:
+            part.perform(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +244,15 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt of which the payload is kept."""
+class TurnOf:
+    """The prompts that are one turn with this one."""
 
     writes: ClassVar[bool] = False
     message_id: int
 
-    def perform(self, connection: sa.Connection) -> OpenPrompt | None:
-        """Return the row."""
-        row = connection.execute(_KEPT, {"id": self.message_id}).one_or_none()
-        return None if row is None else OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown))
+    def perform(self, connection: sa.Connection) -> list[OpenPrompt]:
+        """Return those of which the payload is kept, in order of arrival; none if this one's is not."""
+        return [_open_prompt(row) for row in connection.execute(_TURN, {"id": self.message_id}).all()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +263,7 @@ class OpenPrompts:
 
     def perform(self, connection: sa.Connection) -> list[OpenPrompt]:
         """Return them in order of arrival."""
-        rows = connection.execute(_OPEN).all()
-        return [OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown)) for row in rows]
+        return [_open_prompt(row) for row in connection.execute(_OPEN).all()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,5 +316,5 @@ class Places:
         return [SeenPlace(**row._mapping) for row in rows]
 
 
-Change = Accept | Amend | Started | Shown | Owe | Finish | Bind | See
+Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | See
 """What has to reach the file, sooner or later."""

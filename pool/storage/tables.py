@@ -1,7 +1,8 @@
 """The tables as the statements see them; how a file gets them stands in `migrations`.
 
 A prompt is open while it has no outcome, owed while it has one and no ``finished_at``, and finished after that. A
-finished prompt has a payload only if it was to be kept.
+finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a prompt is part
+of, and null for that one itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PROMPTS = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("reply", sa.Text),
     sa.Column("finished_at", sa.BigInteger),
+    sa.Column("turn", SNOWFLAKE),
 )
 
 THREADS = sa.Table(

@@ -90,16 +90,7 @@ async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.S
             await end(again, signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        signal.SIGTERM,
-        pytest.param(
-            signal.SIGKILL,
-            marks=pytest.mark.xfail(strict=True, reason="each message of a turn that a kill cut off is told by itself"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path: Path, how: signal.Signals) -> None:
     """R2, Q2, O1: none of its messages is run again by itself, and none is forgotten."""
     agent = scenario(tmp_path, words={"third": HANG}, resume=True)

@@ -18,11 +18,12 @@ from pool.storage.operations import (
     Owe,
     OwedReplies,
     Places,
-    Prompt,
     See,
     Shown,
     Started,
+    StartedTogether,
     Thread,
+    TurnOf,
 )
 from pool.store import AcceptedPrompt, SeenPlace
 
@@ -39,6 +40,7 @@ def any_change(rng: random.Random) -> Change:
         (
             accept(message_id, text),
             Started(message_id),
+            StartedTogether((Started(message_id), Started(message_id % 4 + 1, message_id))),
             Shown(message_id, (at,)),
             Owe(message_id, text, text * 2),
             Finish(message_id, text, at, keep=rng.random() < 0.5),
@@ -50,7 +52,7 @@ def any_change(rng: random.Random) -> Change:
 
 def contents(base: Database) -> list[object]:
     questions: list[Operation[Any]] = [OpenPrompts(), OwedReplies(), Places(), *map(Thread, (1, 2))]
-    questions += [*map(Prompt, range(1, 5))]
+    questions += [*map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
 

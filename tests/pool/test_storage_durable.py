@@ -143,6 +143,26 @@ def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
     assert rows(path, "PRAGMA user_version") == [(len(steps),)]
 
 
+@pytest.mark.asyncio
+async def test_a_file_of_the_first_version_is_read_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6, R2: what it says of prompts stays; whose turns they were part of it does not say."""
+    path = tmp_path / "state.db"
+    with monkeypatch.context() as then:
+        then.setattr(migrations, "STEPS", migrations.STEPS[:1])
+        database.open_file(path, sqlite.connect, 1).close()
+    with closing(sqlite3.connect(path)) as other, other:
+        row = "INSERT INTO prompts VALUES (?, 1, 2, 3, ?, ?, ?, NULL, NULL, NULL)"
+        other.executemany(row, [(7, "7", True, "70 71"), (8, "8", False, "")])
+    async with open_store(path) as store:
+        first = OpenPrompt(AcceptedPrompt(7, 1, 2, 3, "7"), started=True, shown=(70, 71))
+        assert [first, OpenPrompt(AcceptedPrompt(8, 1, 2, 3, "8"), started=False)] == await store.open_prompts()
+        await store.started(7, [8])
+        assert [one.prompt.message_id for one in await store.turn(8)] == [7, 8]
+    assert rows(path, "PRAGMA user_version") == [(len(migrations.STEPS),)]
+
+
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6"""
     path = tmp_path / "state.db"

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from pool.storage import sqlite
+from pool.storage import migrations, sqlite
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace
@@ -363,12 +363,13 @@ async def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) 
     assert kept == [b"first " * 100, b"second " * 100]
 
 
+@pytest.mark.parametrize("version", range(1, len(migrations.STEPS) + 1))
 @pytest.mark.asyncio
-async def test_a_file_that_lacks_its_tables_is_moved_aside(tmp_path: Path) -> None:
+async def test_a_file_that_lacks_its_tables_is_moved_aside(tmp_path: Path, version: int) -> None:
     """R6"""
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 1")
+        other.execute(f"PRAGMA user_version = {version}")
     async with open_store(path) as store:
         assert await store.accept(prompt(1))
         assert "moved aside" in store.trouble

@@ -33,6 +33,7 @@ def any_write(rng: random.Random) -> Call:
         lambda store: store.accept(AcceptedPrompt(number, 1, 2, 3, text)),
         lambda store: store.amend(number, text * 3),
         lambda store: store.started(number),
+        lambda store: store.started(number, [number % 5 + 1]),
         lambda store: store.shown(number, tuple(range(number))),
         lambda store: store.owe(number, text, text * 2),
         lambda store: store.finished(number, text, keep=text == "a"),
@@ -51,7 +52,7 @@ def any_call(rng: random.Random) -> Call:
     questions: list[Call] = [
         lambda store: store.open_prompts(),
         lambda store: store.owed(),
-        lambda store: store.prompt(number),
+        lambda store: store.turn(number),
         lambda store: store.thread(number),
         lambda store: store.choices(),
         places,

@@ -125,19 +125,66 @@ async def test_a_prompt_is_at_hand_until_it_is_finished_and_longer_if_it_is_to_b
 ) -> None:
     """R2: what was interrupted can be asked for again."""
     async with opened(tmp_path) as store:
-        assert await store.prompt(6) is None
+        assert await store.turn(6) == []
         for message_id in (6, 7):
             await store.accept(prompt(message_id))
             await store.started(message_id)
             await store.shown(message_id, (1,))
-        assert OpenPrompt(prompt(6), started=True, shown=(1,)) == await store.prompt(6)
+        assert [OpenPrompt(prompt(6), started=True, shown=(1,))] == await store.turn(6)
         await store.finished(6, "interrupted", keep=True)
         await store.finished(7, "answered")
         await store.finished(7, "answered", keep=True)
-        assert OpenPrompt(prompt(6), started=True) == await store.prompt(6)
-        assert await store.prompt(7) is None
+        assert [OpenPrompt(prompt(6), started=True)] == await store.turn(6)
+        assert await store.turn(7) == []
         assert not await store.accept(prompt(6))
         assert await store.open_prompts() == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_the_messages_of_a_turn_are_known_together(opened: Opened, tmp_path: Path) -> None:
+    """R2, Q2, Q4: those of its prompt, and those that were said into it later; a turn of one is its own."""
+    async with opened(tmp_path) as store:
+        for message_id in (9, 8, 7, 6, 5):
+            await store.accept(prompt(message_id))
+        await store.started(6, [7])
+        await store.started(6, [9])
+        await store.started(8)
+        expected = [OpenPrompt(prompt(6), started=True), *(OpenPrompt(prompt(n), started=True, turn=6) for n in (7, 9))]
+        for message_id in (6, 7, 9):
+            assert expected == await store.turn(message_id)
+        assert [OpenPrompt(prompt(8), started=True)] == await store.turn(8)
+        assert [OpenPrompt(prompt(5), started=False)] == await store.turn(5)
+        assert [one.turn for one in await store.open_prompts()] == [None, None, 6, None, 6]
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_turn_keeps_only_those_of_its_messages_that_were_to_be_kept(opened: Opened, tmp_path: Path) -> None:
+    """R2: Continue repeats what was interrupted."""
+    async with opened(tmp_path) as store:
+        for message_id in (6, 7, 8):
+            await store.accept(prompt(message_id))
+        await store.started(6, [7, 8])
+        await store.finished(8, "interrupted", keep=True)
+        await store.finished(7, "answered")
+        await store.finished(6, "interrupted", keep=True)
+        kept = [OpenPrompt(prompt(6), started=True), OpenPrompt(prompt(8), started=True, turn=6)]
+        assert kept == await store.turn(6)
+        assert kept == await store.turn(8)
+        assert await store.turn(7) == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_message_that_a_turn_did_not_take_gets_a_turn_of_its_own(opened: Opened, tmp_path: Path) -> None:
+    """Q2, R2"""
+    async with opened(tmp_path) as store:
+        for message_id in (6, 7, 8):
+            await store.accept(prompt(message_id))
+        await store.started(6, [7])
+        await store.started(7, [8])
+        assert [one.turn for one in await store.open_prompts()] == [None, None, 7]
 
 
 @both

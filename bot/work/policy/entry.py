@@ -151,11 +151,16 @@ class Entry:
 
     def prompt_text(self) -> str:
         """Return what the agent is asked: the texts in lines, with names where several people speak."""
-        said = [message for message in self.messages if message.text.strip()]
-        named = len({message.inbound.author.id for message in said}) > 1
-        text = "\n".join(f"{_name(message)}: {message.text}" if named else message.text for message in said)
+        text = in_lines([(message.inbound.author, message.text) for message in self.messages])
         return f"{SAID_MEANWHILE}\n{text}" if self.steered and text else text
 
 
-def _name(message: Message) -> str:
-    return " ".join(message.inbound.author.name.split())
+def in_lines(said: Iterable[tuple[Actor, str]]) -> str:
+    """Return what was said as one text: in lines, with names where several people speak."""
+    said = [(author, text) for author, text in said if text.strip()]
+    named = len({author.id for author, _ in said}) > 1
+    return "\n".join(f"{_name(author)}: {text}" if named else text for author, text in said)
+
+
+def _name(author: Actor) -> str:
+    return " ".join(author.name.split())

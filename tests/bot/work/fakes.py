@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -217,9 +217,9 @@ class NotedStore(MemoryStore):
         await self._begin("accept", prompt.message_id)
         return await MemoryStore.accept(self, prompt)
 
-    async def started(self, message_id: int) -> None:
-        await self._begin("started", message_id)
-        await MemoryStore.started(self, message_id)
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
+        await self._begin("started", first)
+        await MemoryStore.started(self, first, others)
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         await self._begin("finished", message_id)

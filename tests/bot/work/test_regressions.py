@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -180,9 +180,9 @@ class FaultyStore(MemoryStore):
         self._fail("accept")
         return await super().accept(prompt)
 
-    async def started(self, message_id: int) -> None:
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
         self._fail("started")
-        await super().started(message_id)
+        await super().started(first, others)
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         self._fail("finished")

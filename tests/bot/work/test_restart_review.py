@@ -283,6 +283,5 @@ async def test_what_is_gone_on_with_belongs_to_whoever_pressed() -> None:
         notice = max(work.chat.threads[100].messages)
         work.desk.go_on(100, 1, notice, BOB)
         await work.until(lambda: ("accept", notice) in store.calls)
-        again = await store.prompt(notice)
-        assert again is not None
+        (again,) = await store.turn(notice)
         assert (again.prompt.author_id, again.prompt.thread_id) == (BOB.id, 100)
