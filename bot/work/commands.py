@@ -10,6 +10,8 @@ from collections.abc import Callable
 import anyio
 import structlog
 
+from bot.work import cutoffs
+from bot.work.choices import Choices
 from bot.work.model import Actor, QueueMode
 from bot.work.modes import Modes
 from bot.work.policy.decisions import Cancel, Decision
@@ -38,12 +40,14 @@ class Commands:
         pool: ConnectionPool,
         store: SessionStore,
         modes: Modes,
+        choices: Choices,
     ) -> None:
         self._scheduler = scheduler
         self._runs = runs
         self._pool = pool
         self._store = store
         self._modes = modes
+        self._choices = choices
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
@@ -60,6 +64,7 @@ class Commands:
         """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
         waiting = len(self._scheduler.queue(thread_id).line)
         decisions = self._do(thread_id, lambda queue: queue.stop_all(by.name, before))
+        cutoffs.keep(self._choices, self._scheduler, thread_id)
         running = sum(isinstance(decision, Cancel) for decision in decisions)
         ended = waiting - len(self._scheduler.queue(thread_id).line)
         if not running and not ended:

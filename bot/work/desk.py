@@ -12,6 +12,8 @@ from functools import partial
 import structlog
 from anyio.abc import TaskGroup
 
+from bot.work import cutoffs
+from bot.work.choices import Choices
 from bot.work.commands import Commands
 from bot.work.floor import Floor
 from bot.work.hasty import Hasty
@@ -61,10 +63,11 @@ class ThreadDesk:
         self._floor = floor = Floor(tasks, chat, pool, store, limits, redact, self.thread_gone)
         self.permissions = floor.permissions
         self.deliveries = floor.deliveries
-        self.modes = Modes(floor.steps, store, limits.rules.mode)
+        self._choices = Choices(floor.steps, store)
+        self.modes = Modes(self._choices, limits.rules.mode)
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._hasty = Hasty(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.unrun.end)
-        self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes)
+        self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices)
         self._stopping = Stopping(floor.scheduler, floor.runs, floor.steps, floor.editors, store)
         floor.on_turn_over = self._stopping.turn_ended
         self._restart = Restart(floor.steps, chat, store, floor.editors, floor.deliveries, queue_again=floor.take_up)
@@ -194,7 +197,9 @@ class ThreadDesk:
 
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
-        await self.modes.load()
+        await self._choices.load()
+        self.modes.load()
+        cutoffs.restore(self._choices, self._floor.scheduler)
         await self._restart.recover()
 
     async def shutdown(self) -> None:

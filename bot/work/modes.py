@@ -5,14 +5,10 @@ The mutable state is the map of choices by the id of the thread or server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-import orjson
 import structlog
 
+from bot.work.choices import Choices
 from bot.work.model import Inbound, QueueMode
-from bot.work.steps import Steps
-from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -26,18 +22,17 @@ class Modes:
         default: where nobody has chosen.
     """
 
-    def __init__(self, steps: Steps, store: SessionStore, default: QueueMode) -> None:
+    def __init__(self, choices: Choices, default: QueueMode) -> None:
         self.default = default
-        self._steps = steps
-        self._store = store
+        self._choices = choices
         self._chosen: dict[int, QueueMode] = {}
 
-    async def load(self) -> None:
-        """Read what was chosen in earlier runs; a choice that can't be understood is none."""
-        for place_id, options in (await self._store.choices()).items():
+    def load(self) -> None:
+        """Take over what the choices hold; a mode that is none counts as not chosen."""
+        for place_id, mode in self._choices.all(_KEY).items():
             try:
-                self._chosen[place_id] = QueueMode(orjson.loads(options)[_KEY])
-            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                self._chosen[place_id] = QueueMode(mode)
+            except ValueError:
                 log.warning("choice.ignored", place=place_id)
 
     def of(self, inbound: Inbound) -> QueueMode:
@@ -52,6 +47,4 @@ class Modes:
     def choose(self, place_id: int, mode: QueueMode) -> None:
         """Take a choice for a thread or a server; it holds at once."""
         self._chosen[place_id] = mode
-        options = orjson.dumps({_KEY: mode}).decode()
-        write: Callable[..., Awaitable[None]] = self._store.bind
-        self._steps.begin(lambda: write(place_id, options=options), name=f"choose {place_id}")
+        self._choices.put(place_id, _KEY, str(mode))

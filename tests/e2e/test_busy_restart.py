@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox import FakeDiscord, Person
+from bot.sandbox import FakeDiscord, Person, delay
 from tests.agents import scenario
 from tests.e2e.process import HANG, Run, connected, mention, run, shown, until_answered, until_rows, until_shown
 
@@ -108,3 +108,27 @@ async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path
             assert agent.prompts() == ["hello", "second\nthird", "go on"]
             assert shown(discord, thread_id).count("**interrupted**") == 1
             await end(again, signal.SIGTERM)
+
+
+async def test_what_is_older_than_a_stop_of_all_is_not_run_after_a_kill_either(tmp_path: Path) -> None:
+    """Q7, R2: only the catch-up of the next run finds it, since Discord did not answer that of this one."""
+    agent = scenario(tmp_path, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "hello")
+        await until_answered(discord, thread_id, "hello")
+        await end(bot, signal.SIGTERM)
+        older = (await discord.owner.say(thread_id, "older")).id
+        discord.faults.next("GET", r"/messages$", delay(3600.0), times=100)
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await again.logged("gateway.ready")
+            assert await slash(discord, discord.owner, thread_id, "stop", what="all") == "There is nothing to stop."
+            await until_rows(tmp_path, "select count(*) from threads where options like '%cutoff%'", [(1,)])
+            await end(again, signal.SIGKILL)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as last:
+            await until_shown(discord, thread_id, "**stale**")
+            await discord.owner.say(thread_id, "newer")
+            await until_answered(discord, thread_id, "newer")
+            assert agent.prompts() == ["hello", "newer"]
+            await until_rows(tmp_path, f"select outcome from prompts where message_id = {older}", [("stale",)])
+            await end(last, signal.SIGTERM)

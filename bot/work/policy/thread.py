@@ -226,12 +226,17 @@ class ThreadQueue:
 
     def stop_all(self, by: str, before: int) -> list[Decision]:
         """End everything that is older than snowflake ``before``, also what arrives later (Q7)."""
-        self.memory.cutoff = max(self.memory.cutoff, before)
+        self.cut(before)
         why = Why(Outcome.STOPPED, by=by)
         decisions = cancel([turn for turn in self.running if turn.place < before], why)
         for entry in [*self.line, *self._steering]:
             decisions += self._end(entry, why, [message for message in entry.messages if message.id < before])
         return decisions
+
+    def cut(self, before: int) -> list[Decision]:
+        """Skip what arrives from now on and is older than snowflake ``before`` (Q7)."""
+        self.memory.cutoff = max(self.memory.cutoff, before)
+        return []
 
     def gone(self, reason: str) -> list[Decision]:
         """End everything, since the thread can't be written to any more (D10)."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from bot.work.choices import Choices
 from bot.work.model import QueueMode
 from bot.work.modes import Modes
 from bot.work.steps import Steps
@@ -21,8 +22,10 @@ SERVER, THREAD = 1, 100
 @asynccontextmanager
 async def choosing(store: MemoryStore) -> AsyncIterator[Modes]:
     async with anyio.create_task_group() as tasks:
-        modes = Modes(Steps(tasks), store, QueueMode.QUEUE)
-        await modes.load()
+        choices = Choices(Steps(tasks), store)
+        modes = Modes(choices, QueueMode.QUEUE)
+        await choices.load()
+        modes.load()
         yield modes
 
 
