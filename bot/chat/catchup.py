@@ -1,13 +1,13 @@
 """Looks up what was posted while nobody listened: after every READY that is no RESUME, in every known place.
 
 From the moment of the READY on the work starts nothing new, until all is looked up or a limit is over; the looking up
-goes on after that. What comes of a message is decided as for live ones; refusals and help are for live ones only. The
-mutable state is the hold under way, the client waiting to be caught up, and the scope of the pass under way.
+goes on after that. What became of messages that wait is looked up beside it, in `revisions`. What comes of a message
+is decided as for live ones; refusals and help are for live ones only. The mutable state is the hold under way, the
+client waiting to be caught up, and the scope of the pass under way.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +18,13 @@ import anyio
 import discord
 import structlog
 
-from bot.chat.authorize import Policy
 from bot.chat.errands import contain
 from bot.chat.inbound import Decision, Kind, Place, Post
 from bot.chat.posts import post_of
+from bot.chat.revisions import Messages, Reviser, look_again
+from bot.chat.roles import Members, Roles
 from bot.chat.watermarks import Due, Watermarks
-from bot.reply.port import PortError, ThreadGone
+from bot.reply.port import ThreadGone
 from bot.work.model import Inbound, posted_at
 from bot.work.ports import Desk
 
@@ -50,26 +51,15 @@ class CatchUpLimits:
     hold: float = 10.0
 
 
-class Archive(Protocol):
+class Archive(Messages, Members, Protocol):
     """What Discord can be asked about the past. Errors are those of `bot.reply.port`."""
 
     async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
         """Return the newest ``limit`` messages after one, the oldest of them first."""
 
-    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
-        """Return the roles of a member."""
 
-
-class Source(Protocol):
+class Source(Reviser, Protocol):
     """The client that became ready."""
-
-    @property
-    def desk(self) -> Desk:
-        """The work."""
-
-    @property
-    def policy(self) -> Policy:
-        """Who is let in."""
 
     def newest(self, place_id: int) -> int | None:
         """Return the newest message of a place, as far as that is known without asking Discord."""
@@ -139,8 +129,10 @@ class CatchUp:
 
     async def _look_until_done(self, source: Source) -> None:
         pause, scope = AGAIN, self._scope
+        look = self._look_at_all
         while True:
-            await contain("catch-up", functools.partial(self._look_everywhere, source), float("inf"))
+            await contain("catch-up", functools.partial(look, source), float("inf"))
+            look = self._look_everywhere
             if scope.cancel_called:
                 return
             self._release()
@@ -166,12 +158,18 @@ class CatchUp:
                 log.warning("catch_up.slow", limit=self._limits.hold)
                 self._release()
 
+    async def _look_at_all(self, source: Source) -> None:
+        """Look up what was posted, and what became of the messages that were accepted before and wait."""
+        async with anyio.create_task_group() as both:
+            both.start_soon(look_again, source, self._archive, Roles(self._archive))
+            await self._look_everywhere(source)
+
     async def _look_everywhere(self, source: Source) -> None:
         tried: set[int] = set()
         while todo := self._todo(source, tried):
             log.info("catch_up.started", places=len(todo))
             tried |= {one.place.channel_id for one in todo}
-            one_by_one, roles = iter(todo), _Roles(self._archive)
+            one_by_one, roles = iter(todo), Roles(self._archive)
             async with anyio.create_task_group() as workers:
                 for _ in range(AT_ONCE):
                     workers.start_soon(self._look, source, one_by_one, roles, self._number)
@@ -192,12 +190,12 @@ class CatchUp:
         # What is in no cache was archived or left, as a rule, and might take all the room.
         return (news + perhaps)[: PLACES - len(tried)]
 
-    async def _look(self, source: Source, todo: Iterator[Due], roles: _Roles, number: int) -> None:
+    async def _look(self, source: Source, todo: Iterator[Due], roles: Roles, number: int) -> None:
         for due in todo:
             job = functools.partial(self._read, source, due, roles, number)
             await contain(f"catch-up of {due.place.channel_id}", job, PLACE_LIMIT)
 
-    async def _read(self, source: Source, due: Due, roles: _Roles, number: int) -> None:
+    async def _read(self, source: Source, due: Due, roles: Roles, number: int) -> None:
         place = due.place
         try:
             messages = await self._archive.history(place, due.after, MESSAGES)
@@ -213,7 +211,7 @@ class CatchUp:
             await self._take(source, post_of(message, place), roles, accepted=accepted)
         self._marks.done(place.channel_id, number)
 
-    async def _take(self, source: Source, post: Post, roles: _Roles, *, accepted: bool) -> None:
+    async def _take(self, source: Source, post: Post, roles: Roles, *, accepted: bool) -> None:
         decision, age = await self._decide(source, post, roles), self._wall() - posted_at(post.message_id)
         inbound = decision.inbound
         if inbound is None:
@@ -227,37 +225,8 @@ class CatchUp:
             thread = Place(post.place.guild_id, inbound.thread_id, post.place.channel_id, post.thread_owner)
             self._marks.discover(thread, inbound.thread_id)
 
-    async def _decide(self, source: Source, post: Post, roles: _Roles) -> Decision:
+    async def _decide(self, source: Source, post: Post, roles: Roles) -> Decision:
         """Decide as about a live message; history does not tell roles, so they are asked for where they matter."""
-        decision = source.decide(post)
-        guild_id, wanted = post.place.guild_id, source.policy.roles
-        if decision.kind in _LET_IN or guild_id is None or not wanted:
-            return decision
-        if source.decide(_with_roles(post, wanted)).kind not in _LET_IN:
-            return decision
-        return source.decide(_with_roles(post, await roles.of(guild_id, post.author.id)))
-
-
-class _Roles:
-    """Roles of members, asked for once in a catch-up."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        self._known: dict[tuple[int, int], frozenset[int]] = {}
-        self._lock = anyio.Lock()
-
-    async def of(self, guild_id: int, user_id: int) -> frozenset[int]:
-        """Return a member's roles; none for somebody who can't be looked up: Weft is closed by default (D2)."""
-        async with self._lock:
-            key = guild_id, user_id
-            if key not in self._known:
-                try:
-                    self._known[key] = await self._archive.roles(guild_id, user_id)
-                except PortError as exc:
-                    log.warning("member.unknown", user=user_id, error=str(exc))
-                    self._known[key] = frozenset()
-            return self._known[key]
-
-
-def _with_roles(post: Post, roles: frozenset[int]) -> Post:
-    return dataclasses.replace(post, author=dataclasses.replace(post.author, roles=roles))
+        return source.decide(
+            await roles.complete(post, source.policy.roles, lambda one: source.decide(one).kind in _LET_IN)
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,15 @@ class WeftClient(discord.Client):
             return self._lasting.book.find(channel.id) or self._lasting.marks.place(channel.id)
         return Place(message.guild.id if message.guild else None, channel.id)
 
+    def whereabouts(self, place_id: int) -> Place | None:
+        """Return a place by its id, if it is known without asking Discord."""
+        channel = self.get_channel(place_id)
+        if isinstance(channel, discord.Thread):
+            return self._remember(channel)
+        if isinstance(channel, discord.abc.GuildChannel):
+            return Place(channel.guild.id, place_id)
+        return self._lasting.book.find(place_id) or self._lasting.marks.place(place_id)
+
     def _remember(self, thread: discord.Thread) -> Place:
         place = Place(thread.guild.id, thread.id, thread.parent_id, thread.owner_id)
         self._lasting.book.remember(place)
@@ -223,29 +232,41 @@ class WeftClient(discord.Client):
 
     def _revise(self, message: discord.Message) -> None:
         place = self._place(message)
-        if place is None:
-            return
-        text = revised(post_of(message, place), self._weft(place.guild_id), self.policy)
+        if place is not None:
+            self.revise(post_of(message, place), edited=message.edited_at is not None)
+
+    def wording(self, post: Post) -> str | None:
+        """Return what a message asks for that was a prompt; None if its author has no say."""
+        return revised(post, self._weft(post.place.guild_id), self.policy)
+
+    def noted(self, message_id: int) -> int | None:
+        """Return a mark of what a message was last known to say."""
+        return self._lasting.wordings.known(message_id)
+
+    def revise(self, post: Post, *, edited: bool) -> None:
+        """Tell the work what a message says now, if that is new; ``edited``: Discord says that it was edited."""
+        text = self.wording(post)
         if text is None:
             return
-        changed = self._lasting.wordings.note(message.id, text)
+        changed = self._lasting.wordings.note(post.message_id, text)
         # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
-        if changed or (changed is None and message.edited_at is not None):
-            self._withdraw([message.id]) if not text else self.desk.edited(message.id, text)
+        if changed or (changed is None and edited):
+            self.desk.edited(post.message_id, text) if text else self.withdraw(post.message_id)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """Take a message out that was deleted."""
-        self._withdraw([payload.message_id])
+        self.withdraw(payload.message_id)
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         """Take messages out that were deleted at once."""
-        self._withdraw(sorted(payload.message_ids))
+        for message_id in sorted(payload.message_ids):
+            self.withdraw(message_id)
 
-    def _withdraw(self, message_ids: Iterable[int]) -> None:
-        for message_id in message_ids:
-            # Its channel may still be looked up, or its place: it must not be handed over after this.
-            self._lasting.withdrawn.first(message_id)
-            self.desk.deleted(message_id)
+    def withdraw(self, message_id: int) -> None:
+        """Take a message out that was deleted."""
+        # Its channel may still be looked up, or its place: it must not be handed over after this.
+        self._lasting.withdrawn.first(message_id)
+        self.desk.deleted(message_id)
 
     def _open_places(self, place: Place, inbound: Inbound, *, opened: bool) -> None:
         """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""

@@ -254,6 +254,10 @@ class Wordings:
         self._limit = limit
         self._hashes: dict[int, int] = {}
 
+    def known(self, message_id: int) -> int | None:
+        """Return a mark of what a prompt was last known to say."""
+        return self._hashes.get(message_id)
+
     def note(self, message_id: int, text: str) -> bool | None:
         """Take note of a prompt's text; return whether it is another than before, None if none was known."""
         before = self._hashes.pop(message_id, None)

@@ -99,6 +99,10 @@ class DiscordChat:
         """Return the newest ``limit`` messages after one, the oldest of them first."""
         return await self._rest.read(functools.partial(_history, place=place, after=after, limit=limit))
 
+    async def message(self, place: Place, message_id: int) -> discord.Message:
+        """Return a message as it is now; `MessageGone`: it was deleted."""
+        return await self._rest.read(functools.partial(_message, place=place, message_id=message_id))
+
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
         """Return the roles of a member."""
         return await self._rest.read(functools.partial(_roles, guild_id=guild_id, user_id=user_id))
@@ -185,6 +189,10 @@ async def _history(client: discord.Client, place: Place, after: int, limit: int)
     channel = client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
     page = channel.history(limit=limit, after=discord.Object(id=after), oldest_first=False)
     return [message async for message in page][::-1]
+
+
+async def _message(client: discord.Client, place: Place, message_id: int) -> discord.Message:
+    return await client.get_partial_messageable(place.channel_id, guild_id=place.guild_id).fetch_message(message_id)
 
 
 async def _own(client: discord.Client, channel_id: int, after: int, limit: int) -> list[tuple[int, str]]:

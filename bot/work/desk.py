@@ -88,6 +88,14 @@ class ThreadDesk:
         inbound = replace(inbound, mode=self.modes.of(inbound))
         self._floor.take(inbound)
 
+    def waiting(self) -> dict[int, list[int]]:
+        """Return the ids of the messages that wait for their turn, by the place where they were posted."""
+        found: dict[int, list[int]] = {}
+        for entry in self._floor.scheduler.waiting():
+            for message in entry.messages:
+                found.setdefault(message.inbound.channel_id, []).append(message.id)
+        return found
+
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message that waits (Q5)."""
         self._floor.about(message_id, lambda queue: queue.edit(message_id, text))

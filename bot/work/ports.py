@@ -50,6 +50,9 @@ class Desk(Protocol):
     def missed(self, inbound: Inbound) -> None:
         """Take a message that was posted too long ago to be run unasked: it is told so, once."""
 
+    def waiting(self) -> dict[int, list[int]]:
+        """Return the ids of the messages that wait for their turn, by the place where they were posted."""
+
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message; it counts while the message waits (Q5)."""
 

@@ -114,6 +114,10 @@ class RedactedDesk:
         """Take a message that was posted too long ago to be run unasked."""
         self.desk.missed(inbound)
 
+    def waiting(self) -> dict[int, list[int]]:
+        """Return the ids of the messages that wait, by place."""
+        return self.desk.waiting()
+
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message."""
         self.desk.edited(message_id, text)

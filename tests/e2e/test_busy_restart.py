@@ -132,3 +132,28 @@ async def test_what_is_older_than_a_stop_of_all_is_not_run_after_a_kill_either(t
             assert agent.prompts() == ["hello", "newer"]
             await until_rows(tmp_path, f"select outcome from prompts where message_id = {older}", [("stale",)])
             await end(last, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_what_was_edited_or_deleted_while_the_bot_was_away_is_asked_as_it_reads_then(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """Q5, R2, O1: what was deleted is never asked, and has its end."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent, allow=[10008]) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        texts = ["second", "third", "fourth", "fifth"]
+        messages = [(await discord.owner.say(thread_id, text)).id for text in texts]
+        await seen(discord, *messages)
+        await end(bot, how)
+        await discord.owner.edit(messages[0], "second, better")
+        await discord.owner.delete(messages[1])
+        await discord.owner.edit(messages[2], "// for the others here")
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "fifth")
+            await until_shown(discord, thread_id, "**removed**")
+            ended = f"select outcome from prompts where message_id in ({messages[1]}, {messages[2]})"
+            await until_rows(tmp_path, ended, [("removed",), ("removed",)])
+            assert agent.prompts() == ["first", "second, better", "fifth"]
+            await end(again, signal.SIGTERM)

@@ -37,6 +37,7 @@ class FakeDesk:
     course: list[str] = field(default_factory=list)
     started: list[Inbound] = field(default_factory=list)
     unwritten: frozenset[int] = frozenset()
+    queued: dict[int, list[int]] = field(default_factory=dict)
     _held: list[Inbound] | None = None
     broken: bool = False
     refuses: bool = False
@@ -95,6 +96,9 @@ class FakeDesk:
         self.late.append(inbound)
         self.course.append(inbound.text)
         self.note()
+
+    def waiting(self) -> dict[int, list[int]]:
+        return self.queued
 
     def edited(self, message_id: int, text: str) -> None:
         self._revise("edited", message_id, text)

@@ -38,6 +38,21 @@ class FakeSource:
     def obey(self, post: Post, decision: Decision) -> None:
         raise AssertionError(post, decision)
 
+    def whereabouts(self, place_id: int) -> Place | None:
+        return Place(1, place_id)
+
+    def noted(self, message_id: int) -> int | None:
+        raise AssertionError(message_id)
+
+    def wording(self, post: Post) -> str | None:
+        raise AssertionError(post)
+
+    def revise(self, post: Post, *, edited: bool) -> None:
+        raise AssertionError(post, edited)
+
+    def withdraw(self, message_id: int) -> None:
+        raise AssertionError(message_id)
+
 
 @dataclass
 class FakeArchive:
@@ -65,6 +80,9 @@ class FakeArchive:
         if self.gone:
             raise ThreadGone("not here")
         return []
+
+    async def message(self, place: Place, message_id: int) -> discord.Message:
+        raise AssertionError(place, message_id)
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
         raise AssertionError(guild_id, user_id)

@@ -132,6 +132,9 @@ class EchoDesk:
     def missed(self, inbound: Inbound) -> None:
         self.calls.append(("missed", inbound))
 
+    def waiting(self) -> dict[int, list[int]]:
+        return {8: [9]}
+
     def edited(self, message_id: int, text: str) -> None:
         self.calls.append(("edited", message_id, text))
 
@@ -196,6 +199,7 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
     desk.reset(100, ALICE)
     desk.decide("token", 2, ALICE)
     assert desk.pending() == {7}
+    assert desk.waiting() == {8: [9]}
     desk.hold()
     desk.release()
     desk.missed(message)

@@ -1,0 +1,211 @@
+"""What became of waiting messages while nobody listened: a real client, the loopback Discord, restarts and gaps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import anyio
+import discord
+import pytest
+
+from bot.chat.authorize import Policy
+from bot.chat.client import WeftClient
+from bot.chat.inbound import Place, Post
+from bot.chat.revisions import MOST, look_again
+from bot.chat.roles import Roles
+from bot.reply.port import MessageGone, ThreadGone, Unavailable
+from bot.sandbox import FakeDiscord, Fault
+from pool.memory import MemoryStore
+
+from .harness import FakeDesk, Office, office
+
+
+@pytest.fixture(autouse=True)
+def no_pause_before_identify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the five seconds that discord.py waits after a refused RESUME."""
+
+    async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
+        del initial
+
+    monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
+
+
+async def open_thread(chat: Office) -> int:
+    said = await chat.fd.owner.say(chat.fd.channel_id, "start", mention_bot=True)
+    await chat.desk.wait(lambda desk: desk.inbounds)
+    await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+    await chat.settled(chat.fd.channel_id)
+    return said.id
+
+
+@asynccontextmanager
+async def restarted(fd: FakeDiscord, store: MemoryStore, **queued: list[int]) -> AsyncIterator[FakeDesk]:
+    """Yield the desk of a next run on which messages wait, once it was caught up."""
+    desk = FakeDesk(queued={int(place[1:]): waiting for place, waiting in queued.items()})
+    async with office(fd, Policy(), seen=store, desk=desk) as chat:
+        await chat.caught_up()
+        yield desk
+
+
+@pytest.mark.asyncio
+async def test_what_was_edited_and_deleted_while_the_bot_was_away_reaches_the_work_before_it_starts() -> None:
+    """Q5, R2: with the text that an event would have brought, and nothing for what stayed as it was."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+            said = [(await fd.owner.say(thread_id, text)).id for text in ("same", "old", "gone", "aside")]
+            await chat.settled(thread_id)
+        await fd.owner.edit(said[1], f"!queue <@{fd.bot_user.id}> new")
+        await fd.owner.delete(said[2])
+        await fd.owner.edit(said[3], "// among us")
+        async with restarted(fd, store, **{f"t{thread_id}": said}) as desk:
+            assert sorted(desk.revisions) == [("deleted", said[2]), ("deleted", said[3]), ("edited", said[1], "new")]
+            assert desk.course[-1] == "release"
+        fd.assert_clean(allow={10003, 10008})  # the desk here opens no threads by itself
+
+
+@pytest.mark.asyncio
+async def test_what_was_edited_and_deleted_in_a_gap_reaches_the_work_once() -> None:
+    """Q5, R2: what was heard before the gap is no news after it."""
+    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+        thread_id = await open_thread(chat)
+        said = [(await fd.owner.say(thread_id, text)).id for text in ("one", "two", "three")]
+        await fd.owner.edit(said[0], "one, better")
+        await chat.desk.wait(lambda desk: desk.revisions)
+        chat.desk.queued = {thread_id: said}
+        async with chat.gap():
+            await fd.owner.edit(said[1], "two, better")
+            await fd.owner.delete(said[2])
+        assert sorted(chat.desk.revisions[1:]) == [("deleted", said[2]), ("edited", said[1], "two, better")]
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_can_not_be_looked_up_stays_as_it_was_accepted() -> None:
+    """R2, O1: only what Discord says to be gone is taken out."""
+    async with FakeDiscord() as fd:
+        store = MemoryStore()
+        async with office(fd, Policy(), seen=store) as chat:
+            thread_id = await open_thread(chat)
+            said = [(await fd.owner.say(thread_id, text)).id for text in ("one", "two")]
+            await chat.settled(thread_id)
+        for one in said:
+            await fd.owner.edit(one, "better")
+        fd.faults.next("GET", rf"/messages/{said[0]}$", Fault.status(403, 50001))
+        async with restarted(fd, store, **{f"t{thread_id}": said}) as desk:
+            assert desk.revisions == [("edited", said[1], "better")]
+
+
+@pytest.mark.asyncio
+async def test_the_edit_of_somebody_who_is_let_in_by_a_role_counts() -> None:
+    """D2, Q5: a message that is looked up does not tell its author's roles."""
+    async with FakeDiscord() as fd:
+        role, store = fd.add_role("devs"), MemoryStore()
+        policy = Policy(roles=frozenset({role}))
+        bea = fd.user("bea", roles=[role])
+        async with office(fd, policy, seen=store) as chat:
+            thread_id = await open_thread(chat)
+            said = (await bea.say(thread_id, "old")).id
+            await chat.settled(thread_id)
+        await bea.edit(said, "new")
+        desk = FakeDesk(queued={thread_id: [said]})
+        async with office(fd, policy, seen=store, desk=desk) as chat:
+            await chat.caught_up()
+            assert desk.revisions == [("edited", said, "new")]
+
+
+@dataclass
+class Recorder:
+    """A client whose messages say what a test has for them; `heard` is what events tell while one is looked up."""
+
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    policy: Policy = field(default_factory=Policy)
+    errors: dict[int, Exception] = field(default_factory=dict)
+    heard: dict[int, int] = field(default_factory=dict)
+    marks: dict[int, int] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+    told: list[tuple[str, int]] = field(default_factory=list)
+    unknown: frozenset[int] = frozenset()
+
+    def whereabouts(self, place_id: int) -> Place | None:
+        return None if place_id in self.unknown else Place(1, place_id)
+
+    def noted(self, message_id: int) -> int | None:
+        return self.marks.get(message_id)
+
+    def wording(self, post: Post) -> str | None:
+        return post.content
+
+    def revise(self, post: Post, *, edited: bool) -> None:
+        assert edited
+        self.told.append(("revise", post.message_id))
+
+    def withdraw(self, message_id: int) -> None:
+        self.told.append(("withdraw", message_id))
+
+    async def message(self, place: Place, message_id: int) -> discord.Message:
+        del place
+        self.asked.append(message_id)
+        self.marks |= self.heard
+        if message_id in self.errors:
+            raise self.errors[message_id]
+        return cast("discord.Message", Said(message_id))
+
+    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
+        raise AssertionError(guild_id, user_id)
+
+    async def look(self, queued: dict[int, list[int]]) -> None:
+        self.desk.queued = queued
+        with anyio.fail_after(5):
+            await look_again(self, self, Roles(self))
+
+
+@dataclass
+class Said:
+    """As much of discord.py's message as is looked at."""
+
+    id: int
+    content: str = "text"
+    type: Any = discord.MessageType.default
+    webhook_id: None = None
+    thread: None = None
+    mention_everyone: bool = False
+    edited_at: float = 1.0
+    mentions: tuple[()] = ()
+    raw_role_mentions: tuple[()] = ()
+    attachments: tuple[()] = ()
+    flags: Any = field(default_factory=discord.MessageFlags)
+    author: Any = field(default_factory=lambda: cast("Any", discord.Object(7)))
+
+    def __post_init__(self) -> None:
+        self.author.bot, self.author.display_name = False, "ann"
+
+
+@pytest.mark.asyncio
+async def test_of_each_place_the_newest_messages_are_looked_up_and_what_runs_next_comes_first() -> None:
+    """Q5, R2: a bot with long queues does not flood Discord at its start."""
+    recorder = Recorder(unknown=frozenset({3}))
+    await recorder.look({1: list(range(100, 0, -1)), 2: [60], 3: [61]})
+    assert sorted(recorder.asked) == sorted([*range(51, 101), 60])
+    assert recorder.asked[0] == 51
+    assert MOST == 50
+
+
+@pytest.mark.asyncio
+async def test_what_is_heard_while_a_message_is_looked_up_is_newer_than_what_is_found() -> None:
+    """Q5."""
+    recorder = Recorder(heard={1: 5})
+    await recorder.look({1: [1, 2]})
+    assert recorder.told == [("revise", 2)]
+
+
+@pytest.mark.asyncio
+async def test_only_a_message_that_is_gone_is_withdrawn() -> None:
+    """O1, O4: whatever else goes wrong with one hurts neither it nor the others."""
+    errors = {1: MessageGone("no"), 2: ThreadGone("no"), 3: Unavailable("no"), 4: KeyError("a shape")}
+    recorder = Recorder(errors=errors)
+    await recorder.look({1: [1, 2, 3, 4, 5]})
+    assert sorted(recorder.told) == [("revise", 5), ("withdraw", 1)]
