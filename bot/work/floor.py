@@ -97,7 +97,6 @@ class Floor:
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
         self.notices = QueuedNotices(tasks, self.editors, self._let_editor_go)
         self.intake = Intake(
-            tasks,
             chat,
             store,
             accepted=self._accepted,
@@ -105,7 +104,7 @@ class Floor:
             withdrawn=self._withdrawn,
             record=self.deliveries.record,
             redact=redact,
-            acknowledged=self.reactions.seen,
+            acknowledge=self.reactions.accepted,
         )
         self.asking = Asking(
             tasks, self.permissions, limits.permission_timeout, waits=self._lend, goes_on=self._take_back

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from bot.outcome import Outcome
 from bot.reply.port import PortError, Unavailable
@@ -21,8 +20,6 @@ from bot.work.record import accepted_prompt
 from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
-
-ACCEPTED = "👀"
 
 OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
 """Seconds until the opening of a thread is tried again that Discord did not take; doubled each time."""
@@ -35,17 +32,15 @@ class Intake:
         closed: the bot is stopping: what comes now is told so, and not accepted (R1).
 
     Args:
-        tasks: owns the acknowledgements: a prompt does not wait for its reaction.
         accepted: told that a message is accepted.
         dropped: told that it is not: a duplicate, or one that got its outcome here.
         withdrawn: says which end a message was given while it was being accepted.
         record: writes an outcome down.
-        acknowledged: told that a message bears the reaction.
+        acknowledge: lets a message show that it was accepted; a prompt does not wait for its reaction.
     """
 
     def __init__(
         self,
-        tasks: TaskGroup,
         chat: Chat,
         store: SessionStore,
         *,
@@ -54,9 +49,8 @@ class Intake:
         withdrawn: Callable[[Inbound], TurnEnd | None],
         record: Callable[[Inbound, Outcome], Awaitable[None]],
         redact: Callable[[str], str],
-        acknowledged: Callable[[Inbound], None],
+        acknowledge: Callable[[Inbound], None],
     ) -> None:
-        self._tasks = tasks
         self._chat = chat
         self._store = store
         self._accepted = accepted
@@ -64,7 +58,7 @@ class Intake:
         self._withdrawn = withdrawn
         self._record = record
         self._redact = redact
-        self._acknowledged = acknowledged
+        self._acknowledge = acknowledge
         self.closed = False
 
     async def accept(self, inbound: Inbound) -> None:
@@ -87,7 +81,7 @@ class Intake:
 
     async def take_up(self, inbound: Inbound) -> None:
         """Take a message that is written down to where it may start."""
-        self._tasks.start_soon(self._acknowledge, inbound)
+        self._acknowledge(inbound)
         try:
             refusal = await self._open_thread(inbound)
         except Exception:
@@ -97,16 +91,6 @@ class Intake:
             self._accepted(inbound)
         else:
             await self.refuse(inbound, self._withdrawn(inbound) or refusal)
-
-    async def _acknowledge(self, inbound: Inbound) -> None:
-        try:
-            await self._chat.acknowledge(inbound, ACCEPTED)
-            self._acknowledged(inbound)
-        except PortError as exc:
-            log.warning("reaction.failed", message=inbound.message_id, error=str(exc))
-        except Exception:
-            # A reaction that can't be set is no reason to lose the prompt, whatever the cause.
-            log.exception("reaction.failed", message=inbound.message_id)
 
     async def _open_thread(self, inbound: Inbound) -> TurnEnd | None:
         if not inbound.opens_thread:

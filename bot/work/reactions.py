@@ -1,13 +1,15 @@
 """Reactions that tell how a message fares: seen, waiting, running, and how it ended (D3).
 
-They follow at Discord's pace: what was overtaken meanwhile is never set. The mutable state is what each message should
-show and what it shows, also of those that ended before they were marked as accepted.
+Discord takes about four reactions a second in a channel, and refuses what comes at once: in each channel there is one
+request after the other, and no channel waits for another. What was overtaken meanwhile is never set. The mutable
+state is what each message should show and what it shows, and which are due in each channel.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 import anyio
 import structlog
@@ -24,7 +26,7 @@ PATIENCE = 1.0
 """Seconds that a message shows nothing new for a state that may be over in a moment: most turns begin at once."""
 
 MOST_WAITING = 1000
-"""Messages whose reaction is out of date; beyond that, the oldest stay as they are."""
+"""Messages of a channel whose reaction is out of date; beyond that, the oldest stay as they are."""
 
 
 class Mark(StrEnum):
@@ -57,19 +59,38 @@ _FINAL = (Mark.DONE, Mark.STOPPED, Mark.FAILED)
 
 @dataclass(slots=True)
 class _Cell:
-    channel_id: int
+    """A message; ``fresh``: it was accepted, and shows nothing of ours yet."""
+
+    inbound: Inbound
     wanted: Mark
-    shown: tuple[Mark, ...] = ()
-    due: float = 0.0
-    seen: bool = False
+    due: float
+    shown: Mark | None = None
+    fresh: bool = False
+
+    def next(self, now: float) -> Mark:
+        """Return what to set: the mark of the accept, unless that is overtaken."""
+        overtaken = self.wanted in _FINAL or self.due <= now
+        return Mark.SEEN if self.fresh and not overtaken else self.wanted
+
+    def look_at(self) -> float:
+        """Return when it is due; those that show nothing yet come first."""
+        return -inf if self.fresh else self.due
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The messages of a channel that are due, the oldest first."""
+
+    due: dict[int, None] = field(default_factory=dict)
+    changed: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Reactions:
-    """Sets reactions, one request after the other.
+    """Sets reactions, in each channel one request after the other.
 
     Args:
-        tasks: owns the task that sets them while there are some to set.
-        enabled: False sets none at all.
+        tasks: owns a task for each channel while there are some to set.
+        enabled: False sets the mark of the accept and no more.
     """
 
     def __init__(self, tasks: TaskGroup, chat: Chat, *, enabled: bool) -> None:
@@ -77,84 +98,84 @@ class Reactions:
         self._chat = chat
         self._enabled = enabled
         self._cells: dict[int, _Cell] = {}
-        self._due: dict[int, None] = {}
-        self._ended: dict[int, Mark] = {}
-        self._working = False
-        self._changed = anyio.Event()
+        self._channels: dict[int, _Channel] = {}
 
-    def seen(self, inbound: Inbound) -> None:
-        """Take note that the message shows the mark of the accept; where another one was quicker, it has to go."""
-        if not self._enabled:
-            return
-        last = self._ended.pop(inbound.message_id, None)
-        cell = self._cell(inbound, last or Mark.SEEN)
-        late = last is not None or bool(cell.shown)
-        cell.seen = True
-        cell.shown = (*cell.shown, *((last,) if last else ()), Mark.SEEN)
-        if late:
-            self.show(inbound, cell.wanted)
+    def accepted(self, inbound: Inbound) -> None:
+        """Let a message show that it was accepted (O2), at once as far as Discord takes it."""
+        cell = self._cell(inbound, Mark.SEEN)
+        cell.fresh = cell.shown is None
+        self._schedule(cell)
 
     def show(self, inbound: Inbound, mark: Mark) -> None:
         """Let a message show ``mark``; the latest one counts."""
-        if not self._enabled or self._tasks.cancel_scope.cancel_called:
-            return
-        cell = self._cell(inbound, mark)
-        cell.wanted = mark
-        cell.due = anyio.current_time() + (0.0 if mark in _FINAL else PATIENCE)
-        self._due[inbound.message_id] = None
-        if len(self._due) > MOST_WAITING:
-            self.forget(next(iter(self._due)))
-        self._changed.set()
-        if not self._working:
-            self._working = True
-            self._tasks.start_soon(self._work, name="reactions")
+        if self._enabled:
+            cell = self._cell(inbound, mark)
+            cell.wanted = mark
+            cell.due = anyio.current_time() + (0.0 if mark in _FINAL else PATIENCE)
+            self._schedule(cell)
 
     def _cell(self, inbound: Inbound, mark: Mark) -> _Cell:
-        return self._cells.setdefault(inbound.message_id, _Cell(inbound.channel_id, mark))
+        return self._cells.setdefault(inbound.message_id, _Cell(inbound, mark, anyio.current_time()))
 
     def forget(self, message_id: int) -> None:
-        """Leave a message as it is: it was deleted, or too many wait."""
-        self._due.pop(message_id, None)
-        self._cells.pop(message_id, None)
+        """Leave a message as it is that was deleted."""
+        cell = self._cells.pop(message_id, None)
+        channel = self._channels.get(cell.inbound.channel_id) if cell is not None else None
+        if channel is not None:
+            channel.due.pop(message_id, None)
 
-    async def _work(self) -> None:
+    def _schedule(self, cell: _Cell) -> None:
+        if self._tasks.cancel_scope.cancel_called:
+            return
+        channel_id = cell.inbound.channel_id
+        channel = self._channels.get(channel_id)
+        if channel is None:
+            channel = self._channels[channel_id] = _Channel()
+            self._tasks.start_soon(self._work, channel_id, channel, name=f"reactions {channel_id}")
+        channel.due[cell.inbound.message_id] = None
+        if len(channel.due) > MOST_WAITING:
+            self.forget(next(iter(channel.due)))
+        channel.changed.set()
+
+    async def _work(self, channel_id: int, channel: _Channel) -> None:
         try:
-            while self._due:
-                message_id = min(self._due, key=lambda one: self._cells[one].due)
-                wait = self._cells[message_id].due - anyio.current_time()
+            while channel.due:
+                message_id = min(channel.due, key=lambda one: self._cells[one].look_at())
+                cell = self._cells[message_id]
+                wait = cell.look_at() - anyio.current_time()
                 if wait <= 0:
-                    del self._due[message_id]
-                    await self._set(message_id, self._cells[message_id])
+                    del channel.due[message_id]
+                    await self._set(message_id, cell, channel)
                     continue
-                self._changed = anyio.Event()
+                channel.changed = anyio.Event()
                 with anyio.move_on_after(wait):
-                    await self._changed.wait()
+                    await channel.changed.wait()
         finally:
-            self._working = False
+            del self._channels[channel_id]
 
-    async def _set(self, message_id: int, cell: _Cell) -> None:
-        mark, before = cell.wanted, cell.shown
+    async def _set(self, message_id: int, cell: _Cell, channel: _Channel) -> None:
+        mark = cell.next(anyio.current_time())
+        cell.fresh = False
         try:
-            for old in before or (None,):
-                if old is not mark:
-                    await self._chat.react(cell.channel_id, message_id, mark, instead_of=old)
+            await self._ask(cell, mark)
         except PortError as exc:
             log.debug("reaction.failed", message=message_id, error=str(exc))
         except Exception:
-            # A reaction that can't be set must not keep the others from being set.
+            # A reaction that can't be set must not keep the others from being set, whatever the cause.
             log.exception("reaction.failed", message=message_id)
-        cell.shown = (mark, *cell.shown[len(before) :])  # the mark of the accept may have come meanwhile
+        cell.shown = mark
         if self._cells.get(message_id) is not cell:
             return  # it was deleted meanwhile
-        if len(cell.shown) > 1:
-            self._due[message_id] = None
-        elif mark in _FINAL and message_id not in self._due:
-            self._cells.pop(message_id, None)
-            if not cell.seen:
-                self._end(message_id, mark)
+        if cell.wanted is not mark:
+            channel.due[message_id] = None
+            return
+        channel.due.pop(message_id, None)  # it was wanted once more
+        if mark in _FINAL or not self._enabled:
+            del self._cells[message_id]
 
-    def _end(self, message_id: int, mark: Mark) -> None:
-        """Remember what a message shows on which the mark of the accept may still come."""
-        self._ended[message_id] = mark
-        if len(self._ended) > MOST_WAITING:
-            del self._ended[next(iter(self._ended))]
+    async def _ask(self, cell: _Cell, mark: Mark) -> None:
+        inbound = cell.inbound
+        if mark is Mark.SEEN:
+            await self._chat.acknowledge(inbound, mark)
+        else:
+            await self._chat.react(inbound.channel_id, inbound.message_id, mark, instead_of=cell.shown)

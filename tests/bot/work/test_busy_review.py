@@ -269,7 +269,7 @@ async def test_a_message_that_is_deleted_while_it_is_marked_ends_nothing() -> No
         reactions = Reactions(tasks, chat, enabled=True)
         reactions.show(inbound(1), Mark.WAITING)
         await anyio.sleep(5)
-        reactions.seen(inbound(1))
+        reactions.accepted(inbound(1))
         reactions.forget(1)
         gate.set()
     assert reactions._cells == {}

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from bot.outcome import Outcome
-from bot.reply.port import PortError, ThreadGone, Unavailable
+from bot.reply.port import PortError, ThreadGone
 from bot.work.ending import TurnEnd, stopped
-from bot.work.intake import ACCEPTED, Intake
+from bot.work.intake import Intake
 from bot.work.model import Inbound
 from bot.work.record import accepted_prompt
 from pool.store import StoreBusy
@@ -32,6 +32,7 @@ class Scene:
     dropped: list[Inbound]
     recorded: list[tuple[int, Outcome]]
     withdrawn: dict[int, TurnEnd]
+    acknowledged: list[int]
 
 
 @asynccontextmanager
@@ -42,24 +43,22 @@ async def taking() -> AsyncIterator[Scene]:
     dropped: list[Inbound] = []
     recorded: list[tuple[int, Outcome]] = []
     withdrawn: dict[int, TurnEnd] = {}
+    acknowledged: list[int] = []
 
     async def record(inbound: Inbound, outcome: Outcome) -> None:
         recorded.append((inbound.message_id, outcome))
 
-    async with anyio.create_task_group() as tasks:
-        intake = Intake(
-            tasks,
-            chat,
-            store,
-            accepted=accepted.append,
-            dropped=dropped.append,
-            withdrawn=lambda inbound: withdrawn.get(inbound.message_id),
-            record=record,
-            redact=lambda text: text.replace(SECRET, "[secret]"),
-            acknowledged=lambda _inbound: None,
-        )
-        yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn)
-        tasks.cancel_scope.cancel()
+    intake = Intake(
+        chat,
+        store,
+        accepted=accepted.append,
+        dropped=dropped.append,
+        withdrawn=lambda inbound: withdrawn.get(inbound.message_id),
+        record=record,
+        redact=lambda text: text.replace(SECRET, "[secret]"),
+        acknowledge=lambda inbound: acknowledged.append(inbound.message_id),
+    )
+    yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn, acknowledged)
 
 
 def opening() -> Inbound:
@@ -75,7 +74,7 @@ async def test_an_accepted_message_is_written_and_then_acknowledged() -> None:
         await anyio.sleep(1)
         assert (scene.accepted, scene.dropped, scene.recorded) == ([item], [], [])
         assert [entry.prompt for entry in await scene.store.open_prompts()] == [accepted_prompt(item)]
-        assert scene.chat.acknowledged == [(1, ACCEPTED)]
+        assert scene.acknowledged == [1]
 
 
 @in_virtual_time
@@ -86,7 +85,7 @@ async def test_nothing_is_acknowledged_or_started_before_it_is_written() -> None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(scene.intake.accept, opening())
             await anyio.sleep(5)
-            assert (scene.accepted, scene.chat.acknowledged, scene.chat.opened) == ([], [], [])
+            assert (scene.accepted, scene.acknowledged, scene.chat.opened) == ([], [], [])
             scene.store.gates["accept"].set()
 
 
@@ -99,35 +98,8 @@ async def test_a_message_that_was_accepted_before_is_dropped_without_a_word() ->
         await scene.intake.accept(again)
         await anyio.sleep(1)
         assert scene.dropped == [again]
-        assert (len(scene.accepted), len(scene.chat.acknowledged)) == (1, 1)
+        assert (len(scene.accepted), len(scene.acknowledged)) == (1, 1)
         assert (scene.chat.refused, scene.recorded) == ([], [])
-
-
-@in_virtual_time
-async def test_a_reaction_that_hangs_delays_no_turn() -> None:
-    """O2, D3: a turn may start after the write."""
-    async with taking() as scene:
-        scene.chat.gates["acknowledge"] = anyio.Event()
-        began = anyio.current_time()
-        await scene.intake.accept(inbound(1))
-        assert len(scene.accepted) == 1
-        assert anyio.current_time() == began
-
-
-@pytest.mark.parametrize("error", [ThreadGone("no permission"), Unavailable("down"), RuntimeError("a fault")])
-def test_a_reaction_that_fails_loses_no_prompt(error: Exception) -> None:
-    """O2."""
-
-    @in_virtual_time
-    async def play() -> None:
-        async with taking() as scene:
-            scene.chat.fail["acknowledge"] = error
-            await scene.intake.accept(inbound(1))
-            await anyio.sleep(1)
-            assert len(scene.accepted) == 1
-            assert (scene.dropped, scene.recorded) == ([], [])
-
-    play()
 
 
 @in_virtual_time
@@ -139,7 +111,7 @@ async def test_the_thread_is_open_before_the_turn_may_start() -> None:
             tasks.start_soon(scene.intake.accept, opening())
             await anyio.sleep(5)
             assert (scene.chat.opened, scene.accepted) == ([100], [])
-            assert scene.chat.acknowledged == [(100, ACCEPTED)]
+            assert scene.acknowledged == [100]
             scene.chat.gates["open_thread"].set()
         assert len(scene.accepted) == 1
 
@@ -186,7 +158,7 @@ async def test_a_message_that_can_not_be_written_is_not_accepted_and_told_so() -
         await scene.intake.accept(item)
         await anyio.sleep(1)
         assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(1, Outcome.FAILED)])
-        assert (len(scene.chat.refused), scene.chat.acknowledged) == (1, [])
+        assert (len(scene.chat.refused), scene.acknowledged) == (1, [])
 
 
 @pytest.mark.parametrize("error", [PortError("no"), RuntimeError("a fault")])
@@ -228,7 +200,7 @@ async def test_a_message_while_the_bot_stops_is_told_so_and_neither_written_nor_
         ((_, text),) = scene.chat.refused
         assert "**interrupted**" in text
         assert (scene.dropped, scene.accepted) == ([item], [])
-        assert (scene.store.calls, scene.chat.acknowledged) == ([], [])
+        assert (scene.store.calls, scene.acknowledged) == ([], [])
 
 
 @in_virtual_time
@@ -251,7 +223,7 @@ async def test_a_message_over_the_store_s_bound_is_told_so_and_not_accepted() ->
         ((_, text),) = scene.chat.refused
         assert text == "⚠️ **dropped**: `Weft is too busy to take messages just now; please send it again`"
         assert scene.recorded == [(opening().message_id, Outcome.DROPPED)]
-        assert scene.chat.acknowledged == []
+        assert scene.acknowledged == []
 
 
 @pytest.mark.asyncio

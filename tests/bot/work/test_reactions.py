@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pytest
 
 from bot.outcome import Outcome
 from bot.reply.port import PortError, ThreadGone
+from bot.work.model import Inbound
 from bot.work.reactions import Mark, Reactions, mark_of
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat
@@ -23,9 +25,17 @@ class ReactingChat(FakeChat):
 
     marks: list[tuple[int, str, str | None]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
+    under_way: Counter[int] = field(default_factory=Counter)
+    most_at_once: int = 0
+
+    async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
+        await self.react(inbound.channel_id, inbound.message_id, emoji)
 
     async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+        self.under_way[channel_id] += 1
+        self.most_at_once = max(self.most_at_once, *self.under_way.values())
         await anyio.sleep(0.25)
+        self.under_way[channel_id] -= 1
         if message_id in self.errors:
             raise self.errors[message_id]
         self.marks.append((message_id, emoji, instead_of))
@@ -44,34 +54,35 @@ async def reacting(*, enabled: bool = True) -> AsyncIterator[tuple[Reactions, Re
 async def test_a_message_shows_how_it_fares() -> None:
     """D3: each mark takes the place of the one before; the first is that of the accept."""
     async with reacting() as (reactions, chat):
-        reactions.seen(inbound(1))
+        reactions.accepted(inbound(1))
+        await anyio.sleep(0.3)
         for mark in (Mark.WAITING, Mark.RUNNING, Mark.DONE):
             reactions.show(inbound(1), mark)
             await anyio.sleep(2)
-    assert chat.marks == [(1, "⏳", "👀"), (1, "⚙️", "⏳"), (1, "✅", "⚙️")]
+    assert chat.marks == [(1, "👀", None), (1, "⏳", "👀"), (1, "⚙️", "⏳"), (1, "✅", "⚙️")]
 
 
 @in_virtual_time
 async def test_what_was_overtaken_is_never_set() -> None:
     """D3"""
     async with reacting() as (reactions, chat):
-        reactions.seen(inbound(1))
+        reactions.accepted(inbound(1))
         reactions.show(inbound(1), Mark.WAITING)
         await anyio.sleep(1.1)
         reactions.show(inbound(1), Mark.RUNNING)
         reactions.show(inbound(1), Mark.FAILED)
-    assert chat.marks == [(1, "⏳", "👀"), (1, "❌", "⏳")]
+    assert chat.marks == [(1, "👀", None), (1, "⏳", "👀"), (1, "❌", "⏳")]
 
 
 @in_virtual_time
 async def test_a_turn_that_begins_and_ends_at_once_costs_one_mark() -> None:
     """D3"""
     async with reacting() as (reactions, chat):
-        reactions.seen(inbound(1))
+        reactions.accepted(inbound(1))
         reactions.show(inbound(1), Mark.RUNNING)
         await anyio.sleep(0.5)
         reactions.show(inbound(1), Mark.DONE)
-    assert chat.marks == [(1, "✅", "👀")]
+    assert chat.marks == [(1, "👀", None), (1, "✅", "👀")]
 
 
 @in_virtual_time
@@ -108,10 +119,64 @@ async def test_two_hundred_messages_are_marked_within_a_minute() -> None:
 
 
 @in_virtual_time
-async def test_switched_off_there_are_none() -> None:
+async def test_in_a_flood_a_message_that_is_over_shows_its_end_and_nothing_before() -> None:
+    """D3, Q3: one request at a time in a channel, as Discord refuses what comes at once; the newest state wins."""
+    async with reacting() as (reactions, chat):
+        for number in range(100):
+            reactions.accepted(inbound(number))
+            reactions.show(inbound(number), Mark.WAITING)
+        for number in range(1, 100):
+            reactions.show(inbound(number), Mark.FAILED)
+    assert chat.most_at_once == 1
+    ended = [(number, "❌", None) for number in range(1, 100)]
+    assert chat.marks == [(0, "👀", None), *ended, (0, "⏳", "👀")]
+
+
+@in_virtual_time
+async def test_what_shows_nothing_yet_comes_first() -> None:
+    """D3: a first sign counts more than a newer one."""
+    async with reacting() as (reactions, chat):
+        for number in range(3):
+            reactions.show(inbound(number), Mark.DONE)
+        reactions.accepted(inbound(9))
+    assert [message_id for message_id, _, _ in chat.marks] == [9, 0, 1, 2]
+
+
+@in_virtual_time
+async def test_no_channel_waits_for_another() -> None:
+    """D3, O4"""
+    async with reacting() as (reactions, chat):
+        for number in range(20):
+            reactions.accepted(inbound(number))
+        reactions.accepted(inbound(50, thread_id=200))
+        await anyio.sleep(0.3)
+        assert (50, "👀", None) in chat.marks
+        assert len(chat.marks) == 2
+
+
+@pytest.mark.parametrize("error", [ThreadGone("no"), PortError("no"), RuntimeError("no")])
+def test_a_first_sign_that_fails_keeps_no_other_back(error: Exception) -> None:
+    """O2, O4"""
+
+    @in_virtual_time
+    async def run() -> None:
+        async with reacting() as (reactions, chat):
+            chat.errors[1] = error
+            reactions.accepted(inbound(1))
+            reactions.accepted(inbound(2))
+        assert chat.marks == [(2, "👀", None)]
+
+    run()
+
+
+@in_virtual_time
+async def test_switched_off_a_message_shows_that_it_was_accepted_and_no_more() -> None:
+    """O2, D3: WEFT_REACTIONS=false"""
     async with reacting(enabled=False) as (reactions, chat):
+        reactions.accepted(inbound(1))
         reactions.show(inbound(1), Mark.DONE)
-    assert chat.marks == []
+    assert chat.marks == [(1, "👀", None)]
+    assert reactions._cells == {}
 
 
 @pytest.mark.parametrize(
