@@ -134,7 +134,11 @@ class ThreadDesk:
 
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt (R2)."""
-        return RESTARTING if self._floor.intake.closed else self._restart.go_on(thread_id, prompt, notice, by)
+        if self._floor.intake.closed:
+            return RESTARTING
+        # A stop-all of before does not mean what is asked for now; the notice that is pressed may be older than it.
+        cutoff = self._floor.scheduler.queue(thread_id).memory.cutoff
+        return self._restart.go_on(thread_id, prompt, notice, by, cutoff)
 
     def admit(self) -> None:
         """Look again at what may start: an agent may be free now."""

@@ -132,11 +132,11 @@ class Floor:
         self.scheduler.arrive(inbound, anyio.current_time())
         self.steps.begin(self.intake.accept, inbound, name=f"accept {inbound.message_id}")
 
-    def take_up(self, inbound: Inbound) -> None:
-        """Take a prompt that an earlier run accepted: it is written down, and has its place by its snowflake."""
+    def take_up(self, inbound: Inbound, asked_after: int = 0) -> None:
+        """Take a prompt that is written down: it has its place by its snowflake; see `ThreadQueue.restore`."""
         if self.scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return
-        self.scheduler.restore(inbound, anyio.current_time(), MessageState.ACCEPTING)
+        self.scheduler.restore(inbound, anyio.current_time(), MessageState.ACCEPTING, asked_after)
         self.steps.begin(self.intake.take_up, inbound, name=f"take up {inbound.message_id}")
 
     def do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:

@@ -47,7 +47,7 @@ class Restart:
         missing: messages that came too late to be run and are not written down yet.
 
     Args:
-        queue_again: takes a prompt that is written down and was never begun.
+        queue_again: takes a prompt that is written down and was never begun, and a cutoff that it is not subject to.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Restart:
         editors: Editors,
         deliveries: Deliveries,
         *,
-        queue_again: Callable[[Inbound], None],
+        queue_again: Callable[[Inbound, int], None],
     ) -> None:
         self._steps = steps
         self._chat = chat
@@ -138,7 +138,7 @@ class Restart:
             # Its notice may be there already.
             self._steps.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
         else:
-            self._queue_again(inbound)
+            self._queue_again(inbound, 0)
 
     def _await_end(self, messages: list[Inbound], delivery: Delivery | LiveReply, outcome: Outcome) -> None:
         async def wait() -> None:
@@ -181,17 +181,21 @@ class Restart:
             await say(inbound, _with_button(MISSED, inbound)).delivered()
         await self._end(inbound, Outcome.INTERRUPTED)
 
-    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
-        """Go on with an interrupted prompt: its successor has the id of the message that was pressed."""
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> Answer:
+        """Go on with an interrupted prompt: its successor has the id of the message that was pressed.
+
+        Args:
+            cutoff: snowflake of the last stop-all that had been asked for by now.
+        """
         if notice in self._taken:
             return Answer("Already going on.", accepted=False)
         if len(self._taken) >= _MOST_TAKEN:
             self._taken.clear()  # the store still knows them
         self._taken.add(notice)
-        self._steps.begin(self._go_on, thread_id, prompt, notice, by, name=f"go on {prompt}")
+        self._steps.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
         return Answer("Going on.", accepted=True)
 
-    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> None:
+    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> None:
         turn = {kept.prompt.message_id: kept for kept in await self._store.turn(prompt)}
         if prompt not in turn or turn[prompt].prompt.thread_id != thread_id:
             await self._tell(thread_id, LOST, notice)
@@ -209,7 +213,7 @@ class Restart:
             await self._tell(thread_id, BUSY, notice)
             return
         if first:
-            self._queue_again(again)
+            self._queue_again(again, cutoff)
 
     async def _tell(self, thread_id: int, text: str, notice: int) -> None:
         await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()

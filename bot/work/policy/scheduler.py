@@ -96,9 +96,11 @@ class Scheduler(Generic[R]):
         """Give a message its place; it may start once `accepted` was called."""
         return self.do(inbound.thread_id, lambda queue: queue.arrive(inbound, now), now)
 
-    def restore(self, inbound: Inbound, now: float, state: MessageState = MessageState.ACCEPTED) -> list[Decision]:
+    def restore(
+        self, inbound: Inbound, now: float, state: MessageState = MessageState.ACCEPTED, asked_after: int = 0
+    ) -> list[Decision]:
         """Give a message its place that an earlier run accepted."""
-        return self.do(inbound.thread_id, lambda queue: queue.restore(inbound, state), now)
+        return self.do(inbound.thread_id, lambda queue: queue.restore(inbound, state, asked_after), now)
 
     def accepted(self, inbound: Inbound, now: float) -> list[Decision]:
         """Say that the store has the message."""

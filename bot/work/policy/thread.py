@@ -64,16 +64,19 @@ class ThreadQueue:
         warm = fresh and entry.state is EntryState.COLLECTING and not self.running and len(self.line) == 1
         return [Warm(entry.thread_id)] if warm else []
 
-    def restore(self, inbound: Inbound, state: MessageState = MessageState.ACCEPTED) -> list[Decision]:
+    def restore(
+        self, inbound: Inbound, state: MessageState = MessageState.ACCEPTED, asked_after: int = 0
+    ) -> list[Decision]:
         """Give a message its place that an earlier run accepted: without debounce, and without an effect on others.
 
         Args:
             state: ACCEPTING where something is still to be done before it may start; `accepted` ends that.
+            asked_after: a cutoff that was in force when somebody asked for it anew: only a later one skips it.
         """
         if self.line.holds(inbound.message_id):
             return []
         message = Message(inbound, state)
-        if message.id < self.memory.cutoff:
+        if max(message.id, asked_after) < self.memory.cutoff:
             return self.line.finish(message, _STALE)
         self._enter(message, 0.0).taken = True
         return []

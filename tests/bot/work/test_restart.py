@@ -159,6 +159,24 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
 
 
 @in_virtual_time
+async def test_continue_is_not_stale_by_a_stop_of_all_that_came_before_it_was_pressed() -> None:
+    """Q7, R2: the notice is older than the stop, the press is not; one that comes after the press ends it."""
+    store = kept()
+    for number in (1, 2):
+        await store.accept(accepted_prompt(inbound(number)))
+        await store.started(number)
+    async with playing(store=store) as work:
+        await work.over(2)
+        (first, _), (second, _) = buttons(work)
+        work.desk.stop_all(100, ALICE, before=second + 1000)
+        work.desk.go_on(100, 1, first, BOB)
+        assert (await work.over(3))[2:] == [(first, Outcome.ANSWERED)]
+        work.desk.go_on(100, 2, second, BOB)
+        work.desk.stop_all(100, ALICE, before=second + 2000)
+        assert (await work.over(4))[3:] == [(second, Outcome.STALE)]
+
+
+@in_virtual_time
 async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
     """D2: a custom_id can name anything."""
     store = kept()
