@@ -171,6 +171,14 @@ class AgentConnection:
         """Let a session go that nobody prompts any more; an open prompt is cancelled. Returns at once."""
         self._sessions.close(session)
 
+    async def delete_session(self, session: AgentSession) -> None:
+        """Let a session go and, where the agent can do that, have it forget the conversation.
+
+        Raises:
+            RequestFailed, RequestTimeout, AgentExited: it may still know it.
+        """
+        await self._sessions.delete(session)
+
     # --- what the peer hands on ----------------------------------------------------------------------------------
 
     def on_notification(self, method: str, params: dict[str, Any]) -> None:

@@ -84,6 +84,11 @@ def can_close(agent: InitializeResult) -> bool:
     return agent.agent_capabilities.session_capabilities.close is not None
 
 
+def can_delete(agent: InitializeResult) -> bool:
+    """Whether a session can be deleted, so that the agent forgets it."""
+    return agent.agent_capabilities.session_capabilities.delete is not None
+
+
 def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
     """Return what to tell when the agent wants a login first: how to do that."""
     methods = " or ".join(method.name or method.id for method in agent.auth_methods)

@@ -249,11 +249,19 @@ class SessionCapabilities(WireModel):
     delete: dict[str, Any] | None = None
 
 
+class McpCapabilities(WireModel):
+    """Transports by which an agent reaches MCP servers, besides stdio."""
+
+    http: bool = False
+    sse: bool = False
+
+
 class AgentCapabilities(WireModel):
     """What the agent can do; an omitted capability is unsupported."""
 
     load_session: bool = False
     prompt_capabilities: PromptCapabilities = Field(default_factory=PromptCapabilities)
+    mcp_capabilities: McpCapabilities = Field(default_factory=McpCapabilities)
     session_capabilities: SessionCapabilities = Field(default_factory=SessionCapabilities)
 
 
@@ -275,10 +283,14 @@ class InitializeResult(WireModel):
 
 
 class SessionResult(WireModel):
-    """The agent's answer to ``session/new``, ``session/load``, ``session/resume`` and ``session/fork``."""
+    """The agent's answer to ``session/new``, ``session/load``, ``session/resume`` and ``session/fork``.
+
+    ``models`` is of an older draft; some agents still send it instead of a config option.
+    """
 
     session_id: str | None = None
     modes: dict[str, Any] | None = None
+    models: dict[str, Any] | None = None
     config_options: list[dict[str, Any]] | None = None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from acp.errors import AUTH_REQUIRED, METHOD_NOT_FOUND, AcpError, ForkFailed, ProtocolError, RequestFailed
-from acp.handshake import UNKNOWN_SESSION, How, can_close, can_fork, login_error, session_result, ways
+from acp.handshake import UNKNOWN_SESSION, How, can_close, can_delete, can_fork, login_error, session_result, ways
 from acp.peer import JsonRpcPeer, PendingRequest
 from acp.schema import InitializeResult, SessionResult
 from acp.session import AgentSession
@@ -166,6 +166,12 @@ class Sessions:
         session.cancel()
         if can_close(self._agent):
             self._peer.start_request("session/close", {"sessionId": session.id})
+
+    async def delete(self, session: AgentSession) -> None:
+        """Let a session go and have the agent forget it where it can; see `AgentConnection.delete_session`."""
+        self.close(session)
+        if can_delete(self._agent):
+            await self._peer.request("session/delete", {"sessionId": session.id}, timeout=self._timeout)
 
     # --- all of them ---------------------------------------------------------------------------------------------
 

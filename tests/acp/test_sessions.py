@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from acp.connection import AgentConnection, ConnectionLimits
-from acp.errors import ForkFailed
+from acp.errors import ForkFailed, RequestTimeout
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
 from acp.turn import Phase, Turn, TurnLimits
@@ -225,3 +225,31 @@ async def test_closing_a_copy_ends_its_prompt_and_answers_its_permission_request
         assert request.answered
         await lines_of(tmp_path / "heard", 6)
     assert methods(tmp_path) == ["session/fork", "session/prompt", None, "session/cancel"]
+
+
+DELETES = "greet(agentCapabilities={'sessionCapabilities': {'delete': {}}})\nopen_session()"
+
+
+@pytest.mark.asyncio
+async def test_a_session_is_deleted_where_the_agent_can_forget_it(tmp_path: Path) -> None:
+    async with connected(f"{DELETES}\nanswer(hear('session/delete'), {{}})", tmp_path) as connection:
+        session = (await connection.open_session(str(tmp_path), None)).session
+        await connection.delete_session(session)
+    assert heard(tmp_path)[2]["params"] == {"sessionId": "s1"}
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_can_only_be_closed_is(tmp_path: Path) -> None:
+    async with connected(f"{FORKS}\nhear('session/close')", tmp_path) as connection:
+        session = (await connection.open_session(str(tmp_path), None)).session
+        await connection.delete_session(session)
+        await lines_of(tmp_path / "heard", 3)
+    assert methods(tmp_path) == ["session/close"]
+
+
+@pytest.mark.asyncio
+async def test_whether_a_session_was_forgotten_is_waited_for_with_a_limit(tmp_path: Path) -> None:
+    async with connected(f"{DELETES}\nhear('session/delete')\nhear('')", tmp_path, IMPATIENT) as connection:
+        session = (await connection.open_session(str(tmp_path), None)).session
+        with pytest.raises(RequestTimeout):
+            await connection.delete_session(session)
