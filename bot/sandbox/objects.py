@@ -233,6 +233,22 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     return {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
 
 
+def partial_guild_json(state: State) -> Json:
+    """The guild as an account's list of guilds has it; the bits are those of its roles, without any channel's."""
+    granted = EVERYONE_PERMISSIONS
+    for role_id in state.members[state.bot.id].role_ids:
+        granted |= state.roles[role_id].permissions
+    return {
+        "id": str(state.guild_id),
+        "name": "Sandbox",
+        "icon": None,
+        "banner": None,
+        "owner": state.owner_id == state.bot.id,
+        "permissions": str(granted),
+        "features": [],
+    }
+
+
 def guild_json(state: State, *, all_members: bool) -> Json:
     """The whole guild, as GUILD_CREATE carries it."""
     shown = [one for one in state.channels.values() if not one.is_thread and one.in_guild]

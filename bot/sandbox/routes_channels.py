@@ -130,7 +130,7 @@ def _thread_members(call: Call) -> Reply:
 
 
 def _require_guild(call: Call) -> None:
-    if call.id("guild") != call.state.guild_id:
+    if call.id("guild") != call.state.guild_id or call.state.removed:
         raise DiscordError(10004)
 
 
@@ -158,6 +158,10 @@ def _me(call: Call) -> Reply:
     return Reply(objects.user_json(call.state.bot))
 
 
+def _my_guilds(call: Call) -> Reply:
+    return Reply([] if call.state.removed else [objects.partial_guild_json(call.state)])
+
+
 def _user(call: Call) -> Reply:
     member = call.state.members.get(call.id("user"))
     if member is None:
@@ -180,7 +184,12 @@ def _gateway(call: Call) -> Reply:
 
 
 def _gateway_bot(call: Call) -> Reply:
-    limit = {"total": 1000, "remaining": 999, "reset_after": 14_400_000, "max_concurrency": 1}
+    limit = {
+        "total": 1000,
+        "remaining": call.state.session_starts,
+        "reset_after": 14_400_000,
+        "max_concurrency": 1,
+    }
     return Reply({"url": call.backend.gateway.url, "shards": 1, "session_start_limit": limit})
 
 
@@ -192,6 +201,7 @@ ROUTES = [
     Route("GET", "/gateway", _gateway, needs_token=False),
     Route("GET", "/gateway/bot", _gateway_bot),
     Route("GET", "/users/@me", _me),
+    Route("GET", "/users/@me/guilds", _my_guilds),
     Route("POST", "/users/@me/channels", _open_dm),
     Route("GET", "/users/{user}", _user),
     Route("GET", "/oauth2/applications/@me", _application),

@@ -77,7 +77,7 @@ class Member:
 class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
-    `removed` says that the bot was thrown out of the guild.
+    `removed` says that the bot was thrown out of the guild, `session_starts` how many times it may still connect anew.
     """
 
     clock: Clock
@@ -91,6 +91,7 @@ class State:
     base_url: str = ""
     content_granted: bool = True
     removed: bool = False
+    session_starts: int = 999
     members: dict[int, Member] = field(default_factory=dict)
     roles: dict[int, Role] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bot.sandbox.model import EVERYONE_PERMISSIONS
 from tests.bot.sandbox.raw import raw_client
 
 pytestmark = pytest.mark.asyncio
@@ -217,3 +218,27 @@ async def test_ids_never_repeat_and_never_go_back() -> None:
         ids = [(await raw.post(fd.channel_id)).id for _ in range(5)]
 
         assert ids == sorted(set(ids))
+
+
+async def test_the_bot_s_list_of_servers_is_empty_once_it_is_thrown_out() -> None:
+    async with raw_client() as (fd, raw):
+        (guild,) = (await raw.call("GET", "/users/@me/guilds")).data
+        assert guild == {
+            "id": str(fd.guild_id),
+            "name": "Sandbox",
+            "icon": None,
+            "banner": None,
+            "owner": False,
+            "permissions": str(EVERYONE_PERMISSIONS),
+            "features": [],
+        }
+        await fd.remove_bot()
+        assert (await raw.call("GET", "/users/@me/guilds")).data == []
+        assert (await raw.call("GET", f"/guilds/{fd.guild_id}")).code == 10004
+
+
+async def test_how_many_sessions_may_be_begun_is_told() -> None:
+    async with raw_client() as (fd, raw):
+        fd.state.session_starts = 7
+        limit = (await raw.call("GET", "/gateway/bot")).data["session_start_limit"]
+        assert limit == {"total": 1000, "remaining": 7, "reset_after": 14_400_000, "max_concurrency": 1}
