@@ -24,7 +24,7 @@ from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
-from bot.ops.instance import STATE_MARKER, sole_instance
+from bot.ops.instance import DATABASE, STATE_MARKER, sole_instance
 from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from bot.reload import Reload
 from bot.reply.pacing import Pacing
@@ -48,7 +48,6 @@ LOCAL_GUILD_READY = 0.1
 """Seconds without news of a further server after which the bot counts as ready."""
 
 COMMAND_STAMP = "commands.sha256"
-DATABASE = "weft.db"
 
 
 @dataclass(frozen=True, slots=True)

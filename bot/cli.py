@@ -115,11 +115,13 @@ def sandbox(port: int, rate_limits: str) -> None:
 
 @main.command()
 @env_file_option
-def doctor(env_file: Path) -> None:
-    """Check the machine and the settings, one line each."""
+@click.option("--offline", is_flag=True, help="Ask Discord nothing.")
+@click.option("--json", "as_json", is_flag=True, help="An object for each finding, for scripts.")
+def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
+    """Check machine, settings, state, agent and Discord, one line each."""
     from bot.ops.doctor import run_doctor
 
-    _guarded(lambda: run_doctor(env_file))
+    _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
 
 
 def _words(command: str) -> tuple[str, ...]:

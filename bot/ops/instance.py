@@ -11,6 +11,7 @@ from pathlib import Path
 
 LOCK = "lock"
 IDENTITY = "identity"
+DATABASE = "weft.db"
 STATE_MARKER = "WEFT_STATE"
 """Name in an agent's environment of the id of the state that it belongs to: how a later run finds it."""
 

@@ -1,0 +1,107 @@
+"""Whether each agent starts, introduces itself and opens a session; it is ended with all its processes (P9).
+
+The session is opened in an empty directory that goes again, or where a wrapper has its sessions work, and is deleted
+where the agent can do that. No prompt is sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+
+from acp.connection import AgentConnection, ConnectionLimits, OpenedSession, open_connection
+from acp.errors import AcpError, AgentExit, AgentSpawnError, SpawnFailure
+from acp.ladder import StopReport
+from acp.process import LaunchSpec
+from bot.ops.doctor.finding import Finding, Verdict, fail, ok, warn
+from bot.ops.doctor.offers import abilities, choices, name_of
+
+Redact = Callable[[str], str]
+
+
+async def check_agents(agents: Mapping[str, LaunchSpec], limits: ConnectionLimits, redact: Redact) -> list[Finding]:
+    """Check one agent after the other. The first is the default: what is wrong with another only warns."""
+    findings: list[Finding] = []
+    for number, (name, spec) in enumerate(agents.items()):
+        found = await check_agent(name, spec, limits, redact)
+        findings += found if number == 0 else [_milder(finding) for finding in found]
+    return findings
+
+
+def _milder(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, verdict=Verdict.WARN) if finding.verdict is Verdict.FAIL else finding
+
+
+async def check_agent(name: str, spec: LaunchSpec, limits: ConnectionLimits, redact: Redact = str) -> list[Finding]:
+    """Start an agent, let it introduce itself, open a session, end it.
+
+    Args:
+        redact: takes secrets out of what the agent wrote to stderr.
+    """
+    with tempfile.TemporaryDirectory(prefix="weft-doctor-", ignore_cleanup_errors=True) as directory:
+        there = spec if spec.session_cwd else dataclasses.replace(spec, cwd=directory)
+        return [
+            dataclasses.replace(finding, text=f"{name}: {redact(finding.text)}")
+            for finding in await _meet(there, limits)
+        ]
+
+
+async def _meet(spec: LaunchSpec, limits: ConnectionLimits) -> list[Finding]:
+    began = anyio.current_time()
+    try:
+        async with open_connection(spec, limits) as connection:
+            took = anyio.current_time() - began
+            opened = await _open(connection, spec.directory)
+    except AcpError as exc:
+        ended = exc.exit if isinstance(exc, AgentSpawnError) else None
+        return [fail("initialize", f"{exc}{last_words(ended)}")]
+    hello = ok("initialize", f"{name_of(connection.agent)}, after {took:.1f} s; {abilities(connection.agent)}")
+    session = opened if isinstance(opened, Finding) else _refusal(opened, connection.exit())
+    return [hello, session, *_left(connection.stop_report)]
+
+
+async def _open(connection: AgentConnection, directory: str) -> Finding | AcpError:
+    began = anyio.current_time()
+    try:
+        opened = await connection.open_session(directory, None)
+    except AcpError as exc:
+        return exc
+    took = anyio.current_time() - began
+    trouble = await _delete(connection, opened)
+    told = [f"opened after {took:.1f} s", choices(opened.result), trouble]
+    return (warn if trouble else ok)("session", "; ".join(filter(None, told)))
+
+
+async def _delete(connection: AgentConnection, opened: OpenedSession) -> str:
+    """Leave no session behind where the agent can forget one; say why that failed, or nothing."""
+    try:
+        await connection.delete_session(opened.session)
+    except AcpError as exc:
+        return f"the session could not be deleted again: {exc}"
+    return ""
+
+
+def _refusal(error: AcpError, ended: AgentExit | None) -> Finding:
+    if isinstance(error, AgentSpawnError) and error.failure is SpawnFailure.AUTH_REQUIRED:
+        return fail("login", f"{error}")
+    return fail("session", f"{error}{last_words(ended)}")
+
+
+def last_words(ended: AgentExit | None) -> str:
+    """Return the last line that the agent wrote to stderr, if it wrote any."""
+    lines = [line.strip() for line in ended.stderr_tail.splitlines() if line.strip()] if ended else []
+    return f"; its last line on stderr: {lines[-1]}" if lines else ""
+
+
+def _left(report: StopReport | None) -> list[Finding]:
+    pids = report.leaked_pids() if report else ()
+    return [warn("left", f"could not be ended: processes {', '.join(map(str, pids))}")] if pids else []
+
+
+def default_name(argv: tuple[str, ...]) -> str:
+    """Return what an agent is called that has no name of its own: its program's."""
+    return Path(argv[0]).name

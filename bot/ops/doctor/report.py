@@ -1,0 +1,132 @@
+"""The doctor's round: which checks there are, in which order, each bounded in time; it prints what they find.
+
+A check that finds something wrong does not keep the others from running. What a check looks at is its own module's
+business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import click
+
+from acp.connection import ConnectionLimits
+from acp.environment import agent_environment, named
+from acp.process import LaunchSpec
+from bot.config import EX_CONFIG, ConfigError, Settings, agent_problem, load_environment, load_settings
+from bot.log import Redactor, configure_logging
+from bot.ops.doctor.account import check_discord
+from bot.ops.doctor.agents import check_agents, default_name
+from bot.ops.doctor.finding import Finding, Verdict, fail, warn
+from bot.ops.doctor.machine import check_node, check_platform, check_python, check_tools
+from bot.ops.doctor.service import check_service
+from bot.ops.doctor.settings import check_settings, looks_like_token, token_of
+from bot.ops.doctor.state import check_state
+from bot.ops.doctor.strays import check_strays
+
+_SHORT, _LONG = 15.0, 60.0
+_END_OF_AGENT = 10.0
+_DISCORD = "https://discord.com/api/v10"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A part of the round.
+
+    Attributes:
+        limit: seconds after which it is broken off.
+    """
+
+    subject: str
+    run: Callable[[], Awaitable[list[Finding]]]
+    limit: float = _SHORT
+
+
+def run_doctor(env_file: Path, *, offline: bool = False, as_json: bool = False) -> int:
+    """Print the findings; return 0, or 78 when something has to be mended first.
+
+    Args:
+        offline: ask Discord nothing.
+        as_json: print an object for each finding instead of a line for people.
+    """
+    # The agent's start and end are logged where nothing is configured; the report says what matters of it.
+    configure_logging("error", "auto", Redactor())
+    verdicts: set[Verdict] = set()
+
+    def tell(finding: Finding) -> None:
+        click.echo(finding.json() if as_json else finding.line())
+        verdicts.add(finding.verdict)
+
+    anyio.run(_round, _checks(env_file, offline), tell)
+    return EX_CONFIG if Verdict.FAIL in verdicts else 0
+
+
+async def _round(checks: Iterator[Check], tell: Callable[[Finding], None]) -> None:
+    for check in checks:
+        for finding in await within_limit(check):
+            tell(finding)
+
+
+async def within_limit(check: Check) -> list[Finding]:
+    """Return what a check finds, or that it took too long or could not look."""
+    try:
+        with anyio.fail_after(check.limit):
+            return await check.run()
+    except TimeoutError:
+        return [warn(check.subject, f"not known: looking took longer than {check.limit:g} s")]
+    except OSError as exc:
+        return [warn(check.subject, f"not known: {exc}")]
+
+
+def _checks(env_file: Path, offline: bool) -> Iterator[Check]:
+    yield Check("machine", _these(check_python, check_platform))
+    yield Check("systemd", check_service)
+    yield Check("tools", check_tools)
+    try:
+        settings = load_settings(env_file)
+    except ConfigError as exc:
+        yield Check("settings", _these(*(partial(fail, "settings", problem) for problem in exc.problems)))
+        return
+    yield from _checks_of(settings, load_environment(env_file), env_file, offline)
+
+
+def _these(*looks: Callable[[], Finding]) -> Callable[[], Awaitable[list[Finding]]]:
+    async def run() -> list[Finding]:
+        return [look() for look in looks]
+
+    return run
+
+
+def _checks_of(settings: Settings, environment: Mapping[str, str], env_file: Path, offline: bool) -> Iterator[Check]:
+    yield Check("settings", _these(*(partial(_same, finding) for finding in check_settings(settings, environment))))
+    yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
+    yield Check("strays", partial(check_strays, settings.state_dir))
+    if not agent_problem(settings.agent_command):
+        specs = agents_of(settings, environment)
+        yield Check("node", partial(check_node, [spec.argv for spec in specs.values()]))
+        yield _agents_check(specs, settings, environment)
+    token = token_of(settings)
+    if not offline and (settings.discord_api or looks_like_token(token)) and token:
+        yield Check("discord", partial(check_discord, settings, settings.discord_api or _DISCORD, token), _LONG)
+
+
+def _same(finding: Finding) -> Finding:
+    return finding
+
+
+def agents_of(settings: Settings, environment: Mapping[str, str]) -> dict[str, LaunchSpec]:
+    """Return how each configured agent is started, by its name, the default one first."""
+    env = agent_environment(environment, settings.agent_env)
+    return {default_name(settings.agent_command): LaunchSpec(settings.agent_command, "/", env)}
+
+
+def _agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, environment: Mapping[str, str]) -> Check:
+    limits = ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout)
+    secrets = [token_of(settings), *named(environment, settings.agent_env).values()]
+    # Every step has its own limit; this one is for what none of them covers.
+    limit = len(specs) * (3 * settings.start_timeout + _END_OF_AGENT)
+    return Check("agent", partial(check_agents, specs, limits, Redactor(secrets).text), limit)

@@ -1,0 +1,173 @@
+"""The state directory: its room, who may read it, and whether the database in it is sound. Nothing in it is changed.
+
+A database is read only while no bot runs on it, and then a copy of it is: opening the file itself would leave SQLite's
+companions beside it, or take away those that a killed bot left. The lock is looked at for an instant only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+import psutil
+from dotenv import dotenv_values
+
+from bot.ops.doctor.finding import Finding, fail, ok, warn
+from bot.ops.instance import DATABASE, IDENTITY, LOCK
+from pool.storage import migrations, sqlite
+from pool.storage.model import FileTooNew, StorageFault
+
+_LITTLE_SPACE = 500 * 1024 * 1024
+_LARGEST_COPY = 1024 * 1024 * 1024
+_READING = 30.0
+_STEPS_BETWEEN_LOOKS = 100_000
+_OTHERS = 0o077
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StateLimits:
+    """Bytes of free space below which it warns, bytes of the largest database that is read, seconds for reading it."""
+
+    space: int = _LITTLE_SPACE
+    copy: int = _LARGEST_COPY
+    reading: float = _READING
+
+
+async def check_state(state_dir: Path, env_file: Path, limits: StateLimits = StateLimits()) -> list[Finding]:
+    """Look at everything that is kept, in a worker thread: a disk may be slow."""
+    look = partial(_look, state_dir, env_file, limits)
+    return await anyio.to_thread.run_sync(lambda: list(look()), abandon_on_cancel=True)
+
+
+def _look(state_dir: Path, env_file: Path, limits: StateLimits) -> Iterator[Finding]:
+    yield from check_modes(state_dir, env_file)
+    existing = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
+    yield check_space(existing, limits.space)
+    try:
+        yield from check_database(state_dir, limits)
+    except OSError as exc:
+        yield warn("database", f"can't be looked at: {exc}")
+
+
+def check_space(directory: Path, least: int = _LITTLE_SPACE) -> Finding:
+    """Say how much room there is."""
+    free = shutil.disk_usage(directory).free
+    text = f"{free // _MIB:,} MiB are free at {directory}"
+    return ok("space", text) if free >= least else warn("space", f"{text}: with none left, state is kept in memory")
+
+
+# --- who may read it ---------------------------------------------------------------------------------------------
+
+
+def check_modes(state_dir: Path, env_file: Path) -> Iterator[Finding]:
+    """Say what others than its owner may read: conversations in the state directory, the token in ``.env``."""
+    loose = [f"{path} ({_mode(path):04o})" for path in _kept(state_dir) if _mode(path) & _OTHERS]
+    if loose:
+        yield warn("modes", f"others may use {', '.join(loose)}: chmod 700 the directory, 600 the files")
+    if env_file.is_file() and _mode(env_file) & _OTHERS and _holds_token(env_file):
+        yield warn("modes", f"{env_file} holds the token and others may read it: chmod 600 {env_file}")
+
+
+def _kept(state_dir: Path) -> list[Path]:
+    names = (LOCK, IDENTITY, DATABASE, *(DATABASE + suffix for suffix in sqlite.COMPANIONS))
+    return [path for path in (state_dir, *(state_dir / name for name in names)) if path.exists()]
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def _holds_token(env_file: Path) -> bool:
+    return bool(dotenv_values(env_file).get("DISCORD_TOKEN"))
+
+
+# --- the database ------------------------------------------------------------------------------------------------
+
+
+def check_database(state_dir: Path, limits: StateLimits = StateLimits()) -> Iterator[Finding]:
+    """Read the database through, unless a bot uses it."""
+    path = state_dir / DATABASE
+    if not path.exists():
+        yield ok("database", "there is none yet; the first start makes it")
+        return
+    if (used := in_use(state_dir)) is not None:
+        yield ok("database", used)
+        return
+    size = path.stat().st_size
+    if size > limits.copy:
+        yield warn("database", f"{size // _MIB:,} MiB are too many to be read here")
+        return
+    finding = _read(path, limits.reading)
+    # A bot that has started meanwhile may have changed the file while it was copied.
+    used = in_use(state_dir)
+    yield finding if used is None else ok("database", used)
+
+
+def in_use(state_dir: Path) -> str | None:
+    """Say that a bot runs on this state and which, or None if none does."""
+    path = state_dir / LOCK
+    if not path.exists():
+        return None
+    with path.open() as lock:
+        try:
+            # Shared, and given back at once: a bot that starts in this very instant would be refused.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = holder(path)
+            return f"in use by process {pid}" if pid else "in use by a bot that runs"
+    return None
+
+
+def holder(lock: Path) -> int | None:
+    """Return the process that has this file open, if it can be told."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(file.path == str(lock.resolve()) for file in process.open_files()):
+                return process.pid
+        except (psutil.Error, OSError):
+            continue  # gone, or another user's
+    return None
+
+
+def _read(path: Path, seconds: float) -> Finding:
+    with tempfile.TemporaryDirectory(prefix="weft-doctor-") as directory:
+        copy = Path(directory) / path.name
+        for suffix in ("", "-wal"):
+            if sqlite.beside(path, suffix).exists():
+                shutil.copyfile(sqlite.beside(path, suffix), sqlite.beside(copy, suffix))
+        try:
+            with sqlite.faults(), closing(sqlite.connect(copy)) as raw:
+                return _judge(raw, path, seconds)
+        except FileTooNew as exc:
+            return fail("database", f"{exc}: install the version that wrote it, or go back to a backup")
+        except StorageFault as exc:
+            return warn("database", f"{exc}: the start will move {path} aside and begin a new one")
+
+
+def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
+    deadline = time.monotonic() + seconds
+    raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    try:
+        migrations.refuse_newer(raw)
+        found = raw.execute("PRAGMA integrity_check(1)").fetchone()
+        version = raw.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.OperationalError:
+        if time.monotonic() > deadline:
+            return warn("database", f"not known: reading it takes longer than {seconds:g} s")
+        raise
+    if found != ("ok",):
+        return warn("database", f"damaged ({found[0]}): the start will move {path} aside if it can't read it")
+    newest = len(migrations.STEPS)
+    later = "" if version == newest else f", which the start brings to {newest}"
+    return ok("database", f"sound, {path.stat().st_size // 1024:,} KiB, format {version}{later}")

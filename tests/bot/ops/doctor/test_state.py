@@ -1,0 +1,196 @@
+"""The state directory: real files, a real database, a real lock."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.ops.doctor.finding import Finding, Verdict, ok
+from bot.ops.doctor.state import StateLimits, check_database, check_modes, check_space, check_state, in_use
+from bot.ops.instance import sole_instance
+from pool.storage.database import open_file
+from pool.storage.sqlite import connect
+
+OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
+HOLD = (
+    "import sys; from pathlib import Path; from bot.ops.instance import sole_instance\n"
+    "with sole_instance(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
+)
+
+
+@contextmanager
+def held(state: Path) -> Iterator[int]:
+    """A process that holds the state as a bot does."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", HOLD, str(state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == b"held\n"
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
+def kept(tmp_path: Path) -> Path:
+    """A state directory as a bot leaves it."""
+    state = tmp_path / "state"
+    with sole_instance(state):
+        open_file(state / "weft.db", connect, 1).close()
+    return state
+
+
+def contents(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+def database(state: Path, limits: StateLimits = StateLimits()) -> Finding:  # noqa: B008
+    before = contents(state)
+    (found,) = check_database(state, limits)
+    assert contents(state) == before
+    assert found.subject == "database"
+    return found
+
+
+@pytest.mark.asyncio
+async def test_a_sound_state_is_well_and_is_left_as_it_was(tmp_path: Path) -> None:
+    """R6."""
+    state = kept(tmp_path)
+    before = contents(state)
+    found = await check_state(state, tmp_path / ".env")
+    assert [(finding.verdict, finding.subject) for finding in found] == [(OK, "space"), (OK, "database")]
+    assert ", format 1" in found[1].text
+    assert contents(state) == before
+
+
+@pytest.mark.asyncio
+async def test_before_the_first_start_nothing_is_made(tmp_path: Path) -> None:
+    found = await check_state(tmp_path / "deep" / "state", tmp_path / ".env")
+    assert found[0].text.endswith(f"free at {tmp_path}")
+    assert found[1] == ok("database", "there is none yet; the first start makes it")
+    assert contents(tmp_path) == {}
+
+
+def test_what_a_killed_bot_had_in_its_log_is_read_too(tmp_path: Path) -> None:
+    """R6: and stays there for the next start."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    crash = (
+        "import os, sys; from pathlib import Path; from pool.storage.database import open_file\n"
+        "from pool.storage.sqlite import connect\n"
+        "open_file(Path(sys.argv[1]), connect, 1); os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", crash, str(state / "weft.db")], check=True, timeout=20)
+    assert (state / "weft.db-wal").stat().st_size > 0
+    found = database(state)
+    assert (found.verdict, found.text.split(", ")[-1]) == (OK, "format 1")
+
+
+def test_a_damaged_database_is_a_warning(tmp_path: Path) -> None:
+    """R6: the start moves it aside."""
+    state = kept(tmp_path)
+    with (state / "weft.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(8192))
+    found = database(state)
+    assert found.verdict is WARN
+    assert "aside" in found.text
+
+
+def test_what_is_no_database_is_a_warning(tmp_path: Path) -> None:
+    """R6."""
+    state = kept(tmp_path)
+    (state / "weft.db").write_bytes(b"something else " * 100)
+    found = database(state)
+    assert found.verdict is WARN
+    assert "aside" in found.text
+
+
+def test_a_database_of_a_newer_version_fails(tmp_path: Path) -> None:
+    """R6: the bot refuses it with 78."""
+    state = kept(tmp_path)
+    with closing(sqlite3.connect(state / "weft.db")) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    found = database(state)
+    assert found.verdict is FAIL
+    assert "format 99" in found.text
+
+
+def test_a_database_of_an_older_format_is_well(tmp_path: Path) -> None:
+    state = kept(tmp_path)
+    with closing(sqlite3.connect(state / "weft.db")) as raw:
+        raw.execute("PRAGMA user_version = 0")
+    found = database(state)
+    assert found.verdict is OK
+    assert "format 0, which the start brings to" in found.text
+
+
+def test_a_database_in_use_is_left_alone_and_its_user_named(tmp_path: Path) -> None:
+    """R4."""
+    state = kept(tmp_path)
+    (state / "weft.db").write_bytes(b"not to be read")
+    with held(state) as pid:
+        assert database(state) == ok("database", f"in use by process {pid}")
+    assert in_use(state) is None
+
+
+def test_a_bot_can_start_after_the_lock_was_looked_at(tmp_path: Path) -> None:
+    """R4."""
+    state = kept(tmp_path)
+    assert in_use(state) is None
+    with sole_instance(state):
+        pass
+
+
+def test_a_database_that_is_too_large_or_too_slow_is_not_judged(tmp_path: Path) -> None:
+    state = kept(tmp_path)
+    assert database(state, StateLimits(copy=10)).verdict is WARN
+    with closing(sqlite3.connect(state / "weft.db")) as raw:
+        rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
+        raw.execute(f"{rows} INSERT INTO prompts SELECT i, 1, 1, 1, '', 0, '', NULL, NULL, NULL FROM n")
+        raw.commit()
+    found = database(state, StateLimits(reading=0))
+    assert (found.verdict, found.text) == (WARN, "not known: reading it takes longer than 0 s")
+
+
+def test_little_space_is_a_warning(tmp_path: Path) -> None:
+    """R6."""
+    assert check_space(tmp_path, 1).verdict is OK
+    assert check_space(tmp_path, 1 << 60).verdict is WARN
+
+
+@pytest.mark.parametrize("name", ["", "weft.db", "lock", "identity"])
+def test_what_others_may_use_is_named(name: str, tmp_path: Path) -> None:
+    """R6."""
+    state = kept(tmp_path)
+    assert list(check_modes(state, tmp_path / ".env")) == []
+    (state / name).chmod(0o750 if not name else 0o604)
+    (found,) = check_modes(state, tmp_path / ".env")
+    assert (found.verdict, found.subject) == (WARN, "modes")
+    assert f"{state / name} (0{'750' if not name else '604'})" in found.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "told"),
+    [
+        (0o644, "DISCORD_TOKEN=canary\n", True),
+        (0o640, "DISCORD_TOKEN=canary\n", True),
+        (0o600, "DISCORD_TOKEN=canary\n", False),
+        (0o644, "DISCORD_TOKEN=\nWEFT_WORKSPACE=/w\n", False),
+    ],
+)
+def test_a_token_that_others_may_read_is_told(mode: int, text: str, told: bool, tmp_path: Path) -> None:
+    """R5."""
+    path = tmp_path / ".env"
+    path.write_text(text)
+    path.chmod(mode)
+    found = list(check_modes(tmp_path / "state", path))
+    assert [finding.verdict for finding in found] == ([WARN] if told else [])
+    assert "canary" not in "".join(finding.text for finding in found)
