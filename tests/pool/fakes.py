@@ -13,6 +13,7 @@ import anyio.lowlevel
 from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
+from pool.launcher import Sharing
 from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
@@ -172,11 +173,15 @@ class ByThread:
 
     def __init__(self) -> None:
         self.errors: dict[int, AgentSpawnError] = {}
+        self.shared: dict[int, Sharing] = {}
 
     def spec(self, thread_id: int) -> LaunchSpec:
         if thread_id in self.errors:
             raise self.errors[thread_id]
         return LaunchSpec(argv=("agent",), cwd=str(thread_id), env={})
+
+    def sharing(self, thread_id: int) -> Sharing | None:
+        return self.shared.get(thread_id)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,3 +54,74 @@ def test_a_file_in_the_way_is_a_bad_directory(tmp_path: Path) -> None:
 def test_other_braces_in_the_workspace_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "{x}").mkdir()
     assert launcher(f"{tmp_path}/{{x}}").spec(5).cwd == f"{tmp_path}/{{x}}"
+
+
+# Sharing a process
+
+THREADS = "{thread_id}"
+
+
+def sharing(workspace: str, *, sessions: int = 20, **changes: Any) -> LocalLauncher:
+    fields: dict[str, Any] = {"argv": ("agent",), "workspace": workspace, "env": {"HOME": "/home/me"}}
+    return LocalLauncher(**(fields | changes), sessions_per_process=sessions)
+
+
+def test_threads_share_no_process_unless_told_to(tmp_path: Path) -> None:
+    """R5"""
+    assert launcher(f"{tmp_path}/{THREADS}").sharing(5) is None
+
+
+def test_a_shared_process_starts_in_the_common_part_and_its_sessions_work_in_their_own(tmp_path: Path) -> None:
+    """P1, R5"""
+    spec = sharing(f"{tmp_path}/thread-{THREADS}/files").spec(5)
+    assert (spec.cwd, spec.directory) == (str(tmp_path), f"{tmp_path}/thread-5/files")
+    assert Path(spec.directory).is_dir()
+
+
+def test_in_a_workspace_that_is_the_same_for_all_the_sessions_work_where_the_process_starts(tmp_path: Path) -> None:
+    """R5"""
+    spec = sharing(str(tmp_path)).spec(5)
+    assert spec.cwd == spec.directory == str(tmp_path)
+
+
+def test_threads_of_one_owner_have_an_equal_key_before_and_after_their_directories_are_made(tmp_path: Path) -> None:
+    """O4, R5"""
+    threads = sharing(f"{tmp_path}/{THREADS}")
+    before = threads.sharing(5)
+    threads.spec(6)
+    assert before == threads.sharing(6)
+    assert before is not None
+    assert before.sessions == 20
+
+
+@pytest.mark.parametrize(
+    "changed", [{"argv": ("agent", "--yolo")}, {"env": {"HOME": "/home/you"}}], ids=["argv", "env"]
+)
+def test_threads_with_another_agent_or_environment_share_nothing(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """R5"""
+    one, other = sharing(str(tmp_path)).sharing(5), sharing(str(tmp_path), **changed).sharing(5)
+    assert one is not None
+    assert other is not None
+    assert one.key != other.key
+
+
+def test_threads_in_another_workspace_share_nothing(tmp_path: Path) -> None:
+    """R5"""
+    (tmp_path / "a").mkdir()
+    one, other = sharing(str(tmp_path)).sharing(5), sharing(f"{tmp_path}/a").sharing(5)
+    assert one is not None
+    assert other is not None
+    assert one.key != other.key
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_a_thread_whose_directory_is_another_users_shares_nothing_with_the_others(tmp_path: Path) -> None:
+    """R5"""
+    threads = sharing(f"{tmp_path}/{THREADS}")
+    for thread_id in (5, 6):
+        threads.spec(thread_id)
+    os.chown(tmp_path / "6", 12345, -1)
+    one, other = threads.sharing(5), threads.sharing(6)
+    assert one is not None
+    assert other is not None
+    assert one.key != other.key
