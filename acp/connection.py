@@ -32,6 +32,9 @@ __all__ = ["AgentConnection", "AgentSession", "ConnectionLimits", "OpenedSession
 START_TIMEOUT = 60.0
 """Seconds for the handshake, and again for opening a session."""
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds for the answer to a cancelled prompt, and again to the request that closes a session."""
+
 _LAST_WORDS = 0.5
 _END_SEEN = 1.0
 _EXIT_GRACE = 1.0
@@ -46,6 +49,7 @@ class ConnectionLimits:
     Attributes:
         start: for the answer to ``initialize``.
         session: for the answer to each request that opens a session.
+        close: for the answer to a cancelled prompt, and again to the request that closes a session.
         steer: for the answer to text that was put into a running turn.
         write: for the agent to take what is written to it.
         max_line: bytes in the longest line that is accepted.
@@ -55,6 +59,7 @@ class ConnectionLimits:
 
     start: float = START_TIMEOUT
     session: float = START_TIMEOUT
+    close: float = CLOSE_TIMEOUT
     steer: float = STEER_TIMEOUT
     write: float = WRITE_TIMEOUT
     max_line: int = MAX_LINE
@@ -118,7 +123,9 @@ class AgentConnection:
             write_timeout=limits.write,
             noise_limit=limits.noise,
         )
-        self._sessions = Sessions(self, self._peer, timeout=limits.session, steer_timeout=limits.steer)
+        self._sessions = Sessions(
+            self, self._peer, timeout=limits.session, close_timeout=limits.close, steer_timeout=limits.steer
+        )
 
     def alive(self) -> bool:
         """Whether the process still runs; polled, never waits."""
@@ -178,6 +185,17 @@ class AgentConnection:
             RequestFailed, RequestTimeout, AgentExited: it may still know it.
         """
         await self._sessions.delete(session)
+
+    async def end_session(self, session: AgentSession) -> None:
+        """Let a session go while others of this process go on: an open prompt is cancelled, and its answer awaited.
+
+        Where the agent can't close sessions, it just gets no more prompts.
+
+        Raises:
+            RequestTimeout: the agent obeyed neither the cancel nor the closing; the session may still be at work.
+            AgentExited, ProtocolError: the process, or what is heard of it, is gone.
+        """
+        await self._sessions.end(session)
 
     # --- what the peer hands on ----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ open permission requests, the messages on their way into the turn, and whether t
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -128,6 +129,17 @@ class AgentSession:
     def is_prompting(self) -> bool:
         """Whether a prompt waits for its response."""
         return self._prompt is not None and not self._prompt.done
+
+    async def answered(self, timeout: float) -> None:
+        """Wait until no prompt is open.
+
+        Raises:
+            RequestTimeout: it was not answered within ``timeout`` seconds.
+            AgentExited, ProtocolError: it never will be.
+        """
+        if self._prompt is not None:
+            with suppress(RequestFailed):  # an error is an answer
+                await self._prompt.wait(timeout)
 
     def cancel(self) -> None:
         """Cancel the open prompt and answer the open permission requests, in one write; else do nothing."""

@@ -7,6 +7,7 @@ mutable state is the map of the sessions whose messages are taken.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,8 @@ class OpenedSession:
 
 
 @dataclass(slots=True)
-class _Fork:
-    """A copy that was asked for; ``abandoned`` if nobody waits for it any more."""
+class _Wanted:
+    """A session that was asked for; ``abandoned`` if nobody waits for it any more."""
 
     session: AgentSession | None = None
     abandoned: bool = False
@@ -48,13 +49,23 @@ class Sessions:
 
     Args:
         timeout: seconds for the answer to each request that opens a session.
+        close_timeout: seconds for the answer to a cancelled prompt, and again to the request that closes a session.
         steer_timeout: seconds for the answer to text that was put into a running turn.
     """
 
-    def __init__(self, connection: AgentConnection, peer: JsonRpcPeer, *, timeout: float, steer_timeout: float) -> None:
+    def __init__(
+        self,
+        connection: AgentConnection,
+        peer: JsonRpcPeer,
+        *,
+        timeout: float,
+        close_timeout: float,
+        steer_timeout: float,
+    ) -> None:
         self._connection = connection
         self._peer = peer
         self._timeout = timeout
+        self._close_timeout = close_timeout
         self._steer_timeout = steer_timeout
         self._known: dict[str, AgentSession] = {}
 
@@ -91,6 +102,8 @@ class Sessions:
         return None
 
     async def _restore_by(self, how: How, method: str, cwd: str, session_id: str) -> OpenedSession:
+        if session_id in self._known:  # it is another thread's: what it says would reach the wrong one
+            raise ProtocolError("the session is open already")
         session = self._made(session_id, replayed=True)
         self._known[session_id] = session  # before the request, as the replay comes before its answer
         params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
@@ -105,19 +118,37 @@ class Sessions:
         return OpenedSession(session, how, lost=False, result=session_result(raw))
 
     async def _new(self, cwd: str, *, lost: bool) -> OpenedSession:
-        pending = self._peer.start_request("session/new", {"cwd": cwd, "mcpServers": []}, on_response=self._take_new)
-        result = session_result(await pending.wait(self._timeout))
-        session = self.get(result.session_id)
-        if session is None:
-            raise ProtocolError("the agent's answer to session/new has no session id")
+        wanted = _Wanted()
+        pending = self._start(wanted, "session/new", {"cwd": cwd, "mcpServers": []}, replayed=False)
+        with self._abandoning(wanted):
+            result = session_result(await pending.wait(self._timeout))
+            if wanted.session is None:
+                raise ProtocolError("the agent's answer to session/new has no session id of its own")
         log.info("session.opened", pid=self._connection.pid, how="new")
-        return OpenedSession(session, "new", lost, result)
+        return OpenedSession(wanted.session, "new", lost, result)
 
-    def _take_new(self, pending: PendingRequest) -> None:
+    def _start(self, wanted: _Wanted, method: str, params: dict[str, Any], *, replayed: bool) -> PendingRequest:
+        return self._peer.start_request(method, params, on_response=partial(self._take, wanted, replayed))
+
+    def _take(self, wanted: _Wanted, replayed: bool, pending: PendingRequest) -> None:
         """Know the session before the next line is read: its first updates may follow the answer at once."""
         session_id = session_result(pending.result).session_id
-        if session_id:
-            self._known[session_id] = self._made(session_id)
+        if not session_id or session_id in self._known:
+            return
+        wanted.session = self._known[session_id] = self._made(session_id, replayed=replayed)
+        if wanted.abandoned:
+            self.close(wanted.session)
+
+    @contextmanager
+    def _abandoning(self, wanted: _Wanted) -> Iterator[None]:
+        """Have a session closed that nobody waits for any more, also when it comes later."""
+        try:
+            yield
+        except BaseException:
+            wanted.abandoned = True
+            if wanted.session is not None:
+                self.close(wanted.session)
+            raise
 
     # --- copies --------------------------------------------------------------------------------------------------
 
@@ -125,36 +156,22 @@ class Sessions:
         """Copy a session, prompted or not, into one of its own; see `AgentConnection.fork_session`."""
         if not can_fork(self._agent):
             raise ForkFailed("the agent can't fork sessions")
-        fork = _Fork()
-        try:
-            return await self._fork(fork, session_id, cwd)
-        except BaseException:
-            fork.abandoned = True
-            if fork.session is not None:
-                self.close(fork.session)
-            raise
+        wanted = _Wanted()
+        with self._abandoning(wanted):
+            return await self._fork(wanted, session_id, cwd)
 
-    async def _fork(self, fork: _Fork, session_id: str, cwd: str) -> AgentSession:
+    async def _fork(self, wanted: _Wanted, session_id: str, cwd: str) -> AgentSession:
         params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
-        pending = self._peer.start_request("session/fork", params, on_response=partial(self._take_fork, fork))
         try:
-            await pending.wait(self._timeout)
+            await self._start(wanted, "session/fork", params, replayed=True).wait(self._timeout)
         except AcpError as exc:
             raise ForkFailed(str(exc)) from exc
-        if fork.session is None:
+        if wanted.session is None:
             raise ForkFailed("the agent's answer to session/fork has no session id of its own")
         # One real agent replays the history into the copy, as if it had been loaded.
-        await fork.session.end_of_replay()
+        await wanted.session.end_of_replay()
         log.info("session.opened", pid=self._connection.pid, how="forked")
-        return fork.session
-
-    def _take_fork(self, fork: _Fork, pending: PendingRequest) -> None:
-        session_id = session_result(pending.result).session_id
-        if not session_id or session_id in self._known:
-            return
-        fork.session = self._known[session_id] = self._made(session_id, replayed=True)
-        if fork.abandoned:
-            self.close(fork.session)
+        return wanted.session
 
     # --- closing -------------------------------------------------------------------------------------------------
 
@@ -172,6 +189,19 @@ class Sessions:
         self.close(session)
         if can_delete(self._agent):
             await self._peer.request("session/delete", {"sessionId": session.id}, timeout=self._timeout)
+
+    async def end(self, session: AgentSession) -> None:
+        """Let a session go and wait until the agent has, as far as it says so; see `AgentConnection.end_session`."""
+        if self._known.get(session.id) is not session:
+            return
+        session.cancel()
+        # Known until then: what is still said of the prompt belongs to nobody else.
+        await session.answered(self._close_timeout)
+        self._known.pop(session.id, None)
+        if can_close(self._agent):
+            with suppress(RequestFailed):  # it says no, or does not know the session any more: nothing is left to do
+                await self._peer.request("session/close", {"sessionId": session.id}, timeout=self._close_timeout)
+        log.info("session.closed", pid=self._connection.pid)
 
     # --- all of them ---------------------------------------------------------------------------------------------
 

@@ -90,3 +90,15 @@ def heard(cwd: Path) -> list[dict[str, Any]]:
 
 def said(turn: Turn) -> str:
     return turn.snapshot().text
+
+
+def begun(session: AgentSession, sink: Sink | None = None) -> Turn:
+    """Prompt a session; return the turn."""
+    turn = Turn(TurnLimits(), anyio.current_time())
+    session.begin_turn(turn, sink or Sink(), HELLO)
+    return turn
+
+
+def methods(cwd: Path) -> list[str | None]:
+    """Return the methods that an agent has heard after the handshake and its first session."""
+    return [message.get("method") for message in heard(cwd)[2:]]

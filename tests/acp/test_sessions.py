@@ -13,9 +13,9 @@ from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import ForkFailed, RequestTimeout
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
-from acp.turn import Phase, Turn, TurnLimits
+from acp.turn import Phase
 from tests.acp.children import lines_of
-from tests.acp.connections import CANCELLED, HELLO, QUICK, Sink, connected, heard, said
+from tests.acp.connections import CANCELLED, QUICK, Sink, begun, connected, heard, methods, said
 
 FORKS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}, 'close': {}}})\nopen_session()"
 KEEPS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}}})\nopen_session()"
@@ -26,16 +26,6 @@ IMPATIENT = ConnectionLimits(start=5, session=0.1, stop=QUICK.stop)
 async def forked(connection: AgentConnection, cwd: Path) -> tuple[AgentSession, AgentSession]:
     session = (await connection.open_session(str(cwd), None)).session
     return session, await connection.fork_session(session.id, str(cwd))
-
-
-def begun(session: AgentSession, sink: Sink | None = None) -> Turn:
-    turn = Turn(TurnLimits(), anyio.current_time())
-    session.begin_turn(turn, sink or Sink(), HELLO)
-    return turn
-
-
-def methods(cwd: Path) -> list[str | None]:
-    return [message.get("method") for message in heard(cwd)[2:]]
 
 
 @pytest.mark.asyncio
