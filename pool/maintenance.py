@@ -38,7 +38,8 @@ class Maintenance:
         now = registry.clock()
         plan = policy.plan(list(registry.slots.values()), registry.limits, now)
         for slot in plan.hung:
-            registry.stop(slot, Reason.HUNG)
+            # It obeys no cancel: only the end of its process ends its turn, and the neighbours' turns with it.
+            registry.stop_agent(slot.agent, Reason.HUNG)
         for slot in plan.idle:
             self._suspend(slot)
         registry.mark_leaks()

@@ -13,12 +13,12 @@ from typing import Generic, Protocol, TypeVar
 from pool.model import PoolLimits, SlotState
 
 
-class Candidate(Protocol):
-    """What the rules look at in a slot."""
+class Victim(Protocol):
+    """What the rules look at in a process that may have to make room, and in a slot."""
 
     @property
     def state(self) -> SlotState:
-        """Where the slot is."""
+        """Where it is."""
 
     @property
     def claimed(self) -> bool:
@@ -28,11 +28,16 @@ class Candidate(Protocol):
     def last_used(self) -> float:
         """When its last turn ended."""
 
+
+class Candidate(Victim, Protocol):
+    """What the rules look at in a slot beyond that."""
+
     @property
     def busy_since(self) -> float | None:
         """When the running turn got it."""
 
 
+V = TypeVar("V", bound=Victim)
 C = TypeVar("C", bound=Candidate)
 
 
@@ -44,10 +49,10 @@ class Plan(Generic[C]):
     hung: tuple[C, ...]
 
 
-def choose_victim(slots: Iterable[C]) -> C | None:
-    """Return the longest unused slot that nobody has a claim on, or None."""
-    unclaimed = [slot for slot in slots if slot.state in (SlotState.STARTING, SlotState.READY) and not slot.claimed]
-    return min(unclaimed, key=lambda slot: slot.last_used, default=None)
+def choose_victim(agents: Iterable[V]) -> V | None:
+    """Return the longest unused process that nobody has a claim on, or None."""
+    unclaimed = [one for one in agents if one.state in (SlotState.STARTING, SlotState.READY) and not one.claimed]
+    return min(unclaimed, key=lambda one: one.last_used, default=None)
 
 
 def plan(slots: Iterable[C], limits: PoolLimits, now: float) -> Plan[C]:

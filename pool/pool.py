@@ -1,7 +1,8 @@
 """ConnectionPool: a thread's live session behind its own lock, with a bound on how many agents run at once.
 
 This is the outside of the pool: claims, sessions, status, eviction, reset and closing. What is decided stands in
-`pool.registry`, what is awaited on behalf of a process in `pool.owner`. The mutable state of its own is the task group.
+`pool.registry`, what is awaited for a process in `pool.owner`, for one thread in it in `pool.attendant`. The mutable
+state of its own is the task group.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Lease:
         return self._slot.status()
 
     def served(self, *, internal_error: bool) -> None:
-        """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept."""
+        """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept.
+
+        Of a process that other threads share, the thread's session is ended and opened anew.
+        """
         slot = self._slot
         slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
         due = (
@@ -72,7 +76,7 @@ class Lease:
             log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
 
     def stop(self) -> bool:
-        """Tell this very slot's agent to stop, although turns hold it; False if it was told before."""
+        """Tell this very slot to stop, although turns hold it, and its process with the last; False if told before."""
         return self._stop(self._slot)
 
 
@@ -97,7 +101,7 @@ class ConnectionPool:
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
         self._store = store
-        self._registry = Registry(limits, on_change, clock)
+        self._registry = Registry(limits, on_change, clock, launcher.sharing)
         self._maintenance = Maintenance(self._registry)
         self._owner = Owner(self._registry, launcher, store, connection_limits, open_connection)
         self._group: TaskGroup | None = None
@@ -133,12 +137,12 @@ class ConnectionPool:
         return claim if self._registry.book(claim) else None
 
     def warm(self, thread_id: int) -> bool:
-        """Start the thread's agent ahead of its turn if a place is free; until then it may be suspended again."""
+        """Open the thread's session ahead of its turn if that stops nobody; until then it may be suspended again."""
         registry = self._registry
         held_back = registry.breaker.wait_for(thread_id, registry.clock()) > 0
-        if registry.closing or thread_id in registry.slots or registry.capacity.free <= 0 or held_back:
+        if registry.closing or thread_id in registry.slots or held_back:
             return False
-        slot = registry.create(thread_id)
+        slot = registry.create(thread_id, free_only=True)
         if slot is not None:
             self._begin(slot)
         return slot is not None
@@ -230,10 +234,15 @@ class ConnectionPool:
         return claim.slot
 
     def _begin(self, slot: Slot) -> None:
+        if slot.begun or slot.settled.is_set():
+            return
+        slot.begun, agent = True, slot.agent
+        if agent.begun:
+            agent.call()
+            return
+        agent.begun = True
         # Owned by the pool's task group, not by who waits: a waiter that goes away ends nothing.
-        if not slot.agent.begun and not slot.settled.is_set():
-            slot.agent.begun = True
-            self._tasks.start_soon(self._owner.run, slot)
+        self._tasks.start_soon(self._owner.run, agent)
 
     def _claim(self, thread_id: int) -> Reservation:
         return Reservation(thread_id, self._registry.release)
@@ -261,7 +270,10 @@ class ConnectionPool:
         return self._registry.counts()
 
     def evict(self, thread_id: int) -> bool:
-        """Tell the thread's agent to stop, busy or not; its session stays remembered. False if there is none."""
+        """Tell the thread's agent to stop, busy or not; its session stays remembered. False if there is none.
+
+        Of a process that other threads share, only the thread's session is ended.
+        """
         slot = self._registry.slots.get(thread_id)
         return slot is not None and self._stop(slot)
 

@@ -70,6 +70,9 @@ class Connection(Protocol):
     def close_session(self, session: AgentSession) -> None:
         """Let a copy go; returns at once."""
 
+    async def end_session(self, session: AgentSession) -> None:
+        """Let a session go, its open prompt cancelled and answered; raises `RequestTimeout` if it does not go."""
+
 
 OpenConnection = Callable[[LaunchSpec, ConnectionLimits], AbstractAsyncContextManager[Connection]]
 """Starts an agent; leaving the context ends its processes, shielded and bounded, whatever way it is left."""

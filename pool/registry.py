@@ -1,8 +1,9 @@
 """The map of slots and the places in the pool: everything that decides, and nothing that waits.
 
-No function here awaits, so on one loop each is a critical section and no lock is needed. The mutable state is the map
-from thread to current slot, the slots that are not closed yet, the capacity, the breaker, the resets under way and the
-closing flag. Processes are started and ended by their owners.
+No function here awaits, so on one loop each is a critical section and no lock is needed. A place is a process's; which
+threads may share one is said by ``sharing``. The mutable state is the map from thread to current slot, the processes
+that are not gone yet with their slots, the capacity, the breaker, the resets under way and the closing flag. Processes
+are started and ended by their owners.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import structlog
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool import policy
+from pool.agent import PooledAgent
 from pool.capacity import Capacity
+from pool.launcher import Sharing
 from pool.model import PoolCounts, PoolLimits, Reason, SlotState
-from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
+from pool.slot import Claim, ExtraReservation, Reservation, Slot
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +29,20 @@ Clock = Callable[[], float]
 
 
 class Registry:
-    """All slots of a pool. ``on_change`` is called when a claim that was refused may be granted now."""
+    """All slots of a pool.
 
-    def __init__(self, limits: PoolLimits, on_change: Callable[[], None], clock: Clock) -> None:
+    Args:
+        on_change: called when a claim that was refused may be granted now.
+        sharing: says with whom a thread may share a process; None: it has one of its own.
+    """
+
+    def __init__(
+        self,
+        limits: PoolLimits,
+        on_change: Callable[[], None],
+        clock: Clock,
+        sharing: Callable[[int], Sharing | None] = lambda _: None,
+    ) -> None:
         self.limits = limits
         self.clock = clock
         self.capacity = Capacity[PooledAgent](limits.max_agents)
@@ -37,7 +51,8 @@ class Registry:
         self.resets: dict[int, anyio.Event] = {}
         self.changes = anyio.Event()
         self.closing = False
-        self._open: dict[Slot, None] = {}
+        self._agents: dict[PooledAgent, None] = {}
+        self._sharing = sharing
         self._on_change = on_change
         self._generations = itertools.count(1)
 
@@ -87,7 +102,7 @@ class Registry:
         if slot is None:
             return
         slot.claims.discard(claim)
-        if not slot.claimed and not slot.agent.begun:
+        if not slot.claimed and not slot.begun:
             self.stop(slot, Reason.UNUSED)
         self.changed()
 
@@ -102,42 +117,59 @@ class Registry:
 
     def _current(self, thread_id: int) -> Slot | None:
         slot = self.slots.get(thread_id)
-        if slot is None or slot.state not in (SlotState.STARTING, SlotState.READY):
+        if slot is None or not slot.live:
             return None
         if slot.state is SlotState.READY and not slot.agent.usable():
-            self.stop(slot, Reason.DIED)
+            self.stop_agent(slot.agent, Reason.DIED, _dead(slot.agent))
             return None
         return slot
 
-    def create(self, thread_id: int) -> Slot | None:
-        """Make the thread a new slot that has a place, or is the heir of one; None if there is no place."""
-        after = tuple(slot.agent for slot in self._open if slot.thread_id == thread_id)
-        slot = Slot(thread_id, next(self._generations), after, self.clock())
-        if not self._secure(slot):
-            return None
-        # The predecessor may still be in the map: its owner will find that the entry is not its own any more.
+    def create(self, thread_id: int, *, free_only: bool = False) -> Slot | None:
+        """Make the thread a new slot, in a process that has room or in a new one with a place; None if there is none.
+
+        A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody.
+        """
+        now, sharing = self.clock(), self._sharing(thread_id)
+        after = tuple(slot for agent in self._agents for slot in agent.slots if slot.thread_id == thread_id)
+        agent = self._with_room(sharing)
+        if agent is None:
+            agent = PooledAgent(sharing, after)
+            if (free_only and self.capacity.free <= 0) or not self._secure(agent):
+                return None
+            self._agents[agent] = None
+        slot = Slot(thread_id, next(self._generations), agent, after, now)
+        agent.slots[slot] = None
+        # The predecessor may still be in the map: its clean-up will find that the entry is not its own any more.
         self.slots[thread_id] = slot
-        self._open[slot] = None
         return slot
 
-    def _secure(self, slot: Slot) -> bool:
-        own = next((agent for agent in self._heirless() if agent in slot.after), None)
+    def _with_room(self, sharing: Sharing | None) -> PooledAgent | None:
+        """Return the process to join: one that serves before one that starts, the fuller before the emptier."""
+        if sharing is None:
+            return None
+        fitting = [agent for agent in self._agents if agent.takes(sharing) and self._has_place(agent)]
+        return max(fitting, key=lambda agent: (agent.serving, len(agent.slots)), default=None)
+
+    def _secure(self, agent: PooledAgent) -> bool:
+        previous = {slot.agent for slot in agent.after}
+        own = next((other for other in self._heirless() if other in previous), None)
         ending = own or next(self._heirless(), None)
         if own is None and self.capacity.free > 0:
-            self.capacity.take(slot.agent)
+            self.capacity.take(agent)
         elif ending is not None:
-            self.capacity.succeed(slot.agent, ending)
+            self.capacity.succeed(agent, ending)
         else:
-            victim = policy.choose_victim(other for other in self.slots.values() if self._has_place(other, slot))
+            others = (other for other in self._agents if other is not agent and self._has_place(other))
+            victim = policy.choose_victim(others)
             if victim is None:
                 return False
-            self.capacity.succeed(slot.agent, victim.agent)
-            self.stop(victim, Reason.CAPACITY)
+            self.capacity.succeed(agent, victim)
+            self.stop_agent(victim, Reason.CAPACITY)
         return True
 
-    def _has_place(self, other: Slot, slot: Slot) -> bool:
-        """Whether ``other`` has a place to pass on: one whose promised place leaked has none."""
-        return other is not slot and (self.capacity.holds(other.agent) or self.capacity.expects(other.agent))
+    def _has_place(self, agent: PooledAgent) -> bool:
+        """Whether it has a place, or will have one: one whose promised place leaked has none."""
+        return self.capacity.holds(agent) or self.capacity.expects(agent)
 
     def _heirless(self) -> Iterator[PooledAgent]:
         """Yield who ends anyway and whose place is promised to nobody; what leaked is promised to nobody at all."""
@@ -147,101 +179,142 @@ class Registry:
 
     # Starting and stopping
 
-    def cleared(self, slot: Slot) -> bool:
-        """Whether the slot's process may start: it has a place, and its predecessors are gone or given up."""
-        agent = slot.agent
-        if not self.capacity.holds(agent) and not self.capacity.expects(agent):
-            self._secure(slot)
-        return self.capacity.holds(agent) and all(other.gone or other.leaked for other in slot.after)
+    def cleared(self, agent: PooledAgent) -> bool:
+        """Whether the process may start: it has a place, and what came before it is gone or given up."""
+        if not self._has_place(agent):
+            self._secure(agent)
+        return self.capacity.holds(agent) and all(slot.departed for slot in agent.after)
 
     def stop(self, slot: Slot, reason: Reason, error: AgentSpawnError | None = None) -> bool:
-        """Tell a slot to stop, whoever uses it; False if it was told before. The caller reports the change."""
-        if slot.state not in (SlotState.STARTING, SlotState.READY):
+        """Tell a slot to stop, whoever uses it; its process ends with the last one. The caller reports the change.
+
+        False if the slot was told before.
+        """
+        if not slot.live:
             return False
-        slot.stop(self.clock(), error)
+        agent, now = slot.agent, self.clock()
+        slot.stop(now, error)
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
-        if not slot.agent.begun:
-            self._remove(slot)
+        if not any(other.live for other in agent.slots):
+            agent.stop(now)
+            if not agent.begun:
+                self._remove(agent)
+        elif not slot.attended:
+            self._close(slot)  # the process knows nothing of it
         return True
 
-    def retire(self, slot: Slot) -> None:
-        """Called by the owner when it is done: the entry goes, and the place, if the process is really gone."""
+    def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
+        """Tell a process to stop, with all slots in it; return those that were not told before."""
+        return [slot for slot in tuple(agent.slots) if self.stop(slot, reason, error)]
+
+    def vacate(self, slot: Slot) -> None:
+        """Called when a slot's session was ended, or never opened, in a process that goes on without it."""
+        if slot.agent.stopping_since is None:
+            self._close(slot)
+            self.changed()
+
+    def retire(self, agent: PooledAgent) -> None:
+        """Called by the owner when it is done: the entries go, and the place, if the process is really gone."""
         # Not told to stop by anybody, and not ended by itself: the pool's own tasks are being cancelled.
-        self.stop(slot, Reason.SHUTDOWN)
-        agent = slot.agent
+        self.stop_agent(agent, Reason.SHUTDOWN)
         agent.left = True
         if agent.remains():
-            self._leak(slot)
-            self._unlist(slot)
+            self._leak(agent)
+            for slot in agent.slots:
+                self._unlist(slot)
         else:
-            self._remove(slot)
+            self._remove(agent)
         self.changed()
 
-    def _remove(self, slot: Slot) -> None:
+    def _remove(self, agent: PooledAgent) -> None:
+        agent.gone, agent.after = True, ()
+        for slot in tuple(agent.slots):
+            self._close(slot)
+        self._agents.pop(agent, None)
+        self.capacity.give_back(agent)
+
+    def _close(self, slot: Slot) -> None:
         slot.closed()
-        self._open.pop(slot, None)
-        self.capacity.give_back(slot.agent)
+        slot.agent.slots.pop(slot, None)
         self._unlist(slot)
 
     def _unlist(self, slot: Slot) -> None:
         if self.slots.get(slot.thread_id) is slot:
             del self.slots[slot.thread_id]
 
-    # What outlives its stop ladder
+    # What outlives its end
 
-    def _leak(self, slot: Slot) -> None:
-        if slot.agent.leaked:
+    def _leak(self, agent: PooledAgent) -> None:
+        if agent.leaked:
             return
-        slot.agent.leaked = True
-        self.capacity.disinherit(slot.agent)
-        connection = slot.agent.connection
+        agent.leaked = True
+        self.capacity.disinherit(agent)
+        connection = agent.connection
         pid = connection.pid if connection is not None else None
         report = connection.stop_report if connection is not None else None
         left = report.leaked_pids() if report is not None else ()
-        log.error("agent.leaked", thread_id=slot.thread_id, generation=slot.generation, pid=pid, left=left)
+        log.error("agent.leaked", threads=[slot.thread_id for slot in agent.slots], pid=pid, left=left)
+        for slot in agent.slots:
+            slot.leaked = True
+
+    def _leak_slot(self, slot: Slot) -> None:
+        """Give up on a session that takes too long to end in a process that goes on: nobody joins that any more."""
+        slot.leaked = slot.agent.barred = True
+        log.warning("session.leaked", thread_id=slot.thread_id, generation=slot.generation)
 
     def mark_leaks(self) -> None:
         """Give up on those that take longer to end than the stop ladder may."""
         now = self.clock()
-        for slot in self._open:
-            since = slot.agent.stopping_since
-            if since is not None and now - since >= self.limits.stop_bound:
-                self._leak(slot)
+        for agent in self._agents:
+            if self._overdue(agent.stopping_since, now):
+                self._leak(agent)
+            for slot in agent.slots:
+                if not slot.leaked and self._overdue(slot.stopping_since, now):
+                    self._leak_slot(slot)
+
+    def _overdue(self, since: float | None, now: float) -> bool:
+        return since is not None and now - since >= self.limits.stop_bound
 
     def reclaim(self) -> None:
         """Take back the places of leaked processes that are gone by now."""
-        for slot in list(self._open):
-            if slot.agent.leaked and slot.agent.left and not slot.agent.remains():
-                self._remove(slot)
+        for agent in tuple(self._agents):
+            if agent.leaked and agent.left and not agent.remains():
+                self._remove(agent)
 
     def next_leak(self) -> float | None:
         """Return in how many seconds `mark_leaks` may find something; None if nothing ends."""
-        ending = [slot.agent for slot in self._open if not slot.agent.leaked]
-        deadlines = [
-            agent.stopping_since + self.limits.stop_bound for agent in ending if agent.stopping_since is not None
-        ]
-        return max(0.0, min(deadlines) - self.clock()) if deadlines else None
+        agents = [agent.stopping_since for agent in self._agents if not agent.leaked]
+        slots = [slot.stopping_since for agent in self._agents for slot in agent.slots if not slot.leaked]
+        ending = [since for since in (*agents, *slots) if since is not None]
+        return max(0.0, min(ending) + self.limits.stop_bound - self.clock()) if ending else None
 
     # Views
 
     def counts(self) -> PoolCounts:
         """Return how full the pool is; a newcomer that waits for another's end counts as that other."""
-        states = [slot.state for slot in self._open if self.capacity.holds(slot.agent)]
+        states = [agent.state for agent in self._agents if self.capacity.holds(agent)]
         return PoolCounts(
             live=states.count(SlotState.READY),
             starting=states.count(SlotState.STARTING),
             closing=states.count(SlotState.CLOSING),
             limit=self.capacity.limit,
-            busy=sum(slot.claimed for slot in self._open),
+            busy=sum(agent.claimed for agent in self._agents),
         )
 
     def begin_closing(self) -> None:
-        """Refuse new claims from now on and tell every slot to stop."""
+        """Refuse new claims from now on and tell every process to stop."""
         self.closing = True
-        for slot in list(self._open):
-            self.stop(slot, Reason.SHUTDOWN)
+        for agent in tuple(self._agents):
+            self.stop_agent(agent, Reason.SHUTDOWN)
         self.changed()
 
     def at_rest(self) -> bool:
         """Whether no owner and no reset is under way."""
-        return not self.resets and all(slot.agent.left for slot in self._open)
+        return not self.resets and all(agent.left for agent in self._agents)
+
+
+def _dead(agent: PooledAgent) -> AgentSpawnError:
+    """Return what those are told whose sessions were still to be opened in a process that is over."""
+    ended = agent.connection.exit() if agent.connection is not None else None
+    how = f" ({ended.describe()})" if ended is not None else ""
+    return AgentSpawnError(f"the agent ended{how} before the session was open", failure=SpawnFailure.EXITED, exit=ended)

@@ -1,7 +1,7 @@
-"""A thread's session in an agent process, the process's side of it, and the claims that protect both.
+"""A thread's session in an agent process, and the claims that protect both.
 
-`PooledAgent` is one process and its owner task, `Slot` one thread's session in it: two objects, so that threads can
-share a process one day. Which slot is current, and who holds a place, is the registry's business.
+The process is a `pool.agent.PooledAgent`; several slots may be in one. Which slot is current, and who holds a place, is
+the registry's business.
 """
 
 from __future__ import annotations
@@ -13,66 +13,24 @@ import structlog
 
 from acp.connection import AgentSession
 from acp.errors import AgentSpawnError
+from pool.agent import PooledAgent
 from pool.model import SlotState, SlotStatus
-from pool.ports import Connection, How, Opened
+from pool.ports import How, Opened
 
 log = structlog.get_logger(__name__)
-
-
-class PooledAgent:
-    """One agent process: how its owner task is told to stop, and what became of it.
-
-    Attributes:
-        begun: whether the owner task was started.
-        serving: whether the start is over; from then on the owner is told to stop, before that it is cancelled.
-        left: whether the owner is done with it.
-        leaked: whether it outlived its stop ladder; the place stays taken until it is gone.
-        gone: whether nothing of it is left.
-        stopping_since: when it was told to stop, or ended.
-    """
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
-        self.stop_requested = anyio.Event()
-        self.connection: Connection | None = None
-        self.begun = False
-        self.serving = False
-        self.left = False
-        self.leaked = False
-        self.gone = False
-        self.stopping_since: float | None = None
-
-    def stop(self, now: float) -> None:
-        """Tell the owner to end the process."""
-        self.stopping_since = now
-        self.stop_requested.set()
-        # A start may hang anywhere; a living connection is left in order, so that its pipes are read to the end.
-        if not self.serving:
-            self.scope.cancel()
-
-    def alive(self) -> bool:
-        """Whether the process is known to run."""
-        return self.connection is not None and self.connection.alive()
-
-    def usable(self) -> bool:
-        """Whether a turn may be given to it."""
-        return self.connection is not None and self.connection.usable()
-
-    def can_fork(self) -> bool:
-        """Whether turns can run on copies of its session."""
-        return self.connection is not None and self.connection.can_fork
-
-    def remains(self) -> bool:
-        """Whether anything of it outlived the stop ladder: the process, or what it started."""
-        report = self.connection.stop_report if self.connection is not None else None
-        return self.alive() or (report is not None and bool(report.leaked_pids()))
 
 
 class Slot:
     """One thread's session. The mutable state is its attributes; all but the lock can be read without the lock.
 
     Attributes:
-        after: agents of the same thread that have to be gone before this one may start.
+        agent: the process it is in.
+        after: slots of the same thread that have to be gone before this one's session may be opened.
+        begun: whether anybody wants its session opened; until then it is only a claim.
+        attended: whether a task sees to its session.
+        stop_requested: set once it was told to stop.
+        stopping_since: when it was.
+        leaked: whether its session took longer to end than a process may.
         claims: who protects the slot: reservations and admitted turns, each an object of its own.
         lock: held for the length of a turn.
         settled: set once the slot is ready or will never be.
@@ -83,11 +41,18 @@ class Slot:
         internal_errors: how many turns in a row ended in an internal error of the agent.
     """
 
-    def __init__(self, thread_id: int, generation: int, after: tuple[PooledAgent, ...], now: float) -> None:
+    def __init__(
+        self, thread_id: int, generation: int, agent: PooledAgent, after: tuple[Slot, ...], now: float
+    ) -> None:
         self.thread_id = thread_id
         self.generation = generation
+        self.agent = agent
         self.after = after
-        self.agent = PooledAgent()
+        self.begun = False
+        self.attended = False
+        self.stop_requested = anyio.Event()
+        self.stopping_since: float | None = None
+        self.leaked = False
         self.claims: set[Claim] = set()
         self.lock = anyio.Lock()
         self.settled = anyio.Event()
@@ -96,7 +61,6 @@ class Slot:
         self.last_used = now
         self.cwd: str | None = None
         self.turns: dict[object, float] = {}
-        self.leased = False
         self.internal_errors = 0
         self._state = SlotState.STARTING
         self._news: tuple[How, bool] | None = None
@@ -106,6 +70,16 @@ class Slot:
     def state(self) -> SlotState:
         """Where the slot is; changed by `_set` only."""
         return self._state
+
+    @property
+    def live(self) -> bool:
+        """Whether it was not told to stop."""
+        return self._state in (SlotState.STARTING, SlotState.READY)
+
+    @property
+    def departed(self) -> bool:
+        """Whether a successor has no more to wait for."""
+        return self._state is SlotState.CLOSED or self.leaked
 
     @property
     def claimed(self) -> bool:
@@ -132,22 +106,25 @@ class Slot:
         self.session = opened.session
         self._news = (opened.how, opened.lost)
         self.last_used = now
+        self.after = ()
         self.agent.serving = True
         self._set(SlotState.READY)
         self.settled.set()
 
     def stop(self, now: float, error: AgentSpawnError | None = None) -> None:
-        """Tell the agent to stop, and wake who waits for the slot; ``error`` tells them why it never got ready."""
-        self.error = error
+        """Take no more turns, and wake who waits for the slot; ``error`` tells them why it never gets ready, if so."""
+        if self._state is SlotState.STARTING:
+            self.error = error
+        self.stopping_since = now
         self._set(SlotState.CLOSING)
-        self.agent.stop(now)
+        self.stop_requested.set()
         self.settled.set()
         for scope in self._waiting:
             scope.cancel()
 
     def closed(self) -> None:
         """Say that nothing of the slot is left."""
-        self.agent.gone = True
+        self.after = ()
         self._set(SlotState.CLOSED)
 
     async def acquire(self, clock: Callable[[], float]) -> bool:
@@ -165,7 +142,7 @@ class Slot:
             self.lock.release()
             return False
         if acquired:
-            self.leased = True
+            self.agent.leased = True
             self.begin(self.lock, clock())
         return acquired
 

@@ -32,6 +32,11 @@ class Clock:
 class FakeSession:
     id: str
     connection: FakeConnection
+    is_prompting: bool = False
+    cancels: int = 0
+
+    def cancel(self) -> None:
+        self.cancels += 1
 
 
 @dataclass
@@ -53,6 +58,9 @@ class FakeConnection:
         self.can_fork = True
         self.forked: list[tuple[str, str]] = []
         self.closed: list[str] = []
+        self.ended: list[str] = []
+        self.open: set[str] = set()
+        self.most = 0
         self._exit: AgentExit | None = None
         self._exited = anyio.Event()
 
@@ -77,13 +85,16 @@ class FakeConnection:
 
     async def open_session(self, cwd: str, previous: str | None) -> FakeOpened:
         self.asked_for = previous
-        if self.key in self.agents.session_gates:
-            await self.agents.session_gates[self.key].wait()
-        if self.key in self.agents.session_errors:
-            raise self.agents.session_errors[self.key]
+        if cwd in self.agents.session_gates:
+            await self.agents.session_gates[cwd].wait()
+        if cwd in self.agents.session_errors:
+            raise self.agents.session_errors[cwd]
         known = previous is not None and previous not in self.agents.unknown
-        session_id = previous if known and previous is not None else f"session-{self.pid}"
+        session_id = previous if known and previous is not None else self.agents.session_id(self.pid)
         how: How = "resumed" if known else "new"
+        assert session_id not in self.open, "a session is opened once at a time"
+        self.open.add(session_id)
+        self.most = max(self.most, len(self.open))
         return FakeOpened(FakeSession(session_id, self), how, lost=previous is not None and not known)
 
     async def fork_session(self, session_id: str, cwd: str) -> FakeSession:
@@ -99,14 +110,25 @@ class FakeConnection:
     def close_session(self, session: FakeSession) -> None:
         self.closed.append(session.id)
 
+    async def end_session(self, session: FakeSession) -> None:
+        if session.id in self.agents.end_gates:
+            await self.agents.end_gates[session.id].wait()
+        await anyio.lowlevel.checkpoint()
+        if session.id in self.agents.end_errors:
+            raise self.agents.end_errors[session.id]
+        self.ended.append(session.id)
+        self.open.discard(session.id)
+
 
 @dataclass
 class FakeAgents:
-    """Stands in for `open_connection`; the key of an agent is its working directory, the thread id."""
+    """Stands in for `open_connection`; the key of an agent is where it starts: the thread id, or what threads share."""
 
     start_gates: dict[str, anyio.Event] = field(default_factory=dict)
     stop_gates: dict[str, anyio.Event] = field(default_factory=dict)
     session_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    end_gates: dict[str, anyio.Event] = field(default_factory=dict)
+    end_errors: dict[str, Exception] = field(default_factory=dict)
     fork_gates: dict[str, anyio.Event] = field(default_factory=dict)
     fork_errors: dict[str, Exception] = field(default_factory=dict)
     start_errors: dict[str, Exception] = field(default_factory=dict)
@@ -118,6 +140,7 @@ class FakeAgents:
     connections: list[FakeConnection] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
+    session_counts: dict[int, int] = field(default_factory=dict)
     peak: int = 0
     doubles: int = 0
     waiting: anyio.Event = field(default_factory=anyio.Event)
@@ -138,6 +161,11 @@ class FakeAgents:
                     connection.die()
         finally:
             self.running.remove(key)
+
+    def session_id(self, pid: int) -> str:
+        """Return the id of a new session: the process's number, and from its second session on another number, too."""
+        count = self.session_counts[pid] = self.session_counts.get(pid, 0) + 1
+        return f"session-{pid}" if count == 1 else f"session-{pid}-{count}"
 
     def _enter(self, key: str) -> None:
         self.starts.append(key)
@@ -178,7 +206,9 @@ class ByThread:
     def spec(self, thread_id: int) -> LaunchSpec:
         if thread_id in self.errors:
             raise self.errors[thread_id]
-        return LaunchSpec(argv=("agent",), cwd=str(thread_id), env={})
+        shared = self.shared.get(thread_id)
+        where = str(thread_id if shared is None else shared.key)
+        return LaunchSpec(argv=("agent",), cwd=where, env={}, session_cwd=str(thread_id))
 
     def sharing(self, thread_id: int) -> Sharing | None:
         return self.shared.get(thread_id)

@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acp.errors import AgentSpawnError, SpawnFailure
+from pool.agent import PooledAgent
+from pool.launcher import Sharing
 from pool.maintenance import Maintenance
 from pool.model import PoolLimits, Reason, SlotState
 from pool.ports import Connection, Opened
@@ -29,6 +31,16 @@ from tests.pool.fakes import FakeOpened
 SEQUENCES, PARTS = 8_000, 8
 LEAKING, LEAKING_PARTS = 2_000, 2
 LIMIT = 3
+SHARED = Sharing("shared", 3)
+PAIRS = Sharing("pairs", 2)
+MIXES: tuple[tuple[Sharing | None, ...], ...] = (
+    (None,) * 5,
+    (SHARED,) * 5,
+    (PAIRS,) * 5,
+    (SHARED, SHARED, SHARED, None, None),
+    (SHARED, SHARED, PAIRS, PAIRS, None),
+)
+"""With whom each thread may share a process."""
 HUNG_AFTER = 20
 CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -50,6 +62,9 @@ class Process:
     def usable(self) -> bool:
         return self.running
 
+    def exit(self) -> None:
+        return None
+
 
 class Turn:
     """A turn that waits for its slot or has it; an extra one has a copy of the slot's session."""
@@ -59,23 +74,31 @@ class Turn:
         self.has_it = False
 
 
+def open_to_turns(slot: Slot) -> bool:
+    """Whether a turn may have the slot, or wait for it; also for what its start comes to in a process that died."""
+    return slot.state is SlotState.STARTING or healthy(slot)
+
+
 def healthy(slot: Slot) -> bool:
-    """Whether a turn may have the slot, or wait for it."""
-    return slot.state is SlotState.STARTING or (slot.state is SlotState.READY and slot.agent.usable())
+    """Whether the slot is going to serve turns unless somebody stops it."""
+    return slot.live and (slot.agent.connection is None or slot.agent.usable())
 
 
 class Model:
     """A registry, with owners and turns that take one step when they are told to. The steps are methods."""
 
-    def __init__(self, *, leaks: bool) -> None:
+    def __init__(self, *, leaks: bool, mix: tuple[Sharing | None, ...]) -> None:
         bound = 6.0 if leaks else inf
         limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=bound, hung_after=HUNG_AFTER, crash_window=3)
         self.leaks = leaks
         self.now = 1000.0
-        self.registry = Registry(limits, self.admit, lambda: self.now)
+        self.mix = mix
+        self.registry = Registry(limits, self.admit, lambda: self.now, lambda thread: mix[thread])
         self.maintenance = Maintenance(self.registry)
-        self.owners: list[Slot] = []
-        self.processes: dict[Slot, Process] = {}
+        self.owners: list[PooledAgent] = []
+        self.processes: dict[PooledAgent, Process] = {}
+        self.attendants: list[Slot] = []
+        self.opened: set[Slot] = set()
         self.turns: list[Turn] = []
         self.extras: list[Turn] = []
         self.waiting: list[int] = []
@@ -86,11 +109,17 @@ class Model:
         registry, held = self.registry, self.registry.capacity.holders
         assert len(held) <= LIMIT, "never above the limit"
         assert len(self.processes) <= LIMIT
-        unleaked = [slot.thread_id for slot in self.processes if not slot.agent.leaked]
-        assert len(unleaked) == len(set(unleaked)), "never two agents for one thread"
-        assert all(slot.agent in held for slot in self.processes), "each process has a place"
+        assert all(agent in held for agent in self.processes), "each process has a place"
+        own = [slot for agent in self.processes if agent.sharing is None for slot in agent.slots]
+        present = [slot.thread_id for slot in {*own, *self.opened} if not slot.leaked]
+        assert len(present) == len(set(present)), "never two agents, or two sessions, for one thread"
+        for agent in registry._agents:
+            assert len(agent.slots) <= (agent.sharing.sessions if agent.sharing else 1), "no process is overfull"
+            assert all(self.mix[slot.thread_id] == agent.sharing for slot in agent.slots), "only equals share"
+            assert any(slot.live for slot in agent.slots) == (agent.stopping_since is None), "it ends with its last"
         assert all(slot.state is not SlotState.CLOSED for slot in registry.slots.values())
-        assert all(slot.agent.begun or slot.claims for slot in registry.slots.values()), "nobody's slot is no slot"
+        live = [slot for slot in registry.slots.values() if slot.live]
+        assert all(slot.begun or slot.claims for slot in live), "nobody's slot is no slot"
         for turn in self.extras:
             assert turn.claim.slot is not None
             assert turn.claim in turn.claim.slot.claims, "an extra turn protects its slot to its end"
@@ -119,18 +148,21 @@ class Model:
         assert self.registry.at_rest()
         assert not self.owners
         assert not self.registry.slots
-        assert not self.registry._open
+        assert not self.registry._agents
+        assert not self.opened
         assert (self.registry.capacity.free, self.registry.capacity._heirs) == (LIMIT, {})
 
     def go_on(self) -> None:
         for number in reversed(range(len(self.owners))):
             self.owner(number)
+        for number in reversed(range(len(self.attendants))):
+            self.attendant(number)
         for number in reversed(range(len(self.turns))):
             self.turn(number)
         for number in reversed(range(len(self.extras))):
             self.extra(number)
-        for slot, process in self.processes.items():
-            process.running = process.running and not slot.agent.leaked
+        for agent, process in self.processes.items():
+            process.running = process.running and not agent.leaked
         self.maintain(1)
         self.check()
 
@@ -154,11 +186,30 @@ class Model:
     def book(self, thread: int) -> Reservation | None:
         claim = Reservation(thread, self.registry.release)
         protected = [slot for slot in self.in_use() if healthy(slot)]
+        known, joinable = set(self.registry._agents), self.joinable(thread)
+        ending = sum(agent.stopping_since is not None for agent in known)
         if not self.registry.book(claim):
+            assert not joinable, "who may join a process needs no place"
             return None
+        if claim.slot is not None and claim.slot.agent in known:
+            assert claim.slot.agent.stopping_since is None, "nobody joins what ends"
+        if joinable and sum(agent.stopping_since is not None for agent in known) > ending:
+            assert not all(agent.usable() for agent in self.processes), "who may join a process stops none"
         assert all(map(healthy, protected)), "nobody's slot is taken for another"
-        assert claim.slot is None or healthy(claim.slot), "what is claimed can be used"
+        assert claim.slot is None or open_to_turns(claim.slot), "what is claimed can be used"
         return claim
+
+    def joinable(self, thread: int) -> bool:
+        """Whether a process may take the thread, by what the rules say and not by what the registry does."""
+        key = self.mix[thread]
+        return key is not None and any(
+            agent.sharing == key
+            and len(agent.slots) < key.sessions
+            and (agent.stopping_since, agent.barred) == (None, False)
+            and (agent not in self.processes or self.processes[agent].running)
+            and (self.registry.capacity.holds(agent) or self.registry.capacity.expects(agent))
+            for agent in self.registry._agents
+        )
 
     def take(self, claim: Reservation) -> None:
         if claim.slot is None:
@@ -168,9 +219,12 @@ class Model:
         self.begin(claim.slot)
 
     def begin(self, slot: Slot) -> None:
-        if not slot.agent.begun and not slot.settled.is_set():
+        if slot.begun or slot.settled.is_set():
+            return
+        slot.begun = True
+        if not slot.agent.begun:
             slot.agent.begun = True
-            self.owners.append(slot)
+            self.owners.append(slot.agent)
 
     def turn(self, choice: int) -> None:
         """Let one turn go on: get its slot, give it back, or hear that there will be none."""
@@ -180,10 +234,10 @@ class Model:
         slot = turn.claim.slot
         assert slot is not None
         assert turn.claim in slot.claims
-        if turn.has_it or not healthy(slot):
+        if turn.has_it or not open_to_turns(slot):
             self.leave(turn, slot)
-        elif slot.state is SlotState.READY and slot.lock not in slot.turns:
-            turn.has_it, slot.leased = True, True
+        elif healthy(slot) and slot.state is SlotState.READY and slot.lock not in slot.turns:
+            turn.has_it = True
             slot.begin(slot.lock, self.now)
 
     def leave(self, turn: Turn, slot: Slot) -> None:
@@ -197,16 +251,19 @@ class Model:
         """A turn that is to run beside the one that has the thread's session."""
         registry, claim = self.registry, ExtraReservation(choice % 5, self.registry.release)
         slot = registry.slots.get(claim.thread_id)
-        states = [(each, each.state) for each in registry._open]
+        states = self.states()
         places = registry.capacity.holders
         possible = slot is not None and slot.state is SlotState.READY and slot.agent.usable() and slot.agent.can_fork()
         possible = possible and any(turn.claim.slot is slot for turn in [*self.turns, *map(Turn, self.reserved)])
         assert registry.book_extra(claim) == possible, "granted whenever there is a turn to run beside, and only then"
-        assert [(each, each.state) for each in registry._open] == states, "nobody is stopped for it"
+        assert self.states() == states, "nobody is stopped for it"
         assert registry.capacity.holders == places, "it takes no place"
         if possible:
             assert claim.slot is slot
             self.extras.append(Turn(claim))
+
+    def states(self) -> list[tuple[Slot, SlotState]]:
+        return [(slot, slot.state) for agent in self.registry._agents for slot in agent.slots]
 
     def extra(self, choice: int) -> None:
         """Let one extra turn go on: begin, end, or hear that its agent is gone."""
@@ -248,43 +305,75 @@ class Model:
     # What an owner does
 
     def owner(self, choice: int) -> None:
-        """Let one owner go on: wait for its place, start, notice the end, end."""
+        """Let one owner go on: wait for its place, start, have sessions opened, notice the end, end."""
         if not self.owners:
             return
-        slot = self.owners[choice % len(self.owners)]
-        process = self.processes.get(slot)
-        if slot.state is SlotState.STARTING and process is None:
-            self.start(slot)
-        elif slot.state is SlotState.STARTING:
+        agent = self.owners[choice % len(self.owners)]
+        process = self.processes.get(agent)
+        if agent.stopping_since is not None:
+            self.end(agent, survives=self.leaks and choice % 20 == 7)
+        elif process is None:
+            self.start(agent)
+        elif not process.running:
+            self.registry.stop_agent(agent, Reason.DIED)
+        else:
+            for slot in agent.newcomers():
+                slot.attended = True
+                self.attendants.append(slot)
+
+    def start(self, agent: PooledAgent) -> None:
+        self.registry.mark_leaks()
+        if self.registry.cleared(agent):
+            number = next(iter(agent.slots)).generation
+            process = self.processes[agent] = Process(can_fork=number % 4 != 0)
+            agent.connection = cast("Connection", process)
+
+    def attendant(self, choice: int) -> None:
+        """Let the task of one session go on: open it when its predecessors are gone, end it when no turn has it."""
+        if not self.attendants:
+            return
+        slot = self.attendants[choice % len(self.attendants)]
+        self.registry.mark_leaks()
+        if slot.state is SlotState.STARTING and all(other.departed for other in slot.after):
+            self.opened.add(slot)
             slot.ready(cast("Opened", FakeOpened(None, "new")), self.now)
             self.registry.changed()
-        elif slot.state is SlotState.READY and process is not None and not process.alive():
-            self.registry.stop(slot, Reason.DIED)
-        elif slot.state is SlotState.CLOSING:
-            self.end(slot, survives=self.leaks and choice % 20 == 7)
-
-    def start(self, slot: Slot) -> None:
-        self.registry.mark_leaks()
-        if self.registry.cleared(slot):
-            process = self.processes[slot] = Process(can_fork=slot.generation % 4 != 0)
-            slot.agent.connection = cast("Connection", process)
+        elif slot.state is SlotState.CLOSING and not slot.turns and slot.agent.stopping_since is None:
+            self.attendants.remove(slot)
+            self.opened.discard(slot)
+            self.registry.vacate(slot)
 
     def fail(self, choice: int) -> None:
-        """A start fails."""
-        starting = [slot for slot in self.owners if slot.state is SlotState.STARTING and slot in self.processes]
+        """A session can't be opened; sometimes since the agent did not answer."""
+        starting = [slot for slot in self.attendants if slot.state is SlotState.STARTING]
         if starting:
             slot = starting[choice % len(starting)]
+            slot.agent.barred = slot.agent.barred or choice % 3 == 0
+            self.refuse(slot)
+
+    def fail_start(self, choice: int) -> None:
+        """A process does not get through its start."""
+        starting = [agent for agent in self.processes if agent.state is SlotState.STARTING]
+        if starting:
+            for slot in tuple(starting[choice % len(starting)].slots):
+                self.refuse(slot)
+
+    def refuse(self, slot: Slot) -> None:
+        if slot.state is SlotState.STARTING:
             self.registry.breaker.failed(slot.thread_id, self.now)
             self.registry.stop(slot, Reason.FAILED, CRASH)
             self.registry.changed()
 
-    def end(self, slot: Slot, *, survives: bool) -> None:
-        process = self.processes.get(slot)
+    def end(self, agent: PooledAgent, *, survives: bool) -> None:
+        process = self.processes.get(agent)
         if process is not None and not (process.running and survives):
             process.running = False
-            del self.processes[slot]
-        self.owners.remove(slot)
-        self.registry.retire(slot)
+            del self.processes[agent]
+        self.owners.remove(agent)
+        gone = set(agent.slots)
+        self.attendants = [slot for slot in self.attendants if slot not in gone]
+        self.opened -= set() if agent in self.processes else gone
+        self.registry.retire(agent)
 
     # What happens to it
 
@@ -296,31 +385,37 @@ class Model:
     def stop(self, choice: int) -> None:
         slot = self.registry.slots.get(choice % 5)
         if slot is not None:
+            neighbours = [other for other in slot.agent.slots if other is not slot and healthy(other)]
             self.registry.stop(slot, Reason.ASKED)
+            assert all(map(healthy, neighbours)), "who stops a session leaves those beside it alone"
             self.registry.changed()
 
     def maintain(self, choice: int) -> None:
         self.now += choice % 4
-        since = {slot: slot.busy_since for slot in self.in_use() if healthy(slot)}
-        protected = [slot for slot, began in since.items() if began is None or self.now - began < HUNG_AFTER]
+        hung = {slot.agent for slot in self.in_use() if self.now - (slot.busy_since or self.now) >= HUNG_AFTER}
+        protected = [slot for slot in self.in_use() if healthy(slot) and slot.agent not in hung]
         self.maintenance.once()
         assert all(map(healthy, protected)), "a busy slot is neither idle nor hung, whichever turn keeps it busy"
-        self.processes = {slot: process for slot, process in self.processes.items() if not slot.agent.gone}
+        self.processes = {agent: process for agent, process in self.processes.items() if not agent.gone}
+        self.opened = {slot for slot in self.opened if slot.state is not SlotState.CLOSED}
 
     def warm(self, choice: int) -> None:
         thread, registry = choice % 5, self.registry
-        if thread not in registry.slots and registry.capacity.free > 0:
-            slot = registry.create(thread)
-            assert slot is not None, "a free place is given"
-            self.begin(slot)
+        if thread not in registry.slots:
+            states, free = self.states(), registry.capacity.free > 0 or self.joinable(thread)
+            slot = registry.create(thread, free_only=True)
+            assert (slot is not None) == free, "what is free is given, and nothing else"
+            assert self.states()[: len(states)] == states or slot is not None
+            if slot is not None:
+                self.begin(slot)
 
 
 STEPS = (
     *("owner",) * 8,
-    *("turn",) * 5,
+    *("turn", "attendant") * 5,
     *("prompt",) * 3,
     *("maintain", "reserve", "release", "use", "beside", "extra") * 2,
-    *("give_up", "fail", "die", "stop", "warm"),
+    *("give_up", "fail", "fail_start", "die", "stop", "warm"),
 )
 
 
@@ -328,12 +423,12 @@ STEPS = (
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write no log: it would take most of the time."""
     silent = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    for module in ("registry", "slot", "owner"):
+    for module in ("registry", "slot"):
         monkeypatch.setattr(f"pool.{module}.log", silent)
 
 
-def play(steps: Iterable[tuple[str, int]], *, leaks: bool) -> None:
-    model = Model(leaks=leaks)
+def play(steps: Iterable[tuple[str, int]], *, leaks: bool, mix: int) -> None:
+    model = Model(leaks=leaks, mix=MIXES[mix % len(MIXES)])
     for kind, choice in steps:
         getattr(model, kind)(choice)
         model.check()
@@ -345,7 +440,8 @@ def walk(seeds: Iterable[int], *, leaks: bool) -> None:
         random = Random(seed)
         count = random.randint(50, 200)
         try:
-            play(zip(random.choices(STEPS, k=count), random.choices(range(60), k=count), strict=True), leaks=leaks)
+            steps = zip(random.choices(STEPS, k=count), random.choices(range(60), k=count), strict=True)
+            play(steps, leaks=leaks, mix=seed // PARTS)
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
@@ -373,11 +469,11 @@ async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
     first, second, other = (Reservation(thread, registry.release) for thread in (1, 1, 2))
     assert registry.book(first)
     assert first.slot is not None
-    first.slot.agent.begun = True
+    first.slot.begun = first.slot.agent.begun = True
     registry.stop(first.slot, Reason.ASKED)
     assert registry.book(second)
     assert second.slot is not None
-    second.slot.agent.begun = True
+    second.slot.begun = second.slot.agent.begun = True
     now[0] = 6.0
     registry.mark_leaks()
     second.release()
@@ -388,18 +484,20 @@ SCRIPT = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 
 
 
 @settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
-@given(SCRIPT, st.booleans())
+@given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
-async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]], leaks: bool) -> None:
+async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]], leaks: bool, mix: int) -> None:
     """P1, P4, P5, P10, Q9: the same for sequences that shrink well."""
-    play(steps, leaks=leaks)
+    play(steps, leaks=leaks, mix=mix)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @settings(max_examples=10_000, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
-@given(SCRIPT, st.booleans())
+@given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
-async def test_no_sequence_breaks_the_registry_in_a_long_run(steps: list[tuple[str, int]], leaks: bool) -> None:
+async def test_no_sequence_breaks_the_registry_in_a_long_run(
+    steps: list[tuple[str, int]], leaks: bool, mix: int
+) -> None:
     """P1, P4, P5, P10."""
-    play(steps, leaks=leaks)
+    play(steps, leaks=leaks, mix=mix)
