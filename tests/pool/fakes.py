@@ -92,7 +92,8 @@ class FakeConnection:
         known = previous is not None and previous not in self.agents.unknown
         session_id = previous if known and previous is not None else self.agents.session_id(self.pid)
         how: How = "resumed" if known else "new"
-        assert session_id not in self.open, "a session is opened once at a time"
+        everywhere = [other for agent in self.agents.connections if agent.alive() for other in agent.open]
+        assert session_id not in everywhere, "a session is opened once at a time"
         self.open.add(session_id)
         self.most = max(self.most, len(self.open))
         return FakeOpened(FakeSession(session_id, self), how, lost=previous is not None and not known)
@@ -141,6 +142,7 @@ class FakeAgents:
     running: list[str] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
     session_counts: dict[int, int] = field(default_factory=dict)
+    shared: set[object] = field(default_factory=set)
     peak: int = 0
     doubles: int = 0
     waiting: anyio.Event = field(default_factory=anyio.Event)
@@ -169,7 +171,7 @@ class FakeAgents:
 
     def _enter(self, key: str) -> None:
         self.starts.append(key)
-        self.doubles += key in self.running
+        self.doubles += key in self.running and key not in self.shared
         self.running.append(key)
         self.peak = max(self.peak, len(self.running))
 
@@ -192,7 +194,7 @@ class FakeAgents:
             if key in self.stop_gates:
                 await self.stop_gates[key].wait()
 
-    def last(self, key: int) -> FakeConnection:
+    def last(self, key: object) -> FakeConnection:
         return next(connection for connection in reversed(self.connections) if connection.key == str(key))
 
 

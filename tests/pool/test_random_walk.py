@@ -15,6 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
+from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation, Reservation
 from tests.pool.fakes import world
@@ -22,6 +23,9 @@ from tests.pool.fakes import world
 SEQUENCES, LONG_RUN, STEPS, PARTS = 500, 10_000, 50, 5
 THREADS = range(1, 6)
 LIMIT = 3
+SHARED = Sharing("shared", 2)
+MIXES: tuple[tuple[Sharing | None, ...], ...] = ((None,) * 5, (SHARED,) * 5, (SHARED, SHARED, SHARED, None, None))
+"""With whom each thread may share a process."""
 CRASH = AgentSpawnError("crash", failure=SpawnFailure.EXITED)
 
 
@@ -30,8 +34,11 @@ class Walk:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
+        self.mix = dict(zip(THREADS, MIXES[seed // PARTS % len(MIXES)], strict=True))
         limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=1e9, hung_after=1e9, crash_window=3)
         self.at = world(limits, on_change=self.admit)
+        self.at.launcher.shared = {thread: sharing for thread, sharing in self.mix.items() if sharing}
+        self.at.agents.shared = {SHARED.key}
         self.at.agents.start_steps = lambda: self.random.randrange(4)
         self.at.agents.stop_steps = lambda: self.random.randrange(6)
         self.waiting: list[int] = []
@@ -56,6 +63,7 @@ class Walk:
             assert pool.counts().busy == 0
             assert all(len(agent.forked) == len(agent.closed) for agent in self.at.agents.connections)
         assert self.at.agents.running == []
+        assert all(agent.most <= self.most(agent.key) for agent in self.at.agents.connections)
         assert pool._registry.capacity.free == LIMIT
         assert not pool._registry.slots
 
@@ -73,6 +81,10 @@ class Walk:
         assert counts.live + counts.starting + counts.closing <= LIMIT
         assert len(self.at.agents.running) <= LIMIT
         assert self.at.agents.doubles == 0
+
+    def most(self, key: str) -> int:
+        """How many sessions a process may hold at once."""
+        return SHARED.sessions if key == SHARED.key else 1
 
     def thread(self) -> int:
         return self.random.choice(THREADS)
@@ -166,7 +178,9 @@ class Walk:
         self.at.pool.maintain()
 
     def crash(self) -> None:
-        key = str(self.thread())
+        thread = self.thread()
+        sharing = self.mix[thread]
+        key = str(thread if sharing is None else sharing.key)
         if self.at.agents.start_errors.pop(key, None) is None:
             self.at.agents.start_errors[key] = CRASH
 
@@ -174,7 +188,7 @@ class Walk:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.asyncio
 async def test_whatever_happens_the_pool_keeps_its_promises(part: int) -> None:
-    """P1, P4, P5, P10, Q9: one agent a thread, never above the limit, nothing leaked, everyone answered."""
+    """P1, P4, P5, P10, Q9: one session a thread, never above the limit, nothing leaked, everyone answered."""
     await walk(range(part, SEQUENCES, PARTS))
 
 
