@@ -545,3 +545,49 @@ async def test_a_process_that_hung_up_under_its_threads_is_replaced_for_all() ->
             process(at).hung_up = True
             assert [await use(pool, thread) for thread in (1, 2)] == ["resumed"] * 2
     assert (at.agents.starts, at.agents.peak) == (["shared"] * 2, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_death_that_a_newcomer_notices_first_is_told_to_each_as_it_concerns_them() -> None:
+    """P10, O1, O2: who had a session goes on to the next process; whose was still to be opened hears why it is not."""
+    at = sharing(PoolLimits(max_agents=2))
+    at.agents.session_gates["2"] = anyio.Event()
+    exits: list[AgentExit | None] = []
+    came: list[str] = []
+
+    async def opening() -> None:
+        with pytest.raises(AgentSpawnError) as caught:
+            await use(at.pool, 2)
+        exits.append(caught.value.exit)
+
+    async def second() -> None:
+        came.append(await use(at.pool, 1))
+
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks, pool.session(1):
+            tasks.start_soon(opening)
+            tasks.start_soon(second)
+            await settle()
+            reserved = pool.try_reserve(1)
+            process(at).die(3)
+            newcomer = pool.try_reserve(1)
+            assert newcomer
+            newcomer.release()
+            async with pool.session(1, reserved) as lease:
+                came.append(lease.how)
+            await until(lambda: (exits, sorted(came)) == ([AgentExit(3)], ["live", "resumed"]))
+
+
+@pytest.mark.asyncio
+async def test_a_thread_that_was_never_prompted_is_not_held_back_for_its_neighbours_deaths() -> None:
+    """P7: a loop is what dies before any turn."""
+    at = sharing()
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            for _ in range(4):
+                await use(pool, 1)
+                assert pool.warm(2)
+                await until(lambda: state(pool, 2) is SlotState.READY)
+                process(at).die(1)
+                await until(lambda: pool.status(2) is None)
+            assert await use(pool, 2) == "resumed"
