@@ -112,7 +112,12 @@ async def running_bot(
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
     environment = agent_environment(wanted.environment, settings.agent_env)
-    launcher = LocalLauncher(wanted.argv, wanted.workspace, environment | dict(marker or {}))
+    launcher = LocalLauncher(
+        wanted.argv,
+        wanted.workspace,
+        environment | dict(marker or {}),
+        sessions_per_process=settings.sessions_per_process,
+    )
 
     def capacity_changed() -> None:
         desk.admit()  # the pool and the desk know each other; the desk is made right below

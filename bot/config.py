@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     allowed_users: Ids = ()
     allowed_roles: Ids = ()
     max_agents: Annotated[int, Field(ge=1)] = 12
+    sessions_per_process: Annotated[int, Field(ge=1)] = 1
     lane_main: Annotated[int | None, Field(ge=1)] = None
     lane_background: Annotated[int | None, Field(ge=1)] = None
     queue_mode: Literal["queue", "followup", "interrupt", "steer"] = "queue"
@@ -113,18 +114,23 @@ class Settings(BaseSettings):
     def lanes(self) -> tuple[int, int]:
         """How many turns run at once over all threads, for people and in the background (Q6).
 
-        What is not set is 8 and 2, or as many as there can be agents.
+        What is not set is 8 and 2, or as many as there can be sessions.
         """
-        return self.lane_main or min(8, self.max_agents), self.lane_background or min(2, self.max_agents)
+        return self.lane_main or min(8, self._most_sessions), self.lane_background or min(2, self._most_sessions)
+
+    @property
+    def _most_sessions(self) -> int:
+        return self.max_agents * self.sessions_per_process
 
     @model_validator(mode="after")
     def _room_for_the_lanes(self) -> Self:
         chosen = self.lane_main is not None or self.lane_background is not None
-        if chosen and sum(self.lanes) > self.max_agents:
+        if chosen and sum(self.lanes) > self._most_sessions:
             main, background = self.lanes
+            each = f" with {self.sessions_per_process} sessions each" if self.sessions_per_process > 1 else ""
             raise ValueError(
-                f"WEFT_MAX_AGENTS: {self.max_agents} agents are fewer than the {main} + {background} turns that the"
-                " lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
+                f"WEFT_MAX_AGENTS: {self.max_agents} agents{each} are fewer than the {main} + {background} turns that"
+                " the lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
             )
         return self
 

@@ -28,7 +28,7 @@ class PooledAgent:
         begun: whether the owner task was started.
         serving: whether a session was opened; from then on the owner is told to stop, before that it is cancelled.
         leased: whether a turn was ever given to one of its sessions.
-        barred: whether it takes no further sessions, as it did not open or end one in time.
+        barred: whether it takes no further sessions, as one went wrong in a way that may not be its own.
         left: whether the owner is done with it.
         leaked: whether it outlived its stop ladder; the place stays taken until it is gone.
         gone: whether nothing of it is left.

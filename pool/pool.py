@@ -64,7 +64,7 @@ class Lease:
     def served(self, *, internal_error: bool) -> None:
         """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept.
 
-        Of a process that other threads share, the thread's session is ended and opened anew.
+        Of a process that other threads share, the thread's session is ended, and nobody joins that process any more.
         """
         slot = self._slot
         slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
@@ -73,6 +73,7 @@ class Lease:
         )  # a turn beside it may still do well
         # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
         if due and ways(self.agent) and self.stop():
+            slot.agent.barred = True
             log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
 
     def stop(self) -> bool:

@@ -116,6 +116,17 @@ def test_a_file_gives_settings_and_the_environment_goes_first(monkeypatch: pytes
     assert (settings.max_agents, settings.idle_ttl) == (3, 7)
 
 
+def test_lanes_count_the_sessions_that_share_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q6, P11."""
+    monkeypatch.setenv("WEFT_MAX_AGENTS", "2")
+    assert load_settings().lanes == (2, 2)
+    monkeypatch.setenv("WEFT_SESSIONS_PER_PROCESS", "10")
+    assert load_settings().lanes == (8, 2)
+    monkeypatch.setenv("WEFT_LANE_MAIN", "19")
+    with pytest.raises(ConfigError, match="2 agents with 10 sessions each are fewer than the 19 \\+ 2 turns"):
+        load_settings()
+
+
 def test_every_setting_has_its_line_in_the_example_file() -> None:
     example = (Path(__file__).parents[2] / ".env.example").read_text()
     names = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}

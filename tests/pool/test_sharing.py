@@ -36,6 +36,11 @@ def state(pool: ConnectionPool, thread_id: int) -> SlotState | None:
     return status.state if status else None
 
 
+def pid(pool: ConnectionPool, thread_id: int) -> int | None:
+    status = pool.status(thread_id)
+    return status.pid if status else None
+
+
 async def stays_in(pool: ConnectionPool, thread_id: int, leave: anyio.Event) -> None:
     async with pool.session(thread_id):
         await leave.wait()
@@ -269,9 +274,9 @@ async def test_a_session_that_was_reset_while_it_was_opened_is_not_remembered() 
 
 
 @pytest.mark.asyncio
-async def test_two_internal_errors_in_a_row_replace_the_session_and_leave_the_process_to_the_others() -> None:
-    """P8, O4"""
-    at = sharing()
+async def test_two_internal_errors_in_a_row_move_the_thread_and_leave_the_process_to_the_others() -> None:
+    """P8, O4: what is dead inside may be dead for all, so nobody else joins them."""
+    at = sharing(PoolLimits(max_agents=2))
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(2) as neighbour:
             await use(pool, 1)
@@ -281,8 +286,10 @@ async def test_two_internal_errors_in_a_row_replace_the_session_and_leave_the_pr
                 async with pool.session(1) as lease:
                     lease.served(internal_error=True)
             assert await use(pool, 1) == "resumed"
+            assert await use(pool, 3) == "new"
             assert neighbour.slot.state is SlotState.READY
-    assert at.agents.starts == ["shared"]
+            assert pid(pool, 1) == pid(pool, 3) != neighbour.slot.pid
+    assert at.agents.starts == ["shared"] * 2
 
 
 # Victims
