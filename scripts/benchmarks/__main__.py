@@ -17,11 +17,12 @@ from scripts.benchmarks.chunks import chunks
 from scripts.benchmarks.control import control
 from scripts.benchmarks.fleet import fleet, soak, start
 from scripts.benchmarks.flood import flood, line
+from scripts.benchmarks.sharing import sharing
 from scripts.benchmarks.showing import first_visible, staleness
 from scripts.benchmarks.stats import Figures, middle, spread
 
 Scenario = Callable[[], Awaitable[Figures]]
-RUNS, MOST_RUNS = 3, {"first_visible": 2, "control": 2, "flood": 1, "staleness": 1, "fleet": 1, "soak": 1}
+RUNS, MOST_RUNS = 3, {"first_visible": 2, "control": 2, "flood": 1, "staleness": 1, "fleet": 1, "sharing": 1, "soak": 1}
 """How often a scenario runs unless told otherwise: all of them stay within ten minutes."""
 
 
@@ -40,6 +41,7 @@ def scenarios(soak_sessions: int) -> dict[str, Scenario]:
         "flood": flood,
         "staleness": staleness,
         "fleet": fleet,
+        "sharing": sharing,
         "soak": functools.partial(soak, soak_sessions),
     }
 

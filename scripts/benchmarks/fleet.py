@@ -25,7 +25,7 @@ async def fleet() -> Figures:
     """Return what 100 live agents cost, of which 50 stream at once."""
     async with scene(lane=STREAMING, max_agents=AGENTS) as running:
         threads = [await running.mention("bench:hi") for _ in range(AGENTS)]
-        await _all_ended(running, dict.fromkeys(threads, 0))
+        await all_ended(running, dict.fromkeys(threads, 0))
         rested = await running.report()
         asked = {}
         for thread in threads[:STREAMING]:
@@ -34,7 +34,7 @@ async def fleet() -> Figures:
         await running.report()  # the beginning is over: the window that counts is the middle of the streams
         await anyio.sleep(SECONDS / 2 - 2)
         streamed = await running.report()
-        await _all_ended(running, asked)
+        await all_ended(running, asked)
     return {
         "agents": float(rested["children"]),
         "streaming": float(STREAMING),
@@ -48,7 +48,7 @@ async def fleet() -> Figures:
     }
 
 
-async def _all_ended(running: Scene, asked: dict[int, int]) -> None:
+async def all_ended(running: Scene, asked: dict[int, int]) -> None:
     """Wait until each thread's answer is over; looks seldom, since each look goes over everything."""
     for thread, message in asked.items():
         await until(lambda: running.over(thread, message), look=0.25)  # noqa: B023
@@ -66,7 +66,7 @@ async def soak(sessions: int) -> Figures:
         await _rounds(running, threads, sessions)
         spent = time.monotonic() - started
         after = await _at_rest(running)
-        orphans = len(_agents_of(running.directory))
+        orphans = len(agents_of(running.directory))
     changes = {name: float(after[name] - before[name]) for name in ("fds", "threads", "tasks")}
     return {
         "sessions": float(sessions),
@@ -99,12 +99,12 @@ def _forget(running: Scene, asked: dict[int, int]) -> None:
 
 async def _at_rest(running: Scene) -> Report:
     """Wait until every agent is suspended and connections to Discord were given up, and return a report."""
-    await until(lambda: not _agents_of(running.directory), look=0.25)
+    await until(lambda: not agents_of(running.directory), look=0.25)
     await anyio.sleep(KEEP_ALIVE)
     return await running.report()
 
 
-def _agents_of(directory: Path) -> list[int]:
+def agents_of(directory: Path) -> list[int]:
     """Return the processes of the measuring agent that belong to a scene."""
     wanted = [str(AGENT), str(directory)]
     return [one.pid for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[-2:] == wanted]
