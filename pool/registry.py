@@ -129,15 +129,17 @@ class Registry:
 
         A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody.
         """
-        now, sharing = self.clock(), self._sharing(thread_id)
-        after = tuple(slot for agent in self._agents for slot in agent.slots if slot.thread_id == thread_id)
+        sharing = self._sharing(thread_id)
         agent = self._with_room(sharing)
+        # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
+        if agent is None and self.capacity.free <= 0 and (free_only or not self._can_make_room()):
+            return None
+        after = tuple(slot for other in self._agents for slot in other.slots if slot.thread_id == thread_id)
         if agent is None:
             agent = PooledAgent(sharing, after)
-            if (free_only and self.capacity.free <= 0) or not self._secure(agent):
-                return None
+            self._secure(agent)
             self._agents[agent] = None
-        slot = Slot(thread_id, next(self._generations), agent, after, now)
+        slot = Slot(thread_id, next(self._generations), agent, after, self.clock())
         agent.slots[slot] = None
         # The predecessor may still be in the map: its clean-up will find that the entry is not its own any more.
         self.slots[thread_id] = slot
@@ -150,7 +152,15 @@ class Registry:
         fitting = [agent for agent in self._agents if agent.takes(sharing) and self._has_place(agent)]
         return max(fitting, key=lambda agent: (agent.serving, len(agent.slots)), default=None)
 
-    def _secure(self, agent: PooledAgent) -> bool:
+    def _can_make_room(self) -> bool:
+        """Whether a place comes free that is promised to nobody, or a process may be stopped for one."""
+        return next(self._heirless(), None) is not None or self._victim() is not None
+
+    def _victim(self, but: PooledAgent | None = None) -> PooledAgent | None:
+        return policy.choose_victim(one for one in self._agents if one is not but and self._has_place(one))
+
+    def _secure(self, agent: PooledAgent) -> None:
+        """Give the process a place, or make it the heir of one; without either it goes on without."""
         previous = {slot.agent for slot in agent.after}
         own = next((other for other in self._heirless() if other in previous), None)
         ending = own or next(self._heirless(), None)
@@ -158,14 +168,9 @@ class Registry:
             self.capacity.take(agent)
         elif ending is not None:
             self.capacity.succeed(agent, ending)
-        else:
-            others = (other for other in self._agents if other is not agent and self._has_place(other))
-            victim = policy.choose_victim(others)
-            if victim is None:
-                return False
+        elif (victim := self._victim(but=agent)) is not None:
             self.capacity.succeed(agent, victim)
             self.stop_agent(victim, Reason.CAPACITY)
-        return True
 
     def _has_place(self, agent: PooledAgent) -> bool:
         """Whether it has a place, or will have one: one whose promised place leaked has none."""
