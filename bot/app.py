@@ -26,8 +26,10 @@ from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
 from bot.ops.instance import DATABASE, STATE_MARKER, sole_instance
 from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
+from bot.ops.notify import Supervisor
 from bot.reload import Reload
 from bot.reply.pacing import Pacing
+from bot.supervised import longest_stop, supervised
 from bot.work.desk import ThreadDesk
 from bot.work.limits import DeskLimits
 from bot.work.model import Lane, QueueMode
@@ -228,8 +230,13 @@ def secrets(settings: Settings, wanted: RunSettings) -> list[str]:
     return [wanted.token, *named(wanted.environment, settings.agent_env).values()]
 
 
-def run_bot(settings: Settings, wanted: RunSettings, load: Callable[[], Settings]) -> int:
+def run_bot(
+    settings: Settings, wanted: RunSettings, load: Callable[[], Settings], supervisor: Supervisor | None = None
+) -> int:
     """Run until SIGTERM or SIGINT; return the exit code. On SIGHUP, ``load`` reads the settings anew.
+
+    Args:
+        supervisor: hears how the bot fares, and may want to be told that it lives.
 
     Raises:
         ConfigError: Discord refused the token or the intents.
@@ -241,9 +248,12 @@ def run_bot(settings: Settings, wanted: RunSettings, load: Callable[[], Settings
         with sole_instance(settings.state_dir) as identity:
             marker = {STATE_MARKER: identity}
             give_back_large_blocks()
-            return anyio.run(functools.partial(_run_until_signal, settings, wanted, redactor, marker, load))
+            given = (settings, wanted, redactor, marker, load, supervisor or Supervisor())
+            return anyio.run(functools.partial(_run_until_signal, *given))
     except* ConfigError as group:
         problems = [problem for error in leaves(group) for problem in error.problems]
+        if supervisor is not None:
+            supervisor.notifier.send(f"STATUS={redactor.text('; '.join(problems))}")
     raise ConfigError(*problems)
 
 
@@ -253,6 +263,7 @@ async def _run_until_signal(
     redactor: Redactor,
     marker: Mapping[str, str],
     load: Callable[[], Settings],
+    supervisor: Supervisor,
 ) -> int:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         for name, value in marker.items():
@@ -262,9 +273,11 @@ async def _run_until_signal(
         async with anyio.create_task_group() as tasks:
             async with running_bot(settings, wanted, redactor, marker) as bot:
                 tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
+                herald = supervised(tasks, bot, pool_limits(settings), supervisor)
                 reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
-                number = await _await_stop(signals, reload)
+                number = await _await_stop(signals, functools.partial(herald.reload, reload))
                 log.info("bot.stopping", signal=number.name)
+                herald.stopping(longest_stop(desk_limits(reload.current), pool_limits(reload.current)))
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -277,7 +290,7 @@ async def _settle_when_ready(ready: anyio.Event) -> None:
     leave_lasting_objects_alone()
 
 
-async def _await_stop(signals: AsyncIterator[signal.Signals], reload: Reload) -> signal.Signals:
+async def _await_stop(signals: AsyncIterator[signal.Signals], reload: Callable[[], None]) -> signal.Signals:
     """Return the first signal that asks for the end; reload the settings at each SIGHUP before it."""
     async for number in signals:
         if number is not signal.SIGHUP:

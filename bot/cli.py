@@ -7,7 +7,10 @@ Commands import what they need when they run, so that ``weft --help`` answers at
 
 from __future__ import annotations
 
+import faulthandler
+import functools
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -55,18 +58,28 @@ env_file_option = click.option(
 
 @main.command()
 @env_file_option
-def run(env_file: Path) -> None:
+@click.option("--token-stdin", is_flag=True, help="The first line of the standard input is the bot's token.")
+def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, load_environment, load_settings, preflight
+    from bot.config import ConfigError, load_environment, load_settings, preflight, take_token
+    from bot.ops.notify import take_supervisor
+    from bot.ops.secrecy import keep_to_itself, take_line
 
+    keep_to_itself()
+    supervisor = take_supervisor(os.environ)
     try:
-        settings = load_settings(env_file)
+        token = take_token(os.environ)
+        token = take_line(sys.stdin.buffer) if token_stdin else token
+        load = functools.partial(load_settings, env_file, token)
+        settings = load()
         wanted = preflight(settings, load_environment(env_file))
     except ConfigError as exc:
+        supervisor.notifier.send(f"STATUS={exc}")
         fail(*exc.problems)
     from bot.app import run_bot
 
-    _guarded(lambda: run_bot(settings, wanted, lambda: load_settings(env_file)))
+    faulthandler.enable(2)  # a watchdog's SIGABRT then shows where the bot hung
+    _guarded(lambda: run_bot(settings, wanted, load, supervisor))
 
 
 @main.command()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -22,6 +22,10 @@ EX_CONFIG = 78
 
 EX_SECOND_INSTANCE = 75
 """Exit code for a second bot on the same state."""
+
+TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
+TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
+"""Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
 
 THREAD_FIELD = "{thread_id}"
 _MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
@@ -135,18 +139,47 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
+def load_settings(env_file: Path | None = None, token: str | None = None) -> Settings:
     """Return the settings of this environment.
+
+    Args:
+        token: goes before all other places; by default systemd's credential does.
 
     Raises:
         ConfigError: a value can't be understood; one line for each, named by its setting.
     """
     try:
-        return Settings(_env_file=env_file)
+        given = token or credential(os.environ)
+        first: dict[str, Any] = {TOKEN_VARIABLE: given} if given else {}
+        return Settings(_env_file=env_file, **first)
     except ValidationError as exc:
         raise ConfigError(*dict.fromkeys(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{env_file} can't be read: {exc}") from exc
+
+
+def credential(environ: Mapping[str, str]) -> str | None:
+    """Return the token that systemd hands over in a file of its own, if it does.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory) / TOKEN_CREDENTIAL if directory else None
+    try:
+        return path.read_text().strip() or None if path is not None and path.exists() else None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"the credential {TOKEN_CREDENTIAL} can't be read: {exc}") from exc
+
+
+def take_token(environ: MutableMapping[str, str]) -> str | None:
+    """Return the token of the credential or else the variable, which is removed: no child is to inherit it (R5).
+
+    Raises:
+        ConfigError: the credential can't be read.
+    """
+    variable = environ.pop(TOKEN_VARIABLE, "").strip()
+    return credential(environ) or variable or None
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
@@ -225,13 +258,18 @@ def workspace_problem(workspace: str | None) -> str:
     """Say why the workspace can't be used, or nothing. A part with ``{thread_id}`` is made when it is needed."""
     if not workspace:
         return "WEFT_WORKSPACE is not set: the directory in which agents work"
-    fixed = Path(workspace.split(THREAD_FIELD)[0])
-    fixed = fixed if workspace.split(THREAD_FIELD)[0].endswith("/") or THREAD_FIELD not in workspace else fixed.parent
+    fixed = fixed_part(workspace)
     if not fixed.is_absolute():
         return f"WEFT_WORKSPACE: {workspace} is not an absolute path"
     if not fixed.is_dir():
         return f"WEFT_WORKSPACE: {fixed} is not a directory"
     return ""
+
+
+def fixed_part(workspace: str) -> Path:
+    """Return the directory that all threads have in common: what stands before the part with ``{thread_id}``."""
+    before = workspace.split(THREAD_FIELD, maxsplit=1)[0]
+    return Path(before) if before.endswith("/") or before == workspace else Path(before).parent
 
 
 def state_problem(state_dir: Path) -> str:

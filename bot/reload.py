@@ -34,13 +34,16 @@ LIVE = frozenset(
 class Reload:
     """Takes over changed settings.
 
+    Attributes:
+        current: the settings in force.
+
     Args:
         load: reads the settings anew.
         apply: makes settings take effect, of which only those in `LIVE` differ from the ones before.
     """
 
     def __init__(self, current: Settings, load: Callable[[], Settings], apply: Callable[[Settings], None]) -> None:
-        self._current = current
+        self.current = current
         self._load = load
         self._apply = apply
 
@@ -51,11 +54,11 @@ class Reload:
         except ConfigError as exc:
             log.warning("settings.not_reloaded", problems=exc.problems)
             return
-        changed = changed_names(self._current, wanted)
+        changed = changed_names(self.current, wanted)
         live = sorted(changed & LIVE)
         if live:
-            self._current = self._current.model_copy(update={name: getattr(wanted, name) for name in live})
-            self._apply(self._current)
+            self.current = self.current.model_copy(update={name: getattr(wanted, name) for name in live})
+            self._apply(self.current)
         log.info("settings.reloaded", changed=live, need_a_restart=sorted(changed - LIVE))
 
 

@@ -22,7 +22,10 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     # Where the code under test is not the one that is installed, it is found as the tests found it.
     here = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
     places = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state"}
+    # The tree that is tested need not be the one that is installed.
+    tree = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     return {
+        **tree,
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         **here,

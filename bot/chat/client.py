@@ -55,6 +55,7 @@ class Lasting:
     taken: Taken = dataclasses.field(default_factory=Taken)
     withdrawn: Taken = dataclasses.field(default_factory=Taken)
     wordings: Wordings = dataclasses.field(default_factory=Wordings)
+    on_lost: Callable[[], None] = lambda: None
 
 
 def intents() -> discord.Intents:
@@ -118,6 +119,11 @@ class WeftClient(discord.Client):
         # on_ready is up to two seconds later, with messages in between.
         if not self.is_closed():
             self._lasting.catch_up.begin(self.desk)
+
+    async def on_disconnect(self) -> None:
+        """Tell that a connection ended or could not be made; another one is tried."""
+        if not self.is_closed():
+            self._lasting.on_lost()
 
     async def on_ready(self) -> None:
         """Tell that events come from now on; also after a reconnection that could not resume."""

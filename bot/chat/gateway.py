@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from bot.chat.client import Lasting, WeftClient
 from bot.chat.commands import CommandStamp
 from bot.chat.errands import Errands, contain
 from bot.chat.port import DiscordChat
+from bot.chat.progress import Progress, Step
 from bot.chat.rest import RetryLimits, TryAgain
 from bot.chat.seen import Seen, SeenKeeper, Unseen
 from bot.chat.watermarks import Watermarks
@@ -116,6 +118,7 @@ class DiscordGateway:
         self.breaker = Breaker()
         self.chat = DiscordChat(self.current, config.retries, self.breaker)
         self._config, self._stamp, self._on_ready = config, stamp, on_ready
+        self._progress = Progress(time.monotonic)
         marks = Watermarks()
         self._keeper = SeenKeeper(marks, seen or Unseen(), config.seen_interval)
         self._lasting = Lasting(
@@ -126,6 +129,7 @@ class DiscordGateway:
             marks,
             CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
             self.breaker,
+            on_lost=self._progress.lost,
         )
         self._client: WeftClient | None = None
         self._closing = anyio.Event()
@@ -161,6 +165,21 @@ class DiscordGateway:
         request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
         return client.judge(request).allowed
 
+    @property
+    def connected(self) -> bool:
+        """Whether Discord can be heard now."""
+        client = self._client
+        return client is not None and client.is_ready() and _silence(client) is not None
+
+    def stuck(self) -> str | None:
+        """Say why the connection no longer gets on, or nothing; being disconnected is no reason (R3).
+
+        To be asked now and then: what it sees of the socket it remembers.
+        """
+        if self._client is not None:
+            self._progress.socket(_silence(self._client))
+        return self._progress.stuck()
+
     def close(self) -> None:
         """Ask `run` to hang up and return."""
         self._closing.set()
@@ -184,6 +203,7 @@ class DiscordGateway:
             except ChatConfigError as exc:
                 failure = exc  # raised below: the group would wrap it
             finally:
+                self._progress.enter(Step.ENDED)
                 self._closing.set()
                 await _close(self._client)
                 await self._keeper.finish(desk)
@@ -223,6 +243,7 @@ class DiscordGateway:
                 self._short_lives = 0
 
     async def _find_gateway(self) -> None:
+        self._progress.enter(Step.FINDING)
         api = self._config.api_url
         if api is None or api == Route.BASE:
             return
@@ -235,6 +256,7 @@ class DiscordGateway:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
 
     async def _log_in(self, desk: Desk) -> WeftClient:
+        self._progress.enter(Step.LOGGING_IN)
         client = WeftClient(
             desk, self._config.policy, self._lasting, guild_ready_timeout=self._config.guild_ready_timeout
         )
@@ -248,6 +270,7 @@ class DiscordGateway:
         return client
 
     async def _listen(self, client: WeftClient) -> None:
+        self._progress.enter(Step.CONNECTING)
         ended: Exception | None = None
         async with anyio.create_task_group() as connection:
             connection.start_soon(contain, "commands", functools.partial(client.sync_commands, self._stamp))
@@ -270,6 +293,7 @@ class DiscordGateway:
         self._on_ready()
 
     def _pause(self, _state: RetryCallState) -> float:
+        self._progress.enter(Step.PAUSING)
         self._short_lives += 1
         return min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
 
@@ -284,6 +308,14 @@ def _verdict(error: Exception) -> Exception:
             _LOGIN_REFUSED if error.code == _BAD_TOKEN else f"{_FATAL_CLOSES[error.code]} ({error.code})"
         )
     return Disconnected(repr(error))
+
+
+def _silence(client: discord.Client) -> float | None:
+    """Return for how many seconds nothing came, or None if the websocket is not open, or not greeted yet."""
+    websocket: DiscordWebSocket | None = client.ws
+    if websocket is None or not websocket.open or websocket._keep_alive is None:
+        return None
+    return time.perf_counter() - websocket._keep_alive._last_recv
 
 
 async def _hang_up(client: discord.Client) -> None:

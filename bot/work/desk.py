@@ -111,6 +111,11 @@ class ThreadDesk:
             self._floor.scheduler.accepting(), self._hasty.pending, self._restart.missing
         )
 
+    @property
+    def running(self) -> int:
+        """How many turns run."""
+        return len(self._runs)
+
     def hold(self) -> None:
         """Start nothing new until `release` (Q1)."""
         self._floor.scheduler.held = True
