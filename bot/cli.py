@@ -1,4 +1,4 @@
-"""The command line: ``weft run``, ``demo``, ``sandbox`` and ``doctor``, and what their exit codes mean.
+"""The command line: ``weft run``, ``demo``, ``sandbox``, ``doctor`` and ``service``, and what their exit codes mean.
 
 0 done; 1 a crash, or an outcome other than answered; 2 wrong usage; 75 a second instance; 78 the configuration needs a
 person.
@@ -15,10 +15,16 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from bot.service.unit import Plan
+
+T = TypeVar("T")
+PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 def fail(*problems: str) -> NoReturn:
@@ -135,6 +141,102 @@ def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     from bot.ops.doctor import run_doctor
 
     _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
+
+
+@main.group()
+def service() -> None:
+    """Run the bot as a service of systemd."""
+
+
+own_option = click.option("--user", "own", is_flag=True, help="A service of your own, without root.")
+plan_options = (
+    own_option,
+    click.option("--strict", is_flag=True, help="Take more away; see docs/operations.md for what that breaks."),
+    env_file_option,
+    click.option("--run-as", default="weft", show_default=True, help="The user of the service, unless it is your own."),
+    click.option("--token-file", type=PATH, help="Holds the bot's token, instead of the settings; only root reads it."),
+)
+
+
+def _planned(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(plan_options):
+        command = option(command)
+    return command
+
+
+@service.command()
+@_planned
+def show(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None) -> None:
+    """Print what `install` would write."""
+    from bot.service import unit
+    from bot.service.install import Place
+
+    plan, place = _plan(own, strict, env_file, run_as, token_file), Place(own)
+    click.echo(f"# {place.unit}\n{unit.unit(plan)}", nl=False)
+    if strict:
+        click.echo(f"\n# {place.strict}\n{unit.strict(plan)}", nl=False)
+
+
+@service.command()
+@_planned
+@click.option("--now", is_flag=True, help="Start it, too.")
+def install(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None, now: bool) -> None:
+    """Write the unit and enable it, so that it starts with the machine."""
+    from bot.service.install import Place, install
+
+    plan, place = _plan(own, strict, env_file, run_as, token_file), Place(own)
+    _served(lambda: install(place, plan, with_strict=strict, now=now))
+    click.echo(f"{place.unit}: installed and enabled" + (", starting" if now else ""))
+
+
+@service.command()
+@own_option
+def uninstall(own: bool) -> None:
+    """Stop the service and remove its unit; state and settings stay."""
+    from bot.service.install import Place, uninstall
+
+    place = Place(own)
+    click.echo(f"{place.unit}: {'removed' if _served(lambda: uninstall(place)) else 'is not there'}")
+
+
+@service.command()
+@own_option
+def status(own: bool) -> None:
+    """Show what systemd knows of the service; the exit code is systemctl's."""
+    from bot.service.install import Place
+    from bot.service.unit import NAME
+
+    command = Place(own).command("status", "--no-pager", NAME)
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as exc:
+        _leave(f"{command[0]} can't be run: {exc.strerror}")
+
+
+def _plan(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None) -> Plan:
+    from bot.config import ConfigError
+    from bot.service.install import make_plan
+
+    if own and strict:
+        raise click.UsageError("--strict needs a system service: a user's own systemd can't do most of it")
+    try:
+        return make_plan(env_file, None if own else run_as, token_file)
+    except ConfigError as exc:
+        fail(*exc.problems)
+
+
+def _served(work: Callable[[], T]) -> T:
+    from bot.service.install import ServiceError
+
+    try:
+        return work()
+    except ServiceError as exc:
+        _leave(str(exc))
+
+
+def _leave(problem: str) -> NoReturn:
+    click.echo(f"weft: {problem}", err=True)
+    sys.exit(1)
 
 
 def _words(command: str) -> tuple[str, ...]:

@@ -1,0 +1,202 @@
+"""Puts the unit in its place and takes it away again, by way of `systemctl`.
+
+What is not ours is not touched: a unit of the same name without our mark is neither overwritten nor removed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from bot.config import TOKEN_VARIABLE, ConfigError, fixed_part
+from bot.service.unit import MARK, NAME, STRICT_NAME, Plan, strict, unit
+
+STATE = Path("/var/lib/weft")
+"""What `StateDirectory=weft` means; it is writable as it is."""
+
+
+class ServiceError(Exception):
+    """A file could not be written, or systemctl failed; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where units lie, and how to speak to the systemd that reads them.
+
+    Attributes:
+        own: whether it is the user's own systemd.
+    """
+
+    own: bool
+
+    @property
+    def unit(self) -> Path:
+        """Where the unit is."""
+        if not self.own:
+            return Path("/etc/systemd/system") / NAME
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user" / NAME
+
+    @property
+    def strict(self) -> Path:
+        """Where the strict drop-in is."""
+        return self.unit.with_name(f"{NAME}.d") / STRICT_NAME
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the call of systemctl."""
+        return ["systemctl", *(["--user"] if self.own else []), *arguments]
+
+    def systemctl(self, *arguments: str) -> None:
+        """Call systemctl.
+
+        Raises:
+            ServiceError: it can't be called, or it failed.
+        """
+        command = self.command(*arguments)
+        try:
+            done = subprocess.run(command, check=False)  # noqa: S603
+        except OSError as exc:
+            raise ServiceError(f"{command[0]} can't be run: {exc.strerror}") from exc
+        if done.returncode:
+            raise ServiceError(f"`{' '.join(command)}` failed with exit code {done.returncode}")
+
+
+def make_plan(env_file: Path, run_as: str | None, token_file: Path | None) -> Plan:
+    """Return what the unit has to say, from the file of settings alone: a service does not see this shell's variables.
+
+    Raises:
+        ConfigError: something is missing; one line for each.
+    """
+    settings = _settings_in(env_file)
+    workspace = settings.get("WEFT_WORKSPACE") or ""
+    problems = [
+        _workspace_problem(env_file, workspace),
+        _token_problem(env_file, settings, token_file),
+        _user_problem(run_as),
+    ]
+    if any(problems):
+        raise ConfigError(*filter(None, problems))
+    state = settings.get("WEFT_STATE_DIR")
+    writable = [fixed_part(workspace), *([Path(state)] if state else []), *_home(run_as)]
+    return Plan(
+        python=Path(sys.executable),
+        prefixes=(Path(sys.prefix), Path(sys.base_prefix)),
+        env_file=env_file.absolute(),
+        run_as=run_as,
+        token_file=token_file.absolute() if token_file else None,
+        writable=tuple(writable),
+    )
+
+
+def _settings_in(env_file: Path) -> dict[str, str | None]:
+    try:
+        env_file.read_bytes()  # python-dotenv takes a file that is not there for an empty one
+        return dotenv_values(env_file)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{env_file} can't be read: {exc}") from exc
+
+
+def _workspace_problem(env_file: Path, workspace: str) -> str:
+    if not workspace:
+        return f"{env_file} has no WEFT_WORKSPACE: the directory in which agents work"
+    fixed = fixed_part(workspace)
+    return "" if fixed.is_absolute() and fixed.is_dir() else f"WEFT_WORKSPACE: {fixed} is not a directory"
+
+
+def _token_problem(env_file: Path, settings: dict[str, str | None], token_file: Path | None) -> str:
+    if token_file is None:
+        return (
+            "" if settings.get(TOKEN_VARIABLE) else f"{env_file} has no {TOKEN_VARIABLE}, and there is no --token-file"
+        )
+    return "" if token_file.is_file() else f"--token-file: {token_file} is not a file"
+
+
+def _user_problem(run_as: str | None) -> str:
+    if run_as is None or _knows(run_as):
+        return ""
+    command = f"useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {run_as}"
+    return f"there is no user {run_as}: make it with {command}"
+
+
+def _knows(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _home(run_as: str | None) -> list[Path]:
+    """Return the user's home if it has to be made writable: agents keep logins, sessions and caches there."""
+    if run_as is None:
+        return []
+    entry = pwd.getpwnam(run_as)
+    home = Path(entry.pw_dir)
+    # Users of the system often have a home that is not theirs, such as / or /usr/sbin.
+    theirs = home.is_dir() and home.stat().st_uid == entry.pw_uid
+    return [home] if theirs and not home.is_relative_to(STATE) else []
+
+
+def install(place: Place, plan: Plan, *, with_strict: bool, now: bool) -> None:
+    """Write the unit, have it read, and enabled for the next boot; with ``now`` started as well.
+
+    Raises:
+        ServiceError: a file that is not ours is in the way, can't be written, or systemctl failed.
+    """
+    _write(place.unit, unit(plan))
+    if with_strict:
+        _write(place.strict, strict(plan))
+    else:
+        _remove(place.strict)
+    place.systemctl("daemon-reload")
+    place.systemctl("enable", NAME)
+    if now:
+        # Without --no-block this would wait for Discord, as the start does.
+        place.systemctl("restart", "--no-block", NAME)
+
+
+def uninstall(place: Place) -> bool:
+    """Stop the service and remove what `install` wrote; False if there is nothing of it.
+
+    Raises:
+        ServiceError: the unit is not ours, can't be removed, or systemctl failed.
+    """
+    if not place.unit.exists():
+        return False
+    _check(place.unit)
+    place.systemctl("disable", "--now", NAME)
+    _remove(place.strict)
+    _remove(place.unit)
+    place.systemctl("daemon-reload")
+    return True
+
+
+def _check(path: Path) -> None:
+    if path.exists() and MARK not in path.read_text():
+        raise ServiceError(f"{path} was not written by `weft service install`: move it away first")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        _check(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+    except OSError as exc:
+        raise ServiceError(f"{path} can't be written: {exc.strerror}") from exc
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.exists():
+            _check(path)
+            path.unlink()
+            if path.parent.name.endswith(".d") and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    except OSError as exc:
+        raise ServiceError(f"{path} can't be removed: {exc.strerror}") from exc

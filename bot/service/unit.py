@@ -1,0 +1,177 @@
+"""The text of the unit and of its strict drop-in (pure).
+
+What is allowed by default is what agents need that run on Node and build software; `strict` takes more away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = "weft.service"
+STRICT_NAME = "50-strict.conf"
+MARK = "# Written by `weft service install`, which overwrites it; changes belong in a drop-in (systemctl edit)."
+HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+"""Directories that `ProtectHome=` means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What differs from one installation to the next; all paths are absolute.
+
+    Attributes:
+        python: the interpreter of the environment in which Weft is installed.
+        prefixes: where that environment and the interpreter behind it lie.
+        run_as: the user of the service; None for a service of one's own (``systemctl --user``).
+        token_file: what comes in by the standard input; None if the settings have the token.
+        writable: directories that the bot and its agents may write to, the state directory apart.
+    """
+
+    python: Path
+    prefixes: tuple[Path, ...]
+    env_file: Path
+    run_as: str | None
+    token_file: Path | None
+    writable: tuple[Path, ...]
+
+
+_HEAD = """\
+{mark}
+[Unit]
+Description=Weft, coding agents in Discord threads
+{network}# Each start is a login at Discord, which allows 1000 a day: at most 10 an hour, then a person has to look.
+# While Discord is away, one start waits for it: an outage uses up none.
+StartLimitIntervalSec=1h
+StartLimitBurst=10
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={start}
+ExecReload=/bin/kill -HUP $MAINPID
+{stdin}# Waiting for Discord at the start, and for turns at the end, ask for more time than this by themselves.
+TimeoutStartSec=90
+TimeoutStopSec=90
+WatchdogSec=60
+TimeoutAbortSec=15
+# The bot ends its agents in order; whatever is left of them is killed with the unit.
+KillMode=mixed
+# Also after an exit code of 0: an agent runs as the same user and can send SIGTERM. `systemctl stop` is no exit.
+Restart=always
+RestartSec=10
+# A restart heals neither the configuration (78) nor a second bot on the same state (75).
+RestartPreventExitStatus=75 78
+# An agent that runs out of memory must not take the others along.
+OOMPolicy=continue
+UMask=0077
+NoNewPrivileges=yes
+"""
+
+_SYSTEM = """\
+User={run_as}
+StateDirectory=weft
+StateDirectoryMode=0700
+WorkingDirectory=%S/weft
+
+# Node and build tools stand all of this. Not here, since they need it: memory that is written and executed, user
+# namespaces (sandboxes), most system calls.
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ReadWritePaths={writable}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+LockPersonality=yes
+KeyringMode=private
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_OWN = """\
+WorkingDirectory=%h
+
+[Install]
+WantedBy=default.target
+"""
+
+_STRICT = """\
+{mark}
+# What this breaks: sandboxes around agents (bubblewrap needs RestrictNamespaces=no and SystemCallFilter=@mount), tools
+# that need further system calls (strace, perf), and files in other users' homes.
+[Service]
+ProtectHome=tmpfs
+{binds}PrivateUsers=yes
+RestrictNamespaces=yes
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+# An error instead of a kill: Node tries calls that it can do without.
+SystemCallErrorNumber=EPERM
+"""
+
+_NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
+
+_STDIN = """\
+# systemd opens it as root: neither agents nor anything else of the service's user can read the token.
+StandardInput=file:{token_file}
+"""
+
+
+def unit(plan: Plan) -> str:
+    """Return the unit."""
+    own = plan.run_as is None
+    start = [str(plan.python), "-P", "-m", "bot", "run", "--env-file", str(plan.env_file)]
+    if plan.token_file is not None:
+        start.append("--token-stdin")
+    head = _HEAD.format(
+        mark=MARK,
+        network="" if own else _NETWORK,
+        start=" ".join(quoted(word).replace("$", "$$") for word in start),
+        stdin="" if plan.token_file is None else _STDIN.format(token_file=_path(plan.token_file)),
+    )
+    tail = _OWN if own else _SYSTEM.format(run_as=plan.run_as, writable=_words(plan.writable))
+    return head + tail
+
+
+def strict(plan: Plan) -> str:
+    """Return the drop-in that takes away what agents without a sandbox can do without."""
+    # The directory of the settings, not the file: an editor puts a new one in its place.
+    readable = (*plan.prefixes, plan.env_file.parent)
+    binds = _bound("BindPaths", plan.writable) + _bound("BindReadOnlyPaths", readable)
+    return _STRICT.format(mark=MARK, binds=binds)
+
+
+def _bound(setting: str, paths: Iterable[Path]) -> str:
+    """Return the line that makes those of ``paths`` visible which lie in the homes."""
+    hidden = _words(path for path in paths if any(path.is_relative_to(home) for home in HOMES))
+    return f"{setting}={hidden}\n" if hidden else ""
+
+
+def quoted(text: str) -> str:
+    """Return a word as units have it: specifiers doubled, and in quotes if it needs some."""
+    escaped = _path(text)
+    if not any(character.isspace() or character in "\"'\\;" for character in escaped):
+        return escaped
+    inner = escaped.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{inner}"'
+
+
+def _path(text: str | Path) -> str:
+    return str(text).replace("%", "%%")
+
+
+def _words(paths: Iterable[Path]) -> str:
+    return " ".join(quoted(str(path)) for path in dict.fromkeys(paths))

@@ -1,0 +1,143 @@
+"""`weft service`: what is written, called, refused and left alone; systemctl is a script that notes its calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bot.cli import main
+from bot.service.unit import MARK
+
+SYSTEMCTL = '#!/bin/sh\necho "$*" >>"$CALLS"\ncase "$*" in *"$FAILS"*) exit 5 ;; esac\n'
+
+
+class Desk:
+    """An account with settings, a workspace and a systemctl."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.units = root / "config" / "systemd" / "user"
+        self.unit = self.units / "weft.service"
+        self.env_file = root / "env"
+        (root / "work").mkdir()
+        (root / "bin").mkdir()
+        (root / "bin" / "systemctl").write_text(SYSTEMCTL)
+        (root / "bin" / "systemctl").chmod(0o755)
+        self.settings(DISCORD_TOKEN="of-nobody", WEFT_WORKSPACE=f"{root}/work/{{thread_id}}")
+
+    def settings(self, **settings: str) -> None:
+        self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def service(self, *arguments: str, fails: str = "nothing") -> Result:
+        where = ["--env-file", str(self.env_file)] if arguments[0] in ("install", "show") else []
+        environ = {
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "CALLS": str(self.root / "calls"),
+            "FAILS": fails,
+            "XDG_CONFIG_HOME": str(self.root / "config"),
+        }
+        return CliRunner().invoke(main, ["service", *arguments, *where], env=environ)
+
+    def calls(self) -> list[str]:
+        return (self.root / "calls").read_text().splitlines()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_install_writes_the_unit_and_enables_it(desk: Desk) -> None:
+    """R3"""
+    done = desk.service("install", "--user", "--now")
+    assert (done.exit_code, done.output) == (0, f"{desk.unit}: installed and enabled, starting\n")
+    assert desk.unit.read_text().startswith(MARK)
+    assert f"--env-file {desk.env_file}" in desk.unit.read_text()
+    assert desk.calls() == [
+        "--user daemon-reload",
+        "--user enable weft.service",
+        "--user restart --no-block weft.service",
+    ]
+
+
+def test_uninstall_takes_all_of_it_away(desk: Desk) -> None:
+    """R3"""
+    desk.service("install", "--user")
+    done = desk.service("uninstall", "--user")
+    assert (done.exit_code, done.output) == (0, f"{desk.unit}: removed\n")
+    assert list(desk.units.iterdir()) == []
+    assert desk.calls()[-2:] == ["--user disable --now weft.service", "--user daemon-reload"]
+    assert desk.service("uninstall", "--user").output == f"{desk.unit}: is not there\n"
+
+
+def test_show_prints_and_changes_nothing(desk: Desk) -> None:
+    """R3: of a system's service both files."""
+    done = desk.service("show", "--run-as", "root", "--strict")
+    assert done.exit_code == 0
+    assert done.output.startswith("# /etc/systemd/system/weft.service\n# Written by")
+    assert "\n# /etc/systemd/system/weft.service.d/50-strict.conf\n" in done.output
+    assert f"ReadWritePaths={desk.root}/work" in done.output
+    assert not desk.units.exists()
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_a_unit_of_somebody_else_is_left_alone(desk: Desk, command: str) -> None:
+    desk.units.mkdir(parents=True)
+    desk.unit.write_text("[Unit]\n")
+    done = desk.service(command, "--user")
+    assert done.exit_code == 1
+    assert done.output == f"weft: {desk.unit} was not written by `weft service install`: move it away first\n"
+    assert desk.unit.read_text() == "[Unit]\n"
+
+
+def test_a_systemctl_that_fails_is_told(desk: Desk) -> None:
+    done = desk.service("install", "--user", fails="enable")
+    assert done.exit_code == 1
+    assert "weft: `systemctl --user enable weft.service` failed with exit code 5\n" in done.output
+
+
+def test_what_is_missing_is_told_in_a_line_each(desk: Desk) -> None:
+    """R3: exit 78."""
+    desk.settings(HOME="/")
+    done = desk.service("install", "--run-as", "nobody-at-all")
+    assert done.exit_code == 78
+    workspace, token, user = done.output.splitlines()
+    assert workspace == f"weft: {desk.env_file} has no WEFT_WORKSPACE: the directory in which agents work"
+    assert token == f"weft: {desk.env_file} has no DISCORD_TOKEN, and there is no --token-file"
+    assert user.startswith("weft: there is no user nobody-at-all: make it with useradd --system ")
+
+
+def test_settings_and_files_that_are_not_there_are_told(desk: Desk) -> None:
+    """R3"""
+    desk.settings(WEFT_WORKSPACE="/no/such/place", DISCORD_TOKEN="x")
+    done = desk.service("install", "--user", "--token-file", "/no/such/file")
+    assert done.output.splitlines() == [
+        "weft: WEFT_WORKSPACE: /no/such/place is not a directory",
+        "weft: --token-file: /no/such/file is not a file",
+    ]
+    desk.env_file.unlink()
+    assert desk.service("install", "--user").exit_code == 2
+
+
+def test_strict_needs_a_system_service(desk: Desk) -> None:
+    done = desk.service("install", "--user", "--strict")
+    assert done.exit_code == 2
+    assert "--strict needs a system service" in done.output
+
+
+def test_an_install_without_strict_takes_the_drop_in_away(desk: Desk) -> None:
+    drop_in = desk.units / "weft.service.d" / "50-strict.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text(f"{MARK}\n")
+    assert desk.service("install", "--user").exit_code == 0
+    assert not drop_in.parent.exists()
+
+
+def test_variables_of_this_shell_do_not_count(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3: the service would not have them."""
+    monkeypatch.setenv("WEFT_WORKSPACE", str(desk.root))
+    desk.settings(DISCORD_TOKEN="x")
+    assert desk.service("install", "--user").exit_code == 78
