@@ -20,6 +20,7 @@ from tests.agents import ScriptedAgent
 from tests.systemd.machine import ROOT, USER_ID, Machine
 
 LIMIT = 30.0
+UNITS = "/etc/systemd/system"
 WEFT = (sys.executable, "-P", "-m", "bot")
 DROP_IN = """\
 [Service]
@@ -53,6 +54,26 @@ class Service:
         await self.machine.run("systemctl", command, NAME)
 
 
+def written_settings(directory: Path, discord: FakeDiscord, agent: ScriptedAgent, **more: str) -> Path:
+    """Write the file of settings: everything is quick, and Discord is the test's."""
+    settings = {
+        "WEFT_DISCORD_API": discord.api_url,
+        "WEFT_AGENT_COMMAND": shlex.join(agent.argv),
+        "WEFT_WORKSPACE": str(directory / "work"),
+        "WEFT_CANCEL_GRACE": "1",
+        "WEFT_STOP_GRACE": "0",
+        "WEFT_DEBOUNCE": "0",
+        "WEFT_REACTIONS": "false",
+        "WEFT_USER_MESSAGES": "0",
+        "WEFT_EDIT_INTERVAL": "0.02",
+        "WEFT_DRAIN": "0.05",
+    } | more
+    env_file = directory / "env"
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    env_file.chmod(0o644)
+    return env_file
+
+
 @asynccontextmanager
 async def installed(
     machine: Machine,
@@ -71,24 +92,11 @@ async def installed(
         unit: further lines of the service's section, with ``{env_file}`` for the settings' place.
         more: go to the settings.
     """
-    settings = {
-        "WEFT_DISCORD_API": discord.api_url,
-        "WEFT_AGENT_COMMAND": shlex.join(agent.argv),
-        "WEFT_WORKSPACE": str(directory / "work"),
-        "WEFT_CANCEL_GRACE": "1",
-        "WEFT_STOP_GRACE": "0",
-        "WEFT_DEBOUNCE": "0",
-        "WEFT_REACTIONS": "false",
-        "WEFT_USER_MESSAGES": "0",
-        "WEFT_EDIT_INTERVAL": "0.02",
-        "WEFT_DRAIN": "0.05",
-    } | more
-    env_file = directory / "env"
-    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    env_file = written_settings(directory, discord, agent, **more)
     token_file = directory / "token"
     token_file.write_text(f"{token or discord.token}\n")
     token_file.chmod(0o600)
-    drop_in(machine, DROP_IN.format(root=ROOT, log=directory / "log") + unit.format(env_file=env_file))
+    change_unit(machine, DROP_IN.format(root=ROOT, log=directory / "log") + unit.format(env_file=env_file))
     where = ["--env-file", str(env_file), "--token-file", str(token_file)]
     service = Service(machine, directory, discord)
     try:
@@ -101,21 +109,20 @@ async def installed(
 
 async def _removed(machine: Machine) -> None:
     """Take the service away, whatever state it is in, so that the next test finds the machine as it was."""
-    units = "/etc/systemd/system"
     steps = (
         f"systemctl kill --signal=KILL {NAME}",
         f"systemctl disable --now {NAME}",
         f"systemctl reset-failed {NAME}",
-        f"rm -rf /var/lib/weft {units}/{NAME} {units}/{NAME}.d",
+        f"rm -rf /var/lib/weft {UNITS}/{NAME} {UNITS}/{NAME}.d",
         "systemctl daemon-reload",
     )
     await machine.run("sh", "-c", "; ".join(steps))
 
 
-def drop_in(machine: Machine, text: str) -> None:
-    """Change the unit; it takes effect when the units are read again."""
-    path = Path(f"/proc/{machine.pid}/root/etc/systemd/system/{NAME}.d/90-test.conf")
-    path.parent.mkdir(exist_ok=True)
+def change_unit(machine: Machine, text: str, units: str = UNITS) -> None:
+    """Write a drop-in; it takes effect when the units are read again."""
+    path = Path(f"/proc/{machine.pid}/root{units}/{NAME}.d/90-test.conf")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 

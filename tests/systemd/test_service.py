@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Fault
 from bot.service.unit import NAME
-from tests.agents import ScriptedAgent, scenario
+from tests.agents import ScriptedAgent, Step, scenario
 from tests.e2e.process import HANG, mention, shown, until_answered, until_shown
 from tests.systemd.machine import Machine
 from tests.systemd.service import LIMIT, Service, installed, place
@@ -145,6 +146,27 @@ async def test_an_agent_can_not_get_at_the_token(machine: Machine) -> None:
             )
             assert "WEFT_AGENT" in everything
             assert discord.token not in everything + service.log
+
+
+NODE = """node -e "
+new Function('return 1')(); console.log(os.cpus().length > 0, Object.keys(os.networkInterfaces()).length > 0)
+" >found 2>&1"""
+
+
+async def test_agents_run_under_the_strict_drop_in(machine: Machine) -> None:
+    """R3: those on Node as well, if it is there."""
+    with place(machine) as directory:
+        node = shutil.which("node")
+        steps: list[Step] = [{"spawn_shell": NODE if node else "echo true true >found"}, {"text": "done"}]
+        agent = scenario(directory / "work", steps)
+        async with FakeDiscord() as discord, installed(machine, discord, directory, agent, "--strict", "--now"):
+            with anyio.fail_after(LIMIT):
+                await machine.until(ActiveState="active", PrivateUsers="yes")
+                await until_answered(discord, await mention(discord, "go"), "done")
+                found = directory / "work" / "found"
+                while not found.exists() or not found.read_text():  # noqa: ASYNC110  another process writes it
+                    await anyio.sleep(0.01)
+            assert found.read_text() == "true true\n"
 
 
 async def test_a_wrong_token_is_not_tried_again(machine: Machine) -> None:

@@ -1,0 +1,68 @@
+"""A service of one's own, under a user's systemd: installed, answering, uninstalled, without root (R3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.sandbox import FakeDiscord
+from tests.agents import scenario
+from tests.e2e.process import mention, until_answered
+from tests.systemd.machine import ROOT, USER_ID, Machine
+from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, written_settings
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
+
+HOME = "/var/lib/weft"
+MANAGER = f"user@{USER_ID}.service"
+
+
+class Account:
+    """Somebody who is logged in to the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    async def run(self, *words: str, check: bool = True) -> str:
+        variables = (f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{USER_ID}", f"PYTHONPATH={ROOT}")
+        become = ("setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups")
+        return await self._machine.run(*become, "env", "-i", "PATH=/usr/bin:/bin", *variables, *words, check=check)
+
+    async def until(self, state: str) -> None:
+        while (await self.run("systemctl", "--user", "is-active", "weft", check=False)).strip() != state:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+
+
+@asynccontextmanager
+async def account(machine: Machine, log: Path) -> AsyncIterator[Account]:
+    """Log somebody in whose service finds this tree and writes to ``log``."""
+    change_unit(machine, DROP_IN.format(root=ROOT, log=log), f"{HOME}/.config/systemd/user")
+    await machine.run("chown", "-R", "weft:weft", HOME)
+    await machine.run("systemctl", "start", MANAGER)
+    try:
+        yield Account(machine)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await machine.run("systemctl", "stop", MANAGER)
+            await machine.run("rm", "-rf", HOME)
+
+
+async def test_a_service_of_ones_own_answers(machine: Machine) -> None:
+    """R3"""
+    with place(machine) as directory:
+        agent = scenario(directory / "work")
+        log = directory / "work" / "log"
+        async with FakeDiscord() as discord, account(machine, log) as somebody:
+            env_file = written_settings(directory, discord, agent, DISCORD_TOKEN=discord.token)
+            with anyio.fail_after(LIMIT):
+                await somebody.run(*WEFT, "service", "install", "--user", "--now", "--env-file", str(env_file))
+                await somebody.until("active")
+                await until_answered(discord, await mention(discord, "hello"), "hello")
+                assert 'Status: "connected: ' in await somebody.run(*WEFT, "service", "status", "--user")
+                assert "removed" in await somebody.run(*WEFT, "service", "uninstall", "--user")
+                await somebody.until("inactive")
+        assert [pid for pid in agent.pids() if machine.alive(pid)] == []
