@@ -73,6 +73,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
 
     keep_to_itself()
     supervisor = take_supervisor(os.environ)
+    supervisor.notifier.extend()
     try:
         token = take_token(os.environ)
         token = take_line(sys.stdin.buffer) if token_stdin else token

@@ -17,9 +17,6 @@ from bot.ops.notify import Notifier
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at what the status is."""
 
-EXTENSION = 20.0
-"""Seconds that are asked for at each look; the supervisor ends a process that hangs for as long."""
-
 
 class Phase(Enum):
     """Where the bot is between its start and its end."""
@@ -84,7 +81,7 @@ class Herald:
         if self._phase is Phase.STARTING and ready and self._notifier.ready(self._status(Phase.RUNNING)):
             self._phase = Phase.RUNNING
         if self._may_extend():
-            self._notifier.extend(EXTENSION)
+            self._notifier.extend()
         now = self._status(self._phase)
         if now != self._said and self._notifier.send(f"STATUS={now}"):
             self._said = now

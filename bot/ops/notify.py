@@ -15,6 +15,9 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+EXTENSION = 20.0
+"""Seconds that are asked for at a time; the supervisor ends a process that hangs for as long."""
+
 _MICROSECONDS = 1_000_000
 
 
@@ -51,9 +54,9 @@ class Notifier:
         """Tell that the settings are read anew; `send` READY=1 ends it."""
         return self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def extend(self, seconds: float) -> bool:
-        """Ask that the start or the stop may go on for as long from now: not added to what is left, so repeat it."""
-        return self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROSECONDS)}")
+    def extend(self) -> bool:
+        """Ask that the start or the stop may go on for `EXTENSION` from now; it is not added to what is left."""
+        return self.send(f"EXTEND_TIMEOUT_USEC={int(EXTENSION * _MICROSECONDS)}")
 
 
 @dataclass(frozen=True, slots=True)

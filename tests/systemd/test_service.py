@@ -180,7 +180,7 @@ async def test_a_wrong_token_is_not_tried_again(machine: Machine) -> None:
 
 async def test_a_start_waits_for_discord_longer_than_the_unit_allows(machine: Machine) -> None:
     """R3: one start, however long Discord is away; it uses up no login."""
-    async with scene(machine, "--now", faults=3, unit="TimeoutStartSec=4") as (service, _agent):
+    async with scene(machine, "--now", faults=2, unit="TimeoutStartSec=3") as (service, _agent):
         await machine.until(ActiveState="activating", StatusText="waiting for Discord")
         await machine.until(ActiveState="active", NRestarts="0")
         assert service.discord.gateway.identifies == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.ops.herald import EXTENSION, Figures, Herald, Phase, status
+from bot.ops.herald import Figures, Herald, Phase, status
+from bot.ops.notify import EXTENSION
 
 from .supervisor import Ear, ear
 
