@@ -170,6 +170,8 @@ def uninstall(place: Place) -> bool:
         return False
     _check(place.unit)
     place.systemctl("disable", "--now", NAME)
+    # Or systemd remembers a failure of what is no longer there; without one it knows no such unit any more.
+    subprocess.run(place.command("reset-failed", NAME), capture_output=True, check=False)  # noqa: S603
     _remove(place.strict)
     _remove(place.unit)
     place.systemctl("daemon-reload")

@@ -110,8 +110,8 @@ WantedBy=default.target
 
 _STRICT = """\
 {mark}
-# What this breaks: sandboxes around agents (bubblewrap needs RestrictNamespaces=no and SystemCallFilter=@mount), tools
-# that need further system calls (strace, perf), and files in other users' homes.
+# What this breaks: sandboxes around agents (bubblewrap needs RestrictNamespaces=no and SystemCallFilter=@mount capset),
+# tools that need further system calls (strace, perf), and files in other users' homes.
 [Service]
 ProtectHome=tmpfs
 {binds}PrivateUsers=yes

@@ -69,7 +69,11 @@ def test_uninstall_takes_all_of_it_away(desk: Desk) -> None:
     done = desk.service("uninstall", "--user")
     assert (done.exit_code, done.output) == (0, f"{desk.unit}: removed\n")
     assert list(desk.units.iterdir()) == []
-    assert desk.calls()[-2:] == ["--user disable --now weft.service", "--user daemon-reload"]
+    assert desk.calls()[-3:] == [
+        "--user disable --now weft.service",
+        "--user reset-failed weft.service",
+        "--user daemon-reload",
+    ]
     assert desk.service("uninstall", "--user").output == f"{desk.unit}: is not there\n"
 
 
