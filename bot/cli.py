@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -156,6 +156,7 @@ plan_options = (
     env_file_option,
     click.option("--run-as", default="weft", show_default=True, help="The user of the service, unless it is your own."),
     click.option("--token-file", type=PATH, help="Holds the bot's token, instead of the settings; only root reads it."),
+    click.option("--sealed-token", type=PATH, help="Holds it as systemd-creds has encrypted it; agents can read it."),
 )
 
 
@@ -167,12 +168,12 @@ def _planned(command: Callable[..., None]) -> Callable[..., None]:
 
 @service.command()
 @_planned
-def show(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None) -> None:
+def show(own: bool, strict: bool, **files: Any) -> None:
     """Print what `install` would write."""
     from bot.service import unit
     from bot.service.install import Place
 
-    plan, place = _plan(own, strict, env_file, run_as, token_file), Place(own)
+    plan, place = _plan(own, strict, **files), Place(own)
     click.echo(f"# {place.unit}\n{unit.unit(plan)}", nl=False)
     if strict:
         click.echo(f"\n# {place.strict}\n{unit.strict(plan)}", nl=False)
@@ -181,11 +182,11 @@ def show(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path 
 @service.command()
 @_planned
 @click.option("--now", is_flag=True, help="Start it, too.")
-def install(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None, now: bool) -> None:
+def install(own: bool, strict: bool, now: bool, **files: Any) -> None:
     """Write the unit and enable it, so that it starts with the machine."""
     from bot.service.install import Place, install
 
-    plan, place = _plan(own, strict, env_file, run_as, token_file), Place(own)
+    plan, place = _plan(own, strict, **files), Place(own)
     _served(lambda: install(place, plan, with_strict=strict, now=now))
     click.echo(f"{place.unit}: installed and enabled" + (", starting" if now else ""))
 
@@ -214,14 +215,14 @@ def status(own: bool) -> None:
         _leave(f"{command[0]} can't be run: {exc.strerror}")
 
 
-def _plan(own: bool, strict: bool, env_file: Path, run_as: str, token_file: Path | None) -> Plan:
+def _plan(own: bool, strict: bool, env_file: Path, run_as: str, **token: Path | None) -> Plan:
     from bot.config import ConfigError
     from bot.service.install import make_plan
 
     if own and strict:
         raise click.UsageError("--strict needs a system service: a user's own systemd can't do most of it")
     try:
-        return make_plan(env_file, None if own else run_as, token_file)
+        return make_plan(env_file, None if own else run_as, **token)
     except ConfigError as exc:
         fail(*exc.problems)
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Place:
             raise ServiceError(f"`{' '.join(command)}` failed with exit code {done.returncode}")
 
 
-def make_plan(env_file: Path, run_as: str | None, token_file: Path | None) -> Plan:
+def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, sealed_token: Path | None = None) -> Plan:
     """Return what the unit has to say, from the file of settings alone: a service does not see this shell's variables.
 
     Raises:
@@ -76,7 +77,7 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None) -> Pl
     workspace = settings.get("WEFT_WORKSPACE") or ""
     problems = [
         _workspace_problem(env_file, workspace),
-        _token_problem(env_file, settings, token_file),
+        *_token_problems(env_file, settings, token_file, sealed_token),
         _user_problem(run_as),
     ]
     if any(problems):
@@ -89,6 +90,7 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None) -> Pl
         env_file=env_file.absolute(),
         run_as=run_as,
         token_file=token_file.absolute() if token_file else None,
+        sealed_token=sealed_token.absolute() if sealed_token else None,
         writable=tuple(writable),
     )
 
@@ -108,12 +110,16 @@ def _workspace_problem(env_file: Path, workspace: str) -> str:
     return "" if fixed.is_absolute() and fixed.is_dir() else f"WEFT_WORKSPACE: {fixed} is not a directory"
 
 
-def _token_problem(env_file: Path, settings: dict[str, str | None], token_file: Path | None) -> str:
-    if token_file is None:
-        return (
-            "" if settings.get(TOKEN_VARIABLE) else f"{env_file} has no {TOKEN_VARIABLE}, and there is no --token-file"
-        )
-    return "" if token_file.is_file() else f"--token-file: {token_file} is not a file"
+def _token_problems(
+    env_file: Path, settings: dict[str, str | None], token_file: Path | None, sealed_token: Path | None
+) -> Iterator[str]:
+    if token_file is None and sealed_token is None and not settings.get(TOKEN_VARIABLE):
+        yield f"{env_file} has no {TOKEN_VARIABLE}, and there is no --token-file"
+    if token_file is not None and sealed_token is not None:
+        yield "--token-file and --sealed-token: only one of them can be"
+    for option, path in (("--token-file", token_file), ("--sealed-token", sealed_token)):
+        if path is not None and not path.is_file():
+            yield f"{option}: {path} is not a file"
 
 
 def _user_problem(run_as: str | None) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.config import TOKEN_CREDENTIAL
+
 NAME = "weft.service"
 STRICT_NAME = "50-strict.conf"
 MARK = "# Written by `weft service install`, which overwrites it; changes belong in a drop-in (systemctl edit)."
@@ -24,7 +26,8 @@ class Plan:
         python: the interpreter of the environment in which Weft is installed.
         prefixes: where that environment and the interpreter behind it lie.
         run_as: the user of the service; None for a service of one's own (``systemctl --user``).
-        token_file: what comes in by the standard input; None if the settings have the token.
+        token_file: holds the token, which comes in by the standard input.
+        sealed_token: holds the token as an encrypted credential. With neither, the settings have it.
         writable: directories that the bot and its agents may write to, the state directory apart.
     """
 
@@ -33,6 +36,7 @@ class Plan:
     env_file: Path
     run_as: str | None
     token_file: Path | None
+    sealed_token: Path | None
     writable: tuple[Path, ...]
 
 
@@ -50,7 +54,7 @@ Type=notify
 NotifyAccess=main
 ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
-{stdin}# Waiting for Discord at the start, and for turns at the end, ask for more time than this by themselves.
+{token}# Waiting for Discord at the start, and for turns at the end, ask for more time than this by themselves.
 TimeoutStartSec=90
 TimeoutStopSec=90
 WatchdogSec=60
@@ -129,6 +133,11 @@ _STDIN = """\
 StandardInput=file:{token_file}
 """
 
+_CREDENTIAL = """\
+# Whatever runs as the service's user can read it, agents as well; on the disk it is sealed.
+LoadCredentialEncrypted={name}:{token_file}
+"""
+
 
 def unit(plan: Plan) -> str:
     """Return the unit."""
@@ -140,10 +149,18 @@ def unit(plan: Plan) -> str:
         mark=MARK,
         network="" if own else _NETWORK,
         start=" ".join(quoted(word).replace("$", "$$") for word in start),
-        stdin="" if plan.token_file is None else _STDIN.format(token_file=_path(plan.token_file)),
+        token=_token(plan),
     )
     tail = _OWN if own else _SYSTEM.format(run_as=plan.run_as, writable=_words(plan.writable))
     return head + tail
+
+
+def _token(plan: Plan) -> str:
+    if plan.token_file is not None:
+        return _STDIN.format(token_file=_path(plan.token_file))
+    if plan.sealed_token is not None:
+        return _CREDENTIAL.format(name=TOKEN_CREDENTIAL, token_file=_path(plan.sealed_token))
+    return ""
 
 
 def strict(plan: Plan) -> str:

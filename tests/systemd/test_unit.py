@@ -21,6 +21,7 @@ def plan(directory: Path, **change: object) -> Plan:
         "env_file": directory / "100 % mine" / "env",
         "run_as": "weft",
         "token_file": directory / "token",
+        "sealed_token": None,
         "writable": (Path("/srv/the projects"), Path('/home/weft/with "quotes"')),
     }
     return Plan(**(fields | change))  # type: ignore[arg-type]

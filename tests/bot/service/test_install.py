@@ -126,6 +126,13 @@ def test_settings_and_files_that_are_not_there_are_told(desk: Desk) -> None:
     assert desk.service("install", "--user").exit_code == 2
 
 
+def test_the_token_comes_one_way_only(desk: Desk) -> None:
+    """R5"""
+    done = desk.service("show", "--user", "--token-file", str(desk.env_file), "--sealed-token", str(desk.env_file))
+    assert (done.exit_code, done.output) == (78, "weft: --token-file and --sealed-token: only one of them can be\n")
+    assert "LoadCredentialEncrypted" in desk.service("show", "--user", "--sealed-token", str(desk.env_file)).output
+
+
 def test_strict_needs_a_system_service(desk: Desk) -> None:
     done = desk.service("install", "--user", "--strict")
     assert done.exit_code == 2

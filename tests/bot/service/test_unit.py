@@ -15,6 +15,7 @@ PLAN = Plan(
     env_file=Path("/etc/weft/env"),
     run_as="weft",
     token_file=Path("/etc/weft/discord-token"),
+    sealed_token=None,
     writable=(Path("/srv/projects"),),
 )
 
@@ -34,6 +35,13 @@ def test_without_a_token_file_the_settings_have_the_token() -> None:
     text = unit(replace(PLAN, token_file=None))
     assert "token" not in text
     assert "StandardInput" not in text
+
+
+def test_a_sealed_token_is_a_credential() -> None:
+    """R3, R5"""
+    lines = unit(replace(PLAN, token_file=None, sealed_token=Path("/etc/weft/token.cred"))).splitlines()
+    assert "LoadCredentialEncrypted=discord-token:/etc/weft/token.cred" in lines
+    assert not any("stdin" in line or line.startswith("StandardInput") for line in lines)
 
 
 def test_a_service_of_ones_own_has_nothing_that_needs_root() -> None:
