@@ -67,17 +67,15 @@ env_file_option = click.option(
 @click.option("--token-stdin", is_flag=True, help="The first line of the standard input is the bot's token.")
 def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, load_environment, load_settings, preflight, take_token
+    from bot.config import ConfigError, load_environment, load_settings, preflight
     from bot.ops.notify import take_supervisor
-    from bot.ops.secrecy import keep_to_itself, take_line
+    from bot.ops.secrecy import keep_to_itself
 
     keep_to_itself()
     supervisor = take_supervisor(os.environ)
     supervisor.notifier.extend()
     try:
-        token = take_token(os.environ)
-        token = take_line(sys.stdin.buffer) if token_stdin else token
-        load = functools.partial(load_settings, env_file, token)
+        load = functools.partial(load_settings, env_file, _token(token_stdin))
         settings = load()
         wanted = preflight(settings, load_environment(env_file))
     except ConfigError as exc:
@@ -87,6 +85,17 @@ def run(env_file: Path, token_stdin: bool) -> None:
 
     faulthandler.enable(2)  # a watchdog's SIGABRT then shows where the bot hung
     _guarded(lambda: run_bot(settings, wanted, load, supervisor))
+
+
+def _token(stdin: bool) -> str | None:
+    """Take the token out of where it came from; None leaves it to the file of settings."""
+    from bot.config import ConfigError, take_token
+    from bot.ops.secrecy import take_line
+
+    token = take_token(os.environ)
+    if stdin and not (token := take_line(sys.stdin.buffer)):
+        raise ConfigError("--token-stdin: there is no token on the standard input")
+    return token
 
 
 @main.command()

@@ -78,13 +78,18 @@ class Herald:
 
     def look(self, *, ready: bool) -> None:
         """Tell what is new."""
-        if self._phase is Phase.STARTING and ready and self._notifier.ready(self._status(Phase.RUNNING)):
-            self._phase = Phase.RUNNING
+        if self._phase is Phase.STARTING and ready:
+            self._become_ready()
         if self._may_extend():
             self._notifier.extend()
         now = self._status(self._phase)
         if now != self._said and self._notifier.send(f"STATUS={now}"):
             self._said = now
+
+    def _become_ready(self) -> None:
+        said = self._status(Phase.RUNNING)
+        if self._notifier.ready(said):  # else it is tried again at the next look
+            self._phase, self._said = Phase.RUNNING, said
 
     def reload(self, reload: Callable[[], None]) -> None:
         """Tell of a reload around it; before the bot is ready that would make it so."""

@@ -183,3 +183,9 @@ def test_windows_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch, capsy
         with pytest.raises(SystemExit) as left:
             main(["sandbox"], standalone_mode=False)
     assert (left.value.code, capsys.readouterr().err) == (78, "weft: Windows is not supported: run Weft on Linux\n")
+
+
+def test_an_empty_standard_input_is_no_token(tmp_path: Path) -> None:
+    """R3, R5: exit 78; what `.env` says is not taken instead."""
+    done = weft(tmp_path, "run", "--token-stdin", DISCORD_TOKEN="a.fake.token")
+    assert (done.returncode, done.stderr) == (78, "weft: --token-stdin: there is no token on the standard input\n")

@@ -107,14 +107,14 @@ async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machin
 
 async def test_a_loop_that_hangs_is_killed_by_the_watchdog_and_comes_back(machine: Machine) -> None:
     """R3: the log shows where it hung."""
-    hanging = Path(__file__).with_name("hanging.py")
-    unit = f"WatchdogSec=1\nExecStart=\nExecStart={sys.executable} {hanging} run --env-file {{env_file}} --token-stdin"
+    start = f"{sys.executable} {Path(__file__).with_name('hanging.py')} run --env-file {{env_file}} --token-stdin"
+    unit = f"WatchdogSec=1\nRestartSec=1\nExecStart=\nExecStart={start}"
     async with scene(machine, "--now", unit=unit) as (service, agent):
         await machine.until(ActiveState="active")
         (thread_id,) = await working(service, 1)
         await machine.run("kill", "-USR1", str(await service.pid()))
-        await machine.until(NRestarts="1")
-        await machine.until(ActiveState="active", Result="success")
+        await machine.until(Result="watchdog")
+        await machine.until(ActiveState="active", Result="success", NRestarts="1")
         assert "hanging.py" in service.log.partition("Fatal Python error: Aborted")[2]
         assert left(machine, agent) == []
         await until_shown(service.discord, thread_id, "**interrupted**")

@@ -53,7 +53,6 @@ def test_a_start_asks_for_time_until_discord_is_there(tmp_path: Path) -> None:
             ["STATUS=waiting for Discord"],
             [MORE_TIME],
             ["READY=1", connected],
-            [connected],
         ]
 
 
