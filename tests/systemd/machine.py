@@ -147,12 +147,19 @@ def _remove_cgroup(cgroup: Path) -> None:
         Path(directory).rmdir()
 
 
+def _is_systemd(process: psutil.Process) -> bool:
+    try:
+        return process.exe() == str(Path("/lib/systemd/systemd").resolve())
+    except psutil.Error:
+        return False  # one of the boot's own, gone already
+
+
 def _first_process(boot: subprocess.Popen[bytes], console: Path) -> int:
     """Return process 1 once its systemd says that it is up."""
     limit = time.monotonic() + BOOT_LIMIT
     while time.monotonic() < limit and boot.poll() is None:
         for child in psutil.Process(boot.pid).children():
-            if child.exe() != str(Path("/lib/systemd/systemd").resolve()):
+            if not _is_systemd(child):
                 continue  # still on its way: it would speak to this machine's own
             ask = ["nsenter", "-t", str(child.pid), "-a", "--", "systemctl", "is-system-running"]
             asked = subprocess.run(ask, capture_output=True, text=True, timeout=COMMAND_LIMIT, check=False)

@@ -45,6 +45,11 @@ class Service:
         path = self.directory / "log"
         return path.read_text() if path.exists() else ""
 
+    async def logged(self, event: str) -> None:
+        """Wait until an event is logged; the caller bounds the wait."""
+        while event not in self.log:  # noqa: ASYNC110  another process writes the log
+            await anyio.sleep(0.01)
+
     async def pid(self) -> int:
         """Return the bot's process id, as the machine counts."""
         return int(await self.machine.property("MainPID"))

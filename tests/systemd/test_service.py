@@ -65,7 +65,7 @@ async def test_it_is_active_when_it_is_connected_and_says_how_it_fares(machine: 
         await machine.until(StatusText="connected: 1 turn running, 1 of 12 agents")
         pid = await service.pid()
         await service.start("reload")
-        assert "settings.reloaded" in service.log
+        await service.logged("settings.reloaded")
         await machine.until(ActiveState="active", MainPID=str(pid))
         await service.start("stop")
         await machine.until(ActiveState="inactive", Result="success", ExecMainStatus="0")
