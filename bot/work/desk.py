@@ -114,7 +114,7 @@ class ThreadDesk:
     @property
     def running(self) -> int:
         """How many turns run."""
-        return len(self._runs)
+        return len(self._floor.runs)
 
     def hold(self) -> None:
         """Start nothing new until `release` (Q1)."""

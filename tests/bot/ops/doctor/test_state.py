@@ -16,6 +16,7 @@ from bot.ops.doctor.finding import Finding, Verdict, ok
 from bot.ops.doctor.state import StateLimits, check_database, check_modes, check_space, check_state, in_use
 from bot.ops.instance import sole_instance
 from pool.storage.database import open_file
+from pool.storage.migrations import STEPS
 from pool.storage.sqlite import connect
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
@@ -66,7 +67,7 @@ async def test_a_sound_state_is_well_and_is_left_as_it_was(tmp_path: Path) -> No
     before = contents(state)
     found = await check_state(state, tmp_path / ".env")
     assert [(finding.verdict, finding.subject) for finding in found] == [(OK, "space"), (OK, "database")]
-    assert ", format 1" in found[1].text
+    assert f", format {len(STEPS)}" in found[1].text
     assert contents(state) == before
 
 
@@ -90,7 +91,7 @@ def test_what_a_killed_bot_had_in_its_log_is_read_too(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-P", "-c", crash, str(state / "weft.db")], check=True, timeout=20)
     assert (state / "weft.db-wal").stat().st_size > 0
     found = database(state)
-    assert (found.verdict, found.text.split(", ")[-1]) == (OK, "format 1")
+    assert (found.verdict, found.text.split(", ")[-1]) == (OK, f"format {len(STEPS)}")
 
 
 def test_a_damaged_database_is_a_warning(tmp_path: Path) -> None:
@@ -154,7 +155,10 @@ def test_a_database_that_is_too_large_or_too_slow_is_not_judged(tmp_path: Path) 
     assert database(state, StateLimits(copy=10)).verdict is WARN
     with closing(sqlite3.connect(state / "weft.db")) as raw:
         rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
-        raw.execute(f"{rows} INSERT INTO prompts SELECT i, 1, 1, 1, '', 0, '', NULL, NULL, NULL FROM n")
+        raw.execute(
+            f"{rows} INSERT INTO prompts (message_id, thread_id, channel_id, author_id, started, shown) "
+            "SELECT i, 1, 1, 1, 0, '' FROM n"
+        )
         raw.commit()
     found = database(state, StateLimits(reading=0))
     assert (found.verdict, found.text) == (WARN, "not known: reading it takes longer than 0 s")
