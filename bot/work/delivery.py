@@ -18,6 +18,7 @@ from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
 from bot.work.model import Inbound
+from bot.work.report import TurnReport
 from bot.work.steps import Steps
 from pool.store import SessionStore
 
@@ -36,6 +37,10 @@ def ignore_outcome(_inbound: Inbound, _outcome: Outcome) -> None:
     """Take no notice of an outcome."""
 
 
+def ignore_turn(_report: TurnReport) -> None:
+    """Take no notice of the end of a turn."""
+
+
 class Deliveries:
     """Sees final replies to their end.
 
@@ -44,6 +49,7 @@ class Deliveries:
 
     Attributes:
         on_outcome, on_recorded: told each outcome once it is recorded.
+        on_turn: told of each turn once its reply is delivered or given up.
         let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
     """
 
@@ -57,40 +63,32 @@ class Deliveries:
     ) -> None:
         self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
         self.on_recorded: Callable[[Inbound, Outcome], None] = ignore_outcome
+        self.on_turn: Callable[[TurnReport], None] = ignore_turn
         self._steps = steps
         self._editors = editors
         self._store = store
         self._redact = redact
         self.let_go = let_go
 
-    def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, elapsed: float) -> None:
-        """Hand the final reply to ``messages`` over; ``elapsed`` is in seconds since the turn was admitted."""
+    def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport) -> None:
+        """Hand the final reply to ``messages`` over; ``report`` is what is told of the turn then."""
         first = messages[0]
         try:
-            final = final_reply(end, first, elapsed, self._redact, kept=self._store.durable)
+            final = final_reply(end, first, report.seconds, self._redact, kept=self._store.durable)
         except Exception:
             log.exception("reply.failed", prompt=first.message_id)
             final = FinalReply(end.outcome)
-        self._steps.begin(self._deliver, messages, reply, end, elapsed, final, name=f"deliver {first.message_id}")
+        self._steps.begin(self._deliver, messages, reply, end, report, final, name=f"deliver {first.message_id}")
 
     async def _deliver(
-        self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, elapsed: float, final: FinalReply
+        self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport, final: FinalReply
     ) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone."""
         first = messages[0]
         await self._keep(messages, end, reply.owed(final))  # no name for it: it may have megabytes
         reply.finish(final)
         delivered = await reply.delivered() or await self._say_instead(first, end)
-        log.info(
-            "turn.finished",
-            outcome=str(end.outcome),
-            thread=first.thread_id,
-            prompt=first.message_id,
-            messages=len(messages),
-            seconds=round(elapsed, 3),
-            tools=len(end.snapshot.tools) if end.snapshot else 0,
-            delivered=delivered,
-        )
+        self._tell(report, delivered=delivered)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
             await self.record(message, end.outcome)
         self.let_go(first.thread_id)
@@ -111,6 +109,14 @@ class Deliveries:
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)
+
+    def _tell(self, report: TurnReport, *, delivered: bool) -> None:
+        """Write the canonical line of a turn; a listener that fails must not keep the outcome from being recorded."""
+        log.info("turn.finished", **report.fields(), delivered=delivered)
+        try:
+            self.on_turn(report)
+        except Exception:
+            log.exception("turn.listener_failed", prompt=report.prompt)
 
     async def _say_instead(self, message: Inbound, end: TurnEnd) -> bool:
         """Say how a turn ended whose reply can't be shown as it is (O1); False where nothing can be shown."""

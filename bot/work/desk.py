@@ -12,9 +12,11 @@ from functools import partial
 import structlog
 from anyio.abc import TaskGroup
 
+from bot.observer import Observer
 from bot.work import cutoffs
 from bot.work.choices import Choices
 from bot.work.commands import Commands
+from bot.work.counts import WorkCounts
 from bot.work.floor import Floor
 from bot.work.hasty import Hasty
 from bot.work.limits import DeskLimits
@@ -204,6 +206,10 @@ class ThreadDesk:
         if not running:
             self._pool.evict(thread_id)
 
+    def counts(self) -> WorkCounts:
+        """Return how much work there is in all threads."""
+        return self._floor.counts()
+
     # --- start and end ---------------------------------------------------------------------------------------
 
     def limit(self, limits: DeskLimits) -> None:
@@ -211,6 +217,10 @@ class ThreadDesk:
         self._floor.limits = self._floor.runs.limits = limits
         self._floor.look_again()
         self._floor.asking.timeout = limits.permission_timeout
+
+    def observe(self, observer: Observer) -> None:
+        """Tell ``observer`` from now on what happens."""
+        self._floor.observe(observer)
 
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""

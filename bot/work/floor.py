@@ -16,9 +16,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.turn import TurnSnapshot
+from bot.observer import Observer, Unobserved
 from bot.outcome import Outcome
 from bot.work.asking import Asking
 from bot.work.claims import Claims
+from bot.work.counts import WorkCounts, work_counts
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -56,6 +58,7 @@ class Floor:
 
     Attributes:
         limits: those in force.
+        observer: told of prompts; see `observe`.
         on_turn_over: told of the thread in which a turn has ended and its place is free.
     """
 
@@ -70,6 +73,7 @@ class Floor:
         on_gone: Callable[[int, str], None],
     ) -> None:
         self.limits = limits
+        self.observer: Observer = Unobserved()
         self.on_turn_over: Callable[[int], None] = _tell_nobody
         self.steps = Steps(tasks)
         self.permissions = PermissionDesk()
@@ -155,6 +159,16 @@ class Floor:
         self.scheduler.admit(anyio.current_time())
         self.look_again()
 
+    def observe(self, observer: Observer) -> None:
+        """Tell ``observer`` from now on what happens."""
+        self.observer = self.runs.observer = observer
+        self.deliveries.on_turn = observer.turn_finished
+
+    def counts(self) -> WorkCounts:
+        """Return how much work there is."""
+        scheduler, cards = self.scheduler, self.permissions.open_cards
+        return work_counts(scheduler.counts(), scheduler.waiting(), cards, self.steps.under_way)
+
     def look_again(self) -> None:
         """Have the clock ask anew when it is needed next."""
         self._woken.set()
@@ -203,6 +217,7 @@ class Floor:
     # --- messages on their way -----------------------------------------------------------------------------------
 
     def _accepted(self, inbound: Inbound) -> None:
+        self.observer.prompt_accepted(inbound.lane)
         self.scheduler.accepted(inbound, anyio.current_time())
 
     def _dropped(self, inbound: Inbound) -> None:
@@ -213,6 +228,7 @@ class Floor:
         return None if why is None else TurnEnd(why.outcome, by=why.by, reason=why.reason)
 
     def _recorded(self, inbound: Inbound, outcome: Outcome) -> None:
+        self.observer.prompt_ended(inbound.lane, outcome)
         self.reactions.show(inbound, mark_of(outcome))
 
     # --- turns -----------------------------------------------------------------------------------------------------

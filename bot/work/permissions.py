@@ -141,6 +141,11 @@ class PermissionDesk:
             self._cards.popitem(last=False)
         return card
 
+    @property
+    def open_cards(self) -> int:
+        """How many requests wait for a person."""
+        return sum(card.state is CardState.OPEN for card in self._cards.values())
+
     def find(self, token: str) -> Card | None:
         """Return the card of a token that is still remembered."""
         return self._cards.get(token)

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from acp.errors import ForkFailed
 from acp.schema import text_block
 from acp.turn import Turn
+from bot.observer import Observer, Unobserved
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
 from bot.reply.live import LiveReply
@@ -23,8 +24,8 @@ from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted
 from bot.work.limits import DeskLimits
-from bot.work.model import Inbound
 from bot.work.policy.entry import Entry, Why
+from bot.work.report import turn_report, waited
 from bot.work.steps import Steps
 from bot.work.turns import Claim, RunningTurn, TurnService, cut_off
 from pool.pool import ConnectionPool
@@ -43,6 +44,7 @@ class Runs:
 
     Attributes:
         limits: those of turns that start from now on.
+        observer: told when a reply is first visible.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Runs:
         not_forked: Callable[[RunningTurn], None],
     ) -> None:
         self.limits = limits
+        self.observer: Observer = Unobserved()
         self._tasks = tasks
         self._steps = steps
         self._pool = pool
@@ -89,13 +92,20 @@ class Runs:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
         turn = Turn(self.limits.turn, now)
-        running = RunningTurn(entry, self._open_reply(entry.messages[0].inbound, turn), turn, started=now)
+        running = RunningTurn(entry, self._open_reply(entry, turn), turn, started=now)
+        entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)
         self._running[entry] = running
         self._tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
 
-    def _open_reply(self, first: Inbound, turn: Turn) -> LiveReply:
+    def _open_reply(self, entry: Entry, turn: Turn) -> LiveReply:
+        first, visible = entry.messages[0].inbound, False
+
         def note(messages: tuple[int, ...]) -> None:
+            nonlocal visible
+            if not visible and (after := waited(entry, anyio.current_time())) is not None:
+                self.observer.reply_visible(entry.lane, after)
+            visible = True
             self._steps.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
 
         return self._editors.of(first.thread_id).open(
@@ -135,7 +145,9 @@ class Runs:
             return
         end = as_decided(end or cut_off(running), running.entry.cancelled)
         messages = [message.inbound for message in running.entry.owed]
-        self._deliveries.finish(messages, running.reply, end, anyio.current_time() - running.started)
+        now = anyio.current_time()
+        report = turn_report(running.entry, messages, end, started=running.started, now=now, agent=running.agent)
+        self._deliveries.finish(messages, running.reply, end, report)
         self._ended(running, end)
 
     def cancel(self, entry: Entry, why: Why) -> bool:

@@ -46,6 +46,7 @@ class RunningTurn:
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
         extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
+        agent: the name that the agent gave itself, once there is one.
     """
 
     entry: Entry
@@ -59,6 +60,7 @@ class RunningTurn:
     abandoned: bool = False
     interrupted: bool = False
     extra: bool = False
+    agent: str | None = None
     cards: list[Card] = field(default_factory=list)
 
     @property
@@ -155,7 +157,7 @@ class TurnService:
             try:
                 with running.starting:
                     lease = await stack.enter_async_context(self._session(running, claim))
-                    running.in_session = True
+                    running.in_session, running.agent = True, _name_of(lease)
                 if not running.in_session:
                     return cut_off(running)
                 self._leased(running, lease)
@@ -200,6 +202,11 @@ class TurnService:
         if running.interrupted and snapshot.ending is Ending.STOPPED:
             return interrupted(snapshot)
         return end_of_snapshot(snapshot, [method.name or method.id for method in lease.agent.auth_methods])
+
+
+def _name_of(lease: Lease) -> str | None:
+    info = lease.agent.agent_info
+    return info.name if info is not None else None
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:

@@ -108,7 +108,13 @@ class Unrun:
             self._speaking.pop(thread_id, None)
         for message in notice.messages:
             log.info(
-                "turn.finished", outcome=str(outcome), thread=thread_id, prompt=message.message_id, delivered=delivered
+                "turn.finished",
+                outcome=str(outcome),
+                thread=thread_id,
+                prompt=message.message_id,
+                lane=str(message.lane),
+                attempts=0,
+                delivered=delivered,
             )
             await self._record(message, outcome)
         self._let_go(thread_id)

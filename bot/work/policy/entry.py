@@ -82,6 +82,7 @@ class Entry:
         finishing: the agent has answered; there is nothing left to cancel or to steer.
         generation: of the session in which it runs.
         told_to_wait: whether its author was told that no agent is free.
+        attempts: how often its turn was begun.
     """
 
     place: int
@@ -100,6 +101,7 @@ class Entry:
     after: list[Entry] = field(default_factory=list)
     injected: list[Message] = field(default_factory=list)
     told_to_wait: bool = False
+    attempts: int = 0
 
     @property
     def authors(self) -> tuple[Actor, ...]:

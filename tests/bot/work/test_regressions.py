@@ -119,7 +119,7 @@ class FakePool:
         def served(*, internal_error: bool) -> None:
             assert not internal_error
 
-        agent = SimpleNamespace(auth_methods=[])
+        agent = SimpleNamespace(auth_methods=[], agent_info=None)
         yield SimpleNamespace(session=self.of(thread_id), lost=False, how="live", stop=stop, served=served, agent=agent)
 
     def evict(self, thread_id: int) -> bool:

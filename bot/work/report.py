@@ -1,0 +1,129 @@
+"""What is told of a turn when it is over: numbers and names, never what was said (pure).
+
+It is the canonical log line of the turn, and what the metrics count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acp.snapshot import TurnSnapshot
+from bot.outcome import Outcome
+from bot.reply.sanitise import one_line
+from bot.work.ending import TurnEnd
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.entry import Entry
+
+STOP_REASONS = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
+"""Those of the protocol; what else an agent says may be any text, and is told as ``other``."""
+
+_NAME_LIMIT = 64
+_CURRENCY_LIMIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the agent says that the turn took; ``context`` is a share of the window, ``cost`` the session's so far."""
+
+    characters: int = 0
+    tools: int = 0
+    context: float | None = None
+    cost: float | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """A turn that is over; times in seconds.
+
+    Attributes:
+        prompt: snowflake of the first of its ``messages``.
+        agent: the name that the agent gave itself.
+        attempts: how often the turn was begun; more than once where it could not run beside another one.
+        waited: from the arrival of the prompt to the turn's admission; None for one that an earlier run accepted.
+        seconds: from the admission to the end.
+        forced: the agent did not end the turn by itself, and was ended.
+    """
+
+    outcome: Outcome
+    thread: int
+    prompt: int
+    messages: int
+    lane: Lane
+    mode: QueueMode
+    attempts: int
+    waited: float | None
+    seconds: float
+    agent: str | None = None
+    stop_reason: str | None = None
+    forced: bool = False
+    spending: Spending = Spending()
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields of the log line; what is not known is left out."""
+        every = {
+            "outcome": str(self.outcome),
+            "thread": self.thread,
+            "prompt": self.prompt,
+            "messages": self.messages,
+            "agent": self.agent,
+            "lane": str(self.lane),
+            "mode": str(self.mode),
+            "attempts": self.attempts,
+            "waited": None if self.waited is None else round(self.waited, 3),
+            "seconds": round(self.seconds, 3),
+            "characters": self.spending.characters,
+            "tools": self.spending.tools,
+            "context": self.spending.context,
+            "cost": self.spending.cost,
+            "currency": self.spending.currency,
+            "stop_reason": self.stop_reason,
+            "forced": self.forced or None,
+        }
+        return {name: value for name, value in every.items() if value is not None}
+
+
+def turn_report(
+    entry: Entry, messages: Sequence[object], end: TurnEnd, *, started: float, now: float, agent: str | None
+) -> TurnReport:
+    """Return what is told of the turn of an entry that was admitted at ``started`` and has just ended."""
+    snapshot = end.snapshot
+    return TurnReport(
+        end.outcome,
+        entry.thread_id,
+        entry.place,
+        len(messages),
+        entry.lane,
+        entry.mode,
+        entry.attempts,
+        waited=waited(entry, started),
+        seconds=now - started,
+        agent=one_line(agent)[:_NAME_LIMIT] if agent else None,
+        stop_reason=known_stop_reason(snapshot),
+        forced=snapshot is not None and snapshot.killed,
+        spending=spending(snapshot) if snapshot is not None else Spending(),
+    )
+
+
+def waited(entry: Entry, until: float) -> float | None:
+    """Return for how long an entry has waited by ``until``; None if nobody knows when it came."""
+    return until - entry.since if entry.since else None
+
+
+def known_stop_reason(snapshot: TurnSnapshot | None) -> str | None:
+    """Return the agent's reason if it is one of the protocol's."""
+    reason = snapshot.stop_reason if snapshot is not None else None
+    return reason if reason is None or reason in STOP_REASONS else "other"
+
+
+def spending(snapshot: TurnSnapshot) -> Spending:
+    """Return what a turn took."""
+    context, cost = snapshot.context, snapshot.cost
+    return Spending(
+        characters=snapshot.text_length,
+        tools=len(snapshot.tools) + snapshot.tools_cut,
+        context=round(context.used / context.size, 3) if context is not None and context.size > 0 else None,
+        cost=cost.amount if cost is not None else None,
+        currency=one_line(cost.currency)[:_CURRENCY_LIMIT] if cost is not None else None,
+    )
