@@ -49,6 +49,7 @@ class Attendant:
             self._registry.breaker.failed(slot.thread_id, self._registry.clock())
         # A process that did not open a session in time would keep the next thread waiting as long.
         slot.agent.barred = slot.agent.barred or isinstance(exc, RequestTimeout)
+        self._registry.tally.failed[error.failure] += 1
         log.warning("agent.start_failed", thread_id=slot.thread_id, failure=error.failure.name, reason=str(error))
         self._registry.stop(slot, Reason.FAILED, error)
         self._registry.changed()
@@ -67,6 +68,7 @@ class Attendant:
             # Told to stop in the last step of the start: the session is not used, only ended.
             if opened is not None and slot.state is SlotState.STARTING:
                 slot.ready(opened, self._registry.clock())
+                self._registry.tally.ready(opened.how, lost=opened.lost)
                 self._registry.changed()
             return opened
         return None

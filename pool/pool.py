@@ -30,6 +30,7 @@ from pool.ports import How, OpenConnection
 from pool.registry import Registry
 from pool.slot import ExtraReservation, Reservation, Slot
 from pool.store import SessionStore
+from pool.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -286,6 +287,11 @@ class ConnectionPool:
             self._tasks.start_soon(self._forget, thread_id)
         registry.breaker.reset(thread_id)
         return self.evict(thread_id)
+
+    @property
+    def tally(self) -> Tally:
+        """What has happened so far, in numbers; not to be changed."""
+        return self._registry.tally
 
     def maintain(self) -> None:
         """Make one maintenance pass now."""

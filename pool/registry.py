@@ -22,6 +22,7 @@ from pool.capacity import Capacity
 from pool.launcher import Sharing
 from pool.model import PoolCounts, PoolLimits, Reason, SlotState
 from pool.slot import Claim, ExtraReservation, Reservation, Slot
+from pool.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class Registry:
         self.resets: dict[int, anyio.Event] = {}
         self.changes = anyio.Event()
         self.closing = False
+        self.tally = Tally()
         self._agents: dict[PooledAgent, None] = {}
         self._sharing = sharing
         self._on_change = on_change
@@ -200,6 +202,7 @@ class Registry:
         agent, now = slot.agent, self.clock()
         slot.stop(now, error)
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
+        self.tally.stopped[reason] += 1
         if not any(other.live for other in agent.slots):
             agent.stop(now)
             if not agent.begun:
@@ -210,7 +213,9 @@ class Registry:
 
     def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
         """Tell a process to stop, with all slots in it; return those that were not told before."""
-        return [slot for slot in tuple(agent.slots) if self.stop(slot, reason, error)]
+        told = [slot for slot in tuple(agent.slots) if self.stop(slot, reason, error)]
+        self.tally.died += reason is Reason.DIED and bool(told)
+        return told
 
     def vacate(self, slot: Slot) -> None:
         """Called when a slot's session was ended, or never opened, in a process that goes on without it."""
@@ -253,6 +258,7 @@ class Registry:
         if agent.leaked:
             return
         agent.leaked = True
+        self.tally.leaked += 1
         self.capacity.disinherit(agent)
         connection = agent.connection
         pid = connection.pid if connection is not None else None

@@ -36,6 +36,15 @@ class DurableStore:
         """What is kept here outlives the process, as soon as `trouble` is over."""
         return True
 
+    @property
+    def behind(self) -> int:
+        """How many calls and changes are not in the file yet."""
+        return self._writer.waiting + self._ledger.backlog
+
+    def observe(self, observe: Callable[[float], None]) -> None:
+        """Have ``observe`` told from now on how many seconds each call took."""
+        self._writer.observe = observe
+
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         """Remember a prompt; False if its message was accepted before.
 

@@ -54,6 +54,11 @@ class Ledger:
         return "; ".join(filter(None, (self._fault, self._notice)))
 
     @property
+    def backlog(self) -> int:
+        """How many changes the file has yet to see."""
+        return len(self._backlog)
+
+    @property
     def due(self) -> float:
         """When `tend` has something to do, by the clock."""
         return self._next_prune if self._file is not None else self._tried + self._limits.retry

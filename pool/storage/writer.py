@@ -37,11 +37,20 @@ class _Waiting:
         self.done.set()
 
 
+def ignore(_seconds: float) -> None:
+    """Take no notice of how long something took."""
+
+
 class Writer:
-    """Takes operations from any task; `run` is its own, `close` ends it."""
+    """Takes operations from any task; `run` is its own, `close` ends it.
+
+    Attributes:
+        observe: told how many seconds each operation took, from the call to its answer.
+    """
 
     def __init__(self, ledger: Ledger, limits: StorageLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger, self._limits, self._clock = ledger, limits, clock
+        self.observe: Callable[[float], None] = ignore
         self._inbox: deque[_Waiting] = deque()
         self._wake = anyio.Event()
         self._closing = False
@@ -61,13 +70,19 @@ class Writer:
             raise anyio.ClosedResourceError
         if refusable and len(self._inbox) >= self._limits.inbox:
             raise StoreBusy(f"{len(self._inbox)} writes wait already")
-        waiting = _Waiting(operation)
+        waiting, began = _Waiting(operation), self._clock()
         self._inbox.append(waiting)
         self._wake.set()
         await waiting.done.wait()
+        self.observe(self._clock() - began)
         if waiting.answer.error is not None:
             raise waiting.answer.error
         return cast("T", waiting.answer.value)
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait to be carried out."""
+        return len(self._inbox)
 
     async def open(self) -> None:
         """Open the ledger; cancelled meanwhile, it is open all the same."""
