@@ -16,7 +16,7 @@ from typing import Any
 import discord
 import structlog
 
-from bot.chat import breaker
+from bot.chat import breaker, calls
 from bot.chat.asking import MESSAGE_LIMIT, outcome
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.chat.book import ThreadBook
@@ -29,6 +29,7 @@ from bot.chat.port import DiscordChat
 from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
 from bot.chat.watermarks import Watermarks
+from bot.observer import Observer, Unobserved
 from bot.work.model import Inbound
 from bot.work.ports import Desk
 
@@ -49,6 +50,7 @@ class Lasting:
     marks: Watermarks
     catch_up: CatchUp
     breaker: Breaker
+    observer: Observer = dataclasses.field(default_factory=Unobserved)
     book: ThreadBook = dataclasses.field(default_factory=ThreadBook)
     refusals: OncePer = dataclasses.field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = dataclasses.field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
@@ -94,7 +96,7 @@ class WeftClient(discord.Client):
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
-            http_trace=breaker.trace(lasting.breaker),
+            http_trace=calls.timed(breaker.trace(lasting.breaker), lasting.observer),
         )
         self.desk, self.policy, self._lasting = desk, policy, lasting
         self.tree = make_tree(self)
@@ -131,6 +133,10 @@ class WeftClient(discord.Client):
             return  # it comes late, and a replaced client's cache knows nothing of what came since
         self._lasting.on_ready()
         self._lasting.catch_up.start(self)
+
+    async def on_resumed(self) -> None:
+        """Tell that events go on, none of them lost."""
+        self._lasting.observer.gateway_opened(resumed=True)
 
     async def on_message(self, message: discord.Message) -> None:
         """Take a message in: before any await, so that the order of arrival is kept."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from bot.chat.progress import Progress, Step
 from bot.chat.rest import RetryLimits, TryAgain
 from bot.chat.seen import Seen, SeenKeeper, Unseen
 from bot.chat.watermarks import Watermarks
+from bot.observer import Observer, Unobserved
 from bot.reply.port import Unavailable
 from bot.work.model import Inbound, Lane
 from bot.work.ports import Desk
@@ -104,6 +106,7 @@ class DiscordGateway:
     Args:
         on_ready: called at every READY, also after a reconnection.
         seen: keeps over restarts how far each place was read; by default nothing does.
+        observer: told of connections and of every answer of Discord.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class DiscordGateway:
         *,
         on_ready: Callable[[], None] = _nothing,
         seen: Seen | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.ready = anyio.Event()
         self.breaker = Breaker()
@@ -129,6 +133,7 @@ class DiscordGateway:
             marks,
             CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
             self.breaker,
+            observer or Unobserved(),
             on_lost=self._progress.lost,
         )
         self._client: WeftClient | None = None
@@ -170,6 +175,12 @@ class DiscordGateway:
         """Whether Discord can be heard now."""
         client = self._client
         return client is not None and client.is_ready() and _silence(client) is not None
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last heartbeat to its answer; None while there is none."""
+        latency = self._client.latency if self._client is not None and self.connected else math.inf
+        return latency if math.isfinite(latency) else None
 
     def stuck(self) -> str | None:
         """Say why the connection no longer gets on, or nothing; being disconnected is no reason (R3).
@@ -289,6 +300,7 @@ class DiscordGateway:
 
     def _became_ready(self) -> None:
         log.info("gateway.ready")
+        self._lasting.observer.gateway_opened(resumed=False)
         self.ready.set()
         self._on_ready()
 

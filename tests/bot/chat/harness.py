@@ -15,6 +15,7 @@ from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
 from bot.chat.seen import Seen
+from bot.observer import Observer
 from bot.sandbox import FakeDiscord
 from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer
@@ -238,6 +239,7 @@ async def office(
     commands: bool = True,
     desk: FakeDesk | None = None,
     seen: Seen | None = None,
+    observer: Observer | None = None,
     **config: object,
 ) -> AsyncIterator[Office]:
     """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
@@ -248,7 +250,7 @@ async def office(
         desk.note()
 
     settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
-    gateway = DiscordGateway(settings, stamp or MemoryStamp(), on_ready=on_ready, seen=seen)
+    gateway = DiscordGateway(settings, stamp or MemoryStamp(), on_ready=on_ready, seen=seen, observer=observer)
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, desk)
         try:

@@ -95,7 +95,7 @@ async def test_a_client_that_was_replaced_is_no_source_of_a_catch_up() -> None:
             self.started += 1
 
     lasting: Any = Listening()
-    lasting.catch_up, lasting.breaker = lasting, None
+    lasting.catch_up, lasting.breaker, lasting.observer = lasting, None, None
     client = WeftClient(FakeDesk(), Policy(), lasting)
     await client.close()
     await client.on_ready()
