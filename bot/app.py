@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,12 @@ from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
+from bot.ops.address import AddressUnusable
 from bot.ops.instance import DATABASE, STATE_MARKER, sole_instance
+from bot.ops.look import Watched
 from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.notify import Supervisor
+from bot.ops.watch import Watch, watching
 from bot.reload import Reload
 from bot.reply.pacing import Pacing
 from bot.supervised import longest_stop, supervised
@@ -39,9 +42,8 @@ from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.storage.durable import open_store
+from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import FileTooNew
-from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -58,12 +60,14 @@ class Bot:
 
     Attributes:
         ready: set once Discord has told everything that it tells at the start.
+        health: where the bot says how it is, if it does (`WEFT_HEALTH`).
     """
 
     desk: ThreadDesk
     pool: ConnectionPool
     gateway: DiscordGateway
     ready: anyio.Event
+    health: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class CommandStampFile:
 
 
 @asynccontextmanager
-async def kept_state(state_dir: Path) -> AsyncIterator[SessionStore]:
+async def kept_state(state_dir: Path) -> AsyncIterator[DurableStore]:
     """Open the store in the state directory.
 
     Raises:
@@ -93,6 +97,21 @@ async def kept_state(state_dir: Path) -> AsyncIterator[SessionStore]:
             yield store
     except FileTooNew as exc:
         raise ConfigError(str(exc)) from exc
+
+
+@asynccontextmanager
+async def watched(settings: Settings, redactor: Redactor) -> AsyncIterator[Watch]:
+    """Say how the bot is while the body runs, if that is wanted.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            watch = await stack.enter_async_context(watching(settings.health, redactor.text))
+        except AddressUnusable as exc:
+            raise ConfigError(f"WEFT_HEALTH: {exc}") from exc
+        yield watch
 
 
 @asynccontextmanager
@@ -124,8 +143,12 @@ async def running_bot(
     def capacity_changed() -> None:
         desk.admit()  # the pool and the desk know each other; the desk is made right below
 
-    async with kept_state(settings.state_dir) as store, anyio.create_task_group() as connection:
-        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store)
+    async with (
+        watched(settings, redactor) as watch,
+        kept_state(settings.state_dir) as store,
+        anyio.create_task_group() as connection,
+    ):
+        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
         pool = ConnectionPool(
             launcher, store, pool_limits(settings), connection_limits(settings), on_change=capacity_changed
         )
@@ -133,12 +156,13 @@ async def running_bot(
             chat = RedactedChat(gateway.chat, redactor)
             desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
             desk.may = gateway.may
+            watch.begin(Watched(desk, pool, gateway, store, pool_limits(settings).maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
             await desk.recover()
             connection.start_soon(_stay_connected, gateway, RedactedDesk(desk, redactor), name="gateway")
             try:
-                yield Bot(desk, pool, gateway, gateway.ready)
+                yield Bot(desk, pool, gateway, gateway.ready, watch.address)
             finally:
                 with anyio.CancelScope(shield=True):
                     await desk.shutdown()

@@ -1,7 +1,7 @@
-"""The command line: ``weft run``, ``demo``, ``sandbox``, ``doctor`` and ``service``, and what their exit codes mean.
+"""The command line: ``weft run``, ``status``, ``demo``, ``sandbox``, ``doctor``, ``service``, and their exit codes.
 
-0 done; 1 a crash, or an outcome other than answered; 2 wrong usage; 75 a second instance; 78 the configuration needs a
-person.
+0 done; 1 a crash, an outcome other than answered, or a bot that is not well; 2 wrong usage; 75 a second instance;
+78 the configuration needs a person.
 Commands import what they need when they run, so that ``weft --help`` answers at once.
 """
 
@@ -248,6 +248,15 @@ def _served(work: Callable[[], T]) -> T:
 def _leave(problem: str) -> NoReturn:
     click.echo(f"weft: {problem}", err=True)
     sys.exit(1)
+
+
+@main.command("status")
+@env_file_option
+def tell_status(env_file: Path) -> None:
+    """Ask the running bot how it is (WEFT_HEALTH); 0: well, 1: not, or no answer, 2: the setting is off."""
+    from bot.ops.status import run_status
+
+    _guarded(lambda: run_status(env_file))
 
 
 def _words(command: str) -> tuple[str, ...]:

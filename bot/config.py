@@ -17,6 +17,8 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot.ops.address import parse_address
+
 EX_CONFIG = 78
 """Exit code for what a restart can't heal: configuration, token, intents, an agent that can't start."""
 
@@ -58,6 +60,10 @@ def _http_url(value: str | None) -> str | None:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError(f"{value!r} is not an http address")
     return value.rstrip("/") if value else None
+
+
+def _health_address(value: str | None) -> str | None:
+    return str(parse_address(value)) if value else None
 
 
 Ids = Annotated[tuple[Annotated[int, BeforeValidator(_snowflake)], ...], NoDecode, BeforeValidator(_words)]
@@ -113,6 +119,7 @@ class Settings(BaseSettings):
     max_line: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
+    health: Annotated[str | None, AfterValidator(_health_address)] = None
 
     @property
     def lanes(self) -> tuple[int, int]:

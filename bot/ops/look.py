@@ -1,0 +1,102 @@
+"""Reads the state of a running bot: nothing here waits, keeps anything or changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from acp.errors import SpawnFailure
+from bot.ops.health import (
+    AgentHealth,
+    DiscordHealth,
+    LaneHealth,
+    LoopHealth,
+    Parts,
+    QueueHealth,
+    StoreHealth,
+    Vitals,
+)
+from bot.ops.lag import LoopLag
+from bot.outcome import Outcome
+from bot.work.counts import WorkCounts
+from bot.work.desk import ThreadDesk
+from pool.model import Reason
+from pool.pool import ConnectionPool
+from pool.storage.durable import DurableStore
+
+
+class Gateway(Protocol):
+    """What is looked at in the connection to Discord; see `bot.chat.gateway.DiscordGateway`."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether Discord can be heard now."""
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last heartbeat to its answer."""
+
+    def stuck(self) -> str | None:
+        """Say why the connection no longer gets on, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts of a bot that are looked at; ``pass_interval`` is the pool's, in seconds."""
+
+    desk: ThreadDesk
+    pool: ConnectionPool
+    gateway: Gateway
+    store: DurableStore
+    pass_interval: float
+
+
+def vitals(watched: Watched, lag: LoopLag) -> Vitals:
+    """Return the signs of progress."""
+    since_pass = anyio.current_time() - watched.pool.last_pass
+    return Vitals(watched.gateway.stuck(), since_pass, watched.pass_interval, lag.silent)
+
+
+def look_at(watched: Watched, lag: LoopLag, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]) -> Parts:
+    """Return the state of all parts."""
+    work = watched.desk.counts()
+    return Parts(
+        discord=DiscordHealth(connected=watched.gateway.connected, latency_seconds=watched.gateway.latency),
+        agents=agent_health(watched.pool),
+        lanes=lane_health(work),
+        queues=QueueHealth(
+            waiting=work.waiting, threads=work.queues, longest=work.longest, cards=work.cards, pending=work.pending
+        ),
+        outcomes={str(outcome): outcomes.get(outcome, 0) for outcome in Outcome},
+        store=StoreHealth(trouble=redact(watched.store.trouble), behind=watched.store.behind),
+        loop=LoopHealth(lag_seconds=lag.last, worst_lag_seconds=lag.worst),
+    )
+
+
+def lane_health(work: WorkCounts) -> dict[str, LaneHealth]:
+    """Return the state of each lane, by name."""
+    return {
+        str(lane): LaneHealth(running=found.running, limit=found.limit, lent=found.lent, waiting=found.waiting)
+        for lane, found in work.lanes.items()
+    }
+
+
+def agent_health(pool: ConnectionPool) -> AgentHealth:
+    """Return how many agents there are, and what became of those before; every reason is there, also at 0."""
+    counts, tally = pool.counts(), pool.tally
+    return AgentHealth(
+        live=counts.live,
+        starting=counts.starting,
+        closing=counts.closing,
+        busy=counts.busy,
+        limit=counts.limit,
+        opened={how: tally.opened[how] for how in ("new", "resumed", "loaded")},
+        lost=tally.lost,
+        failed={failure.name.lower(): tally.failed[failure] for failure in SpawnFailure},
+        stopped={reason.value: tally.stopped[reason] for reason in Reason},
+        died=tally.died,
+        leaked=tally.leaked,
+    )
