@@ -126,6 +126,15 @@ def demo(prompt: str | None, agent: str | None, permission: str, timeout: float)
     )
 
 
+@main.command("status")
+@env_file_option
+def tell_status(env_file: Path) -> None:
+    """Ask the running bot how it is (WEFT_HEALTH); 0: well, 1: not, or no answer, 2: the setting is off."""
+    from bot.ops.status import run_status
+
+    _guarded(lambda: run_status(env_file))
+
+
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 picks a free one.")
 @click.option(
@@ -248,15 +257,6 @@ def _served(work: Callable[[], T]) -> T:
 def _leave(problem: str) -> NoReturn:
     click.echo(f"weft: {problem}", err=True)
     sys.exit(1)
-
-
-@main.command("status")
-@env_file_option
-def tell_status(env_file: Path) -> None:
-    """Ask the running bot how it is (WEFT_HEALTH); 0: well, 1: not, or no answer, 2: the setting is off."""
-    from bot.ops.status import run_status
-
-    _guarded(lambda: run_status(env_file))
 
 
 def _words(command: str) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf, isfinite
 
 import aiohttp
 import anyio
@@ -176,12 +176,6 @@ class DiscordGateway:
         client = self._client
         return client is not None and client.is_ready() and _silence(client) is not None
 
-    @property
-    def latency(self) -> float | None:
-        """Seconds from the last heartbeat to its answer; None while there is none."""
-        latency = self._client.latency if self._client is not None and self.connected else math.inf
-        return latency if math.isfinite(latency) else None
-
     def stuck(self) -> str | None:
         """Say why the connection no longer gets on, or nothing; being disconnected is no reason (R3).
 
@@ -194,6 +188,12 @@ class DiscordGateway:
     def close(self) -> None:
         """Ask `run` to hang up and return."""
         self._closing.set()
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last heartbeat to its answer; None while there is none."""
+        latency = self._client.latency if self._client is not None and self.connected else inf
+        return latency if isfinite(latency) else None
 
     async def run(self, desk: Desk) -> None:
         """Stay connected until `close` is called.

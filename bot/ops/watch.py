@@ -97,6 +97,6 @@ async def watching(address: str | None, redact: Callable[[str], str]) -> AsyncIt
     async with where as found, anyio.create_task_group() as tasks:
         tasks.start_soon(watch.lag.run, name="loop lag")
         watch.address = str(found)
-        log.info("health.listening", address=watch.address)
+        log.info("health.opened", address=watch.address)
         yield watch
         tasks.cancel_scope.cancel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import prometheus_client
 import pytest
@@ -186,3 +188,17 @@ def test_every_metric_says_what_it_is_and_has_its_unit_in_its_name() -> None:
         if family.name.startswith("weft_"):
             assert family.documentation.endswith("."), family.name
             assert (family.type == "histogram") <= family.name.endswith("_seconds"), family.name
+
+
+def test_the_handbook_names_every_metric_and_no_other() -> None:
+    """R7: what is scraped without a word of explanation is of no use."""
+    families = list(parse_text(Metrics(lambda: health(Status.OK, parts())).exposition("")[0].decode()))
+    told = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    rows = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `weft_")]
+    documented = {name for row in rows for name in re.findall(r"`(weft_\w+)`", row)}
+    scraped = {
+        family.name.removesuffix("_total") + ("_total" if family.type == "counter" else "")
+        for family in families
+        if family.name.startswith("weft_")
+    }
+    assert documented == scraped
