@@ -58,7 +58,8 @@ def timed(config: aiohttp.TraceConfig, observer: Observer) -> aiohttp.TraceConfi
     async def failed(
         _session: aiohttp.ClientSession, context: SimpleNamespace, told: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        _tell(observer, context, told.method, told.url, 0)
+        if isinstance(told.exception, Exception):  # a call that we cut off ourselves tells nothing of Discord
+            _tell(observer, context, told.method, told.url, 0)
 
     config.on_request_start.append(started)
     config.on_request_end.append(ended)

@@ -20,6 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bot import app
 from bot.config import Settings
+from bot.ops.address import UnixSocket
+from bot.ops.health import Status
+from bot.ops.status import ask
 from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, Fault
 from pool.maintenance import Maintenance
@@ -311,6 +314,23 @@ async def test_weft_status_tells_a_person_how_the_bot_is(tmp_path: Path) -> None
     code, told, problems = await status(tmp_path, address)
     assert (code, told) == (1, "")
     assert problems.startswith(f"weft: no bot at {address} (")
+
+
+async def test_a_bot_that_drains_still_says_how_it_is(tmp_path: Path) -> None:
+    """R7, R1: until the last turn is over, and the last message delivered."""
+    address = UnixSocket(tmp_path / "health.sock")
+    agent = scenario(tmp_path, HANG)
+    async with connected(tmp_path, agent, WEFT_HEALTH=str(address), WEFT_STOP_GRACE="20") as (discord, bot):
+        await until_shown(discord, await mention(discord, "hello"), "so far")
+        bot.process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(LIMIT):
+            await bot.logged("bot.stopping")
+            told = await ask(address)
+        assert told.status is Status.OK
+        assert told.parts is not None
+        assert told.parts.lanes["main"].running == 1
+        assert await bot.signalled(signal.SIGTERM) == 0
+    assert not address.path.exists()
 
 
 async def test_an_address_in_use_stops_the_start_with_a_line_and_78(tmp_path: Path) -> None:

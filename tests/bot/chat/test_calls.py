@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import aiohttp
 import anyio
 import pytest
 import yarl
 
-from bot.chat.calls import METHODS, ROUTES, route
+from bot.chat.calls import METHODS, ROUTES, route, timed
 from bot.chat.client import WeftClient
 from bot.reply.port import Body, PortError
 from bot.sandbox import FakeDiscord, Fault
@@ -67,6 +68,18 @@ async def test_answers_refusals_and_failures_are_told_with_their_times() -> None
         assert {kind for _, kind, _ in observer.answers} <= set(ROUTES)
         assert "gateway" in {kind for _, kind, _ in observer.answers}
         assert all(0 <= seconds < 10 for seconds in observer.seconds)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_is_cut_off_is_not_held_against_discord() -> None:
+    observer = Noted()
+    config = timed(aiohttp.TraceConfig(), observer)
+    async with FakeDiscord() as fd, aiohttp.ClientSession(trace_configs=[config]) as session:
+        fd.faults.next("GET", "/users/@me", Fault.delay(5))
+        with anyio.move_on_after(0.1) as limit:
+            await session.get(f"{fd.api_url}/users/@me", headers={"Authorization": f"Bot {fd.token}"})
+        assert limit.cancelled_caught
+        assert observer.answers == []
 
 
 @pytest.mark.asyncio
