@@ -50,6 +50,12 @@ def test_agents_and_pool_are_written_against_anyio(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_the_metrics_know_in_which_format_they_are_told(path: Path) -> None:
+    if name(path) != "bot/ops/metrics.py":
+        assert "prometheus_client" not in roots(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
 def test_every_task_belongs_to_a_task_group(path: Path) -> None:
     calls = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)} | {
         node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)

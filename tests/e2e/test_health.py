@@ -19,6 +19,7 @@ from discord.gateway import DiscordWebSocket
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot import app
+from bot.chat import progress
 from bot.config import Settings
 from bot.ops.address import UnixSocket
 from bot.ops.health import Status
@@ -240,6 +241,21 @@ async def test_being_disconnected_from_discord_is_told_and_is_no_fault(
         told = await until_health(address, lambda _, told: bool(told["parts"]["discord"]["connected"]))
         sessions = await samples(playing)
         assert sessions["weft_gateway_sessions_total new"] + sessions["weft_gateway_sessions_total resumed"] == 2
+
+
+async def test_a_connection_that_hangs_in_one_step_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R7, R3: disconnected for longer than any try takes."""
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL, clean=False) as playing:
+        address = playing.on_stage.bot.health
+
+        async def never(*_given: Any, **_more: Any) -> None:
+            await anyio.sleep_forever()
+
+        monkeypatch.setattr(DiscordWebSocket, "from_client", never)
+        monkeypatch.setitem(progress.STUCK_AFTER, progress.Step.CONNECTING, 0.05)
+        await playing.discord.gateway.close(4000)
+        told = await until_health(address, lambda code, _: code == 503)
+        assert told["problems"][0].startswith("the connection's task hangs: connecting for ")
 
 
 async def test_nothing_that_was_said_and_no_id_and_no_secret_is_told(tmp_path: Path) -> None:
