@@ -197,7 +197,7 @@ class TurnService:
         finally:
             if not settled and not running.extra:
                 # A copy is closed in any case; the others in its process go on.
-                # The prompt may still be open: nobody gets this session before its process is gone.
+                # The prompt may still be open: nobody gets this session before it was ended, or its process was.
                 lease.stop()
         if running.interrupted and snapshot.ending is Ending.STOPPED:
             return interrupted(snapshot)
