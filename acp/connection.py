@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from signal import SIGKILL
 from typing import Any
 
@@ -79,7 +79,7 @@ async def open_connection(
         AgentSpawnError: the agent could not be started or did not get through the handshake.
     """
     process = await AgentProcess.start(spec)
-    connection = AgentConnection(process, limits or ConnectionLimits())  # no await until the task group is entered
+    connection = AgentConnection(process, _limits_of(spec, limits))  # no await until the task group is entered
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection._run)
@@ -93,6 +93,11 @@ async def open_connection(
         if len(group.exceptions) > 1:
             raise
         raise group.exceptions[0] from group.exceptions[0].__cause__
+
+
+def _limits_of(spec: LaunchSpec, limits: ConnectionLimits | None) -> ConnectionLimits:
+    limits, own = limits or ConnectionLimits(), spec.start_timeout
+    return limits if own is None else replace(limits, start=own, session=own)
 
 
 class AgentConnection:

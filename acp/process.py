@@ -47,12 +47,14 @@ class LaunchSpec:
         cwd: where the process starts, on this machine.
         env: the complete environment, with the allow-list already applied.
         session_cwd: where its sessions work, as the agent sees it; None: where the process starts.
+        start_timeout: seconds for the handshake, and again for opening a session; None: as the connection's limits say.
     """
 
     argv: tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
     session_cwd: str | None = None
+    start_timeout: float | None = None
 
     @property
     def directory(self) -> str:

@@ -1,18 +1,20 @@
 """Where and how a thread's agent process is started: the seam for wrappers, containers and other hosts.
 
-Only says what to start, and whose threads may share it. Starting it is `acp.process`'s business.
+Only says what to start, and whose threads may share it. Starting it is `acp.process`'s business, what stands before an
+agent's command `pool.wrapping`'s, which agent a thread has the bot's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.process import LaunchSpec
+from pool.wrapping import ResourceLimits, filled, wrapped
 
 THREAD_FIELD = "{thread_id}"
 
@@ -41,7 +43,7 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalLauncher:
-    """Starts agents on this machine.
+    """Starts one agent, on this machine or by a wrapper that leads elsewhere.
 
     Attributes:
         argv: the agent's command.
@@ -49,12 +51,21 @@ class LocalLauncher:
         env: the complete environment of the child.
         sessions_per_process: how many threads may share a process; it then starts in the part of the workspace that
             is the same for all, and each session works in its thread's own.
+        wrapper: what stands before the command, with `pool.wrapping.PLACEHOLDERS`.
+        limits: what the agent may take of the machine.
+        session_directory: where sessions work as the agent sees it, if not where they do on this machine; may hold the
+            same placeholders.
+        start_timeout: seconds for each step of the start; None: as for all.
     """
 
     argv: tuple[str, ...]
     workspace: str
     env: Mapping[str, str]
     sessions_per_process: int = 1
+    wrapper: tuple[str, ...] = ()
+    limits: ResourceLimits = field(default_factory=ResourceLimits)
+    session_directory: str | None = None
+    start_timeout: float | None = None
 
     def spec(self, thread_id: int) -> LaunchSpec:
         """Return what to start and where; makes the thread's own directory.
@@ -68,16 +79,31 @@ class LocalLauncher:
         elif not directory.is_dir():
             raise AgentSpawnError(f"{directory} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
         if self.sessions_per_process > 1:
-            return LaunchSpec(argv=self.argv, cwd=str(self._base()), env=self.env, session_cwd=str(directory))
-        return LaunchSpec(argv=self.argv, cwd=str(directory), env=self.env)
+            return self.spec_in(self._base(), thread_id, str(directory))
+        return self.spec_in(directory, thread_id)
+
+    def spec_in(self, directory: Path, thread_id: int, session_cwd: str | None = None) -> LaunchSpec:
+        """Return what to start in a directory that is there, whatever the workspace is."""
+        values = self._values(str(directory), thread_id)
+        return LaunchSpec(
+            argv=wrapped(self.argv, self.wrapper, self.limits, values),
+            cwd=str(directory),
+            env=self.env,
+            session_cwd=session_cwd if self.session_directory is None else filled(self.session_directory, values),
+            start_timeout=self.start_timeout,
+        )
 
     def sharing(self, thread_id: int) -> Sharing | None:
         """Return with whom the thread may share a process: all that its process is made of has to be equal."""
         if self.sessions_per_process <= 1:
             return None
         owner = _owner(self._directory(thread_id))
-        key = (self.argv, frozenset(self.env.items()), str(self._base()), owner)
+        argv = wrapped(self.argv, self.wrapper, self.limits, self._values(str(self._base()), thread_id))
+        key = (argv, frozenset(self.env.items()), str(self._base()), owner)
         return Sharing(key, self.sessions_per_process)
+
+    def _values(self, directory: str, thread_id: int) -> dict[str, str]:
+        return {"workspace": directory, "thread_id": str(thread_id), "home": self.env.get("HOME", "")}
 
     def _directory(self, thread_id: int) -> Path:
         return Path(self.workspace.replace(THREAD_FIELD, str(thread_id)))
@@ -97,6 +123,33 @@ class LocalLauncher:
         except OSError as exc:
             message = f"{directory} can't be made: {exc.strerror}"
             raise AgentSpawnError(message, failure=SpawnFailure.BAD_DIRECTORY) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherByName:
+    """Starts each thread's own agent.
+
+    Attributes:
+        launchers: by the name of the agent.
+        name_of: the name of a thread's agent; must not wait, and may give another one from one call to the next.
+    """
+
+    launchers: Mapping[str, Launcher]
+    name_of: Callable[[int], str]
+
+    def spec(self, thread_id: int) -> LaunchSpec:
+        """Return what to start for the thread and where.
+
+        Raises:
+            AgentSpawnError: BAD_DIRECTORY.
+        """
+        return self.launchers[self.name_of(thread_id)].spec(thread_id)
+
+    def sharing(self, thread_id: int) -> Sharing | None:
+        """Return with whom the thread may share a process: only threads of the same agent, however alike two are."""
+        name = self.name_of(thread_id)
+        sharing = self.launchers[name].sharing(thread_id)
+        return sharing and Sharing((name, sharing.key), sharing.sessions)
 
 
 def _owner(directory: Path) -> int:

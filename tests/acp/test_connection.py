@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import anyio
 import pytest
 
 from acp import connection as connection_module
-from acp.connection import AgentConnection, ConnectionLimits
-from acp.errors import AgentExit, AgentExited, ProtocolError, SpawnFailure
+from acp.connection import AgentConnection, ConnectionLimits, open_connection
+from acp.errors import AgentExit, AgentExited, AgentSpawnError, ProtocolError, SpawnFailure
 from acp.permission import PermissionEnd
 from acp.process import StopLimits, StopStage
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.turn import Ending, Turn, TurnLimits
-from tests.acp.children import gone, lines_of, lives
+from tests.acp.children import agent, gone, lines_of, lives
 from tests.acp.connections import (
     HELLO,
     QUICK,
@@ -72,6 +73,16 @@ async def test_an_agent_that_does_not_answer_is_given_up(tmp_path: Path) -> None
     assert error.transient
     if (tmp_path / "pids").exists():
         assert not lives(int((tmp_path / "pids").read_text()))
+
+
+@pytest.mark.asyncio
+async def test_an_agent_may_have_a_time_for_its_start_that_is_its_own(tmp_path: Path) -> None:
+    """P7: what is told how to start is told how long to wait, too."""
+    spec = replace(agent("import time; time.sleep(60)", tmp_path), start_timeout=0.2)
+    with pytest.raises(AgentSpawnError) as caught:
+        async with open_connection(spec, QUICK):
+            pass
+    assert caught.value.failure is SpawnFailure.TIMEOUT
 
 
 @pytest.mark.asyncio
