@@ -6,6 +6,7 @@ connection, and the store last.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,9 +18,10 @@ import anyio
 import structlog
 
 from acp.connection import ConnectionLimits
-from acp.environment import agent_environment, named
 from acp.ladder import StopLimits, StopStage, end_strays
 from acp.turn import TurnLimits
+from bot.agents.launching import launcher_of, secret_values
+from bot.agents.model import Agents
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
@@ -39,7 +41,6 @@ from bot.work.model import Lane, QueueMode
 from bot.work.policy.rules import Drop, Rules
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
-from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore, open_store
@@ -129,19 +130,17 @@ async def running_bot(
     Raises:
         ConfigError: Discord refused the token or the intents; in a group, since the body is cut off.
     """
-    redactor = redactor or Redactor(secrets(settings, wanted))
+    redactor = redactor or Redactor(secrets(wanted))
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
-    environment = agent_environment(wanted.environment, settings.agent_env)
-    launcher = LocalLauncher(
-        wanted.argv,
-        wanted.workspace,
-        environment | dict(marker or {}),
-        sessions_per_process=settings.sessions_per_process,
-    )
 
     def capacity_changed() -> None:
         desk.admit()  # the pool and the desk know each other; the desk is made right below
+
+    def agent_of(thread_id: int) -> str:
+        return desk.assignments.of(thread_id)
+
+    launcher = launcher_of(wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process)
 
     async with (
         watched(settings, redactor) as watch,
@@ -150,11 +149,15 @@ async def running_bot(
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
         pool = ConnectionPool(
-            launcher, store, pool_limits(settings), connection_limits(settings), on_change=capacity_changed
+            launcher,
+            store,
+            widened(pool_limits(settings), settings, wanted.agents),
+            connection_limits(settings),
+            on_change=capacity_changed,
         )
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
-            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text)
+            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text, wanted.agents)
             desk.may = gateway.may
             watch.begin(Watched(desk, pool, gateway, store, pool_limits(settings).maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
@@ -207,6 +210,12 @@ def pool_limits(settings: Settings) -> PoolLimits:
     return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
 
 
+def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:
+    """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
+    longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
+    return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
+
+
 def connection_limits(settings: Settings) -> ConnectionLimits:
     """Return the limits of an agent's connection."""
     return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
@@ -249,9 +258,9 @@ def desk_limits(settings: Settings) -> DeskLimits:
     )
 
 
-def secrets(settings: Settings, wanted: RunSettings) -> list[str]:
+def secrets(wanted: RunSettings) -> list[str]:
     """Return what must be in no log and no message: the token, and what agents are given by name (R5)."""
-    return [wanted.token, *named(wanted.environment, settings.agent_env).values()]
+    return [wanted.token, *secret_values(wanted.agents, wanted.environment)]
 
 
 def run_bot(
@@ -266,7 +275,7 @@ def run_bot(
         ConfigError: Discord refused the token or the intents.
         AlreadyRunning: another bot works on this state.
     """
-    redactor = Redactor(secrets(settings, wanted))
+    redactor = Redactor(secrets(wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
         with sole_instance(settings.state_dir) as identity:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,9 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot.agents.checks import agents_problems, directory_problem, program_problem
+from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
+from bot.agents.model import Agents, only
 from bot.ops.address import parse_address
 
 EX_CONFIG = 78
@@ -28,8 +30,6 @@ EX_SECOND_INSTANCE = 75
 TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
 TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
-
-THREAD_FIELD = "{thread_id}"
 _MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
 
 
@@ -56,6 +56,10 @@ def _snowflake(value: object) -> int:
     return int(text)
 
 
+def _agents_file(value: object) -> object:
+    return AgentsFile.read(Path(value)) if isinstance(value, str | Path) else value
+
+
 def _http_url(value: str | None) -> str | None:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError(f"{value!r} is not an http address")
@@ -69,6 +73,7 @@ def _health_address(value: str | None) -> str | None:
 Ids = Annotated[tuple[Annotated[int, BeforeValidator(_snowflake)], ...], NoDecode, BeforeValidator(_words)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Argv = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_argv)]
+File = Annotated[AgentsFile | None, NoDecode, BeforeValidator(_agents_file)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -80,7 +85,7 @@ def default_state_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings of ``weft run``; times are in seconds."""
+    """All settings of ``weft run``; times are in seconds. The agents' file is read with them, and understood later."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="ignore", frozen=True, env_ignore_empty=True)
 
@@ -88,6 +93,7 @@ class Settings(BaseSettings):
     discord_api: Annotated[str | None, AfterValidator(_http_url)] = None
     agent_command: Argv = ()
     agent_env: Names = ()
+    agents_file: File = None
     workspace: str | None = None
     state_dir: Path = Field(default_factory=default_state_dir)
     allowed_guilds: Ids = ()
@@ -147,7 +153,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(env_file: Path | None = None, token: str | None = None) -> Settings:
-    """Return the settings of this environment.
+    """Return the settings of this environment; a ``weft.toml`` beside ``env_file`` is read if no other is named.
 
     Args:
         token: goes before all other places; by default systemd's credential does.
@@ -158,7 +164,7 @@ def load_settings(env_file: Path | None = None, token: str | None = None) -> Set
     try:
         given = token or credential(os.environ)
         first: dict[str, Any] = {TOKEN_VARIABLE: given} if given else {}
-        return Settings(_env_file=env_file, **first)
+        return _with_agents(Settings(_env_file=env_file, **first), env_file)
     except ValidationError as exc:
         raise ConfigError(*dict.fromkeys(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
     except (OSError, UnicodeDecodeError) as exc:
@@ -189,6 +195,16 @@ def take_token(environ: MutableMapping[str, str]) -> str | None:
     return credential(environ) or variable or None
 
 
+def _with_agents(settings: Settings, env_file: Path | None) -> Settings:
+    beside = env_file.parent / FILE_NAME if env_file is not None else None
+    if settings.agents_file is not None or beside is None or not beside.exists():
+        return settings
+    try:
+        return settings.model_copy(update={"agents_file": AgentsFile.read(beside)})
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from exc
+
+
 def _problem(location: tuple[int | str, ...], message: str) -> str:
     field = str(location[0]) if location else "settings"
     setting = field if field.isupper() else f"WEFT_{field.upper()}"
@@ -211,8 +227,7 @@ class RunSettings:
     """
 
     token: str
-    argv: tuple[str, ...]
-    workspace: str
+    agents: Agents
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
 
@@ -227,19 +242,43 @@ def preflight(settings: Settings, environment: Mapping[str, str] | None = None) 
         "DISCORD_TOKEN is not set: create a bot in Discord's developer portal and put its token there"
         if not token
         else token_problem(token),
-        agent_problem(settings.agent_command),
-        workspace_problem(settings.workspace),
         state_problem(settings.state_dir),
     ]
+    try:
+        agents = agents_of(settings)
+    except ConfigError as exc:
+        problems[1:1] = exc.problems
     if any(problems):
         raise ConfigError(*filter(None, problems))
-    assert settings.workspace is not None
-    return RunSettings(
-        token=token,
-        argv=settings.agent_command,
-        workspace=settings.workspace,
-        environment=os.environ.copy() if environment is None else environment,
-    )
+    return RunSettings(token, agents, os.environ.copy() if environment is None else environment)
+
+
+def agents_of(settings: Settings) -> Agents:
+    """Return the agents, of which programs and directories were found.
+
+    Raises:
+        ConfigError: there is none, or one can't be started; one line for each reason.
+    """
+    file = settings.agents_file
+    if file is None:
+        problems = list(filter(None, [agent_problem(settings.agent_command), workspace_problem(settings.workspace)]))
+        if problems:
+            raise ConfigError(*problems)
+        return only(settings.agent_command, settings.workspace or "", settings.agent_env)
+    try:
+        agents = file.agents(settings.workspace)
+    except AgentsFileError as exc:
+        raise ConfigError(*_contradictions(settings, file), *exc.problems) from exc
+    if problems := [*_contradictions(settings, file), *agents_problems(agents, file.path.name)]:
+        raise ConfigError(*problems)
+    return agents
+
+
+def _contradictions(settings: Settings, file: AgentsFile) -> list[str]:
+    given = {"WEFT_AGENT_COMMAND": settings.agent_command, "WEFT_AGENT_ENV": settings.agent_env}
+    return [
+        f"{name}: {file.path} says which agents there are; take one of the two away" for name in given if given[name]
+    ]
 
 
 def token_problem(token: str) -> str:
@@ -251,32 +290,16 @@ def agent_problem(argv: tuple[str, ...]) -> str:
     """Say why the agent command can't be started, or nothing."""
     if not argv:
         return 'WEFT_AGENT_COMMAND is not set: the command that starts your agent, such as "opencode acp"'
-    if "/" in argv[0] and not Path(argv[0]).is_absolute():
-        # Agents start in the workspace: a path that begins here would lead elsewhere from there.
-        return f"WEFT_AGENT_COMMAND: {argv[0]} is not an absolute path"
-    if shutil.which(argv[0]):
-        return ""
-    if Path(argv[0]).is_file():
-        return f"WEFT_AGENT_COMMAND: {argv[0]} is not executable"
-    return f"WEFT_AGENT_COMMAND: {argv[0]} was not found"
+    problem = program_problem(argv[0])
+    return f"WEFT_AGENT_COMMAND: {problem}" if problem else ""
 
 
 def workspace_problem(workspace: str | None) -> str:
     """Say why the workspace can't be used, or nothing. A part with ``{thread_id}`` is made when it is needed."""
     if not workspace:
         return "WEFT_WORKSPACE is not set: the directory in which agents work"
-    fixed = fixed_part(workspace)
-    if not fixed.is_absolute():
-        return f"WEFT_WORKSPACE: {workspace} is not an absolute path"
-    if not fixed.is_dir():
-        return f"WEFT_WORKSPACE: {fixed} is not a directory"
-    return ""
-
-
-def fixed_part(workspace: str) -> Path:
-    """Return the directory that all threads have in common: what stands before the part with ``{thread_id}``."""
-    before = workspace.split(THREAD_FIELD, maxsplit=1)[0]
-    return Path(before) if before.endswith("/") or before == workspace else Path(before).parent
+    problem = directory_problem(workspace)
+    return f"WEFT_WORKSPACE: {problem}" if problem else ""
 
 
 def state_problem(state_dir: Path) -> str:

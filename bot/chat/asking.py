@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 MESSAGE_LIMIT = 2000
 NOBODY = discord.AllowedMentions.none()
 QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
+_LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 FAILED = "Something went wrong on my side; the details are in the log."
 
 
@@ -51,10 +52,21 @@ def thread_of(interaction: discord.Interaction[Any]) -> int | None:
 Act = Callable[[Front, Actor], Answer]
 
 
-async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: bool = False) -> None:
-    """Do what was asked if the person may, and tell what came of it: only them, or, if ``shown``, everybody."""
+async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: bool = False) -> int | None:
+    """Do what was asked if the person may, and tell what came of it: only them, or, if ``shown``, everybody.
+
+    Returns the id of the message that everybody sees, if there is one.
+    """
     answer = _asked(interaction, act)
-    await tell(interaction, answer.text, ephemeral=not (shown and answer.accepted))
+    public = shown and answer.accepted
+    message_id = await tell(interaction, answer.text, ephemeral=not public)
+    return message_id if public else None
+
+
+def permitted(interaction: discord.Interaction[Any]) -> bool:
+    """Return whether the person may use Weft here."""
+    front: Front = interaction.client
+    return front.judge(_request(interaction, actor_of(interaction.user))).allowed
 
 
 async def respond_once(interaction: discord.Interaction[Any], act: Act) -> None:
@@ -84,10 +96,14 @@ def _asked(interaction: discord.Interaction[Any], act: Act) -> Answer:
     return outcome(lambda: act(front, actor), interaction.id)
 
 
-async def tell(interaction: discord.Interaction[Any], text: str, *, ephemeral: bool = True) -> None:
-    """Send the answer; that the person can't be told is logged, not raised."""
-    with _logged(interaction):
-        await interaction.response.send_message(clip(text, MESSAGE_LIMIT), ephemeral=ephemeral, **QUIETLY)
+async def tell(interaction: discord.Interaction[Any], text: str, *, ephemeral: bool = True) -> int | None:
+    """Send the answer and return its id; that the person can't be told is logged, not raised."""
+    try:
+        sent = await interaction.response.send_message(clip(text, MESSAGE_LIMIT), ephemeral=ephemeral, **QUIETLY)
+    except _LOST as exc:
+        _log_lost(interaction, exc)
+        return None
+    return sent.message_id
 
 
 async def _without_buttons(interaction: discord.Interaction[Any]) -> bool:
@@ -106,8 +122,12 @@ async def _follow_up(interaction: discord.Interaction[Any], text: str) -> None:
 def _logged(interaction: discord.Interaction[Any]) -> Iterator[None]:
     try:
         yield
-    except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
-        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
+    except _LOST as exc:
+        _log_lost(interaction, exc)
+
+
+def _log_lost(interaction: discord.Interaction[Any], error: Exception) -> None:
+    log.warning("answer.lost", interaction=interaction.id, error=repr(error))
 
 
 def _request(interaction: discord.Interaction[Any], actor: Actor) -> Request:

@@ -30,6 +30,7 @@ from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
 from bot.chat.watermarks import Watermarks
 from bot.observer import Observer, Unobserved
+from bot.reply.port import PortError
 from bot.work.model import Inbound
 from bot.work.ports import Desk
 
@@ -215,6 +216,24 @@ class WeftClient(discord.Client):
         else:
             log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
             self._pass_by(post.place.channel_id, post.message_id)
+
+    def begin(self, post: Post, inbound: Inbound) -> None:
+        """Take a request that stands in a message of Weft's own; one without text only opens its thread."""
+        if inbound.text:
+            self.hand_over(post, inbound)
+        elif inbound.opens_thread:
+            self._open_places(post.place, inbound, opened=True)
+            self._lasting.answers.post(self._open_thread, inbound)
+
+    def decline(self, inbound: Inbound, text: str) -> None:
+        """Say below a request of that kind why it is not taken."""
+        self._lasting.answers.post(self._lasting.chat.refuse, inbound, text)
+
+    async def _open_thread(self, inbound: Inbound) -> None:
+        try:
+            await self._lasting.chat.open_thread(inbound)
+        except PortError as exc:
+            await self._lasting.chat.refuse(inbound, f"The thread could not be opened: {exc}")
 
     def obey(self, post: Post, decision: Decision) -> None:
         """Carry out a typed command, unless that was done before, and answer it."""

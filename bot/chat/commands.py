@@ -1,7 +1,8 @@
-"""Slash commands: /stop, /status, /reset and /queue, in servers only, answered to the one who asks.
+"""Slash commands: /stop, /status, /reset, /new and /queue, in servers only, answered to the one who asks.
 
-What `/stop` and `/status` do, the same words do when they are typed alone; `carry_out` serves both. The commands
- are registered with Discord only when they differ from what was registered last: registrations are few a day.
+What `/stop` and `/status` do, the same words do when they are typed alone; `carry_out` serves both. `/new` is
+`bot.chat.fresh`'s. The commands are registered with Discord only when they differ from what was registered last:
+registrations are few a day.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from discord import app_commands
 from discord.app_commands import Choice
 
 from bot.chat.asking import FAILED, Front, respond, tell, thread_of
+from bot.chat.fresh import new
 from bot.chat.words import Command
 from bot.work.model import Actor, QueueMode
 from bot.work.ports import Answer, Desk
@@ -61,7 +63,7 @@ class WeftTree(app_commands.CommandTree[Any]):
 def make_tree(client: discord.Client) -> WeftTree:
     """Return the client's command tree with all commands in it."""
     tree = WeftTree(client)
-    commands: tuple[app_commands.Command[Any, ..., None] | app_commands.Group, ...] = (stop, status, reset, queue)
+    commands: tuple[app_commands.Command[Any, ..., None] | app_commands.Group, ...] = (stop, status, reset, new, queue)
     for command in commands:
         tree.add_command(command)
     return tree

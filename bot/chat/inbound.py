@@ -22,7 +22,8 @@ HELP = (
     "Mention me with what you want done, and I open a thread for it; in that thread just write on. "
     "A message that starts with `//` is left to the people in the thread. "
     "While I am at work, `!queue`, `!followup`, `!interrupt` or `!steer` in front says what becomes of a message. "
-    "`stop`, `stop all` and `status` work as words alone; `/status`, `/stop`, `/queue` and `/reset` are there too."
+    "`stop`, `stop all` and `status` work as words alone; "
+    "`/new`, `/status`, `/stop`, `/queue` and `/reset` are there too."
 )
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -158,6 +159,7 @@ def _inbound(post: Post, wish: Wish) -> Inbound:
         mode=wish.mode,
         lane=Lane.BACKGROUND if post.automatic else Lane.MAIN,
         files=post.attachments,
+        parent_id=place.parent_id,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from bot.agents.model import Agents, only
 from bot.app import Bot, running_bot
 from bot.config import RunSettings, Settings
 from bot.outcome import Outcome
@@ -75,6 +76,7 @@ async def stage(
     rate_limits: RateLimits = RateLimits.REAL,
     directory: Path | None = None,
     invite: Callable[[FakeDiscord], dict[str, Any]] | None = None,
+    agents: Callable[[FakeDiscord, str], Agents] | None = None,
     **overrides: Any,
 ) -> AsyncIterator[Stage]:
     """Run everything until left; the bot is ready when the body begins.
@@ -82,6 +84,7 @@ async def stage(
     Args:
         directory: where ``state`` and ``workspace`` are made; a temporary one, removed at the end, if not given.
         invite: makes people and places before the bot starts, and returns settings with their ids.
+        agents: names several agents in place of ``argv``, from the places and the workspace.
         overrides: settings by their field names.
     """
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
@@ -89,7 +92,9 @@ async def stage(
         async with FakeDiscord(rate_limits=rate_limits) as discord:
             invited = invite(discord) if invite else {}
             settings = _settings(root, discord, argv, overrides | invited)
-            wanted = RunSettings(token=discord.token, argv=argv, workspace=settings.workspace or str(root))
+            workspace = settings.workspace or str(root)
+            usual = only(argv, workspace, settings.agent_env)
+            wanted = RunSettings(discord.token, agents(discord, workspace) if agents else usual)
             async with running_bot(settings, wanted) as bot:
                 on_stage = Stage(discord, bot, settings)
                 bot.desk.deliveries.on_outcome = on_stage.record

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from bot.config import TOKEN_VARIABLE, ConfigError, fixed_part
+from bot.agents.checks import fixed_part
+from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
+from bot.config import TOKEN_VARIABLE, ConfigError
 from bot.service.unit import MARK, NAME, STRICT_NAME, Plan, strict, unit
 
 STATE = Path("/var/lib/weft")
@@ -74,19 +76,20 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, seale
         ConfigError: something is missing; one line for each.
     """
     settings = _settings_in(env_file)
-    workspace = settings.get("WEFT_WORKSPACE") or ""
+    agents_file = _agents_file(env_file, settings)
+    workspaces = _workspaces(settings.get("WEFT_WORKSPACE"), agents_file)
     problems = [
-        _workspace_problem(env_file, workspace),
+        *_workspace_problems(env_file, workspaces),
         *_token_problems(env_file, settings, token_file, sealed_token),
         _user_problem(run_as),
     ]
     if any(problems):
         raise ConfigError(*filter(None, problems))
     state = settings.get("WEFT_STATE_DIR")
-    writable = [fixed_part(workspace), *([Path(state)] if state else []), *_home(run_as)]
+    writable = [*workspaces, *([Path(state)] if state else []), *_home(run_as)]
     return Plan(
         python=Path(sys.executable),
-        prefixes=(Path(sys.prefix), Path(sys.base_prefix)),
+        prefixes=(Path(sys.prefix), Path(sys.base_prefix), *([agents_file.parent] if agents_file else [])),
         env_file=env_file.absolute(),
         run_as=run_as,
         token_file=token_file.absolute() if token_file else None,
@@ -103,11 +106,31 @@ def _settings_in(env_file: Path) -> dict[str, str | None]:
         raise ConfigError(f"{env_file} can't be read: {exc}") from exc
 
 
-def _workspace_problem(env_file: Path, workspace: str) -> str:
-    if not workspace:
-        return f"{env_file} has no WEFT_WORKSPACE: the directory in which agents work"
-    fixed = fixed_part(workspace)
-    return "" if fixed.is_absolute() and fixed.is_dir() else f"WEFT_WORKSPACE: {fixed} is not a directory"
+def _agents_file(env_file: Path, settings: dict[str, str | None]) -> Path | None:
+    named = settings.get("WEFT_AGENTS_FILE")
+    path = Path(named) if named else env_file.absolute().parent / FILE_NAME
+    return path if named or path.exists() else None
+
+
+def _workspaces(usual: str | None, agents_file: Path | None) -> list[Path]:
+    """Return the directories in which agents work, without the part that is each thread's own."""
+    if agents_file is None:
+        return [fixed_part(usual)] if usual else []
+    try:
+        agents = AgentsFile.read(agents_file).agents(usual)
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from exc
+    except AgentsFileError as exc:
+        raise ConfigError(*exc.problems) from exc
+    return list(dict.fromkeys(fixed_part(agent.workspace) for agent in agents))
+
+
+def _workspace_problems(env_file: Path, workspaces: list[Path]) -> Iterator[str]:
+    if not workspaces:
+        yield f"{env_file} has no WEFT_WORKSPACE: the directory in which agents work"
+    for path in workspaces:
+        if not (path.is_absolute() and path.is_dir()):
+            yield f"WEFT_WORKSPACE: {path} is not a directory"
 
 
 def _token_problems(

@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from bot.work import cutoffs
+from bot.work.assignments import Assignments
 from bot.work.choices import Choices
 from bot.work.model import Actor, QueueMode
 from bot.work.modes import Modes
@@ -41,6 +42,7 @@ class Commands:
         store: SessionStore,
         modes: Modes,
         choices: Choices,
+        assignments: Assignments,
     ) -> None:
         self._scheduler = scheduler
         self._runs = runs
@@ -48,6 +50,7 @@ class Commands:
         self._store = store
         self._modes = modes
         self._choices = choices
+        self._assignments = assignments
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
@@ -113,6 +116,7 @@ class Commands:
             running[0].turn.snapshot() if running else None,
             waiting=len(self._scheduler.queue(thread_id).line),
             slot=self._pool.status(thread_id),
+            agent=self._assignments.shown(thread_id),
             now=anyio.current_time(),
         )
 

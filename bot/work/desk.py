@@ -12,8 +12,10 @@ from functools import partial
 import structlog
 from anyio.abc import TaskGroup
 
+from bot.agents.model import Agents, only
 from bot.observer import Observer
 from bot.work import cutoffs
+from bot.work.assignments import Assignments, gone_line
 from bot.work.choices import Choices
 from bot.work.commands import Commands
 from bot.work.counts import WorkCounts
@@ -32,6 +34,7 @@ from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
+ONE_AGENT = only((), "")
 RESTARTING = Answer("Weft is restarting: please try again afterwards.", accepted=False)
 
 
@@ -41,11 +44,13 @@ class ThreadDesk:
     Args:
         tasks: owns every task of the work: accepts, turns, editors, timers.
         redact: takes secrets out of what agents say about their failures.
+        agents: which there are.
 
     Attributes:
         permissions: the permission requests that people may press.
         deliveries: sees final replies to their end, and tells of each outcome.
         modes: what people chose for threads and servers.
+        assignments: which agent each thread has.
         may: says whether a message's author would be let in now.
     """
 
@@ -57,6 +62,7 @@ class ThreadDesk:
         store: SessionStore,
         limits: DeskLimits,
         redact: Callable[[str], str],
+        agents: Agents = ONE_AGENT,
     ) -> None:
         self.may: Callable[[Inbound], bool] = lambda _inbound: True
         self._pool = pool
@@ -67,12 +73,14 @@ class ThreadDesk:
         self.deliveries = floor.deliveries
         self._choices = Choices(floor.steps, store)
         self.modes = Modes(self._choices, limits.rules.mode)
+        self.assignments = Assignments(self._choices, agents)
+        floor.runs.limits_in = self.assignments.turn_limits
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._hasty = Hasty(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.unrun.end)
-        self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices)
+        self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices, self.assignments)
         self._stopping = Stopping(floor.scheduler, floor.runs, floor.steps, floor.editors, store)
         floor.on_turn_over = self._stopping.turn_ended
-        self._restart = Restart(floor.steps, chat, store, floor.editors, floor.deliveries, queue_again=floor.take_up)
+        self._restart = Restart(floor.steps, chat, store, floor.editors, floor.deliveries, queue_again=self._take_up)
 
     # --- from Discord: synchronous, whatever an agent does ---------------------------------------------------
 
@@ -87,6 +95,7 @@ class ThreadDesk:
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
         if self._hasty.refuses(inbound):
             return
+        self._settle(inbound)
         inbound = replace(inbound, mode=self.modes.of(inbound))
         self._floor.take(inbound)
 
@@ -192,6 +201,23 @@ class ThreadDesk:
         self._pool.reset(thread_id)
         return Answer("Reset: the next message starts a new session.", accepted=True)
 
+    def agents(self) -> tuple[str, ...]:
+        """Return the names of the agents, of which people may choose one."""
+        return self.assignments.agents.names
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+        """Go on afresh with an agent (Q8); without a thread, say whether one may be opened for that."""
+        if self._floor.intake.closed:
+            return RESTARTING
+        refusal = self.assignments.renew(thread_id, agent)
+        if refusal is None and thread_id is not None:
+            self.reset(thread_id, by)
+        return refusal or Answer(self.assignments.opening(thread_id, agent), accepted=True)
+
+    def assign(self, thread_id: int, agent: str) -> None:
+        """Give a thread an agent before its first message."""
+        self.assignments.assign(thread_id, agent)
+
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer a permission request, if ``by`` may (D6)."""
         return self.permissions.decide(request, option, by)
@@ -210,6 +236,17 @@ class ThreadDesk:
         """Return how much work there is in all threads."""
         return self._floor.counts()
 
+    def _take_up(self, inbound: Inbound, asked_after: int) -> None:
+        self._settle(inbound)
+        self._floor.take_up(inbound, asked_after)
+
+    def _settle(self, inbound: Inbound) -> None:
+        """See that the message's thread has an agent; one whose agent is gone starts afresh with another (P8)."""
+        gone = self.assignments.settle(inbound)
+        if gone is not None:
+            self._pool.reset(inbound.thread_id)
+            self._floor.editors.of(inbound.thread_id).say(gone_line(gone, self.assignments.of(inbound.thread_id)))
+
     # --- start and end ---------------------------------------------------------------------------------------
 
     def limit(self, limits: DeskLimits) -> None:
@@ -226,6 +263,7 @@ class ThreadDesk:
         """Go on where an earlier run on this state ended (R2)."""
         await self._choices.load()
         self.modes.load()
+        self.assignments.load()
         cutoffs.restore(self._choices, self._floor.scheduler)
         await self._restart.recover()
 

@@ -60,6 +60,7 @@ class Inbound:
         title: the name for a new thread, 1 to 100 characters.
         mode: the queue mode that the message itself asked for; None: that of its thread or server.
         files: how many files hang on the message.
+        parent_id: the channel of the thread that it was posted in; None if it was posted in a channel.
     """
 
     message_id: int
@@ -73,3 +74,4 @@ class Inbound:
     mode: QueueMode | None = None
     lane: Lane = Lane.MAIN
     files: int = 0
+    parent_id: int | None = None

@@ -35,6 +35,15 @@ class Desk(Protocol):
     def reset(self, thread_id: int, by: Actor) -> Answer:
         """End the thread's agent and forget its session; the next message starts afresh."""
 
+    def agents(self) -> tuple[str, ...]:
+        """Return the names of the agents, of which people may choose one."""
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+        """End the thread's agent and go on afresh with another, or with the same; None: if a thread may be opened."""
+
+    def assign(self, thread_id: int, agent: str) -> None:
+        """Give a thread an agent before its first message; a name that `renew` took."""
+
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer permission request ``request`` with its option number ``option``, if ``by`` may."""
 

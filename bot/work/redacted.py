@@ -94,6 +94,18 @@ class RedactedDesk:
         """End the thread's agent and forget its session."""
         return self._clean(self.desk.reset(thread_id, by))
 
+    def agents(self) -> tuple[str, ...]:
+        """Return the names of the agents."""
+        return self.desk.agents()
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+        """Go on afresh with an agent."""
+        return self._clean(self.desk.renew(thread_id, agent, by))
+
+    def assign(self, thread_id: int, agent: str) -> None:
+        """Give a thread an agent."""
+        self.desk.assign(thread_id, agent)
+
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer a permission request, if ``by`` may."""
         return self._clean(self.desk.decide(request, option, by))

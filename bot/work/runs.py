@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
 from acp.schema import text_block
-from acp.turn import Turn
+from acp.turn import Turn, TurnLimits
 from bot.observer import Observer, Unobserved
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
@@ -45,6 +45,7 @@ class Runs:
     Attributes:
         limits: those of turns that start from now on.
         observer: told when a reply is first visible.
+        limits_in: makes them those of a thread's agent.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Runs:
     ) -> None:
         self.limits = limits
         self.observer: Observer = Unobserved()
+        self.limits_in: Callable[[int, TurnLimits], TurnLimits] = lambda _thread_id, usual: usual
         self._tasks = tasks
         self._steps = steps
         self._pool = pool
@@ -91,7 +93,7 @@ class Runs:
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
-        turn = Turn(self.limits.turn, now)
+        turn = Turn(self.limits_in(entry.thread_id, self.limits.turn), now)
         running = RunningTurn(entry, self._open_reply(entry, turn), turn, started=now)
         entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)

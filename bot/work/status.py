@@ -26,15 +26,20 @@ _MOST_SHOWN = 10
 _DROPPED = {Drop.OLD: "oldest", Drop.NEW: "newest"}
 
 
-def describe_thread(snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotStatus | None, now: float) -> str:
-    """Return phase, elapsed time, current tool, queue, context and cost of a thread, a line each (Q11)."""
+def describe_thread(
+    snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotStatus | None, now: float, agent: str | None = None
+) -> str:
+    """Return phase, elapsed time, current tool, queue, context and cost of a thread, a line each (Q11).
+
+    ``agent``: the name by which the settings know the thread's agent, where there are several.
+    """
     lines = [_turn_line(snapshot, now) if snapshot else "Nothing is running here."]
     if snapshot and snapshot.permissions:
         lines.append("Waiting for an answer to a permission request.")
     if snapshot and snapshot.current_tool:
         lines.append(f"Tool: {inline_code(snapshot.current_tool.title, 200)}")
     lines.append(f"Queue: {waiting} waiting")
-    lines.append(f"Agent: {_agent(slot)}")
+    lines.append(f"Agent: {_agent(slot, agent)}")
     used = [context_share(snapshot), cost(snapshot)] if snapshot else []
     if any(used):
         lines.append("Used: " + ", ".join(filter(None, used)))
@@ -88,9 +93,9 @@ def _turn_line(snapshot: TurnSnapshot, now: float) -> str:
     return f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}"
 
 
-def _agent(slot: SlotStatus | None) -> str:
-    return (
-        f"{inline_code(slot.agent or 'unnamed')}, {slot.state.value}"
-        if slot
-        else "none (it starts with the next message)"
-    )
+def _agent(slot: SlotStatus | None, name: str | None) -> str:
+    if slot is None:
+        known = f"{inline_code(name)}, not running" if name else "none"
+        return f"{known} (it starts with the next message)"
+    own = inline_code(slot.agent or "unnamed")
+    return f"{inline_code(name)} ({own}), {slot.state.value}" if name else f"{own}, {slot.state.value}"

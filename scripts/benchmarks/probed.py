@@ -74,7 +74,7 @@ class Probe:
 async def run(settings: Settings, probe: Probe) -> None:
     """Run the bot until SIGTERM; report when it is ready, and on SIGUSR1."""
     wanted = preflight(settings)
-    redactor = Redactor(secrets(settings, wanted))
+    redactor = Redactor(secrets(wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     give_back_large_blocks()
     with sole_instance(settings.state_dir) as identity, anyio.open_signal_receiver(*SIGNALS) as signals:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from bot import app
+from bot.agents.model import AgentProfile, Agents, only
 from bot.app import (
     CommandStampFile,
     chat_config,
@@ -20,13 +21,14 @@ from bot.app import (
     pool_limits,
     run_bot,
     turn_limits,
+    widened,
 )
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor
 from bot.work.model import Lane
 
 GUILD, CHANNEL, USER, ROLE = (10**17 + number for number in range(4))
-WANTED = RunSettings(token="a-token-for-tests", argv=("agent",), workspace="/srv")
+WANTED = RunSettings("a-token-for-tests", only(("agent",), "/srv"))
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,17 @@ def test_a_slot_counts_as_hung_only_when_a_turn_can_not_hold_it_any_more(hard_ti
     turn = turn_limits(chosen)
     longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace + turn.drain_max
     assert pool_limits(chosen).hung_after > longest
+
+
+@pytest.mark.parametrize(("own", "longer"), [(None, 0.0), (60.0, 0.0), (9000.0, 9000.0 - 1800.0)])
+def test_the_net_under_a_hung_turn_is_wide_enough_for_the_agent_with_the_longest_turns(
+    own: float | None, longer: float
+) -> None:
+    """P6, P12"""
+    slow = AgentProfile("slow", ("agent",), "/srv", hard_timeout=own)
+    agents = Agents({"usual": AgentProfile("usual", ("agent",), "/srv"), "slow": slow}, "usual")
+    usual = pool_limits(settings(hard_timeout=1800))
+    assert widened(usual, settings(hard_timeout=1800), agents) == replace(usual, hung_after=usual.hung_after + longer)
 
 
 def test_the_limits_of_the_pool_are_settings() -> None:
@@ -165,7 +178,7 @@ def test_errors_are_found_however_deep_they_lie() -> None:
     assert leaves(cast("ExceptionGroup[ConfigError]", nested)) == [one, two, three]
 
 
-def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], **fields: Any) -> int:
+def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], wanted: RunSettings = WANTED) -> int:
     """Run the bot with ``body`` in the place of everything that awaits."""
 
     async def stand_in(_settings: Settings, _wanted: RunSettings, redactor: Redactor, *_rest: object) -> int:
@@ -173,7 +186,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, body: Callable[[Redactor], int], *
 
     monkeypatch.setattr(app, "_run_until_signal", stand_in)
     monkeypatch.setattr(app, "configure_logging", lambda *_: None)
-    return run_bot(settings(**fields), replace(WANTED, environment=dict(os.environ)), settings)
+    return run_bot(settings(), replace(wanted, environment=dict(os.environ)), settings)
 
 
 def test_a_bot_that_was_told_to_stop_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,5 +227,6 @@ def test_the_token_and_the_agents_own_secrets_are_cut_out_everywhere(monkeypatch
         seen.append(redactor.text("a-token-for-tests a-key-for-tests other"))
         return 0
 
-    run_with(monkeypatch, look, agent_env="AGENT_API_KEY MISSING_NAME")
+    agents = only(("agent",), "/srv", ("AGENT_API_KEY", "MISSING_NAME"))
+    run_with(monkeypatch, look, wanted=replace(WANTED, agents=agents))
     assert seen == ["[secret] [secret] other"]

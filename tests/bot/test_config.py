@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.agents.model import only
 from bot.config import ConfigError, Settings, default_state_dir, load_settings, preflight
 
 CHANNEL = 100000000000000001
@@ -37,7 +38,7 @@ def test_everything_that_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch, tm
     for name, value in good(tmp_path).items():
         monkeypatch.setenv(name, value)
     wanted = preflight(load_settings())
-    assert (wanted.token, wanted.argv, wanted.workspace) == ("a.fake.token", ("/bin/cat", "-u"), str(tmp_path))
+    assert (wanted.token, wanted.agents) == ("a.fake.token", only(("/bin/cat", "-u"), str(tmp_path)))
 
 
 def test_each_thing_that_is_missing_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +74,8 @@ def test_a_workspace_that_is_not_there_is_named(
 def test_a_directory_for_each_thread_needs_only_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in (good(tmp_path) | {"WEFT_WORKSPACE": f"{tmp_path}/t-{{thread_id}}"}).items():
         monkeypatch.setenv(name, value)
-    assert preflight(load_settings()).workspace == f"{tmp_path}/t-{{thread_id}}"
+    (agent,) = preflight(load_settings()).agents
+    assert agent.workspace == f"{tmp_path}/t-{{thread_id}}"
 
 
 def test_a_relative_workspace_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ business.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ import anyio
 import click
 
 from acp.connection import ConnectionLimits
-from acp.environment import agent_environment, named
 from acp.process import LaunchSpec
-from bot.config import EX_CONFIG, ConfigError, Settings, agent_problem, load_environment, load_settings
+from bot.agents.checks import fixed_part
+from bot.agents.launching import local, secret_values
+from bot.agents.model import Agents
+from bot.config import EX_CONFIG, ConfigError, Settings, agents_of, load_environment, load_settings
 from bot.log import Redactor, configure_logging
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
@@ -105,10 +108,11 @@ def _checks_of(settings: Settings, environment: Mapping[str, str], env_file: Pat
     yield Check("settings", _these(*(partial(_same, finding) for finding in check_settings(settings, environment))))
     yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
     yield Check("strays", partial(check_strays, settings.state_dir))
-    if not agent_problem(settings.agent_command):
-        specs = agents_of(settings, environment)
+    with suppress(ConfigError):  # what is wrong with them is told above
+        agents = agents_of(settings)
+        specs = specs_of(agents, environment)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()]))
-        yield _agents_check(specs, settings, environment)
+        yield _agents_check(specs, settings, secret_values(agents, environment))
     token = token_of(settings)
     if not offline and (settings.discord_api or looks_like_token(token)) and token:
         yield Check("discord", partial(check_discord, settings, settings.discord_api or _DISCORD, token), _LONG)
@@ -118,15 +122,22 @@ def _same(finding: Finding) -> Finding:
     return finding
 
 
-def agents_of(settings: Settings, environment: Mapping[str, str]) -> dict[str, LaunchSpec]:
-    """Return how each configured agent is started, by its name, the default one first."""
-    env = agent_environment(environment, settings.agent_env)
-    return {default_name(settings.agent_command): LaunchSpec(settings.agent_command, "/", env)}
+def specs_of(agents: Agents, environment: Mapping[str, str]) -> dict[str, LaunchSpec]:
+    """Return how each agent is started, by its name, the default one first.
+
+    Behind a wrapper it is started in its workspace: of other directories the wrapper may know nothing.
+    """
+    specs = {}
+    for agent in sorted(agents, key=lambda one: one.name != agents.default):
+        name = agent.name if agents.chosen else default_name(agent.command)
+        base = fixed_part(agent.workspace)
+        specs[name] = local(agent, environment, {}).spec_in(base, 0, str(base) if agent.wrapper else None)
+    return specs
 
 
-def _agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, environment: Mapping[str, str]) -> Check:
+def _agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:
     limits = ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout)
-    secrets = [token_of(settings), *named(environment, settings.agent_env).values()]
+    redactor = Redactor([token_of(settings), *secrets])
     # Every step has its own limit; this one is for what none of them covers.
-    limit = len(specs) * (3 * settings.start_timeout + _END_OF_AGENT)
-    return Check("agent", partial(check_agents, specs, limits, Redactor(secrets).text), limit)
+    limit = sum(3 * (spec.start_timeout or settings.start_timeout) + _END_OF_AGENT for spec in specs.values())
+    return Check("agent", partial(check_agents, specs, limits, redactor.text), limit)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from acp.environment import named
-from bot.config import Settings, agent_problem, state_problem, workspace_problem
+from bot.config import ConfigError, Settings, agent_problem, agents_of, state_problem, workspace_problem
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 
 _TOKEN_PARTS = 3
@@ -19,11 +19,15 @@ def check_settings(settings: Settings, environment: Mapping[str, str]) -> Iterat
     yield ok("settings", "understood")
     yield check_token(settings)
     yield check_access(settings)
-    yield _problem_or("workspace", workspace_problem(settings.workspace), f"{settings.workspace}")
+    if settings.agents_file is None:
+        yield _problem_or("workspace", workspace_problem(settings.workspace), f"{settings.workspace}")
     yield _problem_or("state", state_problem(settings.state_dir), f"{settings.state_dir}")
+    if settings.agents_file is not None:
+        yield from check_agents_file(settings, environment)
+        return
     problem = agent_problem(settings.agent_command)
     yield _problem_or("agent", problem, shutil.which(settings.agent_command[0]) or "" if not problem else "")
-    yield from check_agent_variables(settings, environment)
+    yield from check_agent_variables("WEFT_AGENT_ENV", settings.agent_env, environment)
 
 
 def _problem_or(subject: str, problem: str, found: str) -> Finding:
@@ -66,8 +70,20 @@ def check_access(settings: Settings) -> Finding:
     return warn("access", "only the application's owner may speak: set WEFT_ALLOWED_USERS or WEFT_ALLOWED_ROLES")
 
 
-def check_agent_variables(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Name the variables that agents are to be given and that are not set anywhere."""
-    for name in settings.agent_env:
+def check_agents_file(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the file that names several agents."""
+    try:
+        agents = agents_of(settings)
+    except ConfigError as exc:
+        yield from (fail("agents", problem) for problem in exc.problems)
+        return
+    yield ok("agents", f"{', '.join(agents.names)}; {agents.default} where nothing else is said")
+    for agent in agents:
+        yield from check_agent_variables(f"agents.{agent.name}.env", agent.env, environment)
+
+
+def check_agent_variables(place: str, names: Iterable[str], environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Name the variables that an agent is to be given and that are not set anywhere."""
+    for name in names:
         if not named(environment, [name]):
-            yield warn("agent env", f"{name} is named in WEFT_AGENT_ENV, but is not set")
+            yield warn("agent env", f"{name} is named in {place}, but is not set")

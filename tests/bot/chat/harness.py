@@ -63,6 +63,16 @@ class FakeDesk:
         self._record("reset", thread_id, by.id)
         return Answer("Starting afresh.", accepted=True)
 
+    def agents(self) -> tuple[str, ...]:
+        return ("claude", "codex", "gemini")
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+        self._record("renew", thread_id, agent, by.id)
+        return Answer("No." if self.refuses else "A new conversation.", accepted=not self.refuses)
+
+    def assign(self, thread_id: int, agent: str) -> None:
+        self._record("assign", thread_id, agent)
+
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         self._record("decide", request, option, by.id)
         return Answer("Allowed.", accepted=True)

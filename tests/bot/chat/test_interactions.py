@@ -212,7 +212,7 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
             await chat.settled(fd.channel_id)
         assert fd.command_syncs == 1
         assert stamp.value == first
-        assert sorted(command["name"] for command in fd.commands) == ["queue", "reset", "status", "stop"]
+        assert sorted(command["name"] for command in fd.commands) == ["new", "queue", "reset", "status", "stop"]
         registered = fd.rest_calls("PUT", "/commands")[0].body
         assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
             json.dumps(registered)

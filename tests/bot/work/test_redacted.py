@@ -165,6 +165,16 @@ class EchoDesk:
         self.calls.append(("remove", thread_id, prompt, by))
         return Answer(f"Out {SECRET}", accepted=True)
 
+    def agents(self) -> tuple[str, ...]:
+        return ("claude",)
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+        self.calls.append(("renew", thread_id, agent, by))
+        return Answer(f"With {SECRET}", accepted=True)
+
+    def assign(self, thread_id: int, agent: str) -> None:
+        self.calls.append(("assign", thread_id, agent))
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         self.calls.append(("go_on", thread_id, prompt, notice, by))
         return Answer(f"Going on {SECRET}", accepted=True)
@@ -187,6 +197,7 @@ def test_no_answer_of_the_desk_tells_a_secret() -> None:
     assert desk.clear(100, ALICE) == Answer(f"Removed {REDACTED}", accepted=True)
     assert desk.promote(100, 1, ALICE) == Answer(f"Next {REDACTED}", accepted=True)
     assert desk.remove(100, 1, ALICE) == Answer(f"Out {REDACTED}", accepted=True)
+    assert desk.renew(100, "claude", ALICE) == Answer(f"With {REDACTED}", accepted=True)
 
 
 def test_the_desk_gets_every_call_as_it_was_made() -> None:
@@ -208,6 +219,9 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
     desk.deleted(6)
     desk.choose_mode(100, QueueMode.STEER, ALICE, server=True)
     desk.thread_gone(100, "deleted")
+    desk.renew(None, "claude", ALICE)
+    desk.assign(100, "claude")
+    assert desk.agents() == ("claude",)
     assert echo.calls == [
         ("submit", message),
         ("stop", 100, ALICE, 5),
@@ -222,4 +236,6 @@ def test_the_desk_gets_every_call_as_it_was_made() -> None:
         ("deleted", 6),
         ("choose_mode", 100, QueueMode.STEER, ALICE, True),
         ("thread_gone", 100, "deleted"),
+        ("renew", None, "claude", ALICE),
+        ("assign", 100, "claude"),
     ]

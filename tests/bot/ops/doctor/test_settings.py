@@ -6,7 +6,6 @@ import base64
 
 import pytest
 
-from bot.config import Settings
 from bot.ops.doctor.finding import warn
 from bot.ops.doctor.settings import check_agent_variables, looks_like_token
 
@@ -24,6 +23,6 @@ def test_a_token_is_seen_by_its_shape() -> None:
 
 def test_a_variable_that_agents_are_to_get_and_that_is_not_set_is_told() -> None:
     """R5."""
-    settings = Settings(_env_file=None, agent_env=("KEY_A", "KEY_B", "OTHER_*"))
-    found = list(check_agent_variables(settings, {"KEY_A": "canary", "OTHER_1": "canary"}))
+    names, given = ("KEY_A", "KEY_B", "OTHER_*"), {"KEY_A": "canary", "OTHER_1": "canary"}
+    found = list(check_agent_variables("WEFT_AGENT_ENV", names, given))
     assert found == [warn("agent env", "KEY_B is named in WEFT_AGENT_ENV, but is not set")]

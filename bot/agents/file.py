@@ -1,0 +1,209 @@
+"""Reads ``weft.toml``: several agents by name, and the channels in which each is used.
+
+The file is read with the settings and understood before the bot starts; what is wrong in it is told all at once, a
+line each. Whether programs and directories are there is `bot.agents.checks`' business.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from acp.environment import WITHHELD, named
+from acp.process import MARKER
+from bot.agents.model import AgentProfile, Agents
+from pool.wrapping import ResourceLimits, unknown_placeholders
+
+FILE_NAME = "weft.toml"
+THREAD = "{thread_id}"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
+_ID = re.compile(r"[0-9]{15,20}")
+_SIZE = re.compile(r"([0-9]+)([KMGT]?)")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_LEAST_MEMORY = 16 * 2**20
+_WORDS = {"extra_forbidden": "there is no such setting", "missing": "is missing", "too_short": "is empty"}
+
+
+class AgentsFileError(Exception):
+    """The file can't be used; ``problems`` holds one line each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsFile:
+    """A file as it was read; two readings are equal if nothing was changed meanwhile."""
+
+    path: Path
+    text: str
+
+    @classmethod
+    def read(cls, path: Path) -> AgentsFile:
+        """Read a file.
+
+        Raises:
+            ValueError: it can't be read.
+        """
+        try:
+            return cls(path, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+            raise ValueError(f"{path} can't be read: {reason}") from exc
+
+    def agents(self, workspace: str | None = None) -> Agents:
+        """Return what the file says; ``workspace``: of agents for which it names none.
+
+        Raises:
+            AgentsFileError: it says something that can't be understood or can't be.
+        """
+        try:
+            content = _Content.model_validate(tomllib.loads(self.text))
+        except tomllib.TOMLDecodeError as exc:
+            raise AgentsFileError(f"{self.path.name}: {exc}") from exc
+        except ValidationError as exc:
+            lines = (_told(error["loc"], error["type"], error["msg"]) for error in exc.errors())
+            raise AgentsFileError(*(f"{self.path.name}: {line}" for line in dict.fromkeys(lines))) from exc
+        problems = [f"{self.path.name}: {problem}" for problem in _problems(content, workspace)]
+        if problems:
+            raise AgentsFileError(*problems)
+        return _agents(content, workspace or "")
+
+
+# --- what a value may be ------------------------------------------------------------------------------------------
+
+
+def _words(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _bytes(value: object) -> object:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and found is None:
+        raise ValueError(f'{value!r} is no size such as "512M" or "4G"')
+    return int(found[1]) * _UNITS[found[2]] if found else value
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if not (isinstance(value, str) and pattern.fullmatch(value)):
+            raise ValueError(f"{value!r} is no {what}")
+        return value
+
+    return check
+
+
+_Words = Annotated[list[str], BeforeValidator(_words)]
+_Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "name of a variable"))]
+_Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
+_Channel = Annotated[str, BeforeValidator(_matching(_ID, "id of a channel (15 to 20 digits)"))]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Limits(_Strict):
+    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=_LEAST_MEMORY)] | None = None
+    processes: Annotated[int, Field(ge=1)] | None = None
+    open_files: Annotated[int, Field(ge=16)] | None = None
+
+
+class _Agent(_Strict):
+    command: Annotated[_Words, Field(min_length=1)]
+    env: list[_Variable] = []
+    set: dict[_Variable, str] = {}
+    workspace: Annotated[str, Field(min_length=1)] | None = None
+    session_directory: Annotated[str, Field(pattern="^/")] | None = None
+    start_timeout: _Seconds | None = None
+    hard_timeout: _Seconds | None = None
+    wrapper: _Words = []
+    sessions_per_process: Annotated[int, Field(ge=1)] | None = None
+    limits: _Limits = _Limits()
+
+
+class _Content(_Strict):
+    default: str | None = None
+    agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
+    channels: dict[_Channel, str] = {}
+
+
+def _told(location: Iterable[int | str], kind: str, message: str) -> str:
+    # pydantic marks a key of a table with "[key]"; the key itself is named before it.
+    place = ".".join(str(step) for step in location if step != "[key]")
+    told = _WORDS.get(kind) or message.removeprefix("Value error, ")
+    return f"{place}: {told}" if place else told
+
+
+# --- what does not go together ----------------------------------------------------------------------------------
+
+
+def _problems(content: _Content, workspace: str | None) -> Iterator[str]:
+    names = ", ".join(content.agents)
+    if content.default is None and len(content.agents) > 1:
+        yield f"default: is missing; it names one of {names}"
+    if content.default is not None and content.default not in content.agents:
+        yield f"default: there is no agent {content.default!r}, only {names}"
+    for channel, agent in content.channels.items():
+        if agent not in content.agents:
+            yield f"channels.{channel}: there is no agent {agent!r}, only {names}"
+    for name, entry in content.agents.items():
+        yield from (f"agents.{name}.{problem}" for problem in _agent_problems(entry, workspace))
+
+
+def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[str]:
+    if not (entry.workspace or workspace):
+        yield "workspace: is missing, and WEFT_WORKSPACE is not set"
+    for name in entry.env:
+        if not name.endswith("*") and _withheld(name):
+            yield f"env: {name} is given to no agent"
+    for name in entry.set:
+        if name.endswith("*") or _withheld(name) or name == MARKER:
+            yield f"set: {name} can't be set"
+        if name in entry.env:
+            yield f"set: {name} is in env, too"
+    for setting, words in (("wrapper", entry.wrapper), ("session_directory", [entry.session_directory or ""])):
+        for placeholder in unknown_placeholders(words):
+            yield f"{setting}: there is no {{{placeholder}}} to fill in"
+    if (entry.sessions_per_process or 1) > 1 and any(THREAD in word for word in entry.wrapper):
+        yield f"wrapper: {THREAD} means one thread, but sessions_per_process lets several share it"
+
+
+def _withheld(name: str) -> bool:
+    return bool(named({name: ""}, WITHHELD))
+
+
+def _agents(content: _Content, workspace: str) -> Agents:
+    return Agents(
+        profiles={name: _profile(name, entry, workspace) for name, entry in content.agents.items()},
+        default=content.default or next(iter(content.agents)),
+        channels={int(channel): agent for channel, agent in content.channels.items()},
+    )
+
+
+def _profile(name: str, entry: _Agent, workspace: str) -> AgentProfile:
+    limits: dict[str, Any] = entry.limits.model_dump()
+    return AgentProfile(
+        name=name,
+        command=tuple(entry.command),
+        workspace=entry.workspace or workspace,
+        env=tuple(entry.env),
+        fixed=entry.set,
+        wrapper=tuple(entry.wrapper),
+        session_directory=entry.session_directory,
+        start_timeout=entry.start_timeout,
+        hard_timeout=entry.hard_timeout,
+        sessions_per_process=entry.sessions_per_process,
+        limits=ResourceLimits(**limits),
+    )

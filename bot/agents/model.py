@@ -1,0 +1,80 @@
+"""The agents as the rest of the bot knows them: names, and which of them a channel's threads get (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pool.wrapping import ResourceLimits
+
+ONLY = "default"
+"""The agent's name where there is only one, which the environment describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProfile:
+    """How one agent is started.
+
+    Attributes:
+        command: what is run; with a wrapper, what is given to the wrapper.
+        workspace: where it works; ``{thread_id}`` in it gives each thread a directory of its own.
+        env: names of variables that it gets beside the allow-list; a trailing ``*`` stands for any ending.
+        fixed: variables with values of its own; no secrets.
+        wrapper: what stands before the command, with `pool.wrapping.PLACEHOLDERS`.
+        session_directory: where its sessions work as it sees it; None: in the workspace.
+        start_timeout: seconds for each step of its start; None: as for all.
+        hard_timeout: seconds that a turn of it may last; None: as for all.
+        sessions_per_process: how many threads may share a process of it; None: as for all, behind a wrapper one.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    workspace: str
+    env: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
+    session_directory: str | None = None
+    start_timeout: float | None = None
+    hard_timeout: float | None = None
+    sessions_per_process: int | None = None
+    limits: ResourceLimits = field(default_factory=ResourceLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """All agents.
+
+    Attributes:
+        default: the one of threads for which nothing else was said.
+        channels: the agents of the threads in some channels, by the channel's id.
+        chosen: whether there is a choice that has to be remembered for each thread.
+    """
+
+    profiles: Mapping[str, AgentProfile]
+    default: str
+    channels: Mapping[int, str] = field(default_factory=dict)
+    chosen: bool = True
+
+    def __iter__(self) -> Iterator[AgentProfile]:
+        return iter(self.profiles.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.profiles
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order of the file."""
+        return tuple(self.profiles)
+
+    def longest_turn(self, usual: float) -> float:
+        """Return the seconds that the turn of any agent may last, of which ``usual`` is for those that say nothing."""
+        return max(usual if agent.hard_timeout is None else agent.hard_timeout for agent in self)
+
+    def for_channel(self, channel_id: int) -> str:
+        """Return which agent a new thread in the channel gets."""
+        return self.channels.get(channel_id, self.default)
+
+
+def only(command: tuple[str, ...], workspace: str, env: tuple[str, ...] = ()) -> Agents:
+    """Return one agent that every thread has."""
+    return Agents({ONLY: AgentProfile(ONLY, command, workspace, env)}, ONLY, chosen=False)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.agents.checks import agents_problems, fixed_part
+from bot.agents.model import AgentProfile, Agents
+from pool.wrapping import ResourceLimits
+
+
+def problems(tmp_path: Path, **fields: Any) -> list[str]:
+    given: dict[str, Any] = {"name": "red", "command": ("/bin/cat",), "workspace": str(tmp_path)} | fields
+    return list(agents_problems(Agents({"red": AgentProfile(**given)}, "red"), "weft.toml"))
+
+
+def test_an_agent_that_is_there_has_no_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path) == []
+    assert problems(tmp_path, limits=ResourceLimits(open_files=64), workspace=f"{tmp_path}/{{thread_id}}/x") == []
+
+
+def test_each_agent_is_looked_at(tmp_path: Path) -> None:
+    """Settings and exits: a line for each problem of each agent."""
+    red = AgentProfile("red", ("no-such-agent",), str(tmp_path))
+    blue = AgentProfile("blue", ("/bin/cat",), "/no/such/place")
+    assert list(agents_problems(Agents({"red": red, "blue": blue}, "red"), "weft.toml")) == [
+        "weft.toml: agents.red.command: no-such-agent was not found",
+        "weft.toml: agents.blue.workspace: /no/such/place is not a directory",
+    ]
+
+
+def test_with_a_wrapper_the_wrapper_has_to_be_there(tmp_path: Path) -> None:
+    """R5: the command may be in a container or on another machine."""
+    assert problems(tmp_path, command=("inside",), wrapper=("/bin/cat",)) == []
+    assert problems(tmp_path, wrapper=("no-such-wrapper",)) == [
+        "weft.toml: agents.red.wrapper: no-such-wrapper was not found"
+    ]
+
+
+def test_the_agents_own_path_counts(tmp_path: Path) -> None:
+    """R5: it is started with that one."""
+    program = tmp_path / "own-agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert problems(tmp_path, command=("own-agent",), fixed={"PATH": str(tmp_path)}) == []
+    assert problems(tmp_path, command=("own-agent",)) == ["weft.toml: agents.red.command: own-agent was not found"]
+
+
+def test_limits_need_the_program_that_sets_them(tmp_path: Path) -> None:
+    """R5"""
+    expected = ["weft.toml: agents.red.limits: prlimit was not found"]
+    assert problems(tmp_path, limits=ResourceLimits(open_files=64), fixed={"PATH": str(tmp_path)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("workspace", "expected"),
+    [("/srv/a", "/srv/a"), ("/srv/{thread_id}", "/srv"), ("/srv/t-{thread_id}/x", "/srv"), ("/srv/", "/srv")],
+)
+def test_the_fixed_part_is_what_is_the_same_for_all_threads(workspace: str, expected: str) -> None:
+    assert fixed_part(workspace) == Path(expected)

@@ -1,0 +1,46 @@
+"""``weft.toml.example``: every line of it is valid, also those that are off."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bot.agents.file import AgentsFile, _Agent, _Limits
+
+EXAMPLE = Path(__file__).parents[3] / "weft.toml.example"
+LINES = EXAMPLE.read_text().splitlines()
+OFF = [number for number, line in enumerate(LINES) if re.match(r'#("?\w+"?) = ', line)]
+
+
+def switched_on(*numbers: int) -> str:
+    return "\n".join(line[1:] if number in numbers else line for number, line in enumerate(LINES))
+
+
+def test_the_example_is_valid_as_it_is() -> None:
+    """Settings and exits."""
+    agents = AgentsFile(EXAMPLE, EXAMPLE.read_text()).agents("/srv")
+    assert (agents.names, agents.default) == (("claude", "codex"), "claude")
+
+
+@pytest.mark.parametrize("number", OFF, ids=lambda number: LINES[number].split(" ")[0])
+def test_a_line_that_is_off_can_be_switched_on(number: int) -> None:
+    """Settings and exits."""
+    before = AgentsFile(EXAMPLE, EXAMPLE.read_text()).agents("/srv")
+    after = AgentsFile(EXAMPLE, switched_on(number)).agents("/srv")
+    # Those that show their default change nothing.
+    assert after != before or LINES[number].startswith("#sessions_per_process = 1")
+
+
+def test_all_lines_together_are_valid() -> None:
+    """Settings and exits: the example needs no workspace then, for that agent."""
+    agents = AgentsFile(EXAMPLE, switched_on(*OFF)).agents("/srv")
+    assert agents.channels == {123456789012345678: "codex"}
+    assert agents.profiles["claude"].limits
+
+
+def test_every_setting_of_an_agent_has_its_line() -> None:
+    """Settings and exits."""
+    shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
+    assert shown == {*_Agent.model_fields, *_Limits.model_fields, "default"} - {"limits"}

@@ -1,0 +1,176 @@
+"""``weft.toml``: what it says, and how each thing that is wrong in it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.agents.file import AgentsFile, AgentsFileError
+from bot.agents.model import AgentProfile, Agents
+from pool.wrapping import ResourceLimits
+
+CHANNEL = "100000000000000001"
+FULL = f"""
+default = "claude"
+[agents.claude]
+command = ["claude-agent-acp"]
+env = ["ANTHROPIC_API_KEY", "CLAUDE_*"]
+set = {{ CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC = "1" }}
+workspace = "/srv/claude/{{thread_id}}"
+start_timeout = 30
+hard_timeout = 7200
+wrapper = ["bwrap", "--bind", "{{workspace}}", "{{workspace}}"]
+session_directory = "/work"
+[agents.claude.limits]
+memory = "4G"
+processes = 500
+open_files = 4096
+[agents.codex]
+command = "codex-acp --flag 'two words'"
+sessions_per_process = 5
+[channels]
+"{CHANNEL}" = "codex"
+"""
+
+
+def agents(text: str, workspace: str | None = "/srv/all") -> Agents:
+    return AgentsFile(Path("/etc/weft/weft.toml"), text).agents(workspace)
+
+
+def problems(text: str, workspace: str | None = "/srv/all") -> tuple[str, ...]:
+    with pytest.raises(AgentsFileError) as caught:
+        agents(text, workspace)
+    return caught.value.problems
+
+
+def agent(text: str = "", *, more: str = "") -> str:
+    return f'[agents.red]\ncommand = "red"\n{text}\n{more}'
+
+
+def test_everything_that_can_be_said_is_understood() -> None:
+    """R5, Settings and exits."""
+    claude = AgentProfile(
+        name="claude",
+        command=("claude-agent-acp",),
+        workspace="/srv/claude/{thread_id}",
+        env=("ANTHROPIC_API_KEY", "CLAUDE_*"),
+        fixed={"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
+        wrapper=("bwrap", "--bind", "{workspace}", "{workspace}"),
+        session_directory="/work",
+        start_timeout=30.0,
+        hard_timeout=7200.0,
+        limits=ResourceLimits(memory=4 * 2**30, processes=500, open_files=4096),
+    )
+    codex = AgentProfile("codex", ("codex-acp", "--flag", "two words"), "/srv/all", sessions_per_process=5)
+    assert agents(FULL) == Agents({"claude": claude, "codex": codex}, "claude", {int(CHANNEL): "codex"})
+
+
+def test_an_only_agent_is_the_default() -> None:
+    assert agents(agent()).default == "red"
+
+
+def test_a_channel_has_its_agent_and_other_channels_the_default() -> None:
+    """D1: a thread counts as its channel."""
+    known = agents(FULL)
+    assert (known.for_channel(int(CHANNEL)), known.for_channel(7)) == ("codex", "claude")
+
+
+@pytest.mark.parametrize(("size", "expected"), [("512M", 512 * 2**20), ("1T", 2**40), ("20000000", 20_000_000)])
+def test_memory_has_a_unit(size: str, expected: int) -> None:
+    (red,) = agents(agent(more=f'[agents.red.limits]\nmemory = "{size}"'))
+    assert red.limits.memory == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (agent("comand = 1"), "agents.red.comand: there is no such setting"),
+        (agent(more="[chanels]"), "chanels: there is no such setting"),
+        (agent(more="[agents.red.limits]\ncpu = 1"), "agents.red.limits.cpu: there is no such setting"),
+        ('[agents.red]\nenv = ["A"]', "agents.red.command: is missing"),
+        ("default = 'red'", "agents: is missing"),
+        ("[agents]", "agents: is empty"),
+        ("[agents.red]\ncommand = []", "agents.red.command: is empty"),
+        (agent('start_timeout = "30"'), "agents.red.start_timeout: Input should be a valid number"),
+        (agent("start_timeout = 0"), "agents.red.start_timeout: Input should be greater than 0"),
+        (agent("start_timeout = inf"), "agents.red.start_timeout: Input should be a finite number"),
+        (agent("env = 'KEY'"), "agents.red.env: Input should be a valid list"),
+        (agent("env = ['A B']"), "agents.red.env.0: 'A B' is no name of a variable"),
+        (agent("set = { A = 1 }"), "agents.red.set.A: Input should be a valid string"),
+        (agent("session_directory = 'work'"), "agents.red.session_directory: String should match pattern '^/'"),
+        (agent("sessions_per_process = 0"), "agents.red.sessions_per_process: Input should be greater than or equal"),
+        (agent("sessions_per_process = true"), "agents.red.sessions_per_process: Input should be a valid integer"),
+        (
+            agent(more="[agents.red.limits]\nmemory = '4 GB'"),
+            'agents.red.limits.memory: \'4 GB\' is no size such as "512M" or "4G"',
+        ),
+        (agent(more="[agents.red.limits]\nmemory = 4"), "agents.red.limits.memory: Input should be greater than or"),
+        ("[agents.Red]\ncommand = 'red'", "agents.Red: 'Red' is no name: small letters, digits, - and _, at most 32"),
+        (agent(more="[channels]\ngeneral = 'red'"), "channels.general: 'general' is no id of a channel"),
+        (agent(more=f"[channels]\n{CHANNEL} = 'blue'"), f"channels.{CHANNEL}: there is no agent 'blue', only red"),
+        (f"default = 'blue'\n{agent()}", "default: there is no agent 'blue', only red"),
+        (agent(more="[agents.blue]\ncommand = 'blue'"), "default: is missing; it names one of red, blue"),
+        (agent("env = ['DISCORD_TOKEN']"), "agents.red.env: DISCORD_TOKEN is given to no agent"),
+        (agent("set = { DISCORD_TOKEN = 'x' }"), "agents.red.set: DISCORD_TOKEN can't be set"),
+        (agent("set = { WEFT_AGENT = 'x' }"), "agents.red.set: WEFT_AGENT can't be set"),
+        (agent("env = ['A_B']\nset = { A_B = 'x' }"), "agents.red.set: A_B is in env, too"),
+        (agent("wrapper = ['bwrap', '{wrkspace}']"), "agents.red.wrapper: there is no {wrkspace} to fill in"),
+        (agent("session_directory = '/{wd}'"), "agents.red.session_directory: there is no {wd} to fill in"),
+        (
+            agent("sessions_per_process = 2\nwrapper = ['bwrap', '{thread_id}']"),
+            "agents.red.wrapper: {thread_id} means one thread, but sessions_per_process lets several share it",
+        ),
+        ("[agents.red\n", "Expected ']'"),
+        ("[agents.red]\n[agents.red]", "Cannot declare ('agents', 'red') twice (at line 2, column 12)"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str, problem: str) -> None:
+    """Settings and exits: a line each."""
+    (line,) = problems(text)
+    assert line.startswith(f"weft.toml: {problem}")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Settings and exits: a line each, in the order of the file."""
+    text = f"default = 'x'\n{agent('env = [1]')}\nstart_timeout = -1\nnew = 2\n[channels]\ngeneral = 'red'"
+    assert [line.split(": ")[1] for line in problems(text)] == [
+        "agents.red.env.0",
+        "agents.red.start_timeout",
+        "agents.red.new",
+        "channels.general",
+    ]
+    text = f"default = 'x'\n{agent()}\nwrapper = ['{{y}}']\n[channels]\n{CHANNEL} = 'z'"
+    assert [line.split(": ")[1] for line in problems(text, None)] == [
+        "default",
+        f"channels.{CHANNEL}",
+        "agents.red.workspace",
+        "agents.red.wrapper",
+    ]
+
+
+def test_a_workspace_is_named_somewhere() -> None:
+    """R5"""
+    (line,) = problems(agent(), None)
+    assert line == "weft.toml: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set"
+    (red,) = agents(agent("workspace = '/srv/own'"), None)
+    assert red.workspace == "/srv/own"
+
+
+def test_two_readings_are_equal_until_something_is_changed(tmp_path: Path) -> None:
+    """R1: SIGHUP tells that a changed file needs a restart."""
+    path = tmp_path / "weft.toml"
+    path.write_text(agent())
+    before = AgentsFile.read(path)
+    assert AgentsFile.read(path) == before
+    path.write_text(agent("start_timeout = 3"))
+    assert AgentsFile.read(path) != before
+
+
+def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    """Settings and exits."""
+    with pytest.raises(ValueError, match="No such file or directory"):
+        AgentsFile.read(tmp_path / "weft.toml")
+    (tmp_path / "weft.toml").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="it is not UTF-8"):
+        AgentsFile.read(tmp_path / "weft.toml")

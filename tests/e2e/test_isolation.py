@@ -1,0 +1,205 @@
+"""What an agent can reach, and what it leaves behind, behind each wrapper of ``docs/isolation.md`` (R5, P9)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox import FakeDiscord
+from tests.agents.scenario import SCRIPT, ScriptedAgent
+from tests.e2e.process import connected, mention, until_shown
+from tests.e2e.walls import Walled, walled, works
+from tests.recipes import wrapper
+
+OPEN_TO_THE_SAME_USER = {
+    "token in an environment",
+    "environment of the bot",
+    "credential",
+    "files of the bot",
+    "state",
+}
+"""What is not closed to a process of the bot's user, or only by the bot's own doing; see ``docs/limits.md``."""
+
+SCOPE = [
+    # As root there is the system's own; the page says so.
+    word
+    for word in wrapper("Limits, and systemd-run", 1)
+    if word != "--user" or os.geteuid() != 0
+]
+
+
+def needs(*argv: str) -> pytest.MarkDecorator:
+    """Skip a test where a wrapper is missing or not allowed to do its work, with the reason."""
+    reason = works(*argv)
+    return pytest.mark.skipif(bool(reason), reason=reason)
+
+
+bubblewrapped = needs("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
+
+
+def bubblewrap() -> list[str]:
+    """Return the printed recipe, with what the scripted agent needs beside a real one: its interpreter and source."""
+    printed = wrapper("Bubblewrap")
+    places = [str(place) for place in (sys.base_prefix, sys.prefix, SCRIPT.parent)]
+    workspace = printed.index("--bind")
+    return [*printed[:workspace], *(word for one in places for word in ("--ro-bind", one, one)), *printed[workspace:]]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    path = tmp_path / "workspace"
+    path.mkdir()
+    return path
+
+
+async def converse(world: Walled) -> None:
+    """Two prompts in a thread, and a thread beside it."""
+    thread_id = await world.ask("hello")
+    said = await world.discord.owner.say(thread_id, "hello")
+    await world.discord.wait_for(
+        lambda fd: any(one.reference_id == said.id and "hello is done" in one.content for one in fd.messages(thread_id))
+    )
+    await world.ask("hello")
+
+
+@bubblewrapped
+@pytest.mark.asyncio
+async def test_in_bubblewrap_the_conversation_works_and_the_five_paths_are_closed(
+    tmp_path: Path, workspace: Path
+) -> None:
+    """R5: own environment, the bot's, the credential, open files, the state: the agent sees none of it."""
+    async with walled(tmp_path, workspace, bubblewrap()) as world:
+        await converse(world)
+        assert await world.probe() == []
+        assert await world.bot.signalled(signal.SIGTERM) == 0
+        await world.until_gone()
+        world.discord.assert_clean()
+
+
+@bubblewrapped
+@pytest.mark.asyncio
+async def test_in_bubblewrap_a_daemon_without_any_mark_ends_with_its_agent(tmp_path: Path, workspace: Path) -> None:
+    """P9: what cleared its environment and forked twice is found by nothing but its namespace."""
+    async with walled(tmp_path, workspace, bubblewrap()) as world:
+        thread_id = await world.ask("leave")
+        assert len(world.napping()) == 1
+        assert await (await world.discord.owner.slash(thread_id, "reset")).told()
+        await world.until_gone()
+        await world.ask("hello")
+        assert await world.bot.signalled(signal.SIGTERM) == 0
+
+
+@bubblewrapped
+@pytest.mark.asyncio
+async def test_in_bubblewrap_nothing_outlives_a_bot_that_was_killed(tmp_path: Path, workspace: Path) -> None:
+    """P9: without a next start that would look for it, and although the agent does not care that nobody listens."""
+    async with walled(tmp_path, workspace, bubblewrap(), ignore_eof=True) as world:
+        await world.ask("leave")
+        assert len(world.napping()) == 1
+        world.bot.process.kill()
+        await world.until_gone()
+
+
+@bubblewrapped
+@pytest.mark.asyncio
+async def test_in_bubblewrap_a_thread_does_not_see_the_directory_of_another(tmp_path: Path, workspace: Path) -> None:
+    """R5: each has its own, and there is nothing else."""
+    (workspace / "secret").write_text("of another thread")
+    threads = tmp_path / "threads"
+    threads.mkdir()
+    look = f"ls {workspace} {threads} / >{threads}/$(basename $PWD)/seen 2>&1"
+    printed = [*wrapper("Bubblewrap"), "sh", "-c", f"{look}; exec sleep 60"]
+    (tmp_path / "weft.toml").write_text(
+        f"[agents.walled]\ncommand = 'ignored'\nworkspace = '{threads}/{{thread_id}}'\n"
+        f"wrapper = {printed!r}\nstart_timeout = 1.0\n"
+    )
+    await look_around(tmp_path, threads, workspace)
+
+
+async def look_around(directory: Path, threads: Path, hidden: Path) -> None:
+    """Let a program that is no agent look around where two agents would start."""
+    nobody = ScriptedAgent((), directory / "none")
+    async with connected(directory, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
+        for _ in range(2):
+            thread_id = await mention(discord, "go")
+            await until_shown(discord, thread_id, "could_not_start")
+            seen = (threads / str(thread_id) / "seen").read_text()
+            assert f"cannot access '{hidden}'" in seen
+            assert [line for line in seen.splitlines() if line.isdigit()] == [str(thread_id)]
+            assert "root" not in seen.split()
+        assert await bot.signalled(signal.SIGTERM) == 0
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that other users may enter, with the scripted agent in it."""
+    with tempfile.TemporaryDirectory(prefix="weft-test-", dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        for source in SCRIPT.parent.glob("*.py"):
+            shutil.copy(source, place)
+        yield place
+
+
+def python_for_others(prefix: list[str]) -> str:
+    """Return an interpreter that another user may run, or why there is none."""
+    return next((one for one in (sys.executable, "/usr/bin/python3") if not works(*prefix, one, "-c", "")), "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.asyncio
+async def test_as_another_user_the_five_paths_are_closed_and_nothing_is_left(tmp_path: Path, open_place: Path) -> None:
+    """R5, P9"""
+    recipe = [word.replace("=weft-agent", "=nobody") for word in wrapper("Another user")]
+    recipe = ["--regid=nogroup" if word.startswith("--regid") else word for word in recipe]
+    python = python_for_others(recipe)
+    if not python:
+        pytest.skip("nobody may run no Python here")
+    workspace = open_place / "workspace"
+    workspace.mkdir()
+    shutil.chown(workspace, "nobody", "nogroup")
+    program = [python, "-I", "-S", str(open_place / SCRIPT.name)]
+    async with walled(tmp_path, workspace, recipe, program) as world:
+        await converse(world)
+        assert await world.probe() == []
+        await world.ask("hello")
+        assert await world.bot.signalled(signal.SIGTERM) == 0
+        await world.until_gone()
+
+
+def control_group(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text()
+
+
+@needs(*SCOPE, "true")
+@pytest.mark.asyncio
+async def test_in_a_scope_of_systemd_the_conversation_works_and_ends(tmp_path: Path, workspace: Path) -> None:
+    """P9: it is no wall; its limits are systemd's to keep."""
+    async with walled(tmp_path, workspace, SCOPE) as world:
+        await converse(world)
+        assert ".scope" in control_group(world.agents()[0].pid)
+        assert await world.bot.signalled(signal.SIGTERM) == 0
+        await world.until_gone()
+
+
+@pytest.mark.asyncio
+async def test_without_a_wall_the_token_is_neither_handed_over_nor_in_the_state(
+    tmp_path: Path, workspace: Path
+) -> None:
+    """R5: what an agent of the bot's user finds elsewhere is in docs/limits.md."""
+    async with walled(tmp_path, workspace, []) as world:
+        await converse(world)
+        assert set(await world.probe()) <= OPEN_TO_THE_SAME_USER
+        assert await world.bot.signalled(signal.SIGTERM) == 0
+
+
+def test_the_canary_is_what_the_bot_logs_in_with() -> None:
+    """The probe looks for this text; it has to be one that stands nowhere else."""
+    assert "not-a-real-token" in FakeDiscord().token
