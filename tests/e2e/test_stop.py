@@ -50,7 +50,7 @@ async def test_the_stop_command_goes_on_with_what_waits(tmp_path: Path) -> None:
 
 async def test_a_stop_while_the_agent_starts_leaves_the_start_going(tmp_path: Path) -> None:
     """T6: spawning; the agent becomes an idle slot that the next message uses."""
-    agent = scenario(tmp_path, [{"echo": True}], start={"delay": 0.5})
+    agent = scenario(tmp_path, [{"echo": True}], start={"delay": 2})
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("go")
         await agent.seen("start")
@@ -145,7 +145,7 @@ async def test_an_agent_that_answers_end_turn_to_a_cancel_was_stopped_all_the_sa
 async def test_the_hard_timeout_ends_an_agent_that_chats_for_ever(tmp_path: Path) -> None:
     """T2: an absolute deadline."""
     agent = scenario(tmp_path, [{"text": "and ", "repeat": -1, "delay": 0.01}])
-    async with play(tmp_path, agent, hard_timeout=0.5) as game:
+    async with play(tmp_path, agent, hard_timeout=1.5) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.TIMED_OUT
         assert "and and" in game.shown(thread_id)
