@@ -21,7 +21,7 @@ only five messages in five seconds."""
 AGENTS = 2 * PLACES + 3
 
 BUSY_ROUNDS, QUIET = 100, 1.0
-IN_LINE, IN_THREADS = 400, 400
+IN_LINE, IN_THREADS = 200, 200
 """Messages that wait in one thread, and others that wait in threads of their own."""
 
 
@@ -51,7 +51,7 @@ async def control() -> Figures:
         **each,
         **busy,
         **await _queued("none_waits", 0, 0),
-        **await _queued("800_wait", IN_LINE, IN_THREADS),
+        **await _queued("400_wait", IN_LINE, IN_THREADS),
     }
 
 
