@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
 from anyio.abc import TaskGroup
 
+from bot.ops.health import problems
 from bot.ops.herald import Figures, Herald
+from bot.ops.look import vitals
 from bot.ops.notify import Supervisor
-from bot.ops.watchdog import Signs, Watchdog, fault
+from bot.ops.watchdog import Watchdog
 from bot.work.limits import DeskLimits
 from pool.model import PoolLimits
 
@@ -24,8 +25,7 @@ def supervised(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Super
     """Tell the supervisor how the bot fares from now on, and that it lives, where that is wanted."""
 
     def look() -> str | None:
-        since = anyio.current_time() - bot.pool.last_pass
-        return fault(Signs(bot.gateway.stuck(), since, limits.maintenance))
+        return "; ".join(problems(vitals(bot.gateway, bot.pool, limits.maintenance))) or None
 
     herald = Herald(supervisor.notifier, lambda: _figures(bot), look)
     tasks.start_soon(herald.run, bot.ready, name="herald")

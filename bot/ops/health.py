@@ -1,4 +1,4 @@
-"""How the bot is, as it is told over HTTP, and when that is not well (pure).
+"""How the bot is, as it is told over HTTP, and when that is not well, for the watchdog as well (pure).
 
 What is told has no text of messages, no names and no ids of people or threads.
 """
@@ -116,13 +116,13 @@ class Vitals:
     Attributes:
         gateway: why the connection's task counts as stuck, or None.
         since_pass: since the pool's last maintenance pass; one is due every ``pass_interval``.
-        since_tick: since the loop was last measured.
+        since_tick: since the loop was last measured; 0 where nobody measures it.
     """
 
     gateway: str | None
     since_pass: float
     pass_interval: float
-    since_tick: float
+    since_tick: float = 0.0
 
 
 def problems(vitals: Vitals) -> tuple[str, ...]:

@@ -54,10 +54,9 @@ class Watched:
     pass_interval: float
 
 
-def vitals(watched: Watched, lag: LoopLag) -> Vitals:
-    """Return the signs of progress."""
-    since_pass = anyio.current_time() - watched.pool.last_pass
-    return Vitals(watched.gateway.stuck(), since_pass, watched.pass_interval, lag.silent)
+def vitals(gateway: Gateway, pool: ConnectionPool, pass_interval: float, since_tick: float = 0.0) -> Vitals:
+    """Return the signs of progress; ``since_tick``: see `Vitals`."""
+    return Vitals(gateway.stuck(), anyio.current_time() - pool.last_pass, pass_interval, since_tick)
 
 
 def look_at(watched: Watched, lag: LoopLag, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]) -> Parts:

@@ -68,7 +68,7 @@ class LiveWatch(Watch):
     def look(self) -> Health:
         """Return how the bot is at this moment."""
         watched = self._watched
-        found = problems(vitals(watched, self.lag)) if watched is not None else ()
+        found = self._problems(watched) if watched is not None else ()
         well = Status.OK if watched is not None else Status.STARTING
         return Health(
             status=Status.FAILING if found else well,
@@ -78,6 +78,9 @@ class LiveWatch(Watch):
             uptime_seconds=anyio.current_time() - self._began,
             parts=None if watched is None else look_at(watched, self.lag, self.metrics.outcomes, self._redact),
         )
+
+    def _problems(self, watched: Watched) -> tuple[str, ...]:
+        return problems(vitals(watched.gateway, watched.pool, watched.pass_interval, self.lag.silent))
 
 
 @asynccontextmanager

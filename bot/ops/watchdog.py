@@ -1,13 +1,12 @@
 """Feeds the supervisor's watchdog while the bot gets on with its work, and only then (R3).
 
-That this runs shows that the loop does; what else has to be seen is judged from outside. A bot that is not fed for is
-killed and started again by its supervisor. The mutable state is why the last sign of life was withheld.
+That this runs shows that the loop does; what else has to be seen is judged in `bot.ops.health`. A bot that is not fed
+for is killed and started again by its supervisor. The mutable state is why the last sign of life was withheld.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import anyio
 import structlog
@@ -15,33 +14,6 @@ import structlog
 from bot.ops.notify import Notifier
 
 log = structlog.get_logger(__name__)
-
-MISSED_PASSES = 4
-"""Maintenance passes that may be missing before the pool counts as stuck: one that fails is logged and made up for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signs:
-    """What the parts of the bot show of themselves.
-
-    Attributes:
-        gateway: why the connection's task counts as stuck; being disconnected is no reason.
-        since_pass: seconds since the pool's last maintenance pass.
-        pass_interval: seconds from one pass to the next.
-    """
-
-    gateway: str | None
-    since_pass: float
-    pass_interval: float
-
-
-def fault(signs: Signs) -> str | None:
-    """Say what no longer gets on, or nothing."""
-    if signs.gateway is not None:
-        return signs.gateway
-    if signs.since_pass > MISSED_PASSES * signs.pass_interval:
-        return f"the pool's last maintenance pass was {signs.since_pass:.0f} s ago"
-    return None
 
 
 class Watchdog:

@@ -19,6 +19,6 @@ from bot.ops.health import Vitals, problems
     ],
 )
 def test_what_no_longer_gets_on_is_named(vitals: Vitals, found: list[str] | int) -> None:
-    """R7: all of it, and being disconnected from Discord is none of it."""
+    """R3, R7: all of it, and being disconnected from Discord is none of it."""
     told = problems(vitals)
     assert (len(told) if isinstance(found, int) else list(told)) == found

@@ -8,23 +8,9 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bot.ops.watchdog import Signs, Watchdog, fault
+from bot.ops.watchdog import Watchdog
 
 from .supervisor import ear
-
-
-@pytest.mark.parametrize(
-    ("signs", "found"),
-    [
-        (Signs(None, 0.0, 30.0), None),
-        (Signs(None, 120.0, 30.0), None),
-        (Signs(None, 121.0, 30.0), "the pool's last maintenance pass was 121 s ago"),
-        (Signs("the connection's task has ended", 0.0, 30.0), "the connection's task has ended"),
-    ],
-)
-def test_a_part_that_no_longer_gets_on_is_named(signs: Signs, found: str | None) -> None:
-    """R3"""
-    assert fault(signs) == found
 
 
 @pytest.mark.asyncio
