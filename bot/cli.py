@@ -158,7 +158,9 @@ def sandbox(port: int, rate_limits: str) -> None:
 def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     """Check machine, settings, state, agent and Discord, one line each."""
     from bot.ops.doctor import run_doctor
+    from bot.ops.secrecy import keep_to_itself
 
+    keep_to_itself()  # the agent that is tried runs beside a token as it does under `run`
     _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
 
 
@@ -223,12 +225,12 @@ def uninstall(own: bool) -> None:
 @own_option
 def status(own: bool) -> None:
     """Show what systemd knows of the service; the exit code is systemctl's."""
-    from bot.service.install import Place
+    from bot.service.install import Place, environment
     from bot.service.unit import NAME
 
     command = Place(own).command("status", "--no-pager", NAME)
     try:
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvpe(command[0], command, environment())  # noqa: S606
     except OSError as exc:
         _leave(f"{command[0]} can't be run: {exc.strerror}")
 

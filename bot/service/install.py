@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from acp.environment import agent_environment
 from bot.agents.checks import fixed_part
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.config import TOKEN_VARIABLE, ConfigError
@@ -22,6 +23,10 @@ from bot.service.unit import MARK, NAME, STRICT_NAME, Plan, strict, unit
 
 STATE = Path("/var/lib/weft")
 """What `StateDirectory=weft` means; it is writable as it is."""
+
+
+SYSTEMCTL_NEEDS = ("DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS", "SYSTEMD_*")
+"""What systemctl reads beside what every child gets."""
 
 
 class ServiceError(Exception):
@@ -62,11 +67,16 @@ class Place:
         """
         command = self.command(*arguments)
         try:
-            done = subprocess.run(command, check=False)  # noqa: S603
+            done = subprocess.run(command, check=False, env=environment())  # noqa: S603
         except OSError as exc:
             raise ServiceError(f"{command[0]} can't be run: {exc.strerror}") from exc
         if done.returncode:
             raise ServiceError(f"`{' '.join(command)}` failed with exit code {done.returncode}")
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that systemctl gets: this shell may have the token and agents' keys in its own (R5)."""
+    return agent_environment(os.environ, SYSTEMCTL_NEEDS)
 
 
 def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, sealed_token: Path | None = None) -> Plan:
@@ -200,7 +210,7 @@ def uninstall(place: Place) -> bool:
     _check(place.unit)
     place.systemctl("disable", "--now", NAME)
     # Or systemd remembers a failure of what is no longer there; without one it knows no such unit any more.
-    subprocess.run(place.command("reset-failed", NAME), capture_output=True, check=False)  # noqa: S603
+    subprocess.run(place.command("reset-failed", NAME), capture_output=True, check=False, env=environment())  # noqa: S603
     _remove(place.strict)
     _remove(place.unit)
     place.systemctl("daemon-reload")

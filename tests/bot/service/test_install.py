@@ -11,7 +11,11 @@ from click.testing import CliRunner, Result
 from bot.cli import main
 from bot.service.unit import MARK
 
-SYSTEMCTL = '#!/bin/sh\necho "$*" >>"$CALLS"\ncase "$*" in *"$FAILS"*) exit 5 ;; esac\n'
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"{root}/calls"
+env >>"{root}/environments"
+case "$*" in *"{fails}"*) exit 5 ;; esac
+"""
 
 
 class Desk:
@@ -24,20 +28,21 @@ class Desk:
         self.env_file = root / "env"
         (root / "work").mkdir()
         (root / "bin").mkdir()
-        (root / "bin" / "systemctl").write_text(SYSTEMCTL)
-        (root / "bin" / "systemctl").chmod(0o755)
         self.settings(DISCORD_TOKEN="of-nobody", WEFT_WORKSPACE=f"{root}/work/{{thread_id}}")
 
     def settings(self, **settings: str) -> None:
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def service(self, *arguments: str, fails: str = "nothing") -> Result:
+        systemctl = self.root / "bin" / "systemctl"
+        systemctl.write_text(SYSTEMCTL.format(root=self.root, fails=fails))
+        systemctl.chmod(0o755)
         where = ["--env-file", str(self.env_file)] if arguments[0] in ("install", "show") else []
         environ = {
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
-            "CALLS": str(self.root / "calls"),
-            "FAILS": fails,
             "XDG_CONFIG_HOME": str(self.root / "config"),
+            "DISCORD_TOKEN": "canary-token",
+            "SOME_API_KEY": "canary-key",
         }
         return CliRunner().invoke(main, ["service", *arguments, *where], env=environ)
 
@@ -61,6 +66,18 @@ def test_install_writes_the_unit_and_enables_it(desk: Desk) -> None:
         "--user enable weft.service",
         "--user restart --no-block weft.service",
     ]
+
+
+def test_systemctl_is_told_no_secret_and_still_finds_the_bus(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R5"""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/of/the/bus")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/of/the/user")
+    desk.service("install", "--user", "--now")
+    desk.service("uninstall", "--user")
+    seen = (desk.root / "environments").read_text()
+    assert "canary" not in seen
+    calls = len(desk.calls())
+    assert calls == seen.count("unix:path=/of/the/bus") == seen.count("XDG_RUNTIME_DIR=/of/the/user")
 
 
 def test_uninstall_takes_all_of_it_away(desk: Desk) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import logging
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.commands import LIMIT, WEFT, environment, temporary_files
 
 TOKEN = base64.urlsafe_b64encode(b"100000000000000001").decode().rstrip("=") + ".canary.canary"
 PERSON = "100000000000000002"
+GET_DUMPABLE, SET_DUMPABLE = 3, 4  # prctl(2)
 SUBJECTS = [
     *("python", "platform", "settings", "token", "access", "workspace", "state", "agent"),
     *("space", "database", "initialize", "session"),
@@ -172,6 +175,18 @@ def test_settings_that_are_not_understood_leave_the_machine_to_be_looked_at(tmp_
     done = doctor(tmp_path, WEFT_MAX_AGENTS="many")
     told = [subject_of(text) for text in done.stdout.splitlines() if subject_of(text) not in MACHINE]
     assert told == ["python", "platform", "settings"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_the_agent_that_is_tried_can_not_look_into_the_doctor(tmp_path: Path) -> None:
+    """R5: its environment and memory have the token, as the bot's have."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(SET_DUMPABLE, 1, 0, 0, 0)
+    try:
+        doctor(tmp_path)
+        assert prctl(GET_DUMPABLE, 0, 0, 0, 0) == 0
+    finally:
+        prctl(SET_DUMPABLE, 1, 0, 0, 0)
 
 
 @pytest.mark.asyncio
