@@ -345,6 +345,7 @@ def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     bot.gateway.allow(policy_of(settings))
     bot.desk.expel()
     bot.desk.limit(desk_limits(settings))
+    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
 
 
 def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -125,6 +125,11 @@ class ConnectionPool:
         if self._group is None:
             raise RuntimeError("the pool was not entered")
         return self._group
+
+    def widen(self, hung_after: float) -> None:
+        """Let a turn hold a slot this long (seconds) from now on; never shorter than before, for those that run."""
+        limits = self._registry.limits
+        self._registry.limits = replace(limits, hung_after=max(hung_after, limits.hung_after))
 
     @property
     def last_pass(self) -> float:

@@ -14,6 +14,7 @@ from bot import app
 from bot.agents.model import AgentProfile, Agents, only
 from bot.app import (
     CommandStampFile,
+    apply_settings,
     chat_config,
     connection_limits,
     desk_limits,
@@ -78,6 +79,31 @@ def test_the_net_under_a_hung_turn_is_wide_enough_for_the_agent_with_the_longest
     agents = Agents({"usual": AgentProfile("usual", ("agent",), "/srv"), "slow": slow}, "usual")
     usual = pool_limits(settings(hard_timeout=1800))
     assert widened(usual, settings(hard_timeout=1800), agents) == replace(usual, hung_after=usual.hung_after + longer)
+
+
+class ReloadedBot:
+    """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
+
+    def __init__(self) -> None:
+        self.gateway = self.desk = self.pool = self.assignments = self
+        self.agents = only(("agent",), "/srv")
+        self.hung_after = 0.0
+
+    def take(self, *_given: object) -> None:
+        """Take it."""
+
+    allow = expel = limit = take
+
+    def widen(self, hung_after: float) -> None:
+        self.hung_after = hung_after
+
+
+def test_a_reload_that_allows_longer_turns_widens_the_net_under_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P6, R1: else the pool would end as hung what the settings allow."""
+    monkeypatch.setattr(app, "configure_logging", lambda *_given: None)
+    bot, longer = ReloadedBot(), settings(hard_timeout=36_000)
+    apply_settings(cast("Any", bot), Redactor(), longer)
+    assert bot.hung_after == pool_limits(longer).hung_after
 
 
 def test_the_limits_of_the_pool_are_settings() -> None:

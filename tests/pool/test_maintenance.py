@@ -73,6 +73,22 @@ async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -
 
 
 @pytest.mark.asyncio
+async def test_the_net_under_a_hung_turn_is_widened_while_it_runs_and_never_narrowed() -> None:
+    """P6, R1: a reload may allow longer turns; one that runs keeps what it was given."""
+    at = world(PoolLimits(max_agents=1, hung_after=100))
+    with anyio.fail_after(5):
+        async with at.pool as pool, pool.session(1) as lease:
+            pool.widen(200)
+            pool.widen(50)
+            at.clock.now += 199
+            pool.maintain()
+            assert lease.slot.state is SlotState.READY
+            at.clock.now += 1
+            pool.maintain()
+            assert lease.slot.state is not SlotState.READY
+
+
+@pytest.mark.asyncio
 async def test_passes_follow_each_other_by_themselves() -> None:
     """P3, R3: the last pass is a sign of life."""
     at = world(PoolLimits(idle_ttl=100, maintenance=0.001))
