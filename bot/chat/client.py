@@ -25,6 +25,7 @@ from bot.chat.catchup import CatchUp
 from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
 from bot.chat.errands import Errands
 from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Taken, Weft, Wordings, clip, decide, revised
+from bot.chat.logins import Logins
 from bot.chat.port import DiscordChat
 from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
@@ -51,6 +52,7 @@ class Lasting:
     marks: Watermarks
     catch_up: CatchUp
     breaker: Breaker
+    logins: Logins
     observer: Observer = dataclasses.field(default_factory=Unobserved)
     book: ThreadBook = dataclasses.field(default_factory=ThreadBook)
     refusals: OncePer = dataclasses.field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
@@ -112,6 +114,15 @@ class WeftClient(discord.Client):
         self.add_dynamic_items(*KNOWN)
         if self.application is not None:
             self.policy = dataclasses.replace(self.policy, owners=self.policy.owners | owners_of(self.application))
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Count a login; one too many ends this client, and the gateway waits before the next.
+
+        Raises:
+            LoginsSpent: it is one too many.
+        """
+        self._lasting.logins.take()
+        await super().before_identify_hook(shard_id, initial=initial)
 
     async def sync_commands(self, stamp: CommandStamp) -> None:
         """Register the slash commands if they changed."""

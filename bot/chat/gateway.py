@@ -29,6 +29,7 @@ from bot.chat.catchup import CatchUp, CatchUpLimits
 from bot.chat.client import Lasting, WeftClient
 from bot.chat.commands import CommandStamp
 from bot.chat.errands import Errands, contain
+from bot.chat.logins import LOGIN_WINDOW, MOST_LOGINS, Logins
 from bot.chat.port import DiscordChat
 from bot.chat.progress import Progress, Step
 from bot.chat.rest import RetryLimits, TryAgain
@@ -77,6 +78,7 @@ class ChatConfig:
         catch_up_limit: a message that was missed and is older than this is not run, but told to have been missed.
         hold_limit: how long the work waits for a catch-up, from the READY on.
         seen_interval: how often it is written how far each place was read.
+        most_logins: in each ``login_window``; see `bot.chat.logins`.
     """
 
     token: str = field(repr=False)
@@ -89,6 +91,8 @@ class ChatConfig:
     catch_up_limit: float = 600.0
     hold_limit: float = 10.0
     seen_interval: float = 1.0
+    most_logins: int = MOST_LOGINS
+    login_window: float = LOGIN_WINDOW
 
 
 def _nothing() -> None:
@@ -123,6 +127,7 @@ class DiscordGateway:
         self.chat = DiscordChat(self.current, config.retries, self.breaker)
         self._config, self._stamp, self._on_ready = config, stamp, on_ready
         self._progress = Progress(time.monotonic)
+        self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
         marks = Watermarks()
         self._keeper = SeenKeeper(marks, seen or Unseen(), config.seen_interval)
         self._lasting = Lasting(
@@ -133,6 +138,7 @@ class DiscordGateway:
             marks,
             CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
             self.breaker,
+            self._logins,
             observer or Unobserved(),
             on_lost=self._progress.lost,
         )
@@ -307,7 +313,8 @@ class DiscordGateway:
     def _pause(self, _state: RetryCallState) -> float:
         self._progress.enter(Step.PAUSING)
         self._short_lives += 1
-        return min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
+        usual = min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
+        return max(usual, self._logins.wait())
 
 
 def _verdict(error: Exception) -> Exception:
@@ -349,4 +356,7 @@ def _log_lost(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     # A traceback is of use for what a malformed event raised, not for a network that is down.
     usual = isinstance(error and error.__cause__, OSError | aiohttp.ClientError | discord.DiscordException)
-    log.warning("gateway.lost", error=str(error), tries=state.attempt_number, exc_info=None if usual else error)
+    pause = round(state.upcoming_sleep, 1)
+    log.warning(
+        "gateway.lost", error=str(error), tries=state.attempt_number, pause=pause, exc_info=None if usual else error
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from bot.chat.logins import LOGIN_WINDOW
+
 
 class Step(Enum):
     """What the connection's task does."""
@@ -28,7 +30,7 @@ STUCK_AFTER = {
     Step.LOGGING_IN: 3600.0,  # two requests; discord.py tries each five times, for 300 s at most
     Step.CONNECTING: 1800.0,  # discord.py pauses for up to 1024 s between two tries; each of them is noted
     Step.LISTENING: 300.0,  # something comes with each heartbeat, about 41 s; after 60 s more discord.py hangs up
-    Step.PAUSING: 180.0,  # 60 s at most
+    Step.PAUSING: LOGIN_WINDOW + 120.0,  # 60 s at most, unless there were too many logins
     Step.ENDED: 0.0,
 }
 """Seconds that no step takes which still gets on."""

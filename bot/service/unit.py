@@ -14,6 +14,7 @@ from bot.config import TOKEN_CREDENTIAL
 NAME = "weft.service"
 STRICT_NAME = "50-strict.conf"
 MARK = "# Written by `weft service install`, which overwrites it; changes belong in a drop-in (systemctl edit)."
+STARTS_PER_HOUR = 10
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """Directories that `ProtectHome=` means."""
 
@@ -44,10 +45,10 @@ _HEAD = """\
 {mark}
 [Unit]
 Description=Weft, coding agents in Discord threads
-{network}# Each start is a login at Discord, which allows 1000 a day: at most 10 an hour, then a person has to look.
+{network}# Each start is a login at Discord, which allows 1000 a day: at most {starts} an hour, then a person must look.
 # While Discord is away, one start waits for it: an outage uses up none.
 StartLimitIntervalSec=1h
-StartLimitBurst=10
+StartLimitBurst={starts}
 
 [Service]
 Type=notify
@@ -147,6 +148,7 @@ def unit(plan: Plan) -> str:
         start.append("--token-stdin")
     head = _HEAD.format(
         mark=MARK,
+        starts=STARTS_PER_HOUR,
         network="" if own else _NETWORK,
         start=" ".join(quoted(word).replace("$", "$$") for word in start),
         token=_token(plan),
