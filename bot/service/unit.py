@@ -77,6 +77,9 @@ _SYSTEM = """\
 User={run_as}
 StateDirectory=weft
 StateDirectoryMode=0700
+# For the socket of WEFT_HEALTH, if there is to be one.
+RuntimeDirectory=weft
+RuntimeDirectoryMode=0700
 WorkingDirectory=%S/weft
 
 # Node and build tools stand all of this. Not here, since they need it: memory that is written and executed, user

@@ -16,12 +16,13 @@ from bot.sandbox import FakeDiscord, Fault
 from bot.service.unit import NAME
 from tests.agents import ScriptedAgent, Step, scenario
 from tests.e2e.process import HANG, mention, shown, until_answered, until_shown
-from tests.systemd.machine import Machine
-from tests.systemd.service import LIMIT, Service, installed, place
+from tests.systemd.machine import ROOT, Machine
+from tests.systemd.service import LIMIT, WEFT, Service, installed, place
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 MANY = 20
+SOCKET = "/run/weft/health.sock"
 WIDE: dict[str, Any] = {"WEFT_MAX_AGENTS": str(MANY + 2), "WEFT_LANE_MAIN": str(MANY)}
 
 
@@ -73,6 +74,20 @@ async def test_it_is_active_when_it_is_connected_and_says_how_it_fares(machine: 
         await machine.until(ActiveState="active", MainPID=str(pid))
         await service.start("stop")
         await machine.until(ActiveState="inactive", Result="success", ExecMainStatus="0")
+
+
+async def test_it_says_how_it_is_at_a_socket_in_its_own_directory(machine: Machine) -> None:
+    """R3, R7: as docs/operations.md names it; the rest of /run can't be written to."""
+    async with scene(machine, "--now", "--strict", WEFT_HEALTH=f"unix:{SOCKET}") as (service, _agent):
+        await machine.until(ActiveState="active")
+        ask = ["env", f"PYTHONPATH={ROOT}", *WEFT, "status", "--env-file", str(service.directory / "env")]
+        assert "gets on well" in await machine.run(*ask)
+        assert (await machine.run("stat", "-c", "%U %a", SOCKET, str(Path(SOCKET).parent))).split("\n")[:2] == [
+            "weft 600",
+            "weft 700",
+        ]
+        await service.start("stop")
+        assert "no bot at" in await machine.run(*ask, check=False)
 
 
 async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells_each_thread(machine: Machine) -> None:
