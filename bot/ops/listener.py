@@ -1,11 +1,13 @@
 """The HTTP side of health and metrics: two addresses to read from, on this machine only.
 
 What is told comes from outside. Requests that a web page could make through somebody's browser are refused by their
-Host header. There is no mutable state but the socket.
+Host header; connections are few and short, since everybody on this machine, agents too, may open them at a port. There
+is no mutable state but the socket.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -26,6 +28,10 @@ HEALTH, METRICS = "/healthz", "/metrics"
 
 _SHUTDOWN_SECONDS = 1.0
 _BACKLOG = 64
+_MOST_CONNECTIONS = 32
+_LIFETIME = 10.0
+"""Seconds that a connection may last, whatever is said on it."""
+
 _OWNER_ONLY = 0o600
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -35,8 +41,13 @@ Exposition = Callable[[str], tuple[bytes, str]]
 
 
 @asynccontextmanager
-async def listening(address: Address, health: Callable[[], Health], metrics: Exposition) -> AsyncIterator[Address]:
+async def listening(
+    address: Address, health: Callable[[], Health], metrics: Exposition, lifetime: float = _LIFETIME
+) -> AsyncIterator[Address]:
     """Answer while the body runs; give the address with the port that was found.
+
+    Args:
+        lifetime: seconds after which a connection is closed.
 
     Raises:
         AddressUnusable: somebody else listens there, or the file system has no place for it.
@@ -47,12 +58,37 @@ async def listening(address: Address, health: Callable[[], Health], metrics: Exp
         app.router.add_get(METRICS, _metrics_handler(metrics))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
+        assert runner.server
+        taking = _few(runner.server, lifetime)
+        server = await asyncio.get_running_loop().create_server(taking, sock=listener, backlog=_BACKLOG)
         try:
-            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
             yield Loopback(address.host, listener.getsockname()[1]) if isinstance(address, Loopback) else address
         finally:
+            server.close()
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
+
+
+def _few(server: web.Server, lifetime: float) -> Callable[[], asyncio.BaseProtocol]:
+    """Return what takes connections: so many at a time, so that the bot's open files are left to the bot."""
+    loop = asyncio.get_running_loop()
+
+    def take() -> asyncio.BaseProtocol:
+        if len(server.connections) >= _MOST_CONNECTIONS:
+            return _Refusal()
+        connection = server()
+        loop.call_later(lifetime, connection.force_close)
+        return connection
+
+    return take
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
 
 
 @contextmanager

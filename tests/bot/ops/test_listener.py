@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 import anyio
 import anyio.abc
+import psutil
 import pytest
 
 from bot.ops.address import Address, AddressUnusable, Loopback, UnixSocket, parse_address
@@ -20,13 +21,17 @@ from bot.ops.status import NoAnswer, ask
 
 from .samples import health, parts
 
+MANY, WAVES = 64, 5
 ANYWHERE = Loopback("127.0.0.1", 0)
 
 
 @asynccontextmanager
-async def answering(address: Address = ANYWHERE, status: Status = Status.OK) -> AsyncIterator[Address]:
+async def answering(
+    address: Address = ANYWHERE, status: Status = Status.OK, lifetime: float = 10.0
+) -> AsyncIterator[Address]:
     with anyio.fail_after(10):
-        async with listening(address, lambda: health(status, parts()), lambda _: (b"m 1\n", "text/plain")) as found:
+        told = (lambda: health(status, parts())), (lambda _: (b"m 1\n", "text/plain"))
+        async with listening(address, *told, lifetime) as found:
             yield found
 
 
@@ -145,6 +150,34 @@ def test_a_successors_socket_is_not_taken_away(tmp_path: Path) -> None:
         path.unlink()
         path.write_text("another's")
     assert path.read_text() == "another's"
+
+
+@pytest.mark.asyncio
+async def test_who_opens_many_connections_does_not_use_up_the_files_of_the_bot() -> None:
+    """R7: an agent may do it, also one in a sandbox that shares the network."""
+    async with answering() as address, AsyncExitStack() as stack:
+        assert isinstance(address, Loopback)
+        before = psutil.Process().num_fds()
+        for number in range(WAVES * MANY):
+            stream = await stack.enter_async_context(await anyio.connect_tcp(address.host, address.port))
+            if number % MANY == 0:
+                await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                    await stream.receive()
+        ours = psutil.Process().num_fds() - before - WAVES * MANY
+        assert 0 < ours < 2 * MANY
+
+
+@pytest.mark.asyncio
+async def test_a_connection_ends_however_slowly_it_asks() -> None:
+    """R7"""
+    async with answering(lifetime=0.1) as address:
+        assert isinstance(address, Loopback)
+        async with await anyio.connect_tcp(address.host, address.port) as stream:
+            await stream.send(b"GET /healthz HTTP/1.1\r\nHost: ")
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await stream.receive()
+        assert (await ask(address)).status is Status.OK
 
 
 @pytest.mark.asyncio
