@@ -27,13 +27,6 @@ OPEN_TO_THE_SAME_USER = {
 }
 """What is not closed to a process of the bot's user, or only by the bot's own doing; see ``docs/limits.md``."""
 
-SCOPE = [
-    # As root there is the system's own; the page says so.
-    word
-    for word in wrapper("Limits, and systemd-run", 1)
-    if word != "--user" or os.geteuid() != 0
-]
-
 
 def needs(*argv: str) -> pytest.MarkDecorator:
     """Skip a test where a wrapper is missing or not allowed to do its work, with the reason."""
@@ -170,21 +163,6 @@ async def test_as_another_user_the_five_paths_are_closed_and_nothing_is_left(tmp
         await converse(world)
         assert await world.probe() == []
         await world.ask("hello")
-        assert await world.bot.signalled(signal.SIGTERM) == 0
-        await world.until_gone()
-
-
-def control_group(pid: int) -> str:
-    return Path(f"/proc/{pid}/cgroup").read_text()
-
-
-@needs(*SCOPE, "true")
-@pytest.mark.asyncio
-async def test_in_a_scope_of_systemd_the_conversation_works_and_ends(tmp_path: Path, workspace: Path) -> None:
-    """P9: it is no wall; its limits are systemd's to keep."""
-    async with walled(tmp_path, workspace, SCOPE) as world:
-        await converse(world)
-        assert ".scope" in control_group(world.agents()[0].pid)
         assert await world.bot.signalled(signal.SIGTERM) == 0
         await world.until_gone()
 

@@ -10,14 +10,16 @@ import anyio
 import pytest
 
 from bot.sandbox import FakeDiscord
-from tests.agents import scenario
+from tests.agents import Step, scenario
 from tests.e2e.process import mention, until_answered
+from tests.recipes import wrapper
 from tests.systemd.machine import ROOT, USER_ID, Machine
 from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, written_settings
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 HOME = "/var/lib/weft"
+RECIPE = "Limits, and systemd-run"
 MANAGER = f"user@{USER_ID}.service"
 
 
@@ -32,8 +34,8 @@ class Account:
         become = ("setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups")
         return await self._machine.run(*become, "env", "-i", "PATH=/usr/bin:/bin", *variables, *words, check=check)
 
-    async def until(self, state: str) -> None:
-        while (await self.run("systemctl", "--user", "is-active", "weft", check=False)).strip() != state:  # noqa: ASYNC110
+    async def until(self, state: str, unit: str = "weft") -> None:
+        while (await self.run("systemctl", "--user", "is-active", unit, check=False)).strip() != state:  # noqa: ASYNC110
             await anyio.sleep(0.05)
 
 
@@ -66,3 +68,42 @@ async def test_a_service_of_ones_own_answers(machine: Machine) -> None:
                 assert "removed" in await somebody.run(*WEFT, "service", "uninstall", "--user")
                 await somebody.until("inactive")
         assert [pid for pid in agent.pids() if machine.alive(pid)] == []
+
+
+NAP = "31536042"
+LEAVE = f"setsid sh -c 'sleep {NAP} & echo >left'"
+"""A daemon that is nobody's child; a scope alone would not end it, Weft's marker in its environment does (P9)."""
+
+
+async def test_an_agent_in_a_scope_has_its_limits_and_leaves_no_daemon(machine: Machine) -> None:
+    """P9, P12: by the recipe of docs/isolation.md, as it is printed there."""
+    with place(machine) as directory:
+        work = directory / "work"
+        words: dict[str, list[Step]] = {
+            "leave": [{"spawn_shell": LEAVE}, {"wait_file": f"{work}/left"}, {"text": "left it"}]
+        }
+        agent = scenario(work, words=words)
+        (directory / "weft.toml").write_text(
+            f"[agents.scoped]\ncommand = {list(agent.argv)!r}\nworkspace = '{work}'\n"
+            f"wrapper = {wrapper(RECIPE, 1)!r}\n[agents.scoped.limits]\nmemory = '4G'\nprocesses = 500\n"
+        )
+        (directory / "weft.toml").chmod(0o644)
+        async with FakeDiscord() as discord, account(machine, work / "log") as somebody:
+            more = {"DISCORD_TOKEN": discord.token, "WEFT_AGENT_COMMAND": ""}
+            env_file = written_settings(directory, discord, agent, **more)
+            with anyio.fail_after(LIMIT):
+                await somebody.run(*WEFT, "service", "install", "--user", "--now", "--env-file", str(env_file))
+                await somebody.until("active")
+                thread_id = await mention(discord, "leave")
+                await until_answered(discord, thread_id, "left it")
+                (pid,) = [pid for pid in agent.pids() if machine.alive(pid)]
+                (daemon,) = (await machine.run("pgrep", "-f", f"sleep {NAP}")).split()
+                scope = (await machine.run("cat", f"/proc/{pid}/cgroup")).strip().rpartition("/")[2]
+                assert scope.endswith(".scope")
+                assert scope in await machine.run("cat", f"/proc/{daemon}/cgroup")
+                shown = await somebody.run("systemctl", "--user", "show", "-p", "MemoryMax,TasksMax", scope)
+                assert sorted(shown.split()) == [f"MemoryMax={4 * 2**30}", "TasksMax=500"]
+                assert await (await discord.owner.slash(thread_id, "reset")).told()
+                while machine.alive(pid) or machine.alive(int(daemon)):  # noqa: ASYNC110  the kernel sends no event
+                    await anyio.sleep(0.05)
+                await somebody.until("inactive", scope)
