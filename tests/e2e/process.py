@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -64,10 +65,17 @@ class Run:
             return await self.process.wait()
 
 
+def _source(path: str) -> Path:
+    return Path(path or os.devnull)
+
+
 @asynccontextmanager
-async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **more: str) -> AsyncIterator[Run]:
+async def run(
+    directory: Path, api: str, token: str, agent: ScriptedAgent, *options: str, stdin: str = "", **more: str
+) -> AsyncIterator[Run]:
     """Run the bot in ``directory`` until left; a second run there works on the same state.
 
+    ``options`` go to the command, and the file ``stdin`` is its standard input.
     No agent may live afterwards, unless the bot was killed: then the next start ends them.
     """
     settings = {
@@ -83,10 +91,11 @@ async def run(directory: Path, api: str, token: str, agent: ScriptedAgent, **mor
         "WEFT_REACTIONS": "false",
         "WEFT_USER_MESSAGES": "0",
     }
-    log_path = directory / "stderr"
-    with log_path.open("wb") as log, anyio.fail_after(LIMIT + END_LIMIT):
+    log_path, source = directory / "stderr", _source(stdin)
+    variables = environment(directory, **(settings | more))
+    with log_path.open("wb") as log, source.open("rb") as file, anyio.fail_after(LIMIT + END_LIMIT):
         process = await anyio.open_process(
-            [*WEFT, "run"], cwd=directory, env=environment(directory, **(settings | more)), stdin=None, stderr=log
+            [*WEFT, "run", *options], cwd=directory, env=variables, stdin=file, stderr=log
         )
         async with process:
             try:
