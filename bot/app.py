@@ -308,9 +308,12 @@ async def _run_until_signal(
                 tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
                 herald = supervised(tasks, bot, pool_limits(settings), supervisor)
                 reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
-                number = await _await_stop(signals, functools.partial(herald.reload, reload))
-                log.info("bot.stopping", signal=number.name)
-                herald.stopping(longest_stop(desk_limits(reload.current), pool_limits(reload.current)))
+                try:
+                    number = await _await_stop(signals, functools.partial(herald.reload, reload))
+                    log.info("bot.stopping", signal=number.name)
+                finally:
+                    # Also when Discord refuses the bot for good: turns and agents then have their end, too.
+                    herald.stopping(longest_stop(desk_limits(reload.current), pool_limits(reload.current)))
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -220,10 +220,12 @@ class DiscordGateway:
             except ChatConfigError as exc:
                 failure = exc  # raised below: the group would wrap it
             finally:
-                self._progress.enter(Step.ENDED)
                 self._closing.set()
-                await _close(self._client)
-                await self._keeper.finish(desk)
+                try:
+                    await _close(self._client)
+                    await self._keeper.finish(desk)
+                finally:
+                    self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
             errands.cancel_scope.cancel()
         if failure is not None:
             raise failure

@@ -16,6 +16,8 @@ from tests.e2e.process import HANG, mention, run, until_shown
 
 pytestmark = pytest.mark.asyncio
 
+REFUSED = 4004  # the token
+
 
 async def test_a_supervisor_hears_of_start_turns_reload_and_stop(tmp_path: Path) -> None:
     """R3, R1, R5: all of it from the bot's own process; agents can't reach the socket."""
@@ -66,3 +68,21 @@ async def test_what_a_restart_can_not_heal_is_told_in_the_status(tmp_path: Path)
             assert await bot.ended() == 78
         assert "READY=1" not in supervisor.lines()
         assert supervisor.lines()[-1].startswith("STATUS=Discord does not accept the token")
+
+
+async def test_the_end_after_a_refusal_in_the_middle_is_told_and_has_its_time(tmp_path: Path) -> None:
+    """R3, R1: the token was reset; the watchdog does not bite while turns and agents end."""
+    agent = scenario(tmp_path, words={"work": HANG})
+    with ear(tmp_path / "notify") as supervisor:
+        told = {"NOTIFY_SOCKET": supervisor.address}
+        async with FakeDiscord() as discord, run(tmp_path, discord.api_url, discord.token, agent, **told) as bot:
+            with anyio.fail_after(LIMIT):
+                await supervisor.until(lambda lines: "READY=1" in lines)
+                await until_shown(discord, await mention(discord, "work"), "so far")
+                await supervisor.until(lambda lines: "STATUS=connected: 1 turn running, 1 of 12 agents" in lines)
+                await discord.gateway.close(REFUSED)
+            assert await bot.ended() == 78
+        lines = supervisor.lines()
+        end = lines[lines.index("STOPPING=1") :]
+        assert "EXTEND_TIMEOUT_USEC=20000000" in end
+        assert end[-1].startswith("STATUS=Discord does not accept the token")
