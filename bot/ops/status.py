@@ -55,7 +55,8 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
     url = f"http://{'localhost' if at_socket else address}{HEALTH}"
     try:
         with anyio.fail_after(limit):
-            async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as answer:
+            asking = aiohttp.ClientSession(connector=connector)
+            async with asking as session, session.get(url, allow_redirects=False) as answer:
                 return Health.model_validate_json(await answer.read())
     except TimeoutError as exc:
         raise NoAnswer(f"no answer from {address} within {limit:g} s: the bot hangs or is very busy") from exc

@@ -17,7 +17,12 @@ def status_lines(health: Health) -> list[str]:
     since = health.started.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
     first = f"Weft {health.version} {_VERDICTS[health.status]}; up since {since} ({duration(health.uptime_seconds)})"
     lines = [first, *(_line("Problem", problem) for problem in health.problems)]
-    return lines if health.parts is None else [*lines, *_parts(health.parts)]
+    return [_printable(line) for line in (lines if health.parts is None else [*lines, *_parts(health.parts)])]
+
+
+def _printable(line: str) -> str:
+    # While no bot runs, anything on the machine may answer at its port: nothing of that steers the terminal.
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
 
 
 def duration(seconds: float) -> str:

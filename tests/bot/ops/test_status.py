@@ -38,6 +38,12 @@ def test_what_is_wrong_stands_below_the_first_line() -> None:
     assert lines[1:3] == ["Problem   this hangs", "Problem   that hangs"]
 
 
+def test_what_answers_in_place_of_a_bot_does_not_steer_the_terminal() -> None:
+    """R7: any process may listen at the port while no bot does."""
+    told = status_lines(health(Status.FAILING, parts(), "\x1b[2Jall is well\r\n"))
+    assert told[1] == "Problem   \N{REPLACEMENT CHARACTER}[2Jall is well" + 2 * "\N{REPLACEMENT CHARACTER}"
+
+
 def test_a_bot_that_starts_has_nothing_more_to_tell() -> None:
     assert status_lines(health(Status.STARTING, uptime=1)) == [
         "Weft 1.2.3 is starting; up since 2026-11-21 09:30:00 UTC (1 s)"
