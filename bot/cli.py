@@ -82,7 +82,9 @@ def run(env_file: Path, token_stdin: bool) -> None:
         supervisor.notifier.send(f"STATUS={exc}")
         fail(*exc.problems)
     from bot.app import run_bot
+    from bot.log import log_crash
 
+    sys.excepthook = log_crash
     faulthandler.enable(2)  # a watchdog's SIGABRT then shows where the bot hung
     _guarded(lambda: run_bot(settings, wanted, load, supervisor))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, MutableMapping
+from types import TracebackType
 from typing import Any, Literal
 
 import structlog
@@ -85,3 +86,8 @@ def configure_logging(level: str, style: Literal["auto", "console", "json"], red
     root.setLevel(level.upper())
     # discord.py is chatty at INFO: a line for each connection step that our own events already tell.
     logging.getLogger("discord").setLevel(max(logging.WARNING, root.level))
+
+
+def log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what nobody has caught, in place of `sys.excepthook`, which knows of no secrets."""
+    structlog.get_logger(__name__).critical("bot.crashed", exc_info=(kind, error, trace))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -49,3 +51,23 @@ def test_logs_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str])
     assert [json.loads(line)["event"] for line in lines] == ["turn.finished", "refused [secret]", "owner.failed"]
     assert SECRET not in "".join(lines)
     assert "Traceback" in json.loads(lines[2])["exception"]
+
+
+CRASH = """
+import sys
+from bot.log import Redactor, configure_logging, log_crash
+configure_logging("info", "json", Redactor(["{secret}"]))
+sys.excepthook = log_crash
+raise RuntimeError("it was {secret}")
+"""
+
+
+def test_a_crash_is_a_log_line_without_secrets() -> None:
+    """R5: with the traceback, and the usual exit code."""
+    command = [sys.executable, "-c", CRASH.format(secret=SECRET)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    (line,) = done.stderr.splitlines()
+    entry = json.loads(line)
+    assert (done.returncode, entry["event"], entry["level"]) == (1, "bot.crashed", "critical")
+    assert "RuntimeError: it was [secret]" in entry["exception"]
+    assert SECRET not in line.replace("[secret]", "")
