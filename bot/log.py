@@ -17,6 +17,8 @@ REDACTED = "[secret]"
 """What stands in place of a secret: never longer than one, so that no text outgrows its limit."""
 
 _SHORTEST_SECRET = len(REDACTED)
+_CUTS = ("", "…", "\n", "`")
+"""What may stand where a text was cut: its end, the sign of it, or the end of a line or of code."""
 
 
 class Redactor:
@@ -29,7 +31,9 @@ class Redactor:
     def text(self, value: str) -> str:
         """Return ``value`` without the secrets."""
         for secret in self._secrets:
-            value = value.replace(secret, REDACTED)
+            value = _without_heads(value.replace(secret, REDACTED), secret, REDACTED)
+            if secret[-_SHORTEST_SECRET:] in value:  # a tail is a head from behind
+                value = _without_heads(value[::-1], secret[::-1], REDACTED[::-1])[::-1]
         return value
 
     def data(self, value: bytes) -> bytes:
@@ -52,6 +56,19 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self._clean(item) for item in value]
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+
+
+def _without_heads(text: str, secret: str, instead: str) -> str:
+    """Return the text without beginnings of the secret that a limit on length or the end of a page has cut off."""
+    start = text.find(secret[:_SHORTEST_SECRET])
+    while start >= 0:
+        end = start + _SHORTEST_SECRET
+        while text[end : end + 1] == secret[end - start : end - start + 1] != "":
+            end += 1
+        if text[end : end + 1] in _CUTS:
+            text = text[:start] + instead + text[end:]
+        start = text.find(secret[:_SHORTEST_SECRET], start + 1)
+    return text
 
 
 def configure_logging(level: str, style: Literal["auto", "console", "json"], redactor: Redactor) -> None:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from bot.log import Redactor, configure_logging
+from bot.reply.sanitise import inline_code
 
 SECRET = "canary-0123456789"
 
@@ -27,6 +28,30 @@ def test_the_longer_of_two_secrets_is_cut_out_whole() -> None:
 
 def test_very_short_values_are_no_secrets() -> None:
     assert Redactor(["a", ""]).text("a banana") == "a banana"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"Bearer {SECRET[:12]}…", "Bearer [secret]…"),
+        (f"`{SECRET[:-1]}` and `{SECRET[:9]}…`", "`[secret]` and `[secret]…`"),
+        (f"{SECRET[3:]} and more", "[secret] and more"),
+        (f"…{SECRET[-8:]}\n{SECRET[:8]}", "…[secret]\n[secret]"),
+        (f"a {SECRET[:9]}xyz", f"a {SECRET[:9]}xyz"),
+        (f"{SECRET[:7]}…", f"{SECRET[:7]}…"),
+    ],
+)
+def test_what_a_limit_has_left_of_a_secret_is_cut_out_as_well(text: str, left: str) -> None:
+    """R5: titles and last lines are shortened, and long texts split, before they are cleaned; no text grows."""
+    assert Redactor([SECRET]).text(text) == left
+    assert len(left) <= len(text)
+
+
+@pytest.mark.parametrize("length", range(20, 100, 7))
+def test_no_length_of_a_title_lets_a_part_of_a_secret_through(length: int) -> None:
+    """R5"""
+    shown = Redactor([SECRET]).text(inline_code("x" * length + SECRET + "y", 80))
+    assert SECRET[:8] not in shown
 
 
 @pytest.fixture

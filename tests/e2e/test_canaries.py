@@ -19,7 +19,7 @@ from tests.e2e.process import Run, mention, run, shown, until_answered, until_sh
 
 pytestmark = pytest.mark.asyncio
 
-KEY = "canary-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+KEY = "canary_0f1e2d3c_4b5a*6978*8796~a5b4`c3d2"
 NAME = "CANARY_API_KEY"
 OPENED = "health.sock"
 
@@ -127,8 +127,8 @@ async def test_the_secrets_are_nowhere_but_with_the_agent_that_has_the_key(tmp_p
             assert await bot.signalled(signal.SIGTERM) == 0
         said["requests"] = "".join(repr(call.body) for call in discord.rest_calls())
         said |= {"log": bot.said, "files": contents(tmp_path / "state", workspace).decode(errors="replace")}
-        assert [name for name, text in said.items() if discord.token in text] == []
-        assert [name for name, text in said.items() if KEY in text] == []
+        assert [name for name, text in said.items() if bare(discord.token) in bare(text)] == []
+        assert [name for name, text in said.items() if bare(KEY) in bare(text)] == []
         assert said["discord"].count("[secret]") >= 4
         assert "gets on well" in said["status"]
         assert "initialize" in said["doctor"]
@@ -140,3 +140,8 @@ def check_environments(bot: Run, keyed: ScriptedAgent, token: str) -> None:
     assert len(children) == 2
     assert holders(token, children) == []
     assert holders(KEY, children) == [one.pid for one in children if one.cmdline()[-1] == keyed.argv[-1]]
+
+
+def bare(text: str) -> str:
+    """Return the text without what keeps Discord from taking it for markup."""
+    return text.replace("\\", "").replace("\u200b", "")
