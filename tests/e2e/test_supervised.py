@@ -86,3 +86,20 @@ async def test_the_end_after_a_refusal_in_the_middle_is_told_and_has_its_time(tm
         end = lines[lines.index("STOPPING=1") :]
         assert "EXTEND_TIMEOUT_USEC=20000000" in end
         assert end[-1].startswith("STATUS=Discord does not accept the token")
+
+
+async def test_a_start_that_waits_for_discord_can_be_reloaded_and_stopped(tmp_path: Path) -> None:
+    """R3, R1: a reload does not make it ready, the stop is told, and the exit code is 0."""
+    agent = scenario(tmp_path)
+    with ear(tmp_path / "notify") as supervisor:
+        told = {"NOTIFY_SOCKET": supervisor.address}
+        nowhere = "http://127.0.0.1:9/api/v10"
+        async with run(tmp_path, nowhere, "sandbox-token", agent, **told) as bot:
+            with anyio.fail_after(LIMIT):
+                await bot.logged("gateway.lost")
+                bot.process.send_signal(signal.SIGHUP)
+                await bot.logged("settings.reloaded")
+            assert await bot.signalled(signal.SIGTERM) == 0
+        lines = supervisor.lines()
+        assert {"READY=1", "RELOADING=1"}.isdisjoint(lines)
+        assert "STOPPING=1" in lines
