@@ -169,11 +169,19 @@ def test_an_empty_agent_command_is_not_the_demo_agent(command: str) -> None:
     assert done.stderr.startswith("weft: --agent is not set")
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "sandbox", "doctor"])
+@pytest.mark.parametrize("command", ["run", "status", "demo", "sandbox", "doctor", "service"])
 def test_each_command_has_help(command: str) -> None:
     done = invoke(command, "--help")
     assert done.exit_code == 0
     assert done.stdout.startswith(f"Usage: main {command}")
+
+
+def test_every_command_is_listed_with_a_whole_sentence() -> None:
+    """An overview whose lines are cut off says less than it could."""
+    for arguments in ([], ["service"]):
+        listed = invoke(*arguments, "--help").stdout.partition("Commands:")[2].split("\n")
+        assert [line for line in listed if line and not line.endswith(".")] == []
+        assert [line for line in listed if line.endswith("...")] == []
 
 
 def test_windows_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

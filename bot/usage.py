@@ -1,0 +1,43 @@
+"""What the commands share: an option, and how they leave with a line for whoever has to mend something."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from click.core import ParameterSource
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def fail(*problems: str) -> NoReturn:
+    """Print one line for each problem and leave with the exit code that a restart can't heal."""
+    from bot.config import EX_CONFIG
+
+    leave(EX_CONFIG, *problems)
+
+
+def leave(code: int, *problems: str) -> NoReturn:
+    """Print one line for each problem and leave with ``code``."""
+    for problem in problems:
+        click.echo(f"weft: {problem}", err=True)
+    sys.exit(code)
+
+
+def _env_file(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Refuse a file that was asked for and is not there; the default one need not be."""
+    asked = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+    if asked and not path.exists():
+        raise click.BadParameter(f"{path} does not exist")
+    return path
+
+
+def env_file_option(
+    text: str = "Settings are read from here as well; the environment goes first.",
+) -> Callable[[Command], Command]:
+    """Return the option that names the file of settings; ``text`` is its help."""
+    return click.option("--env-file", type=FILE, default=Path(".env"), show_default=True, callback=_env_file, help=text)
