@@ -6,7 +6,6 @@ connection, and the store last.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,13 +16,11 @@ from pathlib import Path
 import anyio
 import structlog
 
-from acp.connection import ConnectionLimits
 from acp.ladder import StopLimits, StopStage, end_strays
-from acp.turn import TurnLimits
+from bot import wiring
 from bot.agents.launching import launcher_of, secret_values
-from bot.agents.model import Agents
-from bot.chat.authorize import Policy
-from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
+from bot.chat.ends import ChatConfigError
+from bot.chat.gateway import DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor, configure_logging
 from bot.ops.address import AddressUnusable
@@ -33,24 +30,15 @@ from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.notify import Supervisor
 from bot.ops.watch import Watch, watching
 from bot.reload import Reload
-from bot.reply.pacing import Pacing
 from bot.supervised import longest_stop, supervised
 from bot.work.desk import ThreadDesk
-from bot.work.limits import DeskLimits
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.rules import Drop, Rules
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
-from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import FileTooNew
 
 log = structlog.get_logger(__name__)
-
-DISCORD_GUILD_READY = 2.0
-LOCAL_GUILD_READY = 0.1
-"""Seconds without news of a further server after which the bot counts as ready."""
 
 COMMAND_STAMP = "commands.sha256"
 
@@ -147,19 +135,19 @@ async def running_bot(
         kept_state(settings.state_dir) as store,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
+        gateway = DiscordGateway(wiring.chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
         pool = ConnectionPool(
             launcher,
             store,
-            widened(pool_limits(settings), settings, wanted.agents),
-            connection_limits(settings),
+            wiring.widened(wiring.pool_limits(settings), settings, wanted.agents),
+            wiring.connection_limits(settings),
             on_change=capacity_changed,
         )
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
-            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text, wanted.agents)
+            desk = ThreadDesk(work, chat, pool, store, wiring.desk_limits(settings), redactor.text, wanted.agents)
             desk.may = gateway.may
-            watch.begin(Watched(desk, pool, gateway, store, pool_limits(settings).maintenance))
+            watch.begin(Watched(desk, pool, gateway, store, wiring.pool_limits(settings).maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
             await desk.recover()
@@ -178,84 +166,6 @@ async def _stay_connected(gateway: DiscordGateway, desk: Desk) -> None:
         await gateway.run(desk)
     except ChatConfigError as exc:
         raise ConfigError(str(exc)) from exc
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return whom to let in (D2)."""
-    return Policy(
-        guilds=frozenset(settings.allowed_guilds),
-        channels=frozenset(settings.allowed_channels),
-        users=frozenset(settings.allowed_users),
-        roles=frozenset(settings.allowed_roles),
-    )
-
-
-def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
-    """Return how to reach Discord and whom to let in."""
-    # Discord tells about its servers one by one; the loopback's single one is there at once.
-    patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
-    return ChatConfig(
-        token=wanted.token,
-        policy=policy_of(settings),
-        api_url=settings.discord_api,
-        guild_ready_timeout=patience,
-        catch_up_limit=settings.catch_up,
-    )
-
-
-def pool_limits(settings: Settings) -> PoolLimits:
-    """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
-    turn = turn_limits(settings)
-    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
-    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
-
-
-def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:
-    """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
-    longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
-    return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
-
-
-def connection_limits(settings: Settings) -> ConnectionLimits:
-    """Return the limits of an agent's connection."""
-    return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
-
-
-def turn_limits(settings: Settings) -> TurnLimits:
-    """Return the limits of a prompt turn."""
-    return TurnLimits(
-        liveness=settings.liveness_interval,
-        hard_timeout=settings.hard_timeout,
-        cancel_grace=settings.cancel_grace,
-        drain_quiet=settings.drain,
-    )
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Return how a thread's messages become turns."""
-    return Rules(
-        mode=QueueMode(settings.queue_mode),
-        cap=settings.queue_cap,
-        drop=Drop(settings.queue_drop),
-        debounce=settings.debounce,
-        debounce_max=settings.debounce_max,
-        max_concurrent=settings.max_concurrent,
-    )
-
-
-def desk_limits(settings: Settings) -> DeskLimits:
-    """Return the limits of the work."""
-    return DeskLimits(
-        turn=turn_limits(settings),
-        pacing=Pacing(interval=settings.edit_interval),
-        rules=rules_of(settings),
-        lanes=dict(zip(Lane, settings.lanes, strict=True)),
-        user_messages=settings.user_messages,
-        reactions=settings.reactions,
-        permission_timeout=settings.permission_timeout,
-        stop_grace=settings.stop_grace,
-        stop_bound=settings.cancel_grace + 1,
-    )
 
 
 def secrets(wanted: RunSettings) -> list[str]:
@@ -306,14 +216,15 @@ async def _run_until_signal(
         async with anyio.create_task_group() as tasks:
             async with running_bot(settings, wanted, redactor, marker) as bot:
                 tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
-                herald = supervised(tasks, bot, pool_limits(settings), supervisor)
+                herald = supervised(tasks, bot, wiring.pool_limits(settings), supervisor)
                 reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
                 try:
                     number = await _await_stop(signals, functools.partial(herald.reload, reload))
                     log.info("bot.stopping", signal=number.name)
                 finally:
                     # Also when Discord refuses the bot for good: turns and agents then have their end, too.
-                    herald.stopping(longest_stop(desk_limits(reload.current), pool_limits(reload.current)))
+                    now = reload.current
+                    herald.stopping(longest_stop(wiring.desk_limits(now), wiring.pool_limits(now)))
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -345,10 +256,10 @@ async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadD
 def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     """Make settings take effect that a running bot can take over; see `bot.reload.LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
-    bot.gateway.allow(policy_of(settings))
+    bot.gateway.allow(wiring.policy_of(settings))
     bot.desk.expel()
-    bot.desk.limit(desk_limits(settings))
-    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
+    bot.desk.limit(wiring.desk_limits(settings))
+    bot.pool.widen(wiring.widened(wiring.pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
 
 
 def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import discord
@@ -19,48 +17,16 @@ import structlog
 from bot.chat import breaker, calls
 from bot.chat.asking import MESSAGE_LIMIT, outcome
 from bot.chat.authorize import Policy, Request, Verdict, authorize
-from bot.chat.book import ThreadBook
-from bot.chat.breaker import Breaker
-from bot.chat.catchup import CatchUp
 from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
-from bot.chat.errands import Errands
-from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Taken, Weft, Wordings, clip, decide, revised
-from bot.chat.logins import Logins
-from bot.chat.port import DiscordChat
+from bot.chat.inbound import Decision, Kind, Place, Post, Weft, clip, decide, revised
+from bot.chat.lasting import Lasting
 from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
-from bot.chat.watermarks import Watermarks
-from bot.observer import Observer, Unobserved
 from bot.reply.port import PortError
 from bot.work.model import Inbound
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)
-
-REFUSAL_PERIOD = 3600.0  # seconds
-BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread
-
-
-@dataclass(frozen=True, slots=True)
-class Lasting:
-    """What outlives a client."""
-
-    chat: DiscordChat
-    lookups: Errands
-    answers: Errands
-    on_ready: Callable[[], None]
-    marks: Watermarks
-    catch_up: CatchUp
-    breaker: Breaker
-    logins: Logins
-    observer: Observer = dataclasses.field(default_factory=Unobserved)
-    book: ThreadBook = dataclasses.field(default_factory=ThreadBook)
-    refusals: OncePer = dataclasses.field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
-    bot_runs: BotRuns = dataclasses.field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
-    taken: Taken = dataclasses.field(default_factory=Taken)
-    withdrawn: Taken = dataclasses.field(default_factory=Taken)
-    wordings: Wordings = dataclasses.field(default_factory=Wordings)
-    on_lost: Callable[[], None] = lambda: None
 
 
 def intents() -> discord.Intents:

@@ -1,4 +1,4 @@
-"""Keeps one client connected: starts it, replaces it when it ends, and tells apart what a new try can't heal.
+"""Keeps one client connected: starts it, and replaces it when it ends, unless that heals nothing (`bot.chat.ends`).
 
 discord.py reconnects by itself, but its `connect()` ends for good on one malformed event or a refused first connection.
 Then a new client takes over; the old one's HTTP session stays in use until the new one is logged in.
@@ -26,9 +26,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from bot.chat.authorize import Policy, Request
 from bot.chat.breaker import Breaker
 from bot.chat.catchup import CatchUp, CatchUpLimits
-from bot.chat.client import Lasting, WeftClient
+from bot.chat.client import WeftClient
 from bot.chat.commands import CommandStamp
+from bot.chat.ends import ChatConfigError, Disconnected, verdict
 from bot.chat.errands import Errands, contain
+from bot.chat.lasting import Lasting
 from bot.chat.logins import LOGIN_WINDOW, MOST_LOGINS, Logins
 from bot.chat.port import DiscordChat
 from bot.chat.progress import Progress, Step
@@ -45,27 +47,6 @@ log = structlog.get_logger(__name__)
 CLOSE_LIMIT = 5.0  # seconds
 GATEWAY_QUESTION_LIMIT = 10.0  # seconds
 STABLE_AFTER = 60.0  # seconds; a client that lasted this long does not count as a failed try
-_BAD_TOKEN = 4004
-_FATAL_CLOSES = {
-    _BAD_TOKEN: "Discord does not accept the token",
-    4010: "Discord refused the shard",
-    4011: "Discord asks for sharding: the bot is in too many servers",
-    4012: "Discord no longer offers this version of its gateway",
-    4013: "Discord does not know one of the intents",
-    4014: "Discord did not grant the intents",
-}
-_LOGIN_REFUSED = "Discord does not accept the token: check DISCORD_TOKEN, or make a new one in the developer portal"
-_INTENTS = (
-    "the Message Content intent is off: switch it on in the developer portal, under Bot, Privileged Gateway Intents"
-)
-
-
-class ChatConfigError(Exception):
-    """The connection can't work until somebody changes the configuration; the message says what."""
-
-
-class Disconnected(Exception):
-    """The client ended; a new one may do better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +237,7 @@ class DiscordGateway:
             await self._listen(client)
         except Exception as exc:
             # connect() lets through whatever a malformed event raised in discord.py's parsers.
-            raise _verdict(exc) from exc
+            raise verdict(exc) from exc
         finally:
             if anyio.current_time() - began > STABLE_AFTER:
                 self._short_lives = 0
@@ -317,18 +298,6 @@ class DiscordGateway:
         self._short_lives += 1
         usual = min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
         return max(usual, self._logins.wait())
-
-
-def _verdict(error: Exception) -> Exception:
-    if isinstance(error, discord.LoginFailure):
-        return ChatConfigError(_LOGIN_REFUSED)
-    if isinstance(error, discord.PrivilegedIntentsRequired):
-        return ChatConfigError(_INTENTS)
-    if isinstance(error, discord.ConnectionClosed) and error.code in _FATAL_CLOSES:
-        return ChatConfigError(
-            _LOGIN_REFUSED if error.code == _BAD_TOKEN else f"{_FATAL_CLOSES[error.code]} ({error.code})"
-        )
-    return Disconnected(repr(error))
 
 
 def _silence(client: discord.Client) -> float | None:

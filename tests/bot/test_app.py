@@ -1,4 +1,4 @@
-"""The composition root: limits that follow from the settings, the stamp of the commands, errors on the way out."""
+"""The composition root: the stamp of the commands, errors on the way out."""
 
 from __future__ import annotations
 
@@ -10,23 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from bot import app
-from bot.agents.model import AgentProfile, Agents, only
-from bot.app import (
-    CommandStampFile,
-    apply_settings,
-    chat_config,
-    connection_limits,
-    desk_limits,
-    leaves,
-    pool_limits,
-    run_bot,
-    turn_limits,
-    widened,
-)
+from bot import app, wiring
+from bot.agents.model import only
+from bot.app import CommandStampFile, apply_settings, leaves, run_bot
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor
-from bot.work.model import Lane
 
 GUILD, CHANNEL, USER, ROLE = (10**17 + number for number in range(4))
 WANTED = RunSettings("a-token-for-tests", only(("agent",), "/srv"))
@@ -42,141 +30,6 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def settings(**fields: Any) -> Settings:
     return Settings(_env_file=None, **fields)
-
-
-# --- limits ------------------------------------------------------------------------------------------------------
-
-
-def test_the_limits_of_a_turn_are_settings() -> None:
-    """T1, T2, T3, T6."""
-    limits = turn_limits(settings(liveness_interval=7, hard_timeout=100, cancel_grace=3, drain=0.5))
-    assert (limits.liveness, limits.hard_timeout, limits.cancel_grace, limits.drain_quiet) == (7, 100, 3, 0.5)
-
-
-def test_the_defaults_are_those_of_the_contract() -> None:
-    """T1, T2, T3, T6, P3, D3, D6, Q6."""
-    turn, pool, desk = turn_limits(settings()), pool_limits(settings()), desk_limits(settings())
-    assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
-    assert (pool.max_agents, pool.idle_ttl) == (12, 900)
-    assert (desk.pacing.interval, desk.permission_timeout, desk.lanes[Lane.MAIN]) == (1.25, 600, 8)
-
-
-@pytest.mark.parametrize("hard_timeout", [1, 1800, 36_000])
-def test_a_slot_counts_as_hung_only_when_a_turn_can_not_hold_it_any_more(hard_timeout: float) -> None:
-    """P6: hard timeout, open cards and grace are over."""
-    chosen = settings(hard_timeout=hard_timeout, cancel_grace=20)
-    turn = turn_limits(chosen)
-    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace + turn.drain_max
-    assert pool_limits(chosen).hung_after > longest
-
-
-@pytest.mark.parametrize(("own", "longer"), [(None, 0.0), (60.0, 0.0), (9000.0, 9000.0 - 1800.0)])
-def test_the_net_under_a_hung_turn_is_wide_enough_for_the_agent_with_the_longest_turns(
-    own: float | None, longer: float
-) -> None:
-    """P6, P12"""
-    slow = AgentProfile("slow", ("agent",), "/srv", hard_timeout=own)
-    agents = Agents({"usual": AgentProfile("usual", ("agent",), "/srv"), "slow": slow}, "usual")
-    usual = pool_limits(settings(hard_timeout=1800))
-    assert widened(usual, settings(hard_timeout=1800), agents) == replace(usual, hung_after=usual.hung_after + longer)
-
-
-class ReloadedBot:
-    """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
-
-    def __init__(self) -> None:
-        self.gateway = self.desk = self.pool = self.assignments = self
-        self.agents = only(("agent",), "/srv")
-        self.hung_after = 0.0
-
-    def take(self, *_given: object) -> None:
-        """Take it."""
-
-    allow = expel = limit = take
-
-    def widen(self, hung_after: float) -> None:
-        self.hung_after = hung_after
-
-
-def test_a_reload_that_allows_longer_turns_widens_the_net_under_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P6, R1: else the pool would end as hung what the settings allow."""
-    monkeypatch.setattr(app, "configure_logging", lambda *_given: None)
-    bot, longer = ReloadedBot(), settings(hard_timeout=36_000)
-    apply_settings(cast("Any", bot), Redactor(), longer)
-    assert bot.hung_after == pool_limits(longer).hung_after
-
-
-def test_the_limits_of_the_pool_are_settings() -> None:
-    """P3, P4."""
-    limits = pool_limits(settings(max_agents=3, idle_ttl=5))
-    assert (limits.max_agents, limits.idle_ttl) == (3, 5)
-
-
-def test_the_limits_of_a_connection_are_settings() -> None:
-    """T9, P8."""
-    limits = connection_limits(settings(start_timeout=4, max_line=70_000))
-    assert (limits.start, limits.session, limits.max_line) == (4, 4, 70_000)
-
-
-def test_the_limits_of_the_work_are_settings() -> None:
-    """D3, D6."""
-    limits = desk_limits(settings(edit_interval=2, permission_timeout=30, hard_timeout=100))
-    assert (limits.pacing.interval, limits.permission_timeout, limits.turn.hard_timeout) == (2, 30, 100)
-
-
-@pytest.mark.parametrize(("agents", "lanes"), [(1, [1, 1]), (2, [2, 2]), (7, [7, 2]), (10, [8, 2]), (30, [8, 2])])
-def test_no_more_turns_run_than_there_can_be_agents(agents: int, lanes: list[int]) -> None:
-    """Q6"""
-    assert list(desk_limits(settings(max_agents=agents)).lanes.values()) == lanes
-
-
-def test_lanes_that_want_more_agents_than_there_can_be_are_refused() -> None:
-    """Q6"""
-    with pytest.raises(ValueError, match=r"WEFT_MAX_AGENTS: 4 agents are fewer than the 3 \+ 2 turns"):
-        settings(max_agents=4, lane_main=3, lane_background=2)
-
-
-@pytest.mark.parametrize("grace", [1, 10, 60])
-def test_turns_get_their_whole_grace_when_the_bot_stops(grace: float) -> None:
-    """R1, T6."""
-    assert desk_limits(settings(cancel_grace=grace)).stop_bound > grace
-
-
-def test_last_edits_get_five_seconds_when_the_bot_stops() -> None:
-    """R1."""
-    assert desk_limits(settings()).flush_bound == 5
-
-
-# --- Discord -----------------------------------------------------------------------------------------------------
-
-
-def test_who_is_let_in_is_what_the_settings_say() -> None:
-    """D2."""
-    chosen = settings(
-        allowed_guilds=str(GUILD), allowed_channels=str(CHANNEL), allowed_users=str(USER), allowed_roles=str(ROLE)
-    )
-    policy = chat_config(chosen, WANTED).policy
-    lists = [policy.guilds, policy.channels, policy.users, policy.roles]
-    assert lists == [frozenset({number}) for number in (GUILD, CHANNEL, USER, ROLE)]
-
-
-def test_without_settings_nobody_is_on_a_list() -> None:
-    """D2."""
-    policy = chat_config(settings(), WANTED).policy
-    assert [policy.guilds, policy.channels, policy.users, policy.roles] == [frozenset()] * 4
-
-
-def test_the_token_and_the_address_of_discord_are_handed_over() -> None:
-    """R5."""
-    config = chat_config(settings(discord_api="http://127.0.0.1:1/api"), WANTED)
-    assert (config.token, config.api_url) == ("a-token-for-tests", "http://127.0.0.1:1/api")
-    assert chat_config(settings(), WANTED).api_url is None
-
-
-def test_the_bot_waits_longer_for_the_servers_of_discord_itself() -> None:
-    """R3: Discord tells about its servers one by one."""
-    local = chat_config(settings(discord_api="http://127.0.0.1:1/api"), WANTED)
-    assert local.guild_ready_timeout < chat_config(settings(), WANTED).guild_ready_timeout
 
 
 # --- the stamp ---------------------------------------------------------------------------------------------------
@@ -256,3 +109,28 @@ def test_the_token_and_the_agents_own_secrets_are_cut_out_everywhere(monkeypatch
     agents = only(("agent",), "/srv", ("AGENT_API_KEY", "MISSING_NAME"))
     run_with(monkeypatch, look, wanted=replace(WANTED, agents=agents))
     assert seen == ["[secret] [secret] other"]
+
+
+class ReloadedBot:
+    """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
+
+    def __init__(self) -> None:
+        self.gateway = self.desk = self.pool = self.assignments = self
+        self.agents = only(("agent",), "/srv")
+        self.hung_after = 0.0
+
+    def take(self, *_given: object) -> None:
+        """Take it."""
+
+    allow = expel = limit = take
+
+    def widen(self, hung_after: float) -> None:
+        self.hung_after = hung_after
+
+
+def test_a_reload_that_allows_longer_turns_widens_the_net_under_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P6, R1: else the pool would end as hung what the settings allow."""
+    monkeypatch.setattr(app, "configure_logging", lambda *_given: None)
+    bot, longer = ReloadedBot(), settings(hard_timeout=36_000)
+    apply_settings(cast("Any", bot), Redactor(), longer)
+    assert bot.hung_after == wiring.pool_limits(longer).hung_after

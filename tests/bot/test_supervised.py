@@ -9,10 +9,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from bot.app import desk_limits, pool_limits
 from bot.config import Settings
 from bot.ops.notify import Supervisor
 from bot.supervised import longest_stop, supervised
+from bot.wiring import desk_limits, pool_limits
 from pool.model import PoolCounts, PoolLimits
 from tests.bot.ops.supervisor import ear
 

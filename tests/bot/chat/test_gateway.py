@@ -9,7 +9,8 @@ import discord
 import pytest
 
 from bot.chat.authorize import Policy
-from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
+from bot.chat.ends import ChatConfigError
+from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents

@@ -1,0 +1,102 @@
+"""What each part of the bot is given, worked out of the settings: limits, rules, and whom to let in.
+
+`bot.app` builds the parts with it, and again with what a reload may change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from acp.connection import ConnectionLimits
+from acp.turn import TurnLimits
+from bot.agents.model import Agents
+from bot.chat.authorize import Policy
+from bot.chat.gateway import ChatConfig
+from bot.config import RunSettings, Settings
+from bot.reply.pacing import Pacing
+from bot.work.limits import DeskLimits
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.rules import Drop, Rules
+from pool.model import PoolLimits
+
+DISCORD_GUILD_READY = 2.0
+LOCAL_GUILD_READY = 0.1
+"""Seconds without news of a further server after which the bot counts as ready."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return whom to let in (D2)."""
+    return Policy(
+        guilds=frozenset(settings.allowed_guilds),
+        channels=frozenset(settings.allowed_channels),
+        users=frozenset(settings.allowed_users),
+        roles=frozenset(settings.allowed_roles),
+    )
+
+
+def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
+    """Return how to reach Discord and whom to let in."""
+    # Discord tells about its servers one by one; the loopback's single one is there at once.
+    patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
+    return ChatConfig(
+        token=wanted.token,
+        policy=policy_of(settings),
+        api_url=settings.discord_api,
+        guild_ready_timeout=patience,
+        catch_up_limit=settings.catch_up,
+    )
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
+    turn = turn_limits(settings)
+    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
+    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
+
+
+def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:
+    """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
+    longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
+    return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return the limits of an agent's connection."""
+    return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
+
+
+def turn_limits(settings: Settings) -> TurnLimits:
+    """Return the limits of a prompt turn."""
+    return TurnLimits(
+        liveness=settings.liveness_interval,
+        hard_timeout=settings.hard_timeout,
+        cancel_grace=settings.cancel_grace,
+        drain_quiet=settings.drain,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return how a thread's messages become turns."""
+    return Rules(
+        mode=QueueMode(settings.queue_mode),
+        cap=settings.queue_cap,
+        drop=Drop(settings.queue_drop),
+        debounce=settings.debounce,
+        debounce_max=settings.debounce_max,
+        max_concurrent=settings.max_concurrent,
+    )
+
+
+def desk_limits(settings: Settings) -> DeskLimits:
+    """Return the limits of the work."""
+    return DeskLimits(
+        turn=turn_limits(settings),
+        pacing=Pacing(interval=settings.edit_interval),
+        rules=rules_of(settings),
+        lanes=dict(zip(Lane, settings.lanes, strict=True)),
+        user_messages=settings.user_messages,
+        reactions=settings.reactions,
+        permission_timeout=settings.permission_timeout,
+        stop_grace=settings.stop_grace,
+        stop_bound=settings.cancel_grace + 1,
+    )
