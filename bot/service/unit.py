@@ -77,10 +77,7 @@ _SYSTEM = """\
 User={run_as}
 StateDirectory=weft
 StateDirectoryMode=0700
-# For the socket of WEFT_HEALTH, if there is to be one.
-RuntimeDirectory=weft
-RuntimeDirectoryMode=0700
-WorkingDirectory=%S/weft
+{runtime}WorkingDirectory=%S/weft
 
 # Node and build tools stand all of this. Not here, since they need it: memory that is written and executed, user
 # namespaces (sandboxes), most system calls.
@@ -110,7 +107,7 @@ WantedBy=multi-user.target
 """
 
 _OWN = """\
-WorkingDirectory=%h
+{runtime}WorkingDirectory=%h
 
 [Install]
 WantedBy=default.target
@@ -128,6 +125,12 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged
 # An error instead of a kill: Node tries calls that it can do without.
 SystemCallErrorNumber=EPERM
+"""
+
+_RUNTIME = """\
+# For the socket of WEFT_HEALTH, if that is one: elsewhere it could not be made.
+RuntimeDirectory=weft
+RuntimeDirectoryMode=0700
 """
 
 _NETWORK = "Wants=network-online.target\nAfter=network-online.target\n"
@@ -156,8 +159,9 @@ def unit(plan: Plan) -> str:
         start=" ".join(quoted(word).replace("$", "$$") for word in start),
         token=_token(plan),
     )
-    tail = _OWN if own else _SYSTEM.format(run_as=plan.run_as, writable=_words(plan.writable))
-    return head + tail
+    if own:
+        return head + _OWN.format(runtime=_RUNTIME)
+    return head + _SYSTEM.format(runtime=_RUNTIME, run_as=plan.run_as, writable=_words(plan.writable))
 
 
 def _token(plan: Plan) -> str:

@@ -30,6 +30,13 @@ def test_a_system_service_runs_as_its_user_with_the_token_on_its_standard_input(
     assert "RestartPreventExitStatus=75 78" in lines
 
 
+@pytest.mark.parametrize("run_as", ["weft", None], ids=["system", "own"])
+def test_there_is_a_directory_for_the_socket_of_the_health(run_as: str | None) -> None:
+    """R3, R7: a sandboxed service could make none."""
+    lines = unit(replace(PLAN, run_as=run_as)).splitlines()
+    assert {"RuntimeDirectory=weft", "RuntimeDirectoryMode=0700"} <= set(lines)
+
+
 def test_without_a_token_file_the_settings_have_the_token() -> None:
     """R3"""
     text = unit(replace(PLAN, token_file=None))
