@@ -238,3 +238,13 @@ async def test_told_to_close_during_a_login_that_hangs_it_returns_at_once() -> N
 def test_the_token_is_not_in_the_configs_repr() -> None:
     """R5: no log line shows it by accident."""
     assert "secret" not in repr(ChatConfig(token="secret", policy=Policy(), retries=QUICK))
+
+
+@pytest.mark.asyncio
+async def test_the_end_gives_the_session_up_so_that_the_bot_is_shown_as_offline() -> None:
+    """R1: Discord keeps a session that may be resumed, and with it the bot online, after every other close."""
+    async with FakeDiscord() as fd:
+        async with office(fd):
+            assert len(fd.gateway.sessions) == 1
+        await fd.wait_for(lambda fd: bool(fd.gateway.close_codes))
+        assert (fd.gateway.close_codes, fd.gateway.sessions) == ([1000], {})
