@@ -1,0 +1,92 @@
+"""The pages: links lead somewhere, settings and keys are those of the code, decisions are short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bot.agents.file import _Agent, _Limits
+from bot.config import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
+EXAMPLES = [ROOT / ".env.example", ROOT / "weft.toml.example"]
+CONTRACT = (ROOT / "docs" / "behaviour.md").read_text()
+SETTINGS = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}
+AGENT_KEYS = (set(_Agent.model_fields) - {"limits"}) | {f"limits.{key}" for key in _Limits.model_fields}
+NO_SETTINGS = {
+    "WEFT_AGENT",  # marks what an agent has started (P9)
+    "WEFT_STATE",
+    "WEFT_PYTHON",  # the scripts' own
+    "WEFT_BENCH_SDK_PYTHON",
+}
+DECISION_LIMIT = 40  # lines
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_link_to_a_page_of_ours_leads_to_it(path: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text()):
+        place, _, anchor = link.partition("#")
+        target = path.parent / place if place else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=name)
+def test_every_setting_that_is_named_is_there(path: Path) -> None:
+    named = set(re.findall(r"\bWEFT_[A-Z]+(?:_[A-Z]+)*\b", path.read_text()))
+    assert named - SETTINGS - NO_SETTINGS == set()
+
+
+def test_the_contract_has_a_row_for_each_setting_with_its_default() -> None:
+    """Settings: where the table gives a value, it is the one in force, and the one in `.env.example`."""
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [^|]*\| ([^|]*) \|", CONTRACT, re.MULTILINE))
+    assert set(rows) == SETTINGS
+    example = dict(re.findall(r"^#(WEFT_[A-Z_]+)=(.+)$", EXAMPLES[0].read_text(), re.MULTILINE))
+    assert {setting: rows[setting].strip("`") for setting in example} == example
+    for setting, value in example.items():
+        default = Settings.model_fields[setting.removeprefix("WEFT_").lower()].default
+        assert default is None or str(default).lower() == value, setting
+
+
+def test_the_contract_has_a_row_for_each_key_of_an_agent() -> None:
+    """P12"""
+    table = CONTRACT.partition("| key of an agent |")[2]
+    rows = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
+    assert set(rows) == AGENT_KEYS
+    example = EXAMPLES[1].read_text()
+    assert [key for key in AGENT_KEYS if f"{key.removeprefix('limits.')} = " not in example] == []
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=name)
+def test_a_decision_is_short_and_has_a_number_of_its_own(path: Path) -> None:
+    number = path.name[:4]
+    assert [other.name for other in DECISIONS if other.name.startswith(number)] == [path.name]
+    assert path.read_text().startswith(f"# {int(number)}. ")
+    assert len(path.read_text().splitlines()) <= DECISION_LIMIT
+
+
+def test_every_test_that_the_rules_name_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "rules.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert [one for one in sorted(named) if f"def {one}(" not in tests] == []
+
+
+def test_nothing_is_told_twice_in_the_changelog() -> None:
+    lines = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("- ")]
+    assert len(lines) == len(set(lines))
