@@ -21,7 +21,10 @@ from bot.demo.stage import Stage
 from bot.demo.transcript import CardButton, LivePrinter, card_buttons
 from bot.sandbox import Interaction, Message
 
-HELP = "Type a message. Also: a number answers a question, /stop /status /reset, /new TEXT for another thread, /quit."
+HELP = (
+    "Type a message, such as help. "
+    "Also: a number answers a question, /stop /status /reset, /new TEXT for another thread, /quit."
+)
 TEXT_LIMIT = 1950
 """UTF-16 units of a message: Discord takes 2,000, and the mention needs some of them."""
 
