@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import aiohttp
@@ -61,7 +62,8 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
     except TimeoutError as exc:
         raise NoAnswer(f"no answer from {address} within {limit:g} s: the bot hangs or is very busy") from exc
     except OSError as exc:
-        why = f"{exc.strerror or exc}".lower()
+        # asyncio puts its own words, with the address, in the place of the system's.
+        why = (os.strerror(exc.errno) if exc.errno else f"{exc}").lower()
         raise NoAnswer(f"no bot at {address} ({why}): it does not run, or was started without WEFT_HEALTH") from exc
     except (aiohttp.ClientError, ValidationError) as exc:
         raise NoAnswer(f"what answers on {address} is not a Weft that this one understands") from exc

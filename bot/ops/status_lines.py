@@ -75,7 +75,7 @@ def _queues(queues: QueueHealth) -> str:
     waiting = f"{queues.waiting} waiting"
     if queues.threads:
         waiting += f" in {queues.threads} thread{'s' if queues.threads > 1 else ''}, the longest {queues.longest}"
-    return waiting + (f"; {queues.cards} permission cards open" if queues.cards else "")
+    return waiting + (f"; {queues.cards} permission card{'s' if queues.cards > 1 else ''} open" if queues.cards else "")
 
 
 def _outcomes(outcomes: dict[str, int]) -> str:

@@ -24,7 +24,7 @@ def test_a_bot_that_is_well_is_told_in_ten_lines() -> None:
         "Agents    3 live (2 busy), 1 starting, 0 ending, at most 12",
         "Lane      main: 2 of 8 running, 1 waiting for a person, 4 waiting",
         "Lane      background: 0 of 2 running, 0 waiting",
-        "Queues    4 waiting in 2 threads, the longest 3; 1 permission cards open",
+        "Queues    4 waiting in 2 threads, the longest 3; 1 permission card open",
         "Messages  12 answered, 1 failed",
         "Store     in order",
         "Loop      1 ms late, at worst 12 ms within a minute",
@@ -93,8 +93,8 @@ def test_a_bot_that_can_not_be_asked_is_said_to_be_so(tmp_path: Path) -> None:
     assert done.stderr == "weft: WEFT_HEALTH is not set: a running bot can't be asked how it is\n"
 
 
-@pytest.mark.parametrize("kind", ["port", "socket"])
-def test_where_nobody_listens_there_is_no_bot(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "why"), [("port", "connection refused"), ("socket", "no such file or directory")])
+def test_where_nobody_listens_there_is_no_bot(tmp_path: Path, kind: str, why: str) -> None:
     """R7, exits: 1, in a line and without a traceback."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -102,7 +102,7 @@ def test_where_nobody_listens_there_is_no_bot(tmp_path: Path, kind: str) -> None
         address = f"127.0.0.1:{port}" if kind == "port" else f"unix:{tmp_path}/none.sock"
         done = status(address, tmp_path)
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith(f"weft: no bot at {address} (")
+    assert done.stderr.startswith(f"weft: no bot at {address} ({why}): ")
 
 
 def test_an_address_that_is_none_is_78(tmp_path: Path) -> None:
