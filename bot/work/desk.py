@@ -74,7 +74,7 @@ class ThreadDesk:
         self._choices = Choices(floor.steps, store)
         self.modes = Modes(self._choices, limits.rules.mode)
         self.assignments = Assignments(self._choices, agents)
-        floor.runs.limits_in = self.assignments.turn_limits
+        floor.runs.limits_in, floor.runs.agent_in = self.assignments.turn_limits, self.assignments.shown
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._hasty = Hasty(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.unrun.end)
         self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices, self.assignments)

@@ -39,7 +39,7 @@ class TurnReport:
 
     Attributes:
         prompt: snowflake of the first of its ``messages``.
-        agent: the name that the agent gave itself.
+        agent: its name in the settings where there are several, else the one that it gives itself.
         attempts: how often the turn was begun; more than once where it could not run beside another one.
         waited: from the arrival of the prompt to the turn's admission; None for one that an earlier run accepted.
         seconds: from the admission to the end.

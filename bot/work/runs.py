@@ -46,6 +46,7 @@ class Runs:
         limits: those of turns that start from now on.
         observer: told when a reply is first visible.
         limits_in: makes them those of a thread's agent.
+        agent_in: returns the name of a thread's agent, where there are several.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Runs:
         self.limits = limits
         self.observer: Observer = Unobserved()
         self.limits_in: Callable[[int, TurnLimits], TurnLimits] = lambda _thread_id, usual: usual
+        self.agent_in: Callable[[int], str | None] = lambda _thread_id: None
         self._tasks = tasks
         self._steps = steps
         self._pool = pool
@@ -94,7 +96,9 @@ class Runs:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
         turn = Turn(self.limits_in(entry.thread_id, self.limits.turn), now)
-        running = RunningTurn(entry, self._open_reply(entry, turn), turn, started=now)
+        running = RunningTurn(
+            entry, self._open_reply(entry, turn), turn, started=now, agent=self.agent_in(entry.thread_id)
+        )
         entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)
         self._running[entry] = running

@@ -46,7 +46,7 @@ class RunningTurn:
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
         extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
-        agent: the name that the agent gave itself, once there is one.
+        agent: its name in the settings where there are several, else the one that it gives itself, once it did.
     """
 
     entry: Entry
@@ -157,7 +157,7 @@ class TurnService:
             try:
                 with running.starting:
                     lease = await stack.enter_async_context(self._session(running, claim))
-                    running.in_session, running.agent = True, _name_of(lease)
+                    running.in_session, running.agent = True, running.agent or _name_of(lease)
                 if not running.in_session:
                     return cut_off(running)
                 self._leased(running, lease)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.agents.model import AgentProfile, Agents
 from bot.outcome import Outcome
@@ -77,6 +78,15 @@ async def test_a_channel_has_its_agent_and_the_others_have_the_default(tmp_path:
             "blue",
         ]
         assert (red.prompts(), blue.prompts()) == (["one"], ["two", "three"])
+
+
+async def test_the_line_of_a_turn_names_the_agent_as_the_settings_do(tmp_path: Path) -> None:
+    """R7, P12: also where two of them are the same program."""
+    with capture_logs() as logs:
+        async with playing(tmp_path) as (game, _red, _blue):
+            await game.ask("one")
+            await answered(game, await game.owner.slash(game.discord.channel_id, "new", agent="blue", prompt="two"))
+    assert [line["agent"] for line in logs if line["event"] == "turn.finished"] == ["red", "blue"]
 
 
 async def test_each_agent_has_an_environment_of_its_own(tmp_path: Path) -> None:
