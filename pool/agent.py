@@ -71,12 +71,15 @@ class PooledAgent:
         return max((slot.last_used for slot in self.slots), default=0.0)
 
     def takes(self, sharing: Sharing) -> bool:
-        """Whether one more thread may join it: there is room, it is going to live, and its key is equal."""
-        if self.sharing is None or len(self.slots) >= sharing.sessions:
+        """Whether one more thread may join it: there is room, and it is fit for that."""
+        return len(self.slots) < sharing.sessions and self.fits(sharing)
+
+    def fits(self, sharing: Sharing) -> bool:
+        """Whether it is going to live, and its key is equal."""
+        if self.sharing is None or self.sharing.key != sharing.key:
             return False
         hung_up = self.connection is not None and not self.connection.usable()
-        ending = self.stopping_since is not None or self.barred or hung_up
-        return not ending and self.sharing.key == sharing.key
+        return self.stopping_since is None and not self.barred and not hung_up
 
     def stop(self, now: float) -> None:
         """Tell the owner to end the process."""

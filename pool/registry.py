@@ -134,17 +134,26 @@ class Registry:
         sharing = self._sharing(thread_id)
         agent = self._with_room(sharing)
         # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
+        leaving: Slot | None = None
         if agent is None and self.capacity.free <= 0 and (free_only or not self._can_make_room()):
-            return None
+            leaving = None if free_only else self._idle_session(sharing)
+            if leaving is None:
+                return None
         after = tuple(slot for other in self._agents for slot in other.slots if slot.thread_id == thread_id)
+        if leaving is not None:
+            agent = leaving.agent
         if agent is None:
             agent = PooledAgent(sharing, after)
             self._secure(agent)
             self._agents[agent] = None
-        slot = Slot(thread_id, next(self._generations), agent, after, self.clock())
+        # One that has not got its room yet leaves with it the wait for who had it before.
+        before = after if leaving is None else (*after, leaving, *leaving.after)
+        slot = Slot(thread_id, next(self._generations), agent, before, self.clock())
         agent.slots[slot] = None
         # The predecessor may still be in the map: its clean-up will find that the entry is not its own any more.
         self.slots[thread_id] = slot
+        if leaving is not None:
+            self.stop(leaving, Reason.CAPACITY)
         return slot
 
     def _with_room(self, sharing: Sharing | None) -> PooledAgent | None:
@@ -153,6 +162,14 @@ class Registry:
             return None
         fitting = [agent for agent in self._agents if agent.takes(sharing) and self._has_place(agent)]
         return max(fitting, key=lambda agent: (agent.serving, len(agent.slots)), default=None)
+
+    def _idle_session(self, sharing: Sharing | None) -> Slot | None:
+        """Return the longest unused session in a full process that the thread might be in: its room can be had."""
+        if sharing is None:
+            return None
+        fitting = [agent for agent in self._agents if agent.fits(sharing) and self._has_place(agent)]
+        idle = [slot for agent in fitting for slot in agent.slots if slot.live and not slot.claimed]
+        return min(idle, key=lambda slot: slot.last_used, default=None)
 
     def _can_make_room(self) -> bool:
         """Whether a place comes free that is promised to nobody, or a process may be stopped for one."""

@@ -25,7 +25,8 @@ class Slot:
 
     Attributes:
         agent: the process it is in.
-        after: slots of the same thread that have to be gone before this one's session may be opened.
+        after: slots that have to be gone before this one's session may be opened: earlier ones of the same thread, and
+            one whose room in the process it has.
         begun: whether anybody wants its session opened; until then it is only a claim.
         attended: whether a task sees to its session.
         stop_requested: set once it was told to stop.

@@ -114,7 +114,9 @@ class Model:
         present = [slot.thread_id for slot in {*own, *self.opened} if not slot.leaked]
         assert len(present) == len(set(present)), "never two agents, or two sessions, for one thread"
         for agent in registry._agents:
-            assert len(agent.slots) <= (agent.sharing.sessions if agent.sharing else 1), "no process is overfull"
+            room = agent.sharing.sessions if agent.sharing else 1
+            sessions = [slot for slot in self.opened if slot.agent is agent and not slot.leaked]
+            assert max(len(sessions), sum(slot.live for slot in agent.slots)) <= room, "no process is overfull"
             assert all(self.mix[slot.thread_id] == agent.sharing for slot in agent.slots), "only equals share"
             assert any(slot.live for slot in agent.slots) == (agent.stopping_since is None), "it ends with its last"
         assert all(slot.state is not SlotState.CLOSED for slot in registry.slots.values())

@@ -598,3 +598,38 @@ async def test_a_thread_that_was_never_prompted_is_not_held_back_for_its_neighbo
                 process(at).die(1)
                 await until(lambda: pool.status(2) is None)
             assert await use(pool, 2) == "resumed"
+
+
+# Room in a process that is never idle
+
+
+@pytest.mark.asyncio
+async def test_in_a_full_process_that_is_busy_the_longest_idle_session_makes_room() -> None:
+    """P4: nobody waits for a process to be idle as a whole; and its limit holds."""
+    at = sharing(sessions=3)
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            for thread in (2, 3):
+                at.clock.now += 1
+                await use(pool, thread)
+            async with pool.session(1):
+                assert await use(pool, 4) == "new"
+                assert (state(pool, 2), state(pool, 3)) == (None, SlotState.READY)
+                assert await use(pool, 2) == "resumed"
+                assert state(pool, 3) is None
+            assert process(at).most == 3
+            assert at.agents.starts == ["shared"]
+
+
+@pytest.mark.asyncio
+async def test_no_session_with_a_turn_makes_room_and_none_that_is_warmed_ahead_takes_it() -> None:
+    """P4, Q6"""
+    at = sharing(sessions=2)
+    with anyio.fail_after(5):
+        async with at.pool as pool, pool.session(1):
+            async with pool.session(2):
+                assert pool.try_reserve(3) is None
+            assert not pool.warm(3)
+            assert state(pool, 2) is SlotState.READY
+            assert pool.try_reserve(3) is not None
+            assert state(pool, 2) is SlotState.CLOSING
