@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from acp.errors import AgentSpawnError, SpawnFailure
 from pool.launcher import Sharing
 from pool.model import SlotState
 from pool.ports import Connection
@@ -113,6 +114,13 @@ class PooledAgent:
     def can_fork(self) -> bool:
         """Whether turns can run on copies of its sessions."""
         return self.connection is not None and self.connection.can_fork
+
+    def death(self) -> AgentSpawnError:
+        """Return what those are told whose sessions were still to be opened when it was over."""
+        ended = self.connection.exit() if self.connection is not None else None
+        how = f" ({ended.describe()})" if ended is not None else ""
+        text = f"the agent ended{how} before the session was open"
+        return AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
 
     def remains(self) -> bool:
         """Whether anything of it outlived the stop ladder: the process, or what it started."""

@@ -227,17 +227,19 @@ class ConnectionPool:
             if slot.session is None:
                 raise AgentSpawnError("the agent was told to stop before it was ready", failure=SpawnFailure.OTHER)
             # It was ready, but has died or was told to stop since: on to its successor.
-            self._registry.release(claim)
+            self._registry.move_on(claim)
 
     async def _book(self, claim: Reservation) -> Slot:
+        registry = self._registry
+        if claim.refusal is None and not registry.book(claim):
+            registry.seek(claim)
         while claim.slot is None:
-            if claim.refusal is None and not self._registry.book(claim):
-                if self._registry.closing:
-                    raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
-                await self._registry.changes.wait()
             if claim.refusal is not None:
                 refusal, claim.refusal = claim.refusal, None
                 raise refusal
+            if registry.closing:
+                raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
+            await registry.changes.wait()
         return claim.slot
 
     def _begin(self, slot: Slot) -> None:

@@ -2,8 +2,8 @@
 
 No function here awaits, so on one loop each is a critical section and no lock is needed. A place is a process's; which
 threads may share one is said by ``sharing``. The mutable state is the map from thread to current slot, the processes
-that are not gone yet with their slots, the capacity, the breaker, the resets under way and the closing flag. Processes
-are started and ended by their owners.
+that are not gone yet with their slots, the claims that wait for a place, the capacity, the breaker, the resets under
+way and the closing flag. Processes are started and ended by their owners.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import anyio
 import structlog
 
 from acp.errors import AgentSpawnError, SpawnFailure
-from pool import policy
+from pool import policy, room
 from pool.agent import PooledAgent
 from pool.capacity import Capacity
 from pool.launcher import Sharing
@@ -54,12 +54,14 @@ class Registry:
         self.closing = False
         self.tally = Tally()
         self._agents: dict[PooledAgent, None] = {}
+        self._seekers: dict[Reservation, None] = {}
         self._sharing = sharing
         self._on_change = on_change
         self._generations = itertools.count(1)
 
     def changed(self) -> None:
         """Wake who waits for a change. The last step of a change: the callback may claim what became free."""
+        self._serve_admitted()
         self.changes.set()
         self.changes = anyio.Event()
         try:
@@ -67,7 +69,28 @@ class Registry:
         except Exception:  # a fault of the listener must not end the owner that reports to it
             log.exception("pool.listener_failed")
 
+    def _serve_admitted(self) -> None:
+        """Give what became free to those who were admitted and lost their place, before anybody new can take it."""
+        for agent in tuple(self._agents):
+            if agent.begun and agent.stopping_since is None and not self._has_place(agent):
+                self._secure(agent)
+        for claim in tuple(self._seekers):
+            if self.book(claim):
+                del self._seekers[claim]
+
     # Claims
+
+    def seek(self, claim: Reservation) -> None:
+        """Give the claim a slot as soon as there is one, before anybody who has none yet; until `release`."""
+        self._seekers[claim] = None
+
+    def move_on(self, claim: Reservation) -> None:
+        """Take a claim off a slot that can't be used any more, and have it `seek` its thread's next one."""
+        slot, claim.slot = claim.slot, None
+        if slot is not None:
+            slot.claims.discard(claim)
+        self.seek(claim)
+        self.changed()
 
     def book(self, claim: Reservation) -> bool:
         """Give the claim its thread's slot, or a new one with a place; False if there is no place.
@@ -100,6 +123,8 @@ class Registry:
 
     def release(self, claim: Claim) -> None:
         """Take a claim back; a slot that it made and nobody began goes too."""
+        if isinstance(claim, Reservation):
+            self._seekers.pop(claim, None)
         slot, claim.slot = claim.slot, None
         if slot is None:
             return
@@ -122,7 +147,7 @@ class Registry:
         if slot is None or not slot.live:
             return None
         if slot.state is SlotState.READY and not slot.agent.usable():
-            self.stop_agent(slot.agent, Reason.DIED, _dead(slot.agent))
+            self.stop_agent(slot.agent, Reason.DIED, slot.agent.death())
             return None
         return slot
 
@@ -132,11 +157,11 @@ class Registry:
         A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody.
         """
         sharing = self._sharing(thread_id)
-        agent = self._with_room(sharing)
+        agent = room.to_join(self._placed(), sharing)
         # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
         leaving: Slot | None = None
         if agent is None and self.capacity.free <= 0 and (free_only or not self._can_make_room()):
-            leaving = None if free_only else self._idle_session(sharing)
+            leaving = None if free_only else room.idle_session(self._placed(), sharing)
             if leaving is None:
                 return None
         after = tuple(slot for other in self._agents for slot in other.slots if slot.thread_id == thread_id)
@@ -156,27 +181,15 @@ class Registry:
             self.stop(leaving, Reason.CAPACITY)
         return slot
 
-    def _with_room(self, sharing: Sharing | None) -> PooledAgent | None:
-        """Return the process to join: one that serves before one that starts, the fuller before the emptier."""
-        if sharing is None:
-            return None
-        fitting = [agent for agent in self._agents if agent.takes(sharing) and self._has_place(agent)]
-        return max(fitting, key=lambda agent: (agent.serving, len(agent.slots)), default=None)
-
-    def _idle_session(self, sharing: Sharing | None) -> Slot | None:
-        """Return the longest unused session in a full process that the thread might be in: its room can be had."""
-        if sharing is None:
-            return None
-        fitting = [agent for agent in self._agents if agent.fits(sharing) and self._has_place(agent)]
-        idle = [slot for agent in fitting for slot in agent.slots if slot.live and not slot.claimed]
-        return min(idle, key=lambda slot: slot.last_used, default=None)
+    def _placed(self) -> Iterator[PooledAgent]:
+        return (agent for agent in self._agents if self._has_place(agent))
 
     def _can_make_room(self) -> bool:
         """Whether a place comes free that is promised to nobody, or a process may be stopped for one."""
         return next(self._heirless(), None) is not None or self._victim() is not None
 
     def _victim(self, but: PooledAgent | None = None) -> PooledAgent | None:
-        return policy.choose_victim(one for one in self._agents if one is not but and self._has_place(one))
+        return policy.choose_victim(one for one in self._placed() if one is not but)
 
     def _secure(self, agent: PooledAgent) -> None:
         """Give the process a place, or make it the heir of one; without either it goes on without."""
@@ -339,10 +352,3 @@ class Registry:
     def at_rest(self) -> bool:
         """Whether no owner and no reset is under way."""
         return not self.resets and all(agent.left for agent in self._agents)
-
-
-def _dead(agent: PooledAgent) -> AgentSpawnError:
-    """Return what those are told whose sessions were still to be opened in a process that is over."""
-    ended = agent.connection.exit() if agent.connection is not None else None
-    how = f" ({ended.describe()})" if ended is not None else ""
-    return AgentSpawnError(f"the agent ended{how} before the session was open", failure=SpawnFailure.EXITED, exit=ended)
