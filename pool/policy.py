@@ -5,11 +5,13 @@ Takes values and the time, returns decisions; the registry and the maintenance p
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from acp.errors import AgentSpawnError, SpawnFailure
 from pool.model import PoolLimits, SlotState
 
 
@@ -93,6 +95,14 @@ class Breaker:
         if failures is None or len(failures) < self._starts or failures[-1] - failures[0] > self._window:
             return 0.0
         return max(0.0, failures[-1] + self._window - now)
+
+    def refusal(self, thread_id: int, now: float) -> AgentSpawnError | None:
+        """Return what a thread is told that may not start yet; None if it may."""
+        seconds = self.wait_for(thread_id, now)
+        if seconds <= 0:
+            return None
+        text = f"the agent failed to start {self._starts} times in a row; next try in {math.ceil(seconds)} s"
+        return AgentSpawnError(text, failure=SpawnFailure.OTHER)
 
     def prune(self, now: float) -> None:
         """Forget the threads whose last failure is older than the window."""

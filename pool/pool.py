@@ -138,10 +138,15 @@ class ConnectionPool:
 
     # Claims and sessions
 
-    def try_reserve(self, thread_id: int) -> Reservation | None:
-        """Claim the thread's slot, a free place, or a victim's, in one step; None if the thread has to wait."""
+    def try_reserve(self, thread_id: int, *, behind: bool = False) -> Reservation | None:
+        """Claim the thread's slot, a free place, or a victim's, in one step; None if the thread has to wait.
+
+        Args:
+            behind: a thread that was refused waits for longer: the process that is nearest to being idle takes no
+                turn before that one had its try, or a process with turns of many threads would never be idle.
+        """
         claim = self._claim(thread_id)
-        return claim if self._registry.book(claim) else None
+        return claim if self._registry.book(claim, behind=behind) else None
 
     def warm(self, thread_id: int) -> bool:
         """Open the thread's session ahead of its turn if that stops nobody; until then it may be suspended again."""
@@ -182,14 +187,15 @@ class ConnectionPool:
         slot = self._registry.slots.get(thread_id)
         return slot.agent.can_fork() if slot is not None and slot.usable else None
 
-    def try_reserve_extra(self, thread_id: int) -> ExtraReservation | None:
+    def try_reserve_extra(self, thread_id: int, *, behind: bool = False) -> ExtraReservation | None:
         """Claim a turn beside the one that has the thread's session, in one step and without a further process.
 
         None if that can't be: no turn has the session (`try_reserve` gives it), its agent is not ready yet, or it can't
-        fork. Then the turn has to wait. ``on_change`` is called when an agent gets ready.
+        fork. Then the turn has to wait. ``on_change`` is called when an agent gets ready. For ``behind`` see
+        `try_reserve`.
         """
         claim = ExtraReservation(thread_id, self._registry.release)
-        return claim if self._registry.book_extra(claim) else None
+        return claim if self._registry.book_extra(claim, behind=behind) else None
 
     @asynccontextmanager
     async def extra_session(self, reservation: ExtraReservation) -> AsyncIterator[Lease]:

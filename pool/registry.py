@@ -9,13 +9,12 @@ way and the closing flag. Processes are started and ended by their owners.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 
 import anyio
 import structlog
 
-from acp.errors import AgentSpawnError, SpawnFailure
+from acp.errors import AgentSpawnError
 from pool import policy, room
 from pool.agent import PooledAgent
 from pool.capacity import Capacity
@@ -92,30 +91,36 @@ class Registry:
         self.seek(claim)
         self.changed()
 
-    def book(self, claim: Reservation) -> bool:
+    def book(self, claim: Reservation, *, behind: bool = False) -> bool:
         """Give the claim its thread's slot, or a new one with a place; False if there is no place.
 
-        While the thread's starts are held back the claim gets the refusal, and no place.
+        While the thread's starts are held back the claim gets the refusal, and no place. For ``behind`` see
+        `ConnectionPool.try_reserve`.
         """
         if self.closing:
             return False
         slot = self._current(claim.thread_id)
+        spared = room.calmest(self._placed()) if behind else None
+        if slot is not None and slot.agent is spared:
+            return False
         if slot is None and self._refuse(claim):
             return True
-        slot = slot or self.create(claim.thread_id)
+        slot = slot or self.create(claim.thread_id, spared)
         if slot is None:
             return False
         claim.slot = slot
         slot.claims.add(claim)
         return True
 
-    def book_extra(self, claim: ExtraReservation) -> bool:
+    def book_extra(self, claim: ExtraReservation, *, behind: bool = False) -> bool:
         """Give the claim its thread's slot for a turn beside the one that has the session; False if that can't be.
 
         It takes no place and stops nobody. While no turn has the session, there is nothing to run beside.
         """
         slot = self.slots.get(claim.thread_id)
         if slot is None or not slot.usable or not slot.taken or not slot.agent.can_fork():
+            return False
+        if behind and slot.agent is room.calmest(self._placed()):
             return False
         claim.slot = slot
         slot.claims.add(claim)
@@ -134,12 +139,7 @@ class Registry:
         self.changed()
 
     def _refuse(self, claim: Reservation) -> bool:
-        seconds = self.breaker.wait_for(claim.thread_id, self.clock())
-        claim.refusal = None
-        if seconds > 0:
-            failed = f"the agent failed to start {self.limits.crash_starts} times in a row"
-            text = f"{failed}; next try in {math.ceil(seconds)} s"
-            claim.refusal = AgentSpawnError(text, failure=SpawnFailure.OTHER)
+        claim.refusal = self.breaker.refusal(claim.thread_id, self.clock())
         return claim.refusal is not None
 
     def _current(self, thread_id: int) -> Slot | None:
@@ -151,17 +151,19 @@ class Registry:
             return None
         return slot
 
-    def create(self, thread_id: int, *, free_only: bool = False) -> Slot | None:
+    def create(self, thread_id: int, spared: PooledAgent | None = None, *, free_only: bool = False) -> Slot | None:
         """Make the thread a new slot, in a process that has room or in a new one with a place; None if there is none.
 
-        A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody.
+        A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody. Nobody joins the
+        process that is ``spared``.
         """
         sharing = self._sharing(thread_id)
-        agent = room.to_join(self._placed(), sharing)
+        open_to_all = [agent for agent in self._placed() if agent is not spared]
+        agent = room.to_join(open_to_all, sharing)
         # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
         leaving: Slot | None = None
         if agent is None and self.capacity.free <= 0 and (free_only or not self._can_make_room()):
-            leaving = None if free_only else room.idle_session(self._placed(), sharing)
+            leaving = None if free_only else room.idle_session(open_to_all, sharing)
             if leaving is None:
                 return None
         after = tuple(slot for other in self._agents for slot in other.slots if slot.thread_id == thread_id)

@@ -1,4 +1,4 @@
-"""Which process a thread may join, and whose session makes room there (pure).
+"""Which process a thread may join, whose session makes room there, and which process is left in peace (pure).
 
 Takes the processes that have a place, or will have one; carrying it out is the registry's business.
 """
@@ -27,3 +27,13 @@ def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot
     fitting = [agent for agent in agents if agent.fits(sharing)]
     idle = [slot for agent in fitting for slot in agent.slots if slot.live and not slot.claimed]
     return min(idle, key=lambda slot: slot.last_used, default=None)
+
+
+def calmest(agents: Iterable[PooledAgent]) -> PooledAgent | None:
+    """Return the process with the fewest claims, which is the nearest to being idle.
+
+    Whoever keeps new claims from it sees it idle in the end: the fewest never get more, and fewer with each turn's end,
+    whichever process they are in.
+    """
+    staying = [agent for agent in agents if agent.stopping_since is None]
+    return min(staying, key=lambda agent: sum(len(slot.claims) for slot in agent.slots), default=None)

@@ -28,11 +28,15 @@ class Claims:
         self._editors = editors
         self._serial: dict[int, None] = {}
 
-    def reserve(self, thread_id: int) -> Claim | None:
-        """Claim the thread's session, or a copy of it where another turn has it; never waits."""
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        """Claim the thread's session, or a copy of it where another turn has it; never waits.
+
+        Args:
+            behind: an older prompt waits for an agent.
+        """
         if all(turn.extra for turn in self._runs.in_thread(thread_id)):
-            return self._pool.try_reserve(thread_id)
-        return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id)
+            return self._pool.try_reserve(thread_id, behind=behind)
+        return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id, behind=behind)
 
     def tell_to_wait(self, entry: Entry) -> None:
         """Tell that an entry waits for an agent, or for the turn before it where its agent can't do two at once."""

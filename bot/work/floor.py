@@ -83,7 +83,7 @@ class Floor:
         self.scheduler: Scheduler[Claim] = Scheduler(
             Lanes(limits.lanes),
             rules=lambda _thread_id: self.limits.rules,
-            reserve=lambda thread_id: self.claims.reserve(thread_id),  # noqa: PLW0108  made below
+            reserve=lambda thread_id, behind: self.claims.reserve(thread_id, behind),  # noqa: PLW0108  made below
             start=self._start,
             wait=lambda entry: self.claims.tell_to_wait(entry),  # noqa: PLW0108
             carry_out=self._carry_out,

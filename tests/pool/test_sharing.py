@@ -633,3 +633,21 @@ async def test_no_session_with_a_turn_makes_room_and_none_that_is_warmed_ahead_t
             assert state(pool, 2) is SlotState.READY
             assert pool.try_reserve(3) is not None
             assert state(pool, 2) is SlotState.CLOSING
+
+
+@pytest.mark.asyncio
+async def test_a_process_that_is_always_busy_is_kept_free_for_a_thread_that_waits_for_longer() -> None:
+    """P4, Q6: newer turns stay away from the process that is nearest to being idle, and from no other."""
+    at = sharing(PoolLimits(max_agents=2), threads=(1, 2, 3, 4))
+    at.launcher.shared |= dict.fromkeys((5, 6), Sharing("other", 20))
+    with anyio.fail_after(5):
+        async with at.pool as pool, pool.session(5), pool.session(6):
+            await use(pool, 2)
+            async with pool.session(1):
+                assert pool.try_reserve(9) is None
+                assert pool.try_reserve(2, behind=True) is None, "not even who is in it"
+                assert pool.try_reserve(3, behind=True) is None
+                assert pool.try_reserve_extra(1, behind=True) is None
+                assert pool.try_reserve_extra(5, behind=True) is not None
+                assert pool.try_reserve(3) is not None, "who waits for longer is not held up"
+            assert pool.try_reserve(9) is None

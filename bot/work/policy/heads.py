@@ -2,7 +2,7 @@
 
 So that a look costs what has changed, however many threads wait. Which entries are next is each thread's to say, when
 it changes; which of them start is the scheduler's. The mutable state is the heads of each thread, those of each lane
-in order, those that got no agent, and the times at which threads want to be asked again.
+in order, those that got no agent and whom they let go first, and the times at which threads want to be asked again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ class Heads:
         self._of_thread: dict[int, list[_Head]] = {}
         self._in_lane: dict[Lane, list[_Head]] = {lane: [] for lane in Lane}
         self._refused: set[_Head] = set()
+        self._wanting: set[_Head] = set()
+        self._wanting_in: dict[Lane, list[_Head]] = {lane: [] for lane in Lane}
+        self._behind: dict[_Head, set[_Head]] = {}
 
     def __contains__(self, entry: Entry) -> bool:
-        return any(head.entry is entry for head in self._of_thread.get(entry.thread_id, ()))
+        return self._head(entry) is not None
 
     def put(self, thread_id: int, entries: list[Entry]) -> None:
         """Say which entries of a thread are next now, in order; those that were refused before are worth a try."""
@@ -52,25 +55,61 @@ class Heads:
         candidates = [heads[0] for lane in lanes if (heads := self._in_lane[lane])]
         return min(candidates).entry if candidates else None
 
-    def refuse(self, entry: Entry) -> None:
-        """Leave an entry out that got no agent, until its thread changes or `retry`."""
-        for head in self._of_thread.get(entry.thread_id, ()):
-            if head.entry is entry:
-                self._leave(head)
-                self._refused.add(head)
+    def elder(self, entry: Entry, lanes: Iterable[Lane]) -> Entry | None:
+        """Return the oldest entry in these lanes that wants an agent and got none, if it is older than this one."""
+        wanting = [heads[0] for lane in lanes if (heads := self._wanting_in[lane])]
+        head, elder = self._head(entry), min(wanting, default=None)
+        return elder.entry if elder is not None and head is not None and elder < head else None
+
+    def refuse(self, entry: Entry, elder: Entry | None = None, *, wants: bool = True) -> None:
+        """Leave an entry out that got no agent, until its thread changes or `retry`.
+
+        Args:
+            elder: the entry for which it had to stand back; see `ease`.
+            wants: it is an agent that it waits for, and not another turn of its thread.
+        """
+        head = self._head(entry)
+        if head is None:
+            return
+        self._leave(head)
+        self._refused.add(head)
+        if wants:
+            self._wanting.add(head)
+            bisect.insort(self._wanting_in[entry.lane], head)
+        before = self._head(elder) if elder is not None else None
+        if before is not None:
+            self._behind.setdefault(before, set()).add(head)
 
     def retry(self) -> None:
         """Take those in again that were refused."""
-        for head in self._refused:
-            bisect.insort(self._in_lane[head.entry.lane], head)
-        self._refused.clear()
+        for head in tuple(self._refused):
+            self._take_in(head)
+        self._behind.clear()
+
+    def ease(self) -> bool:
+        """Take those in again that stood back for one that wants no agent any more; False if there are none."""
+        gone = [elder for elder in self._behind if elder not in self._wanting]
+        freed = set[_Head]().union(*map(self._behind.pop, gone)) & self._refused
+        for head in freed:
+            self._take_in(head)
+        return bool(freed)
+
+    def _head(self, entry: Entry) -> _Head | None:
+        return next((head for head in self._of_thread.get(entry.thread_id, ()) if head.entry is entry), None)
+
+    def _take_in(self, head: _Head) -> None:
+        self._leave(head)
+        bisect.insort(self._in_lane[head.entry.lane], head)
 
     def _leave(self, head: _Head) -> None:
-        if head in self._refused:
-            self._refused.remove(head)
+        lane = head.entry.lane
+        if head not in self._refused:
+            _drop(self._in_lane[lane], head)
             return
-        lane = self._in_lane[head.entry.lane]
-        del lane[bisect.bisect_left(lane, head)]
+        self._refused.remove(head)
+        if head in self._wanting:
+            self._wanting.remove(head)
+            _drop(self._wanting_in[lane], head)
 
 
 class Wakeups:
@@ -103,6 +142,10 @@ class Wakeups:
             threads.append(heapq.heappop(self._queue)[1])
             del self._at[threads[-1]]
         return threads
+
+
+def _drop(heads: list[_Head], head: _Head) -> None:
+    del heads[bisect.bisect_left(heads, head)]
 
 
 def _ranked(thread_id: int, entries: list[Entry]) -> list[_Head]:

@@ -39,7 +39,8 @@ class Scheduler(Generic[R]):
 
     Args:
         rules: returns the rules of a thread.
-        reserve: claims an agent for a thread, or returns None; never waits.
+        reserve: claims an agent for a thread, or returns None; never waits. The second argument says that an older
+            entry waits for an agent: then what that one might get soon must not be kept busy (P4).
         start: begins an admitted entry; must only schedule it.
         wait: told once for an entry that is held up by a lack of agents or of room in its lane (P4).
         carry_out: does what a queue decided; must not raise and only schedule what takes time.
@@ -54,7 +55,7 @@ class Scheduler(Generic[R]):
         lanes: Lanes,
         *,
         rules: Callable[[int], Rules],
-        reserve: Callable[[int], R | None],
+        reserve: Callable[[int, bool], R | None],
         start: Callable[[Entry, R], None],
         wait: Callable[[Entry], None],
         carry_out: Callable[[Decision], None],
@@ -160,13 +161,14 @@ class Scheduler(Generic[R]):
         started = False
         while True:
             seen.update(dict.fromkeys(self._ask_changed(now)))
-            entry = self._heads.first(lane for lane in Lane if self.lanes.free(lane))
+            lanes = [lane for lane in Lane if self.lanes.free(lane)]
+            entry = self._heads.first(lanes)
             if entry is not None:
-                started |= self._try_start(entry)
+                started |= self._try_start(entry, self._heads.elder(entry, lanes))
             elif started and self._changed:
                 started = self._changed = False
                 self._heads.retry()
-            else:
+            elif not self._heads.ease():
                 break
         self._changed = False
         for entry in seen:
@@ -186,13 +188,14 @@ class Scheduler(Generic[R]):
             heads += entries
         return heads
 
-    def _try_start(self, entry: Entry) -> bool:
-        reservation = self._reserve(entry.thread_id)
+    def _try_start(self, entry: Entry, elder: Entry | None) -> bool:
+        queue = self._queues[entry.thread_id]
+        reservation = self._reserve(entry.thread_id, elder is not None)
         if reservation is None:
-            self._heads.refuse(entry)
+            self._heads.refuse(entry, elder, wants=not queue.running)
             return False
         self._stale.add(entry.thread_id)
-        self._queues[entry.thread_id].started(entry)
+        queue.started(entry)
         self.lanes.take(entry)
         self._start(entry, reservation)
         return True

@@ -286,13 +286,14 @@ async def at_work(
     store: NotedStore | None = None,
     chat: FakeChat | None = None,
     held: bool = False,
+    launcher: ByThread | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
     """A desk that works until the block is left; it is set up and taken down as the bot does it."""
     agents, chat, store = PlayedAgents(parts=parts), chat or FakeChat(), store or NotedStore()
     outcomes: list[tuple[int, Outcome]] = []
     pool = ConnectionPool(
-        ByThread(),
+        launcher or ByThread(),
         store,
         PoolLimits(max_agents=max_agents),
         cast("Any", None),

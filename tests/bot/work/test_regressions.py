@@ -108,7 +108,8 @@ class FakePool:
     def of(self, thread_id: int) -> FakeSession:
         return self.sessions.setdefault(thread_id, FakeSession())
 
-    def try_reserve(self, thread_id: int) -> Reservation:
+    def try_reserve(self, thread_id: int, *, behind: bool) -> Reservation:
+        assert not behind
         return Reservation(thread_id)
 
     @asynccontextmanager

@@ -27,10 +27,14 @@ class Claim:
 class Agents:
     capacity: int
     claims: list[Claim] = field(default_factory=list)
+    asked: list[tuple[int, bool]] = field(default_factory=list)
+    keeps: set[int] = field(default_factory=set)
     on_change: Callable[[], None] = lambda: None
 
-    def reserve(self, thread_id: int) -> Claim | None:
-        del thread_id
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        self.asked.append((thread_id, behind))
+        if behind and thread_id in self.keeps:
+            return None
         if len(self.claims) >= self.capacity:
             return None
         self.claims.append(Claim(self))

@@ -98,3 +98,23 @@ def test_threads_are_asked_exactly_when_they_last_wanted(words: list[tuple[int, 
     assert wakeups.first() == min(wanted.values(), default=None)
     assert sorted(wakeups.due(now)) == sorted(thread for thread, at in wanted.items() if at <= now)
     assert wakeups.first() == min((at for at in wanted.values() if at > now), default=None)
+
+
+def test_those_that_stood_back_are_tried_again_when_their_elder_is_gone_and_not_before() -> None:
+    """Q6"""
+    heads = Heads()
+    elder, other, newer = entry(1, 1), entry(2, 2), entry(3, 3)
+    for one in (elder, other, newer):
+        heads.put(one.thread_id, [one])
+    heads.refuse(elder)
+    assert heads.elder(newer, BOTH) is elder
+    heads.refuse(other)
+    heads.refuse(newer, elder)
+    heads.put(1, [elder])
+    assert heads.first(BOTH) is elder
+    heads.refuse(elder)
+    assert not heads.ease()
+    heads.put(1, [])
+    assert heads.ease()
+    assert drained(heads) == [3]
+    assert heads.elder(newer, BOTH) is other

@@ -307,3 +307,34 @@ def test_looking_at_a_thread_keeps_nothing() -> None:
     floor = Floor()
     assert floor.scheduler.queue(5).idle
     assert floor.scheduler._queues == {}
+
+
+def test_who_is_newer_than_one_that_waits_for_an_agent_stands_back_for_it() -> None:
+    """P4, Q6: and is looked at again when that one waits no more, without any agent reporting a change."""
+    floor = Floor(agents=1)
+    floor.say(1, 1)
+    floor.say(2, 2)
+    floor.agents.capacity, floor.agents.keeps = 2, {3}
+    floor.say(3, 3)
+    assert floor.agents.asked == [(1, False), (2, False), (3, True)]
+    floor.scheduler.do(2, lambda queue: queue.clear("ann"), floor.now)
+    assert floor.started == [1, 3]
+
+
+def test_nobody_stands_back_for_one_that_waits_for_a_turn_of_its_own_thread() -> None:
+    """O4, Q9"""
+    floor = Floor(agents=1, rules=NO_DEBOUNCE_TWO)
+    floor.say(1, 1)
+    floor.say(2, 1)
+    floor.say(3, 3)
+    assert floor.agents.asked == [(1, False), (1, False), (3, False)]
+
+
+def test_nobody_stands_back_for_one_whose_lane_is_full() -> None:
+    """Q6: a full lane delays no other lane."""
+    floor = Floor(ONE, agents=0)
+    floor.say(1, 1)
+    floor.agents.capacity = 9
+    floor.say(2, 2)
+    floor.say(3, 3, lane=Lane.BACKGROUND)
+    assert floor.agents.asked[1:] == [(2, True), (3, False)]

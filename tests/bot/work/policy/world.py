@@ -75,7 +75,7 @@ class World:
         return Scheduler(
             Lanes(LIMITS),
             rules=RULES.__getitem__,
-            reserve=lambda thread: Claim(self) if self.agents < AGENTS else None,
+            reserve=lambda _thread, _behind: Claim(self) if self.agents < AGENTS else None,
             start=self.start,
             wait=self.told_to_wait,
             carry_out=self.carry_out,
