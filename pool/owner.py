@@ -93,6 +93,7 @@ class Owner:
         # An agent that starts well and dies before its first turn is a crash loop too.
         for slot in told if not agent.leased else ():
             self._registry.breaker.failed(slot.thread_id, self._registry.clock())
+        self._registry.changed()  # its place can be promised from now on
 
     def _fail(self, agent: PooledAgent, exc: Exception) -> None:
         for slot in tuple(agent.slots):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -86,9 +86,13 @@ class Heads:
             self._take_in(head)
         self._behind.clear()
 
-    def ease(self) -> bool:
-        """Take those in again that stood back for one that wants no agent any more; False if there are none."""
-        gone = [elder for elder in self._behind if elder not in self._wanting]
+    def ease(self, lanes: Collection[Lane]) -> bool:
+        """Take those in again that stood back for one that wants no agent any more; False if there are none.
+
+        Args:
+            lanes: those that have room: in another one an agent would be of no use.
+        """
+        gone = [elder for elder in self._behind if elder not in self._wanting or elder.entry.lane not in lanes]
         freed = set[_Head]().union(*map(self._behind.pop, gone)) & self._refused
         for head in freed:
             self._take_in(head)

@@ -168,7 +168,7 @@ class Scheduler(Generic[R]):
             elif started and self._changed:
                 started = self._changed = False
                 self._heads.retry()
-            elif not self._heads.ease():
+            elif not self._heads.ease(lanes):
                 break
         self._changed = False
         for entry in seen:

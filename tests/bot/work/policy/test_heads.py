@@ -113,8 +113,8 @@ def test_those_that_stood_back_are_tried_again_when_their_elder_is_gone_and_not_
     heads.put(1, [elder])
     assert heads.first(BOTH) is elder
     heads.refuse(elder)
-    assert not heads.ease()
+    assert not heads.ease(BOTH)
     heads.put(1, [])
-    assert heads.ease()
+    assert heads.ease(BOTH)
     assert drained(heads) == [3]
     assert heads.elder(newer, BOTH) is other

@@ -338,3 +338,14 @@ def test_nobody_stands_back_for_one_whose_lane_is_full() -> None:
     floor.say(2, 2)
     floor.say(3, 3, lane=Lane.BACKGROUND)
     assert floor.agents.asked[1:] == [(2, True), (3, False)]
+
+
+def test_who_stood_back_goes_on_when_the_lane_of_the_older_one_fills() -> None:
+    """Q6: that one could not use an agent now."""
+    floor = Floor(ONE, agents=0)
+    floor.say(1, 1)
+    floor.agents.capacity, floor.agents.keeps = 9, {2}
+    floor.say(2, 2, lane=Lane.BACKGROUND)
+    assert floor.started == []
+    floor.say(3, 3)
+    assert floor.started == [3, 2]
