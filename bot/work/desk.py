@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import anyio
 import structlog
 from anyio.abc import TaskGroup
 
@@ -252,7 +253,7 @@ class ThreadDesk:
     def limit(self, limits: DeskLimits) -> None:
         """Put other limits in force; a turn that runs keeps its own."""
         self._floor.limits = self._floor.runs.limits = limits
-        self._floor.look_again()
+        self._floor.scheduler.rules_changed(anyio.current_time())
         self._floor.asking.timeout = limits.permission_timeout
 
     def observe(self, observer: Observer) -> None:

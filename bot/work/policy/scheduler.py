@@ -140,6 +140,13 @@ class Scheduler(Generic[R]):
         self._heads.retry()
         self.tick(now)
 
+    def rules_changed(self, now: float) -> None:
+        """Ask every thread again, by the rules that it has now."""
+        for thread_id, queue in self._queues.items():
+            queue.rules = self._rules(thread_id)
+        self._stale.update(self._queues)
+        self.tick(now)
+
     def tick(self, now: float) -> None:
         """Look again since time has passed; `next_wakeup` says when that is worth while."""
         if self.closed or self.held or self._looking:

@@ -53,6 +53,7 @@ class Floor:
         carry_out: Callable[[Decision], None] | None = None,
     ) -> None:
         self.agents = Agents(agents)
+        self.rules = rules
         self.started: list[int] = []
         self.waited: list[int] = []
         self.decided: list[Decision] = []
@@ -61,7 +62,7 @@ class Floor:
         self.on_start: Callable[[Entry], object] = lambda entry: None
         self.scheduler: Scheduler[Claim] = Scheduler(
             Lanes(lanes or {Lane.MAIN: 8, Lane.BACKGROUND: 2}),
-            rules=lambda thread_id: rules,
+            rules=lambda thread_id: self.rules,
             reserve=self.agents.reserve,
             start=self._start,
             wait=lambda entry: self.waited.append(entry.place),

@@ -349,3 +349,14 @@ def test_who_stood_back_goes_on_when_the_lane_of_the_older_one_fills() -> None:
     assert floor.started == []
     floor.say(3, 3)
     assert floor.started == [3, 2]
+
+
+def test_a_prompt_starts_as_soon_as_the_settings_allow_it() -> None:
+    """Q9, R1: not only when the turn before it has ended."""
+    floor = Floor()
+    floor.say(1)
+    floor.say(2)
+    assert floor.started == [1]
+    floor.rules = NO_DEBOUNCE_TWO
+    floor.scheduler.rules_changed(floor.now)
+    assert floor.started == [1, 2]
