@@ -230,9 +230,9 @@ class ConnectionPool:
             if await slot.acquire(self._registry.clock):
                 self._registry.breaker.reset(slot.thread_id)
                 return slot
-            if slot.session is None:
+            if slot.session is None and not slot.displaced:
                 raise AgentSpawnError("the agent was told to stop before it was ready", failure=SpawnFailure.OTHER)
-            # It was ready, but has died or was told to stop since: on to its successor.
+            # It has died or was told to stop since it was ready, or for a neighbour's sake: on to its successor.
             self._registry.move_on(claim)
 
     async def _book(self, claim: Reservation) -> Slot:

@@ -246,6 +246,8 @@ class Registry:
     def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
         """Tell a process to stop, with all slots in it; return those that were not told before."""
         told = [slot for slot in tuple(agent.slots) if self.stop(slot, reason, error)]
+        for slot in told:
+            slot.displaced = reason is Reason.HUNG
         self.tally.died += reason is Reason.DIED and bool(told)
         return told
 

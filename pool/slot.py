@@ -36,6 +36,7 @@ class Slot:
         lock: held for the length of a turn.
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
+        displaced: whether its process was stopped for a neighbour's sake: who waits for it goes on in the next one.
         cwd: the working directory of the session, once it is known.
         turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
             each extra turn.
@@ -58,6 +59,7 @@ class Slot:
         self.lock = anyio.Lock()
         self.settled = anyio.Event()
         self.error: AgentSpawnError | None = None
+        self.displaced = False
         self.session: AgentSession | None = None
         self.last_used = now
         self.cwd: str | None = None

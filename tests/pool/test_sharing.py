@@ -651,3 +651,28 @@ async def test_a_process_that_is_always_busy_is_kept_free_for_a_thread_that_wait
                 assert pool.try_reserve_extra(5, behind=True) is not None
                 assert pool.try_reserve(3) is not None, "who waits for longer is not held up"
             assert pool.try_reserve(9) is None
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_a_session_in_a_process_that_a_neighbour_hung_goes_on_in_the_next_one() -> None:
+    """O4, P6, P11: its prompt was not sent yet, and its own start has not failed."""
+    at = sharing(PoolLimits(max_agents=1, hung_after=10))
+    leave, used = anyio.Event(), anyio.Event()
+
+    async def waits() -> None:
+        await use(at.pool, 2)
+        used.set()
+
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            tasks.start_soon(stays_in, pool, 1, leave)
+            await until(lambda: state(pool, 1) is SlotState.READY)
+            gate = at.agents.session_gates["2"] = anyio.Event()
+            tasks.start_soon(waits)
+            await settle()
+            at.clock.now += 10
+            pool.maintain()
+            gate.set()
+            await used.wait()
+            assert at.agents.starts == ["shared", "shared"]
+            leave.set()
