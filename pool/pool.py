@@ -299,6 +299,10 @@ class ConnectionPool:
             registry.resets[thread_id] = anyio.Event()
             self._tasks.start_soon(self._forget, thread_id)
         registry.breaker.reset(thread_id)
+        if (slot := registry.slots.get(thread_id)) is not None and slot.live:
+            slot.displaced = (
+                True  # what the reset is to stop is cancelled by the caller; the next turn may wait already
+            )
         return self.evict(thread_id)
 
     @property

@@ -36,7 +36,7 @@ class Slot:
         lock: held for the length of a turn.
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
-        displaced: whether its process was stopped for a neighbour's sake: who waits for it goes on in the next one.
+        displaced: whether it was stopped for a reset or since a neighbour hung: who waits goes on in the next one.
         cwd: the working directory of the session, once it is known.
         turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
             each extra turn.

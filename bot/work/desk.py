@@ -245,6 +245,7 @@ class ThreadDesk:
         """See that the message's thread has an agent; one whose agent is gone starts afresh with another (P8)."""
         gone = self.assignments.settle(inbound)
         if gone is not None:
+            self._floor.claims.forget(inbound.thread_id)
             self._pool.reset(inbound.thread_id)
             self._floor.editors.of(inbound.thread_id).say(gone_line(gone, self.assignments.of(inbound.thread_id)))
 

@@ -509,3 +509,23 @@ async def test_an_agent_with_two_internal_errors_in_a_row_is_stopped() -> None:
 async def test_an_agent_whose_session_could_not_be_had_again_is_kept_in_spite_of_internal_errors() -> None:
     """P8"""
     assert await ended_badly(True, True, True, can_load=False) == [SlotState.READY] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_waits_for_a_start_goes_on_afresh_after_a_reset() -> None:
+    """Q8, P10: whom the reset was to cancel is cancelled by whoever asked for it."""
+    at = world()
+    how: list[str] = []
+
+    async def waits() -> None:
+        how.append(await use(at.pool, 1))
+
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            at.agents.start_gates["1"] = anyio.Event()
+            tasks.start_soon(waits)
+            await at.agents.waiting.wait()
+            del at.agents.start_gates["1"]
+            pool.reset(1)
+            await until(lambda: how == ["new"])
+            assert at.agents.starts == ["1", "1"]
