@@ -21,6 +21,9 @@ from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.config import TOKEN_VARIABLE, ConfigError
 from bot.service.unit import MARK, NAME, STRICT_NAME, Plan, strict, unit
 
+CODE = Path(__file__).resolve().parents[2]
+"""Where Weft's packages lie: in the environment, or in a checkout beside it."""
+
 STATE = Path("/var/lib/weft")
 """What `StateDirectory=weft` means; it is writable as it is."""
 
@@ -99,7 +102,7 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, seale
     writable = [*workspaces, *([Path(state)] if state else []), *_home(run_as)]
     return Plan(
         python=Path(sys.executable),
-        prefixes=(Path(sys.prefix), Path(sys.base_prefix), *([agents_file.parent] if agents_file else [])),
+        prefixes=(Path(sys.prefix), Path(sys.base_prefix), CODE, *([agents_file.parent] if agents_file else [])),
         env_file=env_file.absolute(),
         run_as=run_as,
         token_file=token_file.absolute() if token_file else None,

@@ -18,6 +18,9 @@ STARTS_PER_HOUR = 10
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """Directories that `ProtectHome=` means."""
 
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  places to look out for, not to write to
+"""Directories that `PrivateTmp=` means."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -25,7 +28,7 @@ class Plan:
 
     Attributes:
         python: the interpreter of the environment in which Weft is installed.
-        prefixes: where that environment and the interpreter behind it lie.
+        prefixes: where that environment, the interpreter behind it and Weft's own code lie, and the agents' file.
         run_as: the user of the service; None for a service of one's own (``systemctl --user``).
         token_file: holds the token, which comes in by the standard input.
         sealed_token: holds the token as an encrypted credential. With neither, the settings have it.
@@ -86,7 +89,7 @@ AmbientCapabilities=
 ProtectSystem=strict
 ReadWritePaths={writable}
 PrivateTmp=yes
-PrivateDevices=yes
+{binds}PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
@@ -161,7 +164,8 @@ def unit(plan: Plan) -> str:
     )
     if own:
         return head + _OWN.format(runtime=_RUNTIME)
-    return head + _SYSTEM.format(runtime=_RUNTIME, run_as=plan.run_as, writable=_words(plan.writable))
+    binds = _binds(plan, TEMPORARY)
+    return head + _SYSTEM.format(runtime=_RUNTIME, run_as=plan.run_as, writable=_words(plan.writable), binds=binds)
 
 
 def _token(plan: Plan) -> str:
@@ -174,16 +178,19 @@ def _token(plan: Plan) -> str:
 
 def strict(plan: Plan) -> str:
     """Return the drop-in that takes away what agents without a sandbox can do without."""
+    return _STRICT.format(mark=MARK, binds=_binds(plan, HOMES))
+
+
+def _binds(plan: Plan, hidden: tuple[Path, ...]) -> str:
+    """Return the lines that make visible what the service needs of directories that it would not see."""
     # The directory of the settings, not the file: an editor puts a new one in its place.
     readable = (*plan.prefixes, plan.env_file.parent)
-    binds = _bound("BindPaths", plan.writable) + _bound("BindReadOnlyPaths", readable)
-    return _STRICT.format(mark=MARK, binds=binds)
+    return _bound("BindPaths", plan.writable, hidden) + _bound("BindReadOnlyPaths", readable, hidden)
 
 
-def _bound(setting: str, paths: Iterable[Path]) -> str:
-    """Return the line that makes those of ``paths`` visible which lie in the homes."""
-    hidden = _words(path for path in paths if any(path.is_relative_to(home) for home in HOMES))
-    return f"{setting}={hidden}\n" if hidden else ""
+def _bound(setting: str, paths: Iterable[Path], hidden: tuple[Path, ...]) -> str:
+    words = _words(path for path in paths if any(path.is_relative_to(directory) for directory in hidden))
+    return f"{setting}={words}\n" if words else ""
 
 
 def quoted(text: str) -> str:

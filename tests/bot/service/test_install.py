@@ -192,3 +192,11 @@ def test_a_file_of_agents_that_can_not_be_understood_is_told(desk: Desk) -> None
     done = desk.service("install", "--user")
     assert done.exit_code == 78
     assert "weft.toml" in done.output
+
+
+def test_what_lies_in_a_temporary_directory_is_there_for_the_service_too(desk: Desk) -> None:
+    """R3: the service has a /tmp of its own."""
+    shown = desk.service("show", "--run-as", "root").output.splitlines()
+    hidden = desk.root.is_relative_to("/tmp")
+    assert (f"BindPaths={desk.root}/work" in "\n".join(shown)) is hidden
+    assert any(line.startswith("BindReadOnlyPaths=") and str(desk.root) in line for line in shown) is hidden
