@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import anyio
 import discord
 import structlog
 import yarl
-from discord.gateway import DiscordWebSocket
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -309,12 +310,19 @@ def _silence(client: discord.Client) -> float | None:
 
 
 async def _hang_up(client: discord.Client) -> None:
-    """End the websocket and its heartbeat thread; requests in flight go on."""
+    """End the client's websockets and their heartbeat threads; requests in flight go on."""
+    with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+        for websocket in _websockets(client):
+            await websocket.close(code=1000)
+
+
+def _websockets(client: discord.Client) -> set[DiscordWebSocket]:
+    """Return the open one, and one whose login was broken off: discord.py forgets it, and its thread goes on."""
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, KeepAliveHandler)]
+    begun = {thread.ws for thread in threads if thread.ws._connection is client._connection}
     # discord.py says the websocket is always there; before the first connection it is None.
     websocket: DiscordWebSocket | None = client.ws
-    if websocket is not None:
-        with anyio.move_on_after(CLOSE_LIMIT, shield=True):
-            await websocket.close(code=1000)
+    return begun if websocket is None else begun | {websocket}
 
 
 async def _close(client: discord.Client | None) -> None:

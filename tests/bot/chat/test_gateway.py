@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import anyio
 import discord
 import pytest
+from discord.gateway import KeepAliveHandler
 
 from bot.chat.authorize import Policy
+from bot.chat.client import WeftClient
 from bot.chat.ends import ChatConfigError
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.reply.port import Body, Unavailable
@@ -238,6 +241,35 @@ async def test_told_to_close_during_a_login_that_hangs_it_returns_at_once() -> N
 def test_the_token_is_not_in_the_configs_repr() -> None:
     """R5: no log line shows it by accident."""
     assert "secret" not in repr(ChatConfig(token="secret", policy=Policy(), retries=QUICK))
+
+
+@pytest.mark.asyncio
+async def test_a_login_that_is_broken_off_leaves_no_heartbeat_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1: discord.py knows the websocket only once it has logged in, and its thread would outlive the loop."""
+    reached = anyio.Event()
+
+    async def hang(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
+        del initial
+        reached.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(WeftClient, "before_identify_hook", hang)
+    before = heartbeats()
+    async with FakeDiscord() as fd, discords_address_kept():
+        gateway = DiscordGateway(config_for(fd), MemoryStamp())
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(gateway.run, FakeDesk())
+                await reached.wait()
+                assert len(heartbeats() - before) == 1
+                gateway.close()
+        for thread in heartbeats() - before:
+            thread.join(5)
+        assert heartbeats() == before
+
+
+def heartbeats() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if isinstance(thread, KeepAliveHandler)}
 
 
 @pytest.mark.asyncio
