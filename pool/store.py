@@ -1,7 +1,6 @@
 """What must survive a restart: sessions, accepted prompts, replies on their way, and what was last seen where.
 
-`SessionStore` is the seam; `pool.memory` forgets everything when the process ends, `pool.storage` does not. What a
-prompt or a reply consists of is opaque here.
+`SessionStore` is the seam, and `pool.storage` stands behind it. What a prompt or a reply consists of is opaque here.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
 from pool.launcher import Sharing
-from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.ports import How, OpenConnection
+from tests.pool.memory import MemoryStore
 
 
 class Clock:

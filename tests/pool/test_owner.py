@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure
 from acp.process import StopReport, StopStage
-from pool.memory import MemoryStore
 from pool.model import PoolLimits, SlotState
 from pool.store import ThreadRecord
 from tests.pool.fakes import World, settle, until, use, world
+from tests.pool.memory import MemoryStore
 
 CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3, "boom"))
 

@@ -10,10 +10,10 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.schema import AgentCapabilities, InitializeResult
-from pool.memory import MemoryStore
 from pool.model import PoolLimits, SlotState
 from pool.store import ThreadRecord
 from tests.pool.fakes import settle, until, use, world
+from tests.pool.memory import MemoryStore
 
 
 @pytest.mark.asyncio

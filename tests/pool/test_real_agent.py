@@ -17,11 +17,11 @@ from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Turn, TurnLimits
 from pool.launcher import LocalLauncher
-from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool, Lease
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.pool.fakes import until, use
+from tests.pool.memory import MemoryStore
 
 AGENT = """
 import json, sys

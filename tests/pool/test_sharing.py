@@ -11,11 +11,11 @@ import pytest
 from acp.errors import AgentExit, AgentSpawnError, RequestTimeout, SpawnFailure
 from acp.schema import AgentCapabilities, InitializeResult
 from pool.launcher import Sharing
-from pool.memory import MemoryStore
 from pool.model import PoolLimits, SlotState
 from pool.pool import ConnectionPool
 from pool.store import ThreadRecord
 from tests.pool.fakes import FakeConnection, World, settle, until, use, world
+from tests.pool.memory import MemoryStore
 
 CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3))
 

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 import pytest
 
-from pool.memory import MemoryStore
 from pool.storage.durable import open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, SeenPlace, SessionStore
+from tests.pool.memory import MemoryStore
 
 EAGER = StorageLimits(busy=0, busy_again=0, retry_pause=0)
 

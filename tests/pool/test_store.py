@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pool import memory
-from pool.memory import MemoryStore
 from pool.storage.durable import open_store
 from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, SessionStore, ThreadRecord
+from tests.pool import memory
+from tests.pool.memory import MemoryStore
 
 Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
 

@@ -15,7 +15,7 @@ from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
-from pool.memory import MemoryStore
+from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, Office, office
 

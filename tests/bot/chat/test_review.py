@@ -17,7 +17,7 @@ from bot.chat.inbound import Place
 from bot.chat.rest import TryAgain
 from bot.chat.watermarks import Watermarks
 from bot.sandbox import FakeDiscord
-from pool.memory import MemoryStore
+from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, office
 from .test_catchup_limits import FakeArchive, FakeSource, marks_of

@@ -18,7 +18,7 @@ from bot.chat.revisions import MOST, look_again
 from bot.chat.roles import Roles
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from pool.memory import MemoryStore
+from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, Office, office
 

@@ -22,7 +22,6 @@ from bot.reply.port import ThreadPort
 from bot.work.desk import ThreadDesk
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
-from pool.memory import MemoryStore
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.ports import OpenConnection
@@ -30,6 +29,7 @@ from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread
 from tests.bot.work.samples import inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
+from tests.pool.memory import MemoryStore
 
 LIMITS = DeskLimits(turn=TurnLimits(), pacing=Pacing())
 

@@ -14,8 +14,8 @@ from bot.agents.model import AgentProfile, Agents, only
 from bot.work.assignments import Assignments
 from bot.work.choices import Choices
 from bot.work.steps import Steps
-from pool.memory import MemoryStore
 from tests.bot.work.samples import inbound
+from tests.pool.memory import MemoryStore
 
 THREAD, CHANNEL = 100, 200
 

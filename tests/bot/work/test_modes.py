@@ -13,8 +13,8 @@ from bot.work.choices import Choices
 from bot.work.model import QueueMode
 from bot.work.modes import Modes
 from bot.work.steps import Steps
-from pool.memory import MemoryStore
 from tests.bot.work.samples import inbound
+from tests.pool.memory import MemoryStore
 
 SERVER, THREAD = 1, 100
 

@@ -23,11 +23,11 @@ from bot.work.desk import ThreadDesk
 from bot.work.late import LateOutput
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound, Lane
-from pool.memory import MemoryStore
 from pool.model import PoolCounts
 from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.samples import ALICE, inbound
+from tests.pool.memory import MemoryStore
 
 LIMITS = DeskLimits(
     turn=TurnLimits(cancel_grace=2.0),

@@ -1,4 +1,7 @@
-"""A `SessionStore` that lives as long as the process: for the demo, for tests, and while a disk is out of order."""
+"""A `SessionStore` that lives as long as the process, for tests that are not about storage.
+
+`tests/pool/test_store.py` holds it to what the durable one promises.
+"""
 
 from __future__ import annotations
 
