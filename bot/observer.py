@@ -6,15 +6,16 @@ of an answer. What a moment's state is, such as how many turns run, is not told 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from bot.outcome import Outcome
 from bot.work.model import Lane
 from bot.work.report import TurnReport
 
 
-class Observer(Protocol):
-    """Times are in seconds. No argument holds text, and no id but those in a `TurnReport`."""
+class Observer:
+    """Takes no notice; whoever wants to makes a class of it that does.
+
+    Times are in seconds. No argument holds text, and no id but those in a `TurnReport`.
+    """
 
     def prompt_accepted(self, lane: Lane) -> None:
         """A prompt is written down and waits for its turn, or was left waiting by an earlier run."""
@@ -39,31 +40,3 @@ class Observer(Protocol):
 
     def stored(self, seconds: float) -> None:
         """The store has carried out what it was asked, or holds it in memory."""
-
-
-class Unobserved:
-    """Takes no notice."""
-
-    def prompt_accepted(self, lane: Lane) -> None:
-        """Do nothing."""
-
-    def prompt_ended(self, lane: Lane, outcome: Outcome) -> None:
-        """Do nothing."""
-
-    def turn_finished(self, report: TurnReport) -> None:
-        """Do nothing."""
-
-    def reply_visible(self, lane: Lane, after: float) -> None:
-        """Do nothing."""
-
-    def discord_answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Do nothing."""
-
-    def discord_limited(self, scope: str) -> None:
-        """Do nothing."""
-
-    def gateway_opened(self, *, resumed: bool) -> None:
-        """Do nothing."""
-
-    def stored(self, seconds: float) -> None:
-        """Do nothing."""

@@ -38,7 +38,7 @@ from bot.chat.progress import Progress, Step
 from bot.chat.rest import RetryLimits, TryAgain
 from bot.chat.seen import Seen, SeenKeeper, Unseen
 from bot.chat.watermarks import Watermarks
-from bot.observer import Observer, Unobserved
+from bot.observer import Observer
 from bot.reply.port import Unavailable
 from bot.work.model import Inbound, Lane
 from bot.work.ports import Desk
@@ -121,7 +121,7 @@ class DiscordGateway:
             CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
             self.breaker,
             self._logins,
-            observer or Unobserved(),
+            observer or Observer(),
             on_lost=self._progress.lost,
         )
         self._client: WeftClient | None = None

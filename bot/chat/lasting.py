@@ -16,7 +16,7 @@ from bot.chat.inbound import BotRuns, OncePer, Taken, Wordings
 from bot.chat.logins import Logins
 from bot.chat.port import DiscordChat
 from bot.chat.watermarks import Watermarks
-from bot.observer import Observer, Unobserved
+from bot.observer import Observer
 
 REFUSAL_PERIOD = 3600.0  # seconds
 BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread
@@ -38,7 +38,7 @@ class Lasting:
     catch_up: CatchUp
     breaker: Breaker
     logins: Logins
-    observer: Observer = field(default_factory=Unobserved)
+    observer: Observer = field(default_factory=Observer)
     book: ThreadBook = field(default_factory=ThreadBook)
     refusals: OncePer = field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from bot.observer import Observer
 from bot.ops.health import AgentHealth, Health, LaneHealth, Parts, Status
 from bot.outcome import Outcome
 from bot.work.model import Lane
@@ -31,8 +32,8 @@ UNREACHABLE = "unreachable"
 """Stands for the status of a request that got no answer."""
 
 
-class Metrics:
-    """Counts what an observer is told; implements `bot.observer.Observer`.
+class Metrics(Observer):
+    """Counts what an observer is told.
 
     Args:
         look: gives the state of the moment.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from bot.observer import Observer, Unobserved
+from bot.observer import Observer
 from bot.ops.address import parse_address
 from bot.ops.health import Health, Status, problems
 from bot.ops.lag import LoopLag
@@ -35,7 +35,7 @@ class Watch:
         address: where to ask how the bot is; None where nobody may.
     """
 
-    observer: Observer = Unobserved()
+    observer: Observer = Observer()
     address: str | None = None
 
     def begin(self, watched: Watched) -> None:

@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.turn import TurnSnapshot
-from bot.observer import Observer, Unobserved
+from bot.observer import Observer
 from bot.outcome import Outcome
 from bot.work.asking import Asking
 from bot.work.claims import Claims
@@ -73,7 +73,7 @@ class Floor:
         on_gone: Callable[[int, str], None],
     ) -> None:
         self.limits = limits
-        self.observer: Observer = Unobserved()
+        self.observer = Observer()
         self.on_turn_over: Callable[[int], None] = _tell_nobody
         self.steps = Steps(tasks)
         self.permissions = PermissionDesk()

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from acp.errors import ForkFailed
 from acp.schema import text_block
 from acp.turn import Turn, TurnLimits
-from bot.observer import Observer, Unobserved
+from bot.observer import Observer
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
 from bot.reply.live import LiveReply
@@ -63,7 +63,7 @@ class Runs:
         not_forked: Callable[[RunningTurn], None],
     ) -> None:
         self.limits = limits
-        self.observer: Observer = Unobserved()
+        self.observer = Observer()
         self.limits_in: Callable[[int, TurnLimits], TurnLimits] = lambda _thread_id, usual: usual
         self.agent_in: Callable[[int], str | None] = lambda _thread_id: None
         self._tasks = tasks

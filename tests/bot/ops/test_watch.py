@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.observer import Unobserved
+from bot.observer import Observer
 from bot.ops.address import AddressUnusable, UnixSocket
 from bot.ops.health import Health, Status
 from bot.ops.status import ask
@@ -28,7 +28,7 @@ def test_a_bot_that_nobody_watches_does_not_even_load_what_it_takes() -> None:
 async def test_without_an_address_nothing_is_measured() -> None:
     """R7"""
     async with watching(None, str) as watch:
-        assert isinstance(watch.observer, Unobserved)
+        assert type(watch.observer) is Observer
         assert watch.address is None
 
 

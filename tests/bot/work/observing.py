@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bot.observer import Unobserved
+from bot.observer import Observer
 from bot.outcome import Outcome
 from bot.work.model import Lane
 from bot.work.report import TurnReport
 
 
 @dataclass
-class Noted(Unobserved):
+class Noted(Observer):
     accepted: list[Lane] = field(default_factory=list)
     ended: list[tuple[Lane, Outcome]] = field(default_factory=list)
     turns: list[TurnReport] = field(default_factory=list)
