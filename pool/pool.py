@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -20,9 +20,8 @@ from anyio.abc import TaskGroup
 from acp import connection
 from acp.connection import AgentSession, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
-from acp.handshake import ways
-from acp.schema import InitializeResult
 from pool.launcher import Launcher
+from pool.lease import Lease
 from pool.maintenance import Maintenance
 from pool.model import PoolCounts, PoolLimits, Reason, SlotStatus
 from pool.owner import Owner
@@ -34,52 +33,8 @@ from pool.tally import Tally
 
 log = structlog.get_logger(__name__)
 
-MOST_INTERNAL_ERRORS = 2
-"""Turns in a row that may end in an internal error before the agent is replaced."""
-
 FORGET_BOUND = 5.0
 """Seconds that a reset's write may take once the pool is being left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A thread's session, or a copy of it, for the length of a turn.
-
-    Attributes:
-        how: how the session came about; "live" from its second turn on, "forked" for a copy.
-        lost: the remembered session was unknown to the agent, and this is a fresh one.
-    """
-
-    session: AgentSession
-    how: Literal["live", "forked"] | How
-    lost: bool
-    agent: InitializeResult
-    _slot: Slot
-    _stop: Callable[[Slot], bool]
-
-    @property
-    def slot(self) -> SlotStatus:
-        """What can be said about the slot now."""
-        return self._slot.status()
-
-    def served(self, *, internal_error: bool) -> None:
-        """Tell how the turn ended: an agent that fails inside twice in a row is stopped, if its session can be kept.
-
-        Of a process that other threads share, the thread's session is ended, and nobody joins that process any more.
-        """
-        slot = self._slot
-        slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
-        due = (
-            slot.internal_errors >= MOST_INTERNAL_ERRORS and len(slot.turns) <= 1
-        )  # a turn beside it may still do well
-        # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
-        if due and ways(self.agent) and self.stop():
-            slot.agent.barred = True
-            log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
-
-    def stop(self) -> bool:
-        """Tell this very slot to stop, although turns hold it, and its process with the last; False if told before."""
-        return self._stop(self._slot)
 
 
 class ConnectionPool:
@@ -300,9 +255,8 @@ class ConnectionPool:
             self._tasks.start_soon(self._forget, thread_id)
         registry.breaker.reset(thread_id)
         if (slot := registry.slots.get(thread_id)) is not None and slot.live:
-            slot.displaced = (
-                True  # what the reset is to stop is cancelled by the caller; the next turn may wait already
-            )
+            # What the reset is to stop is cancelled by the caller; the next turn may wait already.
+            slot.displaced = True
         return self.evict(thread_id)
 
     @property

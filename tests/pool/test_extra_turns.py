@@ -10,8 +10,9 @@ import pytest
 
 from acp.errors import ForkFailed
 from acp.schema import AgentCapabilities, InitializeResult
+from pool.lease import Lease
 from pool.model import PoolLimits, SlotState
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
 from tests.pool.fakes import World, settle, until, use, world
 

@@ -17,8 +17,9 @@ from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Turn, TurnLimits
 from pool.launcher import LocalLauncher
+from pool.lease import Lease
 from pool.model import PoolLimits
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.pool.fakes import until, use
 from tests.pool.memory import MemoryStore
