@@ -42,7 +42,7 @@ class Maintenance:
             registry.stop_agent(slot.agent, Reason.HUNG)
         for slot in plan.idle:
             self._suspend(slot)
-        registry.mark_leaks()
+        registry.leaks.mark(now)
         registry.reclaim()
         registry.breaker.prune(now)
         self.last_pass = now

@@ -19,6 +19,7 @@ from pool import policy, room
 from pool.agent import PooledAgent
 from pool.capacity import Capacity
 from pool.launcher import Sharing
+from pool.leaks import Leaks
 from pool.model import PoolCounts, PoolLimits, Reason, SlotState
 from pool.slot import Claim, ExtraReservation, Reservation, Slot
 from pool.tally import Tally
@@ -53,6 +54,7 @@ class Registry:
         self.closing = False
         self.tally = Tally()
         self._agents: dict[PooledAgent, None] = {}
+        self.leaks = Leaks(self._agents, self.capacity, self.tally, limits.stop_bound)
         self._seekers: dict[Reservation, None] = {}
         self._sharing = sharing
         self._on_change = on_change
@@ -263,7 +265,7 @@ class Registry:
         self.stop_agent(agent, Reason.SHUTDOWN)
         agent.left = True
         if agent.remains():
-            self._leak(agent)
+            self.leaks.give_up(agent)
             for slot in agent.slots:
                 self._unlist(slot)
         else:
@@ -286,52 +288,11 @@ class Registry:
         if self.slots.get(slot.thread_id) is slot:
             del self.slots[slot.thread_id]
 
-    # What outlives its end
-
-    def _leak(self, agent: PooledAgent) -> None:
-        if agent.leaked:
-            return
-        agent.leaked = True
-        self.tally.leaked += 1
-        self.capacity.disinherit(agent)
-        connection = agent.connection
-        pid = connection.pid if connection is not None else None
-        report = connection.stop_report if connection is not None else None
-        left = report.leaked_pids() if report is not None else ()
-        log.error("agent.leaked", threads=[slot.thread_id for slot in agent.slots], pid=pid, left=left)
-        for slot in agent.slots:
-            slot.leaked = True
-
-    def _leak_slot(self, slot: Slot) -> None:
-        """Give up on a session that takes too long to end in a process that goes on: nobody joins that any more."""
-        slot.leaked = slot.agent.barred = True
-        log.warning("session.leaked", thread_id=slot.thread_id, generation=slot.generation)
-
-    def mark_leaks(self) -> None:
-        """Give up on those that take longer to end than the stop ladder may."""
-        now = self.clock()
-        for agent in self._agents:
-            if self._overdue(agent.stopping_since, now):
-                self._leak(agent)
-            for slot in agent.slots:
-                if not slot.leaked and self._overdue(slot.stopping_since, now):
-                    self._leak_slot(slot)
-
-    def _overdue(self, since: float | None, now: float) -> bool:
-        return since is not None and now - since >= self.limits.stop_bound
-
     def reclaim(self) -> None:
         """Take back the places of leaked processes that are gone by now."""
         for agent in tuple(self._agents):
             if agent.leaked and agent.left and not agent.remains():
                 self._remove(agent)
-
-    def next_leak(self) -> float | None:
-        """Return in how many seconds `mark_leaks` may find something; None if nothing ends."""
-        agents = [agent.stopping_since for agent in self._agents if not agent.leaked]
-        slots = [slot.stopping_since for agent in self._agents for slot in agent.slots if not slot.leaked]
-        ending = [since for since in (*agents, *slots) if since is not None]
-        return max(0.0, min(ending) + self.limits.stop_bound - self.clock()) if ending else None
 
     # Views
 

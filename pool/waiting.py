@@ -12,6 +12,6 @@ from pool.registry import Registry
 async def until(registry: Registry, holds: Callable[[], bool]) -> None:
     """Wait until something holds that only a change makes hold, or the passing of the bound on what ends."""
     while not holds():
-        with anyio.move_on_after(registry.next_leak()):
+        with anyio.move_on_after(registry.leaks.next(registry.clock())):
             await registry.changes.wait()
-        registry.mark_leaks()
+        registry.leaks.mark(registry.clock())

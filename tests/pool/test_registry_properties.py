@@ -324,7 +324,7 @@ class Model:
                 self.attendants.append(slot)
 
     def start(self, agent: PooledAgent) -> None:
-        self.registry.mark_leaks()
+        self.registry.leaks.mark(self.registry.clock())
         if self.registry.cleared(agent):
             number = next(iter(agent.slots)).generation
             process = self.processes[agent] = Process(can_fork=number % 4 != 0)
@@ -335,7 +335,7 @@ class Model:
         if not self.attendants:
             return
         slot = self.attendants[choice % len(self.attendants)]
-        self.registry.mark_leaks()
+        self.registry.leaks.mark(self.registry.clock())
         if slot.state is SlotState.STARTING and all(other.departed for other in slot.after):
             self.opened.add(slot)
             slot.ready(cast("Opened", FakeOpened(None, "new")), self.now)
@@ -477,7 +477,7 @@ async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
     assert second.slot is not None
     second.slot.begun = second.slot.agent.begun = True
     now[0] = 6.0
-    registry.mark_leaks()
+    registry.leaks.mark(registry.clock())
     second.release()
     assert not registry.book(other)
 
