@@ -122,6 +122,8 @@ def _settings_in(env_file: Path) -> dict[str, str | None]:
 def _agents_file(env_file: Path, settings: dict[str, str | None]) -> Path | None:
     named = settings.get("WEFT_AGENTS_FILE")
     path = Path(named) if named else env_file.absolute().parent / FILE_NAME
+    if not path.is_absolute():
+        raise ConfigError(f"WEFT_AGENTS_FILE: {path} is not an absolute path, and a service starts elsewhere")
     return path if named or path.exists() else None
 
 

@@ -200,3 +200,12 @@ def test_what_lies_in_a_temporary_directory_is_there_for_the_service_too(desk: D
     hidden = desk.root.is_relative_to("/tmp")
     assert (f"BindPaths={desk.root}/work" in "\n".join(shown)) is hidden
     assert any(line.startswith("BindReadOnlyPaths=") and str(desk.root) in line for line in shown) is hidden
+
+
+def test_a_file_of_agents_that_the_service_would_look_for_elsewhere_is_refused(desk: Desk) -> None:
+    """R3, P12."""
+    desk.settings(DISCORD_TOKEN="of-nobody", WEFT_WORKSPACE=f"{desk.root}/work", WEFT_AGENTS_FILE="weft.toml")
+    done = desk.service("install", "--user")
+    assert done.exit_code == 78
+    assert "WEFT_AGENTS_FILE: weft.toml is not an absolute path" in done.output
+    assert not desk.unit.exists()
