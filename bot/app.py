@@ -136,18 +136,13 @@ async def running_bot(
         anyio.create_task_group() as connection,
     ):
         gateway = DiscordGateway(wiring.chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
-        pool = ConnectionPool(
-            launcher,
-            store,
-            wiring.widened(wiring.pool_limits(settings), settings, wanted.agents),
-            wiring.connection_limits(settings),
-            on_change=capacity_changed,
-        )
+        limits = wiring.widened(wiring.pool_limits(settings), settings, wanted.agents)
+        pool = ConnectionPool(launcher, store, limits, wiring.connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
             desk = ThreadDesk(work, chat, pool, store, wiring.desk_limits(settings), redactor.text, wanted.agents)
             desk.may = gateway.may
-            watch.begin(Watched(desk, pool, gateway, store, wiring.pool_limits(settings).maintenance))
+            watch.begin(Watched(desk, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
             await desk.recover()
