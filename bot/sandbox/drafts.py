@@ -20,6 +20,7 @@ _SETTABLE = (
 )
 _USER_MENTION = re.compile(r"<@!?(\d+)>")
 _ROLE_MENTION = re.compile(r"<@&(\d+)>")
+EVERYBODY: Json = {"parse": ["users", "roles", "everyone"]}
 _EVERYONE = re.compile(r"@(everyone|here)\b")
 
 
@@ -54,6 +55,7 @@ class Draft:
     enforce_nonce: bool = False
     reference: Json | None = None
     allowed_mentions: Json | None = None
+    parts: Json = field(default_factory=dict)
 
 
 def find_mentions(content: str, allowed: Json | None) -> Mentions:

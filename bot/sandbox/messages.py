@@ -39,6 +39,7 @@ def post(
         attachments=draft.attachments,
         reference_id=reference_id,
         nonce=draft.nonce,
+        parts=draft.parts,
         **_mention_fields(state, _mentions(state, draft, reference_id)),
     )
     state.put_message(message)

@@ -40,6 +40,8 @@ class MessageFlags(IntFlag):
     EPHEMERAL = 1 << 6
     LOADING = 1 << 7
     SUPPRESS_NOTIFICATIONS = 1 << 12
+    VOICE = 1 << 13
+    SNAPSHOT = 1 << 14
     COMPONENTS_V2 = 1 << 15
 
 
@@ -142,7 +144,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One state of a message; an edit makes another record with the same id."""
+    """One state of a message; an edit makes another record with the same id.
+
+    Attributes:
+        parts: further fields of the wire's object, told as they are; see `parts`.
+    """
 
     id: int
     channel_id: int
@@ -160,6 +166,7 @@ class Message:
     mention_roles: tuple[int, ...] = ()
     mention_everyone: bool = False
     edited_at: float | None = None
+    parts: Json = field(default_factory=dict)
 
     @property
     def ephemeral(self) -> bool:

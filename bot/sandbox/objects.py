@@ -142,6 +142,7 @@ def attachment_url(state: State, message: Message, attachment: Attachment) -> st
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
     """An attachment object."""
     url = attachment_url(state, message, attachment)
+    sound = {"duration_secs": 1.5, "waveform": "AAAA"} if message.flags & MessageFlags.VOICE else {}
     return {
         "id": str(attachment.id),
         "filename": attachment.name,
@@ -149,6 +150,7 @@ def attachment_json(state: State, message: Message, attachment: Attachment) -> J
         "content_type": attachment.content_type,
         "url": url,
         "proxy_url": url,
+        **sound,
     }
 
 
@@ -178,7 +180,7 @@ def message_json(state: State, message: Message) -> Json:
         "embeds": message.embeds,
         "components": message.components,
     }
-    return shape | _optional_parts(state, message)
+    return shape | _optional_parts(state, message) | message.parts
 
 
 def _optional_parts(state: State, message: Message) -> Json:
@@ -230,7 +232,9 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     own = message.author_id == state.bot.id or state.bot.id in message.mentions
     if own or not state.channels[message.channel_id].in_guild:
         return shape
-    return {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
+    hidden = {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
+    hidden.pop("poll", None)
+    return hidden
 
 
 def partial_guild_json(state: State) -> Json:

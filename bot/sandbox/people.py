@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bot.sandbox import invocations, messages, objects
+from bot.sandbox import invocations, messages, objects, parts
 from bot.sandbox.checks import check_content
-from bot.sandbox.drafts import Draft, attach
+from bot.sandbox.drafts import EVERYBODY, Draft, attach
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.interaction import CallbackType, Interaction, InteractionType
 from bot.sandbox.interactions import Interactions
-from bot.sandbox.model import Event, Intents, Json, Message, User
+from bot.sandbox.model import Event, Intents, Json, Message, MessageFlags, User
 from bot.sandbox.state import Member, State
 
 
@@ -30,18 +30,35 @@ class Person:
         *,
         mention_bot: bool = False,
         reply_to: Message | int | None = None,
+        ping: bool = True,
         files: Iterable[tuple[str, bytes]] = (),
+        voice: bool = False,
+        also: Json | None = None,
     ) -> Message:
-        """Post a message; `mention_bot` puts the bot's mention in front."""
+        """Post a message.
+
+        Args:
+            mention_bot: put the bot's mention in front.
+            ping: whether a reply notifies the author of the original.
+            voice: the files are one voice message.
+            also: what else hangs on it: the poll or the stickers of `parts`, or any field as the wire is to have it.
+        """
         content = f"<@{self.state.bot.id}> {text}" if mention_bot else text
         draft = Draft(
             content=check_content(content),
             attachments=tuple(attach(name, data, self.state.ids) for name, data in files),
             reference=None if reply_to is None else {"message_id": _message_id(reply_to)},
+            allowed_mentions=None if ping else {**EVERYBODY, "replied_user": False},
+            parts=also or {},
         )
-        if not content.strip() and not draft.attachments:
+        if not content.strip() and not draft.attachments and not draft.parts:
             raise DiscordError(50006)
-        return messages.post(self.state, channel_id, self.id, draft)
+        return messages.post(self.state, channel_id, self.id, draft, flags=int(MessageFlags.VOICE) if voice else 0)
+
+    async def forward(self, message: Message | int, channel_id: int) -> Message:
+        """Post a copy of a message in another place; it shows no author."""
+        draft = Draft(parts=parts.snapshot(self.state, self._message(message)))
+        return messages.post(self.state, channel_id, self.id, draft, flags=int(MessageFlags.SNAPSHOT))
 
     async def edit(self, message: Message | int, text: str) -> Message:
         """Change the text of an own message."""
