@@ -6,6 +6,7 @@ a single session. Nothing that goes wrong here reaches the owner, or another thr
 
 from __future__ import annotations
 
+import anyio
 import structlog
 from structlog.contextvars import bind_contextvars
 
@@ -17,7 +18,7 @@ from pool.model import Reason, SlotState
 from pool.ports import Connection, Opened
 from pool.registry import Registry
 from pool.slot import Slot
-from pool.store import SessionStore, ThreadChanges
+from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -75,26 +76,39 @@ class Attendant:
 
     async def _open_session(self, slot: Slot, connection: Connection) -> Opened | None:
         await waiting.until(self._registry, lambda: all(other.departed for other in slot.after))
-        while (reset := self._registry.resets.get(slot.thread_id)) is not None:
-            await reset.wait()
-        record = await self._store.thread(slot.thread_id)
-        wanted = record.session_id if record is not None else None
+        wanted = await self._wanted(slot.thread_id)
         if not slot.live:
             return None
         slot.cwd = slot.cwd or self._launcher.spec(slot.thread_id).directory
         opened = await connection.open_session(slot.cwd, wanted)
         # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
         if slot.state is SlotState.STARTING:
-            await self._remember(slot, connection, opened, wanted)
+            await self._remember(slot, connection, opened)
         return opened
 
-    async def _remember(self, slot: Slot, connection: Connection, opened: Opened, wanted: str | None) -> None:
+    async def _wanted(self, thread_id: int) -> str | None:
+        """Return the session to resume.
+
+        Raises:
+            AgentSpawnError: the store does not say. Without its answer, one that was reset would be resumed.
+        """
+        bound = self._registry.limits.store_bound
+        with anyio.move_on_after(bound):
+            while (reset := self._registry.resets.get(thread_id)) is not None:
+                await reset.wait()
+            record = await self._store.thread(thread_id)
+            return record.session_id if record is not None else None
+        reason = f"the state file did not answer within {bound:g} s; please send this again in a while"
+        raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
+
+    async def _remember(self, slot: Slot, connection: Connection, opened: Opened) -> None:
         info = connection.agent.agent_info
         name = info.name if info is not None else None
-        changes = ThreadChanges(agent=name, session_id=opened.session.id, cwd=slot.cwd)
-        if opened.lost:
-            changes["previous_session_id"] = wanted
-        await self._store.bind(slot.thread_id, **changes)
+        # Not waited for without end: it is handed in, and the store has it before the prompt that comes next.
+        with anyio.move_on_after(self._registry.limits.store_bound) as waited:
+            await self._store.bind(slot.thread_id, agent=name, session_id=opened.session.id, cwd=slot.cwd)
+        if waited.cancelled_caught:
+            log.warning("session.not_kept_yet", seconds=self._registry.limits.store_bound)
 
     async def _end(self, slot: Slot, connection: Connection, session: AgentSession) -> bool:
         """End the session once no turn has it; False if its process ends instead."""

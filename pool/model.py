@@ -41,6 +41,7 @@ class PoolLimits:
         hung_after: how long one turn may hold a slot; the net under the turn's own hard timeout, and longer.
         stop_bound: how long a process may take to end before it counts as leaked.
         close_bound: how long closing the pool waits for all processes.
+        store_bound: how long the start of a session waits for the store.
     """
 
     max_agents: int = 12
@@ -51,6 +52,7 @@ class PoolLimits:
     hung_after: float = 5700.0
     stop_bound: float = 8.0
     close_bound: float = 10.0
+    store_bound: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,6 @@ from pool.tally import Tally
 
 log = structlog.get_logger(__name__)
 
-FORGET_BOUND = 5.0
-"""Seconds that a reset's write may take once the pool is being left."""
-
 
 class ConnectionPool:
     """Threads and their agents. Entered and left by one task; everything else may be called from any.
@@ -285,10 +282,8 @@ class ConnectionPool:
 
     async def _forget(self, thread_id: int) -> None:
         try:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + FORGET_BOUND):
-                record = await self._store.thread(thread_id)
-                if record is not None and record.session_id is not None:
-                    await self._store.bind(thread_id, session_id=None, previous_session_id=record.session_id)
+            # One write, handed in at once: however long it takes, and whoever gives up waiting, nothing gets past it.
+            await self._store.bind(thread_id, session_id=None)
         except Exception:  # the control command: the store's fault is logged, the pool goes on
             log.exception("session.forget_failed", thread_id=thread_id)
         finally:

@@ -315,5 +315,5 @@ class Registry:
         self.changed()
 
     def at_rest(self) -> bool:
-        """Whether no owner and no reset is under way."""
-        return not self.resets and all(agent.left for agent in self._agents)
+        """Whether no owner is under way; a reset that is still being written is the store's to finish."""
+        return all(agent.left for agent in self._agents)

@@ -42,7 +42,6 @@ class ThreadChanges(TypedDict, total=False):
     agent: str | None
     session_id: str | None
     cwd: str | None
-    previous_session_id: str | None
     title: str | None
     mode: str | None
     options: str | None
@@ -113,6 +112,9 @@ class SessionStore(Protocol):
     def durable(self) -> bool:
         """Whether what is kept outlives the process."""
 
+    async def flush(self) -> bool:
+        """Wait until all that was handed in before is written; False: it is kept in memory only, see `trouble`."""
+
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         """Remember a prompt; False if its message was accepted before, whatever became of it.
 
@@ -158,7 +160,10 @@ class SessionStore(Protocol):
         """Return what is remembered of a thread."""
 
     async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
-        """Change what is remembered of a thread, in one write; what is not given stays as it is."""
+        """Change what is remembered of a thread, in one write; what is not given stays as it is.
+
+        A session that another one replaces, or none, becomes the ``previous_session_id``.
+        """
 
     async def choices(self) -> dict[int, str]:
         """Return the ``options`` of all threads that have some."""

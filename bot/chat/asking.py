@@ -1,16 +1,19 @@
 """What buttons and commands share: who asks, may they, and an answer within Discord's three seconds.
 
-The work is synchronous, so the answer is the first thing sent; nothing is deferred. It is for the one who asks only,
-unless it concerns everybody in the thread.
+The work is synchronous, so the answer is the first thing sent; nothing is deferred. A promise that has to outlive the
+process waits a moment until it is written down. The answer is for the one who asks only, unless it concerns everybody
+in the thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import aiohttp
+import anyio
 import discord
 import structlog
 
@@ -24,6 +27,10 @@ log = structlog.get_logger(__name__)
 MESSAGE_LIMIT = 2000
 NOBODY = discord.AllowedMentions.none()
 QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
+SAVE_LIMIT = 1.5
+"""Seconds that an answer waits until what it promises is written down; Discord waits three for the answer."""
+
+NOT_SAVED = "-# It holds from now on, but is not saved yet: should Weft restart in the next minutes, ask once more."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 FAILED = "Something went wrong on my side; the details are in the log."
 
@@ -57,25 +64,40 @@ async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: boo
 
     Returns the id of the message that everybody sees, if there is one.
     """
-    answer = _asked(interaction, act)
+    answer = await promised(_front(interaction).desk, _asked(interaction, act))
     public = shown and answer.accepted
     message_id = await tell(interaction, answer.text, ephemeral=not public)
     return message_id if public else None
 
 
+def _front(interaction: discord.Interaction[Any]) -> Front:
+    front: Front = interaction.client
+    return front
+
+
 def permitted(interaction: discord.Interaction[Any]) -> bool:
     """Return whether the person may use Weft here."""
-    front: Front = interaction.client
-    return front.judge(_request(interaction, actor_of(interaction.user))).allowed
+    return _front(interaction).judge(_request(interaction, actor_of(interaction.user))).allowed
 
 
 async def respond_once(interaction: discord.Interaction[Any], act: Act) -> None:
     """Do the same for a press that can have its effect once: the buttons of its message vanish then."""
-    answer = _asked(interaction, act)
+    answer = await promised(_front(interaction).desk, _asked(interaction, act))
     if answer.accepted and await _without_buttons(interaction):
         await _follow_up(interaction, answer.text)
     else:
         await tell(interaction, answer.text)
+
+
+async def promised(desk: Desk, answer: Answer) -> Answer:
+    """Return the answer, with a line below if what it promises is not written down within Discord's time."""
+    if not answer.lasting:
+        return answer
+    with anyio.move_on_after(SAVE_LIMIT):
+        if await desk.saved():
+            return answer
+    first, *rest = answer.text.split("\n", 1)  # below that may stand a quotation, which has no end
+    return replace(answer, text="\n".join([first, NOT_SAVED, *rest]))
 
 
 def outcome(act: Callable[[], Answer], asked: int) -> Answer:
@@ -88,7 +110,7 @@ def outcome(act: Callable[[], Answer], asked: int) -> Answer:
 
 
 def _asked(interaction: discord.Interaction[Any], act: Act) -> Answer:
-    front: Front = interaction.client
+    front = _front(interaction)
     actor = actor_of(interaction.user)
     verdict = front.judge(_request(interaction, actor))
     if not verdict.allowed:

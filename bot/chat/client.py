@@ -15,7 +15,7 @@ import discord
 import structlog
 
 from bot.chat import breaker, calls
-from bot.chat.asking import MESSAGE_LIMIT, outcome
+from bot.chat.asking import MESSAGE_LIMIT, outcome, promised
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
 from bot.chat.inbound import Decision, Kind, Place, Post, Weft, clip, decide, revised
@@ -24,7 +24,7 @@ from bot.chat.posts import ORDINARY, only_whole_updates, post_of
 from bot.chat.views import KNOWN, answer_unknown
 from bot.reply.port import PortError
 from bot.work.model import Inbound
-from bot.work.ports import Desk
+from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
@@ -218,11 +218,15 @@ class WeftClient(discord.Client):
         if command is None or not lasting.taken.first(post.message_id):
             return
         thread_id = post.place.channel_id if post.place.parent_id is not None else None
-        text = outcome(
+        answer = outcome(
             lambda: carry_out(command, self.desk, thread_id, post.author, post.message_id), post.message_id
-        ).text
+        )
         if not post.automatic:  # bots that answer each other would go on for ever
-            lasting.answers.post(lasting.chat.answer, post.place.channel_id, post.message_id, clip(text, MESSAGE_LIMIT))
+            lasting.answers.post(self._tell, post, answer)
+
+    async def _tell(self, post: Post, answer: Answer) -> None:
+        text = (await promised(self.desk, answer)).text
+        await self._lasting.chat.answer(post.place.channel_id, post.message_id, clip(text, MESSAGE_LIMIT))
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Take the new text of a message."""

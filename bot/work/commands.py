@@ -59,7 +59,7 @@ class Commands:
         if any(isinstance(decision, Cancel) for decision in decisions):
             return Answer("Stopping.", accepted=True)
         if len(self._scheduler.queue(thread_id).line) < waiting:
-            return Answer("Stopped before it began.", accepted=True)
+            return Answer("Stopped before it began.", accepted=True, lasting=True)
         finishing = prompt is not None or self._runs.in_thread(thread_id)
         return Answer("Already finished." if finishing else "There is nothing to stop.", accepted=False)
 
@@ -72,13 +72,15 @@ class Commands:
         ended = waiting - len(self._scheduler.queue(thread_id).line)
         if not running and not ended:
             return Answer("There is nothing to stop.", accepted=False)
-        return Answer(f"Stopping everything: {running} running, {ended} waiting.", accepted=True)
+        return Answer(f"Stopping everything: {running} running, {ended} waiting.", accepted=True, lasting=True)
 
     def clear(self, thread_id: int, by: Actor) -> Answer:
         """Take everything out that waits in a thread; the running turn goes on."""
         waiting = len(self._scheduler.queue(thread_id).line)
         self._do(thread_id, lambda queue: queue.clear(by.name))
-        return Answer(f"Removed {waiting}." if waiting else "Nothing waits here.", accepted=bool(waiting))
+        if not waiting:
+            return Answer("Nothing waits here.", accepted=False)
+        return Answer(f"Removed {waiting}.", accepted=True, lasting=True)
 
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Run a waiting prompt now (Q5)."""
@@ -92,13 +94,14 @@ class Commands:
         if not self._waits(thread_id, prompt):
             return NOT_WAITING
         self._do(thread_id, lambda queue: queue.remove(prompt, by.name))
-        return Answer("Removed.", accepted=True)
+        return Answer("Removed.", accepted=True, lasting=True)
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose what a message does that comes while a turn runs (Q2)."""
         self._modes.choose(place_id, mode)
         log.info("mode.chosen", place=place_id, mode=str(mode), user=by.id, server=server)
-        return Answer(f"{'Everywhere here' if server else 'In this thread'} from now on: **{mode}**.", accepted=True)
+        where = "Everywhere here" if server else "In this thread"
+        return Answer(f"{where} from now on: **{mode}**.", accepted=True, lasting=True)
 
     def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""

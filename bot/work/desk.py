@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
@@ -200,7 +201,13 @@ class ThreadDesk:
         self._floor.do(thread_id, lambda queue: queue.reset(by.name))
         self._floor.claims.forget(thread_id)
         self._pool.reset(thread_id)
-        return Answer("Reset: the next message starts a new session.", accepted=True)
+        return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
+
+    async def saved(self) -> bool:
+        """Wait until all that was asked for so far is written down; False: for now it is in memory only."""
+        await anyio.lowlevel.checkpoint()  # what was asked for is handed in by steps that begin in this moment
+        await self._floor.steps.until(lambda: not self._restart.going_on)  # these read before they write
+        return await self._store.flush()
 
     def agents(self) -> tuple[str, ...]:
         """Return the names of the agents, of which people may choose one."""
@@ -213,7 +220,8 @@ class ThreadDesk:
         refusal = self.assignments.renew(thread_id, agent)
         if refusal is None and thread_id is not None:
             self.reset(thread_id, by)
-        return refusal or Answer(self.assignments.opening(thread_id, agent), accepted=True)
+        opening = self.assignments.opening(thread_id, agent)
+        return refusal or Answer(opening, accepted=True, lasting=thread_id is not None)
 
     def assign(self, thread_id: int, agent: str) -> None:
         """Give a thread an agent before its first message."""

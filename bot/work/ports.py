@@ -11,14 +11,23 @@ from bot.work.model import Actor, Inbound, QueueMode
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the person who pressed a button is told; ``accepted`` says whether the press had an effect."""
+    """What the person who pressed a button is told.
+
+    Attributes:
+        accepted: whether the press had an effect.
+        lasting: the text promises what has to outlive the process, so it waits for `Desk.saved`.
+    """
 
     text: str
     accepted: bool
+    lasting: bool = False
 
 
 class Desk(Protocol):
-    """The work, as Discord sees it. Every call is synchronous and returns at once, whatever an agent does."""
+    """The work, as Discord sees it. Every call but `saved` returns at once, whatever an agent does."""
+
+    async def saved(self) -> bool:
+        """Wait until all that was asked for so far is written down; False: for now it is in memory only."""
 
     def submit(self, inbound: Inbound) -> None:
         """Take a message over; from here on it gets exactly one outcome."""

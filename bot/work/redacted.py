@@ -78,6 +78,10 @@ class RedactedDesk:
     desk: Desk
     redactor: Redactor
 
+    async def saved(self) -> bool:
+        """Wait until all that was asked for is written down."""
+        return await self.desk.saved()
+
     def submit(self, inbound: Inbound) -> None:
         """Take a message over."""
         self.desk.submit(inbound)

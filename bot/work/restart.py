@@ -45,6 +45,7 @@ class Restart:
 
     Attributes:
         missing: messages that came too late to be run and are not written down yet.
+        going_on: presses on Continue whose prompts are not written down yet.
 
     Args:
         queue_again: takes a prompt that is written down and was never begun, and a cutoff that it is not subject to.
@@ -67,6 +68,7 @@ class Restart:
         self._deliveries = deliveries
         self._queue_again = queue_again
         self.missing: set[int] = set()
+        self.going_on: set[int] = set()
         self._taken: set[int] = set()
 
     async def recover(self) -> None:
@@ -192,14 +194,24 @@ class Restart:
         if len(self._taken) >= _MOST_TAKEN:
             self._taken.clear()  # the store still knows them
         self._taken.add(notice)
+        self.going_on.add(notice)
         self._steps.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
-        return Answer("Going on.", accepted=True)
+        return Answer("Going on.", accepted=True, lasting=True)
 
     async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> None:
+        try:
+            refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff)
+        finally:
+            self.going_on.discard(notice)
+            self._steps.changed()
+        if refusal:
+            await self._tell(thread_id, refusal, notice)
+
+    async def _take_again_for(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> str:
+        """Accept the successor of a prompt and queue it; return why that can't be, if so."""
         turn = {kept.prompt.message_id: kept for kept in await self._store.turn(prompt)}
         if prompt not in turn or turn[prompt].prompt.thread_id != thread_id:
-            await self._tell(thread_id, LOST, notice)
-            return
+            return LOST
         said = [inbound_of(kept.prompt) for kept in turn.values()]
         before = inbound_of(turn[prompt].prompt)
         whole = in_lines([(inbound.author, inbound.text) for inbound in said])
@@ -210,10 +222,10 @@ class Restart:
             first = await self._store.accept(accepted_prompt(again))
         except StoreBusy:
             self._taken.discard(notice)
-            await self._tell(thread_id, BUSY, notice)
-            return
+            return BUSY
         if first:
             self._queue_again(again, cutoff)
+        return ""
 
     async def _tell(self, thread_id: int, text: str, notice: int) -> None:
         await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()

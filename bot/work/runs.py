@@ -95,9 +95,15 @@ class Runs:
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
-        turn = Turn(self.limits_in(entry.thread_id, self.limits.turn), now)
+        limits = self.limits_in(entry.thread_id, self.limits.turn)
+        turn = Turn(limits, now)
         running = RunningTurn(
-            entry, self._open_reply(entry, turn), turn, started=now, agent=self.agent_in(entry.thread_id)
+            entry,
+            self._open_reply(entry, turn),
+            turn,
+            started=now,
+            hard_timeout=limits.hard_timeout,
+            agent=self.agent_in(entry.thread_id),
         )
         entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)

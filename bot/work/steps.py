@@ -49,9 +49,9 @@ class Steps:
     def changed(self) -> None:
         """Let `until` look again."""
         self._changed.set()
+        self._changed = anyio.Event()
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait until ``done``, which is asked whenever a step has ended or something `changed`."""
         while not done():
-            self._changed = anyio.Event()
             await self._changed.wait()

@@ -19,6 +19,7 @@ from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Phase, Turn
+from bot.outcome import Outcome
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
@@ -34,6 +35,7 @@ Claim = Reservation | ExtraReservation
 
 log = structlog.get_logger(__name__)
 
+NOT_WRITTEN = "the state file did not answer, so the agent was not asked; please send this again in a while"
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
 
 
@@ -42,7 +44,8 @@ class RunningTurn:
     """A turn that was admitted.
 
     Attributes:
-        starting: around the wait for the agent's session; cancelling it leaves the spawn going (T6).
+        starting: around all that comes before the prompt; cancelling it leaves the spawn going (T6).
+        hard_timeout: seconds after which the turn ends whatever it waits for (T2).
         stopped_by: who stopped it, in whatever phase.
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
@@ -54,9 +57,10 @@ class RunningTurn:
     reply: LiveReply
     turn: Turn
     started: float
+    hard_timeout: float
     control: TurnControl = field(default_factory=TurnControl)
     starting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    in_session: bool = False
+    prompting: bool = False
     stopped_by: str | None = None
     abandoned: bool = False
     interrupted: bool = False
@@ -84,7 +88,7 @@ class RunningTurn:
         if self.turn.phase in (Phase.DRAINING, Phase.ENDED):
             return False
         self.stopped_by = self.stopped_by or by
-        if self.in_session:
+        if self.prompting:
             self.control.stop(by)
         else:
             self.starting.cancel()
@@ -158,10 +162,13 @@ class TurnService:
             try:
                 with running.starting:
                     lease = await stack.enter_async_context(self._session(running, claim))
-                    running.in_session, running.agent = True, running.agent or _name_of(lease)
-                if not running.in_session:
+                    running.agent = running.agent or _name_of(lease)
+                    self._leased(running, lease)
+                    await self._write_down(running)
+                    running.prompting = True
+                # Who stops in the very moment in which the write is done cancels nothing any more.
+                if not running.prompting or running.stopped_by:
                     return cut_off(running)
-                self._leased(running, lease)
                 return await self._prompt(running, lease)
             except ForkFailed:
                 raise
@@ -176,13 +183,18 @@ class TurnService:
             return self._pool.extra_session(claim)
         return self._pool.session(running.thread_id, claim)
 
-    async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
-        # Committed before the prompt is written: after a crash, what may have had side effects is not run again.
-        text = running.entry.prompt_text()
+    async def _write_down(self, running: RunningTurn) -> None:
+        """Commit that the prompt is sent before it is: after a crash, what may have had side effects is not repeated.
+
+        A store that hangs keeps neither a stop waiting nor the hard timeout. What it writes later does no harm: the
+        end of the prompt is written after it.
+        """
+        running.starting.deadline = anyio.current_time() + running.hard_timeout
         first, *others = (message.id for message in running.entry.messages)
         await self._store.started(first, others)
-        if running.stopped_by:
-            return cut_off(running)
+
+    async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
+        text = running.entry.prompt_text()
         settled = False
         try:
             snapshot = await run_turn(
@@ -211,7 +223,9 @@ def _name_of(lease: Lease) -> str | None:
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:
-    """Return the end of a turn that was stopped before its prompt was sent."""
+    """Return the end of a turn that was stopped, or whose time was up, before its prompt was sent."""
+    if running.stopped_by is None:
+        return TurnEnd(Outcome.TIMED_OUT, reason=NOT_WRITTEN)
     return interrupted() if running.interrupted else stopped(running.stopped_by)
 
 

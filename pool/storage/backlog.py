@@ -85,9 +85,13 @@ class Backlog:
         return replace(finish, outcome=owed.outcome) if isinstance(owed, Owe) else finish
 
     def _merge(self, bind: Bind) -> None:
+        """The later value counts; a session that came and went in between is the previous one all the same."""
         earlier = self._changes.get((Bind, bind.thread_id))
-        changes = dict(earlier.changes if isinstance(earlier, Bind) else ()) | dict(bind.changes)
-        self._changes[Bind, bind.thread_id] = Bind(bind.thread_id, tuple(changes.items()))
+        before, after = dict(earlier.changes if isinstance(earlier, Bind) else ()), dict(bind.changes)
+        passed = before.get("session_id")
+        if passed is not None and after.get("session_id", passed) != passed:
+            after.setdefault("previous_session_id", passed)
+        self._changes[Bind, bind.thread_id] = Bind(bind.thread_id, tuple((before | after).items()))
 
     def _add_place(self, place: SeenPlace) -> None:
         earlier = self._changes.get((See, place.place_id))

@@ -45,6 +45,11 @@ class DurableStore:
         """Have ``observe`` told from now on how many seconds each call took."""
         self._writer.observe = observe
 
+    async def flush(self) -> bool:
+        """Wait until all that was handed in before is written; False: the file does not have it yet."""
+        await self._writer.submit(operations.Nothing())
+        return self._ledger.backlog == 0
+
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         """Remember a prompt; False if its message was accepted before.
 

@@ -184,13 +184,18 @@ class Bind:
     changes: tuple[tuple[str, str | None], ...]
 
     def perform(self, connection: sa.Connection) -> None:
-        """Insert or change the row."""
-        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, **dict(self.changes))
-        key = [THREADS.c.thread_id]
-        if self.changes:
-            connection.execute(row.on_conflict_do_update(index_elements=key, set_=dict(self.changes)))
-        else:
-            connection.execute(row.on_conflict_do_nothing(index_elements=key))
+        """Insert or change the row; in the same write, a session that is replaced becomes the previous one."""
+        new, old = dict(self.changes), THREADS.c
+        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, **new)
+        if not new:
+            connection.execute(row.on_conflict_do_nothing(index_elements=[old.thread_id]))
+            return
+        change: dict[str, Any] = dict(new)
+        if "session_id" in new and "previous_session_id" not in new:
+            stays = old.session_id.is_not_distinct_from(new["session_id"])
+            replaced = sa.case((stays, None), else_=old.session_id)
+            change["previous_session_id"] = func.coalesce(replaced, old.previous_session_id)
+        connection.execute(row.on_conflict_do_update(index_elements=[old.thread_id], set_=change))
 
 
 def _see() -> sqlite.Insert:
@@ -241,6 +246,16 @@ class Prune:
         oldest = sa.select(_P.message_id).where(finished).order_by(_P.finished_at, _P.message_id).limit(due)
         connection.execute(sa.delete(PROMPTS).where(_P.message_id.in_(oldest)))
         return due
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Answered once all that was handed in before it is."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Leave everything as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ class MemoryStore:
         """Nothing here outlives the process."""
         return False
 
+    async def flush(self) -> bool:
+        """Nothing here waits to be written."""
+        return True
+
     async def accept(self, prompt: AcceptedPrompt) -> bool:
         """Remember a prompt; False if its message was accepted before."""
         if prompt.message_id in self._prompts or prompt.message_id in self._finished:
@@ -113,6 +117,8 @@ class MemoryStore:
     async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
         """Change what is remembered of a thread; what is not given stays as it is."""
         record = self._threads.get(thread_id) or ThreadRecord(thread_id)
+        if record.session_id is not None and changes.get("session_id", record.session_id) != record.session_id:
+            record = dataclasses.replace(record, previous_session_id=record.session_id)
         self._threads[thread_id] = dataclasses.replace(record, **changes)
 
     async def choices(self) -> dict[int, str]:

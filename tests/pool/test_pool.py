@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from contextlib import AsyncExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.schema import AgentCapabilities, InitializeResult
 from pool.model import PoolLimits, SlotState
+from pool.storage.durable import open_store
 from pool.store import ThreadRecord
 from tests.pool.fakes import settle, until, use, world
 from tests.pool.memory import MemoryStore
@@ -389,14 +393,67 @@ async def test_the_session_after_a_reset_waits_until_the_old_one_is_forgotten() 
 
 
 @pytest.mark.asyncio
+async def test_a_reset_holds_although_the_disk_stalls_until_after_the_pool_was_left(tmp_path: Path) -> None:
+    """Q8, R6: it is handed in at once, and written before anything that comes later."""
+    stall, path = threading.Event(), tmp_path / "state.db"
+    stall.set()
+
+    class Disk(sqlite3.Connection):
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            stall.wait(5)
+            return super().execute(*args)
+
+        def cursor(self, *args: Any) -> Any:
+            stall.wait(5)
+            return super().cursor(*args)
+
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Disk)
+
+    with anyio.fail_after(10):
+        async with open_store(path, connect=connect) as store:
+            at = world(store=cast("MemoryStore", store))
+            async with at.pool as pool:
+                await use(pool, 1)
+                stall.clear()
+                pool.reset(1)
+            stall.set()
+        async with open_store(path) as store:
+            record = await store.thread(1)
+    assert record
+    assert (record.session_id, record.previous_session_id) == (None, "session-100")
+
+
+@pytest.mark.asyncio
+async def test_a_start_does_not_wait_for_a_store_that_hangs_for_ever() -> None:
+    """T6, P7: and a session that can't be kept yet is used all the same."""
+
+    class Hanging(MemoryStore):
+        async def thread(self, thread_id: int) -> ThreadRecord | None:
+            if thread_id == 1:
+                await anyio.sleep_forever()
+            return await super().thread(thread_id)
+
+        async def bind(self, thread_id: int, **fields: Any) -> None:
+            await anyio.sleep_forever()
+
+    at = world(PoolLimits(max_agents=2, store_bound=0.01), store=Hanging())
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            with pytest.raises(AgentSpawnError, match="the state file did not answer"):
+                await use(pool, 1)
+            assert await use(pool, 2) == "new"
+
+
+@pytest.mark.asyncio
 async def test_a_store_that_fails_to_forget_harms_no_other_thread() -> None:
     """O4"""
 
     class Broken(MemoryStore):
-        async def thread(self, thread_id: int) -> ThreadRecord | None:
+        async def bind(self, thread_id: int, **fields: Any) -> None:
             if thread_id == 1:
                 raise OSError("disk full")
-            return await super().thread(thread_id)
+            await super().bind(thread_id, **fields)
 
     at = world(store=Broken())
     with anyio.fail_after(5):

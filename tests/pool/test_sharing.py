@@ -270,7 +270,7 @@ async def test_a_session_that_was_reset_while_it_was_opened_is_not_remembered() 
             at.agents.session_gates["1"].set()
             await until(lambda: pool.status(1) is None)
             assert process(at).ended == ["session-100-2"]
-            assert await at.store.thread(1) is None
+            assert await at.store.thread(1) == ThreadRecord(1)
 
 
 @pytest.mark.asyncio

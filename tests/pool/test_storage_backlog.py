@@ -35,7 +35,7 @@ def accept(message_id: int, payload: str = "{}") -> Accept:
 def any_change(rng: random.Random) -> Change:
     message_id, text, at = rng.randint(1, 4), rng.choice("abc"), rng.randint(1, 99)
     place = SeenPlace(rng.randint(1, 3), rng.choice([None, 1, 2]), rng.choice([None, 3]), None, rng.randint(0, 9))
-    changes = tuple((column, rng.choice([None, text])) for column in rng.sample(["agent", "mode", "title"], k=2))
+    changes = tuple((column, rng.choice([None, text])) for column in rng.sample(["agent", "mode", "session_id"], k=2))
     return rng.choice(
         (
             accept(message_id, text),

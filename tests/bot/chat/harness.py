@@ -45,6 +45,9 @@ class FakeDesk:
     state: str = "All quiet."
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
+    async def saved(self) -> bool:
+        return True
+
     def submit(self, inbound: Inbound) -> None:
         self.inbounds.append(inbound)
         self.course.append(inbound.text)

@@ -6,8 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 
+from bot.chat import asking
 from bot.chat.asking import FAILED
 from bot.chat.authorize import Policy, Reason
 from bot.chat.commands import NOT_IN_THREAD, UNKNOWN
@@ -24,11 +26,13 @@ from .harness import FakeDesk, MemoryStamp, Office, office
 
 
 @asynccontextmanager
-async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
+async def in_a_thread(desk: FakeDesk | None = None) -> AsyncIterator[tuple[Office, int]]:
     """Yield a chat that takes requests from alice, and a thread that it opened."""
     async with FakeDiscord() as fd:
         alice = fd.user("alice")
-        async with office(fd, Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id}))) as chat:
+        async with office(
+            fd, Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id})), desk=desk
+        ) as chat:
             await alice.say(fd.channel_id, "start", mention_bot=True)
             inbound = await chat.desk.inbound()
             await chat.gateway.chat.open_thread(inbound)
@@ -58,6 +62,24 @@ async def test_stop_and_reset_act_on_the_thread_where_they_are_typed() -> None:
         assert told(await alice.slash(thread_id, "reset")) == "Starting afresh."
         assert chat.desk.calls == [("stop", thread_id, alice.id, None), ("reset", thread_id, alice.id)]
         chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_says_so_when_what_it_promises_is_not_saved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q8, R6: a disk that stalls keeps nobody waiting."""
+
+    class Stalled(FakeDesk):
+        def reset(self, thread_id: int, by: Actor) -> Answer:
+            return Answer("Done.\n>>> more", accepted=True, lasting=True)
+
+        async def saved(self) -> bool:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    monkeypatch.setattr(asking, "SAVE_LIMIT", 0.01)
+    async with in_a_thread(Stalled()) as (chat, thread_id):
+        answer = told(await chat.fd.user("alice").slash(thread_id, "reset"))
+        assert answer == f"Done.\n{asking.NOT_SAVED}\n>>> more"
 
 
 @pytest.mark.asyncio

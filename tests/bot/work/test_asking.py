@@ -66,7 +66,7 @@ class Scene:
 async def asking() -> AsyncIterator[Scene]:
     desk, reply = PermissionDesk(), FakeReply()
     now = anyio.current_time()
-    running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now)
+    running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now, hard_timeout=60)
     async with anyio.create_task_group() as tasks:
         states: list[bool] = []
         yield Scene(

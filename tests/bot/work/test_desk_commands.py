@@ -240,7 +240,7 @@ async def test_a_reset_stops_the_turn_and_what_waits_goes_on_with_a_new_session(
         await work.prompted("hang")
         work.post(2)
         told = work.desk.reset(100, BOB)
-        assert (told.text, told.accepted) == ("Reset: the next message starts a new session.", True)
+        assert (told.text, told.accepted) == ("Done. Your next message starts a new conversation.", True)
         assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
         assert any("by `bob`" in text for text in work.chat.texts())
         first, second = work.agents.sessions

@@ -101,6 +101,9 @@ class EchoDesk:
 
     calls: list[tuple[object, ...]] = field(default_factory=list)
 
+    async def saved(self) -> bool:
+        return True
+
     def submit(self, inbound: Inbound) -> None:
         self.calls.append(("submit", inbound))
 

@@ -38,6 +38,7 @@ from tests.bot.work.samples import ALICE, entry
 from tests.pool.fakes import FakeConnection
 
 GRACE = 10.0
+HARD_TIMEOUT = 60.0
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Scene:
 async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     pool, store, reply, now = FakePool(act), NotedStore(), FakeReply(), anyio.current_time()
     turn = Turn(TurnLimits(cancel_grace=GRACE), now)
-    running = RunningTurn(entry(1), cast("LiveReply", reply), turn, started=now)
+    running = RunningTurn(entry(1), cast("LiveReply", reply), turn, started=now, hard_timeout=HARD_TIMEOUT)
     leased: list[Any] = []
     asked: list[PermissionRequest] = []
 
@@ -161,6 +162,27 @@ async def test_the_start_is_committed_before_the_prompt_is_written() -> None:
         assert (made.store.calls, made.pool.agents.prompted) == ([("started", 1)], [])
         made.store.gates["started"].set()
     assert [end.outcome for end in ends] == [Outcome.ANSWERED]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_store_that_hangs_keeps_neither_a_stop_waiting_nor_the_hard_timeout(stopped: bool) -> None:
+    """T2, T6, R2: nothing was prompted, and the agent is free for others."""
+
+    @in_virtual_time
+    async def play() -> None:
+        made = await scene()
+        made.store.gates["started"] = anyio.Event()
+        began = anyio.current_time()
+        async with made.under_way() as ends:
+            assert made.store.calls == [("started", 1)]
+            if stopped:
+                assert made.running.stop("bob")
+        took = anyio.current_time() - began
+        assert [end.outcome for end in ends] == [Outcome.STOPPED if stopped else Outcome.TIMED_OUT]
+        assert took == (1 if stopped else HARD_TIMEOUT)
+        assert (made.pool.agents.prompted, made.pool.open) == ([], 0)
+
+    play()
 
 
 @pytest.mark.parametrize(
