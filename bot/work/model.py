@@ -48,6 +48,19 @@ class Lane(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """What a message brings along that is not its author's own words: what it replies to, a forwarded message, a poll.
+
+    Attributes:
+        headline: what it is and whose, in Weft's words; a name in it comes from `bot.work.prompt.named`.
+        text: how it reads; "" if it has no words.
+    """
+
+    headline: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inbound:
     """A message for the agent that `authorize()` let through.
 
@@ -56,11 +69,13 @@ class Inbound:
         channel_id: where it was posted; equal to ``thread_id`` when it was posted in the thread.
         thread_id: the conversation; a thread opened from a message has the message's id, so it is known beforehand.
         opens_thread: whether the thread is still to be opened from this message.
-        text: the prompt, without the mention of Weft.
+        text: the author's own words, without the mention of Weft; "" if there are only ``quotes``.
         title: the name for a new thread, 1 to 100 characters.
         mode: the queue mode that the message itself asked for; None: that of its thread or server.
         files: how many files hang on the message.
         parent_id: the channel of the thread that it was posted in; None if it was posted in a channel.
+        quotes: what it brings along; edits don't change it.
+        left_out: what can't be passed on, each as a name with its type and size.
     """
 
     message_id: int
@@ -75,3 +90,5 @@ class Inbound:
     lane: Lane = Lane.MAIN
     files: int = 0
     parent_id: int | None = None
+    quotes: tuple[Quote, ...] = ()
+    left_out: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import orjson
 
-from bot.work.model import Actor, Inbound, Lane, QueueMode
+from bot.work.model import Actor, Inbound, Lane, QueueMode, Quote
 from pool.store import AcceptedPrompt
 
 
@@ -27,12 +27,15 @@ def inbound_of(prompt: AcceptedPrompt) -> Inbound:
     """Return the inbound of a row of the store."""
     payload = orjson.loads(prompt.payload)
     payload.pop("missed", None)
+    quotes, left_out = payload.pop("quotes", ()), payload.pop("left_out", ())
     author, mode, lane = payload.pop("author"), payload.pop("mode", None), payload.pop("lane", Lane.MAIN)
     return Inbound(
         **payload,
         author=Actor(id=author["id"], name=author["name"], roles=frozenset(author["roles"])),
         mode=QueueMode(mode) if mode is not None else None,
         lane=Lane(lane),
+        quotes=tuple(Quote(**quote) for quote in quotes),
+        left_out=tuple(left_out),
     )
 
 

@@ -21,8 +21,8 @@ from bot.reply.port import Body, PortError
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.model import Actor, Inbound
-from bot.work.policy.entry import in_lines
 from bot.work.ports import Answer, Chat
+from bot.work.prompt import Said, collect
 from bot.work.record import accepted_prompt, inbound_of, was_missed
 from bot.work.steps import Steps
 from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
@@ -214,9 +214,10 @@ class Restart:
             return LOST
         said = [inbound_of(kept.prompt) for kept in turn.values()]
         before = inbound_of(turn[prompt].prompt)
-        whole = in_lines([(inbound.author, inbound.text) for inbound in said])
-        text = GO_ON.format(text=whole) if turn[prompt].started else whole
+        whole, quotes = collect(Said(one.author, one.text, one.quotes, one.left_out) for one in said)
+        text = GO_ON.format(text=whole).strip() if turn[prompt].started else whole
         again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
+        again = replace(again, quotes=quotes, left_out=())
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:
             first = await self._store.accept(accepted_prompt(again))

@@ -60,7 +60,9 @@ def describe_queue(queue: ThreadQueue, mode: QueueMode) -> str:
 def _waiting_line(number: int, entry: Entry) -> str:
     names = ", ".join(author.name for author in entry.authors)
     mode = f" ({entry.mode})" if entry.mode is not QueueMode.QUEUE else ""
-    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(entry.messages[0].text, 120)}"
+    first = entry.messages[0]
+    gist = first.text or next((f"[{quote.headline}] {quote.text}" for quote in first.inbound.quotes), "")
+    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(gist, 120)}"
 
 
 def describe_pool(

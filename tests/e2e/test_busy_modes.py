@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.outcome import Outcome
-from bot.work.policy.entry import SAID_MEANWHILE
+from bot.work.model import Actor
+from bot.work.prompt import SAID_MEANWHILE, Said, compose
 from tests.agents import Gate, scenario
 from tests.e2e.busy import (
     AGENTS,
@@ -77,7 +78,7 @@ async def test_followup_answers_what_came_meanwhile_in_one_turn_with_the_names_o
         await taken(game, *messages)
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, *messages)] == [Outcome.ANSWERED] * 4
-        together = "owner: second\nbob: third\nowner: fourth"
+        together = compose(Said(Actor(who.id, who.name), text) for text, who in said)
         assert agent.prompts() == ["first", together]
         assert answers(game, thread_id) == [(None, "so far and done"), (messages[0], together)]
         assert_one_prompt_at_a_time(agent)

@@ -11,8 +11,7 @@ from enum import Enum, auto
 
 from bot.outcome import Outcome
 from bot.work.model import Actor, Inbound, Lane, QueueMode
-
-SAID_MEANWHILE = "[Said while you were working:]"
+from bot.work.prompt import Said, compose
 
 
 class MessageState(Enum):
@@ -152,17 +151,11 @@ class Entry:
         self.messages = sorted((*self.messages, *messages), key=lambda message: message.id)
 
     def prompt_text(self) -> str:
-        """Return what the agent is asked: the texts in lines, with names where several people speak."""
-        text = in_lines([(message.inbound.author, message.text) for message in self.messages])
-        return f"{SAID_MEANWHILE}\n{text}" if self.steered and text else text
+        """Return what the agent is asked."""
+        return compose(map(said_in, self.messages), meanwhile=self.steered)
 
 
-def in_lines(said: Iterable[tuple[Actor, str]]) -> str:
-    """Return what was said as one text: in lines, with names where several people speak."""
-    said = [(author, text) for author, text in said if text.strip()]
-    named = len({author.id for author, _ in said}) > 1
-    return "\n".join(f"{_name(author)}: {text}" if named else text for author, text in said)
-
-
-def _name(author: Actor) -> str:
-    return " ".join(author.name.split())
+def said_in(message: Message) -> Said:
+    """Return what a message says now."""
+    inbound = message.inbound
+    return Said(inbound.author, message.text, inbound.quotes, inbound.left_out)

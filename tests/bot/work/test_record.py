@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.work.model import Actor, Inbound
+from bot.work.model import Actor, Inbound, Quote
 from bot.work.record import accepted_prompt, inbound_of
 from tests.bot.work.samples import inbound
 
@@ -19,6 +19,8 @@ FULL = Inbound(
     text='line one\n"two"\t\x00 🦊',
     opens_thread=True,
     title="a title",
+    quotes=(Quote("Poll", "yes?"), Quote("Sticker", "")),
+    left_out=("a.png",),
 )
 
 

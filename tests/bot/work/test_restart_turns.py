@@ -63,7 +63,9 @@ async def test_what_was_said_into_a_turn_that_is_over_is_told_once_too() -> None
         assert custom_id == "weft:go:100:2"
         work.desk.go_on(100, 2, notice, BOB)
         await work.over(3)
-        assert work.agents.prompted[0].endswith("request:\n\nalice: two\nbob: three")
+        assert work.agents.prompted[0].endswith(
+            "request:\n\n[alice (user 11) wrote:]\n> two\n\n[bob (user 12) wrote:]\n> three"
+        )
 
 
 @in_virtual_time
@@ -111,4 +113,8 @@ async def test_continue_of_a_turn_of_several_messages_repeats_all_of_it() -> Non
         work.desk.go_on(100, 1, notice, BOB)
         await work.over()
         (prompted,) = work.agents.prompted
-        assert prompted.endswith("go on with this request:\n\nalice: one\nalice: two\nbob: three")
+        one, two, three = (
+            f"[{who} wrote:]\n> {text}"
+            for who, text in [("alice (user 11)", "one"), ("alice (user 11)", "two"), ("bob (user 12)", "three")]
+        )
+        assert prompted.endswith(f"go on with this request:\n\n{one}\n\n{two}\n\n{three}")

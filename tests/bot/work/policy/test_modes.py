@@ -7,8 +7,9 @@ import pytest
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
 from bot.work.policy.decisions import Cancel, Inject
-from bot.work.policy.entry import SAID_MEANWHILE, Entry
+from bot.work.policy.entry import Entry
 from bot.work.policy.rules import Rules
+from bot.work.prompt import SAID_MEANWHILE
 from tests.bot.work.policy.bench import ALICE, BOB, Bench, cancels, ends, written
 
 # Interrupt
@@ -78,7 +79,10 @@ def test_followups_that_wait_become_one_turn() -> None:
     bench.say(3, author=BOB)
     bench.queue.ended(running)
     entry = bench.run()
-    assert (entry.prompt_text(), bench.waiting()) == ("alice: 2\nbob: 3", [])
+    assert (entry.prompt_text(), bench.waiting()) == (
+        "[alice (user 11) wrote:]\n> 2\n\n[bob (user 12) wrote:]\n> 3",
+        [],
+    )
 
 
 def test_only_followups_in_a_row_become_one_turn() -> None:
@@ -202,7 +206,7 @@ def test_what_is_said_while_the_turn_winds_down_is_asked_together() -> None:
     assert bench.say(3, author=BOB, mode=QueueMode.STEER) == []
     bench.queue.ended(running)
     entry = bench.run()
-    assert entry.prompt_text() == f"{SAID_MEANWHILE}\nalice: 2\nbob: 3"
+    assert entry.prompt_text() == f"{SAID_MEANWHILE}\n[alice (user 11) wrote:]\n> 2\n\n[bob (user 12) wrote:]\n> 3"
     assert [message.id for message in entry.messages] == [2, 3]
 
 

@@ -1,0 +1,81 @@
+"""How what people said reads to the agent: plain where one person speaks, else in frames (pure).
+
+A frame is a headline in square brackets, which Weft writes, and below it lines that all begin with `>`. No text has a
+line outside its own frame, so none can pass for somebody else's, whatever it says; a text that stands alone and looks
+like a headline is put into a frame as well.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bot.work.model import Actor, Quote
+
+SAID_MEANWHILE = "[Said while you were working:]"
+LEFT_OUT = "Attached, but not passed on to you"
+
+
+class Said(NamedTuple):
+    """A message's part of a prompt: the author's own words, and what came with them."""
+
+    author: Actor
+    text: str
+    quotes: tuple[Quote, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def beside(self) -> list[Quote]:
+        """What is not the author's own words."""
+        return [*self.quotes, Quote(LEFT_OUT, "\n".join(self.left_out))] if self.left_out else [*self.quotes]
+
+
+def compose(messages: Iterable[Said], *, meanwhile: bool = False) -> str:
+    """Return one prompt of several messages; ``meanwhile``: marked as said while the agent was working."""
+    text, quotes = collect(messages)
+    prompt = "\n\n".join([*([text] if text else []), *(frame(quote.headline, quote.text) for quote in quotes)])
+    return f"{SAID_MEANWHILE}\n{prompt}" if meanwhile and prompt else prompt
+
+
+def collect(messages: Iterable[Said]) -> tuple[str, tuple[Quote, ...]]:
+    """Return what several messages say: what may stand plainly, and what has to be framed below it."""
+    said = [one for one in messages if one.text.strip() or one.quotes]
+    quotes: list[Quote] = []
+    if _may_be_plain(said):
+        for one in said:
+            quotes += one.beside
+        return "\n".join(one.text for one in said if one.text.strip()), tuple(quotes)
+    for one in said:
+        quotes += [Quote(f"{named(one.author)} wrote", one.text), *one.beside]
+    return "", tuple(quotes)
+
+
+def frame(headline: str, text: str) -> str:
+    """Return a text below a headline of Weft's own."""
+    # Every kind of line break counts: the agent may see one where others do not.
+    lines = [f"> {line}" if line else ">" for line in text.splitlines()]
+    return "\n".join([f"[{headline}:]", *lines])
+
+
+def named(author: Actor) -> str:
+    """Return a name for a headline: in one line and without brackets; the id tells people of the same name apart."""
+    shown = "".join(one if one.isprintable() else " " for one in author.name)
+    name = " ".join(shown.replace("[", "(").replace("]", ")").split())
+    return f"{name or 'somebody'} (user {author.id})"
+
+
+def _may_be_plain(said: Sequence[Said]) -> bool:
+    if len({one.author.id for one in said}) > 1 or any(_looks_framed(one.text) for one in said):
+        return False
+    # Of several messages, it has to be seen to which one a quote belongs.
+    return len(said) <= 1 or not any(one.beside for one in said)
+
+
+def _looks_framed(text: str) -> bool:
+    return any(_like_headline(line) for line in text.splitlines())
+
+
+def _like_headline(line: str) -> bool:
+    seen = "".join(one for one in unicodedata.normalize("NFKC", line) if one.isprintable()).strip()
+    return seen.startswith("[") and seen.endswith(":]")
