@@ -3,78 +3,71 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(path for package in ("acp", "pool", "bot") for path in (ROOT / package).rglob("*.py"))
-PURE = [path for path in MODULES if "(pure)" in (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]]
+MODULES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
+    for package in ("acp", "pool", "bot")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+PURE = {name: tree for name, tree in MODULES.items() if "(pure)" in (ast.get_docstring(tree) or "").split("\n")[0]}
+BELOW = {"acp": {"pool", "bot"}, "pool": {"bot"}, "bot": set[str]()}
 
 
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             yield node.module
 
 
-def roots(path: Path) -> set[str]:
-    return {module.split(".")[0] for module in imports(path)}
+def roots(tree: ast.Module) -> set[str]:
+    return {module.split(".")[0] for module in imports(tree)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_layer_imports_only_the_layers_below_it(path: Path) -> None:
-    forbidden = {"acp": {"pool", "bot"}, "pool": {"bot"}, "bot": set[str]()}[path.relative_to(ROOT).parts[0]]
-    assert roots(path) & forbidden == set()
+def importing(packages: Iterable[str], modules: dict[str, ast.Module]) -> set[str]:
+    """The modules that import any of the packages."""
+    return {name for name, tree in modules.items() if roots(tree) & set(packages)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_discord_is_imported_under_chat_and_in_the_composition_root_only(path: Path) -> None:
-    if name(path).startswith("bot/chat/") or name(path) == "bot/app.py":
-        return
-    assert "discord" not in roots(path)
+def test_a_layer_imports_only_the_layers_below_it() -> None:
+    for layer, forbidden in BELOW.items():
+        own = {name: tree for name, tree in MODULES.items() if name.startswith(f"{layer}/")}
+        assert own
+        assert importing(forbidden, own) == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_agents_and_pool_are_written_against_anyio(path: Path) -> None:
-    if name(path).startswith("bot/"):
-        return
-    assert "asyncio" not in roots(path)
+def test_discord_is_imported_under_chat_and_in_the_composition_root_only() -> None:
+    found = importing({"discord"}, MODULES)
+    assert {name for name in found if not name.startswith("bot/chat/") and name != "bot/app.py"} == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_only_the_metrics_know_in_which_format_they_are_told(path: Path) -> None:
-    if name(path) != "bot/ops/metrics.py":
-        assert "prometheus_client" not in roots(path)
+def test_agents_and_pool_are_written_against_anyio() -> None:
+    assert {name for name in importing({"asyncio"}, MODULES) if not name.startswith("bot/")} == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_every_task_belongs_to_a_task_group(path: Path) -> None:
-    calls = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)} | {
-        node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
-    }
-    assert calls & {"create_task", "ensure_future", "gather", "preexec_fn"} == set()
+def test_only_the_metrics_know_in_which_format_they_are_told() -> None:
+    assert importing({"prometheus_client"}, MODULES) == {"bot/ops/metrics.py"}
 
 
-@pytest.mark.parametrize("path", PURE, ids=name)
-def test_a_pure_module_does_no_input_or_output(path: Path) -> None:
-    assert roots(path) & {"anyio", "asyncio", "discord", "aiohttp", "socket", "subprocess", "threading"} == set()
+def test_every_task_belongs_to_a_task_group() -> None:
+    for name, tree in MODULES.items():
+        nodes = list(ast.walk(tree))
+        calls = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        calls |= {node.id for node in nodes if isinstance(node, ast.Name)}
+        assert calls & {"create_task", "ensure_future", "gather", "preexec_fn"} == set(), name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_the_loopback_discord_knows_nothing_of_the_rest_of_the_bot(path: Path) -> None:
-    if not name(path).startswith("bot/sandbox/"):
-        return
-    ours = {module for module in imports(path) if module.split(".")[0] in {"acp", "pool", "bot"}}
-    assert {module for module in ours if not module.startswith("bot.sandbox")} == set()
+def test_a_pure_module_does_no_input_or_output() -> None:
+    assert "acp/schema.py" in PURE
+    assert importing({"anyio", "asyncio", "discord", "aiohttp", "socket", "subprocess", "threading"}, PURE) == set()
 
 
-def test_there_are_pure_modules_to_look_at() -> None:
-    assert "acp/schema.py" in {name(path) for path in PURE}
+def test_the_loopback_discord_knows_nothing_of_the_rest_of_the_bot() -> None:
+    for name, tree in MODULES.items():
+        if name.startswith("bot/sandbox/"):
+            ours = {module for module in imports(tree) if module.split(".")[0] in {"acp", "pool", "bot"}}
+            assert {module for module in ours if not module.startswith("bot.sandbox")} == set(), name

@@ -18,6 +18,7 @@ CONTRACT = (ROOT / "docs" / "behaviour.md").read_text()
 SETTINGS = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}
 AGENT_KEYS = (set(_Agent.model_fields) - {"limits"}) | {f"limits.{key}" for key in _Limits.model_fields}
 NO_SETTINGS = {
+    "WEFT_SOAK",
     "WEFT_AGENT",  # marks what an agent has started (P9)
     "WEFT_STATE",
     "WEFT_PYTHON",  # the scripts' own

@@ -6,6 +6,7 @@ The streams are made by a seeded generator, and by hypothesis where a short coun
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acp.jsonrpc import Line, LineDecoder, Noise, Notification, Overlong, Request, Response, decode_message
+from tests.repeat import long_run
 
 KINDS = (Noise, Notification, Request, Response)
 SAMPLE = 256
 """Bytes that are kept of either end of an overlong line."""
-SEQUENCES, PARTS = 10_000, 10
+SEQUENCES = 2_000
+LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 4
 PIECES = (
     *(b"\n", b"\r\n", b"\r", b"", b"\n\n\r\n"),
     *(b"{", b"}", b'{"jsonrpc":"2.0",', b'"method":"m"}', b'"id":1,', b'"result":{"a":"', b'"}}\n', b"null"),
@@ -68,10 +71,21 @@ def chunks_of(rng: random.Random) -> list[bytes]:
     return chunks
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_lines_come_out_whatever_bytes_come_in(part: int) -> None:
-    """T5, T9: 10,000 streams of 50 to 200 chunks, all in all."""
-    for seed in range(part, SEQUENCES, PARTS):
+def test_lines_come_out_whatever_bytes_come_in() -> None:
+    """T5, T9: streams of 50 to 200 chunks."""
+    walk(range(SEQUENCES))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(LONG_PARTS))
+def test_lines_come_out_in_a_long_run(part: int) -> None:
+    """T5, T9"""
+    walk(range(SEQUENCES + part, SEQUENCES + LONG_RUN, LONG_PARTS))
+
+
+def walk(seeds: Iterable[int]) -> None:
+    for seed in seeds:
         rng = random.Random(seed)
         chunks, max_line = chunks_of(rng), rng.choice((5, 40, 250, 600, 5000))
         try:
@@ -95,7 +109,7 @@ def test_no_short_stream_breaks_the_decoder(chunks: list[bytes], max_line: int) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
 @given(CHUNKS, st.integers(1, 300))
 def test_no_stream_breaks_the_decoder_in_a_long_run(chunks: list[bytes], max_line: int) -> None:
     """T5, T9."""

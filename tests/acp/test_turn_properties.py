@@ -7,7 +7,7 @@ runs here: a turn and its router take the time and the updates as values.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,11 +18,13 @@ from acp.errors import AgentExit, RequestFailed
 from acp.router import LATE, TurnRouter
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate, text_block
 from acp.turn import Action, Ending, Phase, Turn, TurnLimits, TurnSnapshot
+from tests.repeat import long_run
 
 LIMITS = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0, text_bytes=400)
 ROOMY = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0)
 LATEST_END = 40.0 + 30.0 + 5.0
-SEQUENCES, PARTS = 10_000, 10
+SEQUENCES, PARTS = 1_500, 2
+LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 8
 STEPS = (
     *("text",) * 8,
     *("tick",) * 6,
@@ -157,8 +159,20 @@ def watched(rng: random.Random, kinds: tuple[str, ...]) -> Watcher:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_turn_ends_exactly_once(part: int) -> None:
-    """O1, T2, T3, T6, T10: 10,000 turns of 50 to 200 steps, all in all."""
-    for seed in range(part, SEQUENCES, PARTS):
+    """O1, T2, T3, T6, T10: turns of 50 to 200 steps."""
+    walk_turns(range(part, SEQUENCES, PARTS))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(LONG_PARTS))
+def test_every_turn_of_a_long_run_ends_exactly_once(part: int) -> None:
+    """O1, T2, T3, T6, T10"""
+    walk_turns(range(SEQUENCES + part, SEQUENCES + LONG_RUN, LONG_PARTS))
+
+
+def walk_turns(seeds: Iterable[int]) -> None:
+    for seed in seeds:
         rng = random.Random(seed)
         try:
             # Endings are rare in some runs, so that long turns are among them.
@@ -217,7 +231,7 @@ def test_no_short_sequence_breaks_a_turn(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
 @given(scripts(STEPS))
 def test_no_sequence_breaks_a_turn_in_a_long_run(steps: list[Step]) -> None:
     """O1, T2, T3, T6, T10."""
@@ -322,8 +336,20 @@ class Row:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_turn_has_nothing_of_the_turn_before(part: int) -> None:
-    """O1, O3, P8: 10,000 threads of 50 to 200 steps, all in all."""
-    for seed in range(part, SEQUENCES, PARTS):
+    """O1, O3, P8: threads of 50 to 200 steps."""
+    walk_rows(range(part, SEQUENCES, PARTS))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(LONG_PARTS))
+def test_no_turn_of_a_long_run_has_anything_of_the_turn_before(part: int) -> None:
+    """O1, O3, P8"""
+    walk_rows(range(SEQUENCES + part, SEQUENCES + LONG_RUN, LONG_PARTS))
+
+
+def walk_rows(seeds: Iterable[int]) -> None:
+    for seed in seeds:
         rng, row = random.Random(seed), Row()
         try:
             for kind, passed in script(rng, ROW):
@@ -350,7 +376,7 @@ def test_no_short_sequence_mixes_turns(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
 @given(scripts(ROW))
 def test_no_sequence_mixes_turns_in_a_long_run(steps: list[Step]) -> None:
     """O1, O3, P8."""

@@ -19,8 +19,9 @@ from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation, Reservation
 from tests.pool.fakes import world
+from tests.repeat import long_run
 
-SEQUENCES, LONG_RUN, STEPS, PARTS = 500, 10_000, 50, 5
+SEQUENCES, LONG_RUN, STEPS, PARTS = 300, long_run(10_000, 2_000), 50, 2
 THREADS = range(1, 6)
 LIMIT = 3
 SHARED = Sharing("shared", 2)

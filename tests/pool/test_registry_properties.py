@@ -27,9 +27,10 @@ from pool.ports import Connection, Opened
 from pool.registry import Registry
 from pool.slot import Claim, ExtraReservation, Reservation, Slot
 from tests.pool.fakes import FakeOpened
+from tests.repeat import long_run
 
-SEQUENCES, PARTS = 8_000, 8
-LEAKING, LEAKING_PARTS = 2_000, 2
+SEQUENCES, LEAKING, PARTS = 1_200, 400, 2
+LONG_RUN, LONG_PARTS = long_run(16_000, 6_000), 8
 LIMIT = 3
 SHARED = Sharing("shared", 3)
 PAIRS = Sharing("pairs", 2)
@@ -443,7 +444,7 @@ def walk(seeds: Iterable[int], *, leaks: bool) -> None:
         count = random.randint(50, 200)
         try:
             steps = zip(random.choices(STEPS, k=count), random.choices(range(60), k=count), strict=True)
-            play(steps, leaks=leaks, mix=seed // PARTS)
+            play(steps, leaks=leaks, mix=seed // LONG_PARTS)
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
@@ -452,15 +453,24 @@ def walk(seeds: Iterable[int], *, leaks: bool) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.asyncio
 async def test_whatever_happens_the_registry_keeps_its_promises(part: int) -> None:
-    """P1, P4, P5, P10, Q9: with the next test, 10,000 sequences of 50 to 200 steps, all in all."""
+    """P1, P4, P5, P10, Q9: sequences of 50 to 200 steps."""
     walk(range(part, SEQUENCES, PARTS), leaks=False)
 
 
-@pytest.mark.parametrize("part", range(LEAKING_PARTS))
 @pytest.mark.asyncio
-async def test_processes_that_outlive_their_stop_break_no_promise(part: int) -> None:
+async def test_processes_that_outlive_their_stop_break_no_promise() -> None:
     """P1, P4, P5, P10: a process that leaked keeps its place until it is gone."""
-    walk(range(part, LEAKING, LEAKING_PARTS), leaks=True)
+    walk(range(LEAKING), leaks=True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("leaks", [False, True])
+@pytest.mark.parametrize("part", range(LONG_PARTS))
+@pytest.mark.asyncio
+async def test_whatever_happens_in_a_long_run_the_registry_keeps_its_promises(part: int, leaks: bool) -> None:
+    """P1, P4, P5, P10, Q9"""
+    walk(range(SEQUENCES + part, SEQUENCES + LONG_RUN // 2, LONG_PARTS), leaks=leaks)
 
 
 @pytest.mark.asyncio
@@ -495,7 +505,7 @@ async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None, suppress_health_check=FIXTURE)
 @given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
 async def test_no_sequence_breaks_the_registry_in_a_long_run(

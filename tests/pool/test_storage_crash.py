@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest
 
 from pool.storage import database, sqlite
 from pool.storage.operations import OpenPrompts
+from tests.repeat import long_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,14 +67,25 @@ def found(path: Path) -> tuple[set[int], set[int]]:
     return {message_id for message_id, _ in rows}, finished
 
 
+def test_no_acknowledged_row_is_lost_to_a_kill(tmp_path: Path) -> None:
+    """R6: SIGKILL at random points, over and over on the same file."""
+    kill_writers(tmp_path, range(30))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(4))
-def test_no_acknowledged_row_is_lost_to_a_kill(tmp_path: Path, part: int) -> None:
-    """R6: SIGKILL at random points, fifty times over on the same file."""
+def test_no_acknowledged_row_is_lost_to_many_kills(tmp_path: Path, part: int) -> None:
+    """R6"""
+    kill_writers(tmp_path, range((part + 1) * 100, (part + 1) * 100 + long_run(100, 50)))
+
+
+def kill_writers(tmp_path: Path, seeds: Iterable[int]) -> None:
     path = tmp_path / "state.db"
     accepted: set[int] = set()
     finished: set[int] = set()
     with child("-m", "tests.pool.storage_child", str(path)) as process:
-        for seed in range(part * 50, part * 50 + 50):
+        for seed in seeds:
             words = said_by_a_killed_writer(process, seed, max(accepted, default=0) + 100)
             assert words
             accepted |= ids(words, "a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pool.storage.durable import open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, SeenPlace, SessionStore
 from tests.pool.memory import MemoryStore
+from tests.repeat import long_run
 
 EAGER = StorageLimits(busy=0, busy_again=0, retry_pause=0)
 
@@ -86,10 +87,22 @@ async def walk(path: Path, rng: random.Random) -> None:
                         other.execute("ROLLBACK" if other.in_transaction else "BEGIN IMMEDIATE")
 
 
-@pytest.mark.parametrize("part", range(6))
 @pytest.mark.asyncio
-async def test_the_file_answers_as_memory_does(tmp_path: Path, part: int) -> None:
-    """R2, R6: fifty walks each, over restarts and over locks of another process."""
+async def test_the_file_answers_as_memory_does(tmp_path: Path) -> None:
+    """R2, R6: over restarts and over locks of another process."""
     with anyio.fail_after(50):
-        for seed in range(part * 50, part * 50 + 50):
-            await walk(tmp_path / f"{seed}.db", random.Random(seed))
+        await walks(tmp_path, range(60))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.asyncio
+async def test_the_file_answers_as_memory_does_in_a_long_run(tmp_path: Path, part: int) -> None:
+    """R2, R6"""
+    await walks(tmp_path, range((part + 1) * 1000, (part + 1) * 1000 + long_run(300, 75)))
+
+
+async def walks(tmp_path: Path, seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        await walk(tmp_path / f"{seed}.db", random.Random(seed))

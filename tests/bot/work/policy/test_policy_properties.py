@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bot.work.policy.world import World
+from tests.repeat import long_run
 
-SEQUENCES, PARTS = 10_000, 10
+SEQUENCES, PARTS = 1_500, 3
+LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 10
 STEPS = (
     *("arrive",) * 12,
     *("accept",) * 20,
@@ -49,8 +51,16 @@ def walk(seeds: Iterable[int]) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_queues_and_scheduler_keep_their_promises(part: int) -> None:
-    """O1, Q1 to Q10: 10,000 sequences of 50 to 200 steps, all in all."""
+    """O1, Q1 to Q10: sequences of 50 to 200 steps."""
     walk(range(part, SEQUENCES, PARTS))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(LONG_PARTS))
+def test_whatever_happens_in_a_long_run_queues_and_scheduler_keep_their_promises(part: int) -> None:
+    """O1, Q1 to Q10"""
+    walk(range(SEQUENCES + part, SEQUENCES + LONG_RUN, LONG_PARTS))
 
 
 SEQUENCE = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 59)), max_size=200)
@@ -65,7 +75,7 @@ def test_no_short_sequence_breaks_a_promise(steps: list[tuple[str, int]]) -> Non
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
 @given(SEQUENCE)
 def test_no_sequence_at_all_breaks_a_promise(steps: list[tuple[str, int]]) -> None:
     """O1, Q1 to Q10: the same at length."""
