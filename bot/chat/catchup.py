@@ -21,7 +21,7 @@ import structlog
 from bot.chat.errands import contain
 from bot.chat.inbound import Decision, Kind, Place, Post
 from bot.chat.posts import post_of
-from bot.chat.revisions import Messages, Reviser, look_again
+from bot.chat.revisions import Messages, Reviser, ask_for_roles, look_again
 from bot.chat.roles import Members, Roles
 from bot.chat.watermarks import Due, Watermarks
 from bot.reply.port import ThreadGone
@@ -161,7 +161,9 @@ class CatchUp:
     async def _look_at_all(self, source: Source) -> None:
         """Look up what was posted, and what became of the messages that were accepted before and wait."""
         async with anyio.create_task_group() as both:
-            both.start_soon(look_again, source, self._archive, Roles(self._archive))
+            roles = Roles(self._archive)
+            both.start_soon(look_again, source, self._archive, roles)
+            both.start_soon(ask_for_roles, source, roles)
             await self._look_everywhere(source)
 
     async def _look_everywhere(self, source: Source) -> None:

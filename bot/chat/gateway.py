@@ -152,8 +152,10 @@ class DiscordGateway:
         client = self._client
         if client is None:
             return True
-        place = self._lasting.marks.place(inbound.channel_id)
-        parent = place.parent_id if place is not None else None
+        # The message's own word: after a kill soon after a thread was opened, nothing else knows where it stands.
+        parent = inbound.parent_id
+        if parent is None and (place := self._lasting.marks.place(inbound.channel_id)) is not None:
+            parent = place.parent_id
         author, automatic = inbound.author, inbound.lane is Lane.BACKGROUND
         request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
         return client.judge(request).allowed

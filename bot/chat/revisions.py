@@ -1,6 +1,7 @@
 """Looks up what became of waiting messages while nobody listened: no event tells of edits and deletions then (Q5, R2).
 
-Each is fetched by its id. What comes of it is decided as for live events. No state is kept here.
+Each is fetched by its id. What comes of it is decided as for live events. Its author may have lost the role that
+let them in: roles are asked for, too. No state is kept here.
 """
 
 from __future__ import annotations
@@ -77,6 +78,19 @@ def _todo(reviser: Reviser) -> list[tuple[int, Place]]:
         if place is not None:
             found += [(message_id, place) for message_id in sorted(waiting)[-MOST:]]
     return sorted(found, key=lambda one: one[0])
+
+
+async def ask_for_roles(reviser: Reviser, roles: Roles) -> None:
+    """Tell the work which roles the authors of waiting messages have now, where a role may decide (D2)."""
+    known = reviser.policy.users | reviser.policy.owners
+    for guild_id, user_id in sorted(reviser.desk.authors()):
+        if reviser.policy.roles and user_id not in known:
+            job = functools.partial(_ask_for, reviser, roles, guild_id, user_id)
+            await contain(f"roles of {user_id}", job, LIMIT)
+
+
+async def _ask_for(reviser: Reviser, roles: Roles, guild_id: int, user_id: int) -> None:
+    reviser.desk.roles_now(guild_id, user_id, await roles.of(guild_id, user_id))
 
 
 async def _look(reviser: Reviser, messages: Messages, roles: Roles, todo: Iterator[tuple[int, Place]]) -> None:

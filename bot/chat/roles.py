@@ -13,7 +13,7 @@ import anyio
 import structlog
 
 from bot.chat.inbound import Post
-from bot.reply.port import PortError
+from bot.reply.port import PortError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -41,12 +41,18 @@ class Roles:
         return _with_roles(post, await self.of(guild_id, post.author.id))
 
     async def of(self, guild_id: int, user_id: int) -> frozenset[int]:
-        """Return a member's roles; none for somebody who can't be looked up: Weft is closed by default (D2)."""
+        """Return a member's roles; none for somebody whom Discord does not know: Weft is closed by default (D2).
+
+        Raises:
+            Unavailable: Discord did not say, so nothing is decided yet.
+        """
         async with self._lock:
             key = guild_id, user_id
             if key not in self._known:
                 try:
                     self._known[key] = await self._members.roles(guild_id, user_id)
+                except Unavailable:
+                    raise
                 except PortError as exc:
                     log.warning("member.unknown", user=user_id, error=str(exc))
                     self._known[key] = frozenset()

@@ -24,7 +24,7 @@ from bot.work.counts import WorkCounts
 from bot.work.floor import Floor
 from bot.work.hasty import Hasty
 from bot.work.limits import DeskLimits
-from bot.work.model import Actor, Inbound, QueueMode
+from bot.work.model import Actor, Inbound, Lane, QueueMode
 from bot.work.modes import Modes
 from bot.work.policy.rate import RateLimit
 from bot.work.policy.thread import ThreadQueue
@@ -108,6 +108,20 @@ class ThreadDesk:
             for message in entry.messages:
                 found.setdefault(message.inbound.channel_id, []).append(message.id)
         return found
+
+    def authors(self) -> frozenset[tuple[int, int]]:
+        """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
+        waiting = (message.inbound for entry in self._floor.scheduler.waiting() for message in entry.messages)
+        return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and one.lane is Lane.MAIN)
+
+    def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
+        """Take note of the roles that somebody has now: a message that was kept has those of its acceptance (D2)."""
+        for entry in self._floor.scheduler.waiting():
+            for message in entry.messages:
+                inbound = message.inbound
+                if (inbound.guild_id, inbound.author.id) == (guild_id, user_id):
+                    message.inbound = replace(inbound, author=replace(inbound.author, roles=roles))
+        self.expel()
 
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message that waits (Q5)."""

@@ -71,6 +71,12 @@ class Desk(Protocol):
     def waiting(self) -> dict[int, list[int]]:
         """Return the ids of the messages that wait for their turn, by the place where they were posted."""
 
+    def authors(self) -> frozenset[tuple[int, int]]:
+        """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
+
+    def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
+        """Take note of the roles that somebody has now; if they are let in no more, what waits of theirs goes."""
+
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message; it counts while the message waits (Q5)."""
 

@@ -134,6 +134,14 @@ class RedactedDesk:
         """Return the ids of the messages that wait, by place."""
         return self.desk.waiting()
 
+    def authors(self) -> frozenset[tuple[int, int]]:
+        """Return who wrote what waits."""
+        return self.desk.authors()
+
+    def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
+        """Take note of the roles that somebody has now."""
+        self.desk.roles_now(guild_id, user_id, roles)
+
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message."""
         self.desk.edited(message_id, text)

@@ -216,8 +216,10 @@ class Restart:
         before = inbound_of(turn[prompt].prompt)
         whole, quotes = collect(Said(one.author, one.text, one.quotes, one.left_out) for one in said)
         text = GO_ON.format(text=whole).strip() if turn[prompt].started else whole
+        # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
+        parent_id = before.parent_id if before.channel_id == thread_id else before.channel_id
         again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
-        again = replace(again, quotes=quotes, left_out=())
+        again = replace(again, parent_id=parent_id, quotes=quotes, left_out=())
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:
             first = await self._store.accept(accepted_prompt(again))

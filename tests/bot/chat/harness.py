@@ -39,6 +39,7 @@ class FakeDesk:
     started: list[Inbound] = field(default_factory=list)
     unwritten: frozenset[int] = frozenset()
     queued: dict[int, list[int]] = field(default_factory=dict)
+    writers: frozenset[tuple[int, int]] = frozenset()
     _held: list[Inbound] | None = None
     broken: bool = False
     refuses: bool = False
@@ -113,6 +114,12 @@ class FakeDesk:
 
     def waiting(self) -> dict[int, list[int]]:
         return self.queued
+
+    def authors(self) -> frozenset[tuple[int, int]]:
+        return self.writers
+
+    def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
+        self._revise("roles", guild_id, user_id, roles)
 
     def edited(self, message_id: int, text: str) -> None:
         self._revise("edited", message_id, text)

@@ -17,6 +17,8 @@ from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
+from bot.work.model import Actor
+from tests.bot.work.samples import inbound
 
 from .harness import QUICK, FakeDesk, MemoryStamp, config_for, discords_address_kept, office
 
@@ -236,6 +238,20 @@ async def test_told_to_close_during_a_login_that_hangs_it_returns_at_once() -> N
                 while fd.faults.pending:
                     await anyio.lowlevel.checkpoint()
                 gateway.close()
+
+
+@pytest.mark.asyncio
+async def test_whether_a_kept_message_may_run_is_decided_by_its_own_word_on_where_its_thread_stands() -> None:
+    """D2, R2: after a kill soon after a thread was opened, nothing else knows it."""
+    async with FakeDiscord() as fd:
+        ann = fd.user("ann")
+        policy = Policy(channels=frozenset({fd.channel_id}), users=frozenset({ann.id}))
+        async with office(fd, policy) as chat:
+            kept = inbound(7, thread_id=6, author=Actor(ann.id, "ann"))
+            kept = dataclasses.replace(kept, guild_id=fd.guild_id)
+            assert chat.gateway.may(dataclasses.replace(kept, parent_id=fd.channel_id))
+            assert not chat.gateway.may(dataclasses.replace(kept, parent_id=fd.channel_id + 1))
+            assert not chat.gateway.may(kept)
 
 
 def test_the_token_is_not_in_the_configs_repr() -> None:

@@ -117,6 +117,21 @@ async def test_the_edit_of_somebody_who_is_let_in_by_a_role_counts() -> None:
             assert desk.revisions == [("edited", said, "new")]
 
 
+@pytest.mark.asyncio
+async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_starts() -> None:
+    """D2, R2: where a role may decide; of somebody who can't be looked up just now, what was accepted holds."""
+    async with FakeDiscord() as fd:
+        role = fd.add_role("devs")
+        bea, cem = fd.user("bea", roles=[role]), fd.user("cem", roles=[role])
+        policy = Policy(roles=frozenset({role}), users=frozenset({fd.user("ann").id}))
+        writers = frozenset((fd.guild_id, who.id) for who in (bea, cem, fd.user("ann"), fd.owner))
+        fd.faults.next("GET", f"/members/{cem.id}", Fault.rate_limited(1, via=False))
+        async with office(fd, policy, desk=FakeDesk(writers=writers)) as chat:
+            await chat.caught_up()
+            assert chat.desk.revisions == [("roles", fd.guild_id, bea.id, frozenset({role}))]
+            assert chat.desk.course[-1] == "release"
+
+
 @dataclass
 class Recorder:
     """A client whose messages say what a test has for them; `heard` is what events tell while one is looked up."""

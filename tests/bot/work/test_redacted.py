@@ -104,6 +104,12 @@ class EchoDesk:
     async def saved(self) -> bool:
         return True
 
+    def authors(self) -> frozenset[tuple[int, int]]:
+        return frozenset()
+
+    def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
+        self.calls.append(("roles", guild_id, user_id, roles))
+
     def submit(self, inbound: Inbound) -> None:
         self.calls.append(("submit", inbound))
 

@@ -9,7 +9,7 @@ import anyio
 from bot.outcome import Outcome
 from bot.reply.port import Unavailable
 from bot.work.limits import DeskLimits
-from bot.work.record import accepted_prompt
+from bot.work.record import accepted_prompt, inbound_of
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, answer, playing
 from tests.bot.work.samples import ALICE, BOB, inbound
@@ -156,6 +156,39 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
         work.desk.go_on(100, 1, notice, BOB)
         await work.settled()
         assert work.agents.prompted == []
+
+
+@in_virtual_time
+async def test_continue_keeps_in_which_channel_its_thread_stands() -> None:
+    """D2, R2: the next run decides by that whether it may run."""
+    store = kept()
+    asked_in_channel = replace(inbound(1, thread_id=100), channel_id=7, opens_thread=True)
+    asked_in_thread = replace(inbound(2, thread_id=100), parent_id=7)
+    for one in (asked_in_channel, asked_in_thread):
+        await store.accept(accepted_prompt(one))
+        await store.started(one.message_id)
+    async with playing(store=store, held=True) as work:
+        for prompt in (1, 2):
+            work.desk.go_on(100, prompt, 50 + prompt, BOB)
+        await work.settled()
+        again = {one.prompt.message_id: inbound_of(one.prompt) for one in await store.open_prompts()}
+        assert [(again[one].channel_id, again[one].parent_id) for one in (51, 52)] == [(100, 7), (100, 7)]
+
+
+@in_virtual_time
+async def test_who_lost_the_role_that_let_them_in_is_not_run_after_the_restart() -> None:
+    """D2, R2: and who has another one that lets in is."""
+    store, old, new = kept(), frozenset({1}), frozenset({2})
+    for number, author in ((1, ALICE), (2, BOB)):
+        await store.accept(accepted_prompt(inbound(number, author=replace(author, roles=old))))
+    async with playing(store=store, held=True) as work:
+        work.desk.may = lambda one: bool(one.author.roles & new)
+        await work.settled()
+        assert work.desk.authors() == {(1, ALICE.id), (1, BOB.id)}
+        work.desk.roles_now(1, ALICE.id, new)
+        work.desk.roles_now(1, BOB.id, frozenset())
+        work.desk.release()
+        assert sorted(await work.over(2)) == [(1, Outcome.ANSWERED), (2, Outcome.REMOVED)]
 
 
 @in_virtual_time
