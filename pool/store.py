@@ -165,6 +165,9 @@ class SessionStore(Protocol):
         A session that another one replaces, or none, becomes the ``previous_session_id``.
         """
 
+    async def forget(self, gone: Iterable[int]) -> None:
+        """Forget threads, channels or servers that are gone, with all that stands in them; prompts stay."""
+
     async def choices(self) -> dict[int, str]:
         """Return the ``options`` of all threads that have some."""
 

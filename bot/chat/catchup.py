@@ -24,7 +24,7 @@ from bot.chat.posts import post_of
 from bot.chat.revisions import Messages, Reviser, ask_for_roles, look_again
 from bot.chat.roles import Members, Roles
 from bot.chat.watermarks import Due, Watermarks
-from bot.reply.port import ThreadGone
+from bot.reply.port import ThreadDeleted, ThreadGone
 from bot.work.model import Inbound, posted_at
 from bot.work.ports import Desk
 
@@ -69,6 +69,9 @@ class Source(Reviser, Protocol):
 
     def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
         """Give a prompt to the work, unless it was given before."""
+
+    def vanished(self, place: Place) -> None:
+        """Forget a place that Discord does not know any more, unless it does not know it yet."""
 
     def obey(self, post: Post, decision: Decision) -> None:
         """Carry out a typed command, if the decision holds one, unless that was done before."""
@@ -204,6 +207,8 @@ class CatchUp:
         except ThreadGone as exc:
             log.info("place.unreachable", place=place.channel_id, error=str(exc))
             self._marks.unreachable(place.channel_id)
+            if isinstance(exc, ThreadDeleted):
+                source.vanished(place)
             return
         if len(messages) == MESSAGES:
             log.warning("place.cut", place=place.channel_id, messages=MESSAGES)

@@ -110,6 +110,9 @@ class WeftClient(discord.Client):
         if self.is_closed():
             return  # it comes late, and a replaced client's cache knows nothing of what came since
         self._lasting.on_ready()
+        # A READY names all servers that Weft is in, those with an outage, too.
+        for guild_id in self._lasting.marks.guilds() - {guild.id for guild in self.guilds}:
+            self._forget_guild(guild_id)
         self._lasting.catch_up.start(self)
 
     async def on_resumed(self) -> None:
@@ -318,6 +321,7 @@ class WeftClient(discord.Client):
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
         """Let go of a deleted thread."""
         self._gone(payload.thread_id, "the thread was deleted")
+        self.desk.forget(payload.thread_id)
 
     async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
         """Let go of a locked thread."""
@@ -326,14 +330,34 @@ class WeftClient(discord.Client):
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """Let go of the threads of a deleted channel; Discord tells of the channel only."""
-        for thread_id in self._lasting.book.in_channel(channel.id):
+        self._forget_channel(channel.id)
+
+    def _forget_channel(self, channel_id: int) -> None:
+        threads = self._lasting.book.in_channel(channel_id)
+        for thread_id in threads:
             self._gone(thread_id, "its channel was deleted")
-        self._lasting.marks.forget(channel.id)
+        self._lasting.marks.forget(channel_id)
+        self.desk.forget(channel_id, *threads)
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        """Let go of the threads of a server that Weft is in no more."""
-        for thread_id in self._lasting.book.in_guild(guild.id):
+        """Let go of the threads of a server that Weft is in no more; of an outage discord.py tells something else."""
+        self._forget_guild(guild.id)
+
+    def _forget_guild(self, guild_id: int) -> None:
+        threads = self._lasting.book.in_guild(guild_id)
+        for thread_id in threads:
             self._gone(thread_id, "Weft was removed from the server")
+        for place in self._lasting.marks.in_guild(guild_id):
+            self._lasting.marks.forget(place.channel_id)
+        self.desk.forget(guild_id, *threads)
+
+    def vanished(self, place: Place) -> None:
+        """Forget a place that Discord does not know any more: it was deleted while nobody listened."""
+        if place.parent_id is None:
+            self._forget_channel(place.channel_id)
+        elif self.desk.at_rest(place.channel_id):  # else it may be a thread that is still to be opened
+            self._gone(place.channel_id, "the thread was deleted")
+            self.desk.forget(place.channel_id)
 
     def _gone(self, thread_id: int, reason: str) -> None:
         self._lasting.book.forget(thread_id)

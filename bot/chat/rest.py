@@ -21,7 +21,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from bot.chat.breaker import Breaker
-from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadDeleted, ThreadGone, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ MISSING_ACCESS, MISSING_PERMISSIONS, ARCHIVED = 50001, 50013, 50083
 FILE_TOO_LARGE, NO_REPLIES = 40005, 160002
 THREAD_EXISTS, LOCKED = 160004, 160005
 BLOCKED_TEXT = frozenset({200000, 200001})  # by the server's AutoMod rules: the text is refused, not Weft
-GONE = frozenset({UNKNOWN_CHANNEL, UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED})
+GONE = frozenset({UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED})
 
 FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 403, 429, 500
 LEAVE_LIMIT = 5.0  # seconds that a call begun before a cancellation may still take
@@ -126,6 +126,8 @@ def translate(error: discord.HTTPException) -> PortError:
     if error.status == FORBIDDEN and not error.code:
         # Not in Discord's own words, but a page of the proxy before it: that tells nothing of the thread.
         return Unavailable(text)
+    if error.code == UNKNOWN_CHANNEL:
+        return ThreadDeleted(text)
     if error.code in GONE or (error.status == FORBIDDEN and error.code not in BLOCKED_TEXT):
         return ThreadGone(text)
     if error.status >= SERVER_ERRORS:

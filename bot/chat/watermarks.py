@@ -95,6 +95,14 @@ class Watermarks:
         """Drop a place that is gone."""
         self._marks.pop(place_id, None)
 
+    def in_guild(self, guild_id: int) -> list[Place]:
+        """Return the known places of a server."""
+        return [mark.place for mark in self._marks.values() if mark.place.guild_id == guild_id]
+
+    def guilds(self) -> set[int]:
+        """Return the servers in which places are known."""
+        return {mark.place.guild_id for mark in self._marks.values() if mark.place.guild_id is not None}
+
     def hold(self) -> int:
         """Make a catch-up due everywhere, from here on or from an older border; return the number of this hold."""
         self._hold += 1

@@ -2,6 +2,7 @@
 
 PortError
 ├── ThreadGone      the thread is deleted, locked or forbidden: nothing can be shown there any more
+│   └── ThreadDeleted   Discord does not know it any more: it never comes back
 ├── ThreadArchived  no edit is possible; sending a new message takes the thread out of the archive
 ├── MessageGone     the message was deleted, or takes no further edit: send its content anew, once
 └── Unavailable     Discord did not take it after the port's own tries: try again later
@@ -56,6 +57,10 @@ class PortError(Exception):
 
 class ThreadGone(PortError):
     """The thread is deleted, locked or forbidden."""
+
+
+class ThreadDeleted(ThreadGone):
+    """The thread, or the channel, does not exist any more."""
 
 
 class ThreadArchived(PortError):

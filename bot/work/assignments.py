@@ -47,6 +47,10 @@ class Assignments:
         self._names[thread_id] = name
         self._choices.put(thread_id, _KEY, name)
 
+    def forget(self, thread_id: int) -> None:
+        """Drop a thread that is gone."""
+        self._names.pop(thread_id, None)
+
     def renew(self, thread_id: int | None, name: str | None) -> Answer | None:
         """Give the thread, if it is there already, the agent that was asked for; return why there is none such."""
         if name is not None and name not in self.agents:

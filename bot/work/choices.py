@@ -38,6 +38,10 @@ class Choices:
         """Return what is settled under a key, by place."""
         return {place_id: chosen[key] for place_id, chosen in self._objects.items() if key in chosen}
 
+    def forget(self, place_id: int) -> None:
+        """Drop what is settled for a place that is gone; its row is the store's to forget."""
+        self._objects.pop(place_id, None)
+
     def put(self, place_id: int, key: str, value: object) -> None:
         """Settle something for a place; it is written down soon."""
         chosen = self._objects.setdefault(place_id, {})

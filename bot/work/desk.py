@@ -255,6 +255,17 @@ class ThreadDesk:
         if not running:
             self._pool.evict(thread_id)
 
+    def at_rest(self, thread_id: int) -> bool:
+        """Return whether nothing waits or runs in a thread."""
+        return self._floor.scheduler.queue(thread_id).idle
+
+    def forget(self, *gone: int) -> None:
+        """Forget threads, channels or servers that don't exist any more."""
+        for place_id in gone:
+            for part in (self._choices, self.modes, self.assignments, self._floor.claims, self._floor.scheduler):
+                part.forget(place_id)
+        self._floor.steps.begin(self._store.forget, gone, name=f"forget {gone[0]}")
+
     def counts(self) -> WorkCounts:
         """Return how much work there is in all threads."""
         return self._floor.counts()

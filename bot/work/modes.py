@@ -44,6 +44,10 @@ class Modes:
         of_server = self._chosen.get(guild_id) if guild_id is not None else None
         return self._chosen.get(thread_id) or of_server or self.default
 
+    def forget(self, place_id: int) -> None:
+        """Drop the choice for a thread or server that is gone."""
+        self._chosen.pop(place_id, None)
+
     def choose(self, place_id: int, mode: QueueMode) -> None:
         """Take a choice for a thread or a server; it holds at once."""
         self._chosen[place_id] = mode

@@ -107,6 +107,12 @@ class Desk(Protocol):
     def thread_gone(self, thread_id: int, reason: str) -> None:
         """Cancel what runs in a thread that was deleted, locked, or that Weft may no longer write to."""
 
+    def at_rest(self, thread_id: int) -> bool:
+        """Return whether nothing waits or runs in a thread."""
+
+    def forget(self, *gone: int) -> None:
+        """Forget threads, channels or servers that don't exist any more; call `thread_gone` before."""
+
 
 class Chat(Protocol):
     """Discord, as the work sees it. Errors are those of `bot.reply.port`."""

@@ -134,6 +134,14 @@ class RedactedDesk:
         """Return the ids of the messages that wait, by place."""
         return self.desk.waiting()
 
+    def at_rest(self, thread_id: int) -> bool:
+        """Return whether nothing waits or runs in a thread."""
+        return self.desk.at_rest(thread_id)
+
+    def forget(self, *gone: int) -> None:
+        """Forget what does not exist any more."""
+        self.desk.forget(*gone)
+
     def authors(self) -> frozenset[tuple[int, int]]:
         """Return who wrote what waits."""
         return self.desk.authors()

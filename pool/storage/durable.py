@@ -98,7 +98,11 @@ class DurableStore:
     async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
         """Change what is remembered of a thread; what is not given stays as it is."""
         given = cast("dict[str, str | None]", changes)
-        await self._writer.submit(operations.Bind(thread_id, tuple(given.items())))
+        await self._writer.submit(operations.Bind(thread_id, tuple(given.items()), int(self._now())))
+
+    async def forget(self, gone: Iterable[int]) -> None:
+        """Forget threads, channels or servers that are gone, with all that stands in them."""
+        await self._writer.submit(operations.Forget(tuple(gone)))
 
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""

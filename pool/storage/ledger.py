@@ -22,8 +22,12 @@ from pool.storage.backlog import Backlog
 from pool.storage.database import Database
 from pool.storage.model import Answer, FileDamaged, FileTooNew, StorageFault, StorageLimits
 from pool.storage.operations import Change, Operation, Prune
+from pool.storage.tables import PLACES, PROMPTS, THREADS
 
 log = structlog.get_logger(__name__)
+
+DISCORD_EPOCH = 1_420_070_400
+"""The first second of 2015, in seconds since the epoch: snowflakes count milliseconds from there, above 22 bits."""
 
 
 class Ledger:
@@ -90,16 +94,24 @@ class Ledger:
         return answers
 
     def tend(self) -> None:
-        """Try a file again that is out of order; else forget a few prompts that are long finished, if it is time."""
+        """Try a file again that is out of order; else forget a few rows that are long out of use, if it is time."""
         now = self._clock()
         if self._file is None:
             self._recover()
         elif now >= self._next_prune:
             limits = self._limits
-            before = int(self._now()) - limits.finished_age
-            answer = self.work([Prune(before, limits.finished_kept, limits.prune_step)])[0]
-            more = answer.value == limits.prune_step
+            answers = self.work(self._prunes())
+            more = any(answer.value == limits.prune_step for answer in answers)
             self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
+
+    def _prunes(self) -> list[Prune]:
+        limits, now = self._limits, int(self._now())
+        quiet_since = _snowflake(now - limits.places_age)
+        return [
+            Prune(PROMPTS, now - limits.finished_age, limits.finished_kept, limits.prune_step),
+            Prune(THREADS, now - limits.threads_age, limits.threads_kept, limits.prune_step),
+            Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
+        ]
 
     def close(self) -> None:
         """Close; a backlog gets a last chance."""
@@ -188,3 +200,8 @@ class Ledger:
         self._file, self._standby, self._fault, self._replaced = file, None, "", False
         log.info("store.recovered", path=str(self._path), changes=len(self._backlog), lost=self._backlog.lost)
         self._backlog.clear()
+
+
+def _snowflake(seconds: int) -> int:
+    """Return the first snowflake of a second."""
+    return max(0, seconds - DISCORD_EPOCH) * 1000 << 22

@@ -57,6 +57,13 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE prompts ADD COLUMN turn INTEGER",
         "CREATE INDEX prompts_turn ON prompts (turn) WHERE turn IS NOT NULL",
     ),
+    (
+        # What is there already counts as used now: how long ago it really was, nobody knows.
+        "ALTER TABLE threads ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0",
+        "UPDATE threads SET used_at = CAST(strftime('%s', 'now') AS INTEGER)",
+        "CREATE INDEX threads_used ON threads (used_at)",
+        "CREATE INDEX places_seen ON places (seen)",
+    ),
 )
 
 OLDEST_TABLES: Final = frozenset({"prompts", "threads", "places"})

@@ -20,8 +20,10 @@ class StorageLimits:
         retry_pause: the shortest; calls in between don't try.
         backlog: changes that are kept for a file that is out of order.
         finished_age, finished_kept: finished prompts that are older, or more, are forgotten.
+        threads_age, threads_kept: the same for threads that were not used for so long; servers stay.
+        places_age, places_kept: the same for places in which nothing was said for so long.
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
-        prune_step: prompts forgotten in one transaction.
+        prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
     """
 
@@ -34,6 +36,10 @@ class StorageLimits:
     backlog: int = 10_000
     finished_age: int = 30 * DAY
     finished_kept: int = 100_000
+    threads_age: int = 365 * DAY
+    threads_kept: int = 20_000
+    places_age: int = 180 * DAY
+    places_kept: int = 5_000
     prune_first: float = 60.0
     prune_every: float = 3600.0
     prune_pause: float = 1.0

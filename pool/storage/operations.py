@@ -80,6 +80,26 @@ def _open_prompt(row: sa.Row[*tuple[Any, ...]]) -> OpenPrompt:
     return OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown), row.turn)
 
 
+_INSIDE = sa.or_(*(column == bindparam("id") for column in (PLACES.c.place_id, PLACES.c.parent_id, PLACES.c.guild_id)))
+_FORGET_THREADS = sa.delete(THREADS).where(
+    sa.or_(
+        THREADS.c.thread_id == bindparam("id"),
+        THREADS.c.thread_id.in_(sa.select(PLACES.c.place_id).where(_INSIDE)),
+    )
+)
+_FORGET_PLACES = sa.delete(PLACES).where(_INSIDE)
+_AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
+    PROMPTS: (_P.finished_at, _P.finished_at.is_not(None)),
+    # What was chosen for a server holds for as long as Weft is there.
+    THREADS: (
+        THREADS.c.used_at,
+        THREADS.c.thread_id.not_in(sa.select(PLACES.c.guild_id).where(PLACES.c.guild_id.is_not(None))),
+    ),
+    PLACES: (PLACES.c.seen, sa.true()),
+}
+"""By which column the rows of a table are old, and which of them may go at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accept:
     """Remember a prompt; False if its message is known."""
@@ -177,20 +197,18 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Change what is remembered of a thread; ``changes`` holds columns and values."""
+    """Change what is remembered of a thread, ``at`` seconds since the epoch; ``changes`` are columns and values."""
 
     writes: ClassVar[bool] = True
     thread_id: int
     changes: tuple[tuple[str, str | None], ...]
+    at: int
 
     def perform(self, connection: sa.Connection) -> None:
         """Insert or change the row; in the same write, a session that is replaced becomes the previous one."""
         new, old = dict(self.changes), THREADS.c
-        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, **new)
-        if not new:
-            connection.execute(row.on_conflict_do_nothing(index_elements=[old.thread_id]))
-            return
-        change: dict[str, Any] = dict(new)
+        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, used_at=self.at, **new)
+        change: dict[str, Any] = {**new, "used_at": self.at}
         if "session_id" in new and "previous_session_id" not in new:
             stays = old.session_id.is_not_distinct_from(new["session_id"])
             replaced = sa.case((stays, None), else_=old.session_id)
@@ -229,22 +247,42 @@ class See:
 
 
 @dataclass(frozen=True, slots=True)
-class Prune:
-    """Forget up to ``step`` finished prompts: those from before ``before``, and the oldest beyond ``kept``."""
+class Forget:
+    """Forget threads, channels or servers that are gone, with all that stands in them."""
 
     writes: ClassVar[bool] = True
+    gone: tuple[int, ...]
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Delete the rows; one by one: a statement takes only so many values."""
+        for place_id in self.gone:
+            connection.execute(_FORGET_THREADS, {"id": place_id})
+            connection.execute(_FORGET_PLACES, {"id": place_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget up to ``step`` rows of a table: those from before ``before``, and the oldest beyond ``kept``.
+
+    ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and threads, a snowflake for
+    places.
+    """
+
+    writes: ClassVar[bool] = True
+    table: sa.Table
     before: int
     kept: int
     step: int
 
     def perform(self, connection: sa.Connection) -> int:
         """Delete the rows; return how many."""
-        finished = _P.finished_at.is_not(None)
-        count = connection.execute(sa.select(func.count()).select_from(PROMPTS).where(finished)).scalar_one()
-        old = sa.select(func.count()).select_from(PROMPTS).where(_P.finished_at < self.before)
-        due = min(self.step, max(count - self.kept, connection.execute(old).scalar_one()))
-        oldest = sa.select(_P.message_id).where(finished).order_by(_P.finished_at, _P.message_id).limit(due)
-        connection.execute(sa.delete(PROMPTS).where(_P.message_id.in_(oldest)))
+        age, may_go = _AGES[self.table]
+        (key,) = self.table.primary_key.columns
+        count = sa.select(func.count()).select_from(self.table).where(may_go)
+        surplus = connection.execute(count).scalar_one() - self.kept
+        due = min(self.step, max(surplus, connection.execute(count.where(age < self.before)).scalar_one()))
+        oldest = sa.select(key).where(may_go).order_by(age, key).limit(due)
+        connection.execute(sa.delete(self.table).where(key.in_(oldest)))
         return due
 
 
@@ -302,7 +340,8 @@ class Thread:
 
     def perform(self, connection: sa.Connection) -> ThreadRecord | None:
         """Return the row."""
-        row = connection.execute(sa.select(THREADS).where(THREADS.c.thread_id == self.thread_id)).one_or_none()
+        columns = (THREADS.c[field.name] for field in fields(ThreadRecord))
+        row = connection.execute(sa.select(*columns).where(THREADS.c.thread_id == self.thread_id)).one_or_none()
         return None if row is None else ThreadRecord(**row._mapping)
 
 
@@ -331,5 +370,5 @@ class Places:
         return [SeenPlace(**row._mapping) for row in rows]
 
 
-Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | See
+Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | See | Forget
 """What has to reach the file, sooner or later."""

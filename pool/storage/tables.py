@@ -2,7 +2,8 @@
 
 A prompt is open while it has no outcome, owed while it has one and no ``finished_at``, and finished after that. A
 finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a prompt is part
-of, and null for that one itself.
+of, and null for that one itself. ``threads`` holds what was chosen for servers, too; ``used_at`` (seconds since the
+epoch) is when something was last written there.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ THREADS = sa.Table(
     sa.Column("title", sa.Text),
     sa.Column("mode", sa.Text),
     sa.Column("options", sa.Text),
+    sa.Column("used_at", sa.BigInteger, nullable=False),
 )
 
 PLACES = sa.Table(

@@ -121,6 +121,14 @@ class MemoryStore:
             record = dataclasses.replace(record, previous_session_id=record.session_id)
         self._threads[thread_id] = dataclasses.replace(record, **changes)
 
+    async def forget(self, gone: Iterable[int]) -> None:
+        """Forget threads, channels or servers that are gone, with all that stands in them."""
+        for one in gone:
+            places = [place for place in self._places.values() if one in (place.parent_id, place.guild_id)]
+            for place_id in (one, *(place.place_id for place in places)):
+                self._threads.pop(place_id, None)
+                self._places.pop(place_id, None)
+
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""
         return {key: record.options for key, record in self._threads.items() if record.options is not None}

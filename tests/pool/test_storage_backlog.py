@@ -11,6 +11,7 @@ from pool.storage.operations import (
     Bind,
     Change,
     Finish,
+    Forget,
     OpenPrompts,
     Operation,
     Owe,
@@ -42,7 +43,8 @@ def any_change(rng: random.Random) -> Change:
             Shown(message_id, (at,)),
             Owe(message_id, text, text * 2),
             Finish(message_id, text, at, keep=rng.random() < 0.5),
-            Bind(rng.randint(1, 2), changes),
+            Bind(rng.randint(1, 2), changes, at),
+            Forget((rng.randint(1, 3),)),
             See((place, SeenPlace(2, 7, seen=at))),
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from pool.storage import database, migrations, sqlite
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import DAY, FileTooNew, StorageLimits
 from pool.storage.tables import METADATA
-from pool.store import AcceptedPrompt, OpenPrompt, StoreBusy
+from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy, ThreadRecord
 
 
 def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
@@ -161,6 +162,23 @@ async def test_a_file_of_the_first_version_is_read_and_gone_on_with(
         await store.started(7, [8])
         assert [one.prompt.message_id for one in await store.turn(8)] == [7, 8]
     assert rows(path, "PRAGMA user_version") == [(len(migrations.STEPS),)]
+
+
+@pytest.mark.asyncio
+async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6, P8: how long ago they really were is not known, and none is forgotten for that."""
+    path = tmp_path / "state.db"
+    with monkeypatch.context() as then:
+        then.setattr(migrations, "STEPS", migrations.STEPS[:2])
+        database.open_file(path, sqlite.connect, 1).close()
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("INSERT INTO threads (thread_id, session_id) VALUES (1, 's')")
+    before = time.time()
+    async with open_store(path) as store:
+        assert ThreadRecord(1, session_id="s") == await store.thread(1)
+    ((used_at,),) = rows(path, "SELECT used_at FROM threads")
+    assert isinstance(used_at, int)
+    assert before - 1 <= used_at <= time.time()
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,6 +411,39 @@ async def test_finished_prompts_are_forgotten_by_age_and_number_and_open_ones_ar
             while rows(path, "SELECT count(*) FROM prompts") != [(6,)]:
                 await anyio.lowlevel.checkpoint()
     assert rows(path, "SELECT message_id FROM prompts") == [(each,) for each in (1, 2, 9, 10, 11, 12)]
+
+
+@pytest.mark.asyncio
+async def test_threads_and_places_are_forgotten_by_age_and_number_and_servers_are_not(tmp_path: Path) -> None:
+    """R6, R2, Q2: what was chosen for a server holds for as long as Weft is there."""
+    path, start = tmp_path / "state.db", 1_500_000_000
+    now = start
+    limits = StorageLimits(
+        threads_age=10 * DAY,
+        threads_kept=3,
+        places_age=10 * DAY,
+        places_kept=2,
+        prune_step=1,
+        prune_first=0,
+        prune_pause=0,
+    )
+
+    def posted(day: int) -> int:
+        return (start + day * DAY - 1_420_070_400) * 1000 << 22
+
+    async with open_store(path, now=lambda: now) as store:
+        await store.bind(77, options="of a server")
+        for thread_id, day in ((5, 0), (6, 3), (7, 4), (8, 9), (9, 8), (6, 10)):
+            now = start + day * DAY
+            await store.bind(thread_id, session_id="s")
+        await store.see(SeenPlace(one, 77, seen=posted(day)) for one, day in ((1, 12), (2, 0), (3, 11), (4, 13)))
+    now = start + 12 * DAY  # thread 5 and place 2 are too old, thread 7 and place 3 one too many
+    with anyio.fail_after(5):
+        async with open_store(path, limits, now=lambda: now):
+            while rows(path, "SELECT count(*) FROM threads UNION ALL SELECT count(*) FROM places") != [(4,), (2,)]:
+                await anyio.lowlevel.checkpoint()
+    assert rows(path, "SELECT thread_id FROM threads ORDER BY 1") == [(6,), (8,), (9,), (77,)]
+    assert rows(path, "SELECT place_id FROM places ORDER BY 1") == [(1,), (4,)]
 
 
 @pytest.mark.asyncio

@@ -229,6 +229,27 @@ async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path
 
 @both
 @pytest.mark.asyncio
+async def test_what_is_gone_is_forgotten_with_all_that_stood_in_it(opened: Opened, tmp_path: Path) -> None:
+    """R6, D10: a thread, a channel, a server; a prompt stays until its end is written."""
+    async with opened(tmp_path) as store:
+        here = [SeenPlace(1, 10, 5, seen=1), SeenPlace(2, 10, 5, seen=2), SeenPlace(3, 10, 6, seen=3)]
+        await store.see([*here, SeenPlace(5, 10, seen=5), SeenPlace(4, 11, 7, seen=4)])
+        for place_id in (1, 2, 3, 4, 10, 11):
+            await store.bind(place_id, options="x")
+        await store.accept(prompt(1))
+        await store.forget([1])
+        assert sorted(await store.choices()) == [2, 3, 4, 10, 11]
+        assert len(await store.open_prompts()) == 1
+        await store.forget([5])
+        assert sorted(await store.choices()) == [3, 4, 10, 11]
+        assert [place.place_id for place in await store.places()] == [4, 3]
+        await store.forget([10, 999])
+        assert sorted(await store.choices()) == [4, 11]
+        assert [place.place_id for place in await store.places()] == [4]
+
+
+@both
+@pytest.mark.asyncio
 async def test_what_was_seen_only_grows_and_what_is_known_of_a_place_stays(opened: Opened, tmp_path: Path) -> None:
     """R2"""
     async with opened(tmp_path) as store:

@@ -232,6 +232,10 @@ class Scheduler(Generic[R]):
         while len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
 
+    def forget(self, thread_id: int) -> None:
+        """Drop what is remembered of a thread that is gone; a queue that still has something to end goes by itself."""
+        self._remembered.pop(thread_id, None)
+
     # Views
 
     def queue(self, thread_id: int) -> ThreadQueue:

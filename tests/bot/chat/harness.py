@@ -41,6 +41,7 @@ class FakeDesk:
     queued: dict[int, list[int]] = field(default_factory=dict)
     writers: frozenset[tuple[int, int]] = frozenset()
     _held: list[Inbound] | None = None
+    busy: frozenset[int] = frozenset()
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."
@@ -114,6 +115,12 @@ class FakeDesk:
 
     def waiting(self) -> dict[int, list[int]]:
         return self.queued
+
+    def at_rest(self, thread_id: int) -> bool:
+        return thread_id not in self.busy
+
+    def forget(self, *gone: int) -> None:
+        self._record("forget", *gone)
 
     def authors(self) -> frozenset[tuple[int, int]]:
         return self.writers

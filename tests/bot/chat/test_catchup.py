@@ -15,6 +15,7 @@ from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
+from pool.store import SeenPlace
 from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, Office, office
@@ -303,7 +304,7 @@ async def test_somebody_whose_roles_can_not_be_looked_up_is_not_allowed() -> Non
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("fault", [Fault.status(403, 50001), Fault.status(404, 10003), Fault.status(400)])
+@pytest.mark.parametrize("fault", [Fault.status(403, 50001), Fault.status(400)])
 async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: Fault) -> None:
     """O4, R2: it is found at the next start, if it can be read then."""
     async with FakeDiscord() as fd:
@@ -323,6 +324,19 @@ async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: 
         async with office(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert texts(chat.desk)[0] == "in one"
+
+
+@pytest.mark.asyncio
+async def test_what_was_deleted_while_nobody_listened_is_forgotten() -> None:
+    """D10, R2: a thread, a channel with its threads and a server that Weft is in no more; not what is still to open."""
+    async with FakeDiscord() as fd:
+        store, here = MemoryStore(), fd.guild_id
+        threads = [SeenPlace(one, here, fd.channel_id, 7, seen=one) for one in (1, 2)]
+        await store.see([*threads, SeenPlace(3, here, seen=3), SeenPlace(9, 99, 8, 7, seen=9)])
+        async with office(fd, Policy(), seen=store, desk=FakeDesk(busy=frozenset({2}))) as chat:
+            await chat.caught_up()
+            assert chat.desk.calls[:2] == [("gone", 9, "Weft was removed from the server"), ("forget", 99, 9)]
+            assert sorted(chat.desk.calls[2:]) == [("forget", 1), ("forget", 3), ("gone", 1, "the thread was deleted")]
 
 
 @pytest.mark.asyncio

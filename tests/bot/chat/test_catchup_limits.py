@@ -38,6 +38,9 @@ class FakeSource:
     def obey(self, post: Post, decision: Decision) -> None:
         raise AssertionError(post, decision)
 
+    def vanished(self, place: Place) -> None:
+        raise AssertionError(place)
+
     def whereabouts(self, place_id: int) -> Place | None:
         return Place(1, place_id)
 

@@ -173,7 +173,8 @@ async def test_a_thread_that_is_deleted_or_locked_is_told_as_gone(ending: str) -
         else:
             await chat.fd.archive(thread_id, locked=True)
         await chat.desk.wait(lambda desk: desk.calls)
-        assert chat.desk.calls == [("gone", thread_id, f"the thread was {ending}")]
+        forgotten = [("forget", thread_id)] if ending == "deleted" else []
+        assert chat.desk.calls == [("gone", thread_id, f"the thread was {ending}"), *forgotten]
 
 
 @pytest.mark.asyncio
@@ -201,6 +202,7 @@ async def test_the_threads_of_a_deleted_channel_are_gone_too() -> None:
         await chat.fd.gateway.dispatch_raw("CHANNEL_DELETE", {"id": str(other), "guild_id": str(chat.fd.guild_id)})
         await chat.desk.wait(lambda desk: desk.calls)
         assert chat.desk.calls[0] == ("gone", thread_id, "its channel was deleted")
+        assert chat.desk.calls[1] == ("forget", other, thread_id)
 
 
 @pytest.mark.asyncio
@@ -211,7 +213,22 @@ async def test_leaving_a_server_lets_its_threads_go() -> None:
         thread_id = (await chat.desk.inbound()).thread_id
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id)})
         await chat.desk.wait(lambda desk: desk.calls)
-        assert chat.desk.calls == [("gone", thread_id, "Weft was removed from the server")]
+        assert chat.desk.calls == [
+            ("gone", thread_id, "Weft was removed from the server"),
+            ("forget", chat.fd.guild_id, thread_id),
+        ]
+
+
+@pytest.mark.asyncio
+async def test_an_outage_of_a_server_is_no_leaving() -> None:
+    """D10: it comes back, and its threads with it."""
+    async with at_work("alice") as chat:
+        outage = {"id": str(chat.fd.guild_id), "unavailable": True}
+        await chat.fd.gateway.dispatch_raw("GUILD_DELETE", outage)
+        mark = {"id": "5", "guild_id": str(chat.fd.guild_id), "parent_id": "4", "type": 11}
+        await chat.fd.gateway.dispatch_raw("THREAD_DELETE", mark)
+        await chat.desk.wait(lambda desk: desk.calls)
+        assert chat.desk.calls == [("gone", 5, "the thread was deleted"), ("forget", 5)]
 
 
 @pytest.mark.asyncio

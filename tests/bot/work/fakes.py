@@ -16,10 +16,11 @@ from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
 from acp.turn import Turn, TurnLimits
+from bot.agents.model import Agents
 from bot.outcome import Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
-from bot.work.desk import ThreadDesk
+from bot.work.desk import ONE_AGENT, ThreadDesk
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from pool.model import PoolLimits
@@ -286,6 +287,7 @@ async def at_work(
     store: NotedStore | None = None,
     chat: FakeChat | None = None,
     held: bool = False,
+    named: Agents = ONE_AGENT,
     launcher: ByThread | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
@@ -301,7 +303,7 @@ async def at_work(
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
-        desk = ThreadDesk(tasks, chat, pool, store, limits, redact)
+        desk = ThreadDesk(tasks, chat, pool, store, limits, redact, named)
         desk.deliveries.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
         if held:
             desk.hold()

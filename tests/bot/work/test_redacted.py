@@ -104,6 +104,12 @@ class EchoDesk:
     async def saved(self) -> bool:
         return True
 
+    def at_rest(self, thread_id: int) -> bool:
+        return True
+
+    def forget(self, *gone: int) -> None:
+        self.calls.append(("forget", *gone))
+
     def authors(self) -> frozenset[tuple[int, int]]:
         return frozenset()
 
