@@ -150,7 +150,7 @@ def check_embeds(value: object) -> list[Json]:
         raise InvalidForm("embeds", f"Must be {MAX_EMBEDS} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
     if sum(_embed_text(embed) for embed in value) > MAX_EMBED_TEXT:
         raise InvalidForm("embeds", f"Embed size exceeds maximum size of {MAX_EMBED_TEXT}", "MAX_EMBED_SIZE_EXCEEDED")
-    return value
+    return [{"type": "rich", **embed} for embed in value]
 
 
 def _embed_text(embed: Json) -> int:

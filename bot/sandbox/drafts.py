@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bot.sandbox import checks
+from bot.sandbox import checks, components
 from bot.sandbox.errors import InvalidForm
 from bot.sandbox.model import Attachment, Json, Message, MessageFlags
 
@@ -88,7 +88,7 @@ def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int]) -> 
     draft = Draft(
         content=content,
         flags=flags,
-        components=checks.check_components(body.get("components"), flags),
+        components=components.kept(checks.check_components(body.get("components"), flags)),
         embeds=checks.check_embeds(body.get("embeds")),
         attachments=_uploaded(body, uploads, new_id),
         nonce=checks.check_nonce(body.get("nonce")),
@@ -113,7 +113,7 @@ def make_changes(
     if "content" in body:
         changes["content"] = checks.check_content(body["content"])
     if "components" in body:
-        changes["components"] = checks.check_components(body["components"], flags)
+        changes["components"] = components.kept(checks.check_components(body["components"], flags))
     if "embeds" in body:
         changes["embeds"] = checks.check_embeds(body["embeds"])
     if "attachments" in body or uploads:

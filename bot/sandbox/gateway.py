@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 from aiohttp import WSMsgType, web
 
-from bot.sandbox import objects
+from bot.sandbox import guild_objects, objects
 from bot.sandbox.connections import Close, Connection, Session, write_frames
 from bot.sandbox.model import KNOWN_INTENTS, PRIVILEGED_INTENTS, Event, Intents, Json
 from bot.sandbox.state import State
@@ -205,7 +205,8 @@ class Gateway:
             connection.push(Close(UNKNOWN_OPCODE))
 
     def _authenticate(self, connection: Connection, data: Json, *, resume: bool) -> None:
-        if data.get("token") != self._token:
+        # Some libraries send the token here as REST wants it; Discord takes both.
+        if str(data.get("token")).removeprefix("Bot ") != self._token:
             connection.push(Close(AUTHENTICATION_FAILED))
         elif connection.session is not None:
             connection.push(Close(ALREADY_AUTHENTICATED))
@@ -229,7 +230,7 @@ class Gateway:
         session.send("READY", self._ready_json(session, data.get("shard")))
         if session.intents & Intents.GUILDS:
             members = bool(session.intents & Intents.GUILD_MEMBERS)
-            session.send("GUILD_CREATE", objects.guild_json(self._state, all_members=members))
+            session.send("GUILD_CREATE", guild_objects.guild_event_json(self._state, all_members=members))
         self._note_ready()
 
     def _remember(self, session: Session) -> None:
@@ -242,13 +243,13 @@ class Gateway:
         state = self._state
         shape: Json = {
             "v": 10,
-            "user": objects.user_json(state.bot),
+            "user": objects.own_user_json(state.bot),
             "guilds": [{"id": str(state.guild_id), "unavailable": True}],
             "session_id": session.id,
             "resume_gateway_url": self.url,
             "session_type": "normal",
             "private_channels": [],
-            "application": {"id": str(state.application_id), "flags": objects.application_json(state)["flags"]},
+            "application": {"id": str(state.application_id), "flags": guild_objects.application_json(state)["flags"]},
         }
         return {**shape, "shard": shard} if shard is not None else shape
 

@@ -137,12 +137,14 @@ class Interactions:
     def _describe(self, interaction: Interaction, kind: CallbackType, message: Message | None) -> Json:
         shape: Json = {"id": str(interaction.id), "type": int(interaction.type)}
         if message is None:
-            return {"interaction": shape, "resource": {"type": int(kind)}}
+            return {"interaction": shape}
         shape |= {
             "response_message_id": str(message.id),
             "response_message_loading": message.loading,
             "response_message_ephemeral": message.ephemeral,
         }
+        if kind not in (CallbackType.MESSAGE, CallbackType.UPDATE):  # a deferral has made nothing to show yet
+            return {"interaction": shape}
         resource = {"type": int(kind), "message": objects.message_json(self._state, message)}
         return {"interaction": shape, "resource": resource}
 

@@ -191,7 +191,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RestCall:
-    """One request and its answer; times are the clock's seconds, `status` is 0 where the connection was reset."""
+    """One request and its answer; times are the clock's seconds, `status` is 0 where the connection was reset.
+
+    `answer` is the body that went back.
+    """
 
     time: float
     ended: float
@@ -203,3 +206,4 @@ class RestCall:
     rule: str
     injected: bool = False
     archived: bool = False
+    answer: bytes = field(default=b"", repr=False)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from bot.sandbox.model import (
-    EVERYONE_PERMISSIONS,
     Attachment,
     Channel,
     ChannelType,
@@ -21,7 +20,7 @@ from bot.sandbox.model import (
 from bot.sandbox.state import Member, State, snowflake_seconds
 
 ATTACHMENT_LIMIT_BYTES = 10 * 1024 * 1024
-CONTENT_APPLICATION_FLAG = 1 << 19
+LOCALE = "en-US"
 
 
 def timestamp(seconds: float) -> str:
@@ -37,8 +36,17 @@ def user_json(user: User) -> Json:
         "discriminator": "0",
         "global_name": user.name,
         "avatar": None,
+        "banner": None,
+        "primary_guild": None,
         "bot": user.bot,
+        "flags": 0,
+        "public_flags": 0,
     }
+
+
+def own_user_json(user: User) -> Json:
+    """The bot's own account, with what only itself may see."""
+    return {**user_json(user), "mfa_enabled": True, "locale": LOCALE, "verified": True, "email": None}
 
 
 def member_json(member: Member, *, with_user: bool = True) -> Json:
@@ -49,6 +57,10 @@ def member_json(member: Member, *, with_user: bool = True) -> Json:
         "joined_at": timestamp(snowflake_seconds(member.user.id)),
         "nick": None,
         "avatar": None,
+        "banner": None,
+        "communication_disabled_until": None,
+        "pending": False,
+        "premium_since": None,
         "deaf": False,
         "mute": False,
     }
@@ -63,6 +75,9 @@ def role_json(role: Role, position: int) -> Json:
         "permissions": str(role.permissions),
         "position": position,
         "color": 0,
+        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+        "icon": None,
+        "unicode_emoji": None,
         "hoist": False,
         "managed": False,
         "mentionable": True,
@@ -74,7 +89,12 @@ def channel_json(state: State, channel: Channel) -> Json:
     """A channel, thread or direct message channel object."""
     if channel.is_thread:
         return _thread_json(state, channel)
-    shape: Json = {"id": str(channel.id), "type": int(channel.type)}
+    shape: Json = {
+        "id": str(channel.id),
+        "type": int(channel.type),
+        "flags": 0,
+        "last_message_id": state.last_message_id(channel.id),
+    }
     if channel.type is ChannelType.DM:
         people = [state.members[one].user for one in sorted(channel.member_ids)]
         return {**shape, "recipients": [user_json(one) for one in people]}
@@ -86,7 +106,6 @@ def channel_json(state: State, channel: Channel) -> Json:
         "topic": None,
         "parent_id": None,
         "permission_overwrites": _overwrites(state, channel),
-        "last_message_id": state.last_message_id(channel.id),
     }
     return {**shape, "available_tags": []} if channel.type is ChannelType.FORUM else shape
 
@@ -106,7 +125,9 @@ def _thread_json(state: State, thread: Channel) -> Json:
         "parent_id": str(thread.parent_id),
         "owner_id": str(thread.owner_id),
         "name": thread.name,
-        "message_count": min(len(state.history(thread.id)), 50),
+        "flags": 0,
+        "message_count": len(state.history(thread.id)),
+        "total_message_sent": state.posted.get(thread.id, 0),
         "member_count": min(len(thread.member_ids), 50),
         "rate_limit_per_user": 0,
         "last_message_id": state.last_message_id(thread.id),
@@ -131,7 +152,8 @@ def _thread_json(state: State, thread: Channel) -> Json:
 def thread_list_json(state: State, threads: list[Channel]) -> Json:
     """The answer of the thread list routes."""
     shapes = [channel_json(state, one) for one in threads]
-    return {"threads": shapes, "members": [one["member"] for one in shapes if "member" in one]}
+    members = [one["member"] for one in shapes if "member" in one]
+    return {"threads": shapes, "members": members, "has_more": False}
 
 
 def attachment_url(state: State, message: Message, attachment: Attachment) -> str:
@@ -188,16 +210,24 @@ def _optional_parts(state: State, message: Message) -> Json:
     if message.nonce is not None:
         shape["nonce"] = message.nonce
     if message.reactions:
-        shape["reactions"] = [
-            {"count": len(users), "me": state.bot.id in users, "emoji": emoji_json(emoji)}
-            for emoji, users in message.reactions.items()
-        ]
+        shape["reactions"] = [_reaction(state, emoji, users) for emoji, users in message.reactions.items()]
     thread = state.channels.get(message.id)
     if message.flags & MessageFlags.HAS_THREAD and thread is not None:
         shape["thread"] = channel_json(state, thread)
     if message.reference_id is not None:
         shape |= _reference(state, message, message.reference_id)
     return shape
+
+
+def _reaction(state: State, emoji: str, users: frozenset[int]) -> Json:
+    return {
+        "emoji": emoji_json(emoji),
+        "count": len(users),
+        "count_details": {"burst": 0, "normal": len(users)},
+        "burst_colors": [],
+        "me": state.bot.id in users,
+        "me_burst": False,
+    }
 
 
 def _reference(state: State, message: Message, reference_id: int) -> Json:
@@ -211,11 +241,14 @@ def _reference(state: State, message: Message, reference_id: int) -> Json:
     }
     if message.type is MessageType.REPLY:
         original = state.messages.get(reference_id)
-        without = None if original is None else message_json(state, original)
-        if without is not None:
-            without.pop("referenced_message", None)
-        shape["referenced_message"] = without
+        shape["referenced_message"] = None if original is None else _original_json(state, original)
     return shape
+
+
+def _original_json(state: State, message: Message) -> Json:
+    """A message as a reply shows it: without what it replies to, and without reactions."""
+    left_out = ("referenced_message", "reactions")
+    return {name: value for name, value in message_json(state, message).items() if name not in left_out}
 
 
 def message_event_json(state: State, message: Message) -> Json:
@@ -235,77 +268,3 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     hidden = {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
     hidden.pop("poll", None)
     return hidden
-
-
-def partial_guild_json(state: State) -> Json:
-    """The guild as an account's list of guilds has it; the bits are those of its roles, without any channel's."""
-    granted = EVERYONE_PERMISSIONS
-    for role_id in state.members[state.bot.id].role_ids:
-        granted |= state.roles[role_id].permissions
-    return {
-        "id": str(state.guild_id),
-        "name": "Sandbox",
-        "icon": None,
-        "banner": None,
-        "owner": state.owner_id == state.bot.id,
-        "permissions": str(granted),
-        "features": [],
-    }
-
-
-def guild_json(state: State, *, all_members: bool) -> Json:
-    """The whole guild, as GUILD_CREATE carries it."""
-    shown = [one for one in state.channels.values() if not one.is_thread and one.in_guild]
-    people = list(state.members.values()) if all_members else [state.members[state.bot.id]]
-    return {
-        "id": str(state.guild_id),
-        "name": "Sandbox",
-        "owner_id": str(state.owner_id),
-        "roles": roles_json(state),
-        "channels": [channel_json(state, one) for one in shown],
-        "threads": [channel_json(state, one) for one in state.threads() if not one.archived],
-        "members": [member_json(one) for one in people],
-        "member_count": len(state.members),
-        "unavailable": False,
-        "large": False,
-        "joined_at": timestamp(snowflake_seconds(state.guild_id)),
-        "emojis": [],
-        "stickers": [],
-        "features": [],
-        "voice_states": [],
-        "presences": [],
-        "stage_instances": [],
-        "guild_scheduled_events": [],
-        "soundboard_sounds": [],
-        "preferred_locale": "en-US",
-        "verification_level": 0,
-        "default_message_notifications": 0,
-        "explicit_content_filter": 0,
-        "mfa_level": 0,
-        "premium_tier": 0,
-        "nsfw_level": 0,
-        "system_channel_flags": 0,
-        "afk_timeout": 300,
-    }
-
-
-def roles_json(state: State) -> list[Json]:
-    """All roles, @everyone first, whose id is the guild's."""
-    everyone = Role(state.guild_id, "@everyone", EVERYONE_PERMISSIONS)
-    return [role_json(one, position) for position, one in enumerate((everyone, *state.roles.values()))]
-
-
-def application_json(state: State) -> Json:
-    """The bot's application, with its owner."""
-    return {
-        "id": str(state.application_id),
-        "name": state.bot.name,
-        "icon": None,
-        "description": "",
-        "bot_public": False,
-        "bot_require_code_grant": False,
-        "verify_key": "0" * 64,
-        "flags": CONTENT_APPLICATION_FLAG if state.content_granted else 0,
-        "owner": user_json(state.members[state.owner_id].user),
-        "team": None,
-    }

@@ -103,6 +103,7 @@ class _Outcome:
     code: int = 0
     injected: bool = False
     archived: bool = False
+    answer: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -124,7 +125,7 @@ class Pipeline:
 
         return handle
 
-    async def _run(self, request: web.Request, route: Route) -> web.StreamResponse:
+    async def _run(self, request: web.Request, route: Route) -> web.Response:
         outcome = _Outcome(self._backend.state.clock())
         try:
             response = await self._answer(request, route, outcome)
@@ -137,6 +138,7 @@ class Pipeline:
             outcome.code = malformed.code
             response = _json_response(malformed.body(), malformed.status)
         response.headers.update(outcome.headers)
+        outcome.answer = response.body if isinstance(response.body, bytes) else b""
         outcome.status = NO_STATUS if request.transport is None or request.transport.is_closing() else response.status
         self._log(request, route, outcome)
         return response
@@ -211,6 +213,7 @@ class Pipeline:
                 rule=route.rule,
                 injected=outcome.injected,
                 archived=outcome.archived,
+                answer=outcome.answer,
             )
         )
         state.changes.note()

@@ -98,6 +98,7 @@ class State:
     messages: dict[int, Message] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
+    posted: dict[int, int] = field(default_factory=dict)
     nonces: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict)
     commands: dict[str, list[Json]] = field(default_factory=dict)
     command_syncs: int = 0
@@ -168,10 +169,12 @@ class State:
 
     def put_message(self, message: Message) -> Message:
         """Store a message's new state and tell whoever waits."""
-        self.messages[message.id] = message
         if not message.ephemeral:
+            if message.id not in self.messages:
+                self.posted[message.channel_id] = self.posted.get(message.channel_id, 0) + 1
             # As with Discord, a message that is deleted later stays the channel's newest.
             self.newest[message.channel_id] = max(message.id, self.newest.get(message.channel_id, 0))
+        self.messages[message.id] = message
         timeline = self.timelines.setdefault(message.id, [])
         if not timeline or timeline[-1][1] != message.content:
             timeline.append((self.clock(), message.content))

@@ -220,6 +220,19 @@ async def test_a_client_that_dies_can_resume(monkeypatch: pytest.MonkeyPatch) ->
             assert (await ws.receive_json(timeout=5))["t"] == "RESUMED"
 
 
+async def test_a_token_may_come_with_the_prefix_that_rest_wants() -> None:
+    async with FakeDiscord() as fd:
+        token = f"Bot {fd.token}"
+        async with socket(fd) as ws:
+            await ws.send_json({"op": 2, "d": {"token": token, "intents": 0}})
+            session_id = (await ws.receive_json(timeout=5))["d"]["session_id"]
+            await ws.close(code=4000)
+        async with socket(fd) as ws:
+            await ws.send_json({"op": 6, "d": {"token": token, "session_id": session_id, "seq": 1}})
+
+            assert (await ws.receive_json(timeout=5))["t"] == "RESUMED"
+
+
 async def test_the_first_connection_can_be_refused() -> None:
     async with FakeDiscord() as fd:
         fd.gateway.refuse_connections = 1

@@ -296,6 +296,16 @@ async def test_the_callback_describes_its_message_where_asked() -> None:
         assert described["resource"]["message"]["content"] == "hi"
 
 
+async def test_a_deferral_is_described_without_a_message() -> None:
+    async with raw_client() as (fd, raw):
+        interaction = await begun(fd, raw)
+        path = f"/interactions/{interaction.id}/{interaction.token}/callback"
+        described = (await raw.call("POST", path, {"type": 5}, with_response="1")).data
+
+        assert described["interaction"]["response_message_loading"] is True
+        assert "resource" not in described
+
+
 @pytest.mark.parametrize("name", ["Go", "two words", "", "x" * 33, "bang!"])
 async def test_a_bad_command_name_is_refused(name: str) -> None:
     async with raw_client() as (fd, raw):

@@ -242,3 +242,21 @@ async def test_how_many_sessions_may_be_begun_is_told() -> None:
         fd.state.session_starts = 7
         limit = (await raw.call("GET", "/gateway/bot")).data["session_start_limit"]
         assert limit == {"total": 1000, "remaining": 7, "reset_after": 14_400_000, "max_concurrency": 1}
+
+
+async def test_what_only_the_gateway_tells_of_a_server_is_not_in_its_rest_answer() -> None:
+    async with raw_client() as (fd, raw):
+        path = f"/guilds/{fd.guild_id}"
+        plain, counted = (await raw.call("GET", path)).data, (await raw.call("GET", path, with_counts="true")).data
+
+        assert not {"channels", "members", "threads", "member_count", "joined_at", "large"} & plain.keys()
+        assert counted == {**plain, "approximate_member_count": 2, "approximate_presence_count": 2}
+
+
+async def test_each_component_gets_an_id_and_keeps_a_chosen_one() -> None:
+    async with raw_client() as (fd, raw):
+        rows = [{**row(button("a"), button("b", id=7)), "id": 0}, row(button("c", id=1))]
+        answered = (await raw.post(fd.channel_id, components=rows)).data["components"]
+
+        assert [one["id"] for one in answered] == [2, 4]
+        assert [one["id"] for held in answered for one in held["components"]] == [3, 7, 1]
