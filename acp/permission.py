@@ -33,14 +33,22 @@ class PermissionRequest:
 
     Attributes:
         id: the JSON-RPC id, with its exact type.
+        tool_call: what is asked for, with all that the agent has said of it before.
+        complete: whether that is all; what is too much is not kept.
         answered: whether an answer was written, or can't be any more.
         on_closed: called with the reason when `close` ended it.
     """
 
     def __init__(
-        self, request_id: RequestId, params: PermissionParams, answer: Callable[[PermissionRequest, Response], None]
+        self,
+        request_id: RequestId,
+        params: PermissionParams,
+        answer: Callable[[PermissionRequest, Response], None],
+        *,
+        complete: bool = True,
     ) -> None:
         self.id = request_id
+        self.complete = complete
         self.tool_call: ToolCallUpdate = params.tool_call
         self.options: list[PermissionOption] = params.options
         self.answered = False

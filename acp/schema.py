@@ -6,9 +6,9 @@ value. How leniently an object is read is `acp.wire`'s business, framing and ids
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from acp.wire import WireModel
 
@@ -111,6 +111,19 @@ class ToolCallUpdate(WireModel):
     locations: list[ToolCallLocation] | None = None
     raw_input: Any = None
     raw_output: Any = None
+
+    _sent: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        """Return the model for ``raw``, which it holds on to: see `as_sent`."""
+        update = super().parse(raw)
+        update._sent = raw
+        return update
+
+    def as_sent(self) -> dict[str, Any]:
+        """Return the JSON object, with the fields that no model knows and those that could not be read."""
+        return self.to_wire() if self._sent is None else self._sent
 
 
 class ToolCall(ToolCallUpdate):
@@ -318,3 +331,9 @@ class PermissionParams(WireModel):
     session_id: str
     tool_call: ToolCallUpdate
     options: list[PermissionOption] = Field(default_factory=list)
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        """Return the model for ``raw``; its tool call is held on to as it was sent."""
+        params = super().parse(raw)
+        return params.model_copy(update={"tool_call": ToolCallUpdate.parse(raw["toolCall"])})

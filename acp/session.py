@@ -2,7 +2,8 @@
 
 Which turn an update belongs to is `acp.router`'s business, what it does there `acp.turn`'s. Everything here is
 synchronous: the connection calls it in wire order. The mutable state is the open prompt with its turn and sink, the
-open permission requests, the messages on their way into the turn, and whether the agent has begun a turn by itself.
+open permission requests, what tool calls said in full, the messages on their way into the turn, and whether the agent
+has begun a turn by itself.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
+from acp.asked import AskedCalls
 from acp.errors import INTERNAL_ERROR, AcpError, ProtocolError, RequestFailed
 from acp.handshake import can_steer
 from acp.jsonrpc import Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
-from acp.permission import PermissionEnd, PermissionRequest, cancelled_response
+from acp.permission import PermissionEnd, PermissionRequest, cancelled_response, permission_key
 from acp.router import LATE, TurnRouter
 from acp.schema import ContentBlock, PermissionParams, PromptResult, SessionUpdate, decode_update
 from acp.steering import (
@@ -91,6 +93,7 @@ class AgentSession:
         self._sink: TurnSink | None = None
         self._prompt: PendingRequest | None = None
         self._permissions: dict[str, PermissionRequest] = {}
+        self._asked = AskedCalls()
         self._replay = anyio.CancelScope()
         self._steer_timeout = steer_timeout
         self._steerings: list[Steering] = []
@@ -121,6 +124,7 @@ class AgentSession:
             raise ProtocolError("the last prompt of this session is still open")
         self._turn, self._sink, self._clock = turn, sink, clock
         self.router.begin(turn)
+        self._asked.new_turn()
         params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
         self._prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
         return self._prompt
@@ -173,6 +177,8 @@ class AgentSession:
         if self._prompt is None:
             self._replay.deadline = anyio.current_time() + REPLAY_QUIET
         self._feed(decode_update(raw))
+        if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
+            self._asked.news(raw)
 
     def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:
         """Take a permission request; without a running turn there is nobody to decide it."""
@@ -181,11 +187,13 @@ class AgentSession:
         if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
             self._peer.send(cancelled_response(request_id))
             return
-        request = PermissionRequest(request_id, params, self._answer)
-        if request.key in self._permissions:
+        if permission_key(request_id) in self._permissions:
             return  # the answer to the first one answers this one, too
+        tool_call, complete = self._asked.asked(params.tool_call.as_sent())
+        whole = params.model_copy(update={"tool_call": tool_call})
+        request = PermissionRequest(request_id, whole, self._answer, complete=complete)
         self._permissions[request.key] = request
-        turn.permission_opened(request.key, request.tool_call, self._clock())
+        turn.permission_opened(request.key, params.tool_call, self._clock())
         sink.permission(request)
 
     def on_withdrawn(self, key: str) -> None:

@@ -111,7 +111,8 @@ def outcome(act: Callable[[], Answer], asked: int) -> Answer:
 
 def _asked(interaction: discord.Interaction[Any], act: Act) -> Answer:
     front = _front(interaction)
-    actor = actor_of(interaction.user)
+    person = interaction.user
+    actor = replace(actor_of(person), owner=person.id in front.policy.owners)
     verdict = front.judge(_request(interaction, actor))
     if not verdict.allowed:
         return Answer(verdict.reason, accepted=False)

@@ -27,7 +27,7 @@ from bot.chat.rest import (
     Rest,
     RetryLimits,
 )
-from bot.reply.port import Attachment, Body, Button, MessageGone, ThreadArchived, ThreadGone, ThreadPort
+from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, ThreadPort
 from bot.work.model import Inbound
 
 log = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
 NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 NO_FILE = "\n-# The file could not be posted: {why}."
+NO_ALLOWING = "\n**Nobody can see all of it, so it can only be rejected.**"
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
 _MOST_UNREACTIVE = 1000  # channels remembered to have been logged
@@ -154,8 +155,12 @@ def _lesser(code: int, body: Body, to: int | None) -> tuple[Body, int | None] | 
     if code == NO_REPLIES and to is not None:
         return body, None
     if code in _NO_FILE_WHY and body.file is not None:
-        note = NO_FILE.format(why=_NO_FILE_WHY[code])
-        return dataclasses.replace(body, text=clip(body.text, MESSAGE_LIMIT - len(note)) + note, file=None), to
+        if body.fileless == ():
+            raise PortError("a card of which nothing is left to press without its file")
+        note = NO_FILE.format(why=_NO_FILE_WHY[code]) + ("" if body.fileless is None else NO_ALLOWING)
+        buttons = body.buttons if body.fileless is None else body.fileless
+        text = clip(body.text, MESSAGE_LIMIT - len(note)) + note
+        return dataclasses.replace(body, text=text, buttons=buttons, file=None), to
     return None
 
 

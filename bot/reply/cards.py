@@ -7,18 +7,35 @@ hide or reorder text are written out, and all of the agent's text stands in code
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from acp.schema import PermissionOption, ToolCallContent, ToolCallUpdate
+from acp.schema import PermissionOption, ToolCallUpdate
+from bot.reply.detail import Json, Part, inline, one_row, parts_of, paths_of, shown_inline
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
-from bot.reply.sanitise import clean, clip, code_block, inline_code, one_line, reveal, units
-from bot.reply.tools import command_of, diff_texts, input_text, places, terms_of
+from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
-_LABEL_LIMIT = 80
-_DETAIL_LIMIT = 900
+_TEXT_LIMIT = 2000
+_SPARE = 320
+"""Units of a card for its notes, and for the line of its end, which may be longer than that of who may press."""
+
+_TITLE_LIMIT, _KIND_LIMIT, _PLACE_LIMIT, _LABEL_LIMIT = 200, 30, 120, 80
+_DETAIL_LIMIT, _OPTIONS_LIMIT = 900, 500
+_MOST_LINES = 25
 _MOST_PLACES = 3
 _MOST_OPTIONS = 25
-_FILE_LIMIT = 2**20
-"""Bytes of a card's file: far more than anybody reads, and far less than Discord refuses."""
+_FILE_LIMIT = 8 * 2**20
+"""Bytes of a card's file: less than Discord takes on any server."""
+
+_SLICE = 65_536
+
+_BEGINNING = "**Only the beginning is shown; all {size:,} characters are in the file.**"
+_FOLDED = "**Unchanged lines are left out here; they are in the file.**"
+_OPTIONS_IN_FILE = "**The options are too long to show; they are in the file.**"
+_TOO_LONG = (
+    "**Only the beginning is shown. It is too long even for the file: {size:,} bytes are missing, "
+    "so it can only be rejected.**"
+)
+_INCOMPLETE = "**Part of what the agent said of it was too long to keep, so it can only be rejected.**"
 
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 
@@ -51,6 +68,7 @@ def permission_card(
     who: str,
     ping: int | None = None,
     deadline: str = "",
+    complete: bool = True,
 ) -> Body:
     """Return the card of a permission request (D6).
 
@@ -59,15 +77,44 @@ def permission_card(
         who: who may press, as Discord Markdown.
         ping: the person to notify.
         deadline: when the time is up and what happens then, as Discord Markdown.
+        complete: whether ``tool_call`` is all that the agent has said of it; if not, nobody can allow it.
     """
-    name, language, detail = _detail(tool_call)
-    shown, file = _shown_detail(name, language, detail)
-    buttons = _buttons(token, options)
-    left_out = len(options) - len(buttons)
+    call = tool_call.as_sent()
+    paths, _ = paths_of(call)
+    parts = parts_of(call, headline=_in_headline(call), places_shown=_places_shown(paths))
+    head = [f"<@{ping}>"] if ping is not None else []
+    head += [_headline(call), *_where(paths)]
+    return _laid_out(token, options, parts, head, _who(who, deadline), ping, complete=complete)
+
+
+def _laid_out(
+    token: str,
+    options: Sequence[PermissionOption],
+    parts: list[Part],
+    head: list[str],
+    last: str,
+    ping: int | None,
+    *,
+    complete: bool,
+) -> Body:
+    refusals = _offered(options, seen=False)
+    offered = _offered(options, seen=complete)
+    names = _options(options, offered)
+    listed = _block(names, names.text, _OPTIONS_LIMIT, height=_MOST_OPTIONS + 3) if names else None
+    fixed = sum(units(line) + 1 for line in (*head, last)) + (listed.size if listed else 0)
+    shown, note = _shown_detail(parts, min(_DETAIL_LIMIT, _TEXT_LIMIT - _SPARE - fixed))
+    if listed and not listed.whole and names:
+        parts, note = [*parts, names], note or _OPTIONS_IN_FILE
+    file, missing = _file(parts) if note else (None, 0)
+    if missing:
+        note, offered = _TOO_LONG.format(size=missing), refusals
+    elif not complete:
+        note = f"{note}\n{_INCOMPLETE}".strip()
+    left_out = len(options) - len(offered) if complete and not missing else 0
     more = [f"-# {left_out:,} more options have no button."] if left_out else []
-    lines = [_headline(tool_call), *_where(tool_call), *shown, *more, _who(who, deadline)]
-    text = "\n".join([f"<@{ping}>", *lines] if ping is not None else lines)
-    return Body(text, buttons, file, ping)
+    lines = [*head, *shown, *([note] if note else []), *(listed.lines if listed else ()), *more, last]
+    fileless = _buttons(token, options, refusals) if file else None
+    return Body("\n".join(lines), _buttons(token, options, offered), file, ping, fileless)
 
 
 def closed_card(card: Body, end: str) -> Body:
@@ -89,83 +136,162 @@ def expired(option: PermissionOption | None) -> str:
 
 
 CANCELLED = "⏹ Cancelled: the turn ended before an answer."
+UNSEEN = "⏹ Cancelled: nobody can see all of it, and the agent offers no way to reject it."
+NOT_TAKEN = "⏹ The agent asked for permission, but Discord did not take the card, so the request was cancelled."
 
 
-def _headline(tool_call: ToolCallUpdate) -> str:
-    kind = f" ({inline_code(tool_call.kind, 30)})" if tool_call.kind else ""
-    return (
-        f"🔐 **The agent asks for permission**{kind}: {inline_code(tool_call.title or 'a tool without a title', 200)}"
-    )
+def _headline(call: Json) -> str:
+    title, kind = call.get("title"), call.get("kind")
+    sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
+    name = title if isinstance(title, str) and title else "a tool without a title"
+    return f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}"
 
 
-def _where(tool_call: ToolCallUpdate) -> list[str]:
-    paths = [(place.path, place.line) for place in tool_call.locations or ()]
-    paths += [(diff.path, None) for diff in _diffs(tool_call) if diff.path]
-    return [f"In {places(paths, _MOST_PLACES)}"] if paths else []
+def _in_headline(call: Json) -> list[str]:
+    """Return the keys of what the headline shows in full."""
+    limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}
+    return [key for key, limit in limits.items() if isinstance(call.get(key), str) and shown_inline(call[key], limit)]
+
+
+def _where(paths: list[tuple[str, int | None]]) -> list[str]:
+    if not paths:
+        return []
+    shown = ", ".join(inline(_place(place), _PLACE_LIMIT) for place in paths[:_MOST_PLACES])
+    more = len(paths) - _MOST_PLACES
+    return [f"In {shown} and {more} more" if more > 0 else f"In {shown}"]
+
+
+def _places_shown(paths: list[tuple[str, int | None]]) -> bool:
+    return len(paths) <= _MOST_PLACES and all(shown_inline(_place(place), _PLACE_LIMIT) for place in paths)
+
+
+def _place(place: tuple[str, int | None]) -> str:
+    path, line = place
+    return path if line is None else f"{path}:{line}"
 
 
 def _who(who: str, deadline: str) -> str:
     return f"-# {who} may answer." + (f" {deadline}" if deadline else "")
 
 
-def _diffs(tool_call: ToolCallUpdate) -> list[ToolCallContent]:
-    return [content for content in tool_call.content or () if content.type == "diff"]
+# --- the detail ----------------------------------------------------------------------------------------------------
 
 
-def _detail(tool_call: ToolCallUpdate) -> tuple[str, str, str]:
-    """Return file name, language and full text of what is to be allowed: command, diff, text, or the bare input."""
-    diffs = _diffs(tool_call)
-    command = command_of(tool_call.raw_input)
-    if command is not None:
-        return "command.txt", "sh", _rest_of_input(tool_call, command)
-    if diffs:
-        changes = diff_texts((diff.path or "", diff.old_text, diff.new_text) for diff in diffs)
-        return "change.diff", "diff", "\n".join(changes)
-    texts = [content.content.text for content in tool_call.content or () if content.content and content.content.text]
-    return "request.txt", "", "\n".join(texts) or input_text(tool_call.raw_input)
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A part as it stands in the message."""
+
+    lines: tuple[str, ...]
+    whole: bool
+
+    @property
+    def size(self) -> int:
+        return sum(units(line) + 1 for line in self.lines)
+
+    @property
+    def height(self) -> int:
+        return sum(line.count("\n") + 1 for line in self.lines)
 
 
-def _rest_of_input(tool_call: ToolCallUpdate, command: str) -> str:
-    """Return the command and, where the input names them, its directory and what else bears on what it does."""
-    directory = tool_call.raw_input.get("cwd") or tool_call.raw_input.get("workdir")
-    where = f"# in {one_line(directory)}\n" if isinstance(directory, str) and directory else ""
-    terms = terms_of(tool_call.raw_input)
-    return where + (f"# with {one_line(terms)}\n" if terms else "") + command
-
-
-def _shown_detail(name: str, language: str, detail: str) -> tuple[list[str], Attachment | None]:
-    """Return the lines that show ``detail``, and a file with all of it where they don't."""
-    # Looked at no further than it can be shown: an agent's line may have 16 MiB.
-    text = reveal(detail[: _DETAIL_LIMIT + 1])
-    if not detail.strip():
-        return [], None
-    block = code_block(text, language)
-    if units(block) <= _DETAIL_LIMIT and len(detail) <= _DETAIL_LIMIT:
-        return [block], None
-    data = clean(detail[:_FILE_LIMIT]).encode("utf-8", "replace")
-    if len(detail) > _FILE_LIMIT or len(data) > _FILE_LIMIT:
-        data = data[:_FILE_LIMIT].decode("utf-8", "ignore").encode()
-        note = f"**Only the beginning is shown; all {len(detail):,} characters are too long even for the file.**"
-    else:
-        note = f"**Only the beginning is shown; all {len(detail):,} characters are in the file.**"
+def _block(part: Part, text: str, room: int, *, height: int = _MOST_LINES, labelled: bool = True) -> _Block:
+    """Return as much of ``text`` as there is room for."""
+    # Looked at no further than it may be shown: an agent's line may have 16 MiB. Counted blanks need little room.
+    head = in_full(text[: 16 * _DETAIL_LIMIT])
+    label = (f"-# {part.name}",) if labelled else ()
+    whole = _Block((*label, code_block(head, part.language)), whole=len(text) <= 16 * _DETAIL_LIMIT)
+    if whole.whole and whole.size <= room and whole.height <= height:
+        return whole
+    few = "\n".join(head.strip("\n").split("\n")[: max(1, height - len(label) - 2)])
     # Half the room: at worst every character is a backtick, and each is set apart from the next.
-    return [code_block(clip(text, _DETAIL_LIMIT // 2), language), note], Attachment(name, data)
+    return _Block((*label, code_block(clip(few, max(1, (room - 40) // 2)), part.language)), whole=False)
 
 
-def _buttons(token: str, options: Sequence[PermissionOption]) -> tuple[Button, ...]:
+def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
+    """Return the lines that show the parts, and what is said of what they don't show."""
+    labelled = len(parts) > 1
+    for texts, note in (([part.text for part in parts], ""), ([part.short or part.text for part in parts], _FOLDED)):
+        blocks = [_block(part, text, room, labelled=labelled) for part, text in zip(parts, texts, strict=True)]
+        fits = sum(block.size for block in blocks) <= room and sum(block.height for block in blocks) <= _MOST_LINES
+        if fits and all(block.whole for block in blocks):
+            return [line for block in blocks for line in block.lines], note
+    lines: list[str] = []
+    height = _MOST_LINES
+    for part in parts:
+        block = _block(part, part.short or part.text, room, height=height, labelled=labelled)
+        if block.size > room or block.height > height:
+            break
+        lines += block.lines
+        room, height = room - block.size, height - block.height
+        if not block.whole:
+            break
+    return lines, _BEGINNING.format(size=sum(len(part.text) for part in parts))
+
+
+def _file(parts: list[Part]) -> tuple[Attachment, int]:
+    """Return a file with all of the parts, and how many bytes it has no room for."""
+    alone = len(parts) == 1
+    data, missing = bytearray(), 0
+    for part in parts:
+        heading = "" if alone else f"=== {part.name} ===\n"
+        for piece in (heading, *_slices(part.text), "" if alone else "\n"):
+            # Written out only as far as there is room: each hidden character becomes eight.
+            shown = in_full(piece).encode("utf-8", "replace") if len(data) < _FILE_LIMIT else b""
+            if shown and len(data) + len(shown) <= _FILE_LIMIT:
+                data += shown
+            elif piece:
+                kept = shown[: _FILE_LIMIT - len(data)].decode("utf-8", "ignore").encode()
+                data += kept
+                missing += max(1, len(shown) - len(kept)) if shown else len(piece.encode("utf-8", "replace"))
+    return Attachment(parts[0].file if alone else "request.txt", bytes(data)), missing
+
+
+def _slices(text: str) -> list[str]:
+    return [text[start : start + _SLICE] for start in range(0, len(text), _SLICE)]
+
+
+# --- the options ---------------------------------------------------------------------------------------------------
+
+
+def _options(options: Sequence[PermissionOption], offered: Sequence[int]) -> Part | None:
+    """Return the options whose names don't fit on their buttons, in full, numbered as those are."""
+    rows = [
+        f"{place}. {one_row(_name(options[number]))}"
+        for place, number in enumerate(offered, 1)
+        if _is_cut(options[number])
+    ]
+    return Part("Options", "\n".join(rows), file="options.txt") if rows else None
+
+
+def _name(option: PermissionOption) -> str:
+    return option.name if option.name.strip() else option.option_id
+
+
+def _is_cut(option: PermissionOption) -> bool:
+    return not shown_inline(_name(option), _LABEL_LIMIT) and bool(_name(option).strip())
+
+
+def _buttons(token: str, options: Sequence[PermissionOption], offered: Sequence[int]) -> tuple[Button, ...]:
     return tuple(
         Button(
             f"weft:perm:{token}:{number}",
-            _label(options[number]),
+            _numbered(place, options[number]),
             _STYLES.get(options[number].kind.split("_")[0], "secondary"),
         )
-        for number in _offered(options)
+        for place, number in enumerate(offered, 1)
     )
 
 
-def _offered(options: Sequence[PermissionOption]) -> list[int]:
-    """Return the numbers of the options that get a button: the first, and in any case one that says no."""
-    numbers = list(range(len(options)))
+def _numbered(place: int, option: PermissionOption) -> str:
+    """Return a button's label; one that is cut has the number under which the card shows all of it."""
+    return clip(f"{place}. {_label(option)}", _LABEL_LIMIT) if _is_cut(option) else _label(option)
+
+
+def _offered(options: Sequence[PermissionOption], *, seen: bool) -> list[int]:
+    """Return the numbers of the options that get a button: the first, and in any case one that says no.
+
+    ``seen``: without it only those that say no, as nobody may approve what they can't see in full.
+    """
+    numbers = [number for number, option in enumerate(options) if seen or _says_no(option)]
     shown, others = numbers[:_MOST_OPTIONS], numbers[_MOST_OPTIONS:]
     if not any(_says_no(options[number]) for number in shown):
         refusal = [number for number in others if _says_no(options[number])][:1]
@@ -178,5 +304,4 @@ def _says_no(option: PermissionOption) -> bool:
 
 
 def _label(option: PermissionOption) -> str:
-    name, option_id = (one_line(reveal(text[: 8 * _LABEL_LIMIT])) for text in (option.name, option.option_id))
-    return clip(name or option_id or "?", _LABEL_LIMIT)
+    return clip(one_line(spelled(_name(option)[: 8 * _LABEL_LIMIT])) or "?", _LABEL_LIMIT)

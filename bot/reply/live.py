@@ -8,6 +8,7 @@ messages, the cards and a few flags.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 import anyio
@@ -81,14 +82,19 @@ class LiveReply:
             self._dirty = True
             self._wake()
 
-    def card(self, key: str, body: Body) -> None:
-        """Post a card below the text so far; with a key that was used before, edit that card."""
+    def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
+        """Post a card below the text so far; with a key that was used before, edit that card.
+
+        ``on_refused`` is called when Discord does not take it, as nobody will ever see it then.
+        """
         cell = self._cards.get(key)
         if cell is not None:
+            if cell.message_id is not None:
+                body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
             cell.wanted, cell.final, cell.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(cell)
         elif not self._done.is_set():
-            self._cards[key] = cell = Cell(wanted=body, expendable=not body.buttons)
+            self._cards[key] = cell = Cell(wanted=body, expendable=not body.buttons, on_refused=on_refused)
             self.look_now()
             self._row.pages.cut_here()
             self._outbox.post(cell)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from bot.reply.pacing import Pacer, Pacing
-from bot.reply.port import Body, MessageGone, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
 MAX_TRIES = 3
 """Tries of anything that is gone, archived, or fails without a reason we know."""
@@ -29,6 +29,7 @@ class Cell:
         urgent: as ``final``, for one edit.
         expendable: not worth a new message when somebody deleted it.
         on_archived: told that the message can't be edited, since the thread is archived.
+        on_refused: told that Discord does not take it; somebody waits for it, so it is not tried again.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
         busy: a request for it is under way.
@@ -48,6 +49,7 @@ class Cell:
     urgent: bool = False
     expendable: bool = False
     on_archived: Callable[[], None] | None = None
+    on_refused: Callable[[], None] | None = None
     message_id: int | None = None
     shown: Body | None = None
     shown_mark: int = 0
@@ -202,6 +204,7 @@ class Outbox:
         if cell.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
             cell.shown = None
+        cell.tried = None  # it may hold a file
 
     def failed(self, op: Op, error: Exception, now: float) -> None:
         """The request was not done, or not as far as is known."""
@@ -254,13 +257,16 @@ class Outbox:
     def _dead_end(self, op: Op, error: Exception, now: float) -> None:
         cell = op.cell
         cell.dead_ends += 1
-        if cell.dead_ends < MAX_TRIES:
+        hopeless = cell.on_refused is not None and type(error) is PortError
+        if cell.dead_ends < MAX_TRIES and not hopeless:
             self._retry(op, now)
         elif isinstance(error, ThreadArchived):
             self.end("the thread is archived and can't be opened")
         else:
             cell.refused = not isinstance(error, MessageGone)
             self._give_up(cell)
+            if cell.on_refused is not None and op.message_id is None:
+                cell.on_refused()
 
     def _give_up(self, cell: Cell) -> None:
         cell.given_up = True

@@ -43,12 +43,14 @@ class Body:
         buttons: at most 25, five in a row.
         file: posted when the message is created; an edit leaves it as it is.
         ping: the only user this message may notify.
+        fileless: the buttons if Discord does not take the file; None: the same.
     """
 
     text: str
     buttons: tuple[Button, ...] = ()
     file: Attachment | None = None
     ping: int | None = None
+    fileless: tuple[Button, ...] | None = None
 
 
 class PortError(Exception):

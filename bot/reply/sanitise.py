@@ -1,7 +1,8 @@
 """Text that came from an agent, made safe to show (pure).
 
 What is removed (terminal escapes, control characters), what is made visible (bidirectional and zero-width characters),
-and how text is put into code so that it can't get out of it. Lengths are UTF-16 code units, as Discord's may be.
+and how text is put into code so that it can't get out of it. Where people decide by what they read nothing is removed:
+`in_full()`. Lengths are UTF-16 code units, as Discord's may be.
 """
 
 from __future__ import annotations
@@ -20,6 +21,19 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+_MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+_UNSEEN = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff"  # controls, halves of characters
+    "\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u2800\u3164\uffa0\u115f\u1160\U0001d159"  # blanks that are no space
+    "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufffc\U000110bd\U000110cd\U00013430-\U0001345f\U00016fe4"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # formats, selectors, tags
+    "\ue000-\uf8ff\U000f0000-\U0010ffff"  # private use: no font has to show anything
+    f"]|(?<=[{_MARKS}]{{2}})[{_MARKS}]"  # accents in piles cover the lines around them
+)
+_BLANKS = re.compile(r"[ \t]{41,}")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*+\n){4,}")
 _ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK_LIKE = "\u02cb"
 _LOOKED_AT = 16
@@ -42,6 +56,20 @@ def clean(text: str) -> str:
 def reveal(text: str) -> str:
     """Return clean ``text`` with characters that hide or reorder written as ``<U+202E>``."""
     return _INVISIBLE.sub(lambda match: f"<U+{ord(match.group()):04X}>", clean(text))
+
+
+def spelled(text: str) -> str:
+    """Return ``text`` with every character that can't be seen written as ``<U+001B>``; newline and tab stay."""
+    return _UNSEEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
+
+
+def in_full(text: str) -> str:
+    """Return ``text`` with nothing removed: unseen characters `spelled()`, long runs of blanks and blank lines counted.
+
+    What stands behind hundreds of them would be off the screen.
+    """
+    text = _BLANK_LINES.sub(lambda run: f"\n<{run.group().count(chr(10)) - 1:,} blank lines>\n", spelled(text))
+    return _BLANKS.sub(lambda run: f"<{len(run.group()):,} blanks>", text)
 
 
 def visible(text: str) -> bool:

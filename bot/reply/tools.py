@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from bot.reply.sanitise import clip_middle, code_block, inline_code, one_line
 
@@ -19,7 +23,8 @@ _COMPARISONS = 4_000_000
 _LONGEST_FENCED = 65_536
 _MARKS = {"completed": "✓", "failed": "✗", "in_progress": "▸", "pending": "·"}
 _COMMAND_KEYS = ("command", "cmd", "script")
-_TERM_KEYS = (*_COMMAND_KEYS, "env", "environment")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+_SHORT_ESCAPES = {"b": "<U+0008>", "f": "<U+000C>", "r": "<U+000D>"}
 
 
 def tool_line(title: str | None, status: str | None, kind: str | None = None) -> str:
@@ -42,16 +47,29 @@ def _unfenced(output: str) -> str:
     return "\n".join(lines[1:-1]) if whole and not any(line.startswith("```") for line in lines[1:-1]) else output
 
 
-def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterator[str]:
-    """Yield each change (path, old, new) as `diff_text()`; those beyond what may be compared in one go, uncompared.
+class Comparing:
+    """How much may still be compared for one answer or card.
 
     Comparing costs up to the product of the two numbers of lines, and all threads wait meanwhile.
     """
-    room = _COMPARISONS
-    for path, old, new in changes:
+
+    def __init__(self) -> None:
+        self._room = _COMPARISONS
+
+    def may(self, old: str | None, new: str | None) -> bool:
+        """Return whether the two may be compared; if so, that is taken off."""
         cost = (old or "").count("\n") * (new or "").count("\n")
-        yield diff_text(path, old, new, compared=cost <= room)
-        room -= min(cost, room)
+        if cost > self._room or _too_large_to_compare(old, new):
+            return False
+        self._room -= cost
+        return True
+
+
+def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterator[str]:
+    """Yield each change (path, old, new) as `diff_text()`; those beyond what may be compared in one go, uncompared."""
+    comparing = Comparing()
+    for path, old, new in changes:
+        yield diff_text(path, old, new, compared=comparing.may(old, new))
 
 
 def diff_text(path: str, old: str | None, new: str | None, *, compared: bool = True) -> str:
@@ -61,7 +79,7 @@ def diff_text(path: str, old: str | None, new: str | None, *, compared: bool = T
     """
     before, after = (old or "").splitlines(), (new or "").splitlines()
     name = one_line(path)
-    if len(old or "") + len(new or "") > _DIFF_CHARACTERS or len(before) + len(after) > _DIFF_LINES:
+    if _too_large_to_compare(old, new):
         return f"{name}: {len(before):,} lines become {len(after):,}"
     source = "/dev/null" if old is None else name
     if not compared:
@@ -73,25 +91,15 @@ def diff_text(path: str, old: str | None, new: str | None, *, compared: bool = T
 
 def command_of(raw_input: Any) -> str | None:
     """Return the command line in a tool call's input, if there is one."""
-    key = _command_key(raw_input)
+    key = command_key(raw_input)
     if key is None:
         return None
     value = raw_input[key]
     return value if isinstance(value, str) else " ".join(_quoted(word) for word in value)
 
 
-def terms_of(raw_input: Any) -> str:
-    """Return what stands beside the command and changes what it does: switches, the environment, another command."""
-    command = _command_key(raw_input)
-    terms = {
-        key: value
-        for key, value in raw_input.items()
-        if key != command and (isinstance(value, bool) or (key in _TERM_KEYS and value))
-    }
-    return json.dumps(terms, ensure_ascii=False, default=str) if terms else ""
-
-
-def _command_key(raw_input: Any) -> str | None:
+def command_key(raw_input: Any) -> str | None:
+    """Return the key of the command line in a tool call's input, if there is one."""
     if not isinstance(raw_input, dict):
         return None
     for key in _COMMAND_KEYS:
@@ -105,9 +113,47 @@ def _command_key(raw_input: Any) -> str | None:
 
 def input_text(raw_input: Any) -> str:
     """Return a tool call's input as indented JSON; empty if there is none."""
-    if raw_input in (None, {}, []):
-        return ""
-    return json.dumps(raw_input, indent=2, ensure_ascii=False, default=str)
+    return "" if raw_input in (None, {}, []) else json_text(raw_input)
+
+
+def json_text(value: Any) -> str:
+    """Return ``value`` as indented JSON in which control characters are written as ``<U+001B>``; never raises."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except (TypeError, RecursionError):  # too deep, too large a number, half a character
+        text = "".join(_tokens(value))
+    return _ESCAPE.sub(_spelled_escape, text)
+
+
+def _spelled_escape(match: re.Match[str]) -> str:
+    code, letter = match.groups()
+    return f"<U+{code.upper()}>" if code else _SHORT_ESCAPES.get(letter, match.group())
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+
+
+def _tokens(value: Any) -> Iterator[str]:
+    """Yield the pieces of ``value`` as JSON; however deep it is, as nothing here calls itself."""
+    todo: list[Any] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, _Token):
+            yield item.text
+        elif isinstance(item, dict):
+            yield "{"
+            todo.append(_Token("}"))
+            for number, (key, inner) in reversed(list(enumerate(item.items()))):
+                todo += [inner, _Token(f"{', ' if number else ''}{json.dumps(str(key), ensure_ascii=False)}: ")]
+        elif isinstance(item, list):
+            yield "["
+            todo.append(_Token("]"))
+            for number, inner in reversed(list(enumerate(item))):
+                todo += [inner, _Token(", " if number else "")]
+        else:
+            yield json.dumps(item, ensure_ascii=False, default=str)
 
 
 def places(paths: Iterable[tuple[str, int | None]], most: int) -> str:
@@ -121,6 +167,11 @@ def places(paths: Iterable[tuple[str, int | None]], most: int) -> str:
 def _places(paths: list[tuple[str, int | None]]) -> Iterator[str]:
     for path, line in paths:
         yield inline_code(path if line is None else f"{path}:{line}", 120)
+
+
+def _too_large_to_compare(old: str | None, new: str | None) -> bool:
+    texts = (old or "", new or "")
+    return sum(map(len, texts)) > _DIFF_CHARACTERS or sum(len(text.splitlines()) for text in texts) > _DIFF_LINES
 
 
 def _quoted(word: str) -> str:

@@ -11,6 +11,7 @@ from acp.permission import PermissionRequest
 from bot.reply import cards
 from bot.reply.port import Body
 from bot.reply.render import coarse
+from bot.work.model import Lane
 from bot.work.permissions import Card, CardState, PermissionDesk, expire, rejecting
 from bot.work.turns import RunningTurn
 
@@ -62,21 +63,34 @@ class Asking:
             log.warning("permission.refused", thread=running.thread_id, reason=refusal)
             request.cancel()
             return
-        requester = running.first.author
+        first = running.first
 
         def show(card: Card) -> None:
             body = opened if card.state is CardState.OPEN else cards.closed_card(opened, last_line(card))
-            running.reply.card(card.token, body)
+            running.reply.card(card.token, body, lambda: _not_taken(running, card))
             if card.state is not CardState.OPEN and not _is_waiting(running):
                 self._goes_on(running)
 
-        card = self._desk.open(running.thread_id, request, requester, show)
+        card = self._desk.open(running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND)
         opened = open_body(card, self.timeout)
         request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
         running.cards.append(card)
+        if not opened.buttons:
+            request.cancel()
+            card.close(CardState.UNSEEN)
+            return
         show(card)
         self._waits(running)
         self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+
+def _not_taken(running: RunningTurn, card: Card) -> None:
+    """Answer a request whose card Discord refused: nobody will ever see it."""
+    if card.request.cancel():
+        log.warning("permission.refused", thread=running.thread_id, reason="Discord did not take the card")
+        card.close(CardState.CANCELLED)
+        # Without a word of the agent's: one of them may be what the server's rules don't let through.
+        running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
 
 
 def _is_waiting(running: RunningTurn) -> bool:
@@ -100,9 +114,10 @@ def open_body(card: Card, timeout: float) -> Body:
         card.token,
         card.request.tool_call,
         card.request.options,
-        who=f"<@{card.requester.id}>",
-        ping=card.requester.id,
+        who="A bot asked, so only whoever runs me" if card.for_owners else f"<@{card.requester.id}>",
+        ping=None if card.for_owners else card.requester.id,
         deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
+        complete=card.request.complete,
     )
 
 
@@ -110,4 +125,6 @@ def last_line(card: Card) -> str:
     """Return the last line of a card that is over."""
     if card.state is CardState.ANSWERED and card.chosen and card.answered_by:
         return cards.answered_by(card.chosen, card.answered_by.name)
+    if card.state is CardState.UNSEEN:
+        return cards.UNSEEN
     return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED

@@ -19,11 +19,15 @@ def posted_at(snowflake: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A person as far as the work needs one: id, the name to show, and the roles that may give rights."""
+    """A person as far as the work needs one: id, the name to show, and the roles that may give rights.
+
+    ``owner``: owns the Discord application, or is in its team; known of whoever presses a button or gives a command.
+    """
 
     id: int
     name: str
     roles: frozenset[int] = frozenset()
+    owner: bool = False
 
 
 class QueueMode(StrEnum):

@@ -37,6 +37,8 @@ class CardState(Enum):
     ANSWERED = auto()
     EXPIRED = auto()
     CANCELLED = auto()
+    UNSEEN = auto()
+    """Cancelled at once: it can't be shown in full, and none of its options says no."""
 
 
 class Request(Protocol):
@@ -44,6 +46,7 @@ class Request(Protocol):
 
     tool_call: ToolCallUpdate
     options: list[PermissionOption]
+    complete: bool
 
     @property
     def answered(self) -> bool:
@@ -63,6 +66,7 @@ class Decided:
     tool_call: ToolCallUpdate
     options: list[PermissionOption]
     answered: bool = True
+    complete: bool = True
 
     def select(self, option_id: str) -> bool:
         """Return False: it is over."""
@@ -84,6 +88,7 @@ class Card:
     Attributes:
         show: called with the card each time that what it shows has changed.
         at_end: called once, after its end was shown.
+        for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
     """
 
@@ -93,6 +98,7 @@ class Card:
     requester: Actor
     show: Callable[[Card], None]
     at_end: Callable[[Card], None] = _nothing
+    for_owners: bool = False
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
     answered_by: Actor | None = None
@@ -128,37 +134,53 @@ def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
 
 
 class PermissionDesk:
-    """All permission requests that people may still press."""
+    """All permission requests that people may still press, and those that are over, as many as are remembered."""
 
     def __init__(self) -> None:
-        self._cards: OrderedDict[str, Card] = OrderedDict()
+        self._open: dict[str, Card] = {}
+        self._over: OrderedDict[str, Card] = OrderedDict()
 
-    def open(self, thread_id: int, request: Request, requester: Actor, show: Callable[[Card], None]) -> Card:
+    def open(
+        self,
+        thread_id: int,
+        request: Request,
+        requester: Actor,
+        show: Callable[[Card], None],
+        *,
+        for_owners: bool = False,
+    ) -> Card:
         """Return a new card for the request; it is not shown yet."""
-        card = Card(secrets.token_urlsafe(_TOKEN_BYTES), thread_id, request, requester, show, at_end=_let_go)
-        self._cards[card.token] = card
-        while len(self._cards) > _REMEMBERED:
-            self._cards.popitem(last=False)
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        card = Card(token, thread_id, request, requester, show, at_end=self._ended, for_owners=for_owners)
+        self._open[token] = card
         return card
+
+    def _ended(self, card: Card) -> None:
+        # Only what is over is forgotten: an agent that asks a thousand times must not take away another thread's card.
+        _let_go(card)
+        self._over[card.token] = self._open.pop(card.token)
+        while len(self._over) > _REMEMBERED:
+            self._over.popitem(last=False)
 
     @property
     def open_cards(self) -> int:
         """How many requests wait for a person."""
-        return sum(card.state is CardState.OPEN for card in self._cards.values())
+        return len(self._open)
 
     def find(self, token: str) -> Card | None:
         """Return the card of a token that is still remembered."""
-        return self._cards.get(token)
+        return self._open.get(token) or self._over.get(token)
 
     def decide(self, token: str, option: int, by: Actor) -> Answer:
         """Answer a request with its option number ``option``, if ``by`` may; tell the person what happened."""
-        card = self._cards.get(token)
+        card = self.find(token)
         if card is None or not 0 <= option < len(card.request.options):
             return Answer(EXPIRED, accepted=False)
         if card.state is not CardState.OPEN:
             return Answer(_too_late(card), accepted=False)
-        if by.id != card.requester.id:
-            return Answer(f"Only {inline_code(card.requester.name)} may answer this.", accepted=False)
+        if by.id != card.requester.id and not (card.for_owners and by.owner):
+            who = "whoever runs me" if card.for_owners else inline_code(card.requester.name)
+            return Answer(f"Only {who} may answer this.", accepted=False)
         chosen = card.request.options[option]
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)

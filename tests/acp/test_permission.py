@@ -119,3 +119,21 @@ async def test_the_end_of_a_turn_closes_what_is_open(tmp_path: Path) -> None:
         assert turn.snapshot().permissions == ()
         await lines_of(tmp_path / "heard", 4)
     assert heard(tmp_path)[3]["result"] == CANCELLED
+
+
+@pytest.mark.asyncio
+async def test_a_request_brings_all_that_was_said_of_its_tool_call_before(tmp_path: Path) -> None:
+    """D6, T8: some agents ask with the id alone."""
+    source = (
+        "hear('session/prompt')\n"
+        "call = {'sessionUpdate': 'tool_call', 'toolCallId': 't', 'title': 'Bash'}\n"
+        "call['rawInput'] = {'command': 'y' * 70000}\n"
+        "say({'method': 'session/update', 'params': {'sessionId': 's1', 'update': call}})\n"
+        "ask = permission(1)\nask['params']['toolCall'] = {'toolCallId': 't'}\nsay(ask)"
+    )
+    async with in_session(source, tmp_path) as (_, session, turn, sink):
+        session.begin_turn(turn, sink, HELLO)
+        request = await sink.until_asked()
+        assert (request.tool_call.title, request.complete) == ("Bash", True)
+        assert request.tool_call.raw_input == {"command": "y" * 70_000}
+        request.cancel()

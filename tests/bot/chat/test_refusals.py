@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.reply.port import Attachment, Body, MessageGone, ThreadGone, Unavailable
+from bot.demo.transcript import card_buttons
+from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadGone, Unavailable
 from bot.sandbox import Fault
 
 from .test_port import in_a_thread, texts
@@ -46,6 +47,21 @@ async def test_without_the_permission_to_attach_files_the_text_is_posted_alone_a
         chat.fd.faults.next("POST", SENDS, Fault.status(403, 50013))
         await chat.gateway.chat.thread(thread_id).send(Body("answered", file=FILE), nonce="n1")
         assert texts(chat, thread_id)[-1].startswith("answered\n-# The file could not be posted")
+
+
+@pytest.mark.asyncio
+async def test_a_card_whose_file_is_refused_offers_only_what_needs_no_file() -> None:
+    """D6: nobody approves what they can't see in full; with nothing left to press, there is no card."""
+    yes, no = Button("weft:perm:t:0", "Allow"), Button("weft:perm:t:1", "Reject")
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        chat.fd.faults.next("POST", SENDS, Fault.status(403, 50013))
+        message_id = await port.send(Body("card", (yes, no), FILE, fileless=(no,)), nonce="n1")
+        assert [button.label for button in card_buttons(chat.fd.message(message_id))] == ["Reject"]
+        assert "it can only be rejected" in texts(chat, thread_id)[-1]
+        chat.fd.faults.next("POST", SENDS, Fault.status(403, 50013))
+        with pytest.raises(PortError, match="nothing is left to press"):
+            await port.send(Body("card", (yes,), FILE, fileless=()), nonce="n2")
 
 
 @pytest.mark.asyncio

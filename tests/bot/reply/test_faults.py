@@ -321,3 +321,18 @@ async def test_a_thread_that_is_archived_after_the_end_was_told_is_not_told_it_a
         at.thread.fail["edit"] = [Unavailable("503"), ThreadArchived()]
         assert await at.end(reply, final_reply(ping=7))
         assert [text.count("-# footer") for text in at.thread.texts] == [0, 1]
+
+
+@in_virtual_time
+async def test_whoever_waits_for_a_card_that_discord_refuses_is_told_at_once() -> None:
+    """D6, D10"""
+    async with scene(fail={"send": [PortError("blocked by AutoMod"), None]}) as at:
+        reply = at.open()
+        refused = anyio.Event()
+        reply.card("c", Body("-# card", (ALLOW,)), refused.set)
+        await refused.wait()
+        assert len(at.thread.of("send")) == 1
+        reply.card("c", Body("-# over"))
+        reply.card("instead", Body("-# said so"))
+        assert await at.end(reply)
+        assert at.thread.texts[0] == "-# said so"

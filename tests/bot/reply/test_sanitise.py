@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,3 +111,25 @@ def test_text_far_beyond_the_limit_of_inline_code_is_not_looked_at(monkeypatch: 
 
 def test_a_title_of_white_space_without_end_is_shown_as_cut() -> None:
     assert inline_code(" " * 10_000 + "end", 40) == "`…`"
+
+
+@settings(derandomize=True, deadline=None)
+@given(TEXT)
+def test_in_full_each_character_is_there_or_written_out(text: str) -> None:
+    """D6"""
+    shown = sanitise.in_full(text)
+    for character in set(text) - set(" \n\t"):
+        assert character in shown or f"<U+{ord(character):04X}>" in shown
+    assert sanitise.clean(shown) == shown == sanitise.reveal(shown)
+
+
+def test_every_character_that_can_not_be_seen_is_written_out() -> None:
+    """D6"""
+    unseen = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
+    kept = (chr(code) for code in range(0x110000) if sanitise.spelled(chr(code)) == chr(code))
+    assert [hex(ord(one)) for one in kept if unicodedata.category(one) in unseen] == ["0x9", "0xa", "0x20"]
+
+
+def test_accents_in_a_pile_are_written_out_from_the_third_on() -> None:
+    """D6"""
+    assert sanitise.spelled("e\u0302\u0301\u0300") == "e\u0302\u0301<U+0300>"

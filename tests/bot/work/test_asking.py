@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import anyio
@@ -16,6 +16,7 @@ from acp.turn import Turn, TurnLimits
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.asking import MOST_OPEN, Asking
+from bot.work.model import Lane
 from bot.work.permissions import EXPIRED, PermissionDesk
 from bot.work.turns import RunningTurn, close_cards
 from tests.bot.reply.fakes import in_virtual_time
@@ -30,8 +31,10 @@ TIMEOUT = 600.0
 class FakeReply:
     cards: dict[str, Body] = field(default_factory=dict)
     shown: list[tuple[str, Body]] = field(default_factory=list)
+    refuse: Callable[[], None] | None = None
 
-    def card(self, key: str, body: Body) -> None:
+    def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
+        self.refuse = on_refused
         self.cards[key] = body
         self.shown.append((key, body))
 
@@ -45,10 +48,13 @@ class Scene:
     answers: list[Any]
     waiting: list[bool]
 
-    def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
+    def request(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
         call = {"toolCallId": f"c{number}", "title": "rm -r build", "rawInput": {"command": "rm -r build"}}
         params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": list(options)})
-        request = PermissionRequest(number, params, lambda _request, answer: self.answers.append(answer.result))
+        return PermissionRequest(number, params, lambda _request, answer: self.answers.append(answer.result))
+
+    def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
+        request = self.request(*options, number=number)
         self.asking(self.running, request)
         return request
 
@@ -255,3 +261,40 @@ async def test_a_turn_lends_its_place_in_the_lane_while_anything_is_asked() -> N
         assert False not in scene.waiting
         second.close(PermissionEnd.TURN_CANCELLED)
         assert (scene.waiting[0], scene.waiting[-1]) == (True, False)
+
+
+@in_virtual_time
+async def test_a_request_whose_card_discord_refuses_is_cancelled_at_once_and_said_so() -> None:
+    """D6"""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        assert scene.reply.refuse is not None
+        scene.reply.refuse()
+        assert scene.answers == [CANCELLED]
+        assert "rm -r" not in list(scene.reply.cards.values())[-1].text
+        assert "Discord did not take the card" in list(scene.reply.cards.values())[-1].text
+        assert scene.waiting[-1] is False
+
+
+@in_virtual_time
+async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
+    """D6, D9"""
+    async with asking() as scene:
+        (message,) = scene.running.entry.messages
+        message.inbound = replace(message.inbound, lane=Lane.BACKGROUND)
+        scene.ask(ALLOW, REJECT)
+        assert scene.reply.cards[scene.token].ping is None
+        assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")
+        assert not scene.desk.decide(scene.token, 0, BOB).accepted
+        assert scene.desk.decide(scene.token, 0, replace(BOB, owner=True)).accepted
+
+
+@in_virtual_time
+async def test_a_request_that_nobody_can_see_whole_or_reject_is_cancelled_at_once() -> None:
+    """D6: it would wait for its time to be up."""
+    async with asking() as scene:
+        request = scene.request(ALLOW)
+        request.complete = False
+        scene.asking(scene.running, request)
+        assert scene.answers == [CANCELLED]
+        assert scene.last_line.startswith("⏹ Cancelled: nobody can see all of it")

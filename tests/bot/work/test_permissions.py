@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pytest
@@ -23,6 +23,7 @@ class Request:
     options: list[PermissionOption] = field(default_factory=lambda: [ALLOW, REJECT])
     tool_call: ToolCallUpdate = field(default_factory=lambda: ToolCallUpdate(tool_call_id="t"))
     answer: str | None = None
+    complete: bool = True
 
     @property
     def answered(self) -> bool:
@@ -131,14 +132,27 @@ def test_the_rejection_for_once_goes_before_the_one_for_good() -> None:
     assert rejecting([ALLOW]) is None
 
 
-def test_old_cards_are_forgotten() -> None:
-    """D6: the memory of ended requests is bounded."""
-    desk = PermissionDesk()
+def test_old_cards_are_forgotten_once_they_are_over() -> None:
+    """D6: the memory of ended requests is bounded, and takes no open one away."""
+    desk, request = PermissionDesk(), Request()
+    still_open, _ = open_card(desk, request)
     first, _ = open_card(desk, Request())
+    first.close(CardState.CANCELLED)
     for _ in range(1000):
         last, _ = open_card(desk, Request())
+        last.close(CardState.CANCELLED)
     assert desk.find(first.token) is None
     assert desk.find(last.token) is last
+    assert desk.open_cards == 1
+    assert desk.decide(still_open.token, 0, ALICE).accepted
+
+
+def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
+    """D6: a bot presses no button."""
+    desk, request = PermissionDesk(), Request()
+    card = desk.open(100, request, BOB, lambda _card: None, for_owners=True)
+    assert desk.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
+    assert desk.decide(card.token, 0, replace(ALICE, owner=True)).accepted
 
 
 def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:

@@ -1,0 +1,237 @@
+"""What a permission request asks for, in full, as parts to show or to attach (pure).
+
+It is made from the tool call as the agent sent it, so that what the protocol does not know is there, too. Nothing is
+left out but what the protocol keeps for itself: ids, states, `_meta`. How much of it stands in the message and how
+characters are shown is decided in `bot.reply.cards`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from bot.reply.sanitise import inline_code, one_line, spelled, units
+from bot.reply.tools import Comparing, command_key, command_of, input_text, json_text
+
+_OF_THE_PROTOCOL = ("toolCallId", "status", "sessionUpdate", "_meta")
+_DIRECTORY_KEYS = ("cwd", "workdir")
+_CONTEXT = 3
+_LONG = 40
+_DIFF_MARKS = re.compile(r"^", re.MULTILINE)
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the detail.
+
+    Attributes:
+        short: what stands for ``text`` in a message that has no room for it; nothing that is to be decided is missing.
+        file: the name of the file if this part is all that is in it.
+    """
+
+    name: str
+    text: str
+    language: str = ""
+    short: str = ""
+    file: str = "request.txt"
+
+
+def shown_inline(text: str, limit: int) -> bool:
+    """Return whether `inline()` shows all of ``text``."""
+    if len(text) > limit:
+        return False
+    line = spelled(text).strip(" `")
+    return line == one_line(line) and units(line) <= limit
+
+
+def inline(text: str, limit: int) -> str:
+    """Return the beginning of ``text`` as inline code, with what can't be seen written out."""
+    return inline_code(spelled(text[: 16 * limit]), limit)
+
+
+def one_row(text: str) -> str:
+    """Return ``text`` as one line that says where it has more."""
+    return spelled(text).replace("\n", "<U+000A>")
+
+
+def paths_of(call: Json) -> tuple[list[tuple[str, int | None]], list[Any]]:
+    """Return the places (path, line) that a tool call and its diffs name, and the locations that are none."""
+    locations = call.get("locations")
+    listed = locations if isinstance(locations, list) else []
+    plain = [place for place in listed if _is_place(place)]
+    paths = [(place["path"], place.get("line")) for place in plain]
+    paths += [(diff["path"], None) for diff in _content(call) if _is_diff(diff) and diff.get("path")]
+    odd = [place for place in listed if not _is_place(place)]
+    odd += [locations] if locations and not isinstance(locations, list) else []
+    return list(dict.fromkeys(paths)), odd
+
+
+def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = False) -> list[Part]:
+    """Return all that a tool call says, the weightiest first.
+
+    Args:
+        call: the JSON object as it came.
+        headline: keys whose values the card shows in full above.
+        places_shown: so are the places.
+    """
+    rest = {
+        key: value for key, value in call.items() if key not in _OF_THE_PROTOCOL and value not in (None, "", [], {})
+    }
+    for key in headline:
+        rest.pop(key, None)
+    diffs = [item for item in _content(call) if _is_diff(item)]
+    texts, others = _texts_and_others(_content(call))
+    if isinstance(rest.get("content"), list):
+        del rest["content"]
+    shown = {text for diff in diffs for text in (diff.get("oldText"), diff["newText"]) if text}
+    inputs = _input_parts(rest.pop("rawInput", None), shown)
+    seen_best = [*_changes(diffs), *(Part("Text", text) for text in texts)]
+    parts = [*inputs, *seen_best] if inputs[0].name == "Command" else [*seen_best, *inputs]
+    if isinstance(rest.get("title"), str):
+        parts.append(Part("Title", rest.pop("title")))
+    paths, odd = paths_of(call)
+    rest.pop("locations", None)
+    if paths and not places_shown:
+        rows = (one_row(path) if line is None else f"{one_row(path)}:{line}" for path, line in paths)
+        parts.append(Part("Places", "\n".join(rows)))
+    more = rest | ({"content": others} if others else {}) | ({"locations": odd} if odd else {})
+    parts += [Part("More", json_text(more))] if more else []
+    return _unrepeated(parts)
+
+
+def _unrepeated(parts: list[Part]) -> list[Part]:
+    """Return the parts that say anything, each text once: agents put the command into title and content, too."""
+    kept: dict[str, Part] = {}
+    for part in parts:
+        if part.text.strip(" \t\n"):
+            kept.setdefault(part.text.strip("` \n"), part)
+    return list(kept.values())
+
+
+# --- the input ---------------------------------------------------------------------------------------------------
+
+
+def _input_parts(raw: Any, shown: set[str]) -> list[Part]:
+    """Return the command by itself, and all that stands beside it: what a command does depends on it.
+
+    ``shown``: the texts of the changes, which an agent's input has once more.
+    """
+    if not isinstance(raw, dict):
+        return [Part("Input", raw if isinstance(raw, str) else input_text(raw))]
+    key = command_key(raw)
+    beside = {name: value for name, value in raw.items() if name != key}
+    long = {name for name, value in beside.items() if isinstance(value, str) and len(value) > _LONG and value in shown}
+    beside |= dict.fromkeys(long, "(as in the change)")
+    if key is None:
+        return [Part("Input", input_text(beside))]
+    directory = next((name for name in _DIRECTORY_KEYS if _is_plain(beside.get(name))), None)
+    where = f"# in {beside.pop(directory)}\n" if directory else ""
+    command = Part("Command", where + (command_of(raw) or ""), "sh", file="command.txt")
+    return [command, Part("Input", input_text(beside))]
+
+
+def _is_plain(directory: Any) -> bool:
+    return isinstance(directory, str) and bool(directory) and spelled(directory) == directory == one_line(directory)
+
+
+# --- the content -------------------------------------------------------------------------------------------------
+
+
+def _content(call: Json) -> list[Any]:
+    content = call.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _is_place(place: Any) -> bool:
+    known = (
+        isinstance(place, dict) and isinstance(place.get("path"), str) and not place.keys() - {"path", "line", "_meta"}
+    )
+    return known and (place.get("line") is None or type(place.get("line")) is int)
+
+
+def _is_diff(item: Any) -> bool:
+    if not isinstance(item, dict) or item.get("type") != "diff" or not isinstance(item.get("newText"), str):
+        return False
+    return all(item.get(key) is None or isinstance(item[key], str) for key in ("path", "oldText"))
+
+
+def _texts_and_others(content: list[Any]) -> tuple[list[str], list[Any]]:
+    """Return the plain texts of a tool call's content, and what is neither text nor diff, as it came."""
+    texts, others = [], []
+    for item in content:
+        block = item.get("content") if isinstance(item, dict) and item.get("type") == "content" else None
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
+            texts.append(block["text"])
+            beside = _beside(block, "type", "text") | _beside(item, "type", "content")
+            others += [beside] if beside else []
+        elif _is_diff(item):
+            beside = _beside(item, "type", "path", "oldText", "newText")
+            others += [beside] if beside else []
+        else:
+            others.append(item)
+    return texts, others
+
+
+def _beside(item: Json, *known: str) -> Json:
+    return {key: value for key, value in item.items() if key not in (*known, "_meta") and value is not None}
+
+
+# --- changes -----------------------------------------------------------------------------------------------------
+
+
+def _changes(diffs: list[Json]) -> list[Part]:
+    """Return all changes with all their lines; ``short`` leaves unchanged lines out where there are many."""
+    whole, short, comparing = [], [], Comparing()
+    for diff in diffs:
+        old, new = diff.get("oldText"), diff["newText"]
+        compared = comparing.may(old, new)
+        lines = _change(one_row(diff.get("path") or "?"), old, new, compared=compared)
+        whole.append("\n".join(lines))
+        short.append("\n".join(_folded(lines)) if compared else "")
+    if not whole:
+        return []
+    text, folded = "\n".join(whole), "\n".join(few or all_ for few, all_ in zip(short, whole, strict=True))
+    return [Part("Change", text, "diff", short=folded if folded != text else "", file="change.diff")]
+
+
+def _change(path: str, old: str | None, new: str, *, compared: bool) -> list[str]:
+    """Return a unified diff with all unchanged lines; uncompared, all old lines go and all new ones come."""
+    source = "/dev/null" if old is None else path
+    if not compared:
+        gone = _DIFF_MARKS.sub("-", _without_last_end(old or "")) if old else ""
+        come = _DIFF_MARKS.sub("+", _without_last_end(new)) if new else ""
+        return [f"--- {source}", f"+++ {path}", *filter(None, (gone, come))]
+    before, after = _lines(old or ""), _lines(new)
+    if before == after:
+        return [f"--- {source}", f"+++ {path}", *(f" {line}" for line in before)]
+    return list(difflib.unified_diff(before, after, source, path, lineterm="", n=max(len(before), len(after))))
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines with what can't be seen written out, so that no carriage return or U+2028 ends one."""
+    return _without_last_end(spelled(text)).split("\n") if text else []
+
+
+def _without_last_end(text: str) -> str:
+    return text.removesuffix("\n")
+
+
+def _folded(lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a diff without those that are far from every change; they are counted."""
+    runs = [(unchanged, list(run)) for unchanged, run in groupby(lines, key=lambda line: line.startswith(" "))]
+    for number, (unchanged, run) in enumerate(runs):
+        before = _CONTEXT if number > 1 else 0  # the first run is the head of the diff
+        after = _CONTEXT if number < len(runs) - 1 else 0
+        left_out = len(run) - before - after
+        if unchanged and left_out > 1:
+            yield from run[:before]
+            yield f"… {left_out:,} unchanged lines …"
+            yield from run[len(run) - after :]
+        else:
+            yield from run
