@@ -7,9 +7,10 @@ connection, and the store last.
 from __future__ import annotations
 
 import functools
+import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from bot import wiring
 from bot.agents.launching import launcher_of, secret_values
 from bot.chat.ends import ChatConfigError
 from bot.chat.gateway import DiscordGateway
-from bot.config import ConfigError, RunSettings, Settings
+from bot.config import ConfigError, RunSettings, Settings, unknown_variables
+from bot.files import user_name
 from bot.log import Redactor, configure_logging
 from bot.ops.address import AddressUnusable
 from bot.ops.instance import DATABASE, STATE_MARKER, sole_instance
@@ -74,6 +76,23 @@ class CommandStampFile:
         self.path.write_text(stamp)
 
 
+@contextmanager
+def held_state(settings: Settings) -> Iterator[str]:
+    """Make the state directory and hold it; give the id of the state.
+
+    Raises:
+        ConfigError: it can't be made, or something in it belongs to somebody else.
+        AlreadyRunning: another bot holds it.
+    """
+    with ExitStack() as stack:
+        try:
+            identity = stack.enter_context(sole_instance(settings.state_dir))
+        except OSError as exc:
+            what = f"{exc.filename or settings.state_dir} can't be made or written to by {user_name()}: {exc.strerror}"
+            raise ConfigError(f"{settings.called('WEFT_STATE_DIR')}: {what}") from exc
+        yield identity
+
+
 @asynccontextmanager
 async def kept_state(state_dir: Path) -> AsyncIterator[DurableStore]:
     """Open the store in the state directory.
@@ -99,7 +118,7 @@ async def watched(settings: Settings, redactor: Redactor) -> AsyncIterator[Watch
         try:
             watch = await stack.enter_async_context(watching(settings.health, redactor.text))
         except AddressUnusable as exc:
-            raise ConfigError(f"WEFT_HEALTH: {exc}") from exc
+            raise ConfigError(f"{settings.called('WEFT_HEALTH')}: {exc}") from exc
         yield watch
 
 
@@ -183,7 +202,9 @@ def run_bot(
     redactor = Redactor(secrets(wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
-        with sole_instance(settings.state_dir) as identity:
+        with held_state(settings) as identity:
+            for problem in unknown_variables(settings, os.environ):
+                log.warning("settings.unknown_variable", problem=problem)
             marker = {STATE_MARKER: identity}
             give_back_large_blocks()
             given = (settings, wanted, redactor, marker, load, supervisor or Supervisor())

@@ -38,7 +38,7 @@ def main() -> None:
 @click.option("--token-stdin", is_flag=True, help="The first line of the standard input is the bot's token.")
 def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, load_environment, load_settings, preflight
+    from bot.config import ConfigError, checked_settings, load_settings
     from bot.ops.notify import take_supervisor
     from bot.ops.secrecy import keep_to_itself
 
@@ -46,9 +46,8 @@ def run(env_file: Path, token_stdin: bool) -> None:
     supervisor = take_supervisor(os.environ)
     supervisor.notifier.extend()
     try:
-        load = functools.partial(load_settings, env_file, _token(token_stdin))
-        settings = load()
-        wanted = preflight(settings, load_environment(env_file))
+        token = _token(token_stdin)
+        settings, wanted = checked_settings(env_file, token)
     except ConfigError as exc:
         supervisor.notifier.send(f"STATUS={exc}")
         fail(*exc.problems)
@@ -57,6 +56,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
 
     sys.excepthook = log_crash
     faulthandler.enable(2)  # a watchdog's SIGABRT then shows where the bot hung
+    load = functools.partial(load_settings, env_file, token)
     _guarded(lambda: run_bot(settings, wanted, load, supervisor))
 
 

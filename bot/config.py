@@ -5,21 +5,26 @@ Every setting has a name, a unit and a line in ``.env.example``. Nothing here st
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import shlex
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from acp.environment import named
 from bot.agents.checks import agents_problems, directory_problem, program_problem
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only
+from bot.env_file import EnvFile, is_ours
+from bot.files import Unusable, is_directory, mode_of, not_absolute, read_text, user_name
 from bot.ops.address import parse_address
+from bot.wording import nearest, told
 
 EX_CONFIG = 78
 """Exit code for what a restart can't heal: configuration, token, intents, an agent that can't start."""
@@ -30,7 +35,11 @@ EX_SECOND_INSTANCE = 75
 TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
 TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
+NOT_SETTINGS = frozenset({"WEFT_AGENT", "WEFT_DEMO_PACE", "WEFT_PYTHON", "WEFT_STATE", "WEFT_TEST_WORKERS"})
+"""Names of Weft's that are no settings: its marks on agents, and what its demo agent and its scripts read."""
+
 _MIN_ID_DIGITS, _MAX_ID_DIGITS = 15, 20
+_TOKEN_PARTS = 3
 
 
 class ConfigError(Exception):
@@ -46,7 +55,11 @@ def _words(value: object) -> object:
 
 
 def _argv(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
+    try:
+        return shlex.split(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        reason = str(exc)
+        raise ValueError(f"{reason[:1].lower()}{reason[1:]}: check its quotes and backslashes") from exc
 
 
 def _snowflake(value: object) -> int:
@@ -57,6 +70,8 @@ def _snowflake(value: object) -> int:
 
 
 def _agents_file(value: object) -> object:
+    if isinstance(value, str) and value.startswith("~"):
+        raise ValueError(not_absolute(value))
     return AgentsFile.read(Path(value)) if isinstance(value, str | Path) else value
 
 
@@ -87,7 +102,9 @@ def default_state_dir() -> Path:
 class Settings(BaseSettings):
     """All settings of ``weft run``; times are in seconds. The agents' file is read with them, and understood later."""
 
-    model_config = SettingsConfigDict(env_prefix="WEFT_", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEFT_", extra="ignore", frozen=True, env_ignore_empty=True, env_file_encoding="utf-8-sig"
+    )
 
     discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
     discord_api: Annotated[str | None, AfterValidator(_http_url)] = None
@@ -139,36 +156,136 @@ class Settings(BaseSettings):
     def _most_sessions(self) -> int:
         return self.max_agents * self.sessions_per_process
 
-    @model_validator(mode="after")
-    def _room_for_the_lanes(self) -> Self:
-        chosen = self.lane_main is not None or self.lane_background is not None
-        if chosen and sum(self.lanes) > self._most_sessions:
-            main, background = self.lanes
-            each = f" with {self.sessions_per_process} sessions each" if self.sessions_per_process > 1 else ""
-            raise ValueError(
-                f"WEFT_MAX_AGENTS: {self.max_agents} agents{each} are fewer than the {main} + {background} turns that"
-                " the lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
-            )
-        return self
+    _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def called(self, name: str) -> str:
+        """Return a setting's name with the place of its value, as messages have it."""
+        return f"{name} ({self._places[name]})" if name in self._places else name
 
 
-def load_settings(env_file: Path | None = None, token: str | None = None) -> Settings:
-    """Return the settings of this environment; a ``weft.toml`` beside ``env_file`` is read if no other is named.
+LANES = ("WEFT_MAX_AGENTS", "WEFT_SESSIONS_PER_PROCESS", "WEFT_LANE_MAIN", "WEFT_LANE_BACKGROUND")
+
+
+def _lanes_problem(settings: Settings) -> str:
+    chosen = settings.lane_main is not None or settings.lane_background is not None
+    main, background = settings.lanes
+    if not chosen or main + background <= settings.max_agents * settings.sessions_per_process:
+        return ""
+    each = f" with {settings.sessions_per_process} sessions each" if settings.sessions_per_process > 1 else ""
+    return (
+        f"{settings.called('WEFT_MAX_AGENTS')}: {settings.max_agents} agents{each} are fewer than the"
+        f" {main} + {background} turns that the lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
+    )
+
+
+def setting_names() -> frozenset[str]:
+    """Return the names of all settings."""
+    return frozenset(_variable(name) for name in Settings.model_fields)
+
+
+def _variable(field_name: str) -> str:
+    return TOKEN_VARIABLE if field_name in ("discord_token", TOKEN_VARIABLE) else f"WEFT_{field_name.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Settings as they were read, with all that is wrong in them.
+
+    Attributes:
+        settings: what can't be understood has its default.
+        problems: a line each.
+        wrong: the settings that were not understood; nothing more is to be said of them.
+    """
+
+    settings: Settings
+    problems: tuple[str, ...]
+    wrong: frozenset[str]
+
+
+def read_settings(env_file: Path | None = None, token: str | None = None) -> Reading:
+    """Read the settings of this environment; a ``weft.toml`` beside ``env_file`` is read if no other is named.
 
     Args:
         token: goes before all other places; by default systemd's credential does.
 
     Raises:
-        ConfigError: a value can't be understood; one line for each, named by its setting.
+        ConfigError: the file or the credential can't be read at all.
     """
     try:
-        given = token or credential(os.environ)
-        first: dict[str, Any] = {TOKEN_VARIABLE: given} if given else {}
-        return _with_agents(Settings(_env_file=env_file, **first), env_file)
+        file = EnvFile.read(env_file) if env_file is not None else EnvFile({}, {}, (), frozenset())
+    except Unusable as exc:
+        raise ConfigError(str(exc)) from exc
+    given = token or credential(os.environ)
+    first: dict[str, Any] = {TOKEN_VARIABLE: given} if given else {}
+    places = {name: f"{env_file}, line {line}" for name, line in file.lines.items()}
+    places |= {name.upper(): "environment" for name, value in os.environ.items() if value}
+    if given:
+        places.pop(TOKEN_VARIABLE, None)
+    settings, faults = _understood(env_file, first)
+    settings._places = places
+    problems = [*file.problems, *unknown_names(file.lines, settings, places)]
+    problems += [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
+    wrong = {*faults, *(file.lost - {name.upper() for name, value in os.environ.items() if value})}
+    if not wrong.intersection(LANES):
+        problems += filter(None, [_lanes_problem(settings)])
+    if "WEFT_AGENTS_FILE" not in wrong and settings.agents_file is None and env_file is not None:
+        try:
+            settings = settings.model_copy(update={"agents_file": _beside(env_file)})
+        except Unusable as exc:
+            problems.append(str(exc))
+            wrong.add("WEFT_AGENTS_FILE")
+    return Reading(settings, tuple(problems), frozenset(wrong))
+
+
+def _understood(env_file: Path | None, first: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Return the settings, and what is wrong with those that have their default instead."""
+    try:
+        return Settings(_env_file=env_file, **first), {}
     except ValidationError as exc:
-        raise ConfigError(*dict.fromkeys(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{env_file} can't be read: {exc}") from exc
+        # One line for each setting: the first of what is wrong with it.
+        faults = {str(error["loc"][0]): told(error) for error in reversed(exc.errors())}
+    fields = Settings.model_fields
+    defaults = {name: fields[name].get_default(call_default_factory=True) for name in fields if name in faults}
+    return Settings(_env_file=env_file, **first, **defaults), {_variable(name): faults[name] for name in defaults}
+
+
+def unknown_names(names: Iterable[str], settings: Settings, places: Mapping[str, str]) -> Iterator[str]:
+    """Say of each name that begins as Weft's do whether there is no such setting."""
+    known = setting_names()
+    # Compared without what they all begin with: it would make any two of them alike.
+    short = {one.removeprefix("WEFT_"): one for one in known}
+    for name in names:
+        if not is_ours(name) or name in known | NOT_SETTINGS or named({name: ""}, settings.agent_env):
+            continue
+        near = nearest(name.removeprefix("WEFT_"), short)
+        hint = f"did you mean {short[near]}?" if near else ".env.example has them all"
+        yield f"{name} ({places[name]}): there is no such setting; {hint}"
+
+
+def unknown_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Say which variables of the environment look like settings and are none.
+
+    They are worth a warning only: unlike the file, the environment is not Weft's alone.
+    """
+    places = {name.upper(): "environment" for name in environ}
+    return list(unknown_names(places, settings, places))
+
+
+def load_settings(env_file: Path | None = None, token: str | None = None) -> Settings:
+    """Return the settings; the arguments are those of `read_settings`.
+
+    Raises:
+        ConfigError: something in them can't be understood; one line for each, named by its setting and its place.
+    """
+    reading = read_settings(env_file, token)
+    if reading.problems:
+        raise ConfigError(*reading.problems)
+    return reading.settings
+
+
+def _beside(env_file: Path) -> AgentsFile | None:
+    path = env_file.parent / FILE_NAME
+    return AgentsFile.read(path) if mode_of(path) is not None else None
 
 
 def credential(environ: Mapping[str, str]) -> str | None:
@@ -180,8 +297,8 @@ def credential(environ: Mapping[str, str]) -> str | None:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory) / TOKEN_CREDENTIAL if directory else None
     try:
-        return path.read_text().strip() or None if path is not None and path.exists() else None
-    except (OSError, UnicodeDecodeError) as exc:
+        return read_text(path).strip() or None if path is not None and mode_of(path) is not None else None
+    except Unusable as exc:
         raise ConfigError(f"the credential {TOKEN_CREDENTIAL} can't be read: {exc}") from exc
 
 
@@ -195,27 +312,16 @@ def take_token(environ: MutableMapping[str, str]) -> str | None:
     return credential(environ) or variable or None
 
 
-def _with_agents(settings: Settings, env_file: Path | None) -> Settings:
-    beside = env_file.parent / FILE_NAME if env_file is not None else None
-    if settings.agents_file is not None or beside is None or not beside.exists():
-        return settings
-    try:
-        return settings.model_copy(update={"agents_file": AgentsFile.read(beside)})
-    except ValueError as exc:
-        raise ConfigError(str(exc)) from exc
-
-
-def _problem(location: tuple[int | str, ...], message: str) -> str:
-    field = str(location[0]) if location else "settings"
-    setting = field if field.isupper() else f"WEFT_{field.upper()}"
-    return f"{setting}: {message.removeprefix('Value error, ')}"
-
-
 def load_environment(env_file: Path | None = None) -> dict[str, str]:
-    """Return the variables that agents may be given by name: those of the file, the process's own going first."""
-    if env_file is None or not env_file.is_file():
-        return dict(os.environ)
-    return {name: value for name, value in dotenv_values(env_file).items() if value} | dict(os.environ)
+    """Return the variables that agents may be given by name: those of the file, the process's own going first.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    try:
+        return (dict(EnvFile.read(env_file).values) if env_file is not None else {}) | dict(os.environ)
+    except Unusable as exc:
+        raise ConfigError(str(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,74 +343,136 @@ def preflight(settings: Settings, environment: Mapping[str, str] | None = None) 
     Raises:
         ConfigError: something is missing or not there; one line for each.
     """
-    token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
-    problems = [
-        "DISCORD_TOKEN is not set: create a bot in Discord's developer portal and put its token there"
-        if not token
-        else token_problem(token),
-        state_problem(settings.state_dir),
-    ]
+    if problems := list(unusable(settings)):
+        raise ConfigError(*problems)
+    return RunSettings(_token(settings), agents_of(settings), dict(os.environ if environment is None else environment))
+
+
+def checked_settings(env_file: Path, token: str | None = None) -> tuple[Settings, RunSettings]:
+    """Return what `read_settings` and `preflight` return.
+
+    Raises:
+        ConfigError: with all that either finds, so that nobody mends one line only to be shown the next.
+    """
+    reading = read_settings(env_file, token)
+    if problems := [*reading.problems, *unusable(reading.settings, reading.wrong)]:
+        raise ConfigError(*problems)
+    return reading.settings, preflight(reading.settings, load_environment(env_file))
+
+
+def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Say what ``weft run`` lacks; ``wrong``: settings of which it is known that they could not be understood."""
+    problems = {
+        TOKEN_VARIABLE: [_run_token_problem(settings)],
+        "WEFT_AGENTS_FILE": _agents_problems(settings, wrong),
+        "WEFT_STATE_DIR": [state_problem(settings.state_dir, settings.called("WEFT_STATE_DIR"))],
+    }
+    for name, found in problems.items():
+        if name not in wrong:
+            yield from filter(None, found)
+
+
+def _agents_problems(settings: Settings, wrong: frozenset[str] = frozenset(), path: str | None = None) -> Iterator[str]:
+    file = settings.agents_file
+    if file is None:
+        command, workspace = settings.called("WEFT_AGENT_COMMAND"), settings.called("WEFT_WORKSPACE")
+        if "WEFT_AGENT_COMMAND" not in wrong and (problem := agent_problem(settings.agent_command, command, path)):
+            yield problem
+        if "WEFT_WORKSPACE" not in wrong and (problem := workspace_problem(settings.workspace, workspace)):
+            yield problem
+        return
+    for name, value in (("WEFT_AGENT_COMMAND", settings.agent_command), ("WEFT_AGENT_ENV", settings.agent_env)):
+        if value:
+            yield f"{settings.called(name)}: {file.path} says which agents there are; take one of the two away"
     try:
-        agents = agents_of(settings)
-    except ConfigError as exc:
-        problems[1:1] = exc.problems
-    if any(problems):
-        raise ConfigError(*filter(None, problems))
-    return RunSettings(token, agents, os.environ.copy() if environment is None else environment)
+        # A workspace that could not be read stands in for itself: that it is missing would be untrue.
+        agents: Agents | None = file.agents("/" if "WEFT_WORKSPACE" in wrong else settings.workspace)
+    except AgentsFileError as exc:
+        yield from exc.problems
+        agents = exc.agents
+    if agents is not None:
+        yield from agents_problems(agents, file, path)
 
 
-def agents_of(settings: Settings) -> Agents:
+def agents_of(settings: Settings, path: str | None = None) -> Agents:
     """Return the agents, of which programs and directories were found.
+
+    Args:
+        path: where programs are looked for, if not in our own PATH.
 
     Raises:
         ConfigError: there is none, or one can't be started; one line for each reason.
     """
-    file = settings.agents_file
-    if file is None:
-        problems = list(filter(None, [agent_problem(settings.agent_command), workspace_problem(settings.workspace)]))
-        if problems:
-            raise ConfigError(*problems)
-        return only(settings.agent_command, settings.workspace or "", settings.agent_env)
-    try:
-        agents = file.agents(settings.workspace)
-    except AgentsFileError as exc:
-        raise ConfigError(*_contradictions(settings, file), *exc.problems) from exc
-    if problems := [*_contradictions(settings, file), *agents_problems(agents, file.path.name)]:
+    if problems := list(_agents_problems(settings, path=path)):
         raise ConfigError(*problems)
-    return agents
+    if settings.agents_file is not None:
+        return settings.agents_file.agents(settings.workspace)
+    return only(settings.agent_command, settings.workspace or "", settings.agent_env)
 
 
-def _contradictions(settings: Settings, file: AgentsFile) -> list[str]:
-    given = {"WEFT_AGENT_COMMAND": settings.agent_command, "WEFT_AGENT_ENV": settings.agent_env}
-    return [
-        f"{name}: {file.path} says which agents there are; take one of the two away" for name in given if given[name]
-    ]
+def _token(settings: Settings) -> str:
+    return settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
 
 
-def token_problem(token: str) -> str:
+def _run_token_problem(settings: Settings) -> str:
+    token, name = _token(settings), settings.called(TOKEN_VARIABLE)
+    if not token:
+        return f"{name} is not set: create a bot in Discord's developer portal and put its token there"
+    if problem := token_problem(token, name):
+        return problem
+    # The loopback's tokens have a shape of their own.
+    return "" if settings.discord_api or looks_like_token(token) else f"{name}: {NO_TOKEN}"
+
+
+NO_TOKEN = (
+    "this is not a bot's token, which has three parts with dots between them: copy it from Discord's developer portal"  # noqa: S105
+    " (Bot, Reset Token)"
+)
+
+
+def token_problem(token: str, name: str = TOKEN_VARIABLE) -> str:
     """Say why a text can't be a token, without repeating it, or nothing."""
-    return "" if token.isprintable() and " " not in token else "DISCORD_TOKEN: white space is no part of a token"
+    if token.isprintable() and " " not in token:
+        return ""
+    return f"{name}: white space is no part of a token: write the token alone, on one line"
 
 
-def agent_problem(argv: tuple[str, ...]) -> str:
+def looks_like_token(token: str) -> bool:
+    """Whether the text is built as Discord builds bot tokens: three parts, the first being an id in base 64."""
+    parts = token.split(".")
+    if len(parts) != _TOKEN_PARTS or not all(parts):
+        return False
+    try:
+        return base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)).isdigit()
+    except (binascii.Error, ValueError):
+        return False
+
+
+def agent_problem(argv: tuple[str, ...], name: str = "WEFT_AGENT_COMMAND", path: str | None = None) -> str:
     """Say why the agent command can't be started, or nothing."""
     if not argv:
-        return 'WEFT_AGENT_COMMAND is not set: the command that starts your agent, such as "opencode acp"'
-    problem = program_problem(argv[0])
-    return f"WEFT_AGENT_COMMAND: {problem}" if problem else ""
+        return f'{name} is not set: the command that starts your agent, such as "opencode acp"'
+    problem = program_problem(argv[0], path)
+    return f"{name}: {problem}" if problem else ""
 
 
-def workspace_problem(workspace: str | None) -> str:
+def workspace_problem(workspace: str | None, name: str = "WEFT_WORKSPACE") -> str:
     """Say why the workspace can't be used, or nothing. A part with ``{thread_id}`` is made when it is needed."""
     if not workspace:
-        return "WEFT_WORKSPACE is not set: the directory in which agents work"
+        return f"{name} is not set: the directory in which agents work"
     problem = directory_problem(workspace)
-    return f"WEFT_WORKSPACE: {problem}" if problem else ""
+    return f"{name}: {problem}" if problem else ""
 
 
-def state_problem(state_dir: Path) -> str:
+def state_problem(state_dir: Path, name: str = "WEFT_STATE_DIR") -> str:
     """Say why the state directory can't be used, or nothing; one that is missing is made when the bot starts."""
-    existing = next(path for path in (state_dir, *state_dir.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        return f"WEFT_STATE_DIR: {existing} is not a directory"
-    return "" if os.access(existing, os.W_OK | os.X_OK) else f"WEFT_STATE_DIR: {existing} is not writable"
+    if str(state_dir).startswith("~"):  # it would be made, with that name
+        return f"{name}: {not_absolute(str(state_dir))}"
+    try:
+        existing = next(path for path in (state_dir, *state_dir.absolute().parents) if mode_of(path) is not None)
+        if not is_directory(existing):
+            return f"{name}: {existing} is not a directory"
+    except Unusable as exc:
+        return f"{name}: {exc}"
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    return "" if writable else f"{name}: {existing} is not writable for {user_name()}"

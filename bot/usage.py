@@ -1,7 +1,8 @@
-"""What the commands share: an option, and how they leave with a line for whoever has to mend something."""
+"""What the commands share: an option, and how they leave with a line for the person who must fix it."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
 
 
 def fail(*problems: str) -> NoReturn:
@@ -29,10 +30,19 @@ def leave(code: int, *problems: str) -> NoReturn:
 
 
 def _env_file(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
-    """Refuse a file that was asked for and is not there; the default one need not be."""
-    asked = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
-    if asked and not path.exists():
-        raise click.BadParameter(f"{path} does not exist")
+    """Refuse a file that was asked for and can't be read; the default one need not be there.
+
+    With 78, not 2: a service that finds its file gone or closed to it must not try again and again.
+    """
+    from bot.files import Unusable, read_text
+    from bot.ops.notify import take_supervisor
+
+    if context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT:
+        try:
+            read_text(path)
+        except Unusable as exc:
+            take_supervisor(os.environ).notifier.send(f"STATUS=--env-file: {exc}")
+            fail(f"--env-file: {exc}")
     return path
 
 

@@ -10,15 +10,26 @@ die() {
     exit 1
 }
 
+fits() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
 find_python() {
     local candidate
-    for candidate in "${WEFT_PYTHON:-python3}" python3.13 python3.12 python3.11; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    # What was asked for is taken or refused: another one in its place would be found out late.
+    if [ -n "${WEFT_PYTHON:-}" ]; then
+        command -v "$WEFT_PYTHON" >/dev/null || die "WEFT_PYTHON: $WEFT_PYTHON was not found, or is no program."
+        fits "$WEFT_PYTHON" || die "WEFT_PYTHON: $WEFT_PYTHON is not Python 3.11 or newer."
+        command -v "$WEFT_PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if fits "$candidate"; then
             command -v "$candidate"
             return
         fi
     done
-    return 1
+    die "Weft needs Python 3.11 or newer: none was found on the PATH."
 }
 
 make_venv() {
@@ -42,7 +53,7 @@ ensure_venv() {
         exec 9>.venv.lock
         flock 9
     fi
-    base=$(find_python) || die "Weft needs Python 3.11 or newer: none was found on the PATH."
+    base=$(find_python) || exit 1 # it has said why
     interpreter=$("$base" -c 'import sys; print(sys.base_prefix, sys.version)')
     PYTHON=$PWD/.venv/bin/python
     if [ "$(cat .venv/interpreter 2>/dev/null)" != "$interpreter" ] || ! [ -x "$PYTHON" ]; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 import psutil
 
 LIMIT = 30.0
+TOKEN = base64.urlsafe_b64encode(b"100000000000000001").decode().rstrip("=") + ".canary.canary"
+"""Nobody's, in the shape of Discord's."""
+
 WEFT = (sys.executable, "-P", "-m", "bot")
 
 

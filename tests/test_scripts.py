@@ -98,6 +98,20 @@ def test_no_python_at_all_is_said_in_one_line(tree: Tree) -> None:
     assert done.stderr.startswith("Weft needs Python 3.11 or newer")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "old", "why"),
+    [
+        ("no-such-python", "0", "was not found, or is no program"),
+        ("python3", "1", "is not Python 3.11 or newer"),
+    ],
+)
+def test_a_python_that_was_asked_for_and_does_not_fit_is_named(tree: Tree, wanted: str, old: str, why: str) -> None:
+    (tree.root / "bin" / "python3.12").symlink_to("/bin/true")
+    done = tree.run("demo", WEFT_PYTHON=wanted, OLD=old)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"WEFT_PYTHON: {wanted} {why}.\n")
+    assert not (tree.root / ".venv").exists()
+
+
 def test_a_newer_python_beside_an_old_one_is_found(tree: Tree) -> None:
     (tree.root / "bin" / "python3").rename(tree.root / "bin" / "python3.12")
     done = tree.run("demo", FAKE=str(tree.root / "bin" / "python3.12"))

@@ -3,55 +3,79 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from bot.agents.file import AgentsFile
 from bot.agents.model import AgentProfile, Agents
+from bot.files import Unusable, is_directory, mode_of, not_absolute, user_name
 from pool.wrapping import LIMITER
 
 THREAD_FIELD = "{thread_id}"
 
 
-def agents_problems(agents: Agents, file_name: str) -> Iterator[str]:
-    """Say what each agent of a file lacks, a line each."""
+def agents_problems(agents: Agents, file: AgentsFile, path: str | None = None) -> Iterator[str]:
+    """Say what each agent of a file lacks, a line each; ``path``: where programs are, if not in our own PATH."""
     for agent in agents:
-        for problem in agent_problems(agent):
-            yield f"{file_name}: agents.{agent.name}.{problem}"
+        for setting, problem in agent_problems(agent, path):
+            yield file.line(("agents", agent.name, setting), problem)
 
 
-def agent_problems(agent: AgentProfile) -> Iterator[str]:
+def agent_problems(agent: AgentProfile, path: str | None = None) -> Iterator[tuple[str, str]]:
     """Say what an agent lacks, each with the name of its setting."""
     # With a wrapper the command may be in a container or on another machine: only the wrapper can tell.
     name, argv = ("wrapper", agent.wrapper) if agent.wrapper else ("command", agent.command)
-    path = agent.fixed.get("PATH")
+    path = agent.fixed.get("PATH", path)
     if problem := program_problem(argv[0], path):
-        yield f"{name}: {problem}"
+        yield name, problem
     if agent.limits and not shutil.which(LIMITER, path=path):
-        yield f"limits: {LIMITER} was not found"
+        yield "limits", f"{LIMITER} was not found"
     if problem := directory_problem(agent.workspace):
-        yield f"workspace: {problem}"
+        yield "workspace", problem
 
 
 def program_problem(program: str, path: str | None = None) -> str:
     """Say why a program can't be started, or nothing; ``path``: where it is looked for, if not in our own PATH."""
     if "/" in program and not Path(program).is_absolute():
         # Agents start in the workspace: a path that begins here would lead elsewhere from there.
-        return f"{program} is not an absolute path"
+        return not_absolute(program)
     if shutil.which(program, path=path):
         return ""
-    return f"{program} is not executable" if Path(program).is_file() else f"{program} was not found"
+    try:
+        mode = mode_of(Path(program)) if "/" in program else None
+    except Unusable as exc:
+        return str(exc)
+    if mode is None:
+        return f"{program} was not found{f' on the PATH {path}' if path and '/' not in program else ''}"
+    return f"{program} is a directory, not a program" if stat.S_ISDIR(mode) else f"{program} is not executable"
+
+
+def wants_node(program: str, path: str | None = None) -> bool:
+    """Whether a program is a script for Node; not when that can't be told."""
+    try:
+        with Path(shutil.which(program, path=path) or program).open("rb") as file:
+            return re.match(rb"#!.*\bnode\b", file.readline(256)) is not None
+    except OSError:
+        return False
 
 
 def directory_problem(workspace: str) -> str:
     """Say why a workspace can't be used, or nothing. A part with ``{thread_id}`` is made when it is needed."""
     fixed = fixed_part(workspace)
     if not fixed.is_absolute():
-        return f"{workspace} is not an absolute path"
-    if not fixed.is_dir():
-        return f"{fixed} is not a directory"
-    if THREAD_FIELD in workspace and not os.access(fixed, os.W_OK | os.X_OK):
-        return f"{fixed} is not writable"
+        return not_absolute(workspace)
+    try:
+        if not is_directory(fixed):
+            return f"{fixed} is not a directory"
+    except Unusable as exc:
+        return str(exc)
+    if not os.access(fixed, os.X_OK):
+        return f"{fixed} can't be entered by {user_name()}"
+    if THREAD_FIELD in workspace and not os.access(fixed, os.W_OK):
+        return f"{fixed} is not writable for {user_name()}, and each thread needs a directory in it"
     return ""
 
 

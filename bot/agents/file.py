@@ -1,7 +1,7 @@
 """Reads ``weft.toml``: several agents by name, and the channels in which each is used.
 
 The file is read with the settings and understood before the bot starts; what is wrong in it is told all at once, a
-line each. Whether programs and directories are there is `bot.agents.checks`' business.
+line each. Whether programs and directories are there is checked in `bot.agents.checks`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from acp.environment import WITHHELD, named
 from acp.process import MARKER
 from bot.agents.model import AgentProfile, Agents
+from bot.files import read_text
+from bot.wording import nearest, told
 from pool.wrapping import ResourceLimits, unknown_placeholders
 
 FILE_NAME = "weft.toml"
@@ -30,15 +33,19 @@ _ID = re.compile(r"[0-9]{15,20}")
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LEAST_MEMORY = 16 * 2**20
-_WORDS = {"extra_forbidden": "there is no such setting", "missing": "is missing", "too_short": "is empty"}
 
 
 class AgentsFileError(Exception):
-    """The file can't be used; ``problems`` holds one line each."""
+    """The file can't be used; ``problems`` holds one line each.
 
-    def __init__(self, *problems: str) -> None:
+    Attributes:
+        agents: what it says apart from that, if it can be told.
+    """
+
+    def __init__(self, *problems: str, agents: Agents | None = None) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+        self.agents = agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +60,9 @@ class AgentsFile:
         """Read a file.
 
         Raises:
-            ValueError: it can't be read.
+            Unusable: it can't be read.
         """
-        try:
-            return cls(path, path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-            raise ValueError(f"{path} can't be read: {reason}") from exc
+        return cls(path, read_text(path))
 
     def agents(self, workspace: str | None = None) -> Agents:
         """Return what the file says; ``workspace``: of agents for which it names none.
@@ -68,16 +71,77 @@ class AgentsFile:
             AgentsFileError: it says something that can't be understood or can't be.
         """
         try:
-            content = _Content.model_validate(tomllib.loads(self.text))
+            raw = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as exc:
             raise AgentsFileError(f"{self.path.name}: {exc}") from exc
+        try:
+            content, lines = _Content.model_validate(raw), []
         except ValidationError as exc:
-            lines = (_told(error["loc"], error["type"], error["msg"]) for error in exc.errors())
-            raise AgentsFileError(*(f"{self.path.name}: {line}" for line in dict.fromkeys(lines))) from exc
-        problems = [f"{self.path.name}: {problem}" for problem in _problems(content, workspace)]
-        if problems:
-            raise AgentsFileError(*problems)
+            lines = list(dict.fromkeys(self.line(*_told(error)) for error in exc.errors()))
+            # Without the keys that there are not, what does not go together can be told at once.
+            if not _removed(raw, [error["loc"] for error in exc.errors() if error["type"] == "extra_forbidden"]):
+                raise AgentsFileError(*lines) from exc
+            try:
+                content = _Content.model_validate(raw)
+            except ValidationError:
+                raise AgentsFileError(*lines) from exc
+        problems = [self.line(location, problem) for location, problem in _problems(content, workspace)]
+        agents = None if problems else _agents(content, workspace or "")
+        if lines or problems:
+            raise AgentsFileError(*lines, *problems, agents=agents)
         return _agents(content, workspace or "")
+
+    def line(self, location: tuple[int | str, ...], problem: str) -> str:
+        """Return a problem as it is told: with the file, the line, and the key that it is about."""
+        # pydantic marks a key of a table with "[key]"; the key itself is named before it.
+        steps = tuple(step for step in location if step != "[key]")
+        number = line_of(self.text, steps)
+        place = f"{self.path.name}, line {number}" if number else self.path.name
+        return ": ".join(filter(None, [place, ".".join(map(str, steps)), problem]))
+
+
+def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
+    """Return on which line the key at ``location`` is said, or of those around it the nearest that is.
+
+    `tomllib` tells no places. But the text up to a line is TOML itself, unless a value goes on after it: so the key
+    begins after the last such text that lacks it.
+    """
+    lines = text.splitlines(keepends=True)
+    try:
+        steps = _said(tomllib.loads(text), location)
+    except tomllib.TOMLDecodeError:
+        return None
+    before = 0
+    for number in range(1, len(lines) + 1):
+        try:
+            known = _said(tomllib.loads("".join(lines[:number])), steps)
+        except tomllib.TOMLDecodeError:
+            continue
+        if steps and known == steps:
+            return before + 1
+        before = number
+    return None
+
+
+def _said(table: object, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return how far a location leads."""
+    for depth, step in enumerate(location):
+        if not (isinstance(table, dict) and step in table):
+            return location[:depth]
+        table = table[step]
+    return location
+
+
+def _removed(table: dict[str, Any], locations: Iterable[tuple[int | str, ...]]) -> bool:
+    """Take keys out of a table; False if there was none."""
+    found = False
+    for *steps, key in locations:
+        inner: Any = table
+        for step in steps:
+            inner = inner[step]
+        del inner[key]
+        found = True
+    return found
 
 
 # --- what a value may be ------------------------------------------------------------------------------------------
@@ -139,45 +203,55 @@ class _Content(_Strict):
     channels: dict[_Channel, str] = {}
 
 
-def _told(location: Iterable[int | str], kind: str, message: str) -> str:
-    # pydantic marks a key of a table with "[key]"; the key itself is named before it.
-    place = ".".join(str(step) for step in location if step != "[key]")
-    told = _WORDS.get(kind) or message.removeprefix("Value error, ")
-    return f"{place}: {told}" if place else told
+Problem = tuple[tuple[int | str, ...], str]
+"""What is wrong, and the keys that lead to it."""
+
+_KEYS: dict[int, type[BaseModel]] = {1: _Content, 3: _Agent, 4: _Limits}
+"""Which keys there are, by how deep they lie: agents.NAME.limits.KEY."""
+
+
+def _told(error: ErrorDetails) -> Problem:
+    location = error["loc"]
+    if error["type"] == "extra_forbidden":
+        near = nearest(str(location[-1]), _KEYS[len(location)].model_fields)
+        return location, "there is no such setting" + (f"; did you mean {near}?" if near else "")
+    if location == ("agents",) and error["type"] in ("missing", "too_short"):
+        return (), "there is no [agents.NAME] in it"
+    return location, told(error)
 
 
 # --- what does not go together ----------------------------------------------------------------------------------
 
 
-def _problems(content: _Content, workspace: str | None) -> Iterator[str]:
+def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
     names = ", ".join(content.agents)
     if content.default is None and len(content.agents) > 1:
-        yield f"default: is missing; it names one of {names}"
+        yield ("default",), f"is missing; it names one of {names}"
     if content.default is not None and content.default not in content.agents:
-        yield f"default: there is no agent {content.default!r}, only {names}"
+        yield ("default",), f"there is no agent {content.default!r}, only {names}"
     for channel, agent in content.channels.items():
         if agent not in content.agents:
-            yield f"channels.{channel}: there is no agent {agent!r}, only {names}"
+            yield ("channels", channel), f"there is no agent {agent!r}, only {names}"
     for name, entry in content.agents.items():
-        yield from (f"agents.{name}.{problem}" for problem in _agent_problems(entry, workspace))
+        yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
 
 
-def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[str]:
+def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str, str]]:
     if not (entry.workspace or workspace):
-        yield "workspace: is missing, and WEFT_WORKSPACE is not set"
+        yield "workspace", "is missing, and WEFT_WORKSPACE is not set"
     for name in entry.env:
         if not name.endswith("*") and _withheld(name):
-            yield f"env: {name} is given to no agent"
+            yield "env", f"{name} is given to no agent"
     for name in entry.set:
         if name.endswith("*") or _withheld(name) or name == MARKER:
-            yield f"set: {name} can't be set"
+            yield "set", f"{name} can't be set"
         if name in entry.env:
-            yield f"set: {name} is in env, too"
+            yield "set", f"{name} is in env, too"
     for setting, words in (("wrapper", entry.wrapper), ("session_directory", [entry.session_directory or ""])):
         for placeholder in unknown_placeholders(words):
-            yield f"{setting}: there is no {{{placeholder}}} to fill in"
+            yield setting, f"there is no {{{placeholder}}} to fill in"
     if (entry.sessions_per_process or 1) > 1 and any(THREAD in word for word in entry.wrapper):
-        yield f"wrapper: {THREAD} means one thread, but sessions_per_process lets several share it"
+        yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 
 
 def _withheld(name: str) -> bool:

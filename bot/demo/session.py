@@ -71,8 +71,8 @@ def _prepare(argv: tuple[str, ...] | None) -> tuple[str, ...]:
         return DEMO_AGENT
     # The agent starts in a directory of its own, so a path that begins here must be made whole.
     argv = (str(Path(argv[0]).absolute()), *argv[1:]) if argv and "/" in argv[0] else argv
-    if problem := agent_problem(argv):
-        raise ConfigError(problem.replace("WEFT_AGENT_COMMAND", "--agent"))
+    if problem := agent_problem(argv, "--agent"):
+        raise ConfigError(problem)
     return argv
 
 

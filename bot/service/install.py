@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
+import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from acp.environment import agent_environment
-from bot.agents.checks import fixed_part
+from bot.agents.checks import directory_problem, fixed_part, wants_node
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
+from bot.agents.model import Agents, only
 from bot.config import TOKEN_VARIABLE, ConfigError
-from bot.service.unit import MARK, NAME, STRICT_NAME, Plan, strict, unit
+from bot.env_file import EnvFile
+from bot.files import Unusable, may, mode_of, not_absolute, read_text, user_name
+from bot.service.unit import MARK, NAME, STRICT_NAME, USUAL_PATH, Plan, strict, unit
 
 CODE = Path(__file__).resolve().parents[2]
 """Where Weft's packages lie: in the environment, or in a checkout beside it."""
@@ -62,6 +66,29 @@ class Place:
         """Return the call of systemctl."""
         return ["systemctl", *(["--user"] if self.own else []), *arguments]
 
+    def reach(self) -> None:
+        """Ask systemd for its version.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        command = self.command("show", "--property=Version")
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())  # noqa: S603
+        except OSError as exc:
+            raise ServiceError(f"{command[0]} can't be run: {exc.strerror}") from exc
+        if asked.returncode:
+            said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+            raise ServiceError(f"{' '.join(self.command())} reaches no systemd: {said[-1]}")
+
+    def reached(self) -> bool:
+        """Whether systemd answers."""
+        try:
+            self.reach()
+        except ServiceError:
+            return False
+        return True
+
     def systemctl(self, *arguments: str) -> None:
         """Call systemctl.
 
@@ -90,14 +117,15 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, seale
     """
     settings = _settings_in(env_file)
     agents_file = _agents_file(env_file, settings)
-    workspaces = _workspaces(settings.get("WEFT_WORKSPACE"), agents_file)
+    agents = _agents(settings, agents_file)
+    workspaces = list(dict.fromkeys(fixed_part(agent.workspace) for agent in agents if agent.workspace))
     problems = [
         *_workspace_problems(env_file, workspaces),
         *_token_problems(env_file, settings, token_file, sealed_token),
-        _user_problem(run_as),
+        *_user_problems(run_as, [env_file, *([agents_file] if agents_file else [])]),
     ]
-    if any(problems):
-        raise ConfigError(*filter(None, problems))
+    if problems:
+        raise ConfigError(*problems)
     state = settings.get("WEFT_STATE_DIR")
     writable = [*workspaces, *([Path(state)] if state else []), *_home(run_as)]
     return Plan(
@@ -108,63 +136,94 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, seale
         token_file=token_file.absolute() if token_file else None,
         sealed_token=sealed_token.absolute() if sealed_token else None,
         writable=tuple(writable),
+        path=_search_path(agents, run_as),
     )
 
 
-def _settings_in(env_file: Path) -> dict[str, str | None]:
+def _settings_in(env_file: Path) -> Mapping[str, str]:
     try:
-        env_file.read_bytes()  # python-dotenv takes a file that is not there for an empty one
-        return dotenv_values(env_file)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{env_file} can't be read: {exc}") from exc
+        file = EnvFile.read(env_file)
+    except Unusable as exc:
+        raise ConfigError(str(exc)) from exc
+    if mode_of(env_file) is None:
+        raise ConfigError(f"{env_file} does not exist: a service has its settings from there")
+    if file.problems:
+        raise ConfigError(*file.problems)
+    return file.values
 
 
-def _agents_file(env_file: Path, settings: dict[str, str | None]) -> Path | None:
+def _agents_file(env_file: Path, settings: Mapping[str, str]) -> Path | None:
     named = settings.get("WEFT_AGENTS_FILE")
     path = Path(named) if named else env_file.absolute().parent / FILE_NAME
     if not path.is_absolute():
-        raise ConfigError(f"WEFT_AGENTS_FILE: {path} is not an absolute path, and a service starts elsewhere")
+        raise ConfigError(f"WEFT_AGENTS_FILE: {not_absolute(str(path))}: a service starts elsewhere")
     return path if named or path.exists() else None
 
 
-def _workspaces(usual: str | None, agents_file: Path | None) -> list[Path]:
-    """Return the directories in which agents work, without the part that is each thread's own."""
+def _agents(settings: Mapping[str, str], agents_file: Path | None) -> Agents:
+    """Return the agents as far as the file of settings goes; whether they can be started is not looked at."""
+    usual = settings.get("WEFT_WORKSPACE")
     if agents_file is None:
-        return [fixed_part(usual)] if usual else []
+        try:
+            command = shlex.split(settings.get("WEFT_AGENT_COMMAND", ""))
+        except ValueError as exc:
+            raise ConfigError(f"WEFT_AGENT_COMMAND: {exc}") from exc
+        return only(tuple(command), usual or "")
     try:
-        agents = AgentsFile.read(agents_file).agents(usual)
-    except ValueError as exc:
+        return AgentsFile.read(agents_file).agents(usual)
+    except Unusable as exc:
         raise ConfigError(str(exc)) from exc
     except AgentsFileError as exc:
         raise ConfigError(*exc.problems) from exc
-    return list(dict.fromkeys(fixed_part(agent.workspace) for agent in agents))
+
+
+def _search_path(agents: Agents, run_as: str | None) -> tuple[Path, ...]:
+    """Return where the service is to look for programs.
+
+    This shell's PATH is not taken over: it belongs to a session, and some of it may be gone with that. What a version
+    manager has made for the session is a link to a directory that stays, which is named instead.
+    """
+    found: list[str | None] = []
+    for program in [words[0] for agent in agents for words in (agent.wrapper, agent.command) if words]:
+        found.append(where := shutil.which(program))
+        if where and wants_node(where):
+            found.append(shutil.which("node", path=f"{Path(where).parent}:{os.environ.get('PATH', '')}"))
+    directories = dict.fromkeys(Path(where).absolute().parent.resolve() for where in found if where)
+    return (*(one for one in directories if one not in USUAL_PATH and may(run_as, "x", one)), *USUAL_PATH)
 
 
 def _workspace_problems(env_file: Path, workspaces: list[Path]) -> Iterator[str]:
     if not workspaces:
         yield f"{env_file} has no WEFT_WORKSPACE: the directory in which agents work"
     for path in workspaces:
-        if not (path.is_absolute() and path.is_dir()):
-            yield f"WEFT_WORKSPACE: {path} is not a directory"
+        if problem := directory_problem(str(path)):
+            yield f"WEFT_WORKSPACE: {problem}"
 
 
 def _token_problems(
-    env_file: Path, settings: dict[str, str | None], token_file: Path | None, sealed_token: Path | None
+    env_file: Path, settings: Mapping[str, str], token_file: Path | None, sealed_token: Path | None
 ) -> Iterator[str]:
     if token_file is None and sealed_token is None and not settings.get(TOKEN_VARIABLE):
         yield f"{env_file} has no {TOKEN_VARIABLE}, and there is no --token-file"
     if token_file is not None and sealed_token is not None:
         yield "--token-file and --sealed-token: only one of them can be"
     for option, path in (("--token-file", token_file), ("--sealed-token", sealed_token)):
-        if path is not None and not path.is_file():
-            yield f"{option}: {path} is not a file"
+        try:
+            if path is not None and not stat.S_ISREG(mode_of(path) or 0):
+                yield f"{option}: {path} is not a file"
+        except Unusable as exc:
+            yield f"{option}: {exc}"
 
 
-def _user_problem(run_as: str | None) -> str:
-    if run_as is None or _knows(run_as):
-        return ""
-    command = f"useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {run_as}"
-    return f"there is no user {run_as}: make it with {command}"
+def _user_problems(run_as: str | None, read: list[Path]) -> Iterator[str]:
+    if run_as is not None and not _knows(run_as):
+        command = f"useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {run_as}"
+        yield f"there is no user {run_as}: make it with {command}"
+        return
+    for path in read:
+        if not may(run_as, "r", path):
+            who = run_as or user_name()
+            yield f"{path} can't be read by {who}, as whom the service runs: chgrp {who} {path}; chmod 640 {path}"
 
 
 def _knows(user: str) -> bool:
@@ -190,8 +249,9 @@ def install(place: Place, plan: Plan, *, with_strict: bool, now: bool) -> None:
     """Write the unit, have it read, and enabled for the next boot; with ``now`` started as well.
 
     Raises:
-        ServiceError: a file that is not ours is in the way, can't be written, or systemctl failed.
+        ServiceError: a file that is not ours is in the way, can't be written, systemd does not answer, or it failed.
     """
+    place.reach()  # first, so that nothing is written where nothing reads it
     _write(place.unit, unit(plan))
     if with_strict:
         _write(place.strict, strict(plan))
@@ -205,26 +265,42 @@ def install(place: Place, plan: Plan, *, with_strict: bool, now: bool) -> None:
 
 
 def uninstall(place: Place) -> bool:
-    """Stop the service and remove what `install` wrote; False if there is nothing of it.
+    """Stop the service and remove what `install` wrote, whatever systemd says; False if there is nothing of it.
 
     Raises:
-        ServiceError: the unit is not ours, can't be removed, or systemctl failed.
+        ServiceError: the unit is not ours, can't be removed, or systemd could not stop it.
     """
-    if not place.unit.exists():
+    if not _check(place.unit):
         return False
-    _check(place.unit)
-    place.systemctl("disable", "--now", NAME)
-    # Or systemd remembers a failure of what is no longer there; without one it knows no such unit any more.
-    subprocess.run(place.command("reset-failed", NAME), capture_output=True, check=False, env=environment())  # noqa: S603
+    failed = ""
+    if reached := place.reached():
+        try:
+            place.systemctl("disable", "--now", NAME)
+        except ServiceError as exc:
+            failed = str(exc)
+        # Or systemd remembers a failure of what is no longer there; without one it knows no such unit any more.
+        subprocess.run(place.command("reset-failed", NAME), capture_output=True, check=False, env=environment())  # noqa: S603
     _remove(place.strict)
     _remove(place.unit)
-    place.systemctl("daemon-reload")
+    for wants in place.unit.parent.glob("*.wants"):  # where systemd answers, `disable` has done it
+        (wants / NAME).unlink(missing_ok=True)
+    if reached:
+        place.systemctl("daemon-reload")
+    if failed:
+        raise ServiceError(f"{place.unit}: removed, but {failed}: see whether the bot still runs")
     return True
 
 
-def _check(path: Path) -> None:
-    if path.exists() and MARK not in path.read_text():
-        raise ServiceError(f"{path} was not written by `weft service install`: move it away first")
+def _check(path: Path) -> bool:
+    """Return whether there is a file; refuse one that is not ours."""
+    try:
+        if mode_of(path) is None:
+            return False
+        if MARK not in read_text(path):
+            raise ServiceError(f"{path} was not written by `weft service install`: move it away first")
+    except Unusable as exc:
+        raise ServiceError(str(exc)) from exc
+    return True
 
 
 def _write(path: Path, text: str) -> None:
@@ -239,8 +315,7 @@ def _write(path: Path, text: str) -> None:
 
 def _remove(path: Path) -> None:
     try:
-        if path.exists():
-            _check(path)
+        if _check(path):
             path.unlink()
             if path.parent.name.endswith(".d") and not any(path.parent.iterdir()):
                 path.parent.rmdir()

@@ -15,6 +15,9 @@ NAME = "weft.service"
 STRICT_NAME = "50-strict.conf"
 MARK = "# Written by `weft service install`, which overwrites it; changes belong in a drop-in (systemctl edit)."
 STARTS_PER_HOUR = 10
+USUAL_PATH = tuple(map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")))
+"""Where systemd looks for programs by itself; source: systemd.exec(5)."""
+
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """Directories that `ProtectHome=` means."""
 
@@ -33,6 +36,7 @@ class Plan:
         token_file: holds the token, which comes in by the standard input.
         sealed_token: holds the token as an encrypted credential. With neither, the settings have it.
         writable: directories that the bot and its agents may write to, the state directory apart.
+        path: where the service looks for programs, the directories of the agents first.
     """
 
     python: Path
@@ -42,6 +46,7 @@ class Plan:
     token_file: Path | None
     sealed_token: Path | None
     writable: tuple[Path, ...]
+    path: tuple[Path, ...] = USUAL_PATH
 
 
 _HEAD = """\
@@ -58,6 +63,8 @@ Type=notify
 NotifyAccess=main
 ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
+# Where agents, and Node for them, were found when this was written; once they are elsewhere, install the service again.
+Environment={path}
 {token}# Waiting for Discord at the start, and for turns at the end, ask for more time than this by themselves.
 TimeoutStartSec=90
 TimeoutStopSec=90
@@ -160,6 +167,7 @@ def unit(plan: Plan) -> str:
         starts=STARTS_PER_HOUR,
         network="" if own else _NETWORK,
         start=" ".join(quoted(word).replace("$", "$$") for word in start),
+        path=quoted("PATH=" + ":".join(map(str, plan.path))),
         token=_token(plan),
     )
     if own:

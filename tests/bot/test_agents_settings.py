@@ -13,7 +13,7 @@ from bot.agents.model import only
 from bot.config import ConfigError, Settings, load_settings, preflight
 from bot.reload import Reload
 from tests.agents import scenario
-from tests.commands import weft
+from tests.commands import TOKEN, weft
 
 TWO = """
 default = "red"
@@ -30,7 +30,7 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("WEFT_") or name in ("DISCORD_TOKEN", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setenv("DISCORD_TOKEN", "a.fake.token")
+    monkeypatch.setenv("DISCORD_TOKEN", TOKEN)
 
 
 def given(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
@@ -62,9 +62,7 @@ def test_a_file_that_is_named_has_to_be_there(monkeypatch: pytest.MonkeyPatch, t
     given(monkeypatch, {"WEFT_AGENTS_FILE": str(tmp_path / "none.toml")})
     with pytest.raises(ConfigError) as caught:
         load_settings(tmp_path / ".env")
-    assert caught.value.problems == (
-        f"WEFT_AGENTS_FILE: {tmp_path}/none.toml can't be read: No such file or directory",
-    )
+    assert caught.value.problems == (f"WEFT_AGENTS_FILE (environment): {tmp_path}/none.toml does not exist",)
 
 
 def test_without_a_file_there_is_the_one_agent_of_the_environment(
@@ -85,14 +83,14 @@ def test_what_names_an_agent_beside_the_file_is_refused(monkeypatch: pytest.Monk
         preflight(load_settings(tmp_path / ".env"))
     both = f"{file} says which agents there are; take one of the two away"
     assert caught.value.problems[1:] == (
-        f"WEFT_AGENT_COMMAND: {both}",
-        f"WEFT_AGENT_ENV: {both}",
-        "weft.toml: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set",
+        f"WEFT_AGENT_COMMAND (environment): {both}",
+        f"WEFT_AGENT_ENV (environment): {both}",
+        "weft.toml, line 3: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set",
     )
     given(monkeypatch, {"WEFT_WORKSPACE": str(tmp_path)})
     with pytest.raises(ConfigError) as caught:
         preflight(load_settings(tmp_path / ".env"))
-    assert caught.value.problems[3:] == ("weft.toml: agents.blue.workspace: /no/such/place is not a directory",)
+    assert caught.value.problems[3:] == ("weft.toml, line 8: agents.blue.workspace: /no/such/place is not a directory",)
 
 
 def test_a_changed_file_needs_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,11 +112,11 @@ def test_a_changed_file_needs_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_run_with_a_wrong_file_ends_with_78_and_a_line_for_each_problem(tmp_path: Path) -> None:
     """Settings and exits."""
     (tmp_path / "weft.toml").write_text(f"{TWO}\nenv = ['A B']\nnew = 1")
-    done = weft(tmp_path, "run", DISCORD_TOKEN="a.fake.token", WEFT_WORKSPACE=str(tmp_path))
+    done = weft(tmp_path, "run", DISCORD_TOKEN=TOKEN, WEFT_WORKSPACE=str(tmp_path))
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.splitlines() == [
-        "weft: weft.toml: agents.blue.env.0: 'A B' is no name of a variable",
-        "weft: weft.toml: agents.blue.new: there is no such setting",
+        "weft: weft.toml, line 8: agents.blue.env.0: 'A B' is no name of a variable",
+        "weft: weft.toml, line 9: agents.blue.new: there is no such setting",
     ]
 
 
@@ -134,7 +132,7 @@ def test_the_doctor_starts_each_agent_as_it_is_wrapped(tmp_path: Path) -> None:
         [agents.blue]
         command = "/bin/true"
     """)
-    done = weft(tmp_path, "doctor", "--offline", DISCORD_TOKEN="a.fake.token", WEFT_WORKSPACE=str(tmp_path))
+    done = weft(tmp_path, "doctor", "--offline", DISCORD_TOKEN=TOKEN, WEFT_WORKSPACE=str(tmp_path))
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "ok agents red, blue; red where nothing else is said" in lines
     assert "warn agent env RED_KEY is named in agents.red.env, but is not set" in lines

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from tests.agents import scenario
-from tests.commands import weft
+from tests.commands import TOKEN, weft
 
 BAD = [
     pytest.param(
@@ -25,28 +25,34 @@ BAD = [
     ),
     pytest.param(
         {"WEFT_ALLOWED_CHANNELS": "general"},
-        "WEFT_ALLOWED_CHANNELS: 'general' is not a Discord id (a number of 15 to 20 digits)",
+        "WEFT_ALLOWED_CHANNELS (environment): 'general' is not a Discord id (a number of 15 to 20 digits)",
         id="bad channel",
     ),
     pytest.param(
-        {"WEFT_AGENT_COMMAND": "no-such-agent acp"}, "WEFT_AGENT_COMMAND: no-such-agent was not found", id="no agent"
+        {"WEFT_AGENT_COMMAND": "no-such-agent acp"},
+        "WEFT_AGENT_COMMAND (environment): no-such-agent was not found",
+        id="no agent",
     ),
     pytest.param(
         {"WEFT_WORKSPACE": "/no/such/directory"},
-        "WEFT_WORKSPACE: /no/such/directory is not a directory",
+        "WEFT_WORKSPACE (environment): /no/such/directory is not a directory",
         id="no directory",
     ),
 ]
 MORE_BAD = [
     pytest.param({"WEFT_AGENT_COMMAND": ""}, "WEFT_AGENT_COMMAND is not set", id="agent unset"),
-    pytest.param({"WEFT_AGENT_COMMAND": "agent 'x"}, "WEFT_AGENT_COMMAND: No closing quotation", id="open quote"),
+    pytest.param(
+        {"WEFT_AGENT_COMMAND": "agent 'x"}, "WEFT_AGENT_COMMAND (environment): no closing quotation", id="open quote"
+    ),
     pytest.param({"WEFT_AGENT_COMMAND": "./agent acp"}, "./agent is not an absolute path", id="relative agent"),
     pytest.param({"WEFT_WORKSPACE": ""}, "WEFT_WORKSPACE is not set", id="workspace unset"),
-    pytest.param({"WEFT_STATE_DIR": "/dev/null"}, "WEFT_STATE_DIR: /dev/null is not a directory", id="state"),
-    pytest.param({"WEFT_MAX_AGENTS": "many"}, "WEFT_MAX_AGENTS: ", id="no number"),
-    pytest.param({"WEFT_IDLE_TTL": "nan"}, "WEFT_IDLE_TTL: ", id="not a number"),
-    pytest.param({"WEFT_LOG_LEVEL": "loud"}, "WEFT_LOG_LEVEL: ", id="log level"),
-    pytest.param({"WEFT_DISCORD_API": "localhost"}, "WEFT_DISCORD_API: 'localhost' is not", id="address"),
+    pytest.param(
+        {"WEFT_STATE_DIR": "/dev/null"}, "WEFT_STATE_DIR (environment): /dev/null is not a directory", id="state"
+    ),
+    pytest.param({"WEFT_MAX_AGENTS": "many"}, "WEFT_MAX_AGENTS (environment): ", id="no number"),
+    pytest.param({"WEFT_IDLE_TTL": "nan"}, "WEFT_IDLE_TTL (environment): ", id="not a number"),
+    pytest.param({"WEFT_LOG_LEVEL": "loud"}, "WEFT_LOG_LEVEL (environment): ", id="log level"),
+    pytest.param({"WEFT_DISCORD_API": "localhost"}, "WEFT_DISCORD_API (environment): 'localhost' is not", id="address"),
     pytest.param({"DISCORD_TOKEN": "canary one\ntwo"}, "DISCORD_TOKEN: white space", id="token with a line break"),
 ]
 USAGE = [
@@ -59,8 +65,6 @@ USAGE = [
     ["demo", "--prompt", "x", "--agent", "agent 'x"],
     ["demo", "--no-such-option"],
     ["sandbox", "--port", "99999"],
-    ["run", "--env-file", "/no/such/file"],
-    ["doctor", "--env-file", "/no/such/file"],
     ["dance"],
 ]
 
@@ -87,7 +91,7 @@ def invoke(*arguments: str, **settings: str) -> Result:
 def good(directory: Path) -> dict[str, str]:
     agent = scenario(directory)
     return {
-        "DISCORD_TOKEN": "a.fake.token",
+        "DISCORD_TOKEN": TOKEN,
         "WEFT_AGENT_COMMAND": shlex.join(agent.argv),
         "WEFT_WORKSPACE": str(directory),
     }
@@ -135,9 +139,9 @@ def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_settings_are_read_from_the_file_in_the_working_directory(tmp_path: Path) -> None:
-    (tmp_path / "here" / ".env").write_text("DISCORD_TOKEN=a.fake.token\nWEFT_WORKSPACE=/no/such/directory\n")
+    (tmp_path / "here" / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\nWEFT_WORKSPACE=/no/such/directory\n")
     done = invoke("run", WEFT_AGENT_COMMAND="/bin/cat")
-    assert done.stderr == "weft: WEFT_WORKSPACE: /no/such/directory is not a directory\n"
+    assert done.stderr == "weft: WEFT_WORKSPACE (.env, line 2): /no/such/directory is not a directory\n"
 
 
 @pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments)[:40])
@@ -195,5 +199,12 @@ def test_windows_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_an_empty_standard_input_is_no_token(tmp_path: Path) -> None:
     """R3, R5: exit 78; what `.env` says is not taken instead."""
-    done = weft(tmp_path, "run", "--token-stdin", DISCORD_TOKEN="a.fake.token")
+    done = weft(tmp_path, "run", "--token-stdin", DISCORD_TOKEN=TOKEN)
     assert (done.returncode, done.stderr) == (78, "weft: --token-stdin: there is no token on the standard input\n")
+
+
+def test_a_state_directory_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
+    """Settings and exits: 78; nothing of it can be seen before it is tried."""
+    done = weft(tmp_path, "run", **(good(tmp_path) | {"WEFT_STATE_DIR": "/proc/weft"}))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (78, "", 1)
+    assert done.stderr.startswith("weft: WEFT_STATE_DIR (environment): /proc")

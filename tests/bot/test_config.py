@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from bot.agents.model import only
-from bot.config import ConfigError, Settings, default_state_dir, load_settings, preflight
+from bot.config import (
+    ConfigError,
+    Settings,
+    checked_settings,
+    default_state_dir,
+    load_settings,
+    preflight,
+    unknown_variables,
+)
+from tests.commands import TOKEN
 
 CHANNEL = 100000000000000001
 
@@ -31,14 +40,14 @@ def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[str, 
 
 
 def good(tmp_path: Path) -> dict[str, str]:
-    return {"DISCORD_TOKEN": "a.fake.token", "WEFT_AGENT_COMMAND": "/bin/cat -u", "WEFT_WORKSPACE": str(tmp_path)}
+    return {"DISCORD_TOKEN": TOKEN, "WEFT_AGENT_COMMAND": "/bin/cat -u", "WEFT_WORKSPACE": str(tmp_path)}
 
 
 def test_everything_that_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in good(tmp_path).items():
         monkeypatch.setenv(name, value)
     wanted = preflight(load_settings())
-    assert (wanted.token, wanted.agents) == ("a.fake.token", only(("/bin/cat", "-u"), str(tmp_path)))
+    assert (wanted.token, wanted.agents) == (TOKEN, only(("/bin/cat", "-u"), str(tmp_path)))
 
 
 def test_each_thing_that_is_missing_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,19 +57,21 @@ def test_each_thing_that_is_missing_gets_a_line(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_channel_id_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems(monkeypatch, WEFT_ALLOWED_CHANNELS="general") == (
-        "WEFT_ALLOWED_CHANNELS: 'general' is not a Discord id (a number of 15 to 20 digits)",
+        "WEFT_ALLOWED_CHANNELS (environment): 'general' is not a Discord id (a number of 15 to 20 digits)",
     )
 
 
 def test_an_agent_command_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment = good(tmp_path) | {"WEFT_AGENT_COMMAND": "no-such-agent acp"}
-    assert problems(monkeypatch, **environment) == ("WEFT_AGENT_COMMAND: no-such-agent was not found",)
+    assert problems(monkeypatch, **environment) == ("WEFT_AGENT_COMMAND (environment): no-such-agent was not found",)
 
 
 def test_an_agent_that_is_not_executable_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "agent").write_text("#!/bin/sh\n")
     environment = good(tmp_path) | {"WEFT_AGENT_COMMAND": str(tmp_path / "agent")}
-    assert problems(monkeypatch, **environment) == (f"WEFT_AGENT_COMMAND: {tmp_path}/agent is not executable",)
+    assert problems(monkeypatch, **environment) == (
+        f"WEFT_AGENT_COMMAND (environment): {tmp_path}/agent is not executable",
+    )
 
 
 @pytest.mark.parametrize("workspace", ["/no/such/directory", "/no/such/directory/{thread_id}"])
@@ -68,7 +79,9 @@ def test_a_workspace_that_is_not_there_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workspace: str
 ) -> None:
     environment = good(tmp_path) | {"WEFT_WORKSPACE": workspace}
-    assert problems(monkeypatch, **environment) == ("WEFT_WORKSPACE: /no/such/directory is not a directory",)
+    assert problems(monkeypatch, **environment) == (
+        "WEFT_WORKSPACE (environment): /no/such/directory is not a directory",
+    )
 
 
 def test_a_directory_for_each_thread_needs_only_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,14 +92,19 @@ def test_a_directory_for_each_thread_needs_only_its_parent(monkeypatch: pytest.M
 
 
 def test_a_relative_workspace_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     environment = good(tmp_path) | {"WEFT_WORKSPACE": "work"}
-    assert problems(monkeypatch, **environment) == ("WEFT_WORKSPACE: work is not an absolute path",)
+    assert problems(monkeypatch, **environment) == (
+        f"WEFT_WORKSPACE (environment): work is not an absolute path: write the whole path, such as {tmp_path}/work",
+    )
 
 
 def test_a_state_directory_that_is_a_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = good(tmp_path) | {"WEFT_STATE_DIR": str(tmp_path / "file")}
-    assert problems(monkeypatch, **environment) == (f"WEFT_STATE_DIR: {tmp_path}/file is not a directory",)
+    assert problems(monkeypatch, **environment) == (
+        f"WEFT_STATE_DIR (environment): {tmp_path}/file is not a directory",
+    )
 
 
 def test_nothing_is_made_while_settings_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,8 +125,8 @@ def test_an_empty_setting_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_token_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """R5."""
-    monkeypatch.setenv("DISCORD_TOKEN", "a.fake.token")
-    assert "a.fake.token" not in repr(load_settings())
+    monkeypatch.setenv("DISCORD_TOKEN", TOKEN)
+    assert TOKEN not in repr(load_settings())
 
 
 def test_a_file_gives_settings_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -138,3 +156,88 @@ def test_every_setting_has_its_line_in_the_example_file() -> None:
 def test_state_is_kept_where_systemd_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/weft:/var/lib/other")
     assert default_state_dir() == Path("/var/lib/weft")
+
+
+def faults(directory: Path, text: str) -> tuple[str, ...]:
+    """What is wrong with a file of settings, without the directory in which it lies."""
+    (directory / ".env").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        checked_settings(directory / ".env")
+    return tuple(problem.replace(f"{directory}/", "") for problem in caught.value.problems)
+
+
+def test_everything_that_is_wrong_is_named_at_once_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Settings and exits: nothing that follows from another fault only."""
+    monkeypatch.setenv("WEFT_LOG_LEVEL", "loud")
+    monkeypatch.setenv("HOME", "/home/me")
+    text = """\
+# a comment
+
+DISCORD_TOKEN=canary
+WEFT_WORKSPCE=/srv
+WEFT_WORKSPACE=~/x
+export WEFT_IDLE_TTL=15m
+WEFT_MAX_AGENTS=twelve
+WEFT_AGENT_COMMAND='cat -u
+WEFT_REACTIONS
+"""
+    assert faults(tmp_path, text) == (
+        ".env, line 8: the quote before the value of WEFT_AGENT_COMMAND is not closed:"
+        " write WEFT_AGENT_COMMAND='value'",
+        ".env, line 9: this is no setting: write NAME=value, or # before a comment",
+        "WEFT_WORKSPCE (.env, line 4): there is no such setting; did you mean WEFT_WORKSPACE?",
+        "WEFT_MAX_AGENTS (.env, line 7): 'twelve' is not a whole number",
+        "WEFT_IDLE_TTL (.env, line 6): '15m' is not a number: give seconds, such as 900",
+        "WEFT_LOG_LEVEL (environment): 'loud' is unknown: write 'debug', 'info', 'warning' or 'error'",
+        "DISCORD_TOKEN (.env, line 3): this is not a bot's token, which has three parts with dots between them: copy it"
+        " from Discord's developer portal (Bot, Reset Token)",
+        "WEFT_WORKSPACE (.env, line 5): ~/x is not an absolute path: write the whole path, such as /home/me/x",
+    )
+
+
+def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) -> None:
+    """Settings and exits."""
+    (tmp_path / "weft.toml").write_text("[agents.red]\ncommand = 'no-such-agent'\nwrk = 1\n")
+    text = f"DISCORD_TOKEN={TOKEN}\nWEFT_WORKSPACE={tmp_path}\nWEFT_DRAIN=11\nWEFT_AGENT_COMMAND=cat\n"
+    assert faults(tmp_path, text) == (
+        "WEFT_DRAIN (.env, line 3): '11' is too large: give at most 10",
+        "WEFT_AGENT_COMMAND (.env, line 4): weft.toml says which agents there are; take one of the two away",
+        "weft.toml, line 3: agents.red.wrk: there is no such setting",
+        "weft.toml, line 2: agents.red.command: no-such-agent was not found",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('WEFT_A="x\nWEFT_B="y"\n', ".env, line 1: the quote before the value of WEFT_A is not closed"),
+        ("\n\nKEY='x' y\n", ".env, line 3: KEY: there is something after the closing quote"),
+        ("canary secret\n", ".env, line 1: this is no setting"),
+        ("WEFT_STATE_DIR='~/s'\n", "WEFT_STATE_DIR (.env, line 1): ~/s is not an absolute path"),
+        ("WEFT_AGENTS_FILE=~/a\n", "WEFT_AGENTS_FILE (.env, line 1): ~/a is not an absolute path"),
+        ("WEFT_DISCORD_TOKEN=a\n", "WEFT_DISCORD_TOKEN (.env, line 1): there is no such setting; did you mean"),
+        ("WEFT_QQ=a\n", "WEFT_QQ (.env, line 1): there is no such setting; .env.example has them all"),
+    ],
+)
+def test_a_line_that_can_not_be_used_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    """Settings and exits: what it says is not repeated where it may be a secret."""
+    found = faults(tmp_path, text)
+    assert [line for line in found if line.startswith(problem)]
+    assert "canary" not in "".join(found)
+    assert "WEFT_B" not in "".join(found)
+
+
+def test_what_is_for_agents_may_be_anything(tmp_path: Path) -> None:
+    """R5: several lines, another name of Weft's that is passed on, and a mark before the text."""
+    (tmp_path / ".env").write_text('PEM="a\nb"\nWEFT_AGENT_ENV="WEFT_MINE PEM"\nWEFT_MINE=1\n', "utf-8-sig")
+    assert load_settings(tmp_path / ".env").agent_env == ("WEFT_MINE", "PEM")
+
+
+def test_an_unknown_name_in_the_environment_is_only_worth_a_warning() -> None:
+    """Settings and exits: others set variables there, too."""
+    environ = {"WEFT_QUEUE_MOD": "x", "WEFT_PYTHON": "python3", "PATH": "/bin", "WEFT_AGENT": "x"}
+    assert unknown_variables(load_settings(), environ) == [
+        "WEFT_QUEUE_MOD (environment): there is no such setting; did you mean WEFT_QUEUE_MODE?"
+    ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import anyio
 import anyio.abc
 
 from acp.environment import agent_environment
+from bot.agents.checks import wants_node
 from bot.ops.doctor.finding import Finding, ok, warn
 
 _TRIAL = 5.0
@@ -65,8 +65,8 @@ def check_platform() -> Finding:
     return warn("platform", f"{platform.system()} is best effort: {missing}")
 
 
-async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS) -> list[Finding]:
-    """Say of each tool that is there whether it works."""
+async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS, path: str | None = None) -> list[Finding]:
+    """Say of each tool that is there whether it works; ``path``: where it is looked for, if not in our own PATH."""
     found: dict[str, Finding] = {}
 
     async def try_out(name: str, program: str) -> None:
@@ -77,31 +77,21 @@ async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS) -> list[Fi
 
     async with anyio.create_task_group() as tasks:
         for name in trials:
-            if program := shutil.which(name):
+            if program := shutil.which(name, path=path):
                 tasks.start_soon(try_out, name, program)
     return [found[name] for name in trials if name in found]
 
 
-async def check_node(commands: Sequence[tuple[str, ...]]) -> list[Finding]:
-    """Say which Node runs the agents that are written for it."""
-    programs = [Path(command[0]).name for command in commands if _wants_node(command[0])]
+async def check_node(commands: Sequence[tuple[str, ...]], path: str | None = None) -> list[Finding]:
+    """Say which Node runs the agents that are written for it; ``path``: where it is, if not in our own PATH."""
+    programs = [Path(command[0]).name for command in commands if wants_node(command[0], path)]
     if not programs:
         return []
-    node = shutil.which("node")
+    node = shutil.which("node", path=path)
     ran = await run_command(node, "--version") if node else None
     if ran is None or ran.code != 0:
         return [warn("node", f"{', '.join(programs)} needs Node, and there is none on the PATH")]
     return [ok("node", f"{ran.line()} runs {', '.join(programs)}")]
-
-
-def _wants_node(command: str) -> bool:
-    """Whether the program is a script for Node; not when that can't be told."""
-    program = shutil.which(command)
-    try:
-        with Path(program or command).open("rb") as file:
-            return re.match(rb"#!.*\bnode\b", file.readline(256)) is not None
-    except OSError:
-        return False
 
 
 async def run_command(*argv: str, limit: float = _TRIAL) -> Ran | None:

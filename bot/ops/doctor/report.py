@@ -1,11 +1,12 @@
 """The doctor's round: which checks there are, in which order, each bounded in time; it prints what they find.
 
-A check that finds something wrong does not keep the others from running. What a check looks at is its own module's
-business.
+A check that finds something wrong does not keep the others from running. What a check looks at is decided in
+its own module.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,14 +21,24 @@ from acp.process import LaunchSpec
 from bot.agents.checks import fixed_part
 from bot.agents.launching import local, secret_values
 from bot.agents.model import Agents
-from bot.config import EX_CONFIG, ConfigError, Settings, agents_of, load_environment, load_settings
+from bot.config import (
+    EX_CONFIG,
+    ConfigError,
+    Settings,
+    agents_of,
+    load_environment,
+    looks_like_token,
+    read_settings,
+    unknown_variables,
+    unusable,
+)
 from bot.log import Redactor, configure_logging
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
 from bot.ops.doctor.machine import check_node, check_platform, check_python, check_tools
-from bot.ops.doctor.service import check_service
-from bot.ops.doctor.settings import check_settings, looks_like_token, token_of
+from bot.ops.doctor.service import Unit, check_service, installed_unit
+from bot.ops.doctor.settings import check_settings, token_of
 from bot.ops.doctor.state import check_state
 from bot.ops.doctor.strays import check_strays
 
@@ -64,8 +75,14 @@ def run_doctor(env_file: Path, *, offline: bool = False, as_json: bool = False) 
         click.echo(finding.json() if as_json else finding.line())
         verdicts.add(finding.verdict)
 
-    anyio.run(_round, _checks(env_file, offline), tell)
+    anyio.run(_all, env_file, env_file.absolute(), offline, tell)
     return EX_CONFIG if Verdict.FAIL in verdicts else 0
+
+
+async def _all(env_file: Path, there: Path, offline: bool, tell: Callable[[Finding], None]) -> None:
+    # First: where a unit runs the bot, what counts is what is there for the unit, not for this shell.
+    unit = await installed_unit(there)
+    await _round(_checks(env_file, offline, unit), tell)
 
 
 async def _round(checks: Iterator[Check], tell: Callable[[Finding], None]) -> None:
@@ -85,16 +102,22 @@ async def within_limit(check: Check) -> list[Finding]:
         return [warn(check.subject, f"not known: {exc}")]
 
 
-def _checks(env_file: Path, offline: bool) -> Iterator[Check]:
+def _checks(env_file: Path, offline: bool, unit: Unit | None) -> Iterator[Check]:
     yield Check("machine", _these(check_python, check_platform))
     yield Check("systemd", check_service)
-    yield Check("tools", check_tools)
+    yield Check("tools", partial(check_tools, path=unit.path if unit else None))
     try:
-        settings = load_settings(env_file)
+        reading = read_settings(env_file)
     except ConfigError as exc:
         yield Check("settings", _these(*(partial(fail, "settings", problem) for problem in exc.problems)))
         return
-    yield from _checks_of(settings, load_environment(env_file), env_file, offline)
+    for problem in unknown_variables(reading.settings, os.environ):
+        yield Check("settings", _these(partial(warn, "settings", problem)))
+    if reading.problems:
+        problems = [*reading.problems, *unusable(reading.settings, reading.wrong)]
+        yield Check("settings", _these(*(partial(fail, "settings", problem) for problem in problems)))
+        return
+    yield from _checks_of(reading.settings, env_file, offline, unit)
 
 
 def _these(*looks: Callable[[], Finding]) -> Callable[[], Awaitable[list[Finding]]]:
@@ -104,14 +127,17 @@ def _these(*looks: Callable[[], Finding]) -> Callable[[], Awaitable[list[Finding
     return run
 
 
-def _checks_of(settings: Settings, environment: Mapping[str, str], env_file: Path, offline: bool) -> Iterator[Check]:
-    yield Check("settings", _these(*(partial(_same, finding) for finding in check_settings(settings, environment))))
+def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | None) -> Iterator[Check]:
+    path = unit.path if unit else None
+    environment = load_environment(env_file) | ({"PATH": unit.path} if unit else {})
+    found = check_settings(settings, environment, unit)
+    yield Check("settings", _these(*(partial(_same, finding) for finding in found)))
     yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
     yield Check("strays", partial(check_strays, settings.state_dir))
     with suppress(ConfigError):  # what is wrong with them is told above
-        agents = agents_of(settings)
+        agents = agents_of(settings, path)
         specs = specs_of(agents, environment)
-        yield Check("node", partial(check_node, [spec.argv for spec in specs.values()]))
+        yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
         yield _agents_check(specs, settings, secret_values(agents, environment))
     token = token_of(settings)
     if not offline and (settings.discord_api or looks_like_token(token)) and token:

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 
 from acp.environment import named
-from bot.config import ConfigError, Settings, agent_problem, agents_of, state_problem, workspace_problem
+from bot.agents.checks import THREAD_FIELD, fixed_part
+from bot.config import (
+    NO_TOKEN,
+    ConfigError,
+    Settings,
+    agent_problem,
+    agents_of,
+    looks_like_token,
+    state_problem,
+    workspace_problem,
+)
+from bot.files import may, user_name
 from bot.ops.doctor.finding import Finding, fail, ok, warn
+from bot.ops.doctor.service import Unit
 
-_TOKEN_PARTS = 3
 
-
-def check_settings(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Look at each setting that the bot can't do without."""
+def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:
+    """Look at each setting that the bot can't do without, as ``unit`` will if that runs it."""
+    path, user = (unit.path, unit.user) if unit else (None, None)
     yield ok("settings", "understood")
+    if unit is not None:
+        yield ok("path", f"{unit.name} looks for programs in {path}, and so do these checks")
     yield check_token(settings)
     yield check_access(settings)
     if settings.agents_file is None:
-        yield _problem_or("workspace", workspace_problem(settings.workspace), f"{settings.workspace}")
-    yield _problem_or("state", state_problem(settings.state_dir), f"{settings.state_dir}")
+        problem = workspace_problem(settings.workspace, settings.called("WEFT_WORKSPACE"))
+        yield fail("workspace", problem) if problem else check_workspace(settings.workspace or "", user)
+    state = state_problem(settings.state_dir, settings.called("WEFT_STATE_DIR"))
+    yield _problem_or("state", state, f"{settings.state_dir}")
     if settings.agents_file is not None:
-        yield from check_agents_file(settings, environment)
+        yield from check_agents_file(settings, environment, path, user)
         return
-    problem = agent_problem(settings.agent_command)
-    yield _problem_or("agent", problem, shutil.which(settings.agent_command[0]) or "" if not problem else "")
+    problem = agent_problem(settings.agent_command, settings.called("WEFT_AGENT_COMMAND"), path)
+    program = settings.agent_command[0] if settings.agent_command else ""
+    here = shutil.which(program)
+    if problem and path and here:
+        problem += f"; this shell finds {here}: write that, or run `weft service install` from this shell"
+    yield _problem_or("agent", problem, shutil.which(program, path=path) or "")
     yield from check_agent_variables("WEFT_AGENT_ENV", settings.agent_env, environment)
+
+
+def check_workspace(workspace: str, user: str | None = None) -> Finding:
+    """Say whether agents can write where they are to work; ``user``: as whom the bot runs, if not as this one."""
+    fixed = fixed_part(workspace)
+    if may(user, "w", fixed) and may(user, "x", fixed):
+        return ok("workspace", workspace)
+    text = f"{fixed} can't be written to by {user or user_name()}"
+    if THREAD_FIELD in workspace:
+        return fail("workspace", f"{text}, and each thread needs a directory in it")
+    return warn("workspace", f"{text}: agents can change nothing there")
 
 
 def _problem_or(subject: str, problem: str, found: str) -> Finding:
@@ -47,19 +75,8 @@ def check_token(settings: Settings) -> Finding:
     if settings.discord_api:
         return ok("token", f"set, for {settings.discord_api}")
     if not looks_like_token(token):
-        return fail("token", "DISCORD_TOKEN does not have the shape of a bot token (three parts)")
+        return fail("token", f"{settings.called('DISCORD_TOKEN')}: {NO_TOKEN}")
     return ok("token", "has the shape of a bot token")
-
-
-def looks_like_token(token: str) -> bool:
-    """Whether the text is built as Discord builds bot tokens: three parts, the first being an id in base 64."""
-    parts = token.split(".")
-    if len(parts) != _TOKEN_PARTS or not all(parts):
-        return False
-    try:
-        return base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)).isdigit()
-    except (binascii.Error, ValueError):
-        return False
 
 
 def check_access(settings: Settings) -> Finding:
@@ -70,14 +87,18 @@ def check_access(settings: Settings) -> Finding:
     return warn("access", "only the application's owner may speak: set WEFT_ALLOWED_USERS or WEFT_ALLOWED_ROLES")
 
 
-def check_agents_file(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Look at the file that names several agents."""
+def check_agents_file(
+    settings: Settings, environment: Mapping[str, str], path: str | None = None, user: str | None = None
+) -> Iterator[Finding]:
+    """Look at the file that names several agents; ``path``, ``user``: of the unit that runs the bot, if one does."""
     try:
-        agents = agents_of(settings)
+        agents = agents_of(settings, path)
     except ConfigError as exc:
         yield from (fail("agents", problem) for problem in exc.problems)
         return
     yield ok("agents", f"{', '.join(agents.names)}; {agents.default} where nothing else is said")
+    for workspace in dict.fromkeys(agent.workspace for agent in agents):
+        yield check_workspace(workspace, user)
     for agent in agents:
         yield from check_agent_variables(f"agents.{agent.name}.env", agent.env, environment)
 

@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from bot.agents.checks import agents_problems, fixed_part
+from bot.agents.checks import agents_problems, fixed_part, program_problem
+from bot.agents.file import AgentsFile
 from bot.agents.model import AgentProfile, Agents
 from pool.wrapping import ResourceLimits
+
+FILE = AgentsFile(Path("weft.toml"), "")
 
 
 def problems(tmp_path: Path, **fields: Any) -> list[str]:
     given: dict[str, Any] = {"name": "red", "command": ("/bin/cat",), "workspace": str(tmp_path)} | fields
-    return list(agents_problems(Agents({"red": AgentProfile(**given)}, "red"), "weft.toml"))
+    return list(agents_problems(Agents({"red": AgentProfile(**given)}, "red"), FILE))
 
 
 def test_an_agent_that_is_there_has_no_problem(tmp_path: Path) -> None:
@@ -24,7 +27,7 @@ def test_each_agent_is_looked_at(tmp_path: Path) -> None:
     """Settings and exits: a line for each problem of each agent."""
     red = AgentProfile("red", ("no-such-agent",), str(tmp_path))
     blue = AgentProfile("blue", ("/bin/cat",), "/no/such/place")
-    assert list(agents_problems(Agents({"red": red, "blue": blue}, "red"), "weft.toml")) == [
+    assert list(agents_problems(Agents({"red": red, "blue": blue}, "red"), FILE)) == [
         "weft.toml: agents.red.command: no-such-agent was not found",
         "weft.toml: agents.blue.workspace: /no/such/place is not a directory",
     ]
@@ -59,3 +62,20 @@ def test_limits_need_the_program_that_sets_them(tmp_path: Path) -> None:
 )
 def test_the_fixed_part_is_what_is_the_same_for_all_threads(workspace: str, expected: str) -> None:
     assert fixed_part(workspace) == Path(expected)
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [
+        ("{here}", "{here} is a directory, not a program"),
+        ("~/agent", "~/agent is not an absolute path: write the whole path, such as {here}/agent"),
+        ("bin/agent", "bin/agent is not an absolute path: write the whole path, such as {here}/bin/agent"),
+    ],
+)
+def test_what_is_no_program_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, problem: str
+) -> None:
+    """Settings and exits."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert program_problem(program.format(here=tmp_path)) == problem.format(here=tmp_path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bot.agents.file import AgentsFile, AgentsFileError
+from bot.agents.file import AgentsFile, AgentsFileError, line_of
 from bot.agents.model import AgentProfile, Agents
 from pool.wrapping import ResourceLimits
 
@@ -89,23 +90,26 @@ def test_memory_has_a_unit(size: str, expected: int) -> None:
         (agent(more="[chanels]"), "chanels: there is no such setting"),
         (agent(more="[agents.red.limits]\ncpu = 1"), "agents.red.limits.cpu: there is no such setting"),
         ('[agents.red]\nenv = ["A"]', "agents.red.command: is missing"),
-        ("default = 'red'", "agents: is missing"),
-        ("[agents]", "agents: is empty"),
+        ("default = 'red'", "there is no [agents.NAME] in it"),
+        ("[agents]", "there is no [agents.NAME] in it"),
         ("[agents.red]\ncommand = []", "agents.red.command: is empty"),
-        (agent('start_timeout = "30"'), "agents.red.start_timeout: Input should be a valid number"),
-        (agent("start_timeout = 0"), "agents.red.start_timeout: Input should be greater than 0"),
-        (agent("start_timeout = inf"), "agents.red.start_timeout: Input should be a finite number"),
-        (agent("env = 'KEY'"), "agents.red.env: Input should be a valid list"),
+        (agent('start_timeout = "30"'), "agents.red.start_timeout: '30' is text: write it without quotes"),
+        (agent("start_timeout = 0"), "agents.red.start_timeout: 0 is too small: give more than 0"),
+        (agent("start_timeout = inf"), "agents.red.start_timeout: inf is not a number: give seconds, such as 900"),
+        (agent("env = 'KEY'"), "agents.red.env: 'KEY' is not a list: write ['KEY']"),
         (agent("env = ['A B']"), "agents.red.env.0: 'A B' is no name of a variable"),
-        (agent("set = { A = 1 }"), "agents.red.set.A: Input should be a valid string"),
-        (agent("session_directory = 'work'"), "agents.red.session_directory: String should match pattern '^/'"),
-        (agent("sessions_per_process = 0"), "agents.red.sessions_per_process: Input should be greater than or equal"),
-        (agent("sessions_per_process = true"), "agents.red.sessions_per_process: Input should be a valid integer"),
+        (agent("set = { A = 1 }"), "agents.red.set.A: 1 is not text: put it in quotes"),
+        (agent("session_directory = 'work'"), "agents.red.session_directory: 'work' is not an absolute path"),
+        (agent("sessions_per_process = 0"), "agents.red.sessions_per_process: 0 is too small: give at least 1"),
+        (agent("sessions_per_process = true"), "agents.red.sessions_per_process: true is not a whole number"),
         (
             agent(more="[agents.red.limits]\nmemory = '4 GB'"),
             'agents.red.limits.memory: \'4 GB\' is no size such as "512M" or "4G"',
         ),
-        (agent(more="[agents.red.limits]\nmemory = 4"), "agents.red.limits.memory: Input should be greater than or"),
+        (
+            agent(more="[agents.red.limits]\nmemory = 4"),
+            "agents.red.limits.memory: 4 is too small: give at least 16777216",
+        ),
         ("[agents.Red]\ncommand = 'red'", "agents.Red: 'Red' is no name: small letters, digits, - and _, at most 32"),
         (agent(more="[channels]\ngeneral = 'red'"), "channels.general: 'general' is no id of a channel"),
         (agent(more=f"[channels]\n{CHANNEL} = 'blue'"), f"channels.{CHANNEL}: there is no agent 'blue', only red"),
@@ -128,17 +132,17 @@ def test_memory_has_a_unit(size: str, expected: int) -> None:
 def test_what_is_wrong_is_told_with_its_place(text: str, problem: str) -> None:
     """Settings and exits: a line each."""
     (line,) = problems(text)
-    assert line.startswith(f"weft.toml: {problem}")
+    assert re.sub("^weft.toml, line [0-9]+: ", "weft.toml: ", line).startswith(f"weft.toml: {problem}")
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     """Settings and exits: a line each, in the order of the file."""
     text = f"default = 'x'\n{agent('env = [1]')}\nstart_timeout = -1\nnew = 2\n[channels]\ngeneral = 'red'"
-    assert [line.split(": ")[1] for line in problems(text)] == [
-        "agents.red.env.0",
-        "agents.red.start_timeout",
-        "agents.red.new",
-        "channels.general",
+    assert [line.split(": ")[:2] for line in problems(text)] == [
+        ["weft.toml, line 4", "agents.red.env.0"],
+        ["weft.toml, line 6", "agents.red.start_timeout"],
+        ["weft.toml, line 7", "agents.red.new"],
+        ["weft.toml, line 9", "channels.general"],
     ]
     text = f"default = 'x'\n{agent()}\nwrapper = ['{{y}}']\n[channels]\n{CHANNEL} = 'z'"
     assert [line.split(": ")[1] for line in problems(text, None)] == [
@@ -152,7 +156,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_a_workspace_is_named_somewhere() -> None:
     """R5"""
     (line,) = problems(agent(), None)
-    assert line == "weft.toml: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set"
+    assert line == "weft.toml, line 1: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set"
     (red,) = agents(agent("workspace = '/srv/own'"), None)
     assert red.workspace == "/srv/own"
 
@@ -169,8 +173,34 @@ def test_two_readings_are_equal_until_something_is_changed(tmp_path: Path) -> No
 
 def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
     """Settings and exits."""
-    with pytest.raises(ValueError, match="No such file or directory"):
+    with pytest.raises(ValueError, match=r"weft\.toml does not exist"):
         AgentsFile.read(tmp_path / "weft.toml")
     (tmp_path / "weft.toml").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match="it is not UTF-8"):
+    with pytest.raises(ValueError, match="line 1 is not text in UTF-8"):
         AgentsFile.read(tmp_path / "weft.toml")
+
+
+def test_a_mark_that_an_editor_put_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    """Settings and exits."""
+    (tmp_path / "weft.toml").write_text(agent(), encoding="utf-8-sig")
+    assert AgentsFile.read(tmp_path / "weft.toml").agents("/srv").names == ("red",)
+
+
+def test_a_key_that_there_is_not_hides_nothing_else() -> None:
+    """Settings and exits: the nearest key that there is is named."""
+    text = agent("comand = 'x'\nwrapper = ['{y}']", more="[agents.red.limits]\nprocess = 4\n[chanels]")
+    assert problems(text, None) == (
+        "weft.toml, line 6: agents.red.limits.process: there is no such setting; did you mean processes?",
+        "weft.toml, line 3: agents.red.comand: there is no such setting; did you mean command?",
+        "weft.toml, line 7: chanels: there is no such setting; did you mean channels?",
+        "weft.toml, line 1: agents.red.workspace: is missing, and WEFT_WORKSPACE is not set",
+        "weft.toml, line 4: agents.red.wrapper: there is no {y} to fill in",
+    )
+
+
+def test_the_line_of_a_key_is_where_it_begins() -> None:
+    """Settings and exits: of a value over several lines too, and of a table that is written in one."""
+    text = '# first\n\n[a]\nlist = [\n  1,\n  2,\n]\n# key = 0\ntext = """\nkey = 1\n"""\nkey = 2\n[b]\nc = { d = 1 }\n'
+    keys = {("a",): 3, ("a", "list"): 4, ("a", "list", 1): 4, ("a", "text"): 9, ("a", "key"): 12, ("b", "c", "d"): 14}
+    assert {key: line_of(text, key) for key in keys} == keys
+    assert (line_of(text, ("b", "none")), line_of(text, ("none",)), line_of("[", ("a",))) == (13, None, None)

@@ -49,7 +49,7 @@ def test_every_other_one_is_refused_in_a_line(text: str, why: str, monkeypatch: 
     with pytest.raises(ConfigError) as caught:
         load_settings()
     (problem,) = caught.value.problems
-    assert problem.startswith("WEFT_HEALTH: ")
+    assert problem.startswith("WEFT_HEALTH (environment): ")
     assert why in problem
 
 

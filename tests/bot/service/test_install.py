@@ -62,6 +62,7 @@ def test_install_writes_the_unit_and_enables_it(desk: Desk) -> None:
     assert desk.unit.read_text().startswith(MARK)
     assert f"--env-file {desk.env_file}" in desk.unit.read_text()
     assert desk.calls() == [
+        "--user show --property=Version",
         "--user daemon-reload",
         "--user enable weft.service",
         "--user restart --no-block weft.service",
@@ -140,7 +141,7 @@ def test_settings_and_files_that_are_not_there_are_told(desk: Desk) -> None:
         "weft: --token-file: /no/such/file is not a file",
     ]
     desk.env_file.unlink()
-    assert desk.service("install", "--user").exit_code == 2
+    assert desk.service("install", "--user").output == f"weft: --env-file: {desk.env_file} does not exist\n"
 
 
 def test_the_token_comes_one_way_only(desk: Desk) -> None:
@@ -209,3 +210,63 @@ def test_a_file_of_agents_that_the_service_would_look_for_elsewhere_is_refused(d
     assert done.exit_code == 78
     assert "WEFT_AGENTS_FILE: weft.toml is not an absolute path" in done.output
     assert not desk.unit.exists()
+
+
+NO_BUS = "show --property=Version"
+
+
+def test_without_systemd_nothing_is_written_and_what_is_there_goes(desk: Desk) -> None:
+    """R3"""
+    done = desk.service("install", "--user", fails=NO_BUS)
+    assert (done.exit_code, desk.unit.exists()) == (1, False)
+    assert done.output == "weft: systemctl --user reaches no systemd: exit code 5\n"
+    desk.service("install", "--user")
+    link = desk.units / "default.target.wants" / "weft.service"
+    link.parent.mkdir()
+    link.symlink_to(desk.unit)
+    done = desk.service("uninstall", "--user", fails=NO_BUS)
+    assert (done.exit_code, done.output) == (0, f"{desk.unit}: removed\n")
+    assert list(desk.units.rglob("weft.service")) == []
+
+
+def test_a_service_that_can_not_be_stopped_is_removed_and_told(desk: Desk) -> None:
+    """R3"""
+    desk.service("install", "--user")
+    done = desk.service("uninstall", "--user", fails="disable")
+    assert (done.exit_code, desk.unit.exists()) == (1, False)
+    assert f"weft: {desk.unit}: removed, but `systemctl --user disable --now weft.service` failed" in done.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for another user")
+def test_settings_that_the_services_user_can_not_read_are_refused(desk: Desk) -> None:
+    """R3"""
+    desk.env_file.chmod(0o600)
+    done = desk.service("install", "--run-as", "nobody")
+    assert done.exit_code == 78
+    hint = f"chgrp nobody {desk.env_file}; chmod 640 {desk.env_file}"
+    assert done.output == f"weft: {desk.env_file} can't be read by nobody, as whom the service runs: {hint}\n"
+
+
+def test_the_unit_looks_for_programs_where_the_agent_and_its_node_are(desk: Desk) -> None:
+    """R3: not where a version manager has put them for this session only."""
+    stays, session = desk.root / "node-v22" / "bin", desk.root / "session"
+    stays.mkdir(parents=True)
+    session.symlink_to(stays.parent)
+    for name, text in (("agent", "#!/usr/bin/env node\n"), ("node", "#!/bin/sh\n")):
+        (stays / name).write_text(text)
+        (stays / name).chmod(0o755)
+    desk.settings(
+        DISCORD_TOKEN="of-nobody", WEFT_WORKSPACE=f"{desk.root}/work", WEFT_AGENT_COMMAND=f"{session}/bin/agent"
+    )
+    usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+    assert f"\nEnvironment=PATH={stays}:{usual}\n" in desk.service("show", "--user").output
+    desk.settings(DISCORD_TOKEN="of-nobody", WEFT_WORKSPACE=f"{desk.root}/work", WEFT_AGENT_COMMAND="sh -c x")
+    assert f"\nEnvironment=PATH={usual}\n" in desk.service("show", "--user").output
+
+
+def test_a_file_of_settings_that_can_not_be_understood_is_not_installed(desk: Desk) -> None:
+    """R3"""
+    desk.env_file.write_text("DISCORD_TOKEN='x\n")
+    done = desk.service("install", "--user")
+    assert (done.exit_code, desk.unit.exists()) == (78, False)
+    assert f"{desk.env_file}, line 1: the quote before the value of DISCORD_TOKEN is not closed" in done.output

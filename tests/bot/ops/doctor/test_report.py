@@ -100,14 +100,18 @@ def test_a_script_reads_an_object_for_each_finding(tmp_path: Path) -> None:
     ("change", "subject", "text"),
     [
         ({"DISCORD_TOKEN": ""}, "token", "DISCORD_TOKEN is not set"),
-        ({"DISCORD_TOKEN": "canary"}, "token", "does not have the shape"),
+        ({"DISCORD_TOKEN": "canary"}, "token", "this is not a bot's token"),
         ({"WEFT_WORKSPACE": ""}, "workspace", "WEFT_WORKSPACE is not set"),
         ({"WEFT_WORKSPACE": "/no/such/directory"}, "workspace", "/no/such/directory is not a directory"),
         ({"WEFT_STATE_DIR": "/dev/null/state"}, "state", "/dev/null is not a directory"),
         ({"WEFT_AGENT_COMMAND": ""}, "agent", "WEFT_AGENT_COMMAND is not set"),
         ({"WEFT_AGENT_COMMAND": "no-such-agent acp"}, "agent", "no-such-agent was not found"),
-        ({"WEFT_MAX_AGENTS": "many"}, "settings", "WEFT_MAX_AGENTS: "),
-        ({"WEFT_ALLOWED_ROLES": "admins"}, "settings", "WEFT_ALLOWED_ROLES: 'admins' is not a Discord id"),
+        ({"WEFT_MAX_AGENTS": "many"}, "settings", "WEFT_MAX_AGENTS (environment): "),
+        (
+            {"WEFT_ALLOWED_ROLES": "admins"},
+            "settings",
+            "WEFT_ALLOWED_ROLES (environment): 'admins' is not a Discord id",
+        ),
     ],
 )
 def test_what_has_to_be_mended_is_one_line_and_78(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.ops.doctor.finding import Finding, Verdict, ok, warn
-from bot.ops.doctor.service import check_service, unit_finding
+from bot.ops.doctor.service import Unit, check_service, installed_unit, unit_finding
 from tests.bot.ops.doctor.test_machine import program
 
 RUNNING = {
@@ -104,3 +104,20 @@ def test_a_failed_unit_keeps_no_bot_from_being_started_by_hand() -> None:
     found = unit_finding("user", {**RUNNING, "ActiveState": "failed"})
     assert found is not None
     assert found.verdict is Verdict.WARN
+
+
+START = "{ path=/opt/python ; argv[]=/opt/python -P -m bot run --env-file /etc/weft/env --token-stdin ; pid=0 }"
+
+
+@pytest.mark.asyncio
+async def test_the_unit_that_reads_these_settings_says_where_programs_are_and_who_runs(path: Path) -> None:
+    """R3: another one says nothing about them."""
+    given = "Environment=PATH=/opt/node/bin:/usr/bin A=1"
+    systemctl(path, f"LoadState=loaded\\nExecStart={START}\\n{given}\\nUser=weft")
+    assert await installed_unit(Path("/etc/weft/env"), path) == Unit(
+        "weft.service (system)", "/opt/node/bin:/usr/bin", "weft"
+    )
+    assert await installed_unit(Path("/etc/weft/env2"), path) is None
+    systemctl(path, "LoadState=not-found", f"LoadState=loaded\\nExecStart={START}")
+    usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+    assert await installed_unit(Path("/etc/weft/env"), path) == Unit("weft.service (user)", usual, None)

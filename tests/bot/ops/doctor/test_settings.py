@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
+from pathlib import Path
 
 import pytest
 
-from bot.ops.doctor.finding import warn
-from bot.ops.doctor.settings import check_agent_variables, looks_like_token
-
-TOKEN = base64.urlsafe_b64encode(b"100000000000000001").decode().rstrip("=") + ".canary.canary"
+from bot.config import Settings, looks_like_token
+from bot.ops.doctor.finding import Verdict, warn
+from bot.ops.doctor.service import Unit
+from bot.ops.doctor.settings import check_agent_variables, check_settings
+from tests.commands import TOKEN
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.b.c.d", "..", "bm9uZQ.b.c", "é.b.c", "a.b.c"])
@@ -26,3 +27,22 @@ def test_a_variable_that_agents_are_to_get_and_that_is_not_set_is_told() -> None
     names, given = ("KEY_A", "KEY_B", "OTHER_*"), {"KEY_A": "canary", "OTHER_1": "canary"}
     found = list(check_agent_variables("WEFT_AGENT_ENV", names, given))
     assert found == [warn("agent env", "KEY_B is named in WEFT_AGENT_ENV, but is not set")]
+
+
+def test_an_agent_that_only_this_shell_finds_is_not_there_for_the_unit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """R3: the unit would end with 78."""
+    (tmp_path / "own-agent").write_text("#!/bin/sh\n")
+    (tmp_path / "own-agent").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    settings = Settings(_env_file=None, agent_command=("own-agent",), workspace=str(tmp_path), state_dir=tmp_path)
+    unit = Unit("weft.service (user)", "/usr/bin:/bin", None)
+    here = {finding.subject: finding for finding in check_settings(settings, {})}
+    there = {finding.subject: finding for finding in check_settings(settings, {}, unit)}
+    assert (here["agent"].verdict, there["agent"].verdict) == (Verdict.OK, Verdict.FAIL)
+    assert there["agent"].text == (
+        "WEFT_AGENT_COMMAND: own-agent was not found on the PATH /usr/bin:/bin; this shell finds"
+        f" {tmp_path}/own-agent: write that, or run `weft service install` from this shell"
+    )
+    assert "/usr/bin:/bin" in there["path"].text
