@@ -23,7 +23,7 @@ from anyio import CancelScope
 from acp.schema import PermissionOption
 from bot.config import ConfigError, agent_problem
 from bot.demo.stage import DEMO_AGENT, Stage, stage
-from bot.demo.terminal import clean, converse_on
+from bot.demo.terminal import clean, converse_on, names_in
 from bot.demo.transcript import CardButton, card_buttons, plain_text
 from bot.log import Redactor, configure_logging
 from bot.outcome import Outcome
@@ -116,7 +116,7 @@ async def _one_prompt(on_stage: Stage, prompt: str, permission: Permission, time
 def transcript(on_stage: Stage, first: Message, pressed: dict[int, str]) -> list[str]:
     """Return the prompt and its thread as plain text."""
     discord = on_stage.discord
-    names = {discord.owner.id: discord.owner.name, discord.bot_user.id: discord.bot_user.name}
+    names = names_in(discord)
     lines = ["── #general", plain_text(first, names, pressed)]
     for thread in discord.threads():
         lines.append(f"── thread: {thread.name}")

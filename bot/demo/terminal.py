@@ -17,13 +17,14 @@ import click
 from anyio import CancelScope
 
 from bot.chat.inbound import ASIDE
+from bot.demo.commands import NotACommand, is_command, parse
 from bot.demo.stage import Stage
-from bot.demo.transcript import CardButton, LivePrinter, card_buttons
-from bot.sandbox import Interaction, Message
+from bot.demo.transcript import CardButton, LivePrinter, card_buttons, named
+from bot.sandbox import FakeDiscord, Interaction, Message
 
 HELP = (
     "Type a message, such as help. "
-    "Also: a number answers a question, /stop /status /reset, /new TEXT for another thread, /quit."
+    "Also: a number answers a question, /stop /status /queue /reset, /new TEXT for another thread, /quit."
 )
 TEXT_LIMIT = 1950
 """UTF-16 units of a message: Discord takes 2,000, and the mention needs some of them."""
@@ -47,22 +48,22 @@ def clean(text: str) -> str:
 async def converse_on(on_stage: Stage) -> int:
     """Take lines and print what Weft posts until end of input or /quit; return 0."""
     click.echo(HELP)
-    screen = Screen(on_stage)
+    screen = Screen(on_stage.discord)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(screen.follow)
-        await Terminal(on_stage).run()
+        await Terminal(on_stage, screen).run()
         tasks.cancel_scope.cancel()
-    screen.print_new()
-    click.echo()
+    screen.end()
     return 0
 
 
 class Screen:
     """Prints what Weft posts, as it grows; the mutable state is how much of the changes was printed."""
 
-    def __init__(self, on_stage: Stage) -> None:
-        self._changes = on_stage.discord.state.changes
-        self._printer = LivePrinter(on_stage.discord.bot_user.id)
+    def __init__(self, discord: FakeDiscord) -> None:
+        self._discord = discord
+        self._changes = discord.state.changes
+        self._printer = LivePrinter(discord.bot_user.id)
         self._seen = 0
 
     async def follow(self) -> None:
@@ -74,9 +75,27 @@ class Screen:
     def print_new(self) -> None:
         """Print the changes since the last call; the terminal itself prints the answers that only one person sees."""
         fresh, self._seen = self._changes.log[self._seen :], len(self._changes.log)
+        names = names_in(self._discord)
         for message in fresh:
             if not message.ephemeral:
-                click.echo(self._printer.show(message), nl=False)
+                click.echo(self._printer.show(message, names), nl=False)
+
+    def tell(self, text: str) -> None:
+        """Print what only the owner is told."""
+        click.echo(self._printer.interrupt(named(text, names_in(self._discord))), nl=False)
+
+    def end(self) -> None:
+        """Print what is left, and the end of the last line."""
+        self.print_new()
+        click.echo(self._printer.line_end(), nl=False)
+
+
+def names_in(discord: FakeDiscord) -> dict[int, str]:
+    """Return the names of the people, roles, channels and threads by their ids."""
+    state = discord.state
+    people = {member.user.id: member.user.name for member in state.members.values()}
+    places = {channel.id: channel.name for channel in state.channels.values()}
+    return people | places | {role.id: role.name for role in state.roles.values()}
 
 
 class Terminal:
@@ -85,8 +104,9 @@ class Terminal:
     The mutable state is the thread that lines go to, the prompts so far, and the cards that were answered.
     """
 
-    def __init__(self, on_stage: Stage) -> None:
+    def __init__(self, on_stage: Stage, screen: Screen) -> None:
         self._stage = on_stage
+        self._screen = screen
         self._discord = on_stage.discord
         self._thread: int | None = None
         self._prompts: list[int] = []
@@ -115,21 +135,25 @@ class Terminal:
 
     async def _take(self, line: str) -> None:
         card = self._open_card() if line.isdecimal() else None
-        if card is not None and 1 <= int(line) <= len(card[1]):
-            self._pressed.add(card[0])
-            _tell(await self._discord.owner.click(card[0], card[1][int(line) - 1].custom_id))
-        elif line in ("/stop", "/status", "/reset"):
-            await self._command(line[1:])
+        if card is not None:
+            await self._answer(*card, int(line))
+        elif is_command(line):
+            await self._command(line)
         elif problem := text_problem(line):
-            click.echo(f"\nNot sent: {problem}.")
-        elif line.startswith("/new "):
-            await self._open(line.removeprefix("/new "))
+            self._screen.tell(f"Not sent: {problem}.")
         elif self._thread is None:
             await self._open(line)
         else:
             said = await self._discord.owner.say(self._thread, line)
             if is_for_weft(said):
                 self._prompts.append(said.id)
+
+    async def _answer(self, message_id: int, buttons: list[CardButton], number: int) -> None:
+        if not 1 <= number <= len(buttons):
+            self._screen.tell(f"choose 1 to {len(buttons)}" if len(buttons) > 1 else "there is only 1 to choose")
+            return
+        self._pressed.add(message_id)
+        self._tell(await self._discord.owner.click(message_id, buttons[number - 1].custom_id))
 
     async def _open(self, text: str) -> None:
         message = await self._discord.owner.say(self._discord.channel_id, text, mention_bot=True)
@@ -138,10 +162,32 @@ class Terminal:
         await self._discord.wait_for(lambda discord: any(thread.id == message.id for thread in discord.threads()))
         self._thread = message.id
 
-    async def _command(self, name: str) -> None:
+    async def _command(self, line: str) -> None:
+        if line.partition(" ")[0] == "/new":
+            await self._new(line.removeprefix("/new").strip())
+            return
         # The bot registers its commands while it already takes messages.
         await self._discord.wait_for(lambda discord: discord.commands)
-        _tell(await self._discord.owner.slash(self._thread or self._discord.channel_id, name))
+        try:
+            use = parse(line, self._discord.commands)
+        except NotACommand as problem:
+            self._screen.tell(str(problem))
+            return
+        place = self._thread or self._discord.channel_id
+        self._tell(await self._discord.owner.slash(place, use.path, **use.options))
+
+    async def _new(self, text: str) -> None:
+        if problem := text_problem(text):
+            self._screen.tell(f"Not sent: {problem}.")
+        else:
+            await self._open(text)
+
+    def _tell(self, answer: Interaction) -> None:
+        """Print an answer that only the person who asked for it sees."""
+        if not answer.acked:
+            self._screen.tell("no answer")
+        elif answer.ephemeral and answer.response is not None:
+            self._screen.tell(str(answer.response.get("content", "")))
 
     def _open_card(self) -> tuple[int, list[CardButton]] | None:
         """Return the card that a number answers: one of the present thread, else the latest of another."""
@@ -159,14 +205,6 @@ def is_for_weft(message: Message) -> bool:
     return not (
         message.content.startswith(ASIDE) or message.mentions or message.mention_roles or message.mention_everyone
     )
-
-
-def _tell(answer: Interaction) -> None:
-    """Print an answer that only the person who asked for it sees."""
-    if not answer.acked:
-        click.echo("\nno answer")
-    elif answer.ephemeral and answer.response is not None:
-        click.echo(f"\n{answer.response.get('content', '')}")
 
 
 async def input_lines() -> AsyncIterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from bot.sandbox import Message
@@ -13,7 +14,7 @@ SMALL = "-# "
 """What Discord shows in small print begins with this: status lines and the footer."""
 
 _CARD = re.compile(r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)")
-_MENTION = re.compile(r"<@!?(\d+)>")
+_MENTION = re.compile(r"<(?P<sign>@|#)[!&]?(?P<id>\d+)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,14 @@ def _buttons(components: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, A
         yield from _buttons(component["components"]) if "components" in component else (component,)
 
 
+def named(text: str, names: Mapping[int, str]) -> str:
+    """Return a text with the names of the people, roles and channels that it mentions."""
+    return _MENTION.sub(lambda match: match["sign"] + names.get(int(match["id"]), match["id"]), text)
+
+
 def plain_text(message: Message, names: Mapping[int, str], pressed: Mapping[int, str]) -> str:
     """Return a message as ``author: text``, with its files, its buttons and what was pressed."""
-    text = _MENTION.sub(lambda match: f"@{names.get(int(match[1]), match[1])}", message.content)
+    text = named(message.content, names)
     lines = [f"{names.get(message.author_id, '?')}: {text}".rstrip()]
     lines += [f"[file {attachment.name}, {len(attachment.content)} bytes]" for attachment in message.attachments]
     if buttons := card_buttons(message):
@@ -59,35 +65,75 @@ def plain_text(message: Message, names: Mapping[int, str], pressed: Mapping[int,
 class LivePrinter:
     """Turns the states of messages into what a terminal has still to print.
 
-    The mutable state is what was printed of each message.
+    What is printed can't be taken back, and several messages grow at once: only the message that was printed last goes
+    on where it ended; any other one goes on in a new block, which says so. The mutable state is what was printed of
+    each message, and which of them the last line, if it is open, belongs to.
     """
 
     bot_id: int
     _printed: dict[int, str] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _closed: set[int] = field(default_factory=set)
+    _last: int | None = None
 
-    def show(self, message: Message) -> str:
+    def show(self, message: Message, names: Mapping[int, str]) -> str:
         """Return the text to print for a new state of a message; nothing for what people wrote themselves."""
         if message.author_id != self.bot_id or message.loading:
             return ""
-        said, small = split_small_print(message.content)
-        out = self._grown(message.id, said)
+        said, small = split_small_print(named(message.content, names))
+        out = self._text(message.id, said) + self._choices(message)
+        # What still has a button is still at work, and its small print a status line that changes all the time.
+        return out if message.components else out + self._end(message.id, small)
+
+    def interrupt(self, text: str) -> str:
+        """Return a text of the terminal's own as lines of their own; what grows goes on in a new block below."""
+        return f"{self.line_end()}{text}\n"
+
+    def line_end(self) -> str:
+        """Return the end of a line that is still open, else nothing."""
+        end = "\n" if self._last is not None else ""
+        self._last = None
+        return end
+
+    def _text(self, message_id: int, said: str) -> str:
+        before = self._printed.get(message_id, "")
+        if before.startswith(said):
+            return ""  # nothing new: a page that is full passes its end on to the next message, which shows it again
+        self._printed[message_id] = said
+        if not before:
+            return self._block(message_id, "Weft: ", said)
+        if not said.startswith(before):
+            return self._block(message_id, "Weft (changed): ", said[_first_change(before, said) :])
+        added = said[len(before) :]
+        return added if self._last == message_id else self._block(message_id, "Weft (more): ", added.lstrip())
+
+    def _choices(self, message: Message) -> str:
         buttons = card_buttons(message)
-        if buttons and message.id not in self._asked:
-            self._asked.add(message.id)
-            out += "".join(f"\n  {number}) {button.label}" for number, button in enumerate(buttons, 1))
-        if small and not message.components and message.id not in self._closed:
-            self._closed.add(message.id)
-            out += "".join(f"\n  {line}" for line in small)
+        if not buttons or message.id in self._asked:
+            return ""
+        self._asked.add(message.id)
+        return self.line_end() + "".join(f"  {number}) {one.label}\n" for number, one in enumerate(buttons, 1))
+
+    def _end(self, message_id: int, small: list[str]) -> str:
+        """End the line of a message that is complete; its footer is shown once."""
+        out = self.line_end()
+        if small and message_id not in self._closed:
+            self._closed.add(message_id)
+            head = "" if self._printed.get(message_id) else "Weft:\n"
+            out += head + "".join(f"  {line}\n" for line in small)
         return out
 
-    def _grown(self, message_id: int, said: str) -> str:
-        before = self._printed.get(message_id)
-        self._printed[message_id] = said
-        if before is None:
-            return f"\nWeft: {said}"
-        return said[len(before) :] if said.startswith(before) else f"\nWeft (changed): {said}"
+    def _block(self, message_id: int, head: str, text: str) -> str:
+        begun = self.line_end() + head + text
+        self._last = message_id
+        return begun
+
+
+def _first_change(before: str, after: str) -> int:
+    """Where the first line begins in which two texts differ."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
+    return sum(len(line) for line, _ in same)
 
 
 def split_small_print(content: str) -> tuple[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bot.demo.transcript import CardButton, LivePrinter, card_buttons, plain_text, split_small_print
+from bot.demo.transcript import CardButton, LivePrinter, card_buttons, named, plain_text, split_small_print
 from bot.sandbox import Message
 from bot.sandbox.model import Attachment, MessageFlags
 
@@ -56,46 +56,73 @@ def test_files_buttons_and_what_was_pressed_are_shown() -> None:
     ]
 
 
-def test_only_what_was_added_is_printed() -> None:
+def test_only_what_was_added_is_printed_and_the_end_of_an_answer_ends_its_line() -> None:
     printer = LivePrinter(BOT)
-    first = posted("one")
-    assert [printer.show(first), printer.show(replace(first, content="one two"))] == ["\nWeft: one", " two"]
+    first = posted("one", components=[STOP])
+    states = [first, replace(first, content="one two"), replace(first, content="one two", components=[])]
+    assert [printer.show(state, NAMES) for state in states] == ["Weft: one", " two", "\n"]
 
 
-def test_a_text_that_became_another_is_printed_anew() -> None:
+def test_what_was_printed_of_a_text_that_became_another_is_not_printed_again() -> None:
     printer = LivePrinter(BOT)
-    first = posted("one")
-    printer.show(first)
-    assert printer.show(replace(first, content="two")) == "\nWeft (changed): two"
+    first = posted("one\ntwo")
+    printer.show(first, NAMES)
+    assert printer.show(replace(first, content="one\n2 and more"), NAMES) == "Weft (changed): 2 and more\n"
 
 
-def test_two_messages_grow_side_by_side() -> None:
+def test_a_part_that_another_message_came_between_goes_on_in_a_block() -> None:
     printer = LivePrinter(BOT)
-    for number in (1, 2):
-        printer.show(posted("a", number))
-    assert [printer.show(posted("ab", number)) for number in (1, 2)] == ["b", "b"]
+    pages = [posted("a", 1, components=[STOP]), posted("b", 2, components=[STOP])]
+    grown = [replace(page, content=page.content * 2) for page in pages]
+    shown = "".join(printer.show(page, NAMES) for page in (*pages, *grown))
+    assert shown == "Weft: a\nWeft: b\nWeft (more): a\nWeft (more): b"
+
+
+def test_the_end_that_a_full_page_passes_on_is_not_printed_again() -> None:
+    printer = LivePrinter(BOT)
+    page = posted("whole and begun", 1, components=[STOP])
+    states = [page, posted("begun", 2, components=[STOP]), replace(page, content="whole", components=[])]
+    assert [printer.show(state, NAMES) for state in states] == ["Weft: whole and begun", "\nWeft: begun", "\n"]
+
+
+def test_what_the_terminal_says_itself_stands_on_lines_of_its_own() -> None:
+    printer = LivePrinter(BOT)
+    page = posted("one", components=[STOP])
+    shown = [printer.show(page, NAMES), printer.interrupt("choose 1 to 3"), printer.interrupt("again")]
+    assert shown == ["Weft: one", "\nchoose 1 to 3\n", "again\n"]
+    assert printer.show(replace(page, content="one two"), NAMES) == "Weft (more): two"
 
 
 def test_small_print_is_shown_once_the_turn_is_over() -> None:
     """D5: the status line changes all the time; the footer does not."""
     printer = LivePrinter(BOT)
     first = posted("text\n-# ⏳ 1 s", components=[STOP])
-    shown = [printer.show(first), printer.show(replace(first, content="text\n-# ⏳ 2 s"))]
-    shown += [printer.show(replace(first, content="text\n-# 3 s", components=[])) for _ in range(2)]
-    assert shown == ["\nWeft: text", "", "\n  3 s", ""]
+    states = [first, replace(first, content="text\n-# ⏳ 2 s")]
+    states += [replace(first, content="text\n-# 3 s", components=[])] * 2
+    assert [printer.show(state, NAMES) for state in states] == ["Weft: text", "", "\n  3 s\n", ""]
 
 
-def test_a_question_is_numbered_once() -> None:
+def test_a_message_of_small_print_alone_is_shown() -> None:
     printer = LivePrinter(BOT)
-    card = posted("may I?", components=[CARD])
-    assert printer.show(card) == "\nWeft: may I?\n  1) Allow\n  2) Reject"
-    assert printer.show(card) == ""
+    assert printer.show(posted("-# ⏳ 1 s", components=[STOP]), NAMES) == ""
+    assert printer.show(posted("-# Not run.", 2), NAMES) == "Weft:\n  Not run.\n"
+
+
+def test_a_question_is_numbered_once_and_names_whom_it_asks() -> None:
+    printer = LivePrinter(BOT)
+    card = posted(f"<@{OWNER}> may I?", components=[CARD])
+    assert printer.show(card, NAMES) == "Weft: @owner may I?\n  1) Allow\n  2) Reject\n"
+    assert printer.show(card, NAMES) == ""
 
 
 def test_what_people_wrote_and_what_is_still_loading_is_not_printed() -> None:
     printer = LivePrinter(BOT)
-    assert printer.show(posted("mine", author=OWNER)) == ""
-    assert printer.show(posted("", flags=int(MessageFlags.LOADING))) == ""
+    assert printer.show(posted("mine", author=OWNER), NAMES) == ""
+    assert printer.show(posted("", flags=int(MessageFlags.LOADING)), NAMES) == ""
+
+
+def test_roles_and_channels_are_named_as_people_are() -> None:
+    assert named("<@&7> in <#8>, <@!20>", {7: "devs", 8: "general", **NAMES}) == "@devs in #general, @owner"
 
 
 def test_small_print_ends_a_text_and_does_not_stand_within() -> None:

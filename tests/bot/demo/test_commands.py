@@ -1,0 +1,67 @@
+"""Lines of the terminal as slash commands, by those that the bot has registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+import pytest
+
+from bot.chat.commands import make_tree
+from bot.demo.commands import CommandUse, NotACommand, is_command, parse
+
+
+@pytest.fixture(scope="module")
+def registered() -> list[dict[str, Any]]:
+    tree = make_tree(discord.Client(intents=discord.Intents.none()))
+    return [dict(command.to_dict(tree)) for command in tree.get_commands()]
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("/foo", True),
+        ("/queue show", True),
+        ("/", False),
+        ("// an aside", False),
+        ("/etc/hosts is wrong", False),
+        ("/2 of it", False),
+        ("do /stop", False),
+    ],
+)
+def test_a_path_or_an_aside_is_no_command(line: str, meant: bool) -> None:
+    """D1."""
+    assert is_command(line) is meant
+
+
+@pytest.mark.parametrize(
+    ("line", "use"),
+    [
+        ("/status", CommandUse("status")),
+        ("/stop all", CommandUse("stop", {"what": "all"})),
+        ("/queue", CommandUse("queue show")),
+        ("/queue clear", CommandUse("queue clear")),
+        ("/queue mode steer", CommandUse("queue mode", {"mode": "steer"})),
+    ],
+)
+def test_words_name_sub_commands_and_options(registered: list[dict[str, Any]], line: str, use: CommandUse) -> None:
+    """Q11."""
+    assert parse(line, registered) == use
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/foo", "no such command: /foo. There are /new, /queue, /quit, /reset, /status, /stop."),
+        ("/stats", "no such command: /stats. Did you mean /status?"),
+        ("/quite", "no such command: /quite. Did you mean /quit?"),
+        ("/queue shwo", "no such command: /queue shwo. Did you mean /queue show?"),
+        ("/reset now", "/reset takes no 'now'"),
+        ("/queue mode", "/queue mode needs queue or followup or interrupt or steer"),
+        ("/stop it", "/stop needs turn or all, not 'it'"),
+    ],
+)
+def test_a_line_that_fits_no_command_is_told_what_would(registered: list[dict[str, Any]], line: str, told: str) -> None:
+    with pytest.raises(NotACommand) as caught:
+        parse(line, registered)
+    assert str(caught.value) == told
