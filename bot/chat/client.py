@@ -52,6 +52,9 @@ def owners_of(application: discord.AppInfo) -> frozenset[int]:
     return frozenset(members if team.owner_id is None else members | {team.owner_id})
 
 
+LONGEST_LIMIT = 30.0
+"""Seconds that discord.py may wait for a rate limit, with everything of that kind behind it; it takes no fewer."""
+
 # Weft has no voice: discord.py need not warn of the packages that voice would take.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
@@ -65,6 +68,7 @@ class WeftClient(discord.Client):
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
+            max_ratelimit_timeout=LONGEST_LIMIT,
             http_trace=calls.timed(breaker.trace(lasting.breaker), lasting.observer),
         )
         self.desk, self.policy, self._lasting = desk, policy, lasting

@@ -1,6 +1,7 @@
 """Calls to Discord's REST interface, tried again where that can help; errors in the words of `bot.reply.port`.
 
-discord.py waits for rate limits and repeats 500, 502, 504 and 524 by itself; 503, resets and time-outs are ours.
+discord.py waits for rate limits of up to half a minute and repeats 500, 502, 504 and 524 by itself; 503, resets and
+time-outs are ours, and longer limits are for whoever calls.
 A call has no time-out of its own here (the HTTP client's is 300 s): cutting one off neither undoes it nor speeds up
 the next.
 """
@@ -107,6 +108,8 @@ def _in_our_words(client: discord.Client) -> Iterator[None]:
         yield
     except discord.HTTPException as exc:
         raise translate(exc) from exc
+    except discord.RateLimited as exc:
+        raise Unavailable(f"discord takes none of these for {exc.retry_after:.0f} s", exc.retry_after) from exc
     except (aiohttp.ClientError, OSError) as exc:
         raise TryAgain(f"discord was not reached: {exc!r}") from exc
     except RuntimeError as exc:

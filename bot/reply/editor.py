@@ -161,7 +161,7 @@ class ThreadEditor:
     def close(self) -> None:
         """Take nothing more; `run()` returns when everything handed over is delivered or given up."""
         self._closing = True
-        self._outbox.hurry()
+        self._outbox.hurry(self._clock())
         for reply in self._replies:
             with _guarded(reply):
                 reply.look_now()

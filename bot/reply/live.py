@@ -149,8 +149,10 @@ class LiveReply:
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacing
-        if self._done.is_set() or self._row.composed or (self._row.frozen and self._final is None):
+        if self._done.is_set() or (self._row.frozen and self._final is None):
             return inf
+        if self._row.composed:
+            return 0.0 if self._must_be_sent() else inf
         if self._row.held:
             return inf if self._final is None or self._row.under_way else 0.0
         if self._final is not None or self._urgent:
@@ -167,10 +169,18 @@ class LiveReply:
         urgent, self._urgent = self._urgent, False
         if self._final is not None:
             self._row.compose_end(self._final)
+            if self._must_be_sent():
+                self._row.edits_closed()
+                self._row.compose_end(self._final)
         elif not self._row.held and not self._row.frozen:
             self._compose(now, text_only=urgent)
             carrier = self._row.pages.carrier()
             carrier.cell.urgent = urgent and carrier.cell.shown_mark < carrier.end
+
+    def _must_be_sent(self) -> bool:
+        """Return whether the end would wait for an edit that Discord does not take for long."""
+        row = self._row
+        return row.composed and not row.held and row.waits_for_edit and self._outbox.edits_closed(self._clock())
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""

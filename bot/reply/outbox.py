@@ -145,6 +145,10 @@ class Outbox:
         while (cell := self._next_edit(now)) is not None:
             yield self._start_edit(cell, now)
 
+    def edits_closed(self, now: float) -> bool:
+        """Return whether Discord takes no edit for longer than a final text waits for one."""
+        return self.pacer.closed_for(now) > self.pacing.patience
+
     def wake_at(self) -> float:
         """Return when `next()` is worth a call, if nothing happens before."""
         edits = [self._edit_ready_at(cell) for cell in self._cells if cell.wants_edit]
@@ -155,10 +159,12 @@ class Outbox:
         if cell.posted and cell not in self._cells and not cell.given_up:
             self._cells.append(cell)
 
-    def hurry(self) -> None:
-        """Try once more at once what waits after a refusal."""
+    def hurry(self, now: float) -> None:
+        """Try once more at once what waits after a refusal; an edit that is not worth it waits for no limit."""
         for cell in self._cells:
             cell.retry_at = 0.0
+            if cell.expendable and cell.wants_edit and self.edits_closed(now):
+                cell.given_up = True
 
     # --- what to do next ---------------------------------------------------------------------------------------
 
@@ -215,6 +221,8 @@ class Outbox:
                 self.end(str(error))
             case _ if cell.given_up:
                 self._unqueue(cell)
+            case Unavailable() if error.retry_after > 0:
+                self._wait_out(op, now + error.retry_after)
             case Unavailable():
                 self._retry(op, now)
             case ThreadArchived() if op.message_id is not None:
@@ -230,6 +238,13 @@ class Outbox:
         for cell in [*self._posts, *self._cells]:
             cell.given_up = True
         self._posts.clear()
+
+    def _wait_out(self, op: Op, until: float) -> None:
+        """Discord takes none of its kind in this thread for long; that it was not done is certain."""
+        if op.message_id is None:
+            op.cell.retry_at = until
+        else:
+            self.pacer.closed(until)
 
     def _retry(self, op: Op, now: float) -> None:
         cell = op.cell

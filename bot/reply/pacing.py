@@ -31,6 +31,7 @@ class Pacing:
         glance: the least time between two looks at a turn that has no message yet.
         refresh: how often the status line is rendered while nothing else changes.
         first_status: after which time a turn without text, tools or plan shows a status line.
+        patience: how long a final text waits for an edit that Discord does not take; then it is a new message.
         backoff: the first wait after a refusal; it doubles up to ``backoff_max``.
     """
 
@@ -44,6 +45,7 @@ class Pacing:
     glance: float = 0.1
     refresh: float = 5.0
     first_status: float = 8.0
+    patience: float = 5.0
     backoff: float = 1.0
     backoff_max: float = 60.0
 
@@ -55,6 +57,7 @@ class Pacer:
         self.pacing = pacing
         self._starts: deque[float] = deque(maxlen=pacing.bucket)
         self._factor = 1.0
+        self._closed_until = 0.0
 
     @property
     def interval(self) -> float:
@@ -64,9 +67,17 @@ class Pacer:
     def ready_at(self, *, final: bool) -> float:
         """Return from when on an edit may start: a final one at once while a token is left, others at their pace."""
         if final:
-            return self._token_at(self.pacing.bucket)
+            return max(self._closed_until, self._token_at(self.pacing.bucket))
         paced = self._starts[-1] + self.interval if self._starts else 0.0
-        return max(paced, self._token_at(self.pacing.bucket - 1))
+        return max(self._closed_until, paced, self._token_at(self.pacing.bucket - 1))
+
+    def closed(self, until: float) -> None:
+        """Discord takes no edit before ``until``."""
+        self._closed_until = max(self._closed_until, until)
+
+    def closed_for(self, now: float) -> float:
+        """Return for how many seconds Discord takes no edit."""
+        return max(0.0, self._closed_until - now)
 
     def started(self, now: float) -> None:
         """An edit begins."""

@@ -74,7 +74,15 @@ class MessageGone(PortError):
 
 
 class Unavailable(PortError):
-    """Discord did not take the request after several tries."""
+    """Discord did not take the request after several tries.
+
+    Attributes:
+        retry_after: for how many seconds it takes none of this kind here, where it says so; the request was not done.
+    """
+
+    def __init__(self, text: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class ThreadPort(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from bot.reply.outbox import Cell, Outbox
 from bot.reply.pages import Page
 from bot.reply.port import Body
-from bot.reply.row import ABOVE, HELD, Row
+from bot.reply.row import ABOVE, HELD, LATE, Row
 
 _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
@@ -122,9 +122,9 @@ def covered(page: Page, text: str) -> int:
 
 
 def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
-    """Return whether what an archived thread missed was sent to it: then all is visible, and can't be told apart."""
+    """Return whether what a thread missed was sent to it as a file: then all is visible, and can't be told apart."""
     mine = [found.texts[key] for key in (*shown, *found.unknown) if key in found.texts]
-    return bool(tail) and any(text.startswith(HELD) and text.endswith(tail.strip()) for text in mine)
+    return bool(tail) and any(text.startswith((HELD, LATE)) and text.endswith(tail.strip()) for text in mine)
 
 
 def take_places(row: Row, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from bot.reply.split import PAGE, take
 
 ABOVE = "-# The reply goes on below."
 HELD = "-# What the agent wrote while this thread was archived ("
-_HELD = HELD + "{size:,} characters) is in the file."
+LATE = "-# What Discord could not show in time ("
+_IN_FILE = "{size:,} characters) is in the file."
 _REST = "-# The rest of the answer ({size:,} characters) is in the file."
 _OVER = "-# The reply is above, to its end."
 _MOST_REFUSALS = 2
@@ -31,7 +32,7 @@ class Row:
     """The messages of a reply in order: pages of text, what was added below them, and what is left of an earlier run.
 
     Attributes:
-        held: the thread was archived: no message is edited any more.
+        held: no message is edited any more: the thread was archived, or Discord takes no edit for long.
         composed: every message has its final state, as far as the cells are concerned.
     """
 
@@ -47,6 +48,7 @@ class Row:
         self._told_above = False
         self._ending: list[Cell] = []
         self._surplus: list[Cell] = []
+        self._held_note = HELD
         self._refusals = 0
         self._nonce_prefix: str | None = None
 
@@ -109,6 +111,29 @@ class Row:
 
     def _note(self, page: Page, snapshot: TurnSnapshot) -> str:
         return page.note or (tools_summary(snapshot) or ABOVE if page.cell.posted else "")
+
+    @property
+    def waits_for_edit(self) -> bool:
+        """Return whether a message of text is there, and not as it should be."""
+        return any(page.cell.wants_edit for page in self.pages.all)
+
+    def edits_closed(self) -> None:
+        """Discord takes no edit for long: what is not shown yet is one new message, as for an archived thread (D3)."""
+        self._held_note = LATE
+        self._archived()
+
+    def _calm_down(self, text: str) -> None:
+        """Let messages that took no edit lose status and buttons when that can be done; the reply does not wait for it.
+
+        They keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
+        known: the new message has the rest, and no text is visible twice.
+        """
+        for page in self.pages.all:
+            cell = page.cell
+            if cell.message_id is not None and cell.shown != cell.wanted:
+                part = take(text[page.start : max(page.start, cell.shown_mark)], 0, PAGE, page.fence)
+                shown = part.shown if visible(part.source) else page.note or ABOVE
+                self._outbox.adopt(Cell(wanted=Body(shown), expendable=True), cell.message_id)
 
     def _archived(self) -> None:
         """No edit is possible any more: what is not shown yet is kept for one message at the end (D10)."""
@@ -239,6 +264,8 @@ class Row:
         text = self._instead or snapshot.text
         if not visible(text):
             text = final_text(snapshot, final.outcome)
+        if self._held_note == LATE:
+            self._calm_down(text)
         rest, fence = self.pages.unshown(text)
         self._told_above = self._told_above or not (final.tail() or rest.strip())
         part = take(rest if rest.strip() else "", 0, fence=fence)
@@ -246,7 +273,7 @@ class Row:
             self._add(final, part.shown if part.source else "")
         else:
             rest = f"{fence.opening if fence else ''}{rest}"
-            self._add(final, _HELD.format(size=len(rest)), rest)
+            self._add(final, (self._held_note + _IN_FILE).format(size=len(rest)), rest)
         self.composed = True
 
     def _tail_shown(self, final: FinalReply) -> bool:

@@ -102,7 +102,7 @@ class Intake:
             except Unavailable as exc:
                 # Nothing could be told now, either; and what was accepted is not lost by Discord's connection (O2).
                 log.warning("thread.not_opened", prompt=inbound.message_id, error=str(exc))
-                await anyio.sleep(pause)
+                await anyio.sleep(max(pause, exc.retry_after))
                 pause = min(2 * pause, OPEN_AGAIN_LONGEST)
             except PortError as exc:
                 return not_opened(str(exc))

@@ -8,8 +8,8 @@ from statistics import median
 import pytest
 
 from bot.outcome import Outcome
-from bot.sandbox import RateLimits
-from tests.agents import Step, scenario
+from bot.sandbox import Fault, RateLimits
+from tests.agents import Gate, Step, scenario
 from tests.e2e.play import play
 
 pytestmark = pytest.mark.asyncio
@@ -60,3 +60,20 @@ async def test_two_threads_stream_at_once_without_a_refusal(tmp_path: Path) -> N
         assert [await game.outcome(thread_id) for thread_id in threads] == [Outcome.ANSWERED] * 2
         for thread_id in threads:
             assert "some words " * 20 in game.shown(thread_id).replace("\n", " ")
+
+
+async def test_a_limit_of_minutes_on_edits_does_not_hold_back_the_end(tmp_path: Path) -> None:
+    """D3: what is not shown yet is a new message, and the next turn is not held up."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, [{"text": "first half. "}, gate.step, {"text": "second half."}])
+    async with play(tmp_path, agent) as game:
+        game.discord.faults.next("PATCH", "/messages/", Fault.rate_limited(300))
+        thread_id = await game.mention("go")
+        await game.until_shown(thread_id, "first half")
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        before, after = game.replies(thread_id)
+        assert before.content.startswith("first half.")
+        assert after.content.startswith("second half.\n-# ")
+        assert len(game.discord.rest_calls("PATCH", f"/messages/{before.id}")) == 1
+        assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
