@@ -18,6 +18,7 @@ MAX_LINE = 16 * 1024 * 1024
 """Bytes in the longest line that is accepted."""
 
 PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
 
 RequestId = int | str | None
 
@@ -28,6 +29,10 @@ _LARGE = 1024 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15})\s*,\s*"(?:result|error)"')
 _ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
+_SCALAR = rb'("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|null)'
+_MEMBER = re.compile(rb'"(jsonrpc|method|id)"\s*:\s*' + _SCALAR)
+_FIRST_MEMBERS = re.compile(rb"\s*\{\s*(?:" + _MEMBER.pattern + rb"\s*,\s*)*")
+_LAST_MEMBERS = re.compile(rb"(?:,\s*" + _MEMBER.pattern + rb"\s*)+\}\s*$")
 _ANSWER_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"(?:result|error)"')
 
 
@@ -70,10 +75,18 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Unusable:
+    """A request that can't be used; its sender waits for an answer under ``id`` all the same."""
+
+    id: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Noise:
     """A line that is no message. ``response_id`` is set when it looks like the broken answer to that request."""
 
     response_id: int | None = None
+    request: Unusable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,11 @@ class Overlong:
     def response_id(self) -> int | None:
         """The id of the request that the line seems to have answered."""
         return _response_id(self.head, self.tail)
+
+    @property
+    def request(self) -> Unusable | None:
+        """The request that the line seems to have been."""
+        return _unusable(self.head, self.tail)
 
 
 Message = Request | Notification | Response
@@ -187,7 +205,9 @@ def _classify(raw: dict[str, Any]) -> Message | Noise:
         named: dict[str, Any] = params if type(params) is dict else {}
         if "id" not in raw:
             return Notification(method, named)
-        return Request(raw["id"], method, named) if _is_id(raw["id"]) else Noise()
+        if _is_id(raw["id"]):
+            return Request(raw["id"], method, named)
+        return Noise(request=Unusable(raw["id"] if type(raw["id"]) in (float, bool) else None))
     if method is None and "id" in raw and _is_id(raw["id"]):
         return _response(raw)
     return Noise()
@@ -237,6 +257,19 @@ def _response_id(head: bytes, tail: bytes) -> int | None:
     if found is None and _ANSWER_FIRST.match(head.removeprefix(_BOM)):
         found = _ID_LAST.search(tail)
     return int(found[1]) if found else None
+
+
+def _unusable(head: bytes, tail: bytes) -> Unusable | None:
+    """Return the request that a lost line was, if its method and id stand before or after its parameters."""
+    first = _FIRST_MEMBERS.match(head.removeprefix(_BOM))
+    last = _LAST_MEMBERS.search(tail)
+    members = dict(_MEMBER.findall((first.group() if first else b"") + (last.group() if last else b"")))
+    if b"method" not in members or b"id" not in members:
+        return None
+    try:
+        return Unusable(orjson.loads(members[b"id"]))
+    except orjson.JSONDecodeError:
+        return None
 
 
 # --- encoding ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import structlog
 
 from acp.errors import AcpError, RequestFailed, RequestTimeout
 from acp.jsonrpc import (
+    INVALID_REQUEST,
     MAX_LINE,
     PARSE_ERROR,
     Line,
@@ -283,7 +284,7 @@ class JsonRpcPeer:
             pending.resolve(error=RequestFailed(pending.method, error.code, error.message, error.data))
 
     def _drop(self, found: Noise | Overlong, line: Line) -> None:
-        """Count what cannot be used; a request whose answer it was fails now, as no other answer will come."""
+        """Count what cannot be used; what waits for an answer gets one: our request, or the agent's."""
         self.dropped += 1
         self._noise_left -= _size(line)
         if not self._noisy:
@@ -294,6 +295,13 @@ class JsonRpcPeer:
             why = "too long" if isinstance(found, Overlong) else "not valid JSON"
             text = f"the answer was {why} ({_size(line)} bytes)"
             pending.resolve(error=RequestFailed(pending.method, PARSE_ERROR, text))
+        if found.request is not None:
+            self.respond_error(found.request.id, INVALID_REQUEST, self._why_unusable(found))
+
+    def _why_unusable(self, found: Noise | Overlong) -> str:
+        if isinstance(found, Overlong):
+            return f"the request is too long: {found.size} bytes of at most {self._decoder.max_line}"
+        return "the id of a request is a string or an integer"
 
 
 def _size(line: Line) -> int:

@@ -18,6 +18,7 @@ from acp.jsonrpc import (
     Request,
     Response,
     RpcError,
+    Unusable,
     decode_message,
     encode_message,
 )
@@ -94,6 +95,26 @@ def test_the_request_that_an_overlong_line_answered_is_recognised(line: bytes, e
     [overlong] = whole(line % (b"x" * 2000), max_line=1000)
     assert isinstance(overlong, Overlong)
     assert overlong.response_id == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":"%s"}}', Unusable(7)),
+        (b'{"jsonrpc":"2.0","method":"m","id":"x\\"y","params":{"a":"%s"}}', Unusable('x"y')),
+        (b'{"method":"m","params":{"a":"%s"},"jsonrpc":"2.0","id":1.5}', Unusable(1.5)),
+        (b'{"params":{"a":"%s"},"id":null,"method":"m"}', Unusable(None)),
+        (b'{"jsonrpc":"2.0","method":"session/update","params":{"a":"%s","id":7}}', None),
+        (b'{"jsonrpc":"2.0","id":7,"result":{"a":"%s"}}', None),
+        (b'{"id":7-7,"method":"m","params":"%s"}', None),
+        (b"%s", None),
+    ],
+)
+def test_the_request_that_an_overlong_line_was_is_recognised(line: bytes, expected: Unusable | None) -> None:
+    """T9"""
+    [overlong] = whole(line % (b"x" * 2000), max_line=1000)
+    assert isinstance(overlong, Overlong)
+    assert overlong.request == expected
 
 
 # --- decoding ----------------------------------------------------------------------------------------------------

@@ -328,3 +328,24 @@ async def test_a_flood_gives_others_their_turn() -> None:
             passes += 1
             await anyio.lowlevel.checkpoint()
         assert passes >= 10_000 // 256
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_can_not_be_used_is_answered_with_an_error() -> None:
+    """T9: the other side would wait for ever."""
+    async with running(max_line=1000) as held:
+        for odd in (1.5, True, [1]):
+            held.output.write({"id": odd, "method": "m"})
+        held.output.write({"id": "long", "method": "m", "params": {"text": "x" * 2000}})
+        await held.settle()
+        assert held.peer.dropped == 4
+        answers: list[dict[str, Any]] = []
+        while len(answers) < 4:
+            answers += await held.input.read()
+        assert [(message["id"], message["error"]["code"]) for message in answers] == [
+            (1.5, -32600),
+            (True, -32600),
+            (None, -32600),
+            ("long", -32600),
+        ]
+        assert "too long" in answers[-1]["error"]["message"]
