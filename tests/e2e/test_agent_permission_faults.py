@@ -9,6 +9,7 @@
     after the end of the turn                test_a_request_after_the_end_of_the_turn_is_cancelled_without_a_card
     twice under one id                       test_a_request_that_comes_twice_under_one_id_is_one_card_and_one_answer
     of a session that nobody knows           test_a_request_of_an_unknown_session_is_cancelled
+    a card that Discord refuses              test_a_request_whose_card_discord_refuses_is_cancelled_and_said_so
     a click after the end                    test_a_click_after_the_time_is_up_is_told_that_it_is_too_late
 
 A witness streams through each of them (O4). Elsewhere: who may answer, requests that are withdrawn (test_permission).
@@ -23,10 +24,11 @@ from typing import Any
 import pytest
 
 from bot.outcome import Outcome
+from bot.sandbox import Fault
 from bot.work.model import Actor
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.scenario import allow_options
-from tests.e2e.play import Play
+from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
 
 pytestmark = pytest.mark.asyncio
@@ -101,6 +103,18 @@ async def test_a_malformed_request_is_refused_and_the_turn_goes_on(tmp_path: Pat
         assert outcome is Outcome.ANSWERED
         assert all(answer in (-32602, CANCELLED) for answer in await answers(agent, 3))
         assert game.shown(thread_id).startswith("done\n-# ")
+
+
+async def test_a_request_whose_card_discord_refuses_is_cancelled_and_said_so(tmp_path: Path) -> None:
+    """D6: at once, long before the time is up."""
+    ask: Step = {"permission": {"tool": {"title": "make"}, "options": OPTIONS}, "then": {"*": [{"text": "well"}]}}
+    agent = scenario(tmp_path, words={"ask": [ask]})
+    async with play(tmp_path, agent, clean=False) as game:
+        game.discord.faults.next("POST", r"/messages$", Fault.status(400, 200_000))
+        thread_id, outcome = await game.ask("ask")
+        assert outcome is Outcome.ANSWERED
+        assert await answers(agent) == [CANCELLED]
+        assert "Discord did not take the card" in game.shown(thread_id)
 
 
 async def test_a_request_after_the_cancel_is_cancelled_without_a_card(tmp_path: Path) -> None:

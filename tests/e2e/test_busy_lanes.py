@@ -11,7 +11,8 @@ from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, people
 from bot.sandbox.model import User
 from bot.sandbox.people import Person
-from tests.agents import Gate, scenario
+from tests.agents import Gate, Step, scenario
+from tests.agents.scenario import allow_options
 from tests.e2e.busy import BUSY, begun, friends, held, hurry_notices, taken
 from tests.e2e.play import Play, play
 
@@ -133,3 +134,18 @@ async def test_a_mention_too_many_is_told_where_it_was_posted_and_opens_no_threa
         (told,) = [one for one in game.replies(game.discord.channel_id) if one.reference_id == hasty]
         assert "more than 1 messages" in told.content
         assert len(game.discord.threads()) == 1
+
+
+async def test_a_request_of_a_bots_prompt_is_answered_by_the_owner(tmp_path: Path) -> None:
+    """D6, D9: a bot presses nothing, and nobody is pinged."""
+    ask: Step = {"permission": {"tool": {"title": "make"}, "options": allow_options(("yes", "allow_once"))}}
+    agent = scenario(tmp_path, words={"batch": [ask | {"then": {"yes": [{"text": "made"}]}}]})
+    async with play(tmp_path, agent, **with_a_bot()) as game:
+        thread_id = await game.mention("batch", robot_of(game))
+        card_id, _ = await game.card(thread_id)
+        assert "only whoever runs me may answer" in game.discord.message(card_id).content
+        await game.press(thread_id, "yes", game.discord.user("mallory"))
+        assert game.discord.message(card_id).components != []
+        await game.press(thread_id, "yes")
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert "made" in game.shown(thread_id)
