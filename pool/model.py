@@ -1,9 +1,13 @@
-"""The pool's limits and what it reports about itself, as plain values (pure)."""
+"""The pool's limits, the states of what is in it, and what it reports about itself (pure)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import Enum
+
+from acp.errors import SpawnFailure
+from acp.handshake import How
 
 
 class SlotState(Enum):
@@ -13,6 +17,18 @@ class SlotState(Enum):
     READY = "ready"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+class AgentState(Enum):
+    """Where an agent process is, from the first claim on it until nothing of it is left."""
+
+    CLAIMED = "claimed"  # nobody wants a session in it yet: no task runs for it
+    STARTING = "starting"
+    SERVING = "serving"  # a session was opened in it
+    STOPPING = "stopping"  # it was told to, or ended by itself
+    OVERDUE = "overdue"  # its end takes too long to wait for, and is still under way
+    REMAINS = "remains"  # its task is done, and something of it still runs
+    GONE = "gone"
 
 
 class Reason(Enum):
@@ -84,3 +100,24 @@ class PoolCounts:
     closing: int
     limit: int
     busy: int
+
+
+@dataclass(slots=True)
+class PoolStats:
+    """What has happened in the pool since it was made, in numbers that only grow.
+
+    Attributes:
+        opened: sessions that got ready, by how they came about.
+        lost: those of them that began afresh since the agent did not know the one before.
+        failed: starts that failed, by why.
+        stopped: sessions that ended, with their agent or without it, by why.
+        died: agents that ended by themselves.
+        leaked: agents that outlived their shutdown escalation.
+    """
+
+    opened: Counter[How] = field(default_factory=Counter)
+    lost: int = 0
+    failed: Counter[SpawnFailure] = field(default_factory=Counter)
+    stopped: Counter[Reason] = field(default_factory=Counter)
+    died: int = 0
+    leaked: int = 0

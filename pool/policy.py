@@ -1,6 +1,6 @@
-"""The pool's rules: who is suspended for a newcomer, what has idled or hung too long, when starts are held back (pure).
+"""The pool's rules: who holds a place, who idled or hung too long, when starts are held back (pure).
 
-Takes values and the time, returns decisions; the registry and the maintenance pass carry them out.
+They take values and the time, and return decisions; `pool.registry` carries them out.
 """
 
 from __future__ import annotations
@@ -8,73 +8,105 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.model import PoolLimits, SlotState
+from pool.slot import PooledAgent, Slot
+
+T = TypeVar("T")
 
 
-class Victim(Protocol):
-    """What the rules look at in a process that may have to make room, and in a slot."""
-
-    @property
-    def state(self) -> SlotState:
-        """Where it is."""
-
-    @property
-    def claimed(self) -> bool:
-        """Whether an admitted turn or a reservation protects it."""
-
-    @property
-    def last_used(self) -> float:
-        """When its last turn ended."""
-
-
-class Candidate(Victim, Protocol):
-    """What the rules look at in a slot beyond that."""
-
-    @property
-    def busy_since(self) -> float | None:
-        """When the running turn got it."""
-
-
-V = TypeVar("V", bound=Victim)
-C = TypeVar("C", bound=Candidate)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[C]):
-    """What the maintenance pass is to stop: ``idle`` only if its lock is free, ``hung`` although it is not."""
-
-    idle: tuple[C, ...]
-    hung: tuple[C, ...]
-
-
-def choose_victim(agents: Iterable[V]) -> V | None:
+def choose_victim(agents: Iterable[PooledAgent]) -> PooledAgent | None:
     """Return the longest unused process that nobody has a claim on, or None."""
-    unclaimed = [one for one in agents if one.state in (SlotState.STARTING, SlotState.READY) and not one.claimed]
-    return min(unclaimed, key=lambda one: one.last_used, default=None)
+    # A process that only starts counts, too: what was warmed ahead gives way until a turn is admitted to it.
+    unclaimed = [agent for agent in agents if agent.live and not agent.claimed]
+    return min(unclaimed, key=lambda agent: agent.last_used, default=None)
 
 
-def plan(slots: Iterable[C], limits: PoolLimits, now: float) -> Plan[C]:
-    """Return which slots have idled or hung for too long."""
+def idle(slots: Iterable[Slot], limits: PoolLimits, now: float) -> list[Slot]:
+    """Return the slots that nobody has used for too long; a claim protects a slot, however long its turn takes."""
     ready = [slot for slot in slots if slot.state is SlotState.READY]
-    return Plan(
-        idle=tuple(slot for slot in ready if not slot.claimed and now - slot.last_used >= limits.idle_ttl),
-        hung=tuple(slot for slot in ready if _hung(slot, limits, now)),
-    )
+    return [slot for slot in ready if not slot.claims and now - slot.last_used >= limits.idle_ttl]
 
 
-def _hung(slot: Candidate, limits: PoolLimits, now: float) -> bool:
-    return slot.busy_since is not None and now - slot.busy_since >= limits.hung_after
+def hung(slots: Iterable[Slot], limits: PoolLimits, now: float) -> list[Slot]:
+    """Return the slots that a turn holds for longer than any turn may take."""
+    ready = [slot for slot in slots if slot.state is SlotState.READY]
+    return [slot for slot in ready if any(now - began >= limits.hung_after for began in slot.turns.values())]
+
+
+class Capacity(Generic[T]):
+    """A fixed number of places, given to objects by identity.
+
+    A place stands for a process that lives, starts or ends. A newcomer either takes a free place or becomes the
+    successor of one that ends.
+    """
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"a pool needs a place for at least one agent, not {limit}")
+        self.limit = limit
+        # Both maps are all there is: a counter beside them could be wrong.
+        self._holders: dict[T, None] = {}
+        self._successors: dict[T, T] = {}
+
+    @property
+    def free(self) -> int:
+        """How many places nobody holds."""
+        return self.limit - len(self._holders)
+
+    @property
+    def holders(self) -> tuple[T, ...]:
+        """Who holds a place."""
+        return tuple(self._holders)
+
+    def holds(self, item: T) -> bool:
+        """Whether ``item`` has a place."""
+        return item in self._holders
+
+    def expects(self, item: T) -> bool:
+        """Whether ``item`` gets a place as soon as another gives it back."""
+        return item in self._successors.values()
+
+    def successor_of(self, item: T) -> T | None:
+        """Return who gets the place of ``item``."""
+        return self._successors.get(item)
+
+    def take(self, item: T) -> None:
+        """Give ``item`` a free place."""
+        assert self.free > 0
+        self._holders[item] = None
+
+    def succeed(self, item: T, previous: T) -> None:
+        """Let ``item`` have the place that ``previous`` has, once it is given back, or the one it expects."""
+        if previous in self._holders:
+            assert previous not in self._successors
+            self._successors[previous] = item
+        else:
+            self._successors[self._predecessor(previous)] = item
+
+    def drop_successor(self, item: T) -> None:
+        """Let nobody wait for the place of ``item`` any more."""
+        self._successors.pop(item, None)
+
+    def give_back(self, item: T) -> None:
+        """Take back the place that ``item`` holds or expects."""
+        if item in self._holders:
+            del self._holders[item]
+            # In the same step, or somebody who looks at what is free would come in between.
+            successor = self._successors.pop(item, None)
+            if successor is not None:
+                self._holders[successor] = None
+        elif self.expects(item):
+            del self._successors[self._predecessor(item)]
+
+    def _predecessor(self, item: T) -> T:
+        return next(holder for holder, successor in self._successors.items() if successor is item)
 
 
 class Breaker:
-    """Holds back a thread whose agent failed to start several times in a row; each thread has a breaker of its own.
-
-    The mutable state is the times of the last failed starts, by thread.
-    """
+    """Holds back a thread whose agent failed to start several times in a row; each thread has its own breaker."""
 
     def __init__(self, starts: int, window: float) -> None:
         self._starts = starts
@@ -97,7 +129,7 @@ class Breaker:
         return max(0.0, failures[-1] + self._window - now)
 
     def refusal(self, thread_id: int, now: float) -> AgentSpawnError | None:
-        """Return what a thread is told that may not start yet; None if it may."""
+        """Return the error for a thread that may not start yet; None if it may."""
         seconds = self.wait_for(thread_id, now)
         if seconds <= 0:
             return None
@@ -105,7 +137,7 @@ class Breaker:
         return AgentSpawnError(text, failure=SpawnFailure.OTHER)
 
     def prune(self, now: float) -> None:
-        """Forget the threads whose last failure is older than the window."""
-        old = [thread_id for thread_id, failures in self._failures.items() if now - failures[-1] > self._window]
-        for thread_id in old:
-            del self._failures[thread_id]
+        """Forget the threads whose last failure is older than the window: the map must not grow for ever."""
+        for thread_id, failures in tuple(self._failures.items()):
+            if now - failures[-1] > self._window:
+                del self._failures[thread_id]

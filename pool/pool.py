@@ -1,15 +1,14 @@
 """ConnectionPool: a thread's live session behind its own lock, with a bound on how many agents run at once.
 
 This is the outside of the pool: claims, sessions, status, eviction, reset and closing. What is decided stands in
-`pool.registry`, what is awaited for a process in `pool.owner`, for one thread in it in `pool.attendant`. The mutable
-state of its own is the task group.
+`pool.registry`, what is awaited for a process or a session in it in `pool.agent_task`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -20,18 +19,61 @@ from anyio.abc import TaskGroup
 from acp import connection
 from acp.connection import AgentSession, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
+from acp.handshake import How, ways
+from acp.schema import InitializeResult
+from pool.agent_task import AgentTask, OpenConnection
 from pool.launcher import Launcher
-from pool.lease import Lease
-from pool.maintenance import Maintenance
-from pool.model import PoolCounts, PoolLimits, Reason, SlotStatus
-from pool.owner import Owner
-from pool.ports import How, OpenConnection
+from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
 from pool.registry import Registry
 from pool.slot import ExtraReservation, Reservation, Slot
 from pool.store import SessionStore
-from pool.tally import Tally
+
+MOST_INTERNAL_ERRORS = 2
+"""Turns in a row that may end in an internal error before the agent is replaced."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a turn gets: a thread's session, or a copy of it, for the length of the turn.
+
+    Attributes:
+        how: how the session came about; "live" from its second turn on, "forked" for a copy.
+        lost: the remembered session was unknown to the agent, and this is a fresh one.
+    """
+
+    session: AgentSession
+    how: Literal["live", "forked"] | How
+    lost: bool
+    agent: InitializeResult
+    _slot: Slot
+    _registry: Registry
+
+    @property
+    def slot(self) -> SlotStatus:
+        """What can be said about the slot now."""
+        return self._slot.status()
+
+    def served(self, *, internal_error: bool) -> None:
+        """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.
+
+        Of a process that other threads share, the thread's session is ended, and nobody joins that process any more.
+        """
+        slot = self._slot
+        slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
+        # A turn beside it may still do well.
+        due = slot.internal_errors >= MOST_INTERNAL_ERRORS and len(slot.turns) <= 1
+        # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
+        if due and ways(self.agent) and self._registry.stop(slot, Reason.ASKED, spoiled=True):
+            log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
+            self._registry.changed()
+
+    def stop(self) -> bool:
+        """Tell this very slot to stop, although turns hold it, and its process with the last; False if told before."""
+        told = self._registry.stop(self._slot, Reason.ASKED)
+        self._registry.changed()
+        return told
 
 
 class ConnectionPool:
@@ -40,7 +82,7 @@ class ConnectionPool:
     Args:
         on_change: called, without arguments, whenever a refused `try_reserve` may succeed now; must not wait.
         clock: seconds, monotonic.
-        open_connection: starts an agent; `acp.connection.open_connection` unless given.
+        open_connection: starts an agent; tests have agents without processes.
     """
 
     def __init__(
@@ -50,19 +92,20 @@ class ConnectionPool:
         limits: PoolLimits,
         connection_limits: ConnectionLimits,
         *,
-        on_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None],
         clock: Callable[[], float] = anyio.current_time,
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
         self._store = store
         self._registry = Registry(limits, on_change, clock, launcher.sharing)
-        self._maintenance = Maintenance(self._registry)
-        self._owner = Owner(self._registry, launcher, store, connection_limits, open_connection)
+        self._launcher = launcher
+        self._connection_limits = connection_limits
+        self._open_connection = open_connection
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._maintenance.run)
+        self._group.start_soon(self._maintain_for_ever)
         return self
 
     async def __aexit__(
@@ -86,9 +129,9 @@ class ConnectionPool:
     @property
     def last_pass(self) -> float:
         """The clock at the last maintenance pass: a sign of life."""
-        return self._maintenance.last_pass
+        return self._registry.last_pass
 
-    # Claims and sessions
+    # --- claims and sessions -------------------------------------------------------------------------------------
 
     def try_reserve(self, thread_id: int, *, behind: bool = False) -> Reservation | None:
         """Claim the thread's slot, a free place, or a victim's, in one step; None if the thread has to wait.
@@ -97,7 +140,7 @@ class ConnectionPool:
             behind: a thread that was refused waits for longer: the process that is nearest to being idle takes no
                 turn before that one had its try, or a process with turns of many threads would never be idle.
         """
-        claim = self._claim(thread_id)
+        claim = Reservation(thread_id, self._registry.release)
         return claim if self._registry.book(claim, behind=behind) else None
 
     def warm(self, thread_id: int) -> bool:
@@ -120,19 +163,22 @@ class ConnectionPool:
         Raises:
             AgentSpawnError: the agent could not be started, its starts are held back, or the pool is closing.
         """
-        claim = reservation or self._claim(thread_id)
+        claim = reservation or Reservation(thread_id, self._registry.release)
         if claim.thread_id != thread_id:
             raise ValueError(f"the reservation is for thread {claim.thread_id}, not {thread_id}")
         try:
             slot = await self._acquire(claim)
             try:
-                yield self._own_lease(slot)
+                assert slot.session is not None
+                how, lost = slot.take_news() or ("live", False)
+                yield self._lease(slot, slot.session, how, lost=lost)
             finally:
-                slot.leave(self._registry.clock())
+                slot.end_turn(slot.lock, self._registry.clock())
+                slot.lock.release()
         finally:
             claim.release()
 
-    # Extra turns of a thread, on copies of its session
+    # --- extra turns of a thread, on copies of its session -------------------------------------------------------
 
     def can_fork(self, thread_id: int) -> bool | None:
         """Whether turns of the thread can run side by side; None while no agent of its own has said so."""
@@ -163,12 +209,12 @@ class ConnectionPool:
             slot = reservation.slot
             if slot is None:
                 raise ForkFailed("the reservation was given back")
-            slot.begin(reservation, self._registry.clock())
+            slot.turns[reservation] = self._registry.clock()
             try:
                 async with _copy(slot) as session:
                     yield self._lease(slot, session, "forked")
             finally:
-                slot.end(reservation, self._registry.clock())
+                slot.end_turn(reservation, self._registry.clock())
         finally:
             reservation.release()
 
@@ -178,7 +224,9 @@ class ConnectionPool:
             self._begin(slot)
             await slot.settled.wait()
             if slot.error is not None:
-                raise _again(slot.error)
+                # For each who waits an exception of its own: a shared one would collect all their tracebacks.
+                error = AgentSpawnError(str(slot.error), failure=slot.error.failure, exit=slot.error.exit)
+                raise error from slot.error
             if await slot.acquire(self._registry.clock):
                 self._registry.breaker.reset(slot.thread_id)
                 return slot
@@ -201,31 +249,22 @@ class ConnectionPool:
         return claim.slot
 
     def _begin(self, slot: Slot) -> None:
-        if slot.begun or slot.settled.is_set():
+        agent = self._registry.begin(slot)
+        if agent is None:
             return
-        slot.begun, agent = True, slot.agent
-        if agent.begun:
-            agent.call()
-            return
-        agent.begun = True
-        # Owned by the pool's task group, not by who waits: a waiter that goes away ends nothing.
-        self._tasks.start_soon(self._owner.run, agent)
-
-    def _claim(self, thread_id: int) -> Reservation:
-        return Reservation(thread_id, self._registry.release)
-
-    def _own_lease(self, slot: Slot) -> Lease:
-        how, lost = slot.take_news() or ("live", False)
-        assert slot.session is not None
-        return self._lease(slot, slot.session, how, lost=lost)
+        task = AgentTask(
+            agent, self._registry, self._launcher, self._store, self._connection_limits, self._open_connection
+        )
+        # Owned by the pool's task group, not by whoever waits: a waiter that goes away ends nothing.
+        self._tasks.start_soon(task.run)
 
     def _lease(
         self, slot: Slot, session: AgentSession, how: Literal["live", "forked"] | How, *, lost: bool = False
     ) -> Lease:
         assert slot.agent.connection is not None
-        return Lease(session, how, lost, slot.agent.connection.agent, _slot=slot, _stop=self._stop)
+        return Lease(session, how, lost, slot.agent.connection.agent, _slot=slot, _registry=self._registry)
 
-    # Control: none of these waits for a slot
+    # --- control: none of these waits for a slot -----------------------------------------------------------------
 
     def status(self, thread_id: int) -> SlotStatus | None:
         """Return what can be said about the thread's slot, or None if it has none."""
@@ -242,7 +281,7 @@ class ConnectionPool:
         Of a process that other threads share, only the thread's session is ended.
         """
         slot = self._registry.slots.get(thread_id)
-        return slot is not None and self._stop(slot)
+        return slot is not None and self._evict(slot)
 
     def reset(self, thread_id: int) -> bool:
         """Evict the thread's agent and forget its session; the next one starts afresh. False if no agent ran."""
@@ -251,19 +290,31 @@ class ConnectionPool:
             registry.resets[thread_id] = anyio.Event()
             self._tasks.start_soon(self._forget, thread_id)
         registry.breaker.reset(thread_id)
-        if (slot := registry.slots.get(thread_id)) is not None and slot.live:
-            # What the reset is to stop is cancelled by the caller; the next turn may wait already.
-            slot.displaced = True
-        return self.evict(thread_id)
+        slot = registry.slots.get(thread_id)
+        # What the reset is to stop is cancelled by the caller; the next turn may wait for the slot already.
+        return slot is not None and self._evict(slot, displaced=True)
+
+    def _evict(self, slot: Slot, *, displaced: bool = False) -> bool:
+        told = self._registry.stop(slot, Reason.ASKED, displaced=displaced)
+        self._registry.changed()
+        return told
 
     @property
-    def tally(self) -> Tally:
+    def stats(self) -> PoolStats:
         """What has happened so far, in numbers; not to be changed."""
-        return self._registry.tally
+        return self._registry.stats
 
     def maintain(self) -> None:
         """Make one maintenance pass now."""
-        self._maintenance.once()
+        self._registry.maintain()
+
+    async def _maintain_for_ever(self) -> None:
+        while True:
+            await anyio.sleep(self._registry.limits.maintenance)
+            try:
+                self.maintain()
+            except Exception:  # the maintenance pass: a fault here must not end the pool, and the next one runs
+                log.exception("maintenance.failed")
 
     async def close(self) -> None:
         """End every agent; returns when all are gone, or when the bound has passed."""
@@ -274,11 +325,6 @@ class ConnectionPool:
                 await registry.changes.wait()
         if not registry.at_rest():
             log.error("pool.close_overran", seconds=registry.limits.close_bound, closing=registry.counts().closing)
-
-    def _stop(self, slot: Slot) -> bool:
-        told = self._registry.stop(slot, Reason.ASKED)
-        self._registry.changed()
-        return told
 
     async def _forget(self, thread_id: int) -> None:
         try:
@@ -305,10 +351,3 @@ async def _copy(slot: Slot) -> AsyncIterator[AgentSession]:
         yield session
     finally:
         connection.close_session(session)
-
-
-def _again(error: AgentSpawnError) -> AgentSpawnError:
-    """Return an exception of its own for each who waits: a shared one would collect all their tracebacks."""
-    copy = AgentSpawnError(str(error), failure=error.failure, exit=error.exit)
-    copy.__cause__ = error
-    return copy

@@ -1,32 +1,26 @@
 """The map of slots and the places in the pool: everything that decides, and nothing that waits.
 
-No function here awaits, so on one loop each is a critical section and no lock is needed. A place is a process's; which
-threads may share one is said by ``sharing``. The mutable state is the map from thread to current slot, the processes
-that are not gone yet with their slots, the claims that wait for a place, the capacity, the breaker, the resets under
-way and the closing flag. Processes are started and ended by their owners.
+No function here awaits, so on one loop each is a critical section and no lock is needed. A place belongs to a process;
+which threads may share one is said by ``sharing``. Nobody else changes the state of a slot or an agent: the tasks in
+`pool.agent_task` start and end processes, and report here.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import anyio
 import structlog
 
+from acp.connection import OpenedSession
 from acp.errors import AgentSpawnError
-from pool import policy, room
-from pool.agent import PooledAgent
-from pool.capacity import Capacity
+from pool import policy
 from pool.launcher import Sharing
-from pool.leaks import Leaks
-from pool.model import PoolCounts, PoolLimits, Reason, SlotState
-from pool.slot import Claim, ExtraReservation, Reservation, Slot
-from pool.tally import Tally
+from pool.model import AgentState, PoolCounts, PoolLimits, PoolStats, Reason, SlotState
+from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
 
 log = structlog.get_logger(__name__)
-
-Clock = Callable[[], float]
 
 
 class Registry:
@@ -34,27 +28,33 @@ class Registry:
 
     Args:
         on_change: called when a claim that was refused may be granted now.
-        sharing: says with whom a thread may share a process; None: it has one of its own.
+        sharing: says with whom a thread may share a process; None: with nobody.
+
+    Attributes:
+        slots: the current slot of each thread. Its predecessors may live on for a while, in their agents only.
+        resets: of the threads whose sessions are being forgotten; set once that is written.
+        changes: set, and replaced, at each change.
+        last_pass: the clock at the last maintenance pass that went well.
     """
 
     def __init__(
         self,
         limits: PoolLimits,
         on_change: Callable[[], None],
-        clock: Clock,
-        sharing: Callable[[int], Sharing | None] = lambda _: None,
+        clock: Callable[[], float],
+        sharing: Callable[[int], Sharing | None],
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.capacity = Capacity[PooledAgent](limits.max_agents)
+        self.capacity = policy.Capacity[PooledAgent](limits.max_agents)
         self.breaker = policy.Breaker(limits.crash_starts, limits.crash_window)
         self.slots: dict[int, Slot] = {}
         self.resets: dict[int, anyio.Event] = {}
         self.changes = anyio.Event()
         self.closing = False
-        self.tally = Tally()
-        self._agents: dict[PooledAgent, None] = {}
-        self.leaks = Leaks(self._agents, self.capacity, self.tally, limits.stop_bound)
+        self.last_pass = clock()
+        self.stats = PoolStats()
+        self._agents: dict[PooledAgent, None] = {}  # those that are not gone yet, in the order in which they were made
         self._seekers: dict[Reservation, None] = {}
         self._sharing = sharing
         self._on_change = on_change
@@ -62,24 +62,22 @@ class Registry:
 
     def changed(self) -> None:
         """Wake who waits for a change. The last step of a change: the callback may claim what became free."""
-        self._serve_admitted()
-        self.changes.set()
-        self.changes = anyio.Event()
-        try:
-            self._on_change()
-        except Exception:  # a fault of the listener must not end the owner that reports to it
-            log.exception("pool.listener_failed")
-
-    def _serve_admitted(self) -> None:
-        """Give what became free to those who were admitted and lost their place, before anybody new can take it."""
+        # Those who were admitted and lost their place come first, or a newcomer would take it and they might starve.
         for agent in tuple(self._agents):
-            if agent.begun and agent.stopping_since is None and not self._has_place(agent):
+            if agent.state in (AgentState.STARTING, AgentState.SERVING) and not self._has_place(agent):
                 self._secure(agent)
         for claim in tuple(self._seekers):
             if self.book(claim):
                 del self._seekers[claim]
+        # Replaced in the same step: who waits from here on waits for the next change.
+        self.changes.set()
+        self.changes = anyio.Event()
+        try:
+            self._on_change()
+        except Exception:  # a fault of the listener must not end the task that reports to it
+            log.exception("pool.listener_failed")
 
-    # Claims
+    # --- claims --------------------------------------------------------------------------------------------------
 
     def seek(self, claim: Reservation) -> None:
         """Give the claim a slot as soon as there is one, before anybody who has none yet; until `release`."""
@@ -102,12 +100,15 @@ class Registry:
         if self.closing:
             return False
         slot = self._current(claim.thread_id)
-        spared = room.calmest(self._placed()) if behind else None
+        spared = least_busy(self._placed()) if behind else None
         if slot is not None and slot.agent is spared:
             return False
-        if slot is None and self._refuse(claim):
-            return True
-        slot = slot or self.create(claim.thread_id, spared)
+        if slot is None:
+            # Before a place is looked for: a thread that is held back must not suspend anybody.
+            claim.refusal = self.breaker.refusal(claim.thread_id, self.clock())
+            if claim.refusal is not None:
+                return True
+            slot = self.create(claim.thread_id, spared)
         if slot is None:
             return False
         claim.slot = slot
@@ -117,12 +118,15 @@ class Registry:
     def book_extra(self, claim: ExtraReservation, *, behind: bool = False) -> bool:
         """Give the claim its thread's slot for a turn beside the one that has the session; False if that can't be.
 
-        It takes no place and stops nobody. While no turn has the session, there is nothing to run beside.
+        It takes no place and stops nobody.
         """
         slot = self.slots.get(claim.thread_id)
-        if slot is None or not slot.usable or not slot.taken or not slot.agent.can_fork():
+        if slot is None or not slot.usable or not slot.agent.can_fork():
             return False
-        if behind and slot.agent is room.calmest(self._placed()):
+        # Without a turn in the session itself the thread gets that one: what is said in a copy is not remembered.
+        if not any(isinstance(other, Reservation) for other in slot.claims):
+            return False
+        if behind and slot.agent is least_busy(self._placed()):
             return False
         claim.slot = slot
         slot.claims.add(claim)
@@ -136,41 +140,42 @@ class Registry:
         if slot is None:
             return
         slot.claims.discard(claim)
-        if not slot.claimed and not slot.begun:
+        if not slot.claims and not slot.begun:
             self.stop(slot, Reason.UNUSED)
         self.changed()
 
-    def _refuse(self, claim: Reservation) -> bool:
-        claim.refusal = self.breaker.refusal(claim.thread_id, self.clock())
-        return claim.refusal is not None
-
     def _current(self, thread_id: int) -> Slot | None:
+        """Return the thread's slot if a turn may wait for it."""
         slot = self.slots.get(thread_id)
         if slot is None or not slot.live:
             return None
         if slot.state is SlotState.READY and not slot.agent.usable():
+            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile.
             self.stop_agent(slot.agent, Reason.DIED, slot.agent.death())
             return None
         return slot
 
+    # --- places --------------------------------------------------------------------------------------------------
+
     def create(self, thread_id: int, spared: PooledAgent | None = None, *, free_only: bool = False) -> Slot | None:
         """Make the thread a new slot, in a process that has room or in a new one with a place; None if there is none.
 
-        A new process may also be the heir of one that ends; not if ``free_only``, which stops nobody. Nobody joins the
-        process that is ``spared``.
+        A new process may also be the successor of one that ends; not if ``free_only``, which stops nobody. Nobody
+        joins the process that is ``spared``.
         """
         sharing = self._sharing(thread_id)
         open_to_all = [agent for agent in self._placed() if agent is not spared]
-        agent = room.to_join(open_to_all, sharing)
-        # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
+        agent = to_join(open_to_all, sharing)
         leaving: Slot | None = None
-        if agent is None and self.capacity.free <= 0 and (free_only or not self._can_make_room()):
-            leaving = None if free_only else room.idle_session(open_to_all, sharing)
-            if leaving is None:
-                return None
+        # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
+        if agent is None and self.capacity.free <= 0:
+            endings = self._without_successor()
+            if free_only or (next(endings, None) is None and policy.choose_victim(self._placed()) is None):
+                leaving = None if free_only else idle_session(open_to_all, sharing)
+                if leaving is None:
+                    return None
+                agent = leaving.agent
         after = tuple(slot for other in self._agents for slot in other.slots if slot.thread_id == thread_id)
-        if leaving is not None:
-            agent = leaving.agent
         if agent is None:
             agent = PooledAgent(sharing, after)
             self._secure(agent)
@@ -179,46 +184,55 @@ class Registry:
         before = after if leaving is None else (*after, leaving, *leaving.after)
         slot = Slot(thread_id, next(self._generations), agent, before, self.clock())
         agent.slots[slot] = None
-        # The predecessor may still be in the map: its clean-up will find that the entry is not its own any more.
+        # The predecessor may still be in the map: its clean-up will find another one in its place, and leave that.
         self.slots[thread_id] = slot
         if leaving is not None:
             self.stop(leaving, Reason.CAPACITY)
         return slot
 
-    def _placed(self) -> Iterator[PooledAgent]:
-        return (agent for agent in self._agents if self._has_place(agent))
-
-    def _can_make_room(self) -> bool:
-        """Whether a place comes free that is promised to nobody, or a process may be stopped for one."""
-        return next(self._heirless(), None) is not None or self._victim() is not None
-
-    def _victim(self, but: PooledAgent | None = None) -> PooledAgent | None:
-        return policy.choose_victim(one for one in self._placed() if one is not but)
-
     def _secure(self, agent: PooledAgent) -> None:
-        """Give the process a place, or make it the heir of one; without either it goes on without."""
+        """Give the process a place, or make it the successor of one; without either it goes on without."""
+        # 1. The place of its own predecessor: it has to wait for that one anyway.
         previous = {slot.agent for slot in agent.after}
-        own = next((other for other in self._heirless() if other in previous), None)
-        ending = own or next(self._heirless(), None)
-        if own is None and self.capacity.free > 0:
+        own = next((other for other in self._without_successor() if other in previous), None)
+        if own is not None:
+            self.capacity.succeed(agent, own)
+        # 2. A free one.
+        elif self.capacity.free > 0:
             self.capacity.take(agent)
-        elif ending is not None:
+        # 3. The place of whatever ends anyway.
+        elif (ending := next(self._without_successor(), None)) is not None:
             self.capacity.succeed(agent, ending)
-        elif (victim := self._victim(but=agent)) is not None:
+        # 4. The place of one that nobody uses. Promised before it is told to stop: it may be gone in that same step.
+        elif (victim := policy.choose_victim(one for one in self._placed() if one is not agent)) is not None:
             self.capacity.succeed(agent, victim)
             self.stop_agent(victim, Reason.CAPACITY)
+
+    def _placed(self) -> Iterator[PooledAgent]:
+        return (agent for agent in self._agents if self._has_place(agent))
 
     def _has_place(self, agent: PooledAgent) -> bool:
         """Whether it has a place, or will have one: one whose promised place leaked has none."""
         return self.capacity.holds(agent) or self.capacity.expects(agent)
 
-    def _heirless(self) -> Iterator[PooledAgent]:
-        """Yield who ends anyway and whose place is promised to nobody; what leaked is promised to nobody at all."""
+    def _without_successor(self) -> Iterator[PooledAgent]:
+        """Yield who ends and whose place is promised to nobody; one that leaked may keep it for ever."""
         for agent in self.capacity.holders:
-            if agent.stopping_since is not None and not agent.leaked and self.capacity.heir_of(agent) is None:
+            if agent.state is AgentState.STOPPING and self.capacity.successor_of(agent) is None:
                 yield agent
 
-    # Starting and stopping
+    # --- starting ------------------------------------------------------------------------------------------------
+
+    def begin(self, slot: Slot) -> PooledAgent | None:
+        """Have the slot's session opened; return its agent if a task has to be started for that one first."""
+        if slot.begun or slot.settled.is_set():
+            return None
+        slot.begun = True
+        if slot.agent.state is not AgentState.CLAIMED:
+            slot.agent.call()
+            return None
+        slot.agent.state = AgentState.STARTING
+        return slot.agent
 
     def cleared(self, agent: PooledAgent) -> bool:
         """Whether the process may start: it has a place, and what came before it is gone or given up."""
@@ -226,46 +240,90 @@ class Registry:
             self._secure(agent)
         return self.capacity.holds(agent) and all(slot.departed for slot in agent.after)
 
-    def stop(self, slot: Slot, reason: Reason, error: AgentSpawnError | None = None) -> bool:
+    def take_newcomers(self, agent: PooledAgent) -> list[Slot]:
+        """Return whose sessions are to be opened, once: from now on a task sees to them."""
+        newcomers = agent.newcomers()
+        for slot in newcomers:
+            slot.attended = True
+        return newcomers
+
+    def ready(self, slot: Slot, opened: OpenedSession) -> None:
+        """Called when the slot's session is open."""
+        slot.ready(opened, self.clock())
+        if slot.agent.state is AgentState.STARTING:
+            slot.agent.state = AgentState.SERVING
+        self.stats.opened[opened.how] += 1
+        self.stats.lost += opened.lost
+        self.changed()
+
+    def fail(self, slot: Slot, error: AgentSpawnError, *, spoiled: bool = False) -> None:
+        """Tell those who wait for a slot that it will never be ready, and why; for ``spoiled`` see `stop`."""
+        if slot.state is not SlotState.STARTING:
+            return
+        if error.transient:
+            self.breaker.failed(slot.thread_id, self.clock())
+        self.stats.failed[error.failure] += 1
+        log.warning("agent.start_failed", thread_id=slot.thread_id, failure=error.failure.name, reason=str(error))
+        self.stop(slot, Reason.FAILED, error, spoiled=spoiled)
+        self.changed()
+
+    # --- stopping ------------------------------------------------------------------------------------------------
+
+    def stop(
+        self,
+        slot: Slot,
+        reason: Reason,
+        error: AgentSpawnError | None = None,
+        *,
+        spoiled: bool = False,
+        displaced: bool = False,
+    ) -> bool:
         """Tell a slot to stop, whoever uses it; its process ends with the last one. The caller reports the change.
 
-        False if the slot was told before.
+        False if it was told before.
+
+        Args:
+            spoiled: what went wrong may not be the session's fault: nobody joins its process any more.
+            displaced: those who wait for the slot go on in the next one, although it never got ready.
         """
         if not slot.live:
             return False
         agent, now = slot.agent, self.clock()
+        slot.displaced = displaced or reason is Reason.HUNG
+        agent.takes_sessions = agent.takes_sessions and not spoiled
         slot.stop(now, error)
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
-        self.tally.stopped[reason] += 1
-        if not any(other.live for other in agent.slots):
-            agent.stop(now)
-            if not agent.begun:
-                self._remove(agent)
-        elif not slot.attended:
-            self._close(slot)  # the process knows nothing of it
+        self.stats.stopped[reason] += 1
+        if any(other.live for other in agent.slots):
+            if not slot.attended:  # the process knows nothing of it, so there is nothing to end
+                self._close(slot)
+            return True
+        has_task = agent.state is not AgentState.CLAIMED
+        agent.stop(now)
+        if not has_task:
+            self._remove(agent)
         return True
 
     def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
         """Tell a process to stop, with all slots in it; return those that were not told before."""
         told = [slot for slot in tuple(agent.slots) if self.stop(slot, reason, error)]
-        for slot in told:
-            slot.displaced = reason is Reason.HUNG
-        self.tally.died += reason is Reason.DIED and bool(told)
+        self.stats.died += reason is Reason.DIED and bool(told)
         return told
 
-    def vacate(self, slot: Slot) -> None:
+    def vacate(self, slot: Slot, *, spoiled: bool = False) -> None:
         """Called when a slot's session was ended, or never opened, in a process that goes on without it."""
-        if slot.agent.stopping_since is None:
+        if slot.agent.live:
+            slot.agent.takes_sessions = slot.agent.takes_sessions and not spoiled
             self._close(slot)
             self.changed()
 
     def retire(self, agent: PooledAgent) -> None:
-        """Called by the owner when it is done: the entries go, and the place, if the process is really gone."""
+        """Called by the agent's task when it is done: the entries go, and the place, if the process is really gone."""
         # Not told to stop by anybody, and not ended by itself: the pool's own tasks are being cancelled.
         self.stop_agent(agent, Reason.SHUTDOWN)
-        agent.left = True
         if agent.remains():
-            self.leaks.give_up(agent)
+            self._give_up(agent)
+            agent.state = AgentState.REMAINS
             for slot in agent.slots:
                 self._unlist(slot)
         else:
@@ -273,36 +331,87 @@ class Registry:
         self.changed()
 
     def _remove(self, agent: PooledAgent) -> None:
-        agent.gone, agent.after = True, ()
+        agent.state, agent.after = AgentState.GONE, ()
         for slot in tuple(agent.slots):
             self._close(slot)
         self._agents.pop(agent, None)
         self.capacity.give_back(agent)
 
     def _close(self, slot: Slot) -> None:
-        slot.closed()
+        slot.after = ()
+        slot.state = SlotState.CLOSED
         slot.agent.slots.pop(slot, None)
         self._unlist(slot)
 
     def _unlist(self, slot: Slot) -> None:
+        # By identity: the thread may have a successor in the map already, which a late clean-up must not remove.
         if self.slots.get(slot.thread_id) is slot:
             del self.slots[slot.thread_id]
 
-    def reclaim(self) -> None:
-        """Take back the places of leaked processes that are gone by now."""
-        for agent in tuple(self._agents):
-            if agent.leaked and agent.left and not agent.remains():
-                self._remove(agent)
+    # --- what takes longer to end than the shutdown escalation may (P5) -----------------------------------------
 
-    # Views
+    def give_up_overdue(self) -> None:
+        """Wait no longer for what takes too long to end; its place is not given back before it is gone."""
+        now, bound = self.clock(), self.limits.stop_bound
+        for agent in self._agents:
+            if agent.stopping_since is not None and now - agent.stopping_since >= bound:
+                self._give_up(agent)
+            for slot in agent.slots:
+                if not slot.leaked and slot.stopping_since is not None and now - slot.stopping_since >= bound:
+                    # Its process goes on, and may be what keeps the session from ending.
+                    slot.leaked, agent.takes_sessions = True, False
+                    log.warning("session.leaked", thread_id=slot.thread_id, generation=slot.generation)
+
+    def next_overdue(self) -> float | None:
+        """Return in how many seconds `give_up_overdue` may find something; None if nothing ends."""
+        agents = [agent.stopping_since for agent in self._agents if not agent.leaked]
+        slots = [slot.stopping_since for agent in self._agents for slot in agent.slots if not slot.leaked]
+        ending = [since for since in (*agents, *slots) if since is not None]
+        return max(0.0, min(ending) + self.limits.stop_bound - self.clock()) if ending else None
+
+    def _give_up(self, agent: PooledAgent) -> None:
+        if agent.leaked:
+            return
+        agent.state = AgentState.OVERDUE
+        self.stats.leaked += 1
+        # Nobody is to wait for a place that may never come free: its successor looks for another one.
+        self.capacity.drop_successor(agent)
+        connection = agent.connection
+        pid = connection.pid if connection is not None else None
+        report = connection.stop_report if connection is not None else None
+        left = report.leaked_pids() if report is not None else ()
+        log.error("agent.leaked", threads=[slot.thread_id for slot in agent.slots], pid=pid, left=left)
+        for slot in agent.slots:
+            slot.leaked = True
+
+    # --- all of them ---------------------------------------------------------------------------------------------
+
+    def maintain(self) -> None:
+        """Make one maintenance pass: suspend what idled, stop what hung, take back the places of what leaked."""
+        now, slots = self.clock(), list(self.slots.values())
+        idle, hung = policy.idle(slots, self.limits, now), policy.hung(slots, self.limits, now)
+        for slot in hung:
+            # It obeys no cancel: only the end of its process ends its turn, and the neighbours' turns with it.
+            self.stop_agent(slot.agent, Reason.HUNG)
+        for slot in idle:
+            # A lock that is not free means busy, and busy is not idle; nobody waits for it here.
+            if not slot.lock.locked():
+                self.stop(slot, Reason.IDLE)
+        self.give_up_overdue()
+        for agent in tuple(self._agents):
+            if agent.state is AgentState.REMAINS and not agent.remains():
+                self._remove(agent)
+        self.breaker.prune(now)
+        self.last_pass = now
+        self.changed()
 
     def counts(self) -> PoolCounts:
         """Return how full the pool is; a newcomer that waits for another's end counts as that other."""
-        states = [agent.state for agent in self._agents if self.capacity.holds(agent)]
+        holders = self.capacity.holders
         return PoolCounts(
-            live=states.count(SlotState.READY),
-            starting=states.count(SlotState.STARTING),
-            closing=states.count(SlotState.CLOSING),
+            live=sum(agent.state is AgentState.SERVING for agent in holders),
+            starting=sum(agent.state in (AgentState.CLAIMED, AgentState.STARTING) for agent in holders),
+            closing=sum(not agent.live for agent in holders),
             limit=self.capacity.limit,
             busy=sum(agent.claimed for agent in self._agents),
         )
@@ -315,5 +424,34 @@ class Registry:
         self.changed()
 
     def at_rest(self) -> bool:
-        """Whether no owner is under way; a reset that is still being written is the store's to finish."""
-        return all(agent.left for agent in self._agents)
+        """Whether no agent's task is under way; a reset that is still being written is the store's to finish."""
+        return all(agent.state is AgentState.REMAINS for agent in self._agents)
+
+
+# --- placement: which process a thread may join, and which is left in peace (pure) ----------------------------------
+
+
+def to_join(agents: Iterable[PooledAgent], sharing: Sharing | None) -> PooledAgent | None:
+    """Return the process to join: one that serves before one that starts, the fuller before the emptier."""
+    if sharing is None:
+        return None
+    fitting = [agent for agent in agents if len(agent.slots) < sharing.sessions and agent.fits(sharing)]
+    # A start may hang, and the emptier one may become idle, and make room for a thread of another kind.
+    return max(fitting, key=lambda agent: (agent.state is AgentState.SERVING, len(agent.slots)), default=None)
+
+
+def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot | None:
+    """Return the longest unused session in a full process that the thread might be in: it can make room."""
+    if sharing is None:
+        return None
+    fitting = [agent for agent in agents if agent.fits(sharing)]
+    idle = [slot for agent in fitting for slot in agent.slots if slot.live and not slot.claims]
+    return min(idle, key=lambda slot: slot.last_used, default=None)
+
+
+def least_busy(agents: Iterable[PooledAgent]) -> PooledAgent | None:
+    """Return the process with the fewest claims, which is the nearest to being idle."""
+    # Whoever keeps new claims from it sees it idle in the end: the fewest never get more, and fewer with each turn's
+    # end, whichever process they are in.
+    staying = [agent for agent in agents if agent.live]
+    return min(staying, key=lambda agent: sum(len(slot.claims) for slot in agent.slots), default=None)

@@ -1,7 +1,7 @@
-"""A thread's session in an agent process, and the claims that protect both.
+"""A thread's session in an agent process, that process, and the claims that protect both.
 
-The process is a `pool.agent.PooledAgent`; several slots may be in one. Which slot is current, and who holds a place, is
-the registry's business.
+A process is one thread's own or shared by several; each thread's part in it is a `Slot`. Everybody may read what is
+here; what becomes of it is decided, and its states are changed, by `pool.registry` alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,122 @@ from collections.abc import Callable
 import anyio
 import structlog
 
-from acp.connection import AgentSession
-from acp.errors import AgentSpawnError
-from pool.agent import PooledAgent
-from pool.model import SlotState, SlotStatus
-from pool.ports import How, Opened
+from acp.connection import AgentConnection, AgentSession, OpenedSession
+from acp.errors import AgentSpawnError, SpawnFailure
+from acp.handshake import How
+from pool.launcher import Sharing
+from pool.model import AgentState, SlotState, SlotStatus
 
 log = structlog.get_logger(__name__)
+
+
+class PooledAgent:
+    """One agent process.
+
+    Attributes:
+        sharing: whose threads may share it; None: it belongs to one thread.
+        slots: the threads' sessions in it that are not closed yet, in the order in which they joined.
+        after: what has to be gone before it may start: what came before in the thread that it was made for.
+        scope: of its task.
+        connection: what the task opened, once it did.
+        stopping_since: when it was told to stop, or ended.
+        takes_sessions: False once a session went wrong in a way that may not be the session's fault.
+        had_a_turn: whether a turn was ever given to one of its sessions.
+    """
+
+    def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = ()) -> None:
+        self.sharing = sharing
+        self.slots: dict[Slot, None] = {}
+        self.after = after
+        self.scope = anyio.CancelScope()
+        self.connection: AgentConnection | None = None
+        self.stopping_since: float | None = None
+        self.takes_sessions = True
+        self.had_a_turn = False
+        self._state = AgentState.CLAIMED
+        self._calls = anyio.Event()
+
+    @property
+    def state(self) -> AgentState:
+        """Where the process is."""
+        return self._state
+
+    @state.setter
+    def state(self, state: AgentState) -> None:
+        log.debug("agent.changed", threads=[slot.thread_id for slot in self.slots], state=state.value)
+        self._state = state
+
+    @property
+    def live(self) -> bool:
+        """Whether it was not told to stop, and has not ended."""
+        return self._state in (AgentState.CLAIMED, AgentState.STARTING, AgentState.SERVING)
+
+    @property
+    def leaked(self) -> bool:
+        """Whether nobody waits for its end any more; the place stays taken until it is gone."""
+        return self._state in (AgentState.OVERDUE, AgentState.REMAINS)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a turn or a reservation protects any of its sessions."""
+        return any(slot.claims for slot in self.slots)
+
+    @property
+    def last_used(self) -> float:
+        """When any of its sessions was last used."""
+        return max((slot.last_used for slot in self.slots), default=0.0)
+
+    def fits(self, sharing: Sharing) -> bool:
+        """Whether a thread of that key may be in it, as it is going to live; that there is room is not said."""
+        if self.sharing is None or self.sharing.key != sharing.key:
+            return False
+        hung_up = self.connection is not None and not self.connection.usable()
+        return self.live and self.takes_sessions and not hung_up
+
+    def usable(self) -> bool:
+        """Whether a turn may be given to it."""
+        return self.connection is not None and self.connection.usable()
+
+    def can_fork(self) -> bool:
+        """Whether turns can run on copies of its sessions."""
+        return self.connection is not None and self.connection.can_fork
+
+    def remains(self) -> bool:
+        """Whether anything of it outlived the shutdown escalation: the process, or what it started."""
+        if self.connection is None:
+            return False
+        report = self.connection.stop_report
+        return self.connection.alive() or (report is not None and bool(report.leaked_pids()))
+
+    def death(self) -> AgentSpawnError:
+        """Return the error for those whose sessions were still to be opened when it ended."""
+        ended = self.connection.exit() if self.connection is not None else None
+        how = f" ({ended.describe()})" if ended is not None else ""
+        text = f"the agent ended{how} before the session was open"
+        return AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
+
+    def newcomers(self) -> list[Slot]:
+        """Return whose sessions are to be opened and have no task yet."""
+        return [slot for slot in self.slots if slot.begun and slot.live and not slot.attended]
+
+    def call(self) -> None:
+        """Have its task look: a session is to be opened, or the process to be ended."""
+        self._calls.set()
+
+    async def called(self) -> None:
+        """Wait for the next `call`, or return at once if there was one."""
+        await self._calls.wait()
+        # No await since the wake-up: a call that came meanwhile is answered by the look that follows.
+        self._calls = anyio.Event()
+
+    def stop(self, now: float) -> None:
+        """Have its task end the process."""
+        # A start may hang anywhere; a connection that serves is left in order, so that its pipes are read to the end.
+        if self._state is not AgentState.SERVING:
+            self.scope.cancel()
+        self.stopping_since = now
+        self.state = AgentState.STOPPING
+        self.call()
 
 
 class Slot:
@@ -71,8 +180,13 @@ class Slot:
 
     @property
     def state(self) -> SlotState:
-        """Where the slot is; changed by `_set` only."""
+        """Where the slot is."""
         return self._state
+
+    @state.setter
+    def state(self, state: SlotState) -> None:
+        log.debug("slot.changed", thread_id=self.thread_id, generation=self.generation, state=state.value)
+        self._state = state
 
     @property
     def live(self) -> bool:
@@ -81,85 +195,58 @@ class Slot:
 
     @property
     def departed(self) -> bool:
-        """Whether a successor has no more to wait for."""
+        """Whether its successor need not wait for it any longer."""
         return self._state is SlotState.CLOSED or self.leaked
-
-    @property
-    def claimed(self) -> bool:
-        """Whether an admitted turn or a reservation protects the slot."""
-        return bool(self.claims)
-
-    @property
-    def taken(self) -> bool:
-        """Whether a turn is admitted to the session itself, so that another one would have to wait for it."""
-        return any(isinstance(claim, Reservation) for claim in self.claims)
-
-    @property
-    def busy_since(self) -> float | None:
-        """When the oldest running turn got the slot."""
-        return min(self.turns.values(), default=None)
 
     @property
     def usable(self) -> bool:
         """Whether a turn may begin."""
         return self._state is SlotState.READY and self.agent.usable()
 
-    def ready(self, opened: Opened, now: float) -> None:
-        """Say that the session is open, and wake who waits for it."""
+    def ready(self, opened: OpenedSession, now: float) -> None:
+        """Take the open session, and wake those who wait for it."""
         self.session = opened.session
         self._news = (opened.how, opened.lost)
         self.last_used = now
-        self.after = ()
-        self.agent.serving = True
-        self._set(SlotState.READY)
+        self.after = ()  # or each slot of the thread would keep all those before it in memory
+        self.state = SlotState.READY
         self.settled.set()
 
     def stop(self, now: float, error: AgentSpawnError | None = None) -> None:
-        """Take no more turns, and wake who waits for the slot; ``error`` tells them why it never gets ready, if so."""
+        """Take no more turns, and wake those who wait for the slot; ``error``: why it never gets ready, if so."""
         if self._state is SlotState.STARTING:
             self.error = error
         self.stopping_since = now
-        self._set(SlotState.CLOSING)
+        self.state = SlotState.CLOSING
         self.stop_requested.set()
         self.settled.set()
+        # The running turn has the lock and may never end: whoever waits for it goes on to the next slot now.
         for scope in self._waiting:
             scope.cancel()
 
-    def closed(self) -> None:
-        """Say that nothing of the slot is left."""
-        self.after = ()
-        self._set(SlotState.CLOSED)
-
     async def acquire(self, clock: Callable[[], float]) -> bool:
-        """Wait for the lock; False, without the lock, if the slot can't be used any more."""
+        """Wait for the lock and begin a turn; False, without the lock, if the slot can't be used any more."""
+        if self._state is not SlotState.READY:
+            return False
         acquired = False
-        if self._state is SlotState.READY:
-            with anyio.CancelScope() as scope:
-                self._waiting.add(scope)
-                try:
-                    await self.lock.acquire()
-                    acquired = True
-                finally:
-                    self._waiting.discard(scope)
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                await self.lock.acquire()
+                acquired = True
+            finally:
+                self._waiting.discard(scope)
+        # Looked at again: the agent may have hung up while the turn before was running.
         if acquired and not self.usable:
             self.lock.release()
             return False
         if acquired:
-            self.agent.leased = True
-            self.begin(self.lock, clock())
+            self.agent.had_a_turn = True
+            self.turns[self.lock] = clock()
         return acquired
 
-    def leave(self, now: float) -> None:
-        """Give the lock back after a turn."""
-        self.end(self.lock, now)
-        self.lock.release()
-
-    def begin(self, turn: object, now: float) -> None:
-        """Note that a turn runs; see ``turns``."""
-        self.turns[turn] = now
-
-    def end(self, turn: object, now: float) -> None:
-        """Note that a turn runs no more."""
+    def end_turn(self, turn: object, now: float) -> None:
+        """Note that a turn runs no more; see ``turns``."""
         del self.turns[turn]
         self.last_used = now
 
@@ -174,16 +261,12 @@ class Slot:
         info = connection.agent.agent_info if connection is not None else None
         return SlotStatus(
             state=self._state,
-            busy=self.claimed,
+            busy=bool(self.claims),
             pid=connection.pid if connection is not None else None,
             last_used=self.last_used,
             generation=self.generation,
             agent=info.name if info is not None else None,
         )
-
-    def _set(self, state: SlotState) -> None:
-        log.debug("slot.changed", thread_id=self.thread_id, generation=self.generation, state=state.value)
-        self._state = state
 
 
 class Claim:

@@ -85,17 +85,17 @@ def lane_health(work: WorkCounts) -> dict[str, LaneHealth]:
 
 def agent_health(pool: ConnectionPool) -> AgentHealth:
     """Return how many agents there are, and what became of those before; every reason is there, also at 0."""
-    counts, tally = pool.counts(), pool.tally
+    counts, stats = pool.counts(), pool.stats
     return AgentHealth(
         live=counts.live,
         starting=counts.starting,
         closing=counts.closing,
         busy=counts.busy,
         limit=counts.limit,
-        opened={how: tally.opened[how] for how in ("new", "resumed", "loaded")},
-        lost=tally.lost,
-        failed={failure.name.lower(): tally.failed[failure] for failure in SpawnFailure},
-        stopped={reason.value: tally.stopped[reason] for reason in Reason},
-        died=tally.died,
-        leaked=tally.leaked,
+        opened={how: stats.opened[how] for how in ("new", "resumed", "loaded")},
+        lost=stats.lost,
+        failed={failure.name.lower(): stats.failed[failure] for failure in SpawnFailure},
+        stopped={reason.value: stats.stopped[reason] for reason in Reason},
+        died=stats.died,
+        leaked=stats.leaked,
     )

@@ -42,8 +42,7 @@ from bot.work.runs import Runs
 from bot.work.steps import Steps
 from bot.work.turns import CONTEXT_LOST, Claim, RunningTurn, TurnService
 from bot.work.unrun import Unrun
-from pool.lease import Lease
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)

@@ -26,8 +26,7 @@ from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted,
 from bot.work.model import Inbound
 from bot.work.permissions import Card, CardState
 from bot.work.policy.entry import Entry
-from pool.lease import Lease
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.store import SessionStore
 

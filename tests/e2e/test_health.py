@@ -26,8 +26,8 @@ from bot.ops.health import Status
 from bot.ops.status import ask
 from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, Fault
-from pool.maintenance import Maintenance
 from pool.model import PoolLimits
+from pool.registry import Registry
 from tests.agents import Step, scenario
 from tests.commands import WEFT, environment
 from tests.e2e.play import LIMIT, Play, hurry_discord, play
@@ -191,19 +191,19 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R7: 503 with the reason, and 200 again."""
-    limits, once = wiring.pool_limits, Maintenance.once
+    limits, maintain = wiring.pool_limits, Registry.maintain
     stalled = False
 
     def quick(settings: Settings) -> PoolLimits:
         return replace(limits(settings), maintenance=0.05)
 
-    def maybe(maintenance: Maintenance) -> None:
+    def maybe(registry: Registry) -> None:
         if stalled:
             raise RuntimeError("stalled by the test")
-        once(maintenance)
+        maintain(registry)
 
     monkeypatch.setattr(wiring, "pool_limits", quick)
-    monkeypatch.setattr(Maintenance, "once", maybe)
+    monkeypatch.setattr(Registry, "maintain", maybe)
     async with play(tmp_path, scenario(tmp_path), health=LOCAL) as playing:
         address = playing.on_stage.bot.health
         told = await until_health(address, lambda code, _: code == 200)

@@ -12,8 +12,8 @@ import pytest
 from bot import wiring
 from bot.config import Settings
 from bot.outcome import Outcome
-from pool.maintenance import Maintenance
 from pool.model import PoolLimits
+from pool.registry import Registry
 from tests.agents import Step, scenario
 from tests.e2e.witness import witnessed, words
 
@@ -37,14 +37,14 @@ class Passes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._changed = anyio.Event()
-        once = Maintenance.once
+        maintain = Registry.maintain
 
-        def counted(maintenance: Maintenance) -> None:
-            once(maintenance)
+        def counted(registry: Registry) -> None:
+            maintain(registry)
             self._changed.set()
             self._changed = anyio.Event()
 
-        monkeypatch.setattr(Maintenance, "once", counted)
+        monkeypatch.setattr(Registry, "maintain", counted)
 
     async def some(self) -> None:
         """Wait for a few."""

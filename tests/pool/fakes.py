@@ -11,12 +11,13 @@ import anyio
 import anyio.lowlevel
 
 from acp.errors import AgentExit, AgentSpawnError, ForkFailed
+from acp.handshake import How
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
+from pool.agent_task import OpenConnection
 from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.ports import How, OpenConnection
 from tests.pool.memory import MemoryStore
 
 
@@ -217,7 +218,7 @@ class ByThread:
 
 
 @dataclass
-class World:
+class PoolUnderTest:
     agents: FakeAgents
     launcher: ByThread
     store: MemoryStore
@@ -225,9 +226,9 @@ class World:
     pool: ConnectionPool
 
 
-def world(
+def make_pool(
     limits: PoolLimits | None = None, on_change: Callable[[], None] = lambda: None, store: MemoryStore | None = None
-) -> World:
+) -> PoolUnderTest:
     """Return a pool on fake agents, not entered yet; at most two agents unless told otherwise."""
     agents, launcher, store, clock = FakeAgents(), ByThread(), store or MemoryStore(), Clock()
     pool = ConnectionPool(
@@ -239,7 +240,7 @@ def world(
         clock=clock,
         open_connection=cast("OpenConnection", agents.open),
     )
-    return World(agents, launcher, store, clock, pool)
+    return PoolUnderTest(agents, launcher, store, clock, pool)
 
 
 async def use(pool: ConnectionPool, thread_id: int) -> str:

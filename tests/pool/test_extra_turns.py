@@ -10,17 +10,16 @@ import pytest
 
 from acp.errors import ForkFailed
 from acp.schema import AgentCapabilities, InitializeResult
-from pool.lease import Lease
 from pool.model import PoolLimits, SlotState
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation
-from tests.pool.fakes import World, settle, until, use, world
+from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use
 
 ONE = PoolLimits(max_agents=1, idle_ttl=10, hung_after=100)
 
 
 @asynccontextmanager
-async def busy(at: World) -> AsyncIterator[tuple[ConnectionPool, Lease]]:
+async def busy(at: PoolUnderTest) -> AsyncIterator[tuple[ConnectionPool, Lease]]:
     """Enter the pool, with a turn of thread 1 that has its session."""
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(1) as lease:
@@ -36,7 +35,7 @@ def reserved(pool: ConnectionPool, thread_id: int = 1) -> ExtraReservation:
 @pytest.mark.asyncio
 async def test_an_extra_turn_runs_beside_the_first_in_the_same_process() -> None:
     """Q9, P2: on a copy of the thread's session, without its lock and without a further place."""
-    at = world(ONE)
+    at = make_pool(ONE)
     async with busy(at) as (pool, first):
         assert pool.can_fork(1)
         async with pool.extra_session(reserved(pool)) as extra:
@@ -51,7 +50,7 @@ async def test_an_extra_turn_runs_beside_the_first_in_the_same_process() -> None
 async def test_several_extra_turns_have_a_copy_each() -> None:
     """Q9"""
     async with (
-        busy(world(ONE)) as (pool, first),
+        busy(make_pool(ONE)) as (pool, first),
         pool.extra_session(reserved(pool)) as one,
         pool.extra_session(reserved(pool)) as two,
     ):
@@ -61,7 +60,7 @@ async def test_several_extra_turns_have_a_copy_each() -> None:
 @pytest.mark.asyncio
 async def test_the_copy_is_closed_at_the_end_and_the_thread_keeps_its_own_session() -> None:
     """Q9, P8: what is remembered is the session that the thread began with."""
-    at = world(ONE)
+    at = make_pool(ONE)
     async with busy(at) as (pool, first):
         async with pool.extra_session(reserved(pool)) as extra:
             assert at.agents.connections[0].closed == []
@@ -74,7 +73,7 @@ async def test_the_copy_is_closed_at_the_end_and_the_thread_keeps_its_own_sessio
 @pytest.mark.asyncio
 async def test_a_copy_is_closed_when_its_turn_fails_too() -> None:
     """Q9, Q10"""
-    at = world(ONE)
+    at = make_pool(ONE)
     async with busy(at) as (pool, first):
         with pytest.raises(ValueError, match="boom"):
             async with pool.extra_session(reserved(pool)):
@@ -87,7 +86,7 @@ async def test_a_copy_is_closed_when_its_turn_fails_too() -> None:
 @pytest.mark.asyncio
 async def test_an_agent_that_cannot_fork_says_so_beforehand() -> None:
     """Q9: the caller runs the turns one after the other, and says which."""
-    at = world(ONE)
+    at = make_pool(ONE)
     async with busy(at) as (pool, _):
         at.agents.connections[0].can_fork = False
         assert (pool.can_fork(1), pool.try_reserve_extra(1)) == (False, None)
@@ -97,7 +96,7 @@ async def test_an_agent_that_cannot_fork_says_so_beforehand() -> None:
 async def test_nobody_knows_whether_an_agent_can_fork_before_it_is_ready() -> None:
     """Q9: a turn that is to run beside one that still starts waits; readiness is reported as a change."""
     changes: list[bool | None] = []
-    at = world(ONE, on_change=lambda: changes.append(at.pool.can_fork(1)))
+    at = make_pool(ONE, on_change=lambda: changes.append(at.pool.can_fork(1)))
     at.agents.start_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -120,7 +119,7 @@ async def _turn(pool: ConnectionPool, reservation: object) -> None:
 async def test_while_no_turn_has_the_session_there_is_nothing_to_run_beside() -> None:
     """Q9: the turn gets the thread's own session, and what is said there is remembered."""
     with anyio.fail_after(5):
-        async with world(ONE).pool as pool:
+        async with make_pool(ONE).pool as pool:
             await use(pool, 1)
             assert (pool.can_fork(1), pool.try_reserve_extra(1)) == (True, None)
 
@@ -129,7 +128,7 @@ async def test_while_no_turn_has_the_session_there_is_nothing_to_run_beside() ->
 async def test_when_the_first_turn_ends_before_the_extra_one_the_session_is_free_for_the_next() -> None:
     """Q9, P2: a copy holds no lock."""
     with anyio.fail_after(5):
-        async with world(ONE).pool as pool:
+        async with make_pool(ONE).pool as pool:
             async with pool.session(1):
                 reservation = reserved(pool)
             async with pool.extra_session(reservation):
@@ -140,7 +139,7 @@ async def test_when_the_first_turn_ends_before_the_extra_one_the_session_is_free
 @pytest.mark.asyncio
 async def test_an_extra_turn_keeps_its_slot_from_being_a_victim() -> None:
     """Q9, P4: also when the turn beside it has ended, and before it has begun."""
-    at = world(ONE)
+    at = make_pool(ONE)
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1):
@@ -156,7 +155,7 @@ async def test_an_extra_turn_keeps_its_slot_from_being_a_victim() -> None:
 @pytest.mark.asyncio
 async def test_an_extra_turn_keeps_its_slot_from_idling() -> None:
     """Q9, P3: and the time without a turn counts from its end."""
-    at = world(ONE)
+    at = make_pool(ONE)
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1):
@@ -174,7 +173,7 @@ async def test_an_extra_turn_keeps_its_slot_from_idling() -> None:
 @pytest.mark.asyncio
 async def test_an_extra_turn_hung_beyond_every_limit_is_stopped_with_its_agent() -> None:
     """Q9, P6: although the turn beside it has only begun."""
-    at = world(ONE)
+    at = make_pool(ONE)
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1):
@@ -190,7 +189,7 @@ async def test_an_extra_turn_hung_beyond_every_limit_is_stopped_with_its_agent()
 async def test_a_reservation_that_is_given_back_protects_nothing_and_forks_nothing() -> None:
     """Q9, P4: given back once, and a change is reported."""
     changes: list[int] = []
-    at = world(ONE, on_change=lambda: changes.append(1))
+    at = make_pool(ONE, on_change=lambda: changes.append(1))
     async with busy(at) as (pool, _):
         reservation = reserved(pool)
         seen = len(changes)
@@ -206,7 +205,7 @@ async def test_a_reservation_that_is_given_back_protects_nothing_and_forks_nothi
 @pytest.mark.asyncio
 async def test_a_fork_that_fails_leaves_the_first_turn_and_the_place_as_they_were() -> None:
     """Q9, O4: nothing was prompted; the caller runs it serially."""
-    at = world(ONE)
+    at = make_pool(ONE)
     at.agents.fork_errors["1"] = ForkFailed("the agent would not")
     async with busy(at) as (pool, first):
         reservation = reserved(pool)
@@ -223,7 +222,7 @@ async def test_an_agent_that_ends_before_the_copy_is_there_leaves_the_turn_to_it
     when: str, how: str
 ) -> None:
     """Q9, P5, P10: the turn is not begun in a process that ends anyway; no copy is left open."""
-    at = world(ONE)
+    at = make_pool(ONE)
     at.agents.fork_gates["1"] = anyio.Event()
     at.agents.stop_gates["1"] = anyio.Event()
     failed = anyio.Event()
@@ -257,7 +256,7 @@ async def test_an_agent_that_ends_before_the_copy_is_there_leaves_the_turn_to_it
 @pytest.mark.asyncio
 async def test_a_cancelled_turn_that_waits_for_its_copy_protects_nothing_any_more() -> None:
     """Q9, T6: stop works while a session is forked."""
-    at = world(ONE)
+    at = make_pool(ONE)
     at.agents.fork_gates["1"] = anyio.Event()
     async with busy(at) as (pool, _):
         reservation = reserved(pool)
@@ -272,7 +271,7 @@ async def test_a_cancelled_turn_that_waits_for_its_copy_protects_nothing_any_mor
 @pytest.mark.asyncio
 async def test_an_evicted_agent_takes_no_extra_turn_any_more() -> None:
     """Q9, Q8: neither does the pool that is being closed."""
-    at = world(ONE)
+    at = make_pool(ONE)
     at.agents.stop_gates["1"] = anyio.Event()
     async with busy(at) as (pool, _):
         pool.evict(1)
@@ -283,7 +282,7 @@ async def test_an_evicted_agent_takes_no_extra_turn_any_more() -> None:
 @pytest.mark.asyncio
 async def test_an_agent_with_internal_errors_is_not_stopped_under_a_turn_that_runs_beside() -> None:
     """Q9, P8, O4: only the last one to leave has it replaced."""
-    at = world(ONE)
+    at = make_pool(ONE)
     with anyio.fail_after(5):
         async with at.pool as pool:
             await use(pool, 1)

@@ -8,14 +8,14 @@ import pytest
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.slot import Reservation
-from tests.pool.fakes import World, settle, until, use, world
+from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use
 
 
 class Newcomers:
     """A scheduler with somebody who takes whatever it can get."""
 
     def __init__(self) -> None:
-        self.at: World = world(PoolLimits(max_agents=1, stop_bound=8), on_change=self.admit)
+        self.at: PoolUnderTest = make_pool(PoolLimits(max_agents=1, stop_bound=8), on_change=self.admit)
         self.wanted: list[int] = []
         self.claims: list[Reservation] = []
 

@@ -5,13 +5,13 @@ import pytest
 
 from pool.model import PoolLimits, SlotState
 from pool.pool import ConnectionPool
-from tests.pool.fakes import until, use, world
+from tests.pool.fakes import make_pool, until, use
 
 
 @pytest.mark.asyncio
 async def test_an_idle_slot_is_suspended_and_its_session_kept() -> None:
     """P3"""
-    at = world(PoolLimits(idle_ttl=100))
+    at = make_pool(PoolLimits(idle_ttl=100))
     with anyio.fail_after(5):
         async with at.pool as pool:
             await use(pool, 1)
@@ -24,7 +24,7 @@ async def test_an_idle_slot_is_suspended_and_its_session_kept() -> None:
 @pytest.mark.asyncio
 async def test_a_slot_used_lately_is_left_alone() -> None:
     """P3: the time counts from the end of the last turn."""
-    at = world(PoolLimits(idle_ttl=100))
+    at = make_pool(PoolLimits(idle_ttl=100))
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1):
@@ -37,7 +37,7 @@ async def test_a_slot_used_lately_is_left_alone() -> None:
 @pytest.mark.asyncio
 async def test_a_pass_skips_the_busy_and_does_not_wait_for_them() -> None:
     """P2, P3: busy is not idle."""
-    at = world(PoolLimits(idle_ttl=100))
+    at = make_pool(PoolLimits(idle_ttl=100))
     async with at.pool as pool, pool.session(1) as lease:
         at.clock.now += 1000
         pool.maintain()
@@ -47,7 +47,7 @@ async def test_a_pass_skips_the_busy_and_does_not_wait_for_them() -> None:
 @pytest.mark.asyncio
 async def test_a_slot_whose_lock_is_held_is_skipped_whatever_its_claims_say() -> None:
     """P3: the pass takes the lock without waiting, or leaves the slot alone."""
-    at = world(PoolLimits(idle_ttl=100))
+    at = make_pool(PoolLimits(idle_ttl=100))
     async with at.pool as pool, pool.session(1) as lease:
         at.clock.now += 1000
         lease._slot.claims.clear()
@@ -63,7 +63,7 @@ async def _maintain(pool: ConnectionPool) -> None:
 @pytest.mark.asyncio
 async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -> None:
     """P6: nobody takes its lock for that, and its capacity comes back."""
-    at = world(PoolLimits(max_agents=1, hung_after=100))
+    at = make_pool(PoolLimits(max_agents=1, hung_after=100))
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(1) as lease:
             at.clock.now += 100
@@ -75,7 +75,7 @@ async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -
 @pytest.mark.asyncio
 async def test_the_net_under_a_hung_turn_is_widened_while_it_runs_and_never_narrowed() -> None:
     """P6, R1: a reload may allow longer turns; one that runs keeps what it was given."""
-    at = world(PoolLimits(max_agents=1, hung_after=100))
+    at = make_pool(PoolLimits(max_agents=1, hung_after=100))
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(1) as lease:
             pool.widen(200)
@@ -91,7 +91,7 @@ async def test_the_net_under_a_hung_turn_is_widened_while_it_runs_and_never_narr
 @pytest.mark.asyncio
 async def test_passes_follow_each_other_by_themselves() -> None:
     """P3, R3: the last pass is a sign of life."""
-    at = world(PoolLimits(idle_ttl=100, maintenance=0.001))
+    at = make_pool(PoolLimits(idle_ttl=100, maintenance=0.001))
     with anyio.fail_after(5):
         async with at.pool as pool:
             await use(pool, 1)
@@ -103,14 +103,14 @@ async def test_passes_follow_each_other_by_themselves() -> None:
 @pytest.mark.asyncio
 async def test_a_pass_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """O4"""
-    at = world(PoolLimits(maintenance=0.001))
+    at = make_pool(PoolLimits(maintenance=0.001))
     calls: list[int] = []
 
     def broken() -> None:
         calls.append(1)
         raise RuntimeError("pass")
 
-    monkeypatch.setattr(at.pool._maintenance, "once", broken)
+    monkeypatch.setattr(at.pool._registry, "maintain", broken)
     with anyio.fail_after(5):
         async with at.pool:
             await until(lambda: len(calls) > 2)

@@ -15,13 +15,13 @@ from acp.errors import AgentExit, AgentExited, AgentSpawnError, RequestTimeout, 
 from acp.process import StopReport, StopStage
 from pool.model import PoolLimits, SlotState
 from pool.store import ThreadRecord
-from tests.pool.fakes import World, settle, until, use, world
+from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use
 from tests.pool.memory import MemoryStore
 
 CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3, "boom"))
 
 
-async def fails(at: World, thread: int = 1) -> AgentSpawnError:
+async def fails(at: PoolUnderTest, thread: int = 1) -> AgentSpawnError:
     with pytest.raises(AgentSpawnError) as caught:
         await use(at.pool, thread)
     return caught.value
@@ -30,7 +30,7 @@ async def fails(at: World, thread: int = 1) -> AgentSpawnError:
 @pytest.mark.asyncio
 async def test_the_opened_session_is_remembered_before_its_first_turn() -> None:
     """P8"""
-    at = world()
+    at = make_pool()
     async with at.pool as pool, pool.session(1) as lease:
         record = await at.store.thread(1)
         assert record
@@ -40,7 +40,7 @@ async def test_the_opened_session_is_remembered_before_its_first_turn() -> None:
 @pytest.mark.asyncio
 async def test_a_session_works_where_its_launcher_says_as_its_agent_sees_it() -> None:
     """P8, R5: in a container, or on another machine, that is not where the process starts."""
-    at = world()
+    at = make_pool()
     spec = at.launcher.spec
     at.launcher.spec = lambda thread_id: replace(spec(thread_id), session_cwd="/inside")  # type: ignore[method-assign]
     async with at.pool as pool, pool.session(1):
@@ -52,7 +52,7 @@ async def test_a_session_works_where_its_launcher_says_as_its_agent_sees_it() ->
 @pytest.mark.asyncio
 async def test_a_remembered_session_is_asked_for() -> None:
     """P8"""
-    at = world()
+    at = make_pool()
     await at.store.bind(1, session_id="old")
     async with at.pool as pool, pool.session(1) as lease:
         assert (at.agents.last(1).asked_for, lease.how, lease.lost) == ("old", "resumed", False)
@@ -61,7 +61,7 @@ async def test_a_remembered_session_is_asked_for() -> None:
 @pytest.mark.asyncio
 async def test_a_suspended_session_is_resumed() -> None:
     """P4, P8: process ended, session id kept."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1) as lease:
@@ -74,7 +74,7 @@ async def test_a_suspended_session_is_resumed() -> None:
 @pytest.mark.asyncio
 async def test_an_unknown_session_is_replaced_and_told_to_the_first_turn_only() -> None:
     """P8"""
-    at = world()
+    at = make_pool()
     at.agents.unknown.add("old")
     await at.store.bind(1, session_id="old")
     async with at.pool as pool:
@@ -100,7 +100,7 @@ async def test_an_unknown_session_is_replaced_and_told_to_the_first_turn_only() 
 @pytest.mark.asyncio
 async def test_a_session_that_can_not_be_opened_is_kept(error: Exception, failure: SpawnFailure) -> None:
     """P8: after a timeout, a death or -32000 the id is kept; the process is ended, and the next try starts anew."""
-    at = world()
+    at = make_pool()
     await at.store.bind(1, session_id="old")
     at.agents.session_errors["1"] = error
     with anyio.fail_after(5):
@@ -117,7 +117,7 @@ async def test_a_session_that_can_not_be_opened_is_kept(error: Exception, failur
 @pytest.mark.asyncio
 async def test_those_who_wait_are_told_before_the_stop_ladder_has_run() -> None:
     """P10"""
-    at = world()
+    at = make_pool()
     at.agents.session_errors["1"] = RequestTimeout("session/new", 60)
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
@@ -130,7 +130,7 @@ async def test_those_who_wait_are_told_before_the_stop_ladder_has_run() -> None:
 @pytest.mark.asyncio
 async def test_one_threads_failing_start_harms_no_other() -> None:
     """O4"""
-    at = world()
+    at = make_pool()
     at.agents.start_errors["1"] = OSError("not an error of the protocol")
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -141,7 +141,7 @@ async def test_one_threads_failing_start_harms_no_other() -> None:
 @pytest.mark.asyncio
 async def test_a_failing_launcher_is_reported_and_returns_the_place() -> None:
     """P7, P10"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.launcher.errors[1] = AgentSpawnError("no directory", failure=SpawnFailure.BAD_DIRECTORY)
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -152,7 +152,7 @@ async def test_a_failing_launcher_is_reported_and_returns_the_place() -> None:
 @pytest.mark.asyncio
 async def test_a_crash_loop_is_held_back_and_says_for_how_long() -> None:
     """P7"""
-    at = world()
+    at = make_pool()
     at.agents.start_errors["1"] = CRASH
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -169,7 +169,7 @@ async def test_a_crash_loop_is_held_back_and_says_for_how_long() -> None:
 @pytest.mark.asyncio
 async def test_a_start_that_went_well_begins_the_count_anew() -> None:
     """P7: a loop is what fails several times in a row."""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             for how in ("new", "resumed"):
@@ -184,7 +184,7 @@ async def test_a_start_that_went_well_begins_the_count_anew() -> None:
 @pytest.mark.asyncio
 async def test_a_held_back_thread_takes_no_place_and_suspends_nobody() -> None:
     """P4, P7"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.start_errors["1"] = CRASH
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -203,7 +203,7 @@ async def test_a_held_back_thread_takes_no_place_and_suspends_nobody() -> None:
 @pytest.mark.asyncio
 async def test_a_start_that_fails_for_good_is_reported_each_time() -> None:
     """P7: reported at once, and never held back."""
-    at = world()
+    at = make_pool()
     at.agents.start_errors["1"] = AgentSpawnError("no such program", failure=SpawnFailure.NOT_FOUND)
     with anyio.fail_after(5):
         async with at.pool:
@@ -214,7 +214,7 @@ async def test_a_start_that_fails_for_good_is_reported_each_time() -> None:
 @pytest.mark.asyncio
 async def test_a_reset_lets_a_held_back_thread_try_at_once() -> None:
     """P7, Q8"""
-    at = world()
+    at = make_pool()
     at.agents.start_errors["1"] = CRASH
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -228,7 +228,7 @@ async def test_a_reset_lets_a_held_back_thread_try_at_once() -> None:
 @pytest.mark.asyncio
 async def test_an_agent_that_always_dies_before_its_first_turn_is_a_crash_loop() -> None:
     """P7: replacing it for ever would keep its thread waiting for ever."""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             for _ in range(3):
@@ -242,7 +242,7 @@ async def test_an_agent_that_always_dies_before_its_first_turn_is_a_crash_loop()
 @pytest.mark.asyncio
 async def test_the_place_of_a_process_that_outlived_its_ladder_is_returned_when_it_is_gone() -> None:
     """P5"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.immortal.add("1")
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -268,7 +268,7 @@ async def test_what_an_ended_agent_started_keeps_its_place_while_it_lives() -> N
             return self.alive
 
     child = Child()
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     with anyio.fail_after(5), capture_logs() as logs:
         async with at.pool as pool:
             await use(pool, 1)
@@ -293,7 +293,7 @@ async def test_an_owners_events_name_the_thread_and_not_the_turn_that_came_first
             seen.append(get_contextvars())
             return await super().thread(thread_id)
 
-    at = world(store=Listening())
+    at = make_pool(store=Listening())
     async with at.pool as pool:
         with bound_contextvars(turn=7):
             await use(pool, 1)
@@ -303,7 +303,7 @@ async def test_an_owners_events_name_the_thread_and_not_the_turn_that_came_first
 @pytest.mark.asyncio
 async def test_a_successor_does_not_wait_longer_than_the_ladders_bound() -> None:
     """P5: past the bound it starts, if there is a place beside the leaked one."""
-    at = world(PoolLimits(max_agents=2, stop_bound=5))
+    at = make_pool(PoolLimits(max_agents=2, stop_bound=5))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -321,7 +321,7 @@ async def test_a_successor_does_not_wait_longer_than_the_ladders_bound() -> None
 @pytest.mark.asyncio
 async def test_a_newcomer_whose_victim_leaks_waits_for_another_place() -> None:
     """P4, P5: the capacity of a leaked process is not returned."""
-    at = world(PoolLimits(max_agents=2, stop_bound=5))
+    at = make_pool(PoolLimits(max_agents=2, stop_bound=5))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -343,7 +343,7 @@ async def test_a_newcomer_whose_victim_leaks_waits_for_another_place() -> None:
 @pytest.mark.asyncio
 async def test_told_to_stop_in_the_last_step_of_its_start_a_slot_does_not_get_ready() -> None:
     """P5, P10"""
-    at = world()
+    at = make_pool()
     at.agents.session_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:

@@ -16,14 +16,14 @@ from acp.schema import AgentCapabilities, InitializeResult
 from pool.model import PoolLimits, SlotState
 from pool.storage.durable import open_store
 from pool.store import ThreadRecord
-from tests.pool.fakes import settle, until, use, world
+from tests.pool.fakes import make_pool, settle, until, use
 from tests.pool.memory import MemoryStore
 
 
 @pytest.mark.asyncio
 async def test_twenty_first_turns_at_once_make_one_agent() -> None:
     """P1"""
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     done: list[str] = []
 
@@ -45,7 +45,7 @@ async def test_twenty_first_turns_at_once_make_one_agent() -> None:
 @pytest.mark.asyncio
 async def test_turns_of_a_thread_run_one_after_the_other() -> None:
     """P2: the slot's lock is held for the length of a turn."""
-    at = world()
+    at = make_pool()
     inside: list[int] = []
     most: list[int] = []
 
@@ -68,7 +68,7 @@ async def test_turns_of_a_thread_run_one_after_the_other() -> None:
 @pytest.mark.asyncio
 async def test_a_start_that_hangs_delays_no_other_thread() -> None:
     """P1, O4"""
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -82,7 +82,7 @@ async def test_a_start_that_hangs_delays_no_other_thread() -> None:
 @pytest.mark.asyncio
 async def test_a_busy_slot_is_never_evicted_for_a_newcomer() -> None:
     """P4: the newcomer waits."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     came: list[str] = []
 
     async def newcomer() -> None:
@@ -101,7 +101,7 @@ async def test_a_busy_slot_is_never_evicted_for_a_newcomer() -> None:
 @pytest.mark.asyncio
 async def test_status_eviction_and_counts_answer_while_a_turn_runs() -> None:
     """P2, P6: nobody takes the lock for that."""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(1):
             status = pool.status(1)
@@ -116,7 +116,7 @@ async def test_status_eviction_and_counts_answer_while_a_turn_runs() -> None:
 @pytest.mark.asyncio
 async def test_a_thread_without_a_slot_has_no_status_and_nothing_to_evict() -> None:
     """P2"""
-    at = world()
+    at = make_pool()
     async with at.pool as pool:
         assert (pool.status(1), pool.evict(1), pool.reset(1)) == (None, False, False)
 
@@ -124,7 +124,7 @@ async def test_a_thread_without_a_slot_has_no_status_and_nothing_to_evict() -> N
 @pytest.mark.asyncio
 async def test_an_evicted_busy_slot_returns_its_place_although_its_turn_never_ends() -> None:
     """P6"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(1):
             pool.evict(1)
@@ -134,7 +134,7 @@ async def test_an_evicted_busy_slot_returns_its_place_although_its_turn_never_en
 @pytest.mark.asyncio
 async def test_a_replaced_slot_survives_the_end_of_the_old_turn() -> None:
     """P5: removal is by identity."""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with AsyncExitStack() as old_turn:
@@ -152,7 +152,7 @@ async def test_a_replaced_slot_survives_the_end_of_the_old_turn() -> None:
 @pytest.mark.asyncio
 async def test_a_successor_starts_only_after_its_predecessor_is_gone() -> None:
     """P5"""
-    at = world(PoolLimits(max_agents=5))
+    at = make_pool(PoolLimits(max_agents=5))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -169,7 +169,7 @@ async def test_a_successor_starts_only_after_its_predecessor_is_gone() -> None:
 @pytest.mark.asyncio
 async def test_rapid_evictions_never_make_two_agents_of_a_thread() -> None:
     """P5: also when a successor is evicted while it waits for its predecessor."""
-    at = world(PoolLimits(max_agents=5))
+    at = make_pool(PoolLimits(max_agents=5))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -187,7 +187,7 @@ async def test_rapid_evictions_never_make_two_agents_of_a_thread() -> None:
 @pytest.mark.asyncio
 async def test_the_newcomer_starts_only_after_the_victim_is_gone() -> None:
     """P4: live + starting + closing never exceed the limit."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -203,7 +203,7 @@ async def test_the_newcomer_starts_only_after_the_victim_is_gone() -> None:
 @pytest.mark.asyncio
 async def test_a_turn_that_fails_or_is_cancelled_leaves_the_agent_alive() -> None:
     """T6, Q10"""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             with pytest.raises(RuntimeError, match="turn"):
@@ -220,7 +220,7 @@ async def test_a_turn_that_fails_or_is_cancelled_leaves_the_agent_alive() -> Non
 @pytest.mark.asyncio
 async def test_an_agent_that_hung_up_is_replaced_although_its_process_still_lives() -> None:
     """P5, O2: a prompt that waited is not spent on a connection that is over; also one that waited for the lock."""
-    at = world()
+    at = make_pool()
     came: list[str] = []
 
     async def second() -> None:
@@ -241,7 +241,7 @@ async def test_an_agent_that_hung_up_is_replaced_although_its_process_still_live
 @pytest.mark.asyncio
 async def test_an_agent_that_died_between_turns_is_replaced_and_its_session_resumed() -> None:
     """P8"""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1) as lease:
@@ -254,7 +254,7 @@ async def test_an_agent_that_died_between_turns_is_replaced_and_its_session_resu
 @pytest.mark.asyncio
 async def test_who_waits_for_the_lock_of_a_dying_agent_moves_on_to_its_successor() -> None:
     """P10: the wait is on ready or closed."""
-    at = world()
+    at = make_pool()
     came: list[str] = []
 
     async def second() -> None:
@@ -271,7 +271,7 @@ async def test_who_waits_for_the_lock_of_a_dying_agent_moves_on_to_its_successor
 @pytest.mark.asyncio
 async def test_a_cancelled_waiter_leaves_the_start_going() -> None:
     """T6: it becomes an idle slot."""
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -280,7 +280,7 @@ async def test_a_cancelled_waiter_leaves_the_start_going() -> None:
             tasks.cancel_scope.cancel()
         # The pool was left with the start still hanging: it must have been ended, not abandoned.
         assert at.agents.running == []
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -298,7 +298,7 @@ async def test_a_cancelled_waiter_leaves_the_start_going() -> None:
 @pytest.mark.asyncio
 async def test_everyone_who_waits_for_a_start_that_fails_is_told_why() -> None:
     """P10"""
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     at.agents.start_errors["1"] = AgentSpawnError("no such program", failure=SpawnFailure.NOT_FOUND)
     told: list[BaseException] = []
@@ -322,7 +322,7 @@ async def test_everyone_who_waits_for_a_start_that_fails_is_told_why() -> None:
 @pytest.mark.asyncio
 async def test_a_hanging_start_that_is_evicted_wakes_its_waiters() -> None:
     """P10"""
-    at = world()
+    at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
     told: list[str] = []
 
@@ -343,7 +343,7 @@ async def test_a_hanging_start_that_is_evicted_wakes_its_waiters() -> None:
 @pytest.mark.asyncio
 async def test_a_reset_forgets_the_session_but_remembers_which_it_was() -> None:
     """Q8, P8"""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             async with pool.session(1) as lease:
@@ -371,7 +371,7 @@ async def test_the_session_after_a_reset_waits_until_the_old_one_is_forgotten() 
     """Q8: or it would resume what is being forgotten, and be forgotten in its place."""
     store = SlowStore()
     store.gate = anyio.Event()
-    at = world(store=store)
+    at = make_pool(store=store)
     came: list[str] = []
 
     async def turn() -> None:
@@ -412,7 +412,7 @@ async def test_a_reset_holds_although_the_disk_stalls_until_after_the_pool_was_l
 
     with anyio.fail_after(10):
         async with open_store(path, connect=connect) as store:
-            at = world(store=cast("MemoryStore", store))
+            at = make_pool(store=cast("MemoryStore", store))
             async with at.pool as pool:
                 await use(pool, 1)
                 stall.clear()
@@ -437,7 +437,7 @@ async def test_a_start_does_not_wait_for_a_store_that_hangs_for_ever() -> None:
         async def bind(self, thread_id: int, **fields: Any) -> None:
             await anyio.sleep_forever()
 
-    at = world(PoolLimits(max_agents=2, store_bound=0.01), store=Hanging())
+    at = make_pool(PoolLimits(max_agents=2, store_bound=0.01), store=Hanging())
     with anyio.fail_after(5):
         async with at.pool as pool:
             with pytest.raises(AgentSpawnError, match="the state file did not answer"):
@@ -455,7 +455,7 @@ async def test_a_store_that_fails_to_forget_harms_no_other_thread() -> None:
                 raise OSError("disk full")
             await super().bind(thread_id, **fields)
 
-    at = world(store=Broken())
+    at = make_pool(store=Broken())
     with anyio.fail_after(5):
         async with at.pool as pool:
             pool.reset(1)
@@ -466,7 +466,7 @@ async def test_a_store_that_fails_to_forget_harms_no_other_thread() -> None:
 @pytest.mark.asyncio
 async def test_a_reset_thread_stays_reset_when_no_message_follows() -> None:
     """Q8: the store forgets too."""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             await use(pool, 1)
@@ -479,7 +479,7 @@ async def test_a_reset_thread_stays_reset_when_no_message_follows() -> None:
 @pytest.mark.asyncio
 async def test_closing_ends_every_agent_also_the_busy_and_the_hanging() -> None:
     """R1"""
-    at = world(PoolLimits(max_agents=3))
+    at = make_pool(PoolLimits(max_agents=3))
     at.agents.start_gates["3"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -497,7 +497,7 @@ async def test_closing_ends_every_agent_also_the_busy_and_the_hanging() -> None:
 @pytest.mark.asyncio
 async def test_closing_wakes_who_waits_for_a_place() -> None:
     """P10, R1"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     told: list[str] = []
 
     async def turn() -> None:
@@ -516,7 +516,7 @@ async def test_closing_wakes_who_waits_for_a_place() -> None:
 @pytest.mark.asyncio
 async def test_closing_does_not_wait_for_ever() -> None:
     """R1: an agent that outlives its ladder holds nobody up beyond the bound."""
-    at = world(PoolLimits(close_bound=0.01))
+    at = make_pool(PoolLimits(close_bound=0.01))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -529,7 +529,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
 @pytest.mark.asyncio
 async def test_a_cancelled_pool_ends_its_agents_too() -> None:
     """R1: shields hold against the root scope."""
-    at = world()
+    at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
     at.agents.stop_gates["1"].set()
     with anyio.fail_after(5), anyio.CancelScope() as root:
@@ -542,7 +542,7 @@ async def test_a_cancelled_pool_ends_its_agents_too() -> None:
 
 async def ended_badly(*turns: bool, can_load: bool = True) -> list[SlotState | None]:
     """Tell of the ends of turns, internal errors or not; return the slot's state after each."""
-    at = world()
+    at = make_pool()
     states: list[SlotState | None] = []
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -571,7 +571,7 @@ async def test_an_agent_whose_session_could_not_be_had_again_is_kept_in_spite_of
 @pytest.mark.asyncio
 async def test_a_turn_that_waits_for_a_start_goes_on_afresh_after_a_reset() -> None:
     """Q8, P10: whom the reset was to cancel is cancelled by whoever asked for it."""
-    at = world()
+    at = make_pool()
     how: list[str] = []
 
     async def waits() -> None:

@@ -18,7 +18,7 @@ from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation, Reservation
-from tests.pool.fakes import world
+from tests.pool.fakes import make_pool
 from tests.repeat import long_run
 
 SEQUENCES, LONG_RUN, STEPS, PARTS = 300, long_run(10_000, 2_000), 50, 2
@@ -37,7 +37,7 @@ class Walk:
         self.random = Random(seed)
         self.mix = dict(zip(THREADS, MIXES[seed // PARTS % len(MIXES)], strict=True))
         limits = PoolLimits(max_agents=LIMIT, idle_ttl=5, stop_bound=1e9, hung_after=1e9, crash_window=3)
-        self.at = world(limits, on_change=self.admit)
+        self.at = make_pool(limits, on_change=self.admit)
         self.at.launcher.shared = {thread: sharing for thread, sharing in self.mix.items() if sharing}
         self.at.agents.shared = {SHARED.key}
         self.at.agents.start_steps = lambda: self.random.randrange(4)

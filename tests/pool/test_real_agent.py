@@ -17,9 +17,8 @@ from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Turn, TurnLimits
 from pool.launcher import LocalLauncher
-from pool.lease import Lease
 from pool.model import PoolLimits
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.pool.fakes import until, use
 from tests.pool.memory import MemoryStore
@@ -46,7 +45,7 @@ def scripted_pool(tmp_path: Path, agent: ScriptedAgent) -> ConnectionPool:
 def pool_of(argv: tuple[str, ...], workspace: str, *, max_agents: int) -> ConnectionPool:
     launcher = LocalLauncher(argv, workspace, env={})
     limits = ConnectionLimits(start=20.0, stop=StopLimits(eof=2.0, term=0.5, kill=0.5))
-    return ConnectionPool(launcher, MemoryStore(), PoolLimits(max_agents=max_agents), limits)
+    return ConnectionPool(launcher, MemoryStore(), PoolLimits(max_agents=max_agents), limits, on_change=lambda: None)
 
 
 class Silent:

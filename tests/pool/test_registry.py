@@ -6,13 +6,13 @@ import anyio
 import pytest
 
 from pool.model import PoolLimits, SlotState
-from tests.pool.fakes import settle, until, use, world
+from tests.pool.fakes import make_pool, settle, until, use
 
 
 @pytest.mark.asyncio
 async def test_a_free_place_is_reserved_without_starting_anything() -> None:
     """P4, Q6"""
-    at = world()
+    at = make_pool()
     async with at.pool as pool:
         assert pool.try_reserve(1) is not None
         await settle()
@@ -22,7 +22,7 @@ async def test_a_free_place_is_reserved_without_starting_anything() -> None:
 @pytest.mark.asyncio
 async def test_reservations_stop_at_the_limit() -> None:
     """P4: a reservation is a place already."""
-    at = world()
+    at = make_pool()
     async with at.pool as pool:
         assert [pool.try_reserve(thread) is not None for thread in (1, 2, 3)] == [True, True, False]
 
@@ -30,7 +30,7 @@ async def test_reservations_stop_at_the_limit() -> None:
 @pytest.mark.asyncio
 async def test_a_released_reservation_gives_its_place_back_once() -> None:
     """P4, Q6"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     async with at.pool as pool:
         first = pool.try_reserve(1)
         assert first
@@ -44,7 +44,7 @@ async def test_a_released_reservation_gives_its_place_back_once() -> None:
 @pytest.mark.asyncio
 async def test_two_reservations_of_a_thread_share_its_slot() -> None:
     """P1"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     async with at.pool as pool:
         first, second = pool.try_reserve(1), pool.try_reserve(1)
         assert first
@@ -58,7 +58,7 @@ async def test_two_reservations_of_a_thread_share_its_slot() -> None:
 @pytest.mark.asyncio
 async def test_a_victim_is_told_to_stop_in_the_step_that_reserves() -> None:
     """P4"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     async with at.pool as pool:
         await use(pool, 1)
         assert pool.try_reserve(2) is not None
@@ -71,7 +71,7 @@ async def test_a_victim_is_told_to_stop_in_the_step_that_reserves() -> None:
 @pytest.mark.asyncio
 async def test_the_longest_idle_slot_is_the_victim() -> None:
     """P4"""
-    at = world()
+    at = make_pool()
     async with at.pool as pool:
         for thread in (1, 2, 1):
             at.clock.now += 1
@@ -84,7 +84,7 @@ async def test_the_longest_idle_slot_is_the_victim() -> None:
 @pytest.mark.asyncio
 async def test_a_reserved_slot_is_no_victim() -> None:
     """P4: admission protects, from the step in which it happens."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     async with at.pool as pool:
         await use(pool, 1)
         reservation = pool.try_reserve(1)
@@ -97,7 +97,7 @@ async def test_a_reserved_slot_is_no_victim() -> None:
 @pytest.mark.asyncio
 async def test_releasing_after_the_victim_was_told_frees_the_victims_place_when_it_is_gone() -> None:
     """P4: the victim goes all the same; its place is nobody's then."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -115,7 +115,7 @@ async def test_releasing_after_the_victim_was_told_frees_the_victims_place_when_
 @pytest.mark.asyncio
 async def test_who_ends_anyway_is_inherited_before_a_victim_is_chosen() -> None:
     """P4"""
-    at = world()
+    at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -131,7 +131,7 @@ async def test_who_ends_anyway_is_inherited_before_a_victim_is_chosen() -> None:
 @pytest.mark.asyncio
 async def test_a_newcomer_takes_the_place_that_an_unclaimed_newcomer_waited_for() -> None:
     """P4, T6: a start that nobody waits for any more is a victim even before its own victim is gone."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool, anyio.create_task_group() as tasks:
@@ -151,7 +151,7 @@ async def test_a_newcomer_takes_the_place_that_an_unclaimed_newcomer_waited_for(
 async def test_a_change_is_reported_when_a_turn_ends_and_when_an_agent_is_gone() -> None:
     """P4, Q6: what waits is looked at again."""
     granted: list[bool] = []
-    at = world(PoolLimits(max_agents=1), on_change=lambda: granted.append(reserve()))
+    at = make_pool(PoolLimits(max_agents=1), on_change=lambda: granted.append(reserve()))
 
     def reserve() -> bool:
         if any(granted):
@@ -174,7 +174,7 @@ async def test_a_listener_that_fails_harms_nobody() -> None:
     def broken() -> None:
         raise RuntimeError("listener")
 
-    at = world(on_change=broken)
+    at = make_pool(on_change=broken)
     with anyio.fail_after(5):
         async with at.pool as pool:
             assert await use(pool, 1) == "new"
@@ -182,7 +182,7 @@ async def test_a_listener_that_fails_harms_nobody() -> None:
 
 @pytest.mark.asyncio
 async def test_a_reservation_serves_its_own_thread_only() -> None:
-    at = world()
+    at = make_pool()
     async with at.pool as pool:
         reservation = pool.try_reserve(1)
         with pytest.raises(ValueError, match="thread 1, not 2"):
@@ -193,7 +193,7 @@ async def test_a_reservation_serves_its_own_thread_only() -> None:
 @pytest.mark.asyncio
 async def test_warming_takes_a_free_place_only() -> None:
     """Q6: a pre-spawn suspends nobody, and is suspended for a turn."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     with anyio.fail_after(5):
         async with at.pool as pool:
             assert pool.warm(1)
@@ -206,7 +206,7 @@ async def test_warming_takes_a_free_place_only() -> None:
 @pytest.mark.asyncio
 async def test_a_dead_agents_slot_is_not_reserved_although_nobody_has_noticed_yet() -> None:
     """P8: the reservation is for its successor."""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     async with at.pool as pool:
         await use(pool, 1)
         at.agents.last(1).die(1)

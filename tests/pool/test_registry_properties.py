@@ -1,8 +1,8 @@
 """What holds for a registry, whatever the threads, the agents and the time do to it.
 
-The registry decides everything in a pool, and nothing in it waits. So nothing waits here either: the owner tasks and
-the turns are played, and each takes a step when it is told to (a loop has to be there, as a slot has events). That is
-quick enough for very many sequences, made by a seeded generator, and by hypothesis for short counterexamples.
+The registry decides everything in a pool, and nothing in it waits. So nothing waits here either: the tasks of agents
+and the turns are played, and each takes a step when it is told to (a loop has to be there, as a slot has events). That
+is quick enough for very many sequences, made by a seeded generator, and by hypothesis for short counterexamples.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from acp.connection import AgentConnection, OpenedSession
 from acp.errors import AgentSpawnError, SpawnFailure
-from pool.agent import PooledAgent
 from pool.launcher import Sharing
-from pool.maintenance import Maintenance
-from pool.model import PoolLimits, Reason, SlotState
-from pool.ports import Connection, Opened
+from pool.model import AgentState, PoolLimits, Reason, SlotState
 from pool.registry import Registry
-from pool.slot import Claim, ExtraReservation, Reservation, Slot
+from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
 from tests.pool.fakes import FakeOpened
 from tests.repeat import long_run
 
@@ -86,7 +84,7 @@ def healthy(slot: Slot) -> bool:
 
 
 class Model:
-    """A registry, with owners and turns that take one step when they are told to. The steps are methods."""
+    """A registry, with tasks of agents and turns that take one step when they are told to. The steps are methods."""
 
     def __init__(self, *, leaks: bool, mix: tuple[Sharing | None, ...]) -> None:
         bound = 6.0 if leaks else inf
@@ -95,10 +93,9 @@ class Model:
         self.now = 1000.0
         self.mix = mix
         self.registry = Registry(limits, self.admit, lambda: self.now, lambda thread: mix[thread])
-        self.maintenance = Maintenance(self.registry)
-        self.owners: list[PooledAgent] = []
+        self.tasks: list[PooledAgent] = []
         self.processes: dict[PooledAgent, Process] = {}
-        self.attendants: list[Slot] = []
+        self.sessions: list[Slot] = []
         self.opened: set[Slot] = set()
         self.turns: list[Turn] = []
         self.extras: list[Turn] = []
@@ -149,17 +146,17 @@ class Model:
         for _ in range(10):
             self.go_on()
         assert self.registry.at_rest()
-        assert not self.owners
+        assert not self.tasks
         assert not self.registry.slots
         assert not self.registry._agents
         assert not self.opened
-        assert (self.registry.capacity.free, self.registry.capacity._heirs) == (LIMIT, {})
+        assert (self.registry.capacity.free, self.registry.capacity._successors) == (LIMIT, {})
 
     def go_on(self) -> None:
-        for number in reversed(range(len(self.owners))):
-            self.owner(number)
-        for number in reversed(range(len(self.attendants))):
-            self.attendant(number)
+        for number in reversed(range(len(self.tasks))):
+            self.agent_task(number)
+        for number in reversed(range(len(self.sessions))):
+            self.session_task(number)
         for number in reversed(range(len(self.turns))):
             self.turn(number)
         for number in reversed(range(len(self.extras))):
@@ -208,7 +205,7 @@ class Model:
         return key is not None and any(
             agent.sharing == key
             and len(agent.slots) < key.sessions
-            and (agent.stopping_since, agent.barred) == (None, False)
+            and (agent.stopping_since, agent.takes_sessions) == (None, True)
             and (agent not in self.processes or self.processes[agent].running)
             and (self.registry.capacity.holds(agent) or self.registry.capacity.expects(agent))
             for agent in self.registry._agents
@@ -222,12 +219,9 @@ class Model:
         self.begin(claim.slot)
 
     def begin(self, slot: Slot) -> None:
-        if slot.begun or slot.settled.is_set():
-            return
-        slot.begun = True
-        if not slot.agent.begun:
-            slot.agent.begun = True
-            self.owners.append(slot.agent)
+        agent = self.registry.begin(slot)
+        if agent is not None:
+            self.tasks.append(agent)
 
     def turn(self, choice: int) -> None:
         """Let one turn go on: get its slot, give it back, or hear that there will be none."""
@@ -241,12 +235,12 @@ class Model:
             self.leave(turn, slot)
         elif healthy(slot) and slot.state is SlotState.READY and slot.lock not in slot.turns:
             turn.has_it = True
-            slot.begin(slot.lock, self.now)
+            slot.turns[slot.lock] = self.now
 
     def leave(self, turn: Turn, slot: Slot) -> None:
         self.turns.remove(turn)
         if turn.has_it:
-            slot.end(slot.lock, self.now)
+            slot.end_turn(slot.lock, self.now)
         turn.claim.release()
         turn.claim.release()
 
@@ -277,11 +271,11 @@ class Model:
         assert slot is not None
         if not turn.has_it and slot.usable:
             turn.has_it = True
-            slot.begin(turn.claim, self.now)
+            slot.turns[turn.claim] = self.now
             return
         self.extras.remove(turn)
         if turn.has_it:
-            slot.end(turn.claim, self.now)
+            slot.end_turn(turn.claim, self.now)
         turn.claim.release()
         turn.claim.release()
 
@@ -305,13 +299,13 @@ class Model:
         if self.reserved:
             self.take(self.reserved.pop(choice % len(self.reserved)))
 
-    # What an owner does
+    # What the tasks of agents and sessions do
 
-    def owner(self, choice: int) -> None:
-        """Let one owner go on: wait for its place, start, have sessions opened, notice the end, end."""
-        if not self.owners:
+    def agent_task(self, choice: int) -> None:
+        """Let one agent's task go on: wait for its place, start, have sessions opened, notice the end, end."""
+        if not self.tasks:
             return
-        agent = self.owners[choice % len(self.owners)]
+        agent = self.tasks[choice % len(self.tasks)]
         process = self.processes.get(agent)
         if agent.stopping_since is not None:
             self.end(agent, survives=self.leaks and choice % 20 == 7)
@@ -320,61 +314,51 @@ class Model:
         elif not process.running:
             self.registry.stop_agent(agent, Reason.DIED)
         else:
-            for slot in agent.newcomers():
-                slot.attended = True
-                self.attendants.append(slot)
+            self.sessions += self.registry.take_newcomers(agent)
 
     def start(self, agent: PooledAgent) -> None:
-        self.registry.leaks.mark(self.registry.clock())
+        self.registry.give_up_overdue()
         if self.registry.cleared(agent):
             number = next(iter(agent.slots)).generation
             process = self.processes[agent] = Process(can_fork=number % 4 != 0)
-            agent.connection = cast("Connection", process)
+            agent.connection = cast("AgentConnection", process)
 
-    def attendant(self, choice: int) -> None:
+    def session_task(self, choice: int) -> None:
         """Let the task of one session go on: open it when its predecessors are gone, end it when no turn has it."""
-        if not self.attendants:
+        if not self.sessions:
             return
-        slot = self.attendants[choice % len(self.attendants)]
-        self.registry.leaks.mark(self.registry.clock())
+        slot = self.sessions[choice % len(self.sessions)]
+        self.registry.give_up_overdue()
         if slot.state is SlotState.STARTING and all(other.departed for other in slot.after):
             self.opened.add(slot)
-            slot.ready(cast("Opened", FakeOpened(None, "new")), self.now)
-            self.registry.changed()
+            self.registry.ready(slot, cast("OpenedSession", FakeOpened(None, "new")))
         elif slot.state is SlotState.CLOSING and not slot.turns and slot.agent.stopping_since is None:
-            self.attendants.remove(slot)
+            self.sessions.remove(slot)
             self.opened.discard(slot)
             self.registry.vacate(slot)
 
     def fail(self, choice: int) -> None:
         """A session can't be opened; sometimes since the agent did not answer."""
-        starting = [slot for slot in self.attendants if slot.state is SlotState.STARTING]
+        starting = [slot for slot in self.sessions if slot.state is SlotState.STARTING]
         if starting:
             slot = starting[choice % len(starting)]
-            slot.agent.barred = slot.agent.barred or choice % 3 == 0
-            self.refuse(slot)
+            self.registry.fail(slot, CRASH, spoiled=choice % 3 == 0)
 
     def fail_start(self, choice: int) -> None:
         """A process does not get through its start."""
-        starting = [agent for agent in self.processes if agent.state is SlotState.STARTING]
+        starting = [agent for agent in self.processes if agent.state is AgentState.STARTING]
         if starting:
             for slot in tuple(starting[choice % len(starting)].slots):
-                self.refuse(slot)
-
-    def refuse(self, slot: Slot) -> None:
-        if slot.state is SlotState.STARTING:
-            self.registry.breaker.failed(slot.thread_id, self.now)
-            self.registry.stop(slot, Reason.FAILED, CRASH)
-            self.registry.changed()
+                self.registry.fail(slot, CRASH)
 
     def end(self, agent: PooledAgent, *, survives: bool) -> None:
         process = self.processes.get(agent)
         if process is not None and not (process.running and survives):
             process.running = False
             del self.processes[agent]
-        self.owners.remove(agent)
+        self.tasks.remove(agent)
         gone = set(agent.slots)
-        self.attendants = [slot for slot in self.attendants if slot not in gone]
+        self.sessions = [slot for slot in self.sessions if slot not in gone]
         self.opened -= set() if agent in self.processes else gone
         self.registry.retire(agent)
 
@@ -395,11 +379,15 @@ class Model:
 
     def maintain(self, choice: int) -> None:
         self.now += choice % 4
-        hung = {slot.agent for slot in self.in_use() if self.now - (slot.busy_since or self.now) >= HUNG_AFTER}
+        hung = {
+            slot.agent for slot in self.in_use() if self.now - min(slot.turns.values(), default=self.now) >= HUNG_AFTER
+        }
         protected = [slot for slot in self.in_use() if healthy(slot) and slot.agent not in hung]
-        self.maintenance.once()
+        self.registry.maintain()
         assert all(map(healthy, protected)), "a busy slot is neither idle nor hung, whichever turn keeps it busy"
-        self.processes = {agent: process for agent, process in self.processes.items() if not agent.gone}
+        self.processes = {
+            agent: process for agent, process in self.processes.items() if agent.state is not AgentState.GONE
+        }
         self.opened = {slot for slot in self.opened if slot.state is not SlotState.CLOSED}
 
     def warm(self, choice: int) -> None:
@@ -414,8 +402,8 @@ class Model:
 
 
 STEPS = (
-    *("owner",) * 8,
-    *("turn", "attendant") * 5,
+    *("agent_task",) * 8,
+    *("turn", "session_task") * 5,
     *("prompt",) * 3,
     *("maintain", "reserve", "release", "use", "beside", "extra") * 2,
     *("give_up", "fail", "fail_start", "die", "stop", "warm"),
@@ -477,17 +465,17 @@ async def test_whatever_happens_in_a_long_run_the_registry_keeps_its_promises(pa
 async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
     """P4, P10: it has no place that it could pass on."""
     now = [0.0]
-    registry = Registry(PoolLimits(max_agents=1, stop_bound=6), lambda: None, lambda: now[0])
+    registry = Registry(PoolLimits(max_agents=1, stop_bound=6), lambda: None, lambda: now[0], lambda _: None)
     first, second, other = (Reservation(thread, registry.release) for thread in (1, 1, 2))
     assert registry.book(first)
     assert first.slot is not None
-    first.slot.begun = first.slot.agent.begun = True
+    registry.begin(first.slot)
     registry.stop(first.slot, Reason.ASKED)
     assert registry.book(second)
     assert second.slot is not None
-    second.slot.begun = second.slot.agent.begun = True
+    registry.begin(second.slot)
     now[0] = 6.0
-    registry.leaks.mark(registry.clock())
+    registry.give_up_overdue()
     second.release()
     assert not registry.book(other)
 

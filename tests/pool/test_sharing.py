@@ -14,20 +14,22 @@ from pool.launcher import Sharing
 from pool.model import PoolLimits, SlotState
 from pool.pool import ConnectionPool
 from pool.store import ThreadRecord
-from tests.pool.fakes import FakeConnection, World, settle, until, use, world
+from tests.pool.fakes import FakeConnection, PoolUnderTest, make_pool, settle, until, use
 from tests.pool.memory import MemoryStore
 
 CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3))
 
 
-def sharing(limits: PoolLimits | None = None, *, threads: Iterable[int] = range(1, 10), sessions: int = 20) -> World:
+def sharing(
+    limits: PoolLimits | None = None, *, threads: Iterable[int] = range(1, 10), sessions: int = 20
+) -> PoolUnderTest:
     """Return a pool whose threads share processes, one at most unless told otherwise."""
-    at = world(limits or PoolLimits(max_agents=1))
+    at = make_pool(limits or PoolLimits(max_agents=1))
     at.launcher.shared = dict.fromkeys(threads, Sharing("shared", sessions))
     return at
 
 
-def process(at: World) -> FakeConnection:
+def process(at: PoolUnderTest) -> FakeConnection:
     return at.agents.last("shared")
 
 
@@ -427,7 +429,7 @@ async def test_a_store_that_fails_for_one_thread_harms_no_neighbour() -> None:
                 raise OSError("disk full")
             return await super().thread(thread_id)
 
-    at = world(PoolLimits(max_agents=1), store=Broken())
+    at = make_pool(PoolLimits(max_agents=1), store=Broken())
     at.launcher.shared = dict.fromkeys((1, 2), Sharing("shared", 2))
     with anyio.fail_after(5):
         async with at.pool as pool, pool.session(2) as neighbour:

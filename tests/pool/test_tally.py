@@ -13,7 +13,7 @@ from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
 from pool.model import PoolLimits, Reason
 from pool.storage.durable import open_store
 from pool.storage.model import StorageLimits
-from tests.pool.fakes import until, use, world
+from tests.pool.fakes import make_pool, until, use
 from tests.pool.test_storage_durable import lock, prompt
 
 CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3, "boom"))
@@ -22,7 +22,7 @@ CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit
 @pytest.mark.asyncio
 async def test_sessions_and_what_ended_them_are_counted_by_how_and_why() -> None:
     """P3, P8"""
-    at = world(PoolLimits(max_agents=1))
+    at = make_pool(PoolLimits(max_agents=1))
     at.agents.unknown.add("old")
     await at.store.bind(1, session_id="old")
     with anyio.fail_after(5):
@@ -32,33 +32,33 @@ async def test_sessions_and_what_ended_them_are_counted_by_how_and_why() -> None
             await use(pool, 1)
             pool.evict(1)
             await until(lambda: pool.counts().live == 0)
-    tally = at.pool.tally
-    assert (tally.opened, tally.lost) == (Counter(new=2, resumed=1), 1)
-    assert tally.stopped == Counter({Reason.CAPACITY: 2, Reason.ASKED: 1})
-    assert (tally.failed, tally.died, tally.leaked) == (Counter(), 0, 0)
+    stats = at.pool.stats
+    assert (stats.opened, stats.lost) == (Counter(new=2, resumed=1), 1)
+    assert stats.stopped == Counter({Reason.CAPACITY: 2, Reason.ASKED: 1})
+    assert (stats.failed, stats.died, stats.leaked) == (Counter(), 0, 0)
 
 
 @pytest.mark.asyncio
 async def test_a_death_and_a_failed_start_are_counted_as_such() -> None:
     """P3, P10"""
-    at = world()
+    at = make_pool()
     with anyio.fail_after(5):
         async with at.pool as pool:
             await use(pool, 1)
             at.agents.last(1).die()
-            await until(lambda: pool.tally.died == 1)
+            await until(lambda: pool.stats.died == 1)
             at.agents.start_errors["2"] = CRASH
             with pytest.raises(AgentSpawnError):
                 await use(pool, 2)
-    tally = at.pool.tally
-    assert tally.failed == Counter({SpawnFailure.EXITED: 1})
-    assert tally.stopped == Counter({Reason.DIED: 1, Reason.FAILED: 1})
+    stats = at.pool.stats
+    assert stats.failed == Counter({SpawnFailure.EXITED: 1})
+    assert stats.stopped == Counter({Reason.DIED: 1, Reason.FAILED: 1})
 
 
 @pytest.mark.asyncio
 async def test_an_agent_that_outlives_its_stop_ladder_is_counted_once() -> None:
     """P5"""
-    at = world()
+    at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):
         async with at.pool as pool:
@@ -67,7 +67,7 @@ async def test_an_agent_that_outlives_its_stop_ladder_is_counted_once() -> None:
             for _ in range(2):
                 at.clock.now += 60
                 pool.maintain()
-            assert pool.tally.leaked == 1
+            assert pool.stats.leaked == 1
             at.agents.stop_gates["1"].set()
 
 

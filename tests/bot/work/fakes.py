@@ -23,9 +23,9 @@ from bot.reply.port import ThreadPort
 from bot.work.desk import ONE_AGENT, ThreadDesk
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
+from pool.agent_task import OpenConnection
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.ports import OpenConnection
 from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread
 from tests.bot.work.samples import inbound

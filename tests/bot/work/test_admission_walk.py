@@ -28,7 +28,7 @@ from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation
 from tests.bot.work.policy.bench import ALICE, BOB, written
-from tests.pool.fakes import settle, world
+from tests.pool.fakes import make_pool, settle
 from tests.repeat import long_run
 
 WALKS, LONG_RUN, STEPS, PARTS = 60, long_run(4000, 800), 80, 2
@@ -54,7 +54,7 @@ class Walk:
         self.random = Random(seed)
         bound = 6.0 if seed % 3 == 0 else 1e9
         limits = PoolLimits(max_agents=2 + seed % 2, idle_ttl=5, stop_bound=bound, hung_after=1e9, crash_window=3)
-        self.at = world(limits, on_change=lambda: self.scheduler.admit(self.now))
+        self.at = make_pool(limits, on_change=lambda: self.scheduler.admit(self.now))
         self.at.launcher.shared = {thread: kind for thread, kind in enumerate(KINDS) if kind is not None}
         self.at.agents.shared = {ONE.key, TWO.key}
         self.rules = Rules(debounce=0.0, cap=20, max_concurrent=1 + seed % 5 // 3)

@@ -20,8 +20,7 @@ from bot.work.ending import TurnEnd
 from bot.work.permissions import CardState, PermissionDesk
 from bot.work.record import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
-from pool.lease import Lease
-from pool.pool import ConnectionPool
+from pool.pool import ConnectionPool, Lease
 from pool.slot import Reservation
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import (

@@ -1,0 +1,228 @@
+"""What is awaited for an agent: one task for each process, and below it one for each thread's session in it.
+
+A connection is entered and left by this one task, whoever wanted it and whoever gave up waiting. Nothing that goes
+wrong in a session's task reaches its process or another thread in it, and nothing here reaches the pool's task group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from acp.connection import AgentConnection, AgentSession, ConnectionLimits, OpenedSession
+from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure
+from acp.process import LaunchSpec
+from pool.launcher import Launcher
+from pool.model import Reason, SlotState
+from pool.registry import Registry
+from pool.slot import PooledAgent, Slot
+from pool.store import SessionStore
+
+log = structlog.get_logger(__name__)
+
+OpenConnection = Callable[[LaunchSpec, ConnectionLimits], AbstractAsyncContextManager[AgentConnection]]
+"""Starts an agent; leaving the context ends its processes, shielded and bounded, whatever way it is left."""
+
+
+async def wait_until(registry: Registry, holds: Callable[[], bool]) -> None:
+    """Wait until something holds that only a change makes hold, or the passing of the bound on what ends."""
+    while not holds():
+        with anyio.move_on_after(registry.next_overdue()):
+            await registry.changes.wait()
+        # No change is reported when a bound passes: whoever waits for it has to look.
+        registry.give_up_overdue()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTask:
+    """The one task that owns an agent process: opens the connection, has sessions opened in it, waits, and leaves."""
+
+    agent: PooledAgent
+    registry: Registry
+    launcher: Launcher
+    store: SessionStore
+    limits: ConnectionLimits
+    open_connection: OpenConnection
+
+    async def run(self) -> None:
+        """Keep the process until it is told to stop or ends by itself."""
+        agent = self.agent
+        first = next(iter(agent.slots))
+        # Cleared first: the context is that of the turn that came first, and the agent outlives it. Bound once: what
+        # the connection logs of spawning, sessions and ending says whose it is.
+        clear_contextvars()
+        if agent.sharing is None:
+            bind_contextvars(thread_id=first.thread_id, generation=first.generation)
+        else:
+            bind_contextvars(process=first.generation)
+        try:
+            with agent.scope:
+                await wait_until(self.registry, lambda: self.registry.cleared(agent))
+                await self._serve()
+        except AcpError as exc:
+            self._fail_all(exc)
+        except Exception as exc:  # the owner of the connection: every fault becomes the answer to those who wait
+            log.exception("agent.failed")
+            while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
+                exc = exc.exceptions[0]
+            self._fail_all(exc)
+        finally:
+            self.registry.retire(agent)
+
+    async def _serve(self) -> None:
+        agent = self.agent
+        while (spec := self._spec()) is None:
+            await agent.called()
+        async with self.open_connection(spec, self.limits) as connection:
+            agent.connection = connection
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch, connection)
+                while agent.live:
+                    for slot in self.registry.take_newcomers(agent):
+                        session = SessionTask(slot, connection, self.registry, self.launcher, self.store)
+                        tasks.start_soon(session.run)
+                    await agent.called()
+                # The end of the process ends all its sessions: nothing is left to do for a single one.
+                tasks.cancel_scope.cancel()
+
+    def _spec(self) -> LaunchSpec | None:
+        """Return how to start the process; a thread for which that can't be said is alone in failing."""
+        for slot in self.agent.newcomers():
+            try:
+                spec = self.launcher.spec(slot.thread_id)
+            except AgentSpawnError as exc:
+                fail(self.registry, slot, exc)
+            else:
+                slot.cwd = spec.directory
+                return spec
+        return None
+
+    async def _watch(self, connection: AgentConnection) -> None:
+        self._fail_all(AgentExited(await connection.wait_exited()))
+        registry = self.registry
+        told = registry.stop_agent(self.agent, Reason.DIED)
+        # An agent that starts well and dies before its first turn is a crash loop too.
+        for slot in told if not self.agent.had_a_turn else ():
+            registry.breaker.failed(slot.thread_id, registry.clock())
+        registry.changed()  # its place can be promised from now on
+
+    def _fail_all(self, exc: Exception) -> None:
+        for slot in tuple(self.agent.slots):
+            fail(self.registry, slot, exc)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTask:
+    """Opens one thread's session in a living process, and ends it if the process outlives it."""
+
+    slot: Slot
+    connection: AgentConnection
+    registry: Registry
+    launcher: Launcher
+    store: SessionStore
+
+    async def run(self) -> None:
+        """Open the slot's session, and end it when the slot is told to stop and the process goes on."""
+        slot = self.slot
+        bind_contextvars(thread_id=slot.thread_id, generation=slot.generation)
+        opened = None
+        try:
+            opened = await self._open()
+        except AcpError as exc:
+            # Those who wait are told now; the shutdown escalation that may follow takes seconds.
+            fail(self.registry, slot, exc)
+        except Exception as exc:  # the owner of the session: every fault becomes the answer to those who wait
+            log.exception("agent.failed")
+            fail(self.registry, slot, exc)
+        if opened is None:
+            self.registry.vacate(slot)
+            return
+        # One that was told to stop in the last step of its start is not used any more, only ended.
+        if slot.state is SlotState.STARTING:
+            self.registry.ready(slot, opened)
+        await slot.stop_requested.wait()
+        await self._end(opened.session)
+
+    async def _open(self) -> OpenedSession | None:
+        """Open the session; None if the slot was told to stop before that."""
+        slot, store_bound = self.slot, self.registry.limits.store_bound
+        # Never twice in two places: the thread's earlier session has to be gone, or given up.
+        await wait_until(self.registry, lambda: all(other.departed for other in slot.after))
+        wanted = await self._wanted()
+        if not slot.live:
+            return None
+        slot.cwd = slot.cwd or self.launcher.spec(slot.thread_id).directory
+        opened = await self.connection.open_session(slot.cwd, wanted)
+        # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
+        if slot.state is SlotState.STARTING:
+            info = self.connection.agent.agent_info
+            name = info.name if info is not None else None
+            # Not waited for without end: it is handed in, and the store has it before the prompt that comes next.
+            with anyio.move_on_after(store_bound) as waited:
+                await self.store.bind(slot.thread_id, agent=name, session_id=opened.session.id, cwd=slot.cwd)
+            if waited.cancelled_caught:
+                log.warning("session.not_kept_yet", seconds=store_bound)
+        return opened
+
+    async def _wanted(self) -> str | None:
+        """Return the session to resume.
+
+        Raises:
+            AgentSpawnError: the store does not say. Without its answer, one that was reset would be resumed.
+        """
+        bound = self.registry.limits.store_bound
+        with anyio.move_on_after(bound):
+            while (reset := self.registry.resets.get(self.slot.thread_id)) is not None:
+                await reset.wait()
+            record = await self.store.thread(self.slot.thread_id)
+            return record.session_id if record is not None else None
+        reason = f"the state file did not answer within {bound:g} s; please send this again in a while"
+        raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
+
+    async def _end(self, session: AgentSession) -> None:
+        """End the session once no turn has it, unless its process ends."""
+        slot, agent, spoiled = self.slot, self.slot.agent, False
+        try:
+            if agent.live:
+                session.cancel()
+                await wait_until(self.registry, lambda: not slot.turns)
+            if not agent.live or not self.connection.usable():
+                return
+            await self.connection.end_session(session)
+        except RequestTimeout as exc:
+            log.warning("session.stuck", reason=str(exc))
+            spoiled = True  # the session may still be open in there, and must not be opened there again
+            if session.is_prompting:  # as for any cancel that is not obeyed
+                self.registry.stop_agent(agent, Reason.HUNG)
+                self.registry.changed()
+        except AcpError as exc:
+            log.info("session.cut_off", reason=str(exc))
+            return
+        except Exception:  # the owner of the session: the others in the process go on
+            log.exception("session.end_failed")
+            spoiled = True
+        self.registry.vacate(slot, spoiled=spoiled)
+
+
+def fail(registry: Registry, slot: Slot, exc: Exception) -> None:
+    """Tell those who wait for a slot that it will never be ready, and why."""
+    match exc:
+        case AgentSpawnError():
+            error = exc
+        case AgentExited():
+            error = AgentSpawnError(str(exc), failure=SpawnFailure.EXITED, exit=exc.exit)
+        case RequestTimeout():
+            error = AgentSpawnError(str(exc), failure=SpawnFailure.TIMEOUT)
+        case AcpError():
+            error = AgentSpawnError(str(exc), failure=SpawnFailure.OTHER)
+        case _:
+            error = AgentSpawnError(f"the start failed: {type(exc).__name__}", failure=SpawnFailure.OTHER)
+    if error is not exc:
+        error.__cause__ = exc
+    # A process that did not open a session in time would keep the next thread waiting as long.
+    registry.fail(slot, error, spoiled=isinstance(exc, RequestTimeout))
