@@ -62,12 +62,17 @@ class Machine:
         return (await self.run("systemctl", "show", "--value", "-p", name, NAME)).strip()
 
     async def until(self, **wanted: str) -> None:
-        """Wait until properties of the service are as wanted; the caller bounds the wait."""
-        names = ",".join(wanted)
+        """Wait until properties of the service are as wanted; the caller bounds the wait.
+
+        A service that has failed for good will not come to it: that is not waited for.
+        """
+        names = ",".join({*wanted, "SubState", "ExecMainStatus", "StatusText"})
         while True:
             said = await self.run("systemctl", "show", "-p", names, NAME)
-            if dict(line.split("=", 1) for line in said.splitlines()) == wanted:
+            properties = dict(line.split("=", 1) for line in said.splitlines())
+            if all(properties[name] == value for name, value in wanted.items()):
                 return
+            assert properties["SubState"] != "failed", f"{wanted} was awaited, and the service has failed: {properties}"
             await anyio.sleep(0.05)
 
     def alive(self, pid: int) -> bool:

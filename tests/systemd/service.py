@@ -105,11 +105,24 @@ async def installed(
     where = ["--env-file", str(env_file), "--token-file", str(token_file)]
     service = Service(machine, directory, discord)
     try:
-        await machine.run("env", f"PYTHONPATH={ROOT}", *WEFT, "service", "install", *where, *options)
-        yield service
+        with told(machine, directory / "log"):
+            await machine.run("env", f"PYTHONPATH={ROOT}", *WEFT, "service", "install", *where, *options)
+            yield service
     finally:
         with anyio.CancelScope(shield=True):
             await _removed(machine)
+
+
+@contextmanager
+def told(machine: Machine, log: Path) -> Iterator[None]:
+    """Show what the bot and systemd have said if the block fails: of another machine nothing else is left."""
+    try:
+        yield
+    except BaseException:
+        for path in (log, machine.shared / "console"):
+            text = path.read_text(errors="replace") if path.exists() else "(nothing)"
+            sys.stderr.write(f"--- {path.name}\n{text[-8000:]}\n")
+        raise
 
 
 async def _removed(machine: Machine) -> None:

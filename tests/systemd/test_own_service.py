@@ -14,7 +14,7 @@ from tests.agents import Step, scenario
 from tests.e2e.process import mention, until_answered
 from tests.recipes import wrapper
 from tests.systemd.machine import ROOT, USER_ID, Machine
-from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, written_settings
+from tests.systemd.service import DROP_IN, LIMIT, WEFT, change_unit, place, told, written_settings
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -35,7 +35,8 @@ class Account:
         return await self._machine.run(*become, "env", "-i", "PATH=/usr/bin:/bin", *variables, *words, check=check)
 
     async def until(self, state: str, unit: str = "weft") -> None:
-        while (await self.run("systemctl", "--user", "is-active", unit, check=False)).strip() != state:  # noqa: ASYNC110
+        while (found := (await self.run("systemctl", "--user", "is-active", unit, check=False)).strip()) != state:
+            assert found != "failed", f"{unit} was to be {state}"
             await anyio.sleep(0.05)
 
 
@@ -46,7 +47,8 @@ async def account(machine: Machine, log: Path) -> AsyncIterator[Account]:
     await machine.run("chown", "-R", "weft:weft", HOME)
     await machine.run("systemctl", "start", MANAGER)
     try:
-        yield Account(machine)
+        with told(machine, log):
+            yield Account(machine)
     finally:
         with anyio.CancelScope(shield=True):
             await machine.run("systemctl", "stop", MANAGER)
