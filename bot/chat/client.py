@@ -114,8 +114,10 @@ class WeftClient(discord.Client):
         if self.is_closed():
             return  # it comes late, and a replaced client's cache knows nothing of what came since
         self._lasting.on_ready()
-        # A READY names all servers that Weft is in, those with an outage, too.
-        for guild_id in self._lasting.marks.guilds() - {guild.id for guild in self.guilds}:
+        # A READY names all servers that Weft is in, those with an outage, too. One without any is rather a fault of
+        # Discord's than the end of all of them, and what is forgotten does not come back.
+        here = {guild.id for guild in self.guilds}
+        for guild_id in self._lasting.marks.guilds() - here if here else ():
             self._forget_guild(guild_id)
         self._lasting.catch_up.start(self)
 

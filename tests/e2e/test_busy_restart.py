@@ -53,6 +53,25 @@ async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order
             await end(again, signal.SIGTERM)
 
 
+async def test_what_waits_in_a_thread_that_was_just_opened_goes_on_although_only_some_are_let_in(
+    tmp_path: Path,
+) -> None:
+    """R2, D2: after a kill nothing but the message itself says in which channel its thread stands."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with FakeDiscord() as discord:
+        alice = discord.user("alice")
+        lists = {"WEFT_ALLOWED_CHANNELS": str(discord.channel_id), "WEFT_ALLOWED_USERS": str(alice.id)}
+        async with run(tmp_path, discord.api_url, discord.token, agent, **lists) as bot:
+            await bot.logged("gateway.ready")
+            thread_id = (await alice.say(discord.channel_id, "first", mention_bot=True)).id
+            await until_shown(discord, thread_id, "so far")
+            await seen(discord, (await alice.say(thread_id, "second")).id)
+            await end(bot, signal.SIGKILL)
+        async with run(tmp_path, discord.api_url, discord.token, agent, **lists) as again:
+            await until_answered(discord, thread_id, "second")
+            await end(again, signal.SIGTERM)
+
+
 async def test_a_row_that_was_still_being_collected_is_not_lost(tmp_path: Path) -> None:
     """R2, Q4, O2: whether the rest of it comes or not."""
     agent = scenario(tmp_path, resume=True)

@@ -304,6 +304,23 @@ async def test_somebody_whose_roles_can_not_be_looked_up_is_not_allowed() -> Non
 
 
 @pytest.mark.asyncio
+async def test_somebody_whose_roles_discord_does_not_tell_just_now_is_heard_later() -> None:
+    """D2, R2: that is no word on who they are."""
+    async with FakeDiscord() as fd:
+        devs = fd.add_role("devs")
+        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+            await chat.caught_up()
+            thread_id = await open_thread(chat)
+            fd.faults.next("GET", "/members/", Fault.rate_limited(1, via=False))
+            async with chat.gap():
+                await fd.user("alice", roles=[devs]).say(thread_id, "who am I?")
+            assert texts(chat.desk)[1:] == []
+            async with chat.gap():
+                pass
+            assert texts(chat.desk)[1:] == ["who am I?"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("fault", [Fault.status(403, 50001), Fault.status(400)])
 async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: Fault) -> None:
     """O4, R2: it is found at the next start, if it can be read then."""
