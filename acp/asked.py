@@ -13,9 +13,9 @@ from typing import Any
 from acp.schema import ToolCallUpdate
 
 MOST_KEPT = 16 * 1024 * 1024
-"""Characters of all tool calls together."""
+"""About the bytes of all tool calls together."""
 
-_COST_OF_A_VALUE = 16
+_COST_OF_A_VALUE = 64
 _OVER = ("completed", "failed")
 
 
@@ -54,23 +54,19 @@ class AskedCalls:
             self._merge(call_id, raw)
             self._make_room(call_id)
 
-    def asked(self, raw: dict[str, Any]) -> tuple[ToolCallUpdate, bool]:
-        """Return a permission request's tool call with all that was said of it before, and whether that is all.
-
-        Raises:
-            ValidationError: it has no id.
-        """
-        call_id = ToolCallUpdate.parse(raw).tool_call_id
-        known = self._merge(call_id, raw)
-        self._make_room(call_id)
-        return ToolCallUpdate.parse(known.fields), known.complete
+    def asked(self, call: ToolCallUpdate) -> tuple[ToolCallUpdate, bool]:
+        """Return a permission request's tool call with all that was said of it before, and whether that is all."""
+        first_sight = call.tool_call_id not in self._calls
+        known = self._merge(call.tool_call_id, call.as_sent())
+        self._make_room(call.tool_call_id)
+        return call if first_sight else ToolCallUpdate.parse(known.fields), known.complete
 
     def _merge(self, call_id: str, raw: dict[str, Any]) -> _Known:
         known = self._calls.setdefault(call_id, _Known({}, 0, complete=not self.forgot))
         self._calls.move_to_end(call_id)
         known.fields = known.fields | _news_in(raw)
         self._size -= known.size
-        known.size = _size(known.fields)
+        known.size = _size(known.fields, self._most)
         self._size += known.size
         return known
 
@@ -90,10 +86,10 @@ def _news_in(raw: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
 
 
-def _size(value: Any) -> int:
-    """Return about how much a JSON value holds; nothing calls itself, however deep it is."""
+def _size(value: Any, most: int) -> int:
+    """Return about how many bytes a JSON value holds, counted no further than just above ``most``."""
     size, todo = 0, [value]
-    while todo:
+    while todo and size <= most:  # nothing calls itself: it may be of any depth
         item = todo.pop()
         size += _COST_OF_A_VALUE
         if isinstance(item, str):

@@ -336,4 +336,5 @@ class PermissionParams(WireModel):
     def parse(cls, raw: Any) -> Self:
         """Return the model for ``raw``; its tool call is held on to as it was sent."""
         params = super().parse(raw)
-        return params.model_copy(update={"tool_call": ToolCallUpdate.parse(raw["toolCall"])})
+        params.tool_call._sent = raw["toolCall"]
+        return params

@@ -189,7 +189,7 @@ class AgentSession:
             return
         if permission_key(request_id) in self._permissions:
             return  # the answer to the first one answers this one, too
-        tool_call, complete = self._asked.asked(params.tool_call.as_sent())
+        tool_call, complete = self._asked.asked(params.tool_call)
         whole = params.model_copy(update={"tool_call": tool_call})
         request = PermissionRequest(request_id, whole, self._answer, complete=complete)
         self._permissions[request.key] = request

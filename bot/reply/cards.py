@@ -26,6 +26,7 @@ _MOST_OPTIONS = 25
 _FILE_LIMIT = 8 * 2**20
 """Bytes of a card's file: less than Discord takes on any server."""
 
+_HOPELESS_LIMIT = 2**20
 _SLICE = 65_536
 
 _BEGINNING = "**Only the beginning is shown; all {size:,} characters are in the file.**"
@@ -82,21 +83,7 @@ def permission_card(
     call = tool_call.as_sent()
     paths, _ = paths_of(call)
     parts = parts_of(call, headline=_in_headline(call), places_shown=_places_shown(paths))
-    head = [f"<@{ping}>"] if ping is not None else []
-    head += [_headline(call), *_where(paths)]
-    return _laid_out(token, options, parts, head, _who(who, deadline), ping, complete=complete)
-
-
-def _laid_out(
-    token: str,
-    options: Sequence[PermissionOption],
-    parts: list[Part],
-    head: list[str],
-    last: str,
-    ping: int | None,
-    *,
-    complete: bool,
-) -> Body:
+    head, last = _head(call, paths, ping), _who(who, deadline)
     refusals = _offered(options, seen=False)
     offered = _offered(options, seen=complete)
     names = _options(options, offered)
@@ -138,6 +125,10 @@ def expired(option: PermissionOption | None) -> str:
 CANCELLED = "⏹ Cancelled: the turn ended before an answer."
 UNSEEN = "⏹ Cancelled: nobody can see all of it, and the agent offers no way to reject it."
 NOT_TAKEN = "⏹ The agent asked for permission, but Discord did not take the card, so the request was cancelled."
+
+
+def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> list[str]:
+    return [*([f"<@{ping}>"] if ping is not None else []), _headline(call), *_where(paths)]
 
 
 def _headline(call: Json) -> str:
@@ -230,16 +221,18 @@ def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
 def _file(parts: list[Part]) -> tuple[Attachment, int]:
     """Return a file with all of the parts, and how many bytes it has no room for."""
     alone = len(parts) == 1
+    # What is too long in any case can only be rejected: that needs no more than its beginning.
+    limit = _FILE_LIMIT if sum(len(part.text) for part in parts) <= _FILE_LIMIT else _HOPELESS_LIMIT
     data, missing = bytearray(), 0
     for part in parts:
         heading = "" if alone else f"=== {part.name} ===\n"
         for piece in (heading, *_slices(part.text), "" if alone else "\n"):
             # Written out only as far as there is room: each hidden character becomes eight.
-            shown = in_full(piece).encode("utf-8", "replace") if len(data) < _FILE_LIMIT else b""
-            if shown and len(data) + len(shown) <= _FILE_LIMIT:
+            shown = in_full(piece).encode("utf-8", "replace") if len(data) < limit else b""
+            if shown and len(data) + len(shown) <= limit:
                 data += shown
             elif piece:
-                kept = shown[: _FILE_LIMIT - len(data)].decode("utf-8", "ignore").encode()
+                kept = shown[: limit - len(data)].decode("utf-8", "ignore").encode()
                 data += kept
                 missing += max(1, len(shown) - len(kept)) if shown else len(piece.encode("utf-8", "replace"))
     return Attachment(parts[0].file if alone else "request.txt", bytes(data)), missing

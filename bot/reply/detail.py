@@ -8,7 +8,6 @@ characters are shown is decided in `bot.reply.cards`.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,7 +20,6 @@ _OF_THE_PROTOCOL = ("toolCallId", "status", "sessionUpdate", "_meta")
 _DIRECTORY_KEYS = ("cwd", "workdir")
 _CONTEXT = 3
 _LONG = 40
-_DIFF_MARKS = re.compile(r"^", re.MULTILINE)
 
 Json = dict[str, Any]
 
@@ -204,9 +202,7 @@ def _change(path: str, old: str | None, new: str, *, compared: bool) -> list[str
     """Return a unified diff with all unchanged lines; uncompared, all old lines go and all new ones come."""
     source = "/dev/null" if old is None else path
     if not compared:
-        gone = _DIFF_MARKS.sub("-", _without_last_end(old or "")) if old else ""
-        come = _DIFF_MARKS.sub("+", _without_last_end(new)) if new else ""
-        return [f"--- {source}", f"+++ {path}", *filter(None, (gone, come))]
+        return [f"--- {source}", f"+++ {path}", *_marked("-", old or ""), *_marked("+", new)]
     before, after = _lines(old or ""), _lines(new)
     if before == after:
         return [f"--- {source}", f"+++ {path}", *(f" {line}" for line in before)]
@@ -216,6 +212,10 @@ def _change(path: str, old: str | None, new: str, *, compared: bool) -> list[str
 def _lines(text: str) -> list[str]:
     """Return the lines with what can't be seen written out, so that no carriage return or U+2028 ends one."""
     return _without_last_end(spelled(text)).split("\n") if text else []
+
+
+def _marked(sign: str, text: str) -> list[str]:
+    return [sign + _without_last_end(text).replace("\n", f"\n{sign}")] if text else []
 
 
 def _without_last_end(text: str) -> str:

@@ -33,7 +33,9 @@ _UNSEEN = re.compile(
     f"]|(?<=[{_MARKS}]{{2}})[{_MARKS}]"  # accents in piles cover the lines around them
 )
 _BLANKS = re.compile(r"[ \t]{41,}")
-_BLANK_LINES = re.compile(r"\n(?:[ \t]*+\n){4,}")
+_BLANK_LINES = re.compile(r"\n[ \t\n]{3,}\n")
+_MOST_BLANK_LINES = 3
+_ASCII_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK_LIKE = "\u02cb"
 _LOOKED_AT = 16
@@ -60,6 +62,8 @@ def reveal(text: str) -> str:
 
 def spelled(text: str) -> str:
     """Return ``text`` with every character that can't be seen written as ``<U+001B>``; newline and tab stay."""
+    if text.isascii() and _ASCII_UNSEEN.search(text) is None:  # twenty times as fast
+        return text
     return _UNSEEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
 
 
@@ -68,8 +72,13 @@ def in_full(text: str) -> str:
 
     What stands behind hundreds of them would be off the screen.
     """
-    text = _BLANK_LINES.sub(lambda run: f"\n<{run.group().count(chr(10)) - 1:,} blank lines>\n", spelled(text))
+    text = _BLANK_LINES.sub(_counted_lines, spelled(text))
     return _BLANKS.sub(lambda run: f"<{len(run.group()):,} blanks>", text)
+
+
+def _counted_lines(run: re.Match[str]) -> str:
+    count = run.group().count("\n") - 1
+    return f"\n<{count:,} blank lines>\n" if count > _MOST_BLANK_LINES else run.group()
 
 
 def visible(text: str) -> bool:

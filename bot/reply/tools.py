@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +22,8 @@ _COMPARISONS = 4_000_000
 _LONGEST_FENCED = 65_536
 _MARKS = {"completed": "✓", "failed": "✗", "in_progress": "▸", "pending": "·"}
 _COMMAND_KEYS = ("command", "cmd", "script")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
-_SHORT_ESCAPES = {"b": "<U+0008>", "f": "<U+000C>", "r": "<U+000D>"}
+_ESCAPES = {f"\\u{code:04x}": f"<U+{code:04X}>" for code in range(0x20)}
+_ESCAPES |= {"\\b": "<U+0008>", "\\f": "<U+000C>", "\\r": "<U+000D>"}
 
 
 def tool_line(title: str | None, status: str | None, kind: str | None = None) -> str:
@@ -122,12 +121,10 @@ def json_text(value: Any) -> str:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     except (TypeError, RecursionError):  # too deep, too large a number, half a character
         text = "".join(_tokens(value))
-    return _ESCAPE.sub(_spelled_escape, text)
-
-
-def _spelled_escape(match: re.Match[str]) -> str:
-    code, letter = match.groups()
-    return f"<U+{code.upper()}>" if code else _SHORT_ESCAPES.get(letter, match.group())
+    text = text.replace("\\\\", "\0")  # JSON has no NUL, so this can be undone
+    for escape, shown in _ESCAPES.items():
+        text = text.replace(escape, shown)
+    return text.replace("\0", "\\\\")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import Attachment, Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from tests.bot.reply.fakes import (
     ALLOW,
     PROSE,
@@ -336,3 +336,16 @@ async def test_whoever_waits_for_a_card_that_discord_refuses_is_told_at_once() -
         reply.card("instead", Body("-# said so"))
         assert await at.end(reply)
         assert at.thread.texts[0] == "-# said so"
+
+
+@in_virtual_time
+async def test_a_card_that_is_posted_holds_its_file_no_more_once_it_is_over() -> None:
+    """T10: a turn may have hundreds of cards."""
+    async with scene() as at:
+        reply, file = at.open(), Attachment("command.txt", b"all of it")
+        reply.card("c", Body("-# card", (ALLOW,), file))
+        await anyio.sleep(5)
+        reply.card("c", Body("-# over", file=file))
+        assert await at.end(reply)
+        assert [call.body.file for call in at.thread.calls if "card" in call.body.text] == [file]
+        assert [call.body.file for call in at.thread.calls if "over" in call.body.text] == [None]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.reply.sanitise import code_block
-from bot.reply.tools import command_of, diff_text, diff_texts, input_text, output_block, places, tool_line
+from bot.reply.tools import command_of, diff_text, diff_texts, input_text, json_text, output_block, places, tool_line
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,9 @@ def test_beyond_what_may_be_compared_changes_are_shown_uncompared(monkeypatch: p
     assert first == "--- a\n+++ a\n@@ -1,2 +1,2 @@\n 1\n-2\n+3"
     assert second == "--- b\n+++ b\n-1\n-2\n+1\n+3"
     assert third.endswith("+new")
+
+
+def test_json_says_which_control_characters_a_text_holds_and_which_escapes_it_spells() -> None:
+    """D6"""
+    assert json_text(["\x1b\r\b", "\\u001b\\r"]) == '[\n  "<U+001B><U+000D><U+0008>",\n  "\\\\u001b\\\\r"\n]'
+    assert json_text([10**30, "\ud83d", "\x1b", {5: None}]) == f'[{10**30}, "\ud83d", "<U+001B>", {{"5": null}}]'
