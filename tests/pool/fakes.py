@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -16,7 +16,7 @@ from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
 from pool.agent_task import OpenConnection
 from pool.launcher import Sharing
-from pool.model import PoolLimits
+from pool.model import PoolLimits, SlotState
 from pool.pool import ConnectionPool
 from tests.pool.memory import MemoryStore
 
@@ -243,6 +243,15 @@ def make_pool(
     return PoolUnderTest(agents, launcher, store, clock, pool)
 
 
+def make_shared_pool(
+    limits: PoolLimits | None = None, *, threads: Iterable[int] = range(1, 10), sessions: int = 20
+) -> PoolUnderTest:
+    """Return a pool whose threads share processes, one at most unless told otherwise."""
+    at = make_pool(limits or PoolLimits(max_agents=1))
+    at.launcher.shared = dict.fromkeys(threads, Sharing("shared", sessions))
+    return at
+
+
 async def use(pool: ConnectionPool, thread_id: int) -> str:
     """Run a turn that does nothing; return how it got its session."""
     async with pool.session(thread_id) as lease:
@@ -259,3 +268,22 @@ async def settle() -> None:
     """Let the other tasks run as far as they get without anything from outside."""
     for _ in range(50):
         await anyio.lowlevel.checkpoint()
+
+
+def shared_process(at: PoolUnderTest) -> FakeConnection:
+    return at.agents.last("shared")
+
+
+def slot_state(pool: ConnectionPool, thread_id: int) -> SlotState | None:
+    status = pool.status(thread_id)
+    return status.state if status else None
+
+
+def slot_pid(pool: ConnectionPool, thread_id: int) -> int | None:
+    status = pool.status(thread_id)
+    return status.pid if status else None
+
+
+async def hold_session(pool: ConnectionPool, thread_id: int, leave: anyio.Event) -> None:
+    async with pool.session(thread_id):
+        await leave.wait()

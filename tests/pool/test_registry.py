@@ -1,12 +1,18 @@
-"""Claims on slots, as `ConnectionPool.try_reserve` hands them out."""
+"""Claims on slots and places that come free, as `ConnectionPool` hands them out, and what is counted."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import anyio
+import anyio.lowlevel
 import pytest
 
-from pool.model import PoolLimits, SlotState
-from tests.pool.fakes import make_pool, settle, until, use
+from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
+from pool.model import PoolLimits, Reason, SlotState
+from pool.pool import ConnectionPool
+from pool.slot import Reservation
+from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use
 
 
 @pytest.mark.asyncio
@@ -214,3 +220,119 @@ async def test_a_dead_agents_slot_is_not_reserved_although_nobody_has_noticed_ye
         status = pool.status(1)
         assert status
         assert (status.state, status.generation) == (SlotState.STARTING, 2)
+
+
+class Newcomers:
+    """A scheduler with somebody who takes whatever it can get."""
+
+    def __init__(self) -> None:
+        self.at: PoolUnderTest = make_pool(PoolLimits(max_agents=1, stop_bound=8), on_change=self.admit)
+        self.wanted: list[int] = []
+        self.claims: list[Reservation] = []
+
+    def admit(self) -> None:
+        for thread in list(self.wanted):
+            claim = self.at.pool.try_reserve(thread)
+            if claim is not None:
+                self.wanted.remove(thread)
+                self.claims.append(claim)
+
+
+async def takes_its_turn(pool: ConnectionPool, claim: Reservation) -> None:
+    async with pool.session(claim.thread_id, claim):
+        await settle()
+
+
+@pytest.mark.asyncio
+async def test_a_turn_whose_agent_died_has_the_place_of_it_before_any_newcomer() -> None:
+    """P4, P5, Q6: it was admitted, and holds its thread and lane while it waits."""
+    newcomers = Newcomers()
+    at = newcomers.at
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            await use(pool, 1)
+            claim = pool.try_reserve(1)
+            assert claim is not None
+            gate = at.agents.stop_gates["1"] = anyio.Event()
+            at.agents.last(1).die(1)
+            await settle()
+            newcomers.wanted = [7]
+            tasks.start_soon(takes_its_turn, pool, claim)
+            await settle()
+            gate.set()
+            await until(lambda: len(newcomers.claims) == 1)
+            assert at.agents.starts == ["1", "1"]
+
+
+@pytest.mark.asyncio
+async def test_a_process_whose_promised_place_leaked_has_the_next_one_before_any_newcomer() -> None:
+    """P4, P5: the turn that waits for it was admitted long ago."""
+    newcomers = Newcomers()
+    at = newcomers.at
+    with anyio.fail_after(5):
+        async with at.pool as pool, anyio.create_task_group() as tasks:
+            await use(pool, 1)
+            gate = at.agents.stop_gates["1"] = anyio.Event()
+            tasks.start_soon(use, pool, 2)
+            await settle()
+            at.clock.now += 8
+            pool.maintain()
+            newcomers.wanted = [7]
+            gate.set()
+            await until(lambda: "2" in at.agents.starts)
+            await until(lambda: len(newcomers.claims) == 1)
+
+
+CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit=AgentExit(3, "boom"))
+
+
+@pytest.mark.asyncio
+async def test_sessions_and_what_ended_them_are_counted_by_how_and_why() -> None:
+    """P3, P8"""
+    at = make_pool(PoolLimits(max_agents=1))
+    at.agents.unknown.add("old")
+    await at.store.bind(1, session_id="old")
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            await use(pool, 2)
+            await use(pool, 1)
+            pool.evict(1)
+            await until(lambda: pool.counts().live == 0)
+    stats = at.pool.stats
+    assert (stats.opened, stats.lost) == (Counter(new=2, resumed=1), 1)
+    assert stats.stopped == Counter({Reason.CAPACITY: 2, Reason.ASKED: 1})
+    assert (stats.failed, stats.died, stats.leaked) == (Counter(), 0, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_death_and_a_failed_start_are_counted_as_such() -> None:
+    """P3, P10"""
+    at = make_pool()
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            at.agents.last(1).die()
+            await until(lambda: pool.stats.died == 1)
+            at.agents.start_errors["2"] = CRASH
+            with pytest.raises(AgentSpawnError):
+                await use(pool, 2)
+    stats = at.pool.stats
+    assert stats.failed == Counter({SpawnFailure.EXITED: 1})
+    assert stats.stopped == Counter({Reason.DIED: 1, Reason.FAILED: 1})
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_outlives_its_stop_ladder_is_counted_once() -> None:
+    """P5"""
+    at = make_pool()
+    at.agents.stop_gates["1"] = anyio.Event()
+    with anyio.fail_after(5):
+        async with at.pool as pool:
+            await use(pool, 1)
+            pool.evict(1)
+            for _ in range(2):
+                at.clock.now += 60
+                pool.maintain()
+            assert pool.stats.leaked == 1
+            at.agents.stop_gates["1"].set()

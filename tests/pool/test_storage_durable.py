@@ -460,3 +460,22 @@ async def test_of_too_many_finished_prompts_the_oldest_are_forgotten(tmp_path: P
             while rows(path, "SELECT count(*) FROM prompts") != [(6,)]:
                 await anyio.lowlevel.checkpoint()
     assert rows(path, "SELECT message_id FROM prompts") == [(each,) for each in (1, 2, 6, 7, 8, 9)]
+
+
+@pytest.mark.asyncio
+async def test_the_store_tells_how_long_calls_took_and_how_far_behind_the_file_is(tmp_path: Path) -> None:
+    """R6: what a lock keeps from the file is kept in memory, and counted until the file has it."""
+    path, took = tmp_path / "state.db", list[float]()
+    eager = StorageLimits(busy=0, busy_again=0, retry_pause=0)
+    with anyio.fail_after(5):
+        async with open_store(path, eager) as store:
+            store.observe(took.append)
+            await store.accept(prompt(1))
+            assert (len(took), store.behind) == (1, 0)
+            with lock(path):
+                await store.accept(prompt(2))
+                assert (bool(store.trouble), store.behind) == (True, 1)
+            await store.accept(prompt(3))
+            assert (store.trouble, store.behind) == ("", 0)
+    assert len(took) == 3
+    assert all(seconds >= 0 for seconds in took)

@@ -1,4 +1,4 @@
-"""What an agent's owner does with starts, sessions, failures and leaks."""
+"""What the task of an agent does with starts, sessions, failures and leaks."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ async def test_what_an_ended_agent_started_keeps_its_place_while_it_lives() -> N
 
 
 @pytest.mark.asyncio
-async def test_an_owners_events_name_the_thread_and_not_the_turn_that_came_first() -> None:
+async def test_an_agents_events_name_the_thread_and_not_the_turn_that_came_first() -> None:
     """O4: ids are bound once, and an agent outlives its first turn."""
     seen: list[dict[str, object]] = []
 
