@@ -18,6 +18,8 @@ from anyio.abc import TaskGroup
 from acp.turn import TurnSnapshot
 from bot.observer import Observer
 from bot.outcome import Outcome
+from bot.reply.port import Body
+from bot.reply.sanitise import inline_code
 from bot.work.asking import Asking
 from bot.work.claims import Claims
 from bot.work.counts import WorkCounts, work_counts
@@ -134,7 +136,7 @@ class Floor:
     def take(self, inbound: Inbound) -> None:
         """Give a message its place, and have it written down."""
         self.scheduler.arrive(inbound, anyio.current_time())
-        self.steps.begin(self.intake.accept, inbound, name=f"accept {inbound.message_id}")
+        self.steps.begin(self._accept, inbound, name=f"accept {inbound.message_id}")
 
     def take_up(self, inbound: Inbound, asked_after: int = 0) -> None:
         """Take a prompt that is written down: it has its place by its snowflake; see `ThreadQueue.restore`."""
@@ -216,6 +218,12 @@ class Floor:
 
     # --- messages on their way -----------------------------------------------------------------------------------
 
+    async def _accept(self, inbound: Inbound) -> None:
+        if await self.intake.accept(inbound) and inbound.left_out:
+            notice = self.editors.of(inbound.thread_id).say(left_out(inbound), reply_to=inbound.message_id)
+            await notice.delivered()
+            self._let_editor_go(inbound.thread_id)
+
     def _accepted(self, inbound: Inbound) -> None:
         self.observer.prompt_accepted(inbound.lane)
         self.scheduler.accepted(inbound, anyio.current_time())
@@ -274,6 +282,11 @@ class Floor:
         if lease.lost:
             self.editors.of(thread_id).say(CONTEXT_LOST)
         self._late.attend(thread_id, lease.session)
+
+
+def left_out(inbound: Inbound) -> Body:
+    """Return what the author of a message is told of what the agent does not get."""
+    return Body(f"-# I can't pass files on yet. Left out: {inline_code(', '.join(inbound.left_out), 200)}")
 
 
 def _tell_nobody(_thread_id: int) -> None:

@@ -61,26 +61,26 @@ class Intake:
         self._acknowledge = acknowledge
         self.closed = False
 
-    async def accept(self, inbound: Inbound) -> None:
-        """Take a message to where it may start; whatever goes wrong, it has one outcome."""
+    async def accept(self, inbound: Inbound) -> bool:
+        """Take a message to where it may start, and return whether it got there; if not, it has its one outcome."""
         if self.closed:
             await self.refuse(inbound, interrupted())
-            return
+            return False
         try:
             if not await self._store.accept(accepted_prompt(inbound)):
                 self._dropped(inbound)
-                return
+                return False
         except StoreBusy:
             await self.refuse(inbound, busy())
-            return
+            return False
         except Exception:
             log.exception("prompt.failed", prompt=inbound.message_id)
             await self.refuse(inbound, self._withdrawn(inbound) or crashed())
-            return
-        await self.take_up(inbound)
+            return False
+        return await self.take_up(inbound)
 
-    async def take_up(self, inbound: Inbound) -> None:
-        """Take a message that is written down to where it may start."""
+    async def take_up(self, inbound: Inbound) -> bool:
+        """Take a message that is written down to where it may start; return whether it got there."""
         self._acknowledge(inbound)
         try:
             refusal = await self._open_thread(inbound)
@@ -89,8 +89,9 @@ class Intake:
             refusal = crashed()
         if refusal is None:
             self._accepted(inbound)
-        else:
-            await self.refuse(inbound, self._withdrawn(inbound) or refusal)
+            return True
+        await self.refuse(inbound, self._withdrawn(inbound) or refusal)
+        return False
 
     async def _open_thread(self, inbound: Inbound) -> TurnEnd | None:
         if not inbound.opens_thread:
