@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
-import discord
 import structlog
 
 from bot.chat.errands import contain
 from bot.chat.inbound import Decision, Kind, Place, Post
-from bot.chat.posts import post_of
+from bot.chat.replies import with_original
 from bot.chat.revisions import Messages, Reviser, ask_for_roles, look_again
 from bot.chat.roles import Members, Roles
 from bot.chat.watermarks import Due, Watermarks
@@ -35,7 +34,7 @@ MESSAGES = 100  # of a place: a page of Discord's
 PLACE_LIMIT = 120.0  # seconds
 AGAIN, AGAIN_LONGEST = 60.0, 3600.0
 """Seconds until what could not be read, or was left out, is tried again without a new READY; doubled each time."""
-_LET_IN = frozenset({Kind.PROMPT, Kind.COMMAND})
+_LET_IN = frozenset({Kind.PROMPT, Kind.COMMAND, Kind.TELL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class CatchUpLimits:
 class Archive(Messages, Members, Protocol):
     """What Discord can be asked about the past. Errors are those of `bot.reply.port`."""
 
-    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+    async def history(self, place: Place, after: int, limit: int) -> list[Post]:
         """Return the newest ``limit`` messages after one, the oldest of them first."""
 
 
@@ -75,6 +74,9 @@ class Source(Reviser, Protocol):
 
     def obey(self, post: Post, decision: Decision) -> None:
         """Carry out a typed command, if the decision holds one, unless that was done before."""
+
+    def own_up(self, post: Post, decision: Decision) -> None:
+        """Say what its author has to know, if the decision holds that, unless it was said before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,37 +205,37 @@ class CatchUp:
     async def _read(self, source: Source, due: Due, roles: Roles, number: int) -> None:
         place = due.place
         try:
-            messages = await self._archive.history(place, due.after, MESSAGES)
+            posts = await self._archive.history(place, due.after, MESSAGES)
         except ThreadGone as exc:
             log.info("place.unreachable", place=place.channel_id, error=str(exc))
             self._marks.unreachable(place.channel_id)
             if isinstance(exc, ThreadDeleted):
                 source.vanished(place)
             return
-        if len(messages) == MESSAGES:
+        if len(posts) == MESSAGES:
             log.warning("place.cut", place=place.channel_id, messages=MESSAGES)
-        for message in messages:
-            # Weft's own reaction: it was accepted, and may have been run, whatever became of the state meanwhile.
-            accepted = any(reaction.me for reaction in message.reactions)
-            await self._take(source, post_of(message, place), roles, accepted=accepted)
+        for post in posts:
+            await self._take(source, post, roles)
         self._marks.done(place.channel_id, number)
 
-    async def _take(self, source: Source, post: Post, roles: Roles, *, accepted: bool) -> None:
-        decision, age = await self._decide(source, post, roles), self._wall() - posted_at(post.message_id)
+    async def _take(self, source: Source, post: Post, roles: Roles) -> None:
+        post = await self._complete(source, post, roles)
+        decision, age = source.decide(post), self._wall() - posted_at(post.message_id)
         inbound = decision.inbound
         if inbound is None:
             self._marks.note(post.place, post.message_id)
             if age <= self._limits.age:
                 source.obey(post, decision)
+                source.own_up(post, decision)
             return
-        source.hand_over(post, inbound, missed=accepted or age > self._limits.age)
+        # Weft's own reaction: it was accepted, and may have been run, whatever became of the state meanwhile.
+        source.hand_over(post, inbound, missed=post.reacted or age > self._limits.age)
         if post.place.parent_id is None and post.thread_owner is not None:
             # Its thread was opened just before a crash: what was said there since is due too.
             thread = Place(post.place.guild_id, inbound.thread_id, post.place.channel_id, post.thread_owner)
             self._marks.discover(thread, inbound.thread_id)
 
-    async def _decide(self, source: Source, post: Post, roles: Roles) -> Decision:
-        """Decide as about a live message; history does not tell roles, so they are asked for where they matter."""
-        return source.decide(
-            await roles.complete(post, source.policy.roles, lambda one: source.decide(one).kind in _LET_IN)
-        )
+    async def _complete(self, source: Source, post: Post, roles: Roles) -> Post:
+        """Make it like a live message; history does not tell roles, so they are asked for where they matter."""
+        post = await roles.complete(post, source.policy.roles, lambda one: source.decide(one).kind in _LET_IN)
+        return await with_original(post, self._archive) if source.decide(post).inbound is not None else post

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import discord
@@ -18,9 +19,12 @@ from bot.chat import breaker, calls
 from bot.chat.asking import MESSAGE_LIMIT, outcome, promised
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
+from bot.chat.events import guard, tell_unread
 from bot.chat.inbound import Decision, Kind, Place, Post, Weft, clip, decide, revised
 from bot.chat.lasting import Lasting
-from bot.chat.posts import ORDINARY, only_whole_updates, post_of
+from bot.chat.payloads import Json
+from bot.chat.posts import post_of, stands_in, whole
+from bot.chat.replies import with_original
 from bot.chat.views import KNOWN, answer_unknown
 from bot.reply.port import PortError
 from bot.work.model import Inbound
@@ -73,7 +77,7 @@ class WeftClient(discord.Client):
         )
         self.desk, self.policy, self._lasting = desk, policy, lasting
         self.tree = make_tree(self)
-        only_whole_updates(self)
+        guard(self)
 
     def judge(self, request: Request) -> Verdict:
         """Decide about a request with the policy in force."""
@@ -125,31 +129,49 @@ class WeftClient(discord.Client):
         """Tell that events go on, none of them lost."""
         self._lasting.observer.gateway_opened(resumed=True)
 
-    async def on_message(self, message: discord.Message) -> None:
+    async def on_written(self, message: Json) -> None:
         """Take a message in: before any await, so that the order of arrival is kept."""
-        self.receive(message)
-
-    def receive(self, message: discord.Message) -> None:
-        """Decide about a message now, or after a look at its channel when that is in no cache."""
-        if message.guild is None or self.user is None:
+        post = self._read(message)
+        if post is None or self.user is None:
             return
-        if message.author.id == self.user.id:
-            self._pass_by(message.channel.id, message.id)
-            return
-        place = self._place(message)
-        if place is not None:
-            self._take(message, place)
-        elif message.type in ORDINARY:
-            # One line, in order: later messages of the same thread queue behind this one.
-            self._lasting.lookups.post(self._look_up, message)
+        if post.author.id == self.user.id:
+            self._pass_by(post.place.channel_id, post.message_id)
+        elif self._has_to_wait(post):
+            self._post_lookup(self._look_up, post)
+        else:
+            self._take(post)
 
-    def _place(self, message: discord.Message) -> Place | None:
-        channel = message.channel
-        if isinstance(channel, discord.Thread):
-            return self._remember(channel)
-        if isinstance(channel, discord.PartialMessageable):
-            return self._lasting.book.find(channel.id) or self._lasting.marks.place(channel.id)
-        return Place(message.guild.id if message.guild else None, channel.id)
+    def _read(self, message: Json) -> Post | None:
+        """Return a message of a server, in its place as far as that is known without asking Discord."""
+        guild_id, channel_id = stands_in(message)
+        if guild_id is None or channel_id is None:
+            return None
+        return post_of(message, self.whereabouts(channel_id) or Place(guild_id, channel_id))
+
+    def _has_to_wait(self, post: Post) -> bool:
+        """Return whether Discord has to be asked something before this message, or one before it, is decided on."""
+        place_id = post.place.channel_id
+        if self._lasting.detours[place_id]:
+            return True
+        return post.ordinary if self.whereabouts(place_id) is None else self._wants_original(post)
+
+    def _wants_original(self, post: Post) -> bool:
+        return post.reference is not None and self.decide(post).inbound is not None
+
+    def _post_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
+        # One line, in order: later messages of the same place queue behind this one.
+        detours, place_id = self._lasting.detours, post.place.channel_id
+
+        async def do() -> None:
+            try:
+                await job(post)
+            finally:
+                detours[place_id] -= 1
+                if not detours[place_id]:
+                    del detours[place_id]
+
+        if self._lasting.lookups.post(do):
+            detours[place_id] += 1
 
     def whereabouts(self, place_id: int) -> Place | None:
         """Return a place by its id, if it is known without asking Discord."""
@@ -165,24 +187,22 @@ class WeftClient(discord.Client):
         self._lasting.book.remember(place)
         return place
 
-    async def _look_up(self, message: discord.Message) -> None:
-        place = self._lasting.book.find(message.channel.id)
-        if place is None:
-            channel = await self._lasting.chat.channel(message.channel.id)
-            guild_id = message.guild.id if message.guild else None
-            place = (
-                self._remember(channel) if isinstance(channel, discord.Thread) else Place(guild_id, message.channel.id)
-            )
-        self._take(message, place)
+    async def _look_up(self, post: Post) -> None:
+        place_id = post.place.channel_id
+        place = self.whereabouts(place_id) or await self._lasting.chat.place(place_id) or post.place
+        if place.parent_id is not None:
+            self._lasting.book.remember(place)
+        post = dataclasses.replace(post, place=place)
+        self._take(await with_original(post, self._lasting.chat) if self._wants_original(post) else post)
 
-    def _take(self, message: discord.Message, place: Place) -> None:
-        post = post_of(message, place)
+    def _take(self, post: Post) -> None:
         decision = self.decide(post)
         if decision.inbound is not None:
             self.hand_over(post, decision.inbound)
             return
-        self._pass_by(place.channel_id, post.message_id)
+        self._pass_by(post.place.channel_id, post.message_id)
         self.obey(post, decision)
+        self.own_up(post, decision)
         self._answer(post, decision)
 
     def decide(self, post: Post) -> Decision:
@@ -237,24 +257,22 @@ class WeftClient(discord.Client):
         text = (await promised(self.desk, answer)).text
         await self._lasting.chat.answer(post.place.channel_id, post.message_id, clip(text, MESSAGE_LIMIT))
 
-    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+    async def on_rewritten(self, message: Json) -> None:
         """Take the new text of a message."""
-        message = payload.message
-        if message.guild is None or self.user is None or message.author.id == self.user.id:
+        post = self._read(message) if whole(message) else None
+        if post is None or self.user is None or post.author.id == self.user.id:
             return
-        if self._place(message) is not None:
-            self._revise(message)
-        else:
+        place_id = post.place.channel_id
+        if self._lasting.detours[place_id] or self.whereabouts(place_id) is None:
             # The message itself may still stand in this line; what is looked up for nothing else isn't for an edit.
-            self._lasting.lookups.post(self._revise_later, message)
+            self._post_lookup(self._revise_later, post)
+        else:
+            self.revise(post, edited=post.edited)
 
-    async def _revise_later(self, message: discord.Message) -> None:
-        self._revise(message)
-
-    def _revise(self, message: discord.Message) -> None:
-        place = self._place(message)
+    async def _revise_later(self, post: Post) -> None:
+        place = self.whereabouts(post.place.channel_id)
         if place is not None:
-            self.revise(post_of(message, place), edited=message.edited_at is not None)
+            self.revise(dataclasses.replace(post, place=place), edited=post.edited)
 
     def wording(self, post: Post) -> str | None:
         """Return what a message asks for that was a prompt; None if its author has no say."""
@@ -310,6 +328,12 @@ class WeftClient(discord.Client):
         if isinstance(channel, discord.Thread | discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
             return channel.last_message_id
         return None
+
+    def own_up(self, post: Post, decision: Decision) -> None:
+        """Say what its author has to know, if the decision holds that, unless it was said before."""
+        lasting = self._lasting
+        if decision.kind is Kind.TELL and lasting.taken.first(post.message_id):
+            lasting.answers.post(lasting.chat.answer, post.place.channel_id, post.message_id, decision.text)
 
     def _answer(self, post: Post, decision: Decision) -> None:
         due = decision.kind is Kind.HELP or (
@@ -373,6 +397,10 @@ class WeftClient(discord.Client):
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Answer what no button of ours answers."""
         await answer_unknown(interaction)
+
+    async def on_unread(self, interaction: Json) -> None:
+        """Tell whoever pressed or typed something that it could not be read."""
+        await tell_unread(self, interaction)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log a handler that failed; called by discord.py while the exception is handled."""

@@ -1,6 +1,6 @@
 """Keeps one client connected: starts it, and replaces it when it ends, unless that heals nothing (`bot.chat.ends`).
 
-discord.py reconnects by itself, but its `connect()` ends for good on one malformed event or a refused first connection.
+discord.py reconnects by itself, but its `connect()` ends for good on a malformed READY or a refused first connection.
 Then a new client takes over; the old one's HTTP session stays in use until the new one is logged in.
 The mutable state is the current client, the count of short lives, and the two events.
 """
@@ -239,7 +239,7 @@ class DiscordGateway:
             client = await self._log_in(desk)
             await self._listen(client)
         except Exception as exc:
-            # connect() lets through whatever a malformed event raised in discord.py's parsers.
+            # connect() lets through whatever a malformed READY raised in discord.py's reader.
             raise verdict(exc) from exc
         finally:
             if anyio.current_time() - began > STABLE_AFTER:

@@ -14,9 +14,11 @@ from enum import Enum
 from bot.chat.authorize import Policy, Request, authorize
 from bot.chat.words import Command, Wish, read
 from bot.reply.sanitise import clean, visible
-from bot.work.model import Actor, Inbound, Lane
+from bot.work.model import Actor, Inbound, Lane, Quote
+from bot.work.prompt import named
 
 TITLE_LIMIT = 100
+QUOTE_LIMIT = 500
 ASIDE = "//"
 HELP = (
     "Mention me with what you want done, and I open a thread for it; in that thread just write on. "
@@ -25,6 +27,8 @@ HELP = (
     "`stop`, `stop all` and `status` work as words alone; "
     "`/new`, `/status`, `/stop`, `/queue` and `/reset` are there too."
 )
+FILES_ONLY = "I can't pass files on yet. Write what you want done, and paste the text that matters."
+UNREAD = "I could not read anything in this message. Please send it again as text."
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
@@ -55,11 +59,19 @@ class Post:
     Attributes:
         ordinary: something somebody wrote; not a notice by Discord such as "… pinned a message".
         automatic: written by a bot or a webhook.
-        mentions: the users whom the message notifies, by mention or reply.
+        mentions: the users whom its text mentions; that a reply notifies somebody is no mention.
         crowds: the roles that the message mentions; ``everyone`` is told apart.
         attachments: how many files hang on it.
         has_thread: whether a thread was opened from it already.
         thread_owner: who opened that thread, where it is known.
+        garbled: its text is there, and can't be read.
+        edited: Discord says that it was edited.
+        reacted: Weft has put a reaction on it.
+        quotes: what it brings along that has words.
+        gist: how it reads to somebody who quotes it.
+        left_out: what can't be passed on, each as a name with its type and size.
+        original: the message that it replies to.
+        reference: the id of that message while it is not known.
     """
 
     message_id: int
@@ -74,6 +86,14 @@ class Post:
     attachments: int = 0
     has_thread: bool = False
     thread_owner: int | None = None
+    garbled: bool = False
+    edited: bool = False
+    reacted: bool = False
+    quotes: tuple[Quote, ...] = ()
+    gist: str = ""
+    left_out: tuple[str, ...] = ()
+    original: Post | None = None
+    reference: int | None = None
 
 
 class Kind(Enum):
@@ -83,6 +103,8 @@ class Kind(Enum):
     PROMPT = "prompt"
     COMMAND = "command"
     HELP = "help"
+    TELL = "tell"
+    """Of use to nobody as it is, which its author has to know, be it late."""
     REFUSE = "refuse"
 
 
@@ -113,16 +135,36 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     wish = read(strip_mention(post.content, weft))
     if wish.command is not None:
         return Decision(Kind.COMMAND, command=wish.command)
-    if wish.text:
-        return Decision(Kind.PROMPT, _inbound(post, wish))
-    helped = addressed or post.attachments or wish.mode is not None
+    quotes = _quotes(post, weft)
+    if wish.text or quotes:
+        return Decision(Kind.PROMPT, _inbound(post, wish, quotes, weft))
     # A bot that answers help would get help again.
-    return Decision(Kind.HELP, text=HELP) if helped and not post.automatic else IGNORED
+    return IGNORED if post.automatic else _no_prompt(post, helped=addressed or wish.mode is not None)
+
+
+def _no_prompt(post: Post, *, helped: bool) -> Decision:
+    if post.left_out:
+        return Decision(Kind.TELL, text=FILES_ONLY)
+    return Decision(Kind.HELP, text=HELP) if helped and not post.garbled else Decision(Kind.TELL, text=UNREAD)
+
+
+def _quotes(post: Post, weft: Weft) -> tuple[Quote, ...]:
+    """Return what a message brings along, marked as such: it is not what its author says."""
+    if post.original is not None:
+        return (_quote(post.original, weft), *post.quotes)
+    unknown = Quote("In reply to a message that could not be looked up", "")
+    return post.quotes if post.reference is None else (unknown, *post.quotes)
+
+
+def _quote(original: Post, weft: Weft) -> Quote:
+    own = original.author.id == weft.id
+    headline = "In reply to what you wrote" if own else f"In reply to {named(original.author)}, who wrote"
+    return Quote(headline, clip(original.gist, QUOTE_LIMIT))
 
 
 def revised(post: Post, weft: Weft, policy: Policy) -> str | None:
     """Return what an edited message asks for now: "" if nothing; None if its author has no say (Q5)."""
-    if post.author.id == weft.id or not post.ordinary or not authorize(_request(post), policy).allowed:
+    if post.author.id == weft.id or not post.ordinary or post.garbled or not authorize(_request(post), policy).allowed:
         return None
     # Whom it mentions counts no more: it was a prompt already, or the work does not know it.
     return "" if _aside(post, weft) else read(strip_mention(post.content, weft)).text
@@ -143,8 +185,11 @@ def _request(post: Post) -> Request:
     return Request(place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic)
 
 
-def _inbound(post: Post, wish: Wish) -> Inbound:
-    place = post.place
+def _inbound(post: Post, wish: Wish, quotes: tuple[Quote, ...], weft: Weft) -> Inbound:
+    place, original = post.place, post.original
+    left_out = post.left_out
+    if original is not None and original.author.id != weft.id:
+        left_out += original.left_out
     in_thread = place.parent_id is not None
     return Inbound(
         message_id=post.message_id,
@@ -155,11 +200,13 @@ def _inbound(post: Post, wish: Wish) -> Inbound:
         author=post.author,
         text=wish.text,
         opens_thread=not in_thread and not post.has_thread,
-        title=title(wish.text),
+        title=title("\n".join([wish.text, *(quote.text for quote in quotes)])),
         mode=wish.mode,
         lane=Lane.BACKGROUND if post.automatic else Lane.MAIN,
         files=post.attachments,
         parent_id=place.parent_id,
+        quotes=quotes,
+        left_out=left_out,
     )
 
 

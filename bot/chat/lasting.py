@@ -5,6 +5,7 @@ The mutable state is that of its parts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Lasting:
     """What outlives a client.
 
     Attributes:
+        detours: how many messages of each place stand in the line of ``lookups``.
         on_ready, on_lost: called at every READY, and when a connection has ended or could not be made.
     """
 
@@ -45,4 +47,5 @@ class Lasting:
     taken: Taken = field(default_factory=Taken)
     withdrawn: Taken = field(default_factory=Taken)
     wordings: Wordings = field(default_factory=Wordings)
+    detours: Counter[int] = field(default_factory=Counter)
     on_lost: Callable[[], None] = lambda: None

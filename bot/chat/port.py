@@ -17,7 +17,8 @@ import structlog
 from discord import ui
 
 from bot.chat.breaker import Breaker
-from bot.chat.inbound import Place, Taken, clip
+from bot.chat.inbound import Place, Post, Taken, clip
+from bot.chat.posts import place_of, post_of, posts_of
 from bot.chat.rest import (
     FILE_TOO_LARGE,
     MISSING_PERMISSIONS,
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 NONCE_LIMIT = 25
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
+PAGE = 100  # messages of a history at once
 NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 NO_FILE = "\n-# The file could not be posted: {why}."
 NO_ALLOWING = "\n**Nobody can see all of it, so it can only be rejected.**"
@@ -92,15 +94,15 @@ class DiscordChat:
         """Open the inbound's thread from its message; one that exists already is used."""
         await self._rest.call(functools.partial(_open_thread, inbound=inbound))
 
-    async def channel(self, channel_id: int) -> object:
-        """Return what Discord knows of a channel or thread that is in no cache, as discord.py describes it."""
-        return await self._rest.call(functools.partial(_fetch, channel_id=channel_id))
+    async def place(self, channel_id: int) -> Place | None:
+        """Return a channel or thread that is in no cache; None if what Discord says of it can't be read."""
+        return place_of(await self._rest.call(functools.partial(_channel, channel_id=channel_id)))
 
-    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
-        """Return the newest ``limit`` messages after one, the oldest of them first."""
+    async def history(self, place: Place, after: int, limit: int) -> list[Post]:
+        """Return the newest ``limit`` messages after one, up to 100, the oldest of them first."""
         return await self._rest.read(functools.partial(_history, place=place, after=after, limit=limit))
 
-    async def message(self, place: Place, message_id: int) -> discord.Message:
+    async def message(self, place: Place, message_id: int) -> Post:
         """Return a message as it is now; `MessageGone`: it was deleted."""
         return await self._rest.read(functools.partial(_message, place=place, message_id=message_id))
 
@@ -186,24 +188,36 @@ async def _edit(client: discord.Client, channel_id: int, message_id: int, body: 
     await message.edit(content=body.text, view=view, allowed_mentions=_mentions(body))
 
 
-async def _fetch(client: discord.Client, channel_id: int) -> object:
-    return await client.fetch_channel(channel_id)
+# Messages and channels are read from Discord's JSON: discord.py makes nothing of a page of which it can't take one.
 
 
-async def _history(client: discord.Client, place: Place, after: int, limit: int) -> list[discord.Message]:
-    channel = client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
-    page = channel.history(limit=limit, after=discord.Object(id=after), oldest_first=False)
-    return [message async for message in page][::-1]
+async def _channel(client: discord.Client, channel_id: int) -> object:
+    return await client.http.get_channel(channel_id)
 
 
-async def _message(client: discord.Client, place: Place, message_id: int) -> discord.Message:
-    return await client.get_partial_messageable(place.channel_id, guild_id=place.guild_id).fetch_message(message_id)
+async def _history(client: discord.Client, place: Place, after: int, limit: int) -> list[Post]:
+    page = await client.http.logs_from(place.channel_id, limit)
+    return [post for post in posts_of(page, place) if post.message_id > after]
+
+
+async def _message(client: discord.Client, place: Place, message_id: int) -> Post:
+    post = post_of(await client.http.get_message(place.channel_id, message_id), place)
+    if post is None:
+        raise PortError(f"message {message_id} can't be read")
+    return post
 
 
 async def _own(client: discord.Client, channel_id: int, after: int, limit: int) -> list[tuple[int, str]]:
     assert client.user is not None
-    page = client.get_partial_messageable(channel_id).history(limit=limit, after=discord.Object(id=after))
-    return [(message.id, message.content) async for message in page if message.author.id == client.user.id]
+    own: list[tuple[int, str]] = []
+    while limit > 0:
+        page = await client.http.logs_from(channel_id, min(limit, PAGE), after=after)
+        posts = posts_of(page, Place(None, channel_id))
+        own += [(post.message_id, post.content) for post in posts if post.author.id == client.user.id]
+        if len(page) < PAGE or not posts:
+            break
+        limit, after = limit - PAGE, posts[-1].message_id
+    return own
 
 
 async def _roles(client: discord.Client, guild_id: int, user_id: int) -> frozenset[int]:

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import anyio
-import discord
 
 from bot.chat.authorize import Policy
 from bot.chat.errands import contain
 from bot.chat.inbound import Place, Post
-from bot.chat.posts import post_of
 from bot.chat.roles import Roles
 from bot.reply.port import MessageGone
 from bot.work.ports import Desk
@@ -31,7 +29,7 @@ LIMIT = 10.0
 class Messages(Protocol):
     """Where messages are. Errors are those of `bot.reply.port`."""
 
-    async def message(self, place: Place, message_id: int) -> discord.Message:
+    async def message(self, place: Place, message_id: int) -> Post:
         """Return a message as it is now; `MessageGone`: it was deleted."""
 
 
@@ -102,13 +100,11 @@ async def _look(reviser: Reviser, messages: Messages, roles: Roles, todo: Iterat
 async def _review(reviser: Reviser, messages: Messages, roles: Roles, message_id: int, place: Place) -> None:
     before = reviser.noted(message_id)
     try:
-        message = await messages.message(place, message_id)
+        now = await messages.message(place, message_id)
     except MessageGone:
         reviser.withdraw(message_id)
         return
-    post = await roles.complete(
-        post_of(message, place), reviser.policy.roles, lambda one: reviser.wording(one) is not None
-    )
+    post = await roles.complete(now, reviser.policy.roles, lambda one: reviser.wording(one) is not None)
     # What was heard meanwhile is newer than what was read.
     if reviser.noted(message_id) == before:
-        reviser.revise(post, edited=message.edited_at is not None)
+        reviser.revise(post, edited=now.edited)

@@ -31,23 +31,26 @@ async def end(bot: Run, how: signal.Signals) -> None:
 async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order(
     tmp_path: Path, how: signal.Signals
 ) -> None:
-    """R2, Q1, Q2, Q5: also with the text that it was edited to, and without what was deleted."""
+    """R2, Q1, Q2, Q5, D8: also with the text it was edited to and what it replies to, and without what was deleted."""
     agent = scenario(tmp_path, words={"first": HANG}, resume=True)
     async with connected(tmp_path, agent) as (discord, bot):
         thread_id = await mention(discord, "first")
         await until_shown(discord, thread_id, "so far")
-        texts = ["second", "!followup third", "!followup fourth", "fifth", "deleted"]
-        messages = [(await discord.owner.say(thread_id, text)).id for text in texts]
+        messages = [(await discord.owner.say(thread_id, "second")).id]
+        for text in ("!followup third", "!followup fourth", "fifth", "deleted"):
+            original = messages[0] if text == "fifth" else None
+            messages.append((await discord.owner.say(thread_id, text, reply_to=original)).id)
         await seen(discord, *messages)
         await discord.owner.edit(messages[0], "second, edited")
         await discord.owner.delete(messages[4])
         await until_shown(discord, thread_id, "**removed**")
         await end(bot, how)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_answered(discord, thread_id, "fifth")
+            await until_answered(discord, thread_id, "> second")
             await discord.owner.say(thread_id, "last")
             await until_answered(discord, thread_id, "last")
-            assert agent.prompts() == ["first", "second, edited", "third\nfourth", "fifth", "last"]
+            fifth = f"fifth\n\n[In reply to owner (user {discord.owner.id}), who wrote:]\n> second"
+            assert agent.prompts() == ["first", "second, edited", "third\nfourth", fifth, "last"]
             assert shown(discord, thread_id).count("**removed**") == 1
             assert shown(discord, thread_id).count("**interrupted**") == 1
             await end(again, signal.SIGTERM)

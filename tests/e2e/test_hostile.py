@@ -159,13 +159,13 @@ async def test_being_thrown_out_of_the_server_lets_every_turn_go(tmp_path: Path)
 
 
 async def test_a_client_that_is_replaced_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """O2, D3: a malformed event ends discord.py's client; the turn and its answer do not notice."""
+    """O2, D3: a malformed READY ends discord.py's client; the turn and its answer do not notice."""
     gate = Gate(tmp_path / "gate")
     agent = scenario(tmp_path, [{"text": "first half. "}, gate.step, {"text": "second half."}])
     async with play(tmp_path, agent, clean=False) as game:
         thread_id = await game.mention("go")
         await game.until_shown(thread_id, "first half")
-        await game.discord.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "not a snowflake"})
+        await game.discord.gateway.dispatch_raw("READY", {})
         gate.open()
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         (reply,) = game.replies(thread_id)

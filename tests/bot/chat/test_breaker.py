@@ -121,7 +121,7 @@ async def test_nothing_is_sent_any_more_shortly_before_a_thousand_also_by_the_ne
     """D10: the count outlives clients."""
     async with FakeDiscord() as fd, office(fd, Policy()) as chat:
         refuse(chat.gateway.breaker, CLOSED)
-        await fd.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "not a number"})
+        await fd.gateway.dispatch_raw("READY", {})
         await chat.desk.wait(lambda _: len(chat.readies) == 2)
         with pytest.raises(Unavailable, match="refused so many"):
             await chat.gateway.chat.thread(fd.channel_id).send(Body("text"), nonce="n1")

@@ -21,7 +21,6 @@ from tests.pool.memory import MemoryStore
 from .harness import FakeDesk, Office, office
 
 HISTORY = r"/messages$"
-BROKEN = {"id": "not a number"}
 
 
 @pytest.fixture(autouse=True)
@@ -179,12 +178,12 @@ async def test_events_lost_with_a_refused_resume_are_looked_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_lost_with_a_malformed_event_is_found_by_the_next_client() -> None:
-    """R2, O4: one bad event ends discord.py's connect()."""
+async def test_what_was_lost_with_a_malformed_ready_is_found_by_the_next_client() -> None:
+    """R2, O4: a connection is of no use without its READY."""
     async with with_thread() as (chat, thread_id):
         fd = chat.fd
         await fd.owner.say(thread_id, "before")
-        await fd.gateway.dispatch_raw("MESSAGE_CREATE", BROKEN)
+        await fd.gateway.dispatch_raw("READY", {})
         for number in range(5):
             await fd.owner.say(thread_id, f"after {number}")
         await chat.desk.wait(lambda desk: "after 4" in texts(desk))

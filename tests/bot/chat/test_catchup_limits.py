@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
-import discord
 import pytest
 
 from bot.chat.authorize import Policy
@@ -41,6 +40,9 @@ class FakeSource:
     def vanished(self, place: Place) -> None:
         raise AssertionError(place)
 
+    def own_up(self, post: Post, decision: Decision) -> None:
+        raise AssertionError(post, decision)
+
     def whereabouts(self, place_id: int) -> Place | None:
         return Place(1, place_id)
 
@@ -69,7 +71,7 @@ class FakeArchive:
     gone: bool = False
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
-    async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+    async def history(self, place: Place, after: int, limit: int) -> list[Post]:
         self.asked.append(Due(place, after))
         self.limits.add(limit)
         self.at_once += 1
@@ -84,7 +86,7 @@ class FakeArchive:
             raise ThreadGone("not here")
         return []
 
-    async def message(self, place: Place, message_id: int) -> discord.Message:
+    async def message(self, place: Place, message_id: int) -> Post:
         raise AssertionError(place, message_id)
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
@@ -178,7 +180,7 @@ async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one
     """O4: one place's failure, whatever it is, hurts no other."""
 
     class Broken(FakeArchive):
-        async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+        async def history(self, place: Place, after: int, limit: int) -> list[Post]:
             if place.channel_id == 2:
                 raise KeyError("a shape that nobody expected")
             return await super().history(place, after, limit)

@@ -98,13 +98,13 @@ async def test_a_gateway_that_refuses_the_first_connection_is_tried_again() -> N
 
 
 @pytest.mark.asyncio
-async def test_after_a_malformed_event_a_new_client_takes_over_while_calls_go_on() -> None:
-    """O4, D3: one bad event ends discord.py's connect(), but neither the bot nor a turn's messages."""
+async def test_after_a_malformed_ready_a_new_client_takes_over_while_calls_go_on() -> None:
+    """O4, D3: a READY that can't be read ends discord.py's connect(), but neither the bot nor a turn's messages."""
     async with FakeDiscord() as fd, office(fd, Policy()) as chat:
         port = chat.gateway.chat.thread(fd.channel_id)
         message_id = await port.send(Body("0"), nonce="n1")
         first = chat.gateway.current()
-        await fd.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "not a number"})
+        await fd.gateway.dispatch_raw("READY", {})
         number = 0
         with anyio.fail_after(10):
             while len(chat.readies) < 2:
@@ -123,7 +123,7 @@ async def test_calls_go_on_while_no_new_client_can_log_in() -> None:
     """D3: the websocket is hung up at once, the old client's HTTP session is used until there is a new one."""
     async with FakeDiscord() as fd, office(fd, Policy()) as chat:
         fd.faults.next("GET", "/users/@me", Fault.status(503), times=10_000)
-        await fd.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "not a number"})
+        await fd.gateway.dispatch_raw("READY", {})
         await fd.wait_for(lambda fd: len(fd.rest_calls("GET", "/users/@me")) >= 3)
         assert not fd.gateway.connected
         message_id = await chat.gateway.chat.thread(fd.channel_id).send(Body("go on"), nonce="n1")
@@ -140,7 +140,7 @@ async def test_a_new_client_remembers_who_was_refused() -> None:
         mallory = fd.user("mallory")
         first = await mallory.say(fd.channel_id, "one", mention_bot=True)
         await fd.wait_message(fd.channel_id, lambda message: message.reference_id == first.id)
-        await fd.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "not a number"})
+        await fd.gateway.dispatch_raw("READY", {})
         await chat.desk.wait(lambda _: len(chat.readies) >= 2)
         await mallory.say(fd.channel_id, "two", mention_bot=True)
         bob = await fd.user("bob").say(fd.channel_id, "me?", mention_bot=True)

@@ -8,8 +8,10 @@ import pytest
 
 from bot.chat.authorize import Policy, Reason
 from bot.chat.inbound import (
+    FILES_ONLY,
     HELP,
     IGNORED,
+    UNREAD,
     BotRuns,
     Decision,
     Kind,
@@ -26,7 +28,7 @@ from bot.chat.inbound import (
     title,
 )
 from bot.chat.words import Command
-from bot.work.model import Actor, Lane, QueueMode
+from bot.work.model import Actor, Lane, QueueMode, Quote
 
 WEFT = Weft(1, role=2)
 ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")
@@ -99,7 +101,7 @@ def test_slashes_elsewhere_in_the_text_are_no_aside() -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"mentions": frozenset({BOB.id})}, {"crowds": frozenset({77})}, {"everyone": True}],
-    ids=["user or reply", "role", "everyone"],
+    ids=["user", "role", "everyone"],
 )
 def test_a_message_to_other_people_in_wefts_thread_is_no_prompt(changes: dict[str, object]) -> None:
     """D1: unless it mentions other people and not Weft."""
@@ -141,10 +143,42 @@ def test_an_empty_mention_gets_help(content: str) -> None:
     assert Decision(Kind.HELP, text=HELP) == judged(content, mentions=frozenset({WEFT.id}))
 
 
-def test_files_without_words_in_wefts_thread_get_help() -> None:
-    """D1: nothing that was meant for Weft is passed over in silence."""
-    assert judged("", OWN_THREAD, attachments=1).kind is Kind.HELP
-    assert judged("", OWN_THREAD) is IGNORED
+def test_nothing_that_was_meant_for_weft_is_passed_over_in_silence() -> None:
+    """D1, D8: files without words, and what can't be read; a bot that is told so would be told so again."""
+    assert judged("", OWN_THREAD, left_out=("a.png",)) == Decision(Kind.TELL, text=FILES_ONLY)
+    assert judged("<@1>", left_out=("a.png",)) == Decision(Kind.TELL, text=FILES_ONLY)
+    assert judged("", OWN_THREAD) == Decision(Kind.TELL, text=UNREAD)
+    assert judged("", garbled=True, mentions=frozenset({WEFT.id})) == Decision(Kind.TELL, text=UNREAD)
+    assert judged("", OWN_THREAD, automatic=True) is IGNORED
+    assert decide(post("", OWN_THREAD, author=BOB), WEFT, POLICY) is IGNORED
+
+
+def test_a_reply_brings_along_what_it_replies_to() -> None:
+    """D1, D8: with its author, cut, and apart from the asker's words; Weft's own words are said to be its own."""
+    bobs = post("", author=BOB, gist="x" * 501, left_out=("b.png",))
+    inbound = judged("fix this", OWN_THREAD, original=bobs, left_out=("a.png",)).inbound
+    assert inbound is not None
+    assert (inbound.text, inbound.left_out) == ("fix this", ("a.png", "b.png"))
+    assert inbound.quotes == (Quote("In reply to Bob (user 11), who wrote", "x" * 499 + "…"),)
+    own = post("", author=Actor(WEFT.id, "Weft"), gist="done", left_out=("answer.md",))
+    inbound = judged("<@1>", original=own).inbound
+    assert inbound is not None
+    assert (inbound.text, inbound.title, inbound.left_out) == ("", "done", ())
+    assert inbound.quotes == (Quote("In reply to what you wrote", "done"),)
+
+
+def test_words_without_text_are_a_prompt_too() -> None:
+    """D1, D8: a forwarded message, a sticker, a poll; a command stays one."""
+    poll = (Quote("Poll", "Ship it?\n- yes"),)
+    inbound = judged("", OWN_THREAD, quotes=poll).inbound
+    assert inbound is not None
+    assert (inbound.text, inbound.title, inbound.quotes) == ("", "Ship it?", poll)
+    assert judged("stop", OWN_THREAD, quotes=poll).kind is Kind.COMMAND
+
+
+def test_an_update_that_cant_be_read_changes_no_prompt() -> None:
+    """Q5."""
+    assert revised(post("", OWN_THREAD, garbled=True), WEFT, POLICY) is None
 
 
 def test_a_mention_by_a_stranger_is_refused_with_the_reason() -> None:

@@ -46,13 +46,13 @@ def test_one_too_many_is_refused_until_the_oldest_is_long_enough_ago() -> None:
     assert logins.wait() == 20.0
 
 
-@pytest.mark.parametrize("fault", ["malformed event", "invalid session"])
+@pytest.mark.parametrize("fault", ["malformed ready", "invalid session"])
 @pytest.mark.asyncio
 async def test_a_connection_that_ends_after_each_login_is_slowed_down(fault: str) -> None:
     """R3: also where discord.py would log in again by itself."""
     async with FakeDiscord() as fd, office(fd, Policy(), most_logins=1) as chat:
         harm = {
-            "malformed event": partial(fd.gateway.dispatch_raw, "MESSAGE_CREATE", {"id": "not a number"}),
+            "malformed ready": partial(fd.gateway.dispatch_raw, "READY", {}),
             "invalid session": partial(fd.gateway.invalidate, resumable=False),
         }[fault]
         with capture_logs() as logs, anyio.fail_after(10):

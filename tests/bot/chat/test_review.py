@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import anyio
-import discord
 import pytest
 
 from bot.chat import catchup
 from bot.chat.authorize import Policy
 from bot.chat.catchup import PLACES, CatchUp, CatchUpLimits
 from bot.chat.client import WeftClient
-from bot.chat.inbound import Place
+from bot.chat.inbound import Place, Post
 from bot.chat.rest import TryAgain
 from bot.chat.watermarks import Watermarks
 from bot.sandbox import FakeDiscord
@@ -58,7 +57,7 @@ async def test_a_place_that_could_not_be_read_is_tried_again_without_another_rea
     monkeypatch.setattr(catchup, "AGAIN", 0.01)
 
     class Down(FakeArchive):
-        async def history(self, place: Place, after: int, limit: int) -> list[discord.Message]:
+        async def history(self, place: Place, after: int, limit: int) -> list[Post]:
             found = await super().history(place, after, limit)
             if len(self.asked) < 4:
                 raise TryAgain("503")

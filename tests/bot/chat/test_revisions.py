@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import anyio
-import discord
 import pytest
 
 from bot.chat.authorize import Policy
@@ -18,6 +16,7 @@ from bot.chat.revisions import MOST, look_again
 from bot.chat.roles import Roles
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
+from bot.work.model import Actor
 from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, Office, office
@@ -161,13 +160,12 @@ class Recorder:
     def withdraw(self, message_id: int) -> None:
         self.told.append(("withdraw", message_id))
 
-    async def message(self, place: Place, message_id: int) -> discord.Message:
-        del place
+    async def message(self, place: Place, message_id: int) -> Post:
         self.asked.append(message_id)
         self.marks |= self.heard
         if message_id in self.errors:
             raise self.errors[message_id]
-        return cast("discord.Message", Said(message_id))
+        return Post(message_id, place, Actor(7, "ann"), "text", edited=True)
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
         raise AssertionError(guild_id, user_id)
@@ -176,27 +174,6 @@ class Recorder:
         self.desk.queued = queued
         with anyio.fail_after(5):
             await look_again(self, self, Roles(self))
-
-
-@dataclass
-class Said:
-    """As much of discord.py's message as is looked at."""
-
-    id: int
-    content: str = "text"
-    type: Any = discord.MessageType.default
-    webhook_id: None = None
-    thread: None = None
-    mention_everyone: bool = False
-    edited_at: float = 1.0
-    mentions: tuple[()] = ()
-    raw_role_mentions: tuple[()] = ()
-    attachments: tuple[()] = ()
-    flags: Any = field(default_factory=discord.MessageFlags)
-    author: Any = field(default_factory=lambda: cast("Any", discord.Object(7)))
-
-    def __post_init__(self) -> None:
-        self.author.bot, self.author.display_name = False, "ann"
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,104 @@
+"""Events of Discord's that can't be read cost themselves alone.
+
+discord.py parses each event in its reader, where one that raises ends the connection. It has no place of its own to
+stop that, so its parsers are wrapped here. Messages do not come to them at all: `posts` reads those.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import discord
+import structlog
+from discord.http import Route
+
+from bot.chat.payloads import Json, items, snowflake, text
+
+log = structlog.get_logger(__name__)
+
+_VITAL = frozenset({"READY", "RESUMED"})
+"""Without one of these a connection is of no use, and another one has to be tried."""
+_OF_GUILD = frozenset({"GUILD_CREATE", "GUILD_UPDATE", "THREAD_LIST_SYNC"})
+
+UNREAD = "I could not read this. Please try it once more."
+_ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
+_MESSAGE, _EPHEMERAL = 4, 64
+
+Parse = Callable[[Any], Any]
+
+
+def guard(client: discord.Client) -> None:
+    """Let the client's connection survive events that it can't read; messages are dispatched as they came.
+
+    The handlers are ``on_written`` and ``on_rewritten``, and ``on_unread`` for an interaction that can't be read.
+    """
+    parsers: dict[str, Parse] = client._connection.parsers
+    for name in list(parsers):
+        parsers[name] = functools.partial(_parse, client, name, parsers[name])
+    parsers["MESSAGE_CREATE"] = functools.partial(client.dispatch, "written")
+    parsers["MESSAGE_UPDATE"] = functools.partial(client.dispatch, "rewritten")
+
+
+def _parse(client: discord.Client, name: str, parse: Parse, data: Any) -> None:
+    try:
+        parse(data)
+    except Exception:
+        rest = _readable(client, name, data)
+        if rest is None and name in _VITAL:
+            raise
+        log.exception("event.unreadable", kind=name, id=_id_of(data))
+    else:
+        return
+    if name == "INTERACTION_CREATE":
+        client.dispatch("unread", data)
+    elif rest is not None:
+        _parse(client, name, parse, rest)
+
+
+def _readable(client: discord.Client, name: str, data: Any) -> dict[str, Any] | None:
+    """Return an event without those items of its lists that can't be read; None if it is not for such an item."""
+    if not isinstance(data, dict):
+        return None
+    rest = dict(data)
+    if name == "READY":
+        rest["guilds"] = [one for one in items(data, "guilds") if snowflake(_id_of(one)) is not None]
+    elif name == "MESSAGE_DELETE_BULK":
+        rest["ids"] = [one for one in items(data, "ids") if snowflake(one) is not None]
+    elif name in _OF_GUILD:
+        guild_id = data.get("guild_id", data.get("id"))
+        for key, value in data.items():
+            if isinstance(value, list):
+                rest[key] = [one for one in value if _builds(client, guild_id, key, one)]
+    return rest if rest != data else None
+
+
+def _builds(client: discord.Client, guild_id: Any, key: str, item: Any) -> bool:
+    """Return whether discord.py can make a server of which only this is known; that server is in no cache."""
+    try:
+        one: Any = {"id": guild_id, key: [item]}
+        discord.Guild(data=one, state=client._connection)
+    except Exception as exc:  # noqa: BLE001 - whatever a parser raises: the item is left out
+        log.warning("item.unreadable", kind=key, id=_id_of(item), error=repr(exc))
+        return False
+    return True
+
+
+async def tell_unread(client: discord.Client, interaction: Json) -> None:
+    """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
+    interaction_id, token = snowflake(interaction.get("id")), text(interaction, "token")
+    kind = interaction.get("type")
+    if type(kind) is not int or kind not in _ANSWERABLE or interaction_id is None or not token:
+        return
+    route = Route("POST", "/interactions/{id}/{token}/callback", id=interaction_id, token=token)
+    told = {"content": UNREAD, "flags": _EPHEMERAL, "allowed_mentions": {"parse": []}}
+    try:
+        await client.http.request(route, json={"type": _MESSAGE, "data": told})
+    except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
+        log.warning("answer.lost", interaction=interaction_id, error=repr(exc))
+
+
+def _id_of(data: object) -> object:
+    return data.get("id") if isinstance(data, Mapping) else None

@@ -1,0 +1,155 @@
+"""Messages read from Discord's JSON, whatever is wrong with one of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.chat.inbound import Place, Post
+from bot.chat.payloads import files, gist
+from bot.chat.posts import place_of, post_of, posts_of, whole
+from bot.work.model import Actor, Quote
+
+THREAD = Place(100, 300, parent_id=200, owner_id=1)
+Json = dict[str, Any]
+
+
+def message(number: int, **changes: Any) -> Json:
+    """Return a message with all that Weft looks at."""
+    user = {"id": "11", "username": "ann", "global_name": "Ann", "bot": False}
+    image = {"id": "5", "filename": "a.png", "content_type": "image/png", "size": 2048}
+    return {
+        "id": str(1000 + number),
+        "channel_id": "300",
+        "guild_id": "100",
+        "author": user,
+        "member": {"nick": "Annie", "roles": ["21", "22"]},
+        "content": f"<@7> number {number}",
+        "type": 19,
+        "flags": 32,
+        "thread": {"id": str(1000 + number), "owner_id": "1"},
+        "mentions": [{"id": "7"}, {"id": "12"}],
+        "mention_roles": ["31"],
+        "mention_everyone": False,
+        "attachments": [image],
+        "edited_timestamp": None,
+        "reactions": [{"count": 1, "me": True, "emoji": {"name": "👀"}}],
+        "message_reference": {"type": 0, "message_id": "900", "channel_id": "300"},
+        "referenced_message": {"id": "900", "author": {"id": "12", "username": "bob"}, "content": "broken", "type": 0},
+        "poll": {"question": {"text": "Ship it?"}, "answers": [{"poll_media": {"text": "yes"}}], "expiry": None},
+        "sticker_items": [{"id": "1", "name": "Wave"}],
+        "message_snapshots": [{"message": {"content": "look", "attachments": [image]}}],
+        **changes,
+    }
+
+
+def test_all_that_matters_is_read() -> None:
+    """D1, D8."""
+    post = post_of(message(1), THREAD)
+    assert post is not None
+    assert post.original == Post(900, THREAD, Actor(12, "bob"), "broken", gist="broken")
+    assert post == Post(
+        1001,
+        THREAD,
+        Actor(11, "Annie", frozenset({21, 22, 100})),
+        "<@7> number 1",
+        mentions=frozenset({7}),
+        crowds=frozenset({31}),
+        attachments=1,
+        has_thread=True,
+        thread_owner=1,
+        reacted=True,
+        quotes=(Quote("Forwarded message", "look"), Quote("Poll", "Ship it?\n- yes"), Quote("Sticker", "Wave")),
+        gist="<@7> number 1\nlook\nShip it?\n- yes\nWave",
+        left_out=("a.png (image/png, 2 KiB)", "a.png (image/png, 2 KiB)"),
+        original=post.original,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "mentions", "mentioned"),
+    [
+        ("thanks", [{"id": "7"}], set()),
+        ("<@7> thanks", [{"id": "7"}, {"id": "12"}], {7}),
+        ("`<@7>`", [], set()),
+        ("<@!7> and <@12>", None, {7, 12}),
+        (None, [{"id": "7"}], {7}),
+    ],
+    ids=["a reply's ping", "a mention and a ping", "in code", "an unknown list", "an unknown text"],
+)
+def test_only_whom_the_text_names_is_mentioned(content: str | None, mentions: object, mentioned: set[int]) -> None:
+    """D1: the ping of a reply is no mention."""
+    post = post_of(message(1, content=content, mentions=mentions), THREAD)
+    assert post is not None
+    assert post.mentions == mentioned
+
+
+def test_a_reply_whose_original_is_not_told_names_it() -> None:
+    """D8: one that was deleted is null, and nothing is said of it; a forwarded message is no reply."""
+    untold = message(1)
+    del untold["referenced_message"]
+    for data, reference in [(untold, 900), (message(1, referenced_message=None), None), ({**untold, "type": 0}, None)]:
+        post = post_of(data, THREAD)
+        assert post is not None
+        assert (post.original, post.reference) == (None, reference)
+
+
+def test_previews_and_files_have_words() -> None:
+    """D8: a forwarded message may consist of nothing else."""
+    embed = {"title": "Build 7", "description": "failed", "fields": [{"name": "where", "value": "main"}, {}]}
+    assert gist({"content": "", "embeds": [embed]}) == "Build 7\nfailed\nwhere: main"
+    assert files({"attachments": [{"filename": "a\nb", "size": 5}, None]}) == ("a b (5 bytes)", "a file")
+
+
+def test_a_channel_that_cant_be_read_is_no_place() -> None:
+    """D1."""
+    assert place_of({"id": "300", "guild_id": "100", "type": 11, "parent_id": "200", "owner_id": "1"}) == THREAD
+    assert place_of({"id": "300", "guild_id": "100", "type": [], "parent_id": "200"}) == Place(100, 300)
+    assert place_of({"id": None}) is None
+    assert place_of(None) is None
+
+
+def test_an_update_of_a_preview_alone_says_nothing() -> None:
+    """Q5."""
+    assert whole(message(1))
+    assert not whole({"id": "1", "channel_id": "300", "embeds": []})
+
+
+def paths(data: object, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to everything in an object."""
+    found = [so_far] if so_far else []
+    keys: list[Any] = list(data) if isinstance(data, dict) else list(range(len(data))) if isinstance(data, list) else []
+    for key in keys:
+        found += paths(data[key], (*so_far, key))  # type: ignore[index]
+    return found
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [..., None, "", "x", -1, 0, True, 1.5, 2**70, "9" * 30, "²", [], [None], {}, {"id": []}, [[]], "\ud800"]
+)
+
+
+@given(st.integers(0, 4), st.sampled_from([(), *paths(message(0))]), ODD)
+def test_one_message_that_cant_be_read_costs_itself_alone(broken: int, path: tuple[Any, ...], value: object) -> None:
+    """O2, O4, R2: whichever field of it is missing or of another kind; the others come once, and in order."""
+    page: list[Any] = [message(number) for number in range(5)]
+    expected = posts_of(copy.deepcopy(page), THREAD)
+    if not path:
+        page[broken] = None if value is ... else value
+    else:
+        at = page[broken]
+        for key in path[:-1]:
+            at = at[key]
+        if value is ...:
+            del at[path[-1]]
+        else:
+            at[path[-1]] = value
+    found = posts_of(page[::-1], THREAD)
+    others = [post for post in expected if post.message_id != 1000 + broken]
+    assert [post for post in found if post in others] == others
+    # It is there as well, unless its id is what can't be read.
+    assert len(found) == len(others) + (bool(path) and path != ("id",)) or path == ("id",)
