@@ -35,6 +35,11 @@ EX_SECOND_INSTANCE = 75
 TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
 TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
+NO_TOKEN = (
+    "this is not a bot's token, which has three parts with dots between them: copy it from Discord's developer portal"  # noqa: S105
+    " (Bot, Reset Token)"
+)
+
 NOT_SETTINGS = frozenset({"WEFT_AGENT", "WEFT_DEMO_PACE", "WEFT_PYTHON", "WEFT_STATE", "WEFT_TEST_WORKERS"})
 """Names of Weft's that are no settings: its marks on agents, and what its demo agent and its scripts read."""
 
@@ -144,6 +149,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
     health: Annotated[str | None, AfterValidator(_health_address)] = None
 
+    _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
     @property
     def lanes(self) -> tuple[int, int]:
         """How many turns run at once over all threads, for people and in the background (Q6).
@@ -156,14 +163,12 @@ class Settings(BaseSettings):
     def _most_sessions(self) -> int:
         return self.max_agents * self.sessions_per_process
 
-    _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
-
     def called(self, name: str) -> str:
         """Return a setting's name with the place of its value, as messages have it."""
         return f"{name} ({self._places[name]})" if name in self._places else name
 
 
-LANES = ("WEFT_MAX_AGENTS", "WEFT_SESSIONS_PER_PROCESS", "WEFT_LANE_MAIN", "WEFT_LANE_BACKGROUND")
+_LANES = ("WEFT_MAX_AGENTS", "WEFT_SESSIONS_PER_PROCESS", "WEFT_LANE_MAIN", "WEFT_LANE_BACKGROUND")
 
 
 def _lanes_problem(settings: Settings) -> str:
@@ -226,7 +231,7 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
     problems = [*file.problems, *unknown_names(file.lines, settings, places)]
     problems += [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
     wrong = {*faults, *(file.lost - {name.upper() for name, value in os.environ.items() if value})}
-    if not wrong.intersection(LANES):
+    if not wrong.intersection(_LANES):
         problems += filter(None, [_lanes_problem(settings)])
     if "WEFT_AGENTS_FILE" not in wrong and settings.agents_file is None and env_file is not None:
         try:
@@ -345,7 +350,9 @@ def preflight(settings: Settings, environment: Mapping[str, str] | None = None) 
     """
     if problems := list(unusable(settings)):
         raise ConfigError(*problems)
-    return RunSettings(_token(settings), agents_of(settings), dict(os.environ if environment is None else environment))
+    return RunSettings(
+        token_of(settings), agents_of(settings), dict(os.environ if environment is None else environment)
+    )
 
 
 def checked_settings(env_file: Path, token: str | None = None) -> tuple[Settings, RunSettings]:
@@ -373,20 +380,26 @@ def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterato
 
 
 def _agents_problems(settings: Settings, wrong: frozenset[str] = frozenset(), path: str | None = None) -> Iterator[str]:
-    file = settings.agents_file
-    if file is None:
-        command, workspace = settings.called("WEFT_AGENT_COMMAND"), settings.called("WEFT_WORKSPACE")
-        if "WEFT_AGENT_COMMAND" not in wrong and (problem := agent_problem(settings.agent_command, command, path)):
-            yield problem
-        if "WEFT_WORKSPACE" not in wrong and (problem := workspace_problem(settings.workspace, workspace)):
-            yield problem
+    if settings.agents_file is not None:
+        yield from _file_problems(settings, settings.agents_file, wrong, path)
         return
+    if "WEFT_AGENT_COMMAND" not in wrong:
+        yield agent_problem(settings.agent_command, settings.called("WEFT_AGENT_COMMAND"), path)
+    if "WEFT_WORKSPACE" not in wrong:
+        yield workspace_problem(settings.workspace, settings.called("WEFT_WORKSPACE"))
+
+
+def _file_problems(settings: Settings, file: AgentsFile, wrong: frozenset[str], path: str | None) -> Iterator[str]:
     for name, value in (("WEFT_AGENT_COMMAND", settings.agent_command), ("WEFT_AGENT_ENV", settings.agent_env)):
         if value:
             yield f"{settings.called(name)}: {file.path} says which agents there are; take one of the two away"
+    usual = settings.workspace
+    problem = workspace_problem(usual, settings.called("WEFT_WORKSPACE")) if usual else ""
+    yield problem
+    if problem or "WEFT_WORKSPACE" in wrong:
+        usual = "/"  # that an agent has none, or a bad one, would be the same fault once more
     try:
-        # A workspace that could not be read stands in for itself: that it is missing would be untrue.
-        agents: Agents | None = file.agents("/" if "WEFT_WORKSPACE" in wrong else settings.workspace)
+        agents: Agents | None = file.agents(usual)
     except AgentsFileError as exc:
         yield from exc.problems
         agents = exc.agents
@@ -403,31 +416,26 @@ def agents_of(settings: Settings, path: str | None = None) -> Agents:
     Raises:
         ConfigError: there is none, or one can't be started; one line for each reason.
     """
-    if problems := list(_agents_problems(settings, path=path)):
+    if problems := list(filter(None, _agents_problems(settings, path=path))):
         raise ConfigError(*problems)
     if settings.agents_file is not None:
         return settings.agents_file.agents(settings.workspace)
     return only(settings.agent_command, settings.workspace or "", settings.agent_env)
 
 
-def _token(settings: Settings) -> str:
+def token_of(settings: Settings) -> str:
+    """Return the bot's token, empty if there is none."""
     return settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
 
 
 def _run_token_problem(settings: Settings) -> str:
-    token, name = _token(settings), settings.called(TOKEN_VARIABLE)
+    token, name = token_of(settings), settings.called(TOKEN_VARIABLE)
     if not token:
         return f"{name} is not set: create a bot in Discord's developer portal and put its token there"
     if problem := token_problem(token, name):
         return problem
     # The loopback's tokens have a shape of their own.
     return "" if settings.discord_api or looks_like_token(token) else f"{name}: {NO_TOKEN}"
-
-
-NO_TOKEN = (
-    "this is not a bot's token, which has three parts with dots between them: copy it from Discord's developer portal"  # noqa: S105
-    " (Bot, Reset Token)"
-)
 
 
 def token_problem(token: str, name: str = TOKEN_VARIABLE) -> str:

@@ -200,10 +200,11 @@ WEFT_REACTIONS
 def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) -> None:
     """Settings and exits."""
     (tmp_path / "weft.toml").write_text("[agents.red]\ncommand = 'no-such-agent'\nwrk = 1\n")
-    text = f"DISCORD_TOKEN={TOKEN}\nWEFT_WORKSPACE={tmp_path}\nWEFT_DRAIN=11\nWEFT_AGENT_COMMAND=cat\n"
+    text = f"DISCORD_TOKEN={TOKEN}\nWEFT_WORKSPACE=/no/such/place\nWEFT_DRAIN=11\nWEFT_AGENT_COMMAND=cat\n"
     assert faults(tmp_path, text) == (
         "WEFT_DRAIN (.env, line 3): '11' is too large: give at most 10",
         "WEFT_AGENT_COMMAND (.env, line 4): weft.toml says which agents there are; take one of the two away",
+        "WEFT_WORKSPACE (.env, line 2): /no/such/place is not a directory",
         "weft.toml, line 3: agents.red.wrk: there is no such setting",
         "weft.toml, line 2: agents.red.command: no-such-agent was not found",
     )

@@ -67,6 +67,8 @@ async def test_a_service_of_ones_own_answers(machine: Machine) -> None:
                 await somebody.until("active")
                 await until_answered(discord, await mention(discord, "hello"), "hello")
                 assert 'Status: "connected: ' in await somebody.run(*WEFT, "service", "status", "--user")
+                looked = await somebody.run(*WEFT, "doctor", "--offline", "--env-file", str(env_file), check=False)
+                assert "weft.service (user) looks for programs in " in looked
                 assert "removed" in await somebody.run(*WEFT, "service", "uninstall", "--user")
                 await somebody.until("inactive")
         assert [pid for pid in agent.pids() if machine.alive(pid)] == []

@@ -29,6 +29,7 @@ from bot.config import (
     load_environment,
     looks_like_token,
     read_settings,
+    token_of,
     unknown_variables,
     unusable,
 )
@@ -38,7 +39,7 @@ from bot.ops.doctor.agents import check_agents, default_name
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
 from bot.ops.doctor.machine import check_node, check_platform, check_python, check_tools
 from bot.ops.doctor.service import Unit, check_service, installed_unit
-from bot.ops.doctor.settings import check_settings, token_of
+from bot.ops.doctor.settings import check_settings
 from bot.ops.doctor.state import check_state
 from bot.ops.doctor.strays import check_strays
 

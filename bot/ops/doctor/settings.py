@@ -15,6 +15,7 @@ from bot.config import (
     agents_of,
     looks_like_token,
     state_problem,
+    token_of,
     workspace_problem,
 )
 from bot.files import may, user_name
@@ -60,11 +61,6 @@ def check_workspace(workspace: str, user: str | None = None) -> Finding:
 
 def _problem_or(subject: str, problem: str, found: str) -> Finding:
     return fail(subject, problem) if problem else ok(subject, found)
-
-
-def token_of(settings: Settings) -> str:
-    """Return the bot's token, empty if there is none."""
-    return settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
 
 
 def check_token(settings: Settings) -> Finding:
