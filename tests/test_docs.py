@@ -23,6 +23,7 @@ NO_SETTINGS = {
     "WEFT_STATE",
     "WEFT_PYTHON",  # the scripts' own
     "WEFT_BENCH_SDK_PYTHON",
+    "WEFT_DISCORD_OPENAPI",
 }
 DECISION_LIMIT = 40  # lines
 

@@ -3,18 +3,20 @@
 Each change is stored, then told to the gateway. Who may do it is decided by the routes.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from bot.sandbox import checks, objects
 from bot.sandbox.errors import DiscordError, InvalidForm
-from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json
+from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json, Overwrite, Tag
 from bot.sandbox.state import State
 
 
-def add_channel(state: State, name: str, kind: ChannelType = ChannelType.TEXT) -> Channel:
-    """Make a channel of the guild."""
-    channel = state.put_channel(Channel(state.ids(), kind, name))
+def add_channel(state: State, name: str, kind: ChannelType = ChannelType.TEXT, tags: Iterable[str] = ()) -> Channel:
+    """Make a channel of the guild; only a forum has tags."""
+    made = tuple(Tag(state.ids(), one) for one in tags)
+    channel = state.put_channel(Channel(state.ids(), kind, name, tags=made))
     state.publish(Event("CHANNEL_CREATE", objects.channel_json(state, channel), Intents.GUILDS))
     return channel
 
@@ -41,11 +43,21 @@ def start_thread(
         auto_archive_minutes=checks.check_auto_archive(body.get("auto_archive_duration")),
         archived_at=state.wall(),
         member_ids=frozenset({owner_id}),
+        applied_tags=_applied_tags(state.channels[parent_id], body.get("applied_tags")),
     )
     state.put_channel(thread)
     shape = {**objects.channel_json(state, thread), "newly_created": True}
     state.publish(Event("THREAD_CREATE", shape, Intents.GUILDS))
     return thread
+
+
+def _applied_tags(parent: Channel, wanted: list[Any] | None) -> tuple[int, ...]:
+    ids = tuple(int(one) for one in wanted or ())
+    if len(ids) > checks.MAX_APPLIED_TAGS:
+        raise InvalidForm("applied_tags", f"Must be {checks.MAX_APPLIED_TAGS} or fewer in length.")
+    if set(ids) - {one.id for one in parent.tags}:
+        raise InvalidForm("applied_tags", "Unknown tag", "BASE_TYPE_CHOICES")
+    return ids
 
 
 def admit_message(state: State, channel: Channel, author_id: int) -> None:
@@ -81,12 +93,16 @@ def change(state: State, channel: Channel, fields: dict[str, Any]) -> Channel:
     return changed
 
 
-def patch_fields(channel: Channel, body: Json) -> dict[str, Any]:
+def patch_fields(state: State, channel: Channel, body: Json) -> dict[str, Any]:
     """The fields that a PATCH body sets; an archived thread can only be opened or locked (50083)."""
     fields: dict[str, Any] = {}
     if "name" in body:
         fields["name"] = checks.check_thread_name(body["name"])
+    if "available_tags" in body and channel.type is ChannelType.FORUM:
+        fields["tags"] = tuple(Tag(int(one.get("id") or state.ids()), one["name"]) for one in body["available_tags"])
     if channel.is_thread:
+        if "applied_tags" in body:
+            fields["applied_tags"] = _applied_tags(state.channels[channel.parent_id or 0], body["applied_tags"])
         for name in ("archived", "locked"):
             if name in body:
                 fields[name] = _boolean(body[name], name)
@@ -147,3 +163,9 @@ def _remove(state: State, channel: Channel) -> None:
     del state.channels[channel.id]
     state.messages = {key: one for key, one in state.messages.items() if one.channel_id != channel.id}
     state.changes.note()
+
+
+def overwrite(state: State, channel: Channel, who: int, bits: Overwrite) -> None:
+    """Set what the channel gives to a role or member and takes from them; with no bits it says nothing of them."""
+    others = {one: kept for one, kept in channel.overwrites.items() if one != who}
+    change(state, channel, {"overwrites": {**others, who: bits} if bits != Overwrite() else others})

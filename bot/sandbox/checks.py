@@ -22,6 +22,9 @@ MAX_EMBEDS = 10
 MAX_EMBED_TEXT = 6000
 MAX_THREAD_NAME = 100
 MAX_COMMANDS = 100
+MAX_MODAL_TITLE = 45
+MAX_CHOICES = 25
+MAX_APPLIED_TAGS = 5
 AUTO_ARCHIVE_MINUTES = frozenset({60, 1440, 4320, 10080})
 
 ACTION_ROW, BUTTON, TEXT_DISPLAY, CONTAINER = 1, 2, 10, 17
@@ -235,6 +238,26 @@ def _check_option(option: Json, path: str) -> None:
     if any(not 1 <= len(choice.get("name") or "") <= 100 for choice in option.get("choices") or []):
         raise InvalidForm(f"{path}.choices", "Must be between 1 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
     _check_options(option.get("options") or [], f"{path}.options")
+
+
+def check_modal(data: Json) -> None:
+    """What a modal shows: 1 to 5 parts below a title."""
+    if not 1 <= utf16_length(data.get("title") or "") <= MAX_MODAL_TITLE:
+        reason = f"Must be between 1 and {MAX_MODAL_TITLE} in length."
+        raise InvalidForm("data.title", reason, "BASE_TYPE_BAD_LENGTH")
+    _check_custom_id(data)
+    if not 1 <= len(data.get("components") or []) <= MAX_ROWS:
+        reason = f"Must be between 1 and {MAX_ROWS} in length."
+        raise InvalidForm("data.components", reason, "BASE_TYPE_BAD_LENGTH")
+
+
+def check_suggestions(data: Json) -> None:
+    """The choices that are offered for what was typed so far."""
+    choices = data.get("choices")
+    if not isinstance(choices, list) or len(choices) > MAX_CHOICES:
+        raise InvalidForm("data.choices", f"Must be {MAX_CHOICES} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
+    if any(not 1 <= utf16_length(choice.get("name") or "") <= 100 for choice in choices):
+        raise InvalidForm("data.choices", "Must be between 1 and 100 in length.", "BASE_TYPE_BAD_LENGTH")
 
 
 def check_not_empty(content: str, *parts: object) -> None:

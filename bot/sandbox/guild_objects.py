@@ -3,7 +3,7 @@
 A guild has two forms: REST gives its settings, and GUILD_CREATE adds what is in it and how it is now.
 """
 
-from bot.sandbox.model import EVERYONE_PERMISSIONS, Json, Role
+from bot.sandbox.model import Json
 from bot.sandbox.objects import LOCALE, channel_json, member_json, role_json, timestamp, user_json
 from bot.sandbox.state import State, snowflake_seconds
 
@@ -12,16 +12,13 @@ CONTENT_APPLICATION_FLAG = 1 << 19
 
 def partial_guild_json(state: State) -> Json:
     """The guild as an account's list of guilds has it; the bits are those of its roles, without any channel's."""
-    granted = EVERYONE_PERMISSIONS
-    for role_id in state.members[state.bot.id].role_ids:
-        granted |= state.roles[role_id].permissions
     return {
         "id": str(state.guild_id),
         "name": "Sandbox",
         "icon": None,
         "banner": None,
         "owner": state.owner_id == state.bot.id,
-        "permissions": str(granted),
+        "permissions": str(state.granted(state.bot.id)),
         "features": [],
     }
 
@@ -122,9 +119,8 @@ def channels_json(state: State) -> list[Json]:
 
 
 def roles_json(state: State) -> list[Json]:
-    """All roles, @everyone first, whose id is the guild's."""
-    everyone = Role(state.guild_id, "@everyone", EVERYONE_PERMISSIONS)
-    return [role_json(one, position) for position, one in enumerate((everyone, *state.roles.values()))]
+    """All roles, @everyone first."""
+    return [role_json(one, position) for position, one in enumerate(state.roles.values())]
 
 
 def application_json(state: State) -> Json:

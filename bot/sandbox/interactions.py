@@ -7,10 +7,11 @@ interactions and waits on them.
 from dataclasses import replace
 
 from bot.sandbox import messages, objects
+from bot.sandbox.checks import check_modal, check_suggestions
 from bot.sandbox.drafts import Upload, make_changes, make_draft
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.interaction import ACKNOWLEDGE_SECONDS, CallbackType, Interaction, InteractionType
-from bot.sandbox.model import EVERYONE_PERMISSIONS, Channel, Event, Json, Message, MessageFlags
+from bot.sandbox.model import Channel, Event, Json, Message, MessageFlags
 from bot.sandbox.state import State
 
 TOKEN_SECONDS = 900.0
@@ -75,6 +76,7 @@ class Interactions:
         self, interaction: Interaction, kind: CallbackType, data: Json, uploads: list[Upload]
     ) -> Message | None:
         if kind in (CallbackType.MODAL, CallbackType.AUTOCOMPLETE):
+            (check_modal if kind is CallbackType.MODAL else check_suggestions)(data)
             interaction.note_response(data)
             return None
         if kind is CallbackType.MESSAGE:
@@ -228,7 +230,7 @@ def interaction_json(state: State, interaction: Interaction, data: Json, message
 def _who(state: State, channel: Channel, user_id: int, member: Json) -> Json:
     if not channel.in_guild:
         return {"user": member["user"]}
-    permissions = str(state.permissions(user_id, channel) or EVERYONE_PERMISSIONS)
+    permissions = str(state.permissions(user_id, channel))
     return {
         "guild_id": str(state.guild_id),
         "guild_locale": "en-US",

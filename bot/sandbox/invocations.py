@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bot.sandbox import objects
-from bot.sandbox.checks import BUTTON, walk
+from bot.sandbox.checks import BUTTON, utf16_length, walk
 from bot.sandbox.model import Json, Message
 from bot.sandbox.state import State
 
 SUB_COMMAND, SUB_COMMAND_GROUP = 1, 2
 STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
 _CASTS: Mapping[int, Callable[[Any], Any]] = {STRING: str, INTEGER: int, NUMBER: float, BOOLEAN: bool}
+MAX_TYPED = 4000
+STRING_SELECT, MENTIONABLE_SELECT, TEXT_INPUT = 3, 7, 4
+_SELECTED = {5: USER, 6: ROLE, MENTIONABLE_SELECT: USER, 8: CHANNEL}
 _RESOLVED = {USER: "users", CHANNEL: "channels", ROLE: "roles"}
 
 
@@ -25,10 +28,32 @@ def find_component(message: Message, custom_id: str) -> Json:
     raise LookupError(f"message {message.id} has no component {custom_id!r}, only {known}")
 
 
-def component_data(component: Json, values: list[str]) -> Json:
-    """The data of a click or a selection."""
+def component_data(state: State, component: Json, values: list[str]) -> Json:
+    """The data of a click or a selection; raises ValueError where the select does not take the values."""
     data: Json = {"custom_id": component["custom_id"], "component_type": component["type"]}
-    return data if component["type"] == BUTTON else {**data, "values": values}
+    if component["type"] == BUTTON:
+        return data
+    _check_selection(component, values)
+    resolved: Json = {}
+    for value in values if component["type"] in _SELECTED else ():
+        _resolve(state, _selected_kind(state, component["type"], int(value)), int(value), resolved)
+    return {**data, "values": values, **({"resolved": resolved} if resolved else {})}
+
+
+def _check_selection(select: Json, values: list[str]) -> None:
+    least, most = select.get("min_values", 1), select.get("max_values", 1)
+    if not least <= len(values) <= most:
+        raise ValueError(f"{select['custom_id']!r} takes {least} to {most} values, not {len(values)}")
+    offered = [one["value"] for one in select.get("options") or []]
+    if select["type"] == STRING_SELECT and set(values) - set(offered):
+        raise ValueError(f"{select['custom_id']!r} offers {offered}, not {values}")
+
+
+def _selected_kind(state: State, select: int, wanted: int) -> int:
+    """What an id stands for that was chosen in a select; a mentionable one is a person or a role."""
+    if select == MENTIONABLE_SELECT:
+        return ROLE if wanted in state.roles else USER
+    return _SELECTED[select]
 
 
 def find_command(state: State, name: str) -> Json:
@@ -108,11 +133,20 @@ def autocomplete_data(state: State, path: str, option: str, text: str, values: M
     """The data of a half-typed option; `values` are the options that were filled before."""
     name, *inner = path.split()
     command = find_command(state, name)
+    _check_suggesting(command, inner, option)
     options = [{"name": one, "type": STRING, "value": value} for one, value in values.items()]
     options.append({"name": option, "type": STRING, "value": text, "focused": True})
     for sub in reversed(inner):
         options = [{"name": sub, "type": SUB_COMMAND, "options": options}]
     return {"id": command["id"], "name": name, "type": 1, "options": options}
+
+
+def _check_suggesting(command: Json, inner: list[str], option: str) -> None:
+    level = command
+    for sub in inner:
+        level = next(one for one in level["options"] if one["name"] == sub)
+    if not any(one["name"] == option and one.get("autocomplete") for one in level.get("options") or []):
+        raise LookupError(f"{level['name']!r} suggests nothing for {option!r}")
 
 
 def modal_data(modal: Json, values: Mapping[str, str]) -> Json:
@@ -135,10 +169,21 @@ def _fill(components: list[Json], values: Mapping[str, str]) -> list[Json]:
         shape: Json = {"type": component["type"], "id": component.get("id", index + 1)}
         if "custom_id" in component:
             custom_id = component["custom_id"]
-            shape |= {"custom_id": custom_id, "value": values.get(custom_id, component.get("value") or "")}
+            typed = values.get(custom_id, component.get("value") or "")
+            _check_typed(component, typed)
+            shape |= {"custom_id": custom_id, "value": typed}
         if "components" in component:
             shape["components"] = _fill(component["components"], values)
         if "component" in component:
             (shape["component"],) = _fill([component["component"]], values)
         filled.append(shape)
     return filled
+
+
+def _check_typed(field: Json, text: str) -> None:
+    """Raise ValueError where the user's client would not let a text be sent."""
+    if field["type"] != TEXT_INPUT or (not text and not field.get("required", True)):
+        return
+    least, most = max(field.get("min_length") or 0, 1), field.get("max_length") or MAX_TYPED
+    if not least <= utf16_length(text) <= most:
+        raise ValueError(f"{field['custom_id']!r} takes {least} to {most} characters, not {utf16_length(text)}")

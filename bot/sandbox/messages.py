@@ -8,19 +8,29 @@ from dataclasses import replace
 from typing import Any
 
 from bot.sandbox import objects
-from bot.sandbox.channels import admit_message
+from bot.sandbox.channels import admit_message, start_thread
 from bot.sandbox.drafts import Draft, Mentions, find_mentions
 from bot.sandbox.errors import DiscordError, InvalidForm
-from bot.sandbox.model import Channel, Event, Intents, Json, Message, MessageFlags, MessageType
+from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json, Message, MessageFlags, MessageType
 from bot.sandbox.state import State
 
 NONCE_SECONDS = 180.0
 
 
 def post(
-    state: State, channel_id: int, author_id: int, draft: Draft, kind: MessageType = MessageType.DEFAULT, flags: int = 0
+    state: State,
+    channel_id: int,
+    author_id: int,
+    draft: Draft,
+    kind: MessageType = MessageType.DEFAULT,
+    flags: int = 0,
+    message_id: int | None = None,
 ) -> Message:
-    """Post a message, or return the one that the author already posted with this nonce."""
+    """Post a message, or return the one that the author already posted with this nonce.
+
+    Args:
+        message_id: an id that is not a new one: a forum's first message has that of its thread.
+    """
     channel = state.channel(channel_id)
     earlier = _same_nonce(state, author_id, draft)
     if earlier is not None:
@@ -28,7 +38,7 @@ def post(
     reference_id = _reference_id(state, channel, draft)
     admit_message(state, channel, author_id)
     message = Message(
-        id=state.ids(),
+        id=state.ids() if message_id is None else message_id,
         channel_id=channel_id,
         author_id=author_id,
         content=draft.content,
@@ -47,6 +57,12 @@ def post(
         state.nonces[author_id, str(draft.nonce)] = (state.clock(), message.id)
     publish_message(state, "MESSAGE_CREATE", message)
     return message
+
+
+def start_post(state: State, forum: Channel, author_id: int, body: Json, draft: Draft) -> tuple[Channel, Message]:
+    """Make a forum's post: a thread with its first message."""
+    thread = start_thread(state, forum.id, author_id, body, kind=ChannelType.PUBLIC_THREAD)
+    return thread, post(state, thread.id, author_id, draft, message_id=thread.id)
 
 
 def _same_nonce(state: State, author_id: int, draft: Draft) -> Message | None:
@@ -83,7 +99,7 @@ def _mentions(state: State, draft: Draft, reference_id: int | None) -> Mentions:
 def _mention_fields(state: State, found: Mentions) -> dict[str, Any]:
     return {
         "mentions": tuple(one for one in found.users if one in state.members),
-        "mention_roles": tuple(one for one in found.roles if one in state.roles),
+        "mention_roles": tuple(one for one in found.roles if one in state.roles and one != state.guild_id),
         "mention_everyone": found.everyone,
     }
 

@@ -3,7 +3,7 @@
 Ids are ints here; `objects` turns them into the strings of the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any
@@ -65,6 +65,7 @@ KNOWN_INTENTS = sum(1 << bit for bit in (*range(17), 20, 21, 24, 25))
 PRIVILEGED_INTENTS = Intents.GUILD_MEMBERS | Intents.GUILD_PRESENCES | Intents.MESSAGE_CONTENT
 
 PERMISSIONS: Mapping[str, int] = {
+    "administrator": 1 << 3,
     "manage_channels": 1 << 4,
     "manage_guild": 1 << 5,
     "add_reactions": 1 << 6,
@@ -81,10 +82,18 @@ PERMISSIONS: Mapping[str, int] = {
     "create_private_threads": 1 << 36,
     "send_messages_in_threads": 1 << 38,
 }
-ADMINISTRATOR = 1 << 3
-ALL_PERMISSIONS = sum(PERMISSIONS.values()) | ADMINISTRATOR
+ADMINISTRATOR = PERMISSIONS["administrator"]
+ALL_PERMISSIONS = sum(PERMISSIONS.values())
 _WITHHELD = PERMISSIONS["mention_everyone"] | PERMISSIONS["manage_guild"] | ADMINISTRATOR
 EVERYONE_PERMISSIONS = ALL_PERMISSIONS & ~_WITHHELD
+
+
+def permission_bits(names: Iterable[str]) -> int:
+    """The bits of permissions by their names."""
+    bits = 0
+    for name in names:
+        bits |= PERMISSIONS[name]
+    return bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +107,28 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role of the guild."""
+    """A role of the guild; the one that a bot's invite makes belongs to that bot."""
 
     id: int
     name: str
     permissions: int = 0
+    bot_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """What a channel gives to a role or a member, and takes from them."""
+
+    allow: int = 0
+    deny: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of a forum."""
+
+    id: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +145,9 @@ class Channel:
     auto_archive_minutes: int = 1440
     archived_at: float = 0.0
     member_ids: frozenset[int] = frozenset()
-    denied: int = 0
+    overwrites: Mapping[int, Overwrite] = field(default_factory=dict)
+    tags: tuple[Tag, ...] = ()
+    applied_tags: tuple[int, ...] = ()
 
     @property
     def is_thread(self) -> bool:

@@ -6,6 +6,7 @@ Fields that discord.py can't take as null (thread, reactions, attachments...) ar
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from bot.sandbox import cdn
 from bot.sandbox.model import (
     Attachment,
     Channel,
@@ -69,7 +70,7 @@ def member_json(member: Member, *, with_user: bool = True) -> Json:
 
 def role_json(role: Role, position: int) -> Json:
     """A role object."""
-    return {
+    shape: Json = {
         "id": str(role.id),
         "name": role.name,
         "permissions": str(role.permissions),
@@ -79,10 +80,11 @@ def role_json(role: Role, position: int) -> Json:
         "icon": None,
         "unicode_emoji": None,
         "hoist": False,
-        "managed": False,
+        "managed": role.bot_id is not None,
         "mentionable": True,
         "flags": 0,
     }
+    return shape if role.bot_id is None else {**shape, "tags": {"bot_id": str(role.bot_id)}}
 
 
 def channel_json(state: State, channel: Channel) -> Json:
@@ -107,13 +109,19 @@ def channel_json(state: State, channel: Channel) -> Json:
         "parent_id": None,
         "permission_overwrites": _overwrites(state, channel),
     }
-    return {**shape, "available_tags": []} if channel.type is ChannelType.FORUM else shape
+    return {**shape, "available_tags": _tags(channel)} if channel.type is ChannelType.FORUM else shape
+
+
+def _tags(forum: Channel) -> list[Json]:
+    shape = {"moderated": False, "emoji_id": None, "emoji_name": None}
+    return [{**shape, "id": str(one.id), "name": one.name} for one in forum.tags]
 
 
 def _overwrites(state: State, channel: Channel) -> list[Json]:
-    if not channel.denied:
-        return []
-    return [{"id": str(state.bot.id), "type": 1, "allow": "0", "deny": str(channel.denied)}]
+    return [
+        {"id": str(one), "type": 0 if one in state.roles else 1, "allow": str(bits.allow), "deny": str(bits.deny)}
+        for one, bits in channel.overwrites.items()
+    ]
 
 
 def _thread_json(state: State, thread: Channel) -> Json:
@@ -126,7 +134,8 @@ def _thread_json(state: State, thread: Channel) -> Json:
         "owner_id": str(thread.owner_id),
         "name": thread.name,
         "flags": 0,
-        "message_count": len(state.history(thread.id)),
+        # A forum's first message has its thread's id, and does not count.
+        "message_count": len([one for one in state.history(thread.id) if one.id != thread.id]),
         "total_message_sent": state.posted.get(thread.id, 0),
         "member_count": min(len(thread.member_ids), 50),
         "rate_limit_per_user": 0,
@@ -139,6 +148,8 @@ def _thread_json(state: State, thread: Channel) -> Json:
             "create_timestamp": made,
         },
     }
+    if state.channels[thread.parent_id or 0].type is ChannelType.FORUM:
+        shape["applied_tags"] = [str(one) for one in thread.applied_tags]
     if state.bot.id in thread.member_ids:
         shape["member"] = {
             "id": str(thread.id),
@@ -157,8 +168,9 @@ def thread_list_json(state: State, threads: list[Channel]) -> Json:
 
 
 def attachment_url(state: State, message: Message, attachment: Attachment) -> str:
-    """Where the sandbox serves the bytes."""
-    return f"{state.base_url}/attachments/{message.channel_id}/{attachment.id}/{quote(attachment.name)}"
+    """Where the sandbox serves the bytes, for a day from now."""
+    path = f"/attachments/{message.channel_id}/{attachment.id}/{quote(attachment.name)}"
+    return state.base_url + cdn.signed(path, state.wall())
 
 
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:

@@ -86,6 +86,7 @@ class Person:
 
         Raises:
             LookupError: the message has no such component, or it is disabled.
+            ValueError: the select has no such values, or takes more or fewer of them.
 
         """
         return await _settled(self.begin_click(message, custom_id, values))
@@ -94,8 +95,12 @@ class Person:
         """Click as `click` does, without waiting for the bot."""
         current = self._message(message)
         component = invocations.find_component(current, custom_id)
-        data = invocations.component_data(component, list(values))
+        data = invocations.component_data(self.state, component, list(values))
         return self._begin(InteractionType.COMPONENT, current.channel_id, data, current)
+
+    async def choose(self, message: Message | int, custom_id: str, *values: str | int) -> Interaction:
+        """Choose in a select, values of its options or ids of people, roles or channels, as `click` does."""
+        return await self.click(message, custom_id, [str(one) for one in values])
 
     async def slash(self, channel_id: int, name: str, /, **options: Any) -> Interaction:
         """Use a slash command (`"queue mode"` names a sub-command); waits until acknowledged or 3 s passed.
@@ -114,11 +119,21 @@ class Person:
 
     async def autocomplete(self, channel_id: int, name: str, option: str, text: str, /, **options: Any) -> Interaction:
         """Type into an option of a command; the suggestions are in `response["choices"]`."""
+        return await _settled(self.begin_autocomplete(channel_id, name, option, text, **options))
+
+    def begin_autocomplete(self, channel_id: int, name: str, option: str, text: str, /, **options: Any) -> Interaction:
+        """Type into an option as `autocomplete` does, without waiting for the bot."""
         data = invocations.autocomplete_data(self.state, name, option, text, options)
-        return await _settled(self._begin(InteractionType.AUTOCOMPLETE, channel_id, data))
+        return self._begin(InteractionType.AUTOCOMPLETE, channel_id, data)
 
     async def submit_modal(self, opened_by: Interaction, **values: str) -> Interaction:
-        """Submit the modal that an interaction opened; the values are by the fields' custom ids."""
+        """Submit the modal that an interaction opened; the values are by the fields' custom ids.
+
+        Raises:
+            LookupError: no modal was opened, or it has no such field.
+            ValueError: a text is too long or too short for its field.
+
+        """
         if opened_by.kind is not CallbackType.MODAL or opened_by.response is None:
             raise LookupError(f"interaction {opened_by.id} opened no modal")
         data = invocations.modal_data(opened_by.response, values)
@@ -159,4 +174,9 @@ def add_member(state: State, user: User, role_ids: Iterable[int] = ()) -> Member
     if known is None and user.id != state.bot.id:
         data = {**objects.member_json(member), "guild_id": str(state.guild_id)}
         state.publish(Event("GUILD_MEMBER_ADD", data, Intents.GUILD_MEMBERS))
+    elif known is not None:
+        # A bot hears of its own roles whatever its intents are.
+        data = {**objects.member_json(member), "guild_id": str(state.guild_id)}
+        intent = Intents.NONE if user.id == state.bot.id else Intents.GUILD_MEMBERS
+        state.publish(Event("GUILD_MEMBER_UPDATE", data, intent))
     return member

@@ -21,7 +21,7 @@ def _fetch(call: Call) -> Reply:
 def _patch(call: Call) -> Reply:
     state = call.state
     channel = state.channel(call.id("channel"))
-    fields = channels.patch_fields(channel, call.form)
+    fields = channels.patch_fields(state, channel, call.form)
     _require_change(state, channel, fields)
     return Reply(objects.channel_json(state, channels.change(state, channel, fields)))
 
@@ -66,8 +66,7 @@ def _start_post(call: Call, forum: Channel) -> Reply:
     state = call.state
     state.require(forum, "send_messages")
     draft = make_draft(call.form.get("message") or {}, call.uploads, state.ids)
-    thread = channels.start_thread(state, forum.id, state.bot.id, call.form, kind=ChannelType.PUBLIC_THREAD)
-    message = messages.post(state, thread.id, state.bot.id, draft)
+    thread, message = messages.start_post(state, forum, state.bot.id, call.form, draft)
     shape = objects.channel_json(state, thread)
     return Reply({**shape, "message": objects.message_json(state, message)}, status=201)
 

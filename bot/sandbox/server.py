@@ -5,6 +5,7 @@ It owns the listening socket; the parts it joins own their state.
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from bot.sandbox import (
     audit,
+    cdn,
     channels,
     messages,
     objects,
@@ -21,11 +23,13 @@ from bot.sandbox import (
     routes_messages,
 )
 from bot.sandbox.cli_api import CommandLineApi
+from bot.sandbox.drafts import Draft
 from bot.sandbox.faults import Faults
 from bot.sandbox.gateway import Gateway
 from bot.sandbox.interaction import Interaction
 from bot.sandbox.interactions import Interactions
 from bot.sandbox.model import (
+    EVERYONE_PERMISSIONS,
     PERMISSIONS,
     Channel,
     ChannelType,
@@ -33,9 +37,11 @@ from bot.sandbox.model import (
     Intents,
     Json,
     Message,
+    Overwrite,
     RestCall,
     Role,
     User,
+    permission_bits,
 )
 from bot.sandbox.people import Person, add_member
 from bot.sandbox.ratelimit import Limiter, RateLimits
@@ -66,6 +72,7 @@ class FakeDiscord:
         self.state = State(clock, wall, ids, self.guild_id, bot, owner.id, self.application_id)
         self.gateway = Gateway(self.state, self.token)
         self.state.publish = self.gateway.dispatch
+        self.state.roles[self.guild_id] = Role(self.guild_id, "@everyone", EVERYONE_PERMISSIONS)
         self.faults = Faults()
         self.limiter = Limiter(rate_limits)
         self._interactions = Interactions(self.state)
@@ -140,6 +147,8 @@ class FakeDiscord:
 
     async def _serve_attachment(self, request: web.Request) -> web.Response:
         wanted = request.match_info["attachment"]
+        if not cdn.may_be_read(request.rel_url.raw_path, request.query, self.state.wall()):
+            return web.Response(status=404, text="This content is no longer available.")
         for message in self.state.messages.values():
             for attachment in message.attachments:
                 if str(attachment.id) == wanted:
@@ -164,16 +173,31 @@ class FakeDiscord:
         self._people[user.name] = person
         return person
 
-    def add_channel(self, name: str, kind: ChannelType = ChannelType.TEXT) -> int:
-        """Make a channel and return its id."""
-        return channels.add_channel(self.state, name, kind).id
+    def add_channel(self, name: str, kind: ChannelType = ChannelType.TEXT, tags: Iterable[str] = ()) -> int:
+        """Make a channel and return its id; a forum can have tags."""
+        return channels.add_channel(self.state, name, kind, tags).id
 
     def add_role(self, name: str, permissions: int = 0) -> int:
         """Make a role and return its id."""
-        role = Role(self.state.ids(), name, permissions)
+        return self._put_role(Role(self.state.ids(), name, permissions), "GUILD_ROLE_CREATE")
+
+    def edit_role(self, role_id: int, *permissions: str) -> None:
+        """Let a role give these permissions and no others; @everyone's id is the guild's."""
+        role = replace(self.state.roles[role_id], permissions=permission_bits(permissions))
+        self._put_role(role, "GUILD_ROLE_UPDATE")
+
+    def invite(self, *permissions: str) -> int:
+        """Give the bot the role that its invite makes, with these permissions, and return the role's id."""
+        role = Role(self.state.ids(), self.bot_user.name, permission_bits(permissions), self.bot_user.id)
+        self._put_role(role, "GUILD_ROLE_CREATE")
+        add_member(self.state, self.bot_user, (*self.state.members[self.bot_user.id].role_ids, role.id))
+        return role.id
+
+    def _put_role(self, role: Role, event: str) -> int:
         self.state.roles[role.id] = role
-        data = {"guild_id": str(self.guild_id), "role": objects.role_json(role, len(self.state.roles))}
-        self.state.publish(Event("GUILD_ROLE_CREATE", data, Intents.GUILDS))
+        position = list(self.state.roles).index(role.id)
+        data = {"guild_id": str(self.guild_id), "role": objects.role_json(role, position)}
+        self.state.publish(Event(event, data, Intents.GUILDS))
         return role.id
 
     async def start_thread(self, person: Person, message: Message, name: str) -> Channel:
@@ -184,6 +208,19 @@ class FakeDiscord:
         )
         messages.mark_thread(self.state, self.state.messages[message.id])
         return thread
+
+    def open_dm(self, person: Person) -> int:
+        """The id of the bot's direct message channel with a person; both may have begun it."""
+        return channels.open_dm(self.state, person.id).id
+
+    async def start_post(
+        self, person: Person, forum_id: int, name: str, text: str, *, tags: Iterable[str] = ()
+    ) -> Channel:
+        """Let a person make a forum's post: a thread with its first message, and tags by their names."""
+        forum = self.state.channel(forum_id)
+        known = {one.name: one.id for one in forum.tags}
+        body = {"name": name, "applied_tags": [known[one] for one in tags]}
+        return messages.start_post(self.state, forum, person.id, body, Draft(content=text))[0]
 
     async def archive(self, thread_id: int, *, locked: bool = False) -> None:
         """Archive a thread, as a moderator does."""
@@ -216,13 +253,23 @@ class FakeDiscord:
 
     def deny(self, permission: str, channel_id: int) -> None:
         """Take a permission from the bot in a channel; it then gets 403 (50013, or 50001 for `view_channel`)."""
-        channel = self.state.channel(channel_id)
-        channels.change(self.state, channel, {"denied": channel.denied | PERMISSIONS[permission]})
+        bits = self._overwrite_of_bot(channel_id)
+        self._overwrite(channel_id, self.bot_user.id, bits.allow, bits.deny | PERMISSIONS[permission])
 
     def allow(self, permission: str, channel_id: int) -> None:
         """Give a denied permission back."""
-        channel = self.state.channel(channel_id)
-        channels.change(self.state, channel, {"denied": channel.denied & ~PERMISSIONS[permission]})
+        bits = self._overwrite_of_bot(channel_id)
+        self._overwrite(channel_id, self.bot_user.id, bits.allow, bits.deny & ~PERMISSIONS[permission])
+
+    def overwrite(self, channel_id: int, who: int, *, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
+        """Set what a channel gives to a role or member and takes from them; @everyone's id is the guild's."""
+        self._overwrite(channel_id, who, permission_bits(allow), permission_bits(deny))
+
+    def _overwrite_of_bot(self, channel_id: int) -> Overwrite:
+        return self.state.channel(channel_id).overwrites.get(self.bot_user.id, Overwrite())
+
+    def _overwrite(self, channel_id: int, who: int, allow: int, deny: int) -> None:
+        channels.overwrite(self.state, self.state.channel(channel_id), who, Overwrite(allow, deny))
 
     # -- what there is ---------------------------------------------------------------------------------------------
 

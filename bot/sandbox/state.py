@@ -13,7 +13,6 @@ from bot.sandbox.errors import DiscordError
 from bot.sandbox.model import (
     ADMINISTRATOR,
     ALL_PERMISSIONS,
-    EVERYONE_PERMISSIONS,
     PERMISSIONS,
     Channel,
     Event,
@@ -140,21 +139,39 @@ class State:
         """All threads, oldest first."""
         return sorted((one for one in self.channels.values() if one.is_thread), key=lambda one: one.id)
 
-    def denied(self, channel: Channel) -> int:
-        """The bits taken from the bot there; a thread inherits its parent's."""
-        parent = self.channels.get(channel.parent_id) if channel.parent_id is not None else None
-        return channel.denied | (parent.denied if parent is not None else 0)
-
-    def permissions(self, user_id: int, channel: Channel) -> int:
-        """What the user may do in the channel; the guild's owner may do all."""
+    def granted(self, user_id: int) -> int:
+        """What the user's roles give, before any channel; @everyone's id is the guild's."""
         if user_id == self.owner_id:
             return ALL_PERMISSIONS
-        granted = EVERYONE_PERMISSIONS
-        member = self.members.get(user_id)
-        for role_id in member.role_ids if member is not None else ():
+        granted = 0
+        for role_id in self._role_ids(user_id):
             granted |= self.roles[role_id].permissions
-        granted = ALL_PERMISSIONS if granted & ADMINISTRATOR else granted
-        return granted & ~self.denied(channel) if user_id == self.bot.id else granted
+        return ALL_PERMISSIONS if granted & ADMINISTRATOR else granted
+
+    def permissions(self, user_id: int, channel: Channel) -> int:
+        """What the user may do in the channel; a thread has its parent's overwrites."""
+        granted = self.granted(user_id)
+        if granted & ADMINISTRATOR:
+            return granted
+        parent = self.channels.get(channel.parent_id) if channel.parent_id is not None else None
+        for place in (parent, channel):
+            granted = granted if place is None else self._overwritten(granted, user_id, place)
+        return granted
+
+    def _role_ids(self, user_id: int) -> tuple[int, ...]:
+        member = self.members.get(user_id)
+        return (self.guild_id, *(member.role_ids if member is not None else ()))
+
+    def _overwritten(self, granted: int, user_id: int, place: Channel) -> int:
+        """Apply the overwrites of @everyone, then those of all roles at once, then the member's own."""
+        everyone, *others = self._role_ids(user_id)
+        for level in ([everyone], others, [user_id]):
+            found = [place.overwrites[one] for one in level if one in place.overwrites]
+            for one in found:
+                granted &= ~one.deny
+            for one in found:
+                granted |= one.allow
+        return granted
 
     def require(self, channel: Channel, *names: str) -> None:
         """Raise 50001 or 50013 where the bot lacks a permission there."""

@@ -121,6 +121,26 @@ async def test_files_go_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
             assert await response.read() == b"\x89PNG"
 
 
+async def test_the_address_of_a_file_is_good_for_a_day_and_only_with_its_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_700_000_000.0
+    async with connected(monkeypatch, wall=lambda: now) as (fd, bot), aiohttp.ClientSession() as session:
+        sent = await general(fd, bot).send("log", file=discord.File(io.BytesIO(b"a\nb\n"), "out.txt"))
+        url = sent.attachments[0].url
+        statuses = []
+        for address in (url, url.split("?")[0], url.replace("ex=", "ex=1")):
+            async with session.get(address) as response:
+                statuses.append(response.status)
+        now += 24 * 60 * 60
+        async with session.get(url) as response:
+            statuses.append(response.status)
+        again = await general(fd, bot).fetch_message(sent.id)
+
+        assert statuses == [200, 404, 404, 404]
+        assert await again.attachments[0].read() == b"a\nb\n"
+
+
 async def test_an_edit_adds_a_file_and_keeps_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(monkeypatch) as (fd, bot):
         message = await general(fd, bot).send("log", file=discord.File(io.BytesIO(b"1"), "one.txt"))

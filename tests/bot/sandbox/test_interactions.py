@@ -107,6 +107,8 @@ async def test_a_sub_command_and_its_suggestions_work(monkeypatch: pytest.Monkey
             await bot.tree.sync()
             offered = await fd.owner.autocomplete(fd.channel_id, "queue mode", "mode", "ste")
             used = await fd.owner.slash(fd.channel_id, "queue mode", mode="steer")
+            with pytest.raises(LookupError, match="suggests nothing"):
+                await fd.owner.autocomplete(fd.channel_id, "queue mode", "other", "x")
 
         assert offered.response is not None
         assert offered.response["choices"] == [{"name": "steer", "value": "steer"}]
@@ -159,6 +161,45 @@ async def test_a_modal_is_shown_and_submitted(monkeypatch: pytest.MonkeyPatch) -
         assert opened.kind is CallbackType.MODAL
         assert sent.response is not None
         assert sent.response["content"] == "hello Ada"
+
+
+async def test_a_modal_takes_only_what_fits_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        await ready_bot(fd, bot)
+        opened = await fd.owner.slash(fd.channel_id, "ask")
+        with pytest.raises(ValueError, match="takes 1 to 4000 characters, not 0"):
+            await fd.owner.submit_modal(opened)
+        with pytest.raises(LookupError, match="no fields"):
+            await fd.owner.submit_modal(opened, age="7")
+
+
+async def test_what_is_chosen_in_selects_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        chosen: list[str] = []
+
+        class Option(discord.ui.Select[Any]):
+            async def callback(self, interaction: Click) -> None:
+                chosen.extend(self.values)
+                await interaction.response.defer()
+
+        class Someone(discord.ui.UserSelect[Any]):
+            async def callback(self, interaction: Click) -> None:
+                chosen.extend(one.name for one in self.values)
+                await interaction.response.defer()
+
+        view = discord.ui.View(timeout=None)
+        view.add_item(Option(custom_id="one", options=[discord.SelectOption(label=text) for text in "abc"]))
+        view.add_item(Someone(custom_id="who"))
+        message = await bot.get_partial_messageable(fd.channel_id).send("which?", view=view)
+        picked = await fd.owner.choose(message.id, "one", "b")
+        await fd.owner.choose(message.id, "who", fd.user("alice").id)
+        with pytest.raises(ValueError, match="offers"):
+            await fd.owner.choose(message.id, "one", "z")
+        with pytest.raises(ValueError, match="1 to 1 values, not 2"):
+            await fd.owner.choose(message.id, "one", "a", "b")
+
+        assert picked.kind is CallbackType.DEFERRED_UPDATE
+        assert chosen == ["b", "alice"]
 
 
 async def test_a_click_reaches_a_dynamic_item_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +277,27 @@ async def test_an_unacknowledged_interaction_is_reported() -> None:
 async def test_a_callback_type_that_suits_no_command_is_refused(kind: int) -> None:
     async with raw_client() as (fd, raw):
         assert (await answer(raw, await begun(fd, raw), kind)).code == 50035
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (9, {"custom_id": "m", "title": "T", "components": []}),
+        (9, {"custom_id": "m", "title": "x" * 46, "components": [{"type": 1}]}),
+        (9, {"custom_id": "", "title": "T", "components": [{"type": 1}]}),
+        (8, {"choices": [{"name": "x", "value": "x"}] * 26}),
+        (8, {"choices": [{"name": "", "value": "x"}]}),
+        (8, {}),
+    ],
+)
+async def test_modals_and_suggestions_out_of_bounds_are_refused(kind: int, data: dict[str, Any]) -> None:
+    async with raw_client() as (fd, raw):
+        option = {"name": "what", "description": "W", "type": 3, "autocomplete": True}
+        await raw.call("PUT", f"/applications/{fd.application_id}/commands", [{**COMMAND, "options": [option]}])
+        used = fd.owner.begin_autocomplete if kind == 8 else fd.owner.begin_slash
+        interaction = used(fd.channel_id, "go", *(("what", "x") if kind == 8 else ()))
+
+        assert (await answer(raw, interaction, kind, **data)).code == 50035
 
 
 async def test_the_token_ends_after_15_minutes() -> None:

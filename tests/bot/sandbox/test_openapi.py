@@ -105,6 +105,7 @@ def never_visited(calls: list[RestCall]) -> set[tuple[str, str]]:
 
 
 BUTTON = {"type": 2, "style": 1, "label": "Go", "custom_id": "go"}
+FIELD = {"type": 4, "custom_id": "name", "label": "Name", "style": 1}
 SELECT = {"type": 3, "custom_id": "which", "options": [{"label": "One", "value": "1", "description": None}]}
 PARTS: list[dict[str, Any]] = [
     {"embeds": [{"title": "T", "description": "D", "fields": [{"name": "n", "value": "v", "inline": True}]}]},
@@ -150,7 +151,7 @@ async def visit_threads(fd: FakeDiscord, raw: Raw) -> None:
     here, alice = f"/channels/{fd.channel_id}", fd.user("alice")
     started = await raw.thread(fd.channel_id, (await raw.post(fd.channel_id)).id)
     private = await raw.call("POST", f"{here}/threads", {"name": "private", "type": 12})
-    forum = fd.add_channel("forum", ChannelType.FORUM)
+    forum = fd.add_channel("forum", ChannelType.FORUM, tags=["bug"])
     await raw.call("POST", f"/channels/{forum}/threads", {"name": "post", "message": {"content": "first"}})
     for one in (started, private):
         path = f"/channels/{one.id}"
@@ -168,6 +169,8 @@ async def visit_threads(fd: FakeDiscord, raw: Raw) -> None:
 
 async def visit_places(fd: FakeDiscord, raw: Raw) -> None:
     role = fd.add_role("devs")
+    fd.invite("send_messages")
+    fd.overwrite(fd.channel_id, role, allow=["attach_files"])
     bob, guild = fd.user("bob", roles=[role]), f"/guilds/{fd.guild_id}"
     dm = await raw.call("POST", "/users/@me/channels", {"recipient_id": str(bob.id)})
     await raw.post(dm.id)
@@ -207,7 +210,7 @@ async def visit_commands(fd: FakeDiscord, raw: Raw) -> None:
 
 async def answer_click(fd: FakeDiscord, raw: Raw, message_id: int, kind: int) -> None:
     """Answer a click in one way, then use the interaction's own message and followups."""
-    modal = {"custom_id": "m", "title": "T", "components": []}
+    modal = {"custom_id": "m", "title": "T", "components": [{"type": 1, "components": [FIELD]}]}
     data = modal if kind == 9 else {"content": "hi", "allowed_mentions": SILENT}
     clicked = fd.owner.begin_click(message_id, "go")
     callback = f"/interactions/{clicked.id}/{clicked.token}/callback"
