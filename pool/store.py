@@ -98,6 +98,15 @@ class SeenPlace:
     seen: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class KeptNotice:
+    """The message that tells a thread what waits in it; ``stopping``: it tells that the bot is about to restart."""
+
+    thread_id: int
+    message_id: int
+    stopping: bool = False
+
+
 class SessionStore(Protocol):
     """Keeps threads, prompts and places. A call that returned has been written, or `trouble` says why not.
 
@@ -170,6 +179,15 @@ class SessionStore(Protocol):
 
     async def choices(self) -> dict[int, str]:
         """Return the ``options`` of all threads that have some."""
+
+    async def keep_notice(self, notice: KeptNotice) -> None:
+        """Remember the notice of a thread, in place of the one before."""
+
+    async def drop_notice(self, thread_id: int) -> None:
+        """Forget the notice of a thread."""
+
+    async def notices(self) -> list[KeptNotice]:
+        """Return the notices of all threads that have one."""
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""

@@ -62,6 +62,13 @@ class DiscordThread:
         """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
         await self._rest.call(functools.partial(_edit, channel_id=self._id, message_id=message_id, body=body))
 
+    async def delete(self, message_id: int) -> None:
+        """Delete one of Weft's own messages; that Discord forbids it does not mean that the thread is gone."""
+        try:
+            await self._rest.call(functools.partial(_delete, channel_id=self._id, message_id=message_id))
+        except ThreadGone as exc:
+            raise PortError(str(exc)) from exc
+
     async def typing(self) -> None:
         """Show the typing sign; one try only, since a late sign is of no use."""
         await self._rest.once(functools.partial(_typing, channel_id=self._id), essential=False)
@@ -117,12 +124,13 @@ class DiscordChat:
         except ThreadGone:
             await self._rest.once(functools.partial(_typing, channel_id=inbound.channel_id), essential=False)
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
-        """Set a reaction on a message, then take another one of Weft's away; nothing where that is not allowed."""
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
+        """Set a reaction on a message, then take others of Weft's away; nothing where that is not allowed."""
         try:
             await self._reaction(_react, channel_id, message_id, emoji)
-            if instead_of is not None and instead_of != emoji:
-                await self._reaction(_unreact, channel_id, message_id, instead_of)
+            for other in instead_of:
+                if other != emoji:
+                    await self._reaction(_unreact, channel_id, message_id, other)
         except MessageGone:
             log.debug("reaction.late", channel=channel_id, message=message_id)
         except (ThreadGone, ThreadArchived) as exc:
@@ -186,6 +194,10 @@ async def _edit(client: discord.Client, channel_id: int, message_id: int, body: 
     message = client.get_partial_messageable(channel_id).get_partial_message(message_id)
     view = _view(body.buttons) if body.buttons else None
     await message.edit(content=body.text, view=view, allowed_mentions=_mentions(body))
+
+
+async def _delete(client: discord.Client, channel_id: int, message_id: int) -> None:
+    await client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
 
 
 # Messages and channels are read from Discord's JSON: discord.py makes nothing of a page of which it can't take one.
@@ -268,7 +280,10 @@ def _view(buttons: tuple[Button, ...]) -> ui.View:
     view = ui.View(timeout=None)
     for button in buttons:
         style = discord.ButtonStyle[button.style]
-        view.add_item(ui.Button(style=style, label=button.label, custom_id=button.custom_id, disabled=button.disabled))
+        custom_id, disabled = button.custom_id, button.disabled
+        view.add_item(
+            ui.Button(style=style, label=button.label, custom_id=custom_id, disabled=disabled, row=button.row)
+        )
     # Presses are found by custom_id (see views). discord.py keeps a view for ever unless it is stopped.
     view.stop()
     return view

@@ -77,6 +77,10 @@ class GoButton(PromptButton, template=GO_TEMPLATE):
 class NowButton(PromptButton, template=NOW_TEMPLATE):
     """Runs a waiting prompt now."""
 
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Do it and say what came of it; the notice has buttons for others, too, and the work keeps it true."""
+        await respond(interaction, self.act_in(interaction))
+
     def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
         """Let it run before all others."""
         return desk.promote(self.thread_id, self.prompt, by)
@@ -84,6 +88,10 @@ class NowButton(PromptButton, template=NOW_TEMPLATE):
 
 class DropButton(PromptButton, template=DROP_TEMPLATE):
     """Takes a waiting prompt out."""
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Do it and say what came of it; as for `NowButton`, the notice is the work's."""
+        await respond(interaction, self.act_in(interaction))
 
     def act(self, desk: Desk, by: Actor, notice: int) -> Answer:
         """Take it out."""

@@ -17,6 +17,7 @@ class Delivery:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self._beside: list[Cell] = []
+        self._there = anyio.Event()
         self._done = anyio.Event()
 
     @property
@@ -29,12 +30,19 @@ class Delivery:
         await self._done.wait()
         return self.cell.message_id is not None
 
+    async def posted(self) -> int | None:
+        """Wait until the message is there and return its id; None: it was given up."""
+        await self._there.wait()
+        return self.cell.message_id
+
     def wait_for(self, cells: list[Cell]) -> None:
         """Don't be done before these are."""
         self._beside += cells
 
     def settle(self, *, given_up: bool = False) -> None:
         """Wake those who wait, if it is delivered or given up."""
+        if given_up or self.cell.given_up or self.cell.message_id is not None:
+            self._there.set()
         if given_up or all(cell.settled for cell in (self.cell, *self._beside)):
             self._done.set()
 

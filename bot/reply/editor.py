@@ -118,17 +118,27 @@ class ThreadEditor:
         return delivery
 
     def change(self, notice: Delivery, body: Body) -> Delivery:
-        """Let a notice show something else; one that is not posted yet is not worth it any more."""
-        cell = notice.cell
-        if cell.message_id is None and not cell.busy:
-            self._outbox.abandon(cell)
-        else:
-            cell.wanted, cell.expendable = body, True
-            self._outbox.changed(cell)
-        changed = Delivery(cell)
-        self._notices.append(changed)
+        """Let a notice show something else, be it posted yet or not."""
+        notice.cell.wanted = body
+        self._outbox.changed(notice.cell)
+        return self._follow(notice.cell)
+
+    def remove(self, notice: Delivery, instead: Body) -> Delivery:
+        """Delete a notice, or let it show ``instead`` where Discord refuses that."""
+        self._outbox.remove(notice.cell, instead)
+        return self._follow(notice.cell)
+
+    def adopt(self, message_id: int, body: Body) -> Delivery:
+        """Let a notice of an earlier run show ``body``."""
+        cell = Cell(wanted=body, given_up=self.gone)
+        self._outbox.adopt(cell, message_id)
+        return self._follow(cell)
+
+    def _follow(self, cell: Cell) -> Delivery:
+        delivery = Delivery(cell)
+        self._notices.append(delivery)
         self._look_again()
-        return changed
+        return delivery
 
     def restore(
         self, key: int, owed: OwedText, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody

@@ -15,6 +15,9 @@ from math import inf
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
+NOTHING = Body("")
+"""What a message is to show that is to be deleted."""
+
 MAX_TRIES = 3
 """Tries of anything that is gone, archived, or fails without a reason we know."""
 
@@ -28,7 +31,9 @@ class Cell:
         final: its edits may use the token that is kept.
         urgent: as ``final``, for one edit.
         expendable: not worth a new message when somebody deleted it.
-        on_archived: told that the message can't be edited, since the thread is archived.
+        instead: what it is to show where it can't be deleted.
+        on_archived: told that the message can't be edited, since the thread is archived; without it, the edit is made
+            once the thread is open again.
         on_refused: told that Discord does not take it; somebody waits for it, so it is not tried again.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
@@ -48,6 +53,7 @@ class Cell:
     final: bool = False
     urgent: bool = False
     expendable: bool = False
+    instead: Body | None = None
     on_archived: Callable[[], None] | None = None
     on_refused: Callable[[], None] | None = None
     message_id: int | None = None
@@ -79,7 +85,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A request to Discord: a new message where ``message_id`` is None, else an edit."""
+    """A request to Discord: a new message where ``message_id`` is None, else an edit; with `NOTHING`, its deletion."""
 
     cell: Cell
     body: Body
@@ -103,6 +109,7 @@ class Outbox:
     pacer: Pacer = field(init=False)
     _posts: deque[Cell] = field(default_factory=deque)
     _cells: list[Cell] = field(default_factory=list)
+    _parked: list[Cell] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pacer = Pacer(self.pacing)
@@ -129,6 +136,19 @@ class Outbox:
         cell.given_up = True
         if not cell.busy:
             self._give_up(cell)
+
+    def remove(self, cell: Cell, instead: Body) -> None:
+        """Delete a message, or let it show ``instead`` where that is refused; one that is not there yet never comes."""
+        if cell.message_id is None and not cell.busy:
+            self.abandon(cell)
+            return
+        cell.wanted, cell.instead, cell.expendable = NOTHING, instead, True
+        self.changed(cell)
+
+    def park(self, cell: Cell) -> None:
+        """Leave a message as it is until the thread, which is archived, is seen to be open again."""
+        self._give_up(cell)
+        self._parked.append(cell)
 
     @property
     def settled(self) -> bool:
@@ -207,6 +227,7 @@ class Outbox:
         cell.message_id = message_id
         self.newest = max(self.newest, message_id or 0)
         self.oldest = self.oldest or self.newest
+        self._thread_is_open()
         if cell.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
             cell.shown = None
@@ -221,14 +242,20 @@ class Outbox:
                 self.end(str(error))
             case _ if cell.given_up:
                 self._unqueue(cell)
+            case _ if cell.wanted == NOTHING and op.message_id is None:
+                self._give_up(cell)  # it was not posted, and is not wanted any more
             case Unavailable() if error.retry_after > 0:
                 self._wait_out(op, now + error.retry_after)
             case Unavailable():
                 self._retry(op, now)
             case ThreadArchived() if op.message_id is not None:
                 self._archived(cell)
+            case MessageGone() if op.body == NOTHING:
+                cell.shown = NOTHING
             case MessageGone() if op.message_id is not None:
                 self._post_anew(cell)
+            case _ if op.body == NOTHING:
+                cell.wanted = cell.instead
             case _:
                 self._dead_end(op, error, now)
 
@@ -256,9 +283,16 @@ class Outbox:
 
     def _archived(self, cell: Cell) -> None:
         if cell.on_archived is None:
-            self._give_up(cell)
+            self.park(cell)
         else:
             cell.on_archived()
+
+    def _thread_is_open(self) -> None:
+        """A new message takes a thread out of the archive: what could not be edited in it can be now."""
+        for cell in self._parked:
+            cell.given_up = False
+            self.changed(cell)
+        self._parked.clear()
 
     def _post_anew(self, cell: Cell) -> None:
         cell.dead_ends += 1

@@ -18,12 +18,13 @@ ButtonStyle = Literal["primary", "secondary", "success", "danger"]
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button; ``custom_id`` has at most 100 characters, ``label`` at most 80."""
+    """A button; ``custom_id`` has at most 100 characters, ``label`` at most 80; ``row`` 0 to 4, None: as they come."""
 
     custom_id: str
     label: str
     style: ButtonStyle = "secondary"
     disabled: bool = False
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,9 @@ class ThreadPort(Protocol):
 
     async def edit(self, message_id: int, body: Body) -> None:
         """Replace a message's text and buttons; may return seconds after the change became visible."""
+
+    async def delete(self, message_id: int) -> None:
+        """Delete one of Weft's own messages; a refusal says nothing about the thread."""
 
     async def typing(self) -> None:
         """Show the typing sign for about ten seconds."""

@@ -13,7 +13,7 @@ from math import inf
 import anyio
 import structlog
 
-from bot.reply.outbox import Op, Outbox
+from bot.reply.outbox import NOTHING, Op, Outbox
 from bot.reply.port import PortError, ThreadGone, ThreadPort
 
 log = structlog.get_logger(__name__)
@@ -36,10 +36,10 @@ class Requests:
         self._under_way: set[anyio.CancelScope] = set()
 
     async def perform(self, op: Op) -> None:
-        """Post or edit a message."""
+        """Post, edit or delete a message."""
         with self._unbroken():
             try:
-                message_id = await self._send_or_edit(op)
+                message_id = await self._do(op)
             except PortError as error:
                 log.debug("message.refused", error=repr(error), message=op.message_id)
                 self._outbox.failed(op, error, self._clock())
@@ -50,10 +50,13 @@ class Requests:
                 self._outbox.succeeded(op, message_id)
         self._on_end()
 
-    async def _send_or_edit(self, op: Op) -> int:
+    async def _do(self, op: Op) -> int:
         if op.message_id is None:
             return await self._port.send(op.body, nonce=op.nonce, reply_to=op.cell.reply_to)
-        await self._port.edit(op.message_id, op.body)
+        if op.body == NOTHING:
+            await self._port.delete(op.message_id)
+        else:
+            await self._port.edit(op.message_id, op.body)
         return op.message_id
 
     async def show_typing(self) -> None:

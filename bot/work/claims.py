@@ -12,15 +12,12 @@ from bot.work.runs import Runs
 from bot.work.turns import Claim
 from pool.pool import ConnectionPool
 
-WAITING_FOR_AGENT = Body(
-    "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
-)
 ONE_BY_ONE = Body("-# This agent can't work on two requests of a thread at once: they run one after the other.")
 _REMEMBERED = 1000
 
 
 class Claims:
-    """Claims, and tells those that have to wait for one."""
+    """Claims, and tells a thread whose turns can't run side by side."""
 
     def __init__(self, pool: ConnectionPool, runs: Runs, editors: Editors) -> None:
         self._pool = pool
@@ -38,11 +35,9 @@ class Claims:
             return self._pool.try_reserve(thread_id, behind=behind)
         return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id, behind=behind)
 
-    def tell_to_wait(self, entry: Entry) -> None:
-        """Tell that an entry waits for an agent, or for the turn before it where its agent can't do two at once."""
-        if not self._runs.in_thread(entry.thread_id):
-            self._editors.of(entry.thread_id).say(WAITING_FOR_AGENT, reply_to=entry.messages[0].id)
-        elif self._pool.can_fork(entry.thread_id) is False:
+    def held_up(self, entry: Entry) -> None:
+        """Tell that an entry waits for the turn before it, where that is since its agent can't do two at once."""
+        if self._runs.in_thread(entry.thread_id) and self._pool.can_fork(entry.thread_id) is False:
             self.serialise(entry.thread_id)
 
     def serialise(self, thread_id: int) -> None:

@@ -80,9 +80,13 @@ class ThreadDesk:
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._hasty = Hasty(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.unrun.end)
         self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices, self.assignments)
-        self._stopping = Stopping(floor.scheduler, floor.runs, floor.steps, floor.editors, store)
+        self._stopping = Stopping(
+            floor.scheduler, floor.runs, floor.steps, floor.editors, store, floor.notices, floor.reactions
+        )
         floor.on_turn_over = self._stopping.turn_ended
-        self._restart = Restart(floor.steps, chat, store, floor.editors, floor.deliveries, queue_again=self._take_up)
+        self._restart = Restart(
+            floor.steps, chat, store, floor.editors, floor.deliveries, floor.reactions, queue_again=self._take_up
+        )
 
     # --- from Discord: synchronous, whatever an agent does ---------------------------------------------------
 
@@ -190,7 +194,9 @@ class ThreadDesk:
 
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Run a waiting prompt now (Q5)."""
-        return self._commands.promote(thread_id, prompt, by)
+        answer = self._commands.promote(thread_id, prompt, by)
+        self._floor.show_waiting(thread_id)  # in another order, perhaps
+        return answer
 
     def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Take a waiting prompt out (Q5)."""
@@ -301,12 +307,13 @@ class ThreadDesk:
         self.assignments.load()
         cutoffs.restore(self._choices, self._floor.scheduler)
         await self._restart.recover()
+        for kept in await self._store.notices():
+            self._floor.notices.adopt(kept, self._floor.scheduler.queue(kept.thread_id))
 
     async def shutdown(self) -> None:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
         self._floor.intake.closed = self._floor.scheduler.closed = self._floor.asking.closed = True
         self._floor.unrun.hurry()
-        self._floor.notices.clear_all()
         await self._stopping.run(self._floor.limits)
 
     def hurry(self) -> None:

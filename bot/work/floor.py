@@ -87,7 +87,7 @@ class Floor:
             rules=lambda _thread_id: self.limits.rules,
             reserve=lambda thread_id, behind: self.claims.reserve(thread_id, behind),  # noqa: PLW0108  made below
             start=self._start,
-            wait=lambda entry: self.claims.tell_to_wait(entry),  # noqa: PLW0108
+            wait=self._held_up,
             carry_out=self._carry_out,
         )
         self.scheduler.looked = self.look_again
@@ -101,7 +101,7 @@ class Floor:
         self.reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.unrun = Unrun(self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe)
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
-        self.notices = QueuedNotices(tasks, self.editors, self._let_editor_go)
+        self.notices = QueuedNotices(tasks, self.steps, self.editors, store)
         self.intake = Intake(
             chat,
             store,
@@ -195,17 +195,18 @@ class Floor:
         match decision:
             case End(message, why):
                 self.unrun.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
-                self.notices.clear(message.id)
+                self.show_waiting(message.inbound.thread_id)
             case Cancel(entry, why):
                 self.runs.cancel(entry, why)
             case Inject(into, entry):
                 self.steps.begin(self._steer, into, entry, name=f"steer {entry.place}")
-            case Queued(message, place):
+            case Queued(message):
                 self.reactions.show(message.inbound, Mark.WAITING)
-                self.notices.show(message.inbound, place)
+                self.show_waiting(message.inbound.thread_id)
             case Edited(message):
                 row = accepted_prompt(replace(message.inbound, text=message.text))
                 self.steps.begin(self._store.amend, row.message_id, row.payload, name=f"amend {message.id}")
+                self.show_waiting(message.inbound.thread_id)
             case Warm(thread_id):
                 self._pool.warm(thread_id)
 
@@ -215,6 +216,15 @@ class Floor:
             taken = await self.runs.steer(into, entry)
         finally:
             self.do(entry.thread_id, lambda queue: queue.steered(entry, ok=taken))
+            self.show_waiting(entry.thread_id)
+
+    def show_waiting(self, thread_id: int) -> None:
+        """Let people see what waits in a thread (Q5)."""
+        self.notices.show(thread_id, self.scheduler.queue(thread_id))
+
+    def _held_up(self, entry: Entry) -> None:
+        self.claims.held_up(entry)
+        self.show_waiting(entry.thread_id)
 
     # --- messages on their way -----------------------------------------------------------------------------------
 
@@ -243,9 +253,10 @@ class Floor:
 
     def _start(self, entry: Entry, claim: Claim) -> None:
         self.runs.start(entry, claim)
+        with _contained():
+            self.show_waiting(entry.thread_id)
         for message in entry.messages:
             with _contained():
-                self.notices.clear(message.id)
                 self.reactions.show(message.inbound, Mark.RUNNING)
 
     def _turn_ended(self, running: RunningTurn, end: TurnEnd) -> None:
@@ -273,6 +284,7 @@ class Floor:
         """Queue a turn again that could not run beside another one."""
         self.claims.serialise(running.thread_id)
         self.scheduler.put_back(running.entry, anyio.current_time())
+        self.show_waiting(running.thread_id)
         self.on_turn_over(running.thread_id)
         self.look_again()
 

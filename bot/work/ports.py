@@ -126,8 +126,8 @@ class Chat(Protocol):
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message."""
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
-        """Set a reaction on a message, and take another one of Weft's away."""
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
+        """Set a reaction on a message, and take others of Weft's away; those that are not there don't matter."""
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         """Answer the message where it was posted, when there is no thread to answer in."""

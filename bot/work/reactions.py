@@ -55,17 +55,24 @@ def mark_of(outcome: Outcome) -> Mark:
 
 
 _FINAL = (Mark.DONE, Mark.STOPPED, Mark.FAILED)
+_PASSING = (Mark.SEEN, Mark.WAITING, Mark.RUNNING)
 
 
 @dataclass(slots=True)
 class _Cell:
-    """A message; ``fresh``: it was accepted, and shows nothing of ours yet."""
+    """A message.
+
+    Attributes:
+        fresh: it was accepted, and shows nothing of ours yet.
+        inherited: an earlier run marked it, and nobody knows how.
+    """
 
     inbound: Inbound
     wanted: Mark
     due: float
     shown: Mark | None = None
     fresh: bool = False
+    inherited: bool = False
 
     def next(self, now: float) -> Mark:
         """Return what to set: the mark of the accept, unless that is overtaken."""
@@ -83,6 +90,7 @@ class _Channel:
 
     due: dict[int, None] = field(default_factory=dict)
     changed: anyio.Event = field(default_factory=anyio.Event)
+    done: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Reactions:
@@ -106,6 +114,11 @@ class Reactions:
         cell.fresh = cell.shown is None
         self._schedule(cell)
 
+    def inherit(self, inbound: Inbound) -> None:
+        """Take over a message that an earlier run marked: whatever it bears goes with its next mark (R2)."""
+        if self._enabled:
+            self._cell(inbound, Mark.SEEN).inherited = True
+
     def show(self, inbound: Inbound, mark: Mark) -> None:
         """Let a message show ``mark``; the latest one counts."""
         if self._enabled:
@@ -123,6 +136,12 @@ class Reactions:
         channel = self._channels.get(cell.inbound.channel_id) if cell is not None else None
         if channel is not None:
             channel.due.pop(message_id, None)
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all marks are set, at most so long: those of messages that are over are set by no later run."""
+        with anyio.move_on_after(seconds):
+            while self._channels:
+                await next(iter(self._channels.values())).done.wait()
 
     def _schedule(self, cell: _Cell) -> None:
         if self._tasks.cancel_scope.cancel_called:
@@ -152,6 +171,7 @@ class Reactions:
                     await channel.changed.wait()
         finally:
             del self._channels[channel_id]
+            channel.done.set()
 
     async def _set(self, message_id: int, cell: _Cell, channel: _Channel) -> None:
         mark = cell.next(anyio.current_time())
@@ -163,7 +183,7 @@ class Reactions:
         except Exception:
             # A reaction that can't be set must not keep the others from being set, whatever the cause.
             log.exception("reaction.failed", message=message_id)
-        cell.shown = mark
+        cell.shown, cell.inherited = mark, cell.inherited and mark is Mark.SEEN
         if self._cells.get(message_id) is not cell:
             return  # it was deleted meanwhile
         if cell.wanted is not mark:
@@ -177,5 +197,6 @@ class Reactions:
         inbound = cell.inbound
         if mark is Mark.SEEN:
             await self._chat.acknowledge(inbound, mark)
-        else:
-            await self._chat.react(inbound.channel_id, inbound.message_id, mark, instead_of=cell.shown)
+            return
+        others = _PASSING if cell.inherited else (cell.shown,) if cell.shown else ()
+        await self._chat.react(inbound.channel_id, inbound.message_id, mark, instead_of=others)

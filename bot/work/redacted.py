@@ -28,6 +28,10 @@ class RedactedThread:
         """Edit a message to a text without the secrets."""
         await self.port.edit(message_id, self._clean(body))
 
+    async def delete(self, message_id: int) -> None:
+        """Delete a message."""
+        await self.port.delete(message_id)
+
     async def typing(self) -> None:
         """Show the typing sign."""
         await self.port.typing()
@@ -62,7 +66,7 @@ class RedactedChat:
         """React to the message."""
         await self.chat.acknowledge(inbound, emoji)
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
         """Set a reaction on a message."""
         await self.chat.react(channel_id, message_id, emoji, instead_of=instead_of)
 

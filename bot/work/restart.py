@@ -23,9 +23,10 @@ from bot.work.editors import Editors
 from bot.work.model import Actor, Inbound
 from bot.work.ports import Answer, Chat
 from bot.work.prompt import Said, collect
+from bot.work.reactions import Reactions
 from bot.work.record import accepted_prompt, inbound_of, was_missed
 from bot.work.steps import Steps
-from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Restart:
         store: SessionStore,
         editors: Editors,
         deliveries: Deliveries,
+        reactions: Reactions,
         *,
         queue_again: Callable[[Inbound, int], None],
     ) -> None:
@@ -66,6 +68,7 @@ class Restart:
         self._store = store
         self._editors = editors
         self._deliveries = deliveries
+        self._reactions = reactions
         self._queue_again = queue_again
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
@@ -77,14 +80,16 @@ class Restart:
         All replies of a thread are taken up before anything new is said there: they may claim each other's messages.
         """
         owed, opened = await self._store.owed(), await self._store.open_prompts()
+        for prompt in (*(one.prompt for one in owed), *(one.prompt for one in opened)):
+            self._guarded(prompt.message_id, self._inherit, prompt)
         for reply in owed:
             self._guarded(reply.prompt.message_id, self._restore, reply)
         cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]] = {}
         for one in opened:
             if one.started:
                 self._guarded(one.prompt.message_id, self._gather, cut_off, one)
-        for prompt, turn in cut_off.items():
-            self._guarded(prompt, self._tell_cut_off, turn)
+        for first, turn in cut_off.items():
+            self._guarded(first, self._tell_cut_off, turn)
         for one in opened:
             if not one.started:
                 self._guarded(one.prompt.message_id, self._take_again, one)
@@ -96,6 +101,9 @@ class Restart:
             take_up(*left)
         except Exception:
             log.exception("restart.failed", prompt=prompt)
+
+    def _inherit(self, prompt: AcceptedPrompt) -> None:
+        self._reactions.inherit(inbound_of(prompt))
 
     def _gather(self, cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]], opened: OpenPrompt) -> None:
         turn = opened.turn or opened.prompt.message_id

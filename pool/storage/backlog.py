@@ -18,6 +18,7 @@ from pool.storage.operations import (
     Change,
     Finish,
     Forget,
+    Notice,
     Owe,
     See,
     Shown,
@@ -29,8 +30,8 @@ from pool.store import SeenPlace
 Key = tuple[type[Change], int, int]
 """The kind of a change, its row, and how often something was forgotten before: what came after is another row's."""
 
-SPARED_FIRST = (Shown, See, Forget)
-"""What is dropped before anything else: after a restart it costs a second look at Discord, and no prompt."""
+SPARED_FIRST = (Shown, See, Forget, Notice)
+"""What is dropped before anything else: after a restart it costs a look at Discord or a stale notice, and no prompt."""
 
 
 class Backlog:
@@ -64,6 +65,8 @@ class Backlog:
         elif isinstance(change, Forget):
             self._forgotten += 1
             self._changes[Forget, 0, self._forgotten] = change
+        elif isinstance(change, Notice):
+            self._changes[Notice, change.thread_id, self._forgotten] = change  # the latest counts
         elif isinstance(change, Accept):
             self._start(change)
         else:

@@ -17,7 +17,7 @@ from pool.storage import operations, sqlite
 from pool.storage.ledger import Ledger
 from pool.storage.model import StorageLimits
 from pool.storage.writer import Writer
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
 
 
 class DurableStore:
@@ -107,6 +107,18 @@ class DurableStore:
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""
         return await self._writer.submit(operations.Choices())
+
+    async def keep_notice(self, notice: KeptNotice) -> None:
+        """Remember the notice of a thread."""
+        await self._writer.submit(operations.Notice(notice.thread_id, notice))
+
+    async def drop_notice(self, thread_id: int) -> None:
+        """Forget the notice of a thread."""
+        await self._writer.submit(operations.Notice(thread_id, None))
+
+    async def notices(self) -> list[KeptNotice]:
+        """Return the notices of all threads that have one."""
+        return await self._writer.submit(operations.Notices())
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places."""

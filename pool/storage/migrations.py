@@ -64,6 +64,15 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX threads_used ON threads (used_at)",
         "CREATE INDEX places_seen ON places (seen)",
     ),
+    (
+        """
+        CREATE TABLE notices (
+            thread_id INTEGER PRIMARY KEY,
+            message_id INTEGER NOT NULL,
+            stopping INTEGER NOT NULL
+        )
+        """,
+    ),
 )
 
 OLDEST_TABLES: Final = frozenset({"prompts", "threads", "places"})

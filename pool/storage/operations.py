@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 
 from pool.storage import sqlite
-from pool.storage.tables import PLACES, PROMPTS, THREADS
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+from pool.storage.tables import NOTICES, PLACES, PROMPTS, THREADS
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -85,6 +85,12 @@ _FORGET_THREADS = sa.delete(THREADS).where(
     sa.or_(
         THREADS.c.thread_id == bindparam("id"),
         THREADS.c.thread_id.in_(sa.select(PLACES.c.place_id).where(_INSIDE)),
+    )
+)
+_FORGET_NOTICES = sa.delete(NOTICES).where(
+    sa.or_(
+        NOTICES.c.thread_id == bindparam("id"),
+        NOTICES.c.thread_id.in_(sa.select(PLACES.c.place_id).where(_INSIDE)),
     )
 )
 _FORGET_PLACES = sa.delete(PLACES).where(_INSIDE)
@@ -246,6 +252,30 @@ class See:
             connection.execute(_SEE, {field.name: getattr(place, field.name) for field in fields(SeenPlace)})
 
 
+_NOTICE = sqlite.insert(NOTICES)
+_KEEP_NOTICE = _NOTICE.on_conflict_do_update(
+    index_elements=[NOTICES.c.thread_id],
+    set_={"message_id": _NOTICE.excluded.message_id, "stopping": _NOTICE.excluded.stopping},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The notice of a thread is this one; ``notice`` None: it has none any more."""
+
+    writes: ClassVar[bool] = True
+    thread_id: int
+    notice: KeptNotice | None
+
+    def perform(self, connection: sa.Connection) -> None:
+        """Insert, replace or delete the row."""
+        if self.notice is None:
+            connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == self.thread_id))
+            return
+        row = {field.name: getattr(self.notice, field.name) for field in fields(KeptNotice)}
+        connection.execute(_KEEP_NOTICE, row)
+
+
 @dataclass(frozen=True, slots=True)
 class Forget:
     """Forget threads, channels or servers that are gone, with all that stands in them."""
@@ -257,6 +287,7 @@ class Forget:
         """Delete the rows; one by one: a statement takes only so many values."""
         for place_id in self.gone:
             connection.execute(_FORGET_THREADS, {"id": place_id})
+            connection.execute(_FORGET_NOTICES, {"id": place_id})
             connection.execute(_FORGET_PLACES, {"id": place_id})
 
 
@@ -359,6 +390,18 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class Notices:
+    """Which threads have a notice."""
+
+    writes: ClassVar[bool] = False
+
+    def perform(self, connection: sa.Connection) -> list[KeptNotice]:
+        """Return the rows."""
+        rows = connection.execute(sa.select(NOTICES).order_by(NOTICES.c.thread_id)).all()
+        return [KeptNotice(**row._mapping) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """Which places are known."""
 
@@ -370,5 +413,5 @@ class Places:
         return [SeenPlace(**row._mapping) for row in rows]
 
 
-Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | See | Forget
+Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | Notice | See | Forget
 """What has to reach the file, sooner or later."""

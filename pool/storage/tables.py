@@ -59,3 +59,11 @@ PLACES = sa.Table(
     sa.Column("owner_id", SNOWFLAKE),
     sa.Column("seen", SNOWFLAKE, nullable=False),
 )
+
+NOTICES = sa.Table(
+    "notices",
+    METADATA,
+    _key("thread_id"),
+    sa.Column("message_id", SNOWFLAKE, nullable=False),
+    sa.Column("stopping", sa.Boolean, nullable=False),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -56,14 +57,25 @@ async def taken(game: Play, *message_ids: int) -> None:
     await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=LIMIT)
 
 
-async def notice_of(game: Play, thread_id: int, message_id: int) -> Message:
-    """Wait for the notice below a message that waits."""
+async def notice_of(game: Play, thread_id: int, *texts: str) -> Message:
+    """Wait for the notice of a thread in which these messages wait, in this order."""
 
     def look() -> list[Message]:
-        return [one for one in game.replies(thread_id) if one.reference_id == message_id and "Queued" in one.content]
+        notices = [one for one in game.replies(thread_id) if "Waiting" in one.content]
+        return [one for one in notices if listed(one) == list(texts)]
 
     await game.discord.wait_for(lambda _: look(), timeout=LIMIT)
     return look()[0]
+
+
+def listed(notice: Message) -> list[str]:
+    """The texts of the messages that a notice lists."""
+    return re.findall(r"^-# \d+\. `.*?`: `(.*)`$", notice.content, re.MULTILINE)
+
+
+async def until_gone(game: Play, notice: int) -> None:
+    """Wait until a notice is deleted."""
+    await game.discord.wait_for(lambda fd: notice not in fd.state.messages, timeout=LIMIT)
 
 
 def answers(game: Play, thread_id: int) -> list[tuple[int | None, str]]:

@@ -97,7 +97,7 @@ async def test_a_row_behind_a_running_turn_takes_no_more_once_its_own_wait_is_ov
     async with play(tmp_path, agent, debounce=0.15) as game:
         thread_id = await begun(game)
         row = [await game.say(thread_id, text) for text in ("m0", "m1")]
-        await game.until_shown(thread_id, "Queued, number 1")
+        await game.until_shown(thread_id, "Waiting, next in line")
         late = await game.say(thread_id, "m2")
         gate.open()
         assert [await game.outcome(one) for one in (*row, late)] == [Outcome.ANSWERED] * 3

@@ -9,7 +9,18 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Person, delay
 from tests.agents import scenario
-from tests.e2e.process import HANG, Run, connected, mention, run, shown, until_answered, until_rows, until_shown
+from tests.e2e.process import (
+    HANG,
+    Run,
+    connected,
+    first_lines,
+    mention,
+    run,
+    shown,
+    until_answered,
+    until_rows,
+    until_shown,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,6 +32,11 @@ async def slash(discord: FakeDiscord, who: Person, place: int, name: str, **opti
 
 async def seen(discord: FakeDiscord, *message_ids: int) -> None:
     await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=10)
+
+
+def bears(discord: FakeDiscord, message_id: int) -> list[str]:
+    """Return the reactions that a message bears."""
+    return list(discord.message(message_id).reactions)
 
 
 async def end(bot: Run, how: signal.Signals) -> None:
@@ -72,6 +88,35 @@ async def test_what_waits_in_a_thread_that_was_just_opened_goes_on_although_only
             await end(bot, signal.SIGKILL)
         async with run(tmp_path, discord.api_url, discord.token, agent, **lists) as again:
             await until_answered(discord, thread_id, "second")
+            await end(again, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_start(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """R1, R2, Q5, D3: one notice at a time, which says what is true; one reaction on each message in the end."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    busy = {"WEFT_REACTIONS": "true", "WEFT_STOP_GRACE": "0.5"}
+    async with connected(tmp_path, agent, allow=[10014], **busy) as (discord, bot):
+        first = await mention(discord, "first")
+        await until_shown(discord, first, "so far")
+        second = (await discord.owner.say(first, "second")).id
+        await until_shown(discord, first, "Waiting, next in line")
+        await discord.wait_for(lambda _: (bears(discord, first), bears(discord, second)) == (["⚙️"], ["⏳"]), timeout=10)
+        await until_rows(tmp_path, "select count(*) from notices", [(1,)])
+        await end(bot, how)
+        told = [text for text in first_lines(discord, first) if "about to restart" in text]
+        assert [text.count("What waits here goes on") for text in told] == [1] * (how is signal.SIGTERM)
+        async with run(tmp_path, discord.api_url, discord.token, agent, **busy) as again:
+            await until_answered(discord, first, "second")
+            await discord.wait_for(
+                lambda _: (bears(discord, first), bears(discord, second)) == (["❌"], ["✅"]), timeout=10
+            )
+            await until_rows(tmp_path, "select count(*) from notices", [(0,)])
+            text = shown(discord, first)
+            assert (text.count("aiting"), text.count("about to restart")) == (0, 0)
+            assert text.count("-# ✓ Weft was restarted.") == (how is signal.SIGTERM)
             await end(again, signal.SIGTERM)
 
 

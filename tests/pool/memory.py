@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
 
 FINISHED_KEPT = 10_000
 """Finished prompts that are known again, the latest ones; of each the id and outcome are kept, and what was to be."""
@@ -37,6 +37,7 @@ class MemoryStore:
     _finished: OrderedDict[int, tuple[str, OpenPrompt | None]] = field(default_factory=OrderedDict)
     _threads: dict[int, ThreadRecord] = field(default_factory=dict)
     _places: dict[int, SeenPlace] = field(default_factory=dict)
+    _notices: dict[int, KeptNotice] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str:
@@ -127,11 +128,24 @@ class MemoryStore:
             places = [place for place in self._places.values() if one in (place.parent_id, place.guild_id)]
             for place_id in (one, *(place.place_id for place in places)):
                 self._threads.pop(place_id, None)
+                self._notices.pop(place_id, None)
                 self._places.pop(place_id, None)
 
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""
         return {key: record.options for key, record in self._threads.items() if record.options is not None}
+
+    async def keep_notice(self, notice: KeptNotice) -> None:
+        """Remember the notice of a thread."""
+        self._notices[notice.thread_id] = notice
+
+    async def drop_notice(self, thread_id: int) -> None:
+        """Forget the notice of a thread."""
+        self._notices.pop(thread_id, None)
+
+    async def notices(self) -> list[KeptNotice]:
+        """Return the notices of all threads that have one."""
+        return [notice for _, notice in sorted(self._notices.items())]
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places."""

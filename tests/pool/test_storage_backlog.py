@@ -12,6 +12,8 @@ from pool.storage.operations import (
     Change,
     Finish,
     Forget,
+    Notice,
+    Notices,
     OpenPrompts,
     Operation,
     Owe,
@@ -24,7 +26,7 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
-from pool.store import AcceptedPrompt, SeenPlace
+from pool.store import AcceptedPrompt, KeptNotice, SeenPlace
 
 
 def accept(message_id: int, payload: str = "{}") -> Accept:
@@ -46,12 +48,13 @@ def any_change(rng: random.Random) -> Change:
             Bind(rng.randint(1, 2), changes, at),
             Forget((rng.randint(1, 3),)),
             See((place, SeenPlace(2, 7, seen=at))),
+            Notice(message_id, rng.choice([None, KeptNotice(message_id, at)])),
         )
     )
 
 
 def contents(base: Database) -> list[object]:
-    questions: list[Operation[Any]] = [OpenPrompts(), OwedReplies(), Places(), *map(Thread, (1, 2))]
+    questions: list[Operation[Any]] = [OpenPrompts(), OwedReplies(), Places(), Notices(), *map(Thread, (1, 2))]
     questions += [*map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]

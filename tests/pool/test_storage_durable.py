@@ -19,7 +19,7 @@ from pool.storage import database, migrations, sqlite
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import DAY, FileTooNew, StorageLimits
 from pool.storage.tables import METADATA
-from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, SeenPlace, StoreBusy, ThreadRecord
 
 
 def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
@@ -145,15 +145,12 @@ def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
 
 
 @pytest.mark.asyncio
-async def test_a_file_of_the_first_version_is_read_and_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_of_the_first_version_is_read_and_gone_on_with(tmp_path: Path) -> None:
     """R6, R2: what it says of prompts stays; whose turns they were part of it does not say."""
     path = tmp_path / "state.db"
-    with monkeypatch.context() as then:
-        then.setattr(migrations, "STEPS", migrations.STEPS[:1])
-        database.open_file(path, sqlite.connect, 1).close()
     with closing(sqlite3.connect(path)) as other, other:
+        for statement in (*migrations.STEPS[0], "PRAGMA user_version = 1"):
+            other.execute(statement)
         row = "INSERT INTO prompts VALUES (?, 1, 2, 3, ?, ?, ?, NULL, NULL, NULL)"
         other.executemany(row, [(7, "7", True, "70 71"), (8, "8", False, "")])
     async with open_store(path) as store:
@@ -161,17 +158,18 @@ async def test_a_file_of_the_first_version_is_read_and_gone_on_with(
         assert [first, OpenPrompt(AcceptedPrompt(8, 1, 2, 3, "8"), started=False)] == await store.open_prompts()
         await store.started(7, [8])
         assert [one.prompt.message_id for one in await store.turn(8)] == [7, 8]
+        await store.keep_notice(KeptNotice(1, 90))
+        assert await store.notices() == [KeptNotice(1, 90)]
     assert rows(path, "PRAGMA user_version") == [(len(migrations.STEPS),)]
 
 
 @pytest.mark.asyncio
-async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path) -> None:
     """R6, P8: how long ago they really were is not known, and none is forgotten for that."""
     path = tmp_path / "state.db"
-    with monkeypatch.context() as then:
-        then.setattr(migrations, "STEPS", migrations.STEPS[:2])
-        database.open_file(path, sqlite.connect, 1).close()
     with closing(sqlite3.connect(path)) as other, other:
+        for statement in (*migrations.STEPS[0], *migrations.STEPS[1], "PRAGMA user_version = 2"):
+            other.execute(statement)
         other.execute("INSERT INTO threads (thread_id, session_id) VALUES (1, 's')")
     before = time.time()
     async with open_store(path) as store:

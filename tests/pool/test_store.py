@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pool.storage.durable import open_store
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SeenPlace, SessionStore, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, SessionStore, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
 
@@ -257,6 +257,21 @@ async def test_what_was_seen_only_grows_and_what_is_known_of_a_place_stays(opene
         await store.see([])
         await store.see(SeenPlace(place, 20, seen=seen) for place, seen in ((1, 4), (2, 9)))
         assert [SeenPlace(2, 20, seen=9), SeenPlace(1, 20, 11, 12, seen=5)] == await store.places()
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_thread_has_one_notice_at_most(opened: Opened, tmp_path: Path) -> None:
+    """Q5, R2"""
+    async with opened(tmp_path) as store:
+        await store.keep_notice(KeptNotice(1, 10))
+        await store.keep_notice(KeptNotice(2, 20))
+        await store.keep_notice(KeptNotice(1, 11, stopping=True))
+        await store.drop_notice(2)
+        await store.drop_notice(3)
+        assert [KeptNotice(1, 11, stopping=True)] == await store.notices()
+        await store.forget([1])
+        assert await store.notices() == []
 
 
 @both

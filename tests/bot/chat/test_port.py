@@ -398,11 +398,11 @@ async def test_a_reaction_takes_the_place_of_another() -> None:
         await chat.fd.owner.react(said, "👀")
         port = chat.gateway.chat
         await port.react(thread_id, said.id, "👀")
-        await port.react(thread_id, said.id, "⏳", instead_of="👀")
+        await port.react(thread_id, said.id, "⏳", instead_of=("👀",))
         assert reactions(chat, said.id) == ["⏳"]
         assert chat.fd.owner.id in chat.fd.message(said.id).reactions["👀"]
-        await port.react(thread_id, said.id, "✅", instead_of="👀")
-        await port.react(thread_id, said.id, "✅", instead_of="✅")
+        await port.react(thread_id, said.id, "✅", instead_of=("👀",))
+        await port.react(thread_id, said.id, "✅", instead_of=("✅",))
         assert reactions(chat, said.id) == ["⏳", "✅"]
         methods = [call.method for call in chat.fd.rest_calls(path_contains="/reactions/")]
         assert methods == ["PUT", "PUT", "DELETE", "PUT", "DELETE", "PUT"]
@@ -416,7 +416,7 @@ async def test_where_reactions_are_forbidden_nothing_happens_and_the_log_says_so
         chat.fd.deny("add_reactions", thread_id)
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
-                await chat.gateway.chat.react(thread_id, said.id, "⏳", instead_of="👀")
+                await chat.gateway.chat.react(thread_id, said.id, "⏳", instead_of=("👀",))
         assert [entry["channel"] for entry in logs if entry["event"] == "reaction.refused"] == [thread_id]
         chat.fd.allow("add_reactions", thread_id)
         await chat.fd.archive(thread_id)

@@ -157,6 +157,18 @@ class FakeThread:
         self._arrive(applied=True)
         await self._answer("edit")
 
+    async def delete(self, message_id: int) -> None:
+        self._arrive(applied=False)
+        self.calls.append(Call(anyio.current_time(), "delete", message_id, Body("")))
+        if self.archived:
+            raise ThreadArchived
+        if message_id not in self.messages:
+            raise MessageGone
+        if not (self.fail.get("delete") or [None])[0]:
+            del self.messages[message_id]
+        self._arrive(applied=True)
+        await self._answer("delete")
+
     async def typing(self) -> None:
         self.typed += 1
         await self._answer("typing")

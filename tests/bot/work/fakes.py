@@ -183,7 +183,7 @@ class FakeChat:
         self.acknowledged.append((inbound.message_id, emoji))
         await self._answer("acknowledge")
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
         self.reacted.append((message_id, emoji))
         await self._answer("react")
 

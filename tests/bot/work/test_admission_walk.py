@@ -69,7 +69,7 @@ class Walk:
             rules=lambda _: self.rules,
             reserve=self.claims.reserve,
             start=self.start,
-            wait=self.claims.tell_to_wait,
+            wait=self.claims.held_up,
             carry_out=self.carry_out,
         )
 

@@ -159,7 +159,7 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
         assert (desk._floor.scheduler._queues, desk._floor.editors._editors, desk.pending()) == ({}, {}, frozenset())
         assert (desk._floor.notices._notices, desk._floor.unrun._gathering) == ({}, {})
         assert (desk._floor.reactions._cells, len(desk._floor.runs)) == ({}, 0)
-        assert [text for thread in chat.threads for text in chat.texts(thread) if "Queued, number" in text] == []
+        assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 
 
 @pytest.mark.parametrize("seed", range(8))

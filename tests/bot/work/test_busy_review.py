@@ -280,14 +280,15 @@ async def test_a_message_that_is_deleted_while_it_is_marked_ends_nothing() -> No
 
 @in_virtual_time
 async def test_the_end_of_the_bot_takes_the_buttons_of_what_waits_away() -> None:
-    """Q5, R1: the next run does not know them."""
+    """Q5, R1: it tells instead that what waits is kept."""
     chat = FakeChat()
     async with playing(store=kept(), chat=chat) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
-        await work.shown("Queued, number 1")
-    assert [text for text in chat.texts() if "Queued" in text] == []
+        await work.shown("Waiting, next in line")
+    assert [text for text in chat.texts() if "Waiting" in text] == []
+    assert [text for text in chat.texts() if "goes on afterwards" in text] == [chat.texts()[0]]
 
 
 @in_virtual_time
@@ -297,7 +298,7 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
-        await work.shown("Queued, number 1")
+        await work.shown("Waiting, next in line")
         work.chat.threads[100].delay = 2.0
         work.desk.stop(100, ALICE)
         await work.over(2)
@@ -347,13 +348,13 @@ async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
         work.post(3, "hang", thread_id=200)
         await work.prompted("hang", "hang")
         work.post(2)
-        await work.shown("Queued, number 1")
+        await work.shown("Waiting, next in line")
 
-        def fail(_self: QueuedNotices, _message_id: int) -> None:
+        def fail(_self: QueuedNotices, _thread_id: int, _queue: object) -> None:
             raise RuntimeError("no")
 
         with monkeypatch.context() as patched:
-            patched.setattr(QueuedNotices, "clear", fail)
+            patched.setattr(QueuedNotices, "show", fail)
             work.desk.stop(100, ALICE)
             await anyio.sleep(5)
         work.desk.stop(200, ALICE)

@@ -31,14 +31,14 @@ class ReactingChat(FakeChat):
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         await self.react(inbound.channel_id, inbound.message_id, emoji)
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
         self.under_way[channel_id] += 1
         self.most_at_once = max(self.most_at_once, *self.under_way.values())
         await anyio.sleep(0.25)
         self.under_way[channel_id] -= 1
         if message_id in self.errors:
             raise self.errors[message_id]
-        self.marks.append((message_id, emoji, instead_of))
+        self.marks.append((message_id, emoji, "".join(instead_of) or None))
 
 
 @asynccontextmanager
@@ -60,6 +60,22 @@ async def test_a_message_shows_how_it_fares() -> None:
             reactions.show(inbound(1), mark)
             await anyio.sleep(2)
     assert chat.marks == [(1, "👀", None), (1, "⏳", "👀"), (1, "⚙️", "⏳"), (1, "✅", "⚙️")]
+
+
+@in_virtual_time
+async def test_what_an_earlier_run_left_on_a_message_goes_with_its_next_mark() -> None:
+    """R2, D3: nobody knows which of them it bears."""
+    async with reacting() as (reactions, chat):
+        reactions.inherit(inbound(1))
+        reactions.accepted(inbound(1))
+        await anyio.sleep(1)
+        reactions.show(inbound(1), Mark.RUNNING)
+        await anyio.sleep(2)
+        reactions.show(inbound(1), Mark.DONE)
+        reactions.inherit(inbound(2))
+        reactions.show(inbound(2), Mark.FAILED)
+        await reactions.flush(5)
+        assert chat.marks[1:] == [(1, "⚙️", "👀⏳⚙️"), (1, "✅", "⚙️"), (2, "❌", "👀⏳⚙️")]
 
 
 @in_virtual_time

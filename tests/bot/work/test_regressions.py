@@ -160,7 +160,7 @@ class FakeChat:
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         pass
 
-    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: str | None = None) -> None:
+    async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
         pass
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
