@@ -126,14 +126,17 @@ class Row:
         """Let messages that took no edit lose status and buttons when that can be done; the reply does not wait for it.
 
         They keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
-        known: the new message has the rest, and no text is visible twice.
+        known: the new message has the rest, and no text is visible twice. In an archived thread it is that message that
+        makes edits possible again.
         """
         for page in self.pages.all:
-            cell = page.cell
-            if cell.message_id is not None and cell.shown != cell.wanted:
-                part = take(text[page.start : max(page.start, cell.shown_mark)], 0, PAGE, page.fence)
-                shown = part.shown if visible(part.source) else page.note or ABOVE
-                self._outbox.adopt(Cell(wanted=Body(shown), expendable=True), cell.message_id)
+            part = take(text[page.start : max(page.start, page.cell.shown_mark)], 0, PAGE, page.fence)
+            calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
+            if page.cell.message_id is not None and page.cell.shown != calm:
+                cell = Cell(wanted=calm, expendable=True)
+                self._outbox.adopt(cell, page.cell.message_id)
+                if self._held_note == HELD:
+                    self._outbox.park(cell)
 
     def _archived(self) -> None:
         """No edit is possible any more: what is not shown yet is kept for one message at the end (D10)."""
@@ -264,8 +267,7 @@ class Row:
         text = self._instead or snapshot.text
         if not visible(text):
             text = final_text(snapshot, final.outcome)
-        if self._held_note == LATE:
-            self._calm_down(text)
+        self._calm_down(text)
         rest, fence = self.pages.unshown(text)
         self._told_above = self._told_above or not (final.tail() or rest.strip())
         part = take(rest if rest.strip() else "", 0, fence=fence)

@@ -51,17 +51,22 @@ async def test_a_typing_sign_that_fails_is_no_matter() -> None:
 
 @in_virtual_time
 async def test_in_an_archived_thread_nothing_is_edited_and_the_rest_is_one_new_message() -> None:
-    """D10"""
+    """D10: the new message opens the thread, and what stands above it loses its Stop button then."""
     async with scene() as at:
         reply = at.open()
         await at.stream(reply, "Seen. ", 3)
         at.thread.fail["edit"] = [ThreadArchived()] * 20
         await at.stream(reply, "Not seen, but not lost.", 20)
         calls = len(at.thread.calls)
+        at.thread.fail.clear()
         assert await at.end(reply)
-        (call,) = at.thread.calls[calls:]
-        assert (call.kind, call.body.text) == ("send", "Not seen, but not lost.\n-# footer")
-        assert len(at.thread.of("edit")) == 1
+        await anyio.sleep(5)
+        assert [(call.kind, call.body.text, call.body.buttons) for call in at.thread.calls[calls:]] == [
+            ("send", "Not seen, but not lost.\n-# footer", ()),
+            ("edit", "Seen. ", ()),
+        ]
+        assert at.thread.of("edit")[1].at > at.thread.of("send")[-1].at
+        assert len(at.thread.of("edit")) == 2
 
 
 @in_virtual_time
