@@ -36,6 +36,7 @@ class PermissionRequest:
         tool_call: what is asked for, with all that the agent has said of it before.
         complete: whether that is all; what is too much is not kept.
         answered: whether an answer was written, or can't be any more.
+        rejected: the answer was no, or that nobody decides it.
         on_closed: called with the reason when `close` ended it.
     """
 
@@ -52,6 +53,7 @@ class PermissionRequest:
         self.tool_call: ToolCallUpdate = params.tool_call
         self.options: list[PermissionOption] = params.options
         self.answered = False
+        self.rejected = False
         self.on_closed: Callable[[PermissionEnd], None] | None = None
         self._answer = answer
 
@@ -62,9 +64,10 @@ class PermissionRequest:
 
     def select(self, option_id: str) -> bool:
         """Answer with one of the options; False if it is already answered or has no such option."""
-        if self.answered or all(option.option_id != option_id for option in self.options):
+        chosen = next((option for option in self.options if option.option_id == option_id), None)
+        if self.answered or chosen is None:
             return False
-        self.answered = True
+        self.answered, self.rejected = True, chosen.kind.startswith("reject")
         self._answer(self, Response(self.id, {"outcome": {"outcome": "selected", "optionId": option_id}}))
         return True
 
@@ -72,7 +75,7 @@ class PermissionRequest:
         """Answer ``cancelled``; False if it is already answered."""
         if self.answered:
             return False
-        self.answered = True
+        self.answered = self.rejected = True
         self._answer(self, cancelled_response(self.id))
         return True
 

@@ -267,7 +267,7 @@ class AgentSession:
     def _forget(self, request: PermissionRequest) -> None:
         del self._permissions[request.key]
         if self._turn is not None:
-            self._turn.permission_closed(request.key, self._clock())
+            self._turn.permission_closed(request.key, self._clock(), rejected=request.rejected)
         if self._sink is not None:
             self._sink.changed()
 

@@ -65,6 +65,7 @@ class ToolState:
         diffs: the changes it makes; those too large to keep are counted in ``diffs_cut``.
         raw_input: the tool's arguments, with long strings and deep nesting cut.
         from_permission: a permission request asked about it.
+        rejected: the last answer to one was no, or that nobody decides it.
     """
 
     id: str
@@ -78,11 +79,12 @@ class ToolState:
     locations: tuple[Location, ...] = ()
     raw_input: Any = None
     from_permission: bool = False
+    rejected: bool = False
 
     @property
     def unfinished(self) -> bool:
         """Whether it waits or works."""
-        return self.status in ("pending", "in_progress")
+        return not self.rejected and self.status in ("pending", "in_progress")
 
 
 @dataclass(frozen=True, slots=True)

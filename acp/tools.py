@@ -65,6 +65,13 @@ class ToolCalls:
         call.asked = call.asked or asked
         self._states = None
 
+    def decide(self, call_id: str, *, rejected: bool) -> None:
+        """Take note of whether a tool call was allowed when its agent last asked."""
+        call = self._calls.get(call_id)
+        if call is not None and call.rejected != rejected:
+            call.decide(rejected=rejected)
+            self._states = None
+
     def _count(self, call_id: str) -> bool:
         new = call_id not in self._beyond
         if new and len(self._beyond) < 100 * self._most:  # a count that says enough, in bounded memory
@@ -83,6 +90,7 @@ class _Call:
 
     def __init__(self, call_id: str, head: int, tail: int) -> None:
         self.asked = False
+        self.rejected = False
         self._id = call_id
         self._limits = (head, tail)
         self._title = ""
@@ -97,6 +105,10 @@ class _Call:
         self._response: tuple[str, int] = ("", 0)
         self._raw: tuple[str, int] = ("", 0)
         self._state: ToolState | None = None
+
+    def decide(self, *, rejected: bool) -> None:
+        """Take the answer to a permission request about it."""
+        self.rejected, self._state = rejected, None
 
     def apply(self, update: ToolCallUpdate) -> None:
         """Merge an update; absent fields are unchanged."""
@@ -158,6 +170,7 @@ class _Call:
                 locations=self._locations,
                 raw_input=self._input,
                 from_permission=self.asked,
+                rejected=self.rejected,
             )
         return self._state
 

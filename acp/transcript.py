@@ -62,6 +62,10 @@ class Transcript:
         """Take the tool call that a permission request is about; it may be the first sight of it."""
         self._take_tool_call(tool_call, asked=True)
 
+    def decide(self, tool_call_id: str, *, rejected: bool) -> None:
+        """Take the answer to the last permission request about a tool call."""
+        self.tools.decide(tool_call_id, rejected=rejected)
+
     def settle(self) -> None:
         """Show all text that was held back: no more is to be expected."""
         self.answer.settle()

@@ -101,6 +101,7 @@ class Turn:
         self._started = now
         self._probed = now
         self._said = Transcript(limits.text_bytes, limits.tool_calls, limits.tool_head, limits.tool_tail, model, mode)
+        self._asked: dict[str, str] = {}
         self._waiting = WaitingTime(limits.card_extension_max)
         self._due = inf  # the grace's end while cancelling, the latest end of the drain while draining
         self._overdue = False
@@ -172,13 +173,17 @@ class Turn:
             return
         self.last_event = now
         self._said.ask(tool_call)
+        self._asked[key] = tool_call.tool_call_id
         # Time begins to count only before the deadline: a request opened after it does not bring the turn back.
         if now < self._hard_deadline():
             self._waiting.opened(key, tool_call.tool_call_id, now)
         self.version += 1
 
-    def permission_closed(self, key: str, now: float) -> None:
-        """A request was answered or taken back."""
+    def permission_closed(self, key: str, now: float, *, rejected: bool = False) -> None:
+        """A request was answered or taken back; ``rejected``: the answer was no."""
+        tool_call_id = self._asked.pop(key, None)
+        if tool_call_id is not None and self.phase is not Phase.ENDED:
+            self._said.decide(tool_call_id, rejected=rejected)
         if self._waiting.closed(key, now) and self.phase is not Phase.ENDED:
             self.last_event = now
             self.version += 1

@@ -74,7 +74,9 @@ def tools_summary(snapshot: TurnSnapshot) -> str:
     """Return the last tool calls in one small line; empty if there is none."""
     if not snapshot.tools:
         return ""
-    last = " · ".join(tool_line(tool.title, tool.status, tool.kind) for tool in snapshot.tools[-3:])
+    last = " · ".join(
+        tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in snapshot.tools[-3:]
+    )
     more = f"{len(snapshot.tools) - 3} more · " if len(snapshot.tools) > 3 else ""
     return clip(f"-# {more}{last}", 500)
 
@@ -97,7 +99,7 @@ def _tools_text(snapshot: TurnSnapshot) -> str:
     diffs = diff_texts((diff.path, diff.old, diff.new) for tool in snapshot.tools for diff in tool.diffs)
     blocks, room = [], _DETAIL_ROOM
     for tool in snapshot.tools:
-        block = tool_line(tool.title, tool.status, tool.kind)
+        block = tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected)
         if room > 0:
             block = "\n".join([block, *_details(tool, diffs)])
         blocks.append(block)
@@ -180,7 +182,7 @@ def footer(snapshot: TurnSnapshot, seconds: float) -> str:
     """Return ``-# 12 s · 3 tools · 41 % of context · $0.02 · model``; unknown parts are left out (D5)."""
     parts = [
         _exactly(seconds),
-        _tools(len(snapshot.tools) + snapshot.tools_cut),
+        _tools(sum(not tool.rejected for tool in snapshot.tools) + snapshot.tools_cut),
         context_share(snapshot),
         cost(snapshot),
         _model(snapshot),

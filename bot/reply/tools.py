@@ -26,8 +26,12 @@ _ESCAPES = {f"\\u{code:04x}": f"<U+{code:04X}>" for code in range(0x20)}
 _ESCAPES |= {"\\b": "<U+0008>", "\\f": "<U+000C>", "\\r": "<U+000D>"}
 
 
-def tool_line(title: str | None, status: str | None, kind: str | None = None) -> str:
-    """Return a tool call as ``✓ `npm test` ``; a failed one says so."""
+def tool_line(title: str | None, status: str | None, kind: str | None = None, *, rejected: bool = False) -> str:
+    """Return a tool call as ``✓ `npm test` ``; one that failed or was not allowed says so."""
+    if rejected:
+        # Agents call such a tool failed, done, or nothing more: what counts is that the answer was no.
+        ran = ", yet the agent calls it done" if status == "completed" else ""
+        return f"⛔ {inline_code(title or kind or 'tool', 100)} (not allowed{ran})"
     mark = _MARKS.get(status or "", "·")
     failed = " (failed)" if status == "failed" else ""
     return f"{mark} {inline_code(title or kind or 'tool', 100)}{failed}"

@@ -15,8 +15,13 @@ from bot.outcome import Outcome
 from bot.reply.cards import go_on_button
 from bot.reply.final import FinalReply
 from bot.reply.render import footer, outcome_lines
+from bot.reply.sanitise import visible
+from bot.reply.summary import tools_in_short
 from bot.work.errors import told_of_answer, told_of_start, with_data
 from bot.work.model import Inbound
+
+_LOOKED_AT = 4_096
+"""Characters of an answer that are looked at before all of it is, which may be megabytes."""
 
 LONG_TURN = 120.0
 """Seconds from which on the requester is notified that the turn is over (D9)."""
@@ -115,6 +120,14 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     return outcome_lines(end.outcome, end.snapshot, by=end.by, reason=end.reason, stderr=end.stderr, redact=redact)
 
 
+def _tools_line(snapshot: TurnSnapshot | None) -> tuple[str, ...]:
+    """Return what the agent did beside what it said; an answer without text is made of that anyway (T4)."""
+    if snapshot is None or not (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
+        return ()
+    line = tools_in_short(snapshot.tools, snapshot.tools_cut)
+    return (line,) if line else ()
+
+
 def final_reply(
     end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool
 ) -> FinalReply:
@@ -127,7 +140,7 @@ def final_reply(
     again = kept and end.outcome is Outcome.INTERRUPTED
     return FinalReply(
         outcome=end.outcome,
-        lines=lines(end, redact),
+        lines=(*_tools_line(end.snapshot), *lines(end, redact)),
         footer=footer(end.snapshot, elapsed) if end.snapshot else "",
         ping=inbound.author.id if end.snapshot and elapsed >= LONG_TURN else None,
         buttons=(go_on_button(inbound.thread_id, inbound.message_id),) if again else (),

@@ -501,6 +501,16 @@ def test_nothing_changes_after_the_end() -> None:
     assert one.snapshot() == before
 
 
+def test_a_tool_that_was_not_allowed_is_known_as_such_until_it_is() -> None:
+    """D6: whatever state the agent gives it, it waits for nothing."""
+    one = turn()
+    for rejected in (True, False):
+        one.permission_opened("1", call(), 1.0)
+        one.permission_closed("1", 2.0, rejected=rejected)
+        (tool,) = one.snapshot().tools
+        assert (tool.rejected, tool.unfinished) == (rejected, not rejected)
+
+
 # --- what it looks like ------------------------------------------------------------------------------------------
 
 

@@ -127,6 +127,18 @@ async def test_an_agent_that_says_nothing_is_answered_for_by_its_tools(tmp_path:
         assert "one\ntwo" in game.shown(thread_id)
 
 
+async def test_tools_stay_visible_although_the_agent_says_nothing_after_them(tmp_path: Path, drain: float) -> None:
+    """D5."""
+    change = {"type": "diff", "path": "/w/README.md", "oldText": "a\nb\n", "newText": "a\nc\nd\n"}
+    edit = {"id": "t1", "title": "Edit README.md", "kind": "edit", "status": "completed", "content": [change]}
+    test = {"id": "t2", "title": "npm test", "kind": "execute", "status": "failed"}
+    agent = scenario(tmp_path, [{"text": "On it."}, {"tool": edit}, {"tool": test}])
+    async with play(tmp_path, agent, drain=drain) as game:
+        thread_id, _ = await game.ask("fix")
+        (reply,) = game.replies(thread_id)
+        assert reply.content.startswith("On it.\n-# ✓ edit `README.md` +2 −1 · ✗ `npm test`\n-# ")
+
+
 async def test_neither_text_nor_tools_is_told_in_a_sentence(tmp_path: Path, drain: float) -> None:
     """T4."""
     agent = scenario(tmp_path, [{"respond": {"stopReason": "end_turn"}}])

@@ -56,14 +56,15 @@ async def test_the_requester_allows_and_the_text_goes_on_below_the_card(tmp_path
 
 
 async def test_a_rejection_reaches_the_agent_as_its_own_option(tmp_path: Path, drain: float) -> None:
-    """D6."""
+    """D5, D6: and the tool is not told as one that ran."""
     agent = asking(tmp_path)
     async with play(tmp_path, agent, drain=drain) as game:
         thread_id = await game.mention("clean")
         await game.press(thread_id, "Reject")
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert answers(agent) == [{"outcome": "selected", "optionId": "no"}]
-        assert "kept" in game.shown(thread_id)
+        assert "kept\n-# ⛔ `rm -r build` not allowed\n-# " in game.shown(thread_id)
+        assert "1 tool" not in game.shown(thread_id)
 
 
 async def test_silence_rejects_and_says_so(tmp_path: Path, drain: float) -> None:
