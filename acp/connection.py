@@ -145,6 +145,15 @@ class AgentConnection:
         """Return how the process ended, or None while it runs."""
         return self._process.exit()
 
+    @property
+    def stderr_bytes(self) -> int:
+        """How much the process has said on its stderr so far."""
+        return self._process.stderr_bytes
+
+    def stderr_since(self, mark: int) -> str:
+        """Return what it said there since it had ``mark`` bytes, as far as it is kept."""
+        return self._process.stderr_since(mark)
+
     async def wait_exited(self) -> AgentExit:
         """Return how the process ended, within 1 s of its end and after its last words were handed on."""
         await self.exited.wait()

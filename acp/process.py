@@ -2,7 +2,7 @@
 
 It runs in a session of its own with the environment it was given and a marker. What goes over the pipes is
 `acp.peer`'s business, which environment it gets is `acp.environment`'s, how it is ended is `acp.ladder`'s. The mutable
-state is the tail of stderr and the report of the stop.
+state is the tail of stderr with its count, and the report of the stop.
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ class LaunchSpec:
 
 
 class AgentProcess:
-    """A started agent process. Its owner runs `drain_stderr` in a task group, and `stop` in the end."""
+    """A started agent process. Its owner runs `drain_stderr` in a task group, and `stop` in the end.
+
+    Attributes:
+        stderr_bytes: how much it has said on its stderr so far.
+    """
 
     def __init__(self, process: anyio.abc.Process, marker: str) -> None:
         assert process.stdin
@@ -75,6 +79,7 @@ class AgentProcess:
         self.stdout: anyio.abc.ByteReceiveStream = process.stdout
         self._stderr: anyio.abc.ByteReceiveStream = process.stderr
         self._process = process
+        self.stderr_bytes = 0
         self._tail = bytearray()
         self._root = tree.find(process.pid)
         self._stopping = anyio.Lock()
@@ -101,6 +106,11 @@ class AgentProcess:
         code = self._process.returncode
         return None if code is None else AgentExit(code, self._tail.decode(errors="replace"))
 
+    def stderr_since(self, mark: int) -> str:
+        """Return what was said on stderr since it had ``mark`` bytes, as far as it is kept."""
+        fresh = min(self.stderr_bytes - mark, len(self._tail))
+        return self._tail[len(self._tail) - fresh :].decode(errors="replace")
+
     async def wait(self) -> AgentExit:
         """Return how the process ended, soon after it did, even if a process it started holds the pipes."""
         while (ended := self.exit()) is None:
@@ -112,7 +122,9 @@ class AgentProcess:
         """Read stderr to its end and keep the last 64 KiB."""
         with suppress(*_CLOSED):  # whatever way the pipe ends, that is its end
             while True:
-                self._tail += await self._stderr.receive(_READ_SIZE)
+                said = await self._stderr.receive(_READ_SIZE)
+                self.stderr_bytes += len(said)
+                self._tail += said
                 del self._tail[:-STDERR_KEPT]
                 await anyio.lowlevel.checkpoint()
 

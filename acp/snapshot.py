@@ -128,6 +128,7 @@ class TurnSnapshot:
         permissions: tool call ids of the open permission requests.
         started: when the prompt was written; ``ended`` is None before the end.
         version: grows with each visible change.
+        last_words: the last line of the agent's stderr in this turn, where whoever made the snapshot looked for it.
     """
 
     text: str = ""
@@ -156,6 +157,7 @@ class TurnSnapshot:
     last_event: float = 0.0
     ended: float | None = None
     version: int = 0
+    last_words: str = ""
 
     @property
     def auth_required(self) -> bool:

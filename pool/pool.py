@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
@@ -54,6 +55,18 @@ class Lease:
     def slot(self) -> SlotStatus:
         """What can be said about the slot now."""
         return self._slot.status()
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other thread has a part in the process: what it says and starts is this thread's."""
+        return self._slot.agent.sharing is None
+
+    def listen(self) -> Callable[[], str]:
+        """Return what tells the agent's stderr from now on; nothing where threads share it: it may be a neighbour's."""
+        connection = self._slot.agent.connection
+        if connection is None or not self.alone:
+            return str
+        return partial(connection.stderr_since, connection.stderr_bytes)
 
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.

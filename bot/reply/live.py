@@ -15,19 +15,22 @@ import anyio
 import structlog
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.final import FinalReply, below
+from bot.reply.final import MESSAGE_LIMIT, FinalReply, below
 from bot.reply.outbox import Cell, Outbox
 from bot.reply.owed import OwedText
 from bot.reply.pages import Page
 from bot.reply.port import Body, Button
 from bot.reply.rejoin import Found, take_places, told_in_file
-from bot.reply.render import status_line, worth_showing
+from bot.reply.render import STATUS_LIMIT, status_line, worth_showing
 from bot.reply.row import Row
+from bot.reply.sanitise import units
 
 log = structlog.get_logger(__name__)
 
 OnShown = Callable[[tuple[int, ...]], None]
 """Told the messages that show a reply so far, all of them, in order, whenever one was created."""
+
+_LONGEST_STATUS = 400
 
 _OLD = 3000.0
 """Seconds; Discord allows few edits of a message older than an hour, so a long turn goes on in a new one before."""
@@ -238,7 +241,8 @@ class LiveReply:
             waited = now - (self._opened_at or now) >= self._outbox.pacing.first_status
             if self._card_open() or not (waited or worth_showing(snapshot)):
                 return ""
-        return status_line(snapshot, now)
+        room = MESSAGE_LIMIT - units(carrier.text) - 1
+        return status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
 
     def _card_open(self) -> bool:
         return any(cell.wanted is not None and cell.wanted.buttons for cell in self._cards.values())

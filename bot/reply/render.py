@@ -17,7 +17,10 @@ SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
 
 _FOOTER_LIMIT = 120
-_STATUS_LIMIT = 110
+STATUS_LIMIT = 110
+"""Units of a status line for which there is room below any text."""
+
+_LAST_WORDS = 120
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
 _STDERR_LINES, _STDERR_LINE, _STDERR_ROOM = 10, 200, 900
@@ -34,13 +37,13 @@ _LIMITS = {
 # --- while the turn runs ---------------------------------------------------------------------------------------------
 
 
-def status_line(snapshot: TurnSnapshot, now: float) -> str:
+def status_line(snapshot: TurnSnapshot, now: float, limit: int = STATUS_LIMIT) -> str:
     """Return what the turn is doing in one small line: ``-# ⏳ 25 s · `npm test` · plan 2/5``."""
     parts = [coarse(now - snapshot.started), *_doing(snapshot, now)]
     if snapshot.plan:
         done = sum(entry.status == "completed" for entry in snapshot.plan)
         parts.append(f"plan {done}/{len(snapshot.plan)}")
-    return clip("-# ⏳ " + " · ".join(parts), _STATUS_LIMIT)
+    return clip("-# ⏳ " + " · ".join(parts), limit)
 
 
 def worth_showing(snapshot: TurnSnapshot) -> bool:
@@ -57,8 +60,17 @@ def _doing(snapshot: TurnSnapshot, now: float) -> list[str]:
     tool = snapshot.current_tool
     doing = [inline_code(tool.title or tool.kind, _TITLE_LIMIT)] if tool else []
     if silent >= SILENCE:
-        doing.append(f"no sign of life for {coarse(silent)}")
+        doing.append(f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}")
     return doing
+
+
+def why_silent(snapshot: TurnSnapshot) -> str:
+    """Return what a long silence may mean, what to do, and the agent's last words on its stderr (T7)."""
+    if snapshot.current_tool is not None:
+        return "the tool may be slow. Wait or press Stop"
+    # While a provider refuses or is overloaded, agents retry and tell nobody: for minutes.
+    said = f" (it last said {inline_code(snapshot.last_words, _LAST_WORDS)})" if snapshot.last_words else ""
+    return f"the model's provider may refuse or be overloaded{said}. Wait or press Stop"
 
 
 def coarse(seconds: float) -> str:
@@ -163,6 +175,11 @@ def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: st
         return f"by {who if who == BY_AGENT else inline_code(who, 60)}{forced}"
     why = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
     return inline_code(why, _REASON_LIMIT) if why else (f"by {inline_code(by, 60)}" if by else "")
+
+
+def last_line(text: str) -> str:
+    """Return the last line in which a reader would see something; empty if there is none."""
+    return "".join(_last_lines(text, 1))
 
 
 def _last_lines(text: str, count: int) -> list[str]:

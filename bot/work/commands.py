@@ -113,15 +113,18 @@ class Commands:
             waiting = sum(1 for _ in self._scheduler.waiting())
             counts, trouble = self._pool.counts(), self._store.trouble
             lanes = self._scheduler.counts()
-            return describe_pool(counts, running=len(self._runs), waiting=waiting, trouble=trouble, lanes=lanes)
-        running = self._runs.in_thread(thread_id)
-        return describe_thread(
-            running[0].turn.snapshot() if running else None,
+            pool = describe_pool(counts, running=len(self._runs), waiting=waiting, trouble=trouble, lanes=lanes)
+            return "\n".join([pool, *self._runs.silences.describe()])
+        running, slot = self._runs.in_thread(thread_id), self._pool.status(thread_id)
+        name = self._assignments.shown(thread_id)
+        thread = describe_thread(
+            running[0].look() if running else None,
             waiting=len(self._scheduler.queue(thread_id).line),
-            slot=self._pool.status(thread_id),
-            agent=self._assignments.shown(thread_id),
+            slot=slot,
+            agent=name,
             now=anyio.current_time(),
         )
+        return "\n".join([thread, *self._runs.silences.describe(name or (slot.agent if slot else None))])
 
     def _do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:
         return self._scheduler.do(thread_id, act, anyio.current_time())

@@ -80,6 +80,7 @@ class Floor:
         self.steps = Steps(tasks)
         self.permissions = PermissionDesk()
         self._pool = pool
+        self._redact = redact
         self._store = store
         self._woken = anyio.Event()
         self.scheduler: Scheduler[Claim] = Scheduler(
@@ -289,7 +290,8 @@ class Floor:
         self.look_again()
 
     def _leased(self, running: RunningTurn, lease: Lease) -> None:
-        thread_id = running.thread_id
+        thread_id, said = running.thread_id, lease.listen()
+        running.hear = lambda: self._redact(said())
         self.do(thread_id, lambda queue: queue.steerable(can=lease.session.can_steer))
         if lease.lost:
             self.editors.of(thread_id).say(CONTEXT_LOST)

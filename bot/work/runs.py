@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
 from acp.schema import text_block
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn, TurnLimits, TurnSnapshot
 from bot.observer import Observer
 from bot.outcome import Outcome
 from bot.reply.cards import stop_button
@@ -26,6 +26,7 @@ from bot.work.ending import TurnEnd, crashed, interrupted
 from bot.work.limits import DeskLimits
 from bot.work.policy.entry import Entry, Why
 from bot.work.report import turn_report, waited
+from bot.work.silences import Silences
 from bot.work.steps import Steps
 from bot.work.turns import Claim, RunningTurn, TurnService, cut_off
 from pool.pool import ConnectionPool
@@ -44,6 +45,7 @@ class Runs:
 
     Attributes:
         limits: those of turns that start from now on.
+        silences: knows which agents have fallen silent again and again.
         observer: told when a reply is first visible.
         limits_in: makes them those of a thread's agent.
         agent_in: returns the name of a thread's agent, where there are several.
@@ -75,6 +77,7 @@ class Runs:
         self._turns = turns
         self._ended = ended
         self._not_forked = not_forked
+        self.silences = Silences()
         self._running: dict[Entry, RunningTurn] = {}
 
     def __len__(self) -> int:
@@ -120,9 +123,13 @@ class Runs:
             visible = True
             self._steps.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
 
+        def look(text_from: int = 0) -> TurnSnapshot:
+            running = self._running.get(entry)
+            return turn.snapshot(text_from) if running is None or running.turn is not turn else running.look(text_from)
+
         return self._editors.of(first.thread_id).open(
             first.message_id,
-            turn.snapshot,
+            look,
             reply_to=None if first.opens_thread else first.message_id,
             stop_button=stop_button(first.thread_id, first.message_id),
             on_shown=note,
@@ -159,6 +166,7 @@ class Runs:
         messages = [message.inbound for message in running.entry.owed]
         now = anyio.current_time()
         report = turn_report(running.entry, messages, end, started=running.started, now=now, agent=running.agent)
+        self.silences.ended(running.agent, end.outcome, silent=running.silent)
         self._deliveries.finish(messages, running.reply, end, report)
         self._ended(running, end)
 

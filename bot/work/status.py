@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from acp.turn import Phase, TurnSnapshot
-from bot.reply.render import SILENCE, context_share, cost
+from bot.reply.render import SILENCE, context_share, cost, why_silent
 from bot.reply.sanitise import inline_code
 from bot.work.model import Lane, QueueMode
 from bot.work.policy.entry import Entry
@@ -91,7 +91,7 @@ def _lane_line(lane: Lane, counts: LaneCounts) -> str:
 
 def _turn_line(snapshot: TurnSnapshot, now: float) -> str:
     silent = snapshot.silent_for(now)
-    quiet = f", no sign of life for {silent:.0f} s" if silent >= SILENCE else ""
+    quiet = f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}" if silent >= SILENCE else ""
     return f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
@@ -18,10 +18,11 @@ from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
-from acp.turn import Ending, Phase, Turn
+from acp.turn import Ending, Phase, Turn, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
+from bot.reply.render import SILENCE, last_line
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
 from bot.work.model import Inbound
 from bot.work.permissions import Card, CardState
@@ -49,6 +50,8 @@ class RunningTurn:
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
         extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
+        silent: nothing was heard of the agent for long while no tool was at work.
+        hear: tells what the agent has said on its stderr in this turn, secrets blacked out; None before its session.
         agent: its name in the settings where there are several, else the one that it gives itself, once it did.
     """
 
@@ -64,6 +67,8 @@ class RunningTurn:
     abandoned: bool = False
     interrupted: bool = False
     extra: bool = False
+    silent: bool = False
+    hear: Callable[[], str] | None = None
     agent: str | None = None
     cards: list[Card] = field(default_factory=list)
 
@@ -76,6 +81,14 @@ class RunningTurn:
     def first(self) -> Inbound:
         """The message that the reply answers."""
         return self.entry.messages[0].inbound
+
+    def look(self, text_from: int = 0) -> TurnSnapshot:
+        """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
+        snapshot = self.turn.snapshot(text_from)
+        if snapshot.silent_for(anyio.current_time()) < SILENCE:
+            return snapshot
+        self.silent = self.silent or snapshot.current_tool is None
+        return replace(snapshot, last_words=last_line(self.hear())) if self.hear is not None else snapshot
 
     def interrupt(self, by: str) -> None:
         """Stop the turn since the bot stops; what was decided before that stays as it is."""

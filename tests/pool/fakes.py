@@ -56,6 +56,7 @@ class FakeConnection:
         self.asked_for: str | None = None
         self.stop_report: StopReport | None = None
         self.hung_up = False
+        self.stderr = ""
         self.can_fork = True
         self.forked: list[tuple[str, str]] = []
         self.closed: list[str] = []
@@ -73,6 +74,13 @@ class FakeConnection:
 
     def exit(self) -> AgentExit | None:
         return self._exit
+
+    @property
+    def stderr_bytes(self) -> int:
+        return len(self.stderr)
+
+    def stderr_since(self, mark: int) -> str:
+        return self.stderr[mark:]
 
     async def wait_exited(self) -> AgentExit:
         await self._exited.wait()

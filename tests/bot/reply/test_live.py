@@ -49,7 +49,8 @@ async def test_a_silent_turn_shows_a_stop_button_after_some_seconds_and_says_how
         at.open()
         await anyio.sleep(130)
         (body,) = at.thread.messages.values()
-        assert (body.text, body.buttons) == ("-# ⏳ 2 min · no sign of life for 2 min", (STOP,))
+        told = "no sign of life for 2 min: the model's provider may refuse or be overloaded. Wait or press Stop"
+        assert (body.text, body.buttons) == (f"-# ⏳ 2 min · {told}", (STOP,))
         assert len(at.thread.of("edit")) <= 15
 
 
@@ -325,7 +326,8 @@ async def test_a_status_that_comes_up_while_a_card_is_open_waits_for_its_answer(
         assert at.thread.texts == ["May I?"]
         reply.card("p1", Body("Allowed"))
         await anyio.sleep(1)
-        assert at.thread.texts == ["Allowed", "-# ⏳ 1 min · `rm` · no sign of life for 1 min"]
+        told = "no sign of life for 1 min: the tool may be slow. Wait or press Stop"
+        assert at.thread.texts == ["Allowed", f"-# ⏳ 1 min · `rm` · {told}"]
 
 
 @in_virtual_time

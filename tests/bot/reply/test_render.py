@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from acp.errors import AgentExit
@@ -35,7 +37,16 @@ def test_the_status_is_one_small_line_with_time_tool_and_plan() -> None:
 def test_a_silent_agent_is_reported_after_a_minute() -> None:
     """T7"""
     assert status_line(snapshot(last_event=1060.0), 1119.0) == "-# ⏳ 1 min"
-    assert status_line(snapshot(last_event=1060.0), 1180.0) == "-# ⏳ 3 min · no sign of life for 2 min"
+    silent = snapshot(last_event=1060.0)
+    told = "-# ⏳ 3 min · no sign of life for 2 min: the model's provider may refuse or be overloaded"
+    assert status_line(silent, 1180.0) == f"{told}. Wait or press Stop"
+    assert status_line(replace(silent, last_words="429 `rate limit`"), 1180.0, 200) == (
+        f"{told} (it last said `429 ˋrate limit`). Wait or press Stop"
+    )
+    at_work = replace(silent, tools=(tool(title="make", status="in_progress"),), last_words="429")
+    assert status_line(at_work, 1180.0, 200) == (
+        "-# ⏳ 3 min · `make` · no sign of life for 2 min: the tool may be slow. Wait or press Stop"
+    )
 
 
 def test_while_a_card_is_open_the_silence_is_the_persons() -> None:

@@ -121,7 +121,8 @@ class FakePool:
             assert not internal_error
 
         agent = SimpleNamespace(auth_methods=[], agent_info=None)
-        yield SimpleNamespace(session=self.of(thread_id), lost=False, how="live", stop=stop, served=served, agent=agent)
+        rest = {"lost": False, "how": "live", "alone": False, "listen": lambda: str}
+        yield SimpleNamespace(session=self.of(thread_id), stop=stop, served=served, agent=agent, **rest)
 
     def evict(self, thread_id: int) -> bool:
         self.evicted.append(thread_id)

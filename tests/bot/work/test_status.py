@@ -47,7 +47,10 @@ def test_each_phase_has_its_word_and_the_time_since_the_start(phase: Phase, word
 
 def test_a_silent_agent_is_reported_from_a_minute_on() -> None:
     """T7, Q11."""
-    assert lines(turn(last_event=1030.0))[0] == "Working for 90 s, no sign of life for 60 s"
+    assert lines(turn(last_event=1030.0))[0] == (
+        "Working for 90 s, no sign of life for 60 s: "
+        "the model's provider may refuse or be overloaded. Wait or press Stop"
+    )
     assert lines(turn(last_event=1031.0))[0] == "Working for 90 s"
 
 
