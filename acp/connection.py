@@ -26,6 +26,7 @@ from acp.schema import Implementation, InitializeResult, PermissionParams
 from acp.session import AgentSession, TurnSink
 from acp.sessions import OpenedSession, Sessions
 from acp.steering import STEER_TIMEOUT
+from acp.tree import Members
 
 __all__ = ["AgentConnection", "AgentSession", "ConnectionLimits", "OpenedSession", "TurnSink", "open_connection"]
 
@@ -153,6 +154,10 @@ class AgentConnection:
     def stderr_since(self, mark: int) -> str:
         """Return what it said there since it had ``mark`` bytes, as far as it is kept."""
         return self._process.stderr_since(mark)
+
+    async def members(self, *, everywhere: bool) -> Members:
+        """Return the process and what it has started; see `AgentProcess.members`."""
+        return await self._process.members(everywhere=everywhere)
 
     async def wait_exited(self) -> AgentExit:
         """Return how the process ended, within 1 s of its end and after its last words were handed on."""

@@ -81,8 +81,12 @@ async def end_strays(name: str, value: str, limits: StopLimits) -> StopReport:
 
     A bot that was itself started by such a stray carries the mark, too; it is spared.
     """
-    strays = await anyio.to_thread.run_sync(tree.carriers, value, name)
-    return await end_tree(strays, "", replace(limits, eof=0.0), anyio.lowlevel.checkpoint)
+    return await end_processes(await anyio.to_thread.run_sync(tree.carriers, value, name), limits)
+
+
+async def end_processes(processes: Members, limits: StopLimits) -> StopReport:
+    """End these very processes and what they have started; no agent listens on their stdin."""
+    return await end_tree(processes, "", replace(limits, eof=0.0), anyio.lowlevel.checkpoint)
 
 
 async def _kill(members: Members, marker: str, deadline: float) -> Members:

@@ -2,7 +2,7 @@
 
 It runs in a session of its own with the environment it was given and a marker. What goes over the pipes is
 `acp.peer`'s business, which environment it gets is `acp.environment`'s, how it is ended is `acp.ladder`'s. The mutable
-state is the tail of stderr with its count, and the report of the stop.
+state is the tail of stderr with its count, what the last look has found, and the report of the stop.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 import anyio.lowlevel
+import anyio.to_thread
 import structlog
 
 from acp import tree
@@ -82,6 +83,8 @@ class AgentProcess:
         self.stderr_bytes = 0
         self._tail = bytearray()
         self._root = tree.find(process.pid)
+        self._looking = anyio.Lock()
+        self._seen: tree.Members = frozenset()
         self._stopping = anyio.Lock()
         self._report: StopReport | None = None
 
@@ -127,6 +130,17 @@ class AgentProcess:
                 self._tail += said
                 del self._tail[:-STDERR_KEPT]
                 await anyio.lowlevel.checkpoint()
+
+    async def members(self, *, everywhere: bool) -> tree.Members:
+        """Return the process and what it has started.
+
+        One look at a time, in the order of the calls. Without ``everywhere`` it looks for descendants only, which is
+        quicker, and adds what the last look everywhere has found.
+        """
+        async with self._looking:
+            found = await anyio.to_thread.run_sync(tree.survey, self._root, self.marker if everywhere else "")
+            self._seen = found if everywhere else self._seen
+            return found | self._seen
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
         """End the process and all it has started, within the limits; a second call returns the same report."""

@@ -89,6 +89,28 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def outermost(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those that were not started by another of them, the oldest first."""
+    found = set(processes)
+    pids = {process.pid for process in found}
+    return sorted((one for one in found if _parent_id(one) not in pids), key=lambda one: (one.create_time(), one.pid))
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return how a process was started, for people; its name where nobody may see more."""
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except _OUT_OF_SIGHT:
+        return "a process"
+
+
+def _parent_id(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except _OUT_OF_SIGHT:
+        return None
+
+
 def send_signal(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
     """Signal each process that is still the one that was found; return how many took it."""
     return sum(_send(process, number) for process in processes)

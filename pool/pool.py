@@ -22,6 +22,7 @@ from acp.connection import AgentSession, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.schema import InitializeResult
+from acp.tree import Members
 from pool.agent_task import AgentTask, OpenConnection
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
@@ -67,6 +68,11 @@ class Lease:
         if connection is None or not self.alone:
             return str
         return partial(connection.stderr_since, connection.stderr_bytes)
+
+    async def members(self, *, everywhere: bool) -> Members:
+        """Return what belongs to the agent; see `acp.process.AgentProcess.members`."""
+        connection = self._slot.agent.connection
+        return await connection.members(everywhere=everywhere) if connection is not None else frozenset()
 
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.

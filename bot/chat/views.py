@@ -21,6 +21,7 @@ GO_TEMPLATE = r"weft:go:(?P<thread>\d+):(?P<prompt>\d+)"
 STOP_TEMPLATE = r"weft:stop:(?P<thread>\d+):(?P<prompt>\d+)"
 NOW_TEMPLATE = r"weft:now:(?P<thread>\d+):(?P<prompt>\d+)"
 DROP_TEMPLATE = r"weft:drop:(?P<thread>\d+):(?P<prompt>\d+)"
+END_TEMPLATE = r"weft:end:(?P<thread>\d+):(?P<token>[A-Za-z0-9_-]+)"
 PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
 
 
@@ -98,6 +99,32 @@ class DropButton(PromptButton, template=DROP_TEMPLATE):
         return desk.remove(self.thread_id, self.prompt, by)
 
 
+class EndButton(ui.DynamicItem[ui.Button[Any]], template=END_TEMPLATE):
+    """Ends what a turn has left running."""
+
+    def __init__(self, item: ui.Button[Any], thread_id: int, token: str) -> None:
+        super().__init__(item)
+        self._thread_id, self._token = thread_id, token
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
+    ) -> EndButton:
+        """Read thread and token out of the custom_id."""
+        return cls(_button(item), int(match["thread"]), match["token"])
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """End it and say so; the work takes the button away."""
+        # Whether the person may was decided for the place of the press.
+        elsewhere = interaction.channel_id != self._thread_id
+        await respond(
+            interaction,
+            lambda front, by: (
+                Answer(EXPIRED, accepted=False) if elsewhere else front.desk.end_left(self._thread_id, self._token, by)
+            ),
+        )
+
+
 class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
     """Chooses one option of a permission request."""
 
@@ -123,8 +150,8 @@ def _button(item: ui.Item[Any]) -> ui.Button[Any]:
     return item
 
 
-KNOWN = (StopButton, GoButton, NowButton, DropButton, PermissionButton)
-_TEMPLATES = (STOP_TEMPLATE, GO_TEMPLATE, NOW_TEMPLATE, DROP_TEMPLATE, PERMISSION_TEMPLATE)
+KNOWN = (StopButton, GoButton, NowButton, DropButton, EndButton, PermissionButton)
+_TEMPLATES = (STOP_TEMPLATE, GO_TEMPLATE, NOW_TEMPLATE, DROP_TEMPLATE, END_TEMPLATE, PERMISSION_TEMPLATE)
 _KNOWN_IDS = tuple(re.compile(template) for template in _TEMPLATES)
 
 

@@ -61,6 +61,11 @@ def remove_button(thread_id: int, prompt_id: int) -> Button:
     return Button(f"weft:drop:{thread_id}:{prompt_id}", "Remove")
 
 
+def end_button(thread_id: int, token: str) -> Button:
+    """Return the button that ends what a turn has left running (P13)."""
+    return Button(f"weft:end:{thread_id}:{token}", "End it", "danger")
+
+
 def permission_card(
     token: str,
     tool_call: ToolCallUpdate,

@@ -13,6 +13,7 @@ import structlog
 from bot.work import cutoffs
 from bot.work.assignments import Assignments
 from bot.work.choices import Choices
+from bot.work.leftovers import Leftovers
 from bot.work.model import Actor, QueueMode
 from bot.work.modes import Modes
 from bot.work.policy.decisions import Cancel, Decision
@@ -38,6 +39,7 @@ class Commands:
         self,
         scheduler: Scheduler[Claim],
         runs: Runs,
+        leftovers: Leftovers,
         pool: ConnectionPool,
         store: SessionStore,
         modes: Modes,
@@ -46,6 +48,7 @@ class Commands:
     ) -> None:
         self._scheduler = scheduler
         self._runs = runs
+        self._leftovers = leftovers
         self._pool = pool
         self._store = store
         self._modes = modes
@@ -124,7 +127,8 @@ class Commands:
             agent=name,
             now=anyio.current_time(),
         )
-        return "\n".join([thread, *self._runs.silences.describe(name or (slot.agent if slot else None))])
+        left = self._leftovers.describe(thread_id)
+        return "\n".join([thread, *left, *self._runs.silences.describe(name or (slot.agent if slot else None))])
 
     def _do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:
         return self._scheduler.do(thread_id, act, anyio.current_time())

@@ -79,7 +79,9 @@ class ThreadDesk:
         floor.runs.limits_in, floor.runs.agent_in = self.assignments.turn_limits, self.assignments.shown
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._hasty = Hasty(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.unrun.end)
-        self._commands = Commands(floor.scheduler, floor.runs, pool, store, self.modes, self._choices, self.assignments)
+        self._commands = Commands(
+            floor.scheduler, floor.runs, floor.leftovers, pool, store, self.modes, self._choices, self.assignments
+        )
         self._stopping = Stopping(
             floor.scheduler, floor.runs, floor.steps, floor.editors, store, floor.notices, floor.reactions
         )
@@ -202,6 +204,10 @@ class ThreadDesk:
         """Take a waiting prompt out (Q5)."""
         return self._commands.remove(thread_id, prompt, by)
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        """End what a turn has left running (P13)."""
+        return self._floor.leftovers.end(thread_id, token, by)
+
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose what a message does that comes while a turn runs (Q2)."""
         return self._commands.choose_mode(place_id, mode, by, server=server)
@@ -314,6 +320,7 @@ class ThreadDesk:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
         self._floor.intake.closed = self._floor.scheduler.closed = self._floor.asking.closed = True
         self._floor.unrun.hurry()
+        self._floor.leftovers.close()
         await self._stopping.run(self._floor.limits)
 
     def hurry(self) -> None:

@@ -28,6 +28,7 @@ from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
 from bot.work.intake import Intake
 from bot.work.late import LateOutputs
+from bot.work.leftovers import Leftovers
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from bot.work.permissions import PermissionDesk
@@ -102,6 +103,7 @@ class Floor:
         self.reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.unrun = Unrun(self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe)
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
+        self.leftovers = Leftovers(tasks, self.steps, self.editors)
         self.notices = QueuedNotices(tasks, self.steps, self.editors, store)
         self.intake = Intake(
             chat,
@@ -261,6 +263,7 @@ class Floor:
                 self.reactions.show(message.inbound, Mark.RUNNING)
 
     def _turn_ended(self, running: RunningTurn, end: TurnEnd) -> None:
+        self.leftovers.ended(running)
         share, queue = _context_share(end.snapshot), self.scheduler.queue(running.thread_id)
         # What a session that was reset had used says nothing of the next one.
         if share is not None and running.entry.generation == queue.memory.generation:
@@ -292,6 +295,7 @@ class Floor:
     def _leased(self, running: RunningTurn, lease: Lease) -> None:
         thread_id, said = running.thread_id, lease.listen()
         running.hear = lambda: self._redact(said())
+        self.leftovers.watch(running, lease)
         self.do(thread_id, lambda queue: queue.steerable(can=lease.session.can_steer))
         if lease.lost:
             self.editors.of(thread_id).say(CONTEXT_LOST)

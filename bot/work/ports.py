@@ -101,6 +101,9 @@ class Desk(Protocol):
     def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         """Take a waiting prompt out (Q5)."""
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        """End what a turn of the thread has left running; ``token`` is the one in the button."""
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt, asked for by a press on message ``notice`` of the thread (R2)."""
 

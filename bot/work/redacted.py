@@ -186,6 +186,10 @@ class RedactedDesk:
         """Take a waiting prompt out."""
         return self._clean(self.desk.remove(thread_id, prompt, by))
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        """End what a turn has left running."""
+        return self._clean(self.desk.end_left(thread_id, token, by))
+
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         """Go on with an interrupted prompt."""
         return self._clean(self.desk.go_on(thread_id, prompt, notice, by))

@@ -50,6 +50,7 @@ class RunningTurn:
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
         extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
+        looked: set once it is known what belonged to the agent before the prompt; None: that is not looked up.
         silent: nothing was heard of the agent for long while no tool was at work.
         hear: tells what the agent has said on its stderr in this turn, secrets blacked out; None before its session.
         agent: its name in the settings where there are several, else the one that it gives itself, once it did.
@@ -67,6 +68,7 @@ class RunningTurn:
     abandoned: bool = False
     interrupted: bool = False
     extra: bool = False
+    looked: anyio.Event | None = None
     silent: bool = False
     hear: Callable[[], str] | None = None
     agent: str | None = None
@@ -204,6 +206,8 @@ class TurnService:
         running.starting.deadline = anyio.current_time() + running.hard_timeout
         first, *others = (message.id for message in running.entry.messages)
         await self._store.started(first, others)
+        if running.looked is not None:
+            await running.looked.wait()
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         text = running.entry.prompt_text()

@@ -14,6 +14,7 @@ from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.handshake import How
 from acp.process import LaunchSpec, StopReport
 from acp.schema import Implementation, InitializeResult
+from acp.tree import Members
 from pool.agent_task import OpenConnection
 from pool.launcher import Sharing
 from pool.model import PoolLimits, SlotState
@@ -81,6 +82,10 @@ class FakeConnection:
 
     def stderr_since(self, mark: int) -> str:
         return self.stderr[mark:]
+
+    async def members(self, *, everywhere: bool) -> Members:
+        await anyio.lowlevel.checkpoint()
+        return frozenset()
 
     async def wait_exited(self) -> AgentExit:
         await self._exited.wait()

@@ -156,6 +156,10 @@ class FakeDesk:
         self._record("clear", thread_id, by.id)
         return Answer("Cleared.", accepted=True)
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        self._record("end left", thread_id, token, by.id)
+        return Answer("Ending it.", accepted=not self.refuses)
+
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         self._record("promote", thread_id, prompt, by.id)
         return Answer("It runs next.", accepted=not self.refuses)

@@ -172,6 +172,10 @@ class EchoDesk:
         self.calls.append(("clear", thread_id, by))
         return Answer(f"Removed {SECRET}", accepted=True)
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        self.calls.append(("end_left", thread_id, token, by))
+        return Answer(f"Ending {SECRET}", accepted=True)
+
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
         self.calls.append(("promote", thread_id, prompt, by))
         return Answer(f"Next {SECRET}", accepted=True)

@@ -1,0 +1,188 @@
+"""What a turn has started and left running: named in its thread, with a button that ends it (P13).
+
+Agents run commands in sessions of their own, and not every agent ends them when its turn ends. What belongs to the
+agent is looked up before the prompt and after the turn; what came in between and still runs a moment later is told.
+The mutable state is the turns that are watched and what was left running, by the token in its button.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp.ladder import StopLimits, end_processes
+from acp.tree import Members, command_line, is_alive, outermost
+from bot.reply.cards import end_button
+from bot.reply.delivery import Delivery
+from bot.reply.port import Body
+from bot.reply.sanitise import inline_code
+from bot.work.editors import Editors
+from bot.work.model import Actor, Inbound
+from bot.work.ports import Answer
+from bot.work.steps import Steps
+from bot.work.turns import RunningTurn
+from pool.pool import Lease
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 5.0
+"""Seconds after the end of a turn that what it has started gets to end by itself."""
+
+_LOOK_AGAIN = 2.0
+"""Seconds between two looks at whether it still runs."""
+
+_MOST_NAMED = 3
+_TOKEN_BYTES = 9
+EXPIRED = Answer("This button has expired: what it was for has ended.", accepted=False)
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """A turn that runs; ``before`` is what belonged to its agent when it began, None as long as that is not known."""
+
+    lease: Lease
+    looked: anyio.Event
+    before: Members | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Left:
+    """What a turn left running; ``by``: who asked for its end."""
+
+    thread_id: int
+    processes: Members
+    named: str
+    delivery: Delivery
+    by: str = ""
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Leftovers:
+    """Watches turns, tells what they leave running, and ends it when somebody asks for that.
+
+    Args:
+        tasks: owns the looks.
+        steps: what the end of the bot waits for.
+    """
+
+    def __init__(self, tasks: TaskGroup, steps: Steps, editors: Editors) -> None:
+        self._tasks = tasks
+        self._steps = steps
+        self._editors = editors
+        self._watched: dict[RunningTurn, _Watch] = {}
+        self._left: dict[str, _Left] = {}
+        self._closed = False
+
+    def watch(self, running: RunningTurn, lease: Lease) -> None:
+        """Look up what belongs to the agent of a turn, which waits with its prompt until that is known.
+
+        Beside other turns in the same process nobody could say which of them has started what.
+        """
+        if running.extra or not lease.alone:
+            return
+        running.looked = anyio.Event()
+        watch = self._watched[running] = _Watch(lease, running.looked)
+        self._tasks.start_soon(self._look_before, watch, name=f"look {running.thread_id}")
+
+    def ended(self, running: RunningTurn) -> None:
+        """Tell, a moment after the end of a turn, what it has left running."""
+        watch = self._watched.pop(running, None)
+        if watch is not None and not self._closed and not self._tasks.cancel_scope.cancel_called:
+            self._tasks.start_soon(self._look_after, watch, running.first, name=f"left by {running.first.message_id}")
+
+    def end(self, thread_id: int, token: str, by: Actor) -> Answer:
+        """End what a button of the thread names, in steps as an agent is ended (P9)."""
+        left = self._left.get(token)
+        if left is None or left.thread_id != thread_id:
+            return EXPIRED
+        if left.by:
+            return Answer("It is being ended already.", accepted=False)
+        left.by = by.name
+        log.info("leftovers.ended", thread=thread_id, user=by.id, pids=[one.pid for one in left.processes])
+        self._tasks.start_soon(self._end, left, name=f"end left {thread_id}")
+        return Answer("Ending it.", accepted=True)
+
+    def describe(self, thread_id: int) -> list[str]:
+        """Return a line for each turn of the thread of which something still runs."""
+        return [f"Still running: {left.named}" for left in self._left.values() if left.thread_id == thread_id]
+
+    def close(self) -> None:
+        """The bot stops: agents end with all they have started, and so do the buttons."""
+        self._closed = True
+        for left in self._left.values():
+            self._say(left, f"-# ✓ Ended with the restart of Weft: {left.named}")
+
+    # --- looks -----------------------------------------------------------------------------------------------------
+
+    async def _look_before(self, watch: _Watch) -> None:
+        try:
+            watch.before = await watch.lease.members(everywhere=False)
+        except Exception:
+            log.exception("leftovers.failed")
+        finally:
+            watch.looked.set()
+
+    async def _look_after(self, watch: _Watch, prompt: Inbound) -> None:
+        try:
+            # Before the next turn's look: what that one starts is its own.
+            await watch.looked.wait()
+            if watch.before is None:
+                return
+            started = await watch.lease.members(everywhere=True) - watch.before
+            await anyio.sleep(PATIENCE if started else 0)
+            alive = frozenset(process for process in started if is_alive(process))
+            if alive and not self._closed:
+                await self._follow(prompt, alive)
+        except Exception:
+            log.exception("leftovers.failed", thread=prompt.thread_id)
+
+    async def _follow(self, prompt: Inbound, alive: Members) -> None:
+        """Say what still runs, and take that back once it does not."""
+        thread_id, token, named = prompt.thread_id, secrets.token_urlsafe(_TOKEN_BYTES), named_shortly(alive)
+        body = Body(f"-# ⚙️ Still running from this turn: {named}", (end_button(thread_id, token),))
+        log.info("leftovers.found", thread=thread_id, prompt=prompt.message_id, pids=[one.pid for one in alive])
+        delivery = self._editors.of(thread_id).say(body, reply_to=None if prompt.opens_thread else prompt.message_id)
+        left = self._left[token] = _Left(thread_id, alive, named, delivery)
+        try:
+            while any(is_alive(process) for process in alive) and not self._closed:
+                with anyio.move_on_after(_LOOK_AGAIN):
+                    await left.ended.wait()
+                if left.ended.is_set():
+                    break
+        finally:
+            del self._left[token]
+        if not self._closed:
+            self._say(left, _last_line(left))
+
+    async def _end(self, left: _Left) -> None:
+        try:
+            await end_processes(left.processes, StopLimits())
+        except Exception:
+            log.exception("leftovers.failed", thread=left.thread_id)
+        finally:
+            left.ended.set()
+
+    def _say(self, left: _Left, text: str) -> None:
+        left.delivery = self._editors.of(left.thread_id).change(left.delivery, Body(text))
+        self._steps.begin(left.delivery.delivered, name=f"tell left {left.thread_id}")
+
+
+def _last_line(left: _Left) -> str:
+    if not left.by:
+        return f"-# ✓ No longer running: {left.named}"
+    alive = frozenset(process for process in left.processes if is_alive(process))
+    if alive:
+        return f"-# ⚠️ {inline_code(left.by, 60)} tried to end it, and it still runs: {named_shortly(alive)}"
+    return f"-# ⏹ Ended by {inline_code(left.by, 60)}: {left.named}"
+
+
+def named_shortly(processes: Members) -> str:
+    """Return the outermost of the processes by their command lines, for people; the others are counted."""
+    found = outermost(processes)
+    names = [f"{inline_code(command_line(one), 60)} (process {one.pid})" for one in found[:_MOST_NAMED]]
+    more = len(found) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
