@@ -252,11 +252,9 @@ def _slices(text: str) -> list[str]:
 
 def _options(options: Sequence[PermissionOption], offered: Sequence[int]) -> Part | None:
     """Return the options whose names don't fit on their buttons, in full, numbered as those are."""
-    rows = [
-        f"{place}. {one_row(_name(options[number]))}"
-        for place, number in enumerate(offered, 1)
-        if _is_cut(options[number])
-    ]
+    cut = [number for number in offered if _is_cut(options[number])]
+    # The option's own number: that of a button would change when fewer options are offered.
+    rows = [f"{number + 1}. {one_row(_name(options[number]))}" for number in cut]
     return Part("Options", "\n".join(rows), file="options.txt") if rows else None
 
 
@@ -272,16 +270,16 @@ def _buttons(token: str, options: Sequence[PermissionOption], offered: Sequence[
     return tuple(
         Button(
             f"weft:perm:{token}:{number}",
-            _numbered(place, options[number]),
+            _numbered(number, options[number]),
             _STYLES.get(options[number].kind.split("_")[0], "secondary"),
         )
-        for place, number in enumerate(offered, 1)
+        for number in offered
     )
 
 
-def _numbered(place: int, option: PermissionOption) -> str:
+def _numbered(number: int, option: PermissionOption) -> str:
     """Return a button's label; one that is cut has the number under which the card shows all of it."""
-    return clip(f"{place}. {_label(option)}", _LABEL_LIMIT) if _is_cut(option) else _label(option)
+    return clip(f"{number + 1}. {_label(option)}", _LABEL_LIMIT) if _is_cut(option) else _label(option)
 
 
 def _offered(options: Sequence[PermissionOption], *, seen: bool) -> list[int]:

@@ -238,6 +238,10 @@ def test_an_option_that_is_cut_stands_in_full_under_its_number() -> None:
     body = card([OPTIONS[0], always, OPTIONS[2]], rawInput={"command": "ls"})
     assert f"-# Options\n```\n2. {name}\n```\n-# <@7> may answer." in body.text
     assert [button.label[:5] for button in body.buttons] == ["Allow", "2. Ye", "No"]
+    rejected = PermissionOption(option_id="c", name=f"No: {name}", kind="reject_once")
+    hidden = card([OPTIONS[0], rejected], rawInput={"command": "x" * 9_000_000})
+    assert [button.label[:7] for button in hidden.buttons] == ["2. No: "]
+    assert f"2. No: {name}\n" in hidden.text
     endless = card([PermissionOption(option_id="a", name="y" * 3000, kind="allow_once")])
     assert endless.file is not None
     assert "y" * 3000 in endless.file.data.decode()
