@@ -12,9 +12,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from acp.environment import named
@@ -163,24 +163,24 @@ class Settings(BaseSettings):
     def _most_sessions(self) -> int:
         return self.max_agents * self.sessions_per_process
 
+    @model_validator(mode="after")
+    def _room_for_the_lanes(self) -> Self:
+        chosen = self.lane_main is not None or self.lane_background is not None
+        if chosen and sum(self.lanes) > self._most_sessions:
+            main, background = self.lanes
+            each = f" with {self.sessions_per_process} sessions each" if self.sessions_per_process > 1 else ""
+            raise ValueError(
+                f"WEFT_MAX_AGENTS: {self.max_agents} agents{each} are fewer than the {main} + {background} turns that"
+                " the lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
+            )
+        return self
+
     def called(self, name: str) -> str:
         """Return a setting's name with the place of its value, as messages have it."""
         return f"{name} ({self._places[name]})" if name in self._places else name
 
 
-_LANES = ("WEFT_MAX_AGENTS", "WEFT_SESSIONS_PER_PROCESS", "WEFT_LANE_MAIN", "WEFT_LANE_BACKGROUND")
-
-
-def _lanes_problem(settings: Settings) -> str:
-    chosen = settings.lane_main is not None or settings.lane_background is not None
-    main, background = settings.lanes
-    if not chosen or main + background <= settings.max_agents * settings.sessions_per_process:
-        return ""
-    each = f" with {settings.sessions_per_process} sessions each" if settings.sessions_per_process > 1 else ""
-    return (
-        f"{settings.called('WEFT_MAX_AGENTS')}: {settings.max_agents} agents{each} are fewer than the"
-        f" {main} + {background} turns that the lanes let run (WEFT_LANE_MAIN, WEFT_LANE_BACKGROUND)"
-    )
+_LANE_FIELDS = frozenset({"max_agents", "sessions_per_process", "lane_main", "lane_background"})
 
 
 def setting_names() -> frozenset[str]:
@@ -231,8 +231,6 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
     problems = [*file.problems, *unknown_names(file.lines, settings, places)]
     problems += [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
     wrong = {*faults, *(file.lost - {name.upper() for name, value in os.environ.items() if value})}
-    if not wrong.intersection(_LANES):
-        problems += filter(None, [_lanes_problem(settings)])
     if "WEFT_AGENTS_FILE" not in wrong and settings.agents_file is None and env_file is not None:
         try:
             settings = settings.model_copy(update={"agents_file": _beside(env_file)})
@@ -247,11 +245,15 @@ def _understood(env_file: Path | None, first: dict[str, Any]) -> tuple[Settings,
     try:
         return Settings(_env_file=env_file, **first), {}
     except ValidationError as exc:
-        # One line for each setting: the first of what is wrong with it.
-        faults = {str(error["loc"][0]): told(error) for error in reversed(exc.errors())}
+        # One line for each setting: the first of what is wrong with it. What has no place is about the lanes.
+        faults = {str((*error["loc"], "max_agents")[0]): told(error) for error in reversed(exc.errors())}
     fields = Settings.model_fields
-    defaults = {name: fields[name].get_default(call_default_factory=True) for name in fields if name in faults}
-    return Settings(_env_file=env_file, **first, **defaults), {_variable(name): faults[name] for name in defaults}
+    # The lanes are compared once every field is understood, so with the rest of them this would come up in their place.
+    lost = faults.keys() | (_LANE_FIELDS if faults.keys() & _LANE_FIELDS else frozenset())
+    defaults = {name: fields[name].get_default(call_default_factory=True) for name in lost}
+    settings, more = _understood(env_file, first | defaults)
+    found = {_variable(name): faults[name].removeprefix("WEFT_MAX_AGENTS: ") for name in fields if name in faults}
+    return settings, found | more
 
 
 def unknown_names(names: Iterable[str], settings: Settings, places: Mapping[str, str]) -> Iterator[str]:

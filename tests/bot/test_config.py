@@ -219,6 +219,10 @@ def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) ->
         ("WEFT_STATE_DIR='~/s'\n", "WEFT_STATE_DIR (.env, line 1): ~/s is not an absolute path"),
         ("WEFT_AGENTS_FILE=~/a\n", "WEFT_AGENTS_FILE (.env, line 1): ~/a is not an absolute path"),
         ("WEFT_DISCORD_TOKEN=a\n", "WEFT_DISCORD_TOKEN (.env, line 1): there is no such setting; did you mean"),
+        (
+            "WEFT_LANE_MAIN=19\nWEFT_MAX_AGENTS=2\nWEFT_DRAIN=x",
+            "WEFT_MAX_AGENTS (.env, line 2): 2 agents are fewer than the 19 + 2 turns that the lanes let run",
+        ),
         ("WEFT_QQ=a\n", "WEFT_QQ (.env, line 1): there is no such setting; .env.example has them all"),
     ],
 )

@@ -360,4 +360,6 @@ async def test_an_address_in_use_stops_the_start_with_a_line_and_78(tmp_path: Pa
             run(tmp_path, discord.api_url, discord.token, scenario(tmp_path), WEFT_HEALTH=address) as bot,
         ):
             assert await bot.ended() == 78
-    assert bot.plain_lines() == [f"weft: WEFT_HEALTH: {address} can't be listened on: Address already in use"]
+    assert bot.plain_lines() == [
+        f"weft: WEFT_HEALTH (environment): {address} can't be listened on: Address already in use"
+    ]
