@@ -1,4 +1,4 @@
-"""Child processes for tests: small Python programs, and ways to look at what lives."""
+"""Child processes for tests: small Python programs, and ways to look at them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import anyio
-import psutil
 
 from acp.process import LaunchSpec
-from acp.tree import is_alive
+from tests.agents import alive
 
 AGENT = """
 import json, os, sys, time
@@ -81,15 +80,7 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def lives(pid: int) -> bool:
-    """Whether the process lives; a zombie does not, as the first process of a container may reap late."""
-    try:
-        return is_alive(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False
-
-
 async def gone(pid: int) -> None:
-    """Wait until the process lives no more."""
-    while lives(pid):  # noqa: ASYNC110 - nobody tells of the end of a process that is not ours
+    """Wait until the process has ended."""
+    while alive(pid):  # noqa: ASYNC110 - nobody tells of the end of a process that is not ours
         await anyio.sleep(0.01)

@@ -17,7 +17,7 @@ from acp.process import StopLimits, StopStage
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.turn import Ending, Turn, TurnLimits
-from tests.acp.children import agent, gone, lines_of, lives
+from tests.acp.children import agent, gone, lines_of
 from tests.acp.connections import (
     HELLO,
     QUICK,
@@ -29,6 +29,7 @@ from tests.acp.connections import (
     said,
 )
 from tests.acp.pipes import Input, Output
+from tests.agents import alive
 
 # --- the handshake ------------------------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ async def test_an_agent_that_does_not_answer_is_given_up(tmp_path: Path) -> None
     assert error.failure is SpawnFailure.TIMEOUT
     assert error.transient
     if (tmp_path / "pids").exists():
-        assert not lives(int((tmp_path / "pids").read_text()))
+        assert not alive(int((tmp_path / "pids").read_text()))
 
 
 @pytest.mark.asyncio
@@ -197,8 +198,8 @@ async def test_an_exit_is_noticed_while_a_process_of_the_agents_holds_its_output
             ended = await connection.wait_exited()
         assert ended.returncode == 3
         [shell] = await lines_of(tmp_path / "pids", 1)
-        assert lives(int(shell))
-    assert not lives(int(shell))
+        assert alive(int(shell))
+    assert not alive(int(shell))
 
 
 @pytest.mark.asyncio
@@ -219,7 +220,7 @@ async def test_leaving_ends_the_agent_and_wakes_who_waits(tmp_path: Path) -> Non
     assert connection.stop_report is not None
     assert connection.stop_report.stage is StopStage.EOF
     assert (await connection.wait_exited()).returncode == 0
-    assert not lives(connection.pid)
+    assert not alive(connection.pid)
 
 
 @pytest.mark.asyncio
@@ -254,7 +255,7 @@ async def test_an_error_in_the_body_comes_out_as_it_is(tmp_path: Path) -> None:
         async with connected("greet()", tmp_path) as connection:
             raise ValueError("mine") from cause
     assert caught.value.__cause__ is cause
-    assert not lives(connection.pid)
+    assert not alive(connection.pid)
 
 
 @pytest.mark.asyncio
@@ -265,7 +266,7 @@ async def test_a_cancelled_body_ends_the_agent(tmp_path: Path) -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert not lives(connection.pid)
+    assert not alive(connection.pid)
 
 
 @pytest.mark.asyncio
@@ -289,6 +290,6 @@ async def test_an_error_in_a_handler_is_the_end_of_the_connection(
         await prompt()
     connection, pending = held
     assert caught.group_contains(ZeroDivisionError)
-    assert not lives(connection.pid)
+    assert not alive(connection.pid)
     with pytest.raises(ProtocolError):
         await pending.wait()

@@ -16,7 +16,8 @@ from acp import tree
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.ladder import end_strays, end_tree
 from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, StopLimits, StopStage, spawn_error
-from tests.acp.children import ENV, gone, lines_of, lives, python
+from tests.acp.children import ENV, gone, lines_of, python
+from tests.agents import alive
 
 QUICK = StopLimits(eof=0.3, term=0.3, kill=1.0)
 PATIENT = StopLimits(eof=3.0, term=3.0, kill=1.0)
@@ -156,9 +157,9 @@ async def test_the_end_is_seen_although_a_process_it_started_holds_the_pipes(tmp
         with anyio.fail_after(1):
             ended = await process.wait()
     assert ended.returncode == 4
-    assert lives(int(shell))
+    assert alive(int(shell))
     await process.stop(QUICK)
-    assert not lives(int(shell))
+    assert not alive(int(shell))
 
 
 @pytest.mark.asyncio
@@ -219,9 +220,9 @@ async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_de
     process = await AgentProcess.start(python(source, tmp_path))
     with anyio.fail_after(5):
         [shell] = await lines_of(tmp_path / "pids", 1)
-        assert lives(int(shell))
+        assert alive(int(shell))
         await process.stop(QUICK)
-    assert not lives(int(shell))
+    assert not alive(int(shell))
 
 
 @pytest.mark.asyncio
@@ -233,7 +234,7 @@ async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_pa
         found = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
         assert int(daemon) not in found
         await process.stop(QUICK)
-    assert not lives(int(daemon))
+    assert not alive(int(daemon))
 
 
 @pytest.mark.asyncio
@@ -246,7 +247,7 @@ async def test_what_a_dead_agent_left_behind_is_ended_too(tmp_path: Path) -> Non
         [shell] = await lines_of(tmp_path / "pids", 1)
         report = await process.stop(PATIENT)
     assert report.stage is StopStage.TERM
-    assert not lives(int(shell))
+    assert not alive(int(shell))
 
 
 @pytest.mark.asyncio
@@ -257,7 +258,7 @@ async def test_processes_of_another_agent_are_left_alone(tmp_path: Path) -> None
     with anyio.fail_after(5):
         await one.stop(QUICK)
         assert other.exit() is None
-        assert lives(other.pid)
+        assert alive(other.pid)
         await other.stop(QUICK)
 
 
@@ -270,7 +271,7 @@ async def test_what_an_earlier_run_left_is_found_by_the_mark_of_that_run(tmp_pat
     with anyio.fail_after(5):
         report = await end_strays("RUN", str(tmp_path), PATIENT)
         assert report.stage is StopStage.TERM
-        assert [lives(ours.pid), lives(other.pid)] == [False, True]
+        assert [alive(ours.pid), alive(other.pid)] == [False, True]
         await ours.stop(QUICK)
         await other.stop(QUICK)
 
@@ -300,7 +301,7 @@ async def test_a_cancelled_stop_goes_on_to_its_end(tmp_path: Path) -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
-    assert not lives(process.pid)
+    assert not alive(process.pid)
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""Agents for the tests: `scenario` writes what one is to do, `scripted.py` does it, `manners` knows four real ones."""
+"""Agents for the tests: `scenario` says what one does, `scripted.py` does it, `behaviours` has four real ones."""
 
 from tests.agents.scenario import Entry, Gate, ScriptedAgent, Step, alive, scenario
 

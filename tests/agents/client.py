@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tests.agents.scenario import ScriptedAgent, Step, scenario
+
 Message = dict[str, Any]
 LIMIT = 20.0  # seconds until an agent that is stuck is killed, so that a test fails and doesn't hang
 
@@ -135,3 +137,13 @@ def talking_to(
             with suppress(BrokenPipeError):
                 if pipe:
                     pipe.close()
+
+
+@contextmanager
+def scripted_session(
+    directory: Path, *turns: list[Step], **keys: Any
+) -> Iterator[tuple[PipeClient, ScriptedAgent, str]]:
+    """Start an agent with a scenario and open a session; yield the client, the agent's log and the session's id."""
+    agent = scenario(directory, *turns, **keys)
+    with talking_to(agent.argv, directory) as client:
+        yield client, agent, client.open(directory)

@@ -4,9 +4,9 @@ Keys of a scenario:
     turns       a list of lists of steps; the last repeats; without turns each prompt is echoed
     words       {word: steps}: the first word that a prompt has wins over ``turns``
     counter     "process", or "log": turns are counted over all processes of the scenario
-    manner      plain, opencode, claude, codex, gemini: what happens around the steps (ids, cancel, errors, greetings,
+    behaviour   plain, opencode, claude, codex, gemini: what happens around the steps (ids, cancel, errors, greetings,
                 a second prompt)
-    second      what a prompt does while another one of its session runs, if not what the manner says: "overlaps",
+    second      what a prompt does while another one of its session runs, if not what the behaviour says: "overlaps",
                 "queues", "merges" (after the rest; both are answered together at the end), "cancels" (the first)
     steering    true; "detached" (begins a turn that nobody prompted when none runs, although asked not to); absent: not
                 offered. What is put into a turn is played like a prompt, instead of the rest of the turn

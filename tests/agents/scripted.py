@@ -35,7 +35,7 @@ HISTORY = [["user", "earlier question"], ["agent", "earlier answer"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class Behaviour:
     """How one kind of agent differs from the protocol's plain reading."""
 
     message_ids: bool = True
@@ -46,12 +46,12 @@ class Manner:
     prompt_error: int = -32002
 
 
-MANNERS = {
-    "plain": Manner(),
-    "opencode": Manner(on_cancel="ends", second="merges", load_error=-32603, prompt_error=-32602),
-    "claude": Manner(greets=True, on_cancel="withdraws", second="queues"),
-    "codex": Manner(greets=True, on_cancel="withdraws", second="queues"),
-    "gemini": Manner(message_ids=False, second="cancels", load_error=-32603, prompt_error=-32602),
+BEHAVIOURS = {
+    "plain": Behaviour(),
+    "opencode": Behaviour(on_cancel="ends", second="merges", load_error=-32603, prompt_error=-32602),
+    "claude": Behaviour(greets=True, on_cancel="withdraws", second="queues"),
+    "codex": Behaviour(greets=True, on_cancel="withdraws", second="queues"),
+    "gemini": Behaviour(message_ids=False, second="cancels", load_error=-32603, prompt_error=-32602),
 }
 
 
@@ -144,7 +144,7 @@ class Turn:
     """
 
     wire: Wire
-    manner: Manner
+    behaviour: Behaviour
     session: str
     request_id: Any
     text: str
@@ -243,7 +243,7 @@ class Turn:
     def say(self, kind: str, text: str, step: JSON) -> None:
         """Send a text as chunks: in ``chunks`` parts, or ``repeat`` times over (-1: until cancelled)."""
         update: JSON = {"sessionUpdate": kind}
-        if self.manner.message_ids and step.get("id", kind) is not None:
+        if self.behaviour.message_ids and step.get("id", kind) is not None:
             update["messageId"] = step.get("id", f"{self.message_id}-{kind}")
         rounds = itertools.count() if step.get("repeat") == -1 else range(step.get("repeat", 1))
         parts = list(pieces(text, step.get("chunks", 1)))
@@ -261,7 +261,7 @@ class Turn:
         self.say("agent_message_chunk", self.text, step)
 
     def do_tool(self, tool: JSON, step: JSON) -> None:
-        """Report a tool call in three updates; what a manner does instead is written out as ``update`` steps."""
+        """Report a tool call in three updates; what a behaviour does instead is written out as ``update`` steps."""
         call = {"toolCallId": tool.get("id", "tool-1")}
         title, kind, output = tool.get("title", "run"), tool.get("kind", "execute"), tool.get("output", "")
         done = {"status": tool.get("status", "completed"), "content": tool.get("content", content(output))}
@@ -369,9 +369,9 @@ class Turn:
             self.wire.send(method="$/cancel_request", params={"requestId": number})
             raise
         except CancelledTurn:
-            if self.manner.on_cancel == "withdraws":
+            if self.behaviour.on_cancel == "withdraws":
                 self.wire.send(method="$/cancel_request", params={"requestId": number})
-            if self.manner.on_cancel == "waits":
+            if self.behaviour.on_cancel == "waits":
                 with self.wire.changed:
                     self.wire.changed.wait_for(arrived)
             raise
@@ -393,7 +393,7 @@ class Agent:
     def __init__(self, scenario: JSON) -> None:
         self.scenario = scenario
         self.start: JSON = scenario.get("start", {})
-        self.manner = MANNERS[scenario.get("manner", "plain")]
+        self.behaviour = BEHAVIOURS[scenario.get("behaviour", "plain")]
         self.journal = Journal(scenario.get("log"))
         self.wire = Wire(self.journal)
         self.turns: list[Turn] = []
@@ -459,16 +459,16 @@ class Agent:
     def prompt(self, number: Any, params: JSON) -> None:
         session, text = params["sessionId"], prompt_text(params["prompt"])
         if session not in self.sessions:
-            error = {"code": self.manner.prompt_error, "message": f"no session {session}"}
+            error = {"code": self.behaviour.prompt_error, "message": f"no session {session}"}
             self.wire.send(id=number, error=error)
             return
-        second = self.scenario.get("second", self.manner.second)
+        second = self.scenario.get("second", self.behaviour.second)
         before, steps = self.open_turns(session), self.steps(text)
         if before and second == "merges" and before[-1].add(text, steps, number):
             return
         if before and second == "cancels":
             self.cancel(session)
-        turn = Turn(self.wire, self.manner, session, number, text)
+        turn = Turn(self.wire, self.behaviour, session, number, text)
         turn.after = before[-1] if before and second != "overlaps" else None
         self.begin_turn(turn, steps)
 
@@ -510,7 +510,7 @@ class Agent:
             **self.scenario.get("agent", {}),
         }
         time.sleep(self.start.get("delay", 0))
-        info = {"name": f"scripted-{self.scenario.get('manner', 'plain')}", "version": "1"}
+        info = {"name": f"scripted-{self.scenario.get('behaviour', 'plain')}", "version": "1"}
         version = self.start.get("protocolVersion", 1)
         result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info, "authMethods": []}
         if self.scenario.get("steering"):
@@ -533,17 +533,17 @@ class Agent:
                 self.wire.send(id=number, result={"outcome": "promptRequired", "reason": "noRunningTurn"})
             else:
                 self.wire.send(id=number, result={"outcome": "startedNewTurn"})
-                self.begin_turn(Turn(self.wire, self.manner, session, None, text), self.steps(text))
+                self.begin_turn(Turn(self.wire, self.behaviour, session, None, text), self.steps(text))
 
     def on_session_new(self, number: Any, _: JSON) -> None:
         if self.start.get("auth_required"):
             raise RequestError(AUTH_REQUIRED)
-        if self.manner.greets:
+        if self.behaviour.greets:
             self.wire.send(method="_auth/status_update", params={"status": "ok"})
         session = str(uuid.uuid4())
         self.sessions.add(session)
         self.wire.send(id=number, result={"sessionId": session})
-        if self.manner is not MANNERS["plain"]:
+        if self.behaviour is not BEHAVIOURS["plain"]:
             commands = [{"name": "compact", "description": "shorten the history"}]
             update = {"sessionUpdate": "available_commands_update", "availableCommands": commands}
             self.wire.update(session, update)
@@ -567,7 +567,7 @@ class Agent:
         if not how:
             raise RequestError({"code": -32601, "message": "method not found"})
         if how == "fails" or params["sessionId"] not in self.sessions:
-            raise RequestError({"code": self.manner.load_error, "message": f"no session {params['sessionId']}"})
+            raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
         session = str(uuid.uuid4())
         self.sessions.add(session)
         if how == "replay":
@@ -590,7 +590,7 @@ class Agent:
         if not how:
             raise RequestError({"code": -32601, "message": "method not found"})
         if how == "unknown":
-            raise RequestError({"code": self.manner.load_error, "message": f"no session {params['sessionId']}"})
+            raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
         self.sessions.add(params["sessionId"])
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.agents import Gate, Step, scenario
-from tests.agents.client import Message, PipeClient, talking_to
+from tests.agents.client import Message, PipeClient, scripted_session, talking_to
 
 CANCELLED, END_TURN = "cancelled", "end_turn"
 IDLE = {"steering": {"idleBehavior": "promptRequired"}}
-
-
-@contextmanager
-def playing(directory: Path, *turns: list[Step], **keys: Any) -> Iterator[tuple[PipeClient, str]]:
-    with talking_to(scenario(directory, *turns, **keys).argv, directory) as client:
-        yield client, client.open(directory)
 
 
 def story(client: PipeClient, *numbers: int) -> list[str]:
@@ -45,11 +37,11 @@ def steer(client: PipeClient, session: str, text: str = "more", **params: Any) -
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ({"manner": "claude"}, ["a", "b", "0: end_turn", "c", "1: end_turn"]),
-        ({"manner": "codex"}, ["a", "b", "0: end_turn", "c", "1: end_turn"]),
-        ({"manner": "opencode"}, ["a", "b", "c", "0: end_turn", "1: end_turn"]),
+        ({"behaviour": "claude"}, ["a", "b", "0: end_turn", "c", "1: end_turn"]),
+        ({"behaviour": "codex"}, ["a", "b", "0: end_turn", "c", "1: end_turn"]),
+        ({"behaviour": "opencode"}, ["a", "b", "c", "0: end_turn", "1: end_turn"]),
         ({"second": "merges"}, ["a", "b", "c", "0: end_turn", "1: end_turn"]),
-        ({"manner": "gemini"}, ["a", "0: cancelled", "c", "1: end_turn"]),
+        ({"behaviour": "gemini"}, ["a", "0: cancelled", "c", "1: end_turn"]),
     ],
 )
 def test_a_second_prompt_is_queued_merged_or_cancels_the_first(
@@ -57,11 +49,15 @@ def test_a_second_prompt_is_queued_merged_or_cancels_the_first(
 ) -> None:
     """Q1: no two agents do the same with it, so that the client has to keep them apart."""
     gate = Gate(tmp_path / "gate")
-    with playing(tmp_path, [{"text": "a"}, gate.step, {"text": "b"}], [{"text": "c"}], **how) as (client, session):
+    with scripted_session(tmp_path, [{"text": "a"}, gate.step, {"text": "b"}], [{"text": "c"}], **how) as (
+        client,
+        _,
+        session,
+    ):
         one = client.prompt(session)
         client.updated("agent_message_chunk")
         two = client.prompt(session)
-        if how.get("manner") == "gemini":
+        if how.get("behaviour") == "gemini":
             client.answer_to(one)
         client.call("ping")
         gate.open()
@@ -70,7 +66,7 @@ def test_a_second_prompt_is_queued_merged_or_cancels_the_first(
 
 def test_a_cancel_ends_a_turn_and_what_was_merged_with_it(tmp_path: Path) -> None:
     """T6"""
-    with playing(tmp_path, [{"text": "a"}, {"hang": True}], second="merges") as (client, session):
+    with scripted_session(tmp_path, [{"text": "a"}, {"hang": True}], second="merges") as (client, _, session):
         one, two = client.prompt(session), client.prompt(session)
         client.updated("agent_message_chunk")
         client.notify("session/cancel", sessionId=session)
@@ -79,7 +75,11 @@ def test_a_cancel_ends_a_turn_and_what_was_merged_with_it(tmp_path: Path) -> Non
 
 def test_text_put_into_a_turn_is_played_instead_of_its_rest_and_answered_with_it(tmp_path: Path) -> None:
     """Q2: the answer to the steering comes first, the response once, at the end."""
-    with playing(tmp_path, [{"text": "a"}, {"hang": True}], [{"text": "b"}], steering=True) as (client, session):
+    with scripted_session(tmp_path, [{"text": "a"}, {"hang": True}], [{"text": "b"}], steering=True) as (
+        client,
+        _,
+        session,
+    ):
         one = client.prompt(session)
         client.updated("agent_message_chunk")
         number = steer(client, session, _meta=IDLE)
@@ -90,7 +90,7 @@ def test_text_put_into_a_turn_is_played_instead_of_its_rest_and_answered_with_it
 
 def test_text_put_into_a_turn_is_what_an_echo_says_next(tmp_path: Path) -> None:
     words: dict[str, list[Step]] = {"wait": [{"echo": True}, {"hang": True}]}
-    with playing(tmp_path, words=words, steering=True) as (client, session):
+    with scripted_session(tmp_path, words=words, steering=True) as (client, _, session):
         one = client.prompt(session, "wait")
         client.updated("agent_message_chunk")
         steer(client, session, "one")
@@ -99,7 +99,7 @@ def test_text_put_into_a_turn_is_what_an_echo_says_next(tmp_path: Path) -> None:
 
 def test_a_permission_request_is_withdrawn_when_its_turn_is_steered(tmp_path: Path) -> None:
     """Q2, D6"""
-    with playing(tmp_path, [{"permission": {}}], [{"text": "b"}], steering=True) as (client, session):
+    with scripted_session(tmp_path, [{"permission": {}}], [{"text": "b"}], steering=True) as (client, _, session):
         one = client.prompt(session)
         request = client.asked("session/request_permission")
         steer(client, session)
@@ -109,7 +109,7 @@ def test_a_permission_request_is_withdrawn_when_its_turn_is_steered(tmp_path: Pa
 
 def test_without_a_turn_the_text_is_left_to_a_client_that_asks_for_it(tmp_path: Path) -> None:
     """Q2"""
-    with playing(tmp_path, steering=True) as (client, session):
+    with scripted_session(tmp_path, steering=True) as (client, _, session):
         client.answer_to(client.prompt(session))
         result = client.answer_to(steer(client, session, _meta=IDLE))["result"]
         assert result == {"outcome": "promptRequired", "reason": "noRunningTurn"}
@@ -121,7 +121,11 @@ def test_an_agent_that_is_not_asked_or_does_not_care_begins_a_turn_without_a_res
 ) -> None:
     """Q2: a cancel ends it."""
     endless: list[Step] = [{"text": "b", "repeat": -1, "delay": 0.01}]
-    with playing(tmp_path, endless, [{"text": "c"}], steering=steering, manner="codex") as (client, session):
+    with scripted_session(tmp_path, endless, [{"text": "c"}], steering=steering, behaviour="codex") as (
+        client,
+        _,
+        session,
+    ):
         number = steer(client, session, **params)
         assert client.answer_to(number)["result"] == {"outcome": "startedNewTurn"}
         client.updated("agent_message_chunk")
@@ -135,14 +139,14 @@ def test_steering_is_announced_or_an_unknown_method(tmp_path: Path) -> None:
     """Q2, T5"""
     with talking_to(scenario(tmp_path, steering=True).argv, tmp_path) as client:
         assert client.call("initialize", protocolVersion=1)["result"]["_meta"] == {"steering": {"supported": True}}
-    with playing(tmp_path) as (client, session):
+    with scripted_session(tmp_path) as (client, _, session):
         assert client.answer_to(steer(client, session))["error"]["code"] == -32601
 
 
 def test_a_copy_of_a_session_is_prompted_while_the_original_is_busy(tmp_path: Path) -> None:
     """Q9"""
     words: dict[str, list[Step]] = {"wait": [{"hang": True}]}
-    with playing(tmp_path, words=words, fork=True, close=True) as (client, session):
+    with scripted_session(tmp_path, words=words, fork=True, close=True) as (client, _, session):
         one = client.prompt(session, "wait")
         copy = client.call("session/fork", sessionId=session, cwd="/", mcpServers=[])["result"]["sessionId"]
         assert copy != session
@@ -155,7 +159,7 @@ def test_a_copy_of_a_session_is_prompted_while_the_original_is_busy(tmp_path: Pa
 
 def test_a_copy_can_bring_its_history_before_the_answer(tmp_path: Path) -> None:
     """Q9, P8"""
-    with playing(tmp_path, fork="replay", history=[["agent", "then"]]) as (client, session):
+    with scripted_session(tmp_path, fork="replay", history=[["agent", "then"]]) as (client, _, session):
         copy = client.call("session/fork", sessionId=session, cwd="/", mcpServers=[])["result"]["sessionId"]
         assert client.text() == "then"
         assert client.seen[-2]["params"]["sessionId"] == copy
@@ -164,7 +168,7 @@ def test_a_copy_can_bring_its_history_before_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fork", "code"), [("fails", -32002), (None, -32601)])
 def test_a_fork_can_fail_or_be_unknown(tmp_path: Path, fork: str | None, code: int) -> None:
     """Q9"""
-    with playing(tmp_path, fork=fork) as (client, session):
+    with scripted_session(tmp_path, fork=fork) as (client, _, session):
         answer = client.call("session/fork", sessionId=session, cwd="/", mcpServers=[])
         assert answer["error"]["code"] == code
 

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
-from tests.agents.client import Message, PipeClient, talking_to, update_of
+from tests.agents import Gate, Step, alive, scenario
+from tests.agents.client import Message, PipeClient, scripted_session, talking_to, update_of
 from tests.agents.scenario import text_update
 
 CANCELLED = {"stopReason": "cancelled"}
 END_TURN = {"stopReason": "end_turn"}
 
 
-@contextmanager
-def playing(directory: Path, *turns: list[Step], **keys: Any) -> Iterator[tuple[PipeClient, ScriptedAgent, str]]:
-    agent = scenario(directory, *turns, **keys)
-    with talking_to(agent.argv, directory) as client:
-        yield client, agent, client.open(directory)
-
-
 def turn(directory: Path, *steps: Step, **keys: Any) -> tuple[PipeClient, Message]:
     """Play one turn; return the client, with what it has seen, and the response."""
-    with playing(directory, list(steps), **keys) as (client, _, session):
+    with scripted_session(directory, list(steps), **keys) as (client, _, session):
         return client, client.answer_to(client.prompt(session))
 
 
@@ -62,7 +53,7 @@ def test_thoughts_tools_and_raw_updates_arrive_in_order(tmp_path: Path) -> None:
 def test_a_raw_line_can_name_the_session(tmp_path: Path) -> None:
     update = '{"sessionId":"$SESSION","update":{"sessionUpdate":"zzz"}}'
     line = f'{{"jsonrpc":"2.0","method":"session/update","params":{update}}}'
-    with playing(tmp_path, [{"raw": line}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"raw": line}]) as (client, _, session):
         client.answer_to(client.prompt(session))
         (raw,) = (message for message in client.seen if update_of(message) == {"sessionUpdate": "zzz"})
         assert raw["params"]["sessionId"] == session
@@ -77,21 +68,21 @@ def test_a_start_has_answers_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_echo_answers_with_the_prompt(tmp_path: Path) -> None:
-    with playing(tmp_path) as (client, agent, session):
+    with scripted_session(tmp_path) as (client, agent, session):
         client.answer_to(client.prompt(session, "round trip ✓"))
         assert client.text() == "round trip ✓"
         assert agent.prompts() == ["round trip ✓"]
 
 
 def test_each_prompt_plays_the_next_turn_and_the_last_repeats(tmp_path: Path) -> None:
-    with playing(tmp_path, [{"text": "1"}], [{"text": "2"}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"text": "1"}], [{"text": "2"}]) as (client, _, session):
         for _ in range(3):
             client.answer_to(client.prompt(session))
         assert client.text() == "122"
 
 
 def test_a_word_of_the_prompt_chooses_its_steps_before_the_turns(tmp_path: Path) -> None:
-    with playing(tmp_path, [{"text": "1"}], words={"ping": [{"text": "pong"}]}) as (client, _, session):
+    with scripted_session(tmp_path, [{"text": "1"}], words={"ping": [{"text": "pong"}]}) as (client, _, session):
         for text in ("please ping", "next"):
             client.answer_to(client.prompt(session, text))
         assert client.text() == "pong1"
@@ -109,7 +100,7 @@ def test_turns_counted_in_the_log_go_on_in_the_next_process(tmp_path: Path) -> N
 @pytest.mark.parametrize(("option", "said"), [("allow", "did it"), ("reject", "refused"), (None, "refused")])
 def test_the_answer_to_a_permission_request_chooses_the_steps(tmp_path: Path, option: str | None, said: str) -> None:
     ask: Step = {"permission": {}, "then": {"allow": {"text": "did it"}, "*": [{"text": "refused"}]}}
-    with playing(tmp_path, [ask]) as (client, agent, session):
+    with scripted_session(tmp_path, [ask]) as (client, agent, session):
         number = client.prompt(session)
         client.choose(client.asked("session/request_permission"), option)
         client.answer_to(number)
@@ -125,7 +116,7 @@ def test_a_permission_request_that_is_not_waited_for_leaves_the_turn_to_end(tmp_
 
 def test_a_plain_agent_waits_for_the_open_permission_before_it_is_cancelled(tmp_path: Path) -> None:
     """T6: it ends the turn only after our `cancelled` answer."""
-    with playing(tmp_path, [{"permission": {}}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"permission": {}}]) as (client, _, session):
         number = client.prompt(session)
         request = client.asked("session/request_permission")
         client.notify("session/cancel", sessionId=session)
@@ -135,21 +126,21 @@ def test_a_plain_agent_waits_for_the_open_permission_before_it_is_cancelled(tmp_
         assert client.answer_to(number)["result"] == CANCELLED
 
 
-@pytest.mark.parametrize("manner", ["opencode", "claude", "codex"])
-def test_other_agents_are_cancelled_without_an_answer_to_the_permission(tmp_path: Path, manner: str) -> None:
-    with playing(tmp_path, [{"permission": {}}], manner=manner) as (client, _, session):
+@pytest.mark.parametrize("behaviour", ["opencode", "claude", "codex"])
+def test_other_agents_are_cancelled_without_an_answer_to_the_permission(tmp_path: Path, behaviour: str) -> None:
+    with scripted_session(tmp_path, [{"permission": {}}], behaviour=behaviour) as (client, _, session):
         number = client.prompt(session)
         request = client.asked("session/request_permission")
         client.notify("session/cancel", sessionId=session)
         assert client.answer_to(number)["result"] == CANCELLED
         withdrawn = [message["params"] for message in client.seen if message.get("method") == "$/cancel_request"]
-        assert withdrawn == ([] if manner == "opencode" else [{"requestId": request["id"]}])
+        assert withdrawn == ([] if behaviour == "opencode" else [{"requestId": request["id"]}])
 
 
 def test_a_request_to_the_client_is_waited_for_and_its_answer_logged(tmp_path: Path) -> None:
     """T5"""
     ask: Step = {"request": {"method": "fs/write_text_file", "params": {"path": "/x", "content": "y"}}}
-    with playing(tmp_path, [ask, {"text": "on"}]) as (client, agent, session):
+    with scripted_session(tmp_path, [ask, {"text": "on"}]) as (client, agent, session):
         number = client.prompt(session)
         request = client.asked("fs/write_text_file")
         assert request["params"] == {"sessionId": session, "path": "/x", "content": "y"}
@@ -160,7 +151,7 @@ def test_a_request_to_the_client_is_waited_for_and_its_answer_logged(tmp_path: P
 
 def test_a_hanging_turn_ends_cancelled_and_the_next_turn_works(tmp_path: Path) -> None:
     """T6"""
-    with playing(tmp_path, [{"hang": True}], [{"text": "again"}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"hang": True}], [{"text": "again"}]) as (client, _, session):
         number = client.prompt(session)
         client.notify("session/cancel", sessionId=session)
         assert client.answer_to(number)["result"] == CANCELLED
@@ -170,7 +161,7 @@ def test_a_hanging_turn_ends_cancelled_and_the_next_turn_works(tmp_path: Path) -
 
 def test_an_endless_text_ends_with_a_cancel(tmp_path: Path) -> None:
     """T2: the agent that chats for ever."""
-    with playing(tmp_path, [{"text": ".", "repeat": -1, "delay": 0.001}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"text": ".", "repeat": -1, "delay": 0.001}]) as (client, _, session):
         number = client.prompt(session)
         client.updated("agent_message_chunk")
         client.notify("session/cancel", sessionId=session)
@@ -180,7 +171,7 @@ def test_an_endless_text_ends_with_a_cancel(tmp_path: Path) -> None:
 def test_an_agent_that_ignores_cancels_goes_on(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     steps: list[Step] = [{"ignore_cancel": True}, {"text": "a"}, gate.step, {"text": "b"}]
-    with playing(tmp_path, steps) as (client, agent, session):
+    with scripted_session(tmp_path, steps) as (client, agent, session):
         number = client.prompt(session)
         client.updated("agent_message_chunk")
         client.notify("session/cancel", sessionId=session)
@@ -193,7 +184,7 @@ def test_an_agent_that_ignores_cancels_goes_on(tmp_path: Path) -> None:
 
 def test_the_answer_to_a_cancel_can_be_another_one(tmp_path: Path) -> None:
     """T6: cancelled, but the agent says end_turn."""
-    with playing(tmp_path, [{"on_cancel": END_TURN}, {"hang": True}]) as (client, _, session):
+    with scripted_session(tmp_path, [{"on_cancel": END_TURN}, {"hang": True}]) as (client, _, session):
         number = client.prompt(session)
         client.notify("session/cancel", sessionId=session)
         assert client.answer_to(number)["result"] == END_TURN
@@ -201,7 +192,7 @@ def test_the_answer_to_a_cancel_can_be_another_one(tmp_path: Path) -> None:
 
 def test_a_cancel_ends_only_the_turn_of_its_session(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
-    with playing(tmp_path, [{"hang": True}], [gate.step, {"text": "mine"}]) as (client, _, first):
+    with scripted_session(tmp_path, [{"hang": True}], [gate.step, {"text": "mine"}]) as (client, _, first):
         second = client.call("session/new", cwd="/", mcpServers=[])["result"]["sessionId"]
         one, two = client.prompt(first), client.prompt(second)
         client.notify("session/cancel", sessionId=first)
@@ -212,7 +203,11 @@ def test_a_cancel_ends_only_the_turn_of_its_session(tmp_path: Path) -> None:
 
 def test_a_gate_holds_the_turn_until_it_is_opened(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
-    with playing(tmp_path, [{"text": "a"}, gate.step, {"mark": "past"}, {"text": "b"}]) as (client, agent, session):
+    with scripted_session(tmp_path, [{"text": "a"}, gate.step, {"mark": "past"}, {"text": "b"}]) as (
+        client,
+        agent,
+        session,
+    ):
         number = client.prompt(session)
         client.updated("agent_message_chunk")
         assert agent.marks() == []
@@ -230,7 +225,7 @@ def test_errors_and_results_are_given_as_written(tmp_path: Path) -> None:
 def test_updates_can_follow_the_response(tmp_path: Path) -> None:
     """T3"""
     late: Step = {"late": [[0, text_update("d1")], [0.01, text_update("d2")]]}
-    with playing(tmp_path, [late, {"text": "d0"}]) as (client, _, session):
+    with scripted_session(tmp_path, [late, {"text": "d0"}]) as (client, _, session):
         client.answer_to(client.prompt(session))
         assert client.text() == "d0"
         client.updated("agent_message_chunk")
@@ -241,7 +236,7 @@ def test_updates_can_follow_the_response(tmp_path: Path) -> None:
 def test_a_response_can_carry_another_id_and_come_twice(tmp_path: Path) -> None:
     """T5"""
     steps: list[Step] = [{"respond": END_TURN, "id": True}, {"respond": END_TURN}, {"respond": CANCELLED}]
-    with playing(tmp_path, steps) as (client, _, session):
+    with scripted_session(tmp_path, steps) as (client, _, session):
         number = client.prompt(session)
         assert [client.read()["id"] for _ in range(3)] == [True, number, number]
 
@@ -249,7 +244,7 @@ def test_a_response_can_carry_another_id_and_come_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("step", "code"), [({"exit": 3}, 3), ({"kill": int(signal.SIGKILL)}, -9)])
 def test_the_agent_dies_in_the_middle_of_a_turn(tmp_path: Path, step: Step, code: int) -> None:
     """T1"""
-    with playing(tmp_path, [{"text": "so far"}, step]) as (client, _, session):
+    with scripted_session(tmp_path, [{"text": "so far"}, step]) as (client, _, session):
         client.prompt(session)
         with pytest.raises(EOFError):
             client.until(lambda _: False)
@@ -260,14 +255,14 @@ def test_the_agent_dies_in_the_middle_of_a_turn(tmp_path: Path, step: Step, code
 def test_raw_lines_reach_stdout_as_they_are(tmp_path: Path) -> None:
     """T9"""
     steps: list[Step] = [{"raw": "not json"}, {"raw": "//4=", "base64": True}, {"raw": "x", "times": 3, "end": "!\n"}]
-    with playing(tmp_path, steps) as (client, _, session):
+    with scripted_session(tmp_path, steps) as (client, _, session):
         client.prompt(session)
         assert [client.stdout.readline() for _ in range(3)] == [b"not json\n", b"\xff\xfe\n", b"xxx!\n"]
 
 
 def test_a_spawned_shell_has_a_session_of_its_own_and_its_pid_is_logged(tmp_path: Path) -> None:
     """P9"""
-    with playing(tmp_path, [{"spawn_shell": "exec sleep 1000"}]) as (client, agent, session):
+    with scripted_session(tmp_path, [{"spawn_shell": "exec sleep 1000"}]) as (client, agent, session):
         client.answer_to(client.prompt(session))
         child = agent.events("spawned")[0]["child"]
         try:
@@ -297,7 +292,7 @@ def test_an_unknown_step_is_loud(tmp_path: Path) -> None:
 
 
 def test_the_end_of_stdin_ends_the_agent_and_is_logged(tmp_path: Path) -> None:
-    with playing(tmp_path, [{"hang": True}]) as (client, agent, session):
+    with scripted_session(tmp_path, [{"hang": True}]) as (client, agent, session):
         client.prompt(session)
         assert client.close() == 0
         assert len(agent.events("eof")) == 1
@@ -305,7 +300,7 @@ def test_the_end_of_stdin_ends_the_agent_and_is_logged(tmp_path: Path) -> None:
 
 def test_an_agent_that_ignores_the_end_of_stdin_and_term_needs_a_kill(tmp_path: Path) -> None:
     """P9"""
-    with playing(tmp_path, start={"ignore_eof": True, "ignore_term": True}) as (client, _, _session):
+    with scripted_session(tmp_path, start={"ignore_eof": True, "ignore_term": True}) as (client, _, _session):
         client.process.terminate()
         client.call("session/new", cwd="/", mcpServers=[])
         client.process.kill()
@@ -347,7 +342,7 @@ def test_a_start_can_want_a_login_or_speak_another_version(tmp_path: Path) -> No
 
 def test_load_replays_before_the_response_and_the_session_works(tmp_path: Path) -> None:
     """P8"""
-    with playing(tmp_path, load="ok", history=[["user", "q"], ["agent", "a"]]) as (client, _, _session):
+    with scripted_session(tmp_path, load="ok", history=[["user", "q"], ["agent", "a"]]) as (client, _, _session):
         assert "result" in client.call("session/load", sessionId="old", cwd="/", mcpServers=[])
         kinds = [update["sessionUpdate"] for update in client.updates()]
         assert kinds == ["user_message_chunk", "agent_message_chunk"]
@@ -356,16 +351,16 @@ def test_load_replays_before_the_response_and_the_session_works(tmp_path: Path) 
 
 def test_a_replay_can_follow_the_response(tmp_path: Path) -> None:
     """P8"""
-    with playing(tmp_path, load="replay_after") as (client, _, _session):
+    with scripted_session(tmp_path, load="replay_after") as (client, _, _session):
         client.call("session/load", sessionId="old", cwd="/", mcpServers=[])
         assert client.updates() == []
         client.updated("agent_message_chunk")
 
 
-@pytest.mark.parametrize(("manner", "code"), [("plain", -32002), ("opencode", -32603)])
-def test_an_unknown_session_fails_in_the_manner_of_the_agent(tmp_path: Path, manner: str, code: int) -> None:
+@pytest.mark.parametrize(("behaviour", "code"), [("plain", -32002), ("opencode", -32603)])
+def test_an_unknown_session_fails_in_the_manner_of_the_agent(tmp_path: Path, behaviour: str, code: int) -> None:
     """P8"""
-    with playing(tmp_path, load="unknown", resume="unknown", manner=manner) as (client, _, _session):
+    with scripted_session(tmp_path, load="unknown", resume="unknown", behaviour=behaviour) as (client, _, _session):
         for method in ("session/load", "session/resume"):
             assert client.call(method, sessionId="old", cwd="/", mcpServers=[])["error"]["code"] == code
 
@@ -380,7 +375,7 @@ def test_resume_is_offered_and_does_not_replay(tmp_path: Path) -> None:
 
 
 def test_what_is_not_offered_is_an_unknown_method(tmp_path: Path) -> None:
-    with playing(tmp_path) as (client, _, _session):
+    with scripted_session(tmp_path) as (client, _, _session):
         for method in ("session/load", "session/resume", "session/fork"):
             assert client.call(method, sessionId="old", cwd="/")["error"]["code"] == -32601
 
@@ -390,7 +385,11 @@ def test_other_requests_are_answered_as_the_scenario_says(tmp_path: Path) -> Non
         "session/fork": {"result": {"sessionId": "f"}},
         "session/set_mode": {"error": {"code": 1, "message": ""}},
     }
-    with playing(tmp_path, answers=answers, agent={"sessionCapabilities": {"fork": {}}}) as (client, _, _session):
+    with scripted_session(tmp_path, answers=answers, agent={"sessionCapabilities": {"fork": {}}}) as (
+        client,
+        _,
+        _session,
+    ):
         assert client.call("session/fork", sessionId="x")["result"] == {"sessionId": "f"}
         assert client.call("session/set_mode", sessionId="x")["error"]["code"] == 1
 

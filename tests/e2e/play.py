@@ -129,13 +129,13 @@ async def play(
     """Run the bot with an agent; in the end nothing may be left of it, and it may have broken no rule of Discord's."""
     with anyio.fail_after(LIMIT):
         async with stage(agent.argv, rate_limits=rate_limits, directory=directory, **(QUICK | settings)) as on_stage:
-            playing = Play(on_stage, agent)
+            game = Play(on_stage, agent)
             counts = _count_outcomes(on_stage)
-            yield playing
+            yield game
             if clean:
-                playing.discord.assert_clean()
+                game.discord.assert_clean()
         assert [message for message, count in counts.items() if count > 1] == [], "messages with two outcomes"
-        await playing.agents_gone()
+        await game.agents_gone()
 
 
 def _count_outcomes(on_stage: Stage) -> Counter[int]:

@@ -11,7 +11,7 @@ import pytest
 
 from bot.outcome import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, scenario
-from tests.agents.manners import auth_error, claude_error, codex_error, gemini_error, opencode_error
+from tests.agents.behaviours import auth_error, claude_error, codex_error, gemini_error, opencode_error
 from tests.e2e.play import play
 
 pytestmark = pytest.mark.asyncio
@@ -71,7 +71,7 @@ async def test_a_session_that_the_agent_forgot_starts_afresh_with_a_line(tmp_pat
 async def test_a_replay_that_comes_after_the_load_is_not_shown_again(tmp_path: Path) -> None:
     """P8: gemini answers session/load before most of its replay."""
     ending: list[Step] = [{"text": "done"}, {"respond": {"stopReason": "end_turn"}}, {"exit": 0}]
-    agent = scenario(tmp_path, ending, [{"echo": True}], counter="log", manner="gemini", load="replay_after")
+    agent = scenario(tmp_path, ending, [{"echo": True}], counter="log", behaviour="gemini", load="replay_after")
     async with play(tmp_path, agent) as game:
         thread_id, _ = await game.ask("go")
         await game.agents_gone()

@@ -53,9 +53,9 @@ async def health(address: str | None) -> tuple[int, dict[str, Any]]:
     return code, json.loads(body)
 
 
-async def samples(playing: Play) -> dict[str, float]:
+async def samples(game: Play) -> dict[str, float]:
     """Return every sample by its name and the values of its labels."""
-    code, body = await get(playing.on_stage.bot.health, "/metrics")
+    code, body = await get(game.on_stage.bot.health, "/metrics")
     assert code == 200
     return {
         " ".join((sample.name, *(value for _, value in sorted(sample.labels.items())))): sample.value
@@ -64,21 +64,21 @@ async def samples(playing: Play) -> dict[str, float]:
     }
 
 
-async def counters(playing: Play) -> dict[str, float]:
-    return {name: value for name, value in (await samples(playing)).items() if TURNS.match(name)}
+async def counters(game: Play) -> dict[str, float]:
+    return {name: value for name, value in (await samples(game)).items() if TURNS.match(name)}
 
 
-async def until(playing: Play, name: str, value: float) -> None:
+async def until(game: Play, name: str, value: float) -> None:
     """Wait until a sample has a value."""
     with anyio.fail_after(LIMIT):
-        while (await samples(playing))[name] != value:  # noqa: ASYNC110  state is read, nobody tells of it
+        while (await samples(game))[name] != value:  # noqa: ASYNC110  state is read, nobody tells of it
             await anyio.sleep(0.01)
 
 
-async def risen(playing: Play, before: dict[str, float]) -> dict[str, float]:
+async def risen(game: Play, before: dict[str, float]) -> dict[str, float]:
     """Return by how much counters have risen, once all that was under way is done."""
-    await until(playing, "weft_deliveries_pending", 0)
-    after = await counters(playing)
+    await until(game, "weft_deliveries_pending", 0)
+    after = await counters(game)
     return {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
 
 
@@ -101,46 +101,46 @@ async def test_turns_move_exactly_the_counters_that_they_should(tmp_path: Path) 
         "hang": HANG,
         "die": [{"text": "last words"}, {"exit": 3}],
     }
-    async with play(tmp_path, scenario(tmp_path, words=words, resume=True), health=LOCAL) as playing:
-        before = await counters(playing)
-        thread_id, outcome = await playing.ask("hello")
+    async with play(tmp_path, scenario(tmp_path, words=words, resume=True), health=LOCAL) as game:
+        before = await counters(game)
+        thread_id, outcome = await game.ask("hello")
         assert outcome is Outcome.ANSWERED
-        assert await risen(playing, before) == of_turn("answered") | {"weft_agent_sessions_opened_total new": 1}
+        assert await risen(game, before) == of_turn("answered") | {"weft_agent_sessions_opened_total new": 1}
 
-        before = await counters(playing)
-        assert await playing.outcome(await playing.say(thread_id, "fail")) is Outcome.FAILED
-        assert await risen(playing, before) == of_turn("failed")
+        before = await counters(game)
+        assert await game.outcome(await game.say(thread_id, "fail")) is Outcome.FAILED
+        assert await risen(game, before) == of_turn("failed")
 
-        before = await counters(playing)
-        message = await playing.say(thread_id, "hang")
-        await playing.until_shown(thread_id, "so far")
-        now = await samples(playing)
+        before = await counters(game)
+        message = await game.say(thread_id, "hang")
+        await game.until_shown(thread_id, "so far")
+        now = await samples(game)
         assert (now["weft_turns_running main"], now["weft_agents_busy"], now["weft_agents live"]) == (1, 1, 1)
-        waiting = await playing.say(thread_id, "hello again")
-        await until(playing, "weft_prompts_waiting main", 1)
-        await playing.stop(thread_id)
-        assert await playing.outcome(message) is Outcome.STOPPED
-        assert await playing.outcome(waiting) is Outcome.ANSWERED
+        waiting = await game.say(thread_id, "hello again")
+        await until(game, "weft_prompts_waiting main", 1)
+        await game.stop(thread_id)
+        assert await game.outcome(message) is Outcome.STOPPED
+        assert await game.outcome(waiting) is Outcome.ANSWERED
         both = {name: 2.0 for name in of_turn("") if not name.endswith(" ")}
         stopped, answered = (of_turn(name) for name in ("stopped", "answered"))
-        assert await risen(playing, before) == stopped | answered | both
+        assert await risen(game, before) == stopped | answered | both
 
-        before = await counters(playing)
-        assert await playing.outcome(await playing.say(thread_id, "die")) is Outcome.AGENT_DIED
-        await until(playing, "weft_agents live", 0)
+        before = await counters(game)
+        assert await game.outcome(await game.say(thread_id, "die")) is Outcome.AGENT_DIED
+        await until(game, "weft_agents live", 0)
         ended = {"weft_agent_deaths_total": 1, "weft_agent_sessions_stopped_total died": 1}
-        assert await risen(playing, before) == of_turn("agent_died") | ended
-        assert (await samples(playing))["weft_turns_running main"] == 0
+        assert await risen(game, before) == of_turn("agent_died") | ended
+        assert (await samples(game))["weft_turns_running main"] == 0
 
 
 async def test_a_start_that_fails_is_counted_by_its_reason(tmp_path: Path) -> None:
     """R7, P10"""
     agent = scenario(tmp_path, start={"exit": 4})
-    async with play(tmp_path, agent, health=LOCAL) as playing:
-        before = await counters(playing)
-        _, outcome = await playing.ask("hello")
+    async with play(tmp_path, agent, health=LOCAL) as game:
+        before = await counters(game)
+        _, outcome = await game.ask("hello")
         assert outcome is Outcome.COULD_NOT_START
-        rise = await risen(playing, before)
+        rise = await risen(game, before)
         assert rise["weft_agent_start_failures_total exited"] == 1
         assert rise["weft_prompts_ended_total main could_not_start"] == 1
         assert "weft_agent_deaths_total" not in rise
@@ -151,31 +151,31 @@ async def test_a_rate_limit_is_counted_once_and_the_answer_still_comes(
 ) -> None:
     """R7, D10"""
     hurry_discord(monkeypatch)
-    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as playing:
-        before = await counters(playing)
-        playing.discord.faults.next("POST", "/messages$", Fault.rate_limited(0.05))
-        _, outcome = await playing.ask("hello")
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as game:
+        before = await counters(game)
+        game.discord.faults.next("POST", "/messages$", Fault.rate_limited(0.05))
+        _, outcome = await game.ask("hello")
         assert outcome is Outcome.ANSWERED
-        rise = await risen(playing, before)
+        rise = await risen(game, before)
         assert rise["weft_discord_rate_limited_total user"] == 1
         assert [rise[name] for name in rise if name.startswith("weft_discord_rate_limited_total")] == [1]
-        assert (await samples(playing))["weft_discord_requests_total POST messages 4xx"] == 1
+        assert (await samples(game))["weft_discord_requests_total POST messages 4xx"] == 1
 
 
 async def test_a_permission_card_is_counted_while_it_is_open(tmp_path: Path) -> None:
     """R7, Q6: its turn lends its place out meanwhile."""
     options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]
     ask: list[Step] = [{"permission": {"tool": {"toolCallId": "t", "title": "run"}, "options": options}, "then": {}}]
-    async with play(tmp_path, scenario(tmp_path, ask), health=LOCAL) as playing:
-        message = await playing.mention("hello")
-        await playing.card(message)
-        now = await samples(playing)
+    async with play(tmp_path, scenario(tmp_path, ask), health=LOCAL) as game:
+        message = await game.mention("hello")
+        await game.card(message)
+        now = await samples(game)
         assert (now["weft_permission_cards_open"], now["weft_turns_running main"], now["weft_turns_lent main"]) == (
             1, 0, 1,
         )  # fmt: skip
-        await playing.press(message, "Yes")
-        await playing.outcome(message)
-        assert (await samples(playing))["weft_permission_cards_open"] == 0
+        await game.press(message, "Yes")
+        await game.outcome(message)
+        assert (await samples(game))["weft_permission_cards_open"] == 0
 
 
 async def until_health(address: str | None, wanted: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
@@ -204,15 +204,15 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
 
     monkeypatch.setattr(wiring, "pool_limits", quick)
     monkeypatch.setattr(Registry, "maintain", maybe)
-    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as playing:
-        address = playing.on_stage.bot.health
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as game:
+        address = game.on_stage.bot.health
         told = await until_health(address, lambda code, _: code == 200)
         assert (told["status"], told["problems"]) == ("ok", [])
         stalled = True
         told = await until_health(address, lambda code, _: code == 503)
         assert told["status"] == "failing"
         assert re.fullmatch(r"the pool's last maintenance pass was \d+ s ago", told["problems"][0])
-        assert (await samples(playing))["weft_healthy"] == 0
+        assert (await samples(game))["weft_healthy"] == 0
         stalled = False
         told = await until_health(address, lambda code, _: code == 200)
         assert told["problems"] == []
@@ -223,8 +223,8 @@ async def test_being_disconnected_from_discord_is_told_and_is_no_fault(
 ) -> None:
     """R7, R3"""
     hurry_discord(monkeypatch)
-    async with play(tmp_path, scenario(tmp_path), health=LOCAL, clean=False) as playing:
-        address, discord = playing.on_stage.bot.health, playing.discord
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL, clean=False) as game:
+        address, discord = game.on_stage.bot.health, game.discord
         assert (await health(address))[1]["parts"]["discord"]["connected"] is True
         may_connect, connect = anyio.Event(), DiscordWebSocket.from_client
 
@@ -236,24 +236,24 @@ async def test_being_disconnected_from_discord_is_told_and_is_no_fault(
         await discord.gateway.close(4000)
         told = await until_health(address, lambda _, told: not told["parts"]["discord"]["connected"])
         assert (told["status"], told["problems"]) == ("ok", [])
-        assert (await samples(playing))["weft_gateway_connected"] == 0
+        assert (await samples(game))["weft_gateway_connected"] == 0
         may_connect.set()
         told = await until_health(address, lambda _, told: bool(told["parts"]["discord"]["connected"]))
-        sessions = await samples(playing)
+        sessions = await samples(game)
         assert sessions["weft_gateway_sessions_total new"] + sessions["weft_gateway_sessions_total resumed"] == 2
 
 
 async def test_a_connection_that_hangs_in_one_step_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R7, R3: disconnected for longer than any try takes."""
-    async with play(tmp_path, scenario(tmp_path), health=LOCAL, clean=False) as playing:
-        address = playing.on_stage.bot.health
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL, clean=False) as game:
+        address = game.on_stage.bot.health
 
         async def never(*_given: Any, **_more: Any) -> None:
             await anyio.sleep_forever()
 
         monkeypatch.setattr(DiscordWebSocket, "from_client", never)
         monkeypatch.setitem(progress.STUCK_AFTER, progress.Step.CONNECTING, 0.05)
-        await playing.discord.gateway.close(4000)
+        await game.discord.gateway.close(4000)
         told = await until_health(address, lambda code, _: code == 503)
         assert told["problems"][0].startswith("the connection's task hangs: connecting for ")
 
@@ -266,15 +266,15 @@ async def test_nothing_that_was_said_and_no_id_and_no_secret_is_told(tmp_path: P
         {"text": "canary-answer"},
         {"error": {"code": -32603, "message": "canary-error"}},
     ]
-    async with play(tmp_path, scenario(tmp_path, steps), health=LOCAL) as playing:
-        message, _ = await playing.ask("canary-prompt")
+    async with play(tmp_path, scenario(tmp_path, steps), health=LOCAL) as game:
+        message, _ = await game.ask("canary-prompt")
         told = ""
         for path in ("/healthz", "/metrics"):
-            told += (await get(playing.on_stage.bot.health, path))[1]
+            told += (await get(game.on_stage.bot.health, path))[1]
         assert "canary" not in told
-        discord = playing.discord
+        discord = game.discord
         assert discord.token not in told
-        for number in (message, playing.owner.id, discord.channel_id, discord.guild_id, discord.bot_user.id):
+        for number in (message, game.owner.id, discord.channel_id, discord.guild_id, discord.bot_user.id):
             assert str(number) not in told
         assert str(tmp_path) not in told
 
@@ -286,8 +286,8 @@ async def test_the_server_ends_with_the_bot_and_leaves_no_socket(tmp_path: Path)
     async with play(tmp_path, scenario(tmp_path), health=f"unix:{path}"):
         assert path.is_socket()
     assert not path.exists()
-    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as playing:
-        address = str(playing.on_stage.bot.health)
+    async with play(tmp_path, scenario(tmp_path), health=LOCAL) as game:
+        address = str(game.on_stage.bot.health)
     host, port = address.split(":")
     with socket.socket() as again:
         assert again.connect_ex((host, int(port))) != 0
@@ -296,8 +296,8 @@ async def test_the_server_ends_with_the_bot_and_leaves_no_socket(tmp_path: Path)
 
 async def test_without_the_setting_nothing_listens(tmp_path: Path) -> None:
     """R7: off by default."""
-    async with play(tmp_path, scenario(tmp_path)) as playing:
-        assert playing.on_stage.bot.health is None
+    async with play(tmp_path, scenario(tmp_path)) as game:
+        assert game.on_stage.bot.health is None
 
 
 async def status(directory: Path, address: str) -> tuple[int, str, str]:

@@ -52,14 +52,14 @@ def workspace(tmp_path: Path) -> Path:
     return path
 
 
-async def converse(world: Walled) -> None:
+async def converse(walled_bot: Walled) -> None:
     """Two prompts in a thread, and a thread beside it."""
-    thread_id = await world.ask("hello")
-    said = await world.discord.owner.say(thread_id, "hello")
-    await world.discord.wait_for(
+    thread_id = await walled_bot.ask("hello")
+    said = await walled_bot.discord.owner.say(thread_id, "hello")
+    await walled_bot.discord.wait_for(
         lambda fd: any(one.reference_id == said.id and "hello is done" in one.content for one in fd.messages(thread_id))
     )
-    await world.ask("hello")
+    await walled_bot.ask("hello")
 
 
 @bubblewrapped
@@ -68,36 +68,36 @@ async def test_in_bubblewrap_the_conversation_works_and_the_five_paths_are_close
     tmp_path: Path, workspace: Path
 ) -> None:
     """R5: own environment, the bot's, the credential, open files, the state: the agent sees none of it."""
-    async with walled(tmp_path, workspace, bubblewrap()) as world:
-        await converse(world)
-        assert await world.probe() == []
-        assert await world.bot.signalled(signal.SIGTERM) == 0
-        await world.until_gone()
-        world.discord.assert_clean()
+    async with walled(tmp_path, workspace, bubblewrap()) as walled_bot:
+        await converse(walled_bot)
+        assert await walled_bot.probe() == []
+        assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
+        await walled_bot.until_gone()
+        walled_bot.discord.assert_clean()
 
 
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_a_daemon_without_any_mark_ends_with_its_agent(tmp_path: Path, workspace: Path) -> None:
     """P9: what cleared its environment and forked twice is found by nothing but its namespace."""
-    async with walled(tmp_path, workspace, bubblewrap()) as world:
-        thread_id = await world.ask("leave")
-        assert len(world.napping()) == 1
-        assert await (await world.discord.owner.slash(thread_id, "reset")).told()
-        await world.until_gone()
-        await world.ask("hello")
-        assert await world.bot.signalled(signal.SIGTERM) == 0
+    async with walled(tmp_path, workspace, bubblewrap()) as walled_bot:
+        thread_id = await walled_bot.ask("leave")
+        assert len(walled_bot.napping()) == 1
+        assert await (await walled_bot.discord.owner.slash(thread_id, "reset")).told()
+        await walled_bot.until_gone()
+        await walled_bot.ask("hello")
+        assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
 
 
 @bubblewrapped
 @pytest.mark.asyncio
 async def test_in_bubblewrap_nothing_outlives_a_bot_that_was_killed(tmp_path: Path, workspace: Path) -> None:
     """P9: without a next start that would look for it, and although the agent does not care that nobody listens."""
-    async with walled(tmp_path, workspace, bubblewrap(), ignore_eof=True) as world:
-        await world.ask("leave")
-        assert len(world.napping()) == 1
-        world.bot.process.kill()
-        await world.until_gone()
+    async with walled(tmp_path, workspace, bubblewrap(), ignore_eof=True) as walled_bot:
+        await walled_bot.ask("leave")
+        assert len(walled_bot.napping()) == 1
+        walled_bot.bot.process.kill()
+        await walled_bot.until_gone()
 
 
 @bubblewrapped
@@ -159,12 +159,12 @@ async def test_as_another_user_the_five_paths_are_closed_and_nothing_is_left(tmp
     workspace.mkdir()
     shutil.chown(workspace, "nobody", "nogroup")
     program = [python, "-I", "-S", str(open_place / SCRIPT.name)]
-    async with walled(tmp_path, workspace, recipe, program) as world:
-        await converse(world)
-        assert await world.probe() == []
-        await world.ask("hello")
-        assert await world.bot.signalled(signal.SIGTERM) == 0
-        await world.until_gone()
+    async with walled(tmp_path, workspace, recipe, program) as walled_bot:
+        await converse(walled_bot)
+        assert await walled_bot.probe() == []
+        await walled_bot.ask("hello")
+        assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
+        await walled_bot.until_gone()
 
 
 @pytest.mark.asyncio
@@ -172,10 +172,10 @@ async def test_without_a_wall_the_token_is_neither_handed_over_nor_in_the_state(
     tmp_path: Path, workspace: Path
 ) -> None:
     """R5: what an agent of the bot's user finds elsewhere is in docs/limits.md."""
-    async with walled(tmp_path, workspace, []) as world:
-        await converse(world)
-        assert set(await world.probe()) <= OPEN_TO_THE_SAME_USER
-        assert await world.bot.signalled(signal.SIGTERM) == 0
+    async with walled(tmp_path, workspace, []) as walled_bot:
+        await converse(walled_bot)
+        assert set(await walled_bot.probe()) <= OPEN_TO_THE_SAME_USER
+        assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
 
 
 def test_the_canary_is_what_the_bot_logs_in_with() -> None:

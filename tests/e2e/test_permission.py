@@ -118,7 +118,7 @@ async def test_a_request_after_the_end_of_the_turn_is_cancelled_without_a_card(t
 
 async def test_a_request_that_the_agent_takes_back_closes_its_card(tmp_path: Path, drain: float) -> None:
     """T6, D6: claude and codex withdraw their request when the turn is cancelled."""
-    agent = asking(tmp_path, manner="claude")
+    agent = asking(tmp_path, behaviour="claude")
     async with play(tmp_path, agent, drain=drain) as game:
         thread_id = await game.mention("clean")
         card_id, _ = await game.card(thread_id)

@@ -49,7 +49,7 @@ def named(
 
 
 @asynccontextmanager
-async def playing(directory: Path, **more: Any) -> AsyncIterator[tuple[Play, ScriptedAgent, ScriptedAgent]]:
+async def two_agents(directory: Path, **more: Any) -> AsyncIterator[tuple[Play, ScriptedAgent, ScriptedAgent]]:
     red, blue = two(directory)
     async with play(directory, red, agents=named(red, blue), **more) as game:
         yield game, red, blue
@@ -83,7 +83,7 @@ async def test_a_channel_has_its_agent_and_the_others_have_the_default(tmp_path:
 async def test_the_line_of_a_turn_names_the_agent_as_the_settings_do(tmp_path: Path) -> None:
     """R7, P12: also where two of them are the same program."""
     with capture_logs() as logs:
-        async with playing(tmp_path) as (game, _red, _blue):
+        async with two_agents(tmp_path) as (game, _red, _blue):
             await game.ask("one")
             await answered(game, await game.owner.slash(game.discord.channel_id, "new", agent="blue", prompt="two"))
     assert [line["agent"] for line in logs if line["event"] == "turn.finished"] == ["red", "blue"]
@@ -91,7 +91,7 @@ async def test_the_line_of_a_turn_names_the_agent_as_the_settings_do(tmp_path: P
 
 async def test_each_agent_has_an_environment_of_its_own(tmp_path: Path) -> None:
     """R5: no agent sees what another one was given."""
-    async with playing(tmp_path) as (game, red, blue):
+    async with two_agents(tmp_path) as (game, red, blue):
         await game.ask("one")
         await answered(game, await game.owner.slash(game.discord.channel_id, "new", agent="blue", prompt="two"))
         names = [agent.events("start")[0]["environment"]["names"] for agent in (red, blue)]
@@ -108,7 +108,7 @@ async def answered(game: Play, command: Interaction) -> int:
 
 async def test_new_in_a_channel_asks_the_agent_of_ones_choice_in_a_thread_of_its_own(tmp_path: Path) -> None:
     """O1, O2, P12, Q8: the conversation goes on there like any other, with the same session."""
-    async with playing(tmp_path) as (game, red, blue):
+    async with two_agents(tmp_path) as (game, red, blue):
         command = await game.owner.slash(game.discord.channel_id, "new", agent="blue", prompt="what now?")
         thread_id = await answered(game, command)
         assert [(thread.id, thread.name) for thread in game.discord.threads()] == [(thread_id, "what now?")]
@@ -122,7 +122,7 @@ async def test_new_in_a_channel_asks_the_agent_of_ones_choice_in_a_thread_of_its
 
 async def test_new_without_a_prompt_opens_a_thread_for_the_agent(tmp_path: Path) -> None:
     """P12, Q8"""
-    async with playing(tmp_path) as (game, red, blue):
+    async with two_agents(tmp_path) as (game, red, blue):
         command = await game.owner.slash(game.discord.channel_id, "new", agent="blue")
         thread_id = command.original_id or 0
         await game.discord.wait_for(lambda _: game.opened(thread_id), timeout=LIMIT)
@@ -184,7 +184,7 @@ async def test_a_turn_lasts_as_long_as_its_own_agent_may(tmp_path: Path) -> None
 
 async def test_new_with_the_same_agent_starts_afresh_without_a_word_lost(tmp_path: Path) -> None:
     """Q8, P8"""
-    async with playing(tmp_path) as (game, red, _):
+    async with two_agents(tmp_path) as (game, red, _):
         thread_id, _ = await game.ask("one")
         await answered(game, await game.owner.slash(thread_id, "new", prompt="two"))
         assert (red.prompts(), len(red.received("session/new"))) == (["one", "two"], 2)
@@ -193,7 +193,7 @@ async def test_new_with_the_same_agent_starts_afresh_without_a_word_lost(tmp_pat
 
 async def test_an_agent_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     """Q8: the running conversation is left alone."""
-    async with playing(tmp_path) as (game, red, _):
+    async with two_agents(tmp_path) as (game, red, _):
         thread_id, _ = await game.ask("one")
         for place in (thread_id, game.discord.channel_id):
             command = await game.owner.slash(place, "new", agent="green", prompt="two")
@@ -206,7 +206,7 @@ async def test_an_agent_that_there_is_not_is_told_with_those_that_there_are(tmp_
 
 async def test_status_names_the_threads_agent(tmp_path: Path) -> None:
     """Q11: before it runs, too."""
-    async with playing(tmp_path) as (game, _, _blue):
+    async with two_agents(tmp_path) as (game, _, _blue):
         thread_id = await answered(
             game, await game.owner.slash(game.discord.channel_id, "new", agent="blue", prompt="one")
         )

@@ -144,10 +144,10 @@ async def walled(
         async with run(directory, discord.api_url, discord.token, nobody, **more) as bot:
             with anyio.fail_after(LIMIT):
                 await discord.ready.wait()
-            world = Walled(directory, workspace, discord, bot, nap)
+            walled_bot = Walled(directory, workspace, discord, bot, nap)
             try:
-                yield world
+                yield walled_bot
             finally:
-                for process in [*world.napping(), *world.agents()]:
+                for process in [*walled_bot.napping(), *walled_bot.agents()]:
                     with suppress(psutil.Error):  # it may end together with another one
                         process.kill()

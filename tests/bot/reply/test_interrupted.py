@@ -6,7 +6,7 @@ import pytest
 
 from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, Unavailable
 from tests.bot.reply.fakes import STOP, in_virtual_time, scene
-from tests.bot.reply.lives import INTERRUPTED, KEY, show
+from tests.bot.reply.replies import INTERRUPTED, KEY, show
 
 
 @in_virtual_time

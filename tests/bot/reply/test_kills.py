@@ -8,7 +8,7 @@ import pytest
 
 from bot.outcome import Outcome
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, spoken
-from tests.bot.reply.lives import CODE, INTERRUPTED, Lives, baseline
+from tests.bot.reply.replies import CODE, INTERRUPTED, RestartedReply, baseline
 
 WITHOUT_A_WORD = "Theagentendeditsturnwithoutawordandwithoutusingatool(stopreason`unknown`)."
 LENGTHS = (0, 40, 700, 1900, 4000, 9000)
@@ -30,24 +30,24 @@ def test_whenever_the_process_is_killed_the_reply_is_shown_once_and_in_order(
     @in_virtual_time
     async def play() -> None:
         for crash_at in range(1, await baseline(text, seed) + 1):
-            lives = Lives(FakeThread(crash_applied=applied), lag)
-            await lives.play(text, seed, final_reply(Outcome.ANSWERED, "-# a line"), crash_at)
-            check(lives, text, f"killed at {crash_at}")
+            reply = RestartedReply(FakeThread(crash_applied=applied), lag)
+            await reply.play(text, seed, final_reply(Outcome.ANSWERED, "-# a line"), crash_at)
+            check(reply, text, f"killed at {crash_at}")
 
     play()
 
 
-def check(lives: Lives, text: str, where: str) -> None:
-    owed = lives.payload is not None
-    whole, said = "".join(text.split()), lives.said
-    assert all(lives.delivered), where
-    assert (lives.count("-# footer"), lives.count(INTERRUPTED.text)) == ((1, 0) if owed else (0, 1)), where
+def check(reply: RestartedReply, text: str, where: str) -> None:
+    owed = reply.payload is not None
+    whole, said = "".join(text.split()), reply.said
+    assert all(reply.delivered), where
+    assert (reply.count("-# footer"), reply.count(INTERRUPTED.text)) == ((1, 0) if owed else (0, 1)), where
     if owed:
         assert whole == (said if whole else said.replace(WITHOUT_A_WORD, "")), where
     else:
-        assert all("".join(spoken([line]).split()) in whole for line in lives.answers), where
-    assert not any("⏳" in line for line in lives.thread.texts), where
-    assert not any(STOP in body.buttons for body in lives.thread.messages.values()), where
+        assert all("".join(spoken([line]).split()) in whole for line in reply.answers), where
+    assert not any("⏳" in line for line in reply.thread.texts), where
+    assert not any(STOP in body.buttons for body in reply.thread.messages.values()), where
 
 
 @in_virtual_time
@@ -55,12 +55,12 @@ async def test_a_code_block_survives_a_kill_at_any_request() -> None:
     """D4, D3"""
     shown = set()
     for crash_at in range(1, await baseline(CODE, 3) + 1):
-        lives = Lives(FakeThread(crash_applied=True), lag=1)
-        await lives.play(CODE, 3, final_reply(), crash_at)
-        if lives.payload is not None:
-            shown.add("\n".join(lives.thread.texts[-2:]))
-            assert all(text.count("```") % 2 == 0 for text in lives.thread.texts)
-            assert without_fences(CODE) == without_fences(spoken(lives.thread.texts))
+        reply = RestartedReply(FakeThread(crash_applied=True), lag=1)
+        await reply.play(CODE, 3, final_reply(), crash_at)
+        if reply.payload is not None:
+            shown.add("\n".join(reply.thread.texts[-2:]))
+            assert all(text.count("```") % 2 == 0 for text in reply.thread.texts)
+            assert without_fences(CODE) == without_fences(spoken(reply.thread.texts))
     assert len(shown) == 1
 
 
@@ -70,11 +70,11 @@ async def test_the_requester_is_pinged_once_by_a_new_message(applied: bool) -> N
     """D9"""
     final = final_reply(ping=7)
     for crash_at in range(1, await baseline(PROSE[:2500], 1, final) + 1):
-        lives = Lives(FakeThread(crash_applied=applied), lag=1)
-        await lives.play(PROSE[:2500], 1, final, crash_at)
-        pinged = {call.message_id for call in lives.thread.of("send") if call.body.ping == 7}
-        assert len(pinged & lives.thread.messages.keys()) == (lives.payload is not None), crash_at
-        assert lives.count("<@7>") == (lives.payload is not None), crash_at
+        reply = RestartedReply(FakeThread(crash_applied=applied), lag=1)
+        await reply.play(PROSE[:2500], 1, final, crash_at)
+        pinged = {call.message_id for call in reply.thread.of("send") if call.body.ping == 7}
+        assert len(pinged & reply.thread.messages.keys()) == (reply.payload is not None), crash_at
+        assert reply.count("<@7>") == (reply.payload is not None), crash_at
 
 
 @in_virtual_time
@@ -83,12 +83,12 @@ async def test_the_rest_of_a_long_answer_is_one_file_whenever_the_process_is_kil
     text = PROSE * 2
     requests = await baseline(text, 5)
     for crash_at in range(requests - 8, requests + 1):
-        lives = Lives(FakeThread(crash_applied=True), lag=1)
-        await lives.play(text, 5, final_reply(), crash_at)
-        files = [body.file for body in lives.thread.messages.values() if body.file]
-        assert (len(files), lives.said) == (int(lives.payload is not None), lives.said)
-        if lives.payload is not None:
-            assert "".join(text.split()) == lives.said
+        reply = RestartedReply(FakeThread(crash_applied=True), lag=1)
+        await reply.play(text, 5, final_reply(), crash_at)
+        files = [body.file for body in reply.thread.messages.values() if body.file]
+        assert (len(files), reply.said) == (int(reply.payload is not None), reply.said)
+        if reply.payload is not None:
+            assert "".join(text.split()) == reply.said
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -102,9 +102,9 @@ def test_a_kill_while_discord_is_in_trouble_costs_nothing_and_doubles_nothing(se
     async def play() -> None:
         for lag, loses in [(0, False), (0, True), (1, False), (1, True)]:
             thread = FakeThread(crash_applied=dice.random() < 0.5, lose_answers=loses, stall=dice.choice([0.0, 2.0]))
-            lives = Lives(thread, lag, dice)
+            reply = RestartedReply(thread, lag, dice)
             crash_at = dice.randrange(1, 40)
-            await lives.play(text, seed, final, crash_at)
-            check(lives, text, f"killed at {crash_at}, {lag=}, {loses=}")
+            await reply.play(text, seed, final, crash_at)
+            check(reply, text, f"killed at {crash_at}, {lag=}, {loses=}")
 
     play()

@@ -9,7 +9,7 @@ from bot.reply.owed import OwedPage, OwedText
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
-from tests.bot.reply.lives import DONE, INTERRUPTED, KEY, Lives, long_owed, show
+from tests.bot.reply.replies import DONE, INTERRUPTED, KEY, RestartedReply, long_owed, show
 from tests.bot.reply.samples import tool
 
 
@@ -78,10 +78,10 @@ async def test_nothing_is_sent_before_it_is_known_what_is_there() -> None:
 async def test_when_the_thread_cannot_be_read_the_nonces_keep_a_reply_from_coming_twice() -> None:
     """D3"""
     thread = FakeThread(crash_applied=True)
-    lives = Lives(thread, lag=1, payload=DONE.to_json())
+    reply = RestartedReply(thread, lag=1, payload=DONE.to_json())
     thread.fail["read"] = [Unavailable("503")]
     for crash_at in (2, 0):
-        await lives.live(lives.restore, crash_at)
+        await reply.run(reply.restore, crash_at)
     assert thread.texts == ["Done.\n-# footer"]
 
     async with scene(fail={"read": [PortError("no")]}) as at:

@@ -9,7 +9,7 @@ from bot.reply.final import FinalReply
 from bot.reply.owed import OwedText
 from bot.reply.port import Body, MessageGone
 from tests.bot.reply.fakes import PROSE, final_reply, in_virtual_time, scene
-from tests.bot.reply.lives import DONE, KEY
+from tests.bot.reply.replies import DONE, KEY
 
 
 @in_virtual_time

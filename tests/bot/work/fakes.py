@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -160,6 +159,10 @@ def refuse_login(session: PlayedSession) -> None:
     session.fail(-32000, "Authentication required")
 
 
+PARTS: dict[str, Callable[[PlayedSession], object]] = {"hang": hang, "deaf": be_deaf, "login": refuse_login}
+"""The prompts that every agent of `running_work` knows; it answers any other one."""
+
+
 @dataclass
 class FakeChat:
     """A Chat. ``fail`` gives the error of each call of a kind, ``gates`` what it waits for."""
@@ -279,7 +282,7 @@ class Work:
 
 
 @asynccontextmanager
-async def at_work(
+async def running_work(
     *,
     limits: DeskLimits = LIMITS,
     max_agents: int = 2,
@@ -291,8 +294,8 @@ async def at_work(
     launcher: ByThread | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
-    """A desk that works until the block is left; it is set up and taken down as the bot does it."""
-    agents, chat, store = PlayedAgents(parts=parts), chat or FakeChat(), store or NotedStore()
+    """A desk that works until the block is left, set up and taken down as the bot does it; ``parts`` join `PARTS`."""
+    agents, chat, store = PlayedAgents(parts=PARTS | parts), chat or FakeChat(), store or NotedStore()
     outcomes: list[tuple[int, Outcome]] = []
     pool = ConnectionPool(
         launcher or ByThread(),
@@ -314,7 +317,3 @@ async def at_work(
             with anyio.CancelScope(shield=True):
                 await desk.shutdown()
             tasks.cancel_scope.cancel()
-
-
-playing = partial(at_work, hang=hang, deaf=be_deaf, login=refuse_login)
-"""`at_work` with agents that know the prompts ``hang``, ``deaf`` and ``login``."""

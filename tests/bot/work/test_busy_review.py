@@ -19,7 +19,7 @@ from bot.work.ports import Answer, Desk
 from bot.work.queued import QueuedNotices
 from bot.work.reactions import Mark, Reactions
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, playing
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 SLOW = replace(LIMITS, rules=Rules(debounce=2.0))
@@ -39,7 +39,7 @@ def told(work: Work, text: str, thread_id: int = 100) -> list[str]:
 @in_virtual_time
 async def test_what_still_collects_when_the_turn_before_it_ends_starts_by_itself() -> None:
     """Q4, O1: while the turn ran there was nothing to wait for; its end must set the clock anew."""
-    async with playing(limits=SLOW) as work:
+    async with running_work(limits=SLOW) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2, "next")
@@ -52,7 +52,7 @@ async def test_what_still_collects_when_the_turn_before_it_ends_starts_by_itself
 @in_virtual_time
 async def test_what_still_collects_when_the_hold_ends_starts_by_itself() -> None:
     """Q1, Q4."""
-    async with playing(limits=SLOW, held=True) as work:
+    async with running_work(limits=SLOW, held=True) as work:
         work.post(1)
         await anyio.sleep(0.5)
         work.desk.release()
@@ -63,7 +63,7 @@ async def test_what_still_collects_when_the_hold_ends_starts_by_itself() -> None
 @in_virtual_time
 async def test_what_still_collects_when_the_one_before_it_is_removed_starts_by_itself() -> None:
     """Q4, Q5: the wait of the one before it was for an agent, and not for the time."""
-    async with playing(limits=SLOW, max_agents=1) as work:
+    async with running_work(limits=SLOW, max_agents=1) as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.post(2)
@@ -83,7 +83,7 @@ async def test_what_still_collects_when_the_one_before_it_is_removed_starts_by_i
 async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
     """O1, Q5, R2: what a person took out stays out, also if the bot is killed before that was told."""
     store = kept()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -100,7 +100,7 @@ async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
 @in_virtual_time
 async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
     """O1, R2: once for all that shared a notice."""
-    async with playing(store=kept()) as work:
+    async with running_work(store=kept()) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -110,7 +110,7 @@ async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
         await anyio.sleep(0.2)
         left = kept()  # as a kill right now would leave it
         left._prompts.update({key: work.store._prompts[key] for key in (2, 3)})
-    async with playing(store=left) as work:
+    async with running_work(store=left) as work:
         assert sorted(await work.over(2)) == [(2, Outcome.REMOVED), (3, Outcome.REMOVED)]
         assert work.agents.prompted == []
         (notice,) = told(work, "removed")
@@ -123,7 +123,7 @@ async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
 @in_virtual_time
 async def test_a_stop_that_is_older_than_what_runs_stops_nothing() -> None:
     """Q7: a catch-up replays the word after newer messages have begun."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(20, "hang")
         await work.prompted("hang")
         work.post(21)
@@ -138,7 +138,7 @@ async def test_a_stop_that_is_older_than_what_runs_stops_nothing() -> None:
 @in_virtual_time
 async def test_a_stop_of_all_that_ends_nothing_says_so() -> None:
     """Q7: what waits is newer."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(20, "hang")
         await work.prompted("hang")
         work.post(21)
@@ -155,7 +155,7 @@ async def test_a_stop_of_all_that_ends_nothing_says_so() -> None:
 @in_virtual_time
 async def test_a_message_that_was_answered_is_not_dropped_when_it_comes_again_too_hastily() -> None:
     """O1, R2: a catch-up may hand over what an earlier run had."""
-    async with playing(limits=replace(LIMITS, user_messages=1)) as work:
+    async with running_work(limits=replace(LIMITS, user_messages=1)) as work:
         work.post(1)
         await work.over()
         work.post(2)
@@ -167,7 +167,7 @@ async def test_a_message_that_was_answered_is_not_dropped_when_it_comes_again_to
 @in_virtual_time
 async def test_a_message_that_was_dropped_as_too_hasty_is_not_run_when_it_comes_again() -> None:
     """O1, R2: its end was told."""
-    async with playing(limits=replace(LIMITS, user_messages=1, user_window=2.0)) as work:
+    async with running_work(limits=replace(LIMITS, user_messages=1, user_window=2.0)) as work:
         work.post(1)
         work.post(2)
         assert sorted(await work.over(2)) == [(1, Outcome.ANSWERED), (2, Outcome.DROPPED)]
@@ -179,7 +179,7 @@ async def test_a_message_that_was_dropped_as_too_hasty_is_not_run_when_it_comes_
 @in_virtual_time
 async def test_a_message_that_is_too_hasty_is_pending_until_it_is_written_down() -> None:
     """R2: else a kill right now would lose it."""
-    async with playing(limits=replace(LIMITS, user_messages=1)) as work:
+    async with running_work(limits=replace(LIMITS, user_messages=1)) as work:
         work.post(1)
         work.post(2)
         assert work.desk.pending() == {1, 2}
@@ -190,7 +190,7 @@ async def test_a_message_that_is_too_hasty_is_pending_until_it_is_written_down()
 @in_virtual_time
 async def test_what_was_posted_at_leisure_is_not_too_hasty_when_a_catch_up_hands_it_over_at_once() -> None:
     """R2, O2."""
-    async with playing(limits=replace(LIMITS, user_messages=2)) as work:
+    async with running_work(limits=replace(LIMITS, user_messages=2)) as work:
         for number in range(1, 6):
             work.post((number * 60_000) << 22)  # a minute apart
         assert {outcome for _, outcome in await work.over(5)} == {Outcome.ANSWERED}
@@ -199,7 +199,7 @@ async def test_what_was_posted_at_leisure_is_not_too_hasty_when_a_catch_up_hands
 @in_virtual_time
 async def test_what_was_posted_in_a_burst_is_too_hasty_however_late_it_is_handed_over() -> None:
     """R2, O1: the bot's own clock says nothing of when people wrote."""
-    async with playing(limits=replace(LIMITS, user_messages=2)) as work:
+    async with running_work(limits=replace(LIMITS, user_messages=2)) as work:
         for number in range(1, 4):
             work.post((number * 1_000) << 22)  # a second apart
             await anyio.sleep(60)
@@ -215,7 +215,7 @@ async def test_what_was_posted_in_a_burst_is_too_hasty_however_late_it_is_handed
 async def test_a_turn_that_could_not_be_forked_keeps_its_place() -> None:
     """Q1, Q9: also if the turn that it was to run beside has ended meanwhile."""
     limits = replace(LIMITS, rules=Rules(debounce=0.0, max_concurrent=2))
-    async with playing(limits=limits) as work:
+    async with running_work(limits=limits) as work:
         gate = work.agents.fork_gates["100"] = anyio.Event()
         work.agents.fork_errors["100"] = ForkFailed("no")
         work.post(1, "hang")
@@ -236,7 +236,7 @@ async def test_a_turn_that_could_not_be_forked_keeps_its_place() -> None:
 @in_virtual_time
 async def test_an_acknowledgement_that_comes_after_the_end_leaves_nothing_behind() -> None:
     """D3, Q10: reactions have a slow limit of their own, so in a flood that is the rule."""
-    async with playing() as work:
+    async with running_work() as work:
         gate = work.chat.gates["acknowledge"] = anyio.Event()
         work.post(1)
         await work.over()
@@ -282,7 +282,7 @@ async def test_a_message_that_is_deleted_while_it_is_marked_ends_nothing() -> No
 async def test_the_end_of_the_bot_takes_the_buttons_of_what_waits_away() -> None:
     """Q5, R1: it tells instead that what waits is kept."""
     chat = FakeChat()
-    async with playing(store=kept(), chat=chat) as work:
+    async with running_work(store=kept(), chat=chat) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -294,7 +294,7 @@ async def test_the_end_of_the_bot_takes_the_buttons_of_what_waits_away() -> None
 @in_virtual_time
 async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> None:
     """Q10."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -312,7 +312,7 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
 @in_virtual_time
 async def test_the_mode_of_the_server_is_shown_as_that_of_its_threads() -> None:
     """Q2, Q11."""
-    async with playing() as work:
+    async with running_work() as work:
         work.desk.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
         assert "Mode: followup" in work.desk.queue(100, 1)
 
@@ -328,7 +328,7 @@ async def test_what_could_not_be_steered_when_the_bot_stops_has_an_end() -> None
         session.can_steer = True
         session.steer = lambda _prompt: Steering(60.0)  # type: ignore[attr-defined]
 
-    async with playing(mute=take_nothing) as work:
+    async with running_work(mute=take_nothing) as work:
         work.post(1, "mute")
         await work.prompted("mute")
         work.desk._floor.scheduler.queue(100).steerable(can=True)
@@ -343,7 +343,7 @@ async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """O4, Q10."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         work.post(3, "hang", thread_id=200)
         await work.prompted("hang", "hang")

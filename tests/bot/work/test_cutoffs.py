@@ -9,7 +9,7 @@ from bot.outcome import Outcome
 from bot.work.model import QueueMode
 from bot.work.record import accepted_prompt
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import NotedStore, playing
+from tests.bot.work.fakes import NotedStore, running_work
 from tests.bot.work.samples import ALICE, inbound
 
 
@@ -21,10 +21,10 @@ def kept() -> NotedStore:
 async def test_what_is_older_than_a_stop_of_all_is_stale_in_the_next_run() -> None:
     """Q7, R2: also if there was nothing to stop then, and in that thread only."""
     store = kept()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert not work.desk.stop_all(100, ALICE, before=50).accepted
         await work.settled()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(40, "older")
         work.post(41, "of another thread", thread_id=200)
         work.post(60, "newer")
@@ -38,7 +38,7 @@ async def test_a_prompt_that_a_kill_kept_from_its_end_is_not_run_after_a_stop_of
     store = kept()
     await store.accept(accepted_prompt(inbound(40)))
     await store.bind(100, options='{"cutoff":50}')
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(40, Outcome.STALE)]
         assert work.agents.prompted == []
 
@@ -48,7 +48,7 @@ async def test_an_older_stop_of_all_moves_nothing_back_after_a_restart() -> None
     """Q7: a catch-up replays the words that were typed."""
     store = kept()
     for before in (50, 30, 50):
-        async with playing(store=store) as work:
+        async with running_work(store=store) as work:
             work.desk.stop_all(100, ALICE, before)
             await work.settled()
     assert orjson.loads((await store.choices())[100]) == {"cutoff": 50}
@@ -59,10 +59,10 @@ async def test_a_stop_of_all_and_a_chosen_mode_are_kept_side_by_side() -> None:
     """Q2, Q7: and whatever else a later version may have put there."""
     store = kept()
     await store.bind(100, options='{"queue_mode":"steer","colour":"red"}')
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.desk.stop_all(100, ALICE, before=50)
         await work.settled()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert work.desk.modes.at(100) is QueueMode.STEER
         work.desk.choose_mode(100, QueueMode.FOLLOWUP, ALICE, server=False)
         await work.settled()
@@ -75,6 +75,6 @@ async def test_a_cutoff_that_can_not_be_understood_is_none(cutoff: str) -> None:
     """R2"""
     store = kept()
     await store.bind(100, options=f'{{"cutoff":{cutoff}}}')
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(1)
         assert await work.over() == [(1, Outcome.ANSWERED)]

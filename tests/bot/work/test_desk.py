@@ -6,7 +6,7 @@ from bot.outcome import Outcome
 from bot.reply.port import ThreadGone
 from bot.work.model import Inbound
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import PlayedSession, chunk, playing
+from tests.bot.work.fakes import PlayedSession, chunk, running_work
 from tests.bot.work.samples import ALICE
 
 NEVER = 30
@@ -18,7 +18,7 @@ NEVER = 30
 @in_virtual_time
 async def test_a_message_gets_its_answer_and_one_outcome() -> None:
     """O1, O2."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert ["an answer" in text for text in work.chat.texts()] == [True]
@@ -28,7 +28,7 @@ async def test_a_message_gets_its_answer_and_one_outcome() -> None:
 @in_virtual_time
 async def test_a_reply_refers_to_its_message() -> None:
     """D1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         assert [call.reply_to for call in work.chat.threads[100].of("send")] == [1]
@@ -37,7 +37,7 @@ async def test_a_reply_refers_to_its_message() -> None:
 @in_virtual_time
 async def test_the_message_that_opened_the_thread_is_not_replied_to() -> None:
     """D1: it stands in another channel."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(100, channel_id=7, opens_thread=True)
         assert await work.over() == [(100, Outcome.ANSWERED)]
         assert [call.reply_to for call in work.chat.threads[100].of("send")] == [None]
@@ -46,7 +46,7 @@ async def test_the_message_that_opened_the_thread_is_not_replied_to() -> None:
 @in_virtual_time
 async def test_an_event_that_comes_twice_while_its_message_runs_is_one_message() -> None:
     """O1, R2."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(1, "hang")
@@ -58,7 +58,7 @@ async def test_an_event_that_comes_twice_while_its_message_runs_is_one_message()
 @in_virtual_time
 async def test_an_event_that_comes_twice_while_its_message_waits_is_one_message() -> None:
     """O1, R2."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -71,7 +71,7 @@ async def test_an_event_that_comes_twice_while_its_message_waits_is_one_message(
 @in_virtual_time
 async def test_an_event_that_comes_again_after_the_end_starts_nothing() -> None:
     """O1, R2: the store remembers the message."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         work.post(1)
@@ -83,7 +83,7 @@ async def test_an_event_that_comes_again_after_the_end_starts_nothing() -> None:
 @in_virtual_time
 async def test_a_thread_has_one_turn_at_a_time_in_order_of_arrival() -> None:
     """Q1: by snowflake, also where the events came in another order."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(3, "third")
@@ -98,7 +98,7 @@ async def test_a_thread_has_one_turn_at_a_time_in_order_of_arrival() -> None:
 @in_virtual_time
 async def test_who_waits_for_an_agent_is_told_once() -> None:
     """P4."""
-    async with playing(max_agents=1) as work:
+    async with running_work(max_agents=1) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2, thread_id=200)
@@ -114,7 +114,7 @@ async def test_who_waits_for_an_agent_is_told_once() -> None:
 @in_virtual_time
 async def test_a_session_that_was_lost_is_told_before_the_answer() -> None:
     """P8."""
-    async with playing() as work:
+    async with running_work() as work:
         await work.store.bind(100, session_id="old", cwd="100")
         work.agents.unknown.add("old")
         work.post(1)
@@ -127,7 +127,7 @@ async def test_a_session_that_was_lost_is_told_before_the_answer() -> None:
 @in_virtual_time
 async def test_output_after_the_end_becomes_a_message_of_its_own() -> None:
     """O3."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         late = work.agents.sessions[0].on_late
@@ -140,7 +140,7 @@ async def test_output_after_the_end_becomes_a_message_of_its_own() -> None:
 @in_virtual_time
 async def test_the_editor_of_a_thread_is_let_go_when_its_queue_is_done() -> None:
     """Q10: idle threads cost nothing."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         work.post(2)
         await work.over(2)
@@ -160,7 +160,7 @@ async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
     def fail(_inbound: Inbound, _outcome: Outcome) -> None:
         raise RuntimeError("a fault")
 
-    async with playing() as work:
+    async with running_work() as work:
         work.desk.deliveries.on_outcome = fail
         work.post(1)
         await work.shown("an answer")
@@ -180,7 +180,7 @@ async def test_a_fault_in_a_turn_frees_the_thread_and_touches_no_neighbour() -> 
     def break_down(_session: PlayedSession) -> None:
         raise RuntimeError("a fault of ours")
 
-    async with playing(broken=break_down) as work:
+    async with running_work(broken=break_down) as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.post(2, "broken")
@@ -194,7 +194,7 @@ async def test_a_fault_in_a_turn_frees_the_thread_and_touches_no_neighbour() -> 
 @in_virtual_time
 async def test_a_turn_that_the_store_does_not_know_to_have_begun_is_not_begun() -> None:
     """R2: `started` is committed before the prompt is written."""
-    async with playing() as work:
+    async with running_work() as work:
         work.store.fail["started"] = OSError("disk full")
         work.post(1)
         assert await work.over() == [(1, Outcome.FAILED)]
@@ -205,7 +205,7 @@ async def test_a_turn_that_the_store_does_not_know_to_have_begun_is_not_begun() 
 async def test_an_agent_that_dies_ends_its_turn_only() -> None:
     """O1, O4."""
 
-    async with playing(die=lambda session: session.connection.die(3)) as work:
+    async with running_work(die=lambda session: session.connection.die(3)) as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.post(2, "die")
@@ -217,7 +217,7 @@ async def test_an_agent_that_dies_ends_its_turn_only() -> None:
 @in_virtual_time
 async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -> None:
     """O4, Q10."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.store.fail["finished"] = OSError("disk full")
@@ -235,7 +235,7 @@ async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -
 @in_virtual_time
 async def test_a_thread_that_is_gone_takes_its_turn_its_queue_and_its_agent_with_it() -> None:
     """D10, O1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -249,7 +249,7 @@ async def test_a_thread_that_is_gone_takes_its_turn_its_queue_and_its_agent_with
 @in_virtual_time
 async def test_the_idle_agent_of_a_thread_that_is_gone_is_let_go() -> None:
     """D10."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         assert work.pool.status(100) is not None
@@ -260,7 +260,7 @@ async def test_the_idle_agent_of_a_thread_that_is_gone_is_let_go() -> None:
 @in_virtual_time
 async def test_a_thread_that_is_gone_touches_no_other() -> None:
     """O4, D10."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.post(2, "hang")
@@ -273,7 +273,7 @@ async def test_a_thread_that_is_gone_touches_no_other() -> None:
 @in_virtual_time
 async def test_a_thread_that_can_not_be_written_to_ends_its_turn() -> None:
     """D10: the editor found out."""
-    async with playing(speak=lambda session: session.say("hello there")) as work:
+    async with running_work(speak=lambda session: session.say("hello there")) as work:
         work.chat.thread(100)
         work.chat.threads[100].fail["send"] = [ThreadGone("forbidden")] * NEVER
         work.post(1, "speak")

@@ -7,7 +7,7 @@ import anyio
 from bot.outcome import Outcome
 from bot.reply.port import ThreadGone
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import PlayedSession, Work, answer, playing
+from tests.bot.work.fakes import PlayedSession, Work, answer, running_work
 from tests.bot.work.samples import ALICE, BOB
 
 # --- stop --------------------------------------------------------------------------------------------------------
@@ -16,7 +16,7 @@ from tests.bot.work.samples import ALICE, BOB
 @in_virtual_time
 async def test_there_may_be_nothing_to_stop() -> None:
     """Q7."""
-    async with playing() as work:
+    async with running_work() as work:
         told = work.desk.stop(100, ALICE)
         assert (told.text, told.accepted) == ("There is nothing to stop.", False)
 
@@ -24,7 +24,7 @@ async def test_there_may_be_nothing_to_stop() -> None:
 @in_virtual_time
 async def test_a_running_turn_is_stopped_and_says_by_whom() -> None:
     """Q7, T6, O1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         told = work.desk.stop(100, BOB)
@@ -37,7 +37,7 @@ async def test_a_running_turn_is_stopped_and_says_by_whom() -> None:
 @in_virtual_time
 async def test_the_first_who_stops_a_turn_is_named() -> None:
     """T6."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "deaf")
         await work.prompted("deaf")
         work.desk.stop(100, BOB)
@@ -49,7 +49,7 @@ async def test_the_first_who_stops_a_turn_is_named() -> None:
 @in_virtual_time
 async def test_a_stop_takes_the_running_turn_before_those_that_wait() -> None:
     """Q7."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -60,7 +60,7 @@ async def test_a_stop_takes_the_running_turn_before_those_that_wait() -> None:
 @in_virtual_time
 async def test_a_turn_whose_response_is_there_is_told_to_be_finished() -> None:
     """T6: draining."""
-    async with playing(respond=answer) as work:
+    async with running_work(respond=answer) as work:
         work.post(1, "respond")
         await work.prompted("respond")
         told = work.desk.stop(100, ALICE)
@@ -71,7 +71,7 @@ async def test_a_turn_whose_response_is_there_is_told_to_be_finished() -> None:
 @in_virtual_time
 async def test_a_prompt_that_waits_for_capacity_is_stopped_before_it_begins() -> None:
     """T6: waiting for capacity."""
-    async with playing(max_agents=1) as work:
+    async with running_work(max_agents=1) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2, thread_id=200)
@@ -86,7 +86,7 @@ async def test_a_prompt_that_waits_for_capacity_is_stopped_before_it_begins() ->
 @in_virtual_time
 async def test_a_stop_while_the_agent_starts_leaves_the_start_going() -> None:
     """T6: spawning."""
-    async with playing() as work:
+    async with running_work() as work:
         work.agents.start_gates["100"] = anyio.Event()
         work.post(1)
         await work.until(lambda: work.agents.starts == ["100"])
@@ -101,7 +101,7 @@ async def test_a_stop_while_the_agent_starts_leaves_the_start_going() -> None:
 @in_virtual_time
 async def test_a_stop_while_the_start_of_the_turn_is_written_sends_no_prompt() -> None:
     """T6."""
-    async with playing() as work:
+    async with running_work() as work:
         work.store.gates["started"] = anyio.Event()
         work.post(1)
         await work.until(lambda: ("started", 1) in work.store.calls)
@@ -115,7 +115,7 @@ async def test_a_stop_while_the_start_of_the_turn_is_written_sends_no_prompt() -
 @in_virtual_time
 async def test_the_stop_of_a_message_stops_no_other() -> None:
     """Q7: the button of an old reply."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         work.post(2, "hang")
@@ -129,7 +129,7 @@ async def test_the_stop_of_a_message_stops_no_other() -> None:
 @in_virtual_time
 async def test_the_stop_of_a_message_takes_that_one_out_of_those_that_wait() -> None:
     """Q7."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2, "second")
@@ -145,7 +145,7 @@ async def test_the_stop_of_a_message_takes_that_one_out_of_those_that_wait() -> 
 @in_virtual_time
 async def test_a_stop_takes_the_oldest_of_those_that_wait() -> None:
     """Q7."""
-    async with playing(max_agents=1) as work:
+    async with running_work(max_agents=1) as work:
         work.post(1, "hang", thread_id=200)
         await work.prompted("hang")
         work.post(2, "second")
@@ -158,7 +158,7 @@ async def test_a_stop_takes_the_oldest_of_those_that_wait() -> None:
 @in_virtual_time
 async def test_a_message_that_is_stopped_while_the_store_writes_it_has_one_outcome() -> None:
     """O1, T6: queued."""
-    async with playing() as work:
+    async with running_work() as work:
         work.store.gates["accept"] = anyio.Event()
         work.post(1)
         await work.until(lambda: work.store.calls)
@@ -173,7 +173,7 @@ async def test_a_message_that_is_stopped_while_the_store_writes_it_has_one_outco
 @in_virtual_time
 async def test_a_message_that_is_stopped_while_its_thread_is_opened_has_one_outcome() -> None:
     """O1: also when the thread can't be opened then."""
-    async with playing() as work:
+    async with running_work() as work:
         work.chat.gates["open_thread"] = anyio.Event()
         work.chat.fail["open_thread"] = ThreadGone("no such channel")
         work.post(100, opens_thread=True)
@@ -187,7 +187,7 @@ async def test_a_message_that_is_stopped_while_its_thread_is_opened_has_one_outc
 @in_virtual_time
 async def test_a_deaf_agent_is_told_to_stop_and_nobody_gets_its_session() -> None:
     """T6, P6: the grace is over; the next turn has a new process."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "deaf")
         await work.prompted("deaf")
         work.desk.stop(100, ALICE)
@@ -204,7 +204,7 @@ async def test_a_deaf_agent_is_told_to_stop_and_nobody_gets_its_session() -> Non
 @in_virtual_time
 async def test_the_status_of_a_thread_shows_its_turn_and_its_queue() -> None:
     """Q11."""
-    async with playing() as work:
+    async with running_work() as work:
         assert work.desk.status(100).splitlines()[0] == "Nothing is running here."
         work.post(1, "hang")
         await work.prompted("hang")
@@ -218,7 +218,7 @@ async def test_the_status_of_a_thread_shows_its_turn_and_its_queue() -> None:
 @in_virtual_time
 async def test_the_status_outside_threads_is_that_of_the_whole_bot() -> None:
     """Q11."""
-    async with playing(max_agents=1) as work:
+    async with running_work(max_agents=1) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -235,7 +235,7 @@ async def test_the_status_outside_threads_is_that_of_the_whole_bot() -> None:
 @in_virtual_time
 async def test_a_reset_stops_the_turn_and_what_waits_goes_on_with_a_new_session() -> None:
     """Q8, P8."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -251,7 +251,7 @@ async def test_a_reset_stops_the_turn_and_what_waits_goes_on_with_a_new_session(
 @in_virtual_time
 async def test_a_reset_where_nothing_runs_forgets_the_session() -> None:
     """Q8, P8."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
         work.desk.reset(100, ALICE)
@@ -264,7 +264,7 @@ async def test_a_reset_where_nothing_runs_forgets_the_session() -> None:
 @in_virtual_time
 async def test_a_press_on_a_card_answers_the_agent() -> None:
     """D6."""
-    async with playing(ask=PlayedSession.ask) as work:
+    async with running_work(ask=PlayedSession.ask) as work:
         work.post(1, "ask")
         await work.prompted("ask")
         (button, _) = await card_buttons(work)
@@ -277,7 +277,7 @@ async def test_a_press_on_a_card_answers_the_agent() -> None:
 @in_virtual_time
 async def test_a_stop_while_a_card_is_open_closes_it() -> None:
     """T6, D6: waiting for a person."""
-    async with playing(ask=PlayedSession.ask) as work:
+    async with running_work(ask=PlayedSession.ask) as work:
         work.post(1, "ask")
         await work.prompted("ask")
         (button, _) = await card_buttons(work)

@@ -9,13 +9,13 @@ import pytest
 
 from bot.outcome import Outcome
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, PlayedSession, answer, chunk, playing
+from tests.bot.work.fakes import LIMITS, PlayedSession, answer, chunk, running_work
 
 
 @in_virtual_time
 async def test_the_end_of_the_bot_tells_what_runs_and_what_waits() -> None:
     """R1, O1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2)
@@ -34,7 +34,7 @@ async def test_what_an_agent_says_within_its_grace_is_shown_at_the_end_of_the_bo
         session.deaf = True
         session.cancel = lambda: answer(session)  # type: ignore[method-assign]
 
-    async with playing(finish=finish_anyway) as work:
+    async with running_work(finish=finish_anyway) as work:
         work.post(1, "finish")
         await work.prompted("finish")
         await work.desk.shutdown()
@@ -45,7 +45,7 @@ async def test_what_an_agent_says_within_its_grace_is_shown_at_the_end_of_the_bo
 @in_virtual_time
 async def test_a_turn_that_is_starting_is_interrupted_at_the_end_of_the_bot() -> None:
     """R1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.agents.start_gates["100"] = anyio.Event()
         work.post(1)
         await work.until(lambda: work.agents.starts == ["100"])
@@ -56,7 +56,7 @@ async def test_a_turn_that_is_starting_is_interrupted_at_the_end_of_the_bot() ->
 @in_virtual_time
 async def test_a_message_that_is_being_written_at_the_end_of_the_bot_has_one_outcome() -> None:
     """R1, O1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.store.gates["accept"] = anyio.Event()
         work.post(1)
         await work.until(lambda: work.store.calls)
@@ -73,7 +73,7 @@ async def test_a_message_that_is_being_written_at_the_end_of_the_bot_has_one_out
 @in_virtual_time
 async def test_a_message_after_the_end_has_begun_is_told_so_and_not_accepted() -> None:
     """R1, O1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "deaf")
         await work.prompted("deaf")
         async with anyio.create_task_group() as tasks:
@@ -91,7 +91,7 @@ async def test_a_message_after_the_end_has_begun_is_told_so_and_not_accepted() -
 @in_virtual_time
 async def test_what_comes_after_the_end_starts_nothing_and_breaks_nothing() -> None:
     """R1: agents and Discord's connection are taken down after the work."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1)
         await work.over()
     before = work.chat.texts()
@@ -109,7 +109,7 @@ async def test_what_comes_after_the_end_starts_nothing_and_breaks_nothing() -> N
 async def test_the_end_of_the_bot_does_not_wait_for_ever_for_discord() -> None:
     """R1: bounded."""
     limits = replace(LIMITS, stop_bound=3.0, flush_bound=2.0)
-    async with playing(limits=limits, speak=lambda session: session.say("hello there")) as work:
+    async with running_work(limits=limits, speak=lambda session: session.say("hello there")) as work:
         work.chat.thread(100)
         work.chat.threads[100].delay = 500.0
         work.post(1, "speak")
@@ -122,7 +122,7 @@ async def test_the_end_of_the_bot_does_not_wait_for_ever_for_discord() -> None:
 @in_virtual_time
 async def test_the_end_of_an_idle_bot_waits_for_nothing() -> None:
     """R1."""
-    async with playing() as work:
+    async with running_work() as work:
         began = anyio.current_time()
         await work.desk.shutdown()
         assert anyio.current_time() == began

@@ -8,7 +8,7 @@ from typing import Any
 from bot.agents.model import AgentProfile, Agents
 from bot.work.model import QueueMode
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import FakeChat, playing
+from tests.bot.work.fakes import FakeChat, running_work
 from tests.bot.work.samples import ALICE
 
 AGENTS = Agents({name: AgentProfile(name, ("agent",), "/") for name in ("red", "blue")}, "red", {})
@@ -41,7 +41,7 @@ async def test_what_is_known_of_a_thread_is_forgotten_with_it() -> None:
         seen: set[int] = set()
         return {one for root in roots for one in held(root, seen) if type(one) is int} & {100, 200}
 
-    async with playing(chat=FakeChat(), named=AGENTS) as work:
+    async with running_work(chat=FakeChat(), named=AGENTS) as work:
         for number, thread_id in enumerate((100, 200), 1):
             work.post(number, thread_id=thread_id)
             work.desk.choose_mode(thread_id, QueueMode.STEER, ALICE, server=False)

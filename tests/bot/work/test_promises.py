@@ -13,7 +13,7 @@ import pytest
 from bot.work.model import QueueMode
 from bot.work.ports import Answer
 from pool.storage.durable import open_store
-from tests.bot.work.fakes import NotedStore, Work, playing
+from tests.bot.work.fakes import NotedStore, Work, running_work
 from tests.bot.work.samples import ALICE
 
 pytestmark = pytest.mark.asyncio
@@ -33,7 +33,7 @@ async def test_what_was_promised_is_in_the_file_once_it_counts_as_saved(tmp_path
         assert await work.desk.saved()
 
     with anyio.fail_after(20):
-        async with open_store(path) as store, playing(store=cast("NotedStore", store)) as work:
+        async with open_store(path) as store, running_work(store=cast("NotedStore", store)) as work:
             work.post(1, "hang")
             await work.prompted("hang")
             for number in range(2, 6):
@@ -60,10 +60,10 @@ async def test_going_on_is_in_the_file_once_it_counts_as_saved(tmp_path: Path) -
     """R2: the button vanishes when the answer comes."""
     path = tmp_path / "state.db"
     with anyio.fail_after(20):
-        async with open_store(path) as store, playing(store=cast("NotedStore", store)) as work:
+        async with open_store(path) as store, running_work(store=cast("NotedStore", store)) as work:
             work.post(1, "hang")
             await work.prompted("hang")
-        async with open_store(path) as store, playing(store=cast("NotedStore", store), held=True) as work:
+        async with open_store(path) as store, running_work(store=cast("NotedStore", store), held=True) as work:
             assert work.desk.go_on(100, 1, 50, ALICE).lasting
             assert await work.desk.saved()
             with closing(sqlite3.connect(path)) as other:

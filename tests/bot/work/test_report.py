@@ -15,7 +15,7 @@ from bot.work.ending import TurnEnd
 from bot.work.model import Lane
 from bot.work.report import turn_report
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import playing
+from tests.bot.work.fakes import running_work
 from tests.bot.work.observing import Noted
 from tests.bot.work.samples import ALICE, entry
 
@@ -96,7 +96,7 @@ async def test_each_turn_has_one_line_with_its_waits_and_its_agent_and_without_i
     """O1: the second one waited for the first."""
     observer = Noted()
     with capture_logs() as logs:
-        async with playing() as work:
+        async with running_work() as work:
             work.desk.observe(observer)
             work.post(1, "hang")
             await work.prompted("hang")
@@ -126,7 +126,7 @@ async def test_an_observer_that_fails_keeps_no_outcome_from_being_recorded() -> 
     def fail(_report: object) -> None:
         raise RuntimeError("canary")
 
-    async with playing() as work:
+    async with running_work() as work:
         work.desk.deliveries.on_turn = fail
         work.post(1)
         assert await work.over() == [(1, Outcome.ANSWERED)]
@@ -136,7 +136,7 @@ async def test_an_observer_that_fails_keeps_no_outcome_from_being_recorded() -> 
 @in_virtual_time
 async def test_what_waits_in_several_threads_is_counted_over_all_of_them() -> None:
     """Q6, Q11."""
-    async with playing(max_agents=1) as work:
+    async with running_work(max_agents=1) as work:
         for number in range(1, 5):
             work.post(number, "hang", thread_id=100 if number < 4 else 200)
         await work.prompted("hang")

@@ -11,7 +11,7 @@ from bot.reply.port import Unavailable
 from bot.work.limits import DeskLimits
 from bot.work.record import accepted_prompt, inbound_of
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, answer, playing
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, answer, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 GRACE: DeskLimits = replace(LIMITS, stop_grace=30.0)
@@ -35,7 +35,7 @@ async def test_a_prompt_that_waited_goes_on_after_the_restart() -> None:
     """R2, O2: accepted is not lost."""
     store = kept()
     await store.accept(accepted_prompt(inbound(1, text="waited")))
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert work.agents.prompted == ["waited"]
         assert work.chat.acknowledged == [(1, "👀")]
@@ -46,7 +46,7 @@ async def test_a_prompt_whose_thread_was_not_open_yet_gets_it_after_the_restart(
     """O2: the accept is written before the thread is made."""
     store = kept()
     await store.accept(accepted_prompt(replace(inbound(100), channel_id=7, opens_thread=True)))
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(100, Outcome.ANSWERED)]
         assert work.chat.opened == [100]
 
@@ -57,7 +57,7 @@ async def test_prompts_that_waited_run_in_order_and_before_what_is_posted_now() 
     store = kept()
     for number in (3, 2):
         await store.accept(accepted_prompt(inbound(number, text=f"prompt {number}")))
-    async with playing(store=store, held=True) as work:
+    async with running_work(store=store, held=True) as work:
         work.post(4, "prompt 4")
         await work.settled()
         assert work.agents.prompted == []
@@ -72,14 +72,14 @@ async def test_a_turn_that_was_cut_off_is_told_and_not_run_again() -> None:
     store = kept()
     await store.accept(accepted_prompt(inbound(1)))
     await store.started(1)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(1, Outcome.INTERRUPTED)]
         assert work.agents.prompted == []
         (text,) = work.chat.texts()
         assert text.startswith("⚠️ **interrupted**: Weft was restarted in the middle of this.")
         assert [custom_id for _, custom_id in buttons(work)] == ["weft:go:100:1"]
         assert work.chat.threads[100].of("send")[0].reply_to == 1
-    async with playing(store=store, chat=work.chat) as again:
+    async with running_work(store=store, chat=work.chat) as again:
         await again.settled()
         assert again.outcomes == []
         assert len(again.chat.texts()) == 1
@@ -89,7 +89,7 @@ async def test_a_turn_that_was_cut_off_is_told_and_not_run_again() -> None:
 async def test_a_reply_on_its_way_arrives_after_the_restart_once() -> None:
     """R2, D3: the turn is over; what it said is kept until it is visible."""
     store, chat = kept(), FakeChat()
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         work.chat.thread(100)
         chat.threads[100].fail["send"] = [Unavailable("down")] * 1000
         work.post(1)
@@ -98,12 +98,12 @@ async def test_a_reply_on_its_way_arrives_after_the_restart_once() -> None:
         assert work.outcomes == []
     chat.threads[100].fail.clear()
     assert chat.texts() == []
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert work.agents.prompted == []
         assert "an answer" in "".join(chat.texts())
     before = chat.texts()
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         await work.settled()
     assert chat.texts() == before
 
@@ -115,7 +115,7 @@ async def test_a_damaged_reply_is_told_by_its_outcome() -> None:
     await store.accept(accepted_prompt(inbound(1)))
     await store.started(1)
     await store.owe(1, "answered", "no json")
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert work.chat.texts() == ["-# ⚠️ **answered**: the reply could not be shown."]
 
@@ -124,10 +124,10 @@ async def test_a_damaged_reply_is_told_by_its_outcome() -> None:
 async def test_a_message_that_is_fetched_again_after_the_restart_is_ignored() -> None:
     """R2, O1: decided at acceptance."""
     store = kept()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(1)
         await work.over()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(1)
         await work.settled()
         assert (work.agents.prompted, work.outcomes) == ([], [])
@@ -142,7 +142,7 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
     store = kept()
     await store.accept(accepted_prompt(inbound(1, text="build it")))
     await store.started(1)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over()
         ((notice, _),) = buttons(work)
         told = work.desk.go_on(100, 1, notice, BOB)
@@ -152,7 +152,7 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
         assert await work.over(2) == [(1, Outcome.INTERRUPTED), (notice, Outcome.ANSWERED)]
         (prompted,) = work.agents.prompted
         assert prompted.endswith("go on with this request:\n\nbuild it")
-    async with playing(store=store, chat=work.chat) as work:
+    async with running_work(store=store, chat=work.chat) as work:
         work.desk.go_on(100, 1, notice, BOB)
         await work.settled()
         assert work.agents.prompted == []
@@ -167,7 +167,7 @@ async def test_continue_keeps_in_which_channel_its_thread_stands() -> None:
     for one in (asked_in_channel, asked_in_thread):
         await store.accept(accepted_prompt(one))
         await store.started(one.message_id)
-    async with playing(store=store, held=True) as work:
+    async with running_work(store=store, held=True) as work:
         for prompt in (1, 2):
             work.desk.go_on(100, prompt, 50 + prompt, BOB)
         await work.settled()
@@ -181,7 +181,7 @@ async def test_who_lost_the_role_that_let_them_in_is_not_run_after_the_restart()
     store, old, new = kept(), frozenset({1}), frozenset({2})
     for number, author in ((1, ALICE), (2, BOB)):
         await store.accept(accepted_prompt(inbound(number, author=replace(author, roles=old))))
-    async with playing(store=store, held=True) as work:
+    async with running_work(store=store, held=True) as work:
         work.desk.may = lambda one: bool(one.author.roles & new)
         await work.settled()
         assert work.desk.authors() == {(1, ALICE.id), (1, BOB.id)}
@@ -198,7 +198,7 @@ async def test_continue_is_not_stale_by_a_stop_of_all_that_came_before_it_was_pr
     for number in (1, 2):
         await store.accept(accepted_prompt(inbound(number)))
         await store.started(number)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over(2)
         (first, _), (second, _) = buttons(work)
         work.desk.stop_all(100, ALICE, before=second + 1000)
@@ -215,7 +215,7 @@ async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
     store = kept()
     await store.accept(accepted_prompt(inbound(1)))
     await store.started(1)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over()
         work.desk.go_on(200, 1, 999, ALICE)
         await work.shown("no longer known", 200)
@@ -229,7 +229,7 @@ async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
 async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() -> None:
     """R2: a gap that was too long is listed, not run."""
     store = kept()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         for _ in range(2):
             work.desk.missed(inbound(5, text="deploy"))
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
@@ -245,7 +245,7 @@ async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() ->
 @in_virtual_time
 async def test_a_mention_from_long_ago_is_told_where_it_was_posted() -> None:
     """R2, D1: there is no thread yet."""
-    async with playing(store=kept()) as work:
+    async with running_work(store=kept()) as work:
         work.desk.missed(replace(inbound(5), channel_id=7, thread_id=5, opens_thread=True))
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         ((message_id, text),) = work.chat.refused
@@ -256,7 +256,7 @@ async def test_a_mention_from_long_ago_is_told_where_it_was_posted() -> None:
 @in_virtual_time
 async def test_while_it_is_held_nothing_starts_and_what_runs_goes_on() -> None:
     """Q1."""
-    async with playing() as work:
+    async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.desk.hold()
@@ -270,7 +270,7 @@ async def test_while_it_is_held_nothing_starts_and_what_runs_goes_on() -> None:
 @in_virtual_time
 async def test_a_message_is_pending_until_it_is_written() -> None:
     """O2, R2: nobody may count it as seen before."""
-    async with playing() as work:
+    async with running_work() as work:
         work.store.gates["accept"] = anyio.Event()
         work.post(1)
         assert work.desk.pending() == {1}
@@ -289,7 +289,7 @@ async def test_a_turn_may_finish_within_the_grace() -> None:
     def slow(session: PlayedSession) -> None:
         session.say("working")
 
-    async with playing(limits=GRACE, store=kept(), slow=slow) as work:
+    async with running_work(limits=GRACE, store=kept(), slow=slow) as work:
         work.post(1, "slow")
         await work.prompted("slow")
         async with anyio.create_task_group() as tasks:
@@ -303,7 +303,7 @@ async def test_a_turn_may_finish_within_the_grace() -> None:
 @in_virtual_time
 async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
     """R1, T6"""
-    async with playing(limits=GRACE, store=kept()) as work:
+    async with running_work(limits=GRACE, store=kept()) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         began = anyio.current_time()
@@ -313,7 +313,7 @@ async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
         assert work.agents.sessions[0].cancels == 1
         ((notice, custom_id),) = buttons(work)
         assert custom_id == "weft:go:100:1"
-    async with playing(store=work.store, chat=work.chat) as again:
+    async with running_work(store=work.store, chat=work.chat) as again:
         again.desk.go_on(100, 1, notice, ALICE)
         await again.until(lambda: again.agents.prompted)
         assert again.agents.prompted[0].endswith("go on with this request:\n\nhang")
@@ -322,7 +322,7 @@ async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
 @in_virtual_time
 async def test_a_second_signal_ends_the_grace() -> None:
     """R1"""
-    async with playing(limits=GRACE, store=kept()) as work:
+    async with running_work(limits=GRACE, store=kept()) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         began = anyio.current_time()
@@ -338,7 +338,7 @@ async def test_a_second_signal_ends_the_grace() -> None:
 async def test_what_waits_is_told_kept_and_run_by_the_next_run() -> None:
     """R1, R2, O1: one outcome, over both runs."""
     store, chat = kept(), FakeChat()
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(2, "second")
@@ -346,7 +346,7 @@ async def test_what_waits_is_told_kept_and_run_by_the_next_run() -> None:
         await work.desk.shutdown()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
         assert [text for text in chat.texts() if "What waits here goes on afterwards." in text]
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         assert await work.over() == [(2, Outcome.ANSWERED)]
         assert work.agents.prompted == ["second"]
 
@@ -358,7 +358,7 @@ async def test_an_open_card_is_answered_cancelled_when_the_bot_stops() -> None:
     def ask(session: PlayedSession) -> None:
         session.ask()
 
-    async with playing(limits=GRACE, store=kept(), ask=ask) as work:
+    async with running_work(limits=GRACE, store=kept(), ask=ask) as work:
         work.post(1, "ask")
         await work.prompted("ask")
         await work.until(lambda: work.agents.sessions)
@@ -377,7 +377,7 @@ async def test_an_open_card_is_answered_cancelled_when_the_bot_stops() -> None:
 async def test_a_message_that_comes_while_the_bot_stops_is_left_to_the_next_run() -> None:
     """R1, R2: it is not accepted, and does not count as seen."""
     store = kept()
-    async with playing(limits=GRACE, store=store) as work:
+    async with running_work(limits=GRACE, store=store) as work:
         work.post(1, "hang")
         await work.prompted("hang")
         async with anyio.create_task_group() as tasks:
@@ -389,6 +389,6 @@ async def test_a_message_that_comes_while_the_bot_stops_is_left_to_the_next_run(
             work.desk.hurry()
         assert ("accept", 2) not in store.calls
         assert work.chat.refused == []
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.post(2, "late")  # fetched from Discord's history
         assert await work.over() == [(2, Outcome.ANSWERED)]

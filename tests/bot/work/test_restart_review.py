@@ -14,7 +14,7 @@ from pool.storage.database import open_memory
 from pool.storage.operations import Accept
 from pool.store import AcceptedPrompt, StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, Work, playing
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, Work, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 
@@ -52,7 +52,7 @@ async def test_a_prompt_without_its_thread_waits_until_discord_can_be_reached() 
     store = kept()
     await store.accept(accepted_prompt(opening()))
     chat = FarChat(until=anyio.current_time() + 3600)
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         await anyio.sleep(3600)
         assert work.outcomes == []
         await anyio.sleep(200)
@@ -65,19 +65,19 @@ async def test_a_prompt_without_its_thread_is_kept_by_a_stop_while_discord_is_ou
     """O2, R1, R2: the next run goes on with it."""
     store = kept()
     await store.accept(accepted_prompt(opening()))
-    async with playing(store=store, chat=FarChat(until=anyio.current_time() + 3600)) as work:
+    async with running_work(store=store, chat=FarChat(until=anyio.current_time() + 3600)) as work:
         await anyio.sleep(600)
         began = anyio.current_time()
     assert anyio.current_time() - began < 21
     assert work.outcomes == []
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(100, Outcome.ANSWERED)]
 
 
 @in_virtual_time
 async def test_a_prompt_that_waits_for_its_thread_can_be_stopped() -> None:
     """T6: in every phase."""
-    async with playing(chat=FarChat(until=anyio.current_time() + 3600)) as work:
+    async with running_work(chat=FarChat(until=anyio.current_time() + 3600)) as work:
         work.desk.submit(opening())
         await anyio.sleep(600)
         assert work.desk.stop(100, ALICE, 100).accepted
@@ -91,7 +91,7 @@ async def test_what_is_shown_already_is_not_posted_again_after_discord_was_out_o
     store, chat = kept(), FakeChat()
     await store.accept(accepted_prompt(inbound(1)))
     await store.started(1)
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         await work.shown("Weft was restarted in the middle of this")
         before = dict(chat.threads[100].messages)
     # The same as after a kill between the message and the row that says so, when the nonce is long forgotten.
@@ -101,7 +101,7 @@ async def test_what_is_shown_already_is_not_posted_again_after_discord_was_out_o
     thread = chat.threads[100]
     thread.by_nonce.clear()
     thread.fail["read"] = [Unavailable("down")] * 5
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         await anyio.sleep(1000)
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
     assert thread.messages == before
@@ -116,7 +116,7 @@ async def test_the_end_of_the_bot_waits_only_for_a_moment_for_a_call_that_is_tri
     chat.thread(100)
     chat.threads[100].delay = 60.0  # so long a call is tried again
     chat.threads[100].fail["send"] = [Unavailable("down")] * 1000
-    async with playing(limits=limits, store=store, chat=chat) as work:
+    async with running_work(limits=limits, store=store, chat=chat) as work:
         work.post(1)
         await work.prompted("hello")
         await anyio.sleep(61)
@@ -136,7 +136,7 @@ async def test_a_thread_that_was_locked_at_the_start_works_again_once_it_is_open
     await store.started(1)
     chat.thread(100)
     chat.threads[100].fail["read"] = [ThreadGone("locked")]
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         assert await work.over() == [(1, Outcome.INTERRUPTED)]
         assert chat.texts() == []
         work.post(2)
@@ -152,11 +152,11 @@ async def test_a_message_from_long_ago_is_not_run_by_itself_after_a_kill_either(
     """R2, O1: the kill falls between the acceptance and the outcome; the notice is there, once."""
     store, chat = kept(), FakeChat()
     store.gates["finished"] = anyio.Event()
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         work.desk.missed(inbound(5, text="deploy"))
         await work.shown("Weft was away when this was posted")
     store.gates["finished"].set()
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         await work.over()
         assert (work.agents.prompted, work.outcomes) == ([], [(5, Outcome.INTERRUPTED)])
         assert len(notices(work, "Weft was away when this was posted")) == 1
@@ -170,11 +170,11 @@ async def test_a_mention_from_long_ago_is_not_run_by_itself_after_a_kill_either(
     """R2: the same in a channel, where there is no thread yet."""
     store = kept()
     store.gates["finished"] = anyio.Event()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.desk.missed(opening(5))
         await work.until(lambda: work.chat.refused)
     store.gates["finished"].set()
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         assert (work.agents.prompted, work.chat.opened) == ([], [])
 
@@ -184,7 +184,7 @@ async def test_a_message_from_long_ago_that_can_t_be_written_down_stays_pending(
     """O1, R2: it counts as seen only once it is told; the next run fetches it again."""
     store = kept()
     store.fail["accept"] = StoreBusy("too much")
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         work.desk.missed(inbound(5))
         await work.settled()
         assert work.desk.pending() == {5}
@@ -197,7 +197,7 @@ async def test_a_message_from_long_ago_that_can_t_be_written_down_stays_pending(
 async def test_a_stop_tells_a_thread_in_which_nothing_runs_that_its_prompts_are_kept() -> None:
     """R1: each thread is told, also when the bot has nothing else to wait for."""
     store = kept()
-    async with playing(store=store, held=True) as work:
+    async with running_work(store=store, held=True) as work:
         work.post(1)
         await work.settled()
     assert len(notices(work, "What waits here goes on afterwards")) == 1
@@ -209,7 +209,7 @@ async def test_a_stop_says_nothing_in_a_thread_that_is_not_open_yet() -> None:
     store, chat = kept(), FakeChat(gates={"open_thread": anyio.Event()})
     chat.thread(100)
     chat.threads[100].fail["send"] = [ThreadGone("unknown channel")] * 9
-    async with playing(store=store, chat=chat) as work:
+    async with running_work(store=store, chat=chat) as work:
         work.desk.submit(opening())
         await work.until(lambda: chat.opened)
         async with anyio.create_task_group() as tasks:
@@ -247,11 +247,11 @@ async def test_a_press_just_before_a_stop_is_the_next_run_s() -> None:
     """O2, R1: "Going on." was said, and no later run finds the press in Discord."""
     store = kept()
     await cut_off(store)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
         assert work.desk.go_on(100, 1, notice, BOB).accepted
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert await work.over() == [(notice, Outcome.ANSWERED)]
         assert len(work.agents.prompted) == 1
 
@@ -261,7 +261,7 @@ async def test_a_press_that_could_not_be_written_down_can_be_repeated() -> None:
     """O1: it is told, and "Already going on." is not."""
     store = kept()
     await cut_off(store)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
         store.fail["accept"] = StoreBusy("too much")
@@ -278,7 +278,7 @@ async def test_what_is_gone_on_with_belongs_to_whoever_pressed() -> None:
     """D2, D9: the rights and the ping are theirs, the request is the other's."""
     store = kept()
     await cut_off(store)
-    async with playing(store=store, hanging=lambda _session: None) as work:
+    async with running_work(store=store, hanging=lambda _session: None) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
         work.desk.go_on(100, 1, notice, BOB)

@@ -10,7 +10,7 @@ from bot.work.model import QueueMode
 from bot.work.policy.rules import Rules
 from bot.work.record import accepted_prompt
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, NotedStore, PlayedSession, Work, playing
+from tests.bot.work.fakes import LIMITS, NotedStore, PlayedSession, Work, running_work
 from tests.bot.work.samples import BOB, inbound
 
 
@@ -38,7 +38,7 @@ async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once_on_the_f
     store = kept()
     await cut_off_together(store)
     await store.accept(accepted_prompt(inbound(4, text="waited")))
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         ended = dict(await work.over(4))
         assert ended == dict.fromkeys((1, 2, 3), Outcome.INTERRUPTED) | {4: Outcome.ANSWERED}
         assert work.agents.prompted == ["waited"]
@@ -46,7 +46,7 @@ async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once_on_the_f
         (notice,) = [call for call in work.chat.threads[100].of("send") if "interrupted" in call.body.text]
         assert notice.reply_to == 1
         assert sorted(work.chat.reacted) == [(1, "❌"), (2, "❌"), (3, "❌"), (4, "✅")]
-    async with playing(store=store, chat=work.chat) as again:
+    async with running_work(store=store, chat=work.chat) as again:
         await again.settled()
         assert again.outcomes == []
 
@@ -57,7 +57,7 @@ async def test_what_was_said_into_a_turn_that_is_over_is_told_once_too() -> None
     store = kept()
     await cut_off_together(store)
     await store.finished(1, "superseded")
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert sorted(await work.over(2)) == [(2, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
         ((notice, custom_id),) = buttons(work)
         assert custom_id == "weft:go:100:2"
@@ -74,7 +74,7 @@ async def test_a_message_of_a_cut_off_turn_that_can_t_be_read_hurts_no_other() -
     store = kept()
     await cut_off_together(store)
     store._prompts[2].prompt = replace(store._prompts[2].prompt, payload="no json")
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         assert sorted(await work.over(2)) == [(1, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
 
 
@@ -88,7 +88,7 @@ async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None
 
     store = kept()
     limits = replace(LIMITS, rules=Rules(debounce=0.5))
-    async with playing(limits=limits, store=store) as work:
+    async with running_work(limits=limits, store=store) as work:
         work.agents.parts["one\ntwo"] = listen
         work.post(1, "one")
         work.post(2, "two")
@@ -106,10 +106,10 @@ async def test_continue_of_a_turn_of_several_messages_repeats_all_of_it() -> Non
     """R2, Q2: whether a kill cut it off or a stop; with names where several people spoke."""
     store = kept()
     await cut_off_together(store)
-    async with playing(store=store) as work:
+    async with running_work(store=store) as work:
         await work.over(3)
         ((notice, _),) = buttons(work)
-    async with playing(store=store, chat=work.chat) as work:
+    async with running_work(store=store, chat=work.chat) as work:
         work.desk.go_on(100, 1, notice, BOB)
         await work.over()
         (prompted,) = work.agents.prompted

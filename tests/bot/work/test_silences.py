@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from bot.outcome import Outcome
 from bot.work.silences import Silences
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import playing
+from tests.bot.work.fakes import running_work
 from tests.bot.work.samples import ALICE
 
 
@@ -32,7 +32,7 @@ def test_three_turns_in_a_row_without_a_word_are_told_and_logged() -> None:
 @in_virtual_time
 async def test_a_silent_turn_shows_the_agents_last_words_without_secrets() -> None:
     """T7, R5: those that it said in this turn."""
-    async with playing(redact=lambda text: text.replace("sk-secret", "…")) as work:
+    async with running_work(redact=lambda text: text.replace("sk-secret", "…")) as work:
         work.post(1)
         await work.over()
         connection = work.agents.connections[0]

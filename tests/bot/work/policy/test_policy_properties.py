@@ -1,7 +1,7 @@
 """What holds for queues and scheduler, whatever people, agents, the store and the time do.
 
-Nothing here waits: `world` plays everybody, one step at a time, and keeps its own books. The sequences are made by a
-seeded generator, which is quick, and by hypothesis, which finds short counterexamples.
+Nothing here waits: `SchedulerModel` plays everybody, one step at a time, and keeps its own books. The sequences are
+made by a seeded generator, which is quick, and by hypothesis, which finds short counterexamples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bot.work.policy.world import World
+from tests.bot.work.policy.scheduler_model import SchedulerModel
 from tests.repeat import long_run
 
 SEQUENCES, PARTS = 1_500, 3
@@ -31,11 +31,11 @@ STEPS = (
 
 
 def play(steps: Iterable[tuple[str, int]]) -> None:
-    world = World()
+    model = SchedulerModel()
     for kind, choice in steps:
-        getattr(world, kind)(choice)
-        world.check()
-    world.settle()
+        getattr(model, kind)(choice)
+        model.check()
+    model.settle()
 
 
 def walk(seeds: Iterable[int]) -> None:

@@ -16,8 +16,7 @@ from bot.work.policy import decisions, entry, lanes, line, rate, rules, schedule
 from bot.work.policy.decisions import Decision, Inject
 from bot.work.policy.rules import Drop, Rules
 from bot.work.policy.thread import ThreadQueue
-from tests.bot.work.policy.bench import BOB, Bench, cancels, ends, written
-from tests.bot.work.policy.pool import Floor
+from tests.bot.work.policy.bench import BOB, Bench, SchedulerBench, cancels, ends, written
 
 Decide = Callable[[ThreadQueue], list[Decision]]
 ONE = {Lane.MAIN: 1, Lane.BACKGROUND: 1}
@@ -68,25 +67,25 @@ def test_a_turn_of_a_session_that_was_reset_keeps_the_thread_until_it_has_ended(
 )
 def test_the_next_starts_by_itself_when_a_cancelled_turn_has_ended(ask: Decide) -> None:
     """B4: it waited for the next message to arrive."""
-    floor = Floor()
-    floor.say(1)
-    floor.say(2)
-    floor.scheduler.do(100, ask, 0)
-    assert floor.started == [1]
-    floor.finish(1)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.say(2)
+    bench.scheduler.do(100, ask, 0)
+    assert bench.started == [1]
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_quick_messages_become_one_turn() -> None:
     """B5: the debounce delayed each of them, and merged none."""
-    floor = Floor(rules=Rules())
-    for number, floor.now in ((1, 0.0), (2, 0.1), (3, 0.2)):
-        floor.say(number)
-    floor.scheduler.tick(1.1)
-    [(started, _)] = floor.running.values()
+    bench = SchedulerBench(rules=Rules())
+    for number, bench.now in ((1, 0.0), (2, 0.1), (3, 0.2)):
+        bench.say(number)
+    bench.scheduler.tick(1.1)
+    [(started, _)] = bench.running.values()
     assert [message.id for message in started.messages] == [1, 2, 3]
-    floor.finish(1)
-    assert floor.scheduler._queues == {}
+    bench.finish(1)
+    assert bench.scheduler._queues == {}
 
 
 def test_a_steady_typist_is_answered_after_three_seconds() -> None:
@@ -101,23 +100,23 @@ def test_a_steady_typist_is_answered_after_three_seconds() -> None:
 
 def test_a_stop_and_a_new_message_with_a_full_lane_block_nobody() -> None:
     """B7: waiting for the lane under the queue's lock stood still for ever."""
-    floor = Floor(ONE, rules=Rules(debounce=0.0, max_concurrent=2))
-    floor.say(1)
-    floor.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
-    floor.say(2)
-    assert floor.started == [1]
-    floor.finish(1)
-    floor.finish(2)
-    assert (floor.started, floor.scheduler._queues) == ([1, 2], {})
+    bench = SchedulerBench(ONE, rules=Rules(debounce=0.0, max_concurrent=2))
+    bench.say(1)
+    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.finish(1)
+    bench.finish(2)
+    assert (bench.started, bench.scheduler._queues) == ([1, 2], {})
 
 
 def test_a_stop_answers_while_another_thread_fills_the_lane() -> None:
     """B8: it waited for the lane."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    assert ends(floor.scheduler.do(2, lambda queue: queue.stop_all("bob", 9), 0)) == [(2, Outcome.STOPPED)]
-    assert list(floor.running) == [1]
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    assert ends(bench.scheduler.do(2, lambda queue: queue.stop_all("bob", 9), 0)) == [(2, Outcome.STOPPED)]
+    assert list(bench.running) == [1]
 
 
 def test_the_end_of_one_asker_changes_nothing_for_the_next() -> None:
@@ -133,11 +132,11 @@ def test_the_end_of_one_asker_changes_nothing_for_the_next() -> None:
 
 def test_one_failure_does_not_empty_the_queue() -> None:
     """B10: a dead context failed everything that waited, in one go."""
-    floor = Floor()
+    bench = SchedulerBench()
     for number in (1, 2, 3):
-        floor.say(number)
-    floor.finish(1)
-    assert ([item.place for item in floor.scheduler.waiting()], ends(floor.decided)) == ([3], [])
+        bench.say(number)
+    bench.finish(1)
+    assert ([item.place for item in bench.scheduler.waiting()], ends(bench.decided)) == ([3], [])
 
 
 def test_a_message_that_comes_twice_is_one() -> None:
@@ -161,31 +160,31 @@ def test_a_cap_of_zero_takes_a_message_while_the_thread_is_free(drop: Drop) -> N
 
 def test_a_turn_that_fails_gives_its_place_back() -> None:
     """B13: an exception lost it. Whoever runs a turn says `ended` in any case; then thread and lane are free."""
-    floor = Floor(ONE)
-    floor.say(1)
-    floor.finish(1)
-    floor.say(2)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench(ONE)
+    bench.say(1)
+    bench.finish(1)
+    bench.say(2)
+    assert bench.started == [1, 2]
 
 
 def test_a_message_that_is_taken_out_while_it_waits_for_a_lane_leaves_the_place_to_others() -> None:
     """B14: a free place was lost when the asker had gone."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.say(3, 3)
-    floor.scheduler.do(2, lambda queue: queue.delete(2), 0)
-    floor.finish(1)
-    assert floor.started == [1, 3]
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 3)
+    bench.scheduler.do(2, lambda queue: queue.delete(2), 0)
+    bench.finish(1)
+    assert bench.started == [1, 3]
 
 
 def test_idle_threads_leave_nothing_behind() -> None:
     """B15: the map of sessions grew for ever."""
-    floor = Floor()
+    bench = SchedulerBench()
     for number in range(1, 1001):
-        floor.say(number, number)
-        floor.finish(number)
-    assert (floor.scheduler._queues, len(floor.scheduler._remembered)) == ({}, 0)
+        bench.say(number, number)
+        bench.finish(number)
+    assert (bench.scheduler._queues, len(bench.scheduler._remembered)) == ({}, 0)
 
 
 def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
@@ -201,16 +200,16 @@ def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
 
 def test_the_lane_is_that_of_the_message() -> None:
     """B17: it was that of the session's first message."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.say(3, 1, lane=Lane.BACKGROUND)
-    floor.finish(1)
-    assert {lane: count.running for lane, count in floor.scheduler.counts().items()} == {
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 1, lane=Lane.BACKGROUND)
+    bench.finish(1)
+    assert {lane: count.running for lane, count in bench.scheduler.counts().items()} == {
         Lane.MAIN: 1,
         Lane.BACKGROUND: 1,
     }
-    assert floor.started == [1, 2, 3]
+    assert bench.started == [1, 2, 3]
 
 
 def test_the_end_of_one_turn_does_not_end_another_that_took_its_place() -> None:
@@ -266,24 +265,24 @@ def test_a_message_after_the_answer_does_not_replace_the_answer() -> None:
 
 def test_what_is_asked_of_one_thread_does_not_reach_another() -> None:
     """PB8: with turns in parallel, the first of a map was steered or interrupted."""
-    floor = Floor()
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.say(3, 2, mode=QueueMode.INTERRUPT)
-    assert cancels(floor.decided) == [(2, Outcome.SUPERSEDED)]
-    assert cancels(floor.scheduler.do(1, lambda queue: queue.stop("bob"), 0)) == [(1, Outcome.STOPPED)]
+    bench = SchedulerBench()
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 2, mode=QueueMode.INTERRUPT)
+    assert cancels(bench.decided) == [(2, Outcome.SUPERSEDED)]
+    assert cancels(bench.scheduler.do(1, lambda queue: queue.stop("bob"), 0)) == [(1, Outcome.STOPPED)]
 
 
 def test_nothing_follows_a_forced_stop_before_its_turn_has_ended() -> None:
     """PB9: the history was rolled back, and the next begun, while the turn still wrote."""
-    floor = Floor()
-    floor.say(1)
-    floor.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
-    floor.scheduler.do(100, lambda queue: queue.reset("bob"), 0)
-    floor.say(2)
-    assert floor.started == [1]
-    floor.finish(1)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
+    bench.scheduler.do(100, lambda queue: queue.reset("bob"), 0)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_a_stop_between_the_arrival_and_the_start_takes_the_message_out() -> None:
@@ -297,22 +296,22 @@ def test_a_stop_between_the_arrival_and_the_start_takes_the_message_out() -> Non
 
 def test_two_messages_at_once_are_one_turn_and_one_that_waits() -> None:
     """PC2."""
-    floor = Floor()
+    bench = SchedulerBench()
     first, second = written(1), written(2, BOB)
     for message in (second, first):
-        floor.scheduler.arrive(message, 0)
+        bench.scheduler.arrive(message, 0)
     for message in (second, first):
-        floor.scheduler.accepted(message, 0)
-    assert (floor.started, [item.place for item in floor.scheduler.waiting()]) == ([1], [2])
+        bench.scheduler.accepted(message, 0)
+    assert (bench.started, [item.place for item in bench.scheduler.waiting()]) == ([1], [2])
 
 
 def test_a_busy_thread_can_be_told_from_an_idle_one() -> None:
     """G20, E5."""
-    floor = Floor()
-    assert floor.scheduler.queue(100).idle
-    floor.say(1)
-    floor.say(2)
-    queue = floor.scheduler.queue(100)
+    bench = SchedulerBench()
+    assert bench.scheduler.queue(100).idle
+    bench.say(1)
+    bench.say(2)
+    queue = bench.scheduler.queue(100)
     assert (queue.idle, len(queue.running), len(queue.line)) == (False, 1, 1)
 
 

@@ -12,8 +12,7 @@ from bot.work.policy.lanes import LaneCounts
 from bot.work.policy.rules import Rules
 from bot.work.policy.scheduler import REMEMBERED
 from bot.work.policy.thread import ThreadQueue
-from tests.bot.work.policy.bench import BOB, ends, written
-from tests.bot.work.policy.pool import Floor
+from tests.bot.work.policy.bench import BOB, SchedulerBench, ends, written
 
 ONE = {Lane.MAIN: 1, Lane.BACKGROUND: 1}
 NO_DEBOUNCE_TWO = Rules(debounce=0.0, max_concurrent=2)
@@ -21,67 +20,67 @@ NO_DEBOUNCE_TWO = Rules(debounce=0.0, max_concurrent=2)
 
 def test_messages_of_one_thread_run_one_at_a_time() -> None:
     """Q1, G1."""
-    floor = Floor()
-    floor.say(1)
-    floor.say(2)
-    assert floor.started == [1]
-    floor.finish(1)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_threads_do_not_wait_for_each_other() -> None:
     """Q6, E1."""
-    floor = Floor()
-    floor.say(1, 7)
-    floor.say(2, 8)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench()
+    bench.say(1, 7)
+    bench.say(2, 8)
+    assert bench.started == [1, 2]
 
 
 def test_the_oldest_over_all_threads_starts_when_a_lane_has_room_again() -> None:
     """Q6."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(3, 3)
-    floor.say(2, 2)
-    floor.finish(1)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(3, 3)
+    bench.say(2, 2)
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_a_full_lane_delays_no_other_lane() -> None:
     """Q6, G12."""
-    floor = Floor(ONE)
-    floor.say(1, 1, lane=Lane.BACKGROUND)
-    floor.say(2, 2, lane=Lane.BACKGROUND)
-    floor.say(3, 3)
-    assert floor.started == [1, 3]
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1, lane=Lane.BACKGROUND)
+    bench.say(2, 2, lane=Lane.BACKGROUND)
+    bench.say(3, 3)
+    assert bench.started == [1, 3]
 
 
 def test_nothing_is_reserved_for_an_entry_that_finds_its_lane_full() -> None:
     """Q6, G13: nobody waits while holding one of the three."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    assert len(floor.agents.claims) == 1
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    assert len(bench.agents.claims) == 1
 
 
 def test_an_entry_without_an_agent_takes_no_place_in_its_lane() -> None:
     """Q6, G13."""
-    floor = Floor(agents=1)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=8, running=1, lent=0, waiting=1)
-    floor.finish(1)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench(agents=1)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    assert bench.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=8, running=1, lent=0, waiting=1)
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_an_author_is_told_once_that_no_agent_is_free() -> None:
     """P4; who waits for a turn of the thread is not."""
-    floor = Floor(agents=1)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.say(3, 1)
-    floor.scheduler.admit(0)
-    assert floor.waited == [2]
+    bench = SchedulerBench(agents=1)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 1)
+    bench.scheduler.admit(0)
+    assert bench.waited == [2]
 
 
 def test_a_message_costs_the_same_however_many_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,96 +93,96 @@ def test_a_message_costs_the_same_however_many_threads_wait(monkeypatch: pytest.
         return heads(queue, now)
 
     monkeypatch.setattr(ThreadQueue, "heads", counting)
-    floor = Floor(agents=3)
+    bench = SchedulerBench(agents=3)
     for number in range(1, 201):
-        floor.say(number, number)
-    assert len(floor.started) == 3
+        bench.say(number, number)
+    assert len(bench.started) == 3
     asked.clear()
-    floor.say(1000, 1000)
-    floor.finish(1)
+    bench.say(1000, 1000)
+    bench.finish(1)
     assert len(asked) < 10
-    assert floor.started == [1, 2, 3, 4]
+    assert bench.started == [1, 2, 3, 4]
 
 
 def test_a_turn_that_waits_for_a_person_lends_its_place() -> None:
     """Q6: and has it again at once, even if that is one too many."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    entry, _ = floor.running[1]
-    floor.scheduler.lend(entry, 0)
-    assert floor.started == [1, 2]
-    floor.scheduler.take_back(entry)
-    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=2, lent=0)
-    floor.say(3, 3)
-    floor.finish(2)
-    assert floor.started == [1, 2]
-    floor.finish(1)
-    assert floor.started == [1, 2, 3]
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    entry, _ = bench.running[1]
+    bench.scheduler.lend(entry, 0)
+    assert bench.started == [1, 2]
+    bench.scheduler.take_back(entry)
+    assert bench.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=2, lent=0)
+    bench.say(3, 3)
+    bench.finish(2)
+    assert bench.started == [1, 2]
+    bench.finish(1)
+    assert bench.started == [1, 2, 3]
 
 
 def test_a_turn_that_ends_while_its_place_is_lent_gives_none_back() -> None:
     """Q6, D6."""
-    floor = Floor(ONE)
-    floor.say(1, 1)
-    entry, _ = floor.running[1]
-    floor.scheduler.lend(entry, 0)
-    floor.finish(1)
-    floor.scheduler.take_back(entry)
-    assert floor.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=0, lent=0)
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    entry, _ = bench.running[1]
+    bench.scheduler.lend(entry, 0)
+    bench.finish(1)
+    bench.scheduler.take_back(entry)
+    assert bench.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=0, lent=0)
 
 
 def test_a_second_end_of_a_turn_frees_nothing() -> None:
     """Q8, Q10."""
-    floor = Floor(ONE)
-    floor.say(1)
-    entry = floor.finish(1)
-    floor.say(2)
-    floor.say(3, 3)
-    assert floor.scheduler.ended(entry, 0) == []
-    assert floor.started == [1, 2]
+    bench = SchedulerBench(ONE)
+    bench.say(1)
+    entry = bench.finish(1)
+    bench.say(2)
+    bench.say(3, 3)
+    assert bench.scheduler.ended(entry, 0) == []
+    assert bench.started == [1, 2]
 
 
 def test_nothing_starts_while_held_or_closed() -> None:
     """Q1, R1, G18: and nobody has to be woken for it."""
-    floor = Floor(rules=Rules())
-    floor.scheduler.held = True
-    floor.say(1)
-    assert floor.scheduler.next_wakeup() is None
-    floor.scheduler.tick(1.0)
-    assert floor.started == []
-    floor.scheduler.held = False
-    floor.scheduler.admit(1.0)
-    assert floor.started == [1]
-    floor.scheduler.closed = True
-    floor.say(2, 2)
-    floor.scheduler.tick(9.0)
-    assert floor.started == [1]
+    bench = SchedulerBench(rules=Rules())
+    bench.scheduler.held = True
+    bench.say(1)
+    assert bench.scheduler.next_wakeup() is None
+    bench.scheduler.tick(1.0)
+    assert bench.started == []
+    bench.scheduler.held = False
+    bench.scheduler.admit(1.0)
+    assert bench.started == [1]
+    bench.scheduler.closed = True
+    bench.say(2, 2)
+    bench.scheduler.tick(9.0)
+    assert bench.started == [1]
 
 
 def test_a_start_that_changes_the_rules_of_the_next_is_heeded() -> None:
     """Q6, Q9: the walk under way does not go by what it saw before."""
-    floor = Floor(rules=NO_DEBOUNCE_TWO)
-    floor.on_start = lambda entry: floor.scheduler.do(100, lambda queue: queue.context_share(0.7), 0)
-    floor.scheduler.held = True
-    floor.say(1)
-    floor.say(2)
-    floor.scheduler.held = False
-    floor.scheduler.admit(0)
-    assert floor.started == [1]
+    bench = SchedulerBench(rules=NO_DEBOUNCE_TWO)
+    bench.on_start = lambda entry: bench.scheduler.do(100, lambda queue: queue.context_share(0.7), 0)
+    bench.scheduler.held = True
+    bench.say(1)
+    bench.say(2)
+    bench.scheduler.held = False
+    bench.scheduler.admit(0)
+    assert bench.started == [1]
 
 
 def test_what_a_message_decides_is_carried_out_before_the_next_starts() -> None:
     """O1, Q2."""
     seen: list[object] = []
-    floor = Floor(carry_out=lambda decision: seen.append((type(decision).__name__, list(floor.started))))
-    floor.scheduler.held = True
-    floor.say(1)
+    bench = SchedulerBench(carry_out=lambda decision: seen.append((type(decision).__name__, list(bench.started))))
+    bench.scheduler.held = True
+    bench.say(1)
     interrupt = written(2, mode=QueueMode.INTERRUPT)
-    floor.scheduler.arrive(interrupt, 0)
-    floor.scheduler.held = False
-    floor.scheduler.accepted(interrupt, 0)
-    assert (seen, floor.started) == ([("End", [])], [2])
+    bench.scheduler.arrive(interrupt, 0)
+    bench.scheduler.held = False
+    bench.scheduler.accepted(interrupt, 0)
+    assert (seen, bench.started) == ([("End", [])], [2])
 
 
 def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
@@ -196,167 +195,167 @@ def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
             if len(told) == 1:
                 raise RuntimeError("a fault of ours")
 
-    floor = Floor(rules=Rules(debounce=0.0), carry_out=fail_once)
-    floor.scheduler.held = True
+    bench = SchedulerBench(rules=Rules(debounce=0.0), carry_out=fail_once)
+    bench.scheduler.held = True
     for number in (1, 2):
-        floor.say(number)
+        bench.say(number)
     interrupt = written(3, mode=QueueMode.INTERRUPT)
-    floor.scheduler.arrive(interrupt, 0)
-    floor.scheduler.held = False
+    bench.scheduler.arrive(interrupt, 0)
+    bench.scheduler.held = False
     with pytest.raises(RuntimeError, match="a fault of ours"):
-        floor.scheduler.accepted(interrupt, 0)
-    assert (told, floor.started) == ([1, 2], [3])
+        bench.scheduler.accepted(interrupt, 0)
+    assert (told, bench.started) == ([1, 2], [3])
 
 
 def test_the_walk_goes_on_where_a_followup_took_others_along() -> None:
     """Q2, Q6, Q9: the place that they would have had goes to the next."""
-    floor = Floor(rules=NO_DEBOUNCE_TWO)
-    floor.scheduler.held = True
-    floor.say(1, mode=QueueMode.FOLLOWUP)
-    floor.say(2, mode=QueueMode.FOLLOWUP)
-    floor.say(3)
-    floor.scheduler.held = False
-    floor.scheduler.admit(0)
-    assert floor.started == [1, 3]
+    bench = SchedulerBench(rules=NO_DEBOUNCE_TWO)
+    bench.scheduler.held = True
+    bench.say(1, mode=QueueMode.FOLLOWUP)
+    bench.say(2, mode=QueueMode.FOLLOWUP)
+    bench.say(3)
+    bench.scheduler.held = False
+    bench.scheduler.admit(0)
+    assert bench.started == [1, 3]
 
 
 def test_what_was_put_in_front_keeps_its_thread_order_among_all_threads() -> None:
     """Q5, Q6: with one place free, it goes before the older one of its thread."""
-    floor = Floor(ONE, rules=NO_DEBOUNCE_TWO)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.say(3, 2)
-    floor.scheduler.do(2, lambda queue: queue.promote(3, "alice"), 0)
-    floor.finish(1)
-    assert floor.started == [1, 3]
+    bench = SchedulerBench(ONE, rules=NO_DEBOUNCE_TWO)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 2)
+    bench.scheduler.do(2, lambda queue: queue.promote(3, "alice"), 0)
+    bench.finish(1)
+    assert bench.started == [1, 3]
 
 
 def test_a_message_is_found_wherever_it_waits_or_runs() -> None:
     """Q5."""
-    floor = Floor()
-    floor.say(1, 7)
-    floor.say(2, 7)
-    found = [floor.scheduler.find(number) for number in (1, 2)]
+    bench = SchedulerBench()
+    bench.say(1, 7)
+    bench.say(2, 7)
+    found = [bench.scheduler.find(number) for number in (1, 2)]
     assert [item[0] for item in found if item is not None] == [7, 7]
-    assert floor.scheduler.find(3) is None
+    assert bench.scheduler.find(3) is None
 
 
 def test_what_the_store_does_not_have_yet_is_known() -> None:
     """R2."""
-    floor = Floor()
-    floor.scheduler.arrive(written(1), 0)
-    floor.scheduler.arrive(written(2, BOB), 0)
-    floor.scheduler.do(100, lambda queue: queue.delete(1), 0)
-    assert set(floor.scheduler.accepting()) == {1, 2}
+    bench = SchedulerBench()
+    bench.scheduler.arrive(written(1), 0)
+    bench.scheduler.arrive(written(2, BOB), 0)
+    bench.scheduler.do(100, lambda queue: queue.delete(1), 0)
+    assert set(bench.scheduler.accepting()) == {1, 2}
 
 
 def test_a_message_that_the_store_refuses_lets_the_next_start() -> None:
     """O1, O2."""
-    floor = Floor()
+    bench = SchedulerBench()
     first = written(1)
-    floor.scheduler.arrive(first, 0)
-    floor.say(2)
-    floor.scheduler.refused(first, 0)
-    assert floor.started == [2]
+    bench.scheduler.arrive(first, 0)
+    bench.say(2)
+    bench.scheduler.refused(first, 0)
+    assert bench.started == [2]
 
 
 def test_what_an_earlier_run_accepted_runs_in_order() -> None:
     """R2, Q1."""
-    floor = Floor()
-    floor.scheduler.held = True
+    bench = SchedulerBench()
+    bench.scheduler.held = True
     for number in (2, 1):
-        floor.scheduler.restore(written(number), 0)
-    floor.scheduler.held = False
-    floor.scheduler.admit(0)
-    floor.finish(1)
-    assert floor.started == [1, 2]
+        bench.scheduler.restore(written(number), 0)
+    bench.scheduler.held = False
+    bench.scheduler.admit(0)
+    bench.finish(1)
+    assert bench.started == [1, 2]
 
 
 def test_the_time_to_look_again_is_that_of_the_first_row_that_may_start() -> None:
     """Q4."""
-    floor = Floor(rules=Rules())
-    floor.say(1, 1)
-    floor.now = 0.5
-    floor.say(2, 2)
-    assert floor.scheduler.next_wakeup() == pytest.approx(0.8)
-    floor.scheduler.tick(0.8)
-    assert floor.started == [1]
-    assert floor.scheduler.next_wakeup() == pytest.approx(1.3)
+    bench = SchedulerBench(rules=Rules())
+    bench.say(1, 1)
+    bench.now = 0.5
+    bench.say(2, 2)
+    assert bench.scheduler.next_wakeup() == pytest.approx(0.8)
+    bench.scheduler.tick(0.8)
+    assert bench.started == [1]
+    assert bench.scheduler.next_wakeup() == pytest.approx(1.3)
 
 
 def test_a_stop_of_all_is_remembered_when_the_queue_is_forgotten() -> None:
     """Q7, Q10."""
-    floor = Floor()
-    floor.scheduler.do(100, lambda queue: queue.stop_all("bob", 5), 0)
-    assert floor.scheduler._queues == {}
-    floor.say(4)
-    assert ends(floor.decided) == [(4, Outcome.STALE)]
+    bench = SchedulerBench()
+    bench.scheduler.do(100, lambda queue: queue.stop_all("bob", 5), 0)
+    assert bench.scheduler._queues == {}
+    bench.say(4)
+    assert ends(bench.decided) == [(4, Outcome.STALE)]
 
 
 def test_what_is_remembered_of_idle_threads_is_bounded() -> None:
     """Q10: the longest idle is forgotten first."""
-    floor = Floor()
+    bench = SchedulerBench()
     for thread in range(REMEMBERED + 1):
-        floor.scheduler.do(thread, lambda queue: queue.stop_all("bob", 5), 0)
-    assert len(floor.scheduler._remembered) == REMEMBERED
-    assert (floor.scheduler.queue(0).memory.cutoff, floor.scheduler.queue(1).memory.cutoff) == (0, 5)
+        bench.scheduler.do(thread, lambda queue: queue.stop_all("bob", 5), 0)
+    assert len(bench.scheduler._remembered) == REMEMBERED
+    assert (bench.scheduler.queue(0).memory.cutoff, bench.scheduler.queue(1).memory.cutoff) == (0, 5)
 
 
 def test_looking_at_a_thread_keeps_nothing() -> None:
     """Q10."""
-    floor = Floor()
-    assert floor.scheduler.queue(5).idle
-    assert floor.scheduler._queues == {}
+    bench = SchedulerBench()
+    assert bench.scheduler.queue(5).idle
+    assert bench.scheduler._queues == {}
 
 
 def test_who_is_newer_than_one_that_waits_for_an_agent_stands_back_for_it() -> None:
     """P4, Q6: and is looked at again when that one waits no more, without any agent reporting a change."""
-    floor = Floor(agents=1)
-    floor.say(1, 1)
-    floor.say(2, 2)
-    floor.agents.capacity, floor.agents.keeps = 2, {3}
-    floor.say(3, 3)
-    assert floor.agents.asked == [(1, False), (2, False), (3, True)]
-    floor.scheduler.do(2, lambda queue: queue.clear("ann"), floor.now)
-    assert floor.started == [1, 3]
+    bench = SchedulerBench(agents=1)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.agents.capacity, bench.agents.keeps = 2, {3}
+    bench.say(3, 3)
+    assert bench.agents.asked == [(1, False), (2, False), (3, True)]
+    bench.scheduler.do(2, lambda queue: queue.clear("ann"), bench.now)
+    assert bench.started == [1, 3]
 
 
 def test_nobody_stands_back_for_one_that_waits_for_a_turn_of_its_own_thread() -> None:
     """O4, Q9"""
-    floor = Floor(agents=1, rules=NO_DEBOUNCE_TWO)
-    floor.say(1, 1)
-    floor.say(2, 1)
-    floor.say(3, 3)
-    assert floor.agents.asked == [(1, False), (1, False), (3, False)]
+    bench = SchedulerBench(agents=1, rules=NO_DEBOUNCE_TWO)
+    bench.say(1, 1)
+    bench.say(2, 1)
+    bench.say(3, 3)
+    assert bench.agents.asked == [(1, False), (1, False), (3, False)]
 
 
 def test_nobody_stands_back_for_one_whose_lane_is_full() -> None:
     """Q6: a full lane delays no other lane."""
-    floor = Floor(ONE, agents=0)
-    floor.say(1, 1)
-    floor.agents.capacity = 9
-    floor.say(2, 2)
-    floor.say(3, 3, lane=Lane.BACKGROUND)
-    assert floor.agents.asked[1:] == [(2, True), (3, False)]
+    bench = SchedulerBench(ONE, agents=0)
+    bench.say(1, 1)
+    bench.agents.capacity = 9
+    bench.say(2, 2)
+    bench.say(3, 3, lane=Lane.BACKGROUND)
+    assert bench.agents.asked[1:] == [(2, True), (3, False)]
 
 
 def test_who_stood_back_goes_on_when_the_lane_of_the_older_one_fills() -> None:
     """Q6: that one could not use an agent now."""
-    floor = Floor(ONE, agents=0)
-    floor.say(1, 1)
-    floor.agents.capacity, floor.agents.keeps = 9, {2}
-    floor.say(2, 2, lane=Lane.BACKGROUND)
-    assert floor.started == []
-    floor.say(3, 3)
-    assert floor.started == [3, 2]
+    bench = SchedulerBench(ONE, agents=0)
+    bench.say(1, 1)
+    bench.agents.capacity, bench.agents.keeps = 9, {2}
+    bench.say(2, 2, lane=Lane.BACKGROUND)
+    assert bench.started == []
+    bench.say(3, 3)
+    assert bench.started == [3, 2]
 
 
 def test_a_prompt_starts_as_soon_as_the_settings_allow_it() -> None:
     """Q9, R1: not only when the turn before it has ended."""
-    floor = Floor()
-    floor.say(1)
-    floor.say(2)
-    assert floor.started == [1]
-    floor.rules = NO_DEBOUNCE_TWO
-    floor.scheduler.rules_changed(floor.now)
-    assert floor.started == [1, 2]
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.rules = NO_DEBOUNCE_TWO
+    bench.scheduler.rules_changed(bench.now)
+    assert bench.started == [1, 2]

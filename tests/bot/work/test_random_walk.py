@@ -18,7 +18,7 @@ from bot.work.limits import DeskLimits
 from bot.work.model import Lane, QueueMode
 from bot.work.policy.rules import Drop, Rules
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, playing
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, running_work
 from tests.bot.work.samples import ALICE, BOB
 
 THREADS = (100, 200, 300)
@@ -143,7 +143,7 @@ async def settle(chance: Chance, work: Work) -> None:
 async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left(seed: int) -> None:
     """O1, Q10."""
     chance, chat, store = Chance(seed), FakeChat(), NotedStore(outlives=True)
-    async with playing(limits=limits(chance), chat=chat, store=store) as work:
+    async with running_work(limits=limits(chance), chat=chat, store=store) as work:
         work.agents.parts = Always(chance.play)
         for thread in THREADS:
             work.agents.fork_errors[str(thread)] = ForkFailed("no")
@@ -168,7 +168,7 @@ async def test_a_kill_at_any_moment_runs_nothing_twice_and_leaves_no_message_wit
     """O1, O2, R2."""
     chance, store = Chance(seed), NotedStore(outlives=True)
     limit = limits(chance)
-    async with playing(limits=limit, store=store) as work:
+    async with running_work(limits=limit, store=store) as work:
         work.agents.parts = Always(chance.play)
         for thread in THREADS:
             work.agents.fork_errors[str(thread)] = ForkFailed("no")
@@ -184,7 +184,7 @@ async def test_a_kill_at_any_moment_runs_nothing_twice_and_leaves_no_message_wit
     unknown = {message for message, _ in chance.posted} - set(left._prompts) - set(left._finished)
     assert unknown == set()
     due = sorted(left._prompts)
-    async with playing(limits=limit, store=left) as work:
+    async with running_work(limits=limit, store=left) as work:
         await work.until(lambda: len(work.outcomes) >= len(due))
         await anyio.sleep(30)
         assert sorted(message for message, _ in work.outcomes) == due

@@ -1,4 +1,4 @@
-"""Agents in the manners of four real ones: what is odd about each has no effect that a reader would see."""
+"""Agents that behave like four real ones: a reader notices none of their oddities."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 
 from bot.outcome import Outcome
 from tests.agents import scenario
-from tests.agents.manners import claude_turn, codex_turn, gemini_turn, opencode_turn, retried_text
+from tests.agents.behaviours import claude_turn, codex_turn, gemini_turn, opencode_turn, retried_text
 from tests.agents.scenario import text_update, usage_update
 from tests.e2e.play import play
 
 pytestmark = pytest.mark.asyncio
 
 Turn = Callable[..., list[dict[str, Any]]]
-MANNERS = [
+BEHAVIOURS = [
     ("opencode", opencode_turn, "once"),
     ("claude", claude_turn, "allow-once"),
     ("codex", codex_turn, "allow_once"),
     ("gemini", gemini_turn, "proceed_once"),
 ]
-FOUR = pytest.mark.parametrize(("manner", "turn", "allow"), MANNERS, ids=[name for name, _, _ in MANNERS])
+FOUR = pytest.mark.parametrize(("behaviour", "turn", "allow"), BEHAVIOURS, ids=[name for name, _, _ in BEHAVIOURS])
 
 
 @FOUR
 async def test_a_turn_with_a_permission_reads_the_same_with_each_agent(
-    tmp_path: Path, manner: str, turn: Turn, allow: str
+    tmp_path: Path, behaviour: str, turn: Turn, allow: str
 ) -> None:
     """T5, T8, D6: also fs/write_text_file unasked, and a permission for a tool call that was never announced."""
-    agent = scenario(tmp_path, turn(), manner=manner)
+    agent = scenario(tmp_path, turn(), behaviour=behaviour)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("list")
         await game.press(thread_id, allow)
@@ -42,24 +42,24 @@ async def test_a_turn_with_a_permission_reads_the_same_with_each_agent(
 
 @FOUR
 async def test_tools_without_text_are_shown_with_what_each_agent_tells_of_them(
-    tmp_path: Path, manner: str, turn: Turn, allow: str
+    tmp_path: Path, behaviour: str, turn: Turn, allow: str
 ) -> None:
     """T4: output in content, only in `_meta`, as rawOutput, or nowhere."""
-    agent = scenario(tmp_path, turn(text=None), manner=manner)
+    agent = scenario(tmp_path, turn(text=None), behaviour=behaviour)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("list")
         await game.press(thread_id, allow)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert "ls -1" in game.shown(thread_id)
-        assert ("one\ntwo" in game.shown(thread_id)) is (manner != "gemini")
+        assert ("one\ntwo" in game.shown(thread_id)) is (behaviour != "gemini")
 
 
 @FOUR
 async def test_a_second_message_while_one_runs_waits_for_its_end_with_each_agent(
-    tmp_path: Path, manner: str, turn: Turn, allow: str
+    tmp_path: Path, behaviour: str, turn: Turn, allow: str
 ) -> None:
     """Q1: left to themselves, one queues, one merges, one cancels the first."""
-    agent = scenario(tmp_path, turn(), [{"echo": True}], manner=manner)
+    agent = scenario(tmp_path, turn(), [{"echo": True}], behaviour=behaviour)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("list")
         await game.card(thread_id)
@@ -73,10 +73,10 @@ async def test_a_second_message_while_one_runs_waits_for_its_end_with_each_agent
 
 @FOUR
 async def test_a_stop_while_each_agent_asks_leaves_the_session_usable(
-    tmp_path: Path, manner: str, turn: Turn, allow: str
+    tmp_path: Path, behaviour: str, turn: Turn, allow: str
 ) -> None:
     """T6: one waits for our answer, two withdraw, one ends without."""
-    agent = scenario(tmp_path, turn(), [{"echo": True}], manner=manner)
+    agent = scenario(tmp_path, turn(), [{"echo": True}], behaviour=behaviour)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("list")
         await game.card(thread_id)
@@ -90,7 +90,7 @@ async def test_a_stop_while_each_agent_asks_leaves_the_session_usable(
 async def test_metadata_after_the_response_belongs_to_the_turn_that_is_over(tmp_path: Path) -> None:
     """T3, O3: the cost comes 6 ms after the response and stands in the footer."""
     late = {"late": [[0.006, usage_update(used=50, size=100, cost=0.25)]]}
-    agent = scenario(tmp_path, [late, {"text": "done", "id": "m1"}], manner="claude")
+    agent = scenario(tmp_path, [late, {"text": "done", "id": "m1"}], behaviour="claude")
     async with play(tmp_path, agent, drain=0.3) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.ANSWERED
@@ -99,7 +99,7 @@ async def test_metadata_after_the_response_belongs_to_the_turn_that_is_over(tmp_
 
 async def test_a_text_that_is_repeated_under_a_new_message_id_is_shown_once(tmp_path: Path) -> None:
     """T8: codex sends the text again when its stream broke."""
-    agent = scenario(tmp_path, retried_text(), manner="codex")
+    agent = scenario(tmp_path, retried_text(), behaviour="codex")
     async with play(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("count")
         assert outcome is Outcome.ANSWERED

@@ -36,18 +36,18 @@ Decide = Callable[[ThreadQueue], list[Decision]]
 class Claim:
     """An agent that a turn has."""
 
-    def __init__(self, world: World) -> None:
-        self.world: World | None = world
-        world.agents += 1
+    def __init__(self, model: SchedulerModel) -> None:
+        self.model: SchedulerModel | None = model
+        model.agents += 1
 
     def release(self) -> None:
-        if self.world is not None:
-            world, self.world = self.world, None
-            world.agents -= 1
-            world.scheduler.admit(world.now)
+        if self.model is not None:
+            model, self.model = self.model, None
+            model.agents -= 1
+            model.scheduler.admit(model.now)
 
 
-class World:
+class SchedulerModel:
     """The books. Every public method is a step; ``choice`` says who and what."""
 
     def __init__(self) -> None:
@@ -355,7 +355,7 @@ class World:
             self.in_front.add(entry.place)
         self.act(thread, lambda queue: queue.promote(message_id, "ann"))
 
-    # What the world does
+    # What surrounds it does
 
     def time(self, choice: int) -> None:
         wakeup = self.scheduler.next_wakeup()

@@ -1,4 +1,4 @@
-"""A reply over several lives of the process: what Discord has is kept, what the store was told may lag behind."""
+"""A reply over several runs of the process: what Discord has is kept, what the store was told may lag behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def long_owed(size: int = 4000) -> OwedText:
 
 
 def show(thread: FakeThread, *bodies: Body | str) -> tuple[int, ...]:
-    """Put messages of an earlier life into the thread."""
+    """Put messages of an earlier run into the thread."""
     first = max(thread.messages, default=100) + 1
     made = [Body(body) if isinstance(body, str) else body for body in bodies]
     thread.messages.update(dict(zip(itertools.count(first), made, strict=False)))
@@ -37,7 +37,7 @@ def show(thread: FakeThread, *bodies: Body | str) -> tuple[int, ...]:
 
 
 @dataclass
-class Lives:
+class RestartedReply:
     """One thread and what the store knows of one reply.
 
     ``lag`` records of messages are lost in each crash; ``trouble``: requests fail at random, some after they were done.
@@ -50,7 +50,7 @@ class Lives:
     payload: str | None = None
     ended: bool = False
     delivered: list[bool] = field(default_factory=list)
-    life: int = 0
+    runs: int = 0
 
     @property
     def shown(self) -> tuple[int, ...]:
@@ -61,13 +61,13 @@ class Lives:
         if not self.thread.crashed:
             self.records.append(ids)
 
-    async def live(self, play: Callable[[ThreadEditor], Awaitable[None]], crash_at: int = 0) -> bool:
-        """Let the process live until ``play`` ends, or until it is killed; return whether it came to its end."""
-        self.life += 1
-        thread, numbers, life = self.thread, itertools.count(1), self.life
+    async def run(self, play: Callable[[ThreadEditor], Awaitable[None]], crash_at: int = 0) -> bool:
+        """Let the process run until ``play`` ends or it is killed; return whether it came to its end."""
+        self.runs += 1
+        thread, numbers, run = self.thread, itertools.count(1), self.runs
         thread.requests, thread.crashed, thread.crash_at = 0, False, crash_at
         thread.fail = {} if self.trouble is None else {kind: self._faults() for kind in ("send", "edit")}
-        editor = ThreadEditor(thread, Pacing(), nonces=lambda: f"life{life}-{next(numbers)}")
+        editor = ThreadEditor(thread, Pacing(), nonces=lambda: f"run{run}-{next(numbers)}")
         known = len(self.records)
         try:
             async with anyio.create_task_group() as tasks:
@@ -122,13 +122,13 @@ class Lives:
             self.end(await reply.delivered())
 
     async def play(self, text: str, seed: int, final: FinalReply, crash_at: int) -> None:
-        """Live once, and then again until the reply is delivered, killed at the request ``crash_at`` at first."""
+        """Run once, and then again until the reply is delivered, killed at the request ``crash_at`` at first."""
         dice = random.Random(seed)
-        await self.live(lambda editor: self.answer(editor, text, dice, final), crash_at)
+        await self.run(lambda editor: self.answer(editor, text, dice, final), crash_at)
         while not self.ended:
             if dice.random() < 0.5:
                 self.thread.by_nonce.clear()  # Discord forgets them after minutes
-            await self.live(self.restore, dice.choice([0, dice.randrange(1, 12)]))
+            await self.run(self.restore, dice.choice([0, dice.randrange(1, 12)]))
 
     @property
     def answers(self) -> list[str]:
@@ -147,7 +147,7 @@ class Lives:
 
 
 async def baseline(text: str, seed: int, final: FinalReply | None = None) -> int:
-    """Return how many requests a life without a crash makes."""
-    lives = Lives()
-    await lives.play(text, seed, final or final_reply(), 0)
-    return lives.thread.requests
+    """Return how many requests a run without a crash makes."""
+    reply = RestartedReply()
+    await reply.play(text, seed, final or final_reply(), 0)
+    return reply.thread.requests

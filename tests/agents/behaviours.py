@@ -1,7 +1,7 @@
 """Turns as four real agents play them: the order, the shapes and the oddities of their updates, as scenario steps.
 
 Each `*_turn` is one prompt turn with a shell command that is asked for, run and reported, and a closing text. Use it
-with the scenario's ``manner`` of the same name. The `*_error` functions are what each does when its model fails.
+with the scenario's ``behaviour`` of the same name. The `*_error` functions are what each does when its model fails.
 """
 
 from __future__ import annotations
