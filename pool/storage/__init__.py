@@ -1,5 +1,5 @@
 """The durable `SessionStore`: one SQLite file, one writer that commits in batches, memory while the disk fails.
 
-From the outside in: `durable` (the store), `writer` (the inbox and its batches), `ledger` (file or memory), `database`
-(transactions), `operations` (what is written and read), `tables`, `migrations` and `sqlite` (all that only SQLite has).
+From the outside in: `durable` (the store and its writer), `ledger` (file or memory), `database` (transactions, and all
+that only SQLite has), `operations` (what is written and read, now or later), and `tables` (and how a file gets them).
 """

@@ -1,22 +1,52 @@
-"""A database that is open: carries out operations in transactions, and copies itself. Runs in a worker thread.
+"""An open database: its transactions, its copies, and all that only SQLite has. Runs in a worker thread.
 
-What is done when the storage fails stands in `ledger`.
+Another database behind the same statements would need another one of this file, of the steps in `tables`, and of the
+upserts in `operations`. What is done when the storage fails stands in `ledger`.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
 
-from pool.storage import migrations, sqlite
-from pool.storage.model import Answer, FileDamaged
-from pool.storage.operations import Operation
-from pool.storage.tables import METADATA
+from pool.storage import tables
+from pool.storage.model import Answer, FileDamaged, StorageFault
+from pool.storage.operations import Operation, perform
+
+Connect = Callable[[Path], sqlite3.Connection]
+
+COMPANIONS: Final = ("-wal", "-shm")
+"""What SQLite keeps beside the file; moved and protected with it."""
+
+MODE: Final = 0o600
+
+SETTINGS: Final = (
+    # The file survives a loss of power: a log in front of it, synced at every commit.
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA journal_size_limit = 16777216",
+)
+
+DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+WORDS: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the state file is read-only",
+    sqlite3.SQLITE_BUSY: "another process locks the state file",
+    sqlite3.SQLITE_LOCKED: "another process locks the state file",
+    sqlite3.SQLITE_IOERR: "the disk reports errors",
+    sqlite3.SQLITE_CANTOPEN: "the state file can't be opened",
+    sqlite3.SQLITE_PERM: "the state file can't be opened",
+    sqlite3.SQLITE_CORRUPT: "the state file is damaged",
+    sqlite3.SQLITE_NOTADB: "the state file is damaged",
+}
 
 OWN_FAULTS = (sa.exc.SQLAlchemyError, ValueError, TypeError, OverflowError)
 """What a single operation fails with when a value of it can't be stored: text that is no text, an id too large."""
@@ -27,7 +57,9 @@ class Database:
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
-        self._core = sqlite.core(raw)
+        # Errors go into the log, and what people wrote does not: no parameters in their texts.
+        engine = sa.create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, hide_parameters=True)
+        self._core = engine.connect()
 
     def apply(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
         """Carry out the operations in one transaction, in order; one that fails by itself leaves the others alone.
@@ -37,31 +69,31 @@ class Database:
         """
         if not operations:
             return []
-        with sqlite.faults():
+        with faults():
+            # 1. All of them together.
             try:
-                return self._together(operations)
+                with self._transaction(writes=any(operation.writes for operation in operations)):
+                    return [Answer(perform(self._core, operation)) for operation in operations]
             except OWN_FAULTS as exc:
-                if sqlite.is_fault(exc):
+                if is_fault(exc):
                     raise
-                return self._apart(operations)
+            # 2. Each behind a savepoint of its own: slower, and only when one of them is known to fail.
+            with self._transaction(writes=True):
+                return [self._alone(operation) for operation in operations]
 
-    def _together(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[None]:
         with self._core.begin():
-            sqlite.begin(self._core, writes=any(operation.writes for operation in operations))
-            return [Answer(operation.perform(self._core)) for operation in operations]
-
-    def _apart(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
-        """Each behind a savepoint of its own: slower, and only when one of them is known to fail."""
-        with self._core.begin():
-            sqlite.begin(self._core, writes=True)
-            return [self._alone(operation) for operation in operations]
+            # The lock is taken here, where waiting for it can be repeated, and not at the first write.
+            self._core.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            yield
 
     def _alone(self, operation: Operation[Any]) -> Answer:
         try:
             with self._core.begin_nested():
-                return Answer(operation.perform(self._core))
+                return Answer(perform(self._core, operation))
         except OWN_FAULTS as exc:
-            if sqlite.is_fault(exc):
+            if is_fault(exc):
                 raise
             return Answer(error=exc)
 
@@ -71,7 +103,7 @@ class Database:
         Raises:
             StorageFault: one of the two can't be read or written.
         """
-        with sqlite.faults():
+        with faults():
             self._raw.backup(other._raw)
 
     def check(self) -> None:
@@ -80,12 +112,12 @@ class Database:
         Raises:
             FileDamaged: it contradicts itself.
         """
-        with sqlite.faults():
-            sqlite.check(self._raw)
+        with faults():
+            _check(self._raw)
 
     def wait_for_locks(self, seconds: float) -> None:
         """Say how long a lock of another process is waited for."""
-        sqlite.wait_for_locks(self._raw, seconds)
+        _wait_for_locks(self._raw, seconds)
 
     def close(self) -> None:
         """Close the connection; what is committed stays, whatever fails here."""
@@ -94,26 +126,12 @@ class Database:
             self._core.engine.dispose()
             self._raw.close()
 
-    def migrate(self) -> None:
-        """Give the database the tables of this version.
 
-        Raises:
-            FileDamaged: it says that it has them, and has not.
-        """
-        if migrations.version(self._core):
-            self._expect(migrations.OLDEST_TABLES)
-        migrations.migrate(self._core)
-        self._expect(METADATA.tables.keys())
-
-    def _expect(self, tables: Iterable[str]) -> None:
-        with self._core.begin():
-            found = sa.inspect(self._core).get_table_names()
-        if missing := set(tables).difference(found):
-            raise FileDamaged(f"the state file lacks {', '.join(sorted(missing))}")
+# --- opening --------------------------------------------------------------------------------------------------------
 
 
 def open_file(
-    path: Path, connect: sqlite.Connect, busy: float, on_damage: Callable[[FileDamaged], object] = lambda _: None
+    path: Path, connect: Connect, busy: float, on_damage: Callable[[FileDamaged], object] | None = None
 ) -> Database:
     """Open the file, made if there is none, with the tables of this version.
 
@@ -122,38 +140,110 @@ def open_file(
         FileTooNew: it was written by a newer version; it was not changed.
         StorageFault: it can't be used for another reason.
     """
-    with sqlite.faults():
-        sqlite.protect(path)
+    with faults():
+        _protect(path)
         raw = connect(path)
     try:
-        return _settled(raw, busy)
+        with faults():
+            _wait_for_locks(raw, busy)
+            _check(raw)
+            tables.refuse_newer(raw)  # before anything that changes the file
+            for setting in SETTINGS:
+                raw.execute(setting)
+            return _migrated(raw)
     except BaseException as exc:
         try:
-            if isinstance(exc, FileDamaged):
+            if on_damage is not None and isinstance(exc, FileDamaged):
                 on_damage(exc)  # before the connection is closed: closing it, SQLite throws the log away
         finally:
             raw.close()
         raise
 
 
-def _settled(raw: sqlite3.Connection, busy: float) -> Database:
-    with sqlite.faults():
-        sqlite.wait_for_locks(raw, busy)
-        sqlite.check(raw)
-        migrations.refuse_newer(raw)
-        sqlite.settle(raw)
-        return _migrated(Database(raw))
+def open_memory() -> Database:
+    """Open an empty database in memory, with its tables."""
+    return _migrated(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
 
 
-def _migrated(database: Database) -> Database:
+def _migrated(raw: sqlite3.Connection) -> Database:
+    database = Database(raw)
     try:
-        database.migrate()
+        tables.migrate(database._core)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def open_memory() -> Database:
-    """Open an empty database in memory, with its tables."""
-    return _migrated(Database(sqlite.connect_memory()))
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file; the driver begins no transactions by itself."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def _wait_for_locks(raw: sqlite3.Connection, seconds: float) -> None:
+    raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+def _check(raw: sqlite3.Connection) -> None:
+    if raw.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise FileDamaged(WORDS[sqlite3.SQLITE_CORRUPT])
+
+
+# --- the file and its companions ------------------------------------------------------------------------------------
+
+
+def _protect(path: Path) -> None:
+    """Make the file if there is none, and keep others from reading it; SQLite gives its companions the same mode."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+    os.close(descriptor)
+    for suffix in ("", *COMPANIONS):
+        with suppress(FileNotFoundError):  # the companions exist only while the file is open, or after a crash
+            beside(path, suffix).chmod(MODE)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a companion."""
+    return path.with_name(path.name + suffix)
+
+
+def move_aside(path: Path, stamp: str) -> Path:
+    """Rename the file with its companions, so that SQLite could still open them together; return the new path."""
+    target, count = beside(path, f".corrupt-{stamp}"), 1
+    while target.exists():
+        count += 1
+        target = beside(path, f".corrupt-{stamp}-{count}")
+    for suffix in ("", *COMPANIONS):
+        with suppress(FileNotFoundError):  # see `_protect`
+            beside(path, suffix).rename(beside(target, suffix))
+    return target
+
+
+# --- what errors mean -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Turn the errors that are the storage's own into `StorageFault`; those of a statement or a value pass."""
+    try:
+        yield
+    except sa.exc.DBAPIError as exc:
+        if isinstance(exc.orig, sqlite3.Error) and is_fault(exc):
+            raise _fault(exc.orig) from exc
+        raise
+    except sqlite3.Error as exc:
+        raise _fault(exc) from exc
+    except OSError as exc:
+        raise StorageFault(f"the state file can't be opened ({exc.strerror})") from exc
+
+
+def is_fault(error: Exception) -> bool:
+    """Whether an error of a statement is the storage's own."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    # DatabaseError itself, and no kind of it, stands for damage; the other kinds are about what was asked.
+    return isinstance(cause, sqlite3.OperationalError | sqlite3.InternalError) or type(cause) is sqlite3.DatabaseError
+
+
+def _fault(error: sqlite3.Error) -> StorageFault:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind = FileDamaged if code in DAMAGED else StorageFault
+    return kind(WORDS.get(code, f"the state file can't be used ({error})"))

@@ -17,11 +17,10 @@ from typing import Any
 
 import structlog
 
-from pool.storage import database, sqlite
-from pool.storage.backlog import Backlog
-from pool.storage.database import Database
+from pool.storage import database
+from pool.storage.database import Connect, Database, connect
 from pool.storage.model import Answer, FileDamaged, FileTooNew, StorageFault, StorageLimits
-from pool.storage.operations import Change, Operation, Prune
+from pool.storage.operations import Backlog, Change, Operation, Prune
 from pool.storage.tables import PLACES, PROMPTS, THREADS
 
 log = structlog.get_logger(__name__)
@@ -37,7 +36,7 @@ class Ledger:
         self,
         path: Path,
         limits: StorageLimits,
-        connect: sqlite.Connect = sqlite.connect,
+        connect: Connect = connect,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -81,7 +80,7 @@ class Ledger:
             self._degrade(fault)
 
     def work(self, operations: Sequence[Operation[Any]]) -> list[Answer]:
-        """Carry out the operations in order; return what became of each."""
+        """Carry out the operations in order; return the answer to each."""
         if self._file is not None:
             try:
                 return self._file.apply(operations)
@@ -89,6 +88,7 @@ class Ledger:
                 self._degrade(fault)
                 return self._remember(operations)
         answers = self._remember(operations)
+        # Not at every call: each try costs the wait for a lock, and the others queue up behind it.
         if self._clock() >= self._tried + self._limits.retry_pause:
             self._recover()
         return answers
@@ -130,33 +130,30 @@ class Ledger:
         return database.open_file(self._path, self._connect, busy)
 
     def _move_aside(self, fault: FileDamaged) -> None:
-        with sqlite.faults():
-            target = sqlite.move_aside(self._path, datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%SZ"))
+        with database.faults():
+            target = database.move_aside(
+                self._path, datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%SZ")
+            )
         self._replaced = True
         self._notice = f"the state file was damaged and moved aside to {target.name}"
         log.error("store.moved_aside", path=str(self._path), moved_to=str(target), reason=str(fault))
 
     def _degrade(self, fault: StorageFault) -> None:
         """From now on everything happens in memory, on a copy of the file as far as it can be read."""
-        self._standby, self._complete = self._copy()
+        self._standby, self._complete = database.open_memory(), False
         if self._file is not None:
+            try:
+                self._file.copy_to(self._standby)
+                self._standby.check()
+                self._complete = True
+            except StorageFault as unread:
+                log.warning("store.not_copied", reason=str(unread))
+                self._standby.close()
+                self._standby = database.open_memory()  # half a copy would contradict itself
             self._file.close()
-        self._file = None
+            self._file = None
         self._say(fault)
         log.error("store.degraded", path=str(self._path), reason=str(fault), copied=self._complete)
-
-    def _copy(self) -> tuple[Database, bool]:
-        memory = database.open_memory()
-        if self._file is None:
-            return memory, False
-        try:
-            self._file.copy_to(memory)
-            memory.check()
-        except StorageFault as fault:
-            log.warning("store.not_copied", reason=str(fault))
-            memory.close()
-            return database.open_memory(), False
-        return memory, True
 
     def _say(self, fault: StorageFault) -> None:
         lost = f", {self._backlog.lost} changes can't be kept" if self._backlog.lost else ""
@@ -167,38 +164,33 @@ class Ledger:
         assert self._standby is not None
         answers = self._standby.apply(operations)
         for operation, answer in zip(operations, answers, strict=True):
+            # What a second call of `accept` was refused has nothing that the file would have to see.
             if isinstance(operation, Change) and answer.error is None and answer.value is not False:
                 self._backlog.add(operation)
         return answers
 
     def _recover(self) -> None:
         """Try the file again; it gets all it has yet to see in one transaction, or nothing."""
+        assert self._standby is not None
         try:
             file = self._open_or_replace(self._limits.busy_again)
             try:
-                self._hand_over(file)
+                # What took the place of a damaged file gets all that memory knows, if that is what the old file knew.
+                if self._replaced and self._complete:
+                    self._standby.copy_to(file)
+                else:
+                    file.apply(self._backlog.changes())
             except StorageFault:
                 file.close()
                 raise
         except StorageFault as fault:
             self._say(fault)
             return
-        self._adopt(file)
-
-    def _hand_over(self, file: Database) -> None:
-        """What took the place of a damaged file gets all that memory knows, if memory knows what that file knew."""
-        assert self._standby is not None
-        if self._replaced and self._complete:
-            self._standby.copy_to(file)
-        else:
-            file.apply(self._backlog.changes())
-
-    def _adopt(self, file: Database) -> None:
-        assert self._standby is not None
         file.wait_for_locks(self._limits.busy)
         self._standby.close()
         self._file, self._standby, self._fault, self._replaced = file, None, "", False
         log.info("store.recovered", path=str(self._path), changes=len(self._backlog), lost=self._backlog.lost)
+        # Last: until the file has them, the changes are nowhere else.
         self._backlog.clear()
 
 

@@ -1,31 +1,202 @@
-"""What is asked of the database: each change and each question is a value that can be carried out, now or later.
+"""What is asked of the database, and what waits for it: each change and each question is a value.
 
-Changes can be repeated: a second time, none of them changes anything. `Operation` says what they share.
+Changes can be carried out now or later, and repeated: a second time, none of them changes anything. While the file is
+out of order, a `Backlog` holds what it has yet to see.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func
+from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage import sqlite
 from pool.storage.tables import NOTICES, PLACES, PROMPTS, THREADS
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
-class Operation(Protocol[T_co]):
-    """A change or a question; ``writes`` tells which."""
+class Operation(Generic[T]):
+    """A change or a question, and the type of its answer; ``writes`` tells which."""
 
-    writes: ClassVar[bool]
+    __slots__ = ()
+    writes: ClassVar[bool] = True
 
-    def perform(self, connection: sa.Connection) -> T_co:
-        """Carry it out in the transaction that the connection is in."""
 
+class Question(Operation[T]):
+    """What changes nothing."""
+
+    __slots__ = ()
+    writes: ClassVar[bool] = False
+
+
+# --- changes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Accept(Operation[bool]):
+    """Remember a prompt; False if its message is known."""
+
+    prompt: AcceptedPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Amend(Operation[None]):
+    """A prompt that waits says something else now; one that was started stays as it is."""
+
+    message_id: int
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Operation[None]):
+    """The prompt is about to be sent; ``turn``: as part of that message's turn."""
+
+    message_id: int
+    turn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTogether(Operation[None]):
+    """These prompts are about to be sent, as one turn: all of them are marked, or none."""
+
+    parts: tuple[Started, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Operation[None]):
+    """These messages show the reply so far."""
+
+    message_id: int
+    messages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owe(Operation[None]):
+    """The prompt is over, and its reply is on its way; the first one stays."""
+
+    message_id: int
+    outcome: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish(Operation[None]):
+    """The end of the prompt is visible, since ``at`` (seconds since the epoch); ``keep``: its payload stays.
+
+    The reply is dropped, and the first outcome stays.
+    """
+
+    message_id: int
+    outcome: str
+    at: int
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Operation[None]):
+    """Change what is remembered of a thread, ``at`` seconds since the epoch; ``changes`` are columns and values."""
+
+    thread_id: int
+    changes: tuple[tuple[str, str | None], ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Operation[None]):
+    """The notice of a thread is this one; ``notice`` None: it has none any more."""
+
+    thread_id: int
+    notice: KeptNotice | None
+
+
+@dataclass(frozen=True, slots=True)
+class See(Operation[None]):
+    """Remember places, or what is new of them."""
+
+    places: tuple[SeenPlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Operation[None]):
+    """Forget threads, channels or servers that are gone, with all that stands in them."""
+
+    gone: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prune(Operation[int]):
+    """Forget up to ``step`` rows of a table: those from before ``before``, and the oldest beyond ``kept``.
+
+    The answer is how many. ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and
+    threads, a snowflake for places.
+    """
+
+    table: sa.Table
+    before: int
+    kept: int
+    step: int
+
+
+Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | Notice | See | Forget
+"""What has to reach the file, sooner or later."""
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(Question[None]):
+    """Answered once all that was handed in before it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOf(Question[list[OpenPrompt]]):
+    """The prompts that are one turn with this one, of which the payload is kept, in order of arrival.
+
+    None if this one's is not.
+    """
+
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPrompts(Question[list[OpenPrompt]]):
+    """The prompts that have no outcome, in order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReplies(Question[list[OwedReply]]):
+    """The replies that are on their way, in order of arrival of their prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread(Question[ThreadRecord | None]):
+    """What is remembered of a thread."""
+
+    thread_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choices(Question[dict[int, str]]):
+    """What people have chosen, by thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notices(Question[list[KeptNotice]]):
+    """The notices of all threads that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places(Question[list[SeenPlace]]):
+    """The places that are known, the newest message first."""
+
+
+# --- carrying them out ----------------------------------------------------------------------------------------------
 
 _P = PROMPTS.c
 _THIS = _P.message_id == bindparam("id")
@@ -33,7 +204,7 @@ _UNFINISHED = sa.and_(_THIS, _P.finished_at.is_(None))
 _KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.payload]
 
 # Parameters that take part in SET must not be named as the columns are.
-_ACCEPT = sqlite.insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+_ACCEPT = insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 _AMEND = (
     sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=bindparam("text"))
 )
@@ -68,18 +239,6 @@ _OWED = (
 )
 
 
-def _joined(messages: tuple[int, ...]) -> str:
-    return " ".join(map(str, messages))
-
-
-def _split(shown: str) -> tuple[int, ...]:
-    return tuple(map(int, shown.split()))
-
-
-def _open_prompt(row: sa.Row[*tuple[Any, ...]]) -> OpenPrompt:
-    return OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown), row.turn)
-
-
 _INSIDE = sa.or_(*(column == bindparam("id") for column in (PLACES.c.place_id, PLACES.c.parent_id, PLACES.c.guild_id)))
 _FORGET_THREADS = sa.delete(THREADS).where(
     sa.or_(
@@ -104,314 +263,227 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     PLACES: (PLACES.c.seen, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """Remember a prompt; False if its message is known."""
-
-    writes: ClassVar[bool] = True
-    prompt: AcceptedPrompt
-
-    def perform(self, connection: sa.Connection) -> bool:
-        """Insert the row unless there is one."""
-        row = {field.name: getattr(self.prompt, field.name) for field in fields(AcceptedPrompt)}
-        return connection.execute(_ACCEPT, {**row, "started": False, "shown": ""}).rowcount == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Amend:
-    """A prompt that waits says something else now."""
-
-    writes: ClassVar[bool] = True
-    message_id: int
-    payload: str
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Replace the payload of a prompt that was not started."""
-        connection.execute(_AMEND, {"id": self.message_id, "text": self.payload})
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The prompt is about to be sent; ``turn``: as part of that message's turn."""
-
-    writes: ClassVar[bool] = True
-    message_id: int
-    turn: int | None = None
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Set the flag."""
-        connection.execute(_STARTED, {"id": self.message_id, "first": self.turn})
-
-
-@dataclass(frozen=True, slots=True)
-class StartedTogether:
-    """These prompts are about to be sent, as one turn."""
-
-    writes: ClassVar[bool] = True
-    parts: tuple[Started, ...]
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Set the flag of each."""
-        for part in self.parts:
-            part.perform(connection)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """These messages show the reply so far."""
-
-    writes: ClassVar[bool] = True
-    message_id: int
-    messages: tuple[int, ...]
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Replace the list."""
-        connection.execute(_SHOWN, {"id": self.message_id, "ids": _joined(self.messages)})
-
-
-@dataclass(frozen=True, slots=True)
-class Owe:
-    """The prompt is over, and its reply is on its way."""
-
-    writes: ClassVar[bool] = True
-    message_id: int
-    outcome: str
-    payload: str
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Keep the reply, unless one is kept."""
-        connection.execute(_OWE, {"id": self.message_id, "how": self.outcome, "text": self.payload})
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The end of the prompt is visible, since ``at`` (seconds since the epoch); ``keep``: its payload stays."""
-
-    writes: ClassVar[bool] = True
-    message_id: int
-    outcome: str
-    at: int
-    keep: bool = False
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Drop the reply, and the payload unless it is to be kept; the first outcome stays."""
-        row = {"id": self.message_id, "how": self.outcome, "at": self.at, "keep": self.keep}
-        connection.execute(_FINISH, row)
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """Change what is remembered of a thread, ``at`` seconds since the epoch; ``changes`` are columns and values."""
-
-    writes: ClassVar[bool] = True
-    thread_id: int
-    changes: tuple[tuple[str, str | None], ...]
-    at: int
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Insert or change the row; in the same write, a session that is replaced becomes the previous one."""
-        new, old = dict(self.changes), THREADS.c
-        row = sqlite.insert(THREADS).values(thread_id=self.thread_id, used_at=self.at, **new)
-        change: dict[str, Any] = {**new, "used_at": self.at}
-        if "session_id" in new and "previous_session_id" not in new:
-            stays = old.session_id.is_not_distinct_from(new["session_id"])
-            replaced = sa.case((stays, None), else_=old.session_id)
-            change["previous_session_id"] = func.coalesce(replaced, old.previous_session_id)
-        connection.execute(row.on_conflict_do_update(index_elements=[old.thread_id], set_=change))
-
-
-def _see() -> sqlite.Insert:
-    statement = sqlite.insert(PLACES)
-    new, old = statement.excluded, PLACES.c
-    return statement.on_conflict_do_update(
-        index_elements=[old.place_id],
-        set_={
-            "guild_id": func.coalesce(new.guild_id, old.guild_id),
-            "parent_id": func.coalesce(new.parent_id, old.parent_id),
-            "owner_id": func.coalesce(new.owner_id, old.owner_id),
-            "seen": sa.case((new.seen > old.seen, new.seen), else_=old.seen),
-        },
-    )
-
-
-_SEE = _see()
-
-
-@dataclass(frozen=True, slots=True)
-class See:
-    """Remember places."""
-
-    writes: ClassVar[bool] = True
-    places: tuple[SeenPlace, ...]
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Insert the rows, or add to them what is new."""
-        for place in self.places:
-            connection.execute(_SEE, {field.name: getattr(place, field.name) for field in fields(SeenPlace)})
-
-
-_NOTICE = sqlite.insert(NOTICES)
-_KEEP_NOTICE = _NOTICE.on_conflict_do_update(
+_NEW_NOTICE = insert(NOTICES)
+_KEEP_NOTICE = _NEW_NOTICE.on_conflict_do_update(
     index_elements=[NOTICES.c.thread_id],
-    set_={"message_id": _NOTICE.excluded.message_id, "stopping": _NOTICE.excluded.stopping},
+    set_={"message_id": _NEW_NOTICE.excluded.message_id, "stopping": _NEW_NOTICE.excluded.stopping},
+)
+_NEW_PLACE = insert(PLACES)
+_SEE = _NEW_PLACE.on_conflict_do_update(
+    index_elements=[PLACES.c.place_id],
+    set_={
+        "guild_id": func.coalesce(_NEW_PLACE.excluded.guild_id, PLACES.c.guild_id),
+        "parent_id": func.coalesce(_NEW_PLACE.excluded.parent_id, PLACES.c.parent_id),
+        "owner_id": func.coalesce(_NEW_PLACE.excluded.owner_id, PLACES.c.owner_id),
+        # Only ever onwards: what is told again must not bring back what was seen since.
+        "seen": sa.case((_NEW_PLACE.excluded.seen > PLACES.c.seen, _NEW_PLACE.excluded.seen), else_=PLACES.c.seen),
+    },
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """The notice of a thread is this one; ``notice`` None: it has none any more."""
+def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
+    """Carry out an operation in the transaction that the connection is in; return its answer."""
+    match operation:
+        case Accept(prompt):
+            row = {**_row(prompt), "started": False, "shown": ""}
+            return connection.execute(_ACCEPT, row).rowcount == 1
+        case Amend(message_id, payload):
+            connection.execute(_AMEND, {"id": message_id, "text": payload})
+        case Started(message_id, turn):
+            connection.execute(_STARTED, {"id": message_id, "first": turn})
+        case StartedTogether(parts):
+            for part in parts:
+                perform(connection, part)
+        case Shown(message_id, messages):
+            connection.execute(_SHOWN, {"id": message_id, "ids": " ".join(map(str, messages))})
+        case Owe(message_id, outcome, payload):
+            connection.execute(_OWE, {"id": message_id, "how": outcome, "text": payload})
+        case Finish(message_id, outcome, at, keep):
+            connection.execute(_FINISH, {"id": message_id, "how": outcome, "at": at, "keep": keep})
+        case Bind():
+            _bind(connection, operation)
+        case Notice(_, KeptNotice() as notice):
+            connection.execute(_KEEP_NOTICE, _row(notice))
+        case Notice(thread_id):
+            connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == thread_id))
+        case See(places):
+            for place in places:
+                connection.execute(_SEE, _row(place))
+        case Forget(gone):
+            for place_id in gone:  # one by one: a statement takes only so many values
+                connection.execute(_FORGET_THREADS, {"id": place_id})
+                connection.execute(_FORGET_NOTICES, {"id": place_id})
+                connection.execute(_FORGET_PLACES, {"id": place_id})  # last: the others look for what stands in them
+        case Prune():
+            return _prune(connection, operation)
+        case Question():
+            return _answer(connection, operation)
+    return None
 
-    writes: ClassVar[bool] = True
-    thread_id: int
-    notice: KeptNotice | None
 
-    def perform(self, connection: sa.Connection) -> None:
-        """Insert, replace or delete the row."""
-        if self.notice is None:
-            connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == self.thread_id))
-            return
-        row = {field.name: getattr(self.notice, field.name) for field in fields(KeptNotice)}
-        connection.execute(_KEEP_NOTICE, row)
+def _row(value: AcceptedPrompt | KeptNotice | SeenPlace) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Forget threads, channels or servers that are gone, with all that stands in them."""
-
-    writes: ClassVar[bool] = True
-    gone: tuple[int, ...]
-
-    def perform(self, connection: sa.Connection) -> None:
-        """Delete the rows; one by one: a statement takes only so many values."""
-        for place_id in self.gone:
-            connection.execute(_FORGET_THREADS, {"id": place_id})
-            connection.execute(_FORGET_NOTICES, {"id": place_id})
-            connection.execute(_FORGET_PLACES, {"id": place_id})
+def _bind(connection: sa.Connection, bind: Bind) -> None:
+    new, old = dict(bind.changes), THREADS.c
+    change: dict[str, Any] = {**new, "used_at": bind.at}
+    # In the same write, a session that is replaced becomes the previous one: no moment without either.
+    if "session_id" in new and "previous_session_id" not in new:
+        stays = old.session_id.is_not_distinct_from(new["session_id"])
+        replaced = sa.case((stays, None), else_=old.session_id)
+        change["previous_session_id"] = func.coalesce(replaced, old.previous_session_id)
+    row = insert(THREADS).values(thread_id=bind.thread_id, used_at=bind.at, **new)
+    connection.execute(row.on_conflict_do_update(index_elements=[old.thread_id], set_=change))
 
 
-@dataclass(frozen=True, slots=True)
-class Prune:
-    """Forget up to ``step`` rows of a table: those from before ``before``, and the oldest beyond ``kept``.
+def _prune(connection: sa.Connection, prune: Prune) -> int:
+    age, may_go = _AGES[prune.table]
+    (key,) = prune.table.primary_key.columns
+    count = sa.select(func.count()).select_from(prune.table).where(may_go)
+    surplus = connection.execute(count).scalar_one() - prune.kept
+    due = min(prune.step, max(surplus, connection.execute(count.where(age < prune.before)).scalar_one()))
+    oldest = sa.select(key).where(may_go).order_by(age, key).limit(due)
+    connection.execute(sa.delete(prune.table).where(key.in_(oldest)))
+    return due
 
-    ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and threads, a snowflake for
-    places.
+
+def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
+    match question:
+        case TurnOf(message_id):
+            return _open_prompts(connection.execute(_TURN, {"id": message_id}).all())
+        case OpenPrompts():
+            return _open_prompts(connection.execute(_OPEN).all())
+        case OwedReplies():
+            rows = connection.execute(_OWED).all()
+            return [OwedReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
+        case Thread(thread_id):
+            columns = (THREADS.c[field.name] for field in fields(ThreadRecord))
+            found = connection.execute(sa.select(*columns).where(THREADS.c.thread_id == thread_id)).one_or_none()
+            return None if found is None else ThreadRecord(**found._mapping)
+        case Choices():
+            chosen = sa.select(THREADS.c.thread_id, THREADS.c.options).where(THREADS.c.options.is_not(None))
+            return {row.thread_id: row.options for row in connection.execute(chosen).all()}
+        case Notices():
+            by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
+            return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]
+        case Places():
+            newest_first = sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)
+            return [SeenPlace(**row._mapping) for row in connection.execute(newest_first).all()]
+    return None
+
+
+def _open_prompts(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[OpenPrompt]:
+    return [OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown), row.turn) for row in rows]
+
+
+def _split(shown: str) -> tuple[int, ...]:
+    return tuple(map(int, shown.split()))
+
+
+# --- what a file that is out of order has yet to see ----------------------------------------------------------------
+
+Key = tuple[type[Change], int, int]
+"""The kind of a change, its row, and how often something was forgotten before: what came after is another row's."""
+
+SPARED_FIRST = (Shown, See, Forget, Notice)
+"""What is dropped before anything else: after a restart it costs a look at Discord or a stale notice, and no prompt."""
+
+
+class Backlog:
+    """An ordered map of changes, one of each kind for each row, folded so that they take little and lose nothing.
+
+    Changes of different rows can change places; of those of one row, what a later one makes needless is dropped.
+
+    Attributes:
+        lost: how many changes did not fit.
     """
 
-    writes: ClassVar[bool] = True
-    table: sa.Table
-    before: int
-    kept: int
-    step: int
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._changes: dict[Key, Change] = {}
+        self._forgotten = 0
+        self.lost = 0
 
-    def perform(self, connection: sa.Connection) -> int:
-        """Delete the rows; return how many."""
-        age, may_go = _AGES[self.table]
-        (key,) = self.table.primary_key.columns
-        count = sa.select(func.count()).select_from(self.table).where(may_go)
-        surplus = connection.execute(count).scalar_one() - self.kept
-        due = min(self.step, max(surplus, connection.execute(count.where(age < self.before)).scalar_one()))
-        oldest = sa.select(key).where(may_go).order_by(age, key).limit(due)
-        connection.execute(sa.delete(self.table).where(key.in_(oldest)))
-        return due
+    def __len__(self) -> int:
+        return len(self._changes)
 
+    def changes(self) -> list[Change]:
+        """Return what the file has yet to see, in order."""
+        return list(self._changes.values())
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """Answered once all that was handed in before it is."""
+    def clear(self) -> None:
+        """Forget what the file has seen."""
+        self._changes.clear()
+        self.lost = 0
 
-    writes: ClassVar[bool] = False
+    def add(self, change: Change) -> None:
+        """Take a change in; of the prompts, only those that were accepted."""
+        match change:
+            case See(places):
+                for place in places:
+                    self._add_place(place)
+            case Bind():
+                self._add_binding(change)
+            case Forget():
+                self._forgotten += 1
+                self._changes[Forget, 0, self._forgotten] = change
+            case Notice(thread_id):
+                self._changes[Notice, thread_id, self._forgotten] = change  # the latest counts
+            case Accept(prompt):
+                # What came before concerned a message that nobody knew, and changed nothing.
+                for kind in (Amend, Started, Shown, Owe, Finish):
+                    self._changes.pop((kind, prompt.message_id, 0), None)
+                self._changes[Accept, prompt.message_id, 0] = change
+            case StartedTogether(parts):
+                for part in parts:
+                    self._add_to_prompt(part)
+            case _:
+                self._add_to_prompt(change)
+        while len(self._changes) > self._limit:
+            oldest = next(iter(self._changes))
+            del self._changes[next((key for key in self._changes if key[0] in SPARED_FIRST), oldest)]
+            self.lost += 1
 
-    def perform(self, connection: sa.Connection) -> None:
-        """Leave everything as it is."""
+    def _add_to_prompt(self, change: Amend | Started | Shown | Owe | Finish) -> None:
+        of, changes = change.message_id, self._changes
+        if (Finish, of, 0) in changes:
+            return
+        key = (type(change), of, 0)
+        match change:
+            case Shown() | Started():
+                changes[key] = change
+            case Amend():
+                # A prompt that was started, or that is over, stays as it is; else the latest counts, in its old place.
+                if (Started, of, 0) not in changes and (Owe, of, 0) not in changes:
+                    changes[key] = change
+            case Owe():
+                changes.setdefault(key, change)
+            case Finish():
+                # The reply is needless now, and its outcome was the first.
+                owed = changes.pop((Owe, of, 0), None)
+                changes.pop((Shown, of, 0), None)
+                changes[key] = replace(change, outcome=owed.outcome) if isinstance(owed, Owe) else change
 
+    def _add_binding(self, bind: Bind) -> None:
+        key = (Bind, bind.thread_id, self._forgotten)
+        earlier = self._changes.get(key)
+        before, after = dict(earlier.changes if isinstance(earlier, Bind) else ()), dict(bind.changes)
+        # The later value counts; a session that came and went in between is the previous one all the same.
+        passed = before.get("session_id")
+        if passed is not None and after.get("session_id", passed) != passed:
+            after.setdefault("previous_session_id", passed)
+        self._changes[key] = Bind(bind.thread_id, tuple((before | after).items()), bind.at)
 
-@dataclass(frozen=True, slots=True)
-class TurnOf:
-    """The prompts that are one turn with this one."""
-
-    writes: ClassVar[bool] = False
-    message_id: int
-
-    def perform(self, connection: sa.Connection) -> list[OpenPrompt]:
-        """Return those of which the payload is kept, in order of arrival; none if this one's is not."""
-        return [_open_prompt(row) for row in connection.execute(_TURN, {"id": self.message_id}).all()]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPrompts:
-    """Which prompts have no outcome."""
-
-    writes: ClassVar[bool] = False
-
-    def perform(self, connection: sa.Connection) -> list[OpenPrompt]:
-        """Return them in order of arrival."""
-        return [_open_prompt(row) for row in connection.execute(_OPEN).all()]
-
-
-@dataclass(frozen=True, slots=True)
-class OwedReplies:
-    """Which replies are on their way."""
-
-    writes: ClassVar[bool] = False
-
-    def perform(self, connection: sa.Connection) -> list[OwedReply]:
-        """Return them in order of arrival of their prompts."""
-        rows = connection.execute(_OWED).all()
-        return [OwedReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """What is remembered of a thread."""
-
-    writes: ClassVar[bool] = False
-    thread_id: int
-
-    def perform(self, connection: sa.Connection) -> ThreadRecord | None:
-        """Return the row."""
-        columns = (THREADS.c[field.name] for field in fields(ThreadRecord))
-        row = connection.execute(sa.select(*columns).where(THREADS.c.thread_id == self.thread_id)).one_or_none()
-        return None if row is None else ThreadRecord(**row._mapping)
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What people have chosen for threads."""
-
-    writes: ClassVar[bool] = False
-
-    def perform(self, connection: sa.Connection) -> dict[int, str]:
-        """Return the options by thread."""
-        columns = THREADS.c.thread_id, THREADS.c.options
-        rows = connection.execute(sa.select(*columns).where(THREADS.c.options.is_not(None))).all()
-        return {row.thread_id: row.options for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Notices:
-    """Which threads have a notice."""
-
-    writes: ClassVar[bool] = False
-
-    def perform(self, connection: sa.Connection) -> list[KeptNotice]:
-        """Return the rows."""
-        rows = connection.execute(sa.select(NOTICES).order_by(NOTICES.c.thread_id)).all()
-        return [KeptNotice(**row._mapping) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Which places are known."""
-
-    writes: ClassVar[bool] = False
-
-    def perform(self, connection: sa.Connection) -> list[SeenPlace]:
-        """Return the rows, the newest message first."""
-        rows = connection.execute(sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)).all()
-        return [SeenPlace(**row._mapping) for row in rows]
-
-
-Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | Notice | See | Forget
-"""What has to reach the file, sooner or later."""
+    def _add_place(self, place: SeenPlace) -> None:
+        key = (See, place.place_id, self._forgotten)
+        earlier = self._changes.get(key)
+        known = earlier.places[0] if isinstance(earlier, See) else place
+        merged = SeenPlace(
+            place.place_id,
+            known.guild_id if place.guild_id is None else place.guild_id,
+            known.parent_id if place.parent_id is None else place.parent_id,
+            known.owner_id if place.owner_id is None else place.owner_id,
+            max(place.seen, known.seen),
+        )
+        self._changes[key] = See((merged,))

@@ -1,14 +1,19 @@
-"""The tables as the statements see them; how a file gets them stands in `migrations`.
+"""The tables, as the statements see them and as a file gets them: in steps, each with the version it leads to.
 
 A prompt is open while it has no outcome, owed while it has one and no ``finished_at``, and finished after that. A
 finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a prompt is part
-of, and null for that one itself. ``threads`` holds what was chosen for servers, too; ``used_at`` (seconds since the
-epoch) is when something was last written there.
+of, and null for that one itself.
 """
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
 import sqlalchemy as sa
+
+from pool.storage.model import FileDamaged, FileTooNew
 
 METADATA = sa.MetaData()
 
@@ -67,3 +72,107 @@ NOTICES = sa.Table(
     sa.Column("message_id", SNOWFLAKE, nullable=False),
     sa.Column("stopping", sa.Boolean, nullable=False),
 )
+
+# In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
+STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE prompts (
+            message_id INTEGER PRIMARY KEY,
+            thread_id INTEGER NOT NULL,
+            channel_id INTEGER NOT NULL,
+            author_id INTEGER NOT NULL,
+            payload TEXT,
+            started INTEGER NOT NULL,
+            shown TEXT NOT NULL,
+            outcome TEXT,
+            reply TEXT,
+            finished_at INTEGER
+        )
+        """,
+        "CREATE INDEX prompts_unfinished ON prompts (message_id) WHERE finished_at IS NULL",
+        "CREATE INDEX prompts_finished ON prompts (finished_at) WHERE finished_at IS NOT NULL",
+        """
+        CREATE TABLE threads (
+            thread_id INTEGER PRIMARY KEY,
+            agent TEXT,
+            session_id TEXT,
+            cwd TEXT,
+            previous_session_id TEXT,
+            title TEXT,
+            mode TEXT,
+            options TEXT
+        )
+        """,
+        """
+        CREATE TABLE places (
+            place_id INTEGER PRIMARY KEY,
+            guild_id INTEGER,
+            parent_id INTEGER,
+            owner_id INTEGER,
+            seen INTEGER NOT NULL
+        )
+        """,
+    ),
+    (
+        "ALTER TABLE prompts ADD COLUMN turn INTEGER",
+        "CREATE INDEX prompts_turn ON prompts (turn) WHERE turn IS NOT NULL",
+    ),
+    (
+        # What is there already counts as used now: how long ago it really was, nobody knows.
+        "ALTER TABLE threads ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0",
+        "UPDATE threads SET used_at = CAST(strftime('%s', 'now') AS INTEGER)",
+        "CREATE INDEX threads_used ON threads (used_at)",
+        "CREATE INDEX places_seen ON places (seen)",
+    ),
+    (
+        """
+        CREATE TABLE notices (
+            thread_id INTEGER PRIMARY KEY,
+            message_id INTEGER NOT NULL,
+            stopping INTEGER NOT NULL
+        )
+        """,
+    ),
+)
+
+OLDEST_TABLES: Final = frozenset({"prompts", "threads", "places"})
+"""What every file has that took a step: the first one makes them."""
+
+
+def refuse_newer(raw: sqlite3.Connection) -> None:
+    """Leave a file alone that a newer version wrote.
+
+    Raises:
+        FileTooNew: it is one.
+    """
+    found = raw.execute("PRAGMA user_version").fetchone()[0]
+    if found > len(STEPS):
+        raise FileTooNew(f"the state file has format {found}, and this version knows formats up to {len(STEPS)}")
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Take the steps that the file has not seen.
+
+    Raises:
+        FileDamaged: it says that it has tables, and has not.
+    """
+    with connection.begin():
+        done = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if done:
+        _expect(connection, OLDEST_TABLES)
+    for number, step in enumerate(STEPS[done:], done + 1):
+        with connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for statement in step:
+                connection.exec_driver_sql(statement)
+            # In the same transaction: a step that is cut off half-way was not taken.
+            connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+    _expect(connection, METADATA.tables.keys())
+
+
+def _expect(connection: sa.Connection, tables: Iterable[str]) -> None:
+    with connection.begin():
+        found = sa.inspect(connection).get_table_names()
+    if missing := set(tables).difference(found):
+        raise FileDamaged(f"the state file lacks {', '.join(sorted(missing))}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.storage import database, sqlite
+from pool.storage import database
 from pool.storage.operations import OpenPrompts
 from tests.repeat import long_run
 
@@ -56,7 +56,7 @@ def ids(words: list[str], kind: str) -> set[int]:
 
 def found(path: Path) -> tuple[set[int], set[int]]:
     """Open the file as the bot does and as anybody would; return the accepted ids and the finished ones."""
-    file = database.open_file(path, sqlite.connect, 1)
+    file = database.open_file(path, database.connect, 1)
     open_ids = {each.prompt.message_id for each in file.apply([OpenPrompts()])[0].value}
     file.close()
     with closing(sqlite3.connect(path)) as other:
@@ -102,7 +102,7 @@ def power_cut(path: Path, pid: int, target: Path) -> None:
     try:
         os.waitpid(pid, os.WUNTRACED)
         for suffix in ("", "-wal"):
-            shutil.copy(sqlite.beside(path, suffix), sqlite.beside(target, suffix))
+            shutil.copy(database.beside(path, suffix), database.beside(target, suffix))
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -119,9 +119,9 @@ def test_a_copy_of_any_moment_opens_and_holds_what_was_acknowledged_before_it(tm
             power_cut(path, process.pid, target)
             torn = tmp_path / f"{moment}-torn.db"
             shutil.copy(target, torn)
-            log = sqlite.beside(target, "-wal").read_bytes()
+            log = database.beside(target, "-wal").read_bytes()
             cut = rng.randint(0, len(log))
-            sqlite.beside(torn, "-wal").write_bytes(log[:cut] + rng.randbytes(rng.choice([0, 5000])))
+            database.beside(torn, "-wal").write_bytes(log[:cut] + rng.randbytes(rng.choice([0, 5000])))
             there, over = found(target)
             assert ids(said, "a") <= there
             assert ids(said, "f") <= over

@@ -15,10 +15,9 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from pool.storage import database, migrations, sqlite
+from pool.storage import database, tables
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import DAY, FileTooNew, StorageLimits
-from pool.storage.tables import METADATA
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, SeenPlace, StoreBusy, ThreadRecord
 
 
@@ -118,14 +117,16 @@ async def test_nobody_else_can_read_the_state(tmp_path: Path, mode: int | None) 
 
 def test_the_migrated_tables_are_those_of_the_statements(tmp_path: Path) -> None:
     """R6"""
-    file = database.open_file(tmp_path / "state.db", sqlite.connect, 1)
+    file = database.open_file(tmp_path / "state.db", database.connect, 1)
     try:
         found = sa.inspect(file._core)
-        tables = {name: [each["name"] for each in found.get_columns(name)] for name in found.get_table_names()}
-        assert tables == {name: [column.name for column in each.columns] for name, each in METADATA.tables.items()}
+        columns = {name: [each["name"] for each in found.get_columns(name)] for name in found.get_table_names()}
+        assert columns == {
+            name: [column.name for column in each.columns] for name, each in tables.METADATA.tables.items()
+        }
     finally:
         file.close()
-    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(migrations.STEPS),)]
+    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(tables.STEPS),)]
 
 
 def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
@@ -133,13 +134,13 @@ def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
 ) -> None:
     """R6"""
     path = tmp_path / "state.db"
-    database.open_file(path, sqlite.connect, 1).close()
+    database.open_file(path, database.connect, 1).close()
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("INSERT INTO threads (thread_id, agent) VALUES (1, 'a')")
-    steps = (*migrations.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
-    monkeypatch.setattr(migrations, "STEPS", steps)
+    steps = (*tables.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
+    monkeypatch.setattr(tables, "STEPS", steps)
     for _ in range(2):
-        database.open_file(path, sqlite.connect, 1).close()
+        database.open_file(path, database.connect, 1).close()
     assert rows(path, "SELECT agent, colour FROM threads") == [("a", "red")]
     assert rows(path, "PRAGMA user_version") == [(len(steps),)]
 
@@ -149,7 +150,7 @@ async def test_a_file_of_the_first_version_is_read_and_gone_on_with(tmp_path: Pa
     """R6, R2: what it says of prompts stays; whose turns they were part of it does not say."""
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path)) as other, other:
-        for statement in (*migrations.STEPS[0], "PRAGMA user_version = 1"):
+        for statement in (*tables.STEPS[0], "PRAGMA user_version = 1"):
             other.execute(statement)
         row = "INSERT INTO prompts VALUES (?, 1, 2, 3, ?, ?, ?, NULL, NULL, NULL)"
         other.executemany(row, [(7, "7", True, "70 71"), (8, "8", False, "")])
@@ -160,7 +161,7 @@ async def test_a_file_of_the_first_version_is_read_and_gone_on_with(tmp_path: Pa
         assert [one.prompt.message_id for one in await store.turn(8)] == [7, 8]
         await store.keep_notice(KeptNotice(1, 90))
         assert await store.notices() == [KeptNotice(1, 90)]
-    assert rows(path, "PRAGMA user_version") == [(len(migrations.STEPS),)]
+    assert rows(path, "PRAGMA user_version") == [(len(tables.STEPS),)]
 
 
 @pytest.mark.asyncio
@@ -168,7 +169,7 @@ async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path) -
     """R6, P8: how long ago they really were is not known, and none is forgotten for that."""
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path)) as other, other:
-        for statement in (*migrations.STEPS[0], *migrations.STEPS[1], "PRAGMA user_version = 2"):
+        for statement in (*tables.STEPS[0], *tables.STEPS[1], "PRAGMA user_version = 2"):
             other.execute(statement)
         other.execute("INSERT INTO threads (thread_id, session_id) VALUES (1, 's')")
     before = time.time()
@@ -182,9 +183,9 @@ async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path) -
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6"""
     path = tmp_path / "state.db"
-    monkeypatch.setattr(migrations, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
+    monkeypatch.setattr(tables, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
     with pytest.raises(Exception, match="NONSENSE"):
-        database.open_file(path, sqlite.connect, 1)
+        database.open_file(path, database.connect, 1)
     assert rows(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
     assert rows(path, "PRAGMA user_version") == [(0,)]
 

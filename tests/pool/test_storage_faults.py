@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from pool.storage import migrations, sqlite
+from pool.storage import database, tables
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace
@@ -52,7 +52,7 @@ class Disk:
         self.opened: list[sqlite3.Connection] = []
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        raw = sqlite.connect(path.with_name("nowhere") / path.name if self.unreachable else path)
+        raw = database.connect(path.with_name("nowhere") / path.name if self.unreachable else path)
         self.opened.append(raw)
         if self.full:
             self.fill()
@@ -342,12 +342,12 @@ async def test_a_database_that_contradicts_itself_is_moved_aside(tmp_path: Path)
 async def test_the_log_of_a_damaged_file_is_moved_with_it(tmp_path: Path) -> None:
     """R6: it may hold what is to be saved, and must not be taken for that of the new file."""
     path = tmp_path / "state.db"
-    for suffix in ("", *sqlite.COMPANIONS):
-        sqlite.beside(path, suffix).write_bytes(b"no database " * 5000)
+    for suffix in ("", *database.COMPANIONS):
+        database.beside(path, suffix).write_bytes(b"no database " * 5000)
     async with open_store(path, now=lambda: 0.0) as store:
         await store.accept(prompt(1))
     aside = tmp_path / "state.db.corrupt-19700101T000000Z"
-    assert sqlite.beside(aside, "-wal").read_bytes() == b"no database " * 5000
+    assert database.beside(aside, "-wal").read_bytes() == b"no database " * 5000
     assert rows(path, "SELECT message_id FROM prompts") == [(1,)]
 
 
@@ -363,7 +363,7 @@ async def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) 
     assert kept == [b"first " * 100, b"second " * 100]
 
 
-@pytest.mark.parametrize("version", range(1, len(migrations.STEPS) + 1))
+@pytest.mark.parametrize("version", range(1, len(tables.STEPS) + 1))
 @pytest.mark.asyncio
 async def test_a_file_that_lacks_its_tables_is_moved_aside(tmp_path: Path, version: int) -> None:
     """R6"""

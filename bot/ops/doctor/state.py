@@ -24,7 +24,7 @@ from dotenv import dotenv_values
 
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.instance import DATABASE, IDENTITY, LOCK
-from pool.storage import migrations, sqlite
+from pool.storage import database, tables
 from pool.storage.model import FileTooNew, StorageFault
 
 _LITTLE_SPACE = 500 * 1024 * 1024
@@ -80,7 +80,7 @@ def check_modes(state_dir: Path, env_file: Path) -> Iterator[Finding]:
 
 
 def _kept(state_dir: Path) -> list[Path]:
-    names = (LOCK, IDENTITY, DATABASE, *(DATABASE + suffix for suffix in sqlite.COMPANIONS))
+    names = (LOCK, IDENTITY, DATABASE, *(DATABASE + suffix for suffix in database.COMPANIONS))
     return [path for path in (state_dir, *(state_dir / name for name in names)) if path.exists()]
 
 
@@ -144,10 +144,10 @@ def _read(path: Path, seconds: float) -> Finding:
     with tempfile.TemporaryDirectory(prefix="weft-doctor-") as directory:
         copy = Path(directory) / path.name
         for suffix in ("", "-wal"):
-            if sqlite.beside(path, suffix).exists():
-                shutil.copyfile(sqlite.beside(path, suffix), sqlite.beside(copy, suffix))
+            if database.beside(path, suffix).exists():
+                shutil.copyfile(database.beside(path, suffix), database.beside(copy, suffix))
         try:
-            with sqlite.faults(), closing(sqlite.connect(copy)) as raw:
+            with database.faults(), closing(database.connect(copy)) as raw:
                 return _judge(raw, path, seconds)
         except FileTooNew as exc:
             return fail("database", f"{exc}: install the version that wrote it, or go back to a backup")
@@ -159,7 +159,7 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
     deadline = time.monotonic() + seconds
     raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
-        migrations.refuse_newer(raw)
+        tables.refuse_newer(raw)
         found = raw.execute("PRAGMA integrity_check(1)").fetchone()
         version = raw.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.OperationalError:
@@ -168,6 +168,6 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
         raise
     if found != ("ok",):
         return warn("database", f"damaged ({found[0]}): the start will move {path} aside if it can't read it")
-    newest = len(migrations.STEPS)
+    newest = len(tables.STEPS)
     later = "" if version == newest else f", which the start brings to {newest}"
     return ok("database", f"sound, {path.stat().st_size // 1024:,} KiB, format {version}{later}")

@@ -15,9 +15,8 @@ import pytest
 from bot.ops.doctor.finding import Finding, Verdict, ok
 from bot.ops.doctor.state import StateLimits, check_database, check_modes, check_space, check_state, in_use
 from bot.ops.instance import sole_instance
-from pool.storage.database import open_file
-from pool.storage.migrations import STEPS
-from pool.storage.sqlite import connect
+from pool.storage.database import connect, open_file
+from pool.storage.tables import STEPS
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 HOLD = (
@@ -84,8 +83,7 @@ def test_what_a_killed_bot_had_in_its_log_is_read_too(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     crash = (
-        "import os, sys; from pathlib import Path; from pool.storage.database import open_file\n"
-        "from pool.storage.sqlite import connect\n"
+        "import os, sys; from pathlib import Path; from pool.storage.database import connect, open_file\n"
         "open_file(Path(sys.argv[1]), connect, 1); os._exit(0)\n"
     )
     subprocess.run([sys.executable, "-P", "-c", crash, str(state / "weft.db")], check=True, timeout=20)

@@ -4,10 +4,10 @@ import random
 from typing import Any
 
 from pool.storage import database
-from pool.storage.backlog import Backlog
 from pool.storage.database import Database
 from pool.storage.operations import (
     Accept,
+    Backlog,
     Bind,
     Change,
     Finish,
