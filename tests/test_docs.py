@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 EXAMPLES = [ROOT / ".env.example", ROOT / "weft.toml.example"]
-CONTRACT = (ROOT / "docs" / "behaviour.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 SETTINGS = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}
 AGENT_KEYS = (set(_Agent.model_fields) - {"limits"}) | {f"limits.{key}" for key in _Limits.model_fields}
 NO_SETTINGS = {
@@ -54,9 +54,9 @@ def test_every_setting_that_is_named_is_there(path: Path) -> None:
     assert named - SETTINGS - NO_SETTINGS == set()
 
 
-def test_the_contract_has_a_row_for_each_setting_with_its_default() -> None:
+def test_there_is_a_row_for_each_setting_with_its_default() -> None:
     """Settings: where the table gives a value, it is the one in force, and the one in `.env.example`."""
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [^|]*\| ([^|]*) \|", CONTRACT, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [^|]*\| ([^|]*) \|", CONFIGURATION, re.MULTILINE))
     assert set(rows) == SETTINGS
     example = dict(re.findall(r"^#(WEFT_[A-Z_]+)=(.+)$", EXAMPLES[0].read_text(), re.MULTILINE))
     assert {setting: rows[setting].strip("`") for setting in example} == example
@@ -65,9 +65,9 @@ def test_the_contract_has_a_row_for_each_setting_with_its_default() -> None:
         assert default is None or str(default).lower() == value, setting
 
 
-def test_the_contract_has_a_row_for_each_key_of_an_agent() -> None:
+def test_there_is_a_row_for_each_key_of_an_agent() -> None:
     """P12"""
-    table = CONTRACT.partition("| key of an agent |")[2]
+    table = CONFIGURATION.partition("| key of an agent |")[2]
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
     assert set(rows) == AGENT_KEYS
     example = EXAMPLES[1].read_text()

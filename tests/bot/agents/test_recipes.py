@@ -21,10 +21,10 @@ def test_a_recipe_can_be_used_as_it_is_printed(heading: str, block: str) -> None
     assert agent.wrapper or agent.limits, heading
 
 
-def test_the_file_in_the_readme_can_be_used_as_it_is_printed() -> None:
+def test_the_file_on_the_page_of_agents_can_be_used_as_it_is_printed() -> None:
     """P12"""
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (block,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    page = (Path(__file__).parents[3] / "docs" / "agents.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     agents = AgentsFile(Path("weft.toml"), block).agents("/srv")
     assert (agents.names, agents.default, agents.channels) == (("claude", "codex"), "claude", {CHANNEL: "codex"})
 

@@ -86,6 +86,6 @@ def test_the_invitation_asks_for_what_is_needed_and_no_more() -> None:
     )
 
 
-def test_the_readme_has_the_same_invitation() -> None:
-    readme = Path(__file__).parents[4] / "README.md"
-    assert invite_link(0).replace("client_id=0", "client_id=APPLICATION_ID") in readme.read_text()
+def test_the_page_on_configuration_has_the_same_invitation() -> None:
+    page = Path(__file__).parents[4] / "docs" / "configuration.md"
+    assert invite_link(0).replace("client_id=0", "client_id=APPLICATION_ID") in page.read_text()
