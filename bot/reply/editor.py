@@ -1,6 +1,6 @@
 """One paced editor per thread: every message Weft sends to a thread, and every edit, goes through it.
 
-`LiveReply` says what to show, `Outbox` what to do next, `Recalls` and `Requests` do it; this module lets them, at the
+`LiveReply` says what to show, `Outbox` what to do next, `Recovery` and `Requests` do it; this module lets them, at the
 right time, in one owner task for each thread. It leaves to the port how Discord is called and which errors are tried
 again. The mutable state is the lists of open replies and notices, and what the owner task is to do next.
 """
@@ -16,17 +16,126 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.delivery import Delivery
 from bot.reply.live import LiveReply, OnShown, tell_nobody
-from bot.reply.outbox import Cell, Outbox
-from bot.reply.owed import OwedText
+from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacing
-from bot.reply.port import Body, Button, ThreadPort
-from bot.reply.recalls import Recalls
-from bot.reply.rejoin import Found, calm_down
-from bot.reply.requests import Requests
+from bot.reply.pending_reply import SavedReply
+from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
+from bot.reply.recovery import Found, Recovery, finalize_interrupted
 
 log = structlog.get_logger(__name__)
+
+
+class Delivery:
+    """One way of a notice to its thread: to be posted, or to be changed."""
+
+    def __init__(self, cell: OutgoingMessage) -> None:
+        self.cell = cell
+        self._beside: list[OutgoingMessage] = []
+        self._there = anyio.Event()
+        self._done = anyio.Event()
+
+    @property
+    def message_id(self) -> int | None:
+        """The id of the message, once it is there."""
+        return self.cell.message_id
+
+    async def delivered(self) -> bool:
+        """Wait for its end; True: it is visible, False: it was given up."""
+        await self._done.wait()
+        return self.cell.message_id is not None
+
+    async def posted(self) -> int | None:
+        """Wait until the message is there and return its id; None: it was given up."""
+        await self._there.wait()
+        return self.cell.message_id
+
+    def wait_for(self, cells: list[OutgoingMessage]) -> None:
+        """Don't be done before these are."""
+        self._beside += cells
+
+    def settle(self, *, given_up: bool = False) -> None:
+        """Wake those who wait, if it is delivered or given up."""
+        if given_up or self.cell.given_up or self.cell.message_id is not None:
+            self._there.set()
+        if given_up or all(cell.settled for cell in (self.cell, *self._beside)):
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is visible or given up."""
+        return self._done.is_set()
+
+
+log = structlog.get_logger(__name__)
+
+LEAVE_LIMIT = 5.0
+"""Seconds that requests under way may still take once the editor was cancelled; the port adds its own."""
+
+
+class Requests:
+    """Does requests and tells the outbox what came of them; ``on_end`` is called after each."""
+
+    def __init__(
+        self, port: ThreadPort, outbox: Outbox, clock: Callable[[], float], on_end: Callable[[], None]
+    ) -> None:
+        self._port = port
+        self._outbox = outbox
+        self._clock = clock
+        self._on_end = on_end
+        self._leave_by = inf
+        self._under_way: set[anyio.CancelScope] = set()
+
+    async def perform(self, op: Op) -> None:
+        """Post, edit or delete a message."""
+        with self._unbroken():
+            try:
+                message_id = await self._do(op)
+            except PortError as error:
+                log.debug("message.refused", error=repr(error), message=op.message_id)
+                self._outbox.failed(op, error, self._clock())
+            except Exception as error:
+                log.exception("message.failed", message=op.message_id)
+                self._outbox.failed(op, error, self._clock())
+            else:
+                self._outbox.succeeded(op, message_id)
+        self._on_end()
+
+    async def _do(self, op: Op) -> int:
+        if op.message_id is None:
+            return await self._port.send(op.body, nonce=op.nonce, reply_to=op.cell.reply_to)
+        if op.body == NOTHING:
+            await self._port.delete(op.message_id)
+        else:
+            await self._port.edit(op.message_id, op.body)
+        return op.message_id
+
+    async def show_typing(self) -> None:
+        """Show the typing sign; it is no matter if that fails, unless the thread is gone."""
+        with self._unbroken():
+            try:
+                await self._port.typing()
+            except ThreadGone as error:
+                self._outbox.end(str(error))
+            except PortError as error:
+                log.debug("typing.refused", error=repr(error))
+        self._on_end()
+
+    def leave(self) -> None:
+        """Bound what is under way: a call that is tried again and again must not hold up the end of the bot (R1)."""
+        self._leave_by = anyio.current_time() + LEAVE_LIMIT
+        for scope in self._under_way:
+            scope.deadline = self._leave_by
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Keep a cancellation away from a request until `leave()` has set it a bound, and that has passed."""
+        with anyio.CancelScope(shield=True, deadline=self._leave_by) as scope:
+            self._under_way.add(scope)
+            try:
+                yield
+            finally:
+                self._under_way.discard(scope)
 
 
 class ThreadEditor:
@@ -57,7 +166,7 @@ class ThreadEditor:
         self._clock = clock
         self._outbox = Outbox(pacing, nonces)
         self._requests = Requests(port, self._outbox, clock, self._look_again)
-        self._recalls = Recalls(port, self._outbox, as_shown, self._look_again)
+        self._recalls = Recovery(port, self._outbox, as_shown, self._look_again)
         self._replies: list[LiveReply] = []
         self._notices: list[Delivery] = []
         self._typing = False
@@ -107,7 +216,7 @@ class ThreadEditor:
 
     def say(self, body: Body, *, reply_to: int | None = None) -> Delivery:
         """Post a notice, after everything that was said before."""
-        cell = Cell(wanted=body, reply_to=reply_to, given_up=self.gone)
+        cell = OutgoingMessage(desired=body, reply_to=reply_to, given_up=self.gone)
         delivery = Delivery(cell)
         for reply in self._replies:
             with _guarded(reply):
@@ -119,7 +228,7 @@ class ThreadEditor:
 
     def change(self, notice: Delivery, body: Body) -> Delivery:
         """Let a notice show something else, be it posted yet or not."""
-        notice.cell.wanted = body
+        notice.cell.desired = body
         self._outbox.changed(notice.cell)
         return self._follow(notice.cell)
 
@@ -130,18 +239,18 @@ class ThreadEditor:
 
     def adopt(self, message_id: int, body: Body) -> Delivery:
         """Let a notice of an earlier run show ``body``."""
-        cell = Cell(wanted=body, given_up=self.gone)
+        cell = OutgoingMessage(desired=body, given_up=self.gone)
         self._outbox.adopt(cell, message_id)
         return self._follow(cell)
 
-    def _follow(self, cell: Cell) -> Delivery:
+    def _follow(self, cell: OutgoingMessage) -> Delivery:
         delivery = Delivery(cell)
         self._notices.append(delivery)
         self._look_again()
         return delivery
 
     def restore(
-        self, key: int, owed: OwedText, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody
+        self, key: int, owed: SavedReply, shown: tuple[int, ...], *, on_shown: OnShown = tell_nobody
     ) -> LiveReply:
         """Show a reply that an earlier run owes, exactly once; ``shown`` are the messages that show some of it."""
         reply = LiveReply(
@@ -155,12 +264,12 @@ class ThreadEditor:
 
     def mark_interrupted(self, key: int, shown: tuple[int, ...], body: Body) -> Delivery:
         """Calm down the messages of a reply that an earlier run broke off, and say so with ``body``, once."""
-        cell = Cell(wanted=body, reply_to=key, nonce=f"i{key}", given_up=self.gone)
+        cell = OutgoingMessage(desired=body, reply_to=key, nonce=f"i{key}", given_up=self.gone)
         delivery = Delivery(cell)
         self._notices.append(delivery)
 
         def interrupt(found: Found) -> list[int]:
-            calmed = calm_down(cell, self._outbox, shown, found)
+            calmed = finalize_interrupted(cell, self._outbox, shown, found)
             delivery.wait_for(calmed)
             return [one.message_id for one in (cell, *calmed) if one.message_id is not None]
 
@@ -251,7 +360,7 @@ class ThreadEditor:
         self._settle()
         self._wake()
 
-    def _rejoin(self, reply: LiveReply, owed: OwedText, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
+    def _rejoin(self, reply: LiveReply, owed: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
         """Let a reply of an earlier run go on from what is visible of it; return the messages that are its own."""
         if not self.gone:
             with _guarded(reply):

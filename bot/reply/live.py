@@ -1,7 +1,7 @@
 """The reply to one prompt while its turn runs, and its final state.
 
 It looks at a snapshot of the turn when the editor says so and lets the messages show it: which of them shows what is
-decided in `bot.reply.row`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the row of
+decided in `bot.reply.messages`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the row of
 messages, the cards and a few flags.
 """
 
@@ -15,14 +15,13 @@ import anyio
 import structlog
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.final import MESSAGE_LIMIT, FinalReply, below
-from bot.reply.outbox import Cell, Outbox
-from bot.reply.owed import OwedText
+from bot.reply.messages import ReplyMessages
+from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
+from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
 from bot.reply.port import Body, Button
-from bot.reply.rejoin import Found, take_places, told_in_file
+from bot.reply.recovery import Found, take_places, told_in_file
 from bot.reply.render import STATUS_LIMIT, status_line, worth_showing
-from bot.reply.row import Row
 from bot.reply.sanitise import units
 
 log = structlog.get_logger(__name__)
@@ -61,11 +60,11 @@ class LiveReply:
         self._wake = wake
         self._clock = clock
         self._stop = (stop_button,) if stop_button else ()
-        self._row = Row(snapshot, outbox, reply_to)
+        self._row = ReplyMessages(snapshot, outbox, reply_to)
         self._on_shown = on_shown
         self._told: tuple[int, ...] = ()
         self._after = max(key, outbox.newest)
-        self._cards: dict[str, Cell] = {}
+        self._cards: dict[str, OutgoingMessage] = {}
         self._final: FinalReply | None = None
         self._dirty = True
         self._urgent = False
@@ -94,10 +93,10 @@ class LiveReply:
         if cell is not None:
             if cell.message_id is not None:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
-            cell.wanted, cell.final, cell.expendable = body, not body.buttons, not body.buttons
+            cell.desired, cell.final, cell.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(cell)
         elif not self._done.is_set():
-            self._cards[key] = cell = Cell(wanted=body, expendable=not body.buttons, on_refused=on_refused)
+            self._cards[key] = cell = OutgoingMessage(desired=body, expendable=not body.buttons, on_refused=on_refused)
             self.look_now()
             self._row.pages.cut_here()
             self._outbox.post(cell)
@@ -178,7 +177,7 @@ class LiveReply:
         elif not self._row.held and not self._row.frozen:
             self._compose(now, text_only=urgent)
             carrier = self._row.pages.carrier()
-            carrier.cell.urgent = urgent and carrier.cell.shown_mark < carrier.end
+            carrier.cell.urgent = urgent and carrier.cell.displayed_mark < carrier.end
 
     def _must_be_sent(self) -> bool:
         """Return whether the end would wait for an edit that Discord does not take for long."""
@@ -245,15 +244,15 @@ class LiveReply:
         return status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
 
     def _card_open(self) -> bool:
-        return any(cell.wanted is not None and cell.wanted.buttons for cell in self._cards.values())
+        return any(cell.desired is not None and cell.desired.buttons for cell in self._cards.values())
 
     # --- after a restart ---------------------------------------------------------------------------------------
 
-    def lay_out(self, owed: OwedText) -> None:
+    def lay_out(self, owed: SavedReply) -> None:
         """Become the finished reply ``owed``, of which nothing is shown before `rejoin()`."""
         self._row.lay_out(owed)
 
-    def rejoin(self, owed: OwedText, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
+    def rejoin(self, owed: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
         """Take its final state, from the messages on that show some of it; return those that are its own."""
         self._told = shown
         if told_in_file(found, shown, owed.final.tail()):

@@ -23,11 +23,11 @@ MAX_TRIES = 3
 
 
 @dataclass(slots=True, eq=False)
-class Cell:
+class OutgoingMessage:
     """One message: what it should show and what it shows.
 
     Attributes:
-        mark: the offset in the reply's text up to which ``wanted`` goes; ``shown_mark`` is that of ``shown``.
+        mark: the offset in the reply's text up to which ``desired`` goes; ``displayed_mark`` is that of ``shown``.
         final: its edits may use the token that is kept.
         urgent: as ``final``, for one edit.
         expendable: not worth a new message when somebody deleted it.
@@ -47,7 +47,7 @@ class Cell:
         edited_at: when the last request for it began; ``created_at``: when that did that created it.
     """
 
-    wanted: Body | None = None
+    desired: Body | None = None
     mark: int = 0
     reply_to: int | None = None
     final: bool = False
@@ -57,8 +57,8 @@ class Cell:
     on_archived: Callable[[], None] | None = None
     on_refused: Callable[[], None] | None = None
     message_id: int | None = None
-    shown: Body | None = None
-    shown_mark: int = 0
+    displayed: Body | None = None
+    displayed_mark: int = 0
     given_up: bool = False
     refused: bool = False
     busy: bool = False
@@ -75,7 +75,7 @@ class Cell:
     @property
     def settled(self) -> bool:
         """Whether there is nothing left to do for it."""
-        return self.given_up or self.wanted is None or (not self.busy and self.wanted == self.shown)
+        return self.given_up or self.desired is None or (not self.busy and self.desired == self.displayed)
 
     @property
     def wants_edit(self) -> bool:
@@ -87,7 +87,7 @@ class Cell:
 class Op:
     """A request to Discord: a new message where ``message_id`` is None, else an edit; with `NOTHING`, its deletion."""
 
-    cell: Cell
+    cell: OutgoingMessage
     body: Body
     mark: int
     message_id: int | None
@@ -107,14 +107,14 @@ class Outbox:
     oldest: int = 0
     newest: int = 0
     pacer: Pacer = field(init=False)
-    _posts: deque[Cell] = field(default_factory=deque)
-    _cells: list[Cell] = field(default_factory=list)
-    _parked: list[Cell] = field(default_factory=list)
+    _posts: deque[OutgoingMessage] = field(default_factory=deque)
+    _cells: list[OutgoingMessage] = field(default_factory=list)
+    _parked: list[OutgoingMessage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pacer = Pacer(self.pacing)
 
-    def post(self, cell: Cell) -> None:
+    def post(self, cell: OutgoingMessage) -> None:
         """Put a new message after those that were put in before; a second call for the same cell changes nothing."""
         if self.gone is not None:
             cell.given_up = True
@@ -123,29 +123,29 @@ class Outbox:
             self._posts.append(cell)
             self._cells.append(cell)
 
-    def adopt(self, cell: Cell, message_id: int, *, as_wanted: bool = False) -> None:
+    def adopt(self, cell: OutgoingMessage, message_id: int, *, as_wanted: bool = False) -> None:
         """A cell's message is on Discord already: it is edited, not sent; or left alone, if it is ``as_wanted``."""
         self._unqueue(cell)
         cell.message_id, cell.posted = message_id, True
         if as_wanted:
-            cell.shown, cell.shown_mark = cell.wanted, cell.mark
+            cell.displayed, cell.displayed_mark = cell.desired, cell.mark
         self.changed(cell)
 
-    def abandon(self, cell: Cell) -> None:
+    def abandon(self, cell: OutgoingMessage) -> None:
         """Try nothing more for a message; a request that is under way still counts."""
         cell.given_up = True
         if not cell.busy:
             self._give_up(cell)
 
-    def remove(self, cell: Cell, instead: Body) -> None:
+    def remove(self, cell: OutgoingMessage, instead: Body) -> None:
         """Delete a message, or let it show ``instead`` where that is refused; one that is not there yet never comes."""
         if cell.message_id is None and not cell.busy:
             self.abandon(cell)
             return
-        cell.wanted, cell.instead, cell.expendable = NOTHING, instead, True
+        cell.desired, cell.instead, cell.expendable = NOTHING, instead, True
         self.changed(cell)
 
-    def park(self, cell: Cell) -> None:
+    def park(self, cell: OutgoingMessage) -> None:
         """Leave a message as it is until the thread, which is archived, is seen to be open again."""
         self._give_up(cell)
         self._parked.append(cell)
@@ -174,7 +174,7 @@ class Outbox:
         edits = [self._edit_ready_at(cell) for cell in self._cells if cell.wants_edit]
         return min([self._post_ready_at(), *edits])
 
-    def changed(self, cell: Cell) -> None:
+    def changed(self, cell: OutgoingMessage) -> None:
         """The wanted body of a message on Discord changed: have an eye on it again."""
         if cell.posted and cell not in self._cells and not cell.given_up:
             self._cells.append(cell)
@@ -193,25 +193,25 @@ class Outbox:
             return inf
         return self._posts[0].retry_at
 
-    def _edit_ready_at(self, cell: Cell) -> float:
+    def _edit_ready_at(self, cell: OutgoingMessage) -> float:
         return max(cell.retry_at, self.pacer.ready_at(final=cell.final or cell.urgent))
 
-    def _next_edit(self, now: float) -> Cell | None:
+    def _next_edit(self, now: float) -> OutgoingMessage | None:
         ready = [cell for cell in self._cells if cell.wants_edit and self._edit_ready_at(cell) <= now]
         return min(ready, key=lambda cell: (not cell.final, not cell.urgent, cell.edited_at), default=None)
 
-    def _start_post(self, cell: Cell, now: float) -> Op:
-        assert cell.wanted is not None
+    def _start_post(self, cell: OutgoingMessage, now: float) -> Op:
+        assert cell.desired is not None
         cell.nonce = cell.nonce or self.nonces()
-        cell.tried = cell.tried or cell.wanted
+        cell.tried = cell.tried or cell.desired
         cell.busy, cell.created_at, cell.edited_at = True, now, now
-        return Op(cell, cell.wanted, cell.mark, None, cell.nonce)
+        return Op(cell, cell.desired, cell.mark, None, cell.nonce)
 
-    def _start_edit(self, cell: Cell, now: float) -> Op:
-        assert cell.wanted is not None
+    def _start_edit(self, cell: OutgoingMessage, now: float) -> Op:
+        assert cell.desired is not None
         cell.busy, cell.urgent, cell.edited_at = True, False, now
         self.pacer.started(now)
-        return Op(cell, cell.wanted, cell.mark, cell.message_id)
+        return Op(cell, cell.desired, cell.mark, cell.message_id)
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Outbox:
         """The request was done; for a new message with the id it got."""
         cell = op.cell
         cell.busy, cell.failures = False, 0
-        cell.shown, cell.shown_mark = op.body, op.mark
+        cell.displayed, cell.displayed_mark = op.body, op.mark
         if op.message_id is not None:
             self.pacer.succeeded()
             return
@@ -230,7 +230,7 @@ class Outbox:
         self._thread_is_open()
         if cell.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
-            cell.shown = None
+            cell.displayed = None
         cell.tried = None  # it may hold a file
 
     def failed(self, op: Op, error: Exception, now: float) -> None:
@@ -242,7 +242,7 @@ class Outbox:
                 self.end(str(error))
             case _ if cell.given_up:
                 self._unqueue(cell)
-            case _ if cell.wanted == NOTHING and op.message_id is None:
+            case _ if cell.desired == NOTHING and op.message_id is None:
                 self._give_up(cell)  # it was not posted, and is not wanted any more
             case Unavailable() if error.retry_after > 0:
                 self._wait_out(op, now + error.retry_after)
@@ -251,11 +251,11 @@ class Outbox:
             case ThreadArchived() if op.message_id is not None:
                 self._archived(cell)
             case MessageGone() if op.body == NOTHING:
-                cell.shown = NOTHING
+                cell.displayed = NOTHING
             case MessageGone() if op.message_id is not None:
                 self._post_anew(cell)
             case _ if op.body == NOTHING:
-                cell.wanted = cell.instead
+                cell.desired = cell.instead
             case _:
                 self._dead_end(op, error, now)
 
@@ -279,9 +279,9 @@ class Outbox:
         cell.retry_at = now + self.pacer.backoff(cell.failures)
         if op.message_id is not None:
             self.pacer.refused()
-            cell.shown = None
+            cell.displayed = None
 
-    def _archived(self, cell: Cell) -> None:
+    def _archived(self, cell: OutgoingMessage) -> None:
         if cell.on_archived is None:
             self.park(cell)
         else:
@@ -294,12 +294,12 @@ class Outbox:
             self.changed(cell)
         self._parked.clear()
 
-    def _post_anew(self, cell: Cell) -> None:
+    def _post_anew(self, cell: OutgoingMessage) -> None:
         cell.dead_ends += 1
         if cell.expendable or cell.dead_ends > 1:
             self._give_up(cell)
             return
-        cell.message_id = cell.shown = cell.tried = cell.reply_to = None
+        cell.message_id = cell.displayed = cell.tried = cell.reply_to = None
         cell.nonce, cell.anew = cell.anew, None
         self._posts.append(cell)
 
@@ -317,10 +317,10 @@ class Outbox:
             if cell.on_refused is not None and op.message_id is None:
                 cell.on_refused()
 
-    def _give_up(self, cell: Cell) -> None:
+    def _give_up(self, cell: OutgoingMessage) -> None:
         cell.given_up = True
         self._unqueue(cell)
 
-    def _unqueue(self, cell: Cell) -> None:
+    def _unqueue(self, cell: OutgoingMessage) -> None:
         if cell in self._posts:
             self._posts.remove(cell)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bot.reply.outbox import Cell
+from bot.reply.outbox import OutgoingMessage
 from bot.reply.sanitise import visible
 from bot.reply.split import PAGE, Fence, Part, fence_after, take
 
@@ -27,7 +27,7 @@ class Page:
     start: int
     fence: Fence | None = None
     part: Part | None = None
-    cell: Cell = field(default_factory=Cell)
+    cell: OutgoingMessage = field(default_factory=OutgoingMessage)
     sealed: bool = False
     note: str = ""
 
@@ -55,7 +55,7 @@ class Pages:
     """
 
     def __init__(self, reply_to: int | None = None) -> None:
-        self.all = [Page(0, cell=Cell(reply_to=reply_to))]
+        self.all = [Page(0, cell=OutgoingMessage(reply_to=reply_to))]
         self.cut: int | None = None
         self.overflow: int | None = None
         self._seen = 0
@@ -130,7 +130,7 @@ class Pages:
 
     def unshown(self, text: str) -> tuple[str, Fence | None]:
         """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
-        pieces = [(max(page.start, page.cell.shown_mark), page.end) for page in self.all]
+        pieces = [(max(page.start, page.cell.displayed_mark), page.end) for page in self.all]
         pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
         return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
 

@@ -12,8 +12,8 @@ import anyio
 import structlog
 
 from bot.outcome import Outcome
-from bot.reply.final import FinalReply
 from bot.reply.live import LiveReply
+from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply

@@ -13,10 +13,10 @@ from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.turn import Ending, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.cards import go_on_button
-from bot.reply.final import FinalReply
+from bot.reply.pending_reply import FinalReply
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
-from bot.reply.summary import tools_in_short
+from bot.reply.tools import tools_in_short
 from bot.work.errors import told_of_answer, told_of_start, with_data
 from bot.work.model import Inbound
 

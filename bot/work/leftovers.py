@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from acp.ladder import StopLimits, end_processes
 from acp.tree import Members, command_line, is_alive, outermost
 from bot.reply.cards import end_button
-from bot.reply.delivery import Delivery
+from bot.reply.editor import Delivery
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors

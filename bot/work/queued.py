@@ -13,8 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bot.reply.cards import remove_button, send_now_button
-from bot.reply.delivery import Delivery
-from bot.reply.editor import ThreadEditor
+from bot.reply.editor import Delivery, ThreadEditor
 from bot.reply.port import Body, Button
 from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors

@@ -14,9 +14,9 @@ import structlog
 
 from bot.outcome import Outcome
 from bot.reply.cards import go_on_button
-from bot.reply.delivery import Delivery
+from bot.reply.editor import Delivery
 from bot.reply.live import LiveReply
-from bot.reply.owed import OwedText
+from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, PortError
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
@@ -119,7 +119,7 @@ class Restart:
         editor = self._editors.of(prompt.thread_id)
         delivery: Delivery | LiveReply
         try:
-            owed = OwedText.from_json(reply.payload)
+            owed = SavedReply.from_json(reply.payload)
         except ValueError as exc:
             log.warning("reply.damaged", prompt=prompt.message_id, error=str(exc))
             delivery = editor.say(Body(NOT_SHOWN.format(outcome=reply.outcome)), reply_to=prompt.message_id)

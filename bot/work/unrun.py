@@ -13,8 +13,7 @@ import anyio
 import structlog
 
 from bot.outcome import Outcome
-from bot.reply.final import FinalReply
-from bot.reply.owed import OwedText
+from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.delivery import SHARED
@@ -87,7 +86,7 @@ class Unrun:
 
     def _owed(self, message: Inbound, end: TurnEnd) -> str:
         final = FinalReply(end.outcome, lines(end, self._redact))
-        return OwedText("", final, reply_to=message.message_id, after=message.message_id).to_json()
+        return SavedReply("", final, reply_to=message.message_id, after=message.message_id).to_json()
 
     def hurry(self) -> None:
         """Gather no more: the bot stops."""

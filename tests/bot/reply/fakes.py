@@ -17,9 +17,9 @@ import anyio
 from acp.snapshot import TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.editor import ThreadEditor
-from bot.reply.final import FinalReply
 from bot.reply.live import LiveReply
 from bot.reply.pacing import Pacing
+from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body, Button, MessageGone, ThreadArchived
 from tests.bot.reply.samples import snapshot
 

@@ -10,21 +10,20 @@ from dataclasses import dataclass, field
 import anyio
 
 from bot.reply.editor import ThreadEditor
-from bot.reply.final import FinalReply
 from bot.reply.live import LiveReply
-from bot.reply.owed import OwedText
 from bot.reply.pacing import Pacing
+from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body, Unavailable
 from tests.bot.reply.fakes import ALLOW, PROSE, STOP, Crash, FakeThread, FakeTurn, final_reply, spoken
 
 KEY = 2
 INTERRUPTED = Body("⚠️ **interrupted** by a restart")
-DONE = OwedText("Done.", final_reply(), reply_to=KEY, after=KEY)
+DONE = SavedReply("Done.", final_reply(), reply_to=KEY, after=KEY)
 CODE = "Look:\n```py\n" + "".join(f"print({number}, 'hello')\n" for number in range(300)) + "```\nAll of it.\n"
 
 
-def long_owed(size: int = 4000) -> OwedText:
-    return OwedText(PROSE[:size], final_reply(), reply_to=KEY, after=KEY)
+def long_owed(size: int = 4000) -> SavedReply:
+    return SavedReply(PROSE[:size], final_reply(), reply_to=KEY, after=KEY)
 
 
 def show(thread: FakeThread, *bodies: Body | str) -> tuple[int, ...]:
@@ -117,7 +116,7 @@ class RestartedReply:
         if self.payload is None:
             self.end(await editor.mark_interrupted(KEY, self.shown, INTERRUPTED).delivered())
         else:
-            owed = OwedText.from_json(self.payload)
+            owed = SavedReply.from_json(self.payload)
             reply = editor.restore(KEY, owed, self.shown, on_shown=self.on_shown)
             self.end(await reply.delivered())
 

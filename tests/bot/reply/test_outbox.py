@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from bot.reply.outbox import Cell, Op, Outbox
+from bot.reply.outbox import Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
@@ -16,21 +16,21 @@ def outbox() -> Outbox:
     return Outbox(Pacing(), lambda: f"n{next(numbers)}")
 
 
-def posted(box: Outbox, text: str = "text", message_id: int = 1) -> Cell:
+def posted(box: Outbox, text: str = "text", message_id: int = 1) -> OutgoingMessage:
     """Return a cell whose message is on Discord."""
-    cell = Cell(wanted=Body(text))
+    cell = OutgoingMessage(desired=Body(text))
     box.post(cell)
     (op,) = box.next(0.0)
     box.succeeded(op, message_id)
     return cell
 
 
-def change(box: Outbox, cell: Cell, text: str) -> None:
-    cell.wanted = Body(text)
+def change(box: Outbox, cell: OutgoingMessage, text: str) -> None:
+    cell.desired = Body(text)
     box.changed(cell)
 
 
-def edit(box: Outbox, cell: Cell, text: str, now: float) -> Op:
+def edit(box: Outbox, cell: OutgoingMessage, text: str, now: float) -> Op:
     change(box, cell, text)
     (op,) = box.next(now)
     return op
@@ -38,7 +38,7 @@ def edit(box: Outbox, cell: Cell, text: str, now: float) -> Op:
 
 def test_new_messages_go_out_one_after_another_in_order() -> None:
     box = outbox()
-    first, second = Cell(wanted=Body("1")), Cell(wanted=Body("2"))
+    first, second = OutgoingMessage(desired=Body("1")), OutgoingMessage(desired=Body("2"))
     box.post(first)
     box.post(second)
     (op,) = box.next(0.0)
@@ -111,7 +111,7 @@ def test_it_wakes_up_when_the_next_edit_may_start() -> None:
 def test_a_refused_message_keeps_its_nonce_and_waits_ever_longer() -> None:
     """D3"""
     box = outbox()
-    box.post(Cell(wanted=Body("a")))
+    box.post(OutgoingMessage(desired=Body("a")))
     nonces, now = [], 0.0
     for wait in (1.0, 2.0, 4.0):
         (op,) = box.next(now)
@@ -137,7 +137,7 @@ def test_after_an_edit_that_may_have_been_applied_what_is_shown_is_unknown() -> 
 def test_a_new_message_that_can_not_be_sent_is_tried_three_times_at_most(error: Exception, calls: int) -> None:
     """D10"""
     box = outbox()
-    cell = Cell(wanted=Body("a"))
+    cell = OutgoingMessage(desired=Body("a"))
     box.post(cell)
     count, now = 0, 0.0
     while not cell.given_up:
@@ -163,7 +163,7 @@ def test_a_gone_thread_ends_everything_and_takes_nothing_more() -> None:
     box = outbox()
     cell = posted(box)
     box.failed(edit(box, cell, "b", 10.0), ThreadGone("deleted"), 10.0)
-    late = Cell(wanted=Body("late"))
+    late = OutgoingMessage(desired=Body("late"))
     box.post(late)
     change(box, cell, "c")
     assert (box.gone, late.given_up, list(box.next(99.0)), box.settled) == ("deleted", True, [], True)
@@ -171,7 +171,7 @@ def test_a_gone_thread_ends_everything_and_takes_nothing_more() -> None:
 
 def test_an_archived_thread_is_told_to_the_owner_of_the_message() -> None:
     """D10"""
-    box, told = outbox(), list[Cell]()
+    box, told = outbox(), list[OutgoingMessage]()
     cell = posted(box)
     cell.on_archived = lambda: told.append(cell)
     box.failed(edit(box, cell, "b", 10.0), ThreadArchived(), 10.0)
@@ -181,19 +181,19 @@ def test_an_archived_thread_is_told_to_the_owner_of_the_message() -> None:
 def test_a_request_that_was_abandoned_on_its_way_still_counts() -> None:
     """D10: what is shown is known."""
     box = outbox()
-    cell = Cell(wanted=Body("a"), mark=7)
+    cell = OutgoingMessage(desired=Body("a"), mark=7)
     box.post(cell)
     (op,) = box.next(0.0)
     box.abandon(cell)
     assert not box.settled
     box.succeeded(op, 1)
-    assert (cell.message_id, cell.shown_mark, box.settled) == (1, 7, True)
+    assert (cell.message_id, cell.displayed_mark, box.settled) == (1, 7, True)
 
 
 def test_an_abandoned_message_that_waits_is_never_sent() -> None:
     """D10"""
     box = outbox()
-    cell = Cell(wanted=Body("a"))
+    cell = OutgoingMessage(desired=Body("a"))
     box.post(cell)
     box.abandon(cell)
     assert (list(box.next(0.0)), box.settled) == ([], True)

@@ -6,8 +6,22 @@ from typing import Any
 
 import pytest
 
-from bot.reply.sanitise import code_block
-from bot.reply.tools import command_of, diff_text, diff_texts, input_text, json_text, output_block, places, tool_line
+from acp.snapshot import Diff, ToolState
+from bot.reply.sanitise import code_block, units
+from bot.reply.tools import (
+    changed_lines,
+    command_of,
+    diff_text,
+    diff_texts,
+    input_text,
+    json_text,
+    output_block,
+    places,
+    short_names,
+    tool_line,
+    tools_in_short,
+)
+from tests.bot.reply.samples import tool
 
 
 @pytest.mark.parametrize(
@@ -112,3 +126,67 @@ def test_json_says_which_control_characters_a_text_holds_and_which_escapes_it_sp
     """D6"""
     assert json_text(["\x1b\r\b", "\\u001b\\r"]) == '[\n  "<U+001B><U+000D><U+0008>",\n  "\\\\u001b\\\\r"\n]'
     assert json_text([10**30, "\ud83d", "\x1b", {5: None}]) == f'[{10**30}, "\ud83d", "<U+001B>", {{"5": null}}]'
+
+
+def done(title: str, kind: str = "other", **fields: Any) -> ToolState:
+    return tool(**{"title": title, "kind": kind, "status": "completed", **fields})
+
+
+EDIT = done("Edit", "edit", diffs=(Diff("/w/README.md", "a\nb\n", "a\nc\nd\n"),))
+
+
+def test_tools_are_told_by_kind_and_files_by_name() -> None:
+    """D5"""
+    tools = (
+        *(done(f"Read {number}", "read") for number in range(3)),
+        EDIT,
+        done("Edit again", "edit", diffs=(Diff("/w/README.md", "x\n", "x\ny\n"),)),
+        done("npm test", "execute", status="failed"),
+        done("rm -r build", "execute", status="failed", rejected=True),
+        done("ls", "execute"),
+        tool(title="sleep 9", status="in_progress"),
+    )
+    told = ["✓ 3 reads", "✓ edit `README.md` +3 −1", "✗ `npm test`", "⛔ `rm -r build` not allowed", "✓ `ls`"]
+    assert tools_in_short(tools) == "-# " + " · ".join([*told, "▸ `sleep 9` unfinished"])
+    assert tools_in_short(tools[-2:]) == "-# ✓ `ls` · ▸ `sleep 9` unfinished"
+    assert tools_in_short(()) == ""
+
+
+def test_what_there_is_no_room_for_is_counted_and_what_matters_goes_first() -> None:
+    """D5, T10: within a line of a phone, whatever an agent calls its tools."""
+    reads = [done(f"Read {number}", "read") for number in range(40)]
+    commands = [done("x" * 500, "execute", status="failed") for _ in range(30)]
+    line = tools_in_short([*reads, *commands, EDIT], cut=5)
+    assert units(line) <= 120
+    assert line == f"-# ✗ `{'x' * 39}…` · ✗ `{'x' * 39}…` · and 74 more"
+    assert tools_in_short([EDIT], cut=5) == "-# ✓ edit `README.md` +2 −1 · and 5 more"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (None, "a\nb\n", (2, 0)),
+        ("a\nb\n", "", (0, 2)),
+        ("a\nb\nc\n", "a\nx\nc\n", (1, 1)),
+        ("a\na\n", "a\na\na\n", (1, 0)),
+        ("same\n", "same\n", (0, 0)),
+    ],
+)
+def test_the_lines_of_a_change_are_counted(old: str | None, new: str, lines: tuple[int, int]) -> None:
+    """D5"""
+    assert changed_lines(Diff("f", old, new))[:2] == lines
+
+
+def test_a_change_that_is_too_large_to_compare_is_counted_whole() -> None:
+    """D5"""
+    old, new = ("\n".join(f"{word} {number}" for number in range(50)) for word in ("old", "new"))
+    assert changed_lines(Diff("f", old, new), most=100) == (50, 50, 0)
+
+
+def test_files_of_one_name_are_told_apart_by_their_directories() -> None:
+    """D5"""
+    assert short_names(["/w/a/x.py", "/w/b/x.py", "/w/y.py"]) == {
+        "/w/a/x.py": "a/x.py",
+        "/w/b/x.py": "b/x.py",
+        "/w/y.py": "y.py",
+    }

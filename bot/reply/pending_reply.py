@@ -1,7 +1,7 @@
 """What must be kept of a finished reply to show it after a restart (pure).
 
 It holds the text, the lines about the end, and where the messages begin, so that they come out as they were going to.
-What of it is visible already is `bot.reply.rejoin`'s business; where it is kept, the store's.
+What of it is visible already is `bot.reply.recovery`'s business; where it is kept, the store's.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import orjson
 
 from acp.snapshot import Phase, TurnSnapshot
 from bot.outcome import Outcome
-from bot.reply.final import FinalReply
-from bot.reply.port import Button
+from bot.reply.port import Attachment, Body, Button
+from bot.reply.sanitise import clip
 
 
 @dataclass(frozen=True, slots=True)
-class OwedPage:
+class SavedPage:
     """Where a message of text begins; ``note`` is what it shows where it has no text."""
 
     start: int
@@ -27,7 +27,7 @@ class OwedPage:
 
 
 @dataclass(frozen=True, slots=True)
-class OwedText:
+class SavedReply:
     """A finished reply.
 
     Attributes:
@@ -41,7 +41,7 @@ class OwedText:
 
     text: str
     final: FinalReply
-    pages: tuple[OwedPage, ...] = (OwedPage(0),)
+    pages: tuple[SavedPage, ...] = (SavedPage(0),)
     overflow: int | None = None
     apart: bool = False
     reply_to: int | None = None
@@ -74,7 +74,7 @@ class OwedText:
         return len(_whole(self.text[:offset]))
 
     @classmethod
-    def from_json(cls, payload: str) -> OwedText:
+    def from_json(cls, payload: str) -> SavedReply:
         """Return what `to_json()` was made from; fields that are not known are ignored.
 
         Raises:
@@ -86,15 +86,15 @@ class OwedText:
             raise ValueError(f"not an owed reply: {exc!r}") from exc
 
 
-def _from_fields(fields: Mapping[str, Any]) -> OwedText:
+def _from_fields(fields: Mapping[str, Any]) -> SavedReply:
     text, outcome = str(fields["text"]), Outcome(fields["outcome"])
     lines = tuple(str(line) for line in fields.get("lines", ()))
     buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
     final = FinalReply(outcome, lines, str(fields.get("footer", "")), _number(fields.get("ping")), buttons)
-    return OwedText(
+    return SavedReply(
         text,
         final,
-        tuple(OwedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
+        tuple(SavedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
         overflow=_number(fields.get("overflow")),
         apart=bool(fields.get("apart", False)),
         reply_to=_number(fields.get("reply_to")),
@@ -115,3 +115,56 @@ def _whole(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+MESSAGE_LIMIT = 2000
+_REFUSED = "-# Discord did not take the text of this answer ({size:,} characters); it is in the file."
+_REFUSED_ALL = "-# Discord did not take the text of this answer."
+
+
+@dataclass(frozen=True, slots=True)
+class FinalReply:
+    """The end of a turn.
+
+    Attributes:
+        lines: what is said about the outcome, below the text.
+        footer: the last line of the last message.
+        ping: the person to notify with a message of its own, since an edit notifies nobody.
+        buttons: stand below all that.
+    """
+
+    outcome: Outcome
+    lines: tuple[str, ...] = ()
+    footer: str = ""
+    ping: int | None = None
+    buttons: tuple[Button, ...] = ()
+
+    def tail(self) -> str:
+        """Return the lines and the footer."""
+        mention = (f"<@{self.ping}>",) if self.ping is not None else ()
+        lines = [line for line in (*mention, *self.lines, self.footer) if line]
+        return clip("\n".join(lines), MESSAGE_LIMIT)
+
+
+def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
+    """Return the end of a reply whose text Discord refuses: with ``rest`` as a file, or bare where that is empty.
+
+    ``told``: the outcome is visible already; it is never told twice.
+    """
+    if not rest.strip():
+        return Body(f"{_REFUSED_ALL}\n-# {final.outcome}")
+    text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
+    ping, buttons = (None, ()) if told else (final.ping, final.buttons)
+    return Body(clip(text, MESSAGE_LIMIT), buttons, answer_file(rest), ping)
+
+
+def answer_file(text: str) -> Attachment:
+    """Return the file for text that no message shows (D4)."""
+    return Attachment("answer.md", text.encode("utf-8", "replace"))
+
+
+def below(text: str, more: str) -> str:
+    """Return ``more`` on a line of its own below ``text``."""
+    if not (text and more):
+        return text or more
+    return text + more if text.endswith("\n") else f"{text}\n{more}"

@@ -1,4 +1,4 @@
-"""Which messages of a thread show which part of a reply, found out after a restart (pure).
+"""Which messages of a thread show which part of a reply, found out after a restart.
 
 The store knows the messages that were recorded; the thread may hold one more, created and not recorded any more. Only
 what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line.
@@ -7,13 +7,18 @@ what is certainly the reply's is taken: the exact text of one of its messages, o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bot.reply.outbox import Cell, Outbox
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from bot.reply.messages import ABOVE, HELD, LATE, ReplyMessages
+from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
-from bot.reply.port import Body
-from bot.reply.row import ABOVE, HELD, LATE, Row
+from bot.reply.port import Body, PortError, ThreadGone, ThreadPort, Unavailable
 
 _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
@@ -127,7 +132,7 @@ def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
     return bool(tail) and any(text.startswith((HELD, LATE)) and text.endswith(tail.strip()) for text in mine)
 
 
-def take_places(row: Row, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
+def take_places(row: ReplyMessages, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
     """Let the composed ``row`` edit the messages that are there, instead of sending its own; return these."""
     pages = [page for page in row.pages.all if page.cell.posted]
     wanted = [_wanted(cell, found.as_shown) for cell in row.cells]
@@ -140,29 +145,31 @@ def take_places(row: Row, outbox: Outbox, shown: Sequence[int], found: Found) ->
             continue
         cell, text = row.cells[number], found.texts.get(message_id, "")
         outbox.adopt(cell, message_id, as_wanted=text == wanted[number].text)
-        if number < len(pages) and cell.shown is None and wanted[number].bare == pages[number].text.strip():
-            cell.shown_mark = covered(pages[number], text)
+        if number < len(pages) and cell.displayed is None and wanted[number].bare == pages[number].text.strip():
+            cell.displayed_mark = covered(pages[number], text)
     row.blank_out(taken.surplus)
     return (*(key for key in taken.ids if key is not None), *taken.surplus)
 
 
-def _wanted(cell: Cell, as_shown: Callable[[str], str]) -> Wanted:
-    assert cell.wanted is not None
-    return Wanted(as_shown(cell.wanted.text).strip(), file=cell.wanted.file is not None)
+def _wanted(cell: OutgoingMessage, as_shown: Callable[[str], str]) -> Wanted:
+    assert cell.desired is not None
+    return Wanted(as_shown(cell.desired.text).strip(), file=cell.desired.file is not None)
 
 
-def calm_down(cell: Cell, outbox: Outbox, shown: Sequence[int], found: Found) -> list[Cell]:
+def finalize_interrupted(
+    cell: OutgoingMessage, outbox: Outbox, shown: Sequence[int], found: Found
+) -> list[OutgoingMessage]:
     """Take status and buttons from the messages of a reply that was broken off, and post ``cell`` unless it is there.
 
     Returns the cells of those messages.
     """
-    assert cell.wanted is not None
-    said = found.as_shown(cell.wanted.text).strip()
-    calmed: list[Cell] = []
+    assert cell.desired is not None
+    said = found.as_shown(cell.desired.text).strip()
+    calmed: list[OutgoingMessage] = []
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
         if without_status(text) is not None or (text and message_id in shown[-1:]):
-            calmed.append(Cell(wanted=Body(_calm(text)), final=True, expendable=True))
+            calmed.append(OutgoingMessage(desired=Body(_calm(text)), final=True, expendable=True))
             outbox.adopt(calmed[-1], message_id)
         elif text == said and message_id in found.unknown:
             outbox.adopt(cell, message_id, as_wanted=True)
@@ -174,3 +181,103 @@ def calm_down(cell: Cell, outbox: Outbox, shown: Sequence[int], found: Found) ->
 def _calm(text: str) -> str:
     above = without_status(text)
     return text if above is None else above or ABOVE
+
+
+log = structlog.get_logger(__name__)
+
+READ_LIMIT = 200
+"""Messages of a thread that are read to find out what is visible after a restart."""
+
+READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
+"""Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
+
+Apply = Callable[[Found], Iterable[int]]
+"""Takes over what was found of a reply, and returns the messages that are the reply's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recall:
+    """A reply whose messages follow ``after``; ``shown`` are those that were recorded."""
+
+    after: int
+    shown: tuple[int, ...]
+    apply: Apply
+
+
+class Recovery:
+    """The recalls of one thread.
+
+    Args:
+        as_shown: what the port makes of a text before Discord gets it.
+        on_end: called when all were applied.
+    """
+
+    def __init__(
+        self, port: ThreadPort, outbox: Outbox, as_shown: Callable[[str], str], on_end: Callable[[], None]
+    ) -> None:
+        self._port = port
+        self._outbox = outbox
+        self._as_shown = as_shown
+        self._on_end = on_end
+        self._waiting: deque[_Recall] = deque()
+        self._claimed: set[int] = set()
+        self._reading = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether one is still to be applied."""
+        return bool(self._waiting)
+
+    def add(self, after: int, shown: tuple[int, ...], apply: Apply) -> None:
+        """Let ``apply`` have what can be the messages of a reply, in its turn; nothing, if they can't be read."""
+        self._claimed.update(shown)
+        self._waiting.append(_Recall(after, shown, apply))
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """Start to read, unless that is under way or there is nothing to read."""
+        if self._waiting and not self._reading:
+            self._reading = True
+            tasks.start_soon(self._read_up)
+
+    async def _read_up(self) -> None:
+        """Read what is there for one recall after the other, and apply it."""
+        while self._waiting:
+            recall = self._waiting[0]
+            texts = await self._read(min([recall.after, *recall.shown]) - 1)
+            # It waits until here: while there is one, nothing is sent.
+            self._waiting.popleft()
+            self._claimed.update(recall.apply(self._found(recall, texts)))
+        self._reading = False
+        self._on_end()
+
+    def _found(self, recall: _Recall, texts: Mapping[int, str]) -> Found:
+        """Return what was read, with the messages that can be the reply's and are nobody's as far as is known."""
+        newest = max([recall.after, *recall.shown])
+        found = Found(texts, as_shown=self._as_shown)
+        return found.unrecorded(newest, self._outbox.oldest, frozenset(self._claimed))
+
+    async def _read(self, after: int) -> Mapping[int, str]:
+        """Read until Discord answers: while it can't be reached, nothing could be sent either."""
+        patience = anyio.current_time() + READ_PATIENCE
+        while anyio.current_time() < patience:
+            try:
+                return await self._read_once(after)
+            except Unavailable as error:
+                log.warning("messages.not_read", error=repr(error), after=after)
+                await anyio.sleep(READ_AGAIN)
+        return {}
+
+    async def _read_once(self, after: int) -> Mapping[int, str]:
+        try:
+            messages = await self._port.own_messages(after, READ_LIMIT)
+            # What they are compared with is stripped by the same rule, which need not be Discord's.
+            return {key: text.strip() for key, text in messages}
+        except ThreadGone as error:
+            self._outbox.end(str(error))
+        except Unavailable:
+            raise
+        except PortError as error:
+            log.warning("messages.not_read", error=repr(error), after=after)
+        except Exception:
+            log.exception("messages.not_read", after=after)
+        return {}

@@ -6,22 +6,21 @@ import orjson
 import pytest
 
 from bot.outcome import Outcome
-from bot.reply.final import FinalReply
+from bot.reply.messages import ReplyMessages
 from bot.reply.outbox import Outbox
-from bot.reply.owed import OwedPage, OwedText
 from bot.reply.pacing import Pacing
 from bot.reply.pages import MAX_PAGES
+from bot.reply.pending_reply import FinalReply, SavedPage, SavedReply
 from bot.reply.port import Button
-from bot.reply.row import Row
 from tests.bot.reply.fakes import PROSE, FakeTurn, final_reply
 
 GO_ON = Button("weft:go:1:2", "Continue", "primary")
-FULL = OwedText(
+FULL = SavedReply(
     "Text with ünïcode 🙂\nand lines",
     FinalReply(
         Outcome.TIMED_OUT, ("⚠️ **timed_out**", "-# cut"), "-# 12 s", 7, (Button("weft:go:1:2", "Continue", "primary"),)
     ),
-    (OwedPage(0), OwedPage(5, "-# ✓ `ls`")),
+    (SavedPage(0), SavedPage(5, "-# ✓ `ls`")),
     overflow=9,
     apart=True,
     reply_to=3,
@@ -29,28 +28,28 @@ FULL = OwedText(
 )
 
 
-def row(text: str) -> Row:
+def row(text: str) -> ReplyMessages:
     turn = FakeTurn()
     turn.text = text
-    return Row(turn.snapshot, Outbox(Pacing(), lambda: "n"))
+    return ReplyMessages(turn.snapshot, Outbox(Pacing(), lambda: "n"))
 
 
-@pytest.mark.parametrize("owed", [FULL, OwedText("", final_reply())])
-def test_what_was_written_down_is_read_again(owed: OwedText) -> None:
+@pytest.mark.parametrize("owed", [FULL, SavedReply("", final_reply())])
+def test_what_was_written_down_is_read_again(owed: SavedReply) -> None:
     """R2"""
-    assert owed == OwedText.from_json(owed.to_json())
+    assert owed == SavedReply.from_json(owed.to_json())
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:
     """R2"""
     fields = {**orjson.loads(FULL.to_json()), "colour": "green"}
-    assert OwedText.from_json(orjson.dumps(fields).decode()) == FULL
+    assert SavedReply.from_json(orjson.dumps(fields).decode()) == FULL
 
 
 def test_text_and_outcome_are_enough() -> None:
     """R2"""
-    owed = OwedText.from_json('{"text": "Done.", "outcome": "answered"}')
-    assert OwedText("Done.", FinalReply(Outcome.ANSWERED)) == owed
+    owed = SavedReply.from_json('{"text": "Done.", "outcome": "answered"}')
+    assert SavedReply("Done.", FinalReply(Outcome.ANSWERED)) == owed
 
 
 @pytest.mark.parametrize(
@@ -59,14 +58,14 @@ def test_text_and_outcome_are_enough() -> None:
 )
 def test_what_is_no_owed_reply_is_refused(payload: str) -> None:
     with pytest.raises(ValueError, match="not an owed reply"):
-        OwedText.from_json(payload)
+        SavedReply.from_json(payload)
 
 
 def test_lone_surrogates_are_replaced_and_offsets_follow() -> None:
     """T9"""
     text = "a\ud83d\ude42b\ud800c"
-    owed = OwedText(text, final_reply(), (OwedPage(0), OwedPage(3)), overflow=5)
-    read = OwedText.from_json(owed.to_json())
+    owed = SavedReply(text, final_reply(), (SavedPage(0), SavedPage(3)), overflow=5)
+    read = SavedReply.from_json(owed.to_json())
     assert (read.text, read.text[read.pages[1].start :], read.text[read.overflow :]) == ("a🙂b\ufffdc", "b\ufffdc", "c")
 
 
@@ -85,7 +84,7 @@ def test_the_messages_of_an_owed_reply_are_those_that_were_on_their_way() -> Non
         turn.freeze(final_reply())
         owed = turn.owed(final_reply(), after=5)
         again = row(owed.text)
-        again.lay_out(OwedText.from_json(owed.to_json()))
+        again.lay_out(SavedReply.from_json(owed.to_json()))
         assert start < len(PROSE)
         assert len(again.pages.all) == MAX_PAGES
         assert [page.text for page in turn.pages.all] == [page.text for page in again.pages.all]
@@ -94,8 +93,8 @@ def test_the_messages_of_an_owed_reply_are_those_that_were_on_their_way() -> Non
 
 def test_a_long_answer_is_no_matter() -> None:
     """T10"""
-    owed = OwedText("ü🙂" * 2**20, final_reply())
-    assert owed == OwedText.from_json(owed.to_json())
+    owed = SavedReply("ü🙂" * 2**20, final_reply())
+    assert owed == SavedReply.from_json(owed.to_json())
 
 
 def test_a_snapshot_of_an_owed_reply_gives_its_text_from_an_offset_on() -> None:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.final import MESSAGE_LIMIT, FinalReply, answer_file, below, without_text
-from bot.reply.outbox import Cell, Outbox
-from bot.reply.owed import OwedPage, OwedText
+from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
+from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, answer_file, below, without_text
 from bot.reply.port import Body, Button
 from bot.reply.render import final_text, tools_summary
 from bot.reply.sanitise import clean, clip, units, visible
@@ -28,7 +27,7 @@ _OVER = "-# The reply is above, to its end."
 _MOST_REFUSALS = 2
 
 
-class Row:
+class ReplyMessages:
     """The messages of a reply in order: pages of text, what was added below them, and what is left of an earlier run.
 
     Attributes:
@@ -46,14 +45,14 @@ class Row:
         self._instead = ""
         self._apart: bool | None = None
         self._told_above = False
-        self._ending: list[Cell] = []
-        self._surplus: list[Cell] = []
+        self._ending: list[OutgoingMessage] = []
+        self._surplus: list[OutgoingMessage] = []
         self._held_note = HELD
         self._refusals = 0
         self._nonce_prefix: str | None = None
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[OutgoingMessage]:
         """Return the cells that are sent, in order."""
         return [page.cell for page in self.pages.all if page.cell.posted] + self._ending
 
@@ -100,8 +99,8 @@ class Row:
             return
         cell, body = page.cell, Body(text, buttons)
         cell.mark, cell.on_archived = page.end, self._archived
-        if cell.wanted != body:
-            cell.wanted = body
+        if cell.desired != body:
+            cell.desired = body
             self._outbox.changed(cell)
         self._outbox.post(cell)
 
@@ -130,10 +129,10 @@ class Row:
         makes edits possible again.
         """
         for page in self.pages.all:
-            part = take(text[page.start : max(page.start, page.cell.shown_mark)], 0, PAGE, page.fence)
+            part = take(text[page.start : max(page.start, page.cell.displayed_mark)], 0, PAGE, page.fence)
             calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
-            if page.cell.message_id is not None and page.cell.shown != calm:
-                cell = Cell(wanted=calm, expendable=True)
+            if page.cell.message_id is not None and page.cell.displayed != calm:
+                cell = OutgoingMessage(desired=calm, expendable=True)
                 self._outbox.adopt(cell, page.cell.message_id)
                 if self._held_note == HELD:
                     self._outbox.park(cell)
@@ -159,11 +158,11 @@ class Row:
         self._say_something(final)
         self._apart = self.pages.overflow is not None or not self._tail_fits(final)
 
-    def owed(self, final: FinalReply, after: int) -> OwedText:
+    def owed(self, final: FinalReply, after: int) -> SavedReply:
         """Return what must be kept of the frozen row; ``after``: the newest message older than all of it."""
         snapshot = self._snapshot(0)
-        pages = tuple(OwedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all)
-        return OwedText(
+        pages = tuple(SavedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all)
+        return SavedReply(
             self._instead or snapshot.text,
             final,
             pages,
@@ -173,7 +172,7 @@ class Row:
             after=after,
         )
 
-    def lay_out(self, owed: OwedText) -> None:
+    def lay_out(self, owed: SavedReply) -> None:
         """Become the row that ``owed`` was made of, of which nothing is posted yet."""
         self._apart = owed.apart
         self.pages.lay_out(owed.text, [(page.start, page.note) for page in owed.pages], owed.overflow)
@@ -223,8 +222,8 @@ class Row:
             self._want_text(carrier, snapshot)
             return
         self.want(carrier, below(carrier.text, tail), final.buttons)
-        if final.ping is not None and carrier.cell.wanted is not None:
-            carrier.cell.wanted = replace(carrier.cell.wanted, ping=final.ping)
+        if final.ping is not None and carrier.cell.desired is not None:
+            carrier.cell.desired = replace(carrier.cell.desired, ping=final.ping)
 
     def _add(self, final: FinalReply, text: str = "", rest: str = "") -> None:
         """Post one more message below: ``text``, lines and footer, and ``rest`` as a file."""
@@ -238,7 +237,7 @@ class Row:
 
     def _post(self, body: Body, sign: str) -> None:
         nonce = None if self._nonce_prefix is None else f"{self._nonce_prefix}{sign}{self._refusals}"
-        cell = Cell(wanted=body, final=True, nonce=nonce, on_archived=self._archived)
+        cell = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self._archived)
         self._ending.append(cell)
         self._outbox.post(cell)
 
@@ -281,7 +280,9 @@ class Row:
     def _tail_shown(self, final: FinalReply) -> bool:
         """Return whether lines and footer are visible: they are never told twice."""
         tail = final.tail()
-        return bool(tail) and any(cell.shown is not None and cell.shown.text.endswith(tail) for cell in self.cells)
+        return bool(tail) and any(
+            cell.displayed is not None and cell.displayed.text.endswith(tail) for cell in self.cells
+        )
 
     # --- after a restart ---------------------------------------------------------------------------------------
 
@@ -299,6 +300,6 @@ class Row:
     def blank_out(self, message_ids: Sequence[int]) -> None:
         """Let messages that have no place in the row any more say where the reply is."""
         for message_id in message_ids:
-            cell = Cell(wanted=Body(_OVER), final=True, expendable=True)
+            cell = OutgoingMessage(desired=Body(_OVER), final=True, expendable=True)
             self._surplus.append(cell)
             self._outbox.adopt(cell, message_id)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
+from acp.schema import PlanEntry
+from acp.snapshot import Phase
 from bot.reply.editor import ThreadEditor
-from bot.reply.owed import OwedPage, OwedText
 from bot.reply.pacing import Pacing
-from bot.reply.port import Body, PortError, ThreadGone, Unavailable
+from bot.reply.pages import Page
+from bot.reply.pending_reply import SavedPage, SavedReply, below
+from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.recovery import Found, Places, Wanted, covered, places, told_in_file, without_status
+from bot.reply.render import status_line
+from bot.reply.split import take
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
 from tests.bot.reply.replies import DONE, INTERRUPTED, KEY, RestartedReply, long_owed, show
-from tests.bot.reply.samples import tool
+from tests.bot.reply.samples import snapshot, tool
 
 
 @in_virtual_time
@@ -118,7 +125,7 @@ async def test_messages_of_others_are_not_taken() -> None:
         others = show(
             at.thread, Body("Do\n-# ⏳ 5 s", (STOP,)), "Done. But more.\n-# footer", "-# ⏳ Waiting for an agent"
         )
-        owed = OwedText("Done.", final_reply(), after=before[0])
+        owed = SavedReply("Done.", final_reply(), after=before[0])
         reply = at.editor.restore(KEY, owed, ())
         notice = at.editor.mark_interrupted(3, others[:1], INTERRUPTED)
         assert await reply.delivered()
@@ -141,7 +148,7 @@ async def test_what_the_way_to_discord_takes_out_is_taken_out_before_it_is_compa
     editor = ThreadEditor(thread, Pacing(), nonces=lambda: "n", as_shown=lambda text: text.replace("abc", "[redacted]"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(editor.run)
-        reply = editor.restore(KEY, OwedText("The key is abc.", final_reply(), after=KEY), ())
+        reply = editor.restore(KEY, SavedReply("The key is abc.", final_reply(), after=KEY), ())
         assert await reply.delivered()
         editor.close()
     assert thread.calls == []
@@ -153,7 +160,7 @@ async def test_in_an_archived_thread_what_is_not_visible_is_one_new_message() ->
     async with scene() as at:
         at.thread.archived = True
         shown = show(at.thread, Body("Half of\n-# ⏳ 5 s", (STOP,)))
-        owed = OwedText("Half of it, and the rest.", final_reply(), after=KEY)
+        owed = SavedReply("Half of it, and the rest.", final_reply(), after=KEY)
         assert await at.editor.restore(KEY, owed, shown).delivered()
         await anyio.sleep(5)
         assert [text for _, text in at.thread.shown] == ["Half of", " it, and the rest.\n-# footer"]
@@ -194,7 +201,7 @@ async def test_a_restored_text_that_discord_refuses_is_a_file() -> None:
     """O1: as far as it is not visible."""
     async with scene(fail={"edit": [PortError("AutoMod")] * 3}) as at:
         shown = show(at.thread, "A")
-        assert await at.editor.restore(KEY, OwedText("A bad word.", final_reply(), after=KEY), shown).delivered()
+        assert await at.editor.restore(KEY, SavedReply("A bad word.", final_reply(), after=KEY), shown).delivered()
         body = at.thread.messages[102]
         assert body.file is not None
         assert (body.file.data, body.text.splitlines()[-1]) == (b" bad word.", "-# footer")
@@ -219,7 +226,7 @@ async def test_a_restored_answer_of_tools_is_the_one_that_was_owed() -> None:
         payload = reply.owed(final_reply())
     assert payload is not None
     async with scene() as later:
-        assert await later.editor.restore(KEY, OwedText.from_json(payload), ()).delivered()
+        assert await later.editor.restore(KEY, SavedReply.from_json(payload), ()).delivered()
         assert later.thread.texts == ["✓ `ls`\n```\na.txt\n```\n-# footer"]
 
 
@@ -228,6 +235,182 @@ async def test_a_message_without_text_keeps_its_note() -> None:
     """D6"""
     async with scene() as at:
         shown = show(at.thread, "-# ⏳ 5 s", "-# card", "Rem")
-        owed = OwedText("Removed.", final_reply(), (OwedPage(0, "-# · `rm`"), OwedPage(0)), after=KEY)
+        owed = SavedReply("Removed.", final_reply(), (SavedPage(0, "-# · `rm`"), SavedPage(0)), after=KEY)
         assert await at.editor.restore(KEY, owed, (shown[0], shown[2])).delivered()
         assert at.thread.texts == ["-# · `rm`", "-# card", "Removed.\n-# footer"]
+
+
+ONE, TWO = Wanted("one\n-# f", "one", "one two"), Wanted("two", "two", "two")
+FILE = Wanted("-# rest\n-# f", file=True)
+
+
+def found(*texts: str, first: int = 1, unknown: tuple[int, ...] = ()) -> Found:
+    return Found({first + number: text for number, text in enumerate(texts)}, unknown)
+
+
+@pytest.mark.parametrize(
+    ("fields", "now"),
+    [
+        ({}, 1000.0),
+        ({"phase": Phase.CANCELLING}, 1100.0),
+        ({"permissions": ("t1",)}, 1061.0),
+        ({"tools": (tool(title="npm test " * 30, status="in_progress"),)}, 5000.0),
+        ({"plan": (PlanEntry(content="x", status="completed"),)}, 9000.0),
+        ({}, 90000.0),
+    ],
+)
+def test_every_status_line_is_known_as_one(fields: dict[str, object], now: float) -> None:
+    """R2, T7"""
+    status = status_line(snapshot(**fields), now)
+    assert without_status(status) == ""
+    assert without_status(below("Some text.\n\n", status)) == "Some text."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "text",
+        "text\n-# 5 s",
+        "-# ⏳ Waiting for a free agent",
+        "-# ⏳ 5 s\nmore",
+        "a -# ⏳ 5 s",
+        "-# ⏳ 5 s and so on",
+    ],
+)
+def test_other_lines_are_no_status(text: str) -> None:
+    """R2"""
+    assert without_status(text) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "there", "expected"),
+    [
+        ((), found(), Places((None, None))),
+        ((1,), found("x"), Places((1, None))),
+        ((1, 2, 3), found("x"), Places((1, 2), (3,))),
+        ((1,), found("x", "two", unknown=(2,)), Places((1, 2))),
+        ((1,), found("x", "other", unknown=(2,)), Places((1, None))),
+        ((), found("one\n-# ⏳ 5 s", unknown=(1,)), Places((1, None))),
+        ((), found("one tw\n-# ⏳ 5 s", unknown=(1,)), Places((1, None))),
+        ((), found("one too\n-# ⏳ 5 s", unknown=(1,)), Places((None, None))),
+        ((), found("one", unknown=(1,)), Places((1, None))),
+        ((1,), found("one", "-# ⏳ 5 s", unknown=(2,)), Places((1, 2))),
+        ((1, 2), found("one\n-# f", "two", "one\n-# f", unknown=(3,)), Places((3, 1), (2,))),
+    ],
+)
+def test_messages_become_those_that_are_wanted(shown: tuple[int, ...], there: Found, expected: Places) -> None:
+    """D3"""
+    assert expected == places([ONE, TWO], shown, there)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("-# rest\n-# f", Places((1, 2))), ("other", Places((1, None), (2,)))],
+)
+def test_a_message_becomes_one_with_a_file_only_if_it_is_that(text: str, expected: Places) -> None:
+    """D4: an edit adds no file."""
+    assert expected == places([ONE, FILE], (1, 2), found("x", text))
+
+
+def test_a_message_that_could_not_be_read_is_taken_for_the_one_with_the_file() -> None:
+    """D4"""
+    assert Places((1, 2)) == places([ONE, FILE], (1, 2), found())
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [("", 10), ("x", 10), ("abc\n-# ⏳ 5 s", 13), ("abc def", 17), ("abc def\n-# footer", 17), ("abc def ghi", 17)],
+)
+def test_how_far_a_message_goes_is_read_off_it(shown: str, expected: int) -> None:
+    """D10"""
+    page = Page(10, part=take("abc def"))
+    assert expected == covered(page, shown)
+
+
+def test_a_closed_code_block_goes_as_far_as_its_lines() -> None:
+    """D10, D4"""
+    page = Page(0, part=take("```py\none\ntwo\n```\n"))
+    assert len("```py\none") == covered(page, "```py\none\n```\n-# ⏳ 5 s")
+
+
+def test_what_the_page_shows_otherwise_than_it_was_written_is_not_known() -> None:
+    """D10"""
+    assert covered(Page(0, part=take("\x1b[1mabc def")), "abc") == 0
+
+
+def test_only_messages_between_the_reply_and_this_run_are_unknown() -> None:
+    """D3"""
+    there = found("a", "b", "c", "d", "e").unrecorded(1, 5, frozenset({3}))
+    assert there.unknown == (2, 4)
+    assert found("a", "b").unrecorded(1, 0, frozenset()).unknown == (2,)
+
+
+def test_a_file_for_an_archived_thread_is_known_by_its_note_and_the_end() -> None:
+    """D10"""
+    note = "-# What the agent wrote while this thread was archived (9 characters) is in the file.\n-# f"
+    assert told_in_file(found(note), (1,), "-# f")
+    assert told_in_file(found(note, unknown=(1,)), (), "-# f")
+    assert not told_in_file(found(note), (1,), "-# g")
+    assert not told_in_file(found(note), (), "-# f")
+    assert not told_in_file(found(note), (1,), "")
+
+
+@in_virtual_time
+async def test_an_interrupted_reply_keeps_its_text_and_loses_button_and_status() -> None:
+    """R2"""
+    async with scene() as at:
+        shown = show(at.thread, "First.", Body("Second\n-# ⏳ 25 s · `npm test` · plan 2/5", (STOP,)))
+        assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
+        assert at.thread.texts == ["First.", "Second", INTERRUPTED.text]
+        assert at.thread.messages[102].buttons == ()
+        (call,) = at.thread.of("send")
+        assert (call.nonce, call.reply_to) == ("i2", KEY)
+        assert [call.message_id for call in at.thread.of("edit")] == [102]
+
+
+@in_virtual_time
+async def test_an_interrupted_reply_that_nobody_recorded_is_found_by_its_status() -> None:
+    """R2"""
+    async with scene() as at:
+        show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)), Body("-# ⏳ 1 h 05 min", (STOP,)), "-# a card")
+        assert await at.editor.mark_interrupted(KEY, (), INTERRUPTED).delivered()
+        assert at.thread.texts == ["Half", "-# The reply goes on below.", "-# a card", INTERRUPTED.text]
+
+
+@in_virtual_time
+async def test_an_interrupted_reply_whose_text_is_not_found_is_left() -> None:
+    """R2"""
+    async with scene(fail={"read": [PortError("400")]}) as at:
+        shown = show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)))
+        assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
+        assert at.thread.texts == ["Half\n-# ⏳ 5 s", INTERRUPTED.text]
+
+
+@in_virtual_time
+async def test_the_interruption_is_told_once() -> None:
+    """O1, R2"""
+    async with scene() as at:
+        shown = show(at.thread, "Half", INTERRUPTED)[:1]
+        delivery = at.editor.mark_interrupted(KEY, shown, INTERRUPTED)
+        assert await delivery.delivered()
+        assert (delivery.message_id, len(at.thread.of("send"))) == (102, 0)
+
+
+@in_virtual_time
+async def test_an_interruption_is_not_over_before_the_button_is_gone() -> None:
+    """R2"""
+    async with scene(fail={"edit": [Unavailable("503")] * 3}) as at:
+        shown = show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)))
+        assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
+        assert at.thread.texts[0] == "Half"
+
+
+@pytest.mark.parametrize("error", [ThreadArchived(), MessageGone()])
+@in_virtual_time
+async def test_a_message_that_takes_no_edit_does_not_hold_the_interruption_up(error: Exception) -> None:
+    """D10, O1"""
+    async with scene(fail={"edit": [error]}) as at:
+        shown = show(at.thread, "Half\n-# ⏳ 5 s")
+        assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
+        assert at.thread.texts == ["Half\n-# ⏳ 5 s", INTERRUPTED.text]
