@@ -6,6 +6,7 @@ import pytest
 
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
+from bot.work.policy import decisions
 from bot.work.policy.decisions import Cancel, Inject
 from bot.work.policy.entry import Entry
 from bot.work.policy.rules import Rules
@@ -407,3 +408,84 @@ def test_a_thread_that_is_gone_ends_everything_and_may_come_back() -> None:
     bench.queue.ended(running)
     bench.say(3)
     assert bench.heads() == [3]
+
+
+def test_a_stopped_turn_keeps_its_place_until_it_has_ended() -> None:
+    """B1: the place was free at once, and two turns ran in one session."""
+    bench = Bench()
+    running = bench.busy()
+    bench.say(2)
+    bench.queue.stop("bob")
+    assert bench.heads() == []
+    bench.queue.ended(running)
+    assert bench.heads() == [2]
+
+
+def test_an_interrupted_turn_keeps_its_place_until_it_has_ended() -> None:
+    """B2: the same by interrupt."""
+    bench = Bench()
+    running = bench.busy()
+    bench.say(2, mode=QueueMode.INTERRUPT)
+    assert bench.heads() == []
+    bench.queue.ended(running)
+    assert bench.heads() == [2]
+
+
+def test_the_end_of_one_asker_changes_nothing_for_the_next() -> None:
+    """B9: a turn ran under the context of whoever had asked first, and was cancelled with it."""
+    bench = Bench()
+    first = bench.busy(1)
+    bench.say(2, author=BOB)
+    bench.queue.stop("alice")
+    bench.queue.ended(first)
+    following = bench.run()
+    assert (following.authors, following.cancelled) == ((BOB,), None)
+
+
+def test_a_steering_message_never_meets_a_full_queue_in_silence() -> None:
+    """PB3: the eleventh was dropped with a line in the log only."""
+    bench = Bench(Rules(debounce=0.0, cap=0))
+    bench.queue.steerable(can=True)
+    running = bench.busy()
+    handed = [decision for decision in bench.say(*range(2, 30), mode=QueueMode.STEER) if isinstance(decision, Inject)]
+    assert len(handed) == 28
+    bench.queue.ended(running)
+    assert (bench.waiting(), bench.heads()) == (list(range(2, 30)), [2])
+
+
+def test_a_steering_message_keeps_its_id_and_author() -> None:
+    """PB4: only the text was kept, so its answer hung on another message."""
+    bench = Bench()
+    running = bench.busy()
+    bench.say(2, author=BOB, mode=QueueMode.STEER)
+    bench.queue.ended(running)
+    following = bench.run()
+    assert [(message.id, message.inbound.author) for message in following.messages] == [(2, BOB)]
+
+
+def test_a_message_after_the_answer_does_not_replace_the_answer() -> None:
+    """PB5: what was said late took over the turn, and the first answer was never shown."""
+    bench = Bench()
+    bench.queue.steerable(can=True)
+    running = bench.busy()
+    bench.queue.finishing(running)
+    assert bench.say(2, mode=QueueMode.STEER) == []
+    assert ([message.id for message in running.owed], running.cancelled) == ([1], None)
+
+
+def test_a_stop_between_the_arrival_and_the_start_takes_the_message_out() -> None:
+    """PC7: also while the store is still being asked."""
+    bench = Bench()
+    bench.queue.arrive(written(1), 0)
+    assert bench.queue.stop("bob") == []
+    assert ends(bench.queue.accepted(1)) == [(1, Outcome.STOPPED)]
+    assert bench.heads() == []
+
+
+def test_a_stop_names_what_it_stopped() -> None:
+    """PC14."""
+    bench = Bench()
+    bench.busy()
+    [cancel] = bench.queue.stop("bob")
+    assert isinstance(cancel, decisions.Cancel)
+    assert (cancel.entry.prompt_text(), cancel.why.by) == ("1", "bob")

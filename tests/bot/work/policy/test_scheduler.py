@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import pytest
 
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
+from bot.work.policy import decisions, entry, lanes, line, rate, rules, scheduler, thread
 from bot.work.policy.decisions import Decision, End
 from bot.work.policy.entry import Entry
 from bot.work.policy.lanes import LaneCounts
 from bot.work.policy.rules import Rules
 from bot.work.policy.scheduler import REMEMBERED
 from bot.work.policy.thread import ThreadQueue
-from tests.bot.work.policy.bench import BOB, SchedulerBench, ends, written
+from tests.bot.work.policy.bench import BOB, Bench, SchedulerBench, cancels, ends, written
 
 ONE = {Lane.MAIN: 1, Lane.BACKGROUND: 1}
 NO_DEBOUNCE_TWO = Rules(debounce=0.0, max_concurrent=2)
+
+
+Decide = Callable[[ThreadQueue], list[Decision]]
 
 
 def test_messages_of_one_thread_run_one_at_a_time() -> None:
@@ -295,8 +302,8 @@ def test_a_stop_of_all_is_remembered_when_the_queue_is_forgotten() -> None:
 def test_what_is_remembered_of_idle_threads_is_bounded() -> None:
     """Q10: the longest idle is forgotten first."""
     bench = SchedulerBench()
-    for thread in range(REMEMBERED + 1):
-        bench.scheduler.do(thread, lambda queue: queue.stop_all("bob", 5), 0)
+    for thread_id in range(REMEMBERED + 1):
+        bench.scheduler.do(thread_id, lambda queue: queue.stop_all("bob", 5), 0)
     assert len(bench.scheduler._remembered) == REMEMBERED
     assert (bench.scheduler.queue(0).memory.cutoff, bench.scheduler.queue(1).memory.cutoff) == (0, 5)
 
@@ -359,3 +366,163 @@ def test_a_prompt_starts_as_soon_as_the_settings_allow_it() -> None:
     bench.rules = NO_DEBOUNCE_TWO
     bench.scheduler.rules_changed(bench.now)
     assert bench.started == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda queue: queue.stop("bob"),
+        lambda queue: queue.stop_all("bob", 2),
+        lambda queue: queue.reset("bob"),
+        lambda queue: queue.promote(2, "bob"),
+    ],
+    ids=["stop", "stop all", "reset", "promote"],
+)
+def test_the_next_starts_by_itself_when_a_cancelled_turn_has_ended(ask: Decide) -> None:
+    """B4: it waited for the next message to arrive."""
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.say(2)
+    bench.scheduler.do(100, ask, 0)
+    assert bench.started == [1]
+    bench.finish(1)
+    assert bench.started == [1, 2]
+
+
+def test_quick_messages_become_one_turn() -> None:
+    """B5: the debounce delayed each of them, and merged none."""
+    bench = SchedulerBench(rules=Rules())
+    for number, bench.now in ((1, 0.0), (2, 0.1), (3, 0.2)):
+        bench.say(number)
+    bench.scheduler.tick(1.1)
+    [(started, _)] = bench.running.values()
+    assert [message.id for message in started.messages] == [1, 2, 3]
+    bench.finish(1)
+    assert bench.scheduler._queues == {}
+
+
+def test_a_stop_and_a_new_message_with_a_full_lane_block_nobody() -> None:
+    """B7: waiting for the lane under the queue's lock stood still for ever."""
+    bench = SchedulerBench(ONE, rules=Rules(debounce=0.0, max_concurrent=2))
+    bench.say(1)
+    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.finish(1)
+    bench.finish(2)
+    assert (bench.started, bench.scheduler._queues) == ([1, 2], {})
+
+
+def test_a_stop_answers_while_another_thread_fills_the_lane() -> None:
+    """B8: it waited for the lane."""
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    assert ends(bench.scheduler.do(2, lambda queue: queue.stop_all("bob", 9), 0)) == [(2, Outcome.STOPPED)]
+    assert list(bench.running) == [1]
+
+
+def test_one_failure_does_not_empty_the_queue() -> None:
+    """B10: a dead context failed everything that waited, in one go."""
+    bench = SchedulerBench()
+    for number in (1, 2, 3):
+        bench.say(number)
+    bench.finish(1)
+    assert ([item.place for item in bench.scheduler.waiting()], ends(bench.decided)) == ([3], [])
+
+
+def test_a_turn_that_fails_gives_its_place_back() -> None:
+    """B13: an exception lost it. Whoever runs a turn says `ended` in any case; then thread and lane are free."""
+    bench = SchedulerBench(ONE)
+    bench.say(1)
+    bench.finish(1)
+    bench.say(2)
+    assert bench.started == [1, 2]
+
+
+def test_a_message_that_is_taken_out_while_it_waits_for_a_lane_leaves_the_place_to_others() -> None:
+    """B14: a free place was lost when the asker had gone."""
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 3)
+    bench.scheduler.do(2, lambda queue: queue.delete(2), 0)
+    bench.finish(1)
+    assert bench.started == [1, 3]
+
+
+def test_idle_threads_leave_nothing_behind() -> None:
+    """B15: the map of sessions grew for ever."""
+    bench = SchedulerBench()
+    for number in range(1, 1001):
+        bench.say(number, number)
+        bench.finish(number)
+    assert (bench.scheduler._queues, len(bench.scheduler._remembered)) == ({}, 0)
+
+
+def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
+    """B16: a slow estimate of the context was awaited under the lock. Here it is a number that was told before."""
+    bench = Bench(Rules(debounce=0.0, max_concurrent=2))
+    bench.busy()
+    bench.say(2)
+    bench.queue.context_share(0.7)
+    assert bench.heads() == []
+    for module in (decisions, entry, lanes, line, rate, rules, scheduler, thread):
+        assert not [name for name, found in inspect.getmembers(module) if inspect.iscoroutinefunction(found)]
+
+
+def test_the_lane_is_that_of_the_message() -> None:
+    """B17: it was that of the session's first message."""
+    bench = SchedulerBench(ONE)
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 1, lane=Lane.BACKGROUND)
+    bench.finish(1)
+    assert {lane: count.running for lane, count in bench.scheduler.counts().items()} == {
+        Lane.MAIN: 1,
+        Lane.BACKGROUND: 1,
+    }
+    assert bench.started == [1, 2, 3]
+
+
+def test_what_is_asked_of_one_thread_does_not_reach_another() -> None:
+    """PB8: with turns in parallel, the first of a map was steered or interrupted."""
+    bench = SchedulerBench()
+    bench.say(1, 1)
+    bench.say(2, 2)
+    bench.say(3, 2, mode=QueueMode.INTERRUPT)
+    assert cancels(bench.decided) == [(2, Outcome.SUPERSEDED)]
+    assert cancels(bench.scheduler.do(1, lambda queue: queue.stop("bob"), 0)) == [(1, Outcome.STOPPED)]
+
+
+def test_nothing_follows_a_forced_stop_before_its_turn_has_ended() -> None:
+    """PB9: the history was rolled back, and the next begun, while the turn still wrote."""
+    bench = SchedulerBench()
+    bench.say(1)
+    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
+    bench.scheduler.do(100, lambda queue: queue.reset("bob"), 0)
+    bench.say(2)
+    assert bench.started == [1]
+    bench.finish(1)
+    assert bench.started == [1, 2]
+
+
+def test_two_messages_at_once_are_one_turn_and_one_that_waits() -> None:
+    """PC2."""
+    bench = SchedulerBench()
+    first, second = written(1), written(2, BOB)
+    for message in (second, first):
+        bench.scheduler.arrive(message, 0)
+    for message in (second, first):
+        bench.scheduler.accepted(message, 0)
+    assert (bench.started, [item.place for item in bench.scheduler.waiting()]) == ([1], [2])
+
+
+def test_a_busy_thread_can_be_told_from_an_idle_one() -> None:
+    """G20, E5."""
+    bench = SchedulerBench()
+    assert bench.scheduler.queue(100).idle
+    bench.say(1)
+    bench.say(2)
+    queue = bench.scheduler.queue(100)
+    assert (queue.idle, len(queue.running), len(queue.line)) == (False, 1, 1)

@@ -9,7 +9,9 @@ from bot.work.model import Lane, QueueMode
 from bot.work.policy.decisions import Edited, End, Queued, Warm
 from bot.work.policy.entry import EntryState, MessageState
 from bot.work.policy.rules import Drop, Rules
+from bot.work.policy.thread import ThreadQueue
 from tests.bot.work.policy.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, written
+from tests.bot.work.samples import inbound
 
 # Order
 
@@ -445,3 +447,88 @@ def test_a_cancelled_turn_of_its_own_author_is_named_in_the_reason() -> None:
     bench.say(2, author=ALICE, mode=QueueMode.INTERRUPT)
     assert running.cancelled is not None
     assert (running.cancelled.by, running.cancelled.reason) == ("alice", "a newer message took its place")
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_turn_of_a_session_that_was_reset_keeps_the_thread_until_it_has_ended(limit: int) -> None:
+    """B3: the same by reset, also where another place is free."""
+    bench = Bench(Rules(debounce=0.0, max_concurrent=limit))
+    running = bench.busy()
+    bench.say(2)
+    bench.queue.reset()
+    assert bench.heads() == []
+    bench.queue.ended(running)
+    assert bench.heads() == [2]
+
+
+def test_a_steady_typist_is_answered_after_three_seconds() -> None:
+    """B6: each message began the wait anew, until the cap dropped them."""
+    bench = Bench(Rules())
+    for number in range(1, 8):
+        assert bench.heads() == []
+        bench.now = number * 0.5
+        assert ends(bench.say(number)) == []
+    assert bench.run().prompt_text() == "1\n2\n3\n4\n5\n6"
+
+
+def test_a_message_that_comes_twice_is_one() -> None:
+    """B11: the copy took the first one's entry, and the limit was broken."""
+    bench = Bench(Rules(debounce=0.0, max_concurrent=2))
+    bench.busy(1)
+    assert bench.say(1) == []
+    bench.say(2, 2, 3)
+    assert bench.heads() == [2]
+    assert bench.queue.running[0].place == 1
+
+
+@pytest.mark.parametrize("drop", Drop)
+def test_a_cap_of_zero_takes_a_message_while_the_thread_is_free(drop: Drop) -> None:
+    """B12: it was refused although nothing ran."""
+    bench = Bench(Rules(debounce=0.0, cap=0, drop=drop))
+    assert bench.say(1) == []
+    bench.run()
+    assert ends(bench.say(2)) == [(2, Outcome.DROPPED)]
+
+
+def test_the_end_of_one_turn_does_not_end_another_that_took_its_place() -> None:
+    """PB1: a placeholder was known by its name, and a worker cleared away that of another."""
+    bench = Bench()
+    first = bench.busy(1)
+    bench.queue.ended(first)
+    second = bench.busy(2)
+    bench.say(3)
+    assert bench.queue.ended(first) == []
+    assert (bench.queue.running, bench.heads()) == ([second], [])
+
+
+def test_an_end_is_told_of_an_entry_and_not_of_a_thread() -> None:
+    """PB2: clearing by key removed whatever was there by then."""
+    bench = Bench(Rules(debounce=0.0, max_concurrent=2))
+    first, second = bench.busy(1), bench.busy(2)
+    bench.queue.ended(first)
+    bench.queue.ended(first)
+    assert bench.queue.running == [second]
+
+
+def test_a_waiting_message_of_somebody_expelled_never_runs() -> None:
+    """D2, O1"""
+    queue = ThreadQueue(Rules(mode=QueueMode.QUEUE, debounce=0))
+    for number, author in ((1, ALICE), (2, BOB)):
+        queue.arrive(inbound(number, author=author), 0.0)
+        queue.accepted(number)
+    (end,) = queue.expel(2)
+    assert isinstance(end, End)
+    assert (end.message.id, end.why.outcome) == (2, Outcome.REMOVED)
+    assert [entry.place for entry in queue.line] == [1]
+    assert queue.expel(2) == []
+
+
+def test_what_runs_already_goes_on() -> None:
+    """Q5"""
+    queue = ThreadQueue(Rules(mode=QueueMode.QUEUE, debounce=0))
+    queue.arrive(inbound(1), 0.0)
+    queue.accepted(1)
+    (head,) = queue.heads(0.0)
+    queue.started(head)
+    assert queue.expel(1) == []
+    assert queue.running == [head]
