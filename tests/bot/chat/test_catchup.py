@@ -16,9 +16,8 @@ from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
 from pool.store import SeenPlace
+from tests.bot.chat.harness import FakeDesk, Office, office
 from tests.pool.memory import MemoryStore
-
-from .harness import FakeDesk, Office, office
 
 HISTORY = r"/messages$"
 
@@ -486,3 +485,25 @@ async def test_a_bot_told_to_close_during_a_catch_up_is_not_kept_waiting_for_lon
             async with office(fd, Policy(), seen=store):
                 while fd.faults.pending == 10:
                     await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_bears_the_sign_of_acceptance_is_not_run_again_by_a_state_that_forgot_it() -> None:
+    """R2, R6: a disk that was full until the restart knows neither the message nor that its prompt was started."""
+    async with FakeDiscord() as fd:
+        store, forgetful = MemoryStore(), MemoryStore()
+        async with office(fd, seen=store) as chat:
+            first = await fd.owner.say(fd.channel_id, "first", mention_bot=True)
+            await chat.desk.inbound()
+            await chat.settled(fd.channel_id)
+        await forgetful.see(await store.places())
+        done = await fd.owner.say(fd.channel_id, "done already", mention_bot=True)
+        async with office(fd, seen=store) as chat:
+            await chat.desk.inbound()
+            await chat.gateway.chat.acknowledge(chat.desk.inbounds[0], "👀")
+        await fd.owner.say(fd.channel_id, "new", mention_bot=True)
+        async with office(fd, seen=forgetful) as chat:
+            await chat.caught_up()
+            assert [one.text for one in chat.desk.inbounds] == ["new"]
+            assert [one.message_id for one in chat.desk.late] == [done.id]
+            assert first.id not in {one.message_id for one in chat.desk.late}

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
+from bot.chat import catchup
 from bot.chat.authorize import Policy
 from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
 from bot.chat.inbound import IGNORED, Decision, Place, Post
+from bot.chat.rest import TryAgain
 from bot.chat.watermarks import Due, Watermarks
 from bot.reply.port import ThreadGone
 from bot.work.model import Inbound
-
-from .harness import FakeDesk
+from tests.bot.chat.harness import FakeDesk
 
 
 @dataclass
@@ -103,6 +104,16 @@ def marks_of(number: int) -> Watermarks:
     for one in range(1, number + 1):
         marks.note(Place(1, one), 1000 + one)
     return marks
+
+
+@dataclass
+class KnowingSource(FakeSource):
+    """A client in whose cache some places stand, with their newest message."""
+
+    cached: dict[int, int] = field(default_factory=dict)
+
+    def newest(self, place_id: int) -> int | None:
+        return self.cached.get(place_id)
 
 
 @pytest.mark.asyncio
@@ -196,3 +207,46 @@ async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one
             await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
             assert [due.place.channel_id for due in marks.due()] == [2]
         group.cancel_scope.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_place_that_certainly_has_news_is_read_before_those_of_which_nothing_is_known() -> None:
+    """R2: threads that were archived or left meanwhile are in no cache, and may be more than are read at once."""
+    archive, marks = FakeArchive(), marks_of(PLACES + 50)
+    archive.gate.set()
+    source = KnowingSource(cached={1: 5000})
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        catch_up.begin(source.desk)
+        catch_up.start(source)
+        await source.desk.wait(lambda desk: "release" in desk.course)
+        group.cancel_scope.cancel()
+    assert archive.asked[0].place.channel_id == 1
+    assert len(archive.asked) == PLACES
+
+
+@pytest.mark.asyncio
+async def test_a_place_that_could_not_be_read_is_tried_again_without_another_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R2: Discord's REST interface is often down when its gateway reconnects everybody."""
+    monkeypatch.setattr(catchup, "AGAIN", 0.01)
+
+    class Down(FakeArchive):
+        async def history(self, place: Place, after: int, limit: int) -> list[Post]:
+            found = await super().history(place, after, limit)
+            if len(self.asked) < 4:
+                raise TryAgain("503")
+            return found
+
+    archive, marks, source = Down(), marks_of(1), FakeSource()
+    archive.gate.set()
+    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    async with anyio.create_task_group() as group:
+        group.start_soon(catch_up.run)
+        catch_up.begin(source.desk)
+        catch_up.start(source)
+        await archive.wait(lambda archive: len(archive.asked) == 4)
+        group.cancel_scope.cancel()
+    assert source.desk.course == ["hold", "release"]

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from discord import TeamMemberRole, TeamMembershipState
 
 from bot.chat.authorize import Policy, Reason
-from bot.chat.client import intents, owners_of
+from bot.chat.client import WeftClient, intents, owners_of
 from bot.chat.inbound import HELP
 from bot.sandbox import FakeDiscord, Fault
-
-from .harness import Office, office
+from tests.bot.chat.harness import FakeDesk, Office, office
 
 
 @asynccontextmanager
-async def at_work(*users: str) -> AsyncIterator[Office]:
+async def connected_client(*users: str) -> AsyncIterator[Office]:
     """Yield a chat that takes requests from the owner and from the users named."""
     async with FakeDiscord() as fd:
         policy = Policy(users=frozenset(fd.user(name).id for name in users))
@@ -29,7 +29,7 @@ async def at_work(*users: str) -> AsyncIterator[Office]:
 @pytest.mark.asyncio
 async def test_a_mention_becomes_an_inbound_with_the_thread_to_be() -> None:
     """D1, O2: who, where, what and the thread's id, all known before anything is opened."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         devs = chat.fd.add_role("devs")
         alice = chat.fd.user("alice", roles=[devs])
         said = await alice.say(chat.fd.channel_id, "fix the tests", mention_bot=True)
@@ -46,7 +46,7 @@ async def test_a_mention_becomes_an_inbound_with_the_thread_to_be() -> None:
 @pytest.mark.asyncio
 async def test_the_owner_of_the_application_needs_no_list() -> None:
     """D2: the owner is known from the application, with every list empty."""
-    async with at_work() as chat:
+    async with connected_client() as chat:
         await chat.fd.owner.say(chat.fd.channel_id, "hello", mention_bot=True)
         assert (await chat.desk.inbound()).author.id == chat.fd.owner.id
 
@@ -54,7 +54,7 @@ async def test_the_owner_of_the_application_needs_no_list() -> None:
 @pytest.mark.asyncio
 async def test_messages_in_wefts_thread_need_no_mention_and_keep_their_order() -> None:
     """D1, Q1: every message in a thread that Weft opened, in the order of arrival."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         alice = chat.fd.user("alice")
         await alice.say(chat.fd.channel_id, "start", mention_bot=True)
         thread_id = (await chat.desk.inbound()).thread_id
@@ -71,7 +71,7 @@ async def test_messages_in_wefts_thread_need_no_mention_and_keep_their_order() -
 @pytest.mark.asyncio
 async def test_in_somebody_elses_thread_only_mentions_count() -> None:
     """D1: other threads become Weft's for the messages that mention it."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         alice = chat.fd.user("alice")
         topic = await alice.say(chat.fd.channel_id, "let us talk")
         thread = await chat.fd.start_thread(alice, topic, "talk")
@@ -120,7 +120,7 @@ _EMPTY: dict[str, object] = {
 @pytest.mark.asyncio
 async def test_somebody_not_allowed_gets_one_short_reply_an_hour() -> None:
     """D2, D9: one reply for three mentions; nothing reaches the work; nobody is notified."""
-    async with at_work() as chat:
+    async with connected_client() as chat:
         mallory = chat.fd.user("mallory")
         first = await mallory.say(chat.fd.channel_id, "one", mention_bot=True)
         for text in ("two", "three"):
@@ -140,7 +140,7 @@ async def test_somebody_not_allowed_gets_one_short_reply_an_hour() -> None:
 @pytest.mark.asyncio
 async def test_an_empty_mention_is_answered_with_help() -> None:
     """D1: an empty mention gets a help line where it was posted."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         said = await chat.fd.user("alice").say(chat.fd.channel_id, f"<@{chat.fd.bot_user.id}>")
         answer = await chat.fd.wait_message(chat.fd.channel_id, lambda message: message.reference_id == said.id)
         assert answer.content == HELP
@@ -151,7 +151,7 @@ async def test_an_empty_mention_is_answered_with_help() -> None:
 @pytest.mark.asyncio
 async def test_wefts_own_messages_start_nothing() -> None:
     """D1: what Weft says in its own thread is no prompt."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
         thread_id = (await chat.desk.inbound()).thread_id
         await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
@@ -164,7 +164,7 @@ async def test_wefts_own_messages_start_nothing() -> None:
 @pytest.mark.parametrize("ending", ["deleted", "locked"])
 async def test_a_thread_that_is_deleted_or_locked_is_told_as_gone(ending: str) -> None:
     """D10: locked or deleted: the work lets the agent go."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
         thread_id = (await chat.desk.inbound()).thread_id
         await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
@@ -180,7 +180,7 @@ async def test_a_thread_that_is_deleted_or_locked_is_told_as_gone(ending: str) -
 @pytest.mark.asyncio
 async def test_an_archived_thread_is_not_gone() -> None:
     """D10: archived by a person: the turn goes on."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
         thread_id = (await chat.desk.inbound()).thread_id
         await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
@@ -192,7 +192,7 @@ async def test_an_archived_thread_is_not_gone() -> None:
 @pytest.mark.asyncio
 async def test_the_threads_of_a_deleted_channel_are_gone_too() -> None:
     """D10: also the archived ones, which the client has in no cache."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         other = chat.fd.add_channel("other")
         await chat.settled(chat.fd.channel_id)
         await chat.fd.user("alice").say(other, "start", mention_bot=True)
@@ -208,7 +208,7 @@ async def test_the_threads_of_a_deleted_channel_are_gone_too() -> None:
 @pytest.mark.asyncio
 async def test_leaving_a_server_lets_its_threads_go() -> None:
     """D10: kicked in the middle of a turn."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
         thread_id = (await chat.desk.inbound()).thread_id
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id)})
@@ -222,7 +222,7 @@ async def test_leaving_a_server_lets_its_threads_go() -> None:
 @pytest.mark.asyncio
 async def test_an_outage_of_a_server_is_no_leaving() -> None:
     """D10: it comes back, and its threads with it."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         outage = {"id": str(chat.fd.guild_id), "unavailable": True}
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", outage)
         mark = {"id": "5", "guild_id": str(chat.fd.guild_id), "parent_id": "4", "type": 11}
@@ -234,7 +234,7 @@ async def test_an_outage_of_a_server_is_no_leaving() -> None:
 @pytest.mark.asyncio
 async def test_an_outage_of_the_server_lets_nothing_go() -> None:
     """D10: unavailable is not removed."""
-    async with at_work("alice") as chat:
+    async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
         await chat.desk.inbound()
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id), "unavailable": True})
@@ -286,3 +286,30 @@ async def test_a_message_in_an_unknown_thread_survives_an_outage_of_a_moment() -
             data |= {"content": "go on", "author": author, "member": {"roles": [], "flags": 0, "joined_at": None}}
             await fd.gateway.dispatch_raw("MESSAGE_CREATE", data | _EMPTY)
             assert (await after.desk.inbound()).text == "go on"
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_was_replaced_is_no_source_of_a_catch_up() -> None:
+    """R2: discord.py tells of a READY up to two seconds later, whatever became of the client; its cache is of then."""
+
+    class Listening:
+        started = 0
+
+        def on_ready(self) -> None:
+            self.started += 1
+
+        def start(self, source: object) -> None:
+            del source
+            self.started += 1
+
+        def begin(self, desk: object) -> None:
+            del desk
+            self.started += 1
+
+    lasting: Any = Listening()
+    lasting.catch_up, lasting.breaker, lasting.observer = lasting, None, None
+    client = WeftClient(FakeDesk(), Policy(), lasting)
+    await client.close()
+    await client.on_ready()
+    await client.on_connect()
+    assert lasting.started == 0

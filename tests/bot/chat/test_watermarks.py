@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import pytest
 
@@ -179,3 +180,14 @@ def test_what_is_written_never_passes_what_would_be_lost(seed: int) -> None:
         marks.done(place_id, hold)
     kept |= written(marks)
     assert all(kept[where] >= message for message, where in pending.items())
+
+
+def test_a_place_forgotten_while_it_is_read_leaves_no_trace() -> None:
+    """D10: a thread can be deleted in the middle of its catch-up."""
+    marks = Watermarks()
+    marks.note(Place(1, 5, 4, 3), 10)
+    hold = marks.hold()
+    marks.forget(5)
+    marks.done(5, hold)
+    marks.unreachable(5)
+    assert (marks.due(), marks.marks(frozenset()), cast("object", marks.place(5))) == ([], [], None)
