@@ -78,6 +78,7 @@ class LocalLauncher:
             self._make(directory)
         elif not directory.is_dir():
             raise AgentSpawnError(f"{directory} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
+        # A process that is shared outlives the thread that it was started for, and must not stand in its directory.
         if self.sessions_per_process > 1:
             return self.spec_in(self._base(), thread_id, str(directory))
         return self.spec_in(directory, thread_id)
@@ -97,7 +98,10 @@ class LocalLauncher:
         """Return with whom the thread may share a process: all that its process is made of has to be equal."""
         if self.sessions_per_process <= 1:
             return None
-        owner = _owner(self._directory(thread_id))
+        try:
+            owner = self._directory(thread_id).stat().st_uid
+        except OSError:
+            owner = os.geteuid()  # still to be made, and then it is ours
         argv = wrapped(self.argv, self.wrapper, self.limits, self._values(str(self._base()), thread_id))
         key = (argv, frozenset(self.env.items()), str(self._base()), owner)
         return Sharing(key, self.sessions_per_process)
@@ -148,13 +152,6 @@ class LauncherByName:
     def sharing(self, thread_id: int) -> Sharing | None:
         """Return with whom the thread may share a process: only threads of the same agent, however alike two are."""
         name = self.name_of(thread_id)
+        # However alike two agents are, neither knows the sessions of the other.
         sharing = self.launchers[name].sharing(thread_id)
         return sharing and Sharing((name, sharing.key), sharing.sessions)
-
-
-def _owner(directory: Path) -> int:
-    """Return the user who owns a directory; ourselves for one that is still to be made."""
-    try:
-        return directory.stat().st_uid
-    except OSError:
-        return os.geteuid()

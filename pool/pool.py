@@ -130,6 +130,7 @@ class ConnectionPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        # Agents are ended in order first. What is left after that is the maintenance, and what ignores the bound.
         await self.close()
         self._tasks.cancel_scope.cancel()
         return await self._tasks.__aexit__(kind, value, trace)

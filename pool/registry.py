@@ -14,7 +14,7 @@ import anyio
 import structlog
 
 from acp.connection import OpenedSession
-from acp.errors import AgentSpawnError
+from acp.errors import AgentSpawnError, SpawnFailure
 from pool import policy
 from pool.launcher import Sharing
 from pool.model import AgentState, PoolCounts, PoolLimits, PoolStats, Reason, SlotState
@@ -150,8 +150,14 @@ class Registry:
         if slot is None or not slot.live:
             return None
         if slot.state is SlotState.READY and not slot.agent.usable():
-            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile.
-            self.stop_agent(slot.agent, Reason.DIED, slot.agent.death())
+            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile. The error
+            # is for those in it whose sessions are still to be opened.
+            connection = slot.agent.connection
+            ended = connection.exit() if connection is not None else None
+            how = f" ({ended.describe()})" if ended is not None else ""
+            text = f"the agent ended{how} before the session was open"
+            error = AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
+            self.stop_agent(slot.agent, Reason.DIED, error)
             return None
         return slot
 
@@ -312,7 +318,7 @@ class Registry:
 
     def vacate(self, slot: Slot, *, spoiled: bool = False) -> None:
         """Called when a slot's session was ended, or never opened, in a process that goes on without it."""
-        if slot.agent.live:
+        if slot.agent.live:  # or it goes with the others, when their process is gone
             slot.agent.takes_sessions = slot.agent.takes_sessions and not spoiled
             self._close(slot)
             self.changed()
@@ -324,6 +330,7 @@ class Registry:
         if agent.remains():
             self._give_up(agent)
             agent.state = AgentState.REMAINS
+            # It keeps its slots and its place, but its threads go on without it.
             for slot in agent.slots:
                 self._unlist(slot)
         else:
@@ -418,7 +425,7 @@ class Registry:
 
     def begin_closing(self) -> None:
         """Refuse new claims from now on and tell every process to stop."""
-        self.closing = True
+        self.closing = True  # before anybody is told: what becomes free must not be claimed again
         for agent in tuple(self._agents):
             self.stop_agent(agent, Reason.SHUTDOWN)
         self.changed()

@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from acp.connection import AgentConnection, AgentSession, OpenedSession
-from acp.errors import AgentSpawnError, SpawnFailure
+from acp.errors import AgentSpawnError
 from acp.handshake import How
 from pool.launcher import Sharing
 from pool.model import AgentState, SlotState, SlotStatus
@@ -80,6 +80,7 @@ class PooledAgent:
         """Whether a thread of that key may be in it, as it is going to live; that there is room is not said."""
         if self.sharing is None or self.sharing.key != sharing.key:
             return False
+        # One that hung up ends, too; its task was just not told yet.
         hung_up = self.connection is not None and not self.connection.usable()
         return self.live and self.takes_sessions and not hung_up
 
@@ -95,15 +96,9 @@ class PooledAgent:
         """Whether anything of it outlived the shutdown escalation: the process, or what it started."""
         if self.connection is None:
             return False
+        # What it started counts: it may go on writing to the directory, and takes as much of the machine.
         report = self.connection.stop_report
         return self.connection.alive() or (report is not None and bool(report.leaked_pids()))
-
-    def death(self) -> AgentSpawnError:
-        """Return the error for those whose sessions were still to be opened when it ended."""
-        ended = self.connection.exit() if self.connection is not None else None
-        how = f" ({ended.describe()})" if ended is not None else ""
-        text = f"the agent ended{how} before the session was open"
-        return AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
 
     def newcomers(self) -> list[Slot]:
         """Return whose sessions are to be opened and have no task yet."""

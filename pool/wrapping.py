@@ -20,6 +20,7 @@ LIMITER = "prlimit"
 SCOPE = "systemd-run"
 """A wrapper that has limits of its own, over all processes of the agent together."""
 
+# ${name} is a shell's, which the wrapper may be.
 _WORD = re.compile(r"(?<!\$)\{([a-z_]+)\}")
 
 
@@ -51,6 +52,7 @@ def wrapped(
     before = tuple(filled(word, values) for word in wrapper)
     own = before and PurePath(before[0]).name == SCOPE
     before = (before[0], *_of_scope(limits), *before[1:]) if own else before
+    # A scope knows no limit on open files; the others would count for each process what is meant for all together.
     options = _of_process(ResourceLimits(open_files=limits.open_files) if own else limits)
     return (*((LIMITER, *options, "--") if options else ()), *before, *command)
 

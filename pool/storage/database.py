@@ -113,11 +113,26 @@ class Database:
             FileDamaged: it contradicts itself.
         """
         with faults():
-            _check(self._raw)
+            if self._raw.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise FileDamaged(WORDS[sqlite3.SQLITE_CORRUPT])
 
     def wait_for_locks(self, seconds: float) -> None:
         """Say how long a lock of another process is waited for."""
-        _wait_for_locks(self._raw, seconds)
+        self._raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+    def migrate(self) -> None:
+        """Give the database the tables of this version.
+
+        Raises:
+            FileDamaged: it says that it has them, and has not.
+            FileTooNew: a newer version wrote it; it was not changed.
+        """
+        with faults():
+            # Before anything that changes the file: the newer version may not understand what an older one leaves.
+            tables.refuse_newer(self._raw)
+            for setting in SETTINGS:
+                self._raw.execute(setting)
+            tables.migrate(self._core)
 
     def close(self) -> None:
         """Close the connection; what is committed stays, whatever fails here."""
@@ -141,64 +156,40 @@ def open_file(
         StorageFault: it can't be used for another reason.
     """
     with faults():
-        _protect(path)
-        raw = connect(path)
+        # Made here and not by SQLite, which would let others read it until its mode is changed.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE))
+        for suffix in ("", *COMPANIONS):  # SQLite gives the companions the mode of the file
+            with suppress(FileNotFoundError):  # they exist only while the file is open, or after a crash
+                beside(path, suffix).chmod(MODE)
+        database = Database(connect(path))
     try:
-        with faults():
-            _wait_for_locks(raw, busy)
-            _check(raw)
-            tables.refuse_newer(raw)  # before anything that changes the file
-            for setting in SETTINGS:
-                raw.execute(setting)
-            return _migrated(raw)
+        database.wait_for_locks(busy)
+        database.check()
+        database.migrate()
     except BaseException as exc:
         try:
             if on_damage is not None and isinstance(exc, FileDamaged):
                 on_damage(exc)  # before the connection is closed: closing it, SQLite throws the log away
         finally:
-            raw.close()
+            database.close()
         raise
+    return database
 
 
 def open_memory() -> Database:
     """Open an empty database in memory, with its tables."""
-    return _migrated(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
-
-
-def _migrated(raw: sqlite3.Connection) -> Database:
-    database = Database(raw)
-    try:
-        tables.migrate(database._core)
-    except BaseException:
-        database.close()
-        raise
+    database = Database(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+    database.migrate()
     return database
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file; the driver begins no transactions by itself."""
+    # Used by one worker thread at a time, which need not be the same one each time.
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
-def _wait_for_locks(raw: sqlite3.Connection, seconds: float) -> None:
-    raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
-
-
-def _check(raw: sqlite3.Connection) -> None:
-    if raw.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise FileDamaged(WORDS[sqlite3.SQLITE_CORRUPT])
-
-
 # --- the file and its companions ------------------------------------------------------------------------------------
-
-
-def _protect(path: Path) -> None:
-    """Make the file if there is none, and keep others from reading it; SQLite gives its companions the same mode."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
-    os.close(descriptor)
-    for suffix in ("", *COMPANIONS):
-        with suppress(FileNotFoundError):  # the companions exist only while the file is open, or after a crash
-            beside(path, suffix).chmod(MODE)
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -213,7 +204,7 @@ def move_aside(path: Path, stamp: str) -> Path:
         count += 1
         target = beside(path, f".corrupt-{stamp}-{count}")
     for suffix in ("", *COMPANIONS):
-        with suppress(FileNotFoundError):  # see `_protect`
+        with suppress(FileNotFoundError):  # see `open_file`
             beside(path, suffix).rename(beside(target, suffix))
     return target
 
@@ -244,6 +235,6 @@ def is_fault(error: Exception) -> bool:
 
 
 def _fault(error: sqlite3.Error) -> StorageFault:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code names the same kind in its low byte
     kind = FileDamaged if code in DAMAGED else StorageFault
     return kind(WORDS.get(code, f"the state file can't be used ({error})"))

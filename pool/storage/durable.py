@@ -62,10 +62,12 @@ class DurableStore:
         self._writer.observe = observe
 
     async def flush(self) -> bool:
+        # The inbox is in order: once this is answered, all that came before is carried out.
         await self._writer.submit(operations.Nothing())
         return self._ledger.backlog == 0
 
     async def accept(self, prompt: AcceptedPrompt) -> bool:
+        # Only a new prompt is refused: what happens to one that was accepted has to be kept, however much waits.
         return await self._writer.submit(operations.Accept(prompt), refusable=True)
 
     async def amend(self, message_id: int, payload: str) -> None:
@@ -97,6 +99,7 @@ class DurableStore:
         return await self._writer.submit(operations.Thread(thread_id))
 
     async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
+        # A field that is not given is not in there; one that is None is to be emptied.
         given = cast("dict[str, str | None]", changes)
         await self._writer.submit(operations.Bind(thread_id, tuple(given.items()), int(self._now())))
 
@@ -141,7 +144,7 @@ async def open_store(
     limits = limits or StorageLimits()
     ledger = Ledger(path, limits, connect, now=now)
     writer = Writer(ledger, limits)
-    await writer.open()
+    await writer.open()  # a file that is too new is refused before anybody could hand something in
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.run)
@@ -152,6 +155,7 @@ async def open_store(
     except BaseExceptionGroup as group:
         if len(group.exceptions) > 1:
             raise
+        # The body's own error, and not the group that the writer's task makes of it.
         raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
@@ -179,7 +183,9 @@ class Writer:
         self._closing = False
         self._abandoned = False
         self._ended = anyio.Event()
+        # Shielded: those who leave since they are cancelled still hand in what became of their work.
         self._scope = anyio.CancelScope(shield=True)
+        # A limiter that nobody else uses up; and SQLite wants one call at a time.
         self._thread = anyio.CapacityLimiter(1)
 
     async def submit(self, operation: Operation[T], *, refusable: bool = False) -> T:

@@ -26,7 +26,7 @@ from pool.storage.tables import PLACES, PROMPTS, THREADS
 log = structlog.get_logger(__name__)
 
 DISCORD_EPOCH = 1_420_070_400
-"""The first second of 2015, in seconds since the epoch: snowflakes count milliseconds from there, above 22 bits."""
+"""The first second of 2015, in seconds since the epoch: snowflakes count from there."""
 
 
 class Ledger:
@@ -75,7 +75,7 @@ class Ledger:
         try:
             self._file, self._replaced = self._open_or_replace(self._limits.busy), False
         except FileTooNew:
-            raise
+            raise  # going on in memory would lose, at the next start, all that happens until then
         except StorageFault as fault:
             self._degrade(fault)
 
@@ -86,7 +86,7 @@ class Ledger:
                 return self._file.apply(operations)
             except StorageFault as fault:
                 self._degrade(fault)
-                return self._remember(operations)
+                return self._remember(operations)  # all of them: the transaction left nothing in the file
         answers = self._remember(operations)
         # Not at every call: each try costs the wait for a lock, and the others queue up behind it.
         if self._clock() >= self._tried + self._limits.retry_pause:
@@ -101,12 +101,14 @@ class Ledger:
         elif now >= self._next_prune:
             limits = self._limits
             answers = self.work(self._prunes())
+            # A table that grew for long is not emptied in one go: those who write would wait for that.
             more = any(answer.value == limits.prune_step for answer in answers)
             self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
 
     def _prunes(self) -> list[Prune]:
         limits, now = self._limits, int(self._now())
-        quiet_since = _snowflake(now - limits.places_age)
+        # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
+        quiet_since = max(0, now - limits.places_age - DISCORD_EPOCH) * 1000 << 22
         return [
             Prune(PROMPTS, now - limits.finished_age, limits.finished_kept, limits.prune_step),
             Prune(THREADS, now - limits.threads_age, limits.threads_kept, limits.prune_step),
@@ -192,8 +194,3 @@ class Ledger:
         log.info("store.recovered", path=str(self._path), changes=len(self._backlog), lost=self._backlog.lost)
         # Last: until the file has them, the changes are nowhere else.
         self._backlog.clear()
-
-
-def _snowflake(seconds: int) -> int:
-    """Return the first snowflake of a second."""
-    return max(0, seconds - DISCORD_EPOCH) * 1000 << 22

@@ -204,7 +204,8 @@ _UNFINISHED = sa.and_(_THIS, _P.finished_at.is_(None))
 _KNOWN_COLUMNS = [_P.message_id, _P.thread_id, _P.channel_id, _P.author_id, _P.payload]
 
 # Parameters that take part in SET must not be named as the columns are.
-_ACCEPT = insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+_ACCEPT = insert(PROMPTS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)  # it says what was new
+# What was started was sent as it was: the text that is kept must be the one that the agent got.
 _AMEND = (
     sa.update(PROMPTS).where(_UNFINISHED, _P.outcome.is_(None), _P.started.is_(False)).values(payload=bindparam("text"))
 )
@@ -215,6 +216,7 @@ _OWE = (
     .where(_UNFINISHED, _P.outcome.is_(None))
     .values(outcome=bindparam("how"), reply=bindparam("text"))
 )
+# The first outcome stays, be it this one or that of the reply on its way.
 _FINISH = (
     sa.update(PROMPTS)
     .where(_UNFINISHED)
@@ -227,6 +229,7 @@ _FINISH = (
     )
 )
 _PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown, _P.turn)
+# By the first message of its turn; a prompt whose payload was dropped belongs to none that could be run again.
 _FIRST = sa.select(func.coalesce(_P.turn, _P.message_id)).where(_THIS, _P.payload.is_not(None)).scalar_subquery()
 _TURN = _PROMPT.where(sa.or_(_P.message_id == _FIRST, _P.turn == _FIRST), _P.payload.is_not(None)).order_by(
     _P.message_id
