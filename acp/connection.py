@@ -16,7 +16,7 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
-from acp.errors import INVALID_PARAMS, METHOD_NOT_FOUND, AcpError, AgentExit, AgentExited, ProtocolError
+from acp.errors import INVALID_PARAMS, METHOD_NOT_FOUND, AcpError, AgentExit, AgentExited, ProtocolError, leaves
 from acp.handshake import can_fork, introduction, ourselves, start_error, understood
 from acp.jsonrpc import MAX_LINE, RequestId
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd
@@ -91,9 +91,10 @@ async def open_connection(
                 await connection._end()
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+        causes = leaves(group)
+        if len(causes) > 1:
             raise
-        raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise causes[0] from causes[0].__cause__
 
 
 def _limits_of(spec: LaunchSpec, limits: ConnectionLimits | None) -> ConnectionLimits:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from signal import Signals
-from typing import Any
+from typing import Any, TypeVar
 
 AUTH_REQUIRED = -32000
 RESOURCE_NOT_FOUND = -32002
@@ -22,6 +22,8 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 REQUEST_CANCELLED = -32800
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +115,11 @@ class RequestTimeout(AcpError):
 
 class ForkFailed(AcpError):
     """The session could not be forked, for whatever reason; nothing of the session itself has changed."""
+
+
+def leaves(group: BaseExceptionGroup[ErrorT]) -> list[ErrorT]:
+    """Return the errors of a group, however deep they lie."""
+    found: list[ErrorT] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

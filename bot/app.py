@@ -1,11 +1,12 @@
-"""The composition root: builds the parts, connects them, runs them, and takes them down in order.
+"""The composition root: builds the parts from the settings, runs them, reloads them, and takes them down in order.
 
 Order of the end: no new messages, turns end with a word in their threads, last edits go out, agents end, Discord's
-connection, and the store last.
+connection, and the store last. The mutable state is the settings in force.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -16,33 +17,63 @@ from pathlib import Path
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
+from acp.connection import ConnectionLimits
+from acp.errors import leaves
 from acp.ladder import StopLimits, StopStage, end_strays
-from bot import wiring
-from bot.agents.launching import launcher_of, secret_values
+from acp.turn import TurnLimits
+from bot.agents.model import Agents, launcher_of, secret_values
+from bot.chat.authorize import Policy
 from bot.chat.ends import ChatConfigError
-from bot.chat.gateway import DiscordGateway
+from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import Redactor, configure_logging
 from bot.ops.address import AddressUnusable
-from bot.ops.instance import DATABASE, STATE_MARKER, sole_instance
-from bot.ops.look import Watched
-from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
-from bot.ops.notify import Supervisor
+from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
+from bot.ops.health import problems
+from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, sole_instance
+from bot.ops.snapshot import Watched, vitals
+from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
-from bot.reload import Reload
-from bot.supervised import longest_stop, supervised
+from bot.reply.pacing import Pacing
 from bot.work.desk import ThreadDesk
+from bot.work.limits import DeskLimits
+from bot.work.model import Lane, QueueMode
+from bot.work.policy.rules import Drop, Rules
 from bot.work.ports import Desk
 from bot.work.redacted import RedactedChat, RedactedDesk
+from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore, open_store
 from pool.storage.model import FileTooNew
 
 log = structlog.get_logger(__name__)
 
-COMMAND_STAMP = "commands.sha256"
+CONNECTION_CLOSE = 15.0
+"""Seconds that Discord's connection and the store have for their ends, and a little."""
+
+DISCORD_GUILD_READY = 2.0
+LOCAL_GUILD_READY = 0.1
+"""Seconds without news of a further server after which the bot counts as ready."""
+
+LIVE = frozenset(
+    {
+        "allowed_guilds",
+        "allowed_channels",
+        "allowed_users",
+        "allowed_roles",
+        "liveness_interval",
+        "hard_timeout",
+        "cancel_grace",
+        "permission_timeout",
+        "stop_grace",
+        "drain",
+        "log_level",
+    }
+)
+"""Settings that a reload puts in force, at once or with the next turn where they belong to a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +90,6 @@ class Bot:
     gateway: DiscordGateway
     ready: anyio.Event
     health: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommandStampFile:
-    """Keeps over restarts which commands were registered last; see `bot.chat.commands`."""
-
-    path: Path
-
-    def read(self) -> str | None:
-        """Return what was written last, if anything."""
-        return self.path.read_text() if self.path.exists() else None
-
-    def write(self, stamp: str) -> None:
-        """Keep ``stamp``."""
-        self.path.write_text(stamp)
 
 
 @contextmanager
@@ -154,12 +170,12 @@ async def running_bot(
         kept_state(settings.state_dir) as store,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(wiring.chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
-        limits = wiring.widened(wiring.pool_limits(settings), settings, wanted.agents)
-        pool = ConnectionPool(launcher, store, limits, wiring.connection_limits(settings), on_change=capacity_changed)
+        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
+        limits = widened(pool_limits(settings), settings, wanted.agents)
+        pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
-            desk = ThreadDesk(work, chat, pool, store, wiring.desk_limits(settings), redactor.text, wanted.agents)
+            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text, wanted.agents)
             desk.may = gateway.may
             watch.begin(Watched(desk, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
@@ -193,7 +209,7 @@ def run_bot(
     """Run until SIGTERM or SIGINT; return the exit code. On SIGHUP, ``load`` reads the settings anew.
 
     Args:
-        supervisor: hears how the bot fares, and may want to be told that it lives.
+        supervisor: is told what the bot is doing, and may want signs of life.
 
     Raises:
         ConfigError: Discord refused the token or the intents.
@@ -232,15 +248,19 @@ async def _run_until_signal(
         async with anyio.create_task_group() as tasks:
             async with running_bot(settings, wanted, redactor, marker) as bot:
                 tasks.start_soon(_settle_when_ready, bot.ready, name="settle")
-                herald = supervised(tasks, bot, wiring.pool_limits(settings), supervisor)
+                notifier = supervise(tasks, bot, pool_limits(settings), supervisor)
                 reload = Reload(settings, load, functools.partial(apply_settings, bot, redactor))
                 try:
-                    number = await _await_stop(signals, functools.partial(herald.reload, reload))
-                    log.info("bot.stopping", signal=number.name)
+                    async for number in signals:
+                        if number is not signal.SIGHUP:
+                            log.info("bot.stopping", signal=number.name)
+                            break
+                        with notifier.reloading():
+                            reload()
                 finally:
-                    # Also when Discord refuses the bot for good: turns and agents then have their end, too.
+                    # Even when Discord refuses the bot for good: turns and agents then have their end, too.
                     now = reload.current
-                    herald.stopping(longest_stop(wiring.desk_limits(now), wiring.pool_limits(now)))
+                    notifier.stopping(longest_stop(desk_limits(now), pool_limits(now)))
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -253,15 +273,6 @@ async def _settle_when_ready(ready: anyio.Event) -> None:
     leave_lasting_objects_alone()
 
 
-async def _await_stop(signals: AsyncIterator[signal.Signals], reload: Callable[[], None]) -> signal.Signals:
-    """Return the first signal that asks for the end; reload the settings at each SIGHUP before it."""
-    async for number in signals:
-        if number is not signal.SIGHUP:
-            return number
-        reload()
-    raise AssertionError("the stream of signals never ends")
-
-
 async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadDesk) -> None:
     async for number in signals:
         if number is not signal.SIGHUP:
@@ -269,18 +280,156 @@ async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadD
             desk.hurry()
 
 
+def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Supervisor) -> SupervisorNotifier:
+    """Report to the supervisor what the bot is doing, and send it signs of life where it wants them (R3)."""
+
+    def figures() -> Figures:
+        pool = bot.pool.counts()
+        return Figures(bot.gateway.connected, pool.live + pool.starting + pool.closing, pool.limit, bot.desk.running)
+
+    def fault() -> str | None:
+        # At the end the parts go one by one; what bounds them is the time that the supervisor gives to the stop.
+        if notifier.stops:
+            return None
+        return "; ".join(problems(vitals(bot.gateway, bot.pool, limits.maintenance))) or None
+
+    notifier = SupervisorNotifier(supervisor.notifier, figures, fault)
+    tasks.start_soon(notifier.run, bot.ready, name="supervisor notifier")
+    if supervisor.watchdog is not None:
+        watchdog = Watchdog(supervisor.notifier, supervisor.watchdog, fault)
+        tasks.start_soon(watchdog.run, name="watchdog")
+    return notifier
+
+
+def longest_stop(desk: DeskLimits, pool: PoolLimits) -> float:
+    """Return how many seconds the orderly end takes at most (R1)."""
+    return desk.stop_grace + desk.stop_bound + desk.flush_bound + pool.close_bound + CONNECTION_CLOSE
+
+
+# --- a reload -----------------------------------------------------------------------------------------------------
+
+
+class Reload:
+    """Reads the settings anew at SIGHUP: what can change without losing a turn does, and what can't is named.
+
+    Attributes:
+        current: the settings in force.
+
+    Args:
+        load: reads the settings anew.
+        apply: makes settings take effect, of which only those in `LIVE` differ from the ones before.
+    """
+
+    def __init__(self, current: Settings, load: Callable[[], Settings], apply: Callable[[Settings], None]) -> None:
+        self.current = current
+        self._load = load
+        self._apply = apply
+
+    def __call__(self) -> None:
+        """Read the settings and apply what can be; settings that are not valid change nothing."""
+        try:
+            wanted = self._load()
+        except ConfigError as exc:
+            log.warning("settings.not_reloaded", problems=exc.problems)
+            return
+        changed = changed_names(self.current, wanted)
+        live = sorted(changed & LIVE)
+        if live:
+            self.current = self.current.model_copy(update={name: getattr(wanted, name) for name in live})
+            self._apply(self.current)
+        log.info("settings.reloaded", changed=live, need_a_restart=sorted(changed - LIVE))
+
+
+def changed_names(before: Settings, after: Settings) -> frozenset[str]:
+    """Return the names of the settings that differ."""
+    return frozenset(name for name in Settings.model_fields if getattr(before, name) != getattr(after, name))
+
+
 def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
-    """Make settings take effect that a running bot can take over; see `bot.reload.LIVE`."""
+    """Make settings take effect that a running bot can take over; see `LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
-    bot.gateway.allow(wiring.policy_of(settings))
+    bot.gateway.allow(policy_of(settings))
     bot.desk.expel()
-    bot.desk.limit(wiring.desk_limits(settings))
-    bot.pool.widen(wiring.widened(wiring.pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
+    bot.desk.limit(desk_limits(settings))
+    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
 
 
-def leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:
-    """Return the errors of a group, however deep they lie."""
-    found: list[ConfigError] = []
-    for error in group.exceptions:
-        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+# --- what each part is given -----------------------------------------------------------------------------------------
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return whom to let in (D2)."""
+    return Policy(
+        guilds=frozenset(settings.allowed_guilds),
+        channels=frozenset(settings.allowed_channels),
+        users=frozenset(settings.allowed_users),
+        roles=frozenset(settings.allowed_roles),
+    )
+
+
+def chat_config(settings: Settings, wanted: RunSettings) -> ChatConfig:
+    """Return how to reach Discord and whom to let in."""
+    # Discord tells about its servers one by one; the loopback's single one is there at once.
+    patience = LOCAL_GUILD_READY if settings.discord_api else DISCORD_GUILD_READY
+    return ChatConfig(
+        token=wanted.token,
+        policy=policy_of(settings),
+        api_url=settings.discord_api,
+        guild_ready_timeout=patience,
+        catch_up_limit=settings.catch_up,
+    )
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
+    turn = turn_limits(settings)
+    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
+    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
+
+
+def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:
+    """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
+    longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
+    return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return the limits of an agent's connection."""
+    return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
+
+
+def turn_limits(settings: Settings) -> TurnLimits:
+    """Return the limits of a prompt turn."""
+    return TurnLimits(
+        liveness=settings.liveness_interval,
+        hard_timeout=settings.hard_timeout,
+        cancel_grace=settings.cancel_grace,
+        drain_quiet=settings.drain,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return how a thread's messages become turns."""
+    return Rules(
+        mode=QueueMode(settings.queue_mode),
+        cap=settings.queue_cap,
+        drop=Drop(settings.queue_drop),
+        debounce=settings.debounce,
+        debounce_max=settings.debounce_max,
+        max_concurrent=settings.max_concurrent,
+    )
+
+
+def desk_limits(settings: Settings) -> DeskLimits:
+    """Return the limits of the work."""
+    return DeskLimits(
+        turn=turn_limits(settings),
+        pacing=Pacing(interval=settings.edit_interval),
+        rules=rules_of(settings),
+        lanes=dict(zip(Lane, settings.lanes, strict=True)),
+        user_messages=settings.user_messages,
+        reactions=settings.reactions,
+        permission_timeout=settings.permission_timeout,
+        stop_grace=settings.stop_grace,
+        stop_bound=settings.cancel_grace + 1,
+    )

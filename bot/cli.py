@@ -39,10 +39,10 @@ def main() -> None:
 def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
     from bot.config import ConfigError, checked_settings, load_settings
-    from bot.ops.notify import take_supervisor
-    from bot.ops.secrecy import keep_to_itself
+    from bot.ops.hardening import deny_process_inspection
+    from bot.ops.supervisor import take_supervisor
 
-    keep_to_itself()
+    deny_process_inspection()
     supervisor = take_supervisor(os.environ)
     supervisor.notifier.extend()
     try:
@@ -63,7 +63,7 @@ def run(env_file: Path, token_stdin: bool) -> None:
 def _token(stdin: bool) -> str | None:
     """Take the token out of where it came from; None leaves it to the file of settings."""
     from bot.config import ConfigError, take_token
-    from bot.ops.secrecy import take_line
+    from bot.ops.hardening import take_line
 
     token = take_token(os.environ)
     if stdin and not (token := take_line(sys.stdin.buffer)):
@@ -141,9 +141,9 @@ def sandbox(port: int, rate_limits: str) -> None:
 def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     """Check machine, settings, agents and Discord."""
     from bot.ops.doctor import run_doctor
-    from bot.ops.secrecy import keep_to_itself
+    from bot.ops.hardening import deny_process_inspection
 
-    keep_to_itself()  # the agent that is tried runs beside a token as it does under `run`
+    deny_process_inspection()  # the agent that is tried runs beside a token as it does under `run`
     _guarded(lambda: run_doctor(env_file, offline=offline, as_json=as_json))
 
 

@@ -21,8 +21,7 @@ from acp.environment import named
 from bot.agents.checks import agents_problems, directory_problem, program_problem
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only
-from bot.env_file import EnvFile, is_ours
-from bot.files import Unusable, is_directory, mode_of, not_absolute, read_text, user_name
+from bot.files import EnvFile, Unusable, is_directory, is_ours, mode_of, not_absolute, read_text, user_name
 from bot.ops.address import parse_address
 from bot.wording import nearest, told
 

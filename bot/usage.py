@@ -35,7 +35,7 @@ def _env_file(context: click.Context, parameter: click.Parameter, path: Path) ->
     With 78, not 2: a service that finds its file gone or closed to it must not try again and again.
     """
     from bot.files import Unusable, read_text
-    from bot.ops.notify import take_supervisor
+    from bot.ops.supervisor import take_supervisor
 
     if context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT:
         try:

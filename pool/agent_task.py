@@ -15,7 +15,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from acp.connection import AgentConnection, AgentSession, ConnectionLimits, OpenedSession
-from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure
+from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure, leaves
 from acp.process import LaunchSpec
 from pool.launcher import Launcher
 from pool.model import Reason, SlotState
@@ -68,9 +68,8 @@ class AgentTask:
             self._fail_all(exc)
         except Exception as exc:  # the owner of the connection: every fault becomes the answer to those who wait
             log.exception("agent.failed")
-            while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
-                exc = exc.exceptions[0]
-            self._fail_all(exc)
+            causes = leaves(exc) if isinstance(exc, ExceptionGroup) else [exc]
+            self._fail_all(causes[0] if len(causes) == 1 else exc)
         finally:
             self.registry.retire(agent)
 

@@ -1,4 +1,4 @@
-"""The one bot on a state directory: a lock that the kernel gives back, and an id that marks its agents (R4, P9)."""
+"""The state directory: held by one bot alone, with an id that marks the bot's agents (R4, P9)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = "lock"
 IDENTITY = "identity"
 DATABASE = "weft.db"
+COMMAND_STAMP = "commands.sha256"
 STATE_MARKER = "WEFT_STATE"
 """Name in an agent's environment of the id of the state that it belongs to: how a later run finds it."""
 
@@ -51,3 +53,18 @@ def _identity(path: Path) -> str:
 
 def _private(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStampFile:
+    """Keeps over restarts which commands were registered last; see `bot.chat.commands`."""
+
+    path: Path
+
+    def read(self) -> str | None:
+        """Return what was written last, if anything."""
+        return self.path.read_text() if self.path.exists() else None
+
+    def write(self, stamp: str) -> None:
+        """Keep ``stamp``."""
+        self.path.write_text(stamp)

@@ -21,8 +21,7 @@ from bot.agents.checks import directory_problem, fixed_part, wants_node
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only
 from bot.config import TOKEN_VARIABLE, ConfigError
-from bot.env_file import EnvFile
-from bot.files import Unusable, may, mode_of, not_absolute, read_text, user_name
+from bot.files import EnvFile, Unusable, may, mode_of, not_absolute, read_text, user_name
 from bot.service.unit import MARK, NAME, STRICT_NAME, USUAL_PATH, Plan, strict, unit
 
 CODE = Path(__file__).resolve().parents[2]

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from acp.errors import leaves
 from pool.storage import operations
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import Ledger
@@ -153,10 +154,11 @@ async def open_store(
             finally:
                 await writer.close()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+        causes = leaves(group)
+        if len(causes) > 1:
             raise
         # The body's own error, and not the group that the writer's task makes of it.
-        raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise causes[0] from causes[0].__cause__
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ import psutil
 from bot.app import running_bot, secrets
 from bot.config import Settings, preflight
 from bot.log import Redactor, configure_logging
+from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.instance import STATE_MARKER, sole_instance
-from bot.ops.memory import give_back_large_blocks, leave_lasting_objects_alone
 from scripts.benchmarks.stats import percentile
 
 TICK = 0.005

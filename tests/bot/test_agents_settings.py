@@ -10,8 +10,8 @@ import pytest
 import structlog.testing
 
 from bot.agents.model import only
+from bot.app import Reload
 from bot.config import ConfigError, Settings, load_settings, preflight
-from bot.reload import Reload
 from tests.agents import scenario
 from tests.commands import TOKEN, weft
 

@@ -16,7 +16,7 @@ import anyio
 import pytest
 from discord.backoff import ExponentialBackoff
 
-from bot import wiring
+from bot import app
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig
 from bot.chat.rest import RetryLimits
@@ -156,7 +156,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
 
     They are no settings. The loopback Discord has no limits of its own here.
     """
-    chat_config, desk_limits = wiring.chat_config, wiring.desk_limits
+    chat_config, desk_limits = app.chat_config, app.desk_limits
 
     def quick_chat(settings: Settings, wanted: RunSettings) -> ChatConfig:
         retries = RetryLimits(first=0.01, longest=0.05)
@@ -169,7 +169,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME
 
-    monkeypatch.setattr(wiring, "chat_config", quick_chat)
-    monkeypatch.setattr(wiring, "desk_limits", quick_desk)
+    monkeypatch.setattr(app, "chat_config", quick_chat)
+    monkeypatch.setattr(app, "desk_limits", quick_desk)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
     monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)

@@ -18,7 +18,7 @@ import pytest
 from discord.gateway import DiscordWebSocket
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot import wiring
+from bot import app
 from bot.chat import progress
 from bot.config import Settings
 from bot.ops.address import UnixSocket
@@ -191,7 +191,7 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R7: 503 with the reason, and 200 again."""
-    limits, maintain = wiring.pool_limits, Registry.maintain
+    limits, maintain = app.pool_limits, Registry.maintain
     stalled = False
 
     def quick(settings: Settings) -> PoolLimits:
@@ -202,7 +202,7 @@ async def test_a_pool_whose_maintenance_stalls_is_not_well_until_it_goes_on(
             raise RuntimeError("stalled by the test")
         maintain(registry)
 
-    monkeypatch.setattr(wiring, "pool_limits", quick)
+    monkeypatch.setattr(app, "pool_limits", quick)
     monkeypatch.setattr(Registry, "maintain", maybe)
     async with play(tmp_path, scenario(tmp_path), health=LOCAL) as game:
         address = game.on_stage.bot.health

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot import wiring
+from bot import app
 from bot.config import Settings
 from bot.outcome import Outcome
 from pool.model import PoolLimits
@@ -24,12 +24,12 @@ DAY = 24 * 3600.0
 
 @pytest.fixture
 def _frequent_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = wiring.pool_limits
+    usual = app.pool_limits
 
     def often(settings: Settings) -> PoolLimits:
         return replace(usual(settings), maintenance=0.01)
 
-    monkeypatch.setattr(wiring, "pool_limits", often)
+    monkeypatch.setattr(app, "pool_limits", often)
 
 
 class Passes:

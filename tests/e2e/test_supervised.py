@@ -10,7 +10,7 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Fault
 from tests.agents import alive, scenario
-from tests.bot.ops.supervisor import ear
+from tests.bot.ops.ear import ear
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, mention, run, until_shown
 

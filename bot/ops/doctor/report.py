@@ -19,8 +19,7 @@ import click
 from acp.connection import ConnectionLimits
 from acp.process import LaunchSpec
 from bot.agents.checks import fixed_part
-from bot.agents.launching import local, secret_values
-from bot.agents.model import Agents
+from bot.agents.model import Agents, local, secret_values
 from bot.config import (
     EX_CONFIG,
     ConfigError,

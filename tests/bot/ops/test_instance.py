@@ -1,4 +1,4 @@
-"""One bot on a state directory."""
+"""One bot on a state directory, and what outlives it there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.ops.instance import AlreadyRunning, sole_instance
+from bot.ops.instance import AlreadyRunning, CommandStampFile, sole_instance
 
 
 def test_a_second_instance_is_refused(tmp_path: Path) -> None:
@@ -58,3 +58,15 @@ def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
     with sole_instance(tmp_path / "state"):
         modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
     assert modes == {"lock": 0o600, "identity": 0o600}
+
+
+def test_no_commands_were_registered_at_first(tmp_path: Path) -> None:
+    """D7."""
+    assert CommandStampFile(tmp_path / "stamp").read() is None
+
+
+def test_a_stamp_outlives_the_process(tmp_path: Path) -> None:
+    """D7."""
+    CommandStampFile(tmp_path / "stamp").write("first")
+    CommandStampFile(tmp_path / "stamp").write("second")
+    assert CommandStampFile(tmp_path / "stamp").read() == "second"

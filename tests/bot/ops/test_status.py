@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from bot.ops.health import DiscordHealth, Status, StoreHealth
-from bot.ops.status_lines import duration, status_lines
+from bot.ops.status import duration, status_lines
 
 from .samples import agents, health, parts
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from bot.ops.notify import Notifier
+from bot.ops.supervisor import Notifier
 
 _CREDENTIALS = struct.Struct("3i")
 

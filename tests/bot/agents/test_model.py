@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.launching import launcher_of, secret_values
-from bot.agents.model import AgentProfile, Agents
+from bot.agents.model import AgentProfile, Agents, launcher_of, secret_values
 from pool.wrapping import ResourceLimits
 
 ENVIRON = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import anyio
 
 from acp.errors import SpawnFailure
+from bot.chat.gateway import DiscordGateway
 from bot.ops.health import (
     AgentHealth,
     DiscordHealth,
@@ -19,7 +19,6 @@ from bot.ops.health import (
     StoreHealth,
     Vitals,
 )
-from bot.ops.lag import LoopLag
 from bot.outcome import Outcome
 from bot.work.counts import WorkCounts
 from bot.work.desk import ThreadDesk
@@ -28,39 +27,26 @@ from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore
 
 
-class Gateway(Protocol):
-    """What is looked at in the connection to Discord; see `bot.chat.gateway.DiscordGateway`."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether Discord can be heard now."""
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds from the last heartbeat to its answer."""
-
-    def stuck(self) -> str | None:
-        """Say why the connection no longer gets on, or nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Watched:
     """The parts of a bot that are looked at; ``pass_interval`` is the pool's, in seconds."""
 
     desk: ThreadDesk
     pool: ConnectionPool
-    gateway: Gateway
+    gateway: DiscordGateway
     store: DurableStore
     pass_interval: float
 
 
-def vitals(gateway: Gateway, pool: ConnectionPool, pass_interval: float, since_tick: float = 0.0) -> Vitals:
+def vitals(gateway: DiscordGateway, pool: ConnectionPool, pass_interval: float, since_tick: float = 0.0) -> Vitals:
     """Return the signs of progress; ``since_tick``: see `Vitals`."""
     return Vitals(gateway.stuck(), anyio.current_time() - pool.last_pass, pass_interval, since_tick)
 
 
-def look_at(watched: Watched, lag: LoopLag, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]) -> Parts:
-    """Return the state of all parts."""
+def collect_snapshot(
+    watched: Watched, loop: LoopHealth, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]
+) -> Parts:
+    """Return the state of all parts; the loop's is measured elsewhere."""
     work = watched.desk.counts()
     return Parts(
         discord=DiscordHealth(connected=watched.gateway.connected, latency_seconds=watched.gateway.latency),
@@ -71,7 +57,7 @@ def look_at(watched: Watched, lag: LoopLag, outcomes: Mapping[Outcome, int], red
         ),
         outcomes={str(outcome): outcomes.get(outcome, 0) for outcome in Outcome},
         store=StoreHealth(trouble=redact(watched.store.trouble), behind=watched.store.behind),
-        loop=LoopHealth(lag_seconds=lag.last, worst_lag_seconds=lag.worst),
+        loop=loop,
     )
 
 
@@ -84,7 +70,7 @@ def lane_health(work: WorkCounts) -> dict[str, LaneHealth]:
 
 
 def agent_health(pool: ConnectionPool) -> AgentHealth:
-    """Return how many agents there are, and what became of those before; every reason is there, also at 0."""
+    """Return how many agents there are, and how earlier ones ended; every reason is listed, even at 0."""
     counts, stats = pool.counts(), pool.stats
     return AgentHealth(
         live=counts.live,
