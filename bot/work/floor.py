@@ -32,7 +32,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
 from bot.work.permissions import PermissionDesk
-from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Queued, Warm
+from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued, Warm
 from bot.work.policy.entry import Entry, MessageState
 from bot.work.policy.lanes import Lanes
 from bot.work.policy.scheduler import Scheduler
@@ -203,6 +203,8 @@ class Floor:
                 self.runs.cancel(entry, why)
             case Inject(into, entry):
                 self.steps.begin(self._steer, into, entry, name=f"steer {entry.place}")
+            case Joined(message):
+                self.reactions.show(message.inbound, Mark.RUNNING)
             case Queued(message):
                 self.reactions.show(message.inbound, Mark.WAITING)
                 self.show_waiting(message.inbound.thread_id)

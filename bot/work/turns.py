@@ -204,6 +204,7 @@ class TurnService:
         end of the prompt is written after it.
         """
         running.starting.deadline = anyio.current_time() + running.hard_timeout
+        running.entry.prompted = True  # what is written down now is what will be asked
         first, *others = (message.id for message in running.entry.messages)
         await self._store.started(first, others)
         if running.looked is not None:

@@ -10,7 +10,7 @@ import pytest
 from bot import app
 from bot.outcome import Outcome
 from tests.agents import Gate, scenario
-from tests.e2e.busy import answers, begun, friends, held, hurry_notices, taken
+from tests.e2e.busy import BUSY, answers, begun, friends, held, hurry_notices, taken
 from tests.e2e.play import play
 
 pytestmark = pytest.mark.asyncio
@@ -26,19 +26,32 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_three_messages_in_a_row_are_one_prompt_with_one_reply(tmp_path: Path) -> None:
     """Q4, O1: each of the three is answered; the reply stands below the first."""
-    agent = scenario(tmp_path)
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"first": held(gate)})
     async with play(tmp_path, agent, debounce=0.3) as game:
-        thread_id, _ = await game.ask("hello")
+        thread_id = await begun(game)
         row = [await game.say(thread_id, f"m{number}") for number in range(3)]
+        await taken(game, *row)
+        gate.open()
         assert [await game.outcome(one) for one in row] == [Outcome.ANSWERED] * 3
-        assert agent.prompts() == ["hello", "m0\nm1\nm2"]
-        assert answers(game, thread_id) == [(None, "hello"), (row[0], "m0\nm1\nm2")]
+        assert agent.prompts() == ["first", "m0\nm1\nm2"]
+        assert answers(game, thread_id)[1:] == [(row[0], "m0\nm1\nm2")]
+
+
+async def test_a_lone_message_in_an_idle_thread_is_asked_at_once(tmp_path: Path) -> None:
+    """Q4: however long the debounce is."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, debounce=60.0, debounce_max=60.0) as game:
+        thread_id, _ = await game.ask("hello")
+        again = await game.say(thread_id, "again")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        assert agent.prompts() == ["hello", "again"]
 
 
 async def test_a_mention_and_what_follows_it_in_its_new_thread_are_one_prompt(tmp_path: Path) -> None:
-    """Q4, D1"""
-    agent = scenario(tmp_path)
-    async with play(tmp_path, agent, debounce=0.5) as game:
+    """Q4, D1: while the agent starts."""
+    agent = scenario(tmp_path, start={"delay": 1.0})
+    async with play(tmp_path, agent, debounce=3.0) as game:
         thread_id = await game.mention("do this")
         await game.discord.wait_for(lambda _: game.opened(thread_id))
         more = await game.say(thread_id, "and that")
@@ -48,14 +61,17 @@ async def test_a_mention_and_what_follows_it_in_its_new_thread_are_one_prompt(tm
 
 async def test_two_authors_are_never_merged(tmp_path: Path) -> None:
     """Q4: those in a row are, before and after; the order of the thread stays."""
-    agent = scenario(tmp_path)
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"first": held(gate)})
     async with play(tmp_path, agent, **friends("bob", debounce=0.3)) as game:
-        thread_id, _ = await game.ask("hello")
+        thread_id = await begun(game)
         people = {"o": game.owner, "b": game.discord.user("bob")}
         texts = ["o1", "o2", "b1", "o3", "b2", "b3"]
         messages = [await game.say(thread_id, text, people[text[0]]) for text in texts]
+        await taken(game, *messages)
+        gate.open()
         assert [await game.outcome(one) for one in messages] == [Outcome.ANSWERED] * 6
-        assert agent.prompts() == ["hello", "o1\no2", "b1", "o3", "b2\nb3"]
+        assert agent.prompts() == ["first", "o1\no2", "b1", "o3", "b2\nb3"]
 
 
 async def test_somebody_who_never_stops_writing_is_answered_all_the_same(tmp_path: Path) -> None:
@@ -71,20 +87,24 @@ async def test_somebody_who_never_stops_writing_is_answered_all_the_same(tmp_pat
         assert "\n".join(agent.prompts()[1:]).split("\n") == [f"m{number}" for number in range(len(messages))]
 
 
-@pytest.mark.parametrize("word", ["stop", "stop all"])
-async def test_a_stop_word_is_never_held_and_ends_what_is_still_being_collected(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize("words", [["stop", "stop"], ["stop all"]], ids=["stop", "stop all"])
+async def test_a_stop_word_is_never_held_and_ends_what_is_still_being_collected(
+    tmp_path: Path, words: list[str]
+) -> None:
     """Q4, Q7: it is no part of the row, either."""
-    agent = scenario(tmp_path)
+    agent = scenario(tmp_path, words={"first": BUSY})
     async with play(tmp_path, agent, debounce=0.2) as game:
-        thread_id, _ = await game.ask("hello")
+        thread_id = await begun(game)
         longer = game.on_stage.settings.model_copy(update={"debounce": 60.0, "debounce_max": 60.0})
         game.on_stage.bot.desk.limit(app.desk_limits(longer))
         collected = await game.say(thread_id, "do it")
         await taken(game, collected)
         with anyio.fail_after(SOON):
-            await game.say(thread_id, word)
+            for word in words:
+                await game.say(thread_id, word)
+                assert await game.outcome(thread_id) is Outcome.STOPPED
             assert await game.outcome(collected) is Outcome.STOPPED
-        assert agent.prompts() == ["hello"]
+        assert agent.prompts() == ["first"]
 
 
 async def test_a_row_behind_a_running_turn_takes_no_more_once_its_own_wait_is_over(

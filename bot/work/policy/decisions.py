@@ -33,6 +33,13 @@ class Inject:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """The message is part of a turn that has started, and whose agent was not prompted yet."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """The message waits; ``place`` 1 is the next to start."""
 
@@ -54,7 +61,7 @@ class Warm:
     thread_id: int
 
 
-Decision = End | Cancel | Inject | Queued | Edited | Warm
+Decision = End | Cancel | Inject | Joined | Queued | Edited | Warm
 
 
 def cancel(turns: Iterable[Entry], why: Why) -> list[Decision]:

@@ -73,11 +73,13 @@ class Entry:
         place: snowflake of the first message; it stays when that message goes.
         messages: in order of arrival; never empty before the end.
         injected: messages that the running turn took in; their outcome is the turn's.
-        since, held_until: when it came, and until when it waits for more of its author (seconds).
+        since, held_until: when it came, and until when more of its author may join it (seconds).
+        joins: the turn that takes it in once the store has it, unless that was prompted by then.
         taken: its acceptance has had its effect: it counts as waiting, its mode has done its work.
         steered: it is marked as said while the agent was working.
         after: turns that were cancelled for it; it starts when they have really ended.
         cancelled: why its turn is being cancelled; the first reason stays.
+        prompted: the agent has its prompt, or is about to: nothing can join it any more.
         finishing: the agent has answered; there is nothing left to cancel or to steer.
         generation: of the session in which it runs.
         told_to_wait: whether its author was told that no agent is free.
@@ -93,7 +95,9 @@ class Entry:
     since: float = 0.0
     held_until: float = 0.0
     taken: bool = False
+    joins: Entry | None = None
     steered: bool = False
+    prompted: bool = False
     finishing: bool = False
     generation: int = 0
     cancelled: Why | None = None
@@ -136,9 +140,16 @@ class Entry:
         """Return the message of that id, which is one of its own."""
         return next(message for message in self.owed if message.id == message_id)
 
-    def hold(self, now: float, debounce: float, longest: float) -> None:
-        """Wait ``debounce`` seconds for more, and at most ``longest`` since it came."""
-        self.held_until = min(now + debounce, self.since + longest)
+    @property
+    def open(self) -> bool:
+        """Whether more can be added: what its turn will ask is not settled yet."""
+        if self.state is EntryState.RUNNING:
+            return self.cancellable and not self.prompted
+        return self.state in (EntryState.COLLECTING, EntryState.WAITING)
+
+    def hold(self, now: float, until: float) -> None:
+        """Wait for more until then."""
+        self.held_until = until
         self.state = EntryState.COLLECTING if self.held_until > now else EntryState.WAITING
 
     def collect(self, now: float) -> None:

@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from bot.outcome import Outcome
 from bot.work.model import Inbound, QueueMode
-from bot.work.policy.decisions import Cancel, Decision, Edited, End, Queued, Warm, cancel
+from bot.work.policy.decisions import Cancel, Decision, Edited, End, Joined, Queued, Warm, cancel
 from bot.work.policy.entry import Entry, EntryState, Message, MessageState, Why
 from bot.work.policy.line import Line
 from bot.work.policy.rules import Drop, Remembered, Rules
@@ -53,16 +53,26 @@ class ThreadQueue:
         message = Message(inbound)
         if message.id < self.memory.cutoff:
             return self.line.finish(message, _STALE)
-        entry = self._row
-        fresh = entry is None or not self._joins(entry, message)
-        if entry is None or fresh:
-            entry = self._row = self._enter(message, now)
-        else:
-            entry.messages.append(message)
-            self.line.index(entry)
-        entry.hold(now, 0.0 if inbound.files else self.rules.debounce, self.rules.debounce_max)
-        warm = fresh and entry.state is EntryState.COLLECTING and not self.running and len(self.line) == 1
-        return [Warm(entry.thread_id)] if warm else []
+        idle = not self.running and not len(self.line)
+        row = self._row if self._row is not None and self._belongs(self._row, message, now) else None
+        if row is not None and row.state is EntryState.COLLECTING and not self._steers(message):
+            row.messages.append(message)
+            self.line.index(row)
+            self._hold(row, inbound, now)
+            return []
+        entry = self._row = self._enter(message, now)
+        if row is not None:
+            entry.joins = row.joins if row.state is EntryState.COLLECTING else row
+        self._hold(entry, inbound, now)
+        if not idle:
+            return []
+        entry.state = EntryState.WAITING  # it starts at once; more of its author may join it until it is prompted
+        return [Warm(entry.thread_id)]
+
+    def _hold(self, entry: Entry, inbound: Inbound, now: float) -> None:
+        """Let an entry wait for more of its author, for so long in all since the row began."""
+        latest = (entry.joins or entry).since + self.rules.debounce_max
+        entry.hold(now, now if inbound.files else min(now + self.rules.debounce, latest))
 
     def restore(
         self, inbound: Inbound, state: MessageState = MessageState.ACCEPTED, asked_after: int = 0
@@ -102,14 +112,18 @@ class ThreadQueue:
         self.line.leave(entry, entry.message(message_id))
         return self._settle(entry)
 
-    def _joins(self, row: Entry, message: Message) -> bool:
-        inbound = message.inbound
+    def _belongs(self, row: Entry, message: Message, now: float) -> bool:
+        """Whether a message goes on with what its author has just begun (Q4)."""
+        inbound, last = message.inbound, row.messages[-1].inbound if row.messages else None
+        if last is None or not row.open or now >= row.held_until:
+            return False
         mode = inbound.mode or self.rules.mode
-        if row.state is not EntryState.COLLECTING or (mode is QueueMode.STEER and self.running):
-            return False  # what steers is put into the turn message by message
-        last = row.messages[-1].inbound
         alike = (last.author.id, row.mode, row.lane) == (inbound.author.id, mode, inbound.lane)
         return alike and last.message_id < inbound.message_id
+
+    def _steers(self, message: Message) -> bool:
+        """Whether it is put into the running turn, message by message."""
+        return bool(self.running) and (message.inbound.mode or self.rules.mode) is QueueMode.STEER
 
     def _enter(self, message: Message, now: float) -> Entry:
         inbound = message.inbound
@@ -124,6 +138,8 @@ class ThreadQueue:
         """Let the mode and the cap have their effect, once, as soon as the store has all of the entry."""
         if entry.taken or entry.state not in _PENDING or not entry.accepted:
             return []
+        if entry.joins is not None and entry.joins.open:
+            return self._join(entry, entry.joins)
         entry.taken = True
         if entry.mode is QueueMode.INTERRUPT:
             return self._interrupt(entry)
@@ -132,6 +148,14 @@ class ThreadQueue:
         decisions = self._shed(entry)
         place = self.place(entry)
         return [*decisions, Queued(entry.messages[0], place)] if place else decisions
+
+    def _join(self, entry: Entry, turn: Entry) -> list[Decision]:
+        """Make an entry part of its author's turn that was not prompted yet (Q4)."""
+        messages, turn.held_until = entry.messages, entry.held_until
+        if self._row is entry:
+            self._row = turn
+        self.line.join(turn, entry)
+        return [Joined(message) for message in messages] if turn.state is EntryState.RUNNING else []
 
     def _shed(self, entry: Entry) -> list[Decision]:
         counted = [other for other in islice(self.line, self.free, None) if other.taken]

@@ -62,10 +62,16 @@ class Bench:
     def heads(self) -> list[int]:
         return [entry.place for entry in self.queue.heads(self.now)]
 
-    def run(self) -> Entry:
-        """Start the first that may start."""
+    def start(self) -> Entry:
+        """Start the first that may start; its agent is not ready yet."""
         entry = self.queue.heads(self.now)[0]
         self.queue.started(entry)
+        return entry
+
+    def run(self) -> Entry:
+        """Start the first that may start, and prompt its agent."""
+        entry = self.start()
+        entry.prompted = True
         return entry
 
     def busy(self, number: int = 1) -> Entry:

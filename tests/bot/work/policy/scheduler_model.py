@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from bot.outcome import Outcome
 from bot.work.model import Actor, Inbound, Lane, QueueMode
-from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Queued
+from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued
 from bot.work.policy.entry import Entry, EntryState, Why
 from bot.work.policy.lanes import Lanes
 from bot.work.policy.rules import Drop, Rules
@@ -140,6 +140,14 @@ class SchedulerModel:
                 assert into not in self.cancelled
                 self.injects.append(decision)
                 self.waiting[self.touched].difference_update(message.id for message in entry.messages)
+            case Joined(message):
+                [turn] = [turn for turn in self.turns if message in turn.messages]
+                assert turn not in self.cancelled
+                assert not turn.prompted, "what the agent was told stays as it was"
+                assert message.id in self.store, "nothing runs that the store does not have"
+                assert message.text == self.texts[message.id], "the last edit counts"
+                self.ran.add(message.id)
+                self.waiting[self.touched].remove(message.id)
             case Queued(message, place):
                 assert place >= 1
                 assert message.id in self.waiting[self.touched]
@@ -263,6 +271,11 @@ class SchedulerModel:
 
     def fail(self, choice: int) -> None:
         self.finish(choice, Outcome.FAILED)
+
+    def prompted(self, choice: int) -> None:
+        entry = self.pick(list(self.turns), choice)
+        if entry is not None:
+            entry.prompted = True
 
     def finishing(self, choice: int) -> None:
         entry = self.pick(list(self.turns), choice)

@@ -7,7 +7,7 @@ import pytest
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
 from bot.work.policy import decisions
-from bot.work.policy.decisions import Cancel, Inject
+from bot.work.policy.decisions import Cancel, Inject, Warm
 from bot.work.policy.entry import Entry
 from bot.work.policy.rules import Rules
 from bot.work.prompt import SAID_MEANWHILE
@@ -352,7 +352,7 @@ def test_what_is_older_than_a_stop_of_all_and_arrives_later_is_stale() -> None:
     bench = Bench()
     bench.queue.stop_all("bob", 5)
     assert ends(bench.say(4)) == [(4, Outcome.STALE)]
-    assert bench.say(6) == []
+    assert bench.say(6) == [Warm(100)]
     assert bench.heads() == [6]
 
 
@@ -366,8 +366,10 @@ def test_a_stop_of_all_leaves_a_turn_of_a_newer_message() -> None:
 def test_a_stop_of_all_splits_a_row_at_its_own_time() -> None:
     """Q4, Q7: what is still in the debounce is skipped, what came after runs."""
     bench = Bench(Rules())
+    turn = bench.busy(3)
     bench.say(4, 6)
     assert ends(bench.queue.stop_all("bob", 5)) == [(4, Outcome.STOPPED)]
+    bench.queue.ended(turn)
     bench.now = 1.0
     assert bench.run().prompt_text() == "6"
 

@@ -25,7 +25,7 @@ STEPS = (
     *("steer", "followup", "time") * 4,
     *("steered",) * 4,
     *("interrupt", "promote", "edit", "can_steer") * 2,
-    *("refuse", "fail", "finishing", "stop", "stop_one", "stop_all", "reset", "clear", "delete", "remove"),
+    *("refuse", "fail", "finishing", "prompted", "stop", "stop_one", "stop_all", "reset", "clear", "delete", "remove"),
     *("copy", "lend", "take_back", "share", "restart", "gone"),
 )
 

@@ -189,7 +189,7 @@ def test_what_a_message_decides_is_carried_out_before_the_next_starts() -> None:
     bench.scheduler.arrive(interrupt, 0)
     bench.scheduler.held = False
     bench.scheduler.accepted(interrupt, 0)
-    assert (seen, bench.started) == ([("End", [])], [2])
+    assert (seen, bench.started) == ([("Warm", []), ("End", [])], [2])
 
 
 def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
@@ -281,12 +281,18 @@ def test_what_an_earlier_run_accepted_runs_in_order() -> None:
 def test_the_time_to_look_again_is_that_of_the_first_row_that_may_start() -> None:
     """Q4."""
     bench = SchedulerBench(rules=Rules())
-    bench.say(1, 1)
-    bench.now = 0.5
-    bench.say(2, 2)
+    for number in (1, 2):
+        bench.say(number, number)
+    assert (bench.started, bench.scheduler.next_wakeup()) == ([1, 2], None)
+    for running, _ in bench.running.values():
+        running.prompted = True
+    for number, bench.now in ((3, 0.0), (4, 0.5)):
+        bench.say(number, number - 2)
+    bench.finish(1)
+    bench.finish(2)
     assert bench.scheduler.next_wakeup() == pytest.approx(0.8)
     bench.scheduler.tick(0.8)
-    assert bench.started == [1]
+    assert bench.started == [1, 2, 3]
     assert bench.scheduler.next_wakeup() == pytest.approx(1.3)
 
 
@@ -392,12 +398,16 @@ def test_the_next_starts_by_itself_when_a_cancelled_turn_has_ended(ask: Decide) 
 def test_quick_messages_become_one_turn() -> None:
     """B5: the debounce delayed each of them, and merged none."""
     bench = SchedulerBench(rules=Rules())
-    for number, bench.now in ((1, 0.0), (2, 0.1), (3, 0.2)):
+    bench.say(1)
+    [(first, _)] = bench.running.values()
+    first.prompted = True
+    for number, bench.now in ((2, 0.0), (3, 0.1), (4, 0.2)):
         bench.say(number)
+    bench.finish(1)
     bench.scheduler.tick(1.1)
     [(started, _)] = bench.running.values()
-    assert [message.id for message in started.messages] == [1, 2, 3]
-    bench.finish(1)
+    assert [message.id for message in started.messages] == [2, 3, 4]
+    bench.finish(2)
     assert bench.scheduler._queues == {}
 
 

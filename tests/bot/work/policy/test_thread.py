@@ -6,7 +6,7 @@ import pytest
 
 from bot.outcome import Outcome
 from bot.work.model import Lane, QueueMode
-from bot.work.policy.decisions import Edited, End, Queued, Warm
+from bot.work.policy.decisions import Edited, End, Joined, Queued, Warm
 from bot.work.policy.entry import EntryState, MessageState
 from bot.work.policy.rules import Drop, Rules
 from bot.work.policy.thread import ThreadQueue
@@ -76,7 +76,7 @@ def test_a_queued_message_is_told_its_place() -> None:
 
 def test_a_message_that_starts_at_once_is_not_told_to_wait() -> None:
     """Q5."""
-    assert Bench().say(1) == []
+    assert Bench().say(1) == [Warm(100)]
 
 
 def test_a_queue_is_idle_when_nothing_is_without_an_outcome() -> None:
@@ -143,17 +143,88 @@ def test_what_was_put_in_front_is_not_dropped() -> None:
 # Debounce
 
 
-def test_what_one_author_sends_in_a_row_becomes_one_prompt() -> None:
-    """Q4, G8: the place is that of its first message, and all ids are kept."""
+def test_the_first_message_of_an_idle_thread_is_not_held() -> None:
+    """Q4: nor is it by what its author writes next."""
     bench = Bench(Rules())
-    for bench.now, number in ((0.0, 1), (0.3, 2), (0.6, 3)):
+    assert bench.say(1) == [Warm(100)]
+    assert (bench.heads(), bench.queue.next_wakeup()) == ([1], None)
+    bench.say(2)
+    assert bench.run().prompt_text() == "1\n2"
+
+
+def test_what_follows_joins_a_turn_whose_agent_was_not_prompted_yet() -> None:
+    """Q4: each as soon as the store has it, within the debounce of the one before."""
+    bench = Bench(Rules())
+    bench.say(1)
+    entry = bench.start()
+    for bench.now, number in ((0.7, 2), (1.4, 3)):
+        assert [type(decision) for decision in bench.say(number)] == [Joined]
+    bench.now = 2.3
+    bench.say(4)
+    assert (entry.prompt_text(), bench.waiting()) == ("1\n2\n3", [4])
+
+
+def test_what_follows_a_prompted_turn_waits_for_more_and_is_one_prompt() -> None:
+    """Q2, Q4: also if it came before the prompt, and the store had it afterwards."""
+    bench = Bench(Rules())
+    bench.say(1)
+    entry = bench.start()
+    for number in (2, 3):
+        bench.queue.arrive(written(number), 0.1)
+    entry.prompted = True
+    for number in (2, 3):
+        bench.queue.accepted(number)
+    assert (entry.prompt_text(), bench.waiting()) == ("1", [2])
+    bench.queue.ended(entry)
+    assert bench.heads() == []
+    bench.now = 1.0
+    assert bench.run().prompt_text() == "2\n3"
+
+
+def test_what_follows_joins_a_message_that_waits_for_an_agent() -> None:
+    """Q4, P4."""
+    bench = Bench(Rules())
+    bench.say(1)
+    bench.queue.arrive(written(2), 0.1)
+    bench.queue.arrive(written(3), 0.2)
+    assert bench.heads() == [1]
+    assert [bench.queue.accepted(number) for number in (2, 3)] == [[], []]
+    assert bench.run().prompt_text() == "1\n2\n3"
+
+
+@pytest.mark.parametrize("mode", [QueueMode.QUEUE, QueueMode.INTERRUPT, QueueMode.STEER])
+def test_what_joins_a_turn_has_no_effect_of_its_own(mode: QueueMode) -> None:
+    """Q2, Q4: it interrupts nothing, and needs no agent that can be steered."""
+    bench = Bench(Rules(mode=mode))
+    bench.say(1)
+    entry = bench.start()
+    assert cancels(bench.say(2)) == []
+    assert entry.prompt_text() == "1\n2"
+
+
+def test_nothing_joins_a_turn_that_is_being_cancelled() -> None:
+    """Q4, T6."""
+    bench = Bench(Rules())
+    bench.say(1)
+    bench.start()
+    bench.queue.stop("bob")
+    bench.say(2)
+    assert bench.waiting() == [2]
+
+
+def test_what_one_author_sends_in_a_row_becomes_one_prompt() -> None:
+    """Q4, G8: behind a running turn; the place is that of its first message, and all ids are kept."""
+    bench = Bench(Rules())
+    turn = bench.busy(1)
+    for bench.now, number in ((0.0, 2), (0.3, 3), (0.6, 4)):
         bench.say(number)
+    bench.queue.ended(turn)
     assert bench.heads() == []
     assert bench.queue.next_wakeup() == pytest.approx(1.4)
     bench.now = 1.5
     entry = bench.run()
-    assert (entry.place, [message.id for message in entry.messages]) == (1, [1, 2, 3])
-    assert entry.prompt_text() == "1\n2\n3"
+    assert (entry.place, [message.id for message in entry.messages]) == (2, [2, 3, 4])
+    assert entry.prompt_text() == "2\n3\n4"
 
 
 def test_different_authors_are_never_merged() -> None:
@@ -185,11 +256,13 @@ def test_a_message_after_the_debounce_is_a_prompt_of_its_own() -> None:
 def test_a_message_with_files_ends_the_debounce() -> None:
     """Q4, G9: it joins the row, and the row is not held any longer."""
     bench = Bench(Rules())
-    bench.say(1)
-    bench.say(2, files=1)
-    assert bench.heads() == [1]
-    bench.say(3)
-    assert bench.waiting() == [1, 3]
+    turn = bench.busy(1)
+    bench.say(2)
+    bench.say(3, files=1)
+    bench.queue.ended(turn)
+    assert bench.heads() == [2]
+    bench.say(4)
+    assert bench.waiting() == [2, 4]
 
 
 def test_modes_and_lanes_are_not_mixed_in_one_prompt() -> None:
@@ -201,28 +274,20 @@ def test_modes_and_lanes_are_not_mixed_in_one_prompt() -> None:
     assert bench.waiting() == [1, 2, 3]
 
 
-def test_a_message_that_has_started_is_not_added_to() -> None:
-    """Q4."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.now = 0.8
-    bench.run()
-    bench.say(2)
-    assert bench.waiting() == [2]
-
-
-def test_an_agent_is_asked_for_while_the_row_is_collected() -> None:
+def test_an_agent_is_asked_for_before_the_store_has_the_message() -> None:
     """Q4: once, and only for what will start next."""
     bench = Bench(Rules())
-    assert bench.say(1, 2) == [Warm(100)]
-    assert not any(isinstance(decision, Warm) for decision in bench.say(3, author=BOB))
+    assert bench.queue.arrive(written(1), 0) == [Warm(100)]
+    assert bench.queue.arrive(written(2), 0) == bench.queue.arrive(written(3, BOB), 0) == []
 
 
 def test_without_debounce_nothing_is_held() -> None:
     """Q4."""
     bench = Bench(PLAIN)
-    assert bench.say(1) == []
-    assert (bench.heads(), bench.queue.next_wakeup()) == ([1], None)
+    turn = bench.busy(1)
+    bench.say(2, 3)
+    bench.queue.ended(turn)
+    assert (bench.heads(), bench.waiting(), bench.queue.next_wakeup()) == ([2], [2, 3], None)
 
 
 def test_a_busy_thread_needs_no_waking() -> None:
@@ -360,9 +425,11 @@ def test_sending_now_cancels_the_running_turn_and_keeps_the_others_places() -> N
 def test_sending_now_ends_the_debounce() -> None:
     """Q4, Q5."""
     bench = Bench(Rules())
-    bench.say(1)
-    bench.queue.promote(1, "alice")
-    assert bench.heads() == [1]
+    turn = bench.busy(1)
+    bench.say(2)
+    bench.queue.promote(2, "alice")
+    bench.queue.ended(turn)
+    assert bench.heads() == [2]
 
 
 def test_sending_now_cancels_nothing_where_there_is_room_or_an_end_in_sight() -> None:
@@ -464,11 +531,14 @@ def test_a_turn_of_a_session_that_was_reset_keeps_the_thread_until_it_has_ended(
 def test_a_steady_typist_is_answered_after_three_seconds() -> None:
     """B6: each message began the wait anew, until the cap dropped them."""
     bench = Bench(Rules())
-    for number in range(1, 8):
-        assert bench.heads() == []
-        bench.now = number * 0.5
+    turn = bench.busy(2)
+    for number in range(3, 10):
+        bench.now = (number - 2) * 0.5
         assert ends(bench.say(number)) == []
-    assert bench.run().prompt_text() == "1\n2\n3\n4\n5\n6"
+        if turn in bench.queue.running:
+            bench.queue.ended(turn)
+        assert bench.heads() == ([] if number < 9 else [3])
+    assert bench.run().prompt_text() == "3\n4\n5\n6\n7\n8"
 
 
 def test_a_message_that_comes_twice_is_one() -> None:
@@ -485,7 +555,7 @@ def test_a_message_that_comes_twice_is_one() -> None:
 def test_a_cap_of_zero_takes_a_message_while_the_thread_is_free(drop: Drop) -> None:
     """B12: it was refused although nothing ran."""
     bench = Bench(Rules(debounce=0.0, cap=0, drop=drop))
-    assert bench.say(1) == []
+    assert ends(bench.say(1)) == []
     bench.run()
     assert ends(bench.say(2)) == [(2, Outcome.DROPPED)]
 
