@@ -272,6 +272,11 @@ class Turn:
         self.version += 1
         self.schedule += 1
 
+    @property
+    def decided(self) -> Ending | None:
+        """How the turn ends; known from the agent's answer on."""
+        return self._ending
+
     # --- what it looks like --------------------------------------------------------------------------------------
 
     def snapshot(self, text_from: int = 0) -> TurnSnapshot:

@@ -144,7 +144,10 @@ class SessionStore(Protocol):
         """Say which messages show the reply to the prompt so far, all of them, in order."""
 
     async def owe(self, message_id: int, outcome: str, payload: str) -> None:
-        """Say that the prompt is over, how it ended, and what the reply on its way is; the first one stays."""
+        """Say that the prompt is over, how it ended, and what the reply on its way is.
+
+        The first outcome stays; a reply with the same one takes the place of the one before.
+        """
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.

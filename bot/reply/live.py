@@ -65,6 +65,7 @@ class LiveReply:
         self._told: tuple[int, ...] = ()
         self._after = max(key, outbox.newest)
         self._cards: dict[str, OutgoingMessage] = {}
+        self._announced: FinalReply | None = None
         self._final: FinalReply | None = None
         self._dirty = True
         self._urgent = False
@@ -103,6 +104,12 @@ class LiveReply:
         self._dirty = True
         self._wake()
 
+    def announce(self, final: FinalReply) -> None:
+        """Show the end already, although text may still come; `finish()` is to follow."""
+        if self._announced is None:
+            self._announced = final
+            self.touch(urgent=True)
+
     def finish(self, final: FinalReply) -> None:
         """Take the reply to its final state; only the first call counts."""
         if self._final is None:
@@ -124,6 +131,16 @@ class LiveReply:
         except Exception:
             log.exception("reply.failed", key=self.key)
             self.end(delivered=False)
+            return None
+
+    def owed_so_far(self, final: FinalReply) -> str | None:
+        """Return what to keep before the end is announced; as `owed()`, but the turn may still say something."""
+        if self._done.is_set() or self._row.held:
+            return None
+        try:
+            return self._row.owed_so_far(final, self._after).to_json()
+        except Exception:
+            log.exception("reply.failed", key=self.key)
             return None
 
     async def delivered(self) -> bool:
@@ -174,6 +191,8 @@ class LiveReply:
             if self._must_be_sent():
                 self._row.edits_closed()
                 self._row.compose_end(self._final)
+        elif self._announced is not None and not self._row.held and not self._row.frozen:
+            self._row.announce(self._announced)
         elif not self._row.held and not self._row.frozen:
             self._compose(now, text_only=urgent)
             carrier = self._row.pages.carrier()

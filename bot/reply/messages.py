@@ -45,6 +45,7 @@ class ReplyMessages:
         self._instead = ""
         self._apart: bool | None = None
         self._told_above = False
+        self._pinged = False
         self._ending: list[OutgoingMessage] = []
         self._surplus: list[OutgoingMessage] = []
         self._held_note = HELD
@@ -142,13 +143,26 @@ class ReplyMessages:
         self.held = True
         for page in self.pages.all:
             self._outbox.abandon(page.cell)
-        if self.composed:
-            self.composed = False
-            for cell in self._ending:
-                self._outbox.abandon(cell)
-            self._ending = [cell for cell in self._ending if cell.message_id is not None or cell.busy]
+        self.composed = False
+        for cell in self._ending:
+            self._outbox.abandon(cell)
+        self._ending = [cell for cell in self._ending if cell.message_id is not None or cell.busy]
 
     # --- the end -----------------------------------------------------------------------------------------------
+
+    def announce(self, final: FinalReply) -> None:
+        """Let the messages show the end while text may still come; what that changes, `compose_end()` puts right."""
+        self.pages.grow(self._snapshot(self.pages.start).text)
+        fits = not self._ending and self.pages.overflow is None and self._tail_fits(final)
+        self._compose_pages(self._snapshot(self.pages.start), final, final.tail() if fits else "")
+        # What stands in the place of text, and the rest of a long one, are known at the very end, and are above it.
+        if not (fits or self._ending or self.pages.blank or self.pages.overflow is not None):
+            self._add(final)
+
+    def owed_so_far(self, final: FinalReply, after: int) -> SavedReply:
+        """Return what must be kept before the end is announced; as `owed()`."""
+        self.pages.grow(self._snapshot(self.pages.start).text)
+        return self._owed(final, after, apart=self._stands_apart(final))
 
     def freeze(self, final: FinalReply) -> None:
         """Take over the last of the text and decide which messages there will be; only the first call counts."""
@@ -156,10 +170,17 @@ class ReplyMessages:
             return
         self.pages.grow(self._snapshot(self.pages.start).text)
         self._say_something(final)
-        self._apart = self.pages.overflow is not None or not self._tail_fits(final)
+        self._apart = self._stands_apart(final)
+
+    def _stands_apart(self, final: FinalReply) -> bool:
+        """Return whether lines and footer stand in a message of their own."""
+        return bool(self._ending) or self.pages.overflow is not None or not self._tail_fits(final)
 
     def owed(self, final: FinalReply, after: int) -> SavedReply:
         """Return what must be kept of the frozen row; ``after``: the newest message older than all of it."""
+        return self._owed(final, after, apart=bool(self._apart))
+
+    def _owed(self, final: FinalReply, after: int, *, apart: bool) -> SavedReply:
         snapshot = self._snapshot(0)
         pages = tuple(SavedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all)
         return SavedReply(
@@ -167,7 +188,7 @@ class ReplyMessages:
             final,
             pages,
             overflow=self.pages.overflow,
-            apart=bool(self._apart),
+            apart=apart,
             reply_to=self._reply_to,
             after=after,
         )
@@ -190,9 +211,17 @@ class ReplyMessages:
             rest = self._instead[overflow:] if self._instead else self._snapshot(overflow).text
             fence = self.pages.last.fence_at_end
             self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
+        elif self._ending:
+            self._renew_tail(self._ending[0], final)
         elif self._apart:
             self._add(final)
         self.composed = True
+
+    def _renew_tail(self, cell: OutgoingMessage, final: FinalReply) -> None:
+        """Let the message with the end that was announced show what is known by now: costs may have come late."""
+        if cell.desired is not None and not cell.given_up:
+            cell.desired = replace(cell.desired, text=final.tail())
+            self._outbox.changed(cell)
 
     def _say_something(self, final: FinalReply) -> None:
         """Where the agent said nothing, put what it did in place of its text (T4)."""
@@ -210,7 +239,7 @@ class ReplyMessages:
         carrier = self.pages.carrier()
         below_card = self.pages.cut is not None and carrier.cell.posted
         fits = units(below(carrier.text, final.tail())) <= MESSAGE_LIMIT
-        return fits and not below_card and (final.ping is None or not carrier.cell.posted)
+        return fits and not below_card and (final.ping is None or self._pinged or not carrier.cell.posted)
 
     def _compose_pages(self, snapshot: TurnSnapshot, final: FinalReply, tail: str) -> None:
         """Let every page show its final text; the last one with ``tail`` below, and none with a Stop button."""
@@ -223,11 +252,11 @@ class ReplyMessages:
             return
         self.want(carrier, below(carrier.text, tail), final.buttons)
         if final.ping is not None and carrier.cell.desired is not None:
-            carrier.cell.desired = replace(carrier.cell.desired, ping=final.ping)
+            carrier.cell.desired, self._pinged = replace(carrier.cell.desired, ping=final.ping), True
 
     def _add(self, final: FinalReply, text: str = "", rest: str = "") -> None:
         """Post one more message below: ``text``, lines and footer, and ``rest`` as a file."""
-        tail = "" if self._told_above else final.tail()
+        tail = "" if self._told_above or self._ending else final.tail()
         if not (text or tail):
             return
         file = answer_file(rest) if rest else None

@@ -49,6 +49,7 @@ class Deliveries:
 
     Attributes:
         on_outcome, on_recorded: told each outcome once it is recorded.
+        on_told: told each outcome, once, as soon as it is settled and may be shown.
         on_turn: told of each turn once its reply is delivered or given up.
         let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
     """
@@ -63,29 +64,51 @@ class Deliveries:
     ) -> None:
         self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
         self.on_recorded: Callable[[Inbound, Outcome], None] = ignore_outcome
+        self.on_told: Callable[[Inbound, Outcome], None] = ignore_outcome
         self.on_turn: Callable[[TurnReport], None] = ignore_turn
         self._steps = steps
         self._editors = editors
         self._store = store
         self._redact = redact
+        self._told: set[int] = set()
         self.let_go = let_go
 
     def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport) -> None:
         """Hand the final reply to ``messages`` over; ``report`` is what is told of the turn then."""
-        first = messages[0]
+        final = self._final(messages[0], end, report.seconds)
+        name = f"deliver {messages[0].message_id}"
+        self._steps.begin(self._deliver, messages, reply, end, report, final, name=name)
+
+    def announce(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, seconds: float) -> None:
+        """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
+        final = self._final(messages[0], end, seconds)
+        name = f"announce {messages[0].message_id}"
+        self._steps.begin(self._announce, messages, reply, end.outcome, final, name=name)
+
+    def _final(self, first: Inbound, end: TurnEnd, seconds: float) -> FinalReply:
         try:
-            final = final_reply(end, first, report.seconds, self._redact, kept=self._store.durable)
+            return final_reply(end, first, seconds, self._redact, kept=self._store.durable)
         except Exception:
             log.exception("reply.failed", prompt=first.message_id)
-            final = FinalReply(end.outcome)
-        self._steps.begin(self._deliver, messages, reply, end, report, final, name=f"deliver {first.message_id}")
+            return FinalReply(end.outcome)
+
+    async def _announce(
+        self, messages: Sequence[Inbound], reply: LiveReply, outcome: Outcome, final: FinalReply
+    ) -> None:
+        await self._keep(messages, outcome, reply.owed_so_far(final))
+        if reply.finished:
+            return
+        reply.announce(final)
+        for message in messages:
+            self._tell_outcome(message, outcome)
+            self._told.add(message.message_id)
 
     async def _deliver(
         self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport, final: FinalReply
     ) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone."""
         first = messages[0]
-        await self._keep(messages, end, reply.owed(final))  # no name for it: it may have megabytes
+        await self._keep(messages, end.outcome, reply.owed(final))  # no name for it: it may have megabytes
         reply.finish(final)
         delivered = await reply.delivered() or await self._say_instead(first, end)
         self._tell(report, delivered=delivered)
@@ -93,7 +116,7 @@ class Deliveries:
             await self.record(message, end.outcome)
         self.let_go(first.thread_id)
 
-    async def _keep(self, messages: Sequence[Inbound], end: TurnEnd, payload: str | None) -> None:
+    async def _keep(self, messages: Sequence[Inbound], outcome: Outcome, payload: str | None) -> None:
         """Keep the reply until it is known to be visible: a later run goes on with it if this one can't.
 
         It is written before anything of the end is shown, or a later run could tell another end. Where several messages
@@ -104,8 +127,8 @@ class Deliveries:
         try:
             with anyio.fail_after(KEEP_LIMIT):
                 for message in messages[1:]:
-                    await self._store.owe(message.message_id, end.outcome, SHARED)
-                await self._store.owe(messages[0].message_id, end.outcome, payload)
+                    await self._store.owe(message.message_id, outcome, SHARED)
+                await self._store.owe(messages[0].message_id, outcome, payload)
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)
@@ -131,8 +154,18 @@ class Deliveries:
             await self._store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
+        if inbound.message_id in self._told:
+            self._told.remove(inbound.message_id)
+        else:
+            self._tell_outcome(inbound, outcome)
         try:
             self.on_recorded(inbound, outcome)
             self.on_outcome(inbound, outcome)
+        except Exception:
+            log.exception("outcome.listener_failed", prompt=inbound.message_id)
+
+    def _tell_outcome(self, inbound: Inbound, outcome: Outcome) -> None:
+        try:
+            self.on_told(inbound, outcome)
         except Exception:
             log.exception("outcome.listener_failed", prompt=inbound.message_id)

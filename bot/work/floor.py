@@ -100,6 +100,7 @@ class Floor:
         self.editors.on_idle = self._let_editor_go
         self.deliveries = Deliveries(self.steps, self.editors, store, redact, self._let_editor_go)
         self.deliveries.on_recorded = self._recorded
+        self.deliveries.on_told = lambda inbound, outcome: self.reactions.show(inbound, mark_of(outcome))
         self.reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.unrun = Unrun(self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe)
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
@@ -252,7 +253,6 @@ class Floor:
 
     def _recorded(self, inbound: Inbound, outcome: Outcome) -> None:
         self.observer.prompt_ended(inbound.lane, outcome)
-        self.reactions.show(inbound, mark_of(outcome))
 
     # --- turns -----------------------------------------------------------------------------------------------------
 
@@ -273,8 +273,11 @@ class Floor:
         self.scheduler.ended(running.entry, anyio.current_time())
         self.on_turn_over(running.thread_id)
 
-    def _finishing(self, running: RunningTurn) -> None:
+    def _finishing(self, running: RunningTurn, end: TurnEnd | None) -> None:
         self.scheduler.queue(running.thread_id).finishing(running.entry)
+        if end is not None:
+            with _contained():
+                self.runs.announce(running, end)
 
     def _lend(self, running: RunningTurn) -> None:
         self.scheduler.lend(running.entry, anyio.current_time())

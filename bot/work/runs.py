@@ -164,11 +164,18 @@ class Runs:
             return
         end = as_decided(end or cut_off(running), running.entry.cancelled)
         messages = [message.inbound for message in running.entry.owed]
-        now = anyio.current_time()
+        now = running.over_at or anyio.current_time()
         report = turn_report(running.entry, messages, end, started=running.started, now=now, agent=running.agent)
         self.silences.ended(running.agent, end.outcome, silent=running.silent)
         self._deliveries.finish(messages, running.reply, end, report)
         self._ended(running, end)
+
+    def announce(self, running: RunningTurn, end: TurnEnd) -> None:
+        """Show the end of a turn at once that its agent did not answer: the drain only holds the next prompt (T3)."""
+        running.over_at = anyio.current_time()
+        messages = [message.inbound for message in running.entry.owed]
+        end = as_decided(end, running.entry.cancelled)
+        self._deliveries.announce(messages, running.reply, end, running.over_at - running.started)
 
     def cancel(self, entry: Entry, why: Why) -> bool:
         """Cancel the turn of an entry; False: it is too late."""

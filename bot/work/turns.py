@@ -7,9 +7,10 @@ Discord: a turn ends when its reply was handed over. The mutable state is one `R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 import structlog
@@ -49,6 +50,7 @@ class RunningTurn:
         stopped_by: who stopped it, in whatever phase.
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
+        over_at: when the agent ended it otherwise than with an answer; the drain is still to come then.
         extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
         looked: set once it is known what belonged to the agent before the prompt; None: that is not looked up.
         silent: nothing was heard of the agent for long while no tool was at work.
@@ -67,6 +69,7 @@ class RunningTurn:
     stopped_by: str | None = None
     abandoned: bool = False
     interrupted: bool = False
+    over_at: float | None = None
     extra: bool = False
     looked: anyio.Event | None = None
     silent: bool = False
@@ -116,21 +119,27 @@ class ReplySink:
         self,
         running: RunningTurn,
         ask: Callable[[RunningTurn, PermissionRequest], None],
-        finishing: Callable[[RunningTurn], None],
+        finishing: Callable[[RunningTurn, TurnEnd | None], None],
+        end_of: Callable[[TurnSnapshot], TurnEnd],
     ) -> None:
         self._running = running
         self._ask = ask
         self._finishing = finishing
+        self._end_of = end_of
         self._answered = False
 
     def changed(self) -> None:
         """Mark the reply as out of date; called for every update."""
-        responded = self._running.turn.phase is Phase.DRAINING
-        # T3: the text is brought up to date at once when the response arrives; only the footer waits for the drain.
-        self._running.reply.touch(urgent=responded and not self._answered)
-        if responded and not self._answered:
-            self._finishing(self._running)
-        self._answered = responded
+        turn, reply = self._running.turn, self._running.reply
+        if self._answered or turn.phase is not Phase.DRAINING:
+            reply.touch()
+            return
+        self._answered = True
+        # T3: the text is brought up to date at once when the response arrives; the footer of an answer waits for the
+        # drain. Of a turn that ended otherwise, the end is shown at once.
+        reply.touch(urgent=True)
+        over = turn.decided is not Ending.ANSWERED
+        self._finishing(self._running, self._end_of(replace(turn.snapshot(), ending=turn.decided)) if over else None)
 
     def permission(self, request: PermissionRequest) -> None:
         """Show a card for the request; one that can't be shown is answered ``cancelled``: nobody could decide it."""
@@ -148,7 +157,7 @@ class TurnService:
     Args:
         ask: opens a permission card for a request of a running turn.
         leased: told about the session that a turn was given, before the prompt is sent.
-        finishing: told when the agent has answered: stopping is too late from then on.
+        finishing: told when the agent has answered, with the end if that is no answer: stopping is too late then.
     """
 
     def __init__(
@@ -158,7 +167,7 @@ class TurnService:
         *,
         ask: Callable[[RunningTurn, PermissionRequest], None],
         leased: Callable[[RunningTurn, Lease], None],
-        finishing: Callable[[RunningTurn], None],
+        finishing: Callable[[RunningTurn, TurnEnd | None], None],
     ) -> None:
         self._pool = pool
         self._store = store
@@ -212,13 +221,14 @@ class TurnService:
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         text = running.entry.prompt_text()
+        end_of = partial(_end_of, running, [method.name or method.id for method in lease.agent.auth_methods])
         settled = False
         try:
             snapshot = await run_turn(
                 lease.session,
                 running.turn,
                 [text_block(text)],
-                ReplySink(running, self._ask, self._finishing),
+                ReplySink(running, self._ask, self._finishing, end_of),
                 control=running.control,
                 clock=asyncio.get_running_loop().time,
             )
@@ -229,9 +239,14 @@ class TurnService:
                 # A copy is closed in any case; the others in its process go on.
                 # The prompt may still be open: nobody gets this session before it was ended, or its process was.
                 lease.stop()
-        if running.interrupted and snapshot.ending is Ending.STOPPED:
-            return interrupted(snapshot)
-        return end_of_snapshot(snapshot, [method.name or method.id for method in lease.agent.auth_methods])
+        return end_of(snapshot)
+
+
+def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot) -> TurnEnd:
+    """Return the end of a turn; ``methods`` are the names of its agent's ways to log in."""
+    if running.interrupted and snapshot.ending is Ending.STOPPED:
+        return interrupted(snapshot)
+    return end_of_snapshot(snapshot, methods)
 
 
 def _name_of(lease: Lease) -> str | None:

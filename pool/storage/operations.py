@@ -77,7 +77,7 @@ class Shown(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Owe(Operation[None]):
-    """The prompt is over, and its reply is on its way; the first one stays."""
+    """The prompt is over, and its reply is on its way; the first outcome stays, and the latest reply with it."""
 
     message_id: int
     outcome: str
@@ -213,7 +213,7 @@ _STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=bindp
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
 _OWE = (
     sa.update(PROMPTS)
-    .where(_UNFINISHED, _P.outcome.is_(None))
+    .where(_UNFINISHED, sa.or_(_P.outcome.is_(None), _P.outcome == bindparam("how")))
     .values(outcome=bindparam("how"), reply=bindparam("text"))
 )
 # The first outcome stays, be it this one or that of the reply on its way.

@@ -80,7 +80,7 @@ class MemoryStore:
     async def owe(self, message_id: int, outcome: str, payload: str) -> None:
         """Say how the prompt ended and what its reply is."""
         entry = self._prompts.get(message_id)
-        if entry is not None and entry.owed is None:
+        if entry is not None and (entry.owed is None or entry.owed[0] == outcome):
             entry.owed = (outcome, payload)
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import anyio
+
 from bot.outcome import Outcome
 from bot.reply.port import ThreadGone
 from bot.work.model import Inbound
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import PlayedSession, chunk, running_work
+from tests.bot.work.fakes import NotedStore, PlayedSession, chunk, running_work
 from tests.bot.work.samples import ALICE
 
 NEVER = 30
@@ -279,3 +281,42 @@ async def test_a_thread_that_can_not_be_written_to_ends_its_turn() -> None:
         work.post(1, "speak")
         assert await work.over() == [(1, Outcome.STOPPED)]
         await work.until(lambda: work.pool.status(100) is None)
+
+
+# --- the end of a turn that is not answered ------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_end_of_a_stopped_turn_is_shown_with_the_agents_answer_and_the_next_waits_for_the_drain() -> None:
+    """T3, T6, O3: what comes late stands under it."""
+    async with running_work() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.agents.sessions[0].say("so far")
+        await work.shown("so far")
+        work.post(2, "next")
+        await anyio.sleep(2)
+        work.desk.stop(100, ALICE)
+        await anyio.sleep(0.04)
+        assert any("so far\n⏹ **stopped**" in text for text in work.chat.texts())
+        assert not any(body.buttons for body in work.chat.threads[100].messages.values() if "so far" in body.text)
+        assert (1, "⏹️") in work.chat.reacted
+        assert work.agents.prompted == ["hang"]
+        work.agents.sessions[0].say(" and late")
+        await work.over(2)
+        assert any("so far and late\n⏹ **stopped**" in text for text in work.chat.texts())
+        assert "".join(work.chat.texts()).count("**stopped**") == 1
+        assert [mark for message, mark in work.chat.reacted if message == 1].count("⏹️") == 1
+        assert work.agents.prompted == ["hang", "next"]
+
+
+@in_virtual_time
+async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
+    """O1, R2: a later run could tell another one."""
+    store = NotedStore(outlives=True)
+    async with running_work(store=store) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.desk.stop(100, ALICE)
+        await work.shown("**stopped**")
+        assert [one.outcome for one in await store.owed()] == [Outcome.STOPPED]

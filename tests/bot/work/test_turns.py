@@ -16,7 +16,7 @@ from acp.schema import InitializeResult
 from acp.turn import Ending, Phase, Turn, TurnLimits
 from bot.outcome import Outcome
 from bot.reply.live import LiveReply
-from bot.work.ending import TurnEnd
+from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permissions import CardState, PermissionDesk
 from bot.work.record import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
@@ -130,7 +130,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         store,
         ask=lambda _running, request: asked.append(request),
         leased=lease_given,
-        finishing=lambda running: None,
+        finishing=lambda _running, _end: None,
     )
     await store.accept(accepted_prompt(running.first))
     store.calls.clear()
@@ -397,11 +397,9 @@ async def test_a_turn_that_waits_for_its_agent_is_interrupted() -> None:
 async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_and_only_then() -> None:
     """T3: the drain only delays the footer."""
     made = await scene(hang)
-    sink, turn, now = (
-        ReplySink(made.running, lambda *_: None, lambda _running: None),
-        made.running.turn,
-        anyio.current_time(),
-    )
+    ends: list[TurnEnd | None] = []
+    sink = ReplySink(made.running, lambda *_: None, lambda _running, end: ends.append(end), end_of_snapshot)
+    turn, now = made.running.turn, anyio.current_time()
     sink.changed()
     turn.respond("end_turn", None, now)
     sink.changed()
@@ -409,6 +407,29 @@ async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_
     turn.died(None, now)
     sink.changed()
     assert made.reply.touches == [False, True, False, False]
+    assert ends == [None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (lambda turn: turn.respond("cancelled", None, 0), Outcome.STOPPED),
+        (lambda turn: turn.fail(RequestFailed("session/prompt", -32603, "broken"), 0), Outcome.FAILED),
+    ],
+)
+@in_virtual_time
+async def test_the_end_of_a_turn_without_an_answer_is_known_before_the_drain(
+    answer: Callable[[Turn], None], outcome: Outcome
+) -> None:
+    """T3, O1."""
+    made = await scene(hang)
+    ends: list[TurnEnd | None] = []
+    sink = ReplySink(made.running, lambda *_: None, lambda _running, end: ends.append(end), end_of_snapshot)
+    answer(made.running.turn)
+    sink.changed()
+    sink.changed()
+    assert [end.outcome for end in ends if end is not None] == [outcome]
+    assert made.running.turn.phase is Phase.DRAINING
 
 
 @in_virtual_time
