@@ -48,8 +48,9 @@ class BlockText:
 class AnswerText:
     """The agent's answer: its messages, a blank line between them.
 
-    A message under a new id that directly follows another and repeats its text from the start is a retry: agents ask
-    their model again after a broken stream. As long as it only repeats it is held back. What goes on where the
+    A message under a new id, or without one after one that has an id, that directly follows another and repeats its
+    text from the start is a retry: agents ask their model again after a broken stream, or stream a text without ids and
+    send it whole with one. As long as it only repeats it is held back. What goes on where the
     repetition is complete goes on in the shown message; what turns out different becomes a message of its own.
 
     Args:
@@ -111,8 +112,8 @@ class AnswerText:
         return message_id != self._id or (message_id is None and self._apart)
 
     def _open(self, message_id: str | None) -> None:
-        known = message_id is None or message_id in self._ids
-        can_repeat = not known and self._id is not None and not self._apart and self.length > self._start
+        # Without ids there is no telling a retry from a text that repeats itself; one of the two has to have one.
+        can_repeat = message_id not in self._ids and not self._apart and self.length > self._start
         if can_repeat and not self.cut:
             self._retried = self._text.read(self._start)
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +132,62 @@ def test_a_repetition_after_a_tool_call_is_no_retry() -> None:
 def test_a_message_id_that_comes_back_is_no_retry() -> None:
     """T8: only a new id can be a retry."""
     assert shown(("a", "x"), ("b", "yy"), ("a", "yy")) == "x\n\nyy\n\nyy"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((None, None), ("msg_1",)), (("msg_1",), (None, None)), (("msg_1",), (None,)), ((None,), ("msg_1",) * 2)],
+)
+def test_a_repetition_of_which_only_one_has_an_id_is_shown_once(
+    first: tuple[str | None, ...], second: tuple[str | None, ...]
+) -> None:
+    """T8: some agents stream a text without ids and send it whole with one."""
+    parts = {1: ["The answer is 42."], 2: ["The answer ", "is 42."]}
+    chunks = [*zip(first, parts[len(first)], strict=True), *zip(second, parts[len(second)], strict=True)]
+    assert shown(*chunks) == "The answer is 42."
+
+
+def test_a_message_that_only_begins_like_the_one_before_is_kept_where_only_one_has_an_id() -> None:
+    """T8: nothing that differs is swallowed."""
+    assert shown((None, "Yes, done."), ("a", "Yes, but")) == "Yes, done.\n\nYes, but"
+    assert shown(("a", "Yes, done."), (None, "Yes, but")) == "Yes, done.\n\nYes, but"
+    assert shown((None, "Yes, done."), ("a", "Yes")) == "Yes, done.\n\nYes"
+
+
+SAID = st.text("ab \n", min_size=1, max_size=12)
+SPEAKER = st.sampled_from([(None, "b"), ("a", None), ("a", "b")])
+
+
+@given(SAID, SPEAKER, st.data())
+def test_what_is_said_twice_is_shown_once_however_it_is_cut(
+    said: str, ids: tuple[str | None, str | None], data: st.DataObject
+) -> None:
+    """T8: and wherever ids are missing."""
+    chunks = [(one, part) for one in ids for part in data.draw(cut_up(said))]
+    assert shown(*chunks) == said
+
+
+@given(SAID, SAID, SPEAKER, st.data())
+def test_a_second_message_that_is_no_repetition_is_shown_whole(
+    said: str, other: str, ids: tuple[str | None, str | None], data: st.DataObject
+) -> None:
+    """T8: in full behind the first, or as what completes it."""
+    chunks = [(one, part) for one, text in zip(ids, (said, other), strict=True) for part in data.draw(cut_up(text))]
+    text = shown(*chunks)
+    if other.startswith(said):
+        assert text == other
+    else:
+        assert text.startswith(said)
+        assert text.endswith(other)
+        assert text[len(said) : len(text) - len(other)].strip("\n") == ""
+        assert len(text) >= len(said) + len(other)
+
+
+@st.composite
+def cut_up(draw: st.DrawFn, text: str) -> list[str]:
+    """Return the text in parts."""
+    places = sorted(draw(st.sets(st.integers(0, len(text)), max_size=4)) | {0, len(text)})
+    return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
 def test_a_repetition_without_ids_is_text() -> None:
