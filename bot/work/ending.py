@@ -60,9 +60,7 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
     if snapshot.ending is not Ending.FAILED or snapshot.error is None:
         return TurnEnd(_ENDINGS[snapshot.ending], by=by, reason=reason, snapshot=snapshot)
     told = told_of_answer(snapshot.error.code, with_data(reason, snapshot.error.data), methods)
-    # The agent refused to begin: there is no turn to show.
-    shown = None if told.outcome is Outcome.COULD_NOT_START else snapshot
-    return TurnEnd(told.outcome, by=by, reason=told.reason, snapshot=shown)
+    return TurnEnd(told.outcome, by=by, reason=told.reason, snapshot=snapshot)
 
 
 def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:

@@ -43,7 +43,7 @@ _BUSY = Row(advice="the model's provider wants fewer requests, try again later")
 _FAULT = Row(advice="the model's provider has a fault, try again later")
 
 ROWS = {
-    AUTH_REQUIRED: Row(Outcome.COULD_NOT_START, _LOGIN),
+    AUTH_REQUIRED: Row(advice=_LOGIN),
     REQUEST_CANCELLED: Row(Outcome.STOPPED),  # nobody asked for it, or the turn would not be a failed one
     RESOURCE_NOT_FOUND: _LOST,
     INVALID_PARAMS: _LOST,  # all that a prompt names is its session

@@ -10,7 +10,7 @@ LOGIN = PromptError("log in", -32000)
 
 
 def test_only_the_code_for_it_asks_for_a_login() -> None:
-    """O1: -32000 becomes `could_not_start`."""
+    """O1: -32000."""
     assert TurnSnapshot(error=LOGIN).auth_required
     assert not TurnSnapshot(error=PromptError("log in", 401)).auth_required
     assert not TurnSnapshot().auth_required

@@ -101,7 +101,7 @@ def test_an_error_response_fails_the_turn_with_its_message() -> None:
 
 
 def test_a_demand_to_log_in_is_flagged() -> None:
-    """O1: -32000 is told apart, so that it becomes `could_not_start`."""
+    """O1: -32000 is told apart."""
     one = turn()
     one.fail(failed(-32000, "Authentication required"), 1.0)
     snapshot = over(one, 2.0)

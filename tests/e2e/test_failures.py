@@ -148,7 +148,7 @@ async def test_a_start_that_hangs_delays_no_other_thread(tmp_path: Path) -> None
         (codex_error(), Outcome.ANSWERED, ["stream disconnected"]),
         (gemini_error(401, "unauthorized"), Outcome.FAILED, ["unauthorized"]),
         (gemini_error(500), Outcome.FAILED, ["terminated"]),
-        (auth_error(), Outcome.COULD_NOT_START, ["log in"]),
+        ([{"text": "so far "}, *auth_error()], Outcome.FAILED, ["so far", "log in"]),
     ],
     ids=["opencode", "claude", "codex", "gemini 401", "gemini 500", "login"],
 )

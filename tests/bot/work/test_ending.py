@@ -105,11 +105,12 @@ def test_a_dead_agent_is_told_with_its_status_and_its_last_words() -> None:
     assert told(end_of_snapshot(turn)) == "⚠️ **agent_died**: exit status 3, last said `out of memory`"
 
 
-def test_a_prompt_that_needs_a_login_could_not_start() -> None:
-    """O1: -32000."""
-    end = end_of_snapshot(ended(Ending.FAILED, error=PromptError("Authentication required", -32000)))
-    assert end.outcome is Outcome.COULD_NOT_START
-    assert told(end) == "⚠️ **could_not_start**: `log in to the agent first: Authentication required`"
+def test_a_prompt_that_is_answered_with_a_demand_to_log_in_has_failed() -> None:
+    """O1: -32000; it ran, and what was said is shown."""
+    turn = ended(Ending.FAILED, error=PromptError("Authentication required", -32000), text="so far")
+    end = end_of_snapshot(turn)
+    assert (end.outcome, end.snapshot) == (Outcome.FAILED, turn)
+    assert told(end) == "⚠️ **failed**: `log in to the agent first: Authentication required`"
 
 
 def test_a_stopped_turn_that_needs_a_login_is_stopped() -> None:

@@ -62,9 +62,9 @@ LOST = "the agent may no longer know this conversation"
         (503, "overloaded", f"{FAILED}: `{FAULT}, try again later: overloaded`"),
         (529, "overloaded", f"{FAILED}: `{FAULT}, try again later: overloaded`"),
         # Codes of the protocol.
-        (-32000, "Authentication required", f"{NOT_STARTED}: `log in to the agent first: Authentication required`"),
-        (-32000, "Please log in first", f"{NOT_STARTED}: `Please log in first`"),
-        (-32000, "", f"{NOT_STARTED}: `log in to the agent first`"),
+        (-32000, "Authentication required", f"{FAILED}: `log in to the agent first: Authentication required`"),
+        (-32000, "Please log in first", f"{FAILED}: `Please log in first`"),
+        (-32000, "", f"{FAILED}: `log in to the agent first`"),
         (-32002, "Resource not found", f"{FAILED}: `{LOST}: Resource not found`"),
         (-32602, "Session not found", f"{FAILED}: `{LOST}: Session not found`"),
         (-32601, "Method not found", f"{FAILED}: `Method not found`"),
@@ -228,7 +228,7 @@ def test_data_without_a_message_stands_alone() -> None:
     ("code", "message", "line"),
     [
         (429, "Error", f"{FAILED}: `{BUSY}: Error: see below`"),
-        (-32000, "No", f"{NOT_STARTED}: `log in to the agent first: No: see below`"),
+        (-32000, "No", f"{FAILED}: `log in to the agent first: No: see below`"),
         (-32800, "Request cancelled", "⏹ **stopped**: by the agent"),
     ],
 )
@@ -240,7 +240,7 @@ def test_data_stands_behind_the_advice_of_a_known_code(code: int, message: str, 
 def test_data_that_says_log_in_is_advice_enough() -> None:
     """O1: -32000."""
     end = end_of_snapshot(ended(refused(-32000, "No", data={"details": "log in with `agent login`"})))
-    assert lines(end, str) == (f"{NOT_STARTED}: `No: log in with ˋagent login`",)
+    assert lines(end, str) == (f"{FAILED}: `No: log in with ˋagent login`",)
 
 
 def test_long_data_is_cut() -> None:
@@ -265,11 +265,11 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
 # --- ways to log in, secrets, tables -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "sign"), [(-32000, NOT_STARTED), (401, FAILED)])
-def test_the_ways_to_log_in_are_named_where_they_are_known(code: int, sign: str) -> None:
+@pytest.mark.parametrize("code", [-32000, 401])
+def test_the_ways_to_log_in_are_named_where_they_are_known(code: int) -> None:
     """O1."""
     end = end_of_snapshot(ended(refused(code, "no account")), METHODS)
-    assert lines(end, str) == (f"{sign}: `log in with ChatGPT or API key: no account`",)
+    assert lines(end, str) == (f"{FAILED}: `log in with ChatGPT or API key: no account`",)
 
 
 def test_the_ways_to_log_in_are_named_when_a_session_is_refused() -> None:
