@@ -138,6 +138,7 @@ def outcome_lines(
     by: str = "",
     reason: str = "",
     stderr: str = "",
+    rejection: str = "",
     redact: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
     """Return what is said about the end of an accepted message (O1) and about what was cut (T10).
@@ -146,12 +147,15 @@ def outcome_lines(
         by: who stopped it, for `Outcome.STOPPED` and `Outcome.SUPERSEDED`.
         reason: why; without it the snapshot's error is used.
         stderr: the last words of an agent that ended in its start.
+        rejection: said in place of the outcome: nobody stopped the turn, the agent gave up.
         redact: takes secrets out of messages and of the agent's stderr.
     """
     cut = _cut(snapshot) if snapshot else ()
     if outcome is Outcome.ANSWERED:
         limit = _LIMITS.get(snapshot.stop_reason or "") if snapshot else None
         return (f"-# ⚠️ {limit}", *cut) if limit else cut
+    if rejection:
+        return (f"⏹ {rejection}", *cut)
     sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
     words = redact(stderr)  # whole, before lines are taken: a secret may go over several
     detail = _detail(outcome, snapshot, by, ": ".join([reason, *_last_lines(words, 1)]), redact)

@@ -43,6 +43,7 @@ class TurnEnd:
         by: who stopped it.
         reason: why, where neither the outcome nor the turn itself says so.
         stderr: the last words of an agent that ended in its start.
+        rejection: a sentence for a turn that the agent ended by itself since what it asked for was rejected.
         snapshot: the turn, if the prompt reached the agent.
     """
 
@@ -50,6 +51,7 @@ class TurnEnd:
     by: str = ""
     reason: str = ""
     stderr: str = ""
+    rejection: str = ""
     snapshot: TurnSnapshot | None = None
 
 
@@ -115,7 +117,15 @@ def not_opened(why: str) -> TurnEnd:
 
 def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     """Return what is said about the end."""
-    return outcome_lines(end.outcome, end.snapshot, by=end.by, reason=end.reason, stderr=end.stderr, redact=redact)
+    return outcome_lines(
+        end.outcome,
+        end.snapshot,
+        by=end.by,
+        reason=end.reason,
+        stderr=end.stderr,
+        rejection=end.rejection if end.outcome is Outcome.STOPPED else "",
+        redact=redact,
+    )
 
 
 def _tools_line(snapshot: TurnSnapshot | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
@@ -198,6 +198,22 @@ async def expire(card: Card, seconds: float) -> None:
     chosen = rejecting(card.request.options)
     taken = card.request.select(chosen.option_id) if chosen else card.request.cancel()
     card.close(CardState.EXPIRED if taken else CardState.CANCELLED, chosen if taken else None)
+
+
+def rejection(cards: Sequence[Card]) -> str:
+    """Return what is said of a turn that its agent gave up after these cards; empty if the last word was no "no"."""
+    decided = [card for card in cards if card.state not in (CardState.OPEN, CardState.CANCELLED)]
+    if not decided:
+        return ""
+    last = decided[-1]
+    if last.state is CardState.EXPIRED:
+        return "Nobody answered the agent's request in time, so the agent ended its turn. Write again to go on."
+    if last.state is CardState.UNSEEN:
+        return "The agent ended its turn since its request could not be shown in full. Write again to go on."
+    if last.answered_by is None or last.chosen is None or not last.chosen.kind.startswith("reject"):
+        return ""
+    who = inline_code(last.answered_by.name, 60)
+    return f"The agent ended its turn after the rejection by {who}. Write what it should do instead."
 
 
 def _too_late(card: Card) -> str:

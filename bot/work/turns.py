@@ -19,14 +19,14 @@ from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
-from acp.turn import Ending, Phase, Turn, TurnSnapshot
+from acp.turn import BY_AGENT, Ending, Phase, Turn, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.reply.render import SILENCE, last_line
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
 from bot.work.model import Inbound
-from bot.work.permissions import Card, CardState
+from bot.work.permissions import Card, CardState, rejection
 from bot.work.policy.entry import Entry
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
@@ -246,7 +246,9 @@ def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot
     """Return the end of a turn; ``methods`` are the names of its agent's ways to log in."""
     if running.interrupted and snapshot.ending is Ending.STOPPED:
         return interrupted(snapshot)
-    return end_of_snapshot(snapshot, methods)
+    end = end_of_snapshot(snapshot, methods)
+    by_itself = end.outcome is Outcome.STOPPED and snapshot.cancelled_by in (None, BY_AGENT)
+    return replace(end, rejection=rejection(running.cards)) if by_itself else end
 
 
 def _name_of(lease: Lease) -> str | None:

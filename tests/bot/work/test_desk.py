@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
 from bot.outcome import Outcome
 from bot.reply.port import ThreadGone
@@ -320,3 +321,30 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
         work.desk.stop(100, ALICE)
         await work.shown("**stopped**")
         assert [one.outcome for one in await store.owed()] == [Outcome.STOPPED]
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (0, "⏹ **stopped**: by the agent"),
+        (1, "⏹ The agent ended its turn after the rejection by `alice`."),
+        (None, "⏹ Nobody answered the agent's request in time, so the agent ended its turn."),
+    ],
+    ids=["allowed", "rejected", "expired"],
+)
+@in_virtual_time
+async def test_a_turn_that_the_agent_gives_up_after_a_rejection_is_not_told_as_stopped(
+    option: int | None, line: str
+) -> None:
+    """O1, D6: nobody has stopped it; an agent that was allowed to go on has its own reasons."""
+    async with running_work(ask=PlayedSession.ask) as work:
+        work.post(1, "ask")
+        await work.prompted("ask")
+        (token,) = work.desk.permissions._open
+        if option is None:
+            await anyio.sleep(601)
+        else:
+            assert work.desk.decide(token, option, ALICE).accepted
+        work.agents.sessions[0].respond("cancelled")
+        assert await work.over() == [(1, Outcome.STOPPED)]
+        assert [text for text in work.chat.texts() if f"\n{line}" in text or text.startswith(line)]
