@@ -24,7 +24,15 @@ from acp.jsonrpc import Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
 from acp.permission import PermissionEnd, PermissionRequest, cancelled_response, permission_key
 from acp.router import LATE, TurnRouter
-from acp.schema import ContentBlock, PermissionParams, PromptResult, SessionUpdate, decode_update
+from acp.schema import (
+    ContentBlock,
+    MessageChunk,
+    PermissionParams,
+    PromptResult,
+    SessionUpdate,
+    ToolCallUpdate,
+    decode_update,
+)
 from acp.steering import (
     INJECTED,
     METHOD,
@@ -67,6 +75,7 @@ class AgentSession:
         connection: the process it lives in.
         router: knows which turn an update belongs to.
         on_late: called with output that belongs to no running turn.
+        heard: when it last said something or told of a tool outside its turns; 0 before.
 
     Args:
         replayed: whether the agent may send history that nobody wants to see.
@@ -87,6 +96,7 @@ class AgentSession:
         # An agent may answer session/load before it replays: only our next prompt ends the replay for sure.
         self.router = TurnRouter(muted=replayed)
         self.on_late: Callable[[SessionUpdate], None] | None = None
+        self.heard = 0.0
         self._peer = peer
         self._clock: Callable[[], float] = anyio.current_time
         self._turn: Turn | None = None
@@ -207,13 +217,14 @@ class AgentSession:
 
     def _feed(self, update: SessionUpdate) -> None:
         target = self.router.route(update)
-        if target is None:
-            return
-        if target is not LATE:
+        if target is not None and target is not LATE:
             target.feed(update, self._clock())
             if self._sink is not None:
                 self._sink.changed()
-        elif self.on_late is not None:
+            return
+        if self._prompt is not None and isinstance(update, MessageChunk | ToolCallUpdate):
+            self.heard = self._clock()
+        if target is LATE and self.on_late is not None:
             self.on_late(update)
 
     def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:

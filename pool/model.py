@@ -78,7 +78,7 @@ class SlotStatus:
     Attributes:
         busy: whether a turn is admitted to it.
         pid: the agent's process id, once it runs.
-        last_used: the pool's clock when a turn last ended, or when the slot was made.
+        last_used: the pool's clock when a turn last ended, the agent was at work, or the slot was made.
         generation: grows with each slot; what an older one does changes nothing for a younger one.
         agent: the name the agent gave, once it answered.
     """

@@ -151,6 +151,10 @@ class ConnectionPool:
         """The clock at the last maintenance pass: a sign of life."""
         return self._registry.last_pass
 
+    def on_cut_off(self, listener: Callable[[int], None]) -> None:
+        """Tell ``listener`` of each thread whose agent is ended as unused although it was just at work (P3)."""
+        self._registry.on_cut_off = listener
+
     # --- claims and sessions -------------------------------------------------------------------------------------
 
     def try_reserve(self, thread_id: int, *, behind: bool = False) -> Reservation | None:

@@ -35,6 +35,7 @@ class Registry:
         resets: of the threads whose sessions are being forgotten; set once that is written.
         changes: set, and replaced, at each change.
         last_pass: the clock at the last maintenance pass that went well.
+        on_cut_off: told of a thread whose agent is ended as unused, although it was just at work outside a turn.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Registry:
         self.changes = anyio.Event()
         self.closing = False
         self.last_pass = clock()
+        self.on_cut_off: Callable[[int], None] | None = None
         self.stats = PoolStats()
         self._agents: dict[PooledAgent, None] = {}  # those that are not gone yet, in the order in which they were made
         self._seekers: dict[Reservation, None] = {}
@@ -188,7 +190,7 @@ class Registry:
             self._agents[agent] = None
         # One that has not got its room yet leaves with it the wait for who had it before.
         before = after if leaving is None else (*after, leaving, *leaving.after)
-        slot = Slot(thread_id, next(self._generations), agent, before, self.clock())
+        slot = Slot(thread_id, next(self._generations), agent, before, self.clock(), self.limits.hung_after)
         agent.slots[slot] = None
         # The predecessor may still be in the map: its clean-up will find another one in its place, and leave that.
         self.slots[thread_id] = slot
@@ -295,11 +297,14 @@ class Registry:
         if not slot.live:
             return False
         agent, now = slot.agent, self.clock()
+        cut_off = reason in (Reason.IDLE, Reason.CAPACITY) and slot.at_work(now)
         slot.displaced = displaced or reason is Reason.HUNG
         agent.takes_sessions = agent.takes_sessions and not spoiled
         slot.stop(now, error)
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
         self.stats.stopped[reason] += 1
+        if cut_off:
+            self._tell_cut_off(slot.thread_id)
         if any(other.live for other in agent.slots):
             if not slot.attended:  # the process knows nothing of it, so there is nothing to end
                 self._close(slot)
@@ -309,6 +314,13 @@ class Registry:
         if not has_task:
             self._remove(agent)
         return True
+
+    def _tell_cut_off(self, thread_id: int) -> None:
+        try:
+            if self.on_cut_off is not None:
+                self.on_cut_off(thread_id)
+        except Exception:  # a fault of the listener must not keep the slot from being stopped
+            log.exception("pool.listener_failed")
 
     def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
         """Tell a process to stop, with all slots in it; return those that were not told before."""

@@ -17,6 +17,9 @@ from acp.handshake import How
 from pool.launcher import Sharing
 from pool.model import AgentState, SlotState, SlotStatus
 
+JUST = 60.0
+"""Seconds in which an agent that was heard outside a turn is taken to be still at work."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -142,13 +145,20 @@ class Slot:
         error: why it will never be ready, when its start failed.
         displaced: whether it was stopped for a reset or since a neighbour hung: who waits goes on in the next one.
         cwd: the working directory of the session, once it is known.
+        longest: for how long after a turn what its agent still does counts as use, in seconds.
         turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
             each extra turn.
         internal_errors: how many turns in a row ended in an internal error of the agent.
     """
 
     def __init__(
-        self, thread_id: int, generation: int, agent: PooledAgent, after: tuple[Slot, ...], now: float
+        self,
+        thread_id: int,
+        generation: int,
+        agent: PooledAgent,
+        after: tuple[Slot, ...],
+        now: float,
+        longest: float = 0.0,
     ) -> None:
         self.thread_id = thread_id
         self.generation = generation
@@ -165,10 +175,11 @@ class Slot:
         self.error: AgentSpawnError | None = None
         self.displaced = False
         self.session: AgentSession | None = None
-        self.last_used = now
+        self.longest = longest
         self.cwd: str | None = None
         self.turns: dict[object, float] = {}
         self.internal_errors = 0
+        self._used = now
         self._state = SlotState.STARTING
         self._news: tuple[How, bool] | None = None
         self._waiting: set[anyio.CancelScope] = set()
@@ -189,6 +200,19 @@ class Slot:
         return self._state in (SlotState.STARTING, SlotState.READY)
 
     @property
+    def last_used(self) -> float:
+        """When its last turn ended, or its agent was last at work outside one, for as long as a turn may take."""
+        return max(self._used, min(self._heard, self._used + self.longest))
+
+    def at_work(self, now: float) -> bool:
+        """Whether its agent has just been heard outside a turn."""
+        return not self.turns and self._heard > self._used and now - self._heard < JUST
+
+    @property
+    def _heard(self) -> float:
+        return self.session.heard if self.session is not None else 0.0
+
+    @property
     def departed(self) -> bool:
         """Whether its successor need not wait for it any longer."""
         return self._state is SlotState.CLOSED or self.leaked
@@ -202,7 +226,7 @@ class Slot:
         """Take the open session, and wake those who wait for it."""
         self.session = opened.session
         self._news = (opened.how, opened.lost)
-        self.last_used = now
+        self._used = now
         self.after = ()  # or each slot of the thread would keep all those before it in memory
         self.state = SlotState.READY
         self.settled.set()
@@ -243,7 +267,7 @@ class Slot:
     def end_turn(self, turn: object, now: float) -> None:
         """Note that a turn runs no more; see ``turns``."""
         del self.turns[turn]
-        self.last_used = now
+        self._used = now
 
     def take_news(self) -> tuple[How, bool] | None:
         """Return how the session was opened and whether the wanted one was lost: to the first turn only."""

@@ -104,6 +104,7 @@ class Floor:
         self.reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.unrun = Unrun(self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe)
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
+        pool.on_cut_off(self._late.cut_off)
         self.leftovers = Leftovers(tasks, self.steps, self.editors)
         self.notices = QueuedNotices(tasks, self.steps, self.editors, store)
         self.intake = Intake(

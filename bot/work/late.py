@@ -34,6 +34,11 @@ KEPT = 64 * 1024
 LIMIT = 1800
 """UTF-16 code units of one message; what is beyond is counted, not shown."""
 
+CUT_OFF = Body(
+    "-# The agent had no prompt for a long time, or its place was needed: it was ended, and with it what it still did. "
+    "Write to go on."
+)
+
 HEADING = "-# Output outside a turn:"
 
 log = structlog.get_logger(__name__)
@@ -132,6 +137,11 @@ class LateOutputs:
             # The editor is asked for when there is something to say: by then another may own the thread.
             late = LateOutput(self._tasks, lambda body: self._say(thread_id, body))
             session.on_late = lambda update: None if self._steps.over else late.feed(update)
+
+    def cut_off(self, thread_id: int) -> None:
+        """Say that the agent of a thread was ended although it was just at work outside a turn."""
+        if not self._steps.over:
+            self._say(thread_id, CUT_OFF)
 
     def _say(self, thread_id: int, body: Body) -> None:
         self._tasks.start_soon(self._deliver, thread_id, self._editors.of(thread_id).say(body), name="late output")

@@ -36,6 +36,7 @@ class FakeSession:
     connection: FakeConnection
     is_prompting: bool = False
     cancels: int = 0
+    heard: float = 0.0
 
     def cancel(self) -> None:
         self.cancels += 1

@@ -62,6 +62,7 @@ class PlayedSession:
         self.deaf = False
         self.is_prompting = False
         self.can_steer = False
+        self.heard = 0.0
         self.cancels = 0
         self.requests: list[PermissionRequest] = []
         self._agents = agents

@@ -348,3 +348,18 @@ async def test_a_turn_that_the_agent_gives_up_after_a_rejection_is_not_told_as_s
         work.agents.sessions[0].respond("cancelled")
         assert await work.over() == [(1, Outcome.STOPPED)]
         assert [text for text in work.chat.texts() if f"\n{line}" in text or text.startswith(line)]
+
+
+@in_virtual_time
+async def test_an_agent_that_is_ended_amid_its_work_after_a_turn_is_named_in_its_thread() -> None:
+    """P3, P4: it makes room for another, and what it did is over."""
+    async with running_work(max_agents=1) as work:
+        work.post(1)
+        await work.over()
+        work.agents.sessions[0].heard = anyio.current_time()
+        work.post(2, thread_id=200)
+        await work.over(2)
+        assert [text for text in work.chat.texts(100) if "it was ended, and with it what it still did" in text]
+        work.post(3, thread_id=100)
+        await work.over(3)
+        assert not [text for text in work.chat.texts(200) if "it was ended" in text]

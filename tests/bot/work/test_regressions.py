@@ -124,6 +124,9 @@ class FakePool:
         rest = {"lost": False, "how": "live", "alone": False, "listen": lambda: str}
         yield SimpleNamespace(session=self.of(thread_id), stop=stop, served=served, agent=agent, **rest)
 
+    def on_cut_off(self, listener: object) -> None:
+        """It ends no agent of its own accord."""
+
     def evict(self, thread_id: int) -> bool:
         self.evicted.append(thread_id)
         return True
