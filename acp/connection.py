@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from acp.errors import INVALID_PARAMS, METHOD_NOT_FOUND, AcpError, AgentExit, AgentExited, ProtocolError, leaves
 from acp.handshake import can_fork, introduction, ourselves, start_error, understood
-from acp.jsonrpc import MAX_LINE, RequestId
+from acp.jsonrpc import MAX_LINE, Loss, RequestId
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd
 from acp.permission import cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec, StopLimits, StopReport
@@ -244,6 +244,12 @@ class AgentConnection:
             self._peer.send(cancelled_response(request_id))
         else:
             session.on_permission(request_id, permission)
+
+    def on_loss(self, loss: Loss) -> None:
+        """Take the news that a message was dropped: it is missing in the turn of its session, or in each that runs."""
+        session = self._sessions.get(loss.session_id)
+        for one in (session,) if session is not None else self._sessions:
+            one.on_loss(loss)
 
     # --- start and end -------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ _MEMBER = re.compile(rb'"(jsonrpc|method|id)"\s*:\s*' + _SCALAR)
 _FIRST_MEMBERS = re.compile(rb"\s*\{\s*(?:" + _MEMBER.pattern + rb"\s*,\s*)*")
 _LAST_MEMBERS = re.compile(rb"(?:,\s*" + _MEMBER.pattern + rb"\s*)+\}\s*$")
 _ANSWER_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"(?:result|error)"')
+_SESSION = re.compile(rb'"sessionId"\s*:\s*"([^"\\]{1,200})"')
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
@@ -257,6 +258,33 @@ def _response_id(head: bytes, tail: bytes) -> int | None:
     if found is None and _ANSWER_FIRST.match(head.removeprefix(_BOM)):
         found = _ID_LAST.search(tail)
     return int(found[1]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A message of the peer that was dropped: what is known of it.
+
+    Attributes:
+        size: of its line, in bytes.
+        too_long: it was dropped for its length; else it is no valid JSON.
+        session_id: the session that it seems to have been about.
+    """
+
+    size: int
+    too_long: bool
+    session_id: str | None
+
+
+def loss_of(line: Line) -> Loss | None:
+    """Return what was lost with a line that could not be read; None if it does not even look like a message."""
+    if isinstance(line, Overlong):
+        size, head, tail = line.size, line.head, line.tail
+    else:
+        size, head, tail = len(line), line[:_SAMPLE], line[-_SAMPLE:]
+    if not head.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) or b'"jsonrpc"' not in head + tail:
+        return None
+    found = _SESSION.search(head) or _SESSION.search(tail)
+    return Loss(size, isinstance(line, Overlong), found[1].decode(errors="replace") if found else None)
 
 
 def _unusable(head: bytes, tail: bytes) -> Unusable | None:

@@ -1,8 +1,8 @@
 """A JSON-RPC peer on two byte streams: it pumps both, pairs responses with requests and hands on the rest.
 
 Everything is handed on synchronously and in wire order, so that a response is known only after all that came before
-it. What the messages mean is the handler's business; ending the process is the owner's. The mutable state is the table
-of open requests, the outbox, how much noise is still borne, and the error that ended the peer.
+it. What the messages mean is the handler's business; ending the process is the owner's. The mutable state is the tables
+of open and of abandoned requests, the outbox, how much noise is still borne, and the error that ended the peer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from acp.jsonrpc import (
     PARSE_ERROR,
     Line,
     LineDecoder,
+    Loss,
     Message,
     Noise,
     Notification,
@@ -35,6 +36,7 @@ from acp.jsonrpc import (
     RpcError,
     decode_message,
     encode_message,
+    loss_of,
 )
 
 WRITE_TIMEOUT = 30.0
@@ -57,13 +59,16 @@ OutgoingMessage = Message
 
 
 class PeerHandler(Protocol):
-    """What a peer hands its messages to. Both are called synchronously and must not raise: that ends the peer."""
+    """What a peer hands its messages to. All are called synchronously and must not raise: that ends the peer."""
 
     def on_request(self, request_id: RequestId, method: str, params: dict[str, Any], /) -> None:
         """Take a request; it has to be answered sooner or later."""
 
     def on_notification(self, method: str, params: dict[str, Any], /) -> None:
         """Take a notification."""
+
+    def on_loss(self, loss: Loss, /) -> None:
+        """Take the news that a message could not be read; one that answered a request is told to whoever asked."""
 
 
 class PeerEnd(Enum):
@@ -291,7 +296,10 @@ class JsonRpcPeer:
             self._noisy = True
             log.warning("agent.noise_dropped", size=_size(line))
         pending = self._open.pop(found.response_id, None) if found.response_id is not None else None
-        if pending is not None:
+        if pending is None:
+            if (loss := loss_of(line)) is not None:
+                self._handler.on_loss(loss)
+        else:
             why = "too long" if isinstance(found, Overlong) else "not valid JSON"
             text = f"the answer was {why} ({_size(line)} bytes)"
             pending.resolve(error=RequestFailed(pending.method, PARSE_ERROR, text))

@@ -213,6 +213,10 @@ _UPDATES: dict[str, type[SessionUpdate]] = {
 }
 
 
+OUTPUT_NAMES = frozenset({"agent_message_chunk", "tool_call", "tool_call_update"})
+"""Updates that people see: one that can't be understood leaves a gap."""
+
+
 def decode_update(raw: Any) -> SessionUpdate:
     """Return the update for ``params.update`` of a ``session/update``; never raises on what an agent can send."""
     name = raw.get("sessionUpdate") if isinstance(raw, dict) else None

@@ -20,17 +20,19 @@ from pydantic import ValidationError
 from acp.asked import AskedCalls
 from acp.errors import INTERNAL_ERROR, AcpError, ProtocolError, RequestFailed
 from acp.handshake import can_steer
-from acp.jsonrpc import Notification, RequestId, Response
+from acp.jsonrpc import Loss, Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
 from acp.permission import PermissionEnd, PermissionRequest, cancelled_response, permission_key
 from acp.router import LATE, TurnRouter
 from acp.schema import (
+    OUTPUT_NAMES,
     ContentBlock,
     MessageChunk,
     PermissionParams,
     PromptResult,
     SessionUpdate,
     ToolCallUpdate,
+    UnknownUpdate,
     decode_update,
 )
 from acp.steering import (
@@ -186,9 +188,16 @@ class AgentSession:
         """Take ``params.update`` of a ``session/update``."""
         if self._prompt is None:
             self._replay.deadline = anyio.current_time() + REPLAY_QUIET
-        self._feed(decode_update(raw))
+        update = decode_update(raw)
+        if isinstance(update, UnknownUpdate) and update.name in OUTPUT_NAMES:
+            self._lose(None)
+        self._feed(update)
         if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
             self._asked.news(raw)
+
+    def on_loss(self, loss: Loss) -> None:
+        """Take the news that a message was dropped that may have been part of the running turn."""
+        self._lose(loss.size if loss.too_long else None)
 
     def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:
         """Take a permission request; without a running turn there is nobody to decide it."""
@@ -214,6 +223,12 @@ class AgentSession:
     def on_exit(self) -> None:
         """Take the end of the process; the open prompt was failed before."""
         self._close_permissions(PermissionEnd.AGENT_DIED)
+
+    def _lose(self, too_long: int | None) -> None:
+        turn, sink = self._turn, self._sink
+        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
+            turn.lose(too_long)
+            sink.changed()
 
     def _feed(self, update: SessionUpdate) -> None:
         target = self.router.route(update)

@@ -6,7 +6,7 @@ decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from typing import Any
 
@@ -110,6 +110,21 @@ class PromptError:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Messages of the agent that were dropped: how many were too long, their bytes, and how many not to be read."""
+
+    too_long: int = 0
+    size: int = 0
+    unreadable: int = 0
+
+    def one_more(self, size: int | None) -> Lost:
+        """Return the same and one more; ``size``: it was too long."""
+        if size is None:
+            return replace(self, unreadable=self.unreadable + 1)
+        return replace(self, too_long=self.too_long + 1, size=self.size + size)
+
+
+@dataclass(frozen=True, slots=True)
 class TurnSnapshot:
     """A turn at one moment; times are those of the clock that fed the turn.
 
@@ -123,6 +138,7 @@ class TurnSnapshot:
         model, mode: None where the agent did not say within this turn and nobody told the turn before.
         stop_reason: the agent's own word, None without a response.
         cancelled_by: who stopped it, `BY_AGENT` if the agent did unasked.
+        lost: what was dropped on its way here.
         exit: how the agent's process ended, if it did within the turn.
         killed: the agent did not react to the cancel within the grace and has to be ended.
         permissions: tool call ids of the open permission requests.
@@ -152,6 +168,7 @@ class TurnSnapshot:
     cancelled_by: str | None = None
     exit: AgentExit | None = None
     killed: bool = False
+    lost: Lost = Lost()
     permissions: tuple[str, ...] = ()
     started: float = 0.0
     last_event: float = 0.0

@@ -19,6 +19,7 @@ from acp.snapshot import (
     Diff,
     Ending,
     Location,
+    Lost,
     Phase,
     PromptError,
     ToolState,
@@ -112,6 +113,7 @@ class Turn:
         self._cancelled_by: str | None = None
         self._exit: AgentExit | None = None
         self._killed = False
+        self._lost = Lost()
         self._usage: Usage | None = None
 
     # --- what happens to it --------------------------------------------------------------------------------------
@@ -127,6 +129,12 @@ class Turn:
             return
         self.last_event = now
         if self._said.feed(update):
+            self.version += 1
+
+    def lose(self, too_long: int | None) -> None:
+        """Note that a message of the agent was dropped: for its size (in bytes), or since it could not be read."""
+        if self.phase is not Phase.ENDED:
+            self._lost = self._lost.one_more(too_long)
             self.version += 1
 
     def respond(self, stop_reason: str, usage: Usage | None, now: float) -> None:
@@ -304,6 +312,7 @@ class Turn:
             cancelled_by=self._cancelled_by,
             exit=self._exit,
             killed=self._killed,
+            lost=self._lost,
             permissions=self._waiting.tool_calls(),
             started=self._started,
             last_event=self.last_event,

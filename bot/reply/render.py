@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from acp.snapshot import BY_AGENT, Phase, ToolState, TurnSnapshot
+from acp.snapshot import BY_AGENT, Lost, Phase, ToolState, TurnSnapshot
 from bot.outcome import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
 from bot.reply.tools import diff_texts, output_block, tool_line
@@ -166,7 +166,25 @@ def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
     """Return a line for each kind of thing that the turn could not keep."""
     text = (f"-# {snapshot.text_cut:,} more bytes of the answer were not kept",) if snapshot.text_cut else ()
     tools = (f"-# {snapshot.tools_cut:,} more tool calls were not kept",) if snapshot.tools_cut else ()
-    return text + tools
+    return text + tools + _lost(snapshot.lost)
+
+
+def _lost(lost: Lost) -> tuple[str, ...]:
+    """Return a line for what the agent wrote and nobody could take (T9)."""
+    size = f"{lost.size / 1e6:.0f} MB" if lost.size >= 1e6 else f"{lost.size / 1e3:.0f} kB"
+    lines = (
+        _missing(lost.too_long, f"too large ({size})", f"too large ({size} in all)"),
+        _missing(lost.unreadable, "not readable", "not readable"),
+    )
+    return tuple(line for line in lines if line)
+
+
+def _missing(count: int, one: str, many: str) -> str:
+    if not count:
+        return ""
+    if count == 1:
+        return f"-# ⚠️ A message of the agent was {one} and is missing here."
+    return f"-# ⚠️ {count:,} messages of the agent were {many} and are missing here."
 
 
 def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]) -> str:

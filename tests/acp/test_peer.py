@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from acp.errors import AgentExit, AgentExited, ProtocolError, RequestFailed, RequestTimeout
-from acp.jsonrpc import Notification, RequestId, Response
+from acp.jsonrpc import Loss, Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PeerEnd, PendingRequest
 from tests.acp.pipes import Input, Output, line
 
@@ -34,6 +34,9 @@ class Recorder:
         self.seen.append((method, params))
         if method == "last":
             self.last.set()
+
+    def on_loss(self, loss: Loss) -> None:
+        self.seen.append(loss)
 
 
 class Line:
@@ -294,6 +297,20 @@ async def test_an_answer_that_is_too_long_fails_its_request_at_once() -> None:
         assert caught.value.code == -32700
         held.output.write({"id": other.id, "result": 5})
         assert await other.wait() == 5
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_is_dropped_is_told_apart_from_noise_and_from_answers() -> None:
+    """T9: with the session that it was about, as far as its line says so."""
+    update = b'{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s1","update":"%s'
+    async with running(max_line=1000) as held:
+        pending = held.peer.start_request("m", {})
+        held.output.write(update % (b"x" * 2000) + b'"}}\n', update % b"broken\n", b'{"level":"info"\n')
+        held.output.write(b'[{"jsonrpc":"2.0","method":"session/update"}]\n')
+        held.output.write(b"{" + b"x" * 2000 + b"\n", {"id": pending.id, "result": "x" * 2000})
+        await held.settle()
+        assert held.handler.seen[:-1] == [Loss(2083, True, "s1"), Loss(86, False, "s1"), Loss(45, False, None)]
+        assert pending.done
 
 
 @pytest.mark.asyncio

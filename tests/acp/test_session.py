@@ -12,6 +12,7 @@ from acp import sessions as sessions_module
 from acp.errors import ProtocolError
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
+from acp.snapshot import Lost
 from acp.turn import Phase, Turn, TurnLimits
 from tests.acp.children import lines_of
 from tests.acp.connections import (
@@ -149,3 +150,20 @@ async def test_a_second_prompt_waits_for_the_end_of_the_first(tmp_path: Path) ->
         session.cancel()
         await pending.wait(5)
         assert not session.is_prompting
+
+
+@pytest.mark.asyncio
+async def test_an_update_that_can_not_be_understood_leaves_a_gap_that_is_counted(tmp_path: Path) -> None:
+    """T9: a message of a kind that nobody knows does not."""
+    source = (
+        "def update(**fields):\n"
+        "    say({'method': 'session/update', 'params': {'sessionId': 's1', 'update': fields}})\n"
+        "update(sessionUpdate='agent_message_chunk')\n"  # before the prompt: in no turn
+        "p = hear('session/prompt')\n"
+        "update(sessionUpdate='agent_message_chunk', content=5)\n"
+        "update(sessionUpdate='of_tomorrow')\n"
+        "answer(p, {'stopReason': 'end_turn'})"
+    )
+    async with in_session(source, tmp_path) as (_, session, turn, sink):
+        await session.begin_turn(turn, sink, HELLO).wait(5)
+        assert turn.snapshot().lost == Lost(unreadable=1)

@@ -97,12 +97,13 @@ async def test_a_long_line_within_the_limit_is_shown_whole(tmp_path: Path, size:
 
 
 async def test_a_line_beyond_the_limit_is_dropped_and_the_next_is_whole(tmp_path: Path) -> None:
-    """T9: resync."""
+    """T9: resync; and the gap is told."""
     steps: list[Step] = [{"text": "before. ", "id": "m"}, {"flood": 50 * MB, "times": 1}, {"text": "after.", "id": "m"}]
     async with flooded(tmp_path, steps) as game:
         thread_id, outcome = await game.ask("flood")
         assert outcome is Outcome.ANSWERED
-        assert game.shown(thread_id).startswith("before. after.\n-# ")
+        missing = "-# ⚠️ A message of the agent was too large (52 MB) and is missing here."
+        assert game.shown(thread_id).startswith(f"before. after.\n{missing}\n-# ")
 
 
 async def test_a_response_beyond_the_limit_fails_the_turn_and_says_so(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.schema import Cost, PlanEntry
-from acp.snapshot import BY_AGENT, ContextUse, Diff, Phase, PromptError
+from acp.snapshot import BY_AGENT, ContextUse, Diff, Lost, Phase, PromptError
 from bot.outcome import Outcome
 from bot.reply.render import (
     coarse,
@@ -238,3 +238,22 @@ def test_an_answer_made_of_endless_tools_ends_in_their_states(monkeypatch: pytes
     text = final_text(snapshot(tools=tools), Outcome.ANSWERED)
     assert text.endswith("✓ `tool 49`")
     assert text.count("xxx" * 1000) <= 3
+
+
+@pytest.mark.parametrize(
+    ("lost", "lines"),
+    [
+        (Lost(), ()),
+        (Lost().one_more(20_000_000), ("-# ⚠️ A message of the agent was too large (20 MB) and is missing here.",)),
+        (
+            Lost().one_more(20_000_000).one_more(17_000_000).one_more(None),
+            (
+                "-# ⚠️ 2 messages of the agent were too large (37 MB in all) and are missing here.",
+                "-# ⚠️ A message of the agent was not readable and is missing here.",
+            ),
+        ),
+    ],
+)
+def test_what_was_dropped_is_told_with_the_end(lost: Lost, lines: tuple[str, ...]) -> None:
+    """T9."""
+    assert outcome_lines(Outcome.ANSWERED, snapshot(lost=lost)) == lines
