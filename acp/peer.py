@@ -7,6 +7,7 @@ of open and of abandoned requests, the outbox, how much noise is still borne, an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from itertools import count
@@ -47,6 +48,9 @@ OUTBOX_LIMIT = 64 * 1024 * 1024
 
 NOISE_LIMIT = 16 * 1024 * 1024
 """Bytes that a peer may write before its first message."""
+
+MOST_ABANDONED = 32
+"""Requests that nobody waits for any more, and whose answers are still taken if they come: the latest ones."""
 
 _LINES_PER_PASS = 256
 _LAST_WORDS = 1.0
@@ -145,6 +149,7 @@ class JsonRpcPeer:
         self._noise_left: float = noise_limit
         self._ids = count(1)
         self._open: dict[int, PendingRequest] = {}
+        self._abandoned: deque[PendingRequest] = deque()
         self._outbox = bytearray()
         self._outgoing = anyio.Event()
         self._overflow = anyio.Event()
@@ -216,7 +221,20 @@ class JsonRpcPeer:
         try:
             return await pending.wait(timeout)
         finally:
-            self._open.pop(pending.id, None)
+            self.forget(pending)
+
+    def abandon(self, pending: PendingRequest) -> None:
+        """Wait no longer for the answer to a request; it is still taken if it comes before many others are abandoned.
+
+        An agent that never answers must not fill memory: whoever gives up on a request of `start_request` says so.
+        """
+        self._abandoned.append(pending)
+        while len(self._abandoned) > MOST_ABANDONED:
+            self.forget(self._abandoned.popleft())
+
+    def forget(self, pending: PendingRequest) -> None:
+        """Take no answer to a request any more."""
+        self._open.pop(pending.id, None)
 
     def fail_all(self, error: AcpError) -> None:
         """End the peer: everyone who waits for an answer, now or later, gets ``error``; only the first call counts."""

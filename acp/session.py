@@ -163,6 +163,11 @@ class AgentSession:
             answers = self._close_permissions(PermissionEnd.TURN_CANCELLED)
             self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
 
+    def forget_prompt(self) -> None:
+        """Take no answer to the open prompt any more: nobody prompts the session again."""
+        if self._prompt is not None:
+            self._peer.forget(self._prompt)
+
     @property
     def can_steer(self) -> bool:
         """Whether the agent takes text into a running turn."""
@@ -179,7 +184,8 @@ class AgentSession:
         steering = Steering(self._steer_timeout)
         self._steerings.append(steering)
         answered = partial(self._on_steered, turn, steering)
-        self._peer.start_request(METHOD, steering_params(self.id, prompt), on_response=answered)
+        # Its answer counts for some seconds only; one that comes later may still tell of a turn that nobody prompted.
+        self._peer.abandon(self._peer.start_request(METHOD, steering_params(self.id, prompt), on_response=answered))
         return steering
 
     # --- what the connection calls, in wire order ----------------------------------------------------------------

@@ -38,8 +38,9 @@ class OpenedSession:
 
 @dataclass(slots=True)
 class _Wanted:
-    """A session that was asked for; ``abandoned`` if nobody waits for it any more."""
+    """A session that was asked for by ``request``; ``abandoned`` if nobody waits for it any more."""
 
+    request: PendingRequest | None = None
     session: AgentSession | None = None
     abandoned: bool = False
 
@@ -128,7 +129,8 @@ class Sessions:
         return OpenedSession(wanted.session, "new", lost, result)
 
     def _start(self, wanted: _Wanted, method: str, params: dict[str, Any], *, replayed: bool) -> PendingRequest:
-        return self._peer.start_request(method, params, on_response=partial(self._take, wanted, replayed))
+        wanted.request = self._peer.start_request(method, params, on_response=partial(self._take, wanted, replayed))
+        return wanted.request
 
     def _take(self, wanted: _Wanted, replayed: bool, pending: PendingRequest) -> None:
         """Know the session before the next line is read: its first updates may follow the answer at once."""
@@ -146,6 +148,8 @@ class Sessions:
             yield
         except BaseException:
             wanted.abandoned = True
+            if wanted.request is not None:
+                self._peer.abandon(wanted.request)
             if wanted.session is not None:
                 self.close(wanted.session)
             raise
@@ -181,8 +185,9 @@ class Sessions:
             return
         del self._known[session.id]
         session.cancel()
+        session.forget_prompt()
         if can_close(self._agent):
-            self._peer.start_request("session/close", {"sessionId": session.id})
+            self._peer.forget(self._peer.start_request("session/close", {"sessionId": session.id}))
 
     async def delete(self, session: AgentSession) -> None:
         """Let a session go and have the agent forget it where it can; see `AgentConnection.delete_session`."""

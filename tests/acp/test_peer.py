@@ -13,7 +13,7 @@ import pytest
 
 from acp.errors import AgentExit, AgentExited, ProtocolError, RequestFailed, RequestTimeout
 from acp.jsonrpc import Loss, Notification, RequestId, Response
-from acp.peer import JsonRpcPeer, PeerEnd, PendingRequest
+from acp.peer import MOST_ABANDONED, JsonRpcPeer, PeerEnd, PendingRequest
 from tests.acp.pipes import Input, Output, line
 
 
@@ -311,6 +311,20 @@ async def test_a_message_that_is_dropped_is_told_apart_from_noise_and_from_answe
         await held.settle()
         assert held.handler.seen[:-1] == [Loss(2083, True, "s1"), Loss(86, False, "s1"), Loss(45, False, None)]
         assert pending.done
+
+
+@pytest.mark.asyncio
+async def test_requests_that_nobody_waits_for_any_more_are_bounded() -> None:
+    """T9: the latest answer is still taken, if it comes."""
+    taken: list[int] = []
+    async with running() as held:
+        for _ in range(3 * MOST_ABANDONED):
+            pending = held.peer.start_request("m", {}, on_response=lambda one: taken.append(one.id))
+            held.peer.abandon(pending)
+        assert len(held.peer._open) == MOST_ABANDONED
+        held.output.write({"id": 1, "result": 1}, {"id": pending.id, "result": 1})
+        await held.settle()
+        assert taken == [pending.id]
 
 
 @pytest.mark.asyncio

@@ -197,6 +197,7 @@ async def test_what_a_closed_copy_still_says_or_asks_reaches_nobody(tmp_path: Pa
         copy.on_late = late.append
         connection.close_session(copy)
         connection.close_session(copy)
+        assert connection._peer._open == {}, "nothing waits for an answer that may never come"
         await lines_of(tmp_path / "heard", 5)
     assert (heard(tmp_path)[4]["result"], late) == (CANCELLED, [])
     assert methods(tmp_path) == ["session/fork", "session/close", None]
@@ -213,6 +214,7 @@ async def test_closing_a_copy_ends_its_prompt_and_answers_its_permission_request
         request = await sink.until_asked()
         connection.close_session(copy)
         assert request.answered
+        assert connection._peer._open == {}, "nothing waits for an answer that may never come"
         await lines_of(tmp_path / "heard", 6)
     assert methods(tmp_path) == ["session/fork", "session/prompt", None, "session/cancel"]
 

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from acp.handshake import can_steer
+from acp.peer import MOST_ABANDONED
 from acp.schema import InitializeResult, text_block
 from acp.session import AgentSession
 from acp.steering import Steering
@@ -153,6 +154,15 @@ async def test_an_agent_that_does_not_answer_in_time_has_not_taken_the_text(tmp_
         run.session.cancel()
         await run.until_said("late")
         assert not await steering
+
+
+@pytest.mark.asyncio
+async def test_texts_that_are_never_answered_are_bounded(tmp_path: Path) -> None:
+    """Q2, T9."""
+    async with prompting("hear('')", tmp_path, steer=0.0) as run:
+        for _ in range(2 * MOST_ABANDONED):
+            assert not await run.session.steer(MORE)
+        assert len(run.session._peer._open) == MOST_ABANDONED + 1  # and the prompt
 
 
 @pytest.mark.asyncio
