@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 import anyio.to_thread
 
+from scripts.benchmarks.answer import answer
 from scripts.benchmarks.chunks import chunks
 from scripts.benchmarks.control import control
 from scripts.benchmarks.fleet import fleet, soak, start
@@ -22,7 +23,10 @@ from scripts.benchmarks.showing import first_visible, staleness
 from scripts.benchmarks.stats import Figures, middle, spread
 
 Scenario = Callable[[], Awaitable[Figures]]
-RUNS, MOST_RUNS = 3, {"first_visible": 2, "control": 2, "flood": 1, "staleness": 1, "fleet": 1, "sharing": 1, "soak": 1}
+RUNS, MOST_RUNS = (
+    3,
+    {"answer": 2, "first_visible": 2, "control": 2, "flood": 1, "staleness": 1, "fleet": 1, "sharing": 1, "soak": 1},
+)
 """How often a scenario runs unless told otherwise: all of them stay within ten minutes."""
 
 
@@ -35,6 +39,7 @@ def scenarios(soak_sessions: int) -> dict[str, Scenario]:
     return {
         "start": start,
         "chunks": _chunks,
+        "answer": answer,
         "first_visible": first_visible,
         "control": control,
         "line": line,
