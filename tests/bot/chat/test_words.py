@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.chat.commands import carry_out
 from bot.chat.words import Command, Wish, read
 from bot.work.model import QueueMode
+from bot.work.ports import Answer, Desk
+from tests.bot.work.samples import ALICE
 
 
 @pytest.mark.parametrize("typed", ["stop", "Stop", "STOP.", "!stop", "stop!", "!Stop."])
@@ -64,3 +69,16 @@ def test_what_is_no_word_of_ours_stays_as_it_is(typed: str) -> None:
     wish = read(typed)
     assert wish.command is not None or typed.endswith(wish.text)
     assert wish.mode is not None or wish.command is not None or wish.text == typed
+
+
+def test_a_stop_that_was_typed_is_about_nothing_newer_than_itself() -> None:
+    """Q7."""
+    asked: list[object] = []
+
+    class Asked:
+        def stop(self, *args: object, **fields: object) -> Answer:
+            asked.append((args, fields))
+            return Answer("Stopping.", accepted=True)
+
+    carry_out(Command.STOP, cast("Desk", Asked()), 100, ALICE, 55)
+    assert asked == [((100, ALICE), {"before": 55})]

@@ -22,12 +22,13 @@ from bot.reply.port import ThreadPort
 from bot.work.desk import ONE_AGENT, ThreadDesk
 from bot.work.limits import DeskLimits
 from bot.work.model import Inbound
+from bot.work.record import accepted_prompt
 from pool.agent_task import OpenConnection
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.store import AcceptedPrompt
 from tests.bot.reply.fakes import FakeThread
-from tests.bot.work.samples import inbound
+from tests.bot.work.samples import BOB, inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
 from tests.pool.memory import MemoryStore
 
@@ -242,6 +243,19 @@ class NotedStore(MemoryStore):
             raise self.fail[kind]
 
 
+def kept() -> NotedStore:
+    """Return a store that the next desk goes on with."""
+    return NotedStore(outlives=True)
+
+
+async def cut_off_together(store: NotedStore) -> None:
+    """Leave a turn of two messages, and a third one that was said into it, as a kill does."""
+    for message in (inbound(1, text="one"), inbound(2, text="two"), inbound(3, text="three", author=BOB)):
+        await store.accept(accepted_prompt(message))
+    await store.started(1, [2])
+    await store.started(1, [3])
+
+
 @dataclass
 class Work:
     """A desk at work, and all that stands around it."""
@@ -273,13 +287,29 @@ class Work:
         await self.settled()
         return self.outcomes
 
+    def buttons(self, thread_id: int = 100) -> list[tuple[int, str]]:
+        """Return message and custom_id of each button that the thread shows."""
+        messages = self.chat.threads[thread_id].messages.items()
+        return [(number, button.custom_id) for number, body in messages for button in body.buttons]
+
+    async def outcome(self, message_id: int) -> Outcome:
+        """Wait until the message has its outcome, and long enough for another one, which it may not have."""
+        await self.until(lambda: message_id in dict(self.outcomes))
+        await self.settled()
+        (found,) = [outcome for number, outcome in self.outcomes if number == message_id]
+        return found
+
     async def settled(self) -> None:
         """Let everything happen that needs nothing from outside."""
         await anyio.sleep(5)
 
+    def told(self, text: str, thread_id: int = 100) -> list[str]:
+        """Return the messages of the thread that have the text in them."""
+        return [shown for shown in self.chat.texts(thread_id) if text in shown]
+
     async def shown(self, text: str, thread_id: int = 100) -> None:
         """Wait until a message of the thread has the text in it."""
-        await self.until(lambda: any(text in shown for shown in self.chat.texts(thread_id)))
+        await self.until(lambda: self.told(text, thread_id))
 
 
 @asynccontextmanager

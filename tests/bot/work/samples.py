@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.policy.entry import Entry, Message, MessageState
 
@@ -20,6 +22,11 @@ def inbound(message_id: int, *, thread_id: int = 100, text: str = "hello", autho
         opens_thread=False,
         title="hello",
     )
+
+
+def mention(message_id: int) -> Inbound:
+    """Return a message in a channel; the thread that it asks for will have its id."""
+    return replace(inbound(message_id, thread_id=message_id), channel_id=7, opens_thread=True)
 
 
 def entry(message_id: int, *, thread_id: int = 100) -> Entry:

@@ -9,12 +9,8 @@ from bot.outcome import Outcome
 from bot.work.model import QueueMode
 from bot.work.record import accepted_prompt
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import NotedStore, running_work
+from tests.bot.work.fakes import kept, running_work
 from tests.bot.work.samples import ALICE, inbound
-
-
-def kept() -> NotedStore:
-    return NotedStore(outlives=True)
 
 
 @in_virtual_time

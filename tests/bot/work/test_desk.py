@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import anyio
 import pytest
 
+from acp.permission import PermissionRequest
+from acp.schema import PermissionOption, PermissionParams, ToolCall
 from bot.outcome import Outcome
-from bot.reply.port import ThreadGone
+from bot.reply.port import PortError, ThreadGone
 from bot.work.model import Inbound
-from tests.bot.reply.fakes import in_virtual_time
+from bot.work.queued import QueuedNotices
+from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.fakes import NotedStore, PlayedSession, chunk, running_work
-from tests.bot.work.samples import ALICE
+from tests.bot.work.samples import ALICE, mention
 
 NEVER = 30
 
 
-# --- messages ----------------------------------------------------------------------------------------------------
+# --- messages ------------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -173,7 +178,7 @@ async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
         assert await work.store.open_prompts() == []
 
 
-# --- faults ------------------------------------------------------------------------------------------------------
+# --- faults --------------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -232,7 +237,170 @@ async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -
         assert (1, Outcome.STOPPED) in await work.over()
 
 
-# --- a thread that is gone ---------------------------------------------------------------------------------------
+@in_virtual_time
+async def test_a_message_that_the_store_does_not_take_fails_alone() -> None:
+    """O1, O4: one outcome, one line, and the next message is answered."""
+    async with running_work(store=NotedStore(fail={"accept": OSError("disk full")})) as work:
+        work.post(1)
+        assert await work.outcome(1) is Outcome.FAILED
+        assert [number for number, _ in work.chat.refused] == [1]
+        work.store.fail.clear()
+        work.post(2)
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_prompt_is_not_sent_when_its_start_can_not_be_written_down() -> None:
+    """R2, Q10: what may have had side effects must be known as started."""
+    async with running_work(store=NotedStore(fail={"started": OSError("disk full")})) as work:
+        work.post(1)
+        assert await work.outcome(1) is Outcome.FAILED
+        assert work.agents.prompted == []
+        work.store.fail.clear()
+        work.post(2)
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_an_outcome_that_can_not_be_written_down_hurts_nobody() -> None:
+    """O4, Q10."""
+    async with running_work(store=NotedStore(fail={"finished": OSError("disk full")})) as work:
+        work.post(1)
+        work.post(2, thread_id=200)
+        assert await work.outcome(1) is Outcome.ANSWERED
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_listener_that_fails_hurts_nobody() -> None:
+    """O4."""
+
+    def fail(_inbound: Inbound, _outcome: Outcome) -> None:
+        raise RuntimeError("listener")
+
+    async with running_work() as work:
+        keep, work.desk.deliveries.on_outcome = work.desk.deliveries.on_outcome, fail
+        work.post(1)
+        await anyio.sleep(5)
+        work.desk.deliveries.on_outcome = keep
+        work.post(2)
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_refusal_that_discord_does_not_take_hurts_nobody() -> None:
+    """O1, O4: neither a refused request nor a fault in the call itself."""
+    async with running_work() as work:
+        work.chat.fail = {"open_thread": PortError("no"), "refuse": RuntimeError("broken")}
+        work.desk.submit(mention(1))
+        assert await work.outcome(1) is Outcome.FAILED
+        work.post(2)
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_fault_on_a_prompts_way_hurts_no_other() -> None:
+    """O4, Q10: whatever it is, the work of the others goes on."""
+    async with running_work() as work:
+        scheduler = work.desk._floor.scheduler
+        reserve, scheduler._reserve = scheduler._reserve, cast("Any", None)  # nothing that can be called
+        work.post(1)
+        await anyio.sleep(5)
+        scheduler._reserve = reserve
+        work.post(2, thread_id=200)
+        assert await work.outcome(1) is Outcome.ANSWERED
+        assert await work.outcome(2) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_reply_that_can_not_be_shown_still_has_a_visible_end() -> None:
+    """O1: never none; Discord takes the text of the answer as little as a broken rendering does."""
+    async with running_work() as work:
+        thread = cast("FakeThread", work.chat.thread(100))
+        thread.fail = {"send": [PortError("blocked")] * 6}
+        work.post(1)
+        assert await work.outcome(1) is Outcome.ANSWERED
+        assert "answered" in "\n".join(work.chat.texts(100))
+
+
+@in_virtual_time
+async def test_a_session_with_an_open_prompt_is_never_handed_on() -> None:
+    """T6, Q1: a turn that broke down leaves a prompt behind; the next one gets another process."""
+    async with running_work() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        (session,) = work.agents.sessions
+
+        def fail(_now: float, _alive: bool = True) -> None:
+            raise RuntimeError("broken")
+
+        session.turn.tick = fail  # type: ignore[method-assign, assignment]
+        session.turn.died(None, anyio.current_time())
+        session.sink.changed()
+        assert await work.outcome(1) is Outcome.FAILED
+        work.post(2)
+        assert await work.outcome(2) is Outcome.ANSWERED
+        assert work.agents.starts == ["100", "100"]
+
+
+@in_virtual_time
+async def test_a_permission_request_that_can_not_be_shown_is_answered_cancelled() -> None:
+    """D6, O4: never none; and the fault does not reach the reader of the agent's output."""
+    answers: list[Any] = []
+    async with running_work() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        (session,) = work.agents.sessions
+        option = PermissionOption(option_id="o", kind="allow_once")
+        params = PermissionParams(session_id="s", tool_call=ToolCall(tool_call_id="t"), options=[option])
+        request = PermissionRequest(1, params, lambda _request, response: answers.append(response.result))
+        request.tool_call = cast("Any", None)  # what no rendering can show
+        session.sink.permission(request)
+        assert answers == [{"outcome": {"outcome": "cancelled"}}]
+        session.respond()
+        assert await work.outcome(1) is Outcome.ANSWERED
+
+
+@in_virtual_time
+async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> None:
+    """Q10."""
+    async with running_work() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        await work.shown("Waiting, next in line")
+        work.chat.threads[100].delay = 2.0
+        work.desk.stop(100, ALICE)
+        await work.over(2)
+        await anyio.sleep(30)
+        assert work.desk._floor.editors._editors == {}
+
+
+@in_virtual_time
+async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """O4, Q10."""
+    async with running_work() as work:
+        work.post(1, "hang")
+        work.post(3, "hang", thread_id=200)
+        await work.prompted("hang", "hang")
+        work.post(2)
+        await work.shown("Waiting, next in line")
+
+        def fail(_self: QueuedNotices, _thread_id: int, _queue: object) -> None:
+            raise RuntimeError("no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(QueuedNotices, "show", fail)
+            work.desk.stop(100, ALICE)
+            await anyio.sleep(5)
+        work.desk.stop(200, ALICE)
+        await work.over(3)
+        assert sorted(work.outcomes) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED), (3, Outcome.STOPPED)]
+
+
+# --- a thread that is gone -----------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -363,3 +531,13 @@ async def test_an_agent_that_is_ended_amid_its_work_after_a_turn_is_named_in_its
         work.post(3, thread_id=100)
         await work.over(3)
         assert not [text for text in work.chat.texts(200) if "it was ended" in text]
+
+
+@in_virtual_time
+async def test_a_thread_that_goes_while_its_message_is_accepted_gives_it_one_end() -> None:
+    """D10, O1."""
+    async with running_work() as work:
+        work.post(1)
+        work.desk.thread_gone(100, "the thread was deleted")
+        assert await work.outcome(1) is Outcome.STOPPED
+        assert work.agents.prompted == []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import anyio
 
 from bot.outcome import Outcome
-from bot.reply.port import ThreadGone
+from bot.reply.port import PortError, ThreadGone
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import PlayedSession, Work, answer, running_work
-from tests.bot.work.samples import ALICE, BOB
+from tests.bot.work.samples import ALICE, BOB, mention
 
-# --- stop --------------------------------------------------------------------------------------------------------
+# --- stop ----------------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -198,7 +198,78 @@ async def test_a_deaf_agent_is_told_to_stop_and_nobody_gets_its_session() -> Non
         assert any("so far" in text for text in work.chat.texts())
 
 
-# --- status, reset, decide ---------------------------------------------------------------------------------------
+@in_virtual_time
+async def test_a_message_that_is_stopped_while_its_thread_opens_has_one_end() -> None:
+    """T6, O1: it is told in the thread, once that is there."""
+    async with running_work() as work:
+        gate = work.chat.gates["open_thread"] = anyio.Event()
+        work.desk.submit(mention(1))
+        await anyio.sleep(1)
+        assert work.desk.stop(1, ALICE).accepted
+        assert not work.desk.stop(1, ALICE).accepted
+        gate.set()
+        assert await work.outcome(1) is Outcome.STOPPED
+        assert "**stopped**" in "\n".join(work.chat.texts(1))
+        assert work.agents.prompted == []
+
+
+@in_virtual_time
+async def test_a_message_that_is_stopped_and_whose_thread_does_not_open_has_one_end() -> None:
+    """T6, O1: it is told where it was posted."""
+    async with running_work() as work:
+        gate = work.chat.gates["open_thread"] = anyio.Event()
+        work.chat.fail = {"open_thread": PortError("no")}
+        work.desk.submit(mention(1))
+        await anyio.sleep(1)
+        assert work.desk.stop(1, ALICE).accepted
+        gate.set()
+        assert await work.outcome(1) is Outcome.STOPPED
+        assert len(work.chat.refused) == 1
+        assert 1 not in work.chat.threads
+
+
+@in_virtual_time
+async def test_a_message_that_is_stopped_before_the_store_has_it_opens_no_thread() -> None:
+    """T6, O1."""
+    async with running_work() as work:
+        work.desk.submit(mention(1))
+        assert work.desk.stop(1, ALICE).accepted
+        assert await work.outcome(1) is Outcome.STOPPED
+        assert work.chat.opened == []
+        assert len(work.chat.refused) == 1
+        assert await work.store.open_prompts() == []
+
+
+@in_virtual_time
+async def test_a_stop_that_is_older_than_what_runs_stops_nothing() -> None:
+    """Q7: a catch-up replays the word after newer messages have begun."""
+    async with running_work() as work:
+        work.post(20, "hang")
+        await work.prompted("hang")
+        work.post(21)
+        await anyio.sleep(0.1)
+        assert not work.desk.stop(100, ALICE, before=10).accepted
+        await work.settled()
+        assert work.outcomes == []
+        assert work.desk.stop(100, ALICE, before=30).accepted
+        assert await work.over(2) == [(20, Outcome.STOPPED), (21, Outcome.ANSWERED)]
+
+
+@in_virtual_time
+async def test_a_stop_of_all_that_ends_nothing_says_so() -> None:
+    """Q7: what waits is newer."""
+    async with running_work() as work:
+        work.post(20, "hang")
+        await work.prompted("hang")
+        work.post(21)
+        await anyio.sleep(0.1)
+        assert not work.desk.stop_all(100, ALICE, before=10).accepted
+        answer = work.desk.stop_all(100, ALICE, before=21)
+        assert (answer.accepted, answer.text) == (True, "Stopping everything: 1 running, 0 waiting.")
+        await work.over(2)
+
+
+# --- status, reset, decide -----------------------------------------------------------------------------------------
 
 
 @in_virtual_time

@@ -149,7 +149,7 @@ async def test_a_fault_in_an_editor_touches_no_other(monkeypatch: pytest.MonkeyP
         assert scene.editors.of(1) is not broken
 
 
-# --- nonces ------------------------------------------------------------------------------------------------------
+# --- nonces --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 1, 1_700_000_000_123_456_789, 10**30])

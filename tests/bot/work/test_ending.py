@@ -48,7 +48,7 @@ def without_secret(text: str) -> str:
     return text.replace(SECRET, "[secret]")
 
 
-# --- turns that reached the agent --------------------------------------------------------------------------------
+# --- turns that reached the agent ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", list(Ending))
@@ -119,7 +119,7 @@ def test_a_stopped_turn_that_needs_a_login_is_stopped() -> None:
     assert end.outcome is Outcome.STOPPED
 
 
-# --- prompts without a session -----------------------------------------------------------------------------------
+# --- prompts without a session -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_login_error_without_a_message_says_log_in_all_the_same() -> None:
     assert end_of_error(RequestFailed("session/new", -32000, "")).reason == "log in to the agent first"
 
 
-# --- ends that the bot decides -----------------------------------------------------------------------------------
+# --- ends that the bot decides -------------------------------------------------------------------------------------
 
 
 def test_a_prompt_that_never_began_names_who_stopped_it() -> None:
@@ -222,7 +222,7 @@ def test_a_thread_that_could_not_be_opened_says_why() -> None:
     )
 
 
-# --- secrets -----------------------------------------------------------------------------------------------------
+# --- secrets -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_secret_of_several_lines_is_cut_out_before_the_last_lines_are_taken() 
     assert text == ("⚠️ **could_not_start**: `the agent ended (exit status 1): [secret]`\n```\nbad key\n[secret]\n```")
 
 
-# --- the last state of a reply -----------------------------------------------------------------------------------
+# --- the last state of a reply -------------------------------------------------------------------------------------
 
 
 def test_a_turn_has_a_footer_with_its_time() -> None:

@@ -39,7 +39,7 @@ def refused(code: int, message: str, method: str = "session/prompt", data: Any =
     return RequestFailed(method, code, message, data)
 
 
-# --- errors in the place of the answer to a prompt ---------------------------------------------------------------
+# --- errors in the place of the answer to a prompt -----------------------------------------------------------------
 
 BUSY, FAULT = "the model's provider wants fewer requests, try again later", "the model's provider has a fault"
 LOST = "the agent may no longer know this conversation"
@@ -118,7 +118,7 @@ def test_what_we_decided_counts_more_than_the_code(ending: Ending, code: int) ->
     assert end_of_snapshot(turn, METHODS).outcome is Outcome(ending.value)
 
 
-# --- errors in the place of a session ----------------------------------------------------------------------------
+# --- errors in the place of a session ------------------------------------------------------------------------------
 
 
 STARTS: list[tuple[AcpError, str]] = [
@@ -183,7 +183,7 @@ def test_every_reason_for_a_failed_start_has_a_row() -> None:
     assert {error.failure for error, _ in STARTS if isinstance(error, AgentSpawnError)} == set(SpawnFailure)
 
 
-# --- what an error's data says -----------------------------------------------------------------------------------
+# --- what an error's data says -------------------------------------------------------------------------------------
 
 GENERIC = "Internal error"
 
@@ -262,7 +262,7 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
     assert lines(end_of_error(error), str) == (line,)
 
 
-# --- ways to log in, secrets, tables -----------------------------------------------------------------------------
+# --- ways to log in, secrets, tables -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [-32000, 401])

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from acp.schema import SessionUpdate, decode_update
+from acp.schema import AgentMessageChunk, SessionUpdate, decode_update, text_block
 from bot.reply.port import Body
 from bot.reply.sanitise import units
 from bot.work.late import HEADING, QUIET, LateOutput, late_message, late_text
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import chunk, tool_update
+from tests.bot.work.fakes import chunk, running_work, tool_update
 
 ALMOST = QUIET * 0.9
 
@@ -130,7 +130,7 @@ def test_text_is_shown_as_it_is() -> None:
     assert late_text(update) == "**hello** `world`"
 
 
-# --- the message -------------------------------------------------------------------------------------------------
+# --- the message ---------------------------------------------------------------------------------------------------
 
 
 def test_a_short_text_is_shown_whole() -> None:
@@ -165,3 +165,60 @@ def test_a_code_block_that_the_agent_left_open_is_closed() -> None:
 def test_terminal_escapes_are_not_shown() -> None:
     """O3."""
     assert late_message("\x1b[31mred\x1b[0m\x07") == "red"
+
+
+# --- from the agent to the thread ----------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_output_outside_a_turn_that_never_goes_quiet_is_shown_in_the_end_and_bounded() -> None:
+    """O3, T10."""
+    said: list[Body] = []
+    update = AgentMessageChunk(content=text_block("word " * 2000))
+    async with anyio.create_task_group() as tasks:
+        late = LateOutput(tasks, said.append)
+        for _ in range(100):
+            late.feed(update)
+            await anyio.sleep(0.5)
+            assert sum(len(part) for part in late._parts) < 200_000
+        assert said
+        tasks.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_output_outside_a_turn_that_can_not_be_shown_hurts_nobody() -> None:
+    """O4."""
+
+    def fail(_body: Body) -> None:
+        raise RuntimeError("broken")
+
+    async with anyio.create_task_group() as tasks:
+        late = LateOutput(tasks, fail)
+        late.feed(AgentMessageChunk(content=text_block("text")))
+        await anyio.sleep(5)
+        tasks.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_a_thread_with_output_outside_a_turn_keeps_no_editor() -> None:
+    """Q10: idle threads are forgotten."""
+    async with running_work() as work:
+        work.post(1)
+        await work.outcome(1)
+        on_late = work.agents.sessions[0].on_late
+        assert on_late is not None
+        on_late(AgentMessageChunk(content=text_block("by the way")))
+        await anyio.sleep(10)
+        assert "by the way" in "\n".join(work.chat.texts(100))
+        assert work.desk._floor.editors._editors == {}
+
+
+@in_virtual_time
+async def test_output_after_the_end_is_left_alone() -> None:
+    """R1, O4: the agent's reader must not meet a task group that is closed."""
+    async with running_work() as work:
+        work.post(1)
+        await work.outcome(1)
+    on_late = work.agents.sessions[0].on_late
+    assert on_late is not None
+    on_late(AgentMessageChunk(content=text_block("too late")))

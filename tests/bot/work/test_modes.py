@@ -13,7 +13,9 @@ from bot.work.choices import Choices
 from bot.work.model import QueueMode
 from bot.work.modes import Modes
 from bot.work.steps import Steps
-from tests.bot.work.samples import inbound
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import running_work
+from tests.bot.work.samples import ALICE, inbound
 from tests.pool.memory import MemoryStore
 
 SERVER, THREAD = 1, 100
@@ -61,3 +63,11 @@ async def test_a_choice_that_can_not_be_understood_is_none(options: str) -> None
     await store.bind(THREAD, options=options)
     async with choosing(store) as modes:
         assert modes.at(THREAD) is QueueMode.QUEUE
+
+
+@in_virtual_time
+async def test_the_mode_of_the_server_is_shown_as_that_of_its_threads() -> None:
+    """Q2, Q11."""
+    async with running_work() as work:
+        work.desk.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
+        assert "Mode: followup" in work.desk.queue(100, 1)

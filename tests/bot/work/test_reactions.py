@@ -15,7 +15,7 @@ from bot.reply.port import PortError, ThreadGone
 from bot.work.model import Inbound
 from bot.work.reactions import Mark, Reactions, mark_of
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import FakeChat
+from tests.bot.work.fakes import FakeChat, running_work
 from tests.bot.work.samples import inbound
 
 
@@ -214,3 +214,45 @@ async def test_switched_off_a_message_shows_that_it_was_accepted_and_no_more() -
 def test_each_outcome_has_its_mark(outcome: Outcome, mark: Mark) -> None:
     """O1"""
     assert mark_of(outcome) is mark
+
+
+@in_virtual_time
+async def test_an_acknowledgement_that_comes_after_the_end_leaves_nothing_behind() -> None:
+    """D3, Q10: reactions have a slow limit of their own, so in a flood that is the rule."""
+    async with running_work() as work:
+        gate = work.chat.gates["acknowledge"] = anyio.Event()
+        work.post(1)
+        await work.over()
+        gate.set()
+        await work.settled()
+        assert work.desk._floor.reactions._cells == {}
+
+
+@in_virtual_time
+async def test_a_mark_that_is_wanted_again_while_it_is_set_ends_nothing() -> None:
+    """O4: a fault there would end the work of all threads."""
+    chat = FakeChat()
+    gate = chat.gates["react"] = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        reactions = Reactions(tasks, chat, enabled=True)
+        reactions.show(inbound(1), Mark.DONE)
+        await anyio.sleep(1)
+        reactions.show(inbound(1), Mark.DONE)
+        gate.set()
+    assert chat.reacted == [(1, Mark.DONE)]
+    assert reactions._cells == {}
+
+
+@in_virtual_time
+async def test_a_message_that_is_deleted_while_it_is_marked_ends_nothing() -> None:
+    """O4, Q5: also if the mark of the accept came just then."""
+    chat = FakeChat()
+    gate = chat.gates["react"] = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        reactions = Reactions(tasks, chat, enabled=True)
+        reactions.show(inbound(1), Mark.WAITING)
+        await anyio.sleep(5)
+        reactions.accepted(inbound(1))
+        reactions.forget(1)
+        gate.set()
+    assert reactions._cells == {}

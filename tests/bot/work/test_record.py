@@ -1,4 +1,4 @@
-"""What the store keeps of a message: all of it."""
+"""What the store keeps of a message: all of it, and nothing of it in an error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 
 from bot.work.model import Actor, Inbound, Quote
 from bot.work.record import accepted_prompt, inbound_of
+from pool.storage.database import open_memory
+from pool.storage.operations import Accept
+from pool.store import AcceptedPrompt
 from tests.bot.work.samples import inbound
 
 FULL = Inbound(
@@ -40,3 +43,13 @@ def test_the_same_message_makes_the_same_row() -> None:
     """R2: the order in which the roles came does not matter."""
     other = replace(FULL, author=replace(FULL.author, roles=frozenset((17, 9, 1))))
     assert accepted_prompt(other) == accepted_prompt(FULL)
+
+
+def test_a_statement_that_fails_says_nothing_of_what_was_to_be_written() -> None:
+    """R5: such an error goes into the log, and a prompt's text does not."""
+    database = open_memory()
+    broken = AcceptedPrompt(1, 1, 1, None, payload="what somebody said")  # type: ignore[arg-type]
+    ((answer),) = database.apply([Accept(broken)])
+    database.close()
+    assert answer.error is not None
+    assert "what somebody said" not in str(answer.error)

@@ -92,7 +92,7 @@ def test_a_secret_within_a_longer_secret_leaves_nothing_of_it() -> None:
     assert redactor.text(f"{SECRET}-and-more") == REDACTED
 
 
-# --- answers to commands and buttons -----------------------------------------------------------------------------
+# --- answers to commands and buttons -------------------------------------------------------------------------------
 
 
 @dataclass

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 
+from acp.steering import Steering
 from bot.outcome import Outcome
-from bot.reply.port import Unavailable
-from bot.work.limits import DeskLimits
-from bot.work.record import accepted_prompt, inbound_of
+from bot.reply.port import ThreadGone, Unavailable
+from bot.work.model import QueueMode
+from bot.work.policy.rules import Rules
+from bot.work.record import accepted_prompt
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, answer, running_work
-from tests.bot.work.samples import ALICE, BOB, inbound
-
-GRACE: DeskLimits = replace(LIMITS, stop_grace=30.0)
+from tests.bot.work.fakes import LIMITS, FakeChat, PlayedSession, cut_off_together, kept, running_work
+from tests.bot.work.samples import ALICE, BOB, inbound, mention
 
 
-def kept() -> NotedStore:
-    return NotedStore(outlives=True)
+@dataclass
+class FarChat(FakeChat):
+    """A chat that can't be reached before a time."""
+
+    until: float = 0.0
+
+    async def _answer(self, kind: str) -> None:
+        if anyio.current_time() < self.until:
+            await anyio.sleep(60)
+            raise Unavailable("there is no connection to Discord at the moment")
+        await FakeChat._answer(self, kind)
 
 
-def buttons(work: Work, thread_id: int = 100) -> list[tuple[int, str]]:
-    """Return message and custom_id of each button that the thread shows."""
-    messages = work.chat.threads[thread_id].messages.items()
-    return [(number, button.custom_id) for number, body in messages for button in body.buttons]
-
-
-# --- what was there before ---------------------------------------------------------------------------------------
+# --- what was there before -----------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -77,7 +80,7 @@ async def test_a_turn_that_was_cut_off_is_told_and_not_run_again() -> None:
         assert work.agents.prompted == []
         (text,) = work.chat.texts()
         assert text.startswith("⚠️ **interrupted**: Weft was restarted in the middle of this.")
-        assert [custom_id for _, custom_id in buttons(work)] == ["weft:go:100:1"]
+        assert [custom_id for _, custom_id in work.buttons()] == ["weft:go:100:1"]
         assert work.chat.threads[100].of("send")[0].reply_to == 1
     async with running_work(store=store, chat=work.chat) as again:
         await again.settled()
@@ -133,46 +136,197 @@ async def test_a_message_that_is_fetched_again_after_the_restart_is_ignored() ->
         assert (work.agents.prompted, work.outcomes) == ([], [])
 
 
-# --- going on ----------------------------------------------------------------------------------------------------
-
-
 @in_virtual_time
-async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
-    """R2: the successor is a prompt of its own, by whoever pressed."""
+async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
+    """O1, Q5, R2: what a person took out stays out, also if the bot is killed before that was told."""
     store = kept()
-    await store.accept(accepted_prompt(inbound(1, text="build it")))
-    await store.started(1)
     async with running_work(store=store) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        await anyio.sleep(0.1)
+        assert work.desk.remove(100, 2, ALICE).accepted
+        await anyio.sleep(0.2)
+        assert [prompt.prompt.message_id for prompt in await store.open_prompts()] == [1]
+        (owed,) = await store.owed()
+        assert (owed.prompt.message_id, owed.outcome) == (2, Outcome.REMOVED)
         await work.over()
-        ((notice, _),) = buttons(work)
-        told = work.desk.go_on(100, 1, notice, BOB)
-        assert (told.text, told.accepted) == ("Going on.", True)
-        again = work.desk.go_on(100, 1, notice, BOB)
-        assert (again.text, again.accepted) == ("Already going on.", False)
-        assert await work.over(2) == [(1, Outcome.INTERRUPTED), (notice, Outcome.ANSWERED)]
-        (prompted,) = work.agents.prompted
-        assert prompted.endswith("go on with this request:\n\nbuild it")
-    async with running_work(store=store, chat=work.chat) as work:
-        work.desk.go_on(100, 1, notice, BOB)
-        await work.settled()
-        assert work.agents.prompted == []
+        assert await store.owed() == []
 
 
 @in_virtual_time
-async def test_continue_keeps_in_which_channel_its_thread_stands() -> None:
-    """D2, R2: the next run decides by that whether it may run."""
+async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
+    """O1, R2: once for all that shared a notice."""
+    async with running_work(store=kept()) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        work.post(3)
+        await anyio.sleep(0.1)
+        work.desk.clear(100, ALICE)
+        await anyio.sleep(0.2)
+        left = kept()  # as a kill right now would leave it
+        left._prompts.update({key: work.store._prompts[key] for key in (2, 3)})
+    async with running_work(store=left) as work:
+        assert sorted(await work.over(2)) == [(2, Outcome.REMOVED), (3, Outcome.REMOVED)]
+        assert work.agents.prompted == []
+        (notice,) = work.told("removed")
+        assert "alice" in notice
+
+
+# --- Discord out of reach ------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_prompt_without_its_thread_waits_until_discord_can_be_reached() -> None:
+    """O2, R2: accepted is not lost by Discord's connection; an hour without it ends no prompt."""
     store = kept()
-    asked_in_channel = replace(inbound(1, thread_id=100), channel_id=7, opens_thread=True)
-    asked_in_thread = replace(inbound(2, thread_id=100), parent_id=7)
-    for one in (asked_in_channel, asked_in_thread):
-        await store.accept(accepted_prompt(one))
-        await store.started(one.message_id)
-    async with running_work(store=store, held=True) as work:
-        for prompt in (1, 2):
-            work.desk.go_on(100, prompt, 50 + prompt, BOB)
-        await work.settled()
-        again = {one.prompt.message_id: inbound_of(one.prompt) for one in await store.open_prompts()}
-        assert [(again[one].channel_id, again[one].parent_id) for one in (51, 52)] == [(100, 7), (100, 7)]
+    await store.accept(accepted_prompt(mention(100)))
+    chat = FarChat(until=anyio.current_time() + 3600)
+    async with running_work(store=store, chat=chat) as work:
+        await anyio.sleep(3600)
+        assert work.outcomes == []
+        await anyio.sleep(200)
+        assert work.outcomes == [(100, Outcome.ANSWERED)]
+        assert (chat.refused, work.agents.prompted) == ([], ["hello"])
+
+
+@in_virtual_time
+async def test_a_prompt_without_its_thread_is_kept_by_a_stop_while_discord_is_out_of_reach() -> None:
+    """O2, R1, R2: the next run goes on with it."""
+    store = kept()
+    await store.accept(accepted_prompt(mention(100)))
+    async with running_work(store=store, chat=FarChat(until=anyio.current_time() + 3600)) as work:
+        await anyio.sleep(600)
+        began = anyio.current_time()
+    assert anyio.current_time() - began < 21
+    assert work.outcomes == []
+    async with running_work(store=store) as work:
+        assert await work.over() == [(100, Outcome.ANSWERED)]
+
+
+@in_virtual_time
+async def test_a_prompt_that_waits_for_its_thread_can_be_stopped() -> None:
+    """T6: in every phase."""
+    async with running_work(chat=FarChat(until=anyio.current_time() + 3600)) as work:
+        work.desk.submit(mention(100))
+        await anyio.sleep(600)
+        assert work.desk.stop(100, ALICE, 100).accepted
+        await anyio.sleep(600)
+        assert work.outcomes == [(100, Outcome.STOPPED)]
+
+
+@in_virtual_time
+async def test_what_is_shown_already_is_not_posted_again_after_discord_was_out_of_reach() -> None:
+    """D3, R2: nothing is sent before it is known what is there, however long that takes."""
+    store, chat = kept(), FakeChat()
+    await store.accept(accepted_prompt(inbound(1)))
+    await store.started(1)
+    async with running_work(store=store, chat=chat) as work:
+        await work.shown("Weft was restarted in the middle of this")
+        before = dict(chat.threads[100].messages)
+    # The same as after a kill between the message and the row that says so, when the nonce is long forgotten.
+    store = kept()
+    await store.accept(accepted_prompt(inbound(1)))
+    await store.started(1)
+    thread = chat.threads[100]
+    thread.by_nonce.clear()
+    thread.fail["read"] = [Unavailable("down")] * 5
+    async with running_work(store=store, chat=chat) as work:
+        await anyio.sleep(1000)
+        assert work.outcomes == [(1, Outcome.INTERRUPTED)]
+    assert thread.messages == before
+
+
+@in_virtual_time
+async def test_a_thread_that_was_locked_at_the_start_works_again_once_it_is_open() -> None:
+    """D10, O1: what was owed there is given up; what is asked there later is answered visibly."""
+    store, chat = kept(), FakeChat()
+    await store.accept(accepted_prompt(inbound(1)))
+    await store.started(1)
+    chat.thread(100)
+    chat.threads[100].fail["read"] = [ThreadGone("locked")]
+    async with running_work(store=store, chat=chat) as work:
+        assert await work.over() == [(1, Outcome.INTERRUPTED)]
+        assert chat.texts() == []
+        work.post(2)
+        await work.over(2)
+        assert "an answer" in "".join(chat.texts())
+
+
+# --- turns of several messages -------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once_on_the_first() -> None:
+    """R2, O1, Q4: each of them ends, and none is run again by itself."""
+    store = kept()
+    await cut_off_together(store)
+    await store.accept(accepted_prompt(inbound(4, text="waited")))
+    async with running_work(store=store) as work:
+        ended = dict(await work.over(4))
+        assert ended == dict.fromkeys((1, 2, 3), Outcome.INTERRUPTED) | {4: Outcome.ANSWERED}
+        assert work.agents.prompted == ["waited"]
+        assert [custom_id for _, custom_id in work.buttons()] == ["weft:go:100:1"]
+        (notice,) = [call for call in work.chat.threads[100].of("send") if "interrupted" in call.body.text]
+        assert notice.reply_to == 1
+        assert sorted(work.chat.reacted) == [(1, "❌"), (2, "❌"), (3, "❌"), (4, "✅")]
+    async with running_work(store=store, chat=work.chat) as again:
+        await again.settled()
+        assert again.outcomes == []
+
+
+@in_virtual_time
+async def test_what_was_said_into_a_turn_that_is_over_is_told_once_too() -> None:
+    """R2, Q2: it waited for a turn of its own, and may have been read in the one before."""
+    store = kept()
+    await cut_off_together(store)
+    await store.finished(1, "superseded")
+    async with running_work(store=store) as work:
+        assert sorted(await work.over(2)) == [(2, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
+        ((notice, custom_id),) = work.buttons()
+        assert custom_id == "weft:go:100:2"
+        work.desk.go_on(100, 2, notice, BOB)
+        await work.over(3)
+        assert work.agents.prompted[0].endswith(
+            "request:\n\n[alice (user 11) wrote:]\n> two\n\n[bob (user 12) wrote:]\n> three"
+        )
+
+
+@in_virtual_time
+async def test_a_message_of_a_cut_off_turn_that_can_t_be_read_hurts_no_other() -> None:
+    """O4, R2"""
+    store = kept()
+    await cut_off_together(store)
+    store._prompts[2].prompt = replace(store._prompts[2].prompt, payload="no json")
+    async with running_work(store=store) as work:
+        assert sorted(await work.over(2)) == [(1, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
+
+
+@in_virtual_time
+async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None:
+    """Q2, R2, Q4: of a row that is one prompt, of what is steered, of what could not be steered."""
+
+    def listen(session: PlayedSession) -> None:
+        session.steer = lambda _prompt: Steering(0.1)  # type: ignore[attr-defined]
+        session.can_steer = True
+
+    store = kept()
+    limits = replace(LIMITS, rules=Rules(debounce=0.5))
+    async with running_work(limits=limits, store=store) as work:
+        work.agents.parts["one\ntwo"] = listen
+        work.post(1, "one")
+        work.post(2, "two")
+        await work.prompted("one\ntwo")
+        work.desk._floor.scheduler.queue(100).steerable(can=True)
+        work.post(3, "three", mode=QueueMode.STEER)
+        await work.until(lambda: store.calls[-2:] == [("accept", 3), ("started", 1)])
+        assert [one.turn for one in await store.open_prompts()] == [None, 1, 1]
+        await work.until(lambda: len(work.outcomes) == 3)
+        assert ("started", 3) in store.calls
+
+
+# --- who may still run, what was posted meanwhile ------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -189,68 +343,6 @@ async def test_who_lost_the_role_that_let_them_in_is_not_run_after_the_restart()
         work.desk.roles_now(1, BOB.id, frozenset())
         work.desk.release()
         assert sorted(await work.over(2)) == [(1, Outcome.ANSWERED), (2, Outcome.REMOVED)]
-
-
-@in_virtual_time
-async def test_continue_is_not_stale_by_a_stop_of_all_that_came_before_it_was_pressed() -> None:
-    """Q7, R2: the notice is older than the stop, the press is not; one that comes after the press ends it."""
-    store = kept()
-    for number in (1, 2):
-        await store.accept(accepted_prompt(inbound(number)))
-        await store.started(number)
-    async with running_work(store=store) as work:
-        await work.over(2)
-        (first, _), (second, _) = buttons(work)
-        work.desk.stop_all(100, ALICE, before=second + 1000)
-        work.desk.go_on(100, 1, first, BOB)
-        assert (await work.over(3))[2:] == [(first, Outcome.ANSWERED)]
-        work.desk.go_on(100, 2, second, BOB)
-        work.desk.stop_all(100, ALICE, before=second + 2000)
-        assert (await work.over(4))[3:] == [(second, Outcome.STALE)]
-
-
-@in_virtual_time
-async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
-    """D2: a custom_id can name anything."""
-    store = kept()
-    await store.accept(accepted_prompt(inbound(1)))
-    await store.started(1)
-    async with running_work(store=store) as work:
-        await work.over()
-        work.desk.go_on(200, 1, 999, ALICE)
-        await work.shown("no longer known", 200)
-        assert work.agents.prompted == []
-
-
-# --- what was posted meanwhile -----------------------------------------------------------------------------------
-
-
-@in_virtual_time
-async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() -> None:
-    """R2: a gap that was too long is listed, not run."""
-    store = kept()
-    async with running_work(store=store) as work:
-        for _ in range(2):
-            work.desk.missed(inbound(5, text="deploy"))
-        assert await work.over() == [(5, Outcome.INTERRUPTED)]
-        (text,) = work.chat.texts()
-        assert text.startswith("⚠️ **interrupted**: Weft was away when this was posted")
-        ((notice, custom_id),) = buttons(work)
-        assert custom_id == "weft:go:100:5"
-        work.desk.go_on(100, 5, notice, ALICE)
-        await work.over(2)
-        assert work.agents.prompted == ["deploy"]
-
-
-@in_virtual_time
-async def test_a_mention_from_long_ago_is_told_where_it_was_posted() -> None:
-    """R2, D1: there is no thread yet."""
-    async with running_work(store=kept()) as work:
-        work.desk.missed(replace(inbound(5), channel_id=7, thread_id=5, opens_thread=True))
-        assert await work.over() == [(5, Outcome.INTERRUPTED)]
-        ((message_id, text),) = work.chat.refused
-        assert (message_id, text.endswith("Mention me again if you still want it.")) == (5, True)
-        assert work.chat.opened == []
 
 
 @in_virtual_time
@@ -277,118 +369,3 @@ async def test_a_message_is_pending_until_it_is_written() -> None:
         work.store.gates["accept"].set()
         await work.over()
         assert work.desk.pending() == frozenset()
-
-
-# --- the end of a run whose state is kept --------------------------------------------------------------------------
-
-
-@in_virtual_time
-async def test_a_turn_may_finish_within_the_grace() -> None:
-    """R1"""
-
-    def slow(session: PlayedSession) -> None:
-        session.say("working")
-
-    async with running_work(limits=GRACE, store=kept(), slow=slow) as work:
-        work.post(1, "slow")
-        await work.prompted("slow")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
-            await work.shown("Weft is about to restart. This turn has 30 s to finish")
-            answer(work.agents.sessions[0])
-        assert work.outcomes == [(1, Outcome.ANSWERED)]
-        assert work.agents.sessions[0].cancels == 0
-
-
-@in_virtual_time
-async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
-    """R1, T6"""
-    async with running_work(limits=GRACE, store=kept()) as work:
-        work.post(1, "hang")
-        await work.prompted("hang")
-        began = anyio.current_time()
-        await work.desk.shutdown()
-        assert 30 <= anyio.current_time() - began < 32
-        assert work.outcomes == [(1, Outcome.INTERRUPTED)]
-        assert work.agents.sessions[0].cancels == 1
-        ((notice, custom_id),) = buttons(work)
-        assert custom_id == "weft:go:100:1"
-    async with running_work(store=work.store, chat=work.chat) as again:
-        again.desk.go_on(100, 1, notice, ALICE)
-        await again.until(lambda: again.agents.prompted)
-        assert again.agents.prompted[0].endswith("go on with this request:\n\nhang")
-
-
-@in_virtual_time
-async def test_a_second_signal_ends_the_grace() -> None:
-    """R1"""
-    async with running_work(limits=GRACE, store=kept()) as work:
-        work.post(1, "hang")
-        await work.prompted("hang")
-        began = anyio.current_time()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
-            await work.settled()
-            work.desk.hurry()
-        assert anyio.current_time() - began < 10
-        assert work.outcomes == [(1, Outcome.INTERRUPTED)]
-
-
-@in_virtual_time
-async def test_what_waits_is_told_kept_and_run_by_the_next_run() -> None:
-    """R1, R2, O1: one outcome, over both runs."""
-    store, chat = kept(), FakeChat()
-    async with running_work(store=store, chat=chat) as work:
-        work.post(1, "hang")
-        await work.prompted("hang")
-        work.post(2, "second")
-        await work.until(lambda: ("accept", 2) in store.calls)
-        await work.desk.shutdown()
-        assert work.outcomes == [(1, Outcome.INTERRUPTED)]
-        assert [text for text in chat.texts() if "What waits here goes on afterwards." in text]
-    async with running_work(store=store, chat=chat) as work:
-        assert await work.over() == [(2, Outcome.ANSWERED)]
-        assert work.agents.prompted == ["second"]
-
-
-@in_virtual_time
-async def test_an_open_card_is_answered_cancelled_when_the_bot_stops() -> None:
-    """R1, D6"""
-
-    def ask(session: PlayedSession) -> None:
-        session.ask()
-
-    async with running_work(limits=GRACE, store=kept(), ask=ask) as work:
-        work.post(1, "ask")
-        await work.prompted("ask")
-        await work.until(lambda: work.agents.sessions)
-        session = work.agents.sessions[0]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
-            await work.until(lambda: session.requests[0].answered)
-            assert session.cancels == 0
-            second = session.ask("another", 2)
-            assert second.answered
-            answer(session)
-        assert work.outcomes == [(1, Outcome.ANSWERED)]
-
-
-@in_virtual_time
-async def test_a_message_that_comes_while_the_bot_stops_is_left_to_the_next_run() -> None:
-    """R1, R2: it is not accepted, and does not count as seen."""
-    store = kept()
-    async with running_work(limits=GRACE, store=store) as work:
-        work.post(1, "hang")
-        await work.prompted("hang")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
-            await work.settled()
-            work.post(2, "late")
-            await work.settled()
-            assert work.desk.pending() == {2}
-            work.desk.hurry()
-        assert ("accept", 2) not in store.calls
-        assert work.chat.refused == []
-    async with running_work(store=store) as work:
-        work.post(2, "late")  # fetched from Discord's history
-        assert await work.over() == [(2, Outcome.ANSWERED)]

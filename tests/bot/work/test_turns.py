@@ -137,7 +137,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     return Scene(pool, store, running, reply, leased, asked, service)
 
 
-# --- the way to the answer ---------------------------------------------------------------------------------------
+# --- the way to the answer -----------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -263,7 +263,7 @@ async def test_the_session_of_a_turn_that_broke_off_goes_to_nobody() -> None:
     assert made.pool.lease.stops == 1
 
 
-# --- stop --------------------------------------------------------------------------------------------------------
+# --- stop ----------------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -343,7 +343,7 @@ async def test_the_session_of_a_deaf_agent_goes_to_nobody() -> None:
     assert (made.pool.lease.stops, made.pool.lease.session.connection.told_to_stop) == (1, True)
 
 
-# --- the stop of the bot -----------------------------------------------------------------------------------------
+# --- the stop of the bot -------------------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -390,7 +390,7 @@ async def test_a_turn_that_waits_for_its_agent_is_interrupted() -> None:
     assert [end.outcome for end in ends] == [Outcome.INTERRUPTED]
 
 
-# --- what the reply hears ----------------------------------------------------------------------------------------
+# --- what the reply hears ------------------------------------------------------------------------------------------
 
 
 @in_virtual_time

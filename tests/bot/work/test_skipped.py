@@ -1,4 +1,4 @@
-"""Messages that never ran: told once for each author and burst, recorded each."""
+"""Messages that never ran: shown once for each author and burst, each with its outcome; and which are too many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.work.model import Inbound
 from bot.work.steps import Steps
 from bot.work.unrun import Unrun
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import FakeChat
+from tests.bot.work.fakes import LIMITS, FakeChat, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
@@ -84,3 +84,62 @@ async def test_at_the_end_of_the_bot_nothing_is_gathered_any_more() -> None:
         while not recorded:  # noqa: ASYNC110  the clock is virtual
             await anyio.sleep(0.01)
         assert anyio.current_time() - began < 0.5
+
+
+# --- too many of one person ----------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_message_that_was_answered_is_not_dropped_when_it_comes_again_too_hastily() -> None:
+    """O1, R2: a catch-up may hand over what an earlier run had."""
+    async with running_work(limits=replace(LIMITS, user_messages=1)) as work:
+        work.post(1)
+        await work.over()
+        work.post(2)
+        work.post(1)
+        assert await work.over(2) == [(1, Outcome.ANSWERED), (2, Outcome.DROPPED)]
+        assert len(work.told("dropped")) == 1
+
+
+@in_virtual_time
+async def test_a_message_that_was_dropped_as_too_hasty_is_not_run_when_it_comes_again() -> None:
+    """O1, R2: its end was told."""
+    async with running_work(limits=replace(LIMITS, user_messages=1, user_window=2.0)) as work:
+        work.post(1)
+        work.post(2)
+        assert sorted(await work.over(2)) == [(1, Outcome.ANSWERED), (2, Outcome.DROPPED)]
+        work.post(2)
+        await work.settled()
+        assert sorted(work.outcomes) == [(1, Outcome.ANSWERED), (2, Outcome.DROPPED)]
+
+
+@in_virtual_time
+async def test_a_message_that_is_too_hasty_is_pending_until_it_is_written_down() -> None:
+    """R2: else a kill right now would lose it."""
+    async with running_work(limits=replace(LIMITS, user_messages=1)) as work:
+        work.post(1)
+        work.post(2)
+        assert work.desk.pending() == {1, 2}
+        await work.over(2)
+        assert work.desk.pending() == frozenset()
+
+
+@in_virtual_time
+async def test_what_was_posted_at_leisure_is_not_too_hasty_when_a_catch_up_hands_it_over_at_once() -> None:
+    """R2, O2."""
+    async with running_work(limits=replace(LIMITS, user_messages=2)) as work:
+        for number in range(1, 6):
+            work.post((number * 60_000) << 22)  # a minute apart
+        assert {outcome for _, outcome in await work.over(5)} == {Outcome.ANSWERED}
+
+
+@in_virtual_time
+async def test_what_was_posted_in_a_burst_is_too_hasty_however_late_it_is_handed_over() -> None:
+    """R2, O1: the bot's own clock says nothing of when people wrote."""
+    async with running_work(limits=replace(LIMITS, user_messages=2)) as work:
+        for number in range(1, 4):
+            work.post((number * 1_000) << 22)  # a second apart
+            await anyio.sleep(60)
+        outcomes = [outcome for _, outcome in await work.over(3)]
+        assert outcomes == [Outcome.ANSWERED, Outcome.ANSWERED, Outcome.DROPPED]
+        assert work.told("more than 2 messages in 60 s; try again in 28 s")
