@@ -80,6 +80,7 @@ class Capacity(Generic[T]):
 
     def succeed(self, item: T, previous: T) -> None:
         """Let ``item`` have the place that ``previous`` has, once it is given back, or the one it expects."""
+        # A newcomer that never started has no place to hand on, only what it expects.
         if previous in self._holders:
             assert previous not in self._successors
             self._successors[previous] = item
@@ -115,6 +116,7 @@ class Breaker:
 
     def failed(self, thread_id: int, now: float) -> None:
         """Count a failed start that another try may heal."""
+        # No more than count: the first and the last of them tell within what time they came.
         self._failures.setdefault(thread_id, deque(maxlen=self._starts)).append(now)
 
     def reset(self, thread_id: int) -> None:

@@ -198,7 +198,7 @@ class ConnectionPool:
                 yield self._lease(slot, slot.session, how, lost=lost)
             finally:
                 slot.end_turn(slot.lock, self._registry.clock())
-                slot.lock.release()
+                slot.lock.release()  # before the claim: a slot without one may be stopped for a newcomer at once
         finally:
             claim.release()
 
@@ -233,6 +233,7 @@ class ConnectionPool:
             slot = reservation.slot
             if slot is None:
                 raise ForkFailed("the reservation was given back")
+            # From now on, and not once the copy is there: a fork that hangs is a turn that hangs.
             slot.turns[reservation] = self._registry.clock()
             try:
                 async with _copy(slot) as session:
@@ -265,6 +266,7 @@ class ConnectionPool:
             registry.seek(claim)
         while claim.slot is None:
             if claim.refusal is not None:
+                # Said once: a claim that is used again is booked again.
                 refusal, claim.refusal = claim.refusal, None
                 raise refusal
             if registry.closing:
@@ -344,6 +346,7 @@ class ConnectionPool:
         """End every agent; returns when all are gone, or when the bound has passed."""
         registry = self._registry
         registry.begin_closing()
+        # Shielded: the pool is often left since its owner is cancelled, and no agent may outlive it.
         with anyio.move_on_after(registry.limits.close_bound, shield=True):
             while not registry.at_rest():
                 await registry.changes.wait()

@@ -418,6 +418,7 @@ class Registry:
                 self.stop(slot, Reason.IDLE)
         self.give_up_overdue()
         for agent in tuple(self._agents):
+            # Polled: nobody is told when a process ends whose task was done with it before.
             if agent.state is AgentState.REMAINS and not agent.remains():
                 self._remove(agent)
         self.breaker.prune(now)

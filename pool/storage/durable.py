@@ -259,6 +259,7 @@ class Writer:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         try:
+            # One transaction for all: what costs is the sync at its end.
             answers = await self._in_thread(lambda: self._ledger.work([waiting.operation for waiting in batch]))
         except BaseException:
             # Nobody knows whether it was written: those who wait hear that the store was left, not that all is well.
