@@ -12,10 +12,8 @@ import aiohttp
 
 from bot.config import Settings, token_problem
 from bot.ops.doctor.finding import Finding, fail, ok, warn
-from bot.ops.doctor.objects import Application, GatewayBot, SessionStarts, User
-from bot.ops.doctor.permissions import invite_link
-from bot.ops.doctor.places import check_places
-from bot.ops.doctor.rest import AskError, Questions, Refused
+from bot.ops.doctor.places import check_places, invite_link
+from bot.ops.doctor.rest import Application, AskError, GatewayBot, Questions, Refused, SessionStarts, User
 
 FEW_SESSIONS = 100
 """Fewer new gateway sessions than this are left to the bot before Discord resets its token."""

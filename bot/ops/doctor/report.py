@@ -36,11 +36,17 @@ from bot.log import Redactor, configure_logging
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
-from bot.ops.doctor.machine import check_node, check_platform, check_python, check_tools
-from bot.ops.doctor.service import Unit, check_service, installed_unit
+from bot.ops.doctor.machine import (
+    Unit,
+    check_node,
+    check_platform,
+    check_python,
+    check_service,
+    check_tools,
+    installed_unit,
+)
 from bot.ops.doctor.settings import check_settings
-from bot.ops.doctor.state import check_state
-from bot.ops.doctor.strays import check_strays
+from bot.ops.doctor.state import check_state, check_strays
 
 _SHORT, _LONG = 15.0, 60.0
 _END_OF_AGENT = 10.0

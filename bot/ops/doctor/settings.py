@@ -20,7 +20,7 @@ from bot.config import (
 )
 from bot.files import may, user_name
 from bot.ops.doctor.finding import Finding, fail, ok, warn
-from bot.ops.doctor.service import Unit
+from bot.ops.doctor.machine import Unit
 
 
 def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:

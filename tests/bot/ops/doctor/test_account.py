@@ -10,7 +10,7 @@ import pytest
 from bot.config import Settings
 from bot.ops.doctor.account import check_discord, judge_application
 from bot.ops.doctor.finding import Finding, Verdict
-from bot.ops.doctor.objects import Application
+from bot.ops.doctor.rest import Application
 from bot.sandbox import FakeDiscord, html, rate_limited, status
 from bot.sandbox.model import Intents
 

@@ -1,8 +1,9 @@
-"""Servers and channels, looked at in the loopback Discord."""
+"""Servers and channels, looked at in the loopback Discord, and permissions as the documentation computes them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,9 +12,20 @@ import pytest
 from bot.config import Settings
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.finding import Finding, Verdict
-from bot.ops.doctor.objects import Guild, Member
-from bot.ops.doctor.permissions import NEEDED, lacking, permitted
-from bot.ops.doctor.places import MOST_PLACES, standing_of
+from bot.ops.doctor.places import (
+    ADMINISTRATOR,
+    ESSENTIAL,
+    HISTORY,
+    MOST_PLACES,
+    NEEDED,
+    VIEW,
+    Standing,
+    invite_link,
+    lacking,
+    permitted,
+    standing_of,
+)
+from bot.ops.doctor.rest import Guild, Member, Overwrite
 from bot.sandbox import FakeDiscord
 from bot.sandbox.model import ChannelType
 
@@ -133,18 +145,90 @@ async def test_what_is_looked_at_is_bounded() -> None:
 
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-GUILD = Guild.model_validate(
+SERVER = Guild.model_validate(
     {"id": "1", "owner_id": "9", "roles": [{"id": "1", "permissions": "1024"}, {"id": "3", "permissions": "2048"}]}
 )
 
 
 def test_everyone_s_role_is_the_bot_s_too() -> None:
-    assert permitted(standing_of(2, GUILD, Member(roles=[]), NOW)) == 1024
-    assert permitted(standing_of(2, GUILD, Member(roles=[3]), NOW)) == 1024 | 2048
-    assert lacking(permitted(standing_of(9, GUILD, Member(roles=[]), NOW))) == []
+    assert permitted(standing_of(2, SERVER, Member(roles=[]), NOW)) == 1024
+    assert permitted(standing_of(2, SERVER, Member(roles=[3]), NOW)) == 1024 | 2048
+    assert lacking(permitted(standing_of(9, SERVER, Member(roles=[]), NOW))) == []
 
 
 @pytest.mark.parametrize(("seconds", "silenced"), [(1, True), (-1, False)])
 def test_a_time_out_holds_until_it_is_over(seconds: int, silenced: bool) -> None:
     member = Member(roles=[], communication_disabled_until=NOW + timedelta(seconds=seconds))
-    assert standing_of(2, GUILD, member, NOW).silenced is silenced
+    assert standing_of(2, SERVER, member, NOW).silenced is silenced
+
+
+GUILD, BOT, ROLE, OTHER_ROLE, STRANGER = 1, 2, 3, 4, 5
+SEND = ESSENTIAL["Send Messages"]
+FILES = NEEDED["Attach Files"]
+
+
+def standing(everyone: int = VIEW | SEND, role: int = 0, **more: bool) -> Standing:
+    return Standing(BOT, GUILD, {GUILD: everyone, ROLE: role, OTHER_ROLE: 0}, **more)
+
+
+@pytest.mark.parametrize(
+    ("base", "overwrites", "expected"),
+    [
+        (VIEW | SEND, [], VIEW | SEND),
+        (VIEW, [Overwrite(id=GUILD, allow=SEND)], VIEW | SEND),
+        (VIEW | SEND, [Overwrite(id=GUILD, deny=SEND)], VIEW),
+        # A role goes before everyone, the member before its roles, whatever the order of the list.
+        (VIEW, [Overwrite(id=ROLE, allow=SEND), Overwrite(id=GUILD, deny=SEND)], VIEW | SEND),
+        (VIEW | SEND, [Overwrite(id=ROLE, deny=SEND), Overwrite(id=GUILD, allow=SEND)], VIEW),
+        (VIEW | SEND, [Overwrite(id=BOT, deny=SEND), Overwrite(id=ROLE, allow=SEND)], VIEW),
+        (VIEW, [Overwrite(id=BOT, allow=SEND), Overwrite(id=ROLE, deny=SEND)], VIEW | SEND),
+        # Of two roles, the one that gives goes before the one that takes.
+        (VIEW, [Overwrite(id=ROLE, allow=SEND), Overwrite(id=OTHER_ROLE, deny=SEND)], VIEW | SEND),
+        (VIEW, [Overwrite(id=ROLE, deny=SEND), Overwrite(id=OTHER_ROLE, allow=SEND)], VIEW | SEND),
+        # Within one overwrite, too.
+        (VIEW, [Overwrite(id=ROLE, allow=SEND, deny=SEND)], VIEW | SEND),
+        # What is meant for others changes nothing.
+        (VIEW | SEND, [Overwrite(id=STRANGER, deny=VIEW | SEND)], VIEW | SEND),
+        # Who can't see a channel can do nothing in it.
+        (VIEW | SEND | FILES, [Overwrite(id=GUILD, deny=VIEW)], 0),
+        (SEND | FILES, [], 0),
+        (SEND, [Overwrite(id=BOT, allow=VIEW)], VIEW | SEND),
+    ],
+)
+def test_overwrites_apply_in_the_documented_order(base: int, overwrites: list[Overwrite], expected: int) -> None:
+    assert expected == permitted(standing(base), overwrites)
+
+
+def test_roles_are_joined() -> None:
+    assert permitted(standing(VIEW, role=SEND)) == VIEW | SEND
+
+
+@pytest.mark.parametrize("high", [standing(0, ADMINISTRATOR), standing(0, is_owner=True)])
+def test_owners_and_administrators_may_do_everything(high: Standing) -> None:
+    assert lacking(permitted(high, [Overwrite(id=BOT, deny=VIEW | SEND)])) == []
+
+
+def test_a_time_out_leaves_only_seeing_and_reading() -> None:
+    base = sum(NEEDED.values())
+    assert permitted(standing(base, silenced=True)) == VIEW | HISTORY
+
+
+def test_a_time_out_does_not_touch_administrators() -> None:
+    assert lacking(permitted(standing(0, ADMINISTRATOR, silenced=True))) == []
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_each_permission_that_is_missing_is_named(name: str) -> None:
+    assert lacking(sum(NEEDED.values()) & ~NEEDED[name]) == [name]
+
+
+def test_the_invitation_asks_for_what_is_needed_and_no_more() -> None:
+    link = invite_link(123)
+    assert link == (
+        "https://discord.com/oauth2/authorize?client_id=123&scope=bot+applications.commands&permissions=309237746752"
+    )
+
+
+def test_the_page_on_configuration_has_the_same_invitation() -> None:
+    page = Path(__file__).parents[4] / "docs" / "configuration.md"
+    assert invite_link(0).replace("client_id=0", "client_id=APPLICATION_ID") in page.read_text()

@@ -8,7 +8,7 @@ import pytest
 
 from bot.config import Settings, looks_like_token
 from bot.ops.doctor.finding import Verdict, warn
-from bot.ops.doctor.service import Unit
+from bot.ops.doctor.machine import Unit
 from bot.ops.doctor.settings import check_agent_variables, check_settings
 from tests.commands import TOKEN
 
