@@ -30,6 +30,7 @@ from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import Redactor, configure_logging
+from bot.model import Lane, QueueMode
 from bot.ops.address import AddressUnusable
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.health import problems
@@ -38,11 +39,10 @@ from bot.ops.snapshot import Watched, vitals
 from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
 from bot.reply.pacing import Pacing
-from bot.work.desk import ThreadDesk
-from bot.work.limits import DeskLimits
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.rules import Drop, Rules
+from bot.work.dispatcher import Dispatcher
+from bot.work.limits import WorkLimits
 from bot.work.ports import Desk
+from bot.work.queue.rules import Drop, Rules
 from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
@@ -85,7 +85,7 @@ class Bot:
         health: where the bot says how it is, if it does (`WEFT_HEALTH`).
     """
 
-    desk: ThreadDesk
+    desk: Dispatcher
     pool: ConnectionPool
     gateway: DiscordGateway
     ready: anyio.Event
@@ -175,7 +175,7 @@ async def running_bot(
         pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
-            desk = ThreadDesk(work, chat, pool, store, desk_limits(settings), redactor.text, wanted.agents)
+            desk = Dispatcher(work, chat, pool, store, work_limits(settings), redactor.text, wanted.agents)
             desk.may = gateway.may
             watch.begin(Watched(desk, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
@@ -260,7 +260,7 @@ async def _run_until_signal(
                 finally:
                     # Even when Discord refuses the bot for good: turns and agents then have their end, too.
                     now = reload.current
-                    notifier.stopping(longest_stop(desk_limits(now), pool_limits(now)))
+                    notifier.stopping(longest_stop(work_limits(now), pool_limits(now)))
                 tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -273,7 +273,7 @@ async def _settle_when_ready(ready: anyio.Event) -> None:
     leave_lasting_objects_alone()
 
 
-async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: ThreadDesk) -> None:
+async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: Dispatcher) -> None:
     async for number in signals:
         if number is not signal.SIGHUP:
             log.info("bot.hurried", signal=number.name)
@@ -301,7 +301,7 @@ def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Superv
     return notifier
 
 
-def longest_stop(desk: DeskLimits, pool: PoolLimits) -> float:
+def longest_stop(desk: WorkLimits, pool: PoolLimits) -> float:
     """Return how many seconds the orderly end takes at most (R1)."""
     return desk.stop_grace + desk.stop_bound + desk.flush_bound + pool.close_bound + CONNECTION_CLOSE
 
@@ -350,7 +350,7 @@ def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     configure_logging(settings.log_level, settings.log_format, redactor)
     bot.gateway.allow(policy_of(settings))
     bot.desk.expel()
-    bot.desk.limit(desk_limits(settings))
+    bot.desk.limit(work_limits(settings))
     bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
 
 
@@ -420,9 +420,9 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def desk_limits(settings: Settings) -> DeskLimits:
+def work_limits(settings: Settings) -> WorkLimits:
     """Return the limits of the work."""
-    return DeskLimits(
+    return WorkLimits(
         turn=turn_limits(settings),
         pacing=Pacing(interval=settings.edit_interval),
         rules=rules_of(settings),

@@ -6,8 +6,7 @@ of an answer. What a moment's state is, such as how many turns run, is not told 
 
 from __future__ import annotations
 
-from bot.outcome import Outcome
-from bot.work.model import Lane
+from bot.model import Lane, Outcome
 from bot.work.report import TurnReport
 
 

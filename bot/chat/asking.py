@@ -19,7 +19,7 @@ import structlog
 
 from bot.chat.authorize import Policy, Request, Verdict
 from bot.chat.inbound import clip
-from bot.work.model import Actor
+from bot.model import Actor
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)

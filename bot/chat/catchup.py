@@ -23,8 +23,8 @@ from bot.chat.replies import with_original
 from bot.chat.revisions import Messages, Reviser, ask_for_roles, look_again
 from bot.chat.roles import Members, Roles
 from bot.chat.watermarks import Due, Watermarks
+from bot.model import Inbound, posted_at
 from bot.reply.port import ThreadDeleted, ThreadGone
-from bot.work.model import Inbound, posted_at
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)

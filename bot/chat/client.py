@@ -26,8 +26,8 @@ from bot.chat.payloads import Json
 from bot.chat.posts import post_of, stands_in, whole
 from bot.chat.replies import with_original
 from bot.chat.views import KNOWN, answer_unknown
+from bot.model import Inbound
 from bot.reply.port import PortError
-from bot.work.model import Inbound
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)

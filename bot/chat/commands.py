@@ -20,7 +20,7 @@ from discord.app_commands import Choice
 from bot.chat.asking import FAILED, Front, respond, tell, thread_of
 from bot.chat.fresh import new
 from bot.chat.words import Command
-from bot.work.model import Actor, QueueMode
+from bot.model import Actor, QueueMode
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from discord.app_commands import Choice
 
 from bot.chat.asking import Front, actor_of, permitted, respond, thread_of
 from bot.chat.inbound import Place, Post, title
-from bot.work.model import Actor, Inbound
+from bot.model import Actor, Inbound
 from bot.work.ports import Answer
 
 MOST_SUGGESTED = 25

@@ -13,8 +13,8 @@ from enum import Enum
 
 from bot.chat.authorize import Policy, Request, authorize
 from bot.chat.words import Command, Wish, read
+from bot.model import Actor, Inbound, Lane, Quote
 from bot.reply.sanitise import clean, visible
-from bot.work.model import Actor, Inbound, Lane, Quote
 from bot.work.prompt import named
 
 TITLE_LIMIT = 100

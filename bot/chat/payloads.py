@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bot.work.model import Quote
+from bot.model import Quote
 
 Json = Mapping[str, Any]
 _NOTHING: Json = {}

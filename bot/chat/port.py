@@ -28,8 +28,8 @@ from bot.chat.rest import (
     Rest,
     RetryLimits,
 )
+from bot.model import Inbound
 from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, ThreadPort
-from bot.work.model import Inbound
 
 log = structlog.get_logger(__name__)
 

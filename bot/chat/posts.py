@@ -14,7 +14,7 @@ import structlog
 
 from bot.chat.inbound import Place, Post
 from bot.chat.payloads import Json, files, gist, items, part, quotes, snowflake, text
-from bot.work.model import Actor
+from bot.model import Actor
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import discord
 from discord import ui
 
 from bot.chat.asking import Act, respond, respond_once, tell
-from bot.work.model import Actor
+from bot.model import Actor
 from bot.work.ports import Answer, Desk
 
 EXPIRED = "This button has expired."

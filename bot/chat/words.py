@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from bot.work.model import QueueMode
+from bot.model import QueueMode
 
 _MODE = re.compile(rf"!({'|'.join(QueueMode)})(?:\s+|$)", re.IGNORECASE)
 _COMMAND = re.compile(r"!?(stop(?P<all>\s+all)?|status)[.!]?", re.IGNORECASE)

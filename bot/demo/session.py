@@ -26,7 +26,7 @@ from bot.demo.stage import DEMO_AGENT, Stage, stage
 from bot.demo.terminal import clean, converse_on, names_in
 from bot.demo.transcript import CardButton, card_buttons, plain_text
 from bot.log import Redactor, configure_logging
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import Message
 from bot.work.permissions import rejecting
 

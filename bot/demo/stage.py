@@ -21,9 +21,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from bot.agents.model import Agents, only
 from bot.app import Bot, running_bot
 from bot.config import RunSettings, Settings
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.sandbox import FakeDiscord, RateLimits
-from bot.work.model import Inbound
 
 DEMO_AGENT = (sys.executable, "-P", "-m", "bot.demo.agent")
 _READY_LIMIT = 30.0

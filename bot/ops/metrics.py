@@ -15,10 +15,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from bot.model import Lane, Outcome
 from bot.observer import Observer
 from bot.ops.health import AgentHealth, Health, LaneHealth, Parts, Status
-from bot.outcome import Outcome
-from bot.work.model import Lane
 from bot.work.report import TurnReport
 
 _MINUTES = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 1800, 3600)

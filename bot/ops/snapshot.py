@@ -9,6 +9,7 @@ import anyio
 
 from acp.errors import SpawnFailure
 from bot.chat.gateway import DiscordGateway
+from bot.model import Outcome
 from bot.ops.health import (
     AgentHealth,
     DiscordHealth,
@@ -19,9 +20,8 @@ from bot.ops.health import (
     StoreHealth,
     Vitals,
 )
-from bot.outcome import Outcome
 from bot.work.counts import WorkCounts
-from bot.work.desk import ThreadDesk
+from bot.work.dispatcher import Dispatcher
 from pool.model import Reason
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore
@@ -31,7 +31,7 @@ from pool.storage.durable import DurableStore
 class Watched:
     """The parts of a bot that are looked at; ``pass_interval`` is the pool's, in seconds."""
 
-    desk: ThreadDesk
+    desk: Dispatcher
     pool: ConnectionPool
     gateway: DiscordGateway
     store: DurableStore

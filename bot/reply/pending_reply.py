@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from acp.snapshot import Phase, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.port import Attachment, Body, Button
 from bot.reply.sanitise import clip
 

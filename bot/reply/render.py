@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from acp.snapshot import BY_AGENT, Lost, Phase, ToolState, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
 from bot.reply.tools import diff_texts, output_block, tool_line
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from acp.turn import TurnLimits
 from bot.agents.model import Agents
+from bot.model import Inbound
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.choices import Choices
-from bot.work.model import Inbound
 from bot.work.ports import Answer
 
 _KEY = "agent"

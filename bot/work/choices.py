@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import structlog
 
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 class Choices:
     """Choices by place and key."""
 
-    def __init__(self, steps: Steps, store: SessionStore) -> None:
+    def __init__(self, steps: TaskTracker, store: SessionStore) -> None:
         self._steps = steps
         self._store = store
         self._objects: dict[int, dict[str, Any]] = {}

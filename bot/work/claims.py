@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bot.reply.port import Body
 from bot.work.editors import Editors
-from bot.work.policy.entry import Entry
+from bot.work.queue.entry import Entry
 from bot.work.runs import Runs
 from bot.work.turns import Claim
 from pool.pool import ConnectionPool

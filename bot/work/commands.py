@@ -10,17 +10,17 @@ from collections.abc import Callable
 import anyio
 import structlog
 
+from bot.model import Actor, QueueMode
 from bot.work import cutoffs
 from bot.work.assignments import Assignments
 from bot.work.choices import Choices
 from bot.work.leftovers import Leftovers
-from bot.work.model import Actor, QueueMode
 from bot.work.modes import Modes
-from bot.work.policy.decisions import Cancel, Decision
-from bot.work.policy.entry import EntryState
-from bot.work.policy.scheduler import Scheduler
-from bot.work.policy.thread import ThreadQueue
 from bot.work.ports import Answer
+from bot.work.queue.decisions import Cancel, Decision
+from bot.work.queue.entry import EntryState
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.runs import Runs
 from bot.work.status import describe_pool, describe_queue, describe_thread
 from bot.work.turns import Claim

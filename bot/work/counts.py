@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bot.work.model import Lane
-from bot.work.policy.entry import Entry
-from bot.work.policy.lanes import LaneCounts
+from bot.model import Lane
+from bot.work.queue.entry import Entry
+from bot.work.queue.lanes import LaneCounts
 
 
 @dataclass(frozen=True, slots=True)

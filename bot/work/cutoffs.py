@@ -10,8 +10,8 @@ from functools import partial
 import anyio
 
 from bot.work.choices import Choices
-from bot.work.policy.scheduler import Scheduler
-from bot.work.policy.thread import ThreadQueue
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.turns import Claim
 
 _KEY = "cutoff"

@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 import anyio
 import structlog
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.live import LiveReply
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
-from bot.work.model import Inbound
 from bot.work.report import TurnReport
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -56,7 +55,7 @@ class Deliveries:
 
     def __init__(
         self,
-        steps: Steps,
+        steps: TaskTracker,
         editors: Editors,
         store: SessionStore,
         redact: Callable[[str], str],
@@ -150,7 +149,7 @@ class Deliveries:
     async def record(self, inbound: Inbound, outcome: Outcome) -> None:
         """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
         try:
-            # An interrupted prompt may be gone on with: see `Restart.go_on`.
+            # An interrupted prompt may be gone on with: see `Recovery.go_on`.
             await self._store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.turn import Ending, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.cards import go_on_button
 from bot.reply.pending_reply import FinalReply
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
 from bot.reply.tools import tools_in_short
 from bot.work.errors import told_of_answer, told_of_start, with_data
-from bot.work.model import Inbound
 
 _LOOKED_AT = 4_096
 """Characters of an answer that are looked at before all of it is, which may be megabytes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acp.errors import AUTH_REQUIRED, INVALID_PARAMS, REQUEST_CANCELLED, RESOURCE_NOT_FOUND
-from bot.outcome import Outcome
+from bot.model import Outcome
 
 _LOGIN = "log in"
 _MOST_METHODS = 5

@@ -16,35 +16,34 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.turn import TurnSnapshot
+from bot.model import Inbound, Outcome
 from bot.observer import Observer
-from bot.outcome import Outcome
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
-from bot.work.asking import Asking
 from bot.work.claims import Claims
 from bot.work.counts import WorkCounts, work_counts
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
 from bot.work.intake import Intake
-from bot.work.late import LateOutputs
+from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
-from bot.work.limits import DeskLimits
-from bot.work.model import Inbound
-from bot.work.permissions import PermissionDesk
-from bot.work.policy.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued, Warm
-from bot.work.policy.entry import Entry, MessageState
-from bot.work.policy.lanes import Lanes
-from bot.work.policy.scheduler import Scheduler
-from bot.work.policy.thread import ThreadQueue
+from bot.work.limits import WorkLimits
+from bot.work.permissions import PermissionRegistry
 from bot.work.ports import Chat
-from bot.work.queued import QueuedNotices
+from bot.work.queue.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued, Warm
+from bot.work.queue.entry import Entry, MessageState
+from bot.work.queue.lanes import Lanes
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.thread_queue import ThreadQueue
+from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Mark, Reactions, mark_of
-from bot.work.record import accepted_prompt
 from bot.work.runs import Runs
-from bot.work.steps import Steps
+from bot.work.serialization import accepted_prompt
+from bot.work.skipped import SkippedMessages
+from bot.work.task_tracker import TaskTracker
+from bot.work.turn_cards import TurnCards
 from bot.work.turns import CONTEXT_LOST, Claim, RunningTurn, TurnService
-from bot.work.unrun import Unrun
 from pool.pool import ConnectionPool, Lease
 from pool.store import SessionStore
 
@@ -71,15 +70,15 @@ class Floor:
         chat: Chat,
         pool: ConnectionPool,
         store: SessionStore,
-        limits: DeskLimits,
+        limits: WorkLimits,
         redact: Callable[[str], str],
         on_gone: Callable[[int, str], None],
     ) -> None:
         self.limits = limits
         self.observer = Observer()
         self.on_turn_over: Callable[[int], None] = _tell_nobody
-        self.steps = Steps(tasks)
-        self.permissions = PermissionDesk()
+        self.steps = TaskTracker(tasks)
+        self.permissions = PermissionRegistry()
         self._pool = pool
         self._redact = redact
         self._store = store
@@ -102,11 +101,13 @@ class Floor:
         self.deliveries.on_recorded = self._recorded
         self.deliveries.on_told = lambda inbound, outcome: self.reactions.show(inbound, mark_of(outcome))
         self.reactions = Reactions(tasks, chat, enabled=limits.reactions)
-        self.unrun = Unrun(self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe)
+        self.skipped = SkippedMessages(
+            self.steps, self.editors, redact, self.deliveries.record, self._let_editor_go, owe=store.owe
+        )
         self._late = LateOutputs(tasks, self.steps, self.editors, self._let_editor_go)
         pool.on_cut_off(self._late.cut_off)
         self.leftovers = Leftovers(tasks, self.steps, self.editors)
-        self.notices = QueuedNotices(tasks, self.steps, self.editors, store)
+        self.notices = QueueNotices(tasks, self.steps, self.editors, store)
         self.intake = Intake(
             chat,
             store,
@@ -117,7 +118,7 @@ class Floor:
             redact=redact,
             acknowledge=self.reactions.accepted,
         )
-        self.asking = Asking(
+        self.asking = TurnCards(
             tasks, self.permissions, limits.permission_timeout, waits=self._lend, goes_on=self._take_back
         )
         turns = TurnService(pool, store, ask=self.asking, leased=self._leased, finishing=self._finishing)
@@ -199,7 +200,7 @@ class Floor:
     def _do_as_decided(self, decision: Decision) -> None:
         match decision:
             case End(message, why):
-                self.unrun.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
+                self.skipped.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
                 self.show_waiting(message.inbound.thread_id)
             case Cancel(entry, why):
                 self.runs.cancel(entry, why)

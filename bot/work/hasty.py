@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome, posted_at
 from bot.work.ending import TurnEnd
-from bot.work.model import Inbound, posted_at
-from bot.work.policy.rate import RateLimit
-from bot.work.record import accepted_prompt
-from bot.work.steps import Steps
+from bot.work.queue.rate import RateLimit
+from bot.work.serialization import accepted_prompt
+from bot.work.task_tracker import TaskTracker
 from pool.store import SessionStore, StoreBusy
 
 
-class Hasty:
+class RateLimiter:
     """Refuses what comes too fast.
 
     Args:
@@ -30,7 +29,7 @@ class Hasty:
 
     def __init__(
         self,
-        steps: Steps,
+        steps: TaskTracker,
         store: SessionStore,
         rate: RateLimit,
         *,

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable
 import anyio
 import structlog
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, Unavailable
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
-from bot.work.model import Inbound
 from bot.work.ports import Chat
-from bot.work.record import accepted_prompt
+from bot.work.serialization import accepted_prompt
 from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)

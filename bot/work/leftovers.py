@@ -16,14 +16,14 @@ from anyio.abc import TaskGroup
 
 from acp.ladder import StopLimits, end_processes
 from acp.tree import Members, command_line, is_alive, outermost
+from bot.model import Actor, Inbound
 from bot.reply.cards import end_button
 from bot.reply.editor import Delivery
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors
-from bot.work.model import Actor, Inbound
 from bot.work.ports import Answer
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from bot.work.turns import RunningTurn
 from pool.pool import Lease
 
@@ -69,7 +69,7 @@ class Leftovers:
         steps: what the end of the bot waits for.
     """
 
-    def __init__(self, tasks: TaskGroup, steps: Steps, editors: Editors) -> None:
+    def __init__(self, tasks: TaskGroup, steps: TaskTracker, editors: Editors) -> None:
         self._tasks = tasks
         self._steps = steps
         self._editors = editors

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from acp.turn import TurnLimits
+from bot.model import Lane
 from bot.reply.pacing import Pacing
-from bot.work.model import Lane
-from bot.work.policy.rules import Rules
+from bot.work.queue.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
-class DeskLimits:
+class WorkLimits:
     """The limits of the work; times in seconds.
 
     Attributes:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import structlog
 
+from bot.model import Inbound, QueueMode
 from bot.work.choices import Choices
-from bot.work.model import Inbound, QueueMode
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ import anyio
 import structlog
 
 from acp.schema import PermissionOption, ToolCallUpdate
+from bot.model import Actor
 from bot.reply.sanitise import inline_code
-from bot.work.model import Actor
 from bot.work.ports import Answer
 
 _REMEMBERED = 1000
@@ -133,7 +133,7 @@ def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
     return by_kind.get("reject_once") or by_kind.get("reject_always")
 
 
-class PermissionDesk:
+class PermissionRegistry:
     """All permission requests that people may still press, and those that are over, as many as are remembered."""
 
     def __init__(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from bot.model import Actor, Inbound, QueueMode
 from bot.reply.port import ThreadPort
-from bot.work.model import Actor, Inbound, QueueMode
 
 
 @dataclass(frozen=True, slots=True)

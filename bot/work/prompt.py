@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bot.work.model import Actor, Quote
+from bot.model import Actor, Quote
 
 SAID_MEANWHILE = "[Said while you were working:]"
 LEFT_OUT = "Attached, but not passed on to you"

@@ -15,9 +15,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.port import PortError
-from bot.work.model import Inbound
 from bot.work.ports import Chat
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bot.log import Redactor
+from bot.model import Actor, Inbound, QueueMode
 from bot.reply.port import Body, ThreadPort
-from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer, Chat, Desk
 
 

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acp.snapshot import TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Lane, Outcome, QueueMode
 from bot.reply.sanitise import one_line
 from bot.work.ending import TurnEnd
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.entry import Entry
+from bot.work.queue.entry import Entry
 
 STOP_REASONS = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
 """Those of the protocol; what else an agent says may be any text, and is told as ``other``."""

@@ -16,18 +16,18 @@ from anyio.abc import TaskGroup
 from acp.errors import ForkFailed
 from acp.schema import text_block
 from acp.turn import Turn, TurnLimits, TurnSnapshot
+from bot.model import Outcome
 from bot.observer import Observer
-from bot.outcome import Outcome
 from bot.reply.cards import stop_button
 from bot.reply.live import LiveReply
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted
-from bot.work.limits import DeskLimits
-from bot.work.policy.entry import Entry, Why
+from bot.work.limits import WorkLimits
+from bot.work.queue.entry import Entry, Why
 from bot.work.report import turn_report, waited
 from bot.work.silences import Silences
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from bot.work.turns import Claim, RunningTurn, TurnService, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
@@ -54,13 +54,13 @@ class Runs:
     def __init__(
         self,
         tasks: TaskGroup,
-        steps: Steps,
+        steps: TaskTracker,
         pool: ConnectionPool,
         store: SessionStore,
         editors: Editors,
         deliveries: Deliveries,
         turns: TurnService,
-        limits: DeskLimits,
+        limits: WorkLimits,
         ended: Callable[[RunningTurn, TurnEnd], None],
         not_forked: Callable[[RunningTurn], None],
     ) -> None:

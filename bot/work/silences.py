@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import structlog
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.sanitise import inline_code
 
 log = structlog.get_logger(__name__)

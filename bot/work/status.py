@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from acp.turn import Phase, TurnSnapshot
+from bot.model import Lane, QueueMode
 from bot.reply.render import SILENCE, context_share, cost, why_silent
 from bot.reply.sanitise import inline_code
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.entry import Entry
-from bot.work.policy.lanes import LaneCounts
-from bot.work.policy.rules import Drop
-from bot.work.policy.thread import ThreadQueue
+from bot.work.queue.entry import Entry
+from bot.work.queue.lanes import LaneCounts
+from bot.work.queue.rules import Drop
+from bot.work.queue.thread_queue import ThreadQueue
 from pool.model import PoolCounts, SlotStatus
 
 _PHASES = {

@@ -12,13 +12,13 @@ import structlog
 
 from bot.work.editors import Editors
 from bot.work.ending import interrupted
-from bot.work.limits import DeskLimits
-from bot.work.policy.entry import Entry, Why
-from bot.work.policy.scheduler import Scheduler
-from bot.work.queued import QueuedNotices
+from bot.work.limits import WorkLimits
+from bot.work.queue.entry import Entry, Why
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Reactions
 from bot.work.runs import Runs
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from bot.work.turns import Claim, cancel_cards
 from pool.store import SessionStore
 
@@ -35,17 +35,17 @@ LAST_MARKS = 2.0
 """Seconds that the last reactions get, within the bound of the last messages."""
 
 
-class Stopping:
+class Shutdown:
     """Brings the work to its end, once nothing new is taken any more."""
 
     def __init__(
         self,
         scheduler: Scheduler[Claim],
         runs: Runs,
-        steps: Steps,
+        steps: TaskTracker,
         editors: Editors,
         store: SessionStore,
-        notices: QueuedNotices,
+        notices: QueueNotices,
         reactions: Reactions,
     ) -> None:
         self._scheduler = scheduler
@@ -58,7 +58,7 @@ class Stopping:
         self._hurried = False
         self._patience = anyio.CancelScope()
 
-    async def run(self, limits: DeskLimits) -> None:
+    async def run(self, limits: WorkLimits) -> None:
         """Let turns finish for a while, cut the others off, and wait until all is delivered, within the limits."""
         for running in self._runs.all():
             cancel_cards(running)

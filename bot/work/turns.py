@@ -20,14 +20,13 @@ from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import BY_AGENT, Ending, Phase, Turn, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.reply.render import SILENCE, last_line
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
-from bot.work.model import Inbound
 from bot.work.permissions import Card, CardState, rejection
-from bot.work.policy.entry import Entry
+from bot.work.queue.entry import Entry
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.store import SessionStore

@@ -20,18 +20,18 @@ from bot.app import (
     changed_names,
     chat_config,
     connection_limits,
-    desk_limits,
     longest_stop,
     pool_limits,
     run_bot,
     supervise,
     turn_limits,
     widened,
+    work_limits,
 )
 from bot.config import ConfigError, RunSettings, Settings
 from bot.log import Redactor
+from bot.model import Lane
 from bot.ops.supervisor import Supervisor
-from bot.work.model import Lane
 from pool.model import PoolCounts, PoolLimits
 from tests.bot.ops.ear import ear
 
@@ -144,7 +144,7 @@ def test_the_limits_of_a_turn_are_settings() -> None:
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     """T1, T2, T3, T6, P3, D3, D6, Q6."""
-    turn, pool, desk = turn_limits(settings()), pool_limits(settings()), desk_limits(settings())
+    turn, pool, desk = turn_limits(settings()), pool_limits(settings()), work_limits(settings())
     assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
     assert (pool.max_agents, pool.idle_ttl) == (12, 900)
     assert (desk.pacing.interval, desk.permission_timeout, desk.lanes[Lane.MAIN]) == (1.25, 600, 8)
@@ -184,14 +184,14 @@ def test_the_limits_of_a_connection_are_settings() -> None:
 
 def test_the_limits_of_the_work_are_settings() -> None:
     """D3, D6."""
-    limits = desk_limits(settings(edit_interval=2, permission_timeout=30, hard_timeout=100))
+    limits = work_limits(settings(edit_interval=2, permission_timeout=30, hard_timeout=100))
     assert (limits.pacing.interval, limits.permission_timeout, limits.turn.hard_timeout) == (2, 30, 100)
 
 
 @pytest.mark.parametrize(("agents", "lanes"), [(1, [1, 1]), (2, [2, 2]), (7, [7, 2]), (10, [8, 2]), (30, [8, 2])])
 def test_no_more_turns_run_than_there_can_be_agents(agents: int, lanes: list[int]) -> None:
     """Q6"""
-    assert list(desk_limits(settings(max_agents=agents)).lanes.values()) == lanes
+    assert list(work_limits(settings(max_agents=agents)).lanes.values()) == lanes
 
 
 def test_lanes_that_want_more_agents_than_there_can_be_are_refused() -> None:
@@ -203,12 +203,12 @@ def test_lanes_that_want_more_agents_than_there_can_be_are_refused() -> None:
 @pytest.mark.parametrize("grace", [1, 10, 60])
 def test_turns_get_their_whole_grace_when_the_bot_stops(grace: float) -> None:
     """R1, T6."""
-    assert desk_limits(settings(cancel_grace=grace)).stop_bound > grace
+    assert work_limits(settings(cancel_grace=grace)).stop_bound > grace
 
 
 def test_last_edits_get_five_seconds_when_the_bot_stops() -> None:
     """R1."""
-    assert desk_limits(settings()).flush_bound == 5
+    assert work_limits(settings()).flush_bound == 5
 
 
 # --- Discord -----------------------------------------------------------------------------------------------------
@@ -383,5 +383,5 @@ async def test_without_a_watchdog_none_is_fed(tmp_path: Path) -> None:
 def test_time_is_asked_for_as_long_as_a_stop_can_take(grace: float) -> None:
     """R3, R1: the unit's own time is for those who change nothing."""
     settings = Settings(_env_file=None, stop_grace=grace, cancel_grace=10)
-    desk, pool = desk_limits(settings), pool_limits(settings)
+    desk, pool = work_limits(settings), pool_limits(settings)
     assert longest_stop(desk, pool) >= grace + 11 + 5 + pool.close_bound

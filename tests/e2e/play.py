@@ -23,10 +23,9 @@ from bot.chat.rest import RetryLimits
 from bot.config import RunSettings, Settings
 from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
-from bot.work.limits import DeskLimits
-from bot.work.model import Inbound
+from bot.work.limits import WorkLimits
 from tests.agents import ScriptedAgent, alive
 
 LIMIT = 20.0
@@ -156,20 +155,20 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
 
     They are no settings. The loopback Discord has no limits of its own here.
     """
-    chat_config, desk_limits = app.chat_config, app.desk_limits
+    chat_config, work_limits = app.chat_config, app.work_limits
 
     def quick_chat(settings: Settings, wanted: RunSettings) -> ChatConfig:
         retries = RetryLimits(first=0.01, longest=0.05)
         return replace(chat_config(settings, wanted), first_pause=0.02, longest_pause=0.1, retries=retries)
 
-    def quick_desk(settings: Settings) -> DeskLimits:
-        limits = desk_limits(settings)
+    def quick_desk(settings: Settings) -> WorkLimits:
+        limits = work_limits(settings)
         return replace(limits, pacing=replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000))
 
     async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME
 
     monkeypatch.setattr(app, "chat_config", quick_chat)
-    monkeypatch.setattr(app, "desk_limits", quick_desk)
+    monkeypatch.setattr(app, "work_limits", quick_desk)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
     monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)

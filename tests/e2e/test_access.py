@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import FakeDiscord
 from tests.agents import scenario
 from tests.e2e.play import play

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import scenario
 from tests.agents.behaviours import claude_turn, codex_turn, gemini_turn, opencode_turn, retried_text
 from tests.agents.scenario import text_update, usage_update

@@ -20,7 +20,7 @@ import anyio
 import pytest
 
 from bot.config import Settings
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, Step, alive, scenario
 from tests.e2e.witness import witnessed, words
 

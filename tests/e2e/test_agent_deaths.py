@@ -24,7 +24,7 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.turn import Turn
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import Play
 from tests.e2e.witness import witnessed, words

@@ -16,7 +16,7 @@ import anyio
 import psutil
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.witness import gone, hurry, witnessed, words

@@ -27,10 +27,10 @@ import pytest
 
 from bot import app
 from bot.config import Settings
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply import render
 from bot.reply.pacing import Pacing
-from bot.work.limits import DeskLimits
+from bot.work.limits import WorkLimits
 from tests.agents import Step, alive, scenario
 from tests.agents.scenario import usage_update
 from tests.e2e.play import play
@@ -47,12 +47,12 @@ END: Step = {"respond": {"stopReason": "end_turn"}}
 async def test_silence_is_reported_in_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """T7: beside the Stop button; the agent is not ended for it."""
     monkeypatch.setattr(render, "SILENCE", 0.2)
-    limits = app.desk_limits
+    limits = app.work_limits
 
-    def quick(settings: Settings) -> DeskLimits:
+    def quick(settings: Settings) -> WorkLimits:
         return replace(limits(settings), pacing=Pacing(interval=0.02, refresh=0.1))
 
-    monkeypatch.setattr(app, "desk_limits", quick)
+    monkeypatch.setattr(app, "work_limits", quick)
     agent = scenario(tmp_path, words=words(tmp_path, hush=[{"text": "thinking"}, {"hang": True}]))
     async with witnessed(tmp_path, agent) as game:
         thread_id = await game.mention("hush")

@@ -24,7 +24,7 @@ import anyio
 import psutil
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Step, scenario
 from tests.e2e.play import Play
 from tests.e2e.witness import witnessed, words

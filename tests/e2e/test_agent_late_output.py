@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, Step, scenario
 from tests.agents.scenario import text_update
 from tests.e2e.witness import witnessed, words

@@ -23,9 +23,8 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Actor, Outcome
 from bot.sandbox import Fault
-from bot.work.model import Actor
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.play import Play, play

@@ -32,7 +32,7 @@ from acp.errors import AgentSpawnError
 from acp.process import AgentProcess, LaunchSpec
 from bot import app
 from bot.config import Settings
-from bot.outcome import Outcome
+from bot.model import Outcome
 from pool.model import PoolLimits
 from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import LIMIT, Play

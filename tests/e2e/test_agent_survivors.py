@@ -28,7 +28,7 @@ import anyio
 import pytest
 
 from acp.process import MARKER, StopLimits
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import Play, play
 from tests.e2e.witness import conversing, hurry, witnessed, words

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import parts
 from tests.agents import scenario
 from tests.e2e.busy import friends

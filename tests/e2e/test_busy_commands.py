@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.e2e.busy import BUSY, held, hurry_notices, taken
 from tests.e2e.play import LIMIT, Play, play

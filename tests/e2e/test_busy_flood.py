@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import RateLimits
 from tests.agents import scenario
 from tests.e2e import play as stage_limits

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import FakeDiscord, people
 from bot.sandbox.model import User
 from bot.sandbox.people import Person

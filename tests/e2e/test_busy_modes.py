@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
-from bot.work.model import Actor
+from bot.model import Actor, Outcome
 from bot.work.prompt import SAID_MEANWHILE, Said, compose
 from tests.agents import Gate, scenario
 from tests.e2e.busy import (

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import delay
 from tests.agents import Gate, Step, scenario
 from tests.e2e.busy import BUSY, begun, held, hurry_notices, taken

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import Fault, delay, status
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import LIMIT, Play, hurry_discord

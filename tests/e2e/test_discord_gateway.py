@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import FakeDiscord, delay
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT, Play, hurry_discord

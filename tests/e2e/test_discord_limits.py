@@ -9,7 +9,7 @@ import pytest
 
 from bot.chat import gateway as chat_gateway
 from bot.chat.breaker import Breaker
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import Fault, html, rate_limited
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import Play, hurry_discord, play

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.behaviours import auth_error, claude_error, codex_error, gemini_error, opencode_error
 from tests.e2e.play import play

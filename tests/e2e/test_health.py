@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from bot import app
 from bot.chat import progress
 from bot.config import Settings
+from bot.model import Outcome
 from bot.ops.address import UnixSocket
 from bot.ops.health import Status
 from bot.ops.status import ask
-from bot.outcome import Outcome
 from bot.sandbox import FakeDiscord, Fault
 from pool.model import PoolLimits
 from pool.registry import Registry

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import status
-from bot.work.asking import MOST_OPEN
+from bot.work.turn_cards import MOST_OPEN
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.e2e.play import LIMIT, Play, play
 

@@ -8,10 +8,9 @@ import anyio
 import pytest
 
 from bot.chat.authorize import Reason
-from bot.outcome import Outcome
+from bot.model import Actor, Outcome
 from bot.work import leftovers
 from bot.work.leftovers import EXPIRED
-from bot.work.model import Actor
 from tests.agents import alive, scenario
 from tests.e2e.play import LIMIT, play
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Actor, Outcome
 from bot.sandbox import Message
-from bot.work.model import Actor
 from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import Play, play
 

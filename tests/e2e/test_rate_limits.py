@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import Fault, RateLimits
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import play

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, scenario
 from tests.e2e.play import play
 from tests.e2e.process import connected, mention, until_shown

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bot.agents.model import AgentProfile, Agents
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import FakeDiscord, Interaction
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.e2e.busy import hurry_notices

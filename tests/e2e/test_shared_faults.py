@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import Play
 from tests.e2e.witness import witnessed, words

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Step, alive, scenario
 from tests.e2e.play import Play, play
 

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import LIMIT, Play, play
 

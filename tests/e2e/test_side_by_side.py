@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import Play, play
 

@@ -11,7 +11,7 @@ import pytest
 
 from bot import app
 from bot.config import Settings
-from bot.outcome import Outcome
+from bot.model import Outcome
 from pool.model import PoolLimits
 from pool.registry import Registry
 from tests.agents import Step, scenario

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.sandbox import status
 from tests.agents import Gate, scenario
 from tests.e2e.play import Play, play

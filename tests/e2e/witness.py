@@ -15,7 +15,7 @@ from acp.connection import ConnectionLimits
 from acp.process import StopLimits
 from bot import app
 from bot.config import Settings
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import LIMIT, Play, play
 

@@ -14,8 +14,8 @@ from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
 from bot.chat.inbound import IGNORED, Decision, Place, Post
 from bot.chat.rest import TryAgain
 from bot.chat.watermarks import Due, Watermarks
+from bot.model import Inbound
 from bot.reply.port import ThreadGone
-from bot.work.model import Inbound
 from tests.bot.chat.harness import FakeDesk
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bot.chat.authorize import Policy, Reason
+from bot.model import Actor
 from bot.sandbox import FakeDiscord, Interaction
-from bot.work.model import Actor
 from bot.work.ports import Answer
 
 from .harness import Office, office

@@ -14,10 +14,10 @@ from bot.chat.authorize import Policy
 from bot.chat.client import WeftClient
 from bot.chat.ends import ChatConfigError
 from bot.chat.gateway import ChatConfig, DiscordGateway
+from bot.model import Actor
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
-from bot.work.model import Actor
 from tests.bot.work.samples import inbound
 
 from .harness import QUICK, FakeDesk, MemoryStamp, config_for, discords_address_kept, office

@@ -28,7 +28,7 @@ from bot.chat.inbound import (
     title,
 )
 from bot.chat.words import Command
-from bot.work.model import Actor, Lane, QueueMode, Quote
+from bot.model import Actor, Lane, QueueMode, Quote
 
 WEFT = Weft(1, role=2)
 ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")

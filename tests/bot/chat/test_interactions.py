@@ -15,10 +15,10 @@ from bot.chat.authorize import Policy, Reason
 from bot.chat.commands import NOT_IN_THREAD, UNKNOWN
 from bot.chat.views import EXPIRED, is_known
 from bot.log import Redactor
+from bot.model import Actor
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
 from bot.sandbox.interaction import InteractionType
-from bot.work.model import Actor
 from bot.work.ports import Answer
 from bot.work.redacted import RedactedDesk
 

@@ -14,9 +14,9 @@ from bot.chat.authorize import Policy
 from bot.chat.breaker import SPARING
 from bot.chat.port import DiscordChat
 from bot.chat.rest import RetryLimits, TryAgain, unbroken
+from bot.model import Actor, Inbound
 from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from bot.work.model import Actor, Inbound
 
 from .harness import Office, office
 

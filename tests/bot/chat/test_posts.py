@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.chat.inbound import Place, Post
 from bot.chat.payloads import files, gist
 from bot.chat.posts import place_of, post_of, posts_of, whole
-from bot.work.model import Actor, Quote
+from bot.model import Actor, Quote
 
 THREAD = Place(100, 300, parent_id=200, owner_id=1)
 Json = dict[str, Any]

@@ -10,11 +10,11 @@ import pytest
 from bot.chat.authorize import Policy, Reason
 from bot.chat.commands import NOT_FOR_SERVER, NOT_IN_THREAD
 from bot.chat.views import EXPIRED, is_known
+from bot.model import QueueMode
 from bot.reply.cards import go_on_button, remove_button, send_now_button
 from bot.reply.port import Body
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction, Message
 from bot.sandbox.model import ADMINISTRATOR, PERMISSIONS
-from bot.work.model import QueueMode
 
 from .harness import Office, office
 

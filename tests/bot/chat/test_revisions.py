@@ -14,9 +14,9 @@ from bot.chat.client import WeftClient
 from bot.chat.inbound import Place, Post
 from bot.chat.revisions import MOST, look_again
 from bot.chat.roles import Roles
+from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from bot.work.model import Actor
 from tests.pool.memory import MemoryStore
 
 from .harness import FakeDesk, Office, office

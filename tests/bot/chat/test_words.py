@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.chat.commands import carry_out
 from bot.chat.words import Command, Wish, read
-from bot.work.model import QueueMode
+from bot.model import QueueMode
 from bot.work.ports import Answer, Desk
 from tests.bot.work.samples import ALICE
 

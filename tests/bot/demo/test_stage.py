@@ -9,9 +9,8 @@ import anyio
 import pytest
 
 from bot.demo.stage import stage
-from bot.outcome import Outcome
+from bot.model import Actor, Inbound, Outcome
 from bot.sandbox import FakeDiscord
-from bot.work.model import Actor, Inbound
 from tests.agents import alive, scenario
 
 pytestmark = pytest.mark.asyncio

@@ -11,10 +11,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from bot.model import Lane, Outcome, QueueMode
 from bot.ops.health import DiscordHealth, Health, Status, StoreHealth
 from bot.ops.metrics import Metrics
-from bot.outcome import Outcome
-from bot.work.model import Lane, QueueMode
 from bot.work.report import TurnReport
 
 from .samples import health, parts

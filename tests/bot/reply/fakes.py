@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from acp.snapshot import TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.editor import ThreadEditor
 from bot.reply.live import LiveReply
 from bot.reply.pacing import Pacing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body
 from bot.reply.split import PAGE

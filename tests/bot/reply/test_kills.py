@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, spoken
 from tests.bot.reply.replies import CODE, INTERRUPTED, RestartedReply, baseline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Attachment, Body, MessageGone
 from bot.reply.sanitise import units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.messages import ReplyMessages
 from bot.reply.outbox import Outbox
 from bot.reply.pacing import Pacing

@@ -9,7 +9,7 @@ import pytest
 from acp.errors import AgentExit
 from acp.schema import Cost, PlanEntry
 from acp.snapshot import BY_AGENT, ContextUse, Diff, Lost, Phase, PromptError
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.render import (
     coarse,
     final_text,

@@ -16,13 +16,12 @@ from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_upd
 from acp.session import TurnSink
 from acp.turn import Turn, TurnLimits
 from bot.agents.model import Agents
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
-from bot.work.desk import ONE_AGENT, ThreadDesk
-from bot.work.limits import DeskLimits
-from bot.work.model import Inbound
-from bot.work.record import accepted_prompt
+from bot.work.dispatcher import ONE_AGENT, Dispatcher
+from bot.work.limits import WorkLimits
+from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
@@ -32,7 +31,7 @@ from tests.bot.work.samples import BOB, inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
 from tests.pool.memory import MemoryStore
 
-LIMITS = DeskLimits(turn=TurnLimits(), pacing=Pacing())
+LIMITS = WorkLimits(turn=TurnLimits(), pacing=Pacing())
 
 
 def chunk(text: str) -> SessionUpdate:
@@ -260,7 +259,7 @@ async def cut_off_together(store: NotedStore) -> None:
 class Work:
     """A desk at work, and all that stands around it."""
 
-    desk: ThreadDesk
+    desk: Dispatcher
     pool: ConnectionPool
     chat: FakeChat
     store: NotedStore
@@ -315,7 +314,7 @@ class Work:
 @asynccontextmanager
 async def running_work(
     *,
-    limits: DeskLimits = LIMITS,
+    limits: WorkLimits = LIMITS,
     max_agents: int = 2,
     redact: Callable[[str], str] = str,
     store: NotedStore | None = None,
@@ -337,7 +336,7 @@ async def running_work(
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
-        desk = ThreadDesk(tasks, chat, pool, store, limits, redact, named)
+        desk = Dispatcher(tasks, chat, pool, store, limits, redact, named)
         desk.deliveries.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
         if held:
             desk.hold()

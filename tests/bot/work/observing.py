@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bot.model import Lane, Outcome
 from bot.observer import Observer
-from bot.outcome import Outcome
-from bot.work.model import Lane
 from bot.work.report import TurnReport
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.work.model import Actor, Inbound, QueueMode
-from bot.work.policy.entry import Entry, Message, MessageState
+from bot.model import Actor, Inbound, QueueMode
+from bot.work.queue.entry import Entry, Message, MessageState
 
 ALICE = Actor(id=11, name="alice")
 BOB = Actor(id=12, name="bob")

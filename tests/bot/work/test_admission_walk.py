@@ -16,18 +16,18 @@ import anyio.lowlevel
 import pytest
 
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
+from bot.model import Lane, QueueMode
 from bot.work.claims import Claims
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.decisions import Decision
-from bot.work.policy.entry import Entry
-from bot.work.policy.lanes import Lanes
-from bot.work.policy.rules import Rules
-from bot.work.policy.scheduler import Scheduler
+from bot.work.queue.decisions import Decision
+from bot.work.queue.entry import Entry
+from bot.work.queue.lanes import Lanes
+from bot.work.queue.rules import Rules
+from bot.work.queue.scheduler import Scheduler
 from bot.work.turns import Claim
 from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation
-from tests.bot.work.policy.bench import ALICE, BOB, written
+from tests.bot.work.queue.bench import ALICE, BOB, written
 from tests.pool.fakes import make_pool, settle
 from tests.repeat import long_run
 
@@ -174,7 +174,7 @@ class Walk:
         if entry in self.turns:
             self.turns[entry][0].set()
 
-    # Steps
+    # TaskTracker
 
     def thread(self) -> int:
         return self.random.randrange(len(KINDS))

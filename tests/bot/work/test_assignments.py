@@ -13,7 +13,7 @@ from acp.turn import TurnLimits
 from bot.agents.model import AgentProfile, Agents, only
 from bot.work.assignments import Assignments
 from bot.work.choices import Choices
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from tests.bot.work.samples import inbound
 from tests.pool.memory import MemoryStore
 
@@ -28,7 +28,7 @@ def agents(*names: str, **fields: object) -> Agents:
 @asynccontextmanager
 async def assigning(store: MemoryStore, known: Agents) -> AsyncIterator[Assignments]:
     async with anyio.create_task_group() as tasks:
-        choices = Choices(Steps(tasks), store)
+        choices = Choices(TaskTracker(tasks), store)
         assignments = Assignments(choices, known)
         await choices.load()
         assignments.load()

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import anyio
 
-from bot.outcome import Outcome
-from bot.work.record import accepted_prompt, inbound_of
+from bot.model import Outcome
+from bot.work.serialization import accepted_prompt, inbound_of
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, NotedStore, cut_off_together, kept, running_work

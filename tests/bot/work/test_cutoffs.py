@@ -5,9 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from bot.outcome import Outcome
-from bot.work.model import QueueMode
-from bot.work.record import accepted_prompt
+from bot.model import Outcome, QueueMode
+from bot.work.serialization import accepted_prompt
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import kept, running_work
 from tests.bot.work.samples import ALICE, inbound

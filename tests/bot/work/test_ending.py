@@ -17,7 +17,7 @@ from acp.errors import (
     SpawnFailure,
 )
 from acp.snapshot import BY_AGENT, Ending, Phase, PromptError, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.work.ending import (
     LONG_TURN,
     TurnEnd,

@@ -18,7 +18,7 @@ from acp.errors import (
 )
 from acp.snapshot import Ending, Phase, PromptError, TurnSnapshot
 from acp.turn import Turn, TurnLimits
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.work.ending import end_of_error, end_of_snapshot, lines
 from bot.work.errors import FREE_FORM, ROWS, with_data
 from tests.bot.reply.samples import snapshot

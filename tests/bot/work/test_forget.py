@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bot.agents.model import AgentProfile, Agents
-from bot.work.model import QueueMode
+from bot.model import QueueMode
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, running_work
 from tests.bot.work.samples import ALICE

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone
 from bot.work.ending import TurnEnd, stopped
 from bot.work.intake import Intake
-from bot.work.model import Inbound
-from bot.work.record import accepted_prompt
+from bot.work.serialization import accepted_prompt
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, NotedStore

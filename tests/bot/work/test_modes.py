@@ -9,10 +9,10 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from bot.model import QueueMode
 from bot.work.choices import Choices
-from bot.work.model import QueueMode
 from bot.work.modes import Modes
-from bot.work.steps import Steps
+from bot.work.task_tracker import TaskTracker
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import running_work
 from tests.bot.work.samples import ALICE, inbound
@@ -24,7 +24,7 @@ SERVER, THREAD = 1, 100
 @asynccontextmanager
 async def choosing(store: MemoryStore) -> AsyncIterator[Modes]:
     async with anyio.create_task_group() as tasks:
-        choices = Choices(Steps(tasks), store)
+        choices = Choices(TaskTracker(tasks), store)
         modes = Modes(choices, QueueMode.QUEUE)
         await choices.load()
         modes.load()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.work.permissions import EXPIRED, Card, CardState, PermissionDesk, expire, rejecting
+from bot.work.permissions import EXPIRED, Card, CardState, PermissionRegistry, expire, rejecting
 from tests.bot.work.samples import ALICE, BOB
 
 ALLOW = PermissionOption(option_id="yes", name="Allow", kind="allow_once")
@@ -39,14 +39,14 @@ class Request:
         return self.select("cancelled")
 
 
-def open_card(desk: PermissionDesk, request: Request) -> tuple[Card, list[CardState]]:
+def open_card(desk: PermissionRegistry, request: Request) -> tuple[Card, list[CardState]]:
     shown: list[CardState] = []
     return desk.open(100, request, ALICE, lambda card: shown.append(card.state)), shown
 
 
 def test_the_requester_answers_with_one_of_the_agents_own_options() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, shown = open_card(desk, request)
     answer = desk.decide(card.token, 0, ALICE)
     assert (answer.accepted, request.answer, shown) == (True, "yes", [CardState.ANSWERED])
@@ -55,7 +55,7 @@ def test_the_requester_answers_with_one_of_the_agents_own_options() -> None:
 
 def test_somebody_else_may_not_answer() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, shown = open_card(desk, request)
     answer = desk.decide(card.token, 0, BOB)
     assert (answer.accepted, answer.text) == (False, "Only `alice` may answer this.")
@@ -64,7 +64,7 @@ def test_somebody_else_may_not_answer() -> None:
 
 def test_a_later_click_is_told_that_the_request_is_answered() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, _ = open_card(desk, request)
     desk.decide(card.token, 1, ALICE)
     answer = desk.decide(card.token, 0, ALICE)
@@ -74,7 +74,7 @@ def test_a_later_click_is_told_that_the_request_is_answered() -> None:
 @pytest.mark.parametrize("option", [-1, 2, 99])
 def test_a_press_on_an_option_that_was_not_offered_answers_nothing(option: int) -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, _ = open_card(desk, request)
     assert desk.decide(card.token, option, ALICE).accepted is False
     assert request.answer is None
@@ -82,13 +82,13 @@ def test_a_press_on_an_option_that_was_not_offered_answers_nothing(option: int) 
 
 def test_an_unknown_card_is_told_to_have_expired() -> None:
     """D6."""
-    answer = PermissionDesk().decide("unknown", 0, ALICE)
+    answer = PermissionRegistry().decide("unknown", 0, ALICE)
     assert (answer.accepted, answer.text) == (False, EXPIRED)
 
 
 def test_a_click_that_comes_after_the_agents_own_end_of_the_request_is_told_so() -> None:
     """D6: first of click, timeout and cancel wins."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, shown = open_card(desk, request)
     request.cancel()
     answer = desk.decide(card.token, 0, ALICE)
@@ -98,7 +98,7 @@ def test_a_click_that_comes_after_the_agents_own_end_of_the_request_is_told_so()
 @pytest.mark.asyncio
 async def test_silence_picks_the_option_that_rejects() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, shown = open_card(desk, request)
     await expire(card, 0)
     assert (request.answer, shown, card.chosen) == ("no", [CardState.EXPIRED], REJECT)
@@ -108,7 +108,7 @@ async def test_silence_picks_the_option_that_rejects() -> None:
 @pytest.mark.asyncio
 async def test_silence_is_cancelled_where_no_option_rejects() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request(options=[ALLOW])
+    desk, request = PermissionRegistry(), Request(options=[ALLOW])
     card, _ = open_card(desk, request)
     await expire(card, 0)
     assert (request.answer, card.state) == ("cancelled", CardState.EXPIRED)
@@ -117,7 +117,7 @@ async def test_silence_is_cancelled_where_no_option_rejects() -> None:
 @pytest.mark.asyncio
 async def test_an_answered_card_does_not_expire() -> None:
     """D6."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card, shown = open_card(desk, request)
     desk.decide(card.token, 0, ALICE)
     with anyio.fail_after(5):
@@ -134,7 +134,7 @@ def test_the_rejection_for_once_goes_before_the_one_for_good() -> None:
 
 def test_old_cards_are_forgotten_once_they_are_over() -> None:
     """D6: the memory of ended requests is bounded, and takes no open one away."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     still_open, _ = open_card(desk, request)
     first, _ = open_card(desk, Request())
     first.close(CardState.CANCELLED)
@@ -149,7 +149,7 @@ def test_old_cards_are_forgotten_once_they_are_over() -> None:
 
 def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
     """D6: a bot presses no button."""
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card = desk.open(100, request, BOB, lambda _card: None, for_owners=True)
     assert desk.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
     assert desk.decide(card.token, 0, replace(ALICE, owner=True)).accepted
@@ -162,7 +162,7 @@ def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
         def show(self, _card: Card) -> None:
             """Show nothing."""
 
-    desk, turn, request = PermissionDesk(), Turn(), Request()
+    desk, turn, request = PermissionRegistry(), Turn(), Request()
     card = desk.open(100, request, ALICE, turn.show)
     assert desk.decide(card.token, 1, ALICE).accepted
     gone = weakref.ref(turn), weakref.ref(request)
@@ -178,7 +178,7 @@ def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:
     def fail(_card: Card) -> None:
         raise RuntimeError("broken")
 
-    desk, request = PermissionDesk(), Request()
+    desk, request = PermissionRegistry(), Request()
     card = desk.open(100, request, ALICE, fail)
     assert desk.decide(card.token, 0, ALICE).accepted
     assert (card.state, request.answer) == (CardState.ANSWERED, "yes")

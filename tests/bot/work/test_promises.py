@@ -10,7 +10,7 @@ from typing import cast
 import anyio
 import pytest
 
-from bot.work.model import QueueMode
+from bot.model import QueueMode
 from bot.work.ports import Answer
 from pool.storage.durable import open_store
 from tests.bot.work.fakes import NotedStore, Work, running_work

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.work.model import Actor, Quote
+from bot.model import Actor, Quote
 from bot.work.prompt import SAID_MEANWHILE, Said, compose, named
 from tests.bot.work.samples import ALICE, BOB
 

@@ -14,9 +14,9 @@ import pytest
 from acp.errors import ForkFailed
 from acp.schema import ContentBlock
 from acp.steering import Steering
-from bot.work.limits import DeskLimits
-from bot.work.model import Lane, QueueMode
-from bot.work.policy.rules import Drop, Rules
+from bot.model import Lane, QueueMode
+from bot.work.limits import WorkLimits
+from bot.work.queue.rules import Drop, Rules
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, running_work
 from tests.bot.work.samples import ALICE, BOB
@@ -116,7 +116,7 @@ class Chance:
         )()
 
 
-def limits(chance: Chance) -> DeskLimits:
+def limits(chance: Chance) -> WorkLimits:
     pick = chance.random.choice
     rules = Rules(
         cap=pick((1, 3, 10)),
@@ -157,7 +157,7 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
         desk = work.desk
         assert [lane for lane in desk._floor.scheduler.counts().values() if lane.running or lane.lent] == []
         assert (desk._floor.scheduler._queues, desk._floor.editors._editors, desk.pending()) == ({}, {}, frozenset())
-        assert (desk._floor.notices._notices, desk._floor.unrun._gathering) == ({}, {})
+        assert (desk._floor.notices._notices, desk._floor.skipped._gathering) == ({}, {})
         assert (desk._floor.reactions._cells, len(desk._floor.runs)) == ({}, 0)
         assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 

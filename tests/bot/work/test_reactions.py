@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone
-from bot.work.model import Inbound
 from bot.work.reactions import Mark, Reactions, mark_of
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, running_work

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from bot.log import REDACTED, Redactor
+from bot.model import Actor, Inbound, QueueMode
 from bot.reply.port import Attachment, Body, Button
-from bot.work.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer
 from bot.work.redacted import RedactedChat, RedactedDesk
 from tests.bot.reply.fakes import FakeThread

@@ -10,9 +10,8 @@ from structlog.testing import capture_logs
 
 from acp.schema import Cost
 from acp.snapshot import ContextUse, Ending, ToolState, TurnSnapshot
-from bot.outcome import Outcome
+from bot.model import Lane, Outcome
 from bot.work.ending import TurnEnd
-from bot.work.model import Lane
 from bot.work.report import turn_report
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import running_work

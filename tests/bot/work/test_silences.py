@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 from structlog.testing import capture_logs
 
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.work.silences import Silences
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import running_work

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 import anyio
 
-from bot.outcome import Outcome
+from bot.model import Inbound, Outcome
 from bot.reply.pacing import Pacing
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd
-from bot.work.model import Inbound
-from bot.work.steps import Steps
-from bot.work.unrun import Unrun
+from bot.work.skipped import SkippedMessages
+from bot.work.task_tracker import TaskTracker
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
@@ -24,7 +23,7 @@ FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
 
 
 @asynccontextmanager
-async def telling() -> AsyncIterator[tuple[Unrun, FakeChat, list[tuple[int, Outcome]]]]:
+async def telling() -> AsyncIterator[tuple[SkippedMessages, FakeChat, list[tuple[int, Outcome]]]]:
     chat, recorded, numbers = FakeChat(), list[tuple[int, Outcome]](), itertools.count()
 
     async def record(message: Inbound, outcome: Outcome) -> None:
@@ -32,7 +31,7 @@ async def telling() -> AsyncIterator[tuple[Unrun, FakeChat, list[tuple[int, Outc
 
     async with anyio.create_task_group() as tasks:
         editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", lambda *_: None)
-        yield Unrun(Steps(tasks), editors, str, record, lambda _thread: None), chat, recorded
+        yield SkippedMessages(TaskTracker(tasks), editors, str, record, lambda _thread: None), chat, recorded
         await anyio.sleep(30)
         tasks.cancel_scope.cancel()
 

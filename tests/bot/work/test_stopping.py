@@ -9,10 +9,9 @@ import pytest
 
 from acp.steering import Steering
 from acp.turn import TurnLimits
-from bot.outcome import Outcome
+from bot.model import Outcome, QueueMode
 from bot.reply.port import ThreadGone, Unavailable
-from bot.work.limits import DeskLimits
-from bot.work.model import QueueMode
+from bot.work.limits import WorkLimits
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, PlayedSession, answer, chunk, kept, running_work
 from tests.bot.work.samples import ALICE, mention
@@ -24,7 +23,7 @@ def ignore_cancel(session: PlayedSession) -> None:
     session.deaf = True
 
 
-GRACE: DeskLimits = replace(LIMITS, stop_grace=30.0)
+GRACE: WorkLimits = replace(LIMITS, stop_grace=30.0)
 
 
 @in_virtual_time

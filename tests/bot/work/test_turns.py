@@ -14,11 +14,11 @@ from acp.errors import AcpError, AgentExit, AgentSpawnError, RequestFailed, Spaw
 from acp.permission import PermissionRequest
 from acp.schema import InitializeResult
 from acp.turn import Ending, Phase, Turn, TurnLimits
-from bot.outcome import Outcome
+from bot.model import Outcome
 from bot.reply.live import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
-from bot.work.permissions import CardState, PermissionDesk
-from bot.work.record import accepted_prompt
+from bot.work.permissions import CardState, PermissionRegistry
+from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
 from pool.pool import ConnectionPool, Lease
 from pool.slot import Reservation
@@ -464,7 +464,7 @@ def test_the_end_of_a_turn_closes_its_cards(act: Callable[[PlayedSession], objec
     @in_virtual_time
     async def play() -> None:
         made = await scene(act)
-        card = PermissionDesk().open(100, permission_request(), ALICE, lambda card: None)
+        card = PermissionRegistry().open(100, permission_request(), ALICE, lambda card: None)
         made.running.cards.append(card)
         async with made.under_way():
             made.running.stop("bob")

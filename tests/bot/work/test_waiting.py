@@ -7,8 +7,8 @@ from dataclasses import replace
 import anyio
 
 from acp.errors import ForkFailed
-from bot.outcome import Outcome
-from bot.work.policy.rules import Rules
+from bot.model import Outcome
+from bot.work.queue.rules import Rules
 from pool.launcher import Sharing
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, running_work

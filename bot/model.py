@@ -1,0 +1,114 @@
+"""The words that all of the bot shares: a message, its author, its lane, its mode and its outcome (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DISCORD_EPOCH = 1_420_070_400.0
+"""The first second of 2015, in seconds of the wall clock: snowflakes count from there."""
+
+
+def posted_at(snowflake: int) -> float:
+    """Return when a message was posted, in seconds of the wall clock: its id says so, to the millisecond.
+
+    Source: Discord's API reference, "Snowflakes".
+    """
+    return DISCORD_EPOCH + (snowflake >> 22) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A person as far as the work needs one: id, the name to show, and the roles that may give rights.
+
+    ``owner``: owns the Discord application, or is in its team; known of whoever presses a button or gives a command.
+    """
+
+    id: int
+    name: str
+    roles: frozenset[int] = frozenset()
+    owner: bool = False
+
+
+class QueueMode(StrEnum):
+    """What a message does that comes while a turn of its thread runs (Q2)."""
+
+    QUEUE = "queue"
+    """It waits, and becomes a turn of its own."""
+    FOLLOWUP = "followup"
+    """It waits, and becomes one turn together with what else came meanwhile."""
+    INTERRUPT = "interrupt"
+    """The running turn is cancelled, what waits is superseded, and it runs next."""
+    STEER = "steer"
+    """It is put into the running turn where the agent can, else that turn is cancelled and it runs next."""
+
+
+class Outcome(StrEnum):
+    """How an accepted message ended; exactly one each. The names are printed as they are (O1)."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    SUPERSEDED = "superseded"
+    REMOVED = "removed"
+    DROPPED = "dropped"
+    STALE = "stale"
+    TIMED_OUT = "timed_out"
+    AGENT_DIED = "agent_died"
+    COULD_NOT_START = "could_not_start"
+    INTERRUPTED = "interrupted"
+
+
+class Lane(StrEnum):
+    """Which turns share a bound on how many run at once (Q6)."""
+
+    MAIN = "main"
+    BACKGROUND = "background"
+    """What no person waits for: prompts of bots and webhooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a message brings along that is not its author's own words: what it replies to, a forwarded message, a poll.
+
+    Attributes:
+        headline: what it is and whose, in Weft's words; a name in it comes from `bot.work.prompt.named`.
+        text: how it reads; "" if it has no words.
+    """
+
+    headline: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message for the agent that `authorize()` let through.
+
+    Attributes:
+        message_id: snowflake; the order of arrival and the key that keeps a message from being handled twice.
+        channel_id: where it was posted; equal to ``thread_id`` when it was posted in the thread.
+        thread_id: the conversation; a thread opened from a message has the message's id, so it is known beforehand.
+        opens_thread: whether the thread is still to be opened from this message.
+        text: the author's own words, without the mention of Weft; "" if there are only ``quotes``.
+        title: the name for a new thread, 1 to 100 characters.
+        mode: the queue mode that the message itself asked for; None: that of its thread or server.
+        files: how many files hang on the message.
+        parent_id: the channel of the thread that it was posted in; None if it was posted in a channel.
+        quotes: what it brings along; edits don't change it.
+        left_out: what can't be passed on, each as a name with its type and size.
+    """
+
+    message_id: int
+    channel_id: int
+    thread_id: int
+    guild_id: int | None
+    author: Actor
+    text: str
+    opens_thread: bool
+    title: str
+    mode: QueueMode | None = None
+    lane: Lane = Lane.MAIN
+    files: int = 0
+    parent_id: int | None = None
+    quotes: tuple[Quote, ...] = ()
+    left_out: tuple[str, ...] = ()

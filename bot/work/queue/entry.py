@@ -1,0 +1,171 @@
+"""A turn to be: the messages that will be asked in one prompt, on their way through the queue (pure).
+
+When an entry starts and what ends it is decided in `thread`; here is what it is made of and how it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.work.prompt import Said, compose
+
+
+class MessageState(Enum):
+    """Whether the store has a message."""
+
+    ACCEPTING = auto()
+    ACCEPTED = auto()
+
+
+class EntryState(Enum):
+    """Where an entry is on its way."""
+
+    COLLECTING = auto()
+    """More of its author may still join it."""
+    WAITING = auto()
+    STEERING = auto()
+    """It was handed to the running turn; whether the agent took it is not known yet."""
+    RUNNING = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What ends a message or a turn; by whom and for which reason, where the outcome does not say it all."""
+
+    outcome: Outcome
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """One inbound message.
+
+    Attributes:
+        text: what will be asked; it follows edits while the message waits.
+        withdrawn: the end that it gets once the store has it, or once the running turn did not take it.
+    """
+
+    inbound: Inbound
+    state: MessageState = MessageState.ACCEPTING
+    text: str = ""
+    withdrawn: Why | None = None
+
+    def __post_init__(self) -> None:
+        self.text = self.inbound.text
+
+    @property
+    def id(self) -> int:
+        """The snowflake: the order of arrival."""
+        return self.inbound.message_id
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One turn to be.
+
+    Attributes:
+        place: snowflake of the first message; it stays when that message goes.
+        messages: in order of arrival; never empty before the end.
+        injected: messages that the running turn took in; their outcome is the turn's.
+        since, held_until: when it came, and until when more of its author may join it (seconds).
+        joins: the turn that takes it in once the store has it, unless that was prompted by then.
+        taken: its acceptance has had its effect: it counts as waiting, its mode has done its work.
+        steered: it is marked as said while the agent was working.
+        after: turns that were cancelled for it; it starts when they have really ended.
+        cancelled: why its turn is being cancelled; the first reason stays.
+        prompted: the agent has its prompt, or is about to: nothing can join it any more.
+        finishing: the agent has answered; there is nothing left to cancel or to steer.
+        generation: of the session in which it runs.
+        told_to_wait: whether its author was told that no agent is free.
+        attempts: how often its turn was begun.
+    """
+
+    place: int
+    thread_id: int
+    mode: QueueMode
+    lane: Lane
+    messages: list[Message]
+    state: EntryState = EntryState.WAITING
+    since: float = 0.0
+    held_until: float = 0.0
+    taken: bool = False
+    joins: Entry | None = None
+    steered: bool = False
+    prompted: bool = False
+    finishing: bool = False
+    generation: int = 0
+    cancelled: Why | None = None
+    after: list[Entry] = field(default_factory=list)
+    injected: list[Message] = field(default_factory=list)
+    told_to_wait: bool = False
+    attempts: int = 0
+
+    @property
+    def authors(self) -> tuple[Actor, ...]:
+        """Who wrote it, each once, in order."""
+        return tuple({message.inbound.author.id: message.inbound.author for message in self.messages}.values())
+
+    @property
+    def owed(self) -> Iterator[Message]:
+        """The messages whose outcome is the outcome of this turn."""
+        yield from self.messages
+        yield from self.injected
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the store has every message of it."""
+        return all(message.state is MessageState.ACCEPTED for message in self.messages)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may start, as far as it alone is concerned."""
+        return (
+            self.state is EntryState.WAITING
+            and self.accepted
+            and all(turn.state is not EntryState.RUNNING for turn in self.after)
+        )
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether its turn runs on unless somebody cancels it."""
+        return self.cancelled is None and not self.finishing
+
+    def message(self, message_id: int) -> Message:
+        """Return the message of that id, which is one of its own."""
+        return next(message for message in self.owed if message.id == message_id)
+
+    @property
+    def open(self) -> bool:
+        """Whether more can be added: what its turn will ask is not settled yet."""
+        if self.state is EntryState.RUNNING:
+            return self.cancellable and not self.prompted
+        return self.state in (EntryState.COLLECTING, EntryState.WAITING)
+
+    def hold(self, now: float, until: float) -> None:
+        """Wait for more until then."""
+        self.held_until = until
+        self.state = EntryState.COLLECTING if self.held_until > now else EntryState.WAITING
+
+    def collect(self, now: float) -> None:
+        """Notice that the wait for more is over."""
+        if self.state is EntryState.COLLECTING and self.held_until <= now:
+            self.state = EntryState.WAITING
+
+    def take_in(self, messages: Iterable[Message]) -> None:
+        """Add messages, in order of arrival."""
+        self.messages = sorted((*self.messages, *messages), key=lambda message: message.id)
+
+    def prompt_text(self) -> str:
+        """Return what the agent is asked."""
+        return compose(map(said_in, self.messages), meanwhile=self.steered)
+
+
+def said_in(message: Message) -> Said:
+    """Return what a message says now."""
+    inbound = message.inbound
+    return Said(inbound.author, message.text, inbound.quotes, inbound.left_out)

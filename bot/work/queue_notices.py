@@ -1,0 +1,219 @@
+"""The notice of a thread: what waits in it, with buttons to run or remove that; at the end, what a restart means.
+
+A thread has one at most. It follows the queue, goes when nothing waits, and its id is kept, so that the next run can
+put right what this one leaves behind (Q5, R1, R2). The mutable state is the notices by thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bot.reply.cards import remove_button, send_now_button
+from bot.reply.editor import Delivery, ThreadEditor
+from bot.reply.port import Body, Button
+from bot.reply.sanitise import inline_code
+from bot.work.editors import Editors
+from bot.work.queue.entry import Entry
+from bot.work.queue.thread_queue import ThreadQueue
+from bot.work.task_tracker import TaskTracker
+from pool.store import KeptNotice, SessionStore
+
+PATIENCE = 1.5
+"""Seconds that a message waits before it is told that it does."""
+
+MOST_LISTED = 5
+"""Waiting prompts that the notice lists, each with its buttons; five buttons fit into a row."""
+
+NO_AGENT = "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
+OVER = Body("-# ✓ Nothing waits here any more.")
+RESTARTED = "-# ✓ Weft was restarted."
+_NAME_LIMIT, _TEXT_LIMIT = 30, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What people are told to wait in a thread, in order; ``no_agent``: for want of a free agent, as nothing runs."""
+
+    entries: tuple[Entry, ...] = ()
+    no_agent: bool = False
+
+
+def waiting_in(queue: ThreadQueue) -> Waiting:
+    """Return what waits in a thread; what is about to start is not part of it."""
+    entries = tuple(one for one in queue.line if one.taken and (queue.place(one) or one.told_to_wait))
+    return Waiting(entries, no_agent=bool(entries) and entries[0].told_to_wait and not queue.running)
+
+
+def notice_of(what: Waiting, head: str = "") -> Body:
+    """Return the notice of a thread in which this waits; ``head`` stands above it."""
+    waiting, lines = what.entries, [head] if head else []
+    if what.no_agent:
+        lines.append(NO_AGENT)
+    if len(waiting) > what.no_agent:
+        lines.append("-# ⏳ Waiting:" if len(waiting) > 1 else "-# ⏳ Waiting, next in line:")
+        lines += [_line(number, entry) for number, entry in enumerate(waiting[:MOST_LISTED], 1)]
+    if len(waiting) > MOST_LISTED:
+        lines.append(f"-# and {len(waiting) - MOST_LISTED} more: `/queue show`")
+    return Body("\n".join(lines), _buttons(waiting[:MOST_LISTED]))
+
+
+def _line(number: int, entry: Entry) -> str:
+    names = ", ".join(author.name for author in entry.authors)
+    return f"-# {number}. {inline_code(names, _NAME_LIMIT)}: {inline_code(entry.messages[0].text, _TEXT_LIMIT)}"
+
+
+def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
+    """Return the pair of buttons of a single prompt; of several, a row each, by their numbers."""
+    ids = [(entry.thread_id, entry.messages[0].id) for entry in waiting]
+    sends, removes = [send_now_button(*one) for one in ids], [remove_button(*one) for one in ids]
+    if len(ids) > 1:
+        sends = [replace(one, label=f"Send {number} now", row=0) for number, one in enumerate(sends, 1)]
+        removes = [replace(one, label=f"Remove {number}", row=1) for number, one in enumerate(removes, 1)]
+    return (*sends, *removes)
+
+
+@dataclass(slots=True, eq=False)
+class _Notice:
+    """A notice; ``head`` is what it says beside what waits, and ``kept`` the message that the store knows."""
+
+    thread_id: int
+    wanted: Body
+    head: str = ""
+    stopping: bool = False
+    delivery: Delivery | None = None
+    kept: int | None = None
+    hurry: anyio.Event = field(default_factory=anyio.Event)
+
+
+class QueueNotices:
+    """Shows the notices, keeps them up to date, and takes them away.
+
+    Args:
+        tasks: owns the waits before a notice is posted.
+        steps: what the end of the bot waits for.
+    """
+
+    def __init__(
+        self, tasks: TaskGroup, steps: TaskTracker, editors: Editors, store: SessionStore, patience: float = PATIENCE
+    ) -> None:
+        self._tasks = tasks
+        self._steps = steps
+        self._editors = editors
+        self._store = store
+        self._patience = patience
+        self._notices: dict[int, _Notice] = {}
+        self._closed = False
+
+    def show(self, thread_id: int, queue: ThreadQueue) -> None:
+        """Bring the notice of a thread up to date with its queue."""
+        notice, waiting = self._notices.get(thread_id), waiting_in(queue)
+        if notice is not None and notice.stopping:
+            return
+        if not waiting.entries:
+            if notice is not None:
+                self._take_away(notice)
+            return
+        if notice is None:
+            if self._closed or self._tasks.cancel_scope.cancel_called:
+                return
+            notice = self._notices[thread_id] = _Notice(thread_id, notice_of(waiting))
+            first = waiting.entries[0].messages[0].id
+            self._tasks.start_soon(self._post_later, notice, first, name=f"notice {thread_id}")
+        self._want(notice, notice_of(waiting, notice.head))
+        if waiting.no_agent:
+            notice.hurry.set()  # nobody knows when one is free: that is told at once
+
+    def tell_stop(self, thread_id: int, text: str) -> None:
+        """Let the notice of a thread say ``text`` about the end of the bot; from now on nothing else changes it."""
+        notice = self._notices.get(thread_id)
+        if notice is None:
+            notice = self._notices[thread_id] = _Notice(thread_id, Body(text))
+        notice.stopping = True
+        if notice.delivery is None:
+            notice.wanted = Body(text)
+            notice.hurry.set()
+            self._post(notice, None)
+        else:
+            self._want(notice, Body(text))
+
+    def close(self) -> None:
+        """Begin no new notice, and take away those that the end of the bot has nothing to say in."""
+        self._closed = True
+        for notice in list(self._notices.values()):
+            if not notice.stopping:
+                self._take_away(notice)
+
+    def adopt(self, kept: KeptNotice, queue: ThreadQueue) -> None:
+        """Take over the notice of an earlier run, and let it say what is true now (R2)."""
+        waiting = waiting_in(queue)
+        head = RESTARTED if kept.stopping else ""
+        body = notice_of(waiting, head)
+        notice = _Notice(kept.thread_id, body, head=head, kept=kept.message_id)
+        self._notices[kept.thread_id] = notice
+        notice.delivery = self._editors.of(kept.thread_id).adopt(kept.message_id, body if body.text else OVER)
+        if not waiting.entries:
+            self._take_away(notice)
+
+    # --- one notice ----------------------------------------------------------------------------------------------
+
+    async def _post_later(self, notice: _Notice, reply_to: int) -> None:
+        with anyio.move_on_after(self._patience):
+            await notice.hurry.wait()
+        if self._notices.get(notice.thread_id) is notice and notice.delivery is None:
+            self._post(notice, reply_to)
+
+    def _post(self, notice: _Notice, reply_to: int | None) -> None:
+        notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
+        self._steps.begin(self._keep, notice, notice.delivery, name=f"keep notice {notice.thread_id}")
+
+    def _want(self, notice: _Notice, body: Body) -> None:
+        if notice.wanted == body:
+            return
+        notice.wanted = body
+        if notice.delivery is not None:
+            notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, body)
+            self._steps.begin(self._keep_changed, notice, notice.delivery, name=f"change notice {notice.thread_id}")
+
+    def _take_away(self, notice: _Notice) -> None:
+        """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
+        del self._notices[notice.thread_id]
+        notice.hurry.set()
+        if notice.delivery is None:
+            return
+        editor = self._editors.of(notice.thread_id)
+        if notice.head:
+            over = editor.change(notice.delivery, Body(notice.head))
+        else:
+            over = editor.remove(notice.delivery, OVER)
+        self._steps.begin(self._forget, notice.thread_id, editor, over, name=f"forget notice {notice.thread_id}")
+
+    # --- what the store knows --------------------------------------------------------------------------------------
+
+    async def _keep(self, notice: _Notice, delivery: Delivery) -> None:
+        """Write down which message the notice is, as soon as it is there."""
+        message_id = await delivery.posted()
+        if message_id is not None and self._notices.get(notice.thread_id) is notice:
+            await self._write(notice, message_id)
+
+    async def _keep_changed(self, notice: _Notice, delivery: Delivery) -> None:
+        await delivery.delivered()
+        message_id = delivery.message_id  # another one, if somebody had deleted it
+        current = self._notices.get(notice.thread_id) is notice
+        if message_id is not None and current and (notice.stopping or message_id != notice.kept):
+            await self._write(notice, message_id)
+
+    async def _write(self, notice: _Notice, message_id: int) -> None:
+        notice.kept = message_id
+        await self._store.keep_notice(KeptNotice(notice.thread_id, message_id, notice.stopping))
+
+    async def _forget(self, thread_id: int, editor: ThreadEditor, over: Delivery) -> None:
+        await over.delivered()
+        successor = self._notices.get(thread_id)
+        if over.cell.given_up and not editor.gone:
+            return  # it could not be changed, since its thread is archived: that is left to the next start
+        if successor is None or successor.kept is None:
+            await self._store.drop_notice(thread_id)

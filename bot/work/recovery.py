@@ -1,0 +1,248 @@
+"""What an earlier run of the bot left behind, and what people posted meanwhile (R2).
+
+Replies that were on their way arrive, waiting prompts go on; what was cut off in the middle is told so and run again
+only when somebody asks for it. The mutable state is which requests to go on were taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from bot.model import Actor, Inbound, Outcome
+from bot.reply.cards import go_on_button
+from bot.reply.editor import Delivery
+from bot.reply.live import LiveReply
+from bot.reply.pending_reply import SavedReply
+from bot.reply.port import Body, PortError
+from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
+from bot.work.editors import Editors
+from bot.work.ports import Answer, Chat
+from bot.work.prompt import Said, collect
+from bot.work.reactions import Reactions
+from bot.work.serialization import accepted_prompt, inbound_of, was_missed
+from bot.work.task_tracker import TaskTracker
+from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
+
+log = structlog.get_logger(__name__)
+
+CUT_OFF = "⚠️ **interrupted**: Weft was restarted in the middle of this. Nothing is run again by itself."
+MISSED = "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
+MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
+LOST = "-# What was asked there is no longer known: please send it again."
+BUSY = "-# Weft is too busy to go on with it just now: please press again."
+GO_ON = (
+    "A restart of the bot cut off your last turn. Look at what is done already, then go on with this request:\n\n{text}"
+)
+_MOST_TAKEN = 1000
+
+
+class Recovery:
+    """Goes on where an earlier run ended.
+
+    Attributes:
+        missing: messages that came too late to be run and are not written down yet.
+        going_on: presses on Continue whose prompts are not written down yet.
+
+    Args:
+        queue_again: takes a prompt that is written down and was never begun, and a cutoff that it is not subject to.
+    """
+
+    def __init__(
+        self,
+        steps: TaskTracker,
+        chat: Chat,
+        store: SessionStore,
+        editors: Editors,
+        deliveries: Deliveries,
+        reactions: Reactions,
+        *,
+        queue_again: Callable[[Inbound, int], None],
+    ) -> None:
+        self._steps = steps
+        self._chat = chat
+        self._store = store
+        self._editors = editors
+        self._deliveries = deliveries
+        self._reactions = reactions
+        self._queue_again = queue_again
+        self.missing: set[int] = set()
+        self.going_on: set[int] = set()
+        self._taken: set[int] = set()
+
+    async def recover(self) -> None:
+        """Take up everything that has no end yet; what is damaged is logged and hurts nothing else.
+
+        All replies of a thread are taken up before anything new is said there: they may claim each other's messages.
+        """
+        owed, opened = await self._store.owed(), await self._store.open_prompts()
+        for prompt in (*(one.prompt for one in owed), *(one.prompt for one in opened)):
+            self._guarded(prompt.message_id, self._inherit, prompt)
+        for reply in owed:
+            self._guarded(reply.prompt.message_id, self._restore, reply)
+        cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]] = {}
+        for one in opened:
+            if one.started:
+                self._guarded(one.prompt.message_id, self._gather, cut_off, one)
+        for first, turn in cut_off.items():
+            self._guarded(first, self._tell_cut_off, turn)
+        for one in opened:
+            if not one.started:
+                self._guarded(one.prompt.message_id, self._take_again, one)
+        if owed or opened:
+            log.info("restart.recovered", replies=len(owed), prompts=len(opened))
+
+    def _guarded(self, prompt: int, take_up: Callable[..., None], *left: object) -> None:
+        try:
+            take_up(*left)
+        except Exception:
+            log.exception("restart.failed", prompt=prompt)
+
+    def _inherit(self, prompt: AcceptedPrompt) -> None:
+        self._reactions.inherit(inbound_of(prompt))
+
+    def _gather(self, cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]], opened: OpenPrompt) -> None:
+        turn = opened.turn or opened.prompt.message_id
+        cut_off.setdefault(turn, []).append((opened, inbound_of(opened.prompt)))
+
+    def _restore(self, reply: OwedReply) -> None:
+        """Bring a reply to its end that was on its way."""
+        prompt = reply.prompt
+        if reply.payload == SHARED:
+            # The reply is another message's, too; that one's row brings it to its end.
+            self._steps.begin(self._end, inbound_of(prompt), Outcome(reply.outcome), name=f"shared {prompt.message_id}")
+            return
+        editor = self._editors.of(prompt.thread_id)
+        delivery: Delivery | LiveReply
+        try:
+            owed = SavedReply.from_json(reply.payload)
+        except ValueError as exc:
+            log.warning("reply.damaged", prompt=prompt.message_id, error=str(exc))
+            delivery = editor.say(Body(NOT_SHOWN.format(outcome=reply.outcome)), reply_to=prompt.message_id)
+        else:
+            note = functools.partial(self._note_shown, prompt.message_id)
+            delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)
+        self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
+
+    def _note_shown(self, prompt: int, messages: tuple[int, ...]) -> None:
+        self._steps.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
+
+    def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:
+        """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked.
+
+        It is told once, on its first message; what was said into a turn that is over has lost that one.
+        """
+        opened, first = next((one for one in turn if one[0].turn is None), turn[0])
+        body = _with_button(CUT_OFF, first)
+        delivery = self._editors.of(first.thread_id).mark_interrupted(first.message_id, opened.shown, body)
+        others = [inbound for _, inbound in turn if inbound is not first]
+        self._await_end([*others, first], delivery, Outcome.INTERRUPTED)  # last whose row the notice belongs to
+
+    def _take_again(self, opened: OpenPrompt) -> None:
+        inbound = inbound_of(opened.prompt)
+        if was_missed(opened.prompt):
+            # Its notice may be there already.
+            self._steps.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
+        else:
+            self._queue_again(inbound, 0)
+
+    def _await_end(self, messages: list[Inbound], delivery: Delivery | LiveReply, outcome: Outcome) -> None:
+        async def wait() -> None:
+            await delivery.delivered()
+            for inbound in messages:
+                await self._end(inbound, outcome)
+
+        self._steps.begin(wait, name=f"recover {messages[-1].message_id}")
+
+    async def _end(self, inbound: Inbound, outcome: Outcome) -> None:
+        log.info("turn.recovered", outcome=str(outcome), thread=inbound.thread_id, prompt=inbound.message_id)
+        await self._deliveries.record(inbound, outcome)
+        # An editor of a thread that is gone must not stay: the thread may be unlocked some day.
+        self._deliveries.let_go(inbound.thread_id)
+
+    def miss(self, inbound: Inbound) -> None:
+        """Tell a message that was posted too long ago that it is not run; once, whatever else fetches it."""
+        self.missing.add(inbound.message_id)
+        self._steps.begin(self._tell_missed, inbound, name=f"missed {inbound.message_id}")
+
+    async def _tell_missed(self, inbound: Inbound) -> None:
+        first = await self._store.accept(accepted_prompt(inbound, missed=True))
+        self.missing.discard(inbound.message_id)  # not if that failed: then the next run has to fetch it again
+        if first:
+            await self._say_missed(inbound, self._post)
+
+    def _post(self, inbound: Inbound, body: Body) -> Delivery:
+        return self._editors.of(inbound.thread_id).say(body, reply_to=inbound.message_id)
+
+    def _look_first(self, inbound: Inbound, body: Body) -> Delivery:
+        return self._editors.of(inbound.thread_id).mark_interrupted(inbound.message_id, (), body)
+
+    async def _say_missed(self, inbound: Inbound, say: Callable[[Inbound, Body], Delivery]) -> None:
+        if inbound.opens_thread:
+            try:
+                await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
+            except PortError as exc:
+                log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
+        else:
+            await say(inbound, _with_button(MISSED, inbound)).delivered()
+        await self._end(inbound, Outcome.INTERRUPTED)
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> Answer:
+        """Go on with an interrupted prompt: its successor has the id of the message that was pressed.
+
+        Args:
+            cutoff: snowflake of the last stop-all that had been asked for by now.
+        """
+        if notice in self._taken:
+            return Answer("Already going on.", accepted=False)
+        if len(self._taken) >= _MOST_TAKEN:
+            self._taken.clear()  # the store still knows them
+        self._taken.add(notice)
+        self.going_on.add(notice)
+        self._steps.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
+        return Answer("Going on.", accepted=True, lasting=True)
+
+    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> None:
+        try:
+            refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff)
+        finally:
+            self.going_on.discard(notice)
+            self._steps.changed()
+        if refusal:
+            await self._tell(thread_id, refusal, notice)
+
+    async def _take_again_for(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> str:
+        """Accept the successor of a prompt and queue it; return why that can't be, if so."""
+        turn = {kept.prompt.message_id: kept for kept in await self._store.turn(prompt)}
+        if prompt not in turn or turn[prompt].prompt.thread_id != thread_id:
+            return LOST
+        said = [inbound_of(kept.prompt) for kept in turn.values()]
+        before = inbound_of(turn[prompt].prompt)
+        whole, quotes = collect(Said(one.author, one.text, one.quotes, one.left_out) for one in said)
+        text = GO_ON.format(text=whole).strip() if turn[prompt].started else whole
+        # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
+        parent_id = before.parent_id if before.channel_id == thread_id else before.channel_id
+        again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
+        again = replace(again, parent_id=parent_id, quotes=quotes, left_out=())
+        # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
+        try:
+            first = await self._store.accept(accepted_prompt(again))
+        except StoreBusy:
+            self._taken.discard(notice)
+            return BUSY
+        if first:
+            self._queue_again(again, cutoff)
+        return ""
+
+    async def _tell(self, thread_id: int, text: str, notice: int) -> None:
+        await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()
+        self._deliveries.let_go(thread_id)
+
+
+def _with_button(text: str, inbound: Inbound) -> Body:
+    # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
+    where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
+    return Body(f"{text}\n{where}", (go_on_button(inbound.thread_id, inbound.message_id),))

@@ -1,0 +1,57 @@
+"""Tasks on prompts' ways to their ends: counted, so that the end of the bot can wait for them.
+
+A step that fails is logged and harms no other. The mutable state is the count of steps under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+log = structlog.get_logger(__name__)
+
+
+class TaskTracker:
+    """Starts steps in a task group.
+
+    Attributes:
+        under_way: how many have begun and not ended.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.under_way = 0
+        self._tasks = tasks
+        self._changed = anyio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether no task may be started any more: the agents and Discord's connection end after the work."""
+        return self._tasks.cancel_scope.cancel_called
+
+    def begin(self, step: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        """Start a step."""
+
+        async def run() -> None:
+            try:
+                await step(*args)
+            except Exception:
+                log.exception("step.failed", step=name)
+            finally:
+                self.under_way -= 1
+                self.changed()
+
+        self.under_way += 1
+        self._tasks.start_soon(run, name=name)
+
+    def changed(self) -> None:
+        """Let `until` look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Wait until ``done``, which is asked whenever a step has ended or something `changed`."""
+        while not done():
+            await self._changed.wait()

@@ -1,0 +1,164 @@
+"""One thread's queue, or a scheduler with agents, and a record of what each decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.work.queue.decisions import Cancel, Decision, End
+from bot.work.queue.entry import Entry
+from bot.work.queue.lanes import Lanes
+from bot.work.queue.rules import Rules
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.thread_queue import ThreadQueue
+from tests.bot.work.samples import ALICE, BOB, inbound
+
+__all__ = ["ALICE", "BOB", "PLAIN", "Bench", "SchedulerBench", "cancels", "ends", "written"]
+
+PLAIN = Rules(debounce=0.0)
+
+
+def written(
+    number: int,
+    author: Actor = ALICE,
+    *,
+    text: str = "",
+    mode: QueueMode | None = None,
+    lane: Lane = Lane.MAIN,
+    files: int = 0,
+    thread_id: int = 100,
+) -> Inbound:
+    """Return message ``number``, which says its number unless told otherwise."""
+    message = inbound(number, thread_id=thread_id, text=text or str(number), author=author)
+    return replace(message, mode=mode, lane=lane, files=files)
+
+
+def ends(decisions: list[Decision]) -> list[tuple[int, Outcome]]:
+    return [(decision.message.id, decision.why.outcome) for decision in decisions if isinstance(decision, End)]
+
+
+def cancels(decisions: list[Decision]) -> list[tuple[int, Outcome]]:
+    return [(decision.entry.place, decision.why.outcome) for decision in decisions if isinstance(decision, Cancel)]
+
+
+class Bench:
+    """One thread, without a store: what is said is accepted."""
+
+    def __init__(self, rules: Rules = PLAIN) -> None:
+        self.queue = ThreadQueue(rules)
+        self.now = 0.0
+
+    def say(
+        self, *numbers: int, author: Actor = ALICE, mode: QueueMode | None = None, files: int = 0
+    ) -> list[Decision]:
+        decisions: list[Decision] = []
+        for number in numbers:
+            decisions += self.queue.arrive(written(number, author, mode=mode, files=files), self.now)
+            decisions += self.queue.accepted(number)
+        return decisions
+
+    def heads(self) -> list[int]:
+        return [entry.place for entry in self.queue.heads(self.now)]
+
+    def start(self) -> Entry:
+        """Start the first that may start; its agent is not ready yet."""
+        entry = self.queue.heads(self.now)[0]
+        self.queue.started(entry)
+        return entry
+
+    def run(self) -> Entry:
+        """Start the first that may start, and prompt its agent."""
+        entry = self.start()
+        entry.prompted = True
+        return entry
+
+    def busy(self, number: int = 1) -> Entry:
+        """Let a message arrive and run."""
+        self.say(number)
+        return self.run()
+
+    def waiting(self) -> list[int]:
+        return [entry.place for entry in self.queue.line]
+
+
+@dataclass(eq=False)
+class Claim:
+    agents: Agents
+
+    def release(self) -> None:
+        self.agents.claims = [claim for claim in self.agents.claims if claim is not self]
+        self.agents.on_change()
+
+
+@dataclass
+class Agents:
+    capacity: int
+    claims: list[Claim] = field(default_factory=list)
+    asked: list[tuple[int, bool]] = field(default_factory=list)
+    keeps: set[int] = field(default_factory=set)
+    on_change: Callable[[], None] = lambda: None
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        self.asked.append((thread_id, behind))
+        if behind and thread_id in self.keeps:
+            return None
+        if len(self.claims) >= self.capacity:
+            return None
+        self.claims.append(Claim(self))
+        return self.claims[-1]
+
+
+class SchedulerBench:
+    """A scheduler with agents and a record of what it did; what is said is accepted."""
+
+    def __init__(
+        self,
+        lanes: Mapping[Lane, int] | None = None,
+        *,
+        agents: int = 12,
+        rules: Rules = PLAIN,
+        carry_out: Callable[[Decision], None] | None = None,
+    ) -> None:
+        self.agents = Agents(agents)
+        self.rules = rules
+        self.started: list[int] = []
+        self.waited: list[int] = []
+        self.decided: list[Decision] = []
+        self.running: dict[int, tuple[Entry, Claim]] = {}
+        self.now = 0.0
+        self.on_start: Callable[[Entry], object] = lambda entry: None
+        self.scheduler: Scheduler[Claim] = Scheduler(
+            Lanes(lanes or {Lane.MAIN: 8, Lane.BACKGROUND: 2}),
+            rules=lambda thread_id: self.rules,
+            reserve=self.agents.reserve,
+            start=self._start,
+            wait=lambda entry: self.waited.append(entry.place),
+            carry_out=carry_out or self.decided.append,
+        )
+        self.agents.on_change = lambda: self.scheduler.admit(self.now)
+
+    def _start(self, entry: Entry, claim: Claim) -> None:
+        self.started.append(entry.place)
+        self.running[entry.place] = (entry, claim)
+        self.on_start(entry)
+
+    def say(
+        self,
+        number: int,
+        thread_id: int = 100,
+        *,
+        author: Actor = ALICE,
+        mode: QueueMode | None = None,
+        lane: Lane = Lane.MAIN,
+    ) -> Inbound:
+        inbound = written(number, author, mode=mode, lane=lane, thread_id=thread_id)
+        self.scheduler.arrive(inbound, self.now)
+        self.scheduler.accepted(inbound, self.now)
+        return inbound
+
+    def finish(self, number: int) -> Entry:
+        entry, claim = self.running.pop(number)
+        claim.release()
+        self.scheduler.ended(entry, self.now)
+        return entry

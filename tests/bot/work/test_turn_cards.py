@@ -1,0 +1,300 @@
+"""Permission cards of a turn: shown to the requester, kept in step with the request, closed in time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from acp.permission import PermissionEnd, PermissionRequest
+from acp.schema import PermissionParams
+from acp.turn import Turn, TurnLimits
+from bot.model import Lane
+from bot.reply.live import LiveReply
+from bot.reply.port import Body
+from bot.work.permissions import EXPIRED, PermissionRegistry
+from bot.work.turn_cards import MOST_OPEN, TurnCards
+from bot.work.turns import RunningTurn, close_cards
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.samples import ALICE, BOB, entry
+
+ALLOW = {"optionId": "yes", "name": "Allow", "kind": "allow_once"}
+REJECT = {"optionId": "no", "name": "Reject", "kind": "reject_once"}
+TIMEOUT = 600.0
+
+
+@dataclass
+class FakeReply:
+    cards: dict[str, Body] = field(default_factory=dict)
+    shown: list[tuple[str, Body]] = field(default_factory=list)
+    refuse: Callable[[], None] | None = None
+
+    def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
+        self.refuse = on_refused
+        self.cards[key] = body
+        self.shown.append((key, body))
+
+
+@dataclass
+class Scene:
+    asking: TurnCards
+    desk: PermissionRegistry
+    reply: FakeReply
+    running: RunningTurn
+    answers: list[Any]
+    waiting: list[bool]
+
+    def request(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
+        call = {"toolCallId": f"c{number}", "title": "rm -r build", "rawInput": {"command": "rm -r build"}}
+        params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": list(options)})
+        return PermissionRequest(number, params, lambda _request, answer: self.answers.append(answer.result))
+
+    def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
+        request = self.request(*options, number=number)
+        self.asking(self.running, request)
+        return request
+
+    @property
+    def token(self) -> str:
+        (token,) = self.reply.cards
+        return token
+
+    @property
+    def last_line(self) -> str:
+        return self.reply.cards[self.token].text.splitlines()[-1]
+
+
+@asynccontextmanager
+async def asking() -> AsyncIterator[Scene]:
+    desk, reply = PermissionRegistry(), FakeReply()
+    now = anyio.current_time()
+    running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now, hard_timeout=60)
+    async with anyio.create_task_group() as tasks:
+        states: list[bool] = []
+        yield Scene(
+            TurnCards(
+                tasks,
+                desk,
+                TIMEOUT,
+                waits=lambda _turn: states.append(True),
+                goes_on=lambda _turn: states.append(False),
+            ),
+            desk,
+            reply,
+            running,
+            [],
+            states,
+        )
+        tasks.cancel_scope.cancel()
+
+
+def selected(option: str) -> dict[str, dict[str, str]]:
+    return {"outcome": {"outcome": "selected", "optionId": option}}
+
+
+CANCELLED = {"outcome": {"outcome": "cancelled"}}
+
+
+@in_virtual_time
+async def test_a_request_is_a_card_with_the_agents_own_options_for_the_requester() -> None:
+    """D6, D9: only the requester is notified."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        card = scene.reply.cards[scene.token]
+        assert [(button.custom_id, button.label) for button in card.buttons] == [
+            (f"weft:perm:{scene.token}:0", "Allow"),
+            (f"weft:perm:{scene.token}:1", "Reject"),
+        ]
+        assert card.ping == ALICE.id
+        assert f"<@{ALICE.id}>" in scene.last_line
+        assert "rm -r build" in card.text
+
+
+@in_virtual_time
+async def test_nothing_is_answered_before_a_person_has_answered() -> None:
+    """D6: nothing is approved by default."""
+    async with asking() as scene:
+        scene.ask(ALLOW)
+        await anyio.sleep(TIMEOUT - 1)
+        assert scene.answers == []
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [((ALLOW, REJECT), "rejected"), ((ALLOW,), "cancelled")], ids=["reject", "no reject"]
+)
+def test_a_card_says_what_silence_means(options: tuple[dict[str, str], ...], word: str) -> None:
+    """D6."""
+
+    @in_virtual_time
+    async def play() -> None:
+        async with asking() as scene:
+            scene.ask(*options)
+            assert "10 min" in scene.last_line
+            assert word in scene.last_line
+
+    play()
+
+
+@in_virtual_time
+async def test_an_answer_closes_the_card_and_names_who_gave_it() -> None:
+    """D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        assert scene.desk.decide(scene.token, 0, ALICE).accepted
+        assert scene.answers == [selected("yes")]
+        assert scene.last_line == "✅ `Allow` by `alice`"
+        assert scene.reply.cards[scene.token].buttons == ()
+
+
+@in_virtual_time
+async def test_an_answer_by_somebody_else_changes_nothing() -> None:
+    """D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        assert not scene.desk.decide(scene.token, 0, BOB).accepted
+        assert (scene.answers, len(scene.reply.shown)) == ([], 1)
+
+
+@in_virtual_time
+async def test_silence_picks_the_reject_option_and_says_so() -> None:
+    """D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        await anyio.sleep(TIMEOUT + 1)
+        assert scene.answers == [selected("no")]
+        assert scene.last_line == "⌛ No answer in time: answered `Reject`."
+        assert scene.reply.cards[scene.token].buttons == ()
+        assert scene.desk.decide(scene.token, 0, ALICE).text == EXPIRED
+
+
+@in_virtual_time
+async def test_silence_without_a_reject_option_cancels_and_says_so() -> None:
+    """D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW)
+        await anyio.sleep(TIMEOUT + 1)
+        assert scene.answers == [CANCELLED]
+        assert scene.last_line == "⌛ No answer in time: cancelled."
+
+
+@in_virtual_time
+async def test_an_answered_card_does_not_expire() -> None:
+    """D6: the first of click and timeout wins."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        scene.desk.decide(scene.token, 0, ALICE)
+        await anyio.sleep(TIMEOUT + 1)
+        assert scene.answers == [selected("yes")]
+        assert scene.last_line == "✅ `Allow` by `alice`"
+
+
+@pytest.mark.parametrize("reason", list(PermissionEnd))
+def test_a_request_that_was_closed_closes_its_card(reason: PermissionEnd) -> None:
+    """D6, T6."""
+
+    @in_virtual_time
+    async def play() -> None:
+        async with asking() as scene:
+            request = scene.ask(ALLOW, REJECT)
+            request.close(reason)
+            assert scene.last_line.startswith("⏹ Cancelled")
+            assert scene.reply.cards[scene.token].buttons == ()
+            assert scene.desk.decide(scene.token, 0, ALICE).text == "This request was cancelled."
+            assert scene.answers == []
+
+    play()
+
+
+@in_virtual_time
+async def test_the_end_of_the_turn_closes_the_cards_that_are_open_and_no_other() -> None:
+    """T6, D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT, number=1)
+        scene.desk.decide(scene.token, 0, ALICE)
+        scene.ask(ALLOW, REJECT, number=2)
+        close_cards(scene.running)
+        assert [body.text.splitlines()[-1][:1] for body in scene.reply.cards.values()] == ["✅", "⏹"]
+
+
+@in_virtual_time
+async def test_each_request_has_a_card_of_its_own() -> None:
+    """D6."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT, number=1)
+        scene.ask(ALLOW, REJECT, number=2)
+        first, second = scene.reply.cards
+        scene.desk.decide(second, 1, ALICE)
+        assert scene.answers == [selected("no")]
+        assert scene.reply.cards[first].buttons != ()
+
+
+@in_virtual_time
+async def test_a_request_without_options_is_cancelled_at_once_without_a_card() -> None:
+    """D6: nobody could answer it."""
+    async with asking() as scene:
+        scene.ask()
+        assert (scene.answers, scene.reply.cards) == ([CANCELLED], {})
+
+
+@in_virtual_time
+async def test_an_agent_that_asks_without_end_is_answered_without_more_cards() -> None:
+    """T10 in spirit: what an agent sends is bounded."""
+    async with asking() as scene:
+        for number in range(MOST_OPEN + 5):
+            scene.ask(ALLOW, REJECT, number=number)
+        assert (len(scene.reply.cards), scene.answers) == (MOST_OPEN, [CANCELLED] * 5)
+        scene.desk.decide(next(iter(scene.reply.cards)), 0, ALICE)
+        scene.ask(ALLOW, REJECT, number=99)
+        assert len(scene.reply.cards) == MOST_OPEN + 1
+
+
+@in_virtual_time
+async def test_a_turn_lends_its_place_in_the_lane_while_anything_is_asked() -> None:
+    """Q6: it is told when it begins to wait for a person, and when it waits for nobody any more."""
+    async with asking() as scene:
+        first, second = scene.ask(REJECT), scene.ask(REJECT, number=2)
+        first.close(PermissionEnd.TURN_CANCELLED)
+        assert False not in scene.waiting
+        second.close(PermissionEnd.TURN_CANCELLED)
+        assert (scene.waiting[0], scene.waiting[-1]) == (True, False)
+
+
+@in_virtual_time
+async def test_a_request_whose_card_discord_refuses_is_cancelled_at_once_and_said_so() -> None:
+    """D6"""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        assert scene.reply.refuse is not None
+        scene.reply.refuse()
+        assert scene.answers == [CANCELLED]
+        assert "rm -r" not in list(scene.reply.cards.values())[-1].text
+        assert "Discord did not take the card" in list(scene.reply.cards.values())[-1].text
+        assert scene.waiting[-1] is False
+
+
+@in_virtual_time
+async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
+    """D6, D9"""
+    async with asking() as scene:
+        (message,) = scene.running.entry.messages
+        message.inbound = replace(message.inbound, lane=Lane.BACKGROUND)
+        scene.ask(ALLOW, REJECT)
+        assert scene.reply.cards[scene.token].ping is None
+        assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")
+        assert not scene.desk.decide(scene.token, 0, BOB).accepted
+        assert scene.desk.decide(scene.token, 0, replace(BOB, owner=True)).accepted
+
+
+@in_virtual_time
+async def test_a_request_that_nobody_can_see_whole_or_reject_is_cancelled_at_once() -> None:
+    """D6: it would wait for its time to be up."""
+    async with asking() as scene:
+        request = scene.request(ALLOW)
+        request.complete = False
+        scene.asking(scene.running, request)
+        assert scene.answers == [CANCELLED]
+        assert scene.last_line.startswith("⏹ Cancelled: nobody can see all of it")
