@@ -1,7 +1,7 @@
 """What is awaited for an agent: one task for each process, and below it one for each thread's session in it.
 
-A connection is entered and left by this one task, whoever wanted it and whoever gave up waiting. Nothing that goes
-wrong in a session's task reaches its process or another thread in it, and nothing here reaches the pool's task group.
+A connection is entered and left by this one task, no matter which turn wanted it or gave up waiting. A fault in a
+session's task never reaches its process or the other threads in it, and none here reaches the pool's task group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def wait_until(registry: Registry, holds: Callable[[], bool]) -> None:
     while not holds():
         with anyio.move_on_after(registry.next_overdue()):
             await registry.changes.wait()
-        # No change is reported when a bound passes: whoever waits for it has to look.
+        # No change is reported when a bound passes, so every waiter looks for itself.
         registry.give_up_overdue()
 
 
@@ -133,7 +133,7 @@ class SessionTask:
         try:
             opened = await self._open()
         except AcpError as exc:
-            # Those who wait are told now; the shutdown escalation that may follow takes seconds.
+            # The waiters hear of it now; the shutdown escalation that may follow takes seconds.
             fail(self.registry, slot, exc)
         except Exception as exc:  # the owner of the session: every fault becomes the answer to those who wait
             log.exception("agent.failed")

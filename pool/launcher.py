@@ -1,7 +1,7 @@
 """Where and how a thread's agent process is started: the seam for wrappers, containers and other hosts.
 
-Only says what to start, and whose threads may share it. Starting it is `acp.process`'s business, what stands before an
-agent's command `pool.wrapping`'s, which agent a thread has the bot's.
+It only says what to start, and whose threads may share it. `acp.process` starts it, `pool.wrapping` knows what stands
+before an agent's command, and the bot which agent a thread has.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Launcher(Protocol):
         """
 
     def sharing(self, thread_id: int) -> Sharing | None:
-        """Return with whom the thread may share a process; None: it has one of its own. Never raises."""
+        """Return with whom the thread may share a process; None: with nobody. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ class Breaker:
         self._failures: dict[int, deque[float]] = {}
 
     def failed(self, thread_id: int, now: float) -> None:
-        """Count a failed start that another try may heal."""
+        """Count a failed start after which another try may succeed."""
         # No more than count: the first and the last of them tell within what time they came.
         self._failures.setdefault(thread_id, deque(maxlen=self._starts)).append(now)
 

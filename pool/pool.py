@@ -205,7 +205,7 @@ class ConnectionPool:
     # --- extra turns of a thread, on copies of its session -------------------------------------------------------
 
     def can_fork(self, thread_id: int) -> bool | None:
-        """Whether turns of the thread can run side by side; None while no agent of its own has said so."""
+        """Whether turns of the thread can run side by side; None until its agent has said so."""
         slot = self._registry.slots.get(thread_id)
         return slot.agent.can_fork() if slot is not None and slot.usable else None
 
@@ -249,7 +249,7 @@ class ConnectionPool:
             self._begin(slot)
             await slot.settled.wait()
             if slot.error is not None:
-                # For each who waits an exception of its own: a shared one would collect all their tracebacks.
+                # A new exception for each task that waits: a shared one would collect all their tracebacks.
                 error = AgentSpawnError(str(slot.error), failure=slot.error.failure, exit=slot.error.exit)
                 raise error from slot.error
             if await slot.acquire(self._registry.clock):
@@ -257,7 +257,7 @@ class ConnectionPool:
                 return slot
             if slot.session is None and not slot.displaced:
                 raise AgentSpawnError("the agent was told to stop before it was ready", failure=SpawnFailure.OTHER)
-            # It has died or was told to stop since it was ready, or for a neighbour's sake: on to its successor.
+            # It died or was stopped since it was ready, or because of a neighbour: go on with its successor.
             self._registry.move_on(claim)
 
     async def _book(self, claim: Reservation) -> Slot:
@@ -281,7 +281,7 @@ class ConnectionPool:
         task = AgentTask(
             agent, self._registry, self._launcher, self._store, self._connection_limits, self._open_connection
         )
-        # Owned by the pool's task group, not by whoever waits: a waiter that goes away ends nothing.
+        # In the pool's task group, not in that of the caller: a caller that gives up ends nothing.
         self._tasks.start_soon(task.run)
 
     def _lease(
@@ -355,7 +355,7 @@ class ConnectionPool:
 
     async def _forget(self, thread_id: int) -> None:
         try:
-            # One write, handed in at once: however long it takes, and whoever gives up waiting, nothing gets past it.
+            # One write, handed in at once: however long it takes, even if this task is cancelled, nothing gets past it.
             await self._store.bind(thread_id, session_id=None)
         except Exception:  # the control command: the store's fault is logged, the pool goes on
             log.exception("session.forget_failed", thread_id=thread_id)

@@ -35,7 +35,7 @@ class Registry:
         resets: of the threads whose sessions are being forgotten; set once that is written.
         changes: set, and replaced, at each change.
         last_pass: the clock at the last maintenance pass that went well.
-        on_cut_off: told of a thread whose agent is ended as unused, although it was just at work outside a turn.
+        on_cut_off: called with a thread whose agent is ended as unused, although it was just at work outside a turn.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Registry:
         for claim in tuple(self._seekers):
             if self.book(claim):
                 del self._seekers[claim]
-        # Replaced in the same step: who waits from here on waits for the next change.
+        # Replaced in the same step: a task that waits from here on waits for the next change.
         self.changes.set()
         self.changes = anyio.Event()
         try:
@@ -337,7 +337,7 @@ class Registry:
 
     def retire(self, agent: PooledAgent) -> None:
         """Called by the agent's task when it is done: the entries go, and the place, if the process is really gone."""
-        # Not told to stop by anybody, and not ended by itself: the pool's own tasks are being cancelled.
+        # Neither stopped by anybody nor ended by itself: the pool's own tasks are being cancelled.
         self.stop_agent(agent, Reason.SHUTDOWN)
         if agent.remains():
             self._give_up(agent)
@@ -418,7 +418,7 @@ class Registry:
                 self.stop(slot, Reason.IDLE)
         self.give_up_overdue()
         for agent in tuple(self._agents):
-            # Polled: nobody is told when a process ends whose task was done with it before.
+            # Polled: no event says when a process ends whose task was done with it before.
             if agent.state is AgentState.REMAINS and not agent.remains():
                 self._remove(agent)
         self.breaker.prune(now)
@@ -438,7 +438,7 @@ class Registry:
 
     def begin_closing(self) -> None:
         """Refuse new claims from now on and tell every process to stop."""
-        self.closing = True  # before anybody is told: what becomes free must not be claimed again
+        self.closing = True  # first: what becomes free must not be claimed again
         for agent in tuple(self._agents):
             self.stop_agent(agent, Reason.SHUTDOWN)
         self.changed()

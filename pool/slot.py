@@ -83,7 +83,7 @@ class PooledAgent:
         """Whether a thread of that key may be in it, as it is going to live; that there is room is not said."""
         if self.sharing is None or self.sharing.key != sharing.key:
             return False
-        # One that hung up ends, too; its task was just not told yet.
+        # One that hung up is about to end; its task has just not noticed yet.
         hung_up = self.connection is not None and not self.connection.usable()
         return self.live and self.takes_sessions and not hung_up
 
@@ -139,7 +139,7 @@ class Slot:
         stop_requested: set once it was told to stop.
         stopping_since: when it was.
         leaked: whether its session took longer to end than a process may.
-        claims: who protects the slot: reservations and admitted turns, each an object of its own.
+        claims: who protects the slot: reservations and admitted turns, one object each.
         lock: held for the length of a turn.
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
@@ -239,7 +239,7 @@ class Slot:
         self.state = SlotState.CLOSING
         self.stop_requested.set()
         self.settled.set()
-        # The running turn has the lock and may never end: whoever waits for it goes on to the next slot now.
+        # The running turn has the lock and may never end: the turns that wait for it go on to the next slot now.
         for scope in self._waiting:
             scope.cancel()
 
@@ -322,6 +322,6 @@ class Reservation(Claim):
 
 
 class ExtraReservation(Claim):
-    """A claim for a turn on a copy of a thread's session, in the same process: it needs no place of its own."""
+    """A claim for a turn on a copy of a thread's session, in the same process: it takes no place."""
 
     __slots__ = ()

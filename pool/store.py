@@ -125,7 +125,7 @@ class SessionStore(Protocol):
         """Wait until all that was handed in before is written; False: it is kept in memory only, see `trouble`."""
 
     async def accept(self, prompt: AcceptedPrompt) -> bool:
-        """Remember a prompt; False if its message was accepted before, whatever became of it.
+        """Remember a prompt; False if its message was accepted before, whatever the result.
 
         Raises:
             StoreBusy: too much waits to be written.

@@ -1,7 +1,7 @@
 """What stands before an agent's command: limits on its resources, and a wrapper such as a sandbox (pure).
 
-The result is started like any other program: what a wrapper does with it is the wrapper's business. Placeholders are
-words in braces; what is in braces and none of them stays as it is, as in JSON.
+The result is started like any other program; what a wrapper does with it is up to the wrapper. Placeholders are words
+in braces; anything else in braces stays as it is, as in JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIMITER = "prlimit"
 """The program of util-linux that sets limits on resources and becomes the command."""
 
 SCOPE = "systemd-run"
-"""A wrapper that has limits of its own, over all processes of the agent together."""
+"""A wrapper with its own limits, over all processes of the agent together."""
 
 # ${name} is a shell's, which the wrapper may be.
 _WORD = re.compile(r"(?<!\$)\{([a-z_]+)\}")

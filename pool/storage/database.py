@@ -77,7 +77,7 @@ class Database:
             except OWN_FAULTS as exc:
                 if is_fault(exc):
                     raise
-            # 2. Each behind a savepoint of its own: slower, and only when one of them is known to fail.
+            # 2. Each behind its own savepoint: slower, and only when one of them is known to fail.
             with self._transaction(writes=True):
                 return [self._alone(operation) for operation in operations]
 

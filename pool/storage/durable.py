@@ -59,7 +59,7 @@ class DurableStore:
         return self._writer.waiting + self._ledger.backlog
 
     def observe(self, observe: Callable[[float], None]) -> None:
-        """Have ``observe`` told from now on how many seconds each call took."""
+        """Call ``observe`` from now on with the seconds that each call took."""
         self._writer.observe = observe
 
     async def flush(self) -> bool:
@@ -185,7 +185,7 @@ class Writer:
         self._closing = False
         self._abandoned = False
         self._ended = anyio.Event()
-        # Shielded: those who leave since they are cancelled still hand in what became of their work.
+        # Shielded: tasks that are being cancelled still hand in the results of their work.
         self._scope = anyio.CancelScope(shield=True)
         # A limiter that nobody else uses up; and SQLite wants one call at a time.
         self._thread = anyio.CapacityLimiter(1)
@@ -262,7 +262,7 @@ class Writer:
             # One transaction for all: what costs is the sync at its end.
             answers = await self._in_thread(lambda: self._ledger.work([waiting.operation for waiting in batch]))
         except BaseException:
-            # Nobody knows whether it was written: those who wait hear that the store was left, not that all is well.
+            # Nobody knows whether it was written, so the callers get the error of a closed store and not an answer.
             self._inbox.extendleft(reversed(batch))
             raise
         for waiting, answer in zip(batch, answers, strict=True):

@@ -53,7 +53,7 @@ class Ledger:
 
     @property
     def trouble(self) -> str:
-        """What is wrong, in a few words; a file that was moved aside is spoken of until the process ends."""
+        """What is wrong, in a few words; a file that was moved aside is mentioned until the process ends."""
         return "; ".join(filter(None, (self._fault, self._notice)))
 
     @property

@@ -61,7 +61,7 @@ class FileTooNew(StorageFault):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of an operation: its value, or the error that is its own and not the storage's."""
+    """The result of an operation: its value, or an error of the operation itself, not of the storage."""
 
     value: Any = None
     error: Exception | None = None

@@ -278,7 +278,7 @@ _SEE = _NEW_PLACE.on_conflict_do_update(
         "guild_id": func.coalesce(_NEW_PLACE.excluded.guild_id, PLACES.c.guild_id),
         "parent_id": func.coalesce(_NEW_PLACE.excluded.parent_id, PLACES.c.parent_id),
         "owner_id": func.coalesce(_NEW_PLACE.excluded.owner_id, PLACES.c.owner_id),
-        # Only ever onwards: what is told again must not bring back what was seen since.
+        # Only ever onwards: an older message must not make what was seen since count as new.
         "seen": sa.case((_NEW_PLACE.excluded.seen > PLACES.c.seen, _NEW_PLACE.excluded.seen), else_=PLACES.c.seen),
     },
 )
