@@ -10,7 +10,8 @@
     dies between turns                       test_an_idle_agent_that_was_killed_is_replaced_without_a_word
     the inner program dies                   test_two_internal_errors_in_a_row_get_the_thread_a_new_process
 
-A witness streams through each of them (O4). What is left of a dead agent: test_agent_survivors.
+A witness streams through each of them (O4). What is left of a dead agent: test_agent_ends. Below
+the line stand deaths without a witness, and what becomes of the session.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from acp.errors import AgentExit
 from acp.turn import Turn
 from bot.model import Outcome
 from tests.agents import Step, alive, scenario
-from tests.e2e.play import Play
+from tests.e2e.play import Play, play
 from tests.e2e.witness import witnessed, words
 
 pytestmark = pytest.mark.asyncio
@@ -183,3 +184,70 @@ async def test_internal_errors_do_not_cost_a_session_that_could_not_be_had_again
             assert await game.outcome(await game.say(thread_id, text)) is Outcome.FAILED
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
         assert len(agent.pids()) == 2
+
+
+# --- without a witness: the text, the next message, the session ----------------------------------------------------
+
+
+async def test_an_agent_that_dies_mid_turn_keeps_its_text_and_the_next_message_gets_a_new_one(tmp_path: Path) -> None:
+    """T1, O1, P10: with the signal and the last line of stderr."""
+    dying: list[Step] = [{"text": "so far"}, {"stderr": "out of memory\n"}, {"kill": 9}]
+    agent = scenario(tmp_path, dying, [{"echo": True}], counter="log", resume=True)
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.AGENT_DIED
+        for part in ("so far", "agent_died", "signal 9 (SIGKILL)", "out of memory"):
+            assert part in game.shown(thread_id)
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert len(agent.pids()) == 2
+        assert len(agent.received("session/resume")) == 1
+
+
+async def test_a_death_is_noticed_while_a_grandchild_keeps_stdout_open(tmp_path: Path) -> None:
+    """T1, P9."""
+    dying: list[Step] = [{"spawn_shell": "sleep 600", "holds_stdout": True}, {"text": "so far"}, {"exit": 3}]
+    agent = scenario(tmp_path, dying)
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.AGENT_DIED
+        assert "exit status 3" in game.shown(thread_id)
+
+
+async def test_an_agent_that_dies_between_turns_is_replaced_without_a_word(tmp_path: Path) -> None:
+    """P8, P10: the session is resumed in a new process."""
+    ending: list[Step] = [{"text": "done"}, {"respond": {"stopReason": "end_turn"}}, {"exit": 0}]
+    agent = scenario(tmp_path, ending, [{"echo": True}], counter="log", resume=True)
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.ANSWERED
+        await game.agents_gone()
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert len(agent.pids()) == 2
+        assert "died" not in game.shown(thread_id)
+
+
+async def test_a_session_that_the_agent_forgot_starts_afresh_with_a_line(tmp_path: Path) -> None:
+    """P8."""
+    dying: list[Step] = [{"text": "done"}, {"respond": {"stopReason": "end_turn"}}, {"exit": 0}]
+    agent = scenario(tmp_path, dying, [{"echo": True}], counter="log", resume="unknown")
+    async with play(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("go")
+        await game.agents_gone()
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert "starts afresh" in game.shown(thread_id)
+
+
+async def test_a_replay_that_comes_after_the_load_is_not_shown_again(tmp_path: Path) -> None:
+    """P8: gemini answers session/load before most of its replay."""
+    ending: list[Step] = [{"text": "done"}, {"respond": {"stopReason": "end_turn"}}, {"exit": 0}]
+    agent = scenario(tmp_path, ending, [{"echo": True}], counter="log", behaviour="gemini", load="replay_after")
+    async with play(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("go")
+        await game.agents_gone()
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert "earlier answer" not in game.shown(thread_id)
+        assert "again" in game.shown(thread_id)

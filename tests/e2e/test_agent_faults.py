@@ -9,11 +9,11 @@
     wrong response ids                       test_a_response_with_a_wrong_id_does_not_end_the_turn
     two responses                            test_the_first_of_two_responses_counts_and_the_second_is_not_the_next_turns
     unknown updates and methods              test_unknown_requests_are_refused_at_once_and_unknown_notifications_ignored
+    errors, in each agent's shape            test_each_shape_of_an_error_ends_the_turn_with_its_message
 
 Elsewhere: starts (test_agent_start_faults), deaths (test_agent_deaths), cancels that go wrong
 (test_agent_cancel_faults), output after the response (test_agent_late_output), permission requests
-(test_agent_permission_faults), floods (test_agent_flood), what is left of an agent (test_agent_survivors,
-test_agent_end_faults).
+(test_agent_permission_faults), floods (test_agent_flood), what is left of an agent (test_agent_ends).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from bot.model import Outcome
 from bot.reply import render
 from bot.reply.pacing import Pacing
 from bot.work.limits import WorkLimits
-from tests.agents import Step, alive, scenario
+from tests.agents import Gate, Step, alive, scenario
+from tests.agents.behaviours import auth_error, claude_error, codex_error, gemini_error, opencode_error
 from tests.agents.scenario import usage_update
 from tests.e2e.play import play
 from tests.e2e.witness import conversing, witnessed, words
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.asyncio
 END: Step = {"respond": {"stopReason": "end_turn"}}
 
 
-# --- silence ---------------------------------------------------------------------------------------------------------
+# --- silence -------------------------------------------------------------------------------------------------------
 
 
 async def test_silence_is_reported_in_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ async def test_signs_of_life_do_not_put_off_the_hard_timeout(tmp_path: Path) -> 
         assert len(agent.pids()) == 2
 
 
-# --- broken output ---------------------------------------------------------------------------------------------------
+# --- broken output -------------------------------------------------------------------------------------------------
 
 CHUNK = '{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s","update":%s}}'
 BROKEN: list[bytes] = [
@@ -194,3 +195,48 @@ async def test_unknown_requests_are_refused_at_once_and_unknown_notifications_ig
         assert outcome is Outcome.ANSWERED
         assert [entry["error"]["code"] for entry in agent.events("answer")] == [-32601] * len(methods)
         assert game.shown(thread_id).startswith("done\n-# ")
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome", "words"),
+    [
+        (opencode_error(), Outcome.FAILED, ["bad request"]),
+        (claude_error(), Outcome.FAILED, ["API Error: 400", "Internal error"]),
+        (codex_error(), Outcome.ANSWERED, ["stream disconnected"]),
+        (gemini_error(401, "unauthorized"), Outcome.FAILED, ["unauthorized"]),
+        (gemini_error(500), Outcome.FAILED, ["terminated"]),
+        ([{"text": "so far "}, *auth_error()], Outcome.FAILED, ["so far", "log in"]),
+    ],
+    ids=["opencode", "claude", "codex", "gemini 401", "gemini 500", "login"],
+)
+async def test_each_shape_of_an_error_ends_the_turn_with_its_message(
+    tmp_path: Path, steps: list[dict[str, object]], outcome: Outcome, words: list[str]
+) -> None:
+    """O1: the four agents tell their model's failures in four ways."""
+    agent = scenario(tmp_path, steps, [{"echo": True}])
+    async with play(tmp_path, agent) as game:
+        thread_id, ended = await game.ask("go")
+        assert ended is outcome
+        for word in words:
+            assert word in game.shown(thread_id)
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+
+
+async def test_a_failure_in_one_thread_changes_nothing_in_another(tmp_path: Path) -> None:
+    """O4: a witness streams on while its neighbour dies."""
+    gate = Gate(tmp_path / "gate")
+    words = {"witness": [{"text": "one "}, gate.step, {"text": "two"}], "die": [{"text": "x"}, {"kill": 11}]}
+    agent = scenario(tmp_path, words=words)
+    async with play(tmp_path, agent) as game:
+        witness = await game.mention("witness")
+        await game.until_shown(witness, "one")
+        _, outcome = await game.ask("die")
+        assert outcome is Outcome.AGENT_DIED
+        gate.open()
+        assert await game.outcome(witness) is Outcome.ANSWERED
+        assert "one two" in game.shown(witness)
+        assert "died" not in game.shown(witness)

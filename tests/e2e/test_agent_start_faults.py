@@ -1,26 +1,27 @@
 """An agent that does not start: each fault, what its thread is told, and a witness that streams through it.
 
-    fault                                          test
-    missing, not executable, bad interpreter,      test_an_agent_that_cannot_be_started_is_told_at_once_with_the_reason
-      wrong format, directory missing
-    no retry where none can help                   test_a_start_that_no_retry_can_heal_is_never_held_back
-    a failed start leaves no open file             test_failed_starts_leave_no_open_file
-    dies at its start, with words on stderr        test_an_agent_that_ends_at_its_start_is_told_with_its_last_words
-    dies at each start                             test_a_crash_loop_is_held_back_with_a_line_that_says_until_when
-    a message after the hold is over               test_after_the_hold_the_agent_is_tried_again
-    never answers initialize or session/new        test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process
-    noise before the first message                 test_noise_before_the_first_message_is_skipped
-    noise and nothing else                         test_noise_without_a_message_is_a_failed_start
-    another protocol version                       test_an_agent_of_another_protocol_version_is_told_apart
-    a session refused                              test_an_agent_that_refuses_a_session_is_told_with_its_own_words
-
-Elsewhere: a login that is wanted, a program removed while the bot runs (test_failures).
+fault                                          test
+missing, not executable, bad interpreter,      test_an_agent_that_cannot_be_started_is_told_at_once_with_the_reason
+  wrong format, directory missing
+no retry where none can help                   test_a_start_that_no_retry_can_heal_is_never_held_back
+a failed start leaves no open file             test_failed_starts_leave_no_open_file
+dies at its start, with words on stderr        test_an_agent_that_ends_at_its_start_is_told_with_its_last_words
+dies at each start                             test_a_crash_loop_is_held_back_with_a_line_that_says_until_when
+a message after the hold is over               test_after_the_hold_the_agent_is_tried_again
+never answers initialize or session/new        test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process
+noise before the first message                 test_noise_before_the_first_message_is_skipped
+noise and nothing else                         test_noise_without_a_message_is_a_failed_start
+another protocol version                       test_an_agent_of_another_protocol_version_is_told_apart
+a session refused                              test_an_agent_that_refuses_a_session_is_told_with_its_own_words
+a login that is wanted                         test_an_agent_that_wants_a_login_says_so
+the wrapper fails                              test_a_wrapper_that_fails_says_why
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,8 @@ from bot.config import Settings
 from bot.model import Outcome
 from pool.model import PoolLimits
 from tests.agents import ScriptedAgent, scenario
-from tests.e2e.play import LIMIT, Play
+from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.process import connected, mention, shown, until_shown
 from tests.e2e.witness import gone, hurry, witnessed, words
 
 pytestmark = pytest.mark.asyncio
@@ -282,3 +284,100 @@ async def test_an_agent_that_refuses_a_session_is_told_with_its_own_words(tmp_pa
         assert outcome is Outcome.COULD_NOT_START
         line = "session/new failed: Internal error (-32603): model not found"
         assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"
+
+
+async def test_an_agent_whose_program_was_removed_after_the_start_could_not_start(tmp_path: Path) -> None:
+    """O1, P7: reported at once."""
+    agent, program = as_program(tmp_path)
+    async with play(tmp_path, agent) as game:
+        _, outcome = await game.ask("works")
+        assert outcome is Outcome.ANSWERED
+        program.unlink()
+        thread_id, outcome = await game.ask("gone")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "could_not_start" in game.shown(thread_id)
+        assert "not found" in game.shown(thread_id)
+
+
+async def test_a_workspace_that_vanished_is_told_apart_from_a_missing_program(tmp_path: Path) -> None:
+    """O1, P7."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent) as game:
+        shutil.rmtree(tmp_path / "workspace")
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "workspace is not a directory" in game.shown(thread_id)
+
+
+async def test_the_last_words_of_a_failed_start_are_told(tmp_path: Path) -> None:
+    """O1."""
+    agent = scenario(tmp_path, start={"exit": 3, "stderr": "no licence\n"})
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "exit status 3" in game.shown(thread_id)
+        assert "no licence" in game.shown(thread_id)
+
+
+async def test_an_agent_that_wants_a_login_says_so(tmp_path: Path) -> None:
+    """O1: -32000 on session/new."""
+    agent = scenario(tmp_path, start={"auth_required": True})
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "log in" in game.shown(thread_id).lower()
+
+
+async def test_a_start_that_hangs_delays_no_other_thread(tmp_path: Path) -> None:
+    """P1, O4: the first agent never answers; the second thread's does."""
+    agent = scenario(tmp_path, start={"hang": "initialize", "first": 1})
+    async with play(tmp_path, agent, start_timeout=2.0) as game:
+        stuck = await game.mention("stuck")
+        await agent.seen("start")
+        _, outcome = await game.ask("hello")
+        assert outcome is Outcome.ANSWERED
+        assert stuck not in game.on_stage.outcomes
+        assert await game.outcome(stuck) is Outcome.COULD_NOT_START
+        assert "did not answer" in game.shown(stuck) or "not answered" in game.shown(stuck)
+
+
+# --- wrappers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "said"),
+    [
+        (["sh", "-c", "echo no wall today >&2; exit 7", "--"], ["no wall today", "7"]),
+        (["sh", "-c", "kill -KILL $$", "--"], ["SIGKILL"]),
+        (["env", "/no/such/program"], ["No such file or directory", "127"]),
+    ],
+)
+async def test_a_wrapper_that_fails_says_why(tmp_path: Path, wrapper: list[str], said: list[str]) -> None:
+    """P12, O1"""
+    (tmp_path / "weft.toml").write_text(
+        f"[agents.walled]\ncommand = 'an-agent'\nworkspace = '{tmp_path}'\nwrapper = {wrapper!r}\n"
+    )
+    nobody = ScriptedAgent((), tmp_path / "none")
+    async with connected(tmp_path, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "could_not_start")
+        text = shown(discord, thread_id)
+        assert [part for part in said if part not in text] == []
+        assert await bot.signalled(signal.SIGTERM) == 0
+
+
+async def test_a_wrapper_that_goes_away_later_is_named(tmp_path: Path) -> None:
+    """P12, O1: it was there when the bot started."""
+    wrapper = tmp_path / "wall"
+    wrapper.write_text("#!/bin/sh\n")
+    wrapper.chmod(0o755)
+    (tmp_path / "weft.toml").write_text(
+        f"[agents.walled]\ncommand = 'an-agent'\nworkspace = '{tmp_path}'\nwrapper = ['{wrapper}']\n"
+    )
+    nobody = ScriptedAgent((), tmp_path / "none")
+    async with connected(tmp_path, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
+        wrapper.unlink()
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "could_not_start")
+        assert "wall" in shown(discord, thread_id)
+        assert await bot.signalled(signal.SIGTERM) == 0

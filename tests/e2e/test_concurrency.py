@@ -72,3 +72,19 @@ async def test_the_lane_is_refilled_in_order_of_arrival(tmp_path: Path) -> None:
         threads = [await game.mention(f"t{number}") for number in range(8)]
         assert [await game.outcome(thread_id) for thread_id in threads] == [Outcome.ANSWERED] * 8
         assert agent.prompts() == [f"t{number}" for number in range(8)]
+
+
+async def test_the_older_message_gets_the_agent_when_a_turn_ends(tmp_path: Path) -> None:
+    """Q6, P4: a younger newcomer does not take a thread's agent from under the message that waits there."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"first": [gate.step, {"text": "done"}]})
+    async with play(tmp_path, agent, max_agents=1) as game:
+        thread_id = await game.mention("first")
+        await agent.heard("session/prompt")
+        older = await game.say(thread_id, "older")
+        younger = await game.mention("younger")
+        await game.until_shown(younger, "Waiting for a free agent")
+        gate.open()
+        assert await game.outcome(younger) is Outcome.ANSWERED
+        assert await game.outcome(older) is Outcome.ANSWERED
+        assert agent.prompts() == ["first", "older", "younger"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.sandbox import html, rate_limited, status
+from bot.sandbox import FakeDiscord, Fault, html, rate_limited, status
 from tests.agents import Gate, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.process import (
@@ -19,6 +19,7 @@ from tests.e2e.process import (
     connected,
     first_lines,
     mention,
+    rows,
     run,
     shown,
     until_answered,
@@ -54,7 +55,10 @@ async def killed(bot: Run) -> None:
     await bot.process.wait()
 
 
-# --- a rate limit of an hour -----------------------------------------------------------------------------------
+NOWHERE = "http://127.0.0.1:9/api/v10"
+
+
+# --- a rate limit of an hour ---------------------------------------------------------------------------------------
 
 
 async def test_edits_that_are_refused_for_an_hour_arrive_after_a_restart_once(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ async def test_edits_that_are_refused_for_an_hour_arrive_after_a_restart_once(tm
             await stopped(again)
 
 
-# --- Discord takes nothing at the end of a turn ----------------------------------------------------------------
+# --- Discord takes nothing at the end of a turn --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ async def test_a_turn_that_is_stopped_while_discord_takes_nothing_is_told_after_
             await stopped(again)
 
 
-# --- away for too long -----------------------------------------------------------------------------------------
+# --- away for too long ---------------------------------------------------------------------------------------------
 
 
 async def test_what_was_posted_too_long_ago_is_told_once_and_runs_when_continue_is_pressed(tmp_path: Path) -> None:
@@ -174,7 +178,7 @@ async def test_what_was_posted_too_long_ago_is_told_once_and_runs_when_continue_
             await stopped(again)
 
 
-# --- the end of the bot ----------------------------------------------------------------------------------------
+# --- the end of the bot --------------------------------------------------------------------------------------------
 
 
 async def test_a_second_signal_ends_the_grace_of_running_turns(tmp_path: Path) -> None:
@@ -200,3 +204,56 @@ async def test_signals_to_the_very_last_moment_do_not_change_the_exit_code(tmp_p
                     os.kill(bot.process.pid, signal.SIGTERM)  # not send_signal(), which may reap it itself
                 await anyio.sleep(0.002)
         assert bot.process.returncode == 0
+
+
+# --- Discord out of reach ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(90)
+async def test_a_stop_while_discord_takes_no_message_is_over_in_time_and_the_reply_arrives_afterwards(
+    tmp_path: Path,
+) -> None:
+    """R1, D3: neither a call that hangs nor one that is tried again and again holds up the end."""
+    agent = scenario(tmp_path, words={"work": [{"text": "the answer"}]}, resume=True)
+    async with FakeDiscord() as discord:
+        async with run(tmp_path, discord.api_url, discord.token, agent) as bot:
+            with anyio.fail_after(20):
+                await discord.ready.wait()
+            discord.faults.next("POST", r"/channels/\d+/messages$", Fault.delay(120), times=1000)
+            thread_id = await mention(discord, "work")
+            with anyio.fail_after(20):
+                while not rows(tmp_path, "select 1 from prompts where reply is not null"):  # noqa: ASYNC110
+                    await anyio.sleep(0.05)
+            with anyio.fail_after(20):
+                await hurried(bot)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "the answer")
+            assert agent.prompts() == ["work"]
+            assert await again.signalled(signal.SIGTERM) == 0
+        said = [one.content for one in discord.messages(thread_id) if "the answer" in one.content]
+        assert len(said) == 1
+
+
+@pytest.mark.timeout(90)
+async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path: Path) -> None:
+    """O2, R1, R2: a prompt that waits for its thread, one that waits for its turn, and a reply on its way."""
+    agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "work")
+        await until_shown(discord, thread_id, "so far")
+        waiting = await discord.owner.say(thread_id, "second")
+        await discord.wait_for(lambda _: discord.message(waiting.id).reactions, timeout=20)
+        bot.process.kill()
+        await bot.process.wait()
+        before = rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1")
+        async with run(tmp_path, NOWHERE, discord.token, agent) as away:
+            await away.logged("gateway.lost")
+            with anyio.fail_after(20):
+                await hurried(away)
+        assert rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1") == before
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "**interrupted**: Weft was restarted in the middle of this.")
+            await until_shown(discord, thread_id, "second\n-# ")
+            assert agent.prompts() == ["work", "second"]
+            assert await again.signalled(signal.SIGTERM) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def bodies(game: Play) -> list[dict[str, Any]]:
     made = [json.loads(json.dumps(call.body)) for call in game.discord.rest_calls() if isinstance(call.body, dict)]
     shown = [body["data"] if body.get("type") == 4 else body for body in made]
     return [body for body in shown if "content" in body]
+
+
+KEY = "k3y-0123456789"
 
 
 async def test_no_trick_in_an_agents_words_notifies_or_breaks_out(tmp_path: Path) -> None:
@@ -227,3 +231,40 @@ async def test_a_secret_in_a_tools_title_is_in_no_answer_to_a_person(
         assert "[secret]" in str(pressed.response)
         await game.outcome(thread_id)
         assert "canary" not in "".join(body["content"] for body in bodies(game))
+
+
+async def test_a_secret_that_a_pattern_let_through_is_in_no_message_and_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R5: names with a trailing asterisk give secrets, too, and /status goes past the thread."""
+    monkeypatch.setenv("TOOL_KEY", KEY)
+    gate = Gate(tmp_path / "gate")
+    tool = {"id": "t1", "title": f"curl -u {KEY}", "kind": "execute", "status": "in_progress"}
+    agent = scenario(tmp_path, [{"text": f"using {KEY} now ", "id": "m1"}, {"tool": tool}, gate.step])
+    async with play(tmp_path, agent, agent_env=["TOOL_*"]) as game:
+        thread_id = await game.mention("go")
+        await game.until_shown(thread_id, "using")
+        await game.until_shown(thread_id, "curl")
+        answer = await game.owner.slash(thread_id, "status")
+        status = str((answer.response or {}).get("content"))
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert "curl" in status
+        assert KEY not in status + game.shown(thread_id)
+        assert "[secret]" in game.shown(thread_id)
+
+
+async def test_no_secret_of_the_bot_reaches_the_agent_or_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R5: the environment is an allow-list."""
+    monkeypatch.setenv("CANARY_TOKEN", "canary-0123456789")
+    monkeypatch.setenv("DISCORD_TOKEN", "canary-9876543210")
+    dump = "import os,sys;sys.stderr.write(repr(dict(os.environ)));sys.exit(1)"
+    agent = ScriptedAgent((sys.executable, "-c", dump), tmp_path / "none.log")
+    async with play(tmp_path, agent) as game:
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "PATH" in game.shown(thread_id)
+        assert "canary" not in game.shown(thread_id)
+        assert game.discord.token not in game.shown(thread_id)

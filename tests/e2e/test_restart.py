@@ -170,3 +170,27 @@ async def test_a_reload_lets_people_in_without_a_restart(tmp_path: Path) -> None
         await until_answered(discord, other, "hello")
         assert replies(discord, thread_id, "interrupted") == []
         assert await bot.signalled(signal.SIGTERM) == 0
+
+
+@pytest.mark.timeout(90)
+async def test_a_prompt_of_somebody_who_is_no_longer_let_in_does_not_run_after_the_restart(tmp_path: Path) -> None:
+    """D2, R2: whoever takes somebody off the list and restarts wants nothing of theirs to run."""
+    agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]}, resume=True)
+    async with FakeDiscord() as discord:
+        guest = discord.user("guest")
+        allowed = {"WEFT_ALLOWED_USERS": str(guest.id)}
+        async with run(tmp_path, discord.api_url, discord.token, agent, **allowed) as bot:
+            with anyio.fail_after(20):
+                await discord.ready.wait()
+            thread_id = await mention(discord, "work")
+            await until_shown(discord, thread_id, "so far")
+            waiting = await guest.say(thread_id, "mine")
+            await discord.wait_for(lambda _: discord.message(waiting.id).reactions, timeout=20)
+            bot.process.kill()
+            await bot.process.wait()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await again.logged("catch_up.finished")
+            await discord.owner.say(thread_id, "last")
+            await until_shown(discord, thread_id, "last\n-# ")
+            assert await again.signalled(signal.SIGTERM) == 0
+        assert agent.prompts() == ["work", "last"]

@@ -101,6 +101,18 @@ async def test_a_signal_while_the_agent_starts_tells_the_thread(tmp_path: Path) 
         assert "interrupted" in shown(discord, thread_id)
 
 
+async def test_a_second_signal_hurries(tmp_path: Path) -> None:
+    """R1, P9: the grace of a turn that does not react is cut short, and its agent is ended all the same."""
+    agent = scenario(tmp_path, [{"text": "so far"}, {"hang": True, "ignore_cancel": True}])
+    async with connected(tmp_path, agent, WEFT_CANCEL_GRACE="60") as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "so far")
+        bot.process.send_signal(signal.SIGTERM)
+        await agent.heard("session/cancel")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        assert "bot.hurried" in [event["event"] for event in bot.events()]
+
+
 async def test_a_token_that_discord_refuses_is_one_line_and_78(tmp_path: Path) -> None:
     """Settings and exits."""
     agent = scenario(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from bot.model import Outcome
@@ -163,6 +164,42 @@ async def test_reset_ends_the_agent_and_the_next_message_starts_a_new_session(tm
         assert await game.outcome(follow_up) is Outcome.ANSWERED
         assert len(agent.received("session/new")) == 2
         assert agent.received("session/resume") == []
+
+
+async def test_a_reset_while_the_agent_starts_stops_the_turn_and_starts_afresh(tmp_path: Path) -> None:
+    """Q8, T6: nobody is left waiting for the start that was called off, and what waited runs in a new session."""
+    agent = scenario(tmp_path, [{"echo": True}], start={"delay": 0.5, "first": 1})
+    async with play(tmp_path, agent) as game:
+        thread_id = await game.mention("go")
+        await agent.seen("start")
+        waiting = await game.say(thread_id, "next")
+        await game.owner.slash(thread_id, "reset")
+        await game.stop(thread_id)
+        assert await game.outcome(thread_id) is Outcome.STOPPED
+        await game.outcome(waiting)
+        last = await game.say(thread_id, "again")
+        assert await game.outcome(last) is Outcome.ANSWERED
+        assert agent.prompts()[-1] == "again"
+
+
+async def test_a_reset_while_a_turn_runs_ends_it_once_and_what_waits_goes_on(tmp_path: Path) -> None:
+    """Q8, O1: twice in a row, and with a stop in between."""
+    agent = scenario(
+        tmp_path, words={"hang": [{"text": "word ", "id": "m1"}, {"hang": True}], "next": [{"echo": True}]}
+    )
+    async with play(tmp_path, agent) as game:
+        thread_id = await game.mention("hang")
+        await game.until_shown(thread_id, "word")
+        waiting = await game.say(thread_id, "next")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(game.owner.slash, thread_id, "reset")
+            tasks.start_soon(game.owner.slash, thread_id, "stop")
+            tasks.start_soon(game.owner.slash, thread_id, "reset")
+        assert await game.outcome(thread_id) is Outcome.STOPPED
+        assert await game.outcome(waiting) in (Outcome.ANSWERED, Outcome.STOPPED)
+        last = await game.say(thread_id, "next again")
+        assert await game.outcome(last) is Outcome.ANSWERED
+        assert agent.received("session/load") + agent.received("session/resume") == []
 
 
 async def test_status_tells_what_a_busy_thread_does(tmp_path: Path) -> None:
