@@ -7,7 +7,7 @@ rest of the bot and knows nothing of agents.
 from bot.sandbox.audit import Problem
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.faults import Fault, delay, html, rate_limited, status
-from bot.sandbox.interaction import CallbackType, Interaction
+from bot.sandbox.interactions import CallbackType, Interaction
 from bot.sandbox.model import Attachment, Channel, ChannelType, Message, RestCall
 from bot.sandbox.people import Person
 from bot.sandbox.ratelimit import RateLimits

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bot.sandbox.checks import MAX_CONTENT, utf16_length
-from bot.sandbox.interaction import Interaction
+from bot.sandbox.interactions import Interaction
 from bot.sandbox.model import Json, RestCall
 
 

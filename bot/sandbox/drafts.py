@@ -1,14 +1,17 @@
 """From a request's body to the checked parts of a message; the bodies of REST, callbacks and followups are alike.
 
-It decides nothing about channels and authors: that is `messages`.
+Components get the defaults and the ids that Discord adds. It decides nothing about channels and authors: that is
+`messages`.
 """
 
 import mimetypes
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
-from bot.sandbox import checks, components
+from bot.sandbox import checks
+from bot.sandbox.checks import BUTTON, CONTAINER, SELECTS, walk
 from bot.sandbox.errors import InvalidForm
 from bot.sandbox.model import Attachment, Json, Message, MessageFlags
 
@@ -22,6 +25,12 @@ _USER_MENTION = re.compile(r"<@!?(\d+)>")
 _ROLE_MENTION = re.compile(r"<@&(\d+)>")
 EVERYBODY: Json = {"parse": ["users", "roles", "everyone"]}
 _EVERYONE = re.compile(r"@(everyone|here)\b")
+
+_DEFAULTS: dict[int, Json] = {
+    BUTTON: {"disabled": False},
+    CONTAINER: {"accent_color": None, "spoiler": False},
+    **{kind: {"min_values": 1, "max_values": 1, "disabled": False} for kind in SELECTS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ def make_draft(body: Json, uploads: list[Upload], new_id: Callable[[], int]) -> 
     draft = Draft(
         content=content,
         flags=flags,
-        components=components.kept(checks.check_components(body.get("components"), flags)),
+        components=kept_components(checks.check_components(body.get("components"), flags)),
         embeds=checks.check_embeds(body.get("embeds")),
         attachments=_uploaded(body, uploads, new_id),
         nonce=checks.check_nonce(body.get("nonce")),
@@ -113,7 +122,7 @@ def make_changes(
     if "content" in body:
         changes["content"] = checks.check_content(body["content"])
     if "components" in body:
-        changes["components"] = components.kept(checks.check_components(body["components"], flags))
+        changes["components"] = kept_components(checks.check_components(body["components"], flags))
     if "embeds" in body:
         changes["embeds"] = checks.check_embeds(body["embeds"])
     if "attachments" in body or uploads:
@@ -151,3 +160,26 @@ def _kept(body: Json, message: Message) -> tuple[Attachment, ...]:
         return message.attachments
     listed = {int(one["id"]) for one in body["attachments"] or []}
     return tuple(one for one in message.attachments if one.id in listed)
+
+
+def kept_components(components: list[Json]) -> list[Json]:
+    """The tree with what the client left out; ids that it chose are kept."""
+    taken = {one["id"] for one in walk(components) if one.get("id")}
+    free = (number for number in count(1) if number not in taken)
+    return [_kept_component(one, free) for one in components]
+
+
+def _kept_component(component: Json, free: Iterator[int]) -> Json:
+    given = _without_nulls(component)
+    shape = {**_DEFAULTS.get(component["type"], {}), **given, "id": component.get("id") or next(free)}
+    if "options" in component:
+        shape["options"] = [_without_nulls(one) for one in component["options"]]
+    if "components" in component:
+        shape["components"] = [_kept_component(one, free) for one in component["components"]]
+    if isinstance(component.get("accessory"), dict):
+        shape["accessory"] = _kept_component(component["accessory"], free)
+    return shape
+
+
+def _without_nulls(given: Json) -> Json:
+    return {name: value for name, value in given.items() if value is not None}

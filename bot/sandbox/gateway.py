@@ -1,18 +1,23 @@
 """The gateway: HELLO, IDENTIFY, RESUME with replay, heartbeats, dispatch by intents, and the faults of a gateway.
 
-The mutable state is the sessions (each with its numbered events), the open connections, and the fault switches.
-What an event says is decided elsewhere; an aiohttp handler runs one connection each.
+A `Connection` is one websocket, a `Session` outlives it; an aiohttp handler runs one connection each. What an event
+says is decided elsewhere. The mutable state is the sessions (each with its numbered events), the open connections, and
+the fault switches.
 """
 
 import json
+import socket
+import struct
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 import anyio
-from aiohttp import WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMsgType, web
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from bot.sandbox import guild_objects, objects
-from bot.sandbox.connections import Close, Connection, Session, write_frames
+from bot.sandbox import objects
 from bot.sandbox.model import KNOWN_INTENTS, PRIVILEGED_INTENTS, Event, Intents, Json
 from bot.sandbox.state import State
 
@@ -24,6 +29,79 @@ MAX_FRAME = 4096
 
 UNKNOWN_ERROR, UNKNOWN_OPCODE, DECODE_ERROR, NOT_AUTHENTICATED, AUTHENTICATION_FAILED = 4000, 4001, 4002, 4003, 4004
 ALREADY_AUTHENTICATED, INVALID_INTENTS, DISALLOWED_INTENTS = 4005, 4013, 4014
+
+EVENTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Tells a connection's writer to close it with a code."""
+
+    code: int
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One websocket; frames leave it in the order they were pushed."""
+
+    request: web.Request
+    outbox: MemoryObjectSendStream[Json | Close]
+    session: "Session | None" = None
+    detached: bool = False
+
+    def push(self, frame: Json | Close) -> None:
+        """Queue a frame, unless the connection is ending."""
+        try:
+            self.outbox.send_nowait(frame)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    def drop(self) -> None:
+        """Reset the connection without a close frame."""
+        reset(self.request)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """What RESUME needs: the events by number, and the connection that is served now."""
+
+    id: str
+    intents: Intents
+    connection: Connection | None = None
+    sequence: int = 0
+    events: deque[Json] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+
+    def send(self, name: str, data: Json) -> None:
+        """Number an event, keep it, and send it where a connection is open."""
+        self.sequence += 1
+        frame = {"op": 0, "t": name, "s": self.sequence, "d": data}
+        self.events.append(frame)
+        if self.connection is not None:
+            self.connection.push(frame)
+
+
+def reset(request: web.BaseRequest) -> None:
+    """Cut the TCP connection with a reset, as a dying peer does."""
+    transport = request.transport
+    if transport is None:
+        return
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def write_frames(ws: web.WebSocketResponse, frames: MemoryObjectReceiveStream[Json | Close]) -> None:
+    """Send what is pushed until a close is, until nothing can be pushed any more, or until the connection is gone."""
+    async with frames:
+        async for frame in frames:
+            if isinstance(frame, Close):
+                await ws.close(code=frame.code)
+                return
+            try:
+                await ws.send_str(json.dumps(frame))
+            except ClientConnectionResetError:
+                return
 
 
 class Gateway:
@@ -230,7 +308,7 @@ class Gateway:
         session.send("READY", self._ready_json(session, data.get("shard")))
         if session.intents & Intents.GUILDS:
             members = bool(session.intents & Intents.GUILD_MEMBERS)
-            session.send("GUILD_CREATE", guild_objects.guild_event_json(self._state, all_members=members))
+            session.send("GUILD_CREATE", objects.guild_event_json(self._state, all_members=members))
         self._note_ready()
 
     def _remember(self, session: Session) -> None:
@@ -249,7 +327,7 @@ class Gateway:
             "resume_gateway_url": self.url,
             "session_type": "normal",
             "private_channels": [],
-            "application": {"id": str(state.application_id), "flags": guild_objects.application_json(state)["flags"]},
+            "application": {"id": str(state.application_id), "flags": objects.application_json(state)["flags"]},
         }
         return {**shape, "shard": shard} if shard is not None else shape
 

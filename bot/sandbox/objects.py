@@ -1,12 +1,15 @@
 """Discord's JSON objects, made of the stored records.
 
-Fields that discord.py can't take as null (thread, reactions, attachments...) are left out rather than set to null.
+Fields that discord.py can't take as null (thread, reactions, attachments...) are left out rather than set to null. A
+guild has two forms: REST gives its settings, and GUILD_CREATE adds what is in it and how it is now. The address of a
+file is worth nothing without its query, and nothing after its time; a message read again has a fresh one.
 """
 
+import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from bot.sandbox import cdn
 from bot.sandbox.model import (
     Attachment,
     Channel,
@@ -22,6 +25,9 @@ from bot.sandbox.state import Member, State, snowflake_seconds
 
 ATTACHMENT_LIMIT_BYTES = 10 * 1024 * 1024
 LOCALE = "en-US"
+
+LIFETIME_SECONDS = 24 * 60 * 60
+CONTENT_APPLICATION_FLAG = 1 << 19
 
 
 def timestamp(seconds: float) -> str:
@@ -170,7 +176,7 @@ def thread_list_json(state: State, threads: list[Channel]) -> Json:
 def attachment_url(state: State, message: Message, attachment: Attachment) -> str:
     """Where the sandbox serves the bytes, for a day from now."""
     path = f"/attachments/{message.channel_id}/{attachment.id}/{quote(attachment.name)}"
-    return state.base_url + cdn.signed(path, state.wall())
+    return state.base_url + signed(path, state.wall())
 
 
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
@@ -280,3 +286,160 @@ def masked(state: State, message: Message, shape: Json) -> Json:
     hidden = {**shape, "content": "", "embeds": [], "attachments": [], "components": []}
     hidden.pop("poll", None)
     return hidden
+
+
+def signed(path: str, now: float) -> str:
+    """The path with the query that lets it be read from now on."""
+    expires = f"{int(now) + LIFETIME_SECONDS:x}"
+    return f"{path}?{urlencode({'ex': expires, 'is': f'{int(now):x}', 'hm': _seal(path, expires)})}"
+
+
+def may_be_read(path: str, query: Mapping[str, str], now: float) -> bool:
+    """Whether an address still gives its file."""
+    expires = query.get("ex", "")
+    return query.get("hm") == _seal(path, expires) and now < int(expires, 16)
+
+
+def _seal(path: str, expires: str) -> str:
+    return hashlib.sha256(f"{path}:{expires}".encode()).hexdigest()
+
+
+def partial_guild_json(state: State) -> Json:
+    """The guild as an account's list of guilds has it; the bits are those of its roles, without any channel's."""
+    return {
+        "id": str(state.guild_id),
+        "name": "Sandbox",
+        "icon": None,
+        "banner": None,
+        "owner": state.owner_id == state.bot.id,
+        "permissions": str(state.granted(state.bot.id)),
+        "features": [],
+    }
+
+
+def guild_json(state: State, *, counts: bool = False) -> Json:
+    """The guild as REST answers it."""
+    shape: Json = {
+        "id": str(state.guild_id),
+        "name": "Sandbox",
+        "owner_id": str(state.owner_id),
+        "application_id": None,
+        "roles": roles_json(state),
+        "emojis": [],
+        "stickers": [],
+        "features": [],
+    }
+    shape |= _looks() | _rules() | _places() | _limits()
+    if counts:
+        shape |= {"approximate_member_count": len(state.members), "approximate_presence_count": len(state.members)}
+    return shape
+
+
+def _looks() -> Json:
+    return {
+        "icon": None,
+        "description": None,
+        "home_header": None,
+        "splash": None,
+        "discovery_splash": None,
+        "banner": None,
+        "vanity_url_code": None,
+        "preferred_locale": LOCALE,
+        "region": "deprecated",
+        "premium_tier": 0,
+        "premium_subscription_count": 0,
+        "premium_progress_bar_enabled": False,
+    }
+
+
+def _rules() -> Json:
+    return {
+        "verification_level": 0,
+        "default_message_notifications": 0,
+        "explicit_content_filter": 0,
+        "mfa_level": 0,
+        "nsfw": False,
+        "nsfw_level": 0,
+        "incidents_data": None,
+    }
+
+
+def _places() -> Json:
+    return {
+        "afk_channel_id": None,
+        "afk_timeout": 300,
+        "system_channel_id": None,
+        "system_channel_flags": 0,
+        "widget_enabled": False,
+        "widget_channel_id": None,
+        "rules_channel_id": None,
+        "safety_alerts_channel_id": None,
+        "public_updates_channel_id": None,
+    }
+
+
+def _limits() -> Json:
+    return {
+        "max_presences": None,
+        "max_members": 500_000,
+        "max_stage_video_channel_users": 50,
+        "max_video_channel_users": 25,
+    }
+
+
+def guild_event_json(state: State, *, all_members: bool) -> Json:
+    """The whole guild, as GUILD_CREATE carries it."""
+    people = list(state.members.values()) if all_members else [state.members[state.bot.id]]
+    return {
+        **guild_json(state),
+        "channels": channels_json(state),
+        "threads": [channel_json(state, one) for one in state.threads() if not one.archived],
+        "members": [member_json(one) for one in people],
+        "member_count": len(state.members),
+        "joined_at": timestamp(snowflake_seconds(state.guild_id)),
+        "unavailable": False,
+        "large": False,
+        "voice_states": [],
+        "presences": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+    }
+
+
+def channels_json(state: State) -> list[Json]:
+    """The guild's channels, without threads."""
+    return [channel_json(state, one) for one in state.channels.values() if not one.is_thread and one.in_guild]
+
+
+def roles_json(state: State) -> list[Json]:
+    """All roles, @everyone first."""
+    return [role_json(one, position) for position, one in enumerate(state.roles.values())]
+
+
+def application_json(state: State) -> Json:
+    """The bot's application, with its owner."""
+    flags = CONTENT_APPLICATION_FLAG if state.content_granted else 0
+    return {
+        "id": str(state.application_id),
+        "name": state.bot.name,
+        "icon": None,
+        "description": "",
+        "type": None,
+        "bot": user_json(state.bot),
+        "bot_public": False,
+        "bot_require_code_grant": False,
+        "verify_key": "0" * 64,
+        "flags": flags,
+        "flags_new": str(flags),
+        "owner": user_json(state.members[state.owner_id].user),
+        "team": None,
+        "redirect_uris": [],
+        "interactions_endpoint_url": None,
+        "role_connections_verification_url": None,
+        "eligible_oauth2_scopes": [],
+        "explicit_content_filter": 0,
+        "approximate_guild_count": 0 if state.removed else 1,
+        "approximate_user_install_count": 0,
+        "approximate_user_authorization_count": 0,
+    }

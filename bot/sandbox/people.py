@@ -1,17 +1,34 @@
-"""The users of the loopback Discord: they write, edit, delete, react, click, use commands and fill modals."""
+"""The users of the loopback Discord: they write, edit, delete, react, click, use commands and fill modals.
+
+What they attach to messages beside text and files has its form on the wire: polls, stickers, forwarded messages.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bot.sandbox import invocations, messages, objects, parts
+from bot.sandbox import invocations, messages, objects
 from bot.sandbox.checks import check_content
 from bot.sandbox.drafts import EVERYBODY, Draft, attach
 from bot.sandbox.errors import DiscordError
-from bot.sandbox.interaction import CallbackType, Interaction, InteractionType
-from bot.sandbox.interactions import Interactions
+from bot.sandbox.interactions import CallbackType, Interaction, Interactions, InteractionType
 from bot.sandbox.model import Event, Intents, Json, Message, MessageFlags, User
 from bot.sandbox.state import Member, State
+
+_SNAPSHOT = (
+    "type",
+    "content",
+    "embeds",
+    "attachments",
+    "timestamp",
+    "edited_timestamp",
+    "flags",
+    "mentions",
+    "mention_roles",
+    "components",
+    "sticker_items",
+)
+_PNG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +74,7 @@ class Person:
 
     async def forward(self, message: Message | int, channel_id: int) -> Message:
         """Post a copy of a message in another place; it shows no author."""
-        draft = Draft(parts=parts.snapshot(self.state, self._message(message)))
+        draft = Draft(parts=snapshot(self.state, self._message(message)))
         return messages.post(self.state, channel_id, self.id, draft, flags=int(MessageFlags.SNAPSHOT))
 
     async def edit(self, message: Message | int, text: str) -> Message:
@@ -180,3 +197,31 @@ def add_member(state: State, user: User, role_ids: Iterable[int] = ()) -> Member
         intent = Intents.NONE if user.id == state.bot.id else Intents.GUILD_MEMBERS
         state.publish(Event("GUILD_MEMBER_UPDATE", data, intent))
     return member
+
+
+def poll(question: str, *answers: str) -> Json:
+    """A poll that nobody has voted in yet."""
+    shape: Json = {
+        "question": {"text": question},
+        "answers": [{"answer_id": n, "poll_media": {"text": text}} for n, text in enumerate(answers, 1)],
+        "expiry": "2100-01-01T00:00:00+00:00",
+        "allow_multiselect": False,
+        "layout_type": 1,
+        "results": {"is_finalized": False, "answer_counts": []},
+    }
+    return {"poll": shape}
+
+
+def stickers(state: State, *names: str) -> Json:
+    """Stickers by their names."""
+    return {"sticker_items": [{"id": str(state.ids()), "name": name, "format_type": _PNG} for name in names]}
+
+
+def snapshot(state: State, message: Message) -> Json:
+    """A message as it is forwarded: a reference and a copy without its author."""
+    shape = objects.message_json(state, message)
+    reference = {"type": 1, "message_id": shape["id"], "channel_id": shape["channel_id"]}
+    if state.channels[message.channel_id].in_guild:
+        reference["guild_id"] = str(state.guild_id)
+    copy = {name: shape[name] for name in _SNAPSHOT if name in shape}
+    return {"message_reference": reference, "message_snapshots": [{"message": copy}]}

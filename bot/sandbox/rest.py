@@ -13,11 +13,10 @@ import anyio
 from aiohttp import BodyPartReader, web
 
 from bot.sandbox import ratelimit
-from bot.sandbox.connections import reset
 from bot.sandbox.drafts import Upload
 from bot.sandbox.errors import DiscordError, InvalidForm
 from bot.sandbox.faults import Fault, FaultKind, Faults
-from bot.sandbox.gateway import Gateway
+from bot.sandbox.gateway import Gateway, reset
 from bot.sandbox.interactions import Interactions
 from bot.sandbox.model import Json, RestCall
 from bot.sandbox.objects import ATTACHMENT_LIMIT_BYTES

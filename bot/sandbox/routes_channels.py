@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bot.sandbox import channels, guild_objects, messages, objects
+from bot.sandbox import channels, messages, objects
 from bot.sandbox.drafts import make_draft
 from bot.sandbox.errors import DiscordError, InvalidForm
 from bot.sandbox.model import THREAD_TYPES, Channel, ChannelType
@@ -136,17 +136,17 @@ def _require_guild(call: Call) -> None:
 def _guild(call: Call) -> Reply:
     _require_guild(call)
     counts = call.query.get("with_counts") in ("1", "true")
-    return Reply(guild_objects.guild_json(call.state, counts=counts))
+    return Reply(objects.guild_json(call.state, counts=counts))
 
 
 def _guild_channels(call: Call) -> Reply:
     _require_guild(call)
-    return Reply(guild_objects.channels_json(call.state))
+    return Reply(objects.channels_json(call.state))
 
 
 def _guild_roles(call: Call) -> Reply:
     _require_guild(call)
-    return Reply(guild_objects.roles_json(call.state))
+    return Reply(objects.roles_json(call.state))
 
 
 def _guild_member(call: Call) -> Reply:
@@ -159,7 +159,7 @@ def _me(call: Call) -> Reply:
 
 
 def _my_guilds(call: Call) -> Reply:
-    return Reply([] if call.state.removed else [guild_objects.partial_guild_json(call.state)])
+    return Reply([] if call.state.removed else [objects.partial_guild_json(call.state)])
 
 
 def _user(call: Call) -> Reply:
@@ -176,7 +176,7 @@ def _open_dm(call: Call) -> Reply:
 
 
 def _application(call: Call) -> Reply:
-    return Reply(guild_objects.application_json(call.state))
+    return Reply(objects.application_json(call.state))
 
 
 def _gateway(call: Call) -> Reply:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.model import Outcome
-from bot.sandbox import parts
+from bot.sandbox import people
 from tests.agents import scenario
 from tests.e2e.busy import friends
 from tests.e2e.play import play
@@ -26,8 +26,8 @@ async def test_what_a_message_brings_along_reaches_the_agent_as_such(tmp_path: P
         messages = [
             await game.owner.say(thread_id, "fix this", reply_to=said, files=[("a.png", b"png")]),
             await bob.forward(said, thread_id),
-            await bob.say(thread_id, also=parts.stickers(fd.state, "Wave")),
-            await bob.say(thread_id, "vote", also=parts.poll("Ship it?", "yes", "no")),
+            await bob.say(thread_id, also=people.stickers(fd.state, "Wave")),
+            await bob.say(thread_id, "vote", also=people.poll("Ship it?", "yes", "no")),
         ]
         for message in messages:
             assert await game.outcome(message.id) is Outcome.ANSWERED

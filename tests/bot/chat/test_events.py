@@ -11,9 +11,8 @@ from bot.chat.authorize import Policy
 from bot.chat.events import UNREAD as UNREAD_INTERACTION
 from bot.chat.inbound import FILES_ONLY, UNREAD
 from bot.sandbox import FakeDiscord
-from bot.sandbox.guild_objects import guild_event_json
-from bot.sandbox.objects import channel_json, message_event_json
-from bot.sandbox.parts import poll
+from bot.sandbox.objects import channel_json, guild_event_json, message_event_json
+from bot.sandbox.people import poll
 from tests.pool.memory import MemoryStore
 
 from .harness import office

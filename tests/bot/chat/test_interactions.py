@@ -18,7 +18,7 @@ from bot.log import Redactor
 from bot.model import Actor
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
-from bot.sandbox.interaction import InteractionType
+from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
 from bot.work.redacted import RedactedDesk
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox import ChannelType, FakeDiscord, RestCall, parts, rate_limited
+from bot.sandbox import ChannelType, FakeDiscord, RestCall, people, rate_limited
 from bot.sandbox.routes_channels import ROUTES as CHANNEL_ROUTES
 from bot.sandbox.routes_interactions import ROUTES as INTERACTION_ROUTES
 from bot.sandbox.routes_messages import ROUTES as MESSAGE_ROUTES
@@ -127,8 +127,8 @@ async def visit_messages(fd: FakeDiscord, raw: Raw) -> None:
     await raw.post(fd.channel_id, "reply", message_reference={"message_id": str(said.id)})
     for part in PARTS:
         assert (await raw.post(fd.channel_id, **part)).status == 200
-    await alice.say(fd.channel_id, also=parts.poll("Ship it?", "yes", "no"))
-    await alice.say(fd.channel_id, also=parts.stickers(fd.state, "Wave"))
+    await alice.say(fd.channel_id, also=people.poll("Ship it?", "yes", "no"))
+    await alice.say(fd.channel_id, also=people.stickers(fd.state, "Wave"))
     await alice.say(fd.channel_id, files=[("voice-message.ogg", b"sound")], voice=True)
     await alice.forward(said, fd.channel_id)
     mine = await raw.post(fd.channel_id, f"<@{alice.id}> @everyone", allowed_mentions={"parse": ["users", "everyone"]})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.sandbox import FakeDiscord, parts
+from bot.sandbox import FakeDiscord, people
 from tests.bot.sandbox.client import connected
 
 pytestmark = pytest.mark.asyncio
@@ -11,8 +11,8 @@ pytestmark = pytest.mark.asyncio
 async def test_polls_stickers_voice_and_forwarded_messages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(monkeypatch) as (fd, bot):
         alice = fd.user("alice")
-        await alice.say(fd.channel_id, also=parts.poll("Ship it?", "yes", "no"))
-        await alice.say(fd.channel_id, also=parts.stickers(fd.state, "Wave"))
+        await alice.say(fd.channel_id, also=people.poll("Ship it?", "yes", "no"))
+        await alice.say(fd.channel_id, also=people.stickers(fd.state, "Wave"))
         await alice.say(fd.channel_id, files=[("voice-message.ogg", b"sound")], voice=True)
         original = await fd.owner.say(fd.channel_id, "look at this", files=[("log.txt", b"boom")])
         await alice.forward(original, fd.channel_id)
