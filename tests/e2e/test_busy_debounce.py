@@ -13,15 +13,10 @@ from tests.agents import Gate, scenario
 from tests.e2e.busy import BUSY, answers, begun, friends, held, hurry_notices, taken
 from tests.e2e.play import play
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
 SOON = 3.0
 """Seconds within which a command is answered, on a busy machine."""
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch)
 
 
 async def test_three_messages_in_a_row_are_one_prompt_with_one_reply(tmp_path: Path) -> None:

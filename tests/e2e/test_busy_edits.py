@@ -8,15 +8,10 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, scenario
-from tests.e2e.busy import answers, begun, friends, held, hurry_notices, taken
+from tests.e2e.busy import answers, begun, friends, held, taken
 from tests.e2e.play import Play, play
 
-pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch, patience=10)
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_notices")]
 
 
 async def heard(game: Play, thread_id: int) -> None:

@@ -13,17 +13,12 @@ from bot.sandbox.model import User
 from bot.sandbox.people import Person
 from tests.agents import Gate, Step, scenario
 from tests.agents.scenario import allow_options
-from tests.e2e.busy import BUSY, begun, friends, held, hurry_notices, taken
+from tests.e2e.busy import BUSY, begun, friends, held, taken
 from tests.e2e.play import Play, play
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
 NARROW: dict[str, Any] = {"lane_main": 1, "lane_background": 1, "max_agents": 4}
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch)
 
 
 def with_a_bot(**settings: Any) -> dict[str, Any]:

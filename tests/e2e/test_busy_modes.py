@@ -17,23 +17,18 @@ from tests.e2e.busy import (
     begun,
     friends,
     held,
-    hurry_notices,
     taken,
 )
 from tests.e2e.play import Play, play
 
 pytestmark = [
+    pytest.mark.usefixtures("no_notices"),
     pytest.mark.asyncio,
     pytest.mark.parametrize(
         ("kind", "chosen"),
         [*((kind, "by the first word") for kind in AGENTS), ("queues", "for the thread"), ("steers", "for the thread")],
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch, patience=10)
 
 
 async def choose(game: Play, thread_id: int, mode: str, chosen: str) -> str:

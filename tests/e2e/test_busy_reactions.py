@@ -11,17 +11,12 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import delay
 from tests.agents import Gate, Step, scenario
-from tests.e2e.busy import BUSY, begun, held, hurry_notices, taken
+from tests.e2e.busy import BUSY, begun, held, taken
 from tests.e2e.play import LIMIT, Play, play
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_notices")]
 
 SEEN, WAITING, RUNNING, DONE, STOPPED, FAILED = "👀", "⏳", "⚙️", "✅", "⏹️", "❌"
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch, patience=10)
 
 
 def bears(game: Play, message_id: int) -> list[str]:

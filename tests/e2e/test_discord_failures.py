@@ -10,15 +10,10 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import Fault, delay, status
 from tests.agents import Gate, Step, scenario
-from tests.e2e.play import LIMIT, Play, hurry_discord
+from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import witnessed, words
 
-pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_discord(monkeypatch)
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
 
 @pytest.fixture
@@ -119,3 +114,19 @@ async def test_a_failure_while_the_thread_is_opened_opens_it_once(tmp_path: Path
         assert len(game.discord.threads()) == 2
         await game.discord.wait_for(lambda fd: fd.message(thread_id).reactions, timeout=LIMIT)
         game.discord.assert_clean(allow=[160004])
+
+
+async def test_a_failing_discord_delays_the_answer_and_loses_nothing(tmp_path: Path) -> None:
+    """O2, D3: 503 twice, then a reset after the message was taken; it is there once."""
+    from bot.sandbox import Fault
+
+    agent = scenario(tmp_path, [{"text": "the answer"}])
+    async with play(tmp_path, agent, clean=False) as game:
+        game.discord.faults.next("POST", r"/messages$", status(503), times=2)
+        thread_id, outcome = await game.ask("go")
+        assert outcome is Outcome.ANSWERED
+        assert [one.content.split("\n")[0] for one in game.replies(thread_id)] == ["the answer"]
+        game.discord.faults.next("POST", r"/messages$", Fault.RESET_AFTER)
+        follow_up = await game.say(thread_id, "again")
+        assert await game.outcome(follow_up) is Outcome.ANSWERED
+        assert [one.content.split("\n")[0] for one in game.replies(thread_id)] == ["the answer"] * 2

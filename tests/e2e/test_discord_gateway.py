@@ -11,17 +11,12 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord, delay
 from tests.agents import Gate, ScriptedAgent, Step, scenario
-from tests.e2e.play import LIMIT, Play, hurry_discord
+from tests.e2e.play import LIMIT, Play
 from tests.e2e.witness import WITNESS, witnessed, words
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
 HISTORY = r"/messages$"
-
-
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_discord(monkeypatch)
 
 
 def first_lines(game: Play, thread_id: int) -> list[str]:

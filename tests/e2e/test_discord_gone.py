@@ -1,4 +1,4 @@
-"""What a turn was shown in goes away under it: the agent is let go, the queue dropped, and nobody insists."""
+"""What a turn is shown in goes away or closes under it: the agent is let go, the queue dropped, and nobody insists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord
 from tests.agents import Gate, alive, scenario
-from tests.e2e.play import LIMIT, Play, hurry_discord, play
+from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.witness import gone, witnessed, words
 
 pytestmark = pytest.mark.asyncio
 
+QUICK = pytest.mark.usefixtures("quick_discord")
+
 MOST_TRIES = 3
-
-
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_discord(monkeypatch)
 
 
 def refused(fd: FakeDiscord, thread_id: int) -> list[str]:
@@ -67,6 +64,13 @@ async def running_with_two_waiting(game: Play, channel_id: int) -> list[int]:
     return [thread_id, *waiting]
 
 
+async def running(game: Play) -> int:
+    thread_id = await game.mention("go")
+    await game.until_shown(thread_id, "first half")
+    return thread_id
+
+
+@QUICK
 @pytest.mark.parametrize("goes", [_thread_deleted, _thread_locked, _channel_deleted])
 async def test_a_thread_that_goes_ends_its_turn_its_queue_and_its_agent(
     tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
@@ -86,6 +90,7 @@ async def test_a_thread_that_goes_ends_its_turn_its_queue_and_its_agent(
         assert len(refused(game.discord, posted[0])) <= MOST_TRIES
 
 
+@QUICK
 @pytest.mark.parametrize("goes", [_writing_forbidden, _hidden, _unheard])
 async def test_a_thread_that_refuses_everything_is_tried_three_times_at_most(
     tmp_path: Path, goes: Callable[[FakeDiscord, int], Awaitable[None]]
@@ -110,6 +115,7 @@ async def test_a_thread_that_refuses_everything_is_tried_three_times_at_most(
         assert 1 <= len(refused(game.discord, posted[0])) <= MOST_TRIES
 
 
+@QUICK
 async def test_a_bot_thrown_out_in_the_middle_of_turns_lets_all_agents_go(tmp_path: Path) -> None:
     """D10, O1: every thread of the server ends, each with three tries at most; the bot lives on."""
     agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]})
@@ -128,6 +134,7 @@ async def test_a_bot_thrown_out_in_the_middle_of_turns_lets_all_agents_go(tmp_pa
         assert game.discord.gateway.connected
 
 
+@QUICK
 async def test_a_reply_deleted_under_each_edit_is_posted_anew_once_and_the_end_is_told(tmp_path: Path) -> None:
     """D10, O1, O4: whoever deletes it again has it gone; nothing is posted for ever."""
     first, second = Gate(tmp_path / "first"), Gate(tmp_path / "second")
@@ -146,6 +153,7 @@ async def test_a_reply_deleted_under_each_edit_is_posted_anew_once_and_the_end_i
         game.discord.assert_clean(allow=[10008])
 
 
+@QUICK
 async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_its_name(tmp_path: Path) -> None:
     """O1, D10, O4."""
     agent = scenario(tmp_path, words=words(tmp_path))
@@ -163,3 +171,74 @@ async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_it
         game.discord.assert_clean(allow=[50013])
         with anyio.fail_after(LIMIT):
             assert len(await agent.seen("start")) == 1
+
+
+# --- at the usual pace ---------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_thread_cancels_its_turn_and_lets_the_agent_go(tmp_path: Path) -> None:
+    """D10."""
+    agent = scenario(tmp_path, [{"text": "first half"}, {"hang": True}])
+    async with play(tmp_path, agent, clean=False) as game:
+        thread_id = await running(game)
+        await game.discord.delete_channel(thread_id)
+        assert await game.outcome(thread_id) is Outcome.STOPPED
+        await game.agents_gone()
+        assert len(agent.received("session/cancel")) == 1
+        game.discord.assert_clean(allow=[404])
+
+
+async def test_a_thread_archived_in_the_middle_gets_the_rest_as_one_new_message(tmp_path: Path) -> None:
+    """D10: no edit any more; the turn goes on."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, [{"text": "first half. "}, gate.step, {"text": "second half."}])
+    async with play(tmp_path, agent, clean=False) as game:
+        thread_id = await running(game)
+        before = len(game.replies(thread_id))
+        await game.discord.archive(thread_id)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        fresh = game.replies(thread_id)[before:]
+        assert len(fresh) == 1
+        assert "second half." in fresh[0].content
+        assert "first half" not in fresh[0].content
+        edits = game.discord.rest_calls("PATCH", f"/channels/{thread_id}/messages/")
+        assert len([call for call in edits if call.status == 400]) <= 3
+        assert game.discord.thread(thread_id).archived is False
+
+
+async def test_a_locked_thread_cancels_its_turn(tmp_path: Path) -> None:
+    """D10."""
+    agent = scenario(tmp_path, [{"text": "first half"}, {"hang": True}])
+    async with play(tmp_path, agent, clean=False) as game:
+        thread_id = await running(game)
+        await game.discord.archive(thread_id, locked=True)
+        assert await game.outcome(thread_id) is Outcome.STOPPED
+        await game.agents_gone()
+
+
+async def test_a_reply_that_somebody_deleted_is_posted_anew_once(tmp_path: Path) -> None:
+    """D10."""
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, [{"text": "first half. "}, gate.step, {"text": "second half."}])
+    async with play(tmp_path, agent, clean=False) as game:
+        thread_id = await running(game)
+        (reply,) = game.replies(thread_id)
+        await game.discord.delete_message(reply.id)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        (reply,) = game.replies(thread_id)
+        assert "first half. second half." in reply.content
+
+
+async def test_a_missing_permission_to_open_threads_is_told_where_the_mention_was(tmp_path: Path) -> None:
+    """O1, D10."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, clean=False) as game:
+        game.discord.deny("create_public_threads", game.discord.channel_id)
+        message_id, outcome = await game.ask("go")
+        assert outcome is Outcome.FAILED
+        (reply,) = game.replies(game.discord.channel_id)
+        assert reply.reference_id == message_id
+        assert "thread could not be opened" in reply.content
+        assert agent.pids() == []

@@ -16,16 +16,10 @@ from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord, Interaction
 from tests.agents import Gate, ScriptedAgent, scenario
-from tests.e2e.busy import hurry_notices
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import Run, connected, mention, run, shown, until_answered
 
-pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry_notices(monkeypatch)
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
 
 def two(directory: Path) -> tuple[ScriptedAgent, ScriptedAgent]:
