@@ -161,7 +161,7 @@ async def running_bot(
         desk.admit()  # the pool and the desk know each other; the desk is made right below
 
     def agent_of(thread_id: int) -> str:
-        return desk.assignments.of(thread_id)
+        return desk.thread_settings.agent_of(thread_id)
 
     launcher = launcher_of(wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process)
 
@@ -175,8 +175,17 @@ async def running_bot(
         pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
             chat = RedactedChat(gateway.chat, redactor)
-            desk = Dispatcher(work, chat, pool, store, work_limits(settings), redactor.text, wanted.agents)
-            desk.may = gateway.may
+            desk = Dispatcher(
+                work,
+                chat,
+                pool,
+                store,
+                work_limits(settings),
+                wanted.agents,
+                watch.observer,
+                may=gateway.may,
+                redact=redactor.text,
+            )
             watch.begin(Watched(desk, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
@@ -351,7 +360,7 @@ def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     bot.gateway.allow(policy_of(settings))
     bot.desk.expel()
     bot.desk.limit(work_limits(settings))
-    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.assignments.agents).hung_after)
+    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.thread_settings.agents).hung_after)
 
 
 # --- what each part is given -----------------------------------------------------------------------------------------

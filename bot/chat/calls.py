@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import aiohttp
 import yarl
 
-from bot.observer import Observer
+from bot.work.observer import Observer
 
 METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE"})
 SCOPES = frozenset({"user", "global", "shared"})

@@ -39,8 +39,8 @@ from bot.chat.rest import RetryLimits, TryAgain
 from bot.chat.seen import Seen, SeenKeeper, Unseen
 from bot.chat.watermarks import Watermarks
 from bot.model import Inbound, Lane
-from bot.observer import Observer
 from bot.reply.port import Unavailable
+from bot.work.observer import Observer
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)

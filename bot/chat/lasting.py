@@ -17,7 +17,7 @@ from bot.chat.inbound import BotRuns, OncePer, Taken, Wordings
 from bot.chat.logins import Logins
 from bot.chat.port import DiscordChat
 from bot.chat.watermarks import Watermarks
-from bot.observer import Observer
+from bot.work.observer import Observer
 
 REFUSAL_PERIOD = 3600.0  # seconds
 BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread

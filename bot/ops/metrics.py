@@ -16,9 +16,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bot.model import Lane, Outcome
-from bot.observer import Observer
 from bot.ops.health import AgentHealth, Health, LaneHealth, Parts, Status
-from bot.work.report import TurnReport
+from bot.work.observer import Observer, TurnReport
 
 _MINUTES = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 1800, 3600)
 _WAITS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from bot.observer import Observer
 from bot.ops.address import parse_address
 from bot.ops.health import Health, LoopHealth, Status, problems
 from bot.ops.snapshot import Watched, collect_snapshot, vitals
+from bot.work.observer import Observer
 
 if TYPE_CHECKING:
     from bot.ops.metrics import Metrics
@@ -120,7 +120,6 @@ class LiveWatch(Watch):
     def begin(self, watched: Watched) -> None:
         """Look at the parts of a bot from now on, and have it tell what happens."""
         self._watched = watched
-        watched.desk.observe(self.observer)
         watched.store.observe(self.observer.stored)
 
     def look(self) -> Health:

@@ -17,7 +17,8 @@ from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
-from bot.work.report import TurnReport
+from bot.work.observer import Observer, TurnReport
+from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker
 from pool.store import SessionStore
 
@@ -32,14 +33,6 @@ SHARED = "shared"
 NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
 
 
-def ignore_outcome(_inbound: Inbound, _outcome: Outcome) -> None:
-    """Take no notice of an outcome."""
-
-
-def ignore_turn(_report: TurnReport) -> None:
-    """Take no notice of the end of a turn."""
-
-
 class Deliveries:
     """Sees final replies to their end.
 
@@ -47,42 +40,38 @@ class Deliveries:
         redact: takes secrets out of what agents say about their failures.
 
     Attributes:
-        on_outcome, on_recorded: told each outcome once it is recorded.
-        on_told: told each outcome, once, as soon as it is settled and may be shown.
-        on_turn: told of each turn once its reply is delivered or given up.
-        let_go: told of a thread in which something was delivered: its editor may have nothing left to do.
+        listeners: called with each outcome once it is recorded; one that fails is logged and hurts nobody.
     """
 
     def __init__(
         self,
-        steps: TaskTracker,
+        tracker: TaskTracker,
         editors: Editors,
         store: SessionStore,
+        reactions: Reactions,
+        observer: Observer,
         redact: Callable[[str], str],
-        let_go: Callable[[int], None],
     ) -> None:
-        self.on_outcome: Callable[[Inbound, Outcome], None] = ignore_outcome
-        self.on_recorded: Callable[[Inbound, Outcome], None] = ignore_outcome
-        self.on_told: Callable[[Inbound, Outcome], None] = ignore_outcome
-        self.on_turn: Callable[[TurnReport], None] = ignore_turn
-        self._steps = steps
+        self.listeners: list[Callable[[Inbound, Outcome], None]] = []
+        self._tracker = tracker
         self._editors = editors
         self._store = store
+        self._reactions = reactions
+        self._observer = observer
         self._redact = redact
-        self._told: set[int] = set()
-        self.let_go = let_go
+        self._marked: set[int] = set()
 
     def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport) -> None:
         """Hand the final reply to ``messages`` over; ``report`` is what is told of the turn then."""
         final = self._final(messages[0], end, report.seconds)
         name = f"deliver {messages[0].message_id}"
-        self._steps.begin(self._deliver, messages, reply, end, report, final, name=name)
+        self._tracker.begin(self._deliver, messages, reply, end, report, final, name=name)
 
     def announce(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, seconds: float) -> None:
         """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
         final = self._final(messages[0], end, seconds)
         name = f"announce {messages[0].message_id}"
-        self._steps.begin(self._announce, messages, reply, end.outcome, final, name=name)
+        self._tracker.begin(self._announce, messages, reply, end.outcome, final, name=name)
 
     def _final(self, first: Inbound, end: TurnEnd, seconds: float) -> FinalReply:
         try:
@@ -99,8 +88,8 @@ class Deliveries:
             return
         reply.announce(final)
         for message in messages:
-            self._tell_outcome(message, outcome)
-            self._told.add(message.message_id)
+            self._reactions.show(message, mark_of(outcome))
+            self._marked.add(message.message_id)
 
     async def _deliver(
         self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport, final: FinalReply
@@ -113,7 +102,7 @@ class Deliveries:
         self._tell(report, delivered=delivered)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
             await self.record(message, end.outcome)
-        self.let_go(first.thread_id)
+        self._editors.let_go(first.thread_id)
 
     async def _keep(self, messages: Sequence[Inbound], outcome: Outcome, payload: str | None) -> None:
         """Keep the reply until it is known to be visible: a later run goes on with it if this one can't.
@@ -136,7 +125,7 @@ class Deliveries:
         """Write the canonical line of a turn; a listener that fails must not keep the outcome from being recorded."""
         log.info("turn.finished", **report.fields(), delivered=delivered)
         try:
-            self.on_turn(report)
+            self._observer.turn_finished(report)
         except Exception:
             log.exception("turn.listener_failed", prompt=report.prompt)
 
@@ -153,18 +142,13 @@ class Deliveries:
             await self._store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
-        if inbound.message_id in self._told:
-            self._told.remove(inbound.message_id)
+        if inbound.message_id in self._marked:
+            self._marked.remove(inbound.message_id)
         else:
-            self._tell_outcome(inbound, outcome)
+            self._reactions.show(inbound, mark_of(outcome))
         try:
-            self.on_recorded(inbound, outcome)
-            self.on_outcome(inbound, outcome)
-        except Exception:
-            log.exception("outcome.listener_failed", prompt=inbound.message_id)
-
-    def _tell_outcome(self, inbound: Inbound, outcome: Outcome) -> None:
-        try:
-            self.on_told(inbound, outcome)
+            self._observer.prompt_ended(inbound.lane, outcome)
+            for listener in self.listeners:
+                listener(inbound, outcome)
         except Exception:
             log.exception("outcome.listener_failed", prompt=inbound.message_id)

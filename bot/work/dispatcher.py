@@ -1,11 +1,15 @@
-"""The work as Discord sees it: takes messages, answers commands at once, sees every message to its one outcome.
+"""The work as Discord sees it: takes messages, answers commands at once, carries out what the queues decide.
 
-How that is done is `floor`'s. The mutable state is what came too late to be taken.
+Every call but `saved`, `recover` and `shutdown` returns at once, whatever an agent does. Each part decides its own:
+`queue` which message becomes which turn, `runs` what happens to a turn, `delivery` how a reply gets to its end. The
+mutable state is which messages came too late to be taken, and the event that wakes the clock of the queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -14,46 +18,59 @@ import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
-from bot.agents.model import Agents, only
+from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, QueueMode
-from bot.observer import Observer
-from bot.work import cutoffs
-from bot.work.assignments import Assignments, gone_line
-from bot.work.choices import Choices
-from bot.work.commands import Commands
-from bot.work.counts import WorkCounts
-from bot.work.floor import Floor
-from bot.work.hasty import RateLimiter
+from bot.work.counts import WorkCounts, work_counts
+from bot.work.delivery import Deliveries
+from bot.work.editors import Editors, nonce_source
+from bot.work.ending import TurnEnd
+from bot.work.intake import Intake
+from bot.work.late_output import LateOutputs
+from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
-from bot.work.modes import Modes
+from bot.work.observer import Observer
+from bot.work.permissions import PermissionRegistry
 from bot.work.ports import Answer, Chat
+from bot.work.queue.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued, Warm
+from bot.work.queue.entry import Entry, EntryState
+from bot.work.queue.lanes import Lanes
 from bot.work.queue.rate import RateLimit
+from bot.work.queue.rules import Rules
+from bot.work.queue.scheduler import Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
-from bot.work.recovery import Recovery
-from bot.work.stopping import Shutdown
+from bot.work.queue_notices import QueueNotices
+from bot.work.reactions import Mark, Reactions
+from bot.work.recovery import Recovery, Shutdown
+from bot.work.runs import Runs
+from bot.work.serialization import accepted_prompt
+from bot.work.skipped import RateLimiter, SkippedMessages
+from bot.work.status import describe_pool, describe_queue, describe_thread
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
+from bot.work.turns import Claim, TurnCards, TurnService
 from pool.pool import ConnectionPool
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
-ONE_AGENT = only((), "")
 RESTARTING = Answer("Weft is restarting: please try again afterwards.", accepted=False)
+NOT_WAITING = Answer("It does not wait any more.", accepted=False)
+NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
 class Dispatcher:
-    """Implements `bot.work.ports.Desk`.
+    """Implements `bot.work.ports.Desk`, and is the host of the scheduler.
 
     Args:
         tasks: owns every task of the work: accepts, turns, editors, timers.
-        redact: takes secrets out of what agents say about their failures.
         agents: which there are.
+        may: says whether a message's author would be let in now.
+        redact: takes secrets out of what agents say about their failures.
 
     Attributes:
+        thread_settings: what is settled for each thread and server.
         permissions: the permission requests that people may press.
-        deliveries: sees final replies to their end, and tells of each outcome.
-        modes: what people chose for threads and servers.
-        assignments: which agent each thread has.
-        may: says whether a message's author would be let in now.
+        deliveries: sees final replies to their end, and knows who listens to outcomes.
     """
 
     def __init__(
@@ -63,266 +80,435 @@ class Dispatcher:
         pool: ConnectionPool,
         store: SessionStore,
         limits: WorkLimits,
+        agents: Agents,
+        observer: Observer,
+        *,
+        may: Callable[[Inbound], bool],
         redact: Callable[[str], str],
-        agents: Agents = ONE_AGENT,
     ) -> None:
-        self.may: Callable[[Inbound], bool] = lambda _inbound: True
+        self._may = may
+        self._limits = limits
         self._pool = pool
         self._store = store
         self._too_late: set[int] = set()
-        self._floor = floor = Floor(tasks, chat, pool, store, limits, redact, self.thread_gone)
-        self.permissions = floor.permissions
-        self.deliveries = floor.deliveries
-        self._choices = Choices(floor.steps, store)
-        self.modes = Modes(self._choices, limits.rules.mode)
-        self.assignments = Assignments(self._choices, agents)
-        floor.runs.limits_in, floor.runs.agent_in = self.assignments.turn_limits, self.assignments.shown
+        self._woken = anyio.Event()
+        self._tracker = tracker = TaskTracker(tasks)
+        self._scheduler: Scheduler[Claim] = Scheduler(Lanes(limits.lanes), self)
+        pacing = replace(limits.pacing, streaming=lambda: len(self._runs))
+        self._editors = editors = Editors(
+            tasks,
+            chat.thread,
+            pacing,
+            nonce_source(time.time_ns()),
+            self._scheduler,
+            on_gone=self.thread_gone,
+            as_shown=redact,
+        )
+        self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
+        self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, redact)
+        self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
+        self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
+        self._leftovers = Leftovers(tasks, tracker, editors)
+        late = LateOutputs(tasks, tracker, editors)
+        pool.on_cut_off(late.cut_off)
+        self.permissions = PermissionRegistry()
+        self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
+        self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
+        turns = TurnService(
+            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, redact
+        )
+        self._runs = Runs(
+            tasks,
+            tracker,
+            pool,
+            store,
+            self._scheduler,
+            editors,
+            self.deliveries,
+            self._notices,
+            self._leftovers,
+            turns,
+            self.thread_settings,
+            observer,
+            limits,
+        )
+        self._intake = Intake(
+            tracker,
+            chat,
+            store,
+            self._scheduler,
+            editors,
+            self._reactions,
+            self.deliveries,
+            self.thread_settings,
+            self._runs,
+            observer,
+            redact,
+        )
         rate = RateLimit(limits.user_messages, limits.user_window)
-        self._hasty = RateLimiter(floor.steps, store, rate, in_channel=floor.intake.refuse, in_thread=floor.skipped.end)
-        self._commands = Commands(
-            floor.scheduler, floor.runs, floor.leftovers, pool, store, self.modes, self._choices, self.assignments
-        )
-        self._stopping = Shutdown(
-            floor.scheduler, floor.runs, floor.steps, floor.editors, store, floor.notices, floor.reactions
-        )
-        floor.on_turn_over = self._stopping.turn_ended
-        self._restart = Recovery(
-            floor.steps, chat, store, floor.editors, floor.deliveries, floor.reactions, queue_again=self._take_up
-        )
+        self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
+        self._recovery = Recovery(tracker, chat, store, editors, self.deliveries, self._reactions, self._intake)
+        self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
+        tasks.start_soon(self._keep_time, name="queue clock")
 
-    # --- from Discord: synchronous, whatever an agent does ---------------------------------------------------
+    # --- messages --------------------------------------------------------------------------------------------------
 
     def submit(self, inbound: Inbound) -> None:
         """Take a message over; from here on it gets exactly one outcome."""
-        if self._floor.steps.over or (self._floor.intake.closed and self._store.durable):
+        if self._tracker.over or (self._intake.closed and self._store.durable):
             # Not accepted, and not counted as seen: the next run fetches it from Discord.
             self._too_late.add(inbound.message_id)
             log.info("message.left", message=inbound.message_id, reason="the bot stops")
             return
-        if self._floor.scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
+        if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
-        if self._hasty.refuses(inbound):
-            return
-        self._settle(inbound)
-        inbound = replace(inbound, mode=self.modes.of(inbound))
-        self._floor.take(inbound)
+        if not self._rate_limiter.refuses(inbound):
+            self._intake.take(inbound)
 
-    def waiting(self) -> dict[int, list[int]]:
-        """Return the ids of the messages that wait for their turn, by the place where they were posted."""
-        found: dict[int, list[int]] = {}
-        for entry in self._floor.scheduler.waiting():
-            for message in entry.messages:
-                found.setdefault(message.inbound.channel_id, []).append(message.id)
-        return found
+    def missed(self, inbound: Inbound) -> None:
+        """Take a message that was posted too long ago to be run unasked (R2)."""
+        self._recovery.miss(inbound)
 
-    def authors(self) -> frozenset[tuple[int, int]]:
-        """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
-        waiting = (message.inbound for entry in self._floor.scheduler.waiting() for message in entry.messages)
-        return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and one.lane is Lane.MAIN)
+    def edited(self, message_id: int, text: str) -> None:
+        """Take the new text of a message that waits (Q5)."""
+        self._about(message_id, lambda queue: queue.edit(message_id, text))
+
+    def deleted(self, message_id: int) -> None:
+        """Take a message out that was deleted while it waited (Q5)."""
+        self._reactions.forget(message_id)
+        self._about(message_id, lambda queue: queue.delete(message_id))
 
     def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
         """Take note of the roles that somebody has now: a message that was kept has those of its acceptance (D2)."""
-        for entry in self._floor.scheduler.waiting():
+        for entry in self._scheduler.waiting():
             for message in entry.messages:
                 inbound = message.inbound
                 if (inbound.guild_id, inbound.author.id) == (guild_id, user_id):
                     message.inbound = replace(inbound, author=replace(inbound.author, roles=roles))
         self.expel()
 
-    def edited(self, message_id: int, text: str) -> None:
-        """Take the new text of a message that waits (Q5)."""
-        self._floor.about(message_id, lambda queue: queue.edit(message_id, text))
-
-    def deleted(self, message_id: int) -> None:
-        """Take a message out that was deleted while it waited (Q5)."""
-        self._floor.reactions.forget(message_id)
-        self._floor.about(message_id, lambda queue: queue.delete(message_id))
-
-    def pending(self) -> frozenset[int]:
-        """Return the ids of the messages that were handed over and are not written down yet."""
-        return frozenset(self._too_late).union(
-            self._floor.scheduler.accepting(), self._hasty.pending, self._restart.missing
-        )
-
-    @property
-    def running(self) -> int:
-        """How many turns run."""
-        return len(self._floor.runs)
+    def expel(self) -> None:
+        """Take out what waits of people who are let in no more: they may have been let in when it was accepted (D2)."""
+        for entry in list(self._scheduler.waiting()):
+            for message in list(entry.messages):
+                if not self._may(message.inbound):
+                    self._about(message.id, partial(ThreadQueue.expel, message_id=message.id))
 
     def hold(self) -> None:
         """Start nothing new until `release` (Q1)."""
-        self._floor.scheduler.held = True
+        self._scheduler.held = True
 
     def release(self) -> None:
         """Let waiting prompts start again."""
         self.expel()
-        self._floor.scheduler.held = False
+        self._scheduler.held = False
         self.admit()
-
-    def expel(self) -> None:
-        """Take out what waits of people who are let in no more: they may have been let in when it was accepted (D2)."""
-        for entry in list(self._floor.scheduler.waiting()):
-            for message in list(entry.messages):
-                if not self.may(message.inbound):
-                    self._floor.about(message.id, partial(ThreadQueue.expel, message_id=message.id))
-
-    def missed(self, inbound: Inbound) -> None:
-        """Take a message that was posted too long ago to be run unasked (R2)."""
-        self._restart.miss(inbound)
-
-    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
-        """Go on with an interrupted prompt (R2)."""
-        if self._floor.intake.closed:
-            return RESTARTING
-        # A stop-all of before does not mean what is asked for now; the notice that is pressed may be older than it.
-        cutoff = self._floor.scheduler.queue(thread_id).memory.cutoff
-        return self._restart.go_on(thread_id, prompt, notice, by, cutoff)
 
     def admit(self) -> None:
         """Look again at what may start: an agent may be free now."""
-        self._floor.admit()
+        self._scheduler.admit(anyio.current_time())
 
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
-        """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
-        return self._commands.stop(thread_id, by, prompt, before)
+    def waiting(self) -> dict[int, list[int]]:
+        """Return the ids of the messages that wait for their turn, by the place where they were posted."""
+        found: dict[int, list[int]] = {}
+        for entry in self._scheduler.waiting():
+            for message in entry.messages:
+                found.setdefault(message.inbound.channel_id, []).append(message.id)
+        return found
 
-    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
-        """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
-        return self._commands.stop_all(thread_id, by, before)
+    def authors(self) -> frozenset[tuple[int, int]]:
+        """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
+        waiting = (message.inbound for entry in self._scheduler.waiting() for message in entry.messages)
+        return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and one.lane is Lane.MAIN)
 
-    def clear(self, thread_id: int, by: Actor) -> Answer:
-        """Take everything out that waits in a thread; the running turn goes on."""
-        return self._commands.clear(thread_id, by)
-
-    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
-        """Run a waiting prompt now (Q5)."""
-        answer = self._commands.promote(thread_id, prompt, by)
-        self._floor.show_waiting(thread_id)  # in another order, perhaps
-        return answer
-
-    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
-        """Take a waiting prompt out (Q5)."""
-        return self._commands.remove(thread_id, prompt, by)
-
-    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
-        """End what a turn has left running (P13)."""
-        return self._floor.leftovers.end(thread_id, token, by)
-
-    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
-        """Choose what a message does that comes while a turn runs (Q2)."""
-        return self._commands.choose_mode(place_id, mode, by, server=server)
-
-    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
-        """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
-        return self._commands.queue(thread_id, guild_id)
-
-    def status(self, thread_id: int | None) -> str:
-        """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
-        return self._commands.status(thread_id)
-
-    def reset(self, thread_id: int, by: Actor) -> Answer:
-        """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
-        if self._floor.intake.closed:
-            return RESTARTING
-        self._floor.do(thread_id, lambda queue: queue.reset(by.name))
-        self._floor.claims.forget(thread_id)
-        self._pool.reset(thread_id)
-        return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
+    def pending(self) -> frozenset[int]:
+        """Return the ids of the messages that were handed over and are not written down yet."""
+        return frozenset(self._too_late).union(
+            self._scheduler.accepting(), self._rate_limiter.pending, self._recovery.missing
+        )
 
     async def saved(self) -> bool:
         """Wait until all that was asked for so far is written down; False: for now it is in memory only."""
         await anyio.lowlevel.checkpoint()  # what was asked for is handed in by steps that begin in this moment
-        await self._floor.steps.until(lambda: not self._restart.going_on)  # these read before they write
+        await self._tracker.until(lambda: not self._recovery.going_on)  # these read before they write
         return await self._store.flush()
+
+    def _do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:
+        return self._scheduler.do(thread_id, act, anyio.current_time())
+
+    def _about(self, message_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> None:
+        """Let the queue decide that a message is in; a message that is in none any more is left as it is."""
+        found = self._scheduler.find(message_id)
+        if found is not None:
+            self._do(found[0], act)
+
+    # --- what people ask for: decided by the thread's queue, answered at once --------------------------------------
+
+    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
+        """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
+        waiting = len(self._scheduler.queue(thread_id).line)
+        decisions = self._do(thread_id, lambda queue: queue.stop(by.name, prompt, before))
+        if any(isinstance(decision, Cancel) for decision in decisions):
+            return Answer("Stopping.", accepted=True)
+        if len(self._scheduler.queue(thread_id).line) < waiting:
+            return Answer("Stopped before it began.", accepted=True, lasting=True)
+        finished = prompt is not None or self._runs.in_thread(thread_id)
+        return Answer("Already finished.", accepted=False) if finished else NOTHING_TO_STOP
+
+    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
+        """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
+        waiting = len(self._scheduler.queue(thread_id).line)
+        decisions = self._do(thread_id, lambda queue: queue.stop_all(by.name, before))
+        queue = self._scheduler.queue(thread_id)
+        self.thread_settings.keep_cutoff(thread_id, queue.memory.cutoff)
+        running, ended = sum(isinstance(decision, Cancel) for decision in decisions), waiting - len(queue.line)
+        if not running and not ended:
+            return NOTHING_TO_STOP
+        return Answer(f"Stopping everything: {running} running, {ended} waiting.", accepted=True, lasting=True)
+
+    def clear(self, thread_id: int, by: Actor) -> Answer:
+        """Take everything out that waits in a thread; the running turn goes on."""
+        waiting = len(self._scheduler.queue(thread_id).line)
+        self._do(thread_id, lambda queue: queue.clear(by.name))
+        if not waiting:
+            return Answer("Nothing waits here.", accepted=False)
+        return Answer(f"Removed {waiting}.", accepted=True, lasting=True)
+
+    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Run a waiting prompt now (Q5)."""
+        if not self._waits(thread_id, prompt):
+            return NOT_WAITING
+        self._do(thread_id, lambda queue: queue.promote(prompt, by.name))
+        self._notices.show(thread_id)  # in another order, perhaps
+        return Answer("It is next.", accepted=True)
+
+    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
+        """Take a waiting prompt out (Q5)."""
+        if not self._waits(thread_id, prompt):
+            return NOT_WAITING
+        self._do(thread_id, lambda queue: queue.remove(prompt, by.name))
+        return Answer("Removed.", accepted=True, lasting=True)
+
+    def _waits(self, thread_id: int, prompt: int) -> bool:
+        entry = self._scheduler.queue(thread_id).line.find(prompt)
+        return entry is not None and entry.state in (EntryState.COLLECTING, EntryState.WAITING)
+
+    def reset(self, thread_id: int, by: Actor) -> Answer:
+        """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
+        if self._intake.closed:
+            return RESTARTING
+        self._do(thread_id, lambda queue: queue.reset(by.name))
+        self._runs.start_afresh(thread_id)
+        return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
 
     def agents(self) -> tuple[str, ...]:
         """Return the names of the agents, of which people may choose one."""
-        return self.assignments.agents.names
+        return self.thread_settings.agents.names
 
     def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
         """Go on afresh with an agent (Q8); without a thread, say whether one may be opened for that."""
-        if self._floor.intake.closed:
+        if self._intake.closed:
             return RESTARTING
-        refusal = self.assignments.renew(thread_id, agent)
+        refusal = self.thread_settings.renew(thread_id, agent)
         if refusal is None and thread_id is not None:
             self.reset(thread_id, by)
-        opening = self.assignments.opening(thread_id, agent)
+        opening = self.thread_settings.opening(thread_id, agent)
         return refusal or Answer(opening, accepted=True, lasting=thread_id is not None)
 
     def assign(self, thread_id: int, agent: str) -> None:
         """Give a thread an agent before its first message."""
-        self.assignments.assign(thread_id, agent)
+        self.thread_settings.assign(thread_id, agent)
+
+    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
+        """Choose what a message does that comes while a turn runs (Q2)."""
+        self.thread_settings.choose_mode(place_id, mode)
+        log.info("mode.chosen", place=place_id, mode=str(mode), user=by.id, server=server)
+        where = "Everywhere here" if server else "In this thread"
+        return Answer(f"{where} from now on: **{mode}**.", accepted=True, lasting=True)
 
     def decide(self, request: str, option: int, by: Actor) -> Answer:
         """Answer a permission request, if ``by`` may (D6)."""
         return self.permissions.decide(request, option, by)
 
+    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
+        """End what a turn has left running (P13)."""
+        return self._leftovers.end(thread_id, token, by)
+
+    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Go on with an interrupted prompt (R2)."""
+        if self._intake.closed:
+            return RESTARTING
+        # A stop-all of before does not mean what is asked for now; the notice that is pressed may be older than it.
+        cutoff = self._scheduler.queue(thread_id).memory.cutoff
+        return self._recovery.go_on(thread_id, prompt, notice, by, cutoff)
+
+    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
+        """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
+        return describe_queue(self._scheduler.queue(thread_id), self.thread_settings.mode_in(thread_id, guild_id))
+
+    def status(self, thread_id: int | None) -> str:
+        """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
+        silences = self._runs.silences
+        if thread_id is None:
+            waiting = sum(1 for _ in self._scheduler.waiting())
+            counts, trouble, lanes = self._pool.counts(), self._store.trouble, self._scheduler.counts()
+            pool = describe_pool(counts, running=len(self._runs), waiting=waiting, trouble=trouble, lanes=lanes)
+            return "\n".join([pool, *silences.describe()])
+        running, slot = self._runs.in_thread(thread_id), self._pool.status(thread_id)
+        name = self.thread_settings.agent_name_for(thread_id)
+        thread = describe_thread(
+            running[0].look() if running else None,
+            waiting=len(self._scheduler.queue(thread_id).line),
+            slot=slot,
+            agent=name,
+            now=anyio.current_time(),
+        )
+        left = self._leftovers.describe(thread_id)
+        return "\n".join([thread, *left, *silences.describe(name or (slot.agent if slot else None))])
+
+    # --- threads come and go ---------------------------------------------------------------------------------------
+
     def thread_gone(self, thread_id: int, reason: str) -> None:
         """Cancel what runs and drop what waits in a thread that can't be written to any more (D10)."""
         log.info("thread.gone", thread=thread_id, reason=reason)
-        running = self._floor.runs.in_thread(thread_id)
+        running = self._runs.in_thread(thread_id)
         for turn in running:
             turn.abandoned = True
-        self._floor.do(thread_id, lambda queue: queue.gone(reason))
+        self._do(thread_id, lambda queue: queue.gone(reason))
         if not running:
             self._pool.evict(thread_id)
 
     def at_rest(self, thread_id: int) -> bool:
         """Return whether nothing waits or runs in a thread."""
-        return self._floor.scheduler.queue(thread_id).idle
+        return self._scheduler.queue(thread_id).idle
 
     def forget(self, *gone: int) -> None:
         """Forget threads, channels or servers that don't exist any more."""
         for place_id in gone:
-            for part in (self._choices, self.modes, self.assignments, self._floor.claims, self._floor.scheduler):
-                part.forget(place_id)
-        self._floor.steps.begin(self._store.forget, gone, name=f"forget {gone[0]}")
+            self.thread_settings.forget(place_id)
+            self._runs.claims.forget(place_id)
+            self._scheduler.forget(place_id)
+        self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
+
+    # --- what the scheduler asks for -------------------------------------------------------------------------------
+
+    def rules_of(self, thread_id: int) -> Rules:
+        """Return the rules of a thread: they are the same for all."""
+        del thread_id
+        return self._limits.rules
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        """Claim an agent for a thread, if one may be had now."""
+        return self._runs.claims.reserve(thread_id, behind)
+
+    def start(self, entry: Entry, claim: Claim) -> None:
+        """Begin the turn of an admitted entry, and show it."""
+        self._runs.start(entry, claim)
+        with _contained():
+            self._notices.show(entry.thread_id)
+        for message in entry.messages:
+            with _contained():
+                self._reactions.show(message.inbound, Mark.RUNNING)
+
+    def held_up(self, entry: Entry) -> None:
+        """Let people see that an entry waits for an agent or a place."""
+        self._runs.claims.held_up(entry)
+        self._notices.show(entry.thread_id)
+
+    def carry_out(self, decision: Decision) -> None:
+        """Do what a queue decided."""
+        with _contained():
+            self._do_as_decided(decision)
+
+    def _do_as_decided(self, decision: Decision) -> None:
+        match decision:
+            case End(message, why):
+                self._skipped.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
+                self._notices.show(message.inbound.thread_id)
+            case Cancel(entry, why):
+                self._runs.cancel(entry, why)
+            case Inject(into, entry):
+                self._tracker.begin(self._steer, into, entry, name=f"steer {entry.place}")
+            case Joined(message):
+                self._reactions.show(message.inbound, Mark.RUNNING)
+            case Queued(message):
+                self._reactions.show(message.inbound, Mark.WAITING)
+                self._notices.show(message.inbound.thread_id)
+            case Edited(message):
+                row = accepted_prompt(replace(message.inbound, text=message.text))
+                self._tracker.begin(self._store.amend, row.message_id, row.payload, name=f"amend {message.id}")
+                self._notices.show(message.inbound.thread_id)
+            case Warm(thread_id):
+                self._pool.warm(thread_id)
+
+    async def _steer(self, into: Entry, entry: Entry) -> None:
+        taken = False
+        try:
+            taken = await self._runs.steer(into, entry)
+        finally:
+            # The queue has handed the entry out: whatever happened to the agent, it has to get it back.
+            self._do(entry.thread_id, lambda queue: queue.steered(entry, ok=taken))
+            self._notices.show(entry.thread_id)
+
+    def looked(self) -> None:
+        """Wake the clock: what waits for the time to pass may be due sooner now."""
+        self._woken.set()
+
+    async def _keep_time(self) -> None:
+        """Look at the queues again when a debounce is over."""
+        while True:
+            due = self._scheduler.next_wakeup()
+            self._woken = anyio.Event()
+            with anyio.move_on_after(None if due is None else max(0.0, due - anyio.current_time())) as waited:
+                await self._woken.wait()
+            if waited.cancelled_caught:
+                self._scheduler.tick(anyio.current_time())
+
+    # --- start and end ---------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """How many turns run."""
+        return len(self._runs)
 
     def counts(self) -> WorkCounts:
         """Return how much work there is in all threads."""
-        return self._floor.counts()
-
-    def _take_up(self, inbound: Inbound, asked_after: int) -> None:
-        self._settle(inbound)
-        self._floor.take_up(inbound, asked_after)
-
-    def _settle(self, inbound: Inbound) -> None:
-        """See that the message's thread has an agent; one whose agent is gone starts afresh with another (P8)."""
-        gone = self.assignments.settle(inbound)
-        if gone is not None:
-            self._floor.claims.forget(inbound.thread_id)
-            self._pool.reset(inbound.thread_id)
-            self._floor.editors.of(inbound.thread_id).say(gone_line(gone, self.assignments.of(inbound.thread_id)))
-
-    # --- start and end ---------------------------------------------------------------------------------------
+        scheduler, cards = self._scheduler, self.permissions.open_cards
+        return work_counts(scheduler.counts(), scheduler.waiting(), cards, self._tracker.under_way)
 
     def limit(self, limits: WorkLimits) -> None:
         """Put other limits in force; a turn that runs keeps its own."""
-        self._floor.limits = self._floor.runs.limits = limits
-        self._floor.scheduler.rules_changed(anyio.current_time())
-        self._floor.asking.timeout = limits.permission_timeout
-
-    def observe(self, observer: Observer) -> None:
-        """Tell ``observer`` from now on what happens."""
-        self._floor.observe(observer)
+        self._limits = self._runs.limits = limits
+        self._scheduler.rules_changed(anyio.current_time())
+        self._cards.timeout = limits.permission_timeout
 
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
-        await self._choices.load()
-        self.modes.load()
-        self.assignments.load()
-        cutoffs.restore(self._choices, self._floor.scheduler)
-        await self._restart.recover()
+        await self.thread_settings.load()
+        # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.
+        for thread_id, cutoff in self.thread_settings.cutoffs():
+            self._do(thread_id, partial(ThreadQueue.cut, before=cutoff))
+        await self._recovery.recover()
         for kept in await self._store.notices():
-            self._floor.notices.adopt(kept, self._floor.scheduler.queue(kept.thread_id))
+            self._notices.adopt(kept)
 
     async def shutdown(self) -> None:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
-        self._floor.intake.closed = self._floor.scheduler.closed = self._floor.asking.closed = True
-        self._floor.skipped.hurry()
-        self._floor.leftovers.close()
-        await self._stopping.run(self._floor.limits)
+        self._intake.closed = self._scheduler.closed = self._cards.closed = True
+        self._skipped.hurry()
+        self._leftovers.close()
+        await self._shutdown.run(self._limits)
 
     def hurry(self) -> None:
         """Let a `shutdown` that is under way wait for turns and messages only a moment longer (R1)."""
-        self._stopping.hurry()
+        self._shutdown.hurry()
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    # The queues of all threads are carried out by whoever has changed one of them: a fault in one thread must neither
+    # reach the others nor keep a turn from starting (O4, Q10).
+    try:
+        yield
+    except Exception:
+        log.exception("decision.failed")

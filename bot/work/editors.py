@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import structlog
 from anyio.abc import TaskGroup
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 from bot.reply.editor import ThreadEditor
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
+from bot.work.queue.scheduler import Scheduler
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +26,9 @@ class Editors:
 
     Args:
         tasks: the task group that owns the editors' tasks.
-        on_gone: told the thread and the reason when a thread can't be written to any more.
+        scheduler: knows in which threads something is still to be done.
+        on_gone: called with the thread and the reason when a thread can't be written to any more.
         as_shown: makes of a text what is posted of it: without the secrets.
-
-    Attributes:
-        on_idle: told of a thread whose editor has nothing left to deliver.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Editors:
         port: Callable[[int], ThreadPort],
         pacing: Pacing,
         nonces: Callable[[], str],
+        scheduler: Scheduler[Any],
         on_gone: Callable[[int, str], None],
         as_shown: Callable[[str], str] = str,
     ) -> None:
@@ -44,9 +45,9 @@ class Editors:
         self._port = port
         self._pacing = pacing
         self._nonces = nonces
+        self._scheduler = scheduler
         self._on_gone = on_gone
         self._as_shown = as_shown
-        self.on_idle: Callable[[int], None] = _keep
         self._editors: dict[int, ThreadEditor] = {}
 
     def of(self, thread_id: int) -> ThreadEditor:
@@ -60,10 +61,15 @@ class Editors:
                 on_gone=lambda reason: self._on_gone(thread_id, reason),
                 as_shown=self._as_shown,
             )
-            editor.on_idle = lambda: self.on_idle(thread_id)
+            editor.on_idle = lambda: self.let_go(thread_id)
             self._editors[thread_id] = editor
             self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")
         return editor
+
+    def let_go(self, thread_id: int) -> None:
+        """Forget the thread's editor, unless something waits or runs there or is still to be delivered."""
+        if self._scheduler.queue(thread_id).idle:
+            self.forget_idle(thread_id)
 
     def forget_idle(self, thread_id: int) -> None:
         """Forget the thread's editor if it has nothing left to deliver."""
@@ -85,10 +91,6 @@ class Editors:
         finally:
             if self._editors.get(thread_id) is editor:
                 del self._editors[thread_id]
-
-
-def _keep(_thread_id: int) -> None:
-    """Keep the editor until somebody says to forget it."""
 
 
 def nonce_source(seed: int) -> Callable[[], str]:

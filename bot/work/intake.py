@@ -6,16 +6,28 @@ that was withdrawn before its thread was there.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import structlog
 
-from bot.model import Inbound, Outcome
-from bot.reply.port import PortError, Unavailable
+from bot.model import Inbound
+from bot.reply.port import Body, PortError, Unavailable
+from bot.reply.sanitise import inline_code
+from bot.work.delivery import Deliveries
+from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
+from bot.work.observer import Observer
 from bot.work.ports import Chat
+from bot.work.queue.entry import MessageState
+from bot.work.queue.scheduler import Scheduler
+from bot.work.reactions import Reactions
+from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings, gone_line
+from bot.work.turns import Claim
 from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
@@ -25,40 +37,68 @@ OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
 
 
 class Intake:
-    """Accepts prompts.
+    """Takes messages to where their turn may start.
 
     Attributes:
-        closed: the bot is stopping: what comes now is told so, and not accepted (R1).
-
-    Args:
-        accepted: told that a message is accepted.
-        dropped: told that it is not: a duplicate, or one that got its outcome here.
-        withdrawn: says which end a message was given while it was being accepted.
-        record: writes an outcome down.
-        acknowledge: lets a message show that it was accepted; a prompt does not wait for its reaction.
+        closed: the bot is stopping: what comes now gets an answer, and is not accepted (R1).
     """
 
     def __init__(
         self,
+        tracker: TaskTracker,
         chat: Chat,
         store: SessionStore,
-        *,
-        accepted: Callable[[Inbound], None],
-        dropped: Callable[[Inbound], None],
-        withdrawn: Callable[[Inbound], TurnEnd | None],
-        record: Callable[[Inbound, Outcome], Awaitable[None]],
+        scheduler: Scheduler[Claim],
+        editors: Editors,
+        reactions: Reactions,
+        deliveries: Deliveries,
+        thread_settings: ThreadSettings,
+        runs: Runs,
+        observer: Observer,
         redact: Callable[[str], str],
-        acknowledge: Callable[[Inbound], None],
     ) -> None:
+        self.closed = False
+        self._tracker = tracker
         self._chat = chat
         self._store = store
-        self._accepted = accepted
-        self._dropped = dropped
-        self._withdrawn = withdrawn
-        self._record = record
+        self._scheduler = scheduler
+        self._editors = editors
+        self._reactions = reactions
+        self._deliveries = deliveries
+        self._thread_settings = thread_settings
+        self._runs = runs
+        self._observer = observer
         self._redact = redact
-        self._acknowledge = acknowledge
-        self.closed = False
+
+    def take(self, inbound: Inbound) -> None:
+        """Give a message its place, and have it written down."""
+        self._settle_agent(inbound)
+        inbound = replace(inbound, mode=self._thread_settings.mode_of(inbound))
+        # Its place first: what comes after it in the same moment must not get ahead while this one is written down.
+        self._scheduler.arrive(inbound, anyio.current_time())
+        self._tracker.begin(self._accept, inbound, name=f"accept {inbound.message_id}")
+
+    def take_again(self, inbound: Inbound, asked_after: int = 0) -> None:
+        """Take a prompt that is written down: it has its place by its snowflake; see `ThreadQueue.restore`."""
+        self._settle_agent(inbound)
+        if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
+            return
+        self._scheduler.restore(inbound, anyio.current_time(), MessageState.ACCEPTING, asked_after)
+        self._tracker.begin(self.take_up, inbound, name=f"take up {inbound.message_id}")
+
+    def _settle_agent(self, inbound: Inbound) -> None:
+        """See that the message's thread has an agent; one whose agent is gone starts afresh with another (P8)."""
+        gone = self._thread_settings.settle_agent(inbound)
+        if gone is not None:
+            self._runs.start_afresh(inbound.thread_id)
+            instead = self._thread_settings.agent_of(inbound.thread_id)
+            self._editors.of(inbound.thread_id).say(gone_line(gone, instead))
+
+    async def _accept(self, inbound: Inbound) -> None:
+        if await self.accept(inbound) and inbound.left_out:
+            notice = self._editors.of(inbound.thread_id).say(left_out(inbound), reply_to=inbound.message_id)
+            await notice.delivered()
+            self._editors.let_go(inbound.thread_id)
 
     async def accept(self, inbound: Inbound) -> bool:
         """Take a message to where it may start, and return whether it got there; if not, it has its one outcome."""
@@ -67,7 +107,7 @@ class Intake:
             return False
         try:
             if not await self._store.accept(accepted_prompt(inbound)):
-                self._dropped(inbound)
+                self._scheduler.refused(inbound, anyio.current_time())
                 return False
         except StoreBusy:
             await self.refuse(inbound, busy())
@@ -80,14 +120,15 @@ class Intake:
 
     async def take_up(self, inbound: Inbound) -> bool:
         """Take a message that is written down to where it may start; return whether it got there."""
-        self._acknowledge(inbound)
+        self._reactions.accepted(inbound)
         try:
             refusal = await self._open_thread(inbound)
         except Exception:
             log.exception("prompt.failed", prompt=inbound.message_id)
             refusal = crashed()
         if refusal is None:
-            self._accepted(inbound)
+            self._observer.prompt_accepted(inbound.lane)
+            self._scheduler.accepted(inbound, anyio.current_time())
             return True
         await self.refuse(inbound, self._withdrawn(inbound) or refusal)
         return False
@@ -113,7 +154,7 @@ class Intake:
 
     async def refuse(self, inbound: Inbound, end: TurnEnd) -> None:
         """Tell the end of a message where it was posted: it has no thread, or is not accepted."""
-        self._dropped(inbound)
+        self._scheduler.refused(inbound, anyio.current_time())
         try:
             await self._chat.refuse(inbound, "\n".join(lines(end, self._redact)))
         except PortError as exc:
@@ -121,4 +162,14 @@ class Intake:
         except Exception:
             # Nothing more can be shown; the outcome still has to be written down.
             log.exception("refusal.failed", message=inbound.message_id)
-        await self._record(inbound, end.outcome)
+        await self._deliveries.record(inbound, end.outcome)
+
+    def _withdrawn(self, inbound: Inbound) -> TurnEnd | None:
+        """Return which end a message was given while it was being accepted."""
+        why = self._scheduler.queue(inbound.thread_id).line.withdrawn(inbound.message_id)
+        return None if why is None else TurnEnd(why.outcome, by=why.by, reason=why.reason)
+
+
+def left_out(inbound: Inbound) -> Body:
+    """Return what the author of a message reads about what the agent does not get."""
+    return Body(f"-# I can't pass files on yet. Left out: {inline_code(', '.join(inbound.left_out), 200)}")

@@ -119,28 +119,23 @@ def _tool_text(update: ToolCallUpdate) -> str:
 
 
 class LateOutputs:
-    """Shows what sessions say outside their turns, each in its thread.
+    """Shows what sessions say outside their turns, each in its thread."""
 
-    Args:
-        let_go: told of a thread in which something was shown: its editor may have nothing left to do.
-    """
-
-    def __init__(self, tasks: TaskGroup, steps: TaskTracker, editors: Editors, let_go: Callable[[int], None]) -> None:
+    def __init__(self, tasks: TaskGroup, tracker: TaskTracker, editors: Editors) -> None:
         self._tasks = tasks
-        self._steps = steps
+        self._tracker = tracker
         self._editors = editors
-        self._let_go = let_go
 
     def attend(self, thread_id: int, session: AgentSession) -> None:
         """Show from now on what the session says outside its turns; once for each session."""
         if session.on_late is None:
             # The editor is asked for when there is something to say: by then another may own the thread.
             late = LateOutput(self._tasks, lambda body: self._say(thread_id, body))
-            session.on_late = lambda update: None if self._steps.over else late.feed(update)
+            session.on_late = lambda update: None if self._tracker.over else late.feed(update)
 
     def cut_off(self, thread_id: int) -> None:
         """Say that the agent of a thread was ended although it was just at work outside a turn."""
-        if not self._steps.over:
+        if not self._tracker.over:
             self._say(thread_id, CUT_OFF)
 
     def _say(self, thread_id: int, body: Body) -> None:
@@ -148,4 +143,4 @@ class LateOutputs:
 
     async def _deliver(self, thread_id: int, notice: Delivery) -> None:
         await notice.delivered()
-        self._let_go(thread_id)
+        self._editors.let_go(thread_id)

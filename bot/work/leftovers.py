@@ -24,7 +24,6 @@ from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
-from bot.work.turns import RunningTurn
 from pool.pool import Lease
 
 log = structlog.get_logger(__name__)
@@ -69,30 +68,28 @@ class Leftovers:
         steps: what the end of the bot waits for.
     """
 
-    def __init__(self, tasks: TaskGroup, steps: TaskTracker, editors: Editors) -> None:
+    def __init__(self, tasks: TaskGroup, tracker: TaskTracker, editors: Editors) -> None:
         self._tasks = tasks
-        self._steps = steps
+        self._tracker = tracker
         self._editors = editors
-        self._watched: dict[RunningTurn, _Watch] = {}
+        self._watched: dict[int, _Watch] = {}
         self._left: dict[str, _Left] = {}
         self._closed = False
 
-    def watch(self, running: RunningTurn, lease: Lease) -> None:
-        """Look up what belongs to the agent of a turn, which waits with its prompt until that is known.
+    def watch(self, prompt: Inbound, lease: Lease) -> anyio.Event:
+        """Look up what belongs to the agent of a turn; the turn waits with its prompt for the event.
 
-        Beside other turns in the same process nobody could say which of them has started what.
+        The agent must have its process to itself: beside other turns nobody could say which of them started what.
         """
-        if running.extra or not lease.alone:
-            return
-        running.looked = anyio.Event()
-        watch = self._watched[running] = _Watch(lease, running.looked)
-        self._tasks.start_soon(self._look_before, watch, name=f"look {running.thread_id}")
+        watch = self._watched[prompt.message_id] = _Watch(lease, anyio.Event())
+        self._tasks.start_soon(self._look_before, watch, name=f"look {prompt.thread_id}")
+        return watch.looked
 
-    def ended(self, running: RunningTurn) -> None:
+    def ended(self, prompt: Inbound) -> None:
         """Tell, a moment after the end of a turn, what it has left running."""
-        watch = self._watched.pop(running, None)
+        watch = self._watched.pop(prompt.message_id, None)
         if watch is not None and not self._closed and not self._tasks.cancel_scope.cancel_called:
-            self._tasks.start_soon(self._look_after, watch, running.first, name=f"left by {running.first.message_id}")
+            self._tasks.start_soon(self._look_after, watch, prompt, name=f"left by {prompt.message_id}")
 
     def end(self, thread_id: int, token: str, by: Actor) -> Answer:
         """End what a button of the thread names, in steps as an agent is ended (P9)."""
@@ -168,7 +165,7 @@ class Leftovers:
 
     def _say(self, left: _Left, text: str) -> None:
         left.delivery = self._editors.of(left.thread_id).change(left.delivery, Body(text))
-        self._steps.begin(left.delivery.delivered, name=f"tell left {left.thread_id}")
+        self._tracker.begin(left.delivery.delivered, name=f"tell left {left.thread_id}")
 
 
 def _last_line(left: _Left) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,6 +19,7 @@ from bot.reply.port import Body, Button
 from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors
 from bot.work.queue.entry import Entry
+from bot.work.queue.scheduler import Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.task_tracker import TaskTracker
 from pool.store import KeptNotice, SessionStore
@@ -98,19 +100,26 @@ class QueueNotices:
     """
 
     def __init__(
-        self, tasks: TaskGroup, steps: TaskTracker, editors: Editors, store: SessionStore, patience: float = PATIENCE
+        self,
+        tasks: TaskGroup,
+        tracker: TaskTracker,
+        editors: Editors,
+        store: SessionStore,
+        scheduler: Scheduler[Any],
+        patience: float = PATIENCE,
     ) -> None:
         self._tasks = tasks
-        self._steps = steps
+        self._tracker = tracker
         self._editors = editors
         self._store = store
+        self._scheduler = scheduler
         self._patience = patience
         self._notices: dict[int, _Notice] = {}
         self._closed = False
 
-    def show(self, thread_id: int, queue: ThreadQueue) -> None:
-        """Bring the notice of a thread up to date with its queue."""
-        notice, waiting = self._notices.get(thread_id), waiting_in(queue)
+    def show(self, thread_id: int) -> None:
+        """Bring the notice of a thread up to date with its queue (Q5)."""
+        notice, waiting = self._notices.get(thread_id), waiting_in(self._scheduler.queue(thread_id))
         if notice is not None and notice.stopping:
             return
         if not waiting.entries:
@@ -147,9 +156,9 @@ class QueueNotices:
             if not notice.stopping:
                 self._take_away(notice)
 
-    def adopt(self, kept: KeptNotice, queue: ThreadQueue) -> None:
+    def adopt(self, kept: KeptNotice) -> None:
         """Take over the notice of an earlier run, and let it say what is true now (R2)."""
-        waiting = waiting_in(queue)
+        waiting = waiting_in(self._scheduler.queue(kept.thread_id))
         head = RESTARTED if kept.stopping else ""
         body = notice_of(waiting, head)
         notice = _Notice(kept.thread_id, body, head=head, kept=kept.message_id)
@@ -168,7 +177,7 @@ class QueueNotices:
 
     def _post(self, notice: _Notice, reply_to: int | None) -> None:
         notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
-        self._steps.begin(self._keep, notice, notice.delivery, name=f"keep notice {notice.thread_id}")
+        self._tracker.begin(self._keep, notice, notice.delivery, name=f"keep notice {notice.thread_id}")
 
     def _want(self, notice: _Notice, body: Body) -> None:
         if notice.wanted == body:
@@ -176,7 +185,7 @@ class QueueNotices:
         notice.wanted = body
         if notice.delivery is not None:
             notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, body)
-            self._steps.begin(self._keep_changed, notice, notice.delivery, name=f"change notice {notice.thread_id}")
+            self._tracker.begin(self._keep_changed, notice, notice.delivery, name=f"change notice {notice.thread_id}")
 
     def _take_away(self, notice: _Notice) -> None:
         """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
@@ -189,7 +198,7 @@ class QueueNotices:
             over = editor.change(notice.delivery, Body(notice.head))
         else:
             over = editor.remove(notice.delivery, OVER)
-        self._steps.begin(self._forget, notice.thread_id, editor, over, name=f"forget notice {notice.thread_id}")
+        self._tracker.begin(self._forget, notice.thread_id, editor, over, name=f"forget notice {notice.thread_id}")
 
     # --- what the store knows --------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
-"""What an earlier run of the bot left behind, and what people posted meanwhile (R2).
+"""The restart of the bot: what an earlier run left behind, what people posted meanwhile, and the end of this run.
 
 Replies that were on their way arrive, waiting prompts go on; what was cut off in the middle is told so and run again
-only when somebody asks for it. The mutable state is which requests to go on were taken.
+only when somebody asks for it (R2). At the end, threads read what happens, turns finish or are cut off, and what is
+left is delivered, all within bounds (R1). The mutable state is which requests to go on were taken, and how much
+patience the end has left.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 
+import anyio
 import structlog
 
 from bot.model import Actor, Inbound, Outcome
@@ -20,11 +23,18 @@ from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, PortError
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
+from bot.work.intake import Intake
+from bot.work.limits import WorkLimits
 from bot.work.ports import Answer, Chat
 from bot.work.prompt import Said, collect
+from bot.work.queue.entry import Entry
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Reactions
+from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
+from bot.work.turns import Claim, cancel_cards
 from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
@@ -39,6 +49,16 @@ GO_ON = (
 )
 _MOST_TAKEN = 1000
 
+HURRIED = 1.0
+"""Seconds that the end of the bot still waits once it was told to hurry."""
+
+STOPPING = "Weft is about to restart."
+GRACE = "This turn has {grace:.0f} s to finish; the session is kept."
+KEPT = "What waits here goes on afterwards."
+
+LAST_MARKS = 2.0
+"""Seconds that the last reactions get, within the bound of the last messages."""
+
 
 class Recovery:
     """Goes on where an earlier run ended.
@@ -46,29 +66,25 @@ class Recovery:
     Attributes:
         missing: messages that came too late to be run and are not written down yet.
         going_on: presses on Continue whose prompts are not written down yet.
-
-    Args:
-        queue_again: takes a prompt that is written down and was never begun, and a cutoff that it is not subject to.
     """
 
     def __init__(
         self,
-        steps: TaskTracker,
+        tracker: TaskTracker,
         chat: Chat,
         store: SessionStore,
         editors: Editors,
         deliveries: Deliveries,
         reactions: Reactions,
-        *,
-        queue_again: Callable[[Inbound, int], None],
+        intake: Intake,
     ) -> None:
-        self._steps = steps
+        self._tracker = tracker
         self._chat = chat
         self._store = store
         self._editors = editors
         self._deliveries = deliveries
         self._reactions = reactions
-        self._queue_again = queue_again
+        self._intake = intake
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
         self._taken: set[int] = set()
@@ -113,7 +129,9 @@ class Recovery:
         prompt = reply.prompt
         if reply.payload == SHARED:
             # The reply is another message's, too; that one's row brings it to its end.
-            self._steps.begin(self._end, inbound_of(prompt), Outcome(reply.outcome), name=f"shared {prompt.message_id}")
+            self._tracker.begin(
+                self._end, inbound_of(prompt), Outcome(reply.outcome), name=f"shared {prompt.message_id}"
+            )
             return
         editor = self._editors.of(prompt.thread_id)
         delivery: Delivery | LiveReply
@@ -128,7 +146,7 @@ class Recovery:
         self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
 
     def _note_shown(self, prompt: int, messages: tuple[int, ...]) -> None:
-        self._steps.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
+        self._tracker.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
 
     def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:
         """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked.
@@ -145,9 +163,9 @@ class Recovery:
         inbound = inbound_of(opened.prompt)
         if was_missed(opened.prompt):
             # Its notice may be there already.
-            self._steps.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
+            self._tracker.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
         else:
-            self._queue_again(inbound, 0)
+            self._intake.take_again(inbound)
 
     def _await_end(self, messages: list[Inbound], delivery: Delivery | LiveReply, outcome: Outcome) -> None:
         async def wait() -> None:
@@ -155,18 +173,18 @@ class Recovery:
             for inbound in messages:
                 await self._end(inbound, outcome)
 
-        self._steps.begin(wait, name=f"recover {messages[-1].message_id}")
+        self._tracker.begin(wait, name=f"recover {messages[-1].message_id}")
 
     async def _end(self, inbound: Inbound, outcome: Outcome) -> None:
         log.info("turn.recovered", outcome=str(outcome), thread=inbound.thread_id, prompt=inbound.message_id)
         await self._deliveries.record(inbound, outcome)
         # An editor of a thread that is gone must not stay: the thread may be unlocked some day.
-        self._deliveries.let_go(inbound.thread_id)
+        self._editors.let_go(inbound.thread_id)
 
     def miss(self, inbound: Inbound) -> None:
         """Tell a message that was posted too long ago that it is not run; once, whatever else fetches it."""
         self.missing.add(inbound.message_id)
-        self._steps.begin(self._tell_missed, inbound, name=f"missed {inbound.message_id}")
+        self._tracker.begin(self._tell_missed, inbound, name=f"missed {inbound.message_id}")
 
     async def _tell_missed(self, inbound: Inbound) -> None:
         first = await self._store.accept(accepted_prompt(inbound, missed=True))
@@ -202,7 +220,7 @@ class Recovery:
             self._taken.clear()  # the store still knows them
         self._taken.add(notice)
         self.going_on.add(notice)
-        self._steps.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
+        self._tracker.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
         return Answer("Going on.", accepted=True, lasting=True)
 
     async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> None:
@@ -210,7 +228,7 @@ class Recovery:
             refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff)
         finally:
             self.going_on.discard(notice)
-            self._steps.changed()
+            self._tracker.changed()
         if refusal:
             await self._tell(thread_id, refusal, notice)
 
@@ -234,15 +252,84 @@ class Recovery:
             self._taken.discard(notice)
             return BUSY
         if first:
-            self._queue_again(again, cutoff)
+            self._intake.take_again(again, cutoff)
         return ""
 
     async def _tell(self, thread_id: int, text: str, notice: int) -> None:
         await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()
-        self._deliveries.let_go(thread_id)
+        self._editors.let_go(thread_id)
 
 
 def _with_button(text: str, inbound: Inbound) -> Body:
     # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
     where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
     return Body(f"{text}\n{where}", (go_on_button(inbound.thread_id, inbound.message_id),))
+
+
+class Shutdown:
+    """Brings the work to its end, once nothing new is taken any more."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Claim],
+        runs: Runs,
+        tracker: TaskTracker,
+        editors: Editors,
+        store: SessionStore,
+        notices: QueueNotices,
+        reactions: Reactions,
+    ) -> None:
+        self._scheduler = scheduler
+        self._runs = runs
+        self._tracker = tracker
+        self._editors = editors
+        self._store = store
+        self._notices = notices
+        self._reactions = reactions
+        self._hurried = False
+        self._patience = anyio.CancelScope()
+
+    async def run(self, limits: WorkLimits) -> None:
+        """Let turns finish for a while, cut the others off, and wait until all is delivered, within the limits."""
+        for running in self._runs.all():
+            cancel_cards(running)
+        self._tell_threads(limits.stop_grace)
+        self._notices.close()
+        if not self._store.durable:
+            for thread_id in {entry.thread_id for entry in self._scheduler.waiting()}:
+                end_waiting(self._scheduler, thread_id)
+        await self._patiently(limits.stop_grace, lambda: not self._runs)
+        for running in self._runs.all():
+            running.interrupt("a restart")
+        bound = limits.stop_bound + limits.flush_bound
+        latest = anyio.current_time() + bound
+        await self._patiently(bound, lambda: not (self._runs or self._tracker.under_way))
+        if self._tracker.under_way or self._runs:
+            log.warning("shutdown.undelivered", prompts=self._tracker.under_way + len(self._runs))
+        self._editors.close()
+        await self._reactions.flush(min(LAST_MARKS, latest - anyio.current_time()))
+
+    def _tell_threads(self, grace: float) -> None:
+        """Tell each thread, in one notice, what the restart means for what runs and for what waits there."""
+        running = {turn.thread_id for turn in self._runs.all()} if grace else set()
+        # A thread that is not open yet can't be told anything: Discord would call it gone.
+        waiting = {entry.thread_id for entry in self._scheduler.waiting() if _has_thread(entry)}
+        waiting = waiting if self._store.durable else set()
+        for thread_id in running | waiting:
+            told = [GRACE.format(grace=grace)] if thread_id in running else []
+            told += [KEPT] if thread_id in waiting else []
+            self._notices.tell_stop(thread_id, " ".join([f"-# ⏸ {STOPPING}", *told]))
+
+    async def _patiently(self, seconds: float, done: Callable[[], bool]) -> None:
+        seconds = min(seconds, HURRIED) if self._hurried else seconds
+        with anyio.move_on_after(seconds) as self._patience:
+            await self._tracker.until(done)
+
+    def hurry(self) -> None:
+        """Wait for turns and messages only a moment longer."""
+        self._hurried = True
+        self._patience.deadline = min(self._patience.deadline, anyio.current_time() + HURRIED)
+
+
+def _has_thread(entry: Entry) -> bool:
+    return entry.accepted or not entry.messages[0].inbound.opens_thread

@@ -1,13 +1,10 @@
 """The turns that run: each is started, stopped, steered and seen to its end; which runs when is the scheduler's.
 
 Whatever happens in a turn, its place is freed and its messages have one outcome (Q10, O1). The mutable state is the
-map of running turns by entry.
+map of running turns by entry, and the threads in which turns can't run side by side.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import replace
 
 import anyio
 import structlog
@@ -15,20 +12,23 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
 from acp.schema import text_block
-from acp.turn import Turn, TurnLimits, TurnSnapshot
-from bot.model import Outcome
-from bot.observer import Observer
+from acp.turn import Turn, TurnSnapshot
 from bot.reply.cards import stop_button
 from bot.reply.live import LiveReply
+from bot.reply.port import Body
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted
+from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
+from bot.work.observer import Observer, turn_report, waited
 from bot.work.queue.entry import Entry, Why
-from bot.work.report import turn_report, waited
+from bot.work.queue.scheduler import Scheduler
+from bot.work.queue_notices import QueueNotices
 from bot.work.silences import Silences
 from bot.work.task_tracker import TaskTracker
-from bot.work.turns import Claim, RunningTurn, TurnService, cut_off
+from bot.work.thread_settings import ThreadSettings
+from bot.work.turns import Claim, RunningTurn, TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
 from pool.store import SessionStore
@@ -36,47 +36,49 @@ from pool.store import SessionStore
 log = structlog.get_logger(__name__)
 
 
+ONE_BY_ONE = Body("-# This agent can't work on two requests of a thread at once: they run one after the other.")
+_REMEMBERED = 1000
+
+
 class Runs:
     """Runs admitted entries.
-
-    Args:
-        ended: told once the turn of an entry has really ended and its reply was handed over.
-        not_forked: told of a turn that was to run beside another and can't: it has to run some other time.
 
     Attributes:
         limits: those of turns that start from now on.
         silences: knows which agents have fallen silent again and again.
-        observer: told when a reply is first visible.
-        limits_in: makes them those of a thread's agent.
-        agent_in: returns the name of a thread's agent, where there are several.
+        claims: gives turns their agents.
     """
 
     def __init__(
         self,
         tasks: TaskGroup,
-        steps: TaskTracker,
+        tracker: TaskTracker,
         pool: ConnectionPool,
         store: SessionStore,
+        scheduler: Scheduler[Claim],
         editors: Editors,
         deliveries: Deliveries,
+        notices: QueueNotices,
+        leftovers: Leftovers,
         turns: TurnService,
+        thread_settings: ThreadSettings,
+        observer: Observer,
         limits: WorkLimits,
-        ended: Callable[[RunningTurn, TurnEnd], None],
-        not_forked: Callable[[RunningTurn], None],
     ) -> None:
         self.limits = limits
-        self.observer = Observer()
-        self.limits_in: Callable[[int, TurnLimits], TurnLimits] = lambda _thread_id, usual: usual
-        self.agent_in: Callable[[int], str | None] = lambda _thread_id: None
         self._tasks = tasks
-        self._steps = steps
+        self._tracker = tracker
         self._pool = pool
         self._store = store
+        self._scheduler = scheduler
         self._editors = editors
         self._deliveries = deliveries
+        self._notices = notices
+        self._leftovers = leftovers
         self._turns = turns
-        self._ended = ended
-        self._not_forked = not_forked
+        self._thread_settings = thread_settings
+        self._observer = observer
+        self.claims = Claims(pool, self, editors)
         self.silences = Silences()
         self._running: dict[Entry, RunningTurn] = {}
 
@@ -98,7 +100,7 @@ class Runs:
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry; it has a task of its own."""
         now = anyio.current_time()
-        limits = self.limits_in(entry.thread_id, self.limits.turn)
+        limits = self._thread_settings.limits_for(entry.thread_id, self.limits.turn)
         turn = Turn(limits, now)
         running = RunningTurn(
             entry,
@@ -106,7 +108,7 @@ class Runs:
             turn,
             started=now,
             hard_timeout=limits.hard_timeout,
-            agent=self.agent_in(entry.thread_id),
+            agent=self._thread_settings.agent_name_for(entry.thread_id),
         )
         entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)
@@ -119,9 +121,9 @@ class Runs:
         def note(messages: tuple[int, ...]) -> None:
             nonlocal visible
             if not visible and (after := waited(entry, anyio.current_time())) is not None:
-                self.observer.reply_visible(entry.lane, after)
+                self._observer.reply_visible(entry.lane, after)
             visible = True
-            self._steps.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
+            self._tracker.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
 
         def look(text_from: int = 0) -> TurnSnapshot:
             running = self._running.get(entry)
@@ -147,7 +149,7 @@ class Runs:
             end = crashed()
         finally:
             del self._running[running.entry]
-            self._steps.changed()
+            self._tracker.changed()
             try:
                 self._finish(running, end)
             finally:
@@ -160,22 +162,42 @@ class Runs:
         """Hand the reply over; without an end, nothing was prompted, and the turn begins anew some other time."""
         if end is None and running.stopped_by is None:
             running.reply.end(delivered=False)
-            self._not_forked(running)
+            self._put_back(running)
             return
         end = as_decided(end or cut_off(running), running.entry.cancelled)
-        messages = [message.inbound for message in running.entry.owed]
+        messages = running.messages
         now = running.over_at or anyio.current_time()
         report = turn_report(running.entry, messages, end, started=running.started, now=now, agent=running.agent)
         self.silences.ended(running.agent, end.outcome, silent=running.silent)
         self._deliveries.finish(messages, running.reply, end, report)
-        self._ended(running, end)
+        self._leftovers.ended(running.first)
+        self._free_place(running, end)
 
-    def announce(self, running: RunningTurn, end: TurnEnd) -> None:
-        """Show the end of a turn at once that its agent did not answer: the drain only holds the next prompt (T3)."""
-        running.over_at = anyio.current_time()
-        messages = [message.inbound for message in running.entry.owed]
-        end = as_decided(end, running.entry.cancelled)
-        self._deliveries.announce(messages, running.reply, end, running.over_at - running.started)
+    def _free_place(self, running: RunningTurn, end: TurnEnd) -> None:
+        """Let the queue know that the turn has really ended: its place is free."""
+        share, queue = _context_share(end.snapshot), self._scheduler.queue(running.thread_id)
+        # What a session that was reset had used says nothing of the next one.
+        if share is not None and running.entry.generation == queue.memory.generation:
+            queue.context_share(share)
+        self._scheduler.ended(running.entry, anyio.current_time())
+        self._end_if_unknown(running.thread_id)
+
+    def _put_back(self, running: RunningTurn) -> None:
+        """Queue a turn again that could not run beside another one."""
+        self.claims.serialise(running.thread_id)
+        self._scheduler.put_back(running.entry, anyio.current_time())
+        self._notices.show(running.thread_id)
+        self._end_if_unknown(running.thread_id)
+
+    def _end_if_unknown(self, thread_id: int) -> None:
+        # While the bot stops, nothing starts any more; a turn may have left something behind that waits.
+        if self._scheduler.closed and not self._store.durable:
+            end_waiting(self._scheduler, thread_id)
+
+    def start_afresh(self, thread_id: int) -> None:
+        """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
+        self.claims.forget(thread_id)
+        self._pool.reset(thread_id)
 
     def cancel(self, entry: Entry, why: Why) -> bool:
         """Cancel the turn of an entry; False: it is too late."""
@@ -192,8 +214,51 @@ class Runs:
         return await running.control.steer([text_block(entry.prompt_text())])
 
 
-def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:
-    """Return the end of a turn that was cancelled for a reason of the queue's: that decides the outcome."""
-    if why is None or end.outcome is not Outcome.STOPPED:
-        return end
-    return replace(end, outcome=why.outcome, by=why.by, reason=why.reason or end.reason)
+class Claims:
+    """Claims agents for turns: the thread's own session, or a copy of it for a turn beside another one (P4, Q9)."""
+
+    def __init__(self, pool: ConnectionPool, runs: Runs, editors: Editors) -> None:
+        self._pool = pool
+        self._runs = runs
+        self._editors = editors
+        self._serial: dict[int, None] = {}
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        """Claim the thread's session, or a copy of it where another turn has it; never waits.
+
+        Args:
+            behind: an older prompt waits for an agent.
+        """
+        if all(turn.extra for turn in self._runs.in_thread(thread_id)):
+            return self._pool.try_reserve(thread_id, behind=behind)
+        return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id, behind=behind)
+
+    def held_up(self, entry: Entry) -> None:
+        """Tell that an entry waits for the turn before it, where that is since its agent can't do two at once."""
+        if self._runs.in_thread(entry.thread_id) and self._pool.can_fork(entry.thread_id) is False:
+            self.serialise(entry.thread_id)
+
+    def serialise(self, thread_id: int) -> None:
+        """Run the turns of a thread one after the other from now on, and say so once."""
+        if thread_id in self._serial:
+            return
+        self._serial[thread_id] = None
+        if len(self._serial) > _REMEMBERED:
+            del self._serial[next(iter(self._serial))]
+        self._editors.of(thread_id).say(ONE_BY_ONE)
+
+    def forget(self, thread_id: int) -> None:
+        """Try it anew with the next session."""
+        self._serial.pop(thread_id, None)
+
+
+def end_waiting(scheduler: Scheduler[Claim], thread_id: int) -> None:
+    """End what waits in a thread since the bot stops and no later run will know it (R1)."""
+    cut = interrupted()
+    why = Why(cut.outcome, reason=cut.reason)
+    scheduler.do(thread_id, lambda queue: queue.end_waiting(why), anyio.current_time())
+
+
+def _context_share(snapshot: TurnSnapshot | None) -> float | None:
+    context = snapshot.context if snapshot is not None else None
+    return context.used / context.size if context is not None and context.size else None

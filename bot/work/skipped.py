@@ -1,37 +1,35 @@
-"""The end of messages that never ran: dropped, superseded, removed, stale or stopped before their turn (O1, Q3).
+"""The end of messages that never ran: dropped, superseded, removed, stale, stopped or one too many (O1, Q3).
 
 Whoever is told is told once in a while: the messages of one author that ended alike within a moment share one notice.
-The mutable state is the notices that are being gathered, and in which threads one is on its way.
+The mutable state is the notices that are being gathered, in which threads one is on its way, and which messages of
+somebody who sends too many are not written down yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
 import structlog
 
-from bot.model import Inbound, Outcome
+from bot.model import Inbound, Outcome, posted_at
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
-from bot.work.delivery import SHARED
+from bot.work.delivery import SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, lines
+from bot.work.intake import Intake
+from bot.work.queue.rate import RateLimit
+from bot.work.serialization import accepted_prompt
 from bot.work.task_tracker import TaskTracker
+from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
 BURST = 1.0
 """Seconds in which ends of one author are gathered for one notice."""
-
-
-Owe = Callable[[int, str, str], Awaitable[None]]
-
-
-async def owe_nothing(_message_id: int, _outcome: str, _payload: str) -> None:
-    """Write nothing down."""
 
 
 @dataclass(slots=True)
@@ -41,32 +39,23 @@ class _Notice:
 
 
 class SkippedMessages:
-    """Tells the ends of messages that never ran.
-
-    Args:
-        record: writes an outcome down, once it is visible or given up.
-        let_go: told of a thread in which something was delivered.
-        owe: writes down which end is still to be told.
-    """
+    """Tells the ends of messages that never ran."""
 
     def __init__(
         self,
-        steps: TaskTracker,
+        tracker: TaskTracker,
         editors: Editors,
+        deliveries: Deliveries,
+        store: SessionStore,
         redact: Callable[[str], str],
-        record: Callable[[Inbound, Outcome], Awaitable[None]],
-        let_go: Callable[[int], None],
         burst: float = BURST,
-        *,
-        owe: Owe = owe_nothing,
     ) -> None:
-        self._steps = steps
+        self._tracker = tracker
         self._editors = editors
+        self._deliveries = deliveries
+        self._store = store
         self._redact = redact
-        self._record = record
-        self._let_go = let_go
         self._burst = burst
-        self._owe = owe
         self._gathering: dict[tuple[int, int, Outcome], _Notice] = {}
         self._speaking: dict[int, anyio.Lock] = {}
         self._hurry = anyio.Event()
@@ -77,11 +66,11 @@ class SkippedMessages:
         notice = self._gathering.get(key)
         if notice is None:
             self._gathering[key] = notice = _Notice(end)
-            self._steps.begin(self._tell, key, name=f"unrun {message.message_id}")
+            self._tracker.begin(self._tell, key, name=f"unrun {message.message_id}")
         notice.messages.append(message)
         # At once, and not when it is told: what a person took out must not be run by the next run after a kill.
         payload = SHARED if len(notice.messages) > 1 else self._owed(message, notice.end)
-        self._steps.begin(self._owe, message.message_id, end.outcome, payload, name=f"owe {message.message_id}")
+        self._tracker.begin(self._store.owe, message.message_id, end.outcome, payload, name=f"owe {message.message_id}")
 
     def _owed(self, message: Inbound, end: TurnEnd) -> str:
         final = FinalReply(end.outcome, lines(end, self._redact))
@@ -114,8 +103,8 @@ class SkippedMessages:
                 attempts=0,
                 delivered=delivered,
             )
-            await self._record(message, outcome)
-        self._let_go(thread_id)
+            await self._deliveries.record(message, outcome)
+        self._editors.let_go(thread_id)
 
 
 def text_of(end: TurnEnd, messages: list[Inbound], redact: Callable[[str], str]) -> str:
@@ -124,3 +113,51 @@ def text_of(end: TurnEnd, messages: list[Inbound], redact: Callable[[str], str])
     if len(messages) == 1:
         return text
     return f"{text}\n-# {len(messages)} messages of {inline_code(messages[0].author.name)}"
+
+
+class RateLimiter:
+    """Refuses messages of somebody who sends too many; what counts is when they were posted (O1).
+
+    Attributes:
+        pending: refused messages that are not written down yet.
+    """
+
+    def __init__(
+        self,
+        tracker: TaskTracker,
+        store: SessionStore,
+        rate: RateLimit,
+        intake: Intake,
+        skipped: SkippedMessages,
+    ) -> None:
+        self._tracker = tracker
+        self._store = store
+        self._rate = rate
+        self._intake = intake
+        self._skipped = skipped
+        self.pending: set[int] = set()
+
+    def refuses(self, inbound: Inbound) -> bool:
+        """Count a message; True: it is one too many, and will be told so."""
+        at, author = posted_at(inbound.message_id), inbound.author.id
+        if self._rate.take(author, at):
+            return False
+        window, wait = self._rate.window, self._rate.wait(author, at)
+        reason = f"more than {self._rate.per_user} messages in {window:.0f} s; try again in {wait:.0f} s"
+        self.pending.add(inbound.message_id)
+        end = TurnEnd(Outcome.DROPPED, reason=reason)
+        self._tracker.begin(self._refuse, inbound, end, name=f"refuse {inbound.message_id}")
+        return True
+
+    async def _refuse(self, inbound: Inbound, end: TurnEnd) -> None:
+        # Written down like any other: what had its end in an earlier run gets no second one, and this one no turn.
+        try:
+            first = await self._store.accept(accepted_prompt(inbound))
+        except StoreBusy:
+            first = True
+        finally:
+            self.pending.discard(inbound.message_id)
+        if first and inbound.opens_thread:
+            await self._intake.refuse(inbound, end)  # it has no thread yet
+        elif first:
+            self._skipped.end(inbound, end)

@@ -14,19 +14,26 @@ from functools import partial
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.stream import TurnControl, run_turn
 from acp.turn import BY_AGENT, Ending, Phase, Turn, TurnSnapshot
-from bot.model import Inbound, Outcome
+from bot.model import Inbound, Lane, Outcome
+from bot.reply import cards
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
-from bot.reply.render import SILENCE, last_line
+from bot.reply.render import SILENCE, coarse, last_line
+from bot.work.delivery import Deliveries
+from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
-from bot.work.permissions import Card, CardState, rejection
-from bot.work.queue.entry import Entry
+from bot.work.late_output import LateOutputs
+from bot.work.leftovers import Leftovers
+from bot.work.permissions import Card, CardState, PermissionRegistry, expire, rejecting, rejection
+from bot.work.queue.entry import Entry, Why
+from bot.work.queue.scheduler import Scheduler
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.store import SessionStore
@@ -34,6 +41,12 @@ from pool.store import SessionStore
 Claim = Reservation | ExtraReservation
 
 log = structlog.get_logger(__name__)
+
+MOST_OPEN = 20
+"""Cards of one turn that people may answer at the same time."""
+
+MOST_CARDS = 200
+"""Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
 
 NOT_WRITTEN = "the state file did not answer, so the agent was not asked; please send this again in a while"
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
@@ -86,6 +99,11 @@ class RunningTurn:
         """The message that the reply answers."""
         return self.entry.messages[0].inbound
 
+    @property
+    def messages(self) -> list[Inbound]:
+        """The messages whose outcome is the turn's."""
+        return [message.inbound for message in self.entry.owed]
+
     def look(self, text_from: int = 0) -> TurnSnapshot:
         """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
         snapshot = self.turn.snapshot(text_from)
@@ -111,39 +129,153 @@ class RunningTurn:
         return True
 
 
+class TurnCards:
+    """Shows the permission requests of running turns: opened, kept in step with their request, closed in time (D6).
+
+    Args:
+        tasks: owns the timers of the cards.
+        timeout: seconds that a card waits for a person.
+
+    Attributes:
+        closed: the bot stops: what is asked from now on is answered ``cancelled``.
+    """
+
+    def __init__(
+        self, tasks: TaskGroup, registry: PermissionRegistry, scheduler: Scheduler[Claim], timeout: float
+    ) -> None:
+        self.timeout = timeout
+        self.closed = False
+        self._tasks = tasks
+        self._registry = registry
+        self._scheduler = scheduler
+
+    def open(self, running: RunningTurn, request: PermissionRequest) -> None:
+        """Show ``request`` as a card in the turn's thread and let it wait for the requester.
+
+        One that nobody could answer, or one too many, is answered ``cancelled`` at once.
+        """
+        refusal = "the bot stops" if self.closed else _refusal(running.cards, request)
+        if refusal:
+            log.warning("permission.refused", thread=running.thread_id, reason=refusal)
+            request.cancel()
+            return
+        first = running.first
+
+        def show(card: Card) -> None:
+            body = opened if card.state is CardState.OPEN else cards.closed_card(opened, card_end(card))
+            running.reply.card(card.token, body, lambda: _not_taken(running, card))
+            if card.state is not CardState.OPEN and not _is_waiting(running):
+                self._scheduler.take_back(running.entry)
+
+        card = self._registry.open(
+            running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND
+        )
+        opened = open_body(card, self.timeout)
+        request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
+        running.cards.append(card)
+        if not opened.buttons:
+            request.cancel()
+            card.close(CardState.UNSEEN)
+            return
+        show(card)
+        # A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
+        self._scheduler.lend(running.entry, anyio.current_time())
+        self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+
+def _not_taken(running: RunningTurn, card: Card) -> None:
+    """Answer a request whose card Discord refused: nobody will ever see it."""
+    if card.request.cancel():
+        log.warning("permission.refused", thread=running.thread_id, reason="Discord did not take the card")
+        card.close(CardState.CANCELLED)
+        # Without a word of the agent's: one of them may be what the server's rules don't let through.
+        running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
+
+
+def _is_waiting(running: RunningTurn) -> bool:
+    return any(card.state is CardState.OPEN for card in running.cards)
+
+
+def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:
+    """Return why the request gets no card; empty if it gets one."""
+    if not request.options:
+        return "it has no options"
+    if len(cards_so_far) >= MOST_CARDS:
+        return f"the turn has asked {MOST_CARDS} times"
+    still_open = sum(card.state is CardState.OPEN for card in cards_so_far)
+    return f"{still_open} requests of the turn are open" if still_open >= MOST_OPEN else ""
+
+
+def open_body(card: Card, timeout: float) -> Body:
+    """Return the card as it asks."""
+    can_reject = rejecting(card.request.options) is not None
+    return cards.permission_card(
+        card.token,
+        card.request.tool_call,
+        card.request.options,
+        who="A bot asked, so only whoever runs me" if card.for_owners else f"<@{card.requester.id}>",
+        ping=None if card.for_owners else card.requester.id,
+        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
+        complete=card.request.complete,
+    )
+
+
+def card_end(card: Card) -> str:
+    """Return the last line of a card that is over."""
+    if card.state is CardState.ANSWERED and card.chosen and card.answered_by:
+        return cards.answered_by(card.chosen, card.answered_by.name)
+    if card.state is CardState.UNSEEN:
+        return cards.UNSEEN
+    return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED
+
+
 class ReplySink:
-    """Passes on what a turn reports: changes to the editor, permission requests to whoever opens the card."""
+    """Passes on what a turn reports: changes to the editor, permission requests to the cards."""
 
     def __init__(
         self,
         running: RunningTurn,
-        ask: Callable[[RunningTurn, PermissionRequest], None],
-        finishing: Callable[[RunningTurn, TurnEnd | None], None],
+        cards: TurnCards,
+        scheduler: Scheduler[Claim],
+        deliveries: Deliveries,
         end_of: Callable[[TurnSnapshot], TurnEnd],
     ) -> None:
         self._running = running
-        self._ask = ask
-        self._finishing = finishing
+        self._cards = cards
+        self._scheduler = scheduler
+        self._deliveries = deliveries
         self._end_of = end_of
         self._answered = False
 
     def changed(self) -> None:
         """Mark the reply as out of date; called for every update."""
-        turn, reply = self._running.turn, self._running.reply
+        running, turn = self._running, self._running.turn
         if self._answered or turn.phase is not Phase.DRAINING:
-            reply.touch()
+            running.reply.touch()
             return
         self._answered = True
         # T3: the text is brought up to date at once when the response arrives; the footer of an answer waits for the
         # drain. Of a turn that ended otherwise, the end is shown at once.
-        reply.touch(urgent=True)
-        over = turn.decided is not Ending.ANSWERED
-        self._finishing(self._running, self._end_of(replace(turn.snapshot(), ending=turn.decided)) if over else None)
+        running.reply.touch(urgent=True)
+        self._scheduler.queue(running.thread_id).finishing(running.entry)
+        if turn.decided is not Ending.ANSWERED:
+            self._announce(replace(turn.snapshot(), ending=turn.decided))
+
+    def _announce(self, snapshot: TurnSnapshot) -> None:
+        """Show the end of a turn at once that its agent did not answer: the drain only holds the next prompt (T3)."""
+        running = self._running
+        try:
+            end = as_decided(self._end_of(snapshot), running.entry.cancelled)
+            running.over_at = anyio.current_time()
+            self._deliveries.announce(running.messages, running.reply, end, running.over_at - running.started)
+        except Exception:
+            # Called by the reader of the agent's output, which a fault here would end.
+            log.exception("decision.failed")
 
     def permission(self, request: PermissionRequest) -> None:
         """Show a card for the request; one that can't be shown is answered ``cancelled``: nobody could decide it."""
         try:
-            self._ask(self._running, request)
+            self._cards.open(self._running, request)
         except Exception:
             # Called by the reader of the agent's output, which a fault here would end.
             log.exception("permission.failed", thread=self._running.thread_id)
@@ -151,28 +283,29 @@ class ReplySink:
 
 
 class TurnService:
-    """Runs admitted prompts.
-
-    Args:
-        ask: opens a permission card for a request of a running turn.
-        leased: told about the session that a turn was given, before the prompt is sent.
-        finishing: told when the agent has answered, with the end if that is no answer: stopping is too late then.
-    """
+    """Runs admitted prompts."""
 
     def __init__(
         self,
         pool: ConnectionPool,
         store: SessionStore,
-        *,
-        ask: Callable[[RunningTurn, PermissionRequest], None],
-        leased: Callable[[RunningTurn, Lease], None],
-        finishing: Callable[[RunningTurn, TurnEnd | None], None],
+        scheduler: Scheduler[Claim],
+        editors: Editors,
+        deliveries: Deliveries,
+        cards: TurnCards,
+        leftovers: Leftovers,
+        late: LateOutputs,
+        redact: Callable[[str], str],
     ) -> None:
         self._pool = pool
         self._store = store
-        self._ask = ask
-        self._leased = leased
-        self._finishing = finishing
+        self._scheduler = scheduler
+        self._editors = editors
+        self._deliveries = deliveries
+        self._cards = cards
+        self._leftovers = leftovers
+        self._late = late
+        self._redact = redact
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
         """Take the prompt to its end and say how it ended; what the agent does never raises here.
@@ -185,7 +318,7 @@ class TurnService:
                 with running.starting:
                     lease = await stack.enter_async_context(self._session(running, claim))
                     running.agent = running.agent or _name_of(lease)
-                    self._leased(running, lease)
+                    self._take_lease(running, lease)
                     await self._write_down(running)
                     running.prompting = True
                 # Who stops in the very moment in which the write is done cancels nothing any more.
@@ -204,6 +337,18 @@ class TurnService:
             running.extra = True
             return self._pool.extra_session(claim)
         return self._pool.session(running.thread_id, claim)
+
+    def _take_lease(self, running: RunningTurn, lease: Lease) -> None:
+        """Connect a turn with its session, before anything is prompted."""
+        thread_id, said = running.thread_id, lease.listen()
+        running.hear = lambda: self._redact(said())
+        if lease.alone and not running.extra:
+            running.looked = self._leftovers.watch(running.first, lease)
+        can_steer = lease.session.can_steer
+        self._scheduler.do(thread_id, lambda queue: queue.steerable(can=can_steer), anyio.current_time())
+        if lease.lost:
+            self._editors.of(thread_id).say(CONTEXT_LOST)
+        self._late.attend(thread_id, lease.session)
 
     async def _write_down(self, running: RunningTurn) -> None:
         """Commit that the prompt is sent before it is: after a crash, what may have had side effects is not repeated.
@@ -227,7 +372,7 @@ class TurnService:
                 lease.session,
                 running.turn,
                 [text_block(text)],
-                ReplySink(running, self._ask, self._finishing, end_of),
+                ReplySink(running, self._cards, self._scheduler, self._deliveries, end_of),
                 control=running.control,
                 clock=asyncio.get_running_loop().time,
             )
@@ -273,3 +418,10 @@ def close_cards(running: RunningTurn) -> None:
     """Take the cards of a turn that is over to their end; the connection has answered their requests (T6)."""
     for card in running.cards:
         card.close(CardState.CANCELLED)
+
+
+def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:
+    """Return the end of a turn that was cancelled for a reason of the queue's: that decides the outcome."""
+    if why is None or end.outcome is not Outcome.STOPPED:
+        return end
+    return replace(end, outcome=why.outcome, by=why.by, reason=why.reason or end.reason)

@@ -112,7 +112,7 @@ class ReloadedBot:
     """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
 
     def __init__(self) -> None:
-        self.gateway = self.desk = self.pool = self.assignments = self
+        self.gateway = self.desk = self.pool = self.thread_settings = self
         self.agents = only(("agent",), "/srv")
         self.hung_after = 0.0
 

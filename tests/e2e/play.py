@@ -140,13 +140,11 @@ async def play(
 def _count_outcomes(on_stage: Stage) -> Counter[int]:
     """Count the outcomes of each message: what its listener raises, the desk only logs."""
     counts: Counter[int] = Counter()
-    record = on_stage.bot.desk.deliveries.on_outcome
 
-    def count(inbound: Inbound, outcome: Outcome) -> None:
+    def count(inbound: Inbound, _outcome: Outcome) -> None:
         counts[inbound.message_id] += 1
-        record(inbound, outcome)
 
-    on_stage.bot.desk.deliveries.on_outcome = count
+    on_stage.bot.desk.deliveries.listeners.append(count)
     return counts
 
 

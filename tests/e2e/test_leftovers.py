@@ -59,5 +59,5 @@ async def test_of_threads_that_share_a_process_nothing_is_said(tmp_path: Path, m
     agent = scenario(tmp_path, [{"spawn_shell": "sleep 600"}, {"text": "started"}])
     async with play(tmp_path, agent, sessions_per_process=2) as game:
         thread_id, _ = await game.ask("start")
-        assert game.on_stage.bot.desk._floor.leftovers._watched == {}
+        assert game.on_stage.bot.desk._leftovers._watched == {}
         assert "Still running" not in game.shown(thread_id)

@@ -34,43 +34,46 @@ class Releasable(Protocol):
 R = TypeVar("R", bound=Releasable)
 
 
+class Host(Protocol[R]):
+    """Who owns the agents and does what the queues decide. No call may wait: each look at the queues is one step."""
+
+    def rules_of(self, thread_id: int) -> Rules:
+        """Return the rules of a thread."""
+
+    def reserve(self, thread_id: int, behind: bool) -> R | None:
+        """Claim an agent for a thread, or return None.
+
+        Args:
+            behind: an older entry waits for an agent; what that one might get soon must not be kept busy (P4).
+        """
+
+    def start(self, entry: Entry, claim: R) -> None:
+        """Begin an admitted entry; the turn itself runs in a task."""
+
+    def held_up(self, entry: Entry) -> None:
+        """Take note, once, of an entry that waits for an agent or for room in its lane (P4)."""
+
+    def carry_out(self, decision: Decision) -> None:
+        """Do what a queue decided; must not raise."""
+
+    def looked(self) -> None:
+        """Take note of a look at the queues: what `next_wakeup` returns may be another time now."""
+
+
 class Scheduler(Generic[R]):
     """Admits entries in order of arrival, over all threads.
 
-    Args:
-        rules: returns the rules of a thread.
-        reserve: claims an agent for a thread, or returns None; never waits. The second argument says that an older
-            entry waits for an agent: then what that one might get soon must not be kept busy (P4).
-        start: begins an admitted entry; must only schedule it.
-        wait: told once for an entry that is held up by a lack of agents or of room in its lane (P4).
-        carry_out: does what a queue decided; must not raise and only schedule what takes time.
-
     Attributes:
         held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing starts any more.
-        looked: called after every look at the queues: what `next_wakeup` returns may be another time now.
     """
 
-    def __init__(
-        self,
-        lanes: Lanes,
-        *,
-        rules: Callable[[int], Rules],
-        reserve: Callable[[int, bool], R | None],
-        start: Callable[[Entry, R], None],
-        wait: Callable[[Entry], None],
-        carry_out: Callable[[Decision], None],
-    ) -> None:
+    def __init__(self, lanes: Lanes, host: Host[R]) -> None:
         self.lanes = lanes
         self.closed = False
         self.held = False
-        self.looked: Callable[[], None] = _tell_nobody
+        self._host = host
         self._looking = False
         self._changed = False
-        self._rules = rules
-        self._reserve = reserve
-        self._start = start
-        self._wait = wait
-        self._carry_out = carry_out
         self._queues: dict[int, ThreadQueue] = {}
         self._remembered: OrderedDict[int, Remembered] = OrderedDict()
         self._stale: set[int] = set()
@@ -90,7 +93,7 @@ class Scheduler(Generic[R]):
         with ExitStack() as stack:
             stack.callback(self.tick, now)
             for decision in reversed(decisions):
-                stack.callback(self._carry_out, decision)
+                stack.callback(self._host.carry_out, decision)
         return decisions
 
     def arrive(self, inbound: Inbound, now: float) -> list[Decision]:
@@ -143,7 +146,7 @@ class Scheduler(Generic[R]):
     def rules_changed(self, now: float) -> None:
         """Ask every thread again, by the rules that it has now."""
         for thread_id, queue in self._queues.items():
-            queue.rules = self._rules(thread_id)
+            queue.rules = self._host.rules_of(thread_id)
         self._stale.update(self._queues)
         self.tick(now)
 
@@ -156,7 +159,7 @@ class Scheduler(Generic[R]):
             self._look(now)
         finally:
             self._looking = False
-            self.looked()
+            self._host.looked()
 
     def next_wakeup(self) -> float | None:
         """Return when to call `tick`, in the caller's seconds; None: nothing waits for the time to pass."""
@@ -179,8 +182,9 @@ class Scheduler(Generic[R]):
                 break
         self._changed = False
         for entry in seen:
-            if entry in self._heads:
-                self._tell(entry)
+            if entry in self._heads and not entry.told_to_wait:
+                entry.told_to_wait = True
+                self._host.held_up(entry)
 
     def _ask_changed(self, now: float) -> list[Entry]:
         """Ask the queues that have changed, or whose time has come, which entries are next."""
@@ -197,25 +201,20 @@ class Scheduler(Generic[R]):
 
     def _try_start(self, entry: Entry, elder: Entry | None) -> bool:
         queue = self._queues[entry.thread_id]
-        reservation = self._reserve(entry.thread_id, elder is not None)
+        reservation = self._host.reserve(entry.thread_id, elder is not None)
         if reservation is None:
             self._heads.refuse(entry, elder, wants=not queue.running)
             return False
         self._stale.add(entry.thread_id)
         queue.started(entry)
         self.lanes.take(entry)
-        self._start(entry, reservation)
+        self._host.start(entry, reservation)
         return True
-
-    def _tell(self, entry: Entry) -> None:
-        if not entry.told_to_wait:
-            entry.told_to_wait = True
-            self._wait(entry)
 
     # Queues come and go
 
     def _open(self, thread_id: int) -> ThreadQueue:
-        rules = self._rules(thread_id)
+        rules = self._host.rules_of(thread_id)
         self._stale.add(thread_id)
         queue = self._queues.get(thread_id)
         if queue is None:
@@ -240,7 +239,9 @@ class Scheduler(Generic[R]):
 
     def queue(self, thread_id: int) -> ThreadQueue:
         """Return the thread's queue to look at; an empty one, not kept, if it has none."""
-        return self._queues.get(thread_id) or ThreadQueue(self._rules(thread_id), self._remembered.get(thread_id))
+        return self._queues.get(thread_id) or ThreadQueue(
+            self._host.rules_of(thread_id), self._remembered.get(thread_id)
+        )
 
     def find(self, message_id: int) -> tuple[int, Entry] | None:
         """Return the thread and the entry of a message that waits or runs."""
@@ -262,7 +263,3 @@ class Scheduler(Generic[R]):
         """Return how full each lane is, and how many entries wait for it."""
         waiting = Counter(entry.lane for entry in self.waiting())
         return {lane: self.lanes.counts(lane, waiting[lane]) for lane in Lane}
-
-
-def _tell_nobody() -> None:
-    """Do nothing."""

@@ -16,8 +16,8 @@ from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
 from bot.chat.seen import Seen
 from bot.model import Actor, Inbound, QueueMode
-from bot.observer import Observer
 from bot.sandbox import FakeDiscord
+from bot.work.observer import Observer
 from bot.work.ports import Answer
 
 QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)

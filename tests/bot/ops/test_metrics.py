@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from bot.model import Lane, Outcome, QueueMode
 from bot.ops.health import DiscordHealth, Health, Status, StoreHealth
 from bot.ops.metrics import Metrics
-from bot.work.report import TurnReport
+from bot.work.observer import TurnReport
 
 from .samples import health, parts
 

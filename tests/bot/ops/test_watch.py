@@ -10,11 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.observer import Observer
 from bot.ops.address import AddressUnusable, UnixSocket
 from bot.ops.health import Health, Status
 from bot.ops.status import ask
 from bot.ops.watch import WINDOW, LoopLag, watching
+from bot.work.observer import Observer
 
 LOADED = "import bot.app, sys; print('prometheus_client' in sys.modules)"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -15,12 +16,14 @@ from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
 from acp.turn import Turn, TurnLimits
-from bot.agents.model import Agents
+from bot.agents.model import Agents, only
 from bot.model import Inbound, Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
-from bot.work.dispatcher import ONE_AGENT, Dispatcher
+from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits
+from bot.work.observer import Observer
+from bot.work.queue.scheduler import Scheduler
 from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
 from pool.model import PoolLimits
@@ -31,6 +34,7 @@ from tests.bot.work.samples import BOB, inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
 from tests.pool.memory import MemoryStore
 
+ONE_AGENT = only((), "")
 LIMITS = WorkLimits(turn=TurnLimits(), pacing=Pacing())
 
 
@@ -255,6 +259,11 @@ async def cut_off_together(store: NotedStore) -> None:
     await store.started(1, [3])
 
 
+def busy_scheduler() -> Scheduler[Any]:
+    """A scheduler that says of every thread that something runs there: nothing is forgotten unasked."""
+    return cast("Scheduler[Any]", SimpleNamespace(queue=lambda _thread_id: SimpleNamespace(idle=False)))
+
+
 @dataclass
 class Work:
     """A desk at work, and all that stands around it."""
@@ -321,6 +330,8 @@ async def running_work(
     chat: FakeChat | None = None,
     held: bool = False,
     named: Agents = ONE_AGENT,
+    observer: Observer | None = None,
+    may: Callable[[Inbound], bool] = lambda _inbound: True,
     launcher: ByThread | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
@@ -336,8 +347,8 @@ async def running_work(
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
-        desk = Dispatcher(tasks, chat, pool, store, limits, redact, named)
-        desk.deliveries.on_outcome = lambda inbound, outcome: outcomes.append((inbound.message_id, outcome))
+        desk = Dispatcher(tasks, chat, pool, store, limits, named, observer or Observer(), may=may, redact=redact)
+        desk.deliveries.listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))
         if held:
             desk.hold()
         await desk.recover()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bot.model import Lane, Outcome
-from bot.observer import Observer
-from bot.work.report import TurnReport
+from bot.work.observer import Observer, TurnReport
 
 
 @dataclass

@@ -17,12 +17,12 @@ import pytest
 
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from bot.model import Lane, QueueMode
-from bot.work.claims import Claims
 from bot.work.queue.decisions import Decision
 from bot.work.queue.entry import Entry
 from bot.work.queue.lanes import Lanes
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Scheduler
+from bot.work.runs import Claims
 from bot.work.turns import Claim
 from pool.launcher import Sharing
 from pool.model import PoolLimits
@@ -64,14 +64,7 @@ class Walk:
         self.longest: Entry | None = None
         self.waited = 0
         self.claims = Claims(self.at.pool, cast("Any", self), cast("Any", Editors()))
-        self.scheduler: Scheduler[Claim] = Scheduler(
-            Lanes({Lane.MAIN: 4 + seed % 4, Lane.BACKGROUND: 1}),
-            rules=lambda _: self.rules,
-            reserve=self.claims.reserve,
-            start=self.start,
-            wait=self.claims.held_up,
-            carry_out=self.carry_out,
-        )
+        self.scheduler: Scheduler[Claim] = Scheduler(Lanes({Lane.MAIN: 4 + seed % 4, Lane.BACKGROUND: 1}), self)
 
     async def run(self) -> None:
         steps: list[Callable[[], object]] = [
@@ -124,6 +117,18 @@ class Walk:
             elder = any(one.place < entry.place and not self.in_thread(one.thread_id) for one in free)
             claim = self.claims.reserve(entry.thread_id, elder)
             assert claim is None, f"{entry.place} could start"
+
+    def rules_of(self, _thread_id: int) -> Rules:
+        return self.rules
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        return self.claims.reserve(thread_id, behind)
+
+    def held_up(self, entry: Entry) -> None:
+        self.claims.held_up(entry)
+
+    def looked(self) -> None:
+        """Nothing here waits for the time to pass."""
 
     def in_thread(self, thread_id: int) -> list[Any]:
         """Return the turns of a thread, as `Runs` does."""

@@ -58,7 +58,7 @@ async def test_a_stop_of_all_and_a_chosen_mode_are_kept_side_by_side() -> None:
         work.desk.stop_all(100, ALICE, before=50)
         await work.settled()
     async with running_work(store=store) as work:
-        assert work.desk.modes.at(100) is QueueMode.STEER
+        assert work.desk.thread_settings.mode_in(100) is QueueMode.STEER
         work.desk.choose_mode(100, QueueMode.FOLLOWUP, ALICE, server=False)
         await work.settled()
     assert orjson.loads((await store.choices())[100]) == {"queue_mode": "followup", "colour": "red", "cutoff": 50}

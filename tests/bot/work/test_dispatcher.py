@@ -12,6 +12,7 @@ from acp.schema import PermissionOption, PermissionParams, ToolCall
 from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone
 from bot.work.queue_notices import QueueNotices
+from bot.work.runs import Claims
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.fakes import NotedStore, PlayedSession, chunk, running_work
 from tests.bot.work.samples import ALICE, mention
@@ -151,13 +152,13 @@ async def test_the_editor_of_a_thread_is_let_go_when_its_queue_is_done() -> None
         work.post(1)
         work.post(2)
         await work.over(2)
-        assert work.desk._floor.editors._editors == {}
+        assert work.desk._editors._editors == {}
         late = work.agents.sessions[0].on_late
         assert late is not None
         late(chunk("one more thing"))
         await work.shown("one more thing")
         await work.settled()
-        assert work.desk._floor.editors._editors == {}
+        assert work.desk._editors._editors == {}
 
 
 @in_virtual_time
@@ -168,7 +169,7 @@ async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
         raise RuntimeError("a fault")
 
     async with running_work() as work:
-        work.desk.deliveries.on_outcome = fail
+        work.desk.deliveries.listeners.append(fail)
         work.post(1)
         await work.shown("an answer")
         work.post(2, "second")
@@ -278,10 +279,10 @@ async def test_a_listener_that_fails_hurts_nobody() -> None:
         raise RuntimeError("listener")
 
     async with running_work() as work:
-        keep, work.desk.deliveries.on_outcome = work.desk.deliveries.on_outcome, fail
+        keep, work.desk.deliveries.listeners[:] = list(work.desk.deliveries.listeners), [fail]
         work.post(1)
         await anyio.sleep(5)
-        work.desk.deliveries.on_outcome = keep
+        work.desk.deliveries.listeners[:] = keep
         work.post(2)
         assert await work.outcome(2) is Outcome.ANSWERED
 
@@ -298,14 +299,13 @@ async def test_a_refusal_that_discord_does_not_take_hurts_nobody() -> None:
 
 
 @in_virtual_time
-async def test_a_fault_on_a_prompts_way_hurts_no_other() -> None:
+async def test_a_fault_on_a_prompts_way_hurts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """O4, Q10: whatever it is, the work of the others goes on."""
     async with running_work() as work:
-        scheduler = work.desk._floor.scheduler
-        reserve, scheduler._reserve = scheduler._reserve, cast("Any", None)  # nothing that can be called
-        work.post(1)
-        await anyio.sleep(5)
-        scheduler._reserve = reserve
+        with monkeypatch.context() as patched:
+            patched.setattr(Claims, "reserve", None)  # nothing that can be called
+            work.post(1)
+            await anyio.sleep(5)
         work.post(2, thread_id=200)
         assert await work.outcome(1) is Outcome.ANSWERED
         assert await work.outcome(2) is Outcome.ANSWERED
@@ -372,7 +372,7 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
         work.desk.stop(100, ALICE)
         await work.over(2)
         await anyio.sleep(30)
-        assert work.desk._floor.editors._editors == {}
+        assert work.desk._editors._editors == {}
 
 
 @in_virtual_time
@@ -387,7 +387,7 @@ async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
         work.post(2)
         await work.shown("Waiting, next in line")
 
-        def fail(_self: QueueNotices, _thread_id: int, _queue: object) -> None:
+        def fail(_self: QueueNotices, _thread_id: int) -> None:
             raise RuntimeError("no")
 
         with monkeypatch.context() as patched:

@@ -14,6 +14,7 @@ from bot.reply.pacing import Pacing
 from bot.reply.port import Body, ThreadGone, ThreadPort
 from bot.work.editors import Editors, nonce_source
 from tests.bot.reply.fakes import FakeThread, FakeTurn, final_reply, in_virtual_time
+from tests.bot.work.fakes import busy_scheduler
 
 NOTICE = Body("a notice")
 
@@ -34,7 +35,7 @@ async def editing() -> AsyncIterator[Scene]:
         return threads.setdefault(thread_id, FakeThread())
 
     async with anyio.create_task_group() as tasks:
-        editors = Editors(tasks, port, Pacing(), nonce_source(1), lambda *args: gone.append(args))
+        editors = Editors(tasks, port, Pacing(), nonce_source(1), busy_scheduler(), lambda *args: gone.append(args))
         yield Scene(editors, threads, gone)
         tasks.cancel_scope.cancel()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
 
 from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone
-from bot.work.ending import TurnEnd, stopped
 from bot.work.intake import Intake
+from bot.work.observer import Observer
+from bot.work.queue.entry import Why
 from bot.work.serialization import accepted_prompt
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
@@ -30,7 +33,7 @@ class Scene:
     accepted: list[Inbound]
     dropped: list[Inbound]
     recorded: list[tuple[int, Outcome]]
-    withdrawn: dict[int, TurnEnd]
+    withdrawn: dict[int, Why]
     acknowledged: list[int]
 
 
@@ -41,21 +44,30 @@ async def taking() -> AsyncIterator[Scene]:
     accepted: list[Inbound] = []
     dropped: list[Inbound] = []
     recorded: list[tuple[int, Outcome]] = []
-    withdrawn: dict[int, TurnEnd] = {}
+    withdrawn: dict[int, Why] = {}
     acknowledged: list[int] = []
 
     async def record(inbound: Inbound, outcome: Outcome) -> None:
         recorded.append((inbound.message_id, outcome))
 
+    line = SimpleNamespace(withdrawn=withdrawn.get)
+    scheduler = SimpleNamespace(
+        queue=lambda _thread_id: SimpleNamespace(line=line),
+        accepted=lambda inbound, _now: accepted.append(inbound),
+        refused=lambda inbound, _now: dropped.append(inbound),
+    )
     intake = Intake(
+        cast("Any", None),
         chat,
         store,
-        accepted=accepted.append,
-        dropped=dropped.append,
-        withdrawn=lambda inbound: withdrawn.get(inbound.message_id),
-        record=record,
+        cast("Any", scheduler),
+        cast("Any", None),
+        cast("Any", SimpleNamespace(accepted=lambda inbound: acknowledged.append(inbound.message_id))),
+        cast("Any", SimpleNamespace(record=record)),
+        cast("Any", None),
+        cast("Any", None),
+        Observer(),
         redact=lambda text: text.replace(SECRET, "[secret]"),
-        acknowledge=lambda inbound: acknowledged.append(inbound.message_id),
     )
     yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn, acknowledged)
 
@@ -239,7 +251,7 @@ async def test_a_thread_is_remembered_with_its_title() -> None:
 async def test_a_mention_that_is_withdrawn_meanwhile_opens_no_thread_and_is_told_where_it_stands() -> None:
     """O1, T6: stop works in every phase."""
     async with taking() as scene:
-        scene.withdrawn[100] = stopped("bob")
+        scene.withdrawn[100] = Why(Outcome.STOPPED, by="bob")
         await scene.intake.accept(opening())
         await anyio.sleep(1)
         assert scene.chat.opened == []

@@ -155,10 +155,10 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
         assert sorted(message for message, _ in work.outcomes) == sorted(message for message, _ in chance.posted)
         assert (await store.open_prompts(), await store.owed()) == ([], [])
         desk = work.desk
-        assert [lane for lane in desk._floor.scheduler.counts().values() if lane.running or lane.lent] == []
-        assert (desk._floor.scheduler._queues, desk._floor.editors._editors, desk.pending()) == ({}, {}, frozenset())
-        assert (desk._floor.notices._notices, desk._floor.skipped._gathering) == ({}, {})
-        assert (desk._floor.reactions._cells, len(desk._floor.runs)) == ({}, 0)
+        assert [lane for lane in desk._scheduler.counts().values() if lane.running or lane.lent] == []
+        assert (desk._scheduler._queues, desk._editors._editors, desk.pending()) == ({}, {}, frozenset())
+        assert (desk._notices._notices, desk._skipped._gathering) == ({}, {})
+        assert (desk._reactions._cells, len(desk._runs)) == ({}, 0)
         assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 
 

@@ -317,7 +317,7 @@ async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None
         work.post(1, "one")
         work.post(2, "two")
         await work.prompted("one\ntwo")
-        work.desk._floor.scheduler.queue(100).steerable(can=True)
+        work.desk._scheduler.queue(100).steerable(can=True)
         work.post(3, "three", mode=QueueMode.STEER)
         await work.until(lambda: store.calls[-2:] == [("accept", 3), ("started", 1)])
         assert [one.turn for one in await store.open_prompts()] == [None, 1, 1]
@@ -334,8 +334,7 @@ async def test_who_lost_the_role_that_let_them_in_is_not_run_after_the_restart()
     store, old, new = kept(), frozenset({1}), frozenset({2})
     for number, author in ((1, ALICE), (2, BOB)):
         await store.accept(accepted_prompt(inbound(number, author=replace(author, roles=old))))
-    async with running_work(store=store, held=True) as work:
-        work.desk.may = lambda one: bool(one.author.roles & new)
+    async with running_work(store=store, held=True, may=lambda one: bool(one.author.roles & new)) as work:
         await work.settled()
         assert work.desk.authors() == {(1, ALICE.id), (1, BOB.id)}
         work.desk.roles_now(1, ALICE.id, new)

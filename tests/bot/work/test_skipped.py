@@ -9,14 +9,17 @@ from dataclasses import replace
 
 import anyio
 
-from bot.model import Inbound, Outcome
+from bot.model import Outcome
 from bot.reply.pacing import Pacing
+from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd
+from bot.work.observer import Observer
+from bot.work.reactions import Reactions
 from bot.work.skipped import SkippedMessages
 from bot.work.task_tracker import TaskTracker
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, running_work
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, busy_scheduler, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
@@ -26,12 +29,13 @@ FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
 async def telling() -> AsyncIterator[tuple[SkippedMessages, FakeChat, list[tuple[int, Outcome]]]]:
     chat, recorded, numbers = FakeChat(), list[tuple[int, Outcome]](), itertools.count()
 
-    async def record(message: Inbound, outcome: Outcome) -> None:
-        recorded.append((message.message_id, outcome))
-
     async with anyio.create_task_group() as tasks:
-        editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", lambda *_: None)
-        yield SkippedMessages(TaskTracker(tasks), editors, str, record, lambda _thread: None), chat, recorded
+        tracker, store = TaskTracker(tasks), NotedStore()
+        editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", busy_scheduler(), lambda *_: None)
+        reactions = Reactions(tasks, chat, enabled=False)
+        deliveries = Deliveries(tracker, editors, store, reactions, Observer(), str)
+        deliveries.listeners.append(lambda message, outcome: recorded.append((message.message_id, outcome)))
+        yield SkippedMessages(tracker, editors, deliveries, store, str), chat, recorded
         await anyio.sleep(30)
         tasks.cancel_scope.cancel()
 

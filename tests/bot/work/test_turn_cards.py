@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -17,8 +18,7 @@ from bot.model import Lane
 from bot.reply.live import LiveReply
 from bot.reply.port import Body
 from bot.work.permissions import EXPIRED, PermissionRegistry
-from bot.work.turn_cards import MOST_OPEN, TurnCards
-from bot.work.turns import RunningTurn, close_cards
+from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.samples import ALICE, BOB, entry
 
@@ -41,7 +41,7 @@ class FakeReply:
 
 @dataclass
 class Scene:
-    asking: TurnCards
+    turn_cards: TurnCards
     desk: PermissionRegistry
     reply: FakeReply
     running: RunningTurn
@@ -55,7 +55,7 @@ class Scene:
 
     def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
         request = self.request(*options, number=number)
-        self.asking(self.running, request)
+        self.turn_cards.open(self.running, request)
         return request
 
     @property
@@ -75,20 +75,11 @@ async def asking() -> AsyncIterator[Scene]:
     running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now, hard_timeout=60)
     async with anyio.create_task_group() as tasks:
         states: list[bool] = []
-        yield Scene(
-            TurnCards(
-                tasks,
-                desk,
-                TIMEOUT,
-                waits=lambda _turn: states.append(True),
-                goes_on=lambda _turn: states.append(False),
-            ),
-            desk,
-            reply,
-            running,
-            [],
-            states,
+        scheduler = SimpleNamespace(
+            lend=lambda _entry, _now: states.append(True), take_back=lambda _entry: states.append(False)
         )
+        cards = TurnCards(tasks, desk, cast("Any", scheduler), TIMEOUT)
+        yield Scene(cards, desk, reply, running, [], states)
         tasks.cancel_scope.cancel()
 
 
@@ -295,6 +286,6 @@ async def test_a_request_that_nobody_can_see_whole_or_reject_is_cancelled_at_onc
     async with asking() as scene:
         request = scene.request(ALLOW)
         request.complete = False
-        scene.asking(scene.running, request)
+        scene.turn_cards.open(scene.running, request)
         assert scene.answers == [CANCELLED]
         assert scene.last_line.startswith("⏹ Cancelled: nobody can see all of it")

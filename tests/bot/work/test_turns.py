@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -18,9 +19,10 @@ from bot.model import Outcome
 from bot.reply.live import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permissions import CardState, PermissionRegistry
+from bot.work.queue.entry import Entry
 from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
-from pool.pool import ConnectionPool, Lease
+from pool.pool import ConnectionPool
 from pool.slot import Reservation
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import (
@@ -54,6 +56,11 @@ class FakeLease:
     stops: int = 0
     internal_errors: list[bool] = field(default_factory=list)
     agent: InitializeResult = field(default_factory=lambda: InitializeResult(protocol_version=1))
+    alone: bool = True
+    lost: bool = False
+
+    def listen(self) -> Callable[[], str]:
+        return str
 
     def served(self, *, internal_error: bool) -> None:
         self.internal_errors.append(internal_error)
@@ -61,6 +68,16 @@ class FakeLease:
     def stop(self) -> bool:
         self.stops += 1
         return True
+
+
+class FinishingQueue:
+    """A queue that notes in ``ends`` that a turn is over, as what its deliveries announce is noted."""
+
+    def __init__(self, ends: list[TurnEnd | None]) -> None:
+        self._ends = ends
+
+    def finishing(self, _entry: Entry) -> None:
+        self._ends.append(None)
 
 
 class FakePool:
@@ -96,7 +113,12 @@ class Scene:
     reply: FakeReply
     leased: list[Any]
     asked: list[PermissionRequest]
+    ends: list[TurnEnd | None]
     service: TurnService
+
+    def sink(self) -> ReplySink:
+        service = self.service
+        return ReplySink(self.running, service._cards, service._scheduler, service._deliveries, end_of_snapshot)
 
     async def run(self) -> TurnEnd:
         return await self.service.run(self.running, cast("Reservation", None))
@@ -121,20 +143,22 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     running = RunningTurn(entry(1), cast("LiveReply", reply), turn, started=now, hard_timeout=HARD_TIMEOUT)
     leased: list[Any] = []
     asked: list[PermissionRequest] = []
-
-    def lease_given(_running: RunningTurn, lease: Lease) -> None:
-        leased.append(lease)
-
+    ends: list[TurnEnd | None] = []
+    cards = SimpleNamespace(open=lambda _running, request: asked.append(request))
     service = TurnService(
         cast("ConnectionPool", pool),
         store,
-        ask=lambda _running, request: asked.append(request),
-        leased=lease_given,
-        finishing=lambda _running, _end: None,
+        cast("Any", SimpleNamespace(queue=lambda _thread_id: FinishingQueue(ends), do=lambda *_: None)),
+        cast("Any", None),
+        cast("Any", SimpleNamespace(announce=lambda _messages, _reply, end, _seconds: ends.append(end))),
+        cast("Any", cards),
+        cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),
+        cast("Any", SimpleNamespace(attend=lambda _thread_id, _session: None)),
+        redact=str,
     )
     await store.accept(accepted_prompt(running.first))
     store.calls.clear()
-    return Scene(pool, store, running, reply, leased, asked, service)
+    return Scene(pool, store, running, reply, leased, asked, ends, service)
 
 
 # --- the way to the answer -----------------------------------------------------------------------------------------
@@ -397,8 +421,7 @@ async def test_a_turn_that_waits_for_its_agent_is_interrupted() -> None:
 async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_and_only_then() -> None:
     """T3: the drain only delays the footer."""
     made = await scene(hang)
-    ends: list[TurnEnd | None] = []
-    sink = ReplySink(made.running, lambda *_: None, lambda _running, end: ends.append(end), end_of_snapshot)
+    sink = made.sink()
     turn, now = made.running.turn, anyio.current_time()
     sink.changed()
     turn.respond("end_turn", None, now)
@@ -407,7 +430,7 @@ async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_
     turn.died(None, now)
     sink.changed()
     assert made.reply.touches == [False, True, False, False]
-    assert ends == [None]
+    assert made.ends == [None]
 
 
 @pytest.mark.parametrize(
@@ -423,12 +446,11 @@ async def test_the_end_of_a_turn_without_an_answer_is_known_before_the_drain(
 ) -> None:
     """T3, O1."""
     made = await scene(hang)
-    ends: list[TurnEnd | None] = []
-    sink = ReplySink(made.running, lambda *_: None, lambda _running, end: ends.append(end), end_of_snapshot)
+    sink = made.sink()
     answer(made.running.turn)
     sink.changed()
     sink.changed()
-    assert [end.outcome for end in ends if end is not None] == [outcome]
+    assert [end.outcome for end in made.ends if end is not None] == [outcome]
     assert made.running.turn.phase is Phase.DRAINING
 
 
@@ -450,7 +472,7 @@ async def test_a_request_that_can_not_be_shown_is_cancelled_and_the_turn_goes_on
     def fail(_running: RunningTurn, _request: PermissionRequest) -> None:
         raise RuntimeError("a fault")
 
-    made.service._ask = fail
+    made.service._cards = cast("Any", SimpleNamespace(open=fail))
     async with made.under_way() as ends:
         assert made.pool.lease.session.ask().answered
         made.pool.lease.session.respond()

@@ -128,17 +128,26 @@ class SchedulerBench:
         self.running: dict[int, tuple[Entry, Claim]] = {}
         self.now = 0.0
         self.on_start: Callable[[Entry], object] = lambda entry: None
-        self.scheduler: Scheduler[Claim] = Scheduler(
-            Lanes(lanes or {Lane.MAIN: 8, Lane.BACKGROUND: 2}),
-            rules=lambda thread_id: self.rules,
-            reserve=self.agents.reserve,
-            start=self._start,
-            wait=lambda entry: self.waited.append(entry.place),
-            carry_out=carry_out or self.decided.append,
-        )
+        self._carry_out = carry_out or self.decided.append
+        self.scheduler: Scheduler[Claim] = Scheduler(Lanes(lanes or {Lane.MAIN: 8, Lane.BACKGROUND: 2}), self)
         self.agents.on_change = lambda: self.scheduler.admit(self.now)
 
-    def _start(self, entry: Entry, claim: Claim) -> None:
+    def rules_of(self, _thread_id: int) -> Rules:
+        return self.rules
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        return self.agents.reserve(thread_id, behind)
+
+    def held_up(self, entry: Entry) -> None:
+        self.waited.append(entry.place)
+
+    def carry_out(self, decision: Decision) -> None:
+        self._carry_out(decision)
+
+    def looked(self) -> None:
+        """Nothing here waits for the time to pass."""
+
+    def start(self, entry: Entry, claim: Claim) -> None:
         self.started.append(entry.place)
         self.running[entry.place] = (entry, claim)
         self.on_start(entry)

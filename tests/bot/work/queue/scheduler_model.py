@@ -71,18 +71,20 @@ class SchedulerModel:
         self.scheduler = self.begin()
 
     def begin(self) -> Scheduler[Claim]:
-        return Scheduler(
-            Lanes(LIMITS),
-            rules=RULES.__getitem__,
-            reserve=lambda _thread, _behind: Claim(self) if self.agents < AGENTS else None,
-            start=self.start,
-            wait=self.told_to_wait,
-            carry_out=self.carry_out,
-        )
+        return Scheduler(Lanes(LIMITS), self)
 
     # What the scheduler does
 
-    def told_to_wait(self, entry: Entry) -> None:
+    def rules_of(self, thread: int) -> Rules:
+        return RULES[thread]
+
+    def reserve(self, _thread: int, _behind: bool) -> Claim | None:
+        return Claim(self) if self.agents < AGENTS else None
+
+    def looked(self) -> None:
+        """The model asks for the next wake-up itself."""
+
+    def held_up(self, entry: Entry) -> None:
         assert entry.state is EntryState.WAITING
         assert self.agents == AGENTS or self.used(entry.lane) >= LIMITS[entry.lane]
 

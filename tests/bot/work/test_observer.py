@@ -12,7 +12,7 @@ from acp.schema import Cost
 from acp.snapshot import ContextUse, Ending, ToolState, TurnSnapshot
 from bot.model import Lane, Outcome
 from bot.work.ending import TurnEnd
-from bot.work.report import turn_report
+from bot.work.observer import Observer, TurnReport, turn_report
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import running_work
 from tests.bot.work.observing import Noted
@@ -95,8 +95,7 @@ async def test_each_turn_has_one_line_with_its_waits_and_its_agent_and_without_i
     """O1: the second one waited for the first."""
     observer = Noted()
     with capture_logs() as logs:
-        async with running_work() as work:
-            work.desk.observe(observer)
+        async with running_work(observer=observer) as work:
             work.post(1, "hang")
             await work.prompted("hang")
             work.post(2, "canary")
@@ -122,11 +121,11 @@ async def test_each_turn_has_one_line_with_its_waits_and_its_agent_and_without_i
 async def test_an_observer_that_fails_keeps_no_outcome_from_being_recorded() -> None:
     """O1, O4."""
 
-    def fail(_report: object) -> None:
-        raise RuntimeError("canary")
+    class Failing(Observer):
+        def turn_finished(self, report: TurnReport) -> None:
+            raise RuntimeError("canary")
 
-    async with running_work() as work:
-        work.desk.deliveries.on_turn = fail
+    async with running_work(observer=Failing()) as work:
         work.post(1)
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert work.store.calls == [("accept", 1), ("started", 1), ("finished", 1)]

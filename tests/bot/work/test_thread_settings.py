@@ -1,0 +1,183 @@
+"""What is settled for threads and servers: queue modes and agents, the nearest choice counts, and all is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from acp.turn import TurnLimits
+from bot.agents.model import AgentProfile, Agents, only
+from bot.model import QueueMode
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
+from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.work.fakes import ONE_AGENT, running_work
+from tests.bot.work.samples import ALICE, inbound
+from tests.pool.memory import MemoryStore
+
+SERVER, THREAD, CHANNEL = 1, 100, 200
+
+
+def agents(*names: str, **fields: object) -> Agents:
+    profiles = {name: AgentProfile(name, (name,), "/srv") for name in names}
+    return Agents(profiles, names[0], **fields)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def settled(store: MemoryStore, known: Agents = ONE_AGENT) -> AsyncIterator[ThreadSettings]:
+    async with anyio.create_task_group() as tasks:
+        settings = ThreadSettings(TaskTracker(tasks), store, known, QueueMode.QUEUE)
+        await settings.load()
+        yield settings
+
+
+# --- queue modes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_the_nearest_choice_counts() -> None:
+    """Q2: the message's own, the thread's, the server's, the default."""
+    async with settled(MemoryStore()) as settings:
+        assert settings.mode_of(inbound(1)) is QueueMode.QUEUE
+        settings.choose_mode(SERVER, QueueMode.FOLLOWUP)
+        assert settings.mode_of(inbound(1)) is QueueMode.FOLLOWUP
+        settings.choose_mode(THREAD, QueueMode.STEER)
+        assert settings.mode_of(inbound(1)) is QueueMode.STEER
+        assert settings.mode_of(inbound(1, thread_id=200)) is QueueMode.FOLLOWUP
+        assert settings.mode_of(replace(inbound(1), mode=QueueMode.INTERRUPT)) is QueueMode.INTERRUPT
+
+
+@pytest.mark.asyncio
+async def test_choices_are_known_to_the_next_run() -> None:
+    """Q2, R2"""
+    store = MemoryStore()
+    async with settled(store) as settings:
+        settings.choose_mode(THREAD, QueueMode.STEER)
+        settings.choose_mode(THREAD, QueueMode.INTERRUPT)
+    async with settled(store) as settings:
+        assert settings.mode_in(THREAD) is QueueMode.INTERRUPT
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", ["{}", "no json", "[]", '{"queue_mode": "unknown"}', '{"queue_mode": 3}'])
+async def test_a_choice_that_can_not_be_understood_is_none(options: str) -> None:
+    """R2"""
+    store = MemoryStore()
+    await store.bind(THREAD, options=options)
+    async with settled(store) as settings:
+        assert settings.mode_in(THREAD) is QueueMode.QUEUE
+
+
+@in_virtual_time
+async def test_the_mode_of_the_server_is_shown_as_that_of_its_threads() -> None:
+    """Q2, Q11."""
+    async with running_work() as work:
+        work.desk.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
+        assert "Mode: followup" in work.desk.queue(100, 1)
+
+
+# --- agents ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_choice_counts_before_the_channel_and_the_channel_before_the_default() -> None:
+    """P12"""
+    known = agents("red", "blue", "green", channels={CHANNEL: "blue"})
+    async with settled(MemoryStore(), known) as settings:
+        opening = replace(inbound(1), channel_id=CHANNEL, opens_thread=True)
+        in_thread = replace(inbound(2, thread_id=101), parent_id=CHANNEL)
+        for message in (opening, in_thread, inbound(3, thread_id=102)):
+            assert settings.settle_agent(message) is None
+        assert [settings.agent_of(thread) for thread in (THREAD, 101, 102)] == ["blue", "blue", "red"]
+        settings.assign(103, "green")
+        settings.settle_agent(replace(inbound(4, thread_id=103), parent_id=CHANNEL))
+        assert settings.agent_of(103) == "green"
+
+
+@pytest.mark.asyncio
+async def test_a_later_mapping_moves_no_thread() -> None:
+    """P12: its session is with the agent that made it."""
+    store, message = MemoryStore(), replace(inbound(1), parent_id=CHANNEL)
+    async with settled(store, agents("red", "blue", channels={CHANNEL: "blue"})) as settings:
+        settings.settle_agent(message)
+    async with settled(store, agents("red", "blue", channels={CHANNEL: "red"})) as settings:
+        assert settings.settle_agent(message) is None
+        assert settings.agent_of(THREAD) == "blue"
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_is_gone_is_told_once_and_replaced_by_the_default() -> None:
+    """P8, P12"""
+    store = MemoryStore()
+    async with settled(store, agents("red", "blue")) as settings:
+        settings.assign(THREAD, "blue")
+    async with settled(store, agents("red", "green")) as settings:
+        assert settings.agent_of(THREAD) == "red"
+        assert settings.settle_agent(inbound(1)) == "blue"
+        assert settings.settle_agent(inbound(2)) is None
+        assert settings.agent_of(THREAD) == "red"
+    async with settled(store, agents("green", "red")) as settings:
+        assert settings.agent_of(THREAD) == "red"
+
+
+@pytest.mark.asyncio
+async def test_where_there_is_no_choice_nothing_is_kept() -> None:
+    """P12: without a file everything is as it was."""
+    store = MemoryStore()
+    await store.bind(THREAD, options='{"agent": "blue"}')
+    async with settled(store, only(("agent",), "/srv")) as settings:
+        assert settings.settle_agent(inbound(1)) is None
+        assert (settings.agent_of(THREAD), settings.agent_name_for(THREAD)) == ("default", None)
+        settings.settle_agent(inbound(2, thread_id=101))
+    assert await store.choices() == {THREAD: '{"agent": "blue"}'}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", ["{}", "no json", '{"agent": 3}', '{"queue_mode": "steer"}'])
+async def test_what_can_not_be_understood_is_no_agent(options: str) -> None:
+    """R2"""
+    store = MemoryStore()
+    await store.bind(THREAD, options=options)
+    async with settled(store, agents("red", "blue")) as settings:
+        assert settings.settle_agent(inbound(1)) is None
+        assert settings.agent_of(THREAD) == "red"
+
+
+@pytest.mark.asyncio
+async def test_the_agent_and_the_queue_mode_are_kept_side_by_side() -> None:
+    """R2, Q2"""
+    store = MemoryStore()
+    await store.bind(THREAD, options='{"queue_mode": "steer"}')
+    async with settled(store, agents("red", "blue")) as settings:
+        settings.assign(THREAD, "blue")
+    assert await store.choices() == {THREAD: '{"queue_mode":"steer","agent":"blue"}'}
+
+
+@pytest.mark.asyncio
+async def test_a_turn_may_last_as_long_as_its_agent_says() -> None:
+    """T2, P12: what the agent does not say holds as for all."""
+    slow = AgentProfile("slow", ("slow",), "/srv", hard_timeout=7200.0)
+    known = Agents({"red": AgentProfile("red", ("red",), "/srv"), "slow": slow}, "red")
+    async with settled(MemoryStore(), known) as settings:
+        usual = TurnLimits(hard_timeout=60.0, cancel_grace=3.0)
+        assert settings.limits_for(THREAD, usual) == usual
+        settings.assign(THREAD, "slow")
+        assert settings.limits_for(THREAD, usual) == TurnLimits(hard_timeout=7200.0, cancel_grace=3.0)
+    assert known.longest_turn(60.0) == 7200.0
+    assert known.longest_turn(9000.0) == 9000.0
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_is_not_there_is_refused_with_those_that_are() -> None:
+    """Q8"""
+    async with settled(MemoryStore(), agents("red", "blue")) as settings:
+        refusal = settings.renew(THREAD, "`green`")
+        assert refusal is not None
+        assert (refusal.text, refusal.accepted) == ("There is no agent `green`, only `red`, `blue`.", False)
+        assert settings.agent_of(THREAD) == "red"
+        assert settings.renew(THREAD, "blue") is None
+        assert settings.agent_of(THREAD) == "blue"
