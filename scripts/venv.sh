@@ -14,8 +14,12 @@ fits() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+version_of() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
 find_python() {
-    local candidate
+    local candidate found
     # What was asked for is taken or refused: another one in its place would be found out late.
     if [ -n "${WEFT_PYTHON:-}" ]; then
         command -v "$WEFT_PYTHON" >/dev/null || die "WEFT_PYTHON: $WEFT_PYTHON was not found, or is no program."
@@ -23,13 +27,16 @@ find_python() {
         command -v "$WEFT_PYTHON"
         return
     fi
-    for candidate in python3 python3.13 python3.12 python3.11; do
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if fits "$candidate"; then
             command -v "$candidate"
             return
         fi
     done
-    die "Weft needs Python 3.11 or newer: none was found on the PATH."
+    if found=$(version_of python3) && [ -n "$found" ]; then
+        die "Weft needs Python 3.11 or newer; python3 is $found. WEFT_PYTHON=/path/to/python3.11 names another one."
+    fi
+    die "Weft needs Python 3.11 or newer; there is no python3 on the PATH."
 }
 
 make_venv() {

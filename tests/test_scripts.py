@@ -1,6 +1,6 @@
 """The scripts, in a copy of the tree's top, with a Python that only notes what it is asked: nothing is installed.
 
-The measurements alone are run for once, by the interpreter that runs the tests.
+The measurements and the look at the code's structure are run, by the interpreter that runs the tests.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ TOOLS = ("bash", "cat", "cksum", "dirname", "flock", "mkdir", "chmod", "cp", "rm
 PYTHON = """#!/bin/sh
 echo "$0 $*" >>"$CALLS"
 case "$*" in
+*print*version_info*) echo "3.10" ;;
 *version_info*) exit "$OLD" ;;
 *ensurepip*) exit "$NO_VENV" ;;
 *base_prefix*) echo "/fake $VERSION" ;;
@@ -77,7 +78,10 @@ def tree(tmp_path: Path) -> Tree:
 @pytest.mark.parametrize(
     ("answers", "line"),
     [
-        ({"OLD": "1"}, "Weft needs Python 3.11 or newer: none was found on the PATH."),
+        (
+            {"OLD": "1"},
+            "Weft needs Python 3.11 or newer; python3 is 3.10. WEFT_PYTHON=/path/to/python3.11 names another one.",
+        ),
         (
             {"NO_VENV": "1"},
             "Python's venv module is missing: install it first (Debian and Ubuntu: apt install python3-venv).",
@@ -199,6 +203,35 @@ def test_an_unknown_measurement_is_refused_and_nothing_is_measured(tree: Tree) -
     done = tree.run("bench", "start", "lunch", "--json", REAL=sys.executable, PYTHONPATH=str(SCRIPTS.parent))
     assert (done.returncode, done.stdout) == (2, "")
     assert "no scenario lunch" in done.stderr.splitlines()[-1]
+
+
+def structure(root: Path, **modules: str) -> subprocess.CompletedProcess[str]:
+    """Look at a tree that has these modules, each named as in `acp__one`."""
+    for name, text in modules.items():
+        path = root / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    command = [sys.executable, str(SCRIPTS / "structure.py"), str(root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_an_import_circle_fails_the_check_even_if_it_is_for_annotations_only(tmp_path: Path) -> None:
+    late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from acp.one import One\n"
+    done = structure(tmp_path, acp__one="from acp import two\n", acp__two="import acp.three\n", acp__three=late)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("import circle: acp.")
+    assert set(done.stdout.splitlines()[-1].split(": ")[1].split(" -> ")) == {"acp.one", "acp.two", "acp.three"}
+
+
+def test_a_protocol_needs_a_second_implementation_or_a_fake(tmp_path: Path) -> None:
+    port = "from typing import Protocol\nclass Port(Protocol):\n    def send(self) -> None: ...\n"
+    real, fake = "class Real:\n    def send(self) -> None: ...\n", "class Fake:\n    def send(self): ...\n"
+    alone = structure(tmp_path, bot__port=port, bot__real=real)
+    assert (alone.returncode, alone.stdout.splitlines()[-1]) == (
+        1,
+        "protocol with only one implementation: bot.port.Port",
+    )
+    assert structure(tmp_path, tests__fakes=fake).returncode == 0
 
 
 def test_every_script_can_be_started() -> None:
