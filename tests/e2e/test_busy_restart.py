@@ -18,6 +18,7 @@ from tests.e2e.process import (
     run,
     shown,
     until_answered,
+    until_marked,
     until_rows,
     until_shown,
 )
@@ -28,10 +29,6 @@ pytestmark = pytest.mark.asyncio
 async def slash(discord: FakeDiscord, who: Person, place: int, name: str, **options: str) -> str:
     await discord.wait_for(lambda fd: fd.commands, timeout=10)
     return await (await who.slash(place, name, **options)).told()
-
-
-async def seen(discord: FakeDiscord, *message_ids: int) -> None:
-    await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=10)
 
 
 def bears(discord: FakeDiscord, message_id: int) -> list[str]:
@@ -56,7 +53,7 @@ async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order
         for text in ("!followup third", "!followup fourth", "fifth", "deleted"):
             original = messages[0] if text == "fifth" else None
             messages.append((await discord.owner.say(thread_id, text, reply_to=original)).id)
-        await seen(discord, *messages)
+        await until_marked(discord, *messages)
         await discord.owner.edit(messages[0], "second, edited")
         await discord.owner.delete(messages[4])
         await until_shown(discord, thread_id, "**removed**")
@@ -84,7 +81,7 @@ async def test_what_waits_in_a_thread_that_was_just_opened_goes_on_although_only
             await bot.logged("gateway.ready")
             thread_id = (await alice.say(discord.channel_id, "first", mention_bot=True)).id
             await until_shown(discord, thread_id, "so far")
-            await seen(discord, (await alice.say(thread_id, "second")).id)
+            await until_marked(discord, (await alice.say(thread_id, "second")).id)
             await end(bot, signal.SIGKILL)
         async with run(tmp_path, discord.api_url, discord.token, agent, **lists) as again:
             await until_answered(discord, thread_id, "second")
@@ -128,7 +125,7 @@ async def test_a_row_that_was_still_being_collected_is_not_lost(tmp_path: Path) 
         thread_id = await mention(discord, "one")
         await discord.wait_for(lambda fd: any(one.id == thread_id for one in fd.threads()), timeout=10)
         two = (await discord.owner.say(thread_id, "two")).id
-        await seen(discord, thread_id, two)
+        await until_marked(discord, thread_id, two)
         await end(bot, signal.SIGTERM)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_answered(discord, thread_id, "two")
@@ -212,7 +209,7 @@ async def test_what_was_edited_or_deleted_while_the_bot_was_away_is_asked_as_it_
         await until_shown(discord, thread_id, "so far")
         texts = ["second", "third", "fourth", "fifth"]
         messages = [(await discord.owner.say(thread_id, text)).id for text in texts]
-        await seen(discord, *messages)
+        await until_marked(discord, *messages)
         await end(bot, how)
         await discord.owner.edit(messages[0], "second, better")
         await discord.owner.delete(messages[1])

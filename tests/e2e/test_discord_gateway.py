@@ -12,16 +12,12 @@ from bot.model import Outcome
 from bot.sandbox import FakeDiscord, delay
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT, Play
+from tests.e2e.process import first_lines
 from tests.e2e.witness import WITNESS, witnessed, words
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
 HISTORY = r"/messages$"
-
-
-def first_lines(game: Play, thread_id: int) -> list[str]:
-    """Return the first line of each of Weft's messages in a thread."""
-    return [reply.content.split("\n")[0] for reply in game.replies(thread_id)]
 
 
 async def identified(game: Play, before: int) -> None:
@@ -86,7 +82,7 @@ async def test_a_turn_goes_on_through_a_connection_that_is_resumed(
         second.open()
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert await game.outcome(follow_up) is Outcome.ANSWERED
-        assert first_lines(game, thread_id) == ["one two three", "meanwhile"]
+        assert first_lines(game.discord, thread_id) == ["one two three", "meanwhile"]
         assert agent.prompts() == [WITNESS, "work", "meanwhile"]
         assert (game.discord.gateway.resumes, game.discord.gateway.identifies) == (1, 1)
 
@@ -110,8 +106,8 @@ async def test_what_was_lost_with_a_refused_resume_is_answered_once_and_in_order
         second.open()
         assert await game.outcome(last) is Outcome.ANSWERED
         assert await game.outcome(mentioned) is Outcome.ANSWERED
-        assert first_lines(game, thread_id) == ["one two three", "lost 1", "lost 2", "after it"]
-        assert first_lines(game, mentioned) == ["lost 3"]
+        assert first_lines(game.discord, thread_id) == ["one two three", "lost 1", "lost 2", "after it"]
+        assert first_lines(game.discord, mentioned) == ["lost 3"]
         assert sorted(agent.prompts()) == sorted([WITNESS, "work", "lost 1", "lost 2", "lost 3", "after it"])
         assert gateway.resumes == 0
 
@@ -134,8 +130,8 @@ async def test_what_two_catch_ups_find_is_answered_once(tmp_path: Path) -> None:
             last = await game.say(thread_id, "missed 3")
         await gateway.invalidate()
         assert await game.outcome(last) is Outcome.ANSWERED
-        assert first_lines(game, thread_id) == ["hello", "missed 1", "missed 3"]
-        assert first_lines(game, mentioned) == ["missed 2"]
+        assert first_lines(game.discord, thread_id) == ["hello", "missed 1", "missed 3"]
+        assert first_lines(game.discord, mentioned) == ["missed 2"]
         assert len(agent.prompts()) == 5
         assert gateway.identifies == 4
         assert len(game.discord.rest_calls("GET", "/messages")) >= fetched + 3
@@ -175,7 +171,7 @@ async def test_an_event_that_comes_twice_is_one_turn(tmp_path: Path) -> None:
             assert await game.outcome(message_id) is Outcome.ANSWERED
         late = await game.say(thread_id, "then 3")
         assert await game.outcome(late) is Outcome.ANSWERED
-        assert first_lines(game, thread_id) == ["one two three", "then 1", "then 2", "then 3"]
+        assert first_lines(game.discord, thread_id) == ["one two three", "then 1", "then 2", "then 3"]
         assert agent.prompts() == [WITNESS, "work", "then 1", "then 2", "then 3"]
 
 
@@ -197,7 +193,7 @@ async def test_a_malformed_event_costs_itself_alone(tmp_path: Path, name: str, d
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert await game.outcome(later) is Outcome.ANSWERED
         assert game.discord.gateway.identifies == 1
-        assert first_lines(game, thread_id) == ["one two three", "later"]
+        assert first_lines(game.discord, thread_id) == ["one two three", "later"]
         assert await game.stop(thread_id) == "There is nothing to stop."
         assert agent.prompts() == [WITNESS, "work", "later"]
 
@@ -248,7 +244,7 @@ async def test_in_ten_reconnections_each_message_is_answered_once_and_in_the_ord
         for message_id in (*threads, *last):
             assert await game.outcome(message_id) is Outcome.ANSWERED
         for thread_id in threads:
-            streamed, *rest = first_lines(game, thread_id)
+            streamed, *rest = first_lines(game.discord, thread_id)
             assert streamed == "streamed " * 20 + "to the end"
             assert rest == said[thread_id]
         assert len(agent.prompts()) == len(set(agent.prompts())) == 1 + 3 + 10

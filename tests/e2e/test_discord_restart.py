@@ -23,6 +23,7 @@ from tests.e2e.process import (
     run,
     shown,
     until_answered,
+    until_marked,
     until_rows,
     until_shown,
 )
@@ -243,7 +244,7 @@ async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path
         thread_id = await mention(discord, "work")
         await until_shown(discord, thread_id, "so far")
         waiting = await discord.owner.say(thread_id, "second")
-        await discord.wait_for(lambda _: discord.message(waiting.id).reactions, timeout=20)
+        await until_marked(discord, waiting.id)
         bot.process.kill()
         await bot.process.wait()
         before = rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1")

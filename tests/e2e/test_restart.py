@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,11 @@ import pytest
 
 from bot.sandbox import FakeDiscord
 from tests.agents import alive, scenario
-from tests.e2e.play import LIMIT
-from tests.e2e.process import HANG, connected, mention, run, shown, until_shown
+from tests.e2e.process import HANG, connected, mention, rows, run, shown, until_answered, until_marked, until_shown
 
 pytestmark = pytest.mark.asyncio
 
 MANY = 20
-
-
-def database(directory: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{directory}/state/weft/weft.db?mode=ro", uri=True)
 
 
 def replies(discord: FakeDiscord, thread_id: int, text: str) -> list[str]:
@@ -32,22 +26,6 @@ def replies(discord: FakeDiscord, thread_id: int, text: str) -> list[str]:
         for message in discord.messages(thread_id)
         if message.author_id == bot and text in message.content
     ]
-
-
-async def until_answered(discord: FakeDiscord, thread_id: int, text: str) -> None:
-    """Wait until Weft has said ``text`` with a footer below."""
-    await discord.wait_for(
-        lambda _: opened(discord, thread_id) and replies(discord, thread_id, f"{text}\n-# "), timeout=LIMIT
-    )
-
-
-async def accepted(discord: FakeDiscord, message_id: int) -> None:
-    """Wait until Weft has set its reaction on a message."""
-    await discord.wait_for(lambda _: discord.message(message_id).reactions, timeout=LIMIT)
-
-
-def opened(discord: FakeDiscord, thread_id: int) -> bool:
-    return any(thread.id == thread_id for thread in discord.threads())
 
 
 async def until_running(discord: FakeDiscord, threads: list[int]) -> None:
@@ -70,8 +48,7 @@ async def test_a_stop_with_twenty_turns_in_flight_tells_each_thread_and_keeps_ea
             assert len(replies(discord, thread_id, "Weft is about to restart")) == 1
             assert len(replies(discord, thread_id, "**interrupted**")) == 1
         assert [pid for pid in agent.pids() if alive(pid)] == []
-        with database(tmp_path) as kept:
-            assert kept.execute("select count(*) from threads where session_id is not null").fetchone() == (MANY,)
+        assert rows(tmp_path, "select count(*) from threads where session_id is not null") == [(MANY,)]
         async with run(tmp_path, discord.api_url, discord.token, agent, **wide) as again:
             await again.logged("gateway.ready")
             await discord.owner.say(threads[0], "cut off")
@@ -87,7 +64,7 @@ async def test_what_waits_at_a_stop_goes_on_after_the_start(tmp_path: Path) -> N
         thread_id = await mention(discord, "first")
         await until_shown(discord, thread_id, "so far")
         for text in ("second", "third"):
-            await accepted(discord, (await discord.owner.say(thread_id, text)).id)
+            await until_marked(discord, (await discord.owner.say(thread_id, text)).id)
         assert await bot.signalled(signal.SIGTERM) == 0
         assert "What waits here goes on afterwards" in shown(discord, thread_id)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
@@ -185,7 +162,7 @@ async def test_a_prompt_of_somebody_who_is_no_longer_let_in_does_not_run_after_t
             thread_id = await mention(discord, "work")
             await until_shown(discord, thread_id, "so far")
             waiting = await guest.say(thread_id, "mine")
-            await discord.wait_for(lambda _: discord.message(waiting.id).reactions, timeout=20)
+            await until_marked(discord, waiting.id)
             bot.process.kill()
             await bot.process.wait()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
