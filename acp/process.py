@@ -1,8 +1,8 @@
 """One agent process: its start, its pipes, its end.
 
-It runs in a session of its own with the environment it was given and a marker. What goes over the pipes is
-`acp.peer`'s business, which environment it gets is `acp.environment`'s, how it is ended is `acp.ladder`'s. The mutable
-state is the tail of stderr with its count, what the last look has found, and the report of the stop.
+It runs in its own process session, with a marker in an environment that is an allow-list: the bot's secrets stay with
+the bot. `acp.peer` handles what goes over the pipes, `acp.shutdown` how it is ended. The mutable state is the tail of
+stderr with its count, what the last look has found, and the report of the stop.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,39 @@ import anyio.lowlevel
 import anyio.to_thread
 import structlog
 
-from acp import tree
 from acp.errors import AgentExit, AgentSpawnError, SpawnFailure
-from acp.ladder import StopLimits, StopReport, StopStage, end_tree
-from acp.tree import MARKER
+from acp.shutdown import MARKER, Members, StopLimits, StopReport, end_tree, find, survey
 
-__all__ = ["MARKER", "STDERR_KEPT", "AgentProcess", "LaunchSpec", "StopLimits", "StopReport", "StopStage"]
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+
+ALLOWED: tuple[str, ...] = (
+    *("HOME", "PATH", "LANG", "LC_*", "TZ", "TERM", "TMPDIR", "USER", "SHELL", "XDG_*"),
+    *("SSL_CERT_*", "NODE_EXTRA_CA_CERTS"),
+    *_PROXIES,
+    *(name.upper() for name in _PROXIES),
+)
+"""Names that every agent gets when they are set."""
+
+WITHHELD: tuple[str, ...] = ("DISCORD_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_*")
+"""Names that no agent gets, even when a setting asks for them: the token, where it lies, and what speaks to the service
+supervisor."""
+
+
+def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
+    """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
+    allowed = named(environ, (*ALLOWED, *extra_names))
+    return {name: value for name, value in allowed.items() if not _is_in(name, WITHHELD)}
+
+
+def named(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the part of ``environ`` that ``names`` mean; a trailing ``*`` stands for any ending."""
+    patterns = tuple(names)
+    return {name: value for name, value in environ.items() if _is_in(name, patterns)}
+
+
+def _is_in(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(name.startswith(item[:-1]) if item.endswith("*") else name == item for item in patterns)
+
 
 STDERR_KEPT = 64 * 1024
 """Bytes of stderr that are kept: its last ones."""
@@ -82,9 +109,9 @@ class AgentProcess:
         self._process = process
         self.stderr_bytes = 0
         self._tail = bytearray()
-        self._root = tree.find(process.pid)
+        self._root = find(process.pid)
         self._looking = anyio.Lock()
-        self._seen: tree.Members = frozenset()
+        self._seen: Members = frozenset()
         self._stopping = anyio.Lock()
         self._report: StopReport | None = None
 
@@ -131,14 +158,14 @@ class AgentProcess:
                 del self._tail[:-STDERR_KEPT]
                 await anyio.lowlevel.checkpoint()
 
-    async def members(self, *, everywhere: bool) -> tree.Members:
+    async def members(self, *, everywhere: bool) -> Members:
         """Return the process and what it has started.
 
         One look at a time, in the order of the calls. Without ``everywhere`` it looks for descendants only, which is
         quicker, and adds what the last look everywhere has found.
         """
         async with self._looking:
-            found = await anyio.to_thread.run_sync(tree.survey, self._root, self.marker if everywhere else "")
+            found = await anyio.to_thread.run_sync(survey, self._root, self.marker if everywhere else "")
             self._seen = found if everywhere else self._seen
             return found | self._seen
 

@@ -2,7 +2,7 @@
 
 Phases only move forward: running, cancelling, draining, ended. A turn takes what the agent sends and the present time,
 and says what its shell has to do (`tick`) and when to look again (`next_wakeup`); moving bytes, probing and killing is
-the shell's business (`acp.stream`). Nothing that comes after the end changes anything.
+the shell's business (`acp.turn_loop`). Nothing that comes after the end changes anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,53 @@ from acp.snapshot import (
     TurnSnapshot,
 )
 from acp.transcript import Transcript
-from acp.waiting import WaitingTime
+
+
+class WaitingTime:
+    """Counts the time in which at least one request was open.
+
+    Args:
+        most: seconds that count, in all.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._open: dict[str, str] = {}
+        self._since = 0.0
+        self._waited = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether a request waits for an answer."""
+        return bool(self._open)
+
+    def tool_calls(self) -> tuple[str, ...]:
+        """Return the tool call ids of the open requests."""
+        return tuple(self._open.values())
+
+    def opened(self, key: str, tool_call_id: str, now: float) -> None:
+        """A request begins to wait."""
+        if not self._open:
+            self._since = now
+        self._open[key] = tool_call_id
+
+    def closed(self, key: str, now: float) -> bool:
+        """A request has its answer; False if it did not wait."""
+        if self._open.pop(key, None) is None:
+            return False
+        if not self._open:
+            self._waited += max(0.0, now - self._since)
+        return True
+
+    def close_all(self, now: float) -> None:
+        """No request waits any more."""
+        for key in list(self._open):
+            self.closed(key, now)
+
+    def postpone(self, deadline: float) -> float:
+        """Return the deadline as it is now. While a request is open it runs ahead of the time, up to its limit."""
+        return deadline + (self._most if self._open else min(self._waited, self._most))
+
 
 __all__ = [
     "BY_AGENT",

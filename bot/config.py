@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from acp.environment import named
+from acp.process import named
 from bot.agents.checks import agents_problems, directory_problem, program_problem
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only

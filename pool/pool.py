@@ -22,7 +22,7 @@ from acp.connection import AgentSession, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.schema import InitializeResult
-from acp.tree import Members
+from acp.shutdown import Members
 from pool.agent_task import AgentTask, OpenConnection
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from acp.environment import WITHHELD, named
-from acp.process import MARKER
+from acp.process import WITHHELD, named
+from acp.shutdown import MARKER
 from bot.agents.model import AgentProfile, Agents
 from bot.files import read_text
 from bot.wording import nearest, told

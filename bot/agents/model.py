@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from acp.environment import agent_environment, named
+from acp.process import agent_environment, named
 from pool.launcher import LauncherByName, LocalLauncher
 from pool.wrapping import ResourceLimits
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from acp.environment import agent_environment
+from acp.process import agent_environment
 from bot.agents.checks import directory_problem, fixed_part, wants_node
 from bot.agents.file import FILE_NAME, AgentsFile, AgentsFileError
 from bot.agents.model import Agents, only

@@ -14,8 +14,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from acp.ladder import StopLimits, end_processes
-from acp.tree import Members, command_line, is_alive, outermost
+from acp.shutdown import Members, StopLimits, command_line, end_processes, is_alive, outermost
 from bot.model import Actor, Inbound
 from bot.reply.cards import end_button
 from bot.reply.editor import Delivery

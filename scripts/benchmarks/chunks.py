@@ -25,8 +25,8 @@ from acp.connection import open_connection
 from acp.permission import PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import text_block
-from acp.stream import TurnControl, run_turn
 from acp.turn import Turn, TurnLimits
+from acp.turn_loop import TurnControl, run_turn
 from scripts.benchmarks.scene import AGENT, ROOT
 from scripts.benchmarks.stats import Figures
 

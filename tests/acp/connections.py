@@ -14,9 +14,9 @@ import pytest
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
 from acp.errors import AgentSpawnError
 from acp.permission import PermissionEnd, PermissionRequest
-from acp.process import StopLimits
 from acp.schema import text_block
 from acp.session import AgentSession
+from acp.shutdown import StopLimits
 from acp.turn import Turn, TurnLimits
 from tests.acp.children import agent
 

@@ -13,9 +13,9 @@ from acp import connection as connection_module
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, ProtocolError, SpawnFailure
 from acp.permission import PermissionEnd
-from acp.process import StopLimits, StopStage
 from acp.schema import text_block
 from acp.session import AgentSession
+from acp.shutdown import StopLimits, StopStage
 from acp.turn import Ending, Turn, TurnLimits
 from tests.acp.children import agent, gone, lines_of
 from tests.acp.connections import (

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
-import psutil
 import pytest
 
-from acp import tree
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.ladder import end_strays, end_tree
-from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, StopLimits, StopStage, spawn_error
+from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, agent_environment, named, spawn_error
+from acp.shutdown import StopLimits, StopStage
 from tests.acp.children import ENV, gone, lines_of, python
 from tests.agents import alive
 
@@ -175,220 +170,36 @@ async def test_the_last_64_kib_of_stderr_are_kept(tmp_path: Path) -> None:
     await process.stop(QUICK)
 
 
-# --- the stop ladder ---------------------------------------------------------------------------------------------
+# --- which environment it gets ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.asyncio
-async def test_an_agent_that_obeys_the_end_of_its_input_is_not_signalled(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    with anyio.fail_after(5):
-        report = await process.stop(PATIENT)
-    assert report.stage is StopStage.EOF
-    assert (await process.wait()).returncode == 0
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HOME", "PATH", "LANG", "LC_ALL", "TZ", "TERM", "TMPDIR", "USER", "SHELL", "XDG_STATE_HOME", "SSL_CERT_FILE"),
+        *("NODE_EXTRA_CA_CERTS", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
+    ],
+)
+def test_what_programs_need_to_run_is_let_through(name: str) -> None:
+    """R5."""
+    assert agent_environment({name: "x"}, ()) == {name: "x"}
 
 
-@pytest.mark.asyncio
-async def test_an_agent_that_ignores_the_end_of_its_input_gets_term(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(IGNORE_EOF, tmp_path))
-    with anyio.fail_after(5):
-        await process.stdout.receive()
-        report = await process.stop(StopLimits(eof=0.1, term=3.0, kill=1.0))
-    assert report.stage is StopStage.TERM
-    assert (await process.wait()).returncode == -signal.SIGTERM
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "HOMER", "WEFT_AGENT", "LD_PRELOAD"])
+def test_everything_else_stays_with_the_bot(name: str) -> None:
+    """R5."""
+    assert agent_environment({name: "x"}, ()) == {}
 
 
-@pytest.mark.asyncio
-async def test_an_agent_that_ignores_term_gets_kill(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
-    with anyio.fail_after(5):
-        await process.stdout.receive()
-        report = await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
-    assert report.stage is StopStage.KILL
-    assert report.leaked == ()
-    assert (await process.wait()).returncode == -signal.SIGKILL
+def test_names_from_the_settings_are_let_through() -> None:
+    """R5."""
+    environ = {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3", "TOO": "4"}
+    assert agent_environment(environ, ["API_KEY", "TOOL_*"]) == {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3"}
+    assert named(environ, iter(["API_KEY", "TOOL_*"])) == {"API_KEY": "1", "TOOL_A": "2", "TOOL_B": "3"}
 
 
-@pytest.mark.asyncio
-async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_descent(tmp_path: Path) -> None:
-    """P9."""
-    source = SHELL_IN_OWN_SESSION.format(
-        environment="{'PATH': '/bin:/usr/bin'}", pipes="stdin=-3, stdout=-3, stderr=-3", then=READ_TO_END
-    )
-    process = await AgentProcess.start(python(source, tmp_path))
-    with anyio.fail_after(5):
-        [shell] = await lines_of(tmp_path / "pids", 1)
-        assert alive(int(shell))
-        await process.stop(QUICK)
-    assert not alive(int(shell))
-
-
-@pytest.mark.asyncio
-async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(DAEMON, tmp_path))
-    with anyio.fail_after(5):
-        [daemon] = await lines_of(tmp_path / "pids", 1)
-        found = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
-        assert int(daemon) not in found
-        await process.stop(QUICK)
-    assert not alive(int(daemon))
-
-
-@pytest.mark.asyncio
-async def test_what_a_dead_agent_left_behind_is_ended_too(tmp_path: Path) -> None:
-    """P9."""
-    source = SHELL_IN_OWN_SESSION.format(environment="None", pipes="", then="os.kill(os.getpid(), 9)")
-    process = await AgentProcess.start(python(source, tmp_path))
-    with anyio.fail_after(5):
-        await process.wait()
-        [shell] = await lines_of(tmp_path / "pids", 1)
-        report = await process.stop(PATIENT)
-    assert report.stage is StopStage.TERM
-    assert not alive(int(shell))
-
-
-@pytest.mark.asyncio
-async def test_processes_of_another_agent_are_left_alone(tmp_path: Path) -> None:
-    """O4, P9."""
-    one = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    other = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    with anyio.fail_after(5):
-        await one.stop(QUICK)
-        assert other.exit() is None
-        assert alive(other.pid)
-        await other.stop(QUICK)
-
-
-@pytest.mark.asyncio
-async def test_what_an_earlier_run_left_is_found_by_the_mark_of_that_run(tmp_path: Path) -> None:
-    """P9."""
-    spec = python(READ_TO_END, tmp_path)
-    ours = await AgentProcess.start(replace(spec, env={**ENV, "RUN": str(tmp_path)}))
-    other = await AgentProcess.start(replace(spec, env={**ENV, "RUN": f"{tmp_path}2"}))
-    with anyio.fail_after(5):
-        report = await end_strays("RUN", str(tmp_path), PATIENT)
-        assert report.stage is StopStage.TERM
-        assert [alive(ours.pid), alive(other.pid)] == [False, True]
-        await ours.stop(QUICK)
-        await other.stop(QUICK)
-
-
-@pytest.mark.asyncio
-async def test_stopping_twice_at_once_is_stopping_once(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    reports = []
-
-    async def stop() -> None:
-        reports.append(await process.stop(QUICK))
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop)
-            tasks.start_soon(stop)
-    assert reports[0] is reports[1]
-
-
-@pytest.mark.asyncio
-async def test_a_cancelled_stop_goes_on_to_its_end(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
-    with anyio.fail_after(5):
-        await process.stdout.receive()
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
-    assert not alive(process.pid)
-
-
-@pytest.mark.asyncio
-async def test_starting_and_stopping_leaves_no_open_file(tmp_path: Path) -> None:
-    """P9."""
-    counts = []
-    with anyio.fail_after(10):
-        for _ in range(3):
-            process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-            await process.stop(QUICK)
-            counts.append(psutil.Process().num_fds())
-    assert counts == counts[:1] * 3
-
-
-@pytest.mark.asyncio
-async def test_a_reused_process_id_is_not_signalled(tmp_path: Path) -> None:
-    """P9."""
-    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    namesake = psutil.Process(process.pid)
-    vars(namesake)["_ident"] = (process.pid, 1.0)
-    assert tree.send_signal([namesake], signal.SIGKILL) == 0
-    assert not tree.is_alive(namesake)
-    with anyio.fail_after(5):
-        await process.stop(PATIENT)
-        assert (await process.wait()).returncode == 0
-
-
-def test_a_marker_that_nothing_carries_finds_nothing() -> None:
-    """P9."""
-    assert tree.carriers("no such marker") == tree.carriers("") == frozenset()
-
-
-@pytest.mark.asyncio
-async def test_a_process_in_the_middle_of_an_exec_is_found_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P9: its environment reads as empty for a moment; whoever looks then must look again."""
-    process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    read, empty = psutil.Process.environ, [True, True]
-
-    def environ(self: psutil.Process) -> dict[str, str]:
-        return {} if self.pid == process.pid and empty and empty.pop() else read(self)
-
-    marker = psutil.Process(process.pid).environ()[tree.MARKER]
-    monkeypatch.setattr(psutil.Process, "environ", environ)
-    assert {found.pid for found in tree.carriers(marker)} == {process.pid}
-    assert empty == []
-    with anyio.fail_after(5):
-        await process.stop(PATIENT)
-        await process.wait()
-
-
-def test_a_process_that_is_gone_is_in_no_list() -> None:
-    """P9."""
-    assert tree.find(2**22 + 1) == frozenset()
-
-
-@pytest.mark.asyncio
-async def test_processes_that_appear_while_others_are_killed_are_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P9: the lists go on until two agree."""
-    one, two = psutil.Process(os.getpid()), psutil.Process(os.getppid())
-    lists = [{one}, {one}, {two}, set(), set()]
-    killed = []
-    monkeypatch.setattr(tree, "survey", lambda *_: frozenset(lists.pop(0)))
-    monkeypatch.setattr(tree, "is_alive", lambda _: False)
-    monkeypatch.setattr(tree, "send_signal", lambda members, number: killed.append((number, set(members))))
-    with anyio.fail_after(5):
-        report = await end_tree(frozenset(), "marker", QUICK, anyio.lowlevel.checkpoint)
-    assert report.leaked == ()
-    assert lists == []
-    kills = [members for number, members in killed if number is signal.SIGKILL]
-    assert kills[:2] == [{one}, {two}]
-
-
-@pytest.mark.asyncio
-async def test_what_cannot_be_ended_is_reported_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P5, P9."""
-    stuck = psutil.Process(os.getpid())
-    monkeypatch.setattr(tree, "survey", lambda *_: frozenset({stuck}))
-    monkeypatch.setattr(tree, "send_signal", lambda *_: 0)
-    with anyio.fail_after(5):
-        report = await end_tree(frozenset(), "marker", StopLimits(0, 0, 0.05), anyio.lowlevel.checkpoint)
-    assert report.stage is StopStage.KILL
-    assert report.leaked_pids() == (os.getpid(),)
-
-
-def test_the_limits_of_a_stop_add_up_to_five_seconds() -> None:
-    """P9."""
-    limits = StopLimits()
-    assert limits.eof + limits.term + limits.kill == 5.0
+@pytest.mark.parametrize("name", ["DISCORD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
+@pytest.mark.parametrize("extra", ["itself", "*"])
+def test_the_token_and_the_supervisor_are_withheld_even_when_asked_for(name: str, extra: str) -> None:
+    """R5."""
+    assert agent_environment({name: "x"}, [name if extra == "itself" else extra]) == {}

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acp.errors import AgentExit, RequestFailed
-from acp.router import LATE, TurnRouter
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate, text_block
+from acp.session import LATE, TurnRouter
 from acp.turn import Action, Ending, Phase, Turn, TurnLimits, TurnSnapshot
 from tests.repeat import long_run
 

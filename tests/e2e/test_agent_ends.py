@@ -31,7 +31,7 @@ import anyio
 import psutil
 import pytest
 
-from acp.process import MARKER, StopLimits
+from acp.shutdown import MARKER, StopLimits
 from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, alive, scenario
 from tests.e2e.play import LIMIT, Play, play

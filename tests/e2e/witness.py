@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from acp.connection import ConnectionLimits
-from acp.process import StopLimits
+from acp.shutdown import StopLimits
 from bot import app
 from bot.config import Settings
 from bot.model import Outcome
@@ -78,7 +78,7 @@ async def conversing(game: Play) -> AsyncIterator[None]:
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
-    """Shorten the limits of connections that are no settings, and the stop ladder's first step."""
+    """Shorten the limits of connections that are no settings, and the shutdown escalation's first step."""
     usual = app.connection_limits
 
     def short(settings: Settings) -> ConnectionLimits:

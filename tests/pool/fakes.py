@@ -12,9 +12,9 @@ import anyio.lowlevel
 
 from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.handshake import How
-from acp.process import LaunchSpec, StopReport
+from acp.process import LaunchSpec
 from acp.schema import Implementation, InitializeResult
-from acp.tree import Members
+from acp.shutdown import Members, StopReport
 from pool.agent_task import OpenConnection
 from pool.launcher import Sharing
 from pool.model import PoolLimits, SlotState

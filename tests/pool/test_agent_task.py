@@ -12,7 +12,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure
-from acp.process import StopReport, StopStage
+from acp.shutdown import StopReport, StopStage
 from pool.model import PoolLimits, SlotState
 from pool.store import ThreadRecord
 from tests.pool.fakes import PoolUnderTest, make_pool, settle, until, use

@@ -12,10 +12,10 @@ import pytest
 from acp.connection import ConnectionLimits
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.permission import PermissionRequest
-from acp.process import StopLimits
 from acp.schema import text_block
-from acp.stream import TurnControl, run_turn
+from acp.shutdown import StopLimits
 from acp.turn import Ending, Turn, TurnLimits
+from acp.turn_loop import TurnControl, run_turn
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool, Lease

@@ -46,7 +46,7 @@ FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
 class Process:
-    """What the registry sees of an agent process, and of what outlives its stop ladder."""
+    """What the registry sees of an agent process, and of what outlives its shutdown escalation."""
 
     pid = 1
     stop_report = None

@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 
-from acp.environment import agent_environment
+from acp.process import agent_environment
 from bot.agents.checks import wants_node
 from bot.ops.doctor.finding import Finding, ok, warn
 from bot.service.unit import USUAL_PATH

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 
-from acp.environment import named
+from acp.process import named
 from bot.agents.checks import THREAD_FIELD, fixed_part
 from bot.config import (
     NO_TOKEN,

@@ -25,7 +25,7 @@ import anyio.to_thread
 import psutil
 from dotenv import dotenv_values
 
-from acp.tree import MARKER, is_alive
+from acp.shutdown import MARKER, is_alive
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.instance import DATABASE, IDENTITY, LOCK, STATE_MARKER
 from pool.storage import database, tables

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from acp.connection import ConnectionLimits
-from acp.ladder import StopLimits
 from acp.process import LaunchSpec
 from acp.schema import InitializeResult, SessionResult
+from acp.shutdown import StopLimits
 from bot.log import Redactor
 from bot.ops.doctor.agents import abilities, check_agent, check_agents, choices, name_of
 from bot.ops.doctor.finding import Finding, Verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acp.waiting import WaitingTime
+from acp.turn import WaitingTime
 
 
 def test_nothing_waited_moves_nothing() -> None:

@@ -17,8 +17,8 @@ from acp.permission import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import TurnSink
 from acp.steering import Steering
-from acp.stream import TurnControl, run_turn
 from acp.turn import Ending, Phase, Turn, TurnLimits, TurnSnapshot
+from acp.turn_loop import TurnControl, run_turn
 
 LONG = 60.0
 QUICK = TurnLimits(liveness=LONG, hard_timeout=LONG, cancel_grace=LONG, drain_quiet=0.02, drain_max=0.1)

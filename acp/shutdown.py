@@ -1,0 +1,230 @@
+"""Everything an agent process has started: finding it, signalling it, and ending it within limits.
+
+A process group does not contain it, as agents run each shell command in its own session. Two marks do: descent, looked
+up while the ancestors still live, and an environment variable with a unique value, which everything inherits. A process
+is known by id and creation time, so that a reused id is never signalled.
+
+The escalation: close its stdin, give it time, TERM, give them time, KILL, and list again until two lists agree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from signal import SIGKILL, SIGTERM
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import psutil
+
+MARKER = "WEFT_AGENT"
+"""The environment variable that marks the processes of one agent."""
+
+_OUT_OF_SIGHT = (psutil.Error, OSError, ValueError)
+"""Gone, another user's, or a process table entry that cannot be read: skipped."""
+
+_NEWBORN = 10.0
+_LOOKS, _BETWEEN_LOOKS = 20, 0.01
+"""A process younger than so many seconds, whose environment reads as empty, is looked at again so often."""
+
+Members = frozenset[psutil.Process]
+
+
+def find(pid: int) -> Members:
+    """Return the process with this id, or nothing when it is gone."""
+    try:
+        return frozenset({psutil.Process(pid)})
+    except psutil.Error:
+        return frozenset()
+
+
+def survey(known: Members, marker: str) -> Members:
+    """Return all that live of ``known``, of their descendants and of what carries ``marker``; never this process."""
+    living = {process for process in known if is_alive(process)}
+    descendants = {child for process in living for child in _descendants(process)}
+    found = living | descendants | carriers(marker)
+    return frozenset(process for process in found if process.pid != os.getpid() and is_alive(process))
+
+
+def carriers(marker: str, name: str = MARKER) -> Members:
+    """Return the processes whose environment carries this marker; what cannot be read is left out."""
+    if not marker:
+        return frozenset()
+    found, unclear = _sort(psutil.process_iter(), name, marker)
+    tries = 0
+    while unclear and tries < _LOOKS:
+        tries += 1
+        time.sleep(_BETWEEN_LOOKS)
+        more, unclear = _sort(unclear, name, marker)
+        found |= more
+    return frozenset(found)
+
+
+def _sort(
+    processes: Iterable[psutil.Process], name: str, marker: str
+) -> tuple[set[psutil.Process], set[psutil.Process]]:
+    """Return those that carry the marker, and those of which it can't be told yet."""
+    found: set[psutil.Process] = set()
+    unclear: set[psutil.Process] = set()
+    for process in processes:
+        try:
+            environment = process.environ()
+            if environment.get(name) == marker:
+                found.add(process)
+            elif not environment and _is_newborn(process):
+                unclear.add(process)
+        except _OUT_OF_SIGHT:
+            continue
+    return found, unclear
+
+
+def _is_newborn(process: psutil.Process) -> bool:
+    # While a process becomes another program (exec), its environment reads as empty for a moment.
+    return time.time() - process.create_time() < _NEWBORN and is_alive(process)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether this very process still runs; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def outermost(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those that were not started by another of them, the oldest first."""
+    found = set(processes)
+    pids = {process.pid for process in found}
+    return sorted((one for one in found if _parent_id(one) not in pids), key=lambda one: (one.create_time(), one.pid))
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return how a process was started, for people; its name where nobody may see more."""
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except _OUT_OF_SIGHT:
+        return "a process"
+
+
+def _parent_id(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except _OUT_OF_SIGHT:
+        return None
+
+
+def send_signal(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
+    """Signal each process that is still the one that was found; return how many took it."""
+    return sum(_send(process, number) for process in processes)
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> bool:
+    try:
+        process.send_signal(number)  # psutil compares the creation time first
+    except _OUT_OF_SIGHT:
+        return False
+    return True
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except _OUT_OF_SIGHT:
+        return []
+
+
+_LOOK = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class StopLimits:
+    """How long each step of the shutdown escalation may take, in seconds."""
+
+    eof: float = 3.0
+    term: float = 1.0
+    kill: float = 1.0
+
+
+class StopStage(StrEnum):
+    """The last step that ending an agent took; GONE if there was nothing left to end."""
+
+    GONE = "gone"
+    EOF = "eof"
+    TERM = "term"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """How an agent was ended, and what outlived it (which is what only the kernel or another user can end)."""
+
+    stage: StopStage
+    seconds: float
+    leaked: tuple[psutil.Process, ...] = ()
+
+    def leaked_pids(self) -> tuple[int, ...]:
+        """Return the ids of the leaked processes that still live."""
+        return tuple(process.pid for process in self.leaked if is_alive(process))
+
+
+async def end_tree(
+    root: Members, marker: str, limits: StopLimits, close_stdin: Callable[[], Awaitable[None]]
+) -> StopReport:
+    """End ``root``, its descendants and all that carries ``marker``; shielded, and bounded by ``limits``."""
+    started = anyio.current_time()
+    with anyio.CancelScope(shield=True):
+        # Listed before the first step: once its parent is gone, a process is nobody's descendant.
+        members = await _survey(root, marker)
+        stage = StopStage.GONE
+        if members & root:
+            stage = StopStage.EOF
+            await close_stdin()
+            members = await _wait(members, marker, limits.eof)
+        if members:
+            stage = StopStage.TERM
+            send_signal(members, SIGTERM)
+            members = await _wait(members, marker, limits.term)
+        if members:
+            stage = StopStage.KILL
+        leaked = await _kill(members, marker, anyio.current_time() + limits.kill)
+    return StopReport(stage, anyio.current_time() - started, tuple(leaked))
+
+
+async def end_strays(name: str, value: str, limits: StopLimits) -> StopReport:
+    """End all whose environment has ``name=value``: what an earlier run left behind, if that run marked it so.
+
+    A bot that was itself started by such a stray carries the mark, too; it is spared.
+    """
+    return await end_processes(await anyio.to_thread.run_sync(carriers, value, name), limits)
+
+
+async def end_processes(processes: Members, limits: StopLimits) -> StopReport:
+    """End these very processes and what they have started; no agent listens on their stdin."""
+    return await end_tree(processes, "", replace(limits, eof=0.0), anyio.lowlevel.checkpoint)
+
+
+async def _kill(members: Members, marker: str, deadline: float) -> Members:
+    """Kill what is there until two lists agree that nothing is; return what is left at the deadline."""
+    while True:
+        send_signal(members, SIGKILL)
+        left = await _wait(members, marker, deadline - anyio.current_time())
+        if left == members or anyio.current_time() >= deadline:
+            return left
+        members = left
+
+
+async def _wait(members: Members, marker: str, seconds: float) -> Members:
+    """Wait until all members are gone, at most so long; return a new list."""
+    with anyio.move_on_after(max(seconds, 0)):
+        while any(is_alive(process) for process in members):  # noqa: ASYNC110 - only our child tells of its end
+            await anyio.sleep(_LOOK)
+    return await _survey(members, marker)
+
+
+async def _survey(known: Members, marker: str) -> Members:
+    return await anyio.to_thread.run_sync(survey, known, marker)
