@@ -27,7 +27,6 @@ from acp.errors import (
     ForkFailed,
     ProtocolError,
     RequestFailed,
-    leaves,
 )
 from acp.handshake import (
     UNKNOWN_SESSION,
@@ -311,10 +310,10 @@ async def open_connection(
                 await connection._end()
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        causes = leaves(group)
-        if len(causes) > 1:
+        if len(group.exceptions) > 1:
             raise
-        raise causes[0] from causes[0].__cause__
+        # One level only: a fault of our own in a pump stays in its group, so that nobody takes it for the body's error.
+        raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
 def _limits_of(spec: LaunchSpec, limits: ConnectionLimits | None) -> ConnectionLimits:
