@@ -159,12 +159,14 @@ async def test_an_update_that_can_not_be_understood_leaves_a_gap_that_is_counted
         "def update(**fields):\n"
         "    say({'method': 'session/update', 'params': {'sessionId': 's1', 'update': fields}})\n"
         "update(sessionUpdate='agent_message_chunk')\n"  # before the prompt: in no turn
+        "say({'id': 1, 'method': 'fs/x'})\nhear()\n"  # whose answer says that it was read
         "p = hear('session/prompt')\n"
         "update(sessionUpdate='agent_message_chunk', content=5)\n"
         "update(sessionUpdate='of_tomorrow')\n"
         "answer(p, {'stopReason': 'end_turn'})"
     )
     async with in_session(source, tmp_path) as (_, session, turn, sink):
+        await lines_of(tmp_path / "heard", 3)
         await session.begin_turn(turn, sink, HELLO).wait(5)
         assert turn.snapshot().lost == Lost(unreadable=1)
 
