@@ -44,7 +44,7 @@ class QueueMode(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an accepted message ended; exactly one each. The names are printed as they are (O1)."""
+    """How an accepted message ended; exactly one each. The words are for logs, metrics and tables (O1)."""
 
     ANSWERED = "answered"
     FAILED = "failed"

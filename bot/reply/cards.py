@@ -31,12 +31,12 @@ _SLICE = 65_536
 
 _BEGINNING = "**Only the beginning is shown; all {size:,} characters are in the file.**"
 _FOLDED = "**Unchanged lines are left out here; they are in the file.**"
-_OPTIONS_IN_FILE = "**The options are too long to show; they are in the file.**"
+_OPTIONS_IN_FILE = "**The options are too long to show here; they are in the file.**"
 _TOO_LONG = (
     "**Only the beginning is shown. It is too long even for the file: {size:,} bytes are missing, "
-    "so it can only be rejected.**"
+    "so you can only reject it.**"
 )
-_INCOMPLETE = "**Part of what the agent said of it was too long to keep, so it can only be rejected.**"
+_INCOMPLETE = "**Part of this request was too long to keep, so you can only reject it.**"
 
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 
@@ -123,13 +123,13 @@ def answered_by(option: PermissionOption, name: str) -> str:
 
 def expired(option: PermissionOption | None) -> str:
     """Return the last line of a card that nobody answered in time; ``option`` was taken in their place."""
-    taken = f"answered {inline_code(_label(option))}" if option else "cancelled"
-    return f"⌛ No answer in time: {taken}."
+    taken = f"{inline_code(_label(option))} was chosen" if option else "the request was cancelled"
+    return f"⌛ No answer in time, so {taken}."
 
 
-CANCELLED = "⏹ Cancelled: the turn ended before an answer."
-UNSEEN = "⏹ Cancelled: nobody can see all of it, and the agent offers no way to reject it."
-NOT_TAKEN = "⏹ The agent asked for permission, but Discord did not take the card, so the request was cancelled."
+CANCELLED = "⏹ Cancelled: the turn ended before anyone answered."
+UNSEEN = "⏹ Cancelled: it is too long to show in full, and the agent offers no way to reject it."
+NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the request, so it was cancelled."
 
 
 def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> list[str]:
@@ -139,7 +139,7 @@ def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> 
 def _headline(call: Json) -> str:
     title, kind = call.get("title"), call.get("kind")
     sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
-    name = title if isinstance(title, str) and title else "a tool without a title"
+    name = title if isinstance(title, str) and title else "an unnamed tool"
     return f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}"
 
 

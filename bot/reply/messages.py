@@ -14,16 +14,16 @@ from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, answer_file, below, without_text
 from bot.reply.port import Body, Button
-from bot.reply.render import final_text, tools_summary
+from bot.reply.render import HEADLINES, final_text, tools_summary
 from bot.reply.sanitise import clean, clip, units, visible
 from bot.reply.split import PAGE, take
 
-ABOVE = "-# The reply goes on below."
+ABOVE = "-# Continued below."
 HELD = "-# What the agent wrote while this thread was archived ("
 LATE = "-# What Discord could not show in time ("
 _IN_FILE = "{size:,} characters) is in the file."
 _REST = "-# The rest of the answer ({size:,} characters) is in the file."
-_OVER = "-# The reply is above, to its end."
+_OVER = "-# The full reply is above."
 _MOST_REFUSALS = 2
 
 
@@ -229,7 +229,7 @@ class ReplyMessages:
             return
         self._instead = final_text(self._snapshot(0), final.outcome)
         if not self._instead and not final.tail():
-            self._instead = f"-# {final.outcome}"
+            self._instead = f"-# {HEADLINES[final.outcome]}."
         if self._instead:
             self.pages.restart()
             self.pages.grow(self._instead)

@@ -15,6 +15,7 @@ import orjson
 from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Outcome
 from bot.reply.port import Attachment, Body, Button
+from bot.reply.render import HEADLINES
 from bot.reply.sanitise import clip
 
 
@@ -118,8 +119,8 @@ def _whole(text: str) -> str:
 
 
 MESSAGE_LIMIT = 2000
-_REFUSED = "-# Discord did not take the text of this answer ({size:,} characters); it is in the file."
-_REFUSED_ALL = "-# Discord did not take the text of this answer."
+_REFUSED = "-# Discord refused to show this answer ({size:,} characters); it is in the file."
+_REFUSED_ALL = "-# Discord refused to show this answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
     ``told``: the outcome is visible already; it is never told twice.
     """
     if not rest.strip():
-        return Body(f"{_REFUSED_ALL}\n-# {final.outcome}")
+        return Body(f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.")
     text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
     ping, buttons = (None, ()) if told else (final.ping, final.buttons)
     return Body(clip(text, MESSAGE_LIMIT), buttons, answer_file(rest), ping)

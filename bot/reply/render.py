@@ -6,9 +6,9 @@ Titles, outputs and errors are an agent's or a program's: they are shown as code
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from acp.snapshot import BY_AGENT, Lost, Phase, ToolState, TurnSnapshot
+from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
 from bot.model import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
 from bot.reply.tools import diff_texts, output_block, tool_line
@@ -16,10 +16,10 @@ from bot.reply.tools import diff_texts, output_block, tool_line
 SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
 
-_FOOTER_LIMIT = 120
 STATUS_LIMIT = 110
 """Units of a status line for which there is room below any text."""
 
+_FOOTER_LIMIT = 120
 _LAST_WORDS = 120
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
@@ -29,8 +29,33 @@ _MOST_OF_CONTEXT, _MOST_COST = 10, 1e9
 
 _LIMITS = {
     "refusal": "The agent refused to go on with this request.",
-    "max_tokens": "The agent reached its limit of tokens; the answer may be incomplete.",
-    "max_turn_requests": "The agent reached its limit of requests in one turn; the work may be incomplete.",
+    "max_tokens": "The agent hit its token limit, so the answer may be incomplete.",
+    "max_turn_requests": "The agent hit its limit of requests per turn, so the work may be incomplete.",
+}
+
+HEADLINES = {
+    Outcome.ANSWERED: "Answered",
+    Outcome.FAILED: "Failed",
+    Outcome.STOPPED: "Stopped",
+    Outcome.SUPERSEDED: "Replaced",
+    Outcome.REMOVED: "Removed",
+    Outcome.DROPPED: "Not run",
+    Outcome.STALE: "Not run",
+    Outcome.TIMED_OUT: "Timed out",
+    Outcome.AGENT_DIED: "The agent crashed",
+    Outcome.COULD_NOT_START: "The agent could not start",
+    Outcome.INTERRUPTED: "Interrupted",
+}
+"""What people read for an outcome; its own word is for logs and metrics (O1)."""
+
+_NEXT_STEPS = {
+    Outcome.FAILED: "Send it again to retry.",
+    Outcome.DROPPED: "Send it again later.",
+    Outcome.STALE: "Send it again if you still want it.",
+    Outcome.TIMED_OUT: "Write again to go on.",
+    Outcome.AGENT_DIED: "Write again to go on.",
+    Outcome.COULD_NOT_START: "Send it again once that is fixed.",
+    Outcome.INTERRUPTED: "Continue or send this message again once it is back.",
 }
 
 
@@ -39,7 +64,17 @@ _LIMITS = {
 
 def status_line(snapshot: TurnSnapshot, now: float, limit: int = STATUS_LIMIT) -> str:
     """Return what the turn is doing in one small line: ``-# ⏳ 25 s · `npm test` · plan 2/5``."""
-    parts = [coarse(now - snapshot.started), *_doing(snapshot, now)]
+    # After a restart such a line is how a half-shown reply is recognised: see the pattern in `bot.reply.recovery`.
+    parts = [coarse(now - snapshot.started)]
+    silent, tool = snapshot.silent_for(now), snapshot.current_tool
+    if snapshot.phase is Phase.CANCELLING:
+        parts.append("stopping")
+    elif snapshot.permissions:
+        # Not "no sign of life": it is the person who is awaited.
+        parts.append("waiting for an answer")
+    else:
+        parts += [inline_code(tool.title or tool.kind, _TITLE_LIMIT)] if tool else []
+        parts += [f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}"] if silent >= SILENCE else []
     if snapshot.plan:
         done = sum(entry.status == "completed" for entry in snapshot.plan)
         parts.append(f"plan {done}/{len(snapshot.plan)}")
@@ -51,26 +86,13 @@ def worth_showing(snapshot: TurnSnapshot) -> bool:
     return bool(snapshot.tools or snapshot.plan)
 
 
-def _doing(snapshot: TurnSnapshot, now: float) -> list[str]:
-    silent = snapshot.silent_for(now)
-    if snapshot.phase is Phase.CANCELLING:
-        return ["stopping"]
-    if snapshot.permissions:
-        return ["waiting for a decision"]
-    tool = snapshot.current_tool
-    doing = [inline_code(tool.title or tool.kind, _TITLE_LIMIT)] if tool else []
-    if silent >= SILENCE:
-        doing.append(f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}")
-    return doing
-
-
 def why_silent(snapshot: TurnSnapshot) -> str:
     """Return what a long silence may mean, what to do, and the agent's last words on its stderr (T7)."""
     if snapshot.current_tool is not None:
         return "the tool may be slow. Wait or press Stop"
     # While a provider refuses or is overloaded, agents retry and tell nobody: for minutes.
     said = f" (it last said {inline_code(snapshot.last_words, _LAST_WORDS)})" if snapshot.last_words else ""
-    return f"the model's provider may refuse or be overloaded{said}. Wait or press Stop"
+    return f"the model provider may be overloaded or refusing{said}. Wait or press Stop"
 
 
 def coarse(seconds: float) -> str:
@@ -86,11 +108,9 @@ def tools_summary(snapshot: TurnSnapshot) -> str:
     """Return the last tool calls in one small line; empty if there is none."""
     if not snapshot.tools:
         return ""
-    last = " · ".join(
-        tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in snapshot.tools[-3:]
-    )
+    lines = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in snapshot.tools[-3:]]
     more = f"{len(snapshot.tools) - 3} more · " if len(snapshot.tools) > 3 else ""
-    return clip(f"-# {more}{last}", 500)
+    return clip(f"-# {more}{' · '.join(lines)}", 500)
 
 
 # --- an answer without text ------------------------------------------------------------------------------------------
@@ -98,34 +118,24 @@ def tools_summary(snapshot: TurnSnapshot) -> str:
 
 def final_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
     """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough."""
-    if snapshot.tools:
-        return _tools_text(snapshot)
-    if outcome is Outcome.ANSWERED:
+    if not snapshot.tools:
+        if outcome is not Outcome.ANSWERED:
+            return ""
+        # An agent's stop reason may be any text: as code, nothing in it has an effect.
         reason = inline_code(snapshot.stop_reason or "unknown", 40)
-        return f"The agent ended its turn without a word and without using a tool (stop reason {reason})."
-    return ""
-
-
-def _tools_text(snapshot: TurnSnapshot) -> str:
-    """Return the tool calls with their states, outputs and diffs; beyond a megabyte the states only."""
+        return f"The agent finished without saying anything or using a tool (stop reason {reason})."
+    # One iterator for all tools: what may be compared is limited for the answer as a whole.
     diffs = diff_texts((diff.path, diff.old, diff.new) for tool in snapshot.tools for diff in tool.diffs)
     blocks, room = [], _DETAIL_ROOM
     for tool in snapshot.tools:
-        block = tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected)
-        if room > 0:
-            block = "\n".join([block, *_details(tool, diffs)])
-        blocks.append(block)
-        room -= len(block)
+        parts = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected)]
+        if room > 0:  # beyond a megabyte the states only
+            parts += [code_block(text, "diff") for text in itertools.islice(diffs, len(tool.diffs))]
+            parts += [f"-# {tool.diffs_cut} more changes were too large to keep"] if tool.diffs_cut else []
+            parts += [output_block(tool.output)] if tool.output.strip() else []
+        blocks.append("\n".join(parts))
+        room -= len(blocks[-1])
     return "\n\n".join(blocks)
-
-
-def _details(tool: ToolState, diffs: Iterator[str]) -> list[str]:
-    parts = [code_block(text, "diff") for text in itertools.islice(diffs, len(tool.diffs))]
-    if tool.diffs_cut:
-        parts.append(f"-# {tool.diffs_cut} more changes were too large to keep")
-    if tool.output.strip():
-        parts.append(output_block(tool.output))
-    return parts
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -141,62 +151,76 @@ def outcome_lines(
     rejection: str = "",
     redact: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
-    """Return what is said about the end of an accepted message (O1) and about what was cut (T10).
+    """Return what people are told about the end of an accepted message (O1) and about what was cut (T10).
 
     Args:
-        by: who stopped it, for `Outcome.STOPPED` and `Outcome.SUPERSEDED`.
+        by: who stopped it, for `Outcome.STOPPED`, `Outcome.SUPERSEDED` and `Outcome.REMOVED`.
         reason: why; without it the snapshot's error is used.
         stderr: the last words of an agent that ended in its start.
         rejection: said in place of the outcome: nobody stopped the turn, the agent gave up.
         redact: takes secrets out of messages and of the agent's stderr.
     """
-    cut = _cut(snapshot) if snapshot else ()
+    cut = _left_out(snapshot) if snapshot else ()
     if outcome is Outcome.ANSWERED:
         limit = _LIMITS.get(snapshot.stop_reason or "") if snapshot else None
         return (f"-# ⚠️ {limit}", *cut) if limit else cut
     if rejection:
         return (f"⏹ {rejection}", *cut)
+    # Redacted whole, before lines are taken: a secret may go over several.
+    words = redact(stderr)
     sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
-    words = redact(stderr)  # whole, before lines are taken: a secret may go over several
-    detail = _detail(outcome, snapshot, by, ": ".join([reason, *_last_lines(words, 1)]), redact)
-    return (f"{sign} **{outcome}**" + (f": {detail}" if detail else ""), *_stderr_block(words), *cut)
+    told = _sentence(outcome, snapshot, by, ": ".join([reason, *_last_lines(words, 1)]), redact)
+    step = _NEXT_STEPS.get(outcome)
+    headline = f"{sign} {told} {step}" if step else f"{sign} {told}"
+    lines = [clip(line, _STDERR_LINE) for line in _last_lines(words, _STDERR_LINES)]
+    while len(lines) > 1 and units(code_block("\n".join(lines))) > _STDERR_ROOM:
+        del lines[0]  # the last lines say why it ended
+    # A single line stands in the sentence already.
+    return (headline, *([code_block("\n".join(lines))] if len(lines) > 1 else []), *cut)
 
 
-def _cut(snapshot: TurnSnapshot) -> tuple[str, ...]:
-    """Return a line for each kind of thing that the turn could not keep."""
-    text = (f"-# {snapshot.text_cut:,} more bytes of the answer were not kept",) if snapshot.text_cut else ()
-    tools = (f"-# {snapshot.tools_cut:,} more tool calls were not kept",) if snapshot.tools_cut else ()
-    return text + tools + _lost(snapshot.lost)
-
-
-def _lost(lost: Lost) -> tuple[str, ...]:
-    """Return a line for what the agent wrote and nobody could take (T9)."""
+def _left_out(snapshot: TurnSnapshot) -> tuple[str, ...]:
+    """Return a line for each kind of thing that the turn could not keep (T10) or nobody could take (T9)."""
+    lines, lost = [], snapshot.lost
+    if snapshot.text_cut:
+        lines.append(f"-# {snapshot.text_cut:,} more bytes of the answer were too much to keep")
+    if snapshot.tools_cut:
+        lines.append(f"-# {snapshot.tools_cut:,} more tool calls were too many to keep")
     size = f"{lost.size / 1e6:.0f} MB" if lost.size >= 1e6 else f"{lost.size / 1e3:.0f} kB"
-    lines = (
-        _missing(lost.too_long, f"too large ({size})", f"too large ({size} in all)"),
-        _missing(lost.unreadable, "not readable", "not readable"),
-    )
-    return tuple(line for line in lines if line)
+    for count, what in ((lost.too_long, "too large"), (lost.unreadable, "not readable")):
+        if count == 1:
+            sizes = f" ({size})" if what == "too large" else ""
+            lines.append(f"-# ⚠️ A message of the agent was {what}{sizes} and is missing here.")
+        elif count:
+            sizes = f" ({size} in all)" if what == "too large" else ""
+            lines.append(f"-# ⚠️ {count:,} messages of the agent were {what}{sizes} and are missing here.")
+    return tuple(lines)
 
 
-def _missing(count: int, one: str, many: str) -> str:
-    if not count:
-        return ""
-    if count == 1:
-        return f"-# ⚠️ A message of the agent was {one} and is missing here."
-    return f"-# ⚠️ {count:,} messages of the agent were {many} and are missing here."
-
-
-def _detail(outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]) -> str:
-    if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
-        last = _last_lines(redact(snapshot.exit.stderr_tail), 1)
-        return ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
+def _sentence(
+    outcome: Outcome, snapshot: TurnSnapshot | None, by: str, reason: str, redact: Callable[[str], str]
+) -> str:
+    """Return what happened, as one sentence that begins with the outcome's headline."""
+    head = HEADLINES[outcome]
+    reason = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
     if outcome is Outcome.STOPPED:
         who = by or (snapshot.cancelled_by if snapshot else None) or BY_AGENT
-        forced = ", forced: the agent did not answer the cancel" if snapshot is not None and snapshot.killed else ""
-        return f"by {who if who == BY_AGENT else inline_code(who, 60)}{forced}"
-    why = redact(reason or (snapshot.error.message if snapshot is not None and snapshot.error else ""))
-    return inline_code(why, _REASON_LIMIT) if why else (f"by {inline_code(by, 60)}" if by else "")
+        forced = " The agent did not react, so it was ended." if snapshot is not None and snapshot.killed else ""
+        return f"**{head}** by {who if who == BY_AGENT else inline_code(who, 60)}.{forced}"
+    if outcome is Outcome.SUPERSEDED:
+        return f"**{head}** by a newer message{f' from {inline_code(by, 60)}' if by else ''}."
+    if outcome is Outcome.REMOVED:
+        # Reasons for this and for not running are Weft's own words, none of an agent's: they need no code around them.
+        return f"**{head}** from the queue{f' by {inline_code(by, 60)}' if by else f': {reason}' if reason else ''}."
+    if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
+        last = _last_lines(redact(snapshot.exit.stderr_tail), 1)
+        told = ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
+        return f"**{head}:** {told}."
+    if not reason:
+        return f"**{head}.**"
+    if outcome in (Outcome.DROPPED, Outcome.STALE, Outcome.INTERRUPTED):
+        return f"**{head}:** {reason}."
+    return f"**{head}:** {inline_code(reason, _REASON_LIMIT)}."
 
 
 def last_line(text: str) -> str:
@@ -205,46 +229,31 @@ def last_line(text: str) -> str:
 
 
 def _last_lines(text: str, count: int) -> list[str]:
-    """Return the last lines in which a reader would see something, at most ``count``."""
     return [line.rstrip() for line in reveal(text).splitlines() if line.strip()][-count:]
 
 
-def _stderr_block(words: str) -> tuple[str, ...]:
-    """Return the last lines of a stderr, as many as have room; nothing where there is no more than one."""
-    lines = [clip(line, _STDERR_LINE) for line in _last_lines(words, _STDERR_LINES)]
-    while len(lines) > 1 and units(code_block("\n".join(lines))) > _STDERR_ROOM:
-        del lines[0]
-    return (code_block("\n".join(lines)),) if len(lines) > 1 else ()
-
-
 def footer(snapshot: TurnSnapshot, seconds: float) -> str:
-    """Return ``-# 12 s · 3 tools · 41 % of context · $0.02 · model``; unknown parts are left out (D5)."""
+    """Return ``-# 12 s · 3 tools · 41% of context · $0.02 · model``; unknown parts are left out (D5)."""
+    whole = max(0, round(seconds))
+    # What was not allowed did not run, whatever the agent calls it.
+    tools = sum(not tool.rejected for tool in snapshot.tools) + snapshot.tools_cut
     parts = [
-        _exactly(seconds),
-        _tools(sum(not tool.rejected for tool in snapshot.tools) + snapshot.tools_cut),
+        f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s",
+        "" if not tools else "1 tool" if tools == 1 else f"{tools} tools",
         context_share(snapshot),
         cost(snapshot),
-        _model(snapshot),
+        inline_code(snapshot.model, 40) if snapshot.model else "",
     ]
     return clip("-# " + " · ".join(part for part in parts if part), _FOOTER_LIMIT)
 
 
-def _exactly(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
-
-
-def _tools(count: int) -> str:
-    return "" if not count else "1 tool" if count == 1 else f"{count} tools"
-
-
 def context_share(snapshot: TurnSnapshot) -> str:
-    """Return how full the context window is: ``41 % of context``; empty if unknown."""
+    """Return how full the context window is: ``41% of context``; empty if unknown."""
     use = snapshot.context
     # An agent's numbers have no bound; a share beyond reason is as good as unknown.
     if use is None or use.size <= 0 or not 0 <= use.used <= use.size * _MOST_OF_CONTEXT:
         return ""
-    return f"{use.used * 100 / use.size:.0f} % of context"
+    return f"{use.used * 100 / use.size:.0f}% of context"
 
 
 def cost(snapshot: TurnSnapshot) -> str:
@@ -252,9 +261,6 @@ def cost(snapshot: TurnSnapshot) -> str:
     spent = snapshot.cost
     if spent is None or not 0 < spent.amount < _MOST_COST:
         return ""
+    # Two places would show a cheap turn as free.
     amount = f"{spent.amount:.2f}" if spent.amount >= 0.005 else f"{spent.amount:.4f}"
     return f"${amount}" if spent.currency.upper() == "USD" else f"{amount} {one_line(reveal(spent.currency))[:8]}"
-
-
-def _model(snapshot: TurnSnapshot) -> str:
-    return inline_code(snapshot.model, 40) if snapshot.model else ""

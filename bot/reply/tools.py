@@ -33,7 +33,7 @@ def tool_line(title: str | None, status: str | None, kind: str | None = None, *,
     """Return a tool call as ``✓ `npm test` ``; one that failed or was not allowed says so."""
     if rejected:
         # Agents call such a tool failed, done, or nothing more: what counts is that the answer was no.
-        ran = ", yet the agent calls it done" if status == "completed" else ""
+        ran = ", but the agent says that it ran" if status == "completed" else ""
         return f"⛔ {inline_code(title or kind or 'tool', 100)} (not allowed{ran})"
     mark = _MARKS.get(status or "", "·")
     failed = " (failed)" if status == "failed" else ""
@@ -86,7 +86,7 @@ def diff_text(path: str, old: str | None, new: str | None, *, compared: bool = T
     before, after = (old or "").splitlines(), (new or "").splitlines()
     name = one_line(path)
     if _too_large_to_compare(old, new):
-        return f"{name}: {len(before):,} lines become {len(after):,}"
+        return f"{name}: {len(before):,} lines replaced by {len(after):,}"
     source = "/dev/null" if old is None else name
     if not compared:
         return "\n".join(

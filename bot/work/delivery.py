@@ -15,6 +15,7 @@ from bot.model import Inbound, Outcome
 from bot.reply.live import LiveReply
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
+from bot.reply.render import HEADLINES
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
 from bot.work.observer import Observer, TurnReport
@@ -30,7 +31,7 @@ KEEP_LIMIT = 5.0
 SHARED = "shared"
 """What is kept for a message whose reply is kept with another one."""
 
-NOT_SHOWN = "-# ⚠️ **{outcome}**: the reply could not be shown."
+NOT_SHOWN = "-# ⚠️ **{headline}:** the reply could not be shown."
 
 
 class Deliveries:
@@ -132,7 +133,7 @@ class Deliveries:
     async def _say_instead(self, message: Inbound, end: TurnEnd) -> bool:
         """Say how a turn ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
         editor = self._editors.of(message.thread_id)
-        body = Body(NOT_SHOWN.format(outcome=end.outcome))
+        body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
         return not editor.gone and await editor.say(body, reply_to=message.message_id).delivered()
 
     async def record(self, inbound: Inbound, outcome: Outcome) -> None:

@@ -95,13 +95,13 @@ def interrupted(snapshot: TurnSnapshot | None = None) -> TurnEnd:
     """Return the end of a prompt that the stop of the bot cut off."""
     if snapshot is not None and snapshot.ending is Ending.ANSWERED:
         return end_of_snapshot(snapshot)
-    reason = "Weft is restarting; once it is back, continue or send this message again"
+    reason = "Weft is restarting"
     return TurnEnd(Outcome.INTERRUPTED, reason=reason, snapshot=snapshot)
 
 
 def busy() -> TurnEnd:
     """Return the end of a message that came while too much waited to be written down."""
-    return TurnEnd(Outcome.DROPPED, reason="Weft is too busy to take messages just now; please send it again")
+    return TurnEnd(Outcome.DROPPED, reason="Weft is too busy to take messages just now")
 
 
 def crashed() -> TurnEnd:

@@ -21,6 +21,7 @@ from bot.reply.editor import Delivery
 from bot.reply.live import LiveReply
 from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, PortError
+from bot.reply.render import HEADLINES
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.intake import Intake
@@ -39,8 +40,8 @@ from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, Stor
 
 log = structlog.get_logger(__name__)
 
-CUT_OFF = "⚠️ **interrupted**: Weft was restarted in the middle of this. Nothing is run again by itself."
-MISSED = "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
+CUT_OFF = "⚠️ **Interrupted:** Weft was restarted in the middle of this. Nothing is run again by itself."
+MISSED = "⚠️ **Interrupted:** Weft was away when this was posted, and for so long that it is not run by itself."
 MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
 LOST = "-# What was asked there is no longer known: please send it again."
 BUSY = "-# Weft is too busy to go on with it just now: please press again."
@@ -139,7 +140,9 @@ class Recovery:
             owed = SavedReply.from_json(reply.payload)
         except ValueError as exc:
             log.warning("reply.damaged", prompt=prompt.message_id, error=str(exc))
-            delivery = editor.say(Body(NOT_SHOWN.format(outcome=reply.outcome)), reply_to=prompt.message_id)
+            delivery = editor.say(
+                Body(NOT_SHOWN.format(headline=HEADLINES[Outcome(reply.outcome)])), reply_to=prompt.message_id
+            )
         else:
             note = functools.partial(self._note_shown, prompt.message_id)
             delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)

@@ -48,7 +48,7 @@ MOST_OPEN = 20
 MOST_CARDS = 200
 """Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
 
-NOT_WRITTEN = "the state file did not answer, so the agent was not asked; please send this again in a while"
+NOT_WRITTEN = "the state file did not answer, so the agent was not asked"
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
 
 

@@ -94,7 +94,7 @@ async def test_metadata_after_the_response_belongs_to_the_turn_that_is_over(tmp_
     async with play(tmp_path, agent, drain=0.3) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.ANSWERED
-        assert "50 % of context · $0.25" in game.shown(thread_id)
+        assert "50% of context · $0.25" in game.shown(thread_id)
 
 
 async def test_a_text_that_is_repeated_under_a_new_message_id_is_shown_once(tmp_path: Path) -> None:

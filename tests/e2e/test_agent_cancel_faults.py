@@ -48,7 +48,7 @@ async def test_an_ignored_cancel_is_forced_a_grace_later_and_what_waits_goes_on(
         with anyio.fail_after(grace + FORCED):
             assert await game.outcome(thread_id) is Outcome.STOPPED
         assert anyio.current_time() - before >= grace
-        line = "word \n⏹ **stopped**: by `owner`, forced: the agent did not answer the cancel\n-# "
+        line = "word \n⏹ **Stopped** by `owner`. The agent did not react, so it was ended.\n-# "
         assert game.replies(thread_id)[0].content.startswith(line)
         assert await game.outcome(waiting) is Outcome.ANSWERED
         assert len(agent.received("session/cancel")) == 1
@@ -65,7 +65,7 @@ async def test_a_cancel_that_is_answered_end_turn_is_a_stop_all_the_same(tmp_pat
         await game.until_shown(thread_id, "word")
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
-        assert game.shown(thread_id).startswith("word\n⏹ **stopped**: by `owner`\n-# ")
+        assert game.shown(thread_id).startswith("word\n⏹ **Stopped** by `owner`.\n-# ")
 
 
 async def test_a_cancel_that_is_answered_with_an_error_is_a_stop_all_the_same(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_cancel_that_is_answered_with_an_error_is_a_stop_all_the_same(tm
         await game.stop(thread_id)
         gate.open()
         assert await game.outcome(thread_id) is Outcome.STOPPED
-        assert game.shown(thread_id).startswith("word\n⏹ **stopped**: by `owner`\n-# ")
+        assert game.shown(thread_id).startswith("word\n⏹ **Stopped** by `owner`.\n-# ")
         assert await game.outcome(await game.say(thread_id, "next")) is Outcome.ANSWERED
         assert len(agent.pids()) == 2
 
@@ -102,7 +102,7 @@ async def test_the_next_prompt_is_not_written_before_the_cancelled_one_has_ended
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await game.outcome(waiting) is Outcome.ANSWERED
         first, second = (reply.content for reply in game.replies(thread_id))
-        assert first.startswith("word end\n⏹ **stopped**: by `owner`\n-# ")
+        assert first.startswith("word end\n⏹ **Stopped** by `owner`.\n-# ")
         assert second.startswith("next\n-# ")
 
 
@@ -133,7 +133,7 @@ async def test_a_stop_keeps_the_process_the_session_and_what_was_said(tmp_path: 
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await game.outcome(await game.say(thread_id, "next")) is Outcome.ANSWERED
         first, second = (reply.content for reply in game.replies(thread_id))
-        assert first.startswith("word\n⏹ **stopped**: by `owner`\n-# ")
+        assert first.startswith("word\n⏹ **Stopped** by `owner`.\n-# ")
         assert second.startswith("next\n-# ")
         _, stopped, after = (prompt["params"]["sessionId"] for prompt in agent.received("session/prompt"))
         assert stopped == after

@@ -76,7 +76,8 @@ async def test_a_death_in_a_turn_is_noticed_within_a_second_and_told_with_how_it
         (mark,) = await agent.seen("mark")
         with anyio.fail_after(TOLD):
             assert await game.outcome(thread_id) is Outcome.AGENT_DIED
-        assert game.shown(thread_id).startswith(f"so far\n⚠️ **agent_died**: {described}\n-# ")
+        told = f"so far\n⚠️ **The agent crashed:** {described}. Write again to go on.\n-# "
+        assert game.shown(thread_id).startswith(told)
         assert 0 <= noticed[0] - mark["t"] <= NOTICED
 
 
@@ -86,7 +87,9 @@ async def test_after_a_death_the_next_message_resumes_the_session_in_a_new_proce
     agent = scenario(tmp_path, words=words(tmp_path, die=dying), resume=True)
     async with witnessed(tmp_path, agent) as game:
         thread_id, _ = await game.ask("die")
-        line = "so far\n⚠️ **agent_died**: signal 9 (SIGKILL), last said `out of memory`\n-# "
+        line = (
+            "so far\n⚠️ **The agent crashed:** signal 9 (SIGKILL), last said `out of memory`. Write again to go on.\n-# "
+        )
         assert game.shown(thread_id).startswith(line)
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
         assert game.replies(thread_id)[-1].content.startswith("again\n-# ")
@@ -118,9 +121,9 @@ async def test_a_death_closes_the_card_that_was_open(tmp_path: Path) -> None:
         card_id, _ = await game.card(thread_id)
         os.kill(agent.pids()[1], signal.SIGKILL)
         assert await game.outcome(thread_id) is Outcome.AGENT_DIED
-        assert "⚠️ **agent_died**: signal 9 (SIGKILL)\n-# " in game.shown(thread_id)
+        assert "⚠️ **The agent crashed:** signal 9 (SIGKILL). Write again to go on.\n-# " in game.shown(thread_id)
         card = game.discord.message(card_id)
-        assert card.content.endswith("\n⏹ Cancelled: the turn ended before an answer.")
+        assert card.content.endswith("\n⏹ Cancelled: the turn ended before anyone answered.")
         assert card.components == []
 
 
@@ -162,7 +165,7 @@ async def test_two_internal_errors_in_a_row_get_the_thread_a_new_process(tmp_pat
     async with witnessed(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("fail")
         assert outcome is Outcome.FAILED
-        line = "⚠️ **failed**: `Internal error: the program inside has ended`\n-# "
+        line = "⚠️ **Failed:** `Internal error: the program inside has ended`. Send it again to retry.\n-# "
         assert game.shown(thread_id).startswith(line)
         assert await game.outcome(await game.say(thread_id, "works")) is Outcome.ANSWERED
         assert await game.outcome(await game.say(thread_id, "fail")) is Outcome.FAILED
@@ -196,7 +199,7 @@ async def test_an_agent_that_dies_mid_turn_keeps_its_text_and_the_next_message_g
     async with play(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.AGENT_DIED
-        for part in ("so far", "agent_died", "signal 9 (SIGKILL)", "out of memory"):
+        for part in ("so far", "The agent crashed", "signal 9 (SIGKILL)", "out of memory"):
             assert part in game.shown(thread_id)
         follow_up = await game.say(thread_id, "again")
         assert await game.outcome(follow_up) is Outcome.ANSWERED

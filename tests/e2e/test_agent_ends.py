@@ -133,7 +133,8 @@ async def test_nothing_outlives_an_agent_that_dies_in_a_turn(tmp_path: Path, dea
         gate.open()
         await extinct(agent, members, BOUND)
         assert await game.outcome(thread_id) is Outcome.AGENT_DIED
-        assert game.shown(thread_id).startswith(f"so far\n⚠️ **agent_died**: {described}\n-# ")
+        told = f"so far\n⚠️ **The agent crashed:** {described}. Write again to go on.\n-# "
+        assert game.shown(thread_id).startswith(told)
 
 
 async def test_nothing_outlives_an_agent_that_dies_between_turns(tmp_path: Path) -> None:
@@ -258,7 +259,9 @@ async def test_an_agent_that_reads_nothing_any_more_is_given_up(
     async with witnessed(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("deaf")
         assert outcome is Outcome.FAILED
-        assert game.shown(thread_id).startswith("so far\n⚠️ **failed**: `the agent read nothing for 0.3 s`\n-# ")
+        assert game.shown(thread_id).startswith(
+            "so far\n⚠️ **Failed:** `the agent read nothing for 0.3 s`. Send it again to retry.\n-# "
+        )
         await gone(agent.pids()[1])
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
 

@@ -75,7 +75,7 @@ async def test_a_silent_agent_is_ended_at_the_hard_timeout_and_the_queue_goes_on
         await game.until_shown(thread_id, "so far")
         waiting = await game.say(thread_id, "next")
         assert await game.outcome(thread_id) is Outcome.TIMED_OUT
-        assert game.replies(thread_id)[0].content.startswith("so far\n⚠️ **timed_out**\n-# ")
+        assert game.replies(thread_id)[0].content.startswith("so far\n⚠️ **Timed out.** Write again to go on.\n-# ")
         assert await game.outcome(waiting) is Outcome.ANSWERED
         witness, first, second = agent.pids()
         assert [alive(pid) for pid in (witness, first, second)] == [True, False, True]
@@ -88,7 +88,7 @@ async def test_signs_of_life_do_not_put_off_the_hard_timeout(tmp_path: Path) -> 
     async with play(tmp_path, agent, hard_timeout=1.0) as game, conversing(game):
         thread_id, outcome = await game.ask("busy")
         assert outcome is Outcome.TIMED_OUT
-        assert game.shown(thread_id).startswith("⚠️ **timed_out**\n-# ")
+        assert game.shown(thread_id).startswith("⚠️ **Timed out.** Write again to go on.\n-# ")
         assert len(agent.received("session/cancel")) == 1
         assert len(agent.pids()) == 2
 
@@ -148,7 +148,8 @@ async def test_a_last_line_that_is_cut_off_by_the_end_is_no_fault_of_its_own(tmp
     async with witnessed(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("cut")
         assert outcome is Outcome.AGENT_DIED
-        assert game.shown(thread_id).startswith("so far\n⚠️ **agent_died**: exit status 2\n-# ")
+        told = "so far\n⚠️ **The agent crashed:** exit status 2. Write again to go on.\n-# "
+        assert game.shown(thread_id).startswith(told)
 
 
 PROMPT_ID = 3

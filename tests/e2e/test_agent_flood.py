@@ -69,7 +69,7 @@ async def test_a_hundred_megabytes_of_text_cost_bounded_memory_and_say_what_was_
         thread_id, outcome = await game.ask("flood")
         assert outcome is Outcome.ANSWERED
         last = game.replies(thread_id)[-1]
-        assert f"-# {100_000_000 - 8 * MB:,} more bytes of the answer were not kept" in last.content
+        assert f"-# {100_000_000 - 8 * MB:,} more bytes of the answer were too much to keep" in last.content
         assert [attachment.name for attachment in last.attachments] == ["answer.md"]
 
 
@@ -93,7 +93,7 @@ async def test_a_long_line_within_the_limit_is_shown_whole(tmp_path: Path, size:
         kept = min(size, 8 * MB)
         last = game.replies(thread_id)[-1]
         assert len(last.attachments) == 1
-        assert ("more bytes of the answer were not kept" in last.content) is (size > kept)
+        assert ("more bytes of the answer were too much to keep" in last.content) is (size > kept)
 
 
 async def test_a_line_beyond_the_limit_is_dropped_and_the_next_is_whole(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_a_response_beyond_the_limit_fails_the_turn_and_says_so(tmp_path: 
     async with flooded(tmp_path, steps, max_line=64 * 1024) as game:
         thread_id, outcome = await game.ask("flood")
         assert outcome is Outcome.FAILED
-        line = rf"so far\n⚠️ \*\*failed\*\*: `the answer was too long \({len(padding) // 1000}\d\d\d bytes\)`\n-# "
+        line = rf"so far\n⚠️ \*\*Failed:\*\* `the answer was too long \({len(padding) // 1000}\d\d\d bytes\)`\. Send"
         assert re.match(line, game.shown(thread_id))
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
 
@@ -127,7 +127,7 @@ async def test_a_line_that_never_ends_costs_no_memory_and_the_turn_can_be_stoppe
         await game.until_shown(thread_id, "so far")
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
-        line = "so far\n⏹ **stopped**: by `owner`, forced: the agent did not answer the cancel\n-# "
+        line = "so far\n⏹ **Stopped** by `owner`. The agent did not react, so it was ended.\n-# "
         assert game.shown(thread_id).startswith(line)
 
 
@@ -137,5 +137,5 @@ async def test_a_flood_on_stderr_is_drained_and_its_last_line_told(tmp_path: Pat
     async with flooded(tmp_path, [{"text": "so far"}, *steps]) as game:
         thread_id, outcome = await game.ask("flood")
         assert outcome is Outcome.AGENT_DIED
-        line = "so far\n⚠️ **agent_died**: exit status 4, last said `the last words`\n-# "
+        line = "so far\n⚠️ **The agent crashed:** exit status 4, last said `the last words`. Write again to go on.\n-# "
         assert game.shown(thread_id).startswith(line)

@@ -67,7 +67,7 @@ async def test_a_request_that_nobody_answers_is_rejected_and_its_card_says_so(tm
         assert outcome is Outcome.ANSWERED
         assert await answers(agent) == [{"outcome": {"outcome": "selected", "optionId": "no"}}]
         (card,) = cards(game, thread_id)
-        assert card.endswith("\n⌛ No answer in time: answered `no`.")
+        assert card.endswith("\n⌛ No answer in time, so `no` was chosen.")
         assert game.replies(thread_id)[-1].content.startswith("no\n-# ")
 
 
@@ -80,7 +80,7 @@ async def test_a_request_that_can_not_be_rejected_is_cancelled_when_its_time_is_
         assert outcome is Outcome.ANSWERED
         assert await answers(agent) == [CANCELLED]
         (card,) = cards(game, thread_id)
-        assert card.endswith("\n⌛ No answer in time: cancelled.")
+        assert card.endswith("\n⌛ No answer in time, so the request was cancelled.")
 
 
 async def test_a_request_without_options_is_cancelled_without_a_card(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_a_request_whose_card_discord_refuses_is_cancelled_and_said_so(tmp
         thread_id, outcome = await game.ask("ask")
         assert outcome is Outcome.ANSWERED
         assert await answers(agent) == [CANCELLED]
-        assert "Discord did not take the card" in game.shown(thread_id)
+        assert "Discord refused to show the request" in game.shown(thread_id)
 
 
 async def test_a_request_after_the_cancel_is_cancelled_without_a_card(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_request_after_the_cancel_is_cancelled_without_a_card(tmp_path: 
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await answers(agent) == [CANCELLED]
         assert cards(game, thread_id) == []
-        assert game.shown(thread_id).startswith("word\n⏹ **stopped**: by `owner`\n-# ")
+        assert game.shown(thread_id).startswith("word\n⏹ **Stopped** by `owner`.\n-# ")
         assert await game.outcome(await game.say(thread_id, "next")) is Outcome.ANSWERED
 
 

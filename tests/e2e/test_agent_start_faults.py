@@ -42,6 +42,8 @@ from tests.e2e.witness import gone, hurry, witnessed, words
 
 pytestmark = pytest.mark.asyncio
 
+NOT_STARTED, FIXED = "⚠️ **The agent could not start:**", " Send it again once that is fixed."
+
 
 def as_program(directory: Path) -> tuple[ScriptedAgent, Path]:
     """An agent behind a program of its own, which the test can break after the witness has started."""
@@ -100,7 +102,7 @@ async def test_an_agent_that_cannot_be_started_is_told_at_once_with_the_reason(
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
         why = line.format(program=program, workspace=tmp_path / "workspace")
-        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{why}`"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `{why}`.{FIXED}"
         assert len(agent.pids()) == 1
 
 
@@ -114,7 +116,7 @@ async def test_a_start_that_no_retry_can_heal_is_never_held_back(tmp_path: Path)
         for text in ("two", "three", "four"):
             assert await game.outcome(await game.say(thread_id, text)) is Outcome.COULD_NOT_START
         shown = [reply.content for reply in game.replies(thread_id)]
-        assert shown == [f"⚠️ **could_not_start**: `{program} could not be started: not found`"] * 4
+        assert shown == [f"{NOT_STARTED} `{program} could not be started: not found`.{FIXED}"] * 4
         program.write_bytes(kept)
         program.chmod(0o755)
         assert await game.outcome(await game.say(thread_id, "five")) is Outcome.ANSWERED
@@ -146,7 +148,7 @@ async def test_an_agent_that_ends_at_its_start_is_told_with_its_last_words(
         assert outcome is Outcome.COULD_NOT_START
         line = "the agent ended before it answered (exit status 3): key [secret] is not valid"
         block = "\n".join([*loading[-8:], "`\u200b``", "key [secret] is not valid"])
-        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`\n```\n{block}\n```"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `{line}`.{FIXED}\n```\n{block}\n```"
 
 
 async def test_an_agent_that_ends_at_its_start_without_a_word_is_told_with_its_status(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ async def test_an_agent_that_ends_at_its_start_without_a_word_is_told_with_its_s
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
         line = "the agent ended before it answered (exit status 1)"
-        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `{line}`.{FIXED}"
 
 
 async def test_a_crash_loop_is_held_back_with_a_line_that_says_until_when(tmp_path: Path) -> None:
@@ -169,8 +171,8 @@ async def test_a_crash_loop_is_held_back_with_a_line_that_says_until_when(tmp_pa
         held = await game.say(thread_id, "four")
         assert await game.outcome(held) is Outcome.COULD_NOT_START
         last = game.replies(thread_id)[-1].content
-        said, _, seconds = last.removesuffix(" s`").rpartition(" ")
-        assert said == "⚠️ **could_not_start**: `the agent failed to start 3 times in a row; next try in"
+        said, _, seconds = last.removesuffix(f" s`.{FIXED}").rpartition(" ")
+        assert said == f"{NOT_STARTED} `the agent failed to start 3 times in a row; next try in"
         assert 0 < int(seconds) <= 60
         assert len(agent.pids()) == 4
         _, outcome = await game.ask("another thread")
@@ -218,7 +220,7 @@ async def test_a_start_that_is_never_answered_is_given_up_and_leaves_no_process(
         _, outcome = await game.ask("hello")
         assert outcome is Outcome.ANSWERED
         assert await game.outcome(stuck) is Outcome.COULD_NOT_START
-        assert game.shown(stuck) == f"⚠️ **could_not_start**: `{line}`"
+        assert game.shown(stuck) == f"{NOT_STARTED} `{line}`.{FIXED}"
         await gone(agent.pids()[1])
         assert await game.outcome(await game.say(stuck, "again")) is Outcome.ANSWERED
 
@@ -261,7 +263,7 @@ async def test_noise_without_a_message_is_a_failed_start(tmp_path: Path, monkeyp
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
         line = "the agent wrote more than 16,777,216 bytes and no message of the protocol"
-        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `{line}`.{FIXED}"
         assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
 
 
@@ -271,7 +273,7 @@ async def test_an_agent_of_another_protocol_version_is_told_apart(tmp_path: Path
     async with witnessed(tmp_path, agent) as game:
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
-        assert game.shown(thread_id) == "⚠️ **could_not_start**: `the agent speaks protocol version 7, not 1`"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `the agent speaks protocol version 7, not 1`.{FIXED}"
 
 
 async def test_an_agent_that_refuses_a_session_is_told_with_its_own_words(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ async def test_an_agent_that_refuses_a_session_is_told_with_its_own_words(tmp_pa
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.COULD_NOT_START
         line = "session/new failed: Internal error (-32603): model not found"
-        assert game.shown(thread_id) == f"⚠️ **could_not_start**: `{line}`"
+        assert game.shown(thread_id) == f"{NOT_STARTED} `{line}`.{FIXED}"
 
 
 async def test_an_agent_whose_program_was_removed_after_the_start_could_not_start(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ async def test_an_agent_whose_program_was_removed_after_the_start_could_not_star
         program.unlink()
         thread_id, outcome = await game.ask("gone")
         assert outcome is Outcome.COULD_NOT_START
-        assert "could_not_start" in game.shown(thread_id)
+        assert "could not start" in game.shown(thread_id)
         assert "not found" in game.shown(thread_id)
 
 
@@ -360,7 +362,7 @@ async def test_a_wrapper_that_fails_says_why(tmp_path: Path, wrapper: list[str],
     nobody = ScriptedAgent((), tmp_path / "none")
     async with connected(tmp_path, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
         thread_id = await mention(discord, "go")
-        await until_shown(discord, thread_id, "could_not_start")
+        await until_shown(discord, thread_id, "could not start")
         text = shown(discord, thread_id)
         assert [part for part in said if part not in text] == []
         assert await bot.signalled(signal.SIGTERM) == 0
@@ -378,6 +380,6 @@ async def test_a_wrapper_that_goes_away_later_is_named(tmp_path: Path) -> None:
     async with connected(tmp_path, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
         wrapper.unlink()
         thread_id = await mention(discord, "go")
-        await until_shown(discord, thread_id, "could_not_start")
+        await until_shown(discord, thread_id, "could not start")
         assert "wall" in shown(discord, thread_id)
         assert await bot.signalled(signal.SIGTERM) == 0

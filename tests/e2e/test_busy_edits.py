@@ -48,7 +48,7 @@ async def test_a_waiting_message_that_is_deleted_is_never_asked(tmp_path: Path) 
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, third)] == [Outcome.ANSWERED] * 2
         assert agent.prompts() == ["first", "third"]
-        assert game.shown(thread_id).count("**removed**") == 1
+        assert game.shown(thread_id).count("**Removed**") == 1
 
 
 @pytest.mark.parametrize("text", ["", "// never mind", "<#1>"], ids=["left", "an aside", "nothing but a place"])
@@ -84,7 +84,7 @@ async def test_a_message_whose_turn_runs_is_answered_whatever_becomes_of_it(tmp_
         gate.open()
         assert await game.outcome(running) is Outcome.ANSWERED
         assert agent.prompts() == ["hello", "work"]
-        assert "removed" not in game.shown(thread_id)
+        assert "Removed" not in game.shown(thread_id)
         assert [text for _, text in answers(game, thread_id)] == ["hello", "so far and done"]
 
 

@@ -54,7 +54,7 @@ def told(game: Play, thread_id: int) -> Counter[str]:
     """How many notices say of whom that messages were dropped."""
     authors = {message.id: message.author_id for message in game.discord.messages(thread_id)}
     names = {game.discord.user(name).id: name for name in PEOPLE}
-    dropped = [one for one in game.replies(thread_id) if "**dropped**" in one.content]
+    dropped = [one for one in game.replies(thread_id) if "**Not run:**" in one.content]
     return Counter(names[authors[one.reference_id or 0]] for one in dropped)
 
 

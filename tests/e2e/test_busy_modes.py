@@ -94,9 +94,9 @@ async def test_interrupt_supersedes_what_runs_and_what_waits_and_is_answered_nex
         assert await game.outcome(waiting) is Outcome.SUPERSEDED
         assert agent.prompts() == ["first", "newest"]
         assert len(agent.received("session/cancel")) == 1
-        assert game.shown(thread_id).count("**superseded**") == 2
+        assert game.shown(thread_id).count("**Replaced**") == 2
         (first,) = [one for one in game.replies(thread_id) if "so far" in one.content]
-        assert "**superseded**" in first.content
+        assert "**Replaced**" in first.content
         assert (newest, "newest") in answers(game, thread_id)
         assert_one_prompt_at_a_time(agent)
 

@@ -92,7 +92,7 @@ async def test_remove_takes_one_message_out_and_tells_it_once(tmp_path: Path, mo
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, third)] == [Outcome.ANSWERED] * 2
         assert agent.prompts() == ["first", "third"]
-        (told,) = [one for one in game.replies(thread_id) if "**removed**" in one.content]
+        (told,) = [one for one in game.replies(thread_id) if "**Removed**" in one.content]
         assert told.reference_id == second
         assert "`owner`" in told.content
 

@@ -56,7 +56,7 @@ async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order
         await until_marked(discord, *messages)
         await discord.owner.edit(messages[0], "second, edited")
         await discord.owner.delete(messages[4])
-        await until_shown(discord, thread_id, "**removed**")
+        await until_shown(discord, thread_id, "**Removed**")
         await end(bot, how)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_answered(discord, thread_id, "> second")
@@ -64,8 +64,8 @@ async def test_what_waits_goes_on_after_a_restart_with_its_mode_and_in_its_order
             await until_answered(discord, thread_id, "last")
             fifth = f"fifth\n\n[In reply to owner (user {discord.owner.id}), who wrote:]\n> second"
             assert agent.prompts() == ["first", "second, edited", "third\nfourth", fifth, "last"]
-            assert shown(discord, thread_id).count("**removed**") == 1
-            assert shown(discord, thread_id).count("**interrupted**") == 1
+            assert shown(discord, thread_id).count("**Removed**") == 1
+            assert shown(discord, thread_id).count("**Interrupted:**") == 1
             await end(again, signal.SIGTERM)
 
 
@@ -150,7 +150,7 @@ async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.S
             await until_shown(discord, thread_id, "so far")
             await discord.owner.say(thread_id, "newest")
             await until_answered(discord, thread_id, "newest")
-            assert "**superseded**" in shown(discord, thread_id)
+            assert "**Replaced**" in shown(discord, thread_id)
             await end(again, signal.SIGTERM)
 
 
@@ -166,11 +166,11 @@ async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path
         await until_shown(discord, thread_id, "so far")
         await end(bot, how)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_shown(discord, thread_id, "**interrupted**")
+            await until_shown(discord, thread_id, "**Interrupted:**")
             await discord.owner.say(thread_id, "go on")
             await until_answered(discord, thread_id, "go on")
             assert agent.prompts() == ["hello", "second\nthird", "go on"]
-            assert shown(discord, thread_id).count("**interrupted**") == 1
+            assert shown(discord, thread_id).count("**Interrupted:**") == 1
             await end(again, signal.SIGTERM)
 
 
@@ -190,7 +190,7 @@ async def test_what_is_older_than_a_stop_of_all_is_not_run_after_a_kill_either(t
             await end(again, signal.SIGKILL)
         discord.faults.clear()
         async with run(tmp_path, discord.api_url, discord.token, agent) as last:
-            await until_shown(discord, thread_id, "**stale**")
+            await until_shown(discord, thread_id, "**Not run:**")
             await discord.owner.say(thread_id, "newer")
             await until_answered(discord, thread_id, "newer")
             assert agent.prompts() == ["hello", "newer"]
@@ -216,7 +216,7 @@ async def test_what_was_edited_or_deleted_while_the_bot_was_away_is_asked_as_it_
         await discord.owner.edit(messages[2], "// for the others here")
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_answered(discord, thread_id, "fifth")
-            await until_shown(discord, thread_id, "**removed**")
+            await until_shown(discord, thread_id, "**Removed**")
             ended = f"select outcome from prompts where message_id in ({messages[1]}, {messages[2]})"
             await until_rows(tmp_path, ended, [("removed",), ("removed",)])
             assert agent.prompts() == ["first", "second, better", "fifth"]

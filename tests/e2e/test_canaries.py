@@ -93,7 +93,7 @@ async def talk(discord: FakeDiscord) -> str:
     """Let all three agents leak; return what Discord was told."""
     threads = [await mention(discord, "leak")]
     await until_answered(discord, threads[0], ", all")
-    for name, end in (("other", ", all\n-# "), ("dying", "could_not_start")):
+    for name, end in (("other", ", all\n-# "), ("dying", "could not start")):
         before = {thread.id for thread in discord.threads()}
         await discord.owner.slash(discord.channel_id, "new", agent=name, prompt="leak")
         await discord.wait_for(lambda fd: {thread.id for thread in fd.threads()} - before)  # noqa: B023

@@ -145,7 +145,7 @@ async def test_neither_text_nor_tools_is_told_in_a_sentence(tmp_path: Path, drai
     async with play(tmp_path, agent, drain=drain) as game:
         thread_id, outcome = await game.ask("hello")
         assert outcome is Outcome.ANSWERED
-        assert "without a word" in game.shown(thread_id)
+        assert "without saying anything" in game.shown(thread_id)
         assert "end_turn" in game.shown(thread_id)
 
 
@@ -156,7 +156,7 @@ async def test_an_agent_that_stops_at_its_limit_has_answered_with_a_line(tmp_pat
         thread_id, outcome = await game.ask("all")
         assert outcome is Outcome.ANSWERED
         assert "Half of" in game.shown(thread_id)
-        assert "limit of tokens" in game.shown(thread_id)
+        assert "token limit" in game.shown(thread_id)
 
 
 def joined(contents: list[str]) -> str:

@@ -148,7 +148,7 @@ async def test_a_reply_deleted_under_each_edit_is_posted_anew_once_and_the_end_i
             await game.discord.delete_message(reply.id)
             gate.open()
         assert await game.outcome(thread_id) is Outcome.ANSWERED
-        assert [one.content for one in game.replies(thread_id)] == ["-# ⚠️ **answered**: the reply could not be shown."]
+        assert [one.content for one in game.replies(thread_id)] == ["-# ⚠️ **Answered:** the reply could not be shown."]
         assert len(refused(game.discord, thread_id)) <= MOST_TRIES
         game.discord.assert_clean(allow=[10008])
 
@@ -165,8 +165,8 @@ async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_it
         (reply,) = game.replies(other)
         assert reply.reference_id == asked
         assert reply.content == (
-            "⚠️ **failed**: `the thread could not be opened:"
-            " I lack the permission Create Public Threads here (code 50013)`"
+            "⚠️ **Failed:** `the thread could not be opened:"
+            " I lack the permission Create Public Threads here (code 50013)`. Send it again to retry."
         )
         game.discord.assert_clean(allow=[50013])
         with anyio.fail_after(LIMIT):

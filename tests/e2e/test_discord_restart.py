@@ -133,12 +133,12 @@ async def test_a_turn_that_is_stopped_while_discord_takes_nothing_is_told_after_
         for method in ("POST", "PATCH"):
             discord.faults.next(method, "/channels/", html(429), times=100_000)
         await hurried(bot)
-        assert "interrupted" not in shown(discord, thread_id)
+        assert "Interrupted" not in shown(discord, thread_id)
         discord.faults.clear()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_shown(discord, thread_id, "**interrupted**")
+            await until_shown(discord, thread_id, "**Interrupted:**")
             await until_rows(tmp_path, UNFINISHED, [(0,)])
-            assert shown(discord, thread_id).count("interrupted") == 1
+            assert shown(discord, thread_id).count("Interrupted") == 1
             assert agent.prompts() == ["work"]
             await stopped(again)
 
@@ -163,7 +163,7 @@ async def test_what_was_posted_too_long_ago_is_told_once_and_runs_when_continue_
         async with run(tmp_path, discord.api_url, discord.token, agent, **short) as again:
             await again.logged("catch_up.finished")
             told = (
-                "⚠️ **interrupted**: Weft was away when this was posted, and for so long that it is not run by itself."
+                "⚠️ **Interrupted:** Weft was away when this was posted, and for so long that it is not run by itself."
             )
             (notice,) = [one for one in discord.messages(thread_id) if one.content.split("\n")[0] == told]
             assert notice.reference_id == missed
@@ -193,7 +193,7 @@ async def test_a_second_signal_ends_the_grace_of_running_turns(tmp_path: Path) -
         await until_shown(discord, thread_id, told)
         assert await bot.signalled(signal.SIGTERM) == 0
         assert "bot.hurried" in {event["event"] for event in bot.events()}
-        assert "**interrupted**" in shown(discord, thread_id)
+        assert "**Interrupted:**" in shown(discord, thread_id)
 
 
 async def test_signals_to_the_very_last_moment_do_not_change_the_exit_code(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path
                 await hurried(away)
         assert rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1") == before
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_shown(discord, thread_id, "**interrupted**: Weft was restarted in the middle of this.")
+            await until_shown(discord, thread_id, "**Interrupted:** Weft was restarted in the middle of this.")
             await until_shown(discord, thread_id, "second\n-# ")
             assert agent.prompts() == ["work", "second"]
             assert await again.signalled(signal.SIGTERM) == 0

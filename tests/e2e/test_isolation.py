@@ -122,7 +122,7 @@ async def look_around(directory: Path, threads: Path, hidden: Path) -> None:
     async with connected(directory, nobody, WEFT_AGENT_COMMAND="") as (discord, bot):
         for _ in range(2):
             thread_id = await mention(discord, "go")
-            await until_shown(discord, thread_id, "could_not_start")
+            await until_shown(discord, thread_id, "could not start")
             seen = (threads / str(thread_id) / "seen").read_text()
             assert f"cannot access '{hidden}'" in seen
             assert [line for line in seen.splitlines() if line.isdigit()] == [str(thread_id)]

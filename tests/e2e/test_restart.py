@@ -46,7 +46,7 @@ async def test_a_stop_with_twenty_turns_in_flight_tells_each_thread_and_keeps_ea
             assert await bot.process.wait() == 0
         for thread_id in threads:
             assert len(replies(discord, thread_id, "Weft is about to restart")) == 1
-            assert len(replies(discord, thread_id, "**interrupted**")) == 1
+            assert len(replies(discord, thread_id, "**Interrupted:**")) == 1
         assert [pid for pid in agent.pids() if alive(pid)] == []
         assert rows(tmp_path, "select count(*) from threads where session_id is not null") == [(MANY,)]
         async with run(tmp_path, discord.api_url, discord.token, agent, **wide) as again:
@@ -114,7 +114,7 @@ async def test_a_turn_that_a_kill_cut_off_is_gone_on_with_by_a_press(
         bot.process.kill()
         await bot.process.wait()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_shown(discord, thread_id, "**interrupted**: Weft was restarted in the middle of this.")
+            await until_shown(discord, thread_id, "**Interrupted:** Weft was restarted in the middle of this.")
             assert [pid for pid in agent.pids() if alive(pid)] == []
             notice = discord.messages(thread_id)[-1]
             pressed = await discord.owner.click(notice, f"weft:go:{thread_id}:{thread_id}")
@@ -145,7 +145,7 @@ async def test_a_reload_lets_people_in_without_a_restart(tmp_path: Path) -> None
         assert (told["changed"], told["need_a_restart"]) == (["allowed_users"], ["max_agents"])
         other = (await guest.say(discord.channel_id, "hello", mention_bot=True)).id
         await until_answered(discord, other, "hello")
-        assert replies(discord, thread_id, "interrupted") == []
+        assert replies(discord, thread_id, "Interrupted") == []
         assert await bot.signalled(signal.SIGTERM) == 0
 
 

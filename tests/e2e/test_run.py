@@ -59,7 +59,7 @@ async def test_a_signal_in_the_middle_of_a_turn_tells_the_thread_and_ends_the_ag
         await until_shown(discord, thread_id, "so far")
         assert await bot.signalled(number) == 0
         assert "so far" in shown(discord, thread_id)
-        assert "interrupted" in shown(discord, thread_id)
+        assert "Interrupted" in shown(discord, thread_id)
         assert len(agent.received("session/cancel")) == 1
         assert [entry for entry in agent.events("spawned") if alive(entry["child"])] == []
         assert [event["outcome"] for event in bot.events() if event["event"] == "turn.finished"] == ["interrupted"]
@@ -74,7 +74,7 @@ async def test_every_thread_with_work_is_told_also_the_ones_that_wait(tmp_path: 
         second = await mention(discord, "two")
         await until_shown(discord, second, "Waiting for a free agent")
         assert await bot.signalled(signal.SIGTERM) == 0
-        assert "interrupted" in shown(discord, first)
+        assert "Interrupted" in shown(discord, first)
         assert "What waits here goes on afterwards." in shown(discord, second)
 
 
@@ -85,7 +85,7 @@ async def test_an_open_question_is_answered_cancelled_when_the_bot_stops(tmp_pat
         thread_id = await mention(discord, "go")
         await until_shown(discord, thread_id, "permission")
         assert await bot.signalled(signal.SIGTERM) == 0
-        assert "interrupted" in shown(discord, thread_id)
+        assert "Interrupted" in shown(discord, thread_id)
         assert [answer["result"] for answer in agent.events("answer")] == [{"outcome": {"outcome": "cancelled"}}]
 
 
@@ -98,7 +98,7 @@ async def test_a_signal_while_the_agent_starts_tells_the_thread(tmp_path: Path) 
             await agent.heard("initialize")
         await discord.wait_for(lambda _: discord.threads(), timeout=LIMIT)
         assert await bot.signalled(signal.SIGTERM) == 0
-        assert "interrupted" in shown(discord, thread_id)
+        assert "Interrupted" in shown(discord, thread_id)
 
 
 async def test_a_second_signal_hurries(tmp_path: Path) -> None:

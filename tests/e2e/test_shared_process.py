@@ -217,7 +217,7 @@ async def test_a_death_is_told_to_each_thread_of_the_process_with_its_own_text(t
     async with pair(tmp_path, dying) as (game, agent, neighbour):
         thread_id = await game.mention("fault")
         assert [await game.outcome(one) for one in (thread_id, neighbour)] == [Outcome.AGENT_DIED] * 2
-        line = "\n⚠️ **agent_died**: signal 9 (SIGKILL), last said `out of memory`\n-# "
+        line = "\n⚠️ **The agent crashed:** signal 9 (SIGKILL), last said `out of memory`. Write again to go on.\n-# "
         assert game.shown(thread_id).startswith(f"so far{line}")
         assert game.shown(neighbour).startswith(f"near so far{line}")
         await go_on(game, agent, thread_id, neighbour)
@@ -232,7 +232,7 @@ async def test_a_cancel_that_is_not_obeyed_kills_the_process_and_the_neighbours_
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await game.outcome(neighbour) is Outcome.AGENT_DIED
-        assert game.shown(neighbour).startswith("near so far\n⚠️ **agent_died**: ")
+        assert game.shown(neighbour).startswith("near so far\n⚠️ **The agent crashed:** ")
         await go_on(game, agent, thread_id, neighbour)
 
 

@@ -27,7 +27,7 @@ async def test_the_stop_button_ends_a_running_turn_and_keeps_what_was_said(tmp_p
         assert answer.ephemeral
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert "word" in game.shown(thread_id)
-        assert "**stopped**: by `owner`" in game.shown(thread_id)
+        assert "**Stopped** by `owner`." in game.shown(thread_id)
         assert game.replies(thread_id)[-1].components == []
         follow_up = await game.say(thread_id, "again")
         assert await game.outcome(follow_up) is Outcome.ANSWERED
@@ -57,7 +57,7 @@ async def test_a_stop_while_the_agent_starts_leaves_the_start_going(tmp_path: Pa
         await agent.seen("start")
         assert await game.stop(thread_id) == "Stopping."
         assert await game.outcome(thread_id) is Outcome.STOPPED
-        assert "**stopped**: by `owner`" in game.shown(thread_id)
+        assert "**Stopped** by `owner`." in game.shown(thread_id)
         follow_up = await game.say(thread_id, "again")
         assert await game.outcome(follow_up) is Outcome.ANSWERED
         assert agent.prompts() == ["again"]
@@ -150,7 +150,7 @@ async def test_the_hard_timeout_ends_an_agent_that_chats_for_ever(tmp_path: Path
         thread_id, outcome = await game.ask("go")
         assert outcome is Outcome.TIMED_OUT
         assert "and and" in game.shown(thread_id)
-        assert "timed" in game.shown(thread_id)
+        assert "Timed out" in game.shown(thread_id)
 
 
 async def test_reset_ends_the_agent_and_the_next_message_starts_a_new_session(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_status_tells_what_a_busy_thread_does(tmp_path: Path) -> None:
         await game.discord.wait_for(lambda _: len(game.discord.messages(thread_id)) > 1)
         answer = await game.owner.slash(thread_id, "status")
         said = str((answer.response or {}).get("content"))
-        for part in ("Working for", "make all", "Queue: 1 waiting", "41 %", "$0.50"):
+        for part in ("Working for", "make all", "Queue: 1 waiting", "41%", "$0.50"):
             assert part in said
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED

@@ -100,7 +100,7 @@ async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells
         assert '"event": "bot.stopping"' in service.log
         assert await machine.run("systemctl", "show", "--value", "-p", "Result,NRestarts", NAME) == "success\n0\n"
         for thread_id in threads:
-            await until_shown(service.discord, thread_id, "**interrupted**")
+            await until_shown(service.discord, thread_id, "**Interrupted:**")
             assert "Weft is about to restart" in shown(service.discord, thread_id)
 
 
@@ -112,7 +112,7 @@ async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machin
         await machine.run("kill", "-KILL", str(await service.pid()))
         await machine.until(ActiveState="active", NRestarts="1")
         assert left(machine, agent) == []
-        await until_shown(service.discord, thread_id, "**interrupted**")
+        await until_shown(service.discord, thread_id, "**Interrupted:**")
         await service.discord.owner.say(thread_id, "still there")
         await until_answered(service.discord, thread_id, "still there")
         # An agent runs as the same user, so it can send SIGTERM as well; the exit code is 0 then.
@@ -132,7 +132,7 @@ async def test_a_loop_that_hangs_is_killed_by_the_watchdog_and_comes_back(machin
         await machine.until(ActiveState="active", Result="success", NRestarts="1")
         assert "hanging.py" in service.log.partition("Fatal Python error: Aborted")[2]
         assert left(machine, agent) == []
-        await until_shown(service.discord, thread_id, "**interrupted**")
+        await until_shown(service.discord, thread_id, "**Interrupted:**")
 
 
 LOOK = """

@@ -12,7 +12,7 @@ from bot.reply.split import PAGE
 from tests.bot.reply.fakes import ALLOW, PROSE, final_reply, in_virtual_time, scene
 from tests.bot.reply.samples import tool
 
-STOPPED = "⏹ **stopped**: by `Ann`"
+STOPPED = "⏹ **Stopped** by `Ann`."
 END = final_reply(Outcome.STOPPED, STOPPED)
 
 

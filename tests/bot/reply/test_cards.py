@@ -103,8 +103,8 @@ def test_a_closed_card_has_no_buttons_and_says_how_it_ended() -> None:
 def test_each_end_of_a_card_has_its_line() -> None:
     """D6"""
     assert answered_by(OPTIONS[2], "Ann").startswith("⛔")
-    assert expired(OPTIONS[2]) == "⌛ No answer in time: answered `No`."
-    assert expired(None) == "⌛ No answer in time: cancelled."
+    assert expired(OPTIONS[2]) == "⌛ No answer in time, so `No` was chosen."
+    assert expired(None) == "⌛ No answer in time, so the request was cancelled."
     assert CANCELLED.startswith("⏹")
 
 
@@ -213,14 +213,14 @@ def test_what_is_too_long_for_the_file_can_only_be_rejected() -> None:
     """D6: nobody approves what they can't see in full."""
     body = card(rawInput={"command": "\x1b" * 2_000_000})
     assert [button.label for button in body.buttons] == ["No"]
-    assert "so it can only be rejected.**" in body.text
+    assert "so you can only reject it.**" in body.text
 
 
 def test_a_tool_call_that_was_not_kept_in_full_can_only_be_rejected() -> None:
     """D6"""
     body = permission_card("tok", ToolCallUpdate(tool_call_id="t"), OPTIONS, who="<@7>", complete=False)
     assert [button.custom_id for button in body.buttons] == ["weft:perm:tok:2"]
-    assert "so it can only be rejected.**" in body.text
+    assert "so you can only reject it.**" in body.text
 
 
 def test_only_rejecting_is_left_without_the_file() -> None:
@@ -245,4 +245,4 @@ def test_an_option_that_is_cut_stands_in_full_under_its_number() -> None:
     endless = card([PermissionOption(option_id="a", name="y" * 3000, kind="allow_once")])
     assert endless.file is not None
     assert "y" * 3000 in endless.file.data.decode()
-    assert "**The options are too long to show; they are in the file.**" in endless.text
+    assert "**The options are too long to show here; they are in the file.**" in endless.text

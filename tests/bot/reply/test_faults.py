@@ -291,7 +291,7 @@ async def test_when_even_the_file_is_refused_the_outcome_is_told_without_it() ->
         reply = at.open()
         at.turn.text = "a forbidden word"
         assert await at.end(reply)
-        assert at.thread.texts[-1].endswith("\n-# answered")
+        assert at.thread.texts[-1].endswith("\n-# Answered.")
 
 
 @in_virtual_time

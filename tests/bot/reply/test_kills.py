@@ -10,7 +10,7 @@ from bot.model import Outcome
 from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, spoken
 from tests.bot.reply.replies import CODE, INTERRUPTED, RestartedReply, baseline
 
-WITHOUT_A_WORD = "Theagentendeditsturnwithoutawordandwithoutusingatool(stopreason`unknown`)."
+WITHOUT_A_WORD = "Theagentfinishedwithoutsayinganythingorusingatool(stopreason`unknown`)."
 LENGTHS = (0, 40, 700, 1900, 4000, 9000)
 
 

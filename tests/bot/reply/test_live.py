@@ -51,7 +51,8 @@ async def test_a_silent_turn_shows_a_stop_button_after_some_seconds_and_says_how
         at.open()
         await anyio.sleep(130)
         (body,) = at.thread.messages.values()
-        told = "no sign of life for 2 min: the model's provider may refuse or be overloaded. Wait or press Stop"
+        why = "the model provider may be overloaded or refusing. Wait or press Stop"
+        told = f"no sign of life for 2 min: {why}"
         assert (body.text, body.buttons) == (f"-# ⏳ 2 min · {told}", (STOP,))
         assert len(at.thread.of("edit")) <= 15
 
@@ -61,8 +62,8 @@ async def test_a_turn_without_text_ends_in_one_message_with_lines_and_footer() -
     """O1"""
     async with scene() as at:
         reply = at.open()
-        assert await at.end(reply, final_reply(Outcome.STOPPED, "⏹ **stopped**: by `Ann`"))
-        assert at.thread.texts == ["⏹ **stopped**: by `Ann`\n-# footer"]
+        assert await at.end(reply, final_reply(Outcome.STOPPED, "⏹ **Stopped** by `Ann`."))
+        assert at.thread.texts == ["⏹ **Stopped** by `Ann`.\n-# footer"]
 
 
 @in_virtual_time
@@ -106,7 +107,7 @@ async def test_a_reply_with_nothing_to_say_still_ends_visibly() -> None:
         reply = at.open()
         reply.finish(FinalReply(Outcome.REMOVED))
         assert await reply.delivered()
-        assert at.thread.texts == ["-# removed"]
+        assert at.thread.texts == ["-# Removed."]
 
 
 @in_virtual_time

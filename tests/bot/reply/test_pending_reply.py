@@ -18,7 +18,7 @@ GO_ON = Button("weft:go:1:2", "Continue", "primary")
 FULL = SavedReply(
     "Text with ünïcode 🙂\nand lines",
     FinalReply(
-        Outcome.TIMED_OUT, ("⚠️ **timed_out**", "-# cut"), "-# 12 s", 7, (Button("weft:go:1:2", "Continue", "primary"),)
+        Outcome.TIMED_OUT, ("⚠️ **Timed out.**", "-# cut"), "-# 12 s", 7, (Button("weft:go:1:2", "Continue", "primary"),)
     ),
     (SavedPage(0), SavedPage(5, "-# ✓ `ls`")),
     overflow=9,

@@ -51,7 +51,7 @@ async def test_messages_without_a_page_say_that_the_reply_is_above() -> None:
     async with scene() as at:
         shown = show(at.thread, "Do", Body("more\n-# ⏳ 5 s", (STOP,)))
         assert await at.editor.restore(KEY, DONE, shown).delivered()
-        assert at.thread.shown == [(101, "Done.\n-# footer"), (102, "-# The reply is above, to its end.")]
+        assert at.thread.shown == [(101, "Done.\n-# footer"), (102, "-# The full reply is above.")]
         assert at.thread.messages[102].buttons == ()
 
 
@@ -375,7 +375,7 @@ async def test_an_interrupted_reply_that_nobody_recorded_is_found_by_its_status(
     async with scene() as at:
         show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)), Body("-# ⏳ 1 h 05 min", (STOP,)), "-# a card")
         assert await at.editor.mark_interrupted(KEY, (), INTERRUPTED).delivered()
-        assert at.thread.texts == ["Half", "-# The reply goes on below.", "-# a card", INTERRUPTED.text]
+        assert at.thread.texts == ["Half", "-# Continued below.", "-# a card", INTERRUPTED.text]
 
 
 @in_virtual_time

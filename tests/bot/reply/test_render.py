@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from acp.schema import Cost, PlanEntry
 from acp.snapshot import BY_AGENT, ContextUse, Diff, Lost, Phase, PromptError
 from bot.model import Outcome
 from bot.reply.render import (
+    HEADLINES,
     coarse,
     final_text,
     footer,
@@ -38,7 +40,7 @@ def test_a_silent_agent_is_reported_after_a_minute() -> None:
     """T7"""
     assert status_line(snapshot(last_event=1060.0), 1119.0) == "-# ⏳ 1 min"
     silent = snapshot(last_event=1060.0)
-    told = "-# ⏳ 3 min · no sign of life for 2 min: the model's provider may refuse or be overloaded"
+    told = "-# ⏳ 3 min · no sign of life for 2 min: the model provider may be overloaded or refusing"
     assert status_line(silent, 1180.0) == f"{told}. Wait or press Stop"
     assert status_line(replace(silent, last_words="429 `rate limit`"), 1180.0, 200) == (
         f"{told} (it last said `429 ˋrate limit`). Wait or press Stop"
@@ -51,7 +53,7 @@ def test_a_silent_agent_is_reported_after_a_minute() -> None:
 
 def test_while_a_card_is_open_the_silence_is_the_persons() -> None:
     """T7"""
-    assert status_line(snapshot(permissions=("t1",)), 1300.0) == "-# ⏳ 5 min · waiting for a decision"
+    assert status_line(snapshot(permissions=("t1",)), 1300.0) == "-# ⏳ 5 min · waiting for an answer"
 
 
 def test_a_turn_that_is_being_cancelled_says_so() -> None:
@@ -117,9 +119,11 @@ def test_a_stopped_turn_without_text_or_tools_needs_no_such_sentence() -> None:
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.ANSWERED])
-def test_every_outcome_is_printed_as_it_is(outcome: Outcome) -> None:
-    """O1"""
-    assert f"**{outcome}**" in outcome_lines(outcome, reason="why")[0]
+def test_every_outcome_is_told_as_a_sentence(outcome: Outcome) -> None:
+    """O1: the outcome's own word is for logs and metrics."""
+    (line,) = outcome_lines(outcome, reason="why")
+    assert re.fullmatch(rf"(⏹|⚠️) \*\*{HEADLINES[outcome]}(\*\* |[:.]\*\*).*\.", line)
+    assert str(outcome) not in line or outcome.isalpha()
 
 
 def test_a_plain_answer_needs_no_line() -> None:
@@ -138,7 +142,11 @@ def test_a_dead_agent_is_shown_with_its_exit_and_last_words_redacted() -> None:
     """O1"""
     died = snapshot(exit=AgentExit(-9, "start\nkey sk-123 `bad`\n\n"))
     lines = outcome_lines(Outcome.AGENT_DIED, died, redact=lambda text: text.replace("sk-123", "[secret]"))
-    assert lines == ("⚠️ **agent_died**: signal 9 (SIGKILL), last said `key [secret] ˋbad`",)
+    told = "⚠️ **The agent crashed:** signal 9 (SIGKILL), last said `key [secret] ˋbad`. Write again to go on."
+    assert lines == (told,)
+
+
+NOT_STARTED, FIXED = "⚠️ **The agent could not start:**", " Send it again once that is fixed."
 
 
 def start(stderr: str) -> tuple[str, ...]:
@@ -149,9 +157,9 @@ def test_a_failed_start_shows_the_last_lines_of_stderr_in_a_block_below_the_last
     """O1: the ten last that are not empty; one alone stands in the line already."""
     many = "\n\n".join(f"  line {number}" for number in range(20))
     shown = "\n".join(f"  line {number}" for number in range(10, 20))
-    assert start(many) == ("⚠️ **could_not_start**: `no: line 19`", f"```\n{shown}\n```")
-    assert start("\nonly\n \n") == ("⚠️ **could_not_start**: `no: only`",)
-    assert start("\x1b[0m\n \n") == ("⚠️ **could_not_start**: `no`",)
+    assert start(many) == (f"{NOT_STARTED} `no: line 19`.{FIXED}", f"```\n{shown}\n```")
+    assert start("\nonly\n \n") == (f"{NOT_STARTED} `no: only`.{FIXED}",)
+    assert start("\x1b[0m\n \n") == (f"{NOT_STARTED} `no`.{FIXED}",)
 
 
 @pytest.mark.parametrize("line", ["```", "`" * 300, "a```\n@everyone", "\u202e" * 200, "x" * 5000, "👩‍👩‍👧" * 500])
@@ -172,30 +180,33 @@ def test_long_lines_of_stderr_do_not_push_the_short_ones_out() -> None:
 
 def test_who_stopped_is_named_and_cannot_smuggle_markdown_in() -> None:
     """O1"""
-    assert outcome_lines(Outcome.STOPPED, by="**Ann**\n@here") == ("⏹ **stopped**: by `**Ann** @here`",)
+    assert outcome_lines(Outcome.STOPPED, by="**Ann**\n@here") == ("⏹ **Stopped** by `**Ann** @here`.",)
 
 
 def test_a_forced_stop_says_so() -> None:
     """O1, T6"""
     lines = outcome_lines(Outcome.STOPPED, snapshot(cancelled_by="Ann", killed=True))
-    assert lines == ("⏹ **stopped**: by `Ann`, forced: the agent did not answer the cancel",)
+    assert lines == ("⏹ **Stopped** by `Ann`. The agent did not react, so it was ended.",)
 
 
 def test_a_turn_that_the_agent_ended_unasked_is_stopped_by_the_agent() -> None:
     """O1"""
-    assert outcome_lines(Outcome.STOPPED, snapshot(cancelled_by=BY_AGENT)) == ("⏹ **stopped**: by the agent",)
+    assert outcome_lines(Outcome.STOPPED, snapshot(cancelled_by=BY_AGENT)) == ("⏹ **Stopped** by the agent.",)
 
 
 def test_a_failed_turn_shows_the_agents_message() -> None:
     """O1"""
     failed = snapshot(error=PromptError("quota used up", -32603))
-    assert outcome_lines(Outcome.FAILED, failed) == ("⚠️ **failed**: `quota used up`",)
+    assert outcome_lines(Outcome.FAILED, failed) == ("⚠️ **Failed:** `quota used up`. Send it again to retry.",)
 
 
 def test_what_was_not_kept_is_counted() -> None:
     """T10"""
     lines = outcome_lines(Outcome.ANSWERED, snapshot(text_cut=12_345, tools_cut=3))
-    assert lines == ("-# 12,345 more bytes of the answer were not kept", "-# 3 more tool calls were not kept")
+    assert lines == (
+        "-# 12,345 more bytes of the answer were too much to keep",
+        "-# 3 more tool calls were too many to keep",
+    )
 
 
 def test_the_footer_names_what_is_known() -> None:
@@ -203,7 +214,7 @@ def test_the_footer_names_what_is_known() -> None:
     turn = snapshot(
         tools=(tool(), tool(), tool()), context=ContextUse(82_000, 200_000), cost=Cost(amount=0.0213), model="sonnet"
     )
-    assert footer(turn, 12.3) == "-# 12 s · 3 tools · 41 % of context · $0.02 · `sonnet`"
+    assert footer(turn, 12.3) == "-# 12 s · 3 tools · 41% of context · $0.02 · `sonnet`"
 
 
 def test_the_footer_leaves_out_what_is_unknown() -> None:

@@ -83,7 +83,7 @@ def test_a_new_file_is_all_additions() -> None:
 
 
 def test_a_change_too_large_to_compare_is_told_in_one_line() -> None:
-    assert diff_text("a.py", "x\n" * 1500, "y\n" * 1500) == "a.py: 1,500 lines become 1,500"
+    assert diff_text("a.py", "x\n" * 1500, "y\n" * 1500) == "a.py: 1,500 lines replaced by 1,500"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ async def test_a_running_turn_is_stopped_and_says_by_whom() -> None:
         told = work.desk.stop(100, BOB)
         assert (told.text, told.accepted) == ("Stopping.", True)
         assert await work.over() == [(1, Outcome.STOPPED)]
-        assert any("⏹ **stopped**: by `bob`" in text for text in work.chat.texts())
+        assert any("⏹ **Stopped** by `bob`." in text for text in work.chat.texts())
         assert work.agents.sessions[0].cancels == 1
 
 
@@ -209,7 +209,7 @@ async def test_a_message_that_is_stopped_while_its_thread_opens_has_one_end() ->
         assert not work.desk.stop(1, ALICE).accepted
         gate.set()
         assert await work.outcome(1) is Outcome.STOPPED
-        assert "**stopped**" in "\n".join(work.chat.texts(1))
+        assert "**Stopped**" in "\n".join(work.chat.texts(1))
         assert work.agents.prompted == []
 
 
@@ -354,7 +354,7 @@ async def test_a_stop_while_a_card_is_open_closes_it() -> None:
         (button, _) = await card_buttons(work)
         work.desk.stop(100, ALICE)
         assert await work.over() == [(1, Outcome.STOPPED)]
-        assert any("Cancelled: the turn ended before an answer." in text for text in work.chat.texts())
+        assert any("Cancelled: the turn ended before anyone answered." in text for text in work.chat.texts())
         assert work.desk.decide(button.split(":")[2], 0, ALICE).text == "This request was cancelled."
 
 

@@ -98,7 +98,7 @@ async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() ->
             work.desk.missed(inbound(5, text="deploy"))
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         (text,) = work.chat.texts()
-        assert text.startswith("⚠️ **interrupted**: Weft was away when this was posted")
+        assert text.startswith("⚠️ **Interrupted:** Weft was away when this was posted")
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:5"
         work.desk.go_on(100, 5, notice, ALICE)

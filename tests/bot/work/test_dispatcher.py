@@ -319,7 +319,7 @@ async def test_a_reply_that_can_not_be_shown_still_has_a_visible_end() -> None:
         thread.fail = {"send": [PortError("blocked")] * 6}
         work.post(1)
         assert await work.outcome(1) is Outcome.ANSWERED
-        assert "answered" in "\n".join(work.chat.texts(100))
+        assert "Answered" in "\n".join(work.chat.texts(100))
 
 
 @in_virtual_time
@@ -466,14 +466,14 @@ async def test_the_end_of_a_stopped_turn_is_shown_with_the_agents_answer_and_the
         await anyio.sleep(2)
         work.desk.stop(100, ALICE)
         await anyio.sleep(0.04)
-        assert any("so far\n⏹ **stopped**" in text for text in work.chat.texts())
+        assert any("so far\n⏹ **Stopped**" in text for text in work.chat.texts())
         assert not any(body.buttons for body in work.chat.threads[100].messages.values() if "so far" in body.text)
         assert (1, "⏹️") in work.chat.reacted
         assert work.agents.prompted == ["hang"]
         work.agents.sessions[0].say(" and late")
         await work.over(2)
-        assert any("so far and late\n⏹ **stopped**" in text for text in work.chat.texts())
-        assert "".join(work.chat.texts()).count("**stopped**") == 1
+        assert any("so far and late\n⏹ **Stopped**" in text for text in work.chat.texts())
+        assert "".join(work.chat.texts()).count("**Stopped**") == 1
         assert [mark for message, mark in work.chat.reacted if message == 1].count("⏹️") == 1
         assert work.agents.prompted == ["hang", "next"]
 
@@ -486,14 +486,14 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
         work.post(1, "hang")
         await work.prompted("hang")
         work.desk.stop(100, ALICE)
-        await work.shown("**stopped**")
+        await work.shown("**Stopped**")
         assert [one.outcome for one in await store.owed()] == [Outcome.STOPPED]
 
 
 @pytest.mark.parametrize(
     ("option", "line"),
     [
-        (0, "⏹ **stopped**: by the agent"),
+        (0, "⏹ **Stopped** by the agent."),
         (1, "⏹ The agent ended its turn after the rejection by `alice`."),
         (None, "⏹ Nobody answered the agent's request in time, so the agent ended its turn."),
     ],

@@ -33,6 +33,7 @@ from bot.work.ending import (
 from tests.bot.reply.samples import snapshot
 from tests.bot.work.samples import ALICE, inbound
 
+NOT_STARTED, FIXED = "⚠️ **The agent could not start:**", " Send it again once that is fixed."
 SECRET = "hunter2-hunter2-hunter2"
 
 
@@ -75,34 +76,36 @@ def test_an_answer_that_was_cut_short_has_a_line(stop_reason: str) -> None:
 def test_an_error_in_place_of_the_answer_is_told_with_its_message() -> None:
     """O1."""
     end = end_of_snapshot(ended(Ending.FAILED, error=PromptError("model overloaded", -32603)))
-    assert (end.outcome, told(end)) == (Outcome.FAILED, "⚠️ **failed**: `model overloaded`")
+    assert (end.outcome, told(end)) == (Outcome.FAILED, "⚠️ **Failed:** `model overloaded`. Send it again to retry.")
 
 
 def test_a_turn_that_somebody_stopped_names_them() -> None:
     """O1."""
-    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob"))) == "⏹ **stopped**: by `bob`"
+    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob"))) == "⏹ **Stopped** by `bob`."
 
 
 def test_a_stop_that_the_agent_ignored_was_forced() -> None:
     """O1, T6."""
     end = end_of_snapshot(ended(Ending.STOPPED, cancelled_by="bob", killed=True))
-    assert told(end) == "⏹ **stopped**: by `bob`, forced: the agent did not answer the cancel"
+    assert told(end) == "⏹ **Stopped** by `bob`. The agent did not react, so it was ended."
 
 
 def test_a_hard_timeout_that_had_to_be_forced_reads_as_any_other() -> None:
     """O1, T2."""
-    assert told(end_of_snapshot(ended(Ending.TIMED_OUT, killed=True))) == "⚠️ **timed_out**"
+    assert told(end_of_snapshot(ended(Ending.TIMED_OUT, killed=True))) == "⚠️ **Timed out.** Write again to go on."
 
 
 def test_a_turn_that_nobody_stopped_was_stopped_by_the_agent() -> None:
     """O1."""
-    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by=BY_AGENT))) == "⏹ **stopped**: by the agent"
+    assert told(end_of_snapshot(ended(Ending.STOPPED, cancelled_by=BY_AGENT))) == "⏹ **Stopped** by the agent."
 
 
 def test_a_dead_agent_is_told_with_its_status_and_its_last_words() -> None:
     """O1."""
     turn = ended(Ending.AGENT_DIED, exit=AgentExit(3, "warming up\nout of memory\n\n"))
-    assert told(end_of_snapshot(turn)) == "⚠️ **agent_died**: exit status 3, last said `out of memory`"
+    assert told(end_of_snapshot(turn)) == (
+        "⚠️ **The agent crashed:** exit status 3, last said `out of memory`. Write again to go on."
+    )
 
 
 def test_a_prompt_that_is_answered_with_a_demand_to_log_in_has_failed() -> None:
@@ -110,7 +113,7 @@ def test_a_prompt_that_is_answered_with_a_demand_to_log_in_has_failed() -> None:
     turn = ended(Ending.FAILED, error=PromptError("Authentication required", -32000), text="so far")
     end = end_of_snapshot(turn)
     assert (end.outcome, end.snapshot) == (Outcome.FAILED, turn)
-    assert told(end) == "⚠️ **failed**: `log in to the agent first: Authentication required`"
+    assert told(end) == "⚠️ **Failed:** `log in to the agent first: Authentication required`. Send it again to retry."
 
 
 def test_a_stopped_turn_that_needs_a_login_is_stopped() -> None:
@@ -139,7 +142,7 @@ def test_a_prompt_without_a_session_could_not_start_and_says_why(error: AcpError
     assert (end.outcome, end.snapshot, told(end)) == (
         Outcome.COULD_NOT_START,
         None,
-        f"⚠️ **could_not_start**: `{reason}`",
+        f"{NOT_STARTED} `{reason}`.{FIXED}",
     )
 
 
@@ -151,14 +154,14 @@ def test_a_start_that_failed_is_told_with_status_and_last_words() -> None:
         exit=AgentExit(-9, "one\n\ntwo\n \n"),
     )
     assert told(end_of_error(error)) == (
-        "⚠️ **could_not_start**: `the agent ended during its start (signal 9 (SIGKILL)): two`\n```\none\ntwo\n```"
+        f"{NOT_STARTED} `the agent ended during its start (signal 9 (SIGKILL)): two`.{FIXED}\n```\none\ntwo\n```"
     )
 
 
 def test_a_status_that_the_message_has_is_not_said_twice() -> None:
     """O1."""
     end = end_of_error(AgentExited(AgentExit(3, "oops")))
-    assert told(end) == "⚠️ **could_not_start**: `the agent ended (exit status 3): oops`"
+    assert told(end) == f"{NOT_STARTED} `the agent ended (exit status 3): oops`.{FIXED}"
 
 
 def test_a_death_in_a_turn_is_told_with_its_last_line_only() -> None:
@@ -189,7 +192,7 @@ def test_a_login_error_without_a_message_says_log_in_all_the_same() -> None:
 
 def test_a_prompt_that_never_began_names_who_stopped_it() -> None:
     """O1, Q7."""
-    assert told(stopped("bob")) == "⏹ **stopped**: by `bob`"
+    assert told(stopped("bob")) == "⏹ **Stopped** by `bob`."
 
 
 def test_the_stop_of_the_bot_says_what_to_do_next() -> None:
@@ -212,13 +215,13 @@ def test_a_turn_that_was_answered_before_the_stop_of_the_bot_is_answered() -> No
 
 def test_a_fault_of_ours_tells_nothing_of_its_inside() -> None:
     """O1, Q10."""
-    assert told(crashed()) == "⚠️ **failed**: `something went wrong in Weft itself`"
+    assert told(crashed()) == "⚠️ **Failed:** `something went wrong in Weft itself`. Send it again to retry."
 
 
 def test_a_thread_that_could_not_be_opened_says_why() -> None:
     """O1, D1."""
     assert told(not_opened("missing permission")) == (
-        "⚠️ **failed**: `the thread could not be opened: missing permission`"
+        "⚠️ **Failed:** `the thread could not be opened: missing permission`. Send it again to retry."
     )
 
 
@@ -263,7 +266,7 @@ def test_a_secret_of_several_lines_is_cut_out_before_the_last_lines_are_taken() 
     key = "-----BEGIN-----\nabcdef\n-----END-----"
     end = end_of_error(AgentExited(AgentExit(1, f"bad key\n{key}")))
     text = "\n".join(lines(end, lambda words: words.replace(key, "[secret]")))
-    assert text == ("⚠️ **could_not_start**: `the agent ended (exit status 1): [secret]`\n```\nbad key\n[secret]\n```")
+    assert text == (f"{NOT_STARTED} `the agent ended (exit status 1): [secret]`.{FIXED}\n```\nbad key\n[secret]\n```")
 
 
 # --- the last state of a reply -------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from bot.work.errors import FREE_FORM, ROWS, with_data
 from tests.bot.reply.samples import snapshot
 
 METHODS = ("ChatGPT", "API key")
-FAILED, NOT_STARTED, DIED = "⚠️ **failed**", "⚠️ **could_not_start**", "⚠️ **agent_died**"
+FAILED, NOT_STARTED, DIED = "⚠️ **Failed:**", "⚠️ **The agent could not start:**", "⚠️ **The agent crashed:**"
+AGAIN, FIXED, GO_ON = " Send it again to retry.", " Send it again once that is fixed.", " Write again to go on."
 
 
 def ended(error: AcpError) -> TurnSnapshot:
@@ -49,33 +50,33 @@ LOST = "the agent may no longer know this conversation"
     ("code", "message", "line"),
     [
         # An agent whose provider refuses, has a fault or ends the stream: one code, and the message says which.
-        (-32603, "Bad Request: model not found", f"{FAILED}: `Bad Request: model not found`"),
-        (-32603, "Unauthorized: invalid key", f"{FAILED}: `Unauthorized: invalid key`"),
-        (-32603, "Too Many Requests", f"{FAILED}: `Too Many Requests`"),
-        (-32603, "Internal error", f"{FAILED}: `Internal error`"),
+        (-32603, "Bad Request: model not found", f"{FAILED} `Bad Request: model not found`.{AGAIN}"),
+        (-32603, "Unauthorized: invalid key", f"{FAILED} `Unauthorized: invalid key`.{AGAIN}"),
+        (-32603, "Too Many Requests", f"{FAILED} `Too Many Requests`.{AGAIN}"),
+        (-32603, "Internal error", f"{FAILED} `Internal error`.{AGAIN}"),
         # Agents that pass on the status code of their provider.
-        (400, "bad request", f"{FAILED}: `bad request`"),
-        (401, "API key not valid", f"{FAILED}: `log in to the agent first: API key not valid`"),
-        (429, "quota exceeded", f"{FAILED}: `{BUSY}: quota exceeded`"),
-        (500, "terminated", f"{FAILED}: `{FAULT}, try again later: terminated`"),
-        (502, "Bad Gateway", f"{FAILED}: `{FAULT}, try again later: Bad Gateway`"),
-        (503, "overloaded", f"{FAILED}: `{FAULT}, try again later: overloaded`"),
-        (529, "overloaded", f"{FAILED}: `{FAULT}, try again later: overloaded`"),
+        (400, "bad request", f"{FAILED} `bad request`.{AGAIN}"),
+        (401, "API key not valid", f"{FAILED} `log in to the agent first: API key not valid`.{AGAIN}"),
+        (429, "quota exceeded", f"{FAILED} `{BUSY}: quota exceeded`.{AGAIN}"),
+        (500, "terminated", f"{FAILED} `{FAULT}, try again later: terminated`.{AGAIN}"),
+        (502, "Bad Gateway", f"{FAILED} `{FAULT}, try again later: Bad Gateway`.{AGAIN}"),
+        (503, "overloaded", f"{FAILED} `{FAULT}, try again later: overloaded`.{AGAIN}"),
+        (529, "overloaded", f"{FAILED} `{FAULT}, try again later: overloaded`.{AGAIN}"),
         # Codes of the protocol.
-        (-32000, "Authentication required", f"{FAILED}: `log in to the agent first: Authentication required`"),
-        (-32000, "Please log in first", f"{FAILED}: `Please log in first`"),
-        (-32000, "", f"{FAILED}: `log in to the agent first`"),
-        (-32002, "Resource not found", f"{FAILED}: `{LOST}: Resource not found`"),
-        (-32602, "Session not found", f"{FAILED}: `{LOST}: Session not found`"),
-        (-32601, "Method not found", f"{FAILED}: `Method not found`"),
-        (-32600, "Invalid request", f"{FAILED}: `Invalid request`"),
-        (-32700, "Parse error", f"{FAILED}: `Parse error`"),
-        (-32022, "Unsupported protocol version", f"{FAILED}: `Unsupported protocol version`"),
-        (-32800, "Request cancelled", "⏹ **stopped**: by the agent"),
+        (-32000, "Authentication required", f"{FAILED} `log in to the agent first: Authentication required`.{AGAIN}"),
+        (-32000, "Please log in first", f"{FAILED} `Please log in first`.{AGAIN}"),
+        (-32000, "", f"{FAILED} `log in to the agent first`.{AGAIN}"),
+        (-32002, "Resource not found", f"{FAILED} `{LOST}: Resource not found`.{AGAIN}"),
+        (-32602, "Session not found", f"{FAILED} `{LOST}: Session not found`.{AGAIN}"),
+        (-32601, "Method not found", f"{FAILED} `Method not found`.{AGAIN}"),
+        (-32600, "Invalid request", f"{FAILED} `Invalid request`.{AGAIN}"),
+        (-32700, "Parse error", f"{FAILED} `Parse error`.{AGAIN}"),
+        (-32022, "Unsupported protocol version", f"{FAILED} `Unsupported protocol version`.{AGAIN}"),
+        (-32800, "Request cancelled", "⏹ **Stopped** by the agent."),
         # Codes of their own.
-        (1001, "app-server exited", f"{FAILED}: `a part of the agent has ended, try again: app-server exited`"),
-        (4711, "out of paper", f"{FAILED}: `out of paper`"),
-        (0, "", FAILED),
+        (1001, "app-server exited", f"{FAILED} `a part of the agent has ended, try again: app-server exited`.{AGAIN}"),
+        (4711, "out of paper", f"{FAILED} `out of paper`.{AGAIN}"),
+        (0, "", f"⚠️ **Failed.**{AGAIN}"),
     ],
 )
 def test_an_error_in_place_of_the_answer(code: int, message: str, line: str) -> None:
@@ -86,10 +87,10 @@ def test_an_error_in_place_of_the_answer(code: int, message: str, line: str) -> 
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ProtocolError("out of step"), f"{FAILED}: `out of step`"),
-        (RequestTimeout("session/prompt", 60), f"{FAILED}: `session/prompt was not answered within 60 s`"),
-        (AgentExited(AgentExit(3, "oom\n")), f"{DIED}: exit status 3, last said `oom`"),
-        (AgentExited(AgentExit(-9)), f"{DIED}: signal 9 (SIGKILL)"),
+        (ProtocolError("out of step"), f"{FAILED} `out of step`.{AGAIN}"),
+        (RequestTimeout("session/prompt", 60), f"{FAILED} `session/prompt was not answered within 60 s`.{AGAIN}"),
+        (AgentExited(AgentExit(3, "oom\n")), f"{DIED} exit status 3, last said `oom`.{GO_ON}"),
+        (AgentExited(AgentExit(-9)), f"{DIED} signal 9 (SIGKILL).{GO_ON}"),
     ],
 )
 def test_a_fault_on_the_way_to_the_answer(error: AcpError, line: str) -> None:
@@ -107,7 +108,7 @@ def test_an_agent_that_tells_the_fault_as_its_answer_is_taken_at_its_word() -> N
 def test_an_agent_that_stays_mute_over_the_fault_times_out() -> None:
     """O1, T2."""
     turn = snapshot(phase=Phase.ENDED, ending=Ending.TIMED_OUT, killed=True)
-    assert lines(end_of_snapshot(turn), str) == ("⚠️ **timed_out**",)
+    assert lines(end_of_snapshot(turn), str) == (f"⚠️ **Timed out.**{GO_ON}",)
 
 
 @pytest.mark.parametrize("code", sorted(ROWS))
@@ -175,7 +176,7 @@ STARTS: list[tuple[AcpError, str]] = [
 @pytest.mark.parametrize(("error", "words"), STARTS)
 def test_an_error_in_place_of_a_session(error: AcpError, words: str) -> None:
     """O1, P7."""
-    assert lines(end_of_error(error), str) == (f"{NOT_STARTED}: `{words}`",)
+    assert lines(end_of_error(error), str) == (f"{NOT_STARTED} `{words}`.{FIXED}",)
 
 
 def test_every_reason_for_a_failed_start_has_a_row() -> None:
@@ -216,7 +217,7 @@ GENERIC = "Internal error"
 )
 def test_the_words_in_an_errors_data_are_told_behind_its_message(data: Any, words: str) -> None:
     """O1."""
-    assert lines(end_of_snapshot(ended(refused(-32603, GENERIC, data=data))), str) == (f"{FAILED}: `{words}`",)
+    assert lines(end_of_snapshot(ended(refused(-32603, GENERIC, data=data))), str) == (f"{FAILED} `{words}`.{AGAIN}",)
 
 
 def test_data_without_a_message_stands_alone() -> None:
@@ -227,9 +228,9 @@ def test_data_without_a_message_stands_alone() -> None:
 @pytest.mark.parametrize(
     ("code", "message", "line"),
     [
-        (429, "Error", f"{FAILED}: `{BUSY}: Error: see below`"),
-        (-32000, "No", f"{FAILED}: `log in to the agent first: No: see below`"),
-        (-32800, "Request cancelled", "⏹ **stopped**: by the agent"),
+        (429, "Error", f"{FAILED} `{BUSY}: Error: see below`.{AGAIN}"),
+        (-32000, "No", f"{FAILED} `log in to the agent first: No: see below`.{AGAIN}"),
+        (-32800, "Request cancelled", "⏹ **Stopped** by the agent."),
     ],
 )
 def test_data_stands_behind_the_advice_of_a_known_code(code: int, message: str, line: str) -> None:
@@ -240,14 +241,14 @@ def test_data_stands_behind_the_advice_of_a_known_code(code: int, message: str, 
 def test_data_that_says_log_in_is_advice_enough() -> None:
     """O1: -32000."""
     end = end_of_snapshot(ended(refused(-32000, "No", data={"details": "log in with `agent login`"})))
-    assert lines(end, str) == (f"{FAILED}: `No: log in with ˋagent login`",)
+    assert lines(end, str) == (f"{FAILED} `No: log in with ˋagent login`.{AGAIN}",)
 
 
 def test_long_data_is_cut() -> None:
     """O1, T9: it is an agent's."""
     (line,) = lines(end_of_snapshot(ended(refused(-32603, GENERIC, data="x" * 100_000))), str)
-    assert line.startswith(f"{FAILED}: `{GENERIC}: xxx")
-    assert line.endswith("x…`")
+    assert line.startswith(f"{FAILED} `{GENERIC}: xxx")
+    assert line.endswith(f"x…`.{AGAIN}")
     assert len(line) < 1000
 
 
@@ -258,7 +259,7 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
     for _ in range(chained):
         wrapped = AgentSpawnError(str(error), failure=SpawnFailure.OTHER)
         wrapped.__cause__, error = error, wrapped
-    line = f"{NOT_STARTED}: `session/new failed: {GENERIC} (-32603): disk full`"
+    line = f"{NOT_STARTED} `session/new failed: {GENERIC} (-32603): disk full`.{FIXED}"
     assert lines(end_of_error(error), str) == (line,)
 
 
@@ -269,19 +270,19 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
 def test_the_ways_to_log_in_are_named_where_they_are_known(code: int) -> None:
     """O1."""
     end = end_of_snapshot(ended(refused(code, "no account")), METHODS)
-    assert lines(end, str) == (f"{FAILED}: `log in with ChatGPT or API key: no account`",)
+    assert lines(end, str) == (f"{FAILED} `log in with ChatGPT or API key: no account`.{AGAIN}",)
 
 
 def test_the_ways_to_log_in_are_named_when_a_session_is_refused() -> None:
     """O1."""
     end = end_of_error(refused(-32000, "no account", "session/new"), METHODS)
-    assert lines(end, str) == (f"{NOT_STARTED}: `log in with ChatGPT or API key: no account`",)
+    assert lines(end, str) == (f"{NOT_STARTED} `log in with ChatGPT or API key: no account`.{FIXED}",)
 
 
 def test_many_ways_to_log_in_do_not_hide_the_message() -> None:
     """O1, T9: names are an agent's."""
     end = end_of_snapshot(ended(refused(-32000, "no account")), [f"way {number}" for number in range(1000)])
-    assert lines(end, str)[0].endswith("way 4: no account`")
+    assert lines(end, str)[0].endswith(f"way 4: no account`.{AGAIN}")
 
 
 @pytest.mark.parametrize("code", [*sorted(ROWS), -32603, 400])

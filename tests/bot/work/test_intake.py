@@ -143,7 +143,7 @@ async def test_a_thread_that_can_not_be_opened_is_told_where_the_message_stands(
         item = opening()
         await scene.intake.accept(item)
         assert scene.chat.refused == [
-            (100, "⚠️ **failed**: `the thread could not be opened: missing permission`"),
+            (100, "⚠️ **Failed:** `the thread could not be opened: missing permission`. Send it again to retry."),
         ]
         assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
 
@@ -209,7 +209,7 @@ async def test_a_message_while_the_bot_stops_is_told_so_and_neither_written_nor_
         await scene.intake.accept(item)
         await anyio.sleep(1)
         ((_, text),) = scene.chat.refused
-        assert "**interrupted**" in text
+        assert "**Interrupted:**" in text
         assert (scene.dropped, scene.accepted) == ([item], [])
         assert (scene.store.calls, scene.acknowledged) == ([], [])
 
@@ -232,7 +232,7 @@ async def test_a_message_over_the_store_s_bound_is_told_so_and_not_accepted() ->
         scene.store.fail["accept"] = StoreBusy()
         await scene.intake.accept(opening())
         ((_, text),) = scene.chat.refused
-        assert text == "⚠️ **dropped**: `Weft is too busy to take messages just now; please send it again`"
+        assert text == "⚠️ **Not run:** Weft is too busy to take messages just now. Send it again later."
         assert scene.recorded == [(opening().message_id, Outcome.DROPPED)]
         assert scene.acknowledged == []
 

@@ -78,7 +78,7 @@ async def test_a_turn_that_was_cut_off_is_told_and_not_run_again() -> None:
         assert await work.over() == [(1, Outcome.INTERRUPTED)]
         assert work.agents.prompted == []
         (text,) = work.chat.texts()
-        assert text.startswith("⚠️ **interrupted**: Weft was restarted in the middle of this.")
+        assert text.startswith("⚠️ **Interrupted:** Weft was restarted in the middle of this.")
         assert [custom_id for _, custom_id in work.buttons()] == ["weft:go:100:1"]
         assert work.chat.threads[100].of("send")[0].reply_to == 1
     async with running_work(store=store, chat=work.chat) as again:
@@ -119,7 +119,7 @@ async def test_a_damaged_reply_is_told_by_its_outcome() -> None:
     await store.owe(1, "answered", "no json")
     async with running_work(store=store) as work:
         assert await work.over() == [(1, Outcome.ANSWERED)]
-        assert work.chat.texts() == ["-# ⚠️ **answered**: the reply could not be shown."]
+        assert work.chat.texts() == ["-# ⚠️ **Answered:** the reply could not be shown."]
 
 
 @in_virtual_time
@@ -169,7 +169,7 @@ async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
     async with running_work(store=left) as work:
         assert sorted(await work.over(2)) == [(2, Outcome.REMOVED), (3, Outcome.REMOVED)]
         assert work.agents.prompted == []
-        (notice,) = work.told("removed")
+        (notice,) = work.told("Removed")
         assert "alice" in notice
 
 
@@ -267,7 +267,7 @@ async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once_on_the_f
         assert ended == dict.fromkeys((1, 2, 3), Outcome.INTERRUPTED) | {4: Outcome.ANSWERED}
         assert work.agents.prompted == ["waited"]
         assert [custom_id for _, custom_id in work.buttons()] == ["weft:go:100:1"]
-        (notice,) = [call for call in work.chat.threads[100].of("send") if "interrupted" in call.body.text]
+        (notice,) = [call for call in work.chat.threads[100].of("send") if "Interrupted" in call.body.text]
         assert notice.reply_to == 1
         assert sorted(work.chat.reacted) == [(1, "❌"), (2, "❌"), (3, "❌"), (4, "✅")]
     async with running_work(store=store, chat=work.chat) as again:

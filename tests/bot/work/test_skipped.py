@@ -46,7 +46,7 @@ async def test_one_message_is_told_as_a_reply_to_it() -> None:
     async with telling() as (unrun, chat, recorded):
         unrun.end(inbound(1), FULL)
     (sent,) = chat.threads[100].of("send")
-    assert sent.body.text == "⚠️ **dropped**: `the queue is full (10)`"
+    assert sent.body.text == "⚠️ **Not run:** the queue is full (10). Send it again later."
     assert sent.reply_to == 1
     assert recorded == [(1, Outcome.DROPPED)]
 
@@ -58,7 +58,7 @@ async def test_a_burst_of_one_author_is_one_notice_and_an_outcome_each() -> None
         for number in range(1, 6):
             unrun.end(inbound(number), FULL)
             await anyio.sleep(0.1)
-    assert chat.texts() == ["⚠️ **dropped**: `the queue is full (10)`\n-# 5 messages of `alice`"]
+    assert chat.texts() == ["⚠️ **Not run:** the queue is full (10). Send it again later.\n-# 5 messages of `alice`"]
     assert recorded == [(number, Outcome.DROPPED) for number in range(1, 6)]
 
 
@@ -101,7 +101,7 @@ async def test_a_message_that_was_answered_is_not_dropped_when_it_comes_again_to
         work.post(2)
         work.post(1)
         assert await work.over(2) == [(1, Outcome.ANSWERED), (2, Outcome.DROPPED)]
-        assert len(work.told("dropped")) == 1
+        assert len(work.told("Not run")) == 1
 
 
 @in_virtual_time

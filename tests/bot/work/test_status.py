@@ -49,7 +49,7 @@ def test_a_silent_agent_is_reported_from_a_minute_on() -> None:
     """T7, Q11."""
     assert lines(turn(last_event=1030.0))[0] == (
         "Working for 90 s, no sign of life for 60 s: "
-        "the model's provider may refuse or be overloaded. Wait or press Stop"
+        "the model provider may be overloaded or refusing. Wait or press Stop"
     )
     assert lines(turn(last_event=1031.0))[0] == "Working for 90 s"
 
@@ -84,7 +84,7 @@ def test_the_agent_is_named_with_its_state() -> None:
 
 def test_context_is_a_share_of_the_window() -> None:
     """Q11."""
-    assert "Used: 41 % of context" in lines(turn(context=ContextUse(used=82_000, size=200_000)))
+    assert "Used: 41% of context" in lines(turn(context=ContextUse(used=82_000, size=200_000)))
 
 
 def test_a_window_without_a_size_is_no_fault() -> None:

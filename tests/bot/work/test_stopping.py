@@ -96,7 +96,7 @@ async def test_a_message_after_the_end_has_begun_is_told_so_and_not_accepted() -
             work.post(2, thread_id=200)
         ((message_id, text),) = work.chat.refused
         assert message_id == 2
-        assert "⚠️ **interrupted**" in text
+        assert "⚠️ **Interrupted:**" in text
         assert work.outcomes == [(2, Outcome.INTERRUPTED), (1, Outcome.INTERRUPTED)]
         assert ("accept", 2) not in work.store.calls
         assert [number for number, _ in work.chat.acknowledged] == [1]
@@ -154,7 +154,7 @@ async def test_messages_that_are_being_accepted_when_the_bot_stops_are_told() ->
             await anyio.sleep(1)
             gate.set()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
-        assert "**interrupted**" in "\n".join(work.chat.texts(1))
+        assert "**Interrupted:**" in "\n".join(work.chat.texts(1))
 
 
 @in_virtual_time

@@ -157,7 +157,7 @@ async def test_silence_picks_the_reject_option_and_says_so() -> None:
         scene.ask(ALLOW, REJECT)
         await anyio.sleep(TIMEOUT + 1)
         assert scene.answers == [selected("no")]
-        assert scene.last_line == "⌛ No answer in time: answered `Reject`."
+        assert scene.last_line == "⌛ No answer in time, so `Reject` was chosen."
         assert scene.reply.cards[scene.token].buttons == ()
         assert scene.desk.decide(scene.token, 0, ALICE).text == EXPIRED
 
@@ -169,7 +169,7 @@ async def test_silence_without_a_reject_option_cancels_and_says_so() -> None:
         scene.ask(ALLOW)
         await anyio.sleep(TIMEOUT + 1)
         assert scene.answers == [CANCELLED]
-        assert scene.last_line == "⌛ No answer in time: cancelled."
+        assert scene.last_line == "⌛ No answer in time, so the request was cancelled."
 
 
 @in_virtual_time
@@ -263,7 +263,7 @@ async def test_a_request_whose_card_discord_refuses_is_cancelled_at_once_and_sai
         scene.reply.refuse()
         assert scene.answers == [CANCELLED]
         assert "rm -r" not in list(scene.reply.cards.values())[-1].text
-        assert "Discord did not take the card" in list(scene.reply.cards.values())[-1].text
+        assert "Discord refused to show the request" in list(scene.reply.cards.values())[-1].text
         assert scene.waiting[-1] is False
 
 
@@ -288,4 +288,4 @@ async def test_a_request_that_nobody_can_see_whole_or_reject_is_cancelled_at_onc
         request.complete = False
         scene.turn_cards.open(scene.running, request)
         assert scene.answers == [CANCELLED]
-        assert scene.last_line.startswith("⏹ Cancelled: nobody can see all of it")
+        assert scene.last_line.startswith("⏹ Cancelled: it is too long to show in full")
