@@ -25,8 +25,7 @@ from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn import TurnLimits
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.chat.authorize import Policy
-from bot.chat.ends import ChatConfigError
-from bot.chat.gateway import ChatConfig, DiscordGateway
+from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import Redactor, configure_logging
@@ -43,7 +42,6 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits
 from bot.work.ports import Desk
 from bot.work.queue.rules import Drop, Rules
-from bot.work.redacted import RedactedChat, RedactedDesk
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore, open_store
@@ -170,14 +168,13 @@ async def running_bot(
         kept_state(settings.state_dir) as store,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(chat_config(settings, wanted), stamp, seen=store, observer=watch.observer)
+        gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, seen=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
         pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
-            chat = RedactedChat(gateway.chat, redactor)
             desk = Dispatcher(
                 work,
-                chat,
+                gateway.chat,
                 pool,
                 store,
                 work_limits(settings),
@@ -190,7 +187,7 @@ async def running_bot(
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             desk.hold()
             await desk.recover()
-            connection.start_soon(_stay_connected, gateway, RedactedDesk(desk, redactor), name="gateway")
+            connection.start_soon(_stay_connected, gateway, desk, name="gateway")
             try:
                 yield Bot(desk, pool, gateway, gateway.ready, watch.address)
             finally:

@@ -1,6 +1,6 @@
 """Who may speak to Weft, and where (pure). One function decides for messages, buttons and commands alike.
 
-Closed by default. What a person may do with somebody else's turn is not decided here, but by the work.
+Closed by default. What a person may do with somebody else's turn is decided by the work, not here.
 """
 
 from __future__ import annotations
@@ -65,25 +65,19 @@ def authorize(request: Request, policy: Policy) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
     if request.guild_id is None:
         return Verdict(allowed=False, reason=Reason.DIRECT)
+    # The owner is let in everywhere, or nobody could ever set a server up; a bot of theirs is not they.
     if request.user_id in policy.owners and not request.automatic:
         return Verdict(allowed=True)
-    reason = _place(request, request.guild_id, policy) or _person(request, policy)
-    return Verdict(allowed=not reason, reason=reason)
-
-
-def _place(request: Request, guild_id: int, policy: Policy) -> Reason:
-    if policy.guilds and guild_id not in policy.guilds:
-        return Reason.GUILD
     channel = request.channel_id if request.parent_id is None else request.parent_id
-    if policy.channels and channel not in policy.channels:
-        return Reason.CHANNEL
-    return Reason.NONE
-
-
-def _person(request: Request, policy: Policy) -> Reason:
-    if request.user_id in policy.users:
-        return Reason.NONE
-    if request.automatic:
+    if policy.guilds and request.guild_id not in policy.guilds:
+        reason = Reason.GUILD
+    elif policy.channels and channel not in policy.channels:
+        reason = Reason.CHANNEL
+    elif request.user_id in policy.users:
+        reason = Reason.NONE
+    elif request.automatic:
         # A role never lets a bot in: two bots that answer each other would go on for ever.
-        return Reason.BOT
-    return Reason.NONE if request.roles & policy.roles else Reason.PERSON
+        reason = Reason.BOT
+    else:
+        reason = Reason.NONE if request.roles & policy.roles else Reason.PERSON
+    return Verdict(allowed=not reason, reason=reason)

@@ -1,30 +1,30 @@
-"""Looks up what was posted while nobody listened: after every READY that is no RESUME, in every known place.
+"""Looks up what happened while nobody listened: after every READY that is no RESUME.
 
-From the moment of the READY on the work starts nothing new, until all is looked up or a limit is over; the looking up
-goes on after that. What became of messages that wait is looked up beside it, in `revisions`. What comes of a message
-is decided as for live ones; refusals and help are for live ones only. The mutable state is the hold under way, the
-client waiting to be caught up, and the scope of the pass under way.
+In every known place the messages that were posted, and of the messages that wait, what they say now and which roles
+their authors have: no event tells of any of it then (Q5, R2, D2). From the moment of the READY on the work starts
+nothing new, until everything is looked up or a limit is over; the looking up goes on after that. What comes of a
+message is decided as for live ones; refusals and help are for live ones only.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import anyio
 import structlog
 
-from bot.chat.errands import contain
+from bot.chat.authorize import Policy
 from bot.chat.inbound import Decision, Kind, Place, Post
-from bot.chat.replies import with_original
-from bot.chat.revisions import Messages, Reviser, ask_for_roles, look_again
-from bot.chat.roles import Members, Roles
-from bot.chat.watermarks import Due, Watermarks
-from bot.model import Inbound, posted_at
-from bot.reply.port import ThreadDeleted, ThreadGone
+from bot.chat.job_queue import Job, contain
+from bot.chat.read_marks import Due, Watermarks
+from bot.model import posted_at
+from bot.reply.port import MessageGone, PortError, ThreadDeleted, ThreadGone, Unavailable
 from bot.work.ports import Desk
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,12 @@ MESSAGES = 100  # of a place: a page of Discord's
 PLACE_LIMIT = 120.0  # seconds
 AGAIN, AGAIN_LONGEST = 60.0, 3600.0
 """Seconds until what could not be read, or was left out, is tried again without a new READY; doubled each time."""
+MOST_WAITING = 50
+"""Waiting messages of a place that are looked up: the newest ones."""
+REVIEW_LIMIT = 10.0
+"""Seconds for one of them; of one that can't be had by then, what was accepted holds."""
+ORIGINAL_LIMIT = 5.0
+"""Seconds; a prompt waits no longer for what it replies to."""
 _LET_IN = frozenset({Kind.PROMPT, Kind.COMMAND, Kind.TELL})
 
 
@@ -42,7 +48,7 @@ class CatchUpLimits:
     """Times in seconds.
 
     Attributes:
-        age: a message older than this is not run, but told to have been missed.
+        age: a message older than this is not run, but its author is told that it was missed.
         hold: how long the work waits for the end of a catch-up, from the READY on.
     """
 
@@ -50,15 +56,30 @@ class CatchUpLimits:
     hold: float = 10.0
 
 
-class Archive(Messages, Members, Protocol):
+class Archive(Protocol):
     """What Discord can be asked about the past. Errors are those of `bot.reply.port`."""
 
     async def history(self, place: Place, after: int, limit: int) -> list[Post]:
         """Return the newest ``limit`` messages after one, the oldest of them first."""
 
+    async def message(self, place: Place, message_id: int) -> Post:
+        """Return a message as it is now; `MessageGone`: it was deleted."""
 
-class Source(Reviser, Protocol):
+    async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
+        """Return the roles of a member."""
+
+
+class Source(Protocol):
     """The client that became ready."""
+
+    @property
+    def desk(self) -> Desk: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    def find_place(self, place_id: int) -> Place | None:
+        """Return a place by its id, if it is known."""
 
     def newest(self, place_id: int) -> int | None:
         """Return the newest message of a place, as far as that is known without asking Discord."""
@@ -66,17 +87,23 @@ class Source(Reviser, Protocol):
     def decide(self, post: Post) -> Decision:
         """Say what is to be done with a message."""
 
-    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
-        """Give a prompt to the work, unless it was given before."""
+    def take(self, post: Post, decision: Decision, *, live: bool, missed: bool) -> None:
+        """Do what was decided, unless it was done before; ``missed``: it is too old to be run unasked."""
 
     def vanished(self, place: Place) -> None:
         """Forget a place that Discord does not know any more, unless it does not know it yet."""
 
-    def obey(self, post: Post, decision: Decision) -> None:
-        """Carry out a typed command, if the decision holds one, unless that was done before."""
+    def noted(self, message_id: int) -> int | None:
+        """Return a mark of what the message is known to say; another one: it was heard to say something else."""
 
-    def own_up(self, post: Post, decision: Decision) -> None:
-        """Say what its author has to know, if the decision holds that, unless it was said before."""
+    def wording(self, post: Post) -> str | None:
+        """Return what the message asks for now; None if its author has no say."""
+
+    def revise(self, post: Post) -> None:
+        """Tell the work what the message says, if that is new."""
+
+    def withdraw(self, message_id: int) -> None:
+        """Take a message out that was deleted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +114,10 @@ class _Hold:
 
 
 class CatchUp:
-    """One for all clients; the owner runs `run` in its task group."""
+    """One for all clients; the owner runs `run` in its task group.
+
+    The mutable state is the hold under way, the client waiting to be caught up, and the scope of the pass under way.
+    """
 
     def __init__(
         self, archive: Archive, marks: Watermarks, limits: CatchUpLimits, *, wall: Callable[[], float] = time.time
@@ -105,6 +135,7 @@ class CatchUp:
         self._scope.cancel()
         self._number = self._marks.hold()
         self._hold = _Hold(desk, self._number, anyio.current_time() + self._limits.hold)
+        # The client of the READY before is of no use any more: its cache misses what came since.
         self._source = None
         self._change()
 
@@ -128,29 +159,11 @@ class CatchUp:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._release_in_time)
             while True:
-                source = await self._next_source()
+                while self._source is None:
+                    await self._changed.wait()
+                source, self._source = self._source, None
                 with anyio.CancelScope() as self._scope:
                     await self._look_until_done(source)
-
-    async def _look_until_done(self, source: Source) -> None:
-        pause, scope = AGAIN, self._scope
-        look = self._look_at_all
-        while True:
-            await contain("catch-up", functools.partial(look, source), float("inf"))
-            look = self._look_everywhere
-            if scope.cancel_called:
-                return
-            self._release()
-            if self._source is not None or not self._marks.due():
-                return
-            await anyio.sleep(pause)
-            pause = min(2 * pause, AGAIN_LONGEST)
-
-    async def _next_source(self) -> Source:
-        while self._source is None:
-            await self._changed.wait()
-        source, self._source = self._source, None
-        return source
 
     async def _release_in_time(self) -> None:
         while True:
@@ -159,48 +172,58 @@ class CatchUp:
             with anyio.CancelScope(deadline=hold.until):
                 while self._hold is hold:
                     await self._changed.wait()
+            # By identity: a later READY holds anew, and has a time of its own.
             if self._hold is hold:
                 log.warning("catch_up.slow", limit=self._limits.hold)
                 self._release()
 
-    async def _look_at_all(self, source: Source) -> None:
-        """Look up what was posted, and what became of the messages that were accepted before and wait."""
-        async with anyio.create_task_group() as both:
-            roles = Roles(self._archive)
-            both.start_soon(look_again, source, self._archive, roles)
-            both.start_soon(ask_for_roles, source, roles)
-            await self._look_everywhere(source)
+    async def _look_until_done(self, source: Source) -> None:
+        pause, scope = AGAIN, self._scope
+        look = self._look_at_all
+        while True:
+            await contain("catch-up", functools.partial(look, source), inf)
+            if scope.cancel_called:
+                return  # the hold is already that of the pass that replaces this one
+            self._release()
+            if self._source is not None or not self._marks.due():
+                return
+            look = self._read_places
+            await anyio.sleep(pause)
+            pause = min(2 * pause, AGAIN_LONGEST)
 
-    async def _look_everywhere(self, source: Source) -> None:
+    async def _look_at_all(self, source: Source) -> None:
+        async with anyio.create_task_group() as tasks:
+            roles = Roles(self._archive)
+            tasks.start_soon(review_waiting, source, self._archive, roles)
+            tasks.start_soon(_ask_for_roles, source, roles)
+            await self._read_places(source)
+
+    async def _read_places(self, source: Source) -> None:
+        """Look up what was posted in the places that are due; again, while others become due meanwhile."""
         tried: set[int] = set()
         while todo := self._todo(source, tried):
             log.info("catch_up.started", places=len(todo))
-            tried |= {one.place.channel_id for one in todo}
-            one_by_one, roles = iter(todo), Roles(self._archive)
-            async with anyio.create_task_group() as workers:
-                for _ in range(AT_ONCE):
-                    workers.start_soon(self._look, source, one_by_one, roles, self._number)
-        left = sum(1 for one in self._marks.due() if one.place.channel_id not in tried)
+            tried |= {due.place.channel_id for due in todo}
+            roles = Roles(self._archive)
+            read = functools.partial(self._read, source, roles=roles, number=self._number)
+            jobs = ((f"catch-up of {due.place.channel_id}", functools.partial(read, due)) for due in todo)
+            await _some_at_once(jobs, PLACE_LIMIT)
+        left = sum(1 for due in self._marks.due() if due.place.channel_id not in tried)
         log.info("catch_up.finished", places=len(tried), left_out=left)
 
     def _todo(self, source: Source, tried: set[int]) -> list[Due]:
         """Return where Discord has to be asked; where its client knows that nothing is new, nothing is due."""
         news: list[Due] = []
         perhaps: list[Due] = []
-        for one in self._marks.due():
-            place_id = one.place.channel_id
+        for due in self._marks.due():
+            place_id = due.place.channel_id
             newest = source.newest(place_id)
-            if newest is not None and newest <= one.after:
+            if newest is not None and newest <= due.after:
                 self._marks.done(place_id, self._number)
             elif place_id not in tried:
-                (perhaps if newest is None else news).append(one)
+                (perhaps if newest is None else news).append(due)
         # What is in no cache was archived or left, as a rule, and might take all the room.
         return (news + perhaps)[: PLACES - len(tried)]
-
-    async def _look(self, source: Source, todo: Iterator[Due], roles: Roles, number: int) -> None:
-        for due in todo:
-            job = functools.partial(self._read, source, due, roles, number)
-            await contain(f"catch-up of {due.place.channel_id}", job, PLACE_LIMIT)
 
     async def _read(self, source: Source, due: Due, roles: Roles, number: int) -> None:
         place = due.place
@@ -216,26 +239,132 @@ class CatchUp:
             log.warning("place.cut", place=place.channel_id, messages=MESSAGES)
         for post in posts:
             await self._take(source, post, roles)
+        # Not before all were taken: a pass that is cut off here begins again at the old border.
         self._marks.done(place.channel_id, number)
 
     async def _take(self, source: Source, post: Post, roles: Roles) -> None:
-        post = await self._complete(source, post, roles)
-        decision, age = source.decide(post), self._wall() - posted_at(post.message_id)
-        inbound = decision.inbound
-        if inbound is None:
-            self._marks.note(post.place, post.message_id)
-            if age <= self._limits.age:
-                source.obey(post, decision)
-                source.own_up(post, decision)
-            return
-        # Weft's own reaction: it was accepted, and may have been run, whatever became of the state meanwhile.
-        source.hand_over(post, inbound, missed=post.reacted or age > self._limits.age)
-        if post.place.parent_id is None and post.thread_owner is not None:
-            # Its thread was opened just before a crash: what was said there since is due too.
-            thread = Place(post.place.guild_id, inbound.thread_id, post.place.channel_id, post.thread_owner)
-            self._marks.discover(thread, inbound.thread_id)
-
-    async def _complete(self, source: Source, post: Post, roles: Roles) -> Post:
-        """Make it like a live message; history does not tell roles, so they are asked for where they matter."""
+        # History does not tell roles, so they are asked for where they decide.
         post = await roles.complete(post, source.policy.roles, lambda one: source.decide(one).kind in _LET_IN)
-        return await with_original(post, self._archive) if source.decide(post).inbound is not None else post
+        decision = source.decide(post)
+        if decision.inbound is not None and post.reference is not None:
+            post = await with_original(post, self._archive)
+            decision = source.decide(post)
+        # Weft's own reaction: it was accepted, and may have been run, even if the state has forgotten it.
+        missed = post.reacted or self._wall() - posted_at(post.message_id) > self._limits.age
+        source.take(post, decision, live=False, missed=missed)
+        if decision.inbound is not None and post.place.parent_id is None and post.thread_owner is not None:
+            # Its thread was opened just before a crash: what was said there since is due too.
+            thread_id = decision.inbound.thread_id
+            thread = Place(post.place.guild_id, thread_id, post.place.channel_id, post.thread_owner)
+            self._marks.discover(thread, thread_id)
+
+
+async def _some_at_once(jobs: Iterable[tuple[str, Job]], limit: float) -> None:
+    """Do named jobs in order, a few at a time, each within ``limit`` seconds; one that fails does not affect others."""
+    todo = iter(jobs)
+
+    async def work() -> None:
+        for name, job in todo:  # all workers take from the same iterator
+            await contain(name, job, limit)
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(AT_ONCE):
+            workers.start_soon(work)
+
+
+async def review_waiting(source: Source, archive: Archive, roles: Roles) -> None:
+    """Look up all messages that wait, and tell the work what they say now, or that they are gone."""
+    found: list[tuple[int, Place]] = []
+    for place_id, waiting in source.desk.waiting().items():
+        place = source.find_place(place_id)
+        if place is not None:
+            found += [(message_id, place) for message_id in sorted(waiting)[-MOST_WAITING:]]
+    # What is next to run comes first.
+    found.sort(key=lambda one: one[0])
+    review = functools.partial(_review, source, archive, roles)
+    await _some_at_once(
+        ((f"review of {one}", functools.partial(review, one, place)) for one, place in found), REVIEW_LIMIT
+    )
+
+
+async def _review(source: Source, archive: Archive, roles: Roles, message_id: int, place: Place) -> None:
+    before = source.noted(message_id)
+    try:
+        post = await archive.message(place, message_id)
+    except MessageGone:
+        source.withdraw(message_id)
+        return
+    post = await roles.complete(post, source.policy.roles, lambda one: source.wording(one) is not None)
+    # What was heard meanwhile is newer than what was read.
+    if source.noted(message_id) == before:
+        source.revise(post)
+
+
+async def _ask_for_roles(source: Source, roles: Roles) -> None:
+    """Tell the work which roles the authors of waiting messages have now, where a role may decide (D2)."""
+
+    async def ask(guild_id: int, user_id: int) -> None:
+        source.desk.roles_now(guild_id, user_id, await roles.of(guild_id, user_id))
+
+    known = source.policy.users | source.policy.owners
+    for guild_id, user_id in sorted(source.desk.authors()):
+        if source.policy.roles and user_id not in known:
+            await contain(f"roles of {user_id}", functools.partial(ask, guild_id, user_id), REVIEW_LIMIT)
+
+
+class Roles:
+    """Roles of members, each asked for once; lives as long as one pass, since roles change."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._known: dict[tuple[int, int], frozenset[int]] = {}
+        self._lock = anyio.Lock()
+
+    async def complete(self, post: Post, wanted: frozenset[int], let_in: Callable[[Post], bool]) -> Post:
+        """Return the post with its author's roles, if one of the ``wanted`` may decide whether it is let in."""
+        guild_id = post.place.guild_id
+        if let_in(post) or guild_id is None or not wanted or not let_in(_with_roles(post, wanted)):
+            return post
+        return _with_roles(post, await self.of(guild_id, post.author.id))
+
+    async def of(self, guild_id: int, user_id: int) -> frozenset[int]:
+        """Return a member's roles; none for somebody whom Discord does not know: Weft is closed by default (D2).
+
+        Raises:
+            Unavailable: Discord did not say, so nothing is decided yet.
+        """
+        # Locked over the question, so that two messages of the same author ask once.
+        async with self._lock:
+            key = guild_id, user_id
+            if key not in self._known:
+                try:
+                    self._known[key] = await self._archive.roles(guild_id, user_id)
+                except Unavailable:
+                    raise
+                except PortError as exc:
+                    log.warning("member.unknown", user=user_id, error=str(exc))
+                    self._known[key] = frozenset()
+            return self._known[key]
+
+
+def _with_roles(post: Post, roles: frozenset[int]) -> Post:
+    return dataclasses.replace(post, author=dataclasses.replace(post.author, roles=roles))
+
+
+async def with_original(post: Post, archive: Archive) -> Post:
+    """Return a reply with its original, as far as that can be had: of one that was deleted nothing is said."""
+    if post.reference is None:
+        return post
+    error = "time-out"
+    with anyio.move_on_after(ORIGINAL_LIMIT):
+        try:
+            original = await archive.message(post.place, post.reference)
+        except MessageGone:
+            return dataclasses.replace(post, reference=None)
+        except PortError as exc:
+            error = str(exc)
+        else:
+            return dataclasses.replace(post, reference=None, original=original)
+    # The reference stays: the prompt says then that something is missing.
+    log.warning("original.unknown", message=post.message_id, error=error)
+    return post

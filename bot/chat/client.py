@@ -1,7 +1,8 @@
 """The Discord client: turns events into calls of the work, synchronously, and ends.
 
-discord.py runs every handler as a task of its own, so a handler here does its work before any await, and what needs one
-goes to an `Errands` line. The client may be replaced at any time; what must outlive it (`Lasting`) is handed in.
+discord.py runs every handler as a task of its own, in the order of the events, so a handler here does its work before
+any await, and what needs one goes to a `JobQueue`. The client may be replaced at any time; what must outlive it, its
+`ClientState`, is handed in. Commands and buttons are added by `bot.chat.commands`.
 """
 
 from __future__ import annotations
@@ -9,28 +10,75 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import discord
 import structlog
 
-from bot.chat import breaker, calls
-from bot.chat.asking import MESSAGE_LIMIT, outcome, promised
-from bot.chat.authorize import Policy, Request, Verdict, authorize
-from bot.chat.commands import CommandStamp, carry_out, make_tree, sync_if_changed
-from bot.chat.events import guard, tell_unread
-from bot.chat.inbound import Decision, Kind, Place, Post, Weft, clip, decide, revised
-from bot.chat.lasting import Lasting
-from bot.chat.payloads import Json
-from bot.chat.posts import post_of, stands_in, whole
-from bot.chat.replies import with_original
-from bot.chat.views import KNOWN, answer_unknown
+from bot.chat.answers import attempt, run_command, saved
+from bot.chat.authorize import Policy
+from bot.chat.catchup import CatchUp, with_original
+from bot.chat.connection_health import Logins, Progress
+from bot.chat.events import guard
+from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
+from bot.chat.job_queue import JobQueue
+from bot.chat.port import DiscordChat
+from bot.chat.posts import Json, post_of, snowflake, whole
+from bot.chat.read_marks import ThreadCache, Watermarks
+from bot.chat.rest import Breaker, trace_config
+from bot.log import Redactor
 from bot.model import Inbound
+from bot.recent import Recent
 from bot.reply.port import PortError
+from bot.work.observer import Observer
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
+
+REFUSAL_PERIOD = 3600.0  # seconds
+BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread
+MOST_MESSAGES = 5000  # remembered to have been taken, or deleted
+LONGEST_LIMIT = 30.0
+"""Seconds that discord.py may wait for a rate limit, with everything of that kind behind it; it takes no fewer."""
+
+# Weft has no voice: discord.py need not warn of the packages that voice would take.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """What outlives a client: the next one goes on with it.
+
+    Attributes:
+        ready: set when Discord has sent everything that it tells at the start.
+        lookups: messages of which something has to be asked first; ``detours`` counts those of each place in it.
+        answers: what is said to people, so that no event waits for it.
+        taken: messages that took effect: Discord and catch-ups may bring them again.
+        withdrawn: messages that were deleted.
+    """
+
+    chat: DiscordChat
+    marks: Watermarks
+    catch_up: CatchUp
+    breaker: Breaker
+    logins: Logins
+    progress: Progress
+    observer: Observer
+    redactor: Redactor
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    lookups: JobQueue = field(default_factory=lambda: JobQueue("lookups"))
+    answers: JobQueue = field(default_factory=lambda: JobQueue("answers"))
+    threads: ThreadCache = field(default_factory=ThreadCache)
+    refusals: OncePer = field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
+    bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
+    taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
+    withdrawn: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
+    wordings: Wordings = field(default_factory=Wordings)
+    detours: Counter[int] = field(default_factory=Counter)
 
 
 def intents() -> discord.Intents:
@@ -56,111 +104,125 @@ def owners_of(application: discord.AppInfo) -> frozenset[int]:
     return frozenset(members if team.owner_id is None else members | {team.owner_id})
 
 
-LONGEST_LIMIT = 30.0
-"""Seconds that discord.py may wait for a rate limit, with everything of that kind behind it; it takes no fewer."""
-
-# Weft has no voice: discord.py need not warn of the packages that voice would take.
-discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-
-
 class WeftClient(discord.Client):
     """One connection to Discord."""
 
-    def __init__(self, desk: Desk, policy: Policy, lasting: Lasting, *, guild_ready_timeout: float = 2.0) -> None:
+    def __init__(self, desk: Desk, policy: Policy, state: ClientState, *, guild_ready_timeout: float) -> None:
         super().__init__(
             intents=intents(),
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
             max_ratelimit_timeout=LONGEST_LIMIT,
-            http_trace=calls.timed(breaker.trace(lasting.breaker), lasting.observer),
+            http_trace=trace_config(state.breaker, state.observer),
         )
-        self.desk, self.policy, self._lasting = desk, policy, lasting
-        self.tree = make_tree(self)
+        self.desk, self.policy, self.redactor, self._state = desk, policy, state.redactor, state
         guard(self)
 
-    def judge(self, request: Request) -> Verdict:
-        """Decide about a request with the policy in force."""
-        return authorize(request, self.policy)
+    # --- the connection ---
 
     async def setup_hook(self) -> None:
-        """Complete what is known only after the login."""
-        self.add_dynamic_items(*KNOWN)
+        # The owners are known only after the login.
         if self.application is not None:
             self.policy = dataclasses.replace(self.policy, owners=self.policy.owners | owners_of(self.application))
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
-        """Count a login; one too many ends this client, and the gateway waits before the next.
-
-        Raises:
-            LoginsSpent: it is one too many.
-        """
-        self._lasting.logins.take()
+        # One login too many raises, which ends this client; the gateway waits before the next.
+        self._state.logins.take()
         await super().before_identify_hook(shard_id, initial=initial)
-
-    async def sync_commands(self, stamp: CommandStamp) -> None:
-        """Register the slash commands if they changed."""
-        await sync_if_changed(self.tree, stamp, self.application_id)
 
     async def on_connect(self) -> None:
         """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
         # on_ready is up to two seconds later, with messages in between.
         if not self.is_closed():
-            self._lasting.catch_up.begin(self.desk)
+            self._state.catch_up.begin(self.desk)
 
     async def on_disconnect(self) -> None:
-        """Tell that a connection ended or could not be made; another one is tried."""
         if not self.is_closed():
-            self._lasting.on_lost()
+            self._state.progress.lost()
 
     async def on_ready(self) -> None:
-        """Tell that events come from now on; also after a reconnection that could not resume."""
+        """Catch up on what was missed; called after a reconnection that could not resume, too."""
         if self.is_closed():
             return  # it comes late, and a replaced client's cache knows nothing of what came since
-        self._lasting.on_ready()
+        state = self._state
+        log.info("gateway.ready")
+        state.observer.gateway_opened(resumed=False)
+        state.ready.set()
         # A READY names all servers that Weft is in, those with an outage, too. One without any is rather a fault of
         # Discord's than the end of all of them, and what is forgotten does not come back.
         here = {guild.id for guild in self.guilds}
-        for guild_id in self._lasting.marks.guilds() - here if here else ():
+        for guild_id in state.marks.guilds() - here if here else ():
             self._forget_guild(guild_id)
-        self._lasting.catch_up.start(self)
+        state.catch_up.start(self)
 
     async def on_resumed(self) -> None:
-        """Tell that events go on, none of them lost."""
-        self._lasting.observer.gateway_opened(resumed=True)
+        self._state.observer.gateway_opened(resumed=True)
 
-    async def on_written(self, message: Json) -> None:
-        """Take a message in: before any await, so that the order of arrival is kept."""
-        post = self._read(message)
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        # Called by discord.py while the exception is handled.
+        log.error("handler.failed", handler=event_method, exc_info=sys.exception())
+
+    # --- messages ---
+
+    async def on_message_payload(self, message: Json) -> None:
+        """Take a message in."""
+        # Nothing is awaited here: another message of the thread would overtake this one.
+        post, place_known = self._read(message)
         if post is None or self.user is None:
             return
+        place_id, state = post.place.channel_id, self._state
         if post.author.id == self.user.id:
-            self._pass_by(post.place.channel_id, post.message_id)
-        elif self._has_to_wait(post):
-            self._post_lookup(self._look_up, post)
+            state.marks.pass_by(place_id, post.message_id)
+            return
+        decision = self.decide(post)
+        wants_original = decision.inbound is not None and post.reference is not None
+        # Discord has to be asked something before this message is decided on, or before one that came before it.
+        if state.detours[place_id] or (post.ordinary and not place_known) or wants_original:
+            self._queue_lookup(self._take_later, post)
         else:
-            self._take(post)
+            self.take(post, decision)
 
-    def _read(self, message: Json) -> Post | None:
-        """Return a message of a server, in its place as far as that is known without asking Discord."""
-        guild_id, channel_id = stands_in(message)
+    async def on_message_edit_payload(self, message: Json) -> None:
+        """Take the new text of a message."""
+        post, place_known = self._read(message) if whole(message) else (None, False)
+        if post is None or self.user is None or post.author.id == self.user.id:
+            return
+        if self._state.detours[post.place.channel_id] or not place_known:
+            # The message itself may still stand in this queue; for an edit alone nothing is looked up.
+            self._queue_lookup(self._revise_later, post)
+        else:
+            self.revise(post)
+
+    def _read(self, message: Json) -> tuple[Post | None, bool]:
+        """Return a message of a server, and whether its place is known without asking Discord."""
+        guild_id, channel_id = snowflake(message.get("guild_id")), snowflake(message.get("channel_id"))
         if guild_id is None or channel_id is None:
-            return None
-        return post_of(message, self.whereabouts(channel_id) or Place(guild_id, channel_id))
+            return None, False
+        place = self.find_place(channel_id)
+        return post_of(message, place or Place(guild_id, channel_id)), place is not None
 
-    def _has_to_wait(self, post: Post) -> bool:
-        """Return whether Discord has to be asked something before this message, or one before it, is decided on."""
-        place_id = post.place.channel_id
-        if self._lasting.detours[place_id]:
-            return True
-        return post.ordinary if self.whereabouts(place_id) is None else self._wants_original(post)
+    def find_place(self, place_id: int) -> Place | None:
+        """Return a place by its id, if it is known without asking Discord."""
+        channel = self.get_channel(place_id)
+        if isinstance(channel, discord.Thread):
+            place = Place(channel.guild.id, channel.id, channel.parent_id, channel.owner_id)
+            self._state.threads.remember(place)
+            return place
+        if isinstance(channel, discord.abc.GuildChannel):
+            return Place(channel.guild.id, place_id)
+        return self._state.threads.find(place_id) or self._state.marks.place(place_id)
 
-    def _wants_original(self, post: Post) -> bool:
-        return post.reference is not None and self.decide(post).inbound is not None
+    def newest(self, place_id: int) -> int | None:
+        """Return the newest message of a place that the cache knows."""
+        channel = self.get_channel(place_id)
+        if isinstance(channel, discord.Thread | discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
+            return channel.last_message_id
+        return None
 
-    def _post_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
-        # One line, in order: later messages of the same place queue behind this one.
-        detours, place_id = self._lasting.detours, post.place.channel_id
+    def _queue_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
+        # One queue, in order: later messages of the same place wait behind this one.
+        detours, place_id = self._state.detours, post.place.channel_id
 
         async def do() -> None:
             try:
@@ -170,177 +232,26 @@ class WeftClient(discord.Client):
                 if not detours[place_id]:
                     del detours[place_id]
 
-        if self._lasting.lookups.post(do):
+        if self._state.lookups.post(do):
             detours[place_id] += 1
 
-    def whereabouts(self, place_id: int) -> Place | None:
-        """Return a place by its id, if it is known without asking Discord."""
-        channel = self.get_channel(place_id)
-        if isinstance(channel, discord.Thread):
-            return self._remember(channel)
-        if isinstance(channel, discord.abc.GuildChannel):
-            return Place(channel.guild.id, place_id)
-        return self._lasting.book.find(place_id) or self._lasting.marks.place(place_id)
-
-    def _remember(self, thread: discord.Thread) -> Place:
-        place = Place(thread.guild.id, thread.id, thread.parent_id, thread.owner_id)
-        self._lasting.book.remember(place)
-        return place
-
-    async def _look_up(self, post: Post) -> None:
-        place_id = post.place.channel_id
-        place = self.whereabouts(place_id) or await self._lasting.chat.place(place_id) or post.place
+    async def _take_later(self, post: Post) -> None:
+        place_id, chat = post.place.channel_id, self._state.chat
+        place = self.find_place(place_id) or await chat.place(place_id) or post.place
         if place.parent_id is not None:
-            self._lasting.book.remember(place)
+            self._state.threads.remember(place)
         post = dataclasses.replace(post, place=place)
-        self._take(await with_original(post, self._lasting.chat) if self._wants_original(post) else post)
-
-    def _take(self, post: Post) -> None:
         decision = self.decide(post)
-        if decision.inbound is not None:
-            self.hand_over(post, decision.inbound)
-            return
-        self._pass_by(post.place.channel_id, post.message_id)
-        self.obey(post, decision)
-        self.own_up(post, decision)
-        self._answer(post, decision)
-
-    def decide(self, post: Post) -> Decision:
-        """Say what is to be done with a message."""
-        return decide(post, self._weft(post.place.guild_id), self.policy)
-
-    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
-        """Give a prompt to the work, unless it was given before; ``missed``: it is too old to be run unasked."""
-        lasting = self._lasting
-        if inbound.message_id in lasting.withdrawn or not lasting.taken.first(inbound.message_id):
-            self._pass_by(post.place.channel_id, post.message_id)
-            return
-        if lasting.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
-            lasting.wordings.note(inbound.message_id, inbound.text)
-            (self.desk.missed if missed else self.desk.submit)(inbound)
-            self._open_places(post.place, inbound, opened=not missed)
-        else:
-            log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
-            self._pass_by(post.place.channel_id, post.message_id)
-
-    def begin(self, post: Post, inbound: Inbound) -> None:
-        """Take a request that stands in a message of Weft's own; one without text only opens its thread."""
-        if inbound.text:
-            self.hand_over(post, inbound)
-        elif inbound.opens_thread:
-            self._open_places(post.place, inbound, opened=True)
-            self._lasting.answers.post(self._open_thread, inbound)
-
-    def decline(self, inbound: Inbound, text: str) -> None:
-        """Say below a request of that kind why it is not taken."""
-        self._lasting.answers.post(self._lasting.chat.refuse, inbound, text)
-
-    async def _open_thread(self, inbound: Inbound) -> None:
-        try:
-            await self._lasting.chat.open_thread(inbound)
-        except PortError as exc:
-            await self._lasting.chat.refuse(inbound, f"The thread could not be opened: {exc}")
-
-    def obey(self, post: Post, decision: Decision) -> None:
-        """Carry out a typed command, unless that was done before, and answer it."""
-        command, lasting = decision.command, self._lasting
-        if command is None or not lasting.taken.first(post.message_id):
-            return
-        thread_id = post.place.channel_id if post.place.parent_id is not None else None
-        answer = outcome(
-            lambda: carry_out(command, self.desk, thread_id, post.author, post.message_id), post.message_id
-        )
-        if not post.automatic:  # bots that answer each other would go on for ever
-            lasting.answers.post(self._tell, post, answer)
-
-    async def _tell(self, post: Post, answer: Answer) -> None:
-        text = (await promised(self.desk, answer)).text
-        await self._lasting.chat.answer(post.place.channel_id, post.message_id, clip(text, MESSAGE_LIMIT))
-
-    async def on_rewritten(self, message: Json) -> None:
-        """Take the new text of a message."""
-        post = self._read(message) if whole(message) else None
-        if post is None or self.user is None or post.author.id == self.user.id:
-            return
-        place_id = post.place.channel_id
-        if self._lasting.detours[place_id] or self.whereabouts(place_id) is None:
-            # The message itself may still stand in this line; what is looked up for nothing else isn't for an edit.
-            self._post_lookup(self._revise_later, post)
-        else:
-            self.revise(post, edited=post.edited)
+        # Only for a prompt: a message between people is nothing to ask Discord about.
+        if decision.inbound is not None and post.reference is not None:
+            post = await with_original(post, chat)
+            decision = self.decide(post)
+        self.take(post, decision)
 
     async def _revise_later(self, post: Post) -> None:
-        place = self.whereabouts(post.place.channel_id)
+        place = self.find_place(post.place.channel_id)
         if place is not None:
-            self.revise(dataclasses.replace(post, place=place), edited=post.edited)
-
-    def wording(self, post: Post) -> str | None:
-        """Return what a message asks for that was a prompt; None if its author has no say."""
-        return revised(post, self._weft(post.place.guild_id), self.policy)
-
-    def noted(self, message_id: int) -> int | None:
-        """Return a mark of what a message was last known to say."""
-        return self._lasting.wordings.known(message_id)
-
-    def revise(self, post: Post, *, edited: bool) -> None:
-        """Tell the work what a message says now, if that is new; ``edited``: Discord says that it was edited."""
-        text = self.wording(post)
-        if text is None:
-            return
-        changed = self._lasting.wordings.note(post.message_id, text)
-        # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
-        if changed or (changed is None and edited):
-            self.desk.edited(post.message_id, text) if text else self.withdraw(post.message_id)
-
-    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        """Take a message out that was deleted."""
-        self.withdraw(payload.message_id)
-
-    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        """Take messages out that were deleted at once."""
-        for message_id in sorted(payload.message_ids):
-            self.withdraw(message_id)
-
-    def withdraw(self, message_id: int) -> None:
-        """Take a message out that was deleted."""
-        # Its channel may still be looked up, or its place: it must not be handed over after this.
-        self._lasting.withdrawn.first(message_id)
-        self.desk.deleted(message_id)
-
-    def _open_places(self, place: Place, inbound: Inbound, *, opened: bool) -> None:
-        """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""
-        lasting = self._lasting
-        lasting.marks.note(place, inbound.message_id, handed=True)
-        if opened and inbound.opens_thread and self.user is not None:
-            thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
-            lasting.book.remember(thread)
-            lasting.marks.note(thread, inbound.message_id, handed=True)
-
-    def _pass_by(self, place_id: int, message_id: int) -> None:
-        """Take note of a message that is no prompt, in a place that is known."""
-        place = self._lasting.marks.place(place_id)
-        if place is not None:
-            self._lasting.marks.note(place, message_id)
-
-    def newest(self, place_id: int) -> int | None:
-        """Return the newest message of a place that the cache knows."""
-        channel = self.get_channel(place_id)
-        if isinstance(channel, discord.Thread | discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
-            return channel.last_message_id
-        return None
-
-    def own_up(self, post: Post, decision: Decision) -> None:
-        """Say what its author has to know, if the decision holds that, unless it was said before."""
-        lasting = self._lasting
-        if decision.kind is Kind.TELL and lasting.taken.first(post.message_id):
-            lasting.answers.post(lasting.chat.answer, post.place.channel_id, post.message_id, decision.text)
-
-    def _answer(self, post: Post, decision: Decision) -> None:
-        due = decision.kind is Kind.HELP or (
-            decision.kind is Kind.REFUSE and self._lasting.refusals.due(post.author.id, time.monotonic())
-        )
-        if due:
-            self._lasting.answers.post(self._lasting.chat.answer, post.place.channel_id, post.message_id, decision.text)
+            self.revise(dataclasses.replace(post, place=place))
 
     def _weft(self, guild_id: int | None) -> Weft:
         assert self.user is not None
@@ -348,60 +259,165 @@ class WeftClient(discord.Client):
         role = guild.self_role if guild is not None else None
         return Weft(self.user.id, role.id if role is not None else None)
 
+    def decide(self, post: Post) -> Decision:
+        """Say what is to be done with a message."""
+        return decide(post, self._weft(post.place.guild_id), self.policy)
+
+    def take(self, post: Post, decision: Decision, *, live: bool = True, missed: bool = False) -> None:
+        """Do what was decided about a message, unless it was done before.
+
+        Args:
+            live: it was posted just now: only then people are told that they are refused, or how Weft is used.
+            missed: it is too old to be run unasked.
+        """
+        state, place_id, message_id = self._state, post.place.channel_id, post.message_id
+        if decision.inbound is not None:
+            self._hand_over(post, decision.inbound, missed=missed)
+            return
+        state.marks.pass_by(place_id, message_id)
+        if missed:
+            return
+        if decision.command is not None:
+            if state.taken.first(message_id):
+                self._run_typed(post, decision)
+            return
+        if (
+            (decision.kind is Kind.TELL and state.taken.first(message_id))
+            or (decision.kind is Kind.HELP and live)
+            or (decision.kind is Kind.REFUSE and live and state.refusals.due(post.author.id, time.monotonic()))
+        ):
+            state.answers.post(state.chat.answer, place_id, message_id, decision.text)
+
+    def _hand_over(self, post: Post, inbound: Inbound, *, missed: bool) -> None:
+        state = self._state
+        # Withdrawn is asked first: what was deleted while its place was looked up must not count as taken.
+        if inbound.message_id in state.withdrawn or not state.taken.first(inbound.message_id):
+            state.marks.pass_by(post.place.channel_id, post.message_id)
+            return
+        if not state.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
+            log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
+            state.marks.pass_by(post.place.channel_id, post.message_id)
+            return
+        state.wordings.note(inbound.message_id, inbound.text)
+        (self.desk.missed if missed else self.desk.submit)(inbound)
+        self._note_accepted(post.place, inbound, opened=not missed)
+
+    def _note_accepted(self, place: Place, inbound: Inbound, *, opened: bool) -> None:
+        """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""
+        state = self._state
+        state.marks.note(place, inbound.message_id, handed=True)
+        if opened and inbound.opens_thread and self.user is not None:
+            thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
+            state.threads.remember(thread)
+            state.marks.note(thread, inbound.message_id, handed=True)
+
+    def _run_typed(self, post: Post, decision: Decision) -> None:
+        command, message_id = decision.command, post.message_id
+        assert command is not None
+        thread_id = post.place.channel_id if post.place.parent_id is not None else None
+        # Done now, in the order of arrival; only the answer may wait.
+        answer = attempt(lambda: run_command(command, self.desk, thread_id, post.author, message_id), message_id)
+
+        async def tell(answer: Answer) -> None:
+            text = (await saved(answer, self.desk)).text
+            await self._state.chat.answer(post.place.channel_id, message_id, text)
+
+        if not post.automatic:  # bots that answer each other would go on for ever
+            self._state.answers.post(tell, answer)
+
+    def begin(self, post: Post, inbound: Inbound) -> None:
+        """Take a request that stands in a message of Weft's own; one without text only opens its thread."""
+        if inbound.text:
+            self._hand_over(post, inbound, missed=False)
+        elif inbound.opens_thread:
+            self._note_accepted(post.place, inbound, opened=True)
+            self._state.answers.post(self._open_thread, inbound)
+
+    def decline(self, inbound: Inbound, text: str) -> None:
+        """Say below a request of that kind why it is not taken."""
+        self._state.answers.post(self._state.chat.refuse, inbound, text)
+
+    async def _open_thread(self, inbound: Inbound) -> None:
+        try:
+            await self._state.chat.open_thread(inbound)
+        except PortError as exc:
+            await self._state.chat.refuse(inbound, f"The thread could not be opened: {exc}")
+
+    # --- edits and deletions ---
+
+    def wording(self, post: Post) -> str | None:
+        """Return what a message asks for that was a prompt; None if its author has no say."""
+        return revised(post, self._weft(post.place.guild_id), self.policy)
+
+    def noted(self, message_id: int) -> int | None:
+        """Return a mark of what a message was last known to say."""
+        return self._state.wordings.known(message_id)
+
+    def revise(self, post: Post) -> None:
+        """Tell the work what a message says now, if that is new."""
+        text = self.wording(post)
+        if text is None:
+            return
+        changed = self._state.wordings.note(post.message_id, text)
+        # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
+        if changed or (changed is None and post.edited):
+            self.desk.edited(post.message_id, text) if text else self.withdraw(post.message_id)
+
+    def withdraw(self, message_id: int) -> None:
+        """Take a message out that was deleted."""
+        # Its channel may still be looked up, or its place: it must not be handed over after this.
+        self._state.withdrawn.first(message_id)
+        self.desk.deleted(message_id)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        self.withdraw(payload.message_id)
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        for message_id in sorted(payload.message_ids):
+            self.withdraw(message_id)
+
+    # --- places that are gone ---
+
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        """Let go of a deleted thread."""
-        self._gone(payload.thread_id, "the thread was deleted")
+        self._let_go([payload.thread_id], "the thread was deleted")
         self.desk.forget(payload.thread_id)
 
     async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
-        """Let go of a locked thread."""
+        # Not forgotten: what is locked may be unlocked. Archived is no end at all.
         if payload.data["thread_metadata"].get("locked", False):
-            self._gone(payload.thread_id, "the thread was locked")
+            self._let_go([payload.thread_id], "the thread was locked")
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        """Let go of the threads of a deleted channel; Discord tells of the channel only."""
         self._forget_channel(channel.id)
 
-    def _forget_channel(self, channel_id: int) -> None:
-        threads = self._lasting.book.in_channel(channel_id)
-        for thread_id in threads:
-            self._gone(thread_id, "its channel was deleted")
-        self._lasting.marks.forget(channel_id)
-        self.desk.forget(channel_id, *threads)
-
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        """Let go of the threads of a server that Weft is in no more; of an outage discord.py tells something else."""
+        # Weft is in that server no more; for an outage discord.py has another event.
         self._forget_guild(guild.id)
-
-    def _forget_guild(self, guild_id: int) -> None:
-        threads = self._lasting.book.in_guild(guild_id)
-        for thread_id in threads:
-            self._gone(thread_id, "Weft was removed from the server")
-        for place in self._lasting.marks.in_guild(guild_id):
-            self._lasting.marks.forget(place.channel_id)
-        self.desk.forget(guild_id, *threads)
 
     def vanished(self, place: Place) -> None:
         """Forget a place that Discord does not know any more: it was deleted while nobody listened."""
         if place.parent_id is None:
             self._forget_channel(place.channel_id)
         elif self.desk.at_rest(place.channel_id):  # else it may be a thread that is still to be opened
-            self._gone(place.channel_id, "the thread was deleted")
+            self._let_go([place.channel_id], "the thread was deleted")
             self.desk.forget(place.channel_id)
 
-    def _gone(self, thread_id: int, reason: str) -> None:
-        self._lasting.book.forget(thread_id)
-        self._lasting.marks.forget(thread_id)
-        self.desk.thread_gone(thread_id, reason)
+    def _forget_channel(self, channel_id: int) -> None:
+        # Discord tells of the channel only, not of its threads.
+        threads = self._state.threads.in_channel(channel_id)
+        self._let_go(threads, "its channel was deleted")
+        self._state.marks.forget(channel_id)
+        self.desk.forget(channel_id, *threads)
 
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        """Answer what no button of ours answers."""
-        await answer_unknown(interaction)
+    def _forget_guild(self, guild_id: int) -> None:
+        threads = self._state.threads.in_guild(guild_id)
+        self._let_go(threads, "Weft was removed from the server")
+        for place in self._state.marks.in_guild(guild_id):
+            self._state.marks.forget(place.channel_id)
+        self.desk.forget(guild_id, *threads)
 
-    async def on_unread(self, interaction: Json) -> None:
-        """Tell whoever pressed or typed something that it could not be read."""
-        await tell_unread(self, interaction)
-
-    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Log a handler that failed; called by discord.py while the exception is handled."""
-        log.error("handler.failed", handler=event_method, exc_info=sys.exception())
+    def _let_go(self, threads: Iterable[int], reason: str) -> None:
+        for thread_id in threads:
+            self._state.threads.forget(thread_id)
+            self._state.marks.forget(thread_id)
+            self.desk.thread_gone(thread_id, reason)

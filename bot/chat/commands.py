@@ -1,8 +1,7 @@
-"""Slash commands: /stop, /status, /reset, /new and /queue, in servers only, answered to the one who asks.
+"""Slash commands: /stop, /status, /reset, /new and /queue, in servers only.
 
-What `/stop` and `/status` do, the same words do when they are typed alone; `carry_out` serves both. `/new` is
-`bot.chat.fresh`'s. The commands are registered with Discord only when they differ from what was registered last:
-registrations are few a day.
+They are answered to the person who asks, but for `/new` and `/queue mode`, which concern everybody in the thread. What
+`/stop` and `/status` do, the same words do when they are typed alone; see `bot.chat.answers`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import discord
@@ -17,19 +17,23 @@ import structlog
 from discord import app_commands
 from discord.app_commands import Choice
 
-from bot.chat.asking import FAILED, Front, respond, tell, thread_of
-from bot.chat.fresh import new
-from bot.chat.words import Command
-from bot.model import Actor, QueueMode
+from bot.chat.answers import ELSEWHERE, FAILED, run_command
+from bot.chat.buttons import KNOWN, answer_unknown
+from bot.chat.client import WeftClient
+from bot.chat.inbound import Command, Place, Post, title
+from bot.chat.interactions import actor_of, respond, tell, tell_unread, thread_of, verdict_on
+from bot.chat.posts import Json
+from bot.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
-NOT_IN_THREAD = "Use this in the thread that it is about."
 NOT_FOR_SERVER = "Only somebody with the permission Manage Server may choose this for the whole server."
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
+WRITE_ON = "Write in the thread what you want done."
+MOST_SUGGESTED = 25
+"""Discord's limit."""
 
-ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
 MODES = {
     QueueMode.QUEUE: "it waits, and gets a turn of its own",
     QueueMode.FOLLOWUP: "it waits, and gets one turn together with what else waits",
@@ -52,7 +56,6 @@ class WeftTree(app_commands.CommandTree[Any]):
     """The commands; errors end in an answer and a log line."""
 
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /) -> None:
-        """Answer a command that failed or that is not known."""
         if isinstance(error, app_commands.CommandNotFound):
             await tell(interaction, UNKNOWN)
             return
@@ -69,16 +72,19 @@ def make_tree(client: discord.Client) -> WeftTree:
     return tree
 
 
-def carry_out(command: Command, desk: Desk, thread_id: int | None, by: Actor, asked: int) -> Answer:
-    """Do what was asked for, typed or as a slash command; ``asked``: the snowflake of the asking."""
-    if command is Command.STATUS:
-        return Answer(desk.status(thread_id), accepted=True)
-    if thread_id is None:
-        return ELSEWHERE
-    if command is Command.STOP_ALL:
-        return desk.stop_all(thread_id, by, asked)
-    # A catch-up may come upon the word when newer messages have begun: it is not about them.
-    return desk.stop(thread_id, by, before=asked)
+def answer_interactions(client: WeftClient) -> WeftTree:
+    """Let the client answer commands and buttons, those too that are not known or can't be read."""
+
+    async def on_interaction(interaction: discord.Interaction[Any]) -> None:
+        await answer_unknown(interaction)
+
+    async def on_unreadable_interaction(payload: Json) -> None:
+        await tell_unread(client, payload)
+
+    client.add_dynamic_items(*KNOWN)
+    client.event(on_interaction)
+    client.event(on_unreadable_interaction)
+    return make_tree(client)
 
 
 @app_commands.command(name="stop", description="Stop what the agent is doing in this thread")
@@ -86,10 +92,10 @@ def carry_out(command: Command, desk: Desk, thread_id: int | None, by: Actor, as
 @app_commands.choices(what=[Choice(name="turn", value="turn"), Choice(name="all", value="all")])
 @app_commands.guild_only()
 async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> None:
-    """Stop the oldest running turn of the thread, or all that runs and waits there."""
+    """Stop the oldest running turn of the thread, or everything that runs and waits there."""
     command = Command.STOP_ALL if what == "all" else Command.STOP
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda front, by: carry_out(command, front.desk, thread_id, by, interaction.id))
+    await respond(interaction, lambda desk, by: run_command(command, desk, thread_id, by, interaction.id))
 
 
 @app_commands.command(name="status", description="Show what the agent is doing in this thread, or everywhere")
@@ -97,7 +103,7 @@ async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> Non
 async def status(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's state; outside threads the whole bot's."""
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda front, by: carry_out(Command.STATUS, front.desk, thread_id, by, interaction.id))
+    await respond(interaction, lambda desk, by: run_command(Command.STATUS, desk, thread_id, by, interaction.id))
 
 
 @app_commands.command(name="reset", description="End this thread's agent and start afresh with the next message")
@@ -105,6 +111,77 @@ async def status(interaction: discord.Interaction[Any]) -> None:
 async def reset(interaction: discord.Interaction[Any]) -> None:
     """End the thread's agent and forget its session."""
     await _in_thread(interaction, lambda desk, thread_id, by: desk.reset(thread_id, by))
+
+
+@app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
+@app_commands.describe(agent="Which agent; otherwise the usual one", prompt="What you want done")
+@app_commands.guild_only()
+async def new(interaction: discord.Interaction[Any], agent: str | None = None, prompt: str | None = None) -> None:
+    """Open a thread, or begin anew in the one where it is typed, and ask the prompt there.
+
+    The answer is the message that the thread is opened from and that the prompt is known by: from there on it is
+    treated like any other message.
+    """
+    thread_id, text = thread_of(interaction), (prompt or "").strip()
+
+    def act(desk: Desk, by: Actor) -> Answer:
+        answer = desk.renew(thread_id, agent, by)
+        if not answer.accepted:
+            return answer
+        if text:
+            return replace(answer, text=f"{answer.text}\n>>> {text}")
+        return answer if thread_id is not None else replace(answer, text=f"{answer.text} {WRITE_ON}")
+
+    message_id = await respond(interaction, act, shown=True)
+    if message_id is None:
+        return
+    client: WeftClient = interaction.client
+    post, inbound = _request_in(interaction, message_id, agent, text)
+    # Asked again, about nothing: the bot may have begun to stop meanwhile, and the next one does not look for
+    # messages of its own.
+    now = client.desk.renew(None, agent, post.author)
+    if not now.accepted:
+        client.decline(inbound, now.text)
+        return
+    if inbound.opens_thread and agent is not None:
+        client.desk.assign(message_id, agent)  # before the prompt: it starts the agent that its thread has
+    client.begin(post, inbound)
+
+
+@new.autocomplete("agent")
+async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the agents whose names have what was typed in them."""
+    # Discord asks for these whoever types: a stranger is not told which agents there are.
+    if not verdict_on(interaction).allowed:
+        return []
+    client: WeftClient = interaction.client
+    names = [name for name in client.desk.agents() if typed.lower() in name]
+    return [Choice(name=name, value=name) for name in names[:MOST_SUGGESTED]]
+
+
+def _request_in(
+    interaction: discord.Interaction[Any], message_id: int, agent: str | None, text: str
+) -> tuple[Post, Inbound]:
+    """Return Weft's own answer as the message with which somebody asks for something."""
+    channel, author = interaction.channel, actor_of(interaction.user)
+    if isinstance(channel, discord.Thread):
+        place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
+    else:
+        place = Place(interaction.guild_id, interaction.channel_id or 0)
+    opens = place.parent_id is None
+    inbound = Inbound(
+        message_id=message_id,
+        channel_id=place.channel_id,
+        # A thread opened from a message has the message's id.
+        thread_id=message_id if opens else place.channel_id,
+        guild_id=place.guild_id,
+        author=author,
+        text=text,
+        opens_thread=opens,
+        title=title(text or (f"New conversation with {agent}" if agent else "New conversation")),
+        parent_id=place.parent_id,
+    )
+    return Post(message_id, place, author, text), inbound
 
 
 queue = app_commands.Group(name="queue", description="What waits in this thread", guild_only=True)
@@ -127,44 +204,36 @@ async def clear(interaction: discord.Interaction[Any]) -> None:
 @app_commands.describe(mode="What such a message does", everywhere="For the whole server, not only for this thread")
 @app_commands.choices(mode=[Choice(name=f"{one}: {does}", value=one.value) for one, does in MODES.items()])
 async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhere: bool = False) -> None:
-    """Choose a queue mode; everybody in the thread is told, since it is their messages that it is about."""
+    """Choose a queue mode; everybody in the thread sees it, since it concerns their messages."""
     place_id = interaction.guild_id if everywhere else thread_of(interaction)
 
-    def act(front: Front, by: Actor) -> Answer:
+    def act(desk: Desk, by: Actor) -> Answer:
         if place_id is None:
             return ELSEWHERE
-        if everywhere and not _rules(interaction, front):
+        if everywhere and not (interaction.permissions.manage_guild or by.owner):
             return Answer(NOT_FOR_SERVER, accepted=False)
-        return front.desk.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
+        return desk.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
 
     await respond(interaction, act, shown=True)
 
 
-def _rules(interaction: discord.Interaction[Any], front: Front) -> bool:
-    """Return whether the person may decide for the whole server."""
-    return interaction.permissions.manage_guild or interaction.user.id in front.policy.owners
-
-
 async def _in_thread(interaction: discord.Interaction[Any], act: Callable[[Desk, int, Actor], Answer]) -> None:
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda front, by: ELSEWHERE if thread_id is None else act(front.desk, thread_id, by))
-
-
-def stamp_of(tree: app_commands.CommandTree[Any], application_id: int | None) -> str:
-    """Return a hash that changes with the application or with anything that Discord is told about the commands."""
-    described = sorted((command.to_dict(tree) for command in tree.get_commands()), key=lambda entry: str(entry["name"]))
-    text = json.dumps([application_id, described], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    await respond(interaction, lambda desk, by: ELSEWHERE if thread_id is None else act(desk, thread_id, by))
 
 
 async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:
-    """Register the commands unless that was done already; a refusal is logged, since the bot works without them."""
-    wanted = stamp_of(tree, application_id)
+    """Register the commands if anything that Discord is told about them differs from what was registered last."""
+    described = sorted((command.to_dict(tree) for command in tree.get_commands()), key=lambda entry: str(entry["name"]))
+    text = json.dumps([application_id, described], sort_keys=True, default=str)
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    # Registrations are few a day: a bot that restarts again and again would use them up.
     if stamp.read() == wanted:
         return
     try:
         await tree.sync()
     except discord.DiscordException as exc:
+        # Not raised: messages and buttons work without commands, and Discord keeps the last list.
         log.warning("commands.refused", error=repr(exc))
         return
     stamp.write(wanted)

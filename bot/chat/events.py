@@ -1,6 +1,6 @@
 """Events of Discord's that can't be read cost themselves alone.
 
-discord.py parses each event in its reader, where one that raises ends the connection. It has no place of its own to
+discord.py parses each event in its reader, where one that raises ends the connection. It has no hook of its own to
 stop that, so its parsers are wrapped here. Messages do not come to them at all: `posts` reads those.
 """
 
@@ -10,12 +10,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
 import discord
 import structlog
-from discord.http import Route
 
-from bot.chat.payloads import Json, items, snowflake, text
+from bot.chat.posts import items, snowflake
 
 log = structlog.get_logger(__name__)
 
@@ -23,23 +21,19 @@ _VITAL = frozenset({"READY", "RESUMED"})
 """Without one of these a connection is of no use, and another one has to be tried."""
 _OF_GUILD = frozenset({"GUILD_CREATE", "GUILD_UPDATE", "THREAD_LIST_SYNC"})
 
-UNREAD = "I could not read this. Please try it once more."
-_ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
-_MESSAGE, _EPHEMERAL = 4, 64
-
 Parse = Callable[[Any], Any]
 
 
 def guard(client: discord.Client) -> None:
     """Let the client's connection survive events that it can't read; messages are dispatched as they came.
 
-    The handlers are ``on_written`` and ``on_rewritten``, and ``on_unread`` for an interaction that can't be read.
+    The handlers are ``on_message_payload`` and ``on_message_edit_payload``, and ``on_unreadable_interaction``.
     """
     parsers: dict[str, Parse] = client._connection.parsers
     for name in list(parsers):
         parsers[name] = functools.partial(_parse, client, name, parsers[name])
-    parsers["MESSAGE_CREATE"] = functools.partial(client.dispatch, "written")
-    parsers["MESSAGE_UPDATE"] = functools.partial(client.dispatch, "rewritten")
+    parsers["MESSAGE_CREATE"] = functools.partial(client.dispatch, "message_payload")
+    parsers["MESSAGE_UPDATE"] = functools.partial(client.dispatch, "message_edit_payload")
 
 
 def _parse(client: discord.Client, name: str, parse: Parse, data: Any) -> None:
@@ -53,13 +47,14 @@ def _parse(client: discord.Client, name: str, parse: Parse, data: Any) -> None:
     else:
         return
     if name == "INTERACTION_CREATE":
-        client.dispatch("unread", data)
+        client.dispatch("unreadable_interaction", data)
     elif rest is not None:
+        # Once more without the items that broke it: a server with one odd channel still has all its others.
         _parse(client, name, parse, rest)
 
 
 def _readable(client: discord.Client, name: str, data: Any) -> dict[str, Any] | None:
-    """Return an event without those items of its lists that can't be read; None if it is not for such an item."""
+    """Return an event without those items of its lists that can't be read; None if no item is to blame."""
     if not isinstance(data, dict):
         return None
     rest = dict(data)
@@ -72,6 +67,7 @@ def _readable(client: discord.Client, name: str, data: Any) -> dict[str, Any] | 
         for key, value in data.items():
             if isinstance(value, list):
                 rest[key] = [one for one in value if _builds(client, guild_id, key, one)]
+    # The same event again would break again, and without end.
     return rest if rest != data else None
 
 
@@ -84,20 +80,6 @@ def _builds(client: discord.Client, guild_id: Any, key: str, item: Any) -> bool:
         log.warning("item.unreadable", kind=key, id=_id_of(item), error=repr(exc))
         return False
     return True
-
-
-async def tell_unread(client: discord.Client, interaction: Json) -> None:
-    """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
-    interaction_id, token = snowflake(interaction.get("id")), text(interaction, "token")
-    kind = interaction.get("type")
-    if type(kind) is not int or kind not in _ANSWERABLE or interaction_id is None or not token:
-        return
-    route = Route("POST", "/interactions/{id}/{token}/callback", id=interaction_id, token=token)
-    told = {"content": UNREAD, "flags": _EPHEMERAL, "allowed_mentions": {"parse": []}}
-    try:
-        await client.http.request(route, json={"type": _MESSAGE, "data": told})
-    except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
-        log.warning("answer.lost", interaction=interaction_id, error=repr(exc))
 
 
 def _id_of(data: object) -> object:

@@ -1,8 +1,7 @@
-"""Keeps one client connected: starts it, and replaces it when it ends, unless that heals nothing (`bot.chat.ends`).
+"""Keeps one client connected: starts it, and replaces it when it ends, unless retrying cannot help.
 
 discord.py reconnects by itself, but its `connect()` ends for good on a malformed READY or a refused first connection.
 Then a new client takes over; the old one's HTTP session stays in use until the new one is logged in.
-The mutable state is the current client, the count of short lives, and the two events.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
@@ -24,20 +22,16 @@ from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from bot.chat.authorize import Policy, Request
-from bot.chat.breaker import Breaker
+from bot.chat.authorize import Policy, Request, authorize
 from bot.chat.catchup import CatchUp, CatchUpLimits
-from bot.chat.client import WeftClient
-from bot.chat.commands import CommandStamp
-from bot.chat.ends import ChatConfigError, Disconnected, verdict
-from bot.chat.errands import Errands, contain
-from bot.chat.lasting import Lasting
-from bot.chat.logins import LOGIN_WINDOW, MOST_LOGINS, Logins
+from bot.chat.client import ClientState, WeftClient
+from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
+from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
+from bot.chat.job_queue import contain
 from bot.chat.port import DiscordChat
-from bot.chat.progress import Progress, Step
-from bot.chat.rest import RetryLimits, TryAgain
-from bot.chat.seen import Seen, SeenKeeper, Unseen
-from bot.chat.watermarks import Watermarks
+from bot.chat.read_marks import Seen, SeenKeeper, Watermarks
+from bot.chat.rest import Breaker, RetryLimits, TryAgain
+from bot.log import Redactor
 from bot.model import Inbound, Lane
 from bot.reply.port import Unavailable
 from bot.work.observer import Observer
@@ -48,6 +42,41 @@ log = structlog.get_logger(__name__)
 CLOSE_LIMIT = 5.0  # seconds
 GATEWAY_QUESTION_LIMIT = 10.0  # seconds
 STABLE_AFTER = 60.0  # seconds; a client that lasted this long does not count as a failed try
+
+_BAD_TOKEN = 4004
+_FATAL_CLOSES = {
+    _BAD_TOKEN: "Discord does not accept the token",
+    4010: "Discord refused the shard",
+    4011: "Discord asks for sharding: the bot is in too many servers",
+    4012: "Discord no longer offers this version of its gateway",
+    4013: "Discord does not know one of the intents",
+    4014: "Discord did not grant the intents",
+}
+_LOGIN_REFUSED = "Discord does not accept the token: check DISCORD_TOKEN, or make a new one in the developer portal"
+_INTENTS = (
+    "the Message Content intent is off: switch it on in the developer portal, under Bot, Privileged Gateway Intents"
+)
+
+
+class ChatConfigError(Exception):
+    """The connection can't work until somebody changes the configuration; the message says what."""
+
+
+class Disconnected(Exception):
+    """The client ended; a new one may do better."""
+
+
+def verdict(error: Exception) -> ChatConfigError | Disconnected:
+    """Say what a connection's end means: whether a new client may do better."""
+    if isinstance(error, discord.LoginFailure):
+        return ChatConfigError(_LOGIN_REFUSED)
+    if isinstance(error, discord.PrivilegedIntentsRequired):
+        return ChatConfigError(_INTENTS)
+    if isinstance(error, discord.ConnectionClosed) and error.code in _FATAL_CLOSES:
+        return ChatConfigError(
+            _LOGIN_REFUSED if error.code == _BAD_TOKEN else f"{_FATAL_CLOSES[error.code]} ({error.code})"
+        )
+    return Disconnected(repr(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +89,7 @@ class ChatConfig:
         catch_up_limit: a message that was missed and is older than this is not run, but told to have been missed.
         hold_limit: how long the work waits for a catch-up, from the READY on.
         seen_interval: how often it is written how far each place was read.
-        most_logins: in each ``login_window``; see `bot.chat.logins`.
+        most_logins: in each ``login_window``; see `bot.chat.connection_health`.
     """
 
     token: str = field(repr=False)
@@ -77,10 +106,6 @@ class ChatConfig:
     login_window: float = LOGIN_WINDOW
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 class DiscordGateway:
     """The connection to Discord over all its clients.
 
@@ -90,40 +115,26 @@ class DiscordGateway:
         breaker: counts what Discord refused.
 
     Args:
-        on_ready: called at every READY, also after a reconnection.
-        seen: keeps over restarts how far each place was read; by default nothing does.
+        redactor: what is posted leaves without its secrets (R5).
+        seen: keeps over restarts how far each place was read.
         observer: told of connections and of every answer of Discord.
     """
 
     def __init__(
-        self,
-        config: ChatConfig,
-        stamp: CommandStamp,
-        *,
-        on_ready: Callable[[], None] = _nothing,
-        seen: Seen | None = None,
-        observer: Observer | None = None,
+        self, config: ChatConfig, stamp: CommandStamp, redactor: Redactor, *, seen: Seen, observer: Observer
     ) -> None:
-        self.ready = anyio.Event()
+        self._config, self._stamp = config, stamp
         self.breaker = Breaker()
-        self.chat = DiscordChat(self.current, config.retries, self.breaker)
-        self._config, self._stamp, self._on_ready = config, stamp, on_ready
+        self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor)
         self._progress = Progress(time.monotonic)
         self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
         marks = Watermarks()
-        self._keeper = SeenKeeper(marks, seen or Unseen(), config.seen_interval)
-        self._lasting = Lasting(
-            self.chat,
-            Errands("lookups"),
-            Errands("answers"),
-            self._became_ready,
-            marks,
-            CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit)),
-            self.breaker,
-            self._logins,
-            observer or Observer(),
-            on_lost=self._progress.lost,
+        self._keeper = SeenKeeper(marks, seen, config.seen_interval)
+        catch_up = CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit))
+        self._state = ClientState(
+            self.chat, marks, catch_up, self.breaker, self._logins, self._progress, observer, redactor
         )
+        self.ready = self._state.ready
         self._client: WeftClient | None = None
         self._closing = anyio.Event()
         self._short_lives = 0
@@ -154,11 +165,11 @@ class DiscordGateway:
             return True
         # The message's own word: after a kill soon after a thread was opened, nothing else knows where it stands.
         parent = inbound.parent_id
-        if parent is None and (place := self._lasting.marks.place(inbound.channel_id)) is not None:
+        if parent is None and (place := self._state.marks.place(inbound.channel_id)) is not None:
             parent = place.parent_id
         author, automatic = inbound.author, inbound.lane is Lane.BACKGROUND
         request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
-        return client.judge(request).allowed
+        return authorize(request, client.policy).allowed
 
     @property
     def connected(self) -> bool:
@@ -167,7 +178,7 @@ class DiscordGateway:
         return client is not None and client.is_ready() and _silence(client) is not None
 
     def stuck(self) -> str | None:
-        """Say why the connection no longer gets on, or nothing; being disconnected is no reason (R3).
+        """Say why the connection is not healthy, or nothing; being disconnected is no reason (R3).
 
         To be asked now and then: what it sees of the socket it remembers.
         """
@@ -192,36 +203,6 @@ class DiscordGateway:
             ChatConfigError: trying again is of no use.
         """
         failure: ChatConfigError | None = None
-        await self._recall()
-        async with anyio.create_task_group() as errands:
-            errands.start_soon(self._lasting.lookups.run)
-            errands.start_soon(self._lasting.answers.run)
-            errands.start_soon(self._lasting.catch_up.run)
-            errands.start_soon(self._keeper.run, desk)
-            errands.start_soon(self._cancel_on_close, errands.cancel_scope)
-            try:
-                await self._stay_connected(desk)
-            except ChatConfigError as exc:
-                failure = exc  # raised below: the group would wrap it
-            finally:
-                self._closing.set()
-                try:
-                    await _close(self._client)
-                    await self._keeper.finish(desk)
-                finally:
-                    self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
-            errands.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-
-    async def _recall(self) -> None:
-        """Learn which places are known, so that their messages need no look-up."""
-        await self._keeper.recall()
-        for place in self._lasting.marks.places():
-            if place.parent_id is not None:
-                self._lasting.book.remember(place)
-
-    async def _stay_connected(self, desk: Desk) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Disconnected),
             wait=self._pause,
@@ -229,7 +210,32 @@ class DiscordGateway:
             before_sleep=_log_lost,
             reraise=True,
         )
-        await retrying(self._live, desk)
+        # Places that are known need no look-up when something comes from them.
+        await self._keeper.recall()
+        for place in self._state.marks.places():
+            if place.parent_id is not None:
+                self._state.threads.remember(place)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._state.lookups.run)
+            tasks.start_soon(self._state.answers.run)
+            tasks.start_soon(self._state.catch_up.run)
+            tasks.start_soon(self._keeper.run, desk)
+            tasks.start_soon(self._cancel_on_close, tasks.cancel_scope)
+            try:
+                await retrying(self._live, desk)
+            except ChatConfigError as exc:
+                failure = exc  # raised below: the group would wrap it
+            finally:
+                self._closing.set()
+                try:
+                    await _close(self._client)
+                    # The last: until the connection is closed, messages may still be handed over.
+                    await self._keeper.finish(desk)
+                finally:
+                    self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _live(self, desk: Desk) -> None:
         """One client from login to its end; always raises."""
@@ -261,22 +267,25 @@ class DiscordGateway:
     async def _log_in(self, desk: Desk) -> WeftClient:
         self._progress.enter(Step.LOGGING_IN)
         client = WeftClient(
-            desk, self._config.policy, self._lasting, guild_ready_timeout=self._config.guild_ready_timeout
+            desk, self._config.policy, self._state, guild_ready_timeout=self._config.guild_ready_timeout
         )
         try:
             await client.login(self._config.token)
         except BaseException:
             await _close(client)
             raise
+        # In this order: while the new one logged in, calls still went out by the old one.
         previous, self._client = self._client, client
         await _close(previous)
         return client
 
     async def _listen(self, client: WeftClient) -> None:
         self._progress.enter(Step.CONNECTING)
+        tree = answer_interactions(client)
         ended: Exception | None = None
         async with anyio.create_task_group() as connection:
-            connection.start_soon(contain, "commands", functools.partial(client.sync_commands, self._stamp))
+            sync = functools.partial(sync_if_changed, tree, self._stamp, client.application_id)
+            connection.start_soon(contain, "commands", sync)
             try:
                 await client.connect()
             except Exception as exc:  # noqa: BLE001 - raised below: the group would wrap it
@@ -289,12 +298,6 @@ class DiscordGateway:
     async def _cancel_on_close(self, scope: anyio.CancelScope) -> None:
         await self._closing.wait()
         scope.cancel()
-
-    def _became_ready(self) -> None:
-        log.info("gateway.ready")
-        self._lasting.observer.gateway_opened(resumed=False)
-        self.ready.set()
-        self._on_ready()
 
     def _pause(self, _state: RetryCallState) -> float:
         self._progress.enter(Step.PAUSING)
@@ -313,18 +316,17 @@ def _silence(client: discord.Client) -> float | None:
 
 async def _hang_up(client: discord.Client) -> None:
     """End the client's websockets and their heartbeat threads; requests in flight go on."""
-    with anyio.move_on_after(CLOSE_LIMIT, shield=True):
-        for websocket in _websockets(client):
-            await websocket.close(code=1000)
-
-
-def _websockets(client: discord.Client) -> set[DiscordWebSocket]:
-    """Return the open one, and one whose login was broken off: discord.py forgets it, and its thread goes on."""
+    # The open one, and one whose login was broken off: discord.py forgets it, and its thread goes on.
     threads = [thread for thread in threading.enumerate() if isinstance(thread, KeepAliveHandler)]
-    begun = {thread.ws for thread in threads if thread.ws._connection is client._connection}
+    websockets = {thread.ws for thread in threads if thread.ws._connection is client._connection}
     # discord.py says the websocket is always there; before the first connection it is None.
     websocket: DiscordWebSocket | None = client.ws
-    return begun if websocket is None else begun | {websocket}
+    if websocket is not None:
+        websockets.add(websocket)
+    # Shielded: an open websocket of a replaced client would go on taking events.
+    with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+        for one in websockets:
+            await one.close(code=1000)
 
 
 async def _close(client: discord.Client | None) -> None:

@@ -1,8 +1,8 @@
 """Decides whether a message is a prompt or a typed command, and for what; and what an edit makes of it (pure).
 
-Works on a plain description of the message; `client` makes that out of discord.py's objects. Nothing here remembers
-messages; `OncePer`, `BotRuns`, `Taken` and `Wordings` hold the small memories that the rules need: who was refused
-when, how many bots spoke in a row, which messages were prompts already, and what they last said.
+Works on a plain description of the message, which `posts` makes out of Discord's JSON. Nothing here remembers messages;
+`OncePer`, `BotRuns` and `Wordings` hold the small memories that the rules need: who was refused when, how many bots
+spoke in a row, and what prompts last said.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from bot.chat.authorize import Policy, Request, authorize
-from bot.chat.words import Command, Wish, read
-from bot.model import Actor, Inbound, Lane, Quote
+from bot.chat.authorize import Policy, Request, Verdict, authorize
+from bot.model import Actor, Inbound, Lane, QueueMode, Quote
+from bot.recent import RecentMap
 from bot.reply.sanitise import clean, visible
 from bot.work.prompt import named
 
@@ -29,6 +29,8 @@ HELP = (
 )
 FILES_ONLY = "I can't pass files on yet. Write what you want done, and paste the text that matters."
 UNREAD = "I could not read anything in this message. Please send it again as text."
+_MODE = re.compile(rf"!({'|'.join(QueueMode)})(?:\s+|$)", re.IGNORECASE)
+_COMMAND = re.compile(r"!?(stop(?P<all>\s+all)?|status)[.!]?", re.IGNORECASE)
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
@@ -96,6 +98,23 @@ class Post:
     reference: int | None = None
 
 
+class Command(Enum):
+    """What can be asked for with a word alone."""
+
+    STOP = "stop"
+    STOP_ALL = "stop all"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPrefix:
+    """What a message says once the mentions of Weft are cut out: a command, or a prompt and perhaps its queue mode."""
+
+    text: str = ""
+    mode: QueueMode | None = None
+    command: Command | None = None
+
+
 class Kind(Enum):
     """What is to be done with a message."""
 
@@ -122,72 +141,71 @@ IGNORED = Decision(Kind.IGNORE)
 
 
 def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
-    """Say whether the message is for Weft and by somebody who may speak to it."""
+    """Say whether the message is for Weft and by somebody who may speak to it, and what it asks for."""
     if post.author.id == weft.id or not post.ordinary:
         return IGNORED
+    # 1. Is it for Weft? In its own threads everything is, unless it is an aside or for somebody else.
     addressed = weft.id in post.mentions or weft.role in post.crowds
-    if not _meant(post, weft, addressed=addressed):
+    for_others = bool(post.mentions or post.crowds or post.everyone)
+    if _is_aside(post, weft) or (not addressed and (post.place.owner_id != weft.id or for_others)):
         return IGNORED
-    verdict = authorize(_request(post), policy)
+    # 2. May its author speak to Weft? Who only wrote in a thread is not bothered with a refusal.
+    verdict = _judge(post, policy)
     if not verdict.allowed:
         polite = addressed and not post.automatic
         return Decision(Kind.REFUSE, text=verdict.reason) if polite else IGNORED
-    wish = read(strip_mention(post.content, weft))
-    if wish.command is not None:
-        return Decision(Kind.COMMAND, command=wish.command)
+    # 3. What does it ask for?
+    parsed = parse_prefix(strip_mention(post.content, weft))
+    if parsed.command is not None:
+        return Decision(Kind.COMMAND, command=parsed.command)
     quotes = _quotes(post, weft)
-    if wish.text or quotes:
-        return Decision(Kind.PROMPT, _inbound(post, wish, quotes, weft))
-    # A bot that answers help would get help again.
-    return IGNORED if post.automatic else _no_prompt(post, helped=addressed or wish.mode is not None)
-
-
-def _no_prompt(post: Post, *, helped: bool) -> Decision:
+    if parsed.text or quotes:
+        return Decision(Kind.PROMPT, _inbound(post, parsed, quotes, weft))
+    # 4. Nothing: then its author is told why. A bot that answers help would get help again.
+    if post.automatic:
+        return IGNORED
     if post.left_out:
         return Decision(Kind.TELL, text=FILES_ONLY)
-    return Decision(Kind.HELP, text=HELP) if helped and not post.garbled else Decision(Kind.TELL, text=UNREAD)
-
-
-def _quotes(post: Post, weft: Weft) -> tuple[Quote, ...]:
-    """Return what a message brings along, marked as such: it is not what its author says."""
-    if post.original is not None:
-        return (_quote(post.original, weft), *post.quotes)
-    unknown = Quote("In reply to a message that could not be looked up", "")
-    return post.quotes if post.reference is None else (unknown, *post.quotes)
-
-
-def _quote(original: Post, weft: Weft) -> Quote:
-    own = original.author.id == weft.id
-    headline = "In reply to what you wrote" if own else f"In reply to {named(original.author)}, who wrote"
-    return Quote(headline, clip(original.gist, QUOTE_LIMIT))
+    if (addressed or parsed.mode is not None) and not post.garbled:
+        return Decision(Kind.HELP, text=HELP)
+    return Decision(Kind.TELL, text=UNREAD)
 
 
 def revised(post: Post, weft: Weft, policy: Policy) -> str | None:
     """Return what an edited message asks for now: "" if nothing; None if its author has no say (Q5)."""
-    if post.author.id == weft.id or not post.ordinary or post.garbled or not authorize(_request(post), policy).allowed:
+    if post.author.id == weft.id or not post.ordinary or post.garbled or not _judge(post, policy).allowed:
         return None
     # Whom it mentions counts no more: it was a prompt already, or the work does not know it.
-    return "" if _aside(post, weft) else read(strip_mention(post.content, weft)).text
+    return "" if _is_aside(post, weft) else parse_prefix(strip_mention(post.content, weft)).text
 
 
-def _meant(post: Post, weft: Weft, *, addressed: bool) -> bool:
-    if post.place.owner_id != weft.id:
-        return addressed
-    return not _aside(post, weft) and (addressed or not (post.mentions or post.crowds or post.everyone))
-
-
-def _aside(post: Post, weft: Weft) -> bool:
+def _is_aside(post: Post, weft: Weft) -> bool:
     return post.place.owner_id == weft.id and post.content.lstrip().startswith(ASIDE)
 
 
-def _request(post: Post) -> Request:
+def _judge(post: Post, policy: Policy) -> Verdict:
     place, author = post.place, post.author
-    return Request(place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic)
+    request = Request(place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic)
+    return authorize(request, policy)
 
 
-def _inbound(post: Post, wish: Wish, quotes: tuple[Quote, ...], weft: Weft) -> Inbound:
+def _quotes(post: Post, weft: Weft) -> tuple[Quote, ...]:
+    """Return what a message brings along, marked as such: it is not what its author says."""
+    original = post.original
+    if original is not None:
+        own = original.author.id == weft.id
+        headline = "In reply to what you wrote" if own else f"In reply to {named(original.author)}, who wrote"
+        return (Quote(headline, clip(original.gist, QUOTE_LIMIT)), *post.quotes)
+    if post.reference is not None:
+        # The agent has to know that something is missing, or it guesses what "this" means.
+        return (Quote("In reply to a message that could not be looked up", ""), *post.quotes)
+    return post.quotes
+
+
+def _inbound(post: Post, parsed: ParsedPrefix, quotes: tuple[Quote, ...], weft: Weft) -> Inbound:
     place, original = post.place, post.original
     left_out = post.left_out
+    # Files of Weft's own messages are the agent's: it has what stands in them.
     if original is not None and original.author.id != weft.id:
         left_out += original.left_out
     in_thread = place.parent_id is not None
@@ -198,16 +216,32 @@ def _inbound(post: Post, wish: Wish, quotes: tuple[Quote, ...], weft: Weft) -> I
         thread_id=place.channel_id if in_thread else post.message_id,
         guild_id=place.guild_id,
         author=post.author,
-        text=wish.text,
+        text=parsed.text,
         opens_thread=not in_thread and not post.has_thread,
-        title=title("\n".join([wish.text, *(quote.text for quote in quotes)])),
-        mode=wish.mode,
+        title=title("\n".join([parsed.text, *(quote.text for quote in quotes)])),
+        mode=parsed.mode,
         lane=Lane.BACKGROUND if post.automatic else Lane.MAIN,
         files=post.attachments,
         parent_id=place.parent_id,
         quotes=quotes,
         left_out=left_out,
     )
+
+
+def parse_prefix(text: str) -> ParsedPrefix:
+    """Return what a text asks for; ``text`` has no white space at its ends.
+
+    `!queue fix it` chooses what happens to that message while a turn runs (Q2); `stop`, `stop all` and `status` alone
+    are commands and never prompts (Q7, Q11).
+    """
+    # A command is the whole message: "stop using tabs" is a prompt, and nothing is stopped by guess.
+    if found := _COMMAND.fullmatch(text):
+        if found["all"]:
+            return ParsedPrefix(command=Command.STOP_ALL)
+        return ParsedPrefix(command=Command.STATUS if found[1].lower() == "status" else Command.STOP)
+    if chosen := _MODE.match(text):
+        return ParsedPrefix(text[chosen.end() :], QueueMode(chosen[1].lower()))
+    return ParsedPrefix(text)
 
 
 def strip_mention(content: str, weft: Weft) -> str:
@@ -227,19 +261,15 @@ def title(text: str) -> str:
 
 def clip(text: str, limit: int) -> str:
     """Return the text, cut with an ellipsis to at most ``limit`` UTF-16 code units, whole characters only."""
-    if _units(text) <= limit:
+    # Discord counts as JavaScript does: a character beyond the first 65,536 counts twice.
+    sizes = [2 if ord(character) > 0xFFFF else 1 for character in text]
+    if sum(sizes) <= limit:
         return text
-    kept, room = [], limit - 1
-    for character in text:
-        room -= _units(character)
-        if room < 0:
-            break
-        kept.append(character)
-    return "".join(kept).rstrip() + "…"
-
-
-def _units(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    kept, room = 0, limit - 1
+    while sizes[kept] <= room:
+        room -= sizes[kept]
+        kept += 1
+    return text[:kept].rstrip() + "…"
 
 
 class OncePer:
@@ -262,46 +292,24 @@ class BotRuns:
     """Counts the prompts that bots gave in a row in each thread; a person's prompt starts the count anew."""
 
     def __init__(self, limit: int, threads: int = 1000) -> None:
-        self._limit, self._threads = limit, threads
-        self._runs: dict[int, int] = {}
+        self._limit = limit
+        self._runs: RecentMap[int, int] = RecentMap(threads)
 
     def allow(self, thread_id: int, *, automatic: bool) -> bool:
         """Count a prompt; False when it is one more than bots may give in a row."""
-        before = self._runs.pop(thread_id, 0)
-        run = before + 1 if automatic else 0
+        run = self._runs.pop(thread_id, 0) + 1 if automatic else 0
         if run:
-            self._runs[thread_id] = min(run, self._limit + 1)
-        while len(self._runs) > self._threads:
-            del self._runs[next(iter(self._runs))]
+            self._runs.put(thread_id, min(run, self._limit + 1))
+        else:
+            self._runs.pop(thread_id, None)
         return run <= self._limit
-
-
-class Taken:
-    """Remembers the latest ids, so that what comes again is not taken and not counted twice."""
-
-    def __init__(self, limit: int = 5000) -> None:
-        self._limit = limit
-        self._ids: dict[int, None] = {}
-
-    def __contains__(self, key: int) -> bool:
-        return key in self._ids
-
-    def first(self, message_id: int) -> bool:
-        """Return whether the message comes for the first time."""
-        if message_id in self._ids:
-            return False
-        self._ids[message_id] = None
-        if len(self._ids) > self._limit:
-            del self._ids[next(iter(self._ids))]
-        return True
 
 
 class Wordings:
     """Remembers, as hashes, what the latest prompts say: Discord tells of pins, previews and threads as of edits."""
 
     def __init__(self, limit: int = 5000) -> None:
-        self._limit = limit
-        self._hashes: dict[int, int] = {}
+        self._hashes: RecentMap[int, int] = RecentMap(limit)
 
     def known(self, message_id: int) -> int | None:
         """Return a mark of what a prompt was last known to say."""
@@ -309,8 +317,6 @@ class Wordings:
 
     def note(self, message_id: int, text: str) -> bool | None:
         """Take note of a prompt's text; return whether it is another than before, None if none was known."""
-        before = self._hashes.pop(message_id, None)
-        self._hashes[message_id] = hash(text)
-        if len(self._hashes) > self._limit:
-            del self._hashes[next(iter(self._hashes))]
-        return None if before is None else before != hash(text)
+        before, now = self._hashes.get(message_id), hash(text)
+        self._hashes.put(message_id, now)
+        return None if before is None else before != now

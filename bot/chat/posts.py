@@ -1,22 +1,28 @@
 """Messages as the rules see them, read from Discord's JSON.
 
 discord.py's own objects are not made: one field that it can't take costs the whole message there, and in a page of
-history the whole page. Here a message costs at most itself, and only what nothing can be done without has to be right.
+history the whole page. Discord adds to its objects and leaves things out, so whatever is not as expected counts as not
+there; nothing raises. A message costs at most itself, and only what nothing can be done without has to be right.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import discord
 import structlog
 
 from bot.chat.inbound import Place, Post
-from bot.chat.payloads import Json, files, gist, items, part, quotes, snowflake, text
-from bot.model import Actor
+from bot.model import Actor, Quote
 
 log = structlog.get_logger(__name__)
+
+Json = Mapping[str, Any]
+_NOTHING: Json = {}
+_KIB = 1024
+_DIGITS = 20
 
 ORDINARY = frozenset({discord.MessageType.default.value, discord.MessageType.reply.value})
 _WHOLE = frozenset({"id", "channel_id", "author", "content", "type"})
@@ -34,11 +40,6 @@ NOBODY = Actor(0, "somebody")
 def whole(update: Json) -> bool:
     """Return whether an update of a message tells what the message says; it may be of its preview only."""
     return update.keys() >= _WHOLE
-
-
-def stands_in(message: Json) -> tuple[int | None, int | None]:
-    """Return a message's server and channel, as far as it tells them."""
-    return snowflake(message.get("guild_id")), snowflake(message.get("channel_id"))
 
 
 def place_of(channel: object) -> Place | None:
@@ -60,82 +61,141 @@ def posts_of(page: Iterable[object], place: Place) -> list[Post]:
 
 
 def post_of(message: object, place: Place) -> Post | None:
-    """Return a message as the rules see it; None, and a line in the log, if it has no id.
-
-    One whose author can't be read is nobody's, and starts nothing. Roles are told by live messages only.
-    """
+    """Return a message as the rules see it; None, and a line in the log, if it has no id."""
     data: Json = message if isinstance(message, Mapping) else {}
-    message_id, author_id = snowflake(data.get("id")), snowflake(part(data, "author").get("id"))
+    author = part(data, "author")
+    message_id, author_id = snowflake(data.get("id")), snowflake(author.get("id"))
     if message_id is None or author_id is None:
         log.warning("message.unreadable", message=data.get("id"), place=place.channel_id)
     if message_id is None:
         return None
-    content, kind = data.get("content"), data.get("type")
+    content, kind, flags = data.get("content"), data.get("type"), data.get("flags")
     garbled = not isinstance(content, str)
     thread = part(data, "thread")
+    marked = type(flags) is int and bool(flags & discord.MessageFlags.has_thread.flag)
+    original, reference = _replied_to(data, place)
     return Post(
         message_id=message_id,
         place=place,
+        # A message whose author can't be read is nobody's, and starts nothing.
         author=NOBODY if author_id is None else _author(data, author_id, place),
         content="" if garbled else str(content),
         garbled=garbled,
         ordinary=author_id is not None and (type(kind) is not int or kind in ORDINARY),
-        automatic=bool(part(data, "author").get("bot")) or data.get("webhook_id") is not None,
-        mentions=_mentions(data, None if garbled else str(content)),
+        automatic=bool(author.get("bot")) or data.get("webhook_id") is not None,
+        mentions=_mentions(data),
         crowds=_ids(items(data, "mention_roles")),
         everyone=bool(data.get("mention_everyone")),
         attachments=len(items(data, "attachments")),
-        has_thread=bool(thread) or _has_thread(data.get("flags")),
+        has_thread=bool(thread) or marked,
         thread_owner=snowflake(thread.get("owner_id")),
         edited=data.get("edited_timestamp") is not None,
         reacted=any(isinstance(one, Mapping) and one.get("me") is True for one in items(data, "reactions")),
         quotes=quotes(data),
         gist=gist(data),
         left_out=files(data),
-        original=_original(data, place),
-        reference=_reference(data),
+        original=original,
+        reference=reference,
     )
 
 
 def _author(data: Json, author_id: int, place: Place) -> Actor:
     member, author = part(data, "member"), part(data, "author")
     names = [text(member, "nick"), text(author, "global_name"), text(author, "username")]
+    # Only live messages tell roles: history leaves the member out.
     roles = _ids(items(member, "roles"))
     if member and place.guild_id is not None:
         roles |= {place.guild_id}  # the role of everybody in a server has the server's id
     return Actor(author_id, next((name for name in names if name), NOBODY.name), roles)
 
 
-def _mentions(data: Json, content: str | None) -> frozenset[int]:
+def _mentions(data: Json) -> frozenset[int]:
     """Return who is mentioned in the text itself: a reply notifies the author of the original, and mentions nobody."""
-    listed = data.get("mentions")
+    content = data.get("content")
     named = _ids([one.get("id") for one in items(data, "mentions") if isinstance(one, Mapping)])
-    if content is None:
+    if not isinstance(content, str):
         return named
     written = _ids(_USER.findall(content))
-    return written & named if isinstance(listed, list) else written
+    return written & named if isinstance(data.get("mentions"), list) else written
+
+
+def _replied_to(data: Json, place: Place) -> tuple[Post | None, int | None]:
+    """Return the message that is replied to or, where Discord did not send it along, its id."""
+    if data.get("type") != discord.MessageType.reply.value:
+        return None, None  # a forwarded message has a reference, too
+    original = part(data, "referenced_message")
+    if original:
+        # What the original replies to in its turn is not sent along.
+        return post_of({**original, "referenced_message": None}, place), None
+    if "referenced_message" in data and data["referenced_message"] is None:
+        return None, None  # null stands for a message that was deleted
+    return None, snowflake(part(data, "message_reference").get("message_id"))
+
+
+def quotes(message: Json) -> tuple[Quote, ...]:
+    """Return what a message has words for beside its text: what it forwards, its poll and its stickers."""
+    found = [Quote("Forwarded message", gist(one)) for one in _snapshots(message)]
+    poll = part(message, "poll")
+    answers = [text(part(one, "poll_media"), "text") for one in items(poll, "answers")]
+    lines = [text(part(poll, "question"), "text"), *(f"- {answer}" for answer in answers if answer)]
+    found.append(Quote("Poll", "\n".join(line for line in lines if line)))
+    found.append(Quote("Sticker", "\n".join(text(one, "name") for one in items(message, "sticker_items"))))
+    return tuple(quote for quote in found if quote.text.strip())
+
+
+def gist(message: Json) -> str:
+    """Return how a message reads to somebody who quotes it: its text or its previews, and the rest."""
+    lines = [text(message, "content")] if text(message, "content") else []
+    for embed in items(message, "embeds") if not lines else ():
+        fields = [f"{text(one, 'name')}: {text(one, 'value')}" for one in items(embed, "fields")]
+        lines += [one for one in (text(embed, "title"), text(embed, "description"), *fields) if one.strip(": ")]
+    return "\n".join([*lines, *(quote.text for quote in quotes(message))])
+
+
+def files(message: Json) -> tuple[str, ...]:
+    """Return the files of a message and of what it forwards, each as a name with its type and size."""
+    found: list[str] = []
+    for attachment in [one for holder in (message, *_snapshots(message)) for one in items(holder, "attachments")]:
+        name = " ".join(text(attachment, "filename").split()) or "a file"
+        kind = text(attachment, "content_type").partition(";")[0]
+        size = attachment.get("size") if isinstance(attachment, Mapping) else None
+        known = [kind] if kind else []
+        if type(size) is int:
+            known.append(f"{size:,} bytes" if size < _KIB else f"{size / _KIB:,.0f} KiB")
+        found.append(f"{name} ({', '.join(known)})" if known else name)
+    return tuple(found)
+
+
+def _snapshots(message: Json) -> list[Json]:
+    # What is forwarded in what is forwarded has no end.
+    return [{**part(one, "message"), "message_snapshots": None} for one in items(message, "message_snapshots")]
+
+
+def snowflake(value: object) -> int | None:
+    """Return an id, which is a text of digits on the wire."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        # Counted first: int() of a text of thousands of digits takes long, or raises.
+        value = int(value) if len(value) <= _DIGITS else None
+    return value if type(value) is int and 0 < value < 2**64 else None
 
 
 def _ids(values: list[object]) -> frozenset[int]:
     return frozenset(one for one in map(snowflake, values) if one is not None)
 
 
-def _has_thread(flags: object) -> bool:
-    return type(flags) is int and bool(flags & discord.MessageFlags.has_thread.flag)
+def part(data: object, key: str) -> Json:
+    """Return an object in an object; an empty one if there is none."""
+    found = data.get(key) if isinstance(data, Mapping) else None
+    return found if isinstance(found, Mapping) else _NOTHING
 
 
-def _original(data: Json, place: Place) -> Post | None:
-    original = part(data, "referenced_message")
-    # What it replies to in its turn is not told; a forwarded message has a reference, too.
-    return post_of({**original, "referenced_message": None}, place) if original and _is_reply(data) else None
+def items(data: object, key: str) -> list[Any]:
+    """Return a list in an object; an empty one if there is none."""
+    found = data.get(key) if isinstance(data, Mapping) else None
+    return found if isinstance(found, list) else []
 
 
-def _reference(data: Json) -> int | None:
-    """Return which message is replied to, if that one is not told of; null stands for one that was deleted."""
-    if not _is_reply(data) or data.get("referenced_message", ...) is None or part(data, "referenced_message"):
-        return None
-    return snowflake(part(data, "message_reference").get("message_id"))
-
-
-def _is_reply(data: Json) -> bool:
-    return bool(data.get("type") == discord.MessageType.reply.value)
+def text(data: object, key: str) -> str:
+    """Return a text in an object; "" if there is none."""
+    found = data.get(key) if isinstance(data, Mapping) else None
+    return found if isinstance(found, str) else ""

@@ -1,17 +1,19 @@
-"""Calls to Discord's REST interface, tried again where that can help; errors in the words of `bot.reply.port`.
+"""Calls to Discord's REST interface: retried where that can help, counted, and refused before Discord bans us.
 
 discord.py waits for rate limits of up to half a minute and repeats 500, 502, 504 and 524 by itself; 503, resets and
-time-outs are ours, and longer limits are for whoever calls.
-A call has no time-out of its own here (the HTTP client's is 300 s): cutting one off neither undoes it nor speeds up
-the next.
+time-outs are ours, and longer limits are for the caller. Errors are those of `bot.reply.port`.
+A call has no time-out here (the HTTP client's is 300 s): cutting one off neither undoes it nor speeds up the next.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import IntEnum
+from types import SimpleNamespace
 from typing import TypeVar
 
 import aiohttp
@@ -19,14 +21,15 @@ import anyio
 import anyio.lowlevel
 import discord
 import structlog
+import yarl
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from bot.chat.breaker import Breaker
 from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadDeleted, ThreadGone, Unavailable
+from bot.work.observer import Observer
 
 log = structlog.get_logger(__name__)
 
-EDITS_SPENT = 30046  # of a message older than an hour; it comes as a 429, but no later edit fares better
+EDITS_SPENT = 30046  # of a message older than an hour; it comes as a 429, but no later edit is taken either
 UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE, UNKNOWN_EMOJI = 10003, 10004, 10008, 10014
 MISSING_ACCESS, MISSING_PERMISSIONS, ARCHIVED = 50001, 50013, 50083
 FILE_TOO_LARGE, NO_REPLIES = 40005, 160002
@@ -34,9 +37,26 @@ THREAD_EXISTS, LOCKED = 160004, 160005
 BLOCKED_TEXT = frozenset({200000, 200001})  # by the server's AutoMod rules: the text is refused, not Weft
 GONE = frozenset({UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED})
 
-FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 403, 429, 500
+UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 401, 403, 429, 500
 LEAVE_LIMIT = 5.0  # seconds that a call begun before a cancellation may still take
 READ_LEAVE_LIMIT = 2.0  # the same for one that changes nothing
+
+# Discord bans an address at 10,000 refused requests in ten minutes. Ours stays below 1,000.
+WINDOW = 600.0  # seconds
+SPARING, CLOSED = 900, 990  # refused requests in a window
+_REFUSED = frozenset({UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS})
+_SCOPE, _SHARED = "X-RateLimit-Scope", "shared"
+
+METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE"})
+SCOPES = frozenset({"user", "global", "shared"})
+OTHER = "other"
+"""Stands for a method, route or scope that is not known."""
+
+_PLACES = frozenset({"channels", "guilds", "users", "applications", "interactions", "webhooks", "oauth2", "gateway"})
+_IN_CHANNEL = ("reactions", "threads", "typing", "messages")
+"""What is called below a channel; the first of them that a path has names it."""
+
+ROUTES = (*sorted(_PLACES), *_IN_CHANNEL, OTHER)
 
 T = TypeVar("T")
 
@@ -54,29 +74,130 @@ class RetryLimits:
     longest: float = 8.0
 
 
+class Level(IntEnum):
+    """What still goes out."""
+
+    ALL = 0
+    ESSENTIAL = 1
+    NOTHING = 2
+
+
+class Breaker:
+    """Counts refused requests over all clients: their times, and the level that was logged last."""
+
+    def __init__(
+        self, sparing: int = SPARING, closed: int = CLOSED, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sparing, self._closed, self._clock = sparing, closed, clock
+        self._times: deque[float] = deque(maxlen=closed)
+        self._logged = Level.ALL
+
+    def count(self, status: int, scope: str | None = None) -> None:
+        """Take note of an answer."""
+        # A limit that is shared with others does not count towards a ban: they may have used it up, not we.
+        if status in _REFUSED and scope != _SHARED:
+            self._times.append(self._clock())
+            self._log_change()
+
+    def level(self) -> Level:
+        """Return what may go out now."""
+        since = self._clock() - WINDOW
+        while self._times and self._times[0] <= since:
+            self._times.popleft()
+        count = len(self._times)
+        return Level.NOTHING if count >= self._closed else Level.ESSENTIAL if count >= self._sparing else Level.ALL
+
+    def lets(self, *, essential: bool) -> bool:
+        """Return whether a call may go out."""
+        level = self._log_change()
+        return level is Level.ALL or (essential and level is Level.ESSENTIAL)
+
+    def _log_change(self) -> Level:
+        level = self.level()
+        if level > self._logged:
+            log.warning("breaker.opened", level=level.name.lower(), refused=len(self._times), window=WINDOW)
+        elif level < self._logged:
+            log.info("breaker.closed", level=level.name.lower(), refused=len(self._times))
+        self._logged = level
+        return level
+
+
+def route(url: yarl.URL) -> str:
+    """Return what kind of call goes to an address: one of `ROUTES`."""
+    # A path holds ids, and those of interactions a token: a metric may tell neither, only a word of a short list.
+    if url.scheme in ("ws", "wss"):
+        return "gateway"
+    parts = [part for part in url.path.split("/") if part]
+    first = next((part for part in parts if part in _PLACES), OTHER)
+    if first != "channels":
+        return first
+    below = parts[parts.index(first) + 2 :]
+    return next((name for name in _IN_CHANNEL if name in below), first)
+
+
+def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
+    """Return what shows the breaker and the observer every answer that an HTTP session gets."""
+
+    async def started(_session: object, context: SimpleNamespace, _params: aiohttp.TraceRequestStartParams) -> None:
+        context.began = time.monotonic()
+
+    async def ended(_session: object, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        status, scope = params.response.status, params.response.headers.get(_SCOPE, OTHER)
+        breaker.count(status, scope)
+        answered(context, params.method, params.url, status)
+        if status == TOO_MANY_REQUESTS:
+            observer.discord_limited(scope if scope in SCOPES else OTHER)
+
+    async def failed(_session: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
+        if isinstance(params.exception, Exception):  # a call that we cut off ourselves says nothing of Discord
+            answered(context, params.method, params.url, 0)
+
+    def answered(context: SimpleNamespace, method: str, url: yarl.URL, status: int) -> None:
+        method = method if method in METHODS else OTHER
+        observer.discord_answered(method, route(url), status, time.monotonic() - context.began)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(started)
+    config.on_request_end.append(ended)
+    config.on_request_exception.append(failed)
+    return config
+
+
 class Rest:
-    """Runs operations on whatever client is the current one; it holds no client itself.
+    """Runs operations on the current client; it holds no client itself.
 
     What is not essential (a sign that comes late is of no use anyway) is the first that the breaker refuses.
     """
 
-    def __init__(
-        self, current: Callable[[], discord.Client], limits: RetryLimits, breaker: Breaker | None = None
-    ) -> None:
-        self._current, self._limits, self._breaker = current, limits, breaker or Breaker()
+    def __init__(self, current: Callable[[], discord.Client], limits: RetryLimits, breaker: Breaker) -> None:
+        self._current, self._limits, self._breaker = current, limits, breaker
 
-    async def call(self, operation: Callable[[discord.Client], Awaitable[T]], *, essential: bool = True) -> T:
+    async def call(
+        self,
+        operation: Callable[[discord.Client], Awaitable[T]],
+        *,
+        essential: bool = True,
+        leave_limit: float = LEAVE_LIMIT,
+    ) -> T:
         """Run an operation that does no harm when it is repeated.
 
         Raises:
             PortError: one of its kinds, or itself when Discord refuses the request as it is.
         """
-        return await self._retrying()(functools.partial(self.once, operation, essential=essential))
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TryAgain),
+            stop=stop_after_delay(self._limits.budget),
+            # With jitter: after an outage all threads would try again at the same moment.
+            wait=wait_random_exponential(multiplier=self._limits.first, max=self._limits.longest),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return await retrying(functools.partial(self.once, operation, essential=essential, leave_limit=leave_limit))
 
     async def read(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
         """Run an operation that changes nothing, as `call` does; a cancellation is not kept waiting for long."""
         # Not cut off at once: discord.py would hold the next request to the same place back for 30 s.
-        return await self._retrying()(functools.partial(self.once, operation, leave_limit=READ_LEAVE_LIMIT))
+        return await self.call(operation, leave_limit=READ_LEAVE_LIMIT)
 
     async def once(
         self,
@@ -88,35 +209,21 @@ class Rest:
         """Run an operation a single time; errors as in `call`."""
         if not self._breaker.lets(essential=essential):
             raise Unavailable("discord refused so many requests that this one is not sent")
+        # Asked for at each try: while the call waited for its next one, the client may have been replaced.
         client = self._current()
-        with _in_our_words(client):
+        try:
             return await unbroken(functools.partial(operation, client), leave_limit)
-
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_exception_type(TryAgain),
-            stop=stop_after_delay(self._limits.budget),
-            wait=wait_random_exponential(multiplier=self._limits.first, max=self._limits.longest),
-            before_sleep=_log_retry,
-            reraise=True,
-        )
-
-
-@contextmanager
-def _in_our_words(client: discord.Client) -> Iterator[None]:
-    try:
-        yield
-    except discord.HTTPException as exc:
-        raise translate(exc) from exc
-    except discord.RateLimited as exc:
-        raise Unavailable(f"discord takes none of these for {exc.retry_after:.0f} s", exc.retry_after) from exc
-    except (aiohttp.ClientError, OSError) as exc:
-        raise TryAgain(f"discord was not reached: {exc!r}") from exc
-    except RuntimeError as exc:
-        # The client was replaced and its HTTP session closed while the call waited for its rate limit.
-        if not client.is_closed():
-            raise
-        raise TryAgain("the connection was replaced") from exc
+        except discord.HTTPException as exc:
+            raise translate(exc) from exc
+        except discord.RateLimited as exc:
+            raise Unavailable(f"discord takes none of these for {exc.retry_after:.0f} s", exc.retry_after) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise TryAgain(f"discord was not reached: {exc!r}") from exc
+        except RuntimeError as exc:
+            # The client was replaced and its HTTP session closed while the call waited for its rate limit.
+            if not client.is_closed():
+                raise
+            raise TryAgain("the connection was replaced") from exc
 
 
 def translate(error: discord.HTTPException) -> PortError:

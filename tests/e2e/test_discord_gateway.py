@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.chat.client import WeftClient
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord, delay
 from tests.agents import Gate, ScriptedAgent, Step, scenario
@@ -25,15 +26,16 @@ async def identified(game: Play, before: int) -> None:
     await game.discord.wait_for(lambda fd: fd.gateway.identifies > before and fd.gateway.connected, timeout=LIMIT)
 
 
-def count_readies(game: Play) -> list[int]:
+def count_readies(game: Play, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows with each READY from now on; with the one that was before, it has the first entry."""
-    readies, changes = [1], game.discord.state.changes
+    readies, changes, on_ready = [1], game.discord.state.changes, WeftClient.on_ready
 
-    def ready_again() -> None:
+    async def ready_again(client: WeftClient) -> None:
+        await on_ready(client)
         readies.append(len(readies) + 1)
         changes.note()
 
-    game.on_stage.bot.gateway._on_ready = ready_again
+    monkeypatch.setattr(WeftClient, "on_ready", ready_again)
     return readies
 
 
@@ -202,14 +204,14 @@ async def test_a_malformed_event_costs_itself_alone(tmp_path: Path, name: str, d
 
 
 async def test_in_ten_reconnections_each_message_is_answered_once_and_in_the_order_of_its_thread(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Q1, O2, O4, R2: three threads stream meanwhile; some events are lost, some replayed, some live."""
     gate = Gate(tmp_path / "gate")
     stream: list[Step] = [{"text": "streamed " * 20, "chunks": 60, "delay": 0.005}, gate.step, {"text": "to the end"}]
     agent = scenario(tmp_path, words=words(tmp_path, stream=stream))
     async with witnessed(tmp_path, agent) as game:
-        fd, gateway, readies = game.discord, game.discord.gateway, count_readies(game)
+        fd, gateway, readies = game.discord, game.discord.gateway, count_readies(game, monkeypatch)
         threads = [await game.mention(f"stream {number}") for number in range(3)]
         for thread_id in threads:
             await game.until_shown(thread_id, "streamed")

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from bot.chat import gateway as chat_gateway
-from bot.chat.breaker import Breaker
+from bot.chat.rest import Breaker
 from bot.model import Outcome
 from bot.sandbox import Fault, RateLimits, html, rate_limited
 from tests.agents import Gate, Step, scenario

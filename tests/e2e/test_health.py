@@ -19,7 +19,7 @@ from discord.gateway import DiscordWebSocket
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot import app
-from bot.chat import progress
+from bot.chat import connection_health
 from bot.config import Settings
 from bot.model import Outcome
 from bot.ops.address import UnixSocket
@@ -252,7 +252,7 @@ async def test_a_connection_that_hangs_in_one_step_is_not_well(tmp_path: Path, m
             await anyio.sleep_forever()
 
         monkeypatch.setattr(DiscordWebSocket, "from_client", never)
-        monkeypatch.setitem(progress.STUCK_AFTER, progress.Step.CONNECTING, 0.05)
+        monkeypatch.setitem(connection_health.STUCK_AFTER, connection_health.Step.CONNECTING, 0.05)
         await game.discord.gateway.close(4000)
         told = await until_health(address, lambda code, _: code == 503)
         assert told["problems"][0].startswith("the connection's task hangs: connecting for ")

@@ -13,12 +13,14 @@ from discord.http import Route
 
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
+from bot.chat.read_marks import Seen
 from bot.chat.rest import RetryLimits
-from bot.chat.seen import Seen
+from bot.log import Redactor
 from bot.model import Actor, Inbound, QueueMode
 from bot.sandbox import FakeDiscord
-from bot.work.observer import Observer
 from bot.work.ports import Answer
+from tests.bot.work.observing import Noted
+from tests.pool.memory import MemoryStore
 
 QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
 
@@ -213,7 +215,12 @@ class Office:
     fd: FakeDiscord
     desk: FakeDesk
     gateway: DiscordGateway
-    readies: list[None]
+    observer: Noted
+
+    @property
+    def readies(self) -> list[bool]:
+        """One entry for each READY."""
+        return [resumed for resumed in self.observer.opened if not resumed]
 
     async def settled(self, channel_id: int) -> None:
         """Wait until everything said so far has been through the client: a last mention by the owner is the mark."""
@@ -238,6 +245,17 @@ class Office:
         await self.caught_up()
 
 
+@dataclass
+class Doorbell(Noted):
+    """An observer that wakes whoever waits for something at the desk."""
+
+    desk: FakeDesk = field(default_factory=FakeDesk)
+
+    def gateway_opened(self, *, resumed: bool) -> None:
+        super().gateway_opened(resumed=resumed)
+        self.desk.note()
+
+
 @asynccontextmanager
 async def discords_address_kept() -> AsyncIterator[None]:
     """Give discord.py its address back afterwards."""
@@ -260,6 +278,10 @@ def config_for(fd: FakeDiscord, policy: Policy | None = None, *, token: str | No
     )
 
 
+def make_gateway(config: ChatConfig) -> DiscordGateway:
+    return DiscordGateway(config, MemoryStamp(), Redactor(), seen=MemoryStore(), observer=Noted())
+
+
 @asynccontextmanager
 async def office(
     fd: FakeDiscord,
@@ -270,18 +292,16 @@ async def office(
     commands: bool = True,
     desk: FakeDesk | None = None,
     seen: Seen | None = None,
-    observer: Observer | None = None,
+    secrets: tuple[str, ...] = (),
     **config: object,
 ) -> AsyncIterator[Office]:
     """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
-    desk, readies = desk or FakeDesk(), list[None]()
-
-    def on_ready() -> None:
-        readies.append(None)
-        desk.note()
-
+    desk = desk or FakeDesk()
+    observer = Doorbell(desk=desk)
     settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
-    gateway = DiscordGateway(settings, stamp or MemoryStamp(), on_ready=on_ready, seen=seen, observer=observer)
+    gateway = DiscordGateway(
+        settings, stamp or MemoryStamp(), Redactor(secrets), seen=seen or MemoryStore(), observer=observer
+    )
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, desk)
         try:
@@ -290,6 +310,6 @@ async def office(
                     await gateway.ready.wait()
                 if wait and commands and stamp is None:
                     await fd.wait_for(lambda fd: fd.commands)
-            yield Office(fd, desk, gateway, readies)
+            yield Office(fd, desk, gateway, observer)
         finally:
             gateway.close()

@@ -10,7 +10,6 @@ import anyio
 import pytest
 
 from bot.chat.authorize import Policy
-from bot.chat.client import WeftClient
 from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
@@ -19,17 +18,9 @@ from pool.store import SeenPlace
 from tests.bot.chat.harness import FakeDesk, Office, office
 from tests.pool.memory import MemoryStore
 
+pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
+
 HISTORY = r"/messages$"
-
-
-@pytest.fixture(autouse=True)
-def no_pause_before_identify(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the tests the five seconds that discord.py waits after a refused RESUME."""
-
-    async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
-        del initial
-
-    monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
 
 
 def texts(desk: FakeDesk) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much a catch-up asks for, in what order, and what becomes of one that is replaced; without Discord."""
+"""How much a catch-up asks for, in what order, and what ends or replaces one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from bot.chat import catchup
 from bot.chat.authorize import Policy
 from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
 from bot.chat.inbound import IGNORED, Decision, Place, Post
+from bot.chat.read_marks import Due, Watermarks
 from bot.chat.rest import TryAgain
-from bot.chat.watermarks import Due, Watermarks
-from bot.model import Inbound
 from bot.reply.port import ThreadGone
 from tests.bot.chat.harness import FakeDesk
 
@@ -32,19 +31,13 @@ class FakeSource:
         del post
         return IGNORED
 
-    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
-        raise AssertionError(post, inbound, missed)
-
-    def obey(self, post: Post, decision: Decision) -> None:
-        raise AssertionError(post, decision)
+    def take(self, post: Post, decision: Decision, *, live: bool, missed: bool) -> None:
+        raise AssertionError(post, decision, live, missed)
 
     def vanished(self, place: Place) -> None:
         raise AssertionError(place)
 
-    def own_up(self, post: Post, decision: Decision) -> None:
-        raise AssertionError(post, decision)
-
-    def whereabouts(self, place_id: int) -> Place | None:
+    def find_place(self, place_id: int) -> Place | None:
         return Place(1, place_id)
 
     def noted(self, message_id: int) -> int | None:
@@ -53,8 +46,8 @@ class FakeSource:
     def wording(self, post: Post) -> str | None:
         raise AssertionError(post)
 
-    def revise(self, post: Post, *, edited: bool) -> None:
-        raise AssertionError(post, edited)
+    def revise(self, post: Post) -> None:
+        raise AssertionError(post)
 
     def withdraw(self, message_id: int) -> None:
         raise AssertionError(message_id)

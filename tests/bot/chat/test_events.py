@@ -8,14 +8,14 @@ import discord
 import pytest
 
 from bot.chat.authorize import Policy
-from bot.chat.events import UNREAD as UNREAD_INTERACTION
 from bot.chat.inbound import FILES_ONLY, UNREAD
+from bot.chat.interactions import UNREAD as UNREAD_INTERACTION
 from bot.sandbox import FakeDiscord
 from bot.sandbox.objects import channel_json, guild_event_json, message_event_json
 from bot.sandbox.people import poll
+from tests.bot.chat.harness import office
 from tests.pool.memory import MemoryStore
 
-from .harness import office
 from .test_catchup import open_thread, texts, with_thread
 
 NO_EXPIRY = {"poll": {**poll("Ship it?", "yes")["poll"], "expiry": None}}
@@ -123,7 +123,7 @@ async def test_one_message_of_a_page_that_cant_be_read_costs_itself_alone_and_is
             assert [one.text for one in chat.desk.started] == ["before", "vote", "x"]
             told = await fd.wait_message(thread_id, lambda one: one.reference_id == blank.id)
             assert told.content == UNREAD
-            assert chat.gateway._lasting.marks.due() == []
+            assert chat.gateway._state.marks.due() == []
         assert {one.place_id: one.seen for one in await store.places()}[thread_id] >= last.id
 
 

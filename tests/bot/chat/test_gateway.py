@@ -12,22 +12,20 @@ from discord.gateway import KeepAliveHandler
 
 from bot.chat.authorize import Policy
 from bot.chat.client import WeftClient
-from bot.chat.ends import ChatConfigError
-from bot.chat.gateway import ChatConfig, DiscordGateway
+from bot.chat.gateway import ChatConfig, ChatConfigError
 from bot.model import Actor
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
+from tests.bot.chat.harness import QUICK, FakeDesk, MemoryStamp, config_for, discords_address_kept, make_gateway, office
 from tests.bot.work.samples import inbound
-
-from .harness import QUICK, FakeDesk, MemoryStamp, config_for, discords_address_kept, office
 
 
 async def ending(config: ChatConfig) -> None:
     """Run a gateway to its end."""
     async with discords_address_kept():
         with anyio.fail_after(10):
-            await DiscordGateway(config, MemoryStamp()).run(FakeDesk())
+            await make_gateway(config).run(FakeDesk())
 
 
 @pytest.mark.asyncio
@@ -54,7 +52,7 @@ async def test_missing_intents_are_a_configuration_error() -> None:
 async def test_a_close_that_no_reconnection_heals_is_a_configuration_error(code: int) -> None:
     """R3: also when it comes in the middle, for example when the token is reset."""
     async with FakeDiscord() as fd, discords_address_kept():
-        gateway = DiscordGateway(config_for(fd), MemoryStamp())
+        gateway = make_gateway(config_for(fd))
         raised: list[ChatConfigError] = []
 
         async def run() -> None:
@@ -175,7 +173,7 @@ async def test_told_to_close_while_discord_is_away_it_returns_at_once() -> None:
     """R1: a pause before the next try holds up nothing."""
     async with FakeDiscord() as fd, discords_address_kept():
         config = dataclasses.replace(config_for(fd), first_pause=3600.0, longest_pause=3600.0)
-        gateway = DiscordGateway(config, MemoryStamp())
+        gateway = make_gateway(config)
         fd.faults.next("GET", "/users/@me", Fault.RESET_BEFORE, times=100)
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
@@ -188,7 +186,7 @@ async def test_told_to_close_while_discord_is_away_it_returns_at_once() -> None:
 async def test_cancelled_it_leaves_no_open_client() -> None:
     """R1: the root scope is cancelled at the end of a shutdown."""
     async with FakeDiscord() as fd, discords_address_kept():
-        gateway = DiscordGateway(config_for(fd), MemoryStamp())
+        gateway = make_gateway(config_for(fd))
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
                 group.start_soon(gateway.run, FakeDesk())
@@ -230,7 +228,7 @@ async def test_a_stamp_that_can_not_be_written_harms_nothing() -> None:
 async def test_told_to_close_during_a_login_that_hangs_it_returns_at_once() -> None:
     """R1: no request of the start is waited for."""
     async with FakeDiscord() as fd, discords_address_kept():
-        gateway = DiscordGateway(config_for(fd), MemoryStamp())
+        gateway = make_gateway(config_for(fd))
         fd.faults.next("GET", "/gateway", Fault.delay(3600.0))
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
@@ -272,7 +270,7 @@ async def test_a_login_that_is_broken_off_leaves_no_heartbeat_behind(monkeypatch
     monkeypatch.setattr(WeftClient, "before_identify_hook", hang)
     before = heartbeats()
     async with FakeDiscord() as fd, discords_address_kept():
-        gateway = DiscordGateway(config_for(fd), MemoryStamp())
+        gateway = make_gateway(config_for(fd))
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(gateway.run, FakeDesk())

@@ -1,10 +1,12 @@
-"""Which messages become prompts, and with what text, thread and title."""
+"""Which messages become prompts or commands, and with what text, thread and title."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.chat.authorize import Policy, Reason
 from bot.chat.inbound import (
@@ -13,22 +15,24 @@ from bot.chat.inbound import (
     IGNORED,
     UNREAD,
     BotRuns,
+    Command,
     Decision,
     Kind,
     OncePer,
+    ParsedPrefix,
     Place,
     Post,
-    Taken,
     Weft,
     Wordings,
     clip,
     decide,
+    parse_prefix,
     revised,
     strip_mention,
     title,
 )
-from bot.chat.words import Command
 from bot.model import Actor, Lane, QueueMode, Quote
+from bot.recent import Recent
 
 WEFT = Weft(1, role=2)
 ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")
@@ -310,7 +314,7 @@ def test_a_title_neither_hides_nor_reorders_what_it_says(text: str, expected: st
 
 def test_a_prompt_is_taken_once_and_the_memory_of_it_is_bounded() -> None:
     """R2: an event that comes again, or a message found again in a catch-up."""
-    taken = Taken(limit=2)
+    taken: Recent[int] = Recent(limit=2)
     assert [taken.first(one) for one in (1, 1, 2, 3, 3, 1)] == [True, False, True, True, False, True]
 
 
@@ -397,3 +401,59 @@ def test_what_a_prompt_said_is_known_for_the_latest_prompts() -> None:
     wordings = Wordings(limit=2)
     assert [wordings.note(1, "a"), wordings.note(1, "a"), wordings.note(1, "b")] == [None, False, True]
     assert [wordings.note(2, "a"), wordings.note(3, "a"), wordings.note(1, "b")] == [None, None, None]
+
+
+@pytest.mark.parametrize("typed", ["stop", "Stop", "STOP.", "!stop", "stop!", "!Stop."])
+def test_stop_typed_alone_is_a_command(typed: str) -> None:
+    """Q7"""
+    assert parse_prefix(typed) == ParsedPrefix(command=Command.STOP)
+
+
+@pytest.mark.parametrize("typed", ["stop all", "Stop  All", "!stop all", "stop all!", "STOP ALL."])
+def test_stop_all_typed_alone_is_a_command(typed: str) -> None:
+    """Q7"""
+    assert parse_prefix(typed) == ParsedPrefix(command=Command.STOP_ALL)
+
+
+@pytest.mark.parametrize("typed", ["status", "!status", "Status.", "STATUS!"])
+def test_status_typed_alone_is_a_command(typed: str) -> None:
+    """Q11"""
+    assert parse_prefix(typed) == ParsedPrefix(command=Command.STATUS)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["stop it", "please stop", "stop!!", "stop all tests", "stopall", "status of the build", "stop\nnow", "?stop", ""],
+)
+def test_a_stop_word_that_is_not_alone_is_a_prompt_like_any_other(typed: str) -> None:
+    """Q7: nothing is stopped by guess."""
+    assert parse_prefix(typed) == ParsedPrefix(typed)
+
+
+@pytest.mark.parametrize("mode", QueueMode)
+def test_the_first_word_chooses_the_queue_mode_and_is_cut_off(mode: QueueMode) -> None:
+    """Q2"""
+    assert parse_prefix(f"!{mode} fix\nit") == ParsedPrefix("fix\nit", mode)
+    assert parse_prefix(f"!{mode.upper()}\n fix it") == ParsedPrefix("fix it", mode)
+
+
+@pytest.mark.parametrize("mode", QueueMode)
+def test_a_mode_alone_is_no_prompt(mode: QueueMode) -> None:
+    """Q2"""
+    assert parse_prefix(f"!{mode}") == ParsedPrefix("", mode)
+
+
+@pytest.mark.parametrize(
+    "typed", ["!queued fix it", "!queue: fix it", "queue fix it", "now !queue fix it", "! queue x"]
+)
+def test_only_the_whole_word_at_the_very_start_chooses_a_mode(typed: str) -> None:
+    """Q2"""
+    assert parse_prefix(typed) == ParsedPrefix(typed)
+
+
+@given(st.text().map(str.strip))
+def test_what_is_no_word_of_ours_stays_as_it_is(typed: str) -> None:
+    """Q2, Q7: a prompt is never changed but for its mode."""
+    wish = parse_prefix(typed)
+    assert wish.command is not None or typed.endswith(wish.text)
+    assert wish.mode is not None or wish.command is not None or wish.text == typed

@@ -9,30 +9,26 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from bot.chat import asking
-from bot.chat.asking import FAILED
+from bot.chat import answers
+from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
-from bot.chat.commands import NOT_IN_THREAD, UNKNOWN
-from bot.chat.views import EXPIRED, is_known
-from bot.log import Redactor
+from bot.chat.buttons import EXPIRED, is_known
+from bot.chat.commands import UNKNOWN
 from bot.model import Actor
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
-from bot.work.redacted import RedactedDesk
-
-from .harness import FakeDesk, MemoryStamp, Office, office
+from tests.bot.chat.harness import FakeDesk, MemoryStamp, Office, office
 
 
 @asynccontextmanager
-async def in_a_thread(desk: FakeDesk | None = None) -> AsyncIterator[tuple[Office, int]]:
+async def in_a_thread(desk: FakeDesk | None = None, secrets: tuple[str, ...] = ()) -> AsyncIterator[tuple[Office, int]]:
     """Yield a chat that takes requests from alice, and a thread that it opened."""
     async with FakeDiscord() as fd:
         alice = fd.user("alice")
-        async with office(
-            fd, Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id})), desk=desk
-        ) as chat:
+        policy = Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id}))
+        async with office(fd, policy, desk=desk, secrets=secrets) as chat:
             await alice.say(fd.channel_id, "start", mention_bot=True)
             inbound = await chat.desk.inbound()
             await chat.gateway.chat.open_thread(inbound)
@@ -76,10 +72,10 @@ async def test_an_answer_says_so_when_what_it_promises_is_not_saved_in_time(monk
             await anyio.sleep_forever()
             raise AssertionError
 
-    monkeypatch.setattr(asking, "SAVE_LIMIT", 0.01)
+    monkeypatch.setattr(answers, "SAVE_LIMIT", 0.01)
     async with in_a_thread(Stalled()) as (chat, thread_id):
         answer = told(await chat.fd.user("alice").slash(thread_id, "reset"))
-        assert answer == f"Done.\n{asking.NOT_SAVED}\n>>> more"
+        assert answer == f"Done.\n{answers.NOT_SAVED}\n>>> more"
 
 
 @pytest.mark.asyncio
@@ -287,11 +283,13 @@ async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
         def decide(self, request: str, option: int, by: Actor) -> Answer:
             return Answer("Answered: hunter2hunter2", accepted=True)
 
-    desk = RedactedDesk(Chatty(), Redactor(["hunter2hunter2"]))
-    assert desk.status(1) == "Tool: `echo [secret]`"
-    assert desk.decide("abc", 0, Actor(1, "alice")) == Answer("Answered: [secret]", accepted=True)
-    assert desk.stop(1, Actor(1, "alice"), prompt=2) == Answer("Stopping.", accepted=True)
-    assert desk.reset(1, Actor(1, "alice")).accepted
+    async with in_a_thread(Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        assert told(await alice.slash(thread_id, "status")) == "Tool: `echo [secret]`"
+        card = await post(chat, thread_id, "weft:perm:abc:0")
+        assert told(await alice.click(card, "weft:perm:abc:0")) == "Answered: [secret]"
+        assert told(await alice.slash(thread_id, "stop")) == "Stopping."
+        assert told(await alice.slash(thread_id, "reset")) == "Starting afresh."
 
 
 @pytest.mark.asyncio

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.inbound import Place, Post
-from bot.chat.payloads import files, gist
-from bot.chat.posts import place_of, post_of, posts_of, whole
+from bot.chat.posts import files, gist, place_of, post_of, posts_of, whole
 from bot.model import Actor, Quote
 
 THREAD = Place(100, 300, parent_id=200, owner_id=1)

@@ -1,16 +1,19 @@
-"""What is counted as refused, and what is not sent any more."""
+"""Calls to Discord: what is refused before Discord bans us, and what an observer is told of each answer."""
 
 from __future__ import annotations
 
+import aiohttp
+import anyio
 import pytest
+import yarl
 from structlog.testing import capture_logs
 
 from bot.chat.authorize import Policy
-from bot.chat.breaker import CLOSED, SPARING, WINDOW, Breaker, Level
-from bot.reply.port import Body, ThreadGone, Unavailable
+from bot.chat.rest import CLOSED, METHODS, ROUTES, SPARING, WINDOW, Breaker, Level, route, trace_config
+from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-
-from .harness import office
+from tests.bot.chat.harness import office
+from tests.bot.work.observing import Noted
 
 
 class Clock:
@@ -139,3 +142,98 @@ async def test_a_limit_that_is_shared_is_not_counted() -> None:
         fd.faults.next("POST", "/typing", Fault.rate_limited(0.01))
         await chat.gateway.chat.thread(fd.channel_id).typing()
         assert chat.gateway.breaker.level() is Level.ESSENTIAL
+
+
+API = "https://discord.com/api/v10"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/channels/123456789012345678", "channels"),
+        ("/channels/1/messages", "messages"),
+        ("/channels/1/messages/2", "messages"),
+        ("/channels/1/messages/2/reactions/%F0%9F%91%80/@me", "reactions"),
+        ("/channels/1/messages/2/threads", "threads"),
+        ("/channels/1/threads", "threads"),
+        ("/channels/1/typing", "typing"),
+        ("/guilds/1/members/2", "guilds"),
+        ("/users/@me", "users"),
+        ("/oauth2/applications/@me", "oauth2"),
+        ("/applications/1/commands", "applications"),
+        ("/interactions/1/canary-token/callback", "interactions"),
+        ("/webhooks/1/canary-token/messages/@original", "webhooks"),
+        ("/gateway/bot", "gateway"),
+        ("/canary/1", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_call_is_named_by_one_of_a_few_words(path: str, kind: str) -> None:
+    assert route(yarl.URL(API + path)) == kind
+    assert kind in ROUTES
+
+
+def test_the_gateway_is_known_by_its_scheme() -> None:
+    assert route(yarl.URL("wss://gateway.discord.gg/?v=10&encoding=json")) == "gateway"
+
+
+@pytest.mark.asyncio
+async def test_answers_refusals_and_failures_are_told_with_their_times() -> None:
+    """D10: also those that discord.py repeats by itself."""
+    async with FakeDiscord() as fd, office(fd) as bureau:
+        observer, thread = bureau.observer, bureau.gateway.chat.thread(fd.channel_id)
+        fd.faults.next("POST", "/messages$", Fault.rate_limited(0.01))
+        await thread.send(Body("hello"), nonce="1")
+        fd.faults.next("POST", "/messages$", Fault.status(403, 50013))
+        with pytest.raises(PortError):
+            await thread.send(Body("hello"), nonce="2")
+        fd.faults.next("POST", "/messages$", Fault.RESET_BEFORE)
+        await thread.send(Body("hello"), nonce="3")
+        posts = [status for method, kind, status in observer.answers if (method, kind) == ("POST", "messages")]
+        assert posts == [429, 200, 403, 0, 200]
+        assert observer.limits == ["user"]
+        assert {method for method, _, _ in observer.answers} <= METHODS
+        assert {kind for _, kind, _ in observer.answers} <= set(ROUTES)
+        assert "gateway" in {kind for _, kind, _ in observer.answers}
+        assert all(0 <= seconds < 10 for seconds in observer.seconds)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_is_cut_off_is_not_held_against_discord() -> None:
+    observer = Noted()
+    config = trace_config(Breaker(), observer)
+    async with FakeDiscord() as fd, aiohttp.ClientSession(trace_configs=[config]) as session:
+        fd.faults.next("GET", "/users/@me", Fault.delay(5))
+        with anyio.move_on_after(0.1) as limit:
+            await session.get(f"{fd.api_url}/users/@me", headers={"Authorization": f"Bot {fd.token}"})
+        assert limit.cancelled_caught
+        assert observer.answers == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("no_pause_before_identify")
+async def test_new_sessions_of_the_gateway_and_resumed_ones_are_told_apart() -> None:
+    """R2, R3"""
+    async with FakeDiscord() as fd, office(fd) as bureau:
+        observer = bureau.observer
+        assert bureau.gateway.connected is True
+        assert observer.opened == [False]
+        await fd.gateway.reconnect()
+        with anyio.fail_after(10):
+            while observer.opened != [False, True]:  # noqa: ASYNC110  discord.py tells nobody else
+                await anyio.sleep(0.01)
+        async with bureau.gap():
+            pass
+        assert observer.opened == [False, True, False]
+        gateway = bureau.gateway
+    assert (gateway.connected, gateway.latency) == (False, None)
+
+
+@pytest.mark.asyncio
+async def test_the_latency_is_that_of_the_last_heartbeat() -> None:
+    async with FakeDiscord() as fd, office(fd) as bureau:
+        await fd.gateway.request_heartbeat()
+        with anyio.fail_after(10):
+            while bureau.gateway.latency is None:  # noqa: ASYNC110  discord.py tells nobody
+                await anyio.sleep(0.01)
+        assert 0 <= bureau.gateway.latency < 10

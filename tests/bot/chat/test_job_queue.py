@@ -1,18 +1,18 @@
-"""The line of small jobs behind the event handlers."""
+"""The queue of small jobs behind the event handlers."""
 
 from __future__ import annotations
 
 import anyio
 import pytest
 
-from bot.chat.errands import Errands
+from bot.chat.job_queue import JobQueue
 
 
-async def in_line(errands: Errands, wanted: anyio.Event) -> None:
+async def in_line(jobs: JobQueue, wanted: anyio.Event) -> None:
     """Run the line until the event comes."""
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
-            group.start_soon(errands.run)
+            group.start_soon(jobs.run)
             await wanted.wait()
             group.cancel_scope.cancel()
 
@@ -20,7 +20,7 @@ async def in_line(errands: Errands, wanted: anyio.Event) -> None:
 @pytest.mark.asyncio
 async def test_jobs_are_done_in_order_one_after_the_other() -> None:
     """Q1: messages of one thread keep their order while its channel is looked up."""
-    errands, done, last = Errands("test"), list[int](), anyio.Event()
+    jobs, done, last = JobQueue("test"), list[int](), anyio.Event()
 
     async def job(number: int) -> None:
         for _ in range(5 - number):
@@ -29,8 +29,8 @@ async def test_jobs_are_done_in_order_one_after_the_other() -> None:
         if number == 4:
             last.set()
 
-    assert all(errands.post(job, number) for number in range(5))
-    await in_line(errands, last)
+    assert all(jobs.post(job, number) for number in range(5))
+    await in_line(jobs, last)
     assert done == [0, 1, 2, 3, 4]
 
 
@@ -38,7 +38,7 @@ async def test_jobs_are_done_in_order_one_after_the_other() -> None:
 @pytest.mark.parametrize("error", [OSError("reset"), KeyError("a bug"), TimeoutError()], ids=repr)
 async def test_a_job_that_fails_harms_no_other(error: Exception) -> None:
     """O4: a failure in one thread changes nothing in another."""
-    errands, last = Errands("test"), anyio.Event()
+    jobs, last = JobQueue("test"), anyio.Event()
 
     async def fail() -> None:
         raise error
@@ -46,32 +46,32 @@ async def test_a_job_that_fails_harms_no_other(error: Exception) -> None:
     async def succeed() -> None:
         last.set()
 
-    errands.post(fail)
-    errands.post(succeed)
-    await in_line(errands, last)
+    jobs.post(fail)
+    jobs.post(succeed)
+    await in_line(jobs, last)
 
 
 @pytest.mark.asyncio
 async def test_a_job_that_hangs_is_given_up() -> None:
     """O4: one slow request delays the others for a bounded time."""
-    errands, last = Errands("test", job_limit=0.01), anyio.Event()
+    jobs, last = JobQueue("test", job_limit=0.01), anyio.Event()
 
     async def succeed() -> None:
         last.set()
 
-    errands.post(anyio.sleep_forever)
-    errands.post(succeed)
-    await in_line(errands, last)
+    jobs.post(anyio.sleep_forever)
+    jobs.post(succeed)
+    await in_line(jobs, last)
 
 
 @pytest.mark.asyncio
 async def test_a_full_line_refuses_instead_of_growing() -> None:
     """O2: what is refused was never accepted; memory is bounded."""
-    errands, last = Errands("test", line_limit=2), anyio.Event()
+    jobs, last = JobQueue("test", capacity=2), anyio.Event()
 
     async def succeed() -> None:
         last.set()
 
-    assert [errands.post(succeed) for _ in range(3)] == [True, True, False]
-    await in_line(errands, last)
-    assert not errands.post(succeed)
+    assert [jobs.post(succeed) for _ in range(3)] == [True, True, False]
+    await in_line(jobs, last)
+    assert not jobs.post(succeed)

@@ -10,26 +10,17 @@ import anyio
 import pytest
 
 from bot.chat.authorize import Policy
-from bot.chat.client import WeftClient
+from bot.chat.catchup import MOST_WAITING, Roles, review_waiting
 from bot.chat.inbound import Place, Post
-from bot.chat.revisions import MOST, look_again
-from bot.chat.roles import Roles
 from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
+from tests.bot.chat.harness import FakeDesk, Office, office
 from tests.pool.memory import MemoryStore
 
-from .harness import FakeDesk, Office, office
+from .test_catchup_limits import FakeSource
 
-
-@pytest.fixture(autouse=True)
-def no_pause_before_identify(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the tests the five seconds that discord.py waits after a refused RESUME."""
-
-    async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
-        del initial
-
-    monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
+pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 
 
 async def open_thread(chat: Office) -> int:
@@ -132,11 +123,9 @@ async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_st
 
 
 @dataclass
-class Recorder:
+class Recorder(FakeSource):
     """A client whose messages say what a test has for them; `heard` is what events tell while one is looked up."""
 
-    desk: FakeDesk = field(default_factory=FakeDesk)
-    policy: Policy = field(default_factory=Policy)
     errors: dict[int, Exception] = field(default_factory=dict)
     heard: dict[int, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)
@@ -144,7 +133,7 @@ class Recorder:
     told: list[tuple[str, int]] = field(default_factory=list)
     unknown: frozenset[int] = frozenset()
 
-    def whereabouts(self, place_id: int) -> Place | None:
+    def find_place(self, place_id: int) -> Place | None:
         return None if place_id in self.unknown else Place(1, place_id)
 
     def noted(self, message_id: int) -> int | None:
@@ -153,12 +142,15 @@ class Recorder:
     def wording(self, post: Post) -> str | None:
         return post.content
 
-    def revise(self, post: Post, *, edited: bool) -> None:
-        assert edited
+    def revise(self, post: Post) -> None:
+        assert post.edited
         self.told.append(("revise", post.message_id))
 
     def withdraw(self, message_id: int) -> None:
         self.told.append(("withdraw", message_id))
+
+    async def history(self, place: Place, after: int, limit: int) -> list[Post]:
+        raise AssertionError(place, after, limit)
 
     async def message(self, place: Place, message_id: int) -> Post:
         self.asked.append(message_id)
@@ -173,7 +165,7 @@ class Recorder:
     async def look(self, queued: dict[int, list[int]]) -> None:
         self.desk.queued = queued
         with anyio.fail_after(5):
-            await look_again(self, self, Roles(self))
+            await review_waiting(self, self, Roles(self))
 
 
 @pytest.mark.asyncio
@@ -183,7 +175,7 @@ async def test_of_each_place_the_newest_messages_are_looked_up_and_what_runs_nex
     await recorder.look({1: list(range(100, 0, -1)), 2: [60], 3: [61]})
     assert sorted(recorder.asked) == sorted([*range(51, 101), 60])
     assert recorder.asked[0] == 51
-    assert MOST == 50
+    assert MOST_WAITING == 50
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,133 @@
+"""What buttons and commands share: who asks, may they, and an answer within Discord's three seconds.
+
+The work is synchronous, so the answer is the first thing sent; nothing is deferred. A promise that has to outlive the
+process waits a moment until it is written down. The answer is for the person who asks only, unless it concerns
+everybody in the thread. Answers leave by `tell` alone, without secrets (R5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import discord
+import structlog
+from discord.http import Route
+
+from bot.chat.answers import attempt, saved
+from bot.chat.authorize import Request, Verdict, authorize
+from bot.chat.client import WeftClient
+from bot.chat.inbound import clip
+from bot.chat.port import MESSAGE_LIMIT, NOBODY
+from bot.chat.posts import Json, snowflake, text
+from bot.model import Actor
+from bot.work.ports import Answer, Desk
+
+log = structlog.get_logger(__name__)
+
+QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
+UNREAD = "I could not read this. Please try it once more."
+_LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
+_ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
+_MESSAGE, _EPHEMERAL = 4, 64
+
+Act = Callable[[Desk, Actor], Answer]
+
+
+def actor_of(person: discord.abc.User) -> Actor:
+    """Return the person as the work knows people; roles are known for members of a server only."""
+    roles = frozenset(role.id for role in person.roles) if isinstance(person, discord.Member) else frozenset[int]()
+    return Actor(person.id, person.display_name, roles)
+
+
+def thread_of(interaction: discord.Interaction[Any]) -> int | None:
+    """Return the id of the thread in which something was pressed or typed, or None outside threads."""
+    return interaction.channel.id if isinstance(interaction.channel, discord.Thread) else None
+
+
+def verdict_on(interaction: discord.Interaction[Any]) -> Verdict:
+    """Say whether the person may use Weft here."""
+    channel, client = interaction.channel, _client_of(interaction)
+    request = Request(
+        guild_id=interaction.guild_id,
+        # An unknown channel is none that any list names.
+        channel_id=channel.id if channel is not None else 0,
+        parent_id=channel.parent_id if isinstance(channel, discord.Thread) else None,
+        user_id=interaction.user.id,
+        roles=actor_of(interaction.user).roles,
+        automatic=interaction.user.bot,
+    )
+    return authorize(request, client.policy)
+
+
+async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: bool = False) -> int | None:
+    """Do what was asked if the person may, and say what came of it: only to them or, if ``shown``, to everybody.
+
+    Returns the id of the message that everybody sees, if there is one.
+    """
+    answer = await _answer(interaction, act)
+    # A refusal is nobody else's concern.
+    public = shown and answer.accepted
+    message_id = await tell(interaction, answer.text, ephemeral=not public)
+    return message_id if public else None
+
+
+async def respond_once(interaction: discord.Interaction[Any], act: Act) -> None:
+    """Do the same for a press that can take effect once: the buttons of its message vanish then."""
+    answer = await _answer(interaction, act)
+    if answer.accepted:
+        try:
+            await interaction.response.edit_message(view=None, allowed_mentions=NOBODY)
+        except _LOST as exc:
+            log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
+    await tell(interaction, answer.text)
+
+
+async def _answer(interaction: discord.Interaction[Any], act: Act) -> Answer:
+    client, person = _client_of(interaction), interaction.user
+    # Decided at each press: who was let in when the button was posted may not be any more.
+    verdict = verdict_on(interaction)
+    if not verdict.allowed:
+        return Answer(verdict.reason, accepted=False)
+    actor = replace(actor_of(person), owner=person.id in client.policy.owners)
+    return await saved(attempt(lambda: act(client.desk, actor), interaction.id), client.desk)
+
+
+async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True) -> int | None:
+    """Answer without secrets and return the answer's id; what was answered already is followed up.
+
+    That the person can't be told is logged, not raised: what they asked for is done.
+    """
+    # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
+    content = clip(_client_of(interaction).redactor.text(content), MESSAGE_LIMIT)
+    try:
+        if interaction.response.is_done():
+            await interaction.followup.send(content, ephemeral=True, **QUIETLY)
+            return None
+        sent = await interaction.response.send_message(content, ephemeral=ephemeral, **QUIETLY)
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
+        return None
+    return sent.message_id
+
+
+async def tell_unread(client: discord.Client, interaction: Json) -> None:
+    """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
+    interaction_id, token = snowflake(interaction.get("id")), text(interaction, "token")
+    kind = interaction.get("type")
+    if type(kind) is not int or kind not in _ANSWERABLE or interaction_id is None or not token:
+        return
+    route = Route("POST", "/interactions/{id}/{token}/callback", id=interaction_id, token=token)
+    # The text is ours alone, so no secret can be in it.
+    told = {"content": UNREAD, "flags": _EPHEMERAL, "allowed_mentions": {"parse": []}}
+    try:
+        await client.http.request(route, json={"type": _MESSAGE, "data": told})
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction_id, error=repr(exc))
+
+
+def _client_of(interaction: discord.Interaction[Any]) -> WeftClient:
+    client: WeftClient = interaction.client
+    return client
