@@ -146,7 +146,8 @@ async def until_marked(discord: FakeDiscord, *message_ids: int) -> None:
 
 async def until_answered(discord: FakeDiscord, thread_id: int, text: str) -> None:
     """Wait until Weft has said ``text`` with a footer below; the line of a turn that runs begins with a sign."""
-    end = re.compile(re.escape(text) + r"\n-# \d")
+    # Between them stand the tools that have finished.
+    end = re.compile(re.escape(text) + r"(?:\n-# ✓ .*)*\n-# \d")
     await discord.wait_for(lambda _: end.search(shown(discord, thread_id)), timeout=LIMIT)
 
 
