@@ -20,8 +20,8 @@ from bot.ops.health import (
     StoreHealth,
     Vitals,
 )
-from bot.work.counts import WorkCounts
 from bot.work.dispatcher import Dispatcher
+from bot.work.status import WorkCounts
 from pool.model import Reason
 from pool.pool import ConnectionPool
 from pool.storage.durable import DurableStore

@@ -20,7 +20,6 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, QueueMode
-from bot.work.counts import WorkCounts, work_counts
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -31,12 +30,10 @@ from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.permissions import PermissionRegistry
 from bot.work.ports import Answer, Chat
-from bot.work.queue.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued, Warm
-from bot.work.queue.entry import Entry, EntryState
-from bot.work.queue.lanes import Lanes
+from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryState, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
-from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Mark, Reactions
@@ -44,7 +41,7 @@ from bot.work.recovery import Recovery, Shutdown
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.skipped import RateLimiter, SkippedMessages
-from bot.work.status import describe_pool, describe_queue, describe_thread
+from bot.work.status import WorkCounts, describe_pool, describe_queue, describe_thread, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.turns import Claim, TurnCards, TurnService

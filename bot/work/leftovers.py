@@ -64,7 +64,7 @@ class Leftovers:
 
     Args:
         tasks: owns the looks.
-        steps: what the end of the bot waits for.
+        tracker: what the end of the bot waits for.
     """
 
     def __init__(self, tasks: TaskGroup, tracker: TaskTracker, editors: Editors) -> None:

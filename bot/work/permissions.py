@@ -77,17 +77,13 @@ class Decided:
         return False
 
 
-def _nothing(_card: Card) -> None:
-    """Do nothing."""
-
-
 @dataclass(slots=True, eq=False)
 class Card:
     """A permission request in a thread.
 
     Attributes:
-        show: called with the card each time that what it shows has changed.
-        at_end: called once, after its end was shown.
+        registry: remembers it once it is over.
+        show: called with the card each time that what it shows has changed; None: nobody looks any more.
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
     """
@@ -96,8 +92,8 @@ class Card:
     thread_id: int
     request: Request
     requester: Actor
-    show: Callable[[Card], None]
-    at_end: Callable[[Card], None] = _nothing
+    registry: PermissionRegistry
+    show: Callable[[Card], None] | None
     for_owners: bool = False
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
@@ -109,22 +105,13 @@ class Card:
         if self.state is CardState.OPEN:
             self.state, self.chosen, self.answered_by = state, chosen, by
             self.closed.set()
-            self._show()
-            self.at_end(self)
-
-    def _show(self) -> None:
-        try:
-            self.show(self)
-        except Exception:
-            # Called from the agent's reader and from timers: what can't be shown must end neither.
-            log.exception("card.failed", thread=self.thread_id)
-
-
-def _let_go(card: Card) -> None:
-    # The card is remembered for long after its turn: what it was shown and answered with would be, too.
-    card.show = _nothing
-    bare = ToolCallUpdate(tool_call_id=card.request.tool_call.tool_call_id)
-    card.request = Decided(bare, card.request.options)
+            try:
+                if self.show is not None:
+                    self.show(self)
+            except Exception:
+                # Called from the agent's reader and from timers: what can't be shown must end neither.
+                log.exception("card.failed", thread=self.thread_id)
+            self.registry.remember(self)
 
 
 def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
@@ -151,13 +138,17 @@ class PermissionRegistry:
     ) -> Card:
         """Return a new card for the request; it is not shown yet."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        card = Card(token, thread_id, request, requester, show, at_end=self._ended, for_owners=for_owners)
+        card = Card(token, thread_id, request, requester, self, show, for_owners=for_owners)
         self._open[token] = card
         return card
 
-    def _ended(self, card: Card) -> None:
+    def remember(self, card: Card) -> None:
+        """Keep a card that is over for a while, so that a late click gets a true answer."""
+        # The card outlives its turn by far: what it was shown and answered with would be kept with it.
+        card.show = None
+        bare = ToolCallUpdate(tool_call_id=card.request.tool_call.tool_call_id)
+        card.request = Decided(bare, card.request.options)
         # Only what is over is forgotten: an agent that asks a thousand times must not take away another thread's card.
-        _let_go(card)
         self._over[card.token] = self._open.pop(card.token)
         while len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)

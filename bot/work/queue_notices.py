@@ -96,7 +96,7 @@ class QueueNotices:
 
     Args:
         tasks: owns the waits before a notice is posted.
-        steps: what the end of the bot waits for.
+        tracker: what the end of the bot waits for.
     """
 
     def __init__(

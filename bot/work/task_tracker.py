@@ -1,6 +1,6 @@
-"""Tasks on prompts' ways to their ends: counted, so that the end of the bot can wait for them.
+"""Tasks that take prompts to their ends: counted, so that the end of the bot can wait for them.
 
-A step that fails is logged and harms no other. The mutable state is the count of steps under way.
+A task that fails is logged and harms no other. The mutable state is the count of tasks under way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class TaskTracker:
-    """Starts steps in a task group.
+    """Starts tasks in a task group and counts them.
 
     Attributes:
         under_way: how many have begun and not ended.
@@ -32,7 +32,7 @@ class TaskTracker:
         return self._tasks.cancel_scope.cancel_called
 
     def begin(self, step: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
-        """Start a step."""
+        """Start a task."""
 
         async def run() -> None:
             try:
@@ -52,6 +52,6 @@ class TaskTracker:
         self._changed = anyio.Event()
 
     async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until ``done``, which is asked whenever a step has ended or something `changed`."""
+        """Wait until ``done``, which is asked whenever a task has ended or something `changed`."""
         while not done():
             await self._changed.wait()

@@ -1,6 +1,7 @@
-"""A turn to be: the messages that will be asked in one prompt, on their way through the queue (pure).
+"""A turn to be: the messages that will be asked in one prompt, on their way through the queue; and decisions (pure).
 
-When an entry starts and what ends it is decided in `thread`; here is what it is made of and how it reads.
+When an entry starts and what ends it is decided in `thread_queue`, which returns decisions for others to carry out;
+here is what both are made of, and how an entry reads.
 """
 
 from __future__ import annotations
@@ -169,3 +170,69 @@ def said_in(message: Message) -> Said:
     """Return what a message says now."""
     inbound = message.inbound
     return Said(inbound.author, message.text, inbound.quotes, inbound.left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The message never runs, and this is its one outcome."""
+
+    message: Message
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The running turn is to be cancelled; its place is free when it has really ended."""
+
+    entry: Entry
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """The entry is to be put into the running turn; whether that worked is told by `ThreadQueue.steered`."""
+
+    into: Entry
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The message is part of a turn that has started, and whose agent was not prompted yet."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The message waits; ``place`` 1 is the next to start."""
+
+    message: Message
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A waiting message has a new text."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """An agent will be needed soon: one may be started now, if that costs nobody else anything."""
+
+    thread_id: int
+
+
+Decision = End | Cancel | Inject | Joined | Queued | Edited | Warm
+
+
+def cancel(turns: Iterable[Entry], why: Why) -> list[Decision]:
+    """Decide that turns are to be cancelled, but for those that are over or cancelled anyway."""
+    decisions: list[Decision] = []
+    for turn in turns:
+        if turn.cancellable:
+            turn.cancelled = why
+            decisions.append(Cancel(turn, why))
+    return decisions

@@ -12,8 +12,7 @@ from itertools import chain, islice, takewhile
 from operator import attrgetter
 
 from bot.model import QueueMode
-from bot.work.queue.decisions import Decision, End
-from bot.work.queue.entry import Entry, EntryState, Message, MessageState, Why
+from bot.work.queue.entry import Decision, End, Entry, EntryState, Message, MessageState, Why
 
 _PLACE = attrgetter("place")
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.model import Outcome
-from bot.work.queue.decisions import Decision, End, Inject, cancel
-from bot.work.queue.entry import Entry, EntryState, Why
+from bot.work.queue.entry import Decision, End, Entry, EntryState, Inject, Why, cancel
 from bot.work.queue.pending import PendingMessages
 
 NEWER = "a newer message took its place"

@@ -12,8 +12,21 @@ from itertools import islice, takewhile
 from operator import attrgetter
 
 from bot.model import Inbound, Outcome, QueueMode
-from bot.work.queue.decisions import Cancel, Decision, Edited, End, Joined, Queued, Warm, cancel
-from bot.work.queue.entry import Entry, EntryState, Message, MessageState, Why
+from bot.work.queue.entry import (
+    Cancel,
+    Decision,
+    Edited,
+    End,
+    Entry,
+    EntryState,
+    Joined,
+    Message,
+    MessageState,
+    Queued,
+    Warm,
+    Why,
+    cancel,
+)
 from bot.work.queue.pending import PendingMessages
 from bot.work.queue.rules import Drop, Remembered, Rules
 from bot.work.queue.steering import NEWER, Steering

@@ -214,7 +214,7 @@ class FakeChat:
 class NotedStore(MemoryStore):
     """A store that notes its calls; ``fail`` gives the error of each call of a kind, ``gates`` what it waits for.
 
-    ``outlives``: it is handed to the next desk, as a file is.
+    ``outlives``: it is handed to the next dispatcher, as a file is.
     """
 
     calls: list[tuple[str, int]] = field(default_factory=list)
@@ -247,7 +247,7 @@ class NotedStore(MemoryStore):
 
 
 def kept() -> NotedStore:
-    """Return a store that the next desk goes on with."""
+    """Return a store that the next dispatcher goes on with."""
     return NotedStore(outlives=True)
 
 
@@ -266,9 +266,9 @@ def busy_scheduler() -> Scheduler[Any]:
 
 @dataclass
 class Work:
-    """A desk at work, and all that stands around it."""
+    """A dispatcher at work, and all that stands around it."""
 
-    desk: Dispatcher
+    dispatcher: Dispatcher
     pool: ConnectionPool
     chat: FakeChat
     store: NotedStore
@@ -277,7 +277,7 @@ class Work:
 
     def post(self, message_id: int, text: str = "hello", *, thread_id: int = 100, **fields: Any) -> None:
         """Let somebody post a message."""
-        self.desk.submit(replace(inbound(message_id, thread_id=thread_id, text=text), **fields))
+        self.dispatcher.submit(replace(inbound(message_id, thread_id=thread_id, text=text), **fields))
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Let virtual time pass until the condition holds."""
@@ -335,7 +335,7 @@ async def running_work(
     launcher: ByThread | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
-    """A desk that works until the block is left, set up and taken down as the bot does it; ``parts`` join `PARTS`."""
+    """A dispatcher at work while the block runs, set up and taken down as the bot does it; ``parts`` join `PARTS`."""
     agents, chat, store = PlayedAgents(parts=PARTS | parts), chat or FakeChat(), store or NotedStore()
     outcomes: list[tuple[int, Outcome]] = []
     pool = ConnectionPool(
@@ -343,18 +343,19 @@ async def running_work(
         store,
         PoolLimits(max_agents=max_agents),
         cast("Any", None),
-        on_change=lambda: desk.admit(),  # noqa: PLW0108  the desk is made right below
+        on_change=lambda: dispatcher.admit(),  # noqa: PLW0108  the dispatcher is made right below
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
-        desk = Dispatcher(tasks, chat, pool, store, limits, named, observer or Observer(), may=may, redact=redact)
-        desk.deliveries.listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))
+        dispatcher = Dispatcher(tasks, chat, pool, store, limits, named, observer or Observer(), may=may, redact=redact)
+        listeners = dispatcher.deliveries.listeners
+        listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))
         if held:
-            desk.hold()
-        await desk.recover()
+            dispatcher.hold()
+        await dispatcher.recover()
         try:
-            yield Work(desk, pool, chat, store, agents, outcomes)
+            yield Work(dispatcher, pool, chat, store, agents, outcomes)
         finally:
             with anyio.CancelScope(shield=True):
-                await desk.shutdown()
+                await dispatcher.shutdown()
             tasks.cancel_scope.cancel()

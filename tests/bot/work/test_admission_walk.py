@@ -17,11 +17,9 @@ import pytest
 
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from bot.model import Lane, QueueMode
-from bot.work.queue.decisions import Decision
-from bot.work.queue.entry import Entry
-from bot.work.queue.lanes import Lanes
+from bot.work.queue.entry import Decision, Entry
 from bot.work.queue.rules import Rules
-from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.runs import Claims
 from bot.work.turns import Claim
 from pool.launcher import Sharing

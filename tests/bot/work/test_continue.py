@@ -28,15 +28,15 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
     async with running_work(store=store) as work:
         await work.over()
         ((notice, _),) = work.buttons()
-        told = work.desk.go_on(100, 1, notice, BOB)
+        told = work.dispatcher.go_on(100, 1, notice, BOB)
         assert (told.text, told.accepted) == ("Going on.", True)
-        again = work.desk.go_on(100, 1, notice, BOB)
+        again = work.dispatcher.go_on(100, 1, notice, BOB)
         assert (again.text, again.accepted) == ("Already going on.", False)
         assert await work.over(2) == [(1, Outcome.INTERRUPTED), (notice, Outcome.ANSWERED)]
         (prompted,) = work.agents.prompted
         assert prompted.endswith("go on with this request:\n\nbuild it")
     async with running_work(store=store, chat=work.chat) as work:
-        work.desk.go_on(100, 1, notice, BOB)
+        work.dispatcher.go_on(100, 1, notice, BOB)
         await work.settled()
         assert work.agents.prompted == []
 
@@ -52,7 +52,7 @@ async def test_continue_keeps_in_which_channel_its_thread_stands() -> None:
         await store.started(one.message_id)
     async with running_work(store=store, held=True) as work:
         for prompt in (1, 2):
-            work.desk.go_on(100, prompt, 50 + prompt, BOB)
+            work.dispatcher.go_on(100, prompt, 50 + prompt, BOB)
         await work.settled()
         again = {one.prompt.message_id: inbound_of(one.prompt) for one in await store.open_prompts()}
         assert [(again[one].channel_id, again[one].parent_id) for one in (51, 52)] == [(100, 7), (100, 7)]
@@ -68,11 +68,11 @@ async def test_continue_is_not_stale_by_a_stop_of_all_that_came_before_it_was_pr
     async with running_work(store=store) as work:
         await work.over(2)
         (first, _), (second, _) = work.buttons()
-        work.desk.stop_all(100, ALICE, before=second + 1000)
-        work.desk.go_on(100, 1, first, BOB)
+        work.dispatcher.stop_all(100, ALICE, before=second + 1000)
+        work.dispatcher.go_on(100, 1, first, BOB)
         assert (await work.over(3))[2:] == [(first, Outcome.ANSWERED)]
-        work.desk.go_on(100, 2, second, BOB)
-        work.desk.stop_all(100, ALICE, before=second + 2000)
+        work.dispatcher.go_on(100, 2, second, BOB)
+        work.dispatcher.stop_all(100, ALICE, before=second + 2000)
         assert (await work.over(4))[3:] == [(second, Outcome.STALE)]
 
 
@@ -84,7 +84,7 @@ async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
     await store.started(1)
     async with running_work(store=store) as work:
         await work.over()
-        work.desk.go_on(200, 1, 999, ALICE)
+        work.dispatcher.go_on(200, 1, 999, ALICE)
         await work.shown("no longer known", 200)
         assert work.agents.prompted == []
 
@@ -95,13 +95,13 @@ async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() ->
     store = kept()
     async with running_work(store=store) as work:
         for _ in range(2):
-            work.desk.missed(inbound(5, text="deploy"))
+            work.dispatcher.missed(inbound(5, text="deploy"))
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         (text,) = work.chat.texts()
         assert text.startswith("⚠️ **Interrupted:** Weft was away when this was posted")
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:5"
-        work.desk.go_on(100, 5, notice, ALICE)
+        work.dispatcher.go_on(100, 5, notice, ALICE)
         await work.over(2)
         assert work.agents.prompted == ["deploy"]
 
@@ -110,7 +110,7 @@ async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() ->
 async def test_a_mention_from_long_ago_is_told_where_it_was_posted() -> None:
     """R2, D1: there is no thread yet."""
     async with running_work(store=kept()) as work:
-        work.desk.missed(replace(inbound(5), channel_id=7, thread_id=5, opens_thread=True))
+        work.dispatcher.missed(replace(inbound(5), channel_id=7, thread_id=5, opens_thread=True))
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         ((message_id, text),) = work.chat.refused
         assert (message_id, text.endswith("Mention me again if you still want it.")) == (5, True)
@@ -123,14 +123,14 @@ async def test_a_message_from_long_ago_is_not_run_by_itself_after_a_kill_either(
     store, chat = kept(), FakeChat()
     store.gates["finished"] = anyio.Event()
     async with running_work(store=store, chat=chat) as work:
-        work.desk.missed(inbound(5, text="deploy"))
+        work.dispatcher.missed(inbound(5, text="deploy"))
         await work.shown("Weft was away when this was posted")
     store.gates["finished"].set()
     async with running_work(store=store, chat=chat) as work:
         await work.over()
         assert (work.agents.prompted, work.outcomes) == ([], [(5, Outcome.INTERRUPTED)])
         assert len(work.told("Weft was away when this was posted")) == 1
-        work.desk.go_on(100, 5, max(chat.threads[100].messages), ALICE)
+        work.dispatcher.go_on(100, 5, max(chat.threads[100].messages), ALICE)
         await work.over(2)
         assert work.agents.prompted == ["deploy"]
 
@@ -141,7 +141,7 @@ async def test_a_mention_from_long_ago_is_not_run_by_itself_after_a_kill_either(
     store = kept()
     store.gates["finished"] = anyio.Event()
     async with running_work(store=store) as work:
-        work.desk.missed(mention(5))
+        work.dispatcher.missed(mention(5))
         await work.until(lambda: work.chat.refused)
     store.gates["finished"].set()
     async with running_work(store=store) as work:
@@ -155,9 +155,9 @@ async def test_a_message_from_long_ago_that_can_t_be_written_down_stays_pending(
     store = kept()
     store.fail["accept"] = StoreBusy("too much")
     async with running_work(store=store) as work:
-        work.desk.missed(inbound(5))
+        work.dispatcher.missed(inbound(5))
         await work.settled()
-        assert work.desk.pending() == {5}
+        assert work.dispatcher.pending() == {5}
 
 
 @in_virtual_time
@@ -168,7 +168,7 @@ async def test_a_press_just_before_a_stop_is_the_next_run_s() -> None:
     async with running_work(store=store) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
-        assert work.desk.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
     async with running_work(store=store) as work:
         assert await work.over() == [(notice, Outcome.ANSWERED)]
         assert len(work.agents.prompted) == 1
@@ -183,10 +183,10 @@ async def test_a_press_that_could_not_be_written_down_can_be_repeated() -> None:
         await work.over()
         notice = max(work.chat.threads[100].messages)
         store.fail["accept"] = StoreBusy("too much")
-        assert work.desk.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
         await work.shown("please press again")
         store.fail.clear()
-        assert work.desk.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
         await work.over(2)
         assert len(work.agents.prompted) == 1
 
@@ -199,7 +199,7 @@ async def test_what_is_gone_on_with_belongs_to_whoever_pressed() -> None:
     async with running_work(store=store, hanging=lambda _session: None) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
-        work.desk.go_on(100, 1, notice, BOB)
+        work.dispatcher.go_on(100, 1, notice, BOB)
         await work.until(lambda: ("accept", notice) in store.calls)
         (again,) = await store.turn(notice)
         assert (again.prompt.author_id, again.prompt.thread_id) == (BOB.id, 100)
@@ -214,7 +214,7 @@ async def test_continue_of_a_turn_of_several_messages_repeats_all_of_it() -> Non
         await work.over(3)
         ((notice, _),) = work.buttons()
     async with running_work(store=store, chat=work.chat) as work:
-        work.desk.go_on(100, 1, notice, BOB)
+        work.dispatcher.go_on(100, 1, notice, BOB)
         await work.over()
         (prompted,) = work.agents.prompted
         one, two, three = (

@@ -1,4 +1,4 @@
-"""The desk: messages in, one outcome for each, whatever fails around it."""
+"""The dispatcher: messages in, one outcome for each, whatever fails around it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_an_event_that_comes_twice_while_its_message_runs_is_one_message()
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(1, "hang")
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         assert await work.over() == [(1, Outcome.STOPPED)]
         assert work.store.calls.count(("accept", 1)) == 1
 
@@ -71,7 +71,7 @@ async def test_an_event_that_comes_twice_while_its_message_waits_is_one_message(
         await work.prompted("hang")
         work.post(2)
         work.post(2)
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
         assert work.agents.prompted == ["hang", "hello"]
 
@@ -98,7 +98,7 @@ async def test_a_thread_has_one_turn_at_a_time_in_order_of_arrival() -> None:
         work.post(2, "second")
         await work.settled()
         assert work.agents.prompted == ["hang"]
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         await work.over(3)
         assert work.agents.prompted == ["hang", "second", "third"]
 
@@ -111,11 +111,11 @@ async def test_who_waits_for_an_agent_is_told_once() -> None:
         await work.prompted("hang")
         work.post(2, thread_id=200)
         await work.shown("Waiting for a free agent", 200)
-        work.desk.admit()
+        work.dispatcher.admit()
         await work.settled()
         waits = [call for call in work.chat.threads[200].of("send") if "Waiting" in call.body.text]
         assert [call.reply_to for call in waits] == [2]
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
 
 
@@ -152,13 +152,13 @@ async def test_the_editor_of_a_thread_is_let_go_when_its_queue_is_done() -> None
         work.post(1)
         work.post(2)
         await work.over(2)
-        assert work.desk._editors._editors == {}
+        assert work.dispatcher._editors._editors == {}
         late = work.agents.sessions[0].on_late
         assert late is not None
         late(chunk("one more thing"))
         await work.shown("one more thing")
         await work.settled()
-        assert work.desk._editors._editors == {}
+        assert work.dispatcher._editors._editors == {}
 
 
 @in_virtual_time
@@ -169,7 +169,7 @@ async def test_whoever_listens_for_outcomes_can_not_harm_the_work() -> None:
         raise RuntimeError("a fault")
 
     async with running_work() as work:
-        work.desk.deliveries.listeners.append(fail)
+        work.dispatcher.deliveries.listeners.append(fail)
         work.post(1)
         await work.shown("an answer")
         work.post(2, "second")
@@ -196,7 +196,7 @@ async def test_a_fault_in_a_turn_frees_the_thread_and_touches_no_neighbour() -> 
         assert await work.over(2) == [(2, Outcome.FAILED), (3, Outcome.ANSWERED)]
         assert any("something went wrong in Weft itself" in text for text in work.chat.texts())
         assert not any("a fault of ours" in text for text in work.chat.texts())
-        assert work.desk.status(None).startswith("1 running, 0 waiting\n")
+        assert work.dispatcher.status(None).startswith("1 running, 0 waiting\n")
 
 
 @in_virtual_time
@@ -233,7 +233,7 @@ async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -
         await work.shown("an answer")
         await work.settled()
         del work.store.fail["finished"]
-        work.desk.stop(200, ALICE)
+        work.dispatcher.stop(200, ALICE)
         assert (1, Outcome.STOPPED) in await work.over()
 
 
@@ -279,10 +279,10 @@ async def test_a_listener_that_fails_hurts_nobody() -> None:
         raise RuntimeError("listener")
 
     async with running_work() as work:
-        keep, work.desk.deliveries.listeners[:] = list(work.desk.deliveries.listeners), [fail]
+        keep, work.dispatcher.deliveries.listeners[:] = list(work.dispatcher.deliveries.listeners), [fail]
         work.post(1)
         await anyio.sleep(5)
-        work.desk.deliveries.listeners[:] = keep
+        work.dispatcher.deliveries.listeners[:] = keep
         work.post(2)
         assert await work.outcome(2) is Outcome.ANSWERED
 
@@ -292,7 +292,7 @@ async def test_a_refusal_that_discord_does_not_take_hurts_nobody() -> None:
     """O1, O4: neither a refused request nor a fault in the call itself."""
     async with running_work() as work:
         work.chat.fail = {"open_thread": PortError("no"), "refuse": RuntimeError("broken")}
-        work.desk.submit(mention(1))
+        work.dispatcher.submit(mention(1))
         assert await work.outcome(1) is Outcome.FAILED
         work.post(2)
         assert await work.outcome(2) is Outcome.ANSWERED
@@ -369,10 +369,10 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
         work.post(2)
         await work.shown("Waiting, next in line")
         work.chat.threads[100].delay = 2.0
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         await work.over(2)
         await anyio.sleep(30)
-        assert work.desk._editors._editors == {}
+        assert work.dispatcher._editors._editors == {}
 
 
 @in_virtual_time
@@ -392,9 +392,9 @@ async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
 
         with monkeypatch.context() as patched:
             patched.setattr(QueueNotices, "show", fail)
-            work.desk.stop(100, ALICE)
+            work.dispatcher.stop(100, ALICE)
             await anyio.sleep(5)
-        work.desk.stop(200, ALICE)
+        work.dispatcher.stop(200, ALICE)
         await work.over(3)
         assert sorted(work.outcomes) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED), (3, Outcome.STOPPED)]
 
@@ -410,7 +410,7 @@ async def test_a_thread_that_is_gone_takes_its_turn_its_queue_and_its_agent_with
         await work.prompted("hang")
         work.post(2)
         await work.settled()
-        work.desk.thread_gone(100, "the thread was deleted")
+        work.dispatcher.thread_gone(100, "the thread was deleted")
         assert sorted(await work.over(2)) == [(1, Outcome.STOPPED), (2, Outcome.STOPPED)]
         assert work.agents.prompted == ["hang"]
         await work.until(lambda: work.pool.status(100) is None)
@@ -423,7 +423,7 @@ async def test_the_idle_agent_of_a_thread_that_is_gone_is_let_go() -> None:
         work.post(1)
         await work.over()
         assert work.pool.status(100) is not None
-        work.desk.thread_gone(100, "the thread was deleted")
+        work.dispatcher.thread_gone(100, "the thread was deleted")
         await work.until(lambda: work.pool.status(100) is None)
 
 
@@ -435,7 +435,7 @@ async def test_a_thread_that_is_gone_touches_no_other() -> None:
         await work.prompted("hang")
         work.post(2, "hang")
         await work.prompted("hang", "hang")
-        work.desk.thread_gone(100, "the thread was deleted")
+        work.dispatcher.thread_gone(100, "the thread was deleted")
         assert await work.over() == [(2, Outcome.STOPPED)]
         assert work.pool.status(200) is not None
 
@@ -464,7 +464,7 @@ async def test_the_end_of_a_stopped_turn_is_shown_with_the_agents_answer_and_the
         await work.shown("so far")
         work.post(2, "next")
         await anyio.sleep(2)
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         await anyio.sleep(0.04)
         assert any("so far\n⏹ **Stopped**" in text for text in work.chat.texts())
         assert not any(body.buttons for body in work.chat.threads[100].messages.values() if "so far" in body.text)
@@ -485,7 +485,7 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
     async with running_work(store=store) as work:
         work.post(1, "hang")
         await work.prompted("hang")
-        work.desk.stop(100, ALICE)
+        work.dispatcher.stop(100, ALICE)
         await work.shown("**Stopped**")
         assert [one.outcome for one in await store.owed()] == [Outcome.STOPPED]
 
@@ -507,11 +507,11 @@ async def test_a_turn_that_the_agent_gives_up_after_a_rejection_is_not_told_as_s
     async with running_work(ask=PlayedSession.ask) as work:
         work.post(1, "ask")
         await work.prompted("ask")
-        (token,) = work.desk.permissions._open
+        (token,) = work.dispatcher.permissions._open
         if option is None:
             await anyio.sleep(601)
         else:
-            assert work.desk.decide(token, option, ALICE).accepted
+            assert work.dispatcher.decide(token, option, ALICE).accepted
         work.agents.sessions[0].respond("cancelled")
         assert await work.over() == [(1, Outcome.STOPPED)]
         assert [text for text in work.chat.texts() if f"\n{line}" in text or text.startswith(line)]
@@ -537,6 +537,6 @@ async def test_a_thread_that_goes_while_its_message_is_accepted_gives_it_one_end
     """D10, O1."""
     async with running_work() as work:
         work.post(1)
-        work.desk.thread_gone(100, "the thread was deleted")
+        work.dispatcher.thread_gone(100, "the thread was deleted")
         assert await work.outcome(1) is Outcome.STOPPED
         assert work.agents.prompted == []

@@ -210,7 +210,7 @@ async def test_a_thread_with_output_outside_a_turn_keeps_no_editor() -> None:
         on_late(AgentMessageChunk(content=text_block("by the way")))
         await anyio.sleep(10)
         assert "by the way" in "\n".join(work.chat.texts(100))
-        assert work.desk._editors._editors == {}
+        assert work.dispatcher._editors._editors == {}
 
 
 @in_virtual_time

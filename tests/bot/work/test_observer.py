@@ -99,10 +99,10 @@ async def test_each_turn_has_one_line_with_its_waits_and_its_agent_and_without_i
             work.post(1, "hang")
             await work.prompted("hang")
             work.post(2, "canary")
-            await work.until(lambda: work.desk.counts().waiting == 1)
-            assert (work.desk.counts().queues, work.desk.counts().longest) == (1, 1)
+            await work.until(lambda: work.dispatcher.counts().waiting == 1)
+            assert (work.dispatcher.counts().queues, work.dispatcher.counts().longest) == (1, 1)
             await work.settled()
-            work.desk.stop(100, ALICE)
+            work.dispatcher.stop(100, ALICE)
             await work.over(2)
     first, second = lines_of(logs)
     assert (first["outcome"], first["prompt"], first["waited"]) == ("stopped", 1, 0.0)
@@ -138,10 +138,10 @@ async def test_what_waits_in_several_threads_is_counted_over_all_of_them() -> No
         for number in range(1, 5):
             work.post(number, "hang", thread_id=100 if number < 4 else 200)
         await work.prompted("hang")
-        counts = work.desk.counts()
+        counts = work.dispatcher.counts()
         assert (counts.waiting, counts.queues, counts.longest, counts.cards) == (3, 2, 2, 0)
         assert counts.lanes[Lane.MAIN].running == 1
-        work.desk.stop_all(100, ALICE, before=10)
-        work.desk.stop_all(200, ALICE, before=10)
+        work.dispatcher.stop_all(100, ALICE, before=10)
+        work.dispatcher.stop_all(200, ALICE, before=10)
         await work.over(4)
-        assert work.desk.counts().waiting == 0
+        assert work.dispatcher.counts().waiting == 0

@@ -39,44 +39,44 @@ class Request:
         return self.select("cancelled")
 
 
-def open_card(desk: PermissionRegistry, request: Request) -> tuple[Card, list[CardState]]:
+def open_card(registry: PermissionRegistry, request: Request) -> tuple[Card, list[CardState]]:
     shown: list[CardState] = []
-    return desk.open(100, request, ALICE, lambda card: shown.append(card.state)), shown
+    return registry.open(100, request, ALICE, lambda card: shown.append(card.state)), shown
 
 
 def test_the_requester_answers_with_one_of_the_agents_own_options() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, shown = open_card(desk, request)
-    answer = desk.decide(card.token, 0, ALICE)
+    registry, request = PermissionRegistry(), Request()
+    card, shown = open_card(registry, request)
+    answer = registry.decide(card.token, 0, ALICE)
     assert (answer.accepted, request.answer, shown) == (True, "yes", [CardState.ANSWERED])
     assert (card.chosen, card.answered_by) == (ALLOW, ALICE)
 
 
 def test_somebody_else_may_not_answer() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, shown = open_card(desk, request)
-    answer = desk.decide(card.token, 0, BOB)
+    registry, request = PermissionRegistry(), Request()
+    card, shown = open_card(registry, request)
+    answer = registry.decide(card.token, 0, BOB)
     assert (answer.accepted, answer.text) == (False, "Only `alice` may answer this.")
     assert (request.answer, shown) == (None, [])
 
 
 def test_a_later_click_is_told_that_the_request_is_answered() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, _ = open_card(desk, request)
-    desk.decide(card.token, 1, ALICE)
-    answer = desk.decide(card.token, 0, ALICE)
+    registry, request = PermissionRegistry(), Request()
+    card, _ = open_card(registry, request)
+    registry.decide(card.token, 1, ALICE)
+    answer = registry.decide(card.token, 0, ALICE)
     assert (answer.accepted, answer.text, request.answer) == (False, "Already answered by `alice`.", "no")
 
 
 @pytest.mark.parametrize("option", [-1, 2, 99])
 def test_a_press_on_an_option_that_was_not_offered_answers_nothing(option: int) -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, _ = open_card(desk, request)
-    assert desk.decide(card.token, option, ALICE).accepted is False
+    registry, request = PermissionRegistry(), Request()
+    card, _ = open_card(registry, request)
+    assert registry.decide(card.token, option, ALICE).accepted is False
     assert request.answer is None
 
 
@@ -88,28 +88,28 @@ def test_an_unknown_card_is_told_to_have_expired() -> None:
 
 def test_a_click_that_comes_after_the_agents_own_end_of_the_request_is_told_so() -> None:
     """D6: first of click, timeout and cancel wins."""
-    desk, request = PermissionRegistry(), Request()
-    card, shown = open_card(desk, request)
+    registry, request = PermissionRegistry(), Request()
+    card, shown = open_card(registry, request)
     request.cancel()
-    answer = desk.decide(card.token, 0, ALICE)
+    answer = registry.decide(card.token, 0, ALICE)
     assert (answer.accepted, request.answer, shown) == (False, "cancelled", [CardState.CANCELLED])
 
 
 @pytest.mark.asyncio
 async def test_silence_picks_the_option_that_rejects() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, shown = open_card(desk, request)
+    registry, request = PermissionRegistry(), Request()
+    card, shown = open_card(registry, request)
     await expire(card, 0)
     assert (request.answer, shown, card.chosen) == ("no", [CardState.EXPIRED], REJECT)
-    assert desk.decide(card.token, 0, ALICE).text == EXPIRED
+    assert registry.decide(card.token, 0, ALICE).text == EXPIRED
 
 
 @pytest.mark.asyncio
 async def test_silence_is_cancelled_where_no_option_rejects() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request(options=[ALLOW])
-    card, _ = open_card(desk, request)
+    registry, request = PermissionRegistry(), Request(options=[ALLOW])
+    card, _ = open_card(registry, request)
     await expire(card, 0)
     assert (request.answer, card.state) == ("cancelled", CardState.EXPIRED)
 
@@ -117,9 +117,9 @@ async def test_silence_is_cancelled_where_no_option_rejects() -> None:
 @pytest.mark.asyncio
 async def test_an_answered_card_does_not_expire() -> None:
     """D6."""
-    desk, request = PermissionRegistry(), Request()
-    card, shown = open_card(desk, request)
-    desk.decide(card.token, 0, ALICE)
+    registry, request = PermissionRegistry(), Request()
+    card, shown = open_card(registry, request)
+    registry.decide(card.token, 0, ALICE)
     with anyio.fail_after(5):
         await expire(card, 60)
     assert (request.answer, shown) == ("yes", [CardState.ANSWERED])
@@ -134,25 +134,25 @@ def test_the_rejection_for_once_goes_before_the_one_for_good() -> None:
 
 def test_old_cards_are_forgotten_once_they_are_over() -> None:
     """D6: the memory of ended requests is bounded, and takes no open one away."""
-    desk, request = PermissionRegistry(), Request()
-    still_open, _ = open_card(desk, request)
-    first, _ = open_card(desk, Request())
+    registry, request = PermissionRegistry(), Request()
+    still_open, _ = open_card(registry, request)
+    first, _ = open_card(registry, Request())
     first.close(CardState.CANCELLED)
     for _ in range(1000):
-        last, _ = open_card(desk, Request())
+        last, _ = open_card(registry, Request())
         last.close(CardState.CANCELLED)
-    assert desk.find(first.token) is None
-    assert desk.find(last.token) is last
-    assert desk.open_cards == 1
-    assert desk.decide(still_open.token, 0, ALICE).accepted
+    assert registry.find(first.token) is None
+    assert registry.find(last.token) is last
+    assert registry.open_cards == 1
+    assert registry.decide(still_open.token, 0, ALICE).accepted
 
 
 def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
     """D6: a bot presses no button."""
-    desk, request = PermissionRegistry(), Request()
-    card = desk.open(100, request, BOB, lambda _card: None, for_owners=True)
-    assert desk.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
-    assert desk.decide(card.token, 0, replace(ALICE, owner=True)).accepted
+    registry, request = PermissionRegistry(), Request()
+    card = registry.open(100, request, BOB, lambda _card: None, for_owners=True)
+    assert registry.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
+    assert registry.decide(card.token, 0, replace(ALICE, owner=True)).accepted
 
 
 def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
@@ -162,14 +162,14 @@ def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
         def show(self, _card: Card) -> None:
             """Show nothing."""
 
-    desk, turn, request = PermissionRegistry(), Turn(), Request()
-    card = desk.open(100, request, ALICE, turn.show)
-    assert desk.decide(card.token, 1, ALICE).accepted
+    registry, turn, request = PermissionRegistry(), Turn(), Request()
+    card = registry.open(100, request, ALICE, turn.show)
+    assert registry.decide(card.token, 1, ALICE).accepted
     gone = weakref.ref(turn), weakref.ref(request)
     del turn, request
     gc.collect()
     assert [reference() for reference in gone] == [None, None]
-    assert desk.decide(card.token, 0, ALICE).text == "Already answered by `alice`."
+    assert registry.decide(card.token, 0, ALICE).text == "Already answered by `alice`."
 
 
 def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:
@@ -178,7 +178,7 @@ def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:
     def fail(_card: Card) -> None:
         raise RuntimeError("broken")
 
-    desk, request = PermissionRegistry(), Request()
-    card = desk.open(100, request, ALICE, fail)
-    assert desk.decide(card.token, 0, ALICE).accepted
+    registry, request = PermissionRegistry(), Request()
+    card = registry.open(100, request, ALICE, fail)
+    assert registry.decide(card.token, 0, ALICE).accepted
     assert (card.state, request.answer) == (CardState.ANSWERED, "yes")

@@ -89,16 +89,16 @@ class Chance:
 
     def stop(self, work: Work) -> None:
         message, thread = self.one()
-        work.desk.stop(thread, BOB, self.random.choice((None, message)))
+        work.dispatcher.stop(thread, BOB, self.random.choice((None, message)))
 
     def touch(self, work: Work) -> None:
         message, thread = self.one()
         self.random.choice(
             (
-                lambda: work.desk.edited(message, f"text {message} instead"),
-                lambda: work.desk.deleted(message),
-                lambda: work.desk.promote(thread, message, BOB),
-                lambda: work.desk.remove(thread, message, BOB),
+                lambda: work.dispatcher.edited(message, f"text {message} instead"),
+                lambda: work.dispatcher.deleted(message),
+                lambda: work.dispatcher.promote(thread, message, BOB),
+                lambda: work.dispatcher.remove(thread, message, BOB),
                 lambda: work.post(message, thread_id=thread) if self.posted else None,
             )
         )()
@@ -107,11 +107,11 @@ class Chance:
         message, thread = self.one()
         self.random.choice(
             (
-                lambda: work.desk.stop_all(thread, BOB, message),
-                lambda: work.desk.clear(thread, BOB),
-                lambda: work.desk.reset(thread, BOB),
-                work.desk.hold,
-                work.desk.release,
+                lambda: work.dispatcher.stop_all(thread, BOB, message),
+                lambda: work.dispatcher.clear(thread, BOB),
+                lambda: work.dispatcher.reset(thread, BOB),
+                work.dispatcher.hold,
+                work.dispatcher.release,
             )
         )()
 
@@ -129,7 +129,7 @@ def limits(chance: Chance) -> WorkLimits:
 
 
 async def settle(chance: Chance, work: Work) -> None:
-    work.desk.release()
+    work.dispatcher.release()
     for _ in range(400):
         if len(work.outcomes) >= len(chance.posted):
             break
@@ -154,11 +154,15 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
         await settle(chance, work)
         assert sorted(message for message, _ in work.outcomes) == sorted(message for message, _ in chance.posted)
         assert (await store.open_prompts(), await store.owed()) == ([], [])
-        desk = work.desk
-        assert [lane for lane in desk._scheduler.counts().values() if lane.running or lane.lent] == []
-        assert (desk._scheduler._queues, desk._editors._editors, desk.pending()) == ({}, {}, frozenset())
-        assert (desk._notices._notices, desk._skipped._gathering) == ({}, {})
-        assert (desk._reactions._cells, len(desk._runs)) == ({}, 0)
+        dispatcher = work.dispatcher
+        assert [lane for lane in dispatcher._scheduler.counts().values() if lane.running or lane.lent] == []
+        assert (dispatcher._scheduler._queues, dispatcher._editors._editors, dispatcher.pending()) == (
+            {},
+            {},
+            frozenset(),
+        )
+        assert (dispatcher._notices._notices, dispatcher._skipped._gathering) == ({}, {})
+        assert (dispatcher._reactions._cells, len(dispatcher._runs)) == ({}, 0)
         assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 
 

@@ -224,7 +224,7 @@ async def test_an_acknowledgement_that_comes_after_the_end_leaves_nothing_behind
         await work.over()
         gate.set()
         await work.settled()
-        assert work.desk._reactions._cells == {}
+        assert work.dispatcher._reactions._cells == {}
 
 
 @in_virtual_time

@@ -63,7 +63,7 @@ async def test_prompts_that_waited_run_in_order_and_before_what_is_posted_now() 
         work.post(4, "prompt 4")
         await work.settled()
         assert work.agents.prompted == []
-        work.desk.release()
+        work.dispatcher.release()
         await work.over(3)
         assert work.agents.prompted == ["prompt 2", "prompt 3", "prompt 4"]
 
@@ -144,7 +144,7 @@ async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
         await work.prompted("hang")
         work.post(2)
         await anyio.sleep(0.1)
-        assert work.desk.remove(100, 2, ALICE).accepted
+        assert work.dispatcher.remove(100, 2, ALICE).accepted
         await anyio.sleep(0.2)
         assert [prompt.prompt.message_id for prompt in await store.open_prompts()] == [1]
         (owed,) = await store.owed()
@@ -162,7 +162,7 @@ async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
         work.post(2)
         work.post(3)
         await anyio.sleep(0.1)
-        work.desk.clear(100, ALICE)
+        work.dispatcher.clear(100, ALICE)
         await anyio.sleep(0.2)
         left = kept()  # as a kill right now would leave it
         left._prompts.update({key: work.store._prompts[key] for key in (2, 3)})
@@ -208,9 +208,9 @@ async def test_a_prompt_without_its_thread_is_kept_by_a_stop_while_discord_is_ou
 async def test_a_prompt_that_waits_for_its_thread_can_be_stopped() -> None:
     """T6: in every phase."""
     async with running_work(chat=FarChat(until=anyio.current_time() + 3600)) as work:
-        work.desk.submit(mention(100))
+        work.dispatcher.submit(mention(100))
         await anyio.sleep(600)
-        assert work.desk.stop(100, ALICE, 100).accepted
+        assert work.dispatcher.stop(100, ALICE, 100).accepted
         await anyio.sleep(600)
         assert work.outcomes == [(100, Outcome.STOPPED)]
 
@@ -285,7 +285,7 @@ async def test_what_was_said_into_a_turn_that_is_over_is_told_once_too() -> None
         assert sorted(await work.over(2)) == [(2, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:2"
-        work.desk.go_on(100, 2, notice, BOB)
+        work.dispatcher.go_on(100, 2, notice, BOB)
         await work.over(3)
         assert work.agents.prompted[0].endswith(
             "request:\n\n[alice (user 11) wrote:]\n> two\n\n[bob (user 12) wrote:]\n> three"
@@ -317,7 +317,7 @@ async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None
         work.post(1, "one")
         work.post(2, "two")
         await work.prompted("one\ntwo")
-        work.desk._scheduler.queue(100).steerable(can=True)
+        work.dispatcher._scheduler.queue(100).steerable(can=True)
         work.post(3, "three", mode=QueueMode.STEER)
         await work.until(lambda: store.calls[-2:] == [("accept", 3), ("started", 1)])
         assert [one.turn for one in await store.open_prompts()] == [None, 1, 1]
@@ -336,10 +336,10 @@ async def test_who_lost_the_role_that_let_them_in_is_not_run_after_the_restart()
         await store.accept(accepted_prompt(inbound(number, author=replace(author, roles=old))))
     async with running_work(store=store, held=True, may=lambda one: bool(one.author.roles & new)) as work:
         await work.settled()
-        assert work.desk.authors() == {(1, ALICE.id), (1, BOB.id)}
-        work.desk.roles_now(1, ALICE.id, new)
-        work.desk.roles_now(1, BOB.id, frozenset())
-        work.desk.release()
+        assert work.dispatcher.authors() == {(1, ALICE.id), (1, BOB.id)}
+        work.dispatcher.roles_now(1, ALICE.id, new)
+        work.dispatcher.roles_now(1, BOB.id, frozenset())
+        work.dispatcher.release()
         assert sorted(await work.over(2)) == [(1, Outcome.ANSWERED), (2, Outcome.REMOVED)]
 
 
@@ -349,11 +349,11 @@ async def test_while_it_is_held_nothing_starts_and_what_runs_goes_on() -> None:
     async with running_work() as work:
         work.post(1, "hang")
         await work.prompted("hang")
-        work.desk.hold()
+        work.dispatcher.hold()
         work.post(2, thread_id=200)
         work.agents.sessions[0].respond()
         assert await work.over() == [(1, Outcome.ANSWERED)]
-        work.desk.release()
+        work.dispatcher.release()
         assert await work.over(2) == [(1, Outcome.ANSWERED), (2, Outcome.ANSWERED)]
 
 
@@ -363,7 +363,7 @@ async def test_a_message_is_pending_until_it_is_written() -> None:
     async with running_work() as work:
         work.store.gates["accept"] = anyio.Event()
         work.post(1)
-        assert work.desk.pending() == {1}
+        assert work.dispatcher.pending() == {1}
         work.store.gates["accept"].set()
         await work.over()
-        assert work.desk.pending() == frozenset()
+        assert work.dispatcher.pending() == frozenset()

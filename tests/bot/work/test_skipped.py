@@ -122,9 +122,9 @@ async def test_a_message_that_is_too_hasty_is_pending_until_it_is_written_down()
     async with running_work(limits=replace(LIMITS, user_messages=1)) as work:
         work.post(1)
         work.post(2)
-        assert work.desk.pending() == {1, 2}
+        assert work.dispatcher.pending() == {1, 2}
         await work.over(2)
-        assert work.desk.pending() == frozenset()
+        assert work.dispatcher.pending() == frozenset()
 
 
 @in_virtual_time

@@ -34,7 +34,7 @@ async def test_the_end_of_the_bot_tells_what_runs_and_what_waits() -> None:
         await work.prompted("hang")
         work.post(2)
         await work.until(lambda: ("accept", 2) in work.store.calls)
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert sorted(work.outcomes) == [(1, Outcome.INTERRUPTED), (2, Outcome.INTERRUPTED)]
         assert len([text for text in work.chat.texts() if "send this message again" in text]) == 2
         assert work.agents.prompted == ["hang"]
@@ -51,7 +51,7 @@ async def test_what_an_agent_says_within_its_grace_is_shown_at_the_end_of_the_bo
     async with running_work(finish=finish_anyway) as work:
         work.post(1, "finish")
         await work.prompted("finish")
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
         assert any("an answer" in text for text in work.chat.texts())
 
@@ -63,7 +63,7 @@ async def test_a_turn_that_is_starting_is_interrupted_at_the_end_of_the_bot() ->
         work.agents.start_gates["100"] = anyio.Event()
         work.post(1)
         await work.until(lambda: work.agents.starts == ["100"])
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
 
 
@@ -76,7 +76,7 @@ async def test_a_message_that_is_being_written_at_the_end_of_the_bot_has_one_out
         await work.until(lambda: work.store.calls)
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(work.desk.shutdown)
+                tasks.start_soon(work.dispatcher.shutdown)
                 await work.settled()
                 work.store.gates["accept"].set()
         await work.settled()
@@ -91,7 +91,7 @@ async def test_a_message_after_the_end_has_begun_is_told_so_and_not_accepted() -
         work.post(1, "deaf")
         await work.prompted("deaf")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await work.settled()
             work.post(2, thread_id=200)
         ((message_id, text),) = work.chat.refused
@@ -113,7 +113,7 @@ async def test_what_comes_after_the_end_starts_nothing_and_breaks_nothing() -> N
     assert late is not None
     late(chunk("one more thing"))
     work.post(2)
-    work.desk.admit()
+    work.dispatcher.admit()
     await work.settled()
     assert (work.agents.prompted, work.chat.texts(), work.chat.refused) == (["hello"], before, [])
     assert ("accept", 2) not in work.store.calls
@@ -129,7 +129,7 @@ async def test_the_end_of_the_bot_does_not_wait_for_ever_for_discord() -> None:
         work.post(1, "speak")
         await work.prompted("speak")
         began = anyio.current_time()
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert anyio.current_time() - began == pytest.approx(5.0)
 
 
@@ -138,7 +138,7 @@ async def test_the_end_of_an_idle_bot_waits_for_nothing() -> None:
     """R1."""
     async with running_work() as work:
         began = anyio.current_time()
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert anyio.current_time() == began
 
 
@@ -147,10 +147,10 @@ async def test_messages_that_are_being_accepted_when_the_bot_stops_are_told() ->
     """R1, O1: each once, whether its thread opens in time or not."""
     async with running_work() as work:
         gate = work.chat.gates["open_thread"] = anyio.Event()
-        work.desk.submit(mention(1))
+        work.dispatcher.submit(mention(1))
         await anyio.sleep(1)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await anyio.sleep(1)
             gate.set()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
@@ -164,7 +164,7 @@ async def test_a_message_that_comes_while_the_bot_stops_is_told_and_not_accepted
         work.post(1, "mute")
         await work.prompted("mute")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await anyio.sleep(0.5)
             work.post(2, thread_id=200)
         assert dict(work.outcomes) == {1: Outcome.INTERRUPTED, 2: Outcome.INTERRUPTED}
@@ -177,9 +177,9 @@ async def test_a_message_after_the_end_is_left_alone() -> None:
     async with running_work() as work:
         work.chat.thread(100)
     work.post(1)
-    work.desk.admit()
-    assert not work.desk.reset(100, ALICE).accepted
-    assert not work.desk.stop(100, ALICE).accepted
+    work.dispatcher.admit()
+    assert not work.dispatcher.reset(100, ALICE).accepted
+    assert not work.dispatcher.stop(100, ALICE).accepted
     assert work.outcomes == []
 
 
@@ -201,8 +201,8 @@ async def test_a_turn_that_a_person_stopped_before_the_shutdown_stays_stopped() 
     async with running_work(limits=HASTY_END, mute=ignore_cancel) as work:
         work.post(1, "mute")
         await work.prompted("mute")
-        assert work.desk.stop(100, ALICE).accepted
-        await work.desk.shutdown()
+        assert work.dispatcher.stop(100, ALICE).accepted
+        await work.dispatcher.shutdown()
         assert work.outcomes == [(1, Outcome.STOPPED)]
 
 
@@ -210,14 +210,14 @@ async def test_a_turn_that_a_person_stopped_before_the_shutdown_stays_stopped() 
 async def test_a_shutdown_that_is_hurried_waits_no_longer_for_a_turn() -> None:
     """R1: the second signal; a hurry without a shutdown does nothing."""
     async with running_work(limits=HASTY_END, mute=ignore_cancel) as work:
-        work.desk.hurry()
+        work.dispatcher.hurry()
         work.post(1, "mute")
         await work.prompted("mute")
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await anyio.sleep(0.1)
-            work.desk.hurry()
+            work.dispatcher.hurry()
         assert anyio.current_time() - began < 1.5
 
 
@@ -245,10 +245,10 @@ async def test_what_could_not_be_steered_when_the_bot_stops_has_an_end() -> None
     async with running_work(mute=take_nothing) as work:
         work.post(1, "mute")
         await work.prompted("mute")
-        work.desk._scheduler.queue(100).steerable(can=True)
+        work.dispatcher._scheduler.queue(100).steerable(can=True)
         work.post(2, mode=QueueMode.STEER)
         await anyio.sleep(0.1)
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert sorted(work.outcomes) == [(1, Outcome.INTERRUPTED), (2, Outcome.INTERRUPTED)]
 
 
@@ -287,10 +287,10 @@ async def test_a_stop_says_nothing_in_a_thread_that_is_not_open_yet() -> None:
     chat.thread(100)
     chat.threads[100].fail["send"] = [ThreadGone("unknown channel")] * 9
     async with running_work(store=store, chat=chat) as work:
-        work.desk.submit(mention(100))
+        work.dispatcher.submit(mention(100))
         await work.until(lambda: chat.opened)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await anyio.sleep(1)
             chat.threads[100].fail.clear()
             chat.gates["open_thread"].set()
@@ -309,7 +309,7 @@ async def test_a_turn_may_finish_within_the_grace() -> None:
         work.post(1, "slow")
         await work.prompted("slow")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await work.shown("Weft is about to restart. This turn has 30 s to finish")
             answer(work.agents.sessions[0])
         assert work.outcomes == [(1, Outcome.ANSWERED)]
@@ -323,14 +323,14 @@ async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
         work.post(1, "hang")
         await work.prompted("hang")
         began = anyio.current_time()
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert 30 <= anyio.current_time() - began < 32
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
         assert work.agents.sessions[0].cancels == 1
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:1"
     async with running_work(store=work.store, chat=work.chat) as again:
-        again.desk.go_on(100, 1, notice, ALICE)
+        again.dispatcher.go_on(100, 1, notice, ALICE)
         await again.until(lambda: again.agents.prompted)
         assert again.agents.prompted[0].endswith("go on with this request:\n\nhang")
 
@@ -343,9 +343,9 @@ async def test_a_second_signal_ends_the_grace() -> None:
         await work.prompted("hang")
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await work.settled()
-            work.desk.hurry()
+            work.dispatcher.hurry()
         assert anyio.current_time() - began < 10
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
 
@@ -359,7 +359,7 @@ async def test_what_waits_is_told_kept_and_run_by_the_next_run() -> None:
         await work.prompted("hang")
         work.post(2, "second")
         await work.until(lambda: ("accept", 2) in store.calls)
-        await work.desk.shutdown()
+        await work.dispatcher.shutdown()
         assert work.outcomes == [(1, Outcome.INTERRUPTED)]
         assert [text for text in chat.texts() if "What waits here goes on afterwards." in text]
     async with running_work(store=store, chat=chat) as work:
@@ -380,7 +380,7 @@ async def test_an_open_card_is_answered_cancelled_when_the_bot_stops() -> None:
         await work.until(lambda: work.agents.sessions)
         session = work.agents.sessions[0]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await work.until(lambda: session.requests[0].answered)
             assert session.cancels == 0
             second = session.ask("another", 2)
@@ -397,12 +397,12 @@ async def test_a_message_that_comes_while_the_bot_stops_is_left_to_the_next_run(
         work.post(1, "hang")
         await work.prompted("hang")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.desk.shutdown)
+            tasks.start_soon(work.dispatcher.shutdown)
             await work.settled()
             work.post(2, "late")
             await work.settled()
-            assert work.desk.pending() == {2}
-            work.desk.hurry()
+            assert work.dispatcher.pending() == {2}
+            work.dispatcher.hurry()
         assert ("accept", 2) not in store.calls
         assert work.chat.refused == []
     async with running_work(store=store) as work:

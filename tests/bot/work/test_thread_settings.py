@@ -76,8 +76,8 @@ async def test_a_choice_that_can_not_be_understood_is_none(options: str) -> None
 async def test_the_mode_of_the_server_is_shown_as_that_of_its_threads() -> None:
     """Q2, Q11."""
     async with running_work() as work:
-        work.desk.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
-        assert "Mode: followup" in work.desk.queue(100, 1)
+        work.dispatcher.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
+        assert "Mode: followup" in work.dispatcher.queue(100, 1)
 
 
 # --- agents ----------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class FakeReply:
 @dataclass
 class Scene:
     turn_cards: TurnCards
-    desk: PermissionRegistry
+    registry: PermissionRegistry
     reply: FakeReply
     running: RunningTurn
     answers: list[Any]
@@ -70,7 +70,7 @@ class Scene:
 
 @asynccontextmanager
 async def asking() -> AsyncIterator[Scene]:
-    desk, reply = PermissionRegistry(), FakeReply()
+    registry, reply = PermissionRegistry(), FakeReply()
     now = anyio.current_time()
     running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now, hard_timeout=60)
     async with anyio.create_task_group() as tasks:
@@ -78,8 +78,8 @@ async def asking() -> AsyncIterator[Scene]:
         scheduler = SimpleNamespace(
             lend=lambda _entry, _now: states.append(True), take_back=lambda _entry: states.append(False)
         )
-        cards = TurnCards(tasks, desk, cast("Any", scheduler), TIMEOUT)
-        yield Scene(cards, desk, reply, running, [], states)
+        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT)
+        yield Scene(cards, registry, reply, running, [], states)
         tasks.cancel_scope.cancel()
 
 
@@ -135,7 +135,7 @@ async def test_an_answer_closes_the_card_and_names_who_gave_it() -> None:
     """D6."""
     async with asking() as scene:
         scene.ask(ALLOW, REJECT)
-        assert scene.desk.decide(scene.token, 0, ALICE).accepted
+        assert scene.registry.decide(scene.token, 0, ALICE).accepted
         assert scene.answers == [selected("yes")]
         assert scene.last_line == "✅ `Allow` by `alice`"
         assert scene.reply.cards[scene.token].buttons == ()
@@ -146,7 +146,7 @@ async def test_an_answer_by_somebody_else_changes_nothing() -> None:
     """D6."""
     async with asking() as scene:
         scene.ask(ALLOW, REJECT)
-        assert not scene.desk.decide(scene.token, 0, BOB).accepted
+        assert not scene.registry.decide(scene.token, 0, BOB).accepted
         assert (scene.answers, len(scene.reply.shown)) == ([], 1)
 
 
@@ -159,7 +159,7 @@ async def test_silence_picks_the_reject_option_and_says_so() -> None:
         assert scene.answers == [selected("no")]
         assert scene.last_line == "⌛ No answer in time, so `Reject` was chosen."
         assert scene.reply.cards[scene.token].buttons == ()
-        assert scene.desk.decide(scene.token, 0, ALICE).text == EXPIRED
+        assert scene.registry.decide(scene.token, 0, ALICE).text == EXPIRED
 
 
 @in_virtual_time
@@ -177,7 +177,7 @@ async def test_an_answered_card_does_not_expire() -> None:
     """D6: the first of click and timeout wins."""
     async with asking() as scene:
         scene.ask(ALLOW, REJECT)
-        scene.desk.decide(scene.token, 0, ALICE)
+        scene.registry.decide(scene.token, 0, ALICE)
         await anyio.sleep(TIMEOUT + 1)
         assert scene.answers == [selected("yes")]
         assert scene.last_line == "✅ `Allow` by `alice`"
@@ -194,7 +194,7 @@ def test_a_request_that_was_closed_closes_its_card(reason: PermissionEnd) -> Non
             request.close(reason)
             assert scene.last_line.startswith("⏹ Cancelled")
             assert scene.reply.cards[scene.token].buttons == ()
-            assert scene.desk.decide(scene.token, 0, ALICE).text == "This request was cancelled."
+            assert scene.registry.decide(scene.token, 0, ALICE).text == "This request was cancelled."
             assert scene.answers == []
 
     play()
@@ -205,7 +205,7 @@ async def test_the_end_of_the_turn_closes_the_cards_that_are_open_and_no_other()
     """T6, D6."""
     async with asking() as scene:
         scene.ask(ALLOW, REJECT, number=1)
-        scene.desk.decide(scene.token, 0, ALICE)
+        scene.registry.decide(scene.token, 0, ALICE)
         scene.ask(ALLOW, REJECT, number=2)
         close_cards(scene.running)
         assert [body.text.splitlines()[-1][:1] for body in scene.reply.cards.values()] == ["✅", "⏹"]
@@ -218,7 +218,7 @@ async def test_each_request_has_a_card_of_its_own() -> None:
         scene.ask(ALLOW, REJECT, number=1)
         scene.ask(ALLOW, REJECT, number=2)
         first, second = scene.reply.cards
-        scene.desk.decide(second, 1, ALICE)
+        scene.registry.decide(second, 1, ALICE)
         assert scene.answers == [selected("no")]
         assert scene.reply.cards[first].buttons != ()
 
@@ -238,7 +238,7 @@ async def test_an_agent_that_asks_without_end_is_answered_without_more_cards() -
         for number in range(MOST_OPEN + 5):
             scene.ask(ALLOW, REJECT, number=number)
         assert (len(scene.reply.cards), scene.answers) == (MOST_OPEN, [CANCELLED] * 5)
-        scene.desk.decide(next(iter(scene.reply.cards)), 0, ALICE)
+        scene.registry.decide(next(iter(scene.reply.cards)), 0, ALICE)
         scene.ask(ALLOW, REJECT, number=99)
         assert len(scene.reply.cards) == MOST_OPEN + 1
 
@@ -276,8 +276,8 @@ async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
         scene.ask(ALLOW, REJECT)
         assert scene.reply.cards[scene.token].ping is None
         assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")
-        assert not scene.desk.decide(scene.token, 0, BOB).accepted
-        assert scene.desk.decide(scene.token, 0, replace(BOB, owner=True)).accepted
+        assert not scene.registry.decide(scene.token, 0, BOB).accepted
+        assert scene.registry.decide(scene.token, 0, replace(BOB, owner=True)).accepted
 
 
 @in_virtual_time

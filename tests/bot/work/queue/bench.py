@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
-from bot.work.queue.decisions import Cancel, Decision, End
-from bot.work.queue.entry import Entry
-from bot.work.queue.lanes import Lanes
+from bot.work.queue.entry import Cancel, Decision, End, Entry
 from bot.work.queue.rules import Rules
-from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.samples import ALICE, BOB, inbound
 

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
-from bot.work.queue.decisions import Cancel, Decision, Edited, End, Inject, Joined, Queued
-from bot.work.queue.entry import Entry, EntryState, Why
-from bot.work.queue.lanes import Lanes
+from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryState, Inject, Joined, Queued, Why
 from bot.work.queue.rules import Drop, Rules
-from bot.work.queue.scheduler import Scheduler
+from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 
 PEOPLE = tuple(Actor(number, name) for number, name in ((1, "ann"), (2, "bo"), (3, "cy")))

@@ -6,7 +6,7 @@ import pytest
 
 from bot.model import Lane, QueueMode
 from bot.work.queue.entry import Entry, Message
-from bot.work.queue.lanes import LaneCounts, Lanes
+from bot.work.queue.scheduler import LaneCounts, Lanes
 from tests.bot.work.queue.bench import written
 
 

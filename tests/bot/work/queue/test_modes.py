@@ -6,9 +6,7 @@ import pytest
 
 from bot.model import Lane, Outcome, QueueMode
 from bot.work.prompt import SAID_MEANWHILE
-from bot.work.queue import decisions
-from bot.work.queue.decisions import Cancel, Inject, Warm
-from bot.work.queue.entry import Entry
+from bot.work.queue.entry import Cancel, Entry, Inject, Warm
 from bot.work.queue.rules import Rules
 from tests.bot.work.queue.bench import ALICE, BOB, Bench, cancels, ends, written
 
@@ -488,5 +486,5 @@ def test_a_stop_names_what_it_stopped() -> None:
     bench = Bench()
     bench.busy()
     [cancel] = bench.queue.stop("bob")
-    assert isinstance(cancel, decisions.Cancel)
+    assert isinstance(cancel, Cancel)
     assert (cancel.entry.prompt_text(), cancel.why.by) == ("1", "bob")

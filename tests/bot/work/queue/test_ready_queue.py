@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bot.model import Lane, QueueMode
 from bot.work.queue.entry import Entry, Message
-from bot.work.queue.heads import ReadyQueue, Wakeups
+from bot.work.queue.scheduler import ReadyQueue, Wakeups
 from tests.bot.work.queue.bench import written
 
 BOTH = tuple(Lane)

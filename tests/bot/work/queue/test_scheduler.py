@@ -8,12 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from bot.model import Lane, Outcome, QueueMode
-from bot.work.queue import decisions, entry, lanes, pending, rate, rules, scheduler, thread_queue
-from bot.work.queue.decisions import Decision, End
-from bot.work.queue.entry import Entry
-from bot.work.queue.lanes import LaneCounts
+from bot.work.queue import entry, pending, rate, rules, scheduler, thread_queue
+from bot.work.queue.entry import Decision, End, Entry
 from bot.work.queue.rules import Rules
-from bot.work.queue.scheduler import REMEMBERED
+from bot.work.queue.scheduler import REMEMBERED, LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.queue.bench import BOB, Bench, SchedulerBench, cancels, ends, written
 
@@ -476,7 +474,7 @@ def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
     bench.say(2)
     bench.queue.context_share(0.7)
     assert bench.heads() == []
-    for module in (decisions, entry, lanes, pending, rate, rules, scheduler, thread_queue):
+    for module in (entry, pending, rate, rules, scheduler, thread_queue):
         assert not [name for name, found in inspect.getmembers(module) if inspect.iscoroutinefunction(found)]
 
 

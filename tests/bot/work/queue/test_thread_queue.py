@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.model import Lane, Outcome, QueueMode
-from bot.work.queue.decisions import Edited, End, Joined, Queued, Warm
-from bot.work.queue.entry import EntryState, MessageState
+from bot.work.queue.entry import Edited, End, EntryState, Joined, MessageState, Queued, Warm
 from bot.work.queue.rules import Drop, Rules
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.queue.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, written
