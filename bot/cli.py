@@ -67,7 +67,7 @@ def _token(stdin: bool) -> str | None:
 
     token = take_token(os.environ)
     if stdin and not (token := take_line(sys.stdin.buffer)):
-        raise ConfigError("--token-stdin: there is no token on the standard input")
+        raise ConfigError("--token-stdin: the standard input is empty; its first line must be the token")
     return token
 
 
@@ -105,10 +105,10 @@ def demo(prompt: str | None, agent: str | None, permission: str, timeout: float)
 @main.command("status")
 @env_file_option()
 def tell_status(env_file: Path) -> None:
-    """Ask the running bot how it is.
+    """Show how the running bot is doing.
 
-    It answers where WEFT_HEALTH says. The exit code is 0 for a bot that is well, 1 for one that is not or does not
-    answer, and 2 without the setting.
+    It is asked at the address in WEFT_HEALTH. The exit code is 0 if it is healthy, 1 if it is not or does not answer,
+    and 2 without the setting.
     """
     from bot.ops.status import run_status
 
@@ -136,8 +136,8 @@ def sandbox(port: int, rate_limits: str) -> None:
 
 @main.command()
 @env_file_option()
-@click.option("--offline", is_flag=True, help="Ask Discord nothing.")
-@click.option("--json", "as_json", is_flag=True, help="An object for each finding, for scripts.")
+@click.option("--offline", is_flag=True, help="Skip the checks that ask Discord.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each finding, for scripts.")
 def doctor(env_file: Path, offline: bool, as_json: bool) -> None:
     """Check machine, settings, agents and Discord."""
     from bot.ops.doctor import run_doctor

@@ -35,7 +35,7 @@ TOKEN_VARIABLE = "DISCORD_TOKEN"  # noqa: S105  a name
 TOKEN_CREDENTIAL = "discord-token"  # noqa: S105
 """Name of the file in systemd's `$CREDENTIALS_DIRECTORY` that holds the token."""
 NO_TOKEN = (
-    "this is not a bot's token, which has three parts with dots between them: copy it from Discord's developer portal"  # noqa: S105
+    "this is not a bot token (three parts with dots between them): copy it from Discord's developer portal"  # noqa: S105
     " (Bot, Reset Token)"
 )
 
@@ -264,7 +264,7 @@ def unknown_names(names: Iterable[str], settings: Settings, places: Mapping[str,
         if not is_ours(name) or name in known | NOT_SETTINGS or named({name: ""}, settings.agent_env):
             continue
         near = nearest(name.removeprefix("WEFT_"), short)
-        hint = f"did you mean {short[near]}?" if near else ".env.example has them all"
+        hint = f"did you mean {short[near]}?" if near else ".env.example lists them all"
         yield f"{name} ({places[name]}): there is no such setting; {hint}"
 
 
@@ -393,7 +393,7 @@ def _agents_problems(settings: Settings, wrong: frozenset[str] = frozenset(), pa
 def _file_problems(settings: Settings, file: AgentsFile, wrong: frozenset[str], path: str | None) -> Iterator[str]:
     for name, value in (("WEFT_AGENT_COMMAND", settings.agent_command), ("WEFT_AGENT_ENV", settings.agent_env)):
         if value:
-            yield f"{settings.called(name)}: {file.path} says which agents there are; take one of the two away"
+            yield f"{settings.called(name)}: {file.path} already says which agents there are: remove one of the two"
     usual = settings.workspace
     problem = workspace_problem(usual, settings.called("WEFT_WORKSPACE")) if usual else ""
     yield problem
@@ -443,7 +443,7 @@ def token_problem(token: str, name: str = TOKEN_VARIABLE) -> str:
     """Say why a text can't be a token, without repeating it, or nothing."""
     if token.isprintable() and " " not in token:
         return ""
-    return f"{name}: white space is no part of a token: write the token alone, on one line"
+    return f"{name}: a token has no spaces in it: write it alone, on one line"
 
 
 def looks_like_token(token: str) -> bool:

@@ -173,8 +173,8 @@ def _fault(binding: Binding) -> str:
     text = binding.original.string.strip()
     found = _ASSIGNED.match(text)
     if found is None:  # the line itself is not repeated: it may hold a secret
-        return "this is no setting: write NAME=value, or # before a comment"
+        return "this is not a setting: write NAME=value, or put # before a comment"
     name, quote = found.groups()
     if quote and quote not in text.splitlines()[0][found.end() :]:
         return f"the quote before the value of {name} is not closed: write {name}={quote}value{quote}"
-    return f"{name}: there is something after the closing quote: put the whole value in quotes, or none of it"
+    return f"{name}: there is text after the closing quote: put the whole value in quotes, or none of it"

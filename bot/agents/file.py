@@ -154,23 +154,23 @@ def _words(value: object) -> object:
 def _bytes(value: object) -> object:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f'{value!r} is no size such as "512M" or "4G"')
+        raise ValueError(f'{value!r} is not a size such as "512M" or "4G"')
     return int(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]:
     def check(value: object) -> object:
         if not (isinstance(value, str) and pattern.fullmatch(value)):
-            raise ValueError(f"{value!r} is no {what}")
+            raise ValueError(f"{value!r} is not a {what}")
         return value
 
     return check
 
 
 _Words = Annotated[list[str], BeforeValidator(_words)]
-_Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "name of a variable"))]
+_Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "variable's name"))]
 _Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
-_Channel = Annotated[str, BeforeValidator(_matching(_ID, "id of a channel (15 to 20 digits)"))]
+_Channel = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -226,7 +226,7 @@ def _told(error: ErrorDetails) -> Problem:
 def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
     names = ", ".join(content.agents)
     if content.default is None and len(content.agents) > 1:
-        yield ("default",), f"is missing; it names one of {names}"
+        yield ("default",), f"is missing: name one of {names}"
     if content.default is not None and content.default not in content.agents:
         yield ("default",), f"there is no agent {content.default!r}, only {names}"
     for channel, agent in content.channels.items():
@@ -241,15 +241,15 @@ def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str,
         yield "workspace", "is missing, and WEFT_WORKSPACE is not set"
     for name in entry.env:
         if not name.endswith("*") and _withheld(name):
-            yield "env", f"{name} is given to no agent"
+            yield "env", f"{name} is never given to agents"
     for name in entry.set:
         if name.endswith("*") or _withheld(name) or name == MARKER:
             yield "set", f"{name} can't be set"
         if name in entry.env:
-            yield "set", f"{name} is in env, too"
+            yield "set", f"{name} is in env as well: keep one of the two"
     for setting, words in (("wrapper", entry.wrapper), ("session_directory", [entry.session_directory or ""])):
         for placeholder in unknown_placeholders(words):
-            yield setting, f"there is no {{{placeholder}}} to fill in"
+            yield setting, f"{{{placeholder}}} is not a placeholder"
     if (entry.sessions_per_process or 1) > 1 and any(THREAD in word for word in entry.wrapper):
         yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 

@@ -131,5 +131,5 @@ def problems(vitals: Vitals) -> tuple[str, ...]:
     if vitals.since_pass > MISSED_PASSES * vitals.pass_interval:
         found.append(f"the pool's last maintenance pass was {vitals.since_pass:.0f} s ago")
     if vitals.since_tick > SILENT_TICKS:
-        found.append(f"the loop was last measured {vitals.since_tick:.0f} s ago")
+        found.append(f"the event loop was last measured {vitals.since_tick:.0f} s ago")
     return tuple(filter(None, found))

@@ -21,9 +21,9 @@ ANSWER_LIMIT = 5.0
 """Seconds that the bot may take: one whose loop stands still never answers."""
 
 _VERDICTS = {
-    Status.OK: "gets on well",
+    Status.OK: "is healthy",
     Status.STARTING: "is starting",
-    Status.FAILING: "does not get on",
+    Status.FAILING: "is not healthy",
 }
 _WIDTH = 10
 
@@ -40,7 +40,10 @@ def run_status(env_file: Path) -> int:
     """
     address = load_settings(env_file).health
     if address is None:
-        click.echo("weft: WEFT_HEALTH is not set: a running bot can't be asked how it is", err=True)
+        click.echo(
+            "weft: WEFT_HEALTH is not set: set it, such as to 127.0.0.1:9464, and restart the bot",
+            err=True,
+        )
         return EX_USAGE
     try:
         health = anyio.run(ask, parse_address(address))
@@ -66,13 +69,13 @@ async def ask(address: Address, limit: float = ANSWER_LIMIT) -> Health:
             async with asking as session, session.get(url, allow_redirects=False) as answer:
                 return Health.model_validate_json(await answer.read())
     except TimeoutError as exc:
-        raise NoAnswer(f"no answer from {address} within {limit:g} s: the bot hangs or is very busy") from exc
+        raise NoAnswer(f"no answer from {address} within {limit:g} s: the bot is stuck or very busy") from exc
     except OSError as exc:
         # asyncio puts its own words, with the address, in the place of the system's.
         why = (os.strerror(exc.errno) if exc.errno else f"{exc}").lower()
-        raise NoAnswer(f"no bot at {address} ({why}): it does not run, or was started without WEFT_HEALTH") from exc
+        raise NoAnswer(f"no bot at {address} ({why}): is it running, and was it started with WEFT_HEALTH?") from exc
     except (aiohttp.ClientError, ValidationError) as exc:
-        raise NoAnswer(f"what answers on {address} is not a Weft that this one understands") from exc
+        raise NoAnswer(f"what answers on {address} is not a Weft of this version") from exc
 
 
 def status_lines(health: Health) -> list[str]:
@@ -147,8 +150,8 @@ def _outcomes(outcomes: dict[str, int]) -> str:
 
 def _store(parts: Parts) -> str:
     if parts.store.trouble:
-        return f"in trouble: {parts.store.trouble}; {parts.store.behind} not written"
-    return "in order"
+        return f"failing: {parts.store.trouble}; {parts.store.behind} changes are only in memory"
+    return "healthy"
 
 
 def _loop(loop: LoopHealth) -> str:

@@ -29,7 +29,7 @@ def service() -> None:
 own_option = click.option("--user", "own", is_flag=True, help="A service of your own, without root.")
 plan_options = (
     own_option,
-    click.option("--strict", is_flag=True, help="Take more away; see docs/operations.md for what that breaks."),
+    click.option("--strict", is_flag=True, help="Restrict it further; docs/operations.md says what that breaks."),
     env_file_option("The service's settings, and all of them: it does not see this shell's variables."),
     click.option("--run-as", default="weft", show_default=True, help="The user of the service, unless it is your own."),
     click.option("--token-file", type=FILE, help="Holds the bot's token, instead of the settings; only root reads it."),
@@ -58,7 +58,7 @@ def show(own: bool, strict: bool, **files: Any) -> None:
 
 @service.command()
 @_planned
-@click.option("--now", is_flag=True, help="Start it, too.")
+@click.option("--now", is_flag=True, help="Start it as well.")
 def install(own: bool, strict: bool, now: bool, **files: Any) -> None:
     """Write the unit and enable it.
 
@@ -81,7 +81,7 @@ def uninstall(own: bool) -> None:
     from bot.service.install import Place, uninstall
 
     place = Place(own)
-    click.echo(f"{place.unit}: {'removed' if _served(lambda: uninstall(place)) else 'is not there'}")
+    click.echo(f"{place.unit}: {'removed' if _served(lambda: uninstall(place)) else 'not installed'}")
 
 
 @service.command()
@@ -106,7 +106,7 @@ def _plan(own: bool, strict: bool, env_file: Path, run_as: str, **token: Path | 
     from bot.service.install import make_plan
 
     if own and strict:
-        raise click.UsageError("--strict needs a system service: a user's own systemd can't do most of it")
+        raise click.UsageError("--strict needs a system service: your own systemd can't do most of it")
     try:
         return make_plan(env_file, None if own else run_as, **token)
     except ConfigError as exc:

@@ -78,7 +78,7 @@ class Place:
             raise ServiceError(f"{command[0]} can't be run: {exc.strerror}") from exc
         if asked.returncode:
             said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-            raise ServiceError(f"{' '.join(self.command())} reaches no systemd: {said[-1]}")
+            raise ServiceError(f"{' '.join(self.command())} gets no answer from systemd: {said[-1]}")
 
     def reached(self) -> bool:
         """Whether systemd answers."""
@@ -145,7 +145,7 @@ def _settings_in(env_file: Path) -> Mapping[str, str]:
     except Unusable as exc:
         raise ConfigError(str(exc)) from exc
     if mode_of(env_file) is None:
-        raise ConfigError(f"{env_file} does not exist: a service has its settings from there")
+        raise ConfigError(f"{env_file} does not exist: the service reads its settings from it")
     if file.problems:
         raise ConfigError(*file.problems)
     return file.values
@@ -155,7 +155,7 @@ def _agents_file(env_file: Path, settings: Mapping[str, str]) -> Path | None:
     named = settings.get("WEFT_AGENTS_FILE")
     path = Path(named) if named else env_file.absolute().parent / FILE_NAME
     if not path.is_absolute():
-        raise ConfigError(f"WEFT_AGENTS_FILE: {not_absolute(str(path))}: a service starts elsewhere")
+        raise ConfigError(f"WEFT_AGENTS_FILE: {not_absolute(str(path))}: a service starts in another directory")
     return path if named or path.exists() else None
 
 
@@ -205,7 +205,7 @@ def _token_problems(
     if token_file is None and sealed_token is None and not settings.get(TOKEN_VARIABLE):
         yield f"{env_file} has no {TOKEN_VARIABLE}, and there is no --token-file"
     if token_file is not None and sealed_token is not None:
-        yield "--token-file and --sealed-token: only one of them can be"
+        yield "--token-file and --sealed-token: give only one of the two"
     for option, path in (("--token-file", token_file), ("--sealed-token", sealed_token)):
         try:
             if path is not None and not stat.S_ISREG(mode_of(path) or 0):
@@ -217,12 +217,12 @@ def _token_problems(
 def _user_problems(run_as: str | None, read: list[Path]) -> Iterator[str]:
     if run_as is not None and not _knows(run_as):
         command = f"useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {run_as}"
-        yield f"there is no user {run_as}: make it with {command}"
+        yield f"there is no user {run_as}: create it with {command}"
         return
     for path in read:
         if not may(run_as, "r", path):
             who = run_as or user_name()
-            yield f"{path} can't be read by {who}, as whom the service runs: chgrp {who} {path}; chmod 640 {path}"
+            yield f"{path} can't be read by {who}, the user of the service: chgrp {who} {path}; chmod 640 {path}"
 
 
 def _knows(user: str) -> bool:
@@ -286,7 +286,7 @@ def uninstall(place: Place) -> bool:
     if reached:
         place.systemctl("daemon-reload")
     if failed:
-        raise ServiceError(f"{place.unit}: removed, but {failed}: see whether the bot still runs")
+        raise ServiceError(f"{place.unit}: removed, but {failed}: check whether the bot is still running")
     return True
 
 
@@ -296,7 +296,7 @@ def _check(path: Path) -> bool:
         if mode_of(path) is None:
             return False
         if MARK not in read_text(path):
-            raise ServiceError(f"{path} was not written by `weft service install`: move it away first")
+            raise ServiceError(f"{path} was not written by `weft service install`: move it away, then try again")
     except Unusable as exc:
         raise ServiceError(str(exc)) from exc
     return True

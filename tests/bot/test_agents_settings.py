@@ -81,7 +81,7 @@ def test_what_names_an_agent_beside_the_file_is_refused(monkeypatch: pytest.Monk
     given(monkeypatch, {"WEFT_AGENT_COMMAND": "/bin/cat", "WEFT_AGENT_ENV": "A", "DISCORD_TOKEN": ""})
     with pytest.raises(ConfigError) as caught:
         preflight(load_settings(tmp_path / ".env"))
-    both = f"{file} says which agents there are; take one of the two away"
+    both = f"{file} already says which agents there are: remove one of the two"
     assert caught.value.problems[1:] == (
         f"WEFT_AGENT_COMMAND (environment): {both}",
         f"WEFT_AGENT_ENV (environment): {both}",
@@ -115,7 +115,7 @@ def test_a_run_with_a_wrong_file_ends_with_78_and_a_line_for_each_problem(tmp_pa
     done = weft(tmp_path, "run", DISCORD_TOKEN=TOKEN, WEFT_WORKSPACE=str(tmp_path))
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.splitlines() == [
-        "weft: weft.toml, line 8: agents.blue.env.0: 'A B' is no name of a variable",
+        "weft: weft.toml, line 8: agents.blue.env.0: 'A B' is not a variable's name",
         "weft: weft.toml, line 9: agents.blue.new: there is no such setting",
     ]
 
@@ -134,8 +134,8 @@ def test_the_doctor_starts_each_agent_as_it_is_wrapped(tmp_path: Path) -> None:
     """)
     done = weft(tmp_path, "doctor", "--offline", DISCORD_TOKEN=TOKEN, WEFT_WORKSPACE=str(tmp_path))
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert "ok agents red, blue; red where nothing else is said" in lines
-    assert "warn agent env RED_KEY is named in agents.red.env, but is not set" in lines
+    assert "ok agents red, blue (default: red)" in lines
+    assert "warn agent env RED_KEY is listed in agents.red.env, but is not set" in lines
     (red,) = (line for line in lines if line.startswith("ok initialize red: "))
     assert "scripted" in red
     # The bot runs without it: whoever asks for it is told.

@@ -53,7 +53,9 @@ MORE_BAD = [
     pytest.param({"WEFT_IDLE_TTL": "nan"}, "WEFT_IDLE_TTL (environment): ", id="not a number"),
     pytest.param({"WEFT_LOG_LEVEL": "loud"}, "WEFT_LOG_LEVEL (environment): ", id="log level"),
     pytest.param({"WEFT_DISCORD_API": "localhost"}, "WEFT_DISCORD_API (environment): 'localhost' is not", id="address"),
-    pytest.param({"DISCORD_TOKEN": "canary one\ntwo"}, "DISCORD_TOKEN: white space", id="token with a line break"),
+    pytest.param(
+        {"DISCORD_TOKEN": "canary one\ntwo"}, "DISCORD_TOKEN: a token has no spaces", id="token with a line break"
+    ),
 ]
 USAGE = [
     ["demo", "--prompt", "x", "--timeout", "-1"],
@@ -200,7 +202,10 @@ def test_windows_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch, capsy
 def test_an_empty_standard_input_is_no_token(tmp_path: Path) -> None:
     """R3, R5: exit 78; what `.env` says is not taken instead."""
     done = weft(tmp_path, "run", "--token-stdin", DISCORD_TOKEN=TOKEN)
-    assert (done.returncode, done.stderr) == (78, "weft: --token-stdin: there is no token on the standard input\n")
+    assert (done.returncode, done.stderr) == (
+        78,
+        "weft: --token-stdin: the standard input is empty; its first line must be the token\n",
+    )
 
 
 def test_a_state_directory_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:

@@ -186,12 +186,12 @@ WEFT_REACTIONS
     assert faults(tmp_path, text) == (
         ".env, line 8: the quote before the value of WEFT_AGENT_COMMAND is not closed:"
         " write WEFT_AGENT_COMMAND='value'",
-        ".env, line 9: this is no setting: write NAME=value, or # before a comment",
+        ".env, line 9: this is not a setting: write NAME=value, or put # before a comment",
         "WEFT_WORKSPCE (.env, line 4): there is no such setting; did you mean WEFT_WORKSPACE?",
         "WEFT_MAX_AGENTS (.env, line 7): 'twelve' is not a whole number",
         "WEFT_IDLE_TTL (.env, line 6): '15m' is not a number: give seconds, such as 900",
         "WEFT_LOG_LEVEL (environment): 'loud' is unknown: write 'debug', 'info', 'warning' or 'error'",
-        "DISCORD_TOKEN (.env, line 3): this is not a bot's token, which has three parts with dots between them: copy it"
+        "DISCORD_TOKEN (.env, line 3): this is not a bot token (three parts with dots between them): copy it"
         " from Discord's developer portal (Bot, Reset Token)",
         "WEFT_WORKSPACE (.env, line 5): ~/x is not an absolute path: write the whole path, such as /home/me/x",
     )
@@ -203,7 +203,7 @@ def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) ->
     text = f"DISCORD_TOKEN={TOKEN}\nWEFT_WORKSPACE=/no/such/place\nWEFT_DRAIN=11\nWEFT_AGENT_COMMAND=cat\n"
     assert faults(tmp_path, text) == (
         "WEFT_DRAIN (.env, line 3): '11' is too large: give at most 10",
-        "WEFT_AGENT_COMMAND (.env, line 4): weft.toml says which agents there are; take one of the two away",
+        "WEFT_AGENT_COMMAND (.env, line 4): weft.toml already says which agents there are: remove one of the two",
         "WEFT_WORKSPACE (.env, line 2): /no/such/place is not a directory",
         "weft.toml, line 3: agents.red.wrk: there is no such setting",
         "weft.toml, line 2: agents.red.command: no-such-agent was not found",
@@ -214,8 +214,8 @@ def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) ->
     ("text", "problem"),
     [
         ('WEFT_A="x\nWEFT_B="y"\n', ".env, line 1: the quote before the value of WEFT_A is not closed"),
-        ("\n\nKEY='x' y\n", ".env, line 3: KEY: there is something after the closing quote"),
-        ("canary secret\n", ".env, line 1: this is no setting"),
+        ("\n\nKEY='x' y\n", ".env, line 3: KEY: there is text after the closing quote"),
+        ("canary secret\n", ".env, line 1: this is not a setting"),
         ("WEFT_STATE_DIR='~/s'\n", "WEFT_STATE_DIR (.env, line 1): ~/s is not an absolute path"),
         ("WEFT_AGENTS_FILE=~/a\n", "WEFT_AGENTS_FILE (.env, line 1): ~/a is not an absolute path"),
         ("WEFT_DISCORD_TOKEN=a\n", "WEFT_DISCORD_TOKEN (.env, line 1): there is no such setting; did you mean"),
@@ -223,7 +223,7 @@ def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) ->
             "WEFT_LANE_MAIN=19\nWEFT_MAX_AGENTS=2\nWEFT_DRAIN=x",
             "WEFT_MAX_AGENTS (.env, line 2): 2 agents are fewer than the 19 + 2 turns that the lanes let run",
         ),
-        ("WEFT_QQ=a\n", "WEFT_QQ (.env, line 1): there is no such setting; .env.example has them all"),
+        ("WEFT_QQ=a\n", "WEFT_QQ (.env, line 1): there is no such setting; .env.example lists them all"),
     ],
 )
 def test_a_line_that_can_not_be_used_is_named(tmp_path: Path, text: str, problem: str) -> None:

@@ -79,8 +79,8 @@ def test_what_another_user_may_do_is_tried_as_that_user(tmp_path: Path) -> None:
 def test_a_workspace_that_the_services_user_can_not_write_is_told() -> None:
     """R3, R5: where each thread needs a directory there, nothing would work."""
     assert check_workspace("/usr", "nobody").line() == (
-        "warn  workspace   /usr can't be written to by nobody: agents can change nothing there"
+        "warn  workspace   /usr is not writable for nobody: agents can't change files there"
     )
     assert check_workspace("/usr/{thread_id}", "nobody").line() == (
-        "FAIL  workspace   /usr can't be written to by nobody, and each thread needs a directory in it"
+        "FAIL  workspace   /usr is not writable for nobody, and each thread needs a directory in it"
     )

@@ -130,7 +130,7 @@ async def test_the_secrets_are_nowhere_but_with_the_agent_that_has_the_key(tmp_p
         assert [name for name, text in said.items() if bare(discord.token) in bare(text)] == []
         assert [name for name, text in said.items() if bare(KEY) in bare(text)] == []
         assert said["discord"].count("[secret]") >= 4
-        assert "gets on well" in said["status"]
+        assert "is healthy" in said["status"]
         assert "initialize" in said["doctor"]
         discord.assert_clean()
 

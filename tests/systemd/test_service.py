@@ -77,7 +77,7 @@ async def test_it_says_how_it_is_at_a_socket_in_its_own_directory(machine: Machi
     async with scene(machine, "--now", "--strict", WEFT_HEALTH=f"unix:{SOCKET}") as (service, _agent):
         await machine.until(ActiveState="active")
         ask = ["env", f"PYTHONPATH={ROOT}", *WEFT, "status", "--env-file", str(service.directory / "env")]
-        assert "gets on well" in await machine.run(*ask)
+        assert "is healthy" in await machine.run(*ask)
         assert (await machine.run("stat", "-c", "%U %a", SOCKET, str(Path(SOCKET).parent))).split("\n")[:2] == [
             "weft 600",
             "weft 700",

@@ -40,7 +40,7 @@ async def check_discord(settings: Settings, api: str, token: str) -> list[Findin
 def _not_in(error: AskError) -> Finding:
     if isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED:
         return fail("account", "Discord does not accept the token: make a new one in the developer portal, under Bot")
-    return warn("account", f"{error}; what Discord knows of the bot was not looked at")
+    return warn("account", f"{error}; the other checks at Discord were skipped")
 
 
 async def _application(questions: Questions) -> list[Finding]:
@@ -58,14 +58,18 @@ def judge_application(application: Application) -> list[Finding]:
         text = "buttons and commands go to the Interactions Endpoint URL instead of Weft: remove it in the portal"
         findings.append(warn("portal", text))
     if application.bot_require_code_grant:
-        findings.append(warn("portal", "Requires OAuth2 Code Grant is on, and the bot can't be invited with it"))
+        findings.append(
+            warn(
+                "portal", "Requires OAuth2 Code Grant is on: switch it off in the portal, or nobody can invite the bot"
+            )
+        )
     return [*findings, ok("invite", invite_link(application.id))]
 
 
 def _owner(application: Application) -> str:
     if application.team:
         return f"of the team {application.team.name}"
-    return f"owned by {application.owner.username}" if application.owner else "its owner is not known"
+    return f"owned by {application.owner.username}" if application.owner else "owner unknown"
 
 
 def _intent(application: Application) -> Finding:
@@ -89,4 +93,4 @@ def judge_sessions(starts: SessionStarts) -> Finding:
     left = f"{starts.remaining} of {starts.total} new connections are left for the next {hours:.1f} h"
     if starts.remaining >= FEW_SESSIONS:
         return ok("sessions", left)
-    return warn("sessions", f"{left}: something connects over and over; at 0 Discord resets the token")
+    return warn("sessions", f"{left}: something keeps reconnecting; at 0 Discord resets the token")

@@ -85,7 +85,7 @@ async def _delete(connection: AgentConnection, opened: OpenedSession) -> str:
     try:
         await connection.delete_session(opened.session)
     except AcpError as exc:
-        return f"the session could not be deleted again: {exc}"
+        return f"the trial session could not be deleted: {exc}"
     return ""
 
 
@@ -103,7 +103,7 @@ def last_words(ended: AgentExit | None) -> str:
 
 def _left(report: StopReport | None) -> list[Finding]:
     pids = report.leaked_pids() if report else ()
-    return [warn("left", f"could not be ended: processes {', '.join(map(str, pids))}")] if pids else []
+    return [warn("left", f"these processes could not be ended: {', '.join(map(str, pids))}")] if pids else []
 
 
 def default_name(argv: tuple[str, ...]) -> str:
@@ -117,7 +117,7 @@ def default_name(argv: tuple[str, ...]) -> str:
 def name_of(agent: InitializeResult) -> str:
     """Return the agent's name and version."""
     who = agent.agent_info
-    return f"{who.title or who.name} {who.version}".strip() if who else "an agent that does not name itself"
+    return f"{who.title or who.name} {who.version}".strip() if who else "an agent without a name"
 
 
 def abilities(agent: InitializeResult) -> str:

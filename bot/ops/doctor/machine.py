@@ -72,7 +72,7 @@ def check_platform() -> Finding:
     if platform.system() == "Linux":
         return ok("platform", f"Linux {platform.release()}, {platform.machine()}")
     missing = "stray agents can't be found by their environment, and there is no systemd"
-    return warn("platform", f"{platform.system()} is best effort: {missing}")
+    return warn("platform", f"{platform.system()} works with limits: {missing}")
 
 
 async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS, path: str | None = None) -> list[Finding]:
@@ -83,7 +83,9 @@ async def check_tools(trials: Mapping[str, tuple[str, ...]] = TRIALS, path: str 
         ran = await run_command(program, *trials[name])
         works = ran is not None and ran.code == 0
         why = f": {ran.line(-1)}" if ran else f" within {_TRIAL:g} s"
-        found[name] = ok("tool", f"{name} works" if works else f"{name} is there and does not work{why}")
+        found[name] = (
+            ok("tool", f"{name} works") if works else warn("tool", f"{name} is installed but does not work here{why}")
+        )
 
     async with anyio.create_task_group() as tasks:
         for name in trials:
@@ -100,7 +102,7 @@ async def check_node(commands: Sequence[tuple[str, ...]], path: str | None = Non
     node = shutil.which("node", path=path)
     ran = await run_command(node, "--version") if node else None
     if ran is None or ran.code != 0:
-        return [warn("node", f"{', '.join(programs)} needs Node, and there is none on the PATH")]
+        return [warn("node", f"{', '.join(programs)} needs Node, which is not on the PATH")]
     return [ok("node", f"{ran.line()} runs {', '.join(programs)}")]
 
 
@@ -186,7 +188,7 @@ async def check_service(booted: Path = BOOTED) -> list[Finding]:
     told = await run_command(systemctl, "--version")
     version = told.line().split(" (")[0] if told and told.code == 0 else "systemd"
     if not _is_there(booted):
-        return [ok("systemd", f"{version} is installed, and something else runs this machine")]
+        return [ok("systemd", f"{version} is installed, but this machine was not started by it")]
     units = [await _unit(systemctl, manager) for manager in _MANAGERS]
     found = [unit for unit in units if unit]
     return [ok("systemd", f"{version} runs this machine"), *(found or [ok("unit", f"{UNIT} is not installed")])]

@@ -77,7 +77,7 @@ class Places:
             assert channel.guild_id is not None
             name, standing = await self._standing(channel.guild_id)
         except AskError as exc:
-            return _unknown("channel", channel_id, exc, "is not there, or Weft may not see it (View Channels)")
+            return _unknown("channel", channel_id, exc, "not found, or Weft may not see it (View Channels)")
         return judge_channel(f"#{channel.name} in {name}", permitted(standing, channel.overwrites))
 
     async def guild(self, guild_id: int) -> Place:
@@ -86,7 +86,7 @@ class Places:
             name, standing = await self._standing(guild_id)
             channels = await self._questions.ask(f"/guilds/{guild_id}/channels", list[Channel])
         except AskError as exc:
-            return _unknown("server", guild_id, exc, "Weft is not a member of it: invite it")
+            return _unknown("server", guild_id, exc, "Weft is not in this server: invite it with the link above")
         return judge_guild(name, standing, [one for one in channels if one.type in (TEXT, ANNOUNCEMENTS)])
 
     async def _standing(self, guild_id: int) -> tuple[str, Standing]:
@@ -106,7 +106,7 @@ async def check_places(
     except AskError as exc:
         return [warn("servers", f"{exc}")]
     if not mine:
-        return [warn("servers", "Weft is in no server yet: open the address above")]
+        return [warn("servers", "Weft is not in any server yet: open the invite link above")]
     places = Places(questions, bot_id)
     wanted = list(guilds or (guild.id for guild in mine))
     looked = [await places.channel(one, guilds) for one in channels[:MOST_PLACES]]
@@ -117,7 +117,7 @@ async def check_places(
 
 
 def _rest(count: int) -> list[Finding]:
-    return [warn("places", f"{count - MOST_PLACES} more were not looked at")] if count > MOST_PLACES else []
+    return [warn("places", f"{count - MOST_PLACES} more were not checked")] if count > MOST_PLACES else []
 
 
 def weigh(places: Sequence[Place]) -> list[Finding]:
@@ -136,12 +136,12 @@ def _unknown(subject: str, place_id: int, error: AskError, gone: str) -> Place:
 def channel_problem(channel: Channel, guilds: Sequence[int]) -> str:
     """Say why listing this channel is of no use, or nothing."""
     if channel.guild_id is None:
-        return "is a direct message channel, and Weft works in servers only"
+        return "is a direct message channel: Weft works in servers only"
     if guilds and channel.guild_id not in guilds:
         return "is in a server that WEFT_ALLOWED_GUILDS does not list"
     if channel.type in THREADS:
-        return "is a thread: list its channel, a thread counts as that"
-    return "" if channel.type in (TEXT, ANNOUNCEMENTS, FORUM, MEDIA) else "is no channel that holds threads"
+        return "is a thread: list its channel instead, its threads are included"
+    return "" if channel.type in (TEXT, ANNOUNCEMENTS, FORUM, MEDIA) else "is not a channel that can hold threads"
 
 
 def standing_of(bot_id: int, guild: Guild, member: Member, now: datetime) -> Standing:

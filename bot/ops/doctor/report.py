@@ -103,9 +103,9 @@ async def within_limit(check: Check) -> list[Finding]:
         with anyio.fail_after(check.limit):
             return await check.run()
     except TimeoutError:
-        return [warn(check.subject, f"not known: looking took longer than {check.limit:g} s")]
+        return [warn(check.subject, f"gave up after {check.limit:g} s")]
     except OSError as exc:
-        return [warn(check.subject, f"not known: {exc}")]
+        return [warn(check.subject, f"could not be checked: {exc}")]
 
 
 def _checks(env_file: Path, offline: bool, unit: Unit | None) -> Iterator[Check]:

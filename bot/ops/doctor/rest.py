@@ -67,7 +67,7 @@ class Questions:
         try:
             return TypeAdapter(kind).validate_python(body)
         except ValidationError as exc:
-            raise AskError(f"the answer to {path} can't be understood") from exc
+            raise AskError(f"Discord's answer to {path} was not understood") from exc
 
     async def _get(self, path: str) -> tuple[int, Any]:
         # No redirects: the token is for this address only.
@@ -93,10 +93,12 @@ def _refusal(status: int, body: Any) -> str:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = told.get("retry_after")
         return (
-            f"Discord asks to wait {wait:.0f} s (429)" if isinstance(wait, int | float) else "Discord blocks us (429)"
+            f"Discord refuses requests for {wait:.0f} s (429): try again then"
+            if isinstance(wait, int | float)
+            else "Discord refuses requests from this machine for a while (429)"
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"Discord is in trouble itself ({status})"
+        return f"Discord has an outage ({status}): try again later"
     return f"Discord answered {told.get('message') or 'an error'} ({told.get('code') or status})"
 
 

@@ -26,7 +26,7 @@ from bot.ops.doctor.machine import Unit
 def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:
     """Look at each setting that the bot can't do without, as ``unit`` will if that runs it."""
     path, user = (unit.path, unit.user) if unit else (None, None)
-    yield ok("settings", "understood")
+    yield ok("settings", "no mistakes found")
     if unit is not None:
         yield ok("path", f"{unit.name} looks for programs in {path}, and so do these checks")
     yield check_token(settings)
@@ -53,10 +53,10 @@ def check_workspace(workspace: str, user: str | None = None) -> Finding:
     fixed = fixed_part(workspace)
     if may(user, "w", fixed) and may(user, "x", fixed):
         return ok("workspace", workspace)
-    text = f"{fixed} can't be written to by {user or user_name()}"
+    text = f"{fixed} is not writable for {user or user_name()}"
     if THREAD_FIELD in workspace:
         return fail("workspace", f"{text}, and each thread needs a directory in it")
-    return warn("workspace", f"{text}: agents can change nothing there")
+    return warn("workspace", f"{text}: agents can't change files there")
 
 
 def _problem_or(subject: str, problem: str, found: str) -> Finding:
@@ -80,7 +80,10 @@ def check_access(settings: Settings) -> Finding:
     if settings.allowed_users or settings.allowed_roles:
         people = f"{len(settings.allowed_users)} users, {len(settings.allowed_roles)} roles"
         return ok("access", f"the application's owner, {people}")
-    return warn("access", "only the application's owner may speak: set WEFT_ALLOWED_USERS or WEFT_ALLOWED_ROLES")
+    return warn(
+        "access",
+        "only the application's owner can use the bot: to let others in, set WEFT_ALLOWED_USERS or WEFT_ALLOWED_ROLES",
+    )
 
 
 def check_agents_file(
@@ -92,7 +95,7 @@ def check_agents_file(
     except ConfigError as exc:
         yield from (fail("agents", problem) for problem in exc.problems)
         return
-    yield ok("agents", f"{', '.join(agents.names)}; {agents.default} where nothing else is said")
+    yield ok("agents", f"{', '.join(agents.names)} (default: {agents.default})")
     for workspace in dict.fromkeys(agent.workspace for agent in agents):
         yield check_workspace(workspace, user)
     for agent in agents:
@@ -103,4 +106,4 @@ def check_agent_variables(place: str, names: Iterable[str], environment: Mapping
     """Name the variables that an agent is to be given and that are not set anywhere."""
     for name in names:
         if not named(environment, [name]):
-            yield warn("agent env", f"{name} is named in {place}, but is not set")
+            yield warn("agent env", f"{name} is listed in {place}, but is not set")

@@ -66,14 +66,16 @@ def _look(state_dir: Path, env_file: Path, limits: StateLimits) -> Iterator[Find
     try:
         yield from check_database(state_dir, limits)
     except OSError as exc:
-        yield warn("database", f"can't be looked at: {exc}")
+        yield warn("database", f"could not be checked: {exc}")
 
 
 def check_space(directory: Path, least: int = _LITTLE_SPACE) -> Finding:
     """Say how much room there is."""
     free = shutil.disk_usage(directory).free
     text = f"{free // _MIB:,} MiB are free at {directory}"
-    return ok("space", text) if free >= least else warn("space", f"{text}: with none left, state is kept in memory")
+    return (
+        ok("space", text) if free >= least else warn("space", f"{text}: when it is full, state is kept in memory only")
+    )
 
 
 # --- who may read it ---------------------------------------------------------------------------------------------
@@ -108,14 +110,14 @@ def check_database(state_dir: Path, limits: StateLimits = StateLimits()) -> Iter
     """Read the database through, unless a bot uses it."""
     path = state_dir / DATABASE
     if not path.exists():
-        yield ok("database", "there is none yet; the first start makes it")
+        yield ok("database", "none yet; the first start makes it")
         return
     if (used := in_use(state_dir)) is not None:
         yield ok("database", used)
         return
     size = path.stat().st_size
     if size > limits.copy:
-        yield warn("database", f"{size // _MIB:,} MiB are too many to be read here")
+        yield warn("database", f"{size // _MIB:,} MiB are too large to be checked here")
         return
     finding = _read(path, limits.reading)
     # A bot that has started meanwhile may have changed the file while it was copied.
@@ -134,7 +136,7 @@ def in_use(state_dir: Path) -> str | None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = holder(path)
-            return f"in use by process {pid}" if pid else "in use by a bot that runs"
+            return f"in use by process {pid}" if pid else "in use by a running bot"
     return None
 
 
@@ -161,7 +163,7 @@ def _read(path: Path, seconds: float) -> Finding:
         except FileTooNew as exc:
             return fail("database", f"{exc}: install the version that wrote it, or go back to a backup")
         except StorageFault as exc:
-            return warn("database", f"{exc}: the start will move {path} aside and begin a new one")
+            return warn("database", f"{exc}: starting the bot will move {path} aside and begin a new one")
 
 
 def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
@@ -173,12 +175,12 @@ def _judge(raw: sqlite3.Connection, path: Path, seconds: float) -> Finding:
         version = raw.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.OperationalError:
         if time.monotonic() > deadline:
-            return warn("database", f"not known: reading it takes longer than {seconds:g} s")
+            return warn("database", f"not checked: reading it takes longer than {seconds:g} s")
         raise
     if found != ("ok",):
-        return warn("database", f"damaged ({found[0]}): the start will move {path} aside if it can't read it")
+        return warn("database", f"damaged ({found[0]}): starting the bot will move {path} aside if it can't be read")
     newest = len(tables.STEPS)
-    later = "" if version == newest else f", which the start brings to {newest}"
+    later = "" if version == newest else f", which the next start upgrades to {newest}"
     return ok("database", f"sound, {path.stat().st_size // 1024:,} KiB, format {version}{later}")
 
 
@@ -231,7 +233,7 @@ def strays(marked: Iterable[Marked], identity: str, running: bool) -> list[Marke
 def report(found: list[Marked], identity: str) -> list[Finding]:
     """Return a line for each, and how many more there are."""
     if not found:
-        return [ok("strays", "no process is left of a bot that is gone")]
+        return [ok("strays", "no processes were left behind")]
     more = [warn("strays", f"and {len(found) - _MOST} more")] if len(found) > _MOST else []
     return [warn("strays", _told(process, identity)) for process in found[:_MOST]] + more
 
@@ -239,8 +241,8 @@ def report(found: list[Marked], identity: str) -> list[Finding]:
 def _told(process: Marked, identity: str) -> str:
     what = f"process {process.pid} ({process.name}), {_age(process.age)} old, {process.memory // 1024**2:,} MiB"
     if identity and process.state == identity:
-        return f"{what}, was left behind; the next start ends it"
-    return f"{what}, belongs to no bot that runs: kill {process.pid}"
+        return f"{what}, was left behind by a bot; the next start ends it"
+    return f"{what}, belongs to no running bot; to end it: kill {process.pid}"
 
 
 def _age(seconds: float) -> str:

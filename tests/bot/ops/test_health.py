@@ -14,7 +14,7 @@ from bot.ops.health import Vitals, problems
         (Vitals(None, 120.0, 30.0, 10.0), []),
         (Vitals(None, 121.0, 30.0, 0.0), ["the pool's last maintenance pass was 121 s ago"]),
         (Vitals("the connection's task has ended", 0.0, 30.0, 0.0), ["the connection's task has ended"]),
-        (Vitals(None, 0.0, 30.0, 11.0), ["the loop was last measured 11 s ago"]),
+        (Vitals(None, 0.0, 30.0, 11.0), ["the event loop was last measured 11 s ago"]),
         (Vitals("a", 121.0, 30.0, 11.0), 3),
     ],
 )

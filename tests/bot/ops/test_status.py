@@ -19,14 +19,14 @@ from .samples import agents, health, parts
 def test_a_bot_that_is_well_is_told_in_ten_lines() -> None:
     """R7"""
     assert status_lines(health(Status.OK, parts())) == [
-        "Weft 1.2.3 gets on well; up since 2026-11-21 09:30:00 UTC (3 min 20 s)",
+        "Weft 1.2.3 is healthy; up since 2026-11-21 09:30:00 UTC (3 min 20 s)",
         "Discord   connected, heartbeat 42 ms",
         "Agents    3 live (2 busy), 1 starting, 0 ending, at most 12",
         "Lane      main: 2 of 8 running, 1 waiting for a person, 4 waiting",
         "Lane      background: 0 of 2 running, 0 waiting",
         "Queues    4 waiting in 2 threads, the longest 3; 1 permission card open",
         "Messages  12 answered, 1 failed",
-        "Store     in order",
+        "Store     healthy",
         "Loop      1 ms late, at worst 12 ms within a minute",
     ]
 
@@ -34,7 +34,7 @@ def test_a_bot_that_is_well_is_told_in_ten_lines() -> None:
 def test_what_is_wrong_stands_below_the_first_line() -> None:
     """R7"""
     lines = status_lines(health(Status.FAILING, parts(), "this hangs", "that hangs"))
-    assert lines[0].startswith("Weft 1.2.3 does not get on; ")
+    assert lines[0].startswith("Weft 1.2.3 is not healthy; ")
     assert lines[1:3] == ["Problem   this hangs", "Problem   that hangs"]
 
 
@@ -55,7 +55,10 @@ def test_a_bot_that_starts_has_nothing_more_to_tell() -> None:
     [
         ({"discord": DiscordHealth(connected=False, latency_seconds=None)}, "Discord   disconnected"),
         ({"discord": DiscordHealth(connected=True, latency_seconds=None)}, "Discord   connected"),
-        ({"store": StoreHealth(trouble="disk full", behind=7)}, "Store     in trouble: disk full; 7 not written"),
+        (
+            {"store": StoreHealth(trouble="disk full", behind=7)},
+            "Store     failing: disk full; 7 changes are only in memory",
+        ),
         ({"outcomes": {"answered": 0}}, "Messages  none so far"),
         (
             {"agents": agents(died=2, failed={"exited": 1, "timeout": 2}, leaked=1)},
@@ -90,7 +93,7 @@ def test_a_bot_that_can_not_be_asked_is_said_to_be_so(tmp_path: Path) -> None:
     """R7, exits: 2."""
     done = status(None, tmp_path)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "weft: WEFT_HEALTH is not set: a running bot can't be asked how it is\n"
+    assert done.stderr == "weft: WEFT_HEALTH is not set: set it, such as to 127.0.0.1:9464, and restart the bot\n"
 
 
 @pytest.mark.parametrize(("kind", "why"), [("port", "connection refused"), ("socket", "no such file or directory")])

@@ -92,7 +92,7 @@ def test_uninstall_takes_all_of_it_away(desk: Desk) -> None:
         "--user reset-failed weft.service",
         "--user daemon-reload",
     ]
-    assert desk.service("uninstall", "--user").output == f"{desk.unit}: is not there\n"
+    assert desk.service("uninstall", "--user").output == f"{desk.unit}: not installed\n"
 
 
 def test_show_prints_and_changes_nothing(desk: Desk) -> None:
@@ -111,7 +111,7 @@ def test_a_unit_of_somebody_else_is_left_alone(desk: Desk, command: str) -> None
     desk.unit.write_text("[Unit]\n")
     done = desk.service(command, "--user")
     assert done.exit_code == 1
-    assert done.output == f"weft: {desk.unit} was not written by `weft service install`: move it away first\n"
+    assert done.output == f"weft: {desk.unit} was not written by `weft service install`: move it away, then try again\n"
     assert desk.unit.read_text() == "[Unit]\n"
 
 
@@ -129,7 +129,7 @@ def test_what_is_missing_is_told_in_a_line_each(desk: Desk) -> None:
     workspace, token, user = done.output.splitlines()
     assert workspace == f"weft: {desk.env_file} has no WEFT_WORKSPACE: the directory in which agents work"
     assert token == f"weft: {desk.env_file} has no DISCORD_TOKEN, and there is no --token-file"
-    assert user.startswith("weft: there is no user nobody-at-all: make it with useradd --system ")
+    assert user.startswith("weft: there is no user nobody-at-all: create it with useradd --system ")
 
 
 def test_settings_and_files_that_are_not_there_are_told(desk: Desk) -> None:
@@ -147,7 +147,7 @@ def test_settings_and_files_that_are_not_there_are_told(desk: Desk) -> None:
 def test_the_token_comes_one_way_only(desk: Desk) -> None:
     """R5"""
     done = desk.service("show", "--user", "--token-file", str(desk.env_file), "--sealed-token", str(desk.env_file))
-    assert (done.exit_code, done.output) == (78, "weft: --token-file and --sealed-token: only one of them can be\n")
+    assert (done.exit_code, done.output) == (78, "weft: --token-file and --sealed-token: give only one of the two\n")
     assert "LoadCredentialEncrypted" in desk.service("show", "--user", "--sealed-token", str(desk.env_file)).output
 
 
@@ -219,7 +219,7 @@ def test_without_systemd_nothing_is_written_and_what_is_there_goes(desk: Desk) -
     """R3"""
     done = desk.service("install", "--user", fails=NO_BUS)
     assert (done.exit_code, desk.unit.exists()) == (1, False)
-    assert done.output == "weft: systemctl --user reaches no systemd: exit code 5\n"
+    assert done.output == "weft: systemctl --user gets no answer from systemd: exit code 5\n"
     desk.service("install", "--user")
     link = desk.units / "default.target.wants" / "weft.service"
     link.parent.mkdir()
@@ -244,7 +244,7 @@ def test_settings_that_the_services_user_can_not_read_are_refused(desk: Desk) ->
     done = desk.service("install", "--run-as", "nobody")
     assert done.exit_code == 78
     hint = f"chgrp nobody {desk.env_file}; chmod 640 {desk.env_file}"
-    assert done.output == f"weft: {desk.env_file} can't be read by nobody, as whom the service runs: {hint}\n"
+    assert done.output == f"weft: {desk.env_file} can't be read by nobody, the user of the service: {hint}\n"
 
 
 def test_the_unit_looks_for_programs_where_the_agent_and_its_node_are(desk: Desk) -> None:

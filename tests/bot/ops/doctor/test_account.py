@@ -60,11 +60,11 @@ async def test_a_token_that_no_header_can_hold_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        (rate_limited(7), "asks to wait 7 s (429)"),
-        (status(503), "in trouble itself (503)"),
-        (html(502), "in trouble itself (502)"),
+        (rate_limited(7), "refuses requests for 7 s (429)"),
+        (status(503), "has an outage (503)"),
+        (html(502), "has an outage (502)"),
         (status(403, 50001), "Missing Access (50001)"),
-        (html(200), "can't be understood"),
+        (html(200), "was not understood"),
     ],
 )
 @pytest.mark.asyncio
@@ -128,7 +128,7 @@ def test_the_intent_counts_in_many_servers_and_in_few() -> None:
     [
         ({"owner": {"id": "5", "username": "ann"}}, "owned by ann"),
         ({"owner": {"id": "5", "username": "team5"}, "team": {"name": "The Team"}}, "of the team The Team"),
-        ({}, "its owner is not known"),
+        ({}, "owner unknown"),
     ],
 )
 def test_owner_or_team_is_named(raw: dict[str, Any], text: str) -> None:

@@ -64,7 +64,7 @@ async def test_a_channel_that_weft_may_not_see_is_told() -> None:
         other = discord.add_channel("other")
         discord.deny("view_channel", other)
         _, found = await look(discord, allowed_channels=(discord.channel_id, other))
-    assert (found.verdict, found.text) == (WARN, f"{other}: is not there, or Weft may not see it (View Channels)")
+    assert (found.verdict, found.text) == (WARN, f"{other}: not found, or Weft may not see it (View Channels)")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_a_listed_server_without_the_bot_is_told() -> None:
         for channels in ((), (discord.channel_id,)):
             found = await look(discord, allowed_guilds=both, allowed_channels=channels)
             assert [finding.verdict for finding in found] == [OK, WARN]
-            assert found[1].text == f"{ELSEWHERE}: Weft is not a member of it: invite it"
+            assert found[1].text == f"{ELSEWHERE}: Weft is not in this server: invite it with the link above"
 
 
 @pytest.mark.asyncio
@@ -116,7 +116,7 @@ async def test_a_bot_in_no_server_is_a_warning() -> None:
         await discord.remove_bot()
         found = await check_discord(Settings(_env_file=None), discord.api_url, discord.token)
     assert (found[-1].verdict, found[-1].subject) == (WARN, "servers")
-    assert "in no server yet" in found[-1].text
+    assert "not in any server yet" in found[-1].text
 
 
 @pytest.mark.asyncio
@@ -140,7 +140,7 @@ async def test_what_is_looked_at_is_bounded() -> None:
         channels = tuple(discord.add_channel(f"c{number}") for number in range(MOST_PLACES + 2))
         found = await look(discord, allowed_channels=channels)
         assert [finding.subject for finding in found] == [*["channel"] * MOST_PLACES, "places"]
-        assert found[-1].text == "2 more were not looked at"
+        assert found[-1].text == "2 more were not checked"
         assert len(discord.rest_calls("GET", f"/guilds/{discord.guild_id}")) == 2
 
 

@@ -100,7 +100,7 @@ def test_a_script_reads_an_object_for_each_finding(tmp_path: Path) -> None:
     ("change", "subject", "text"),
     [
         ({"DISCORD_TOKEN": ""}, "token", "DISCORD_TOKEN is not set"),
-        ({"DISCORD_TOKEN": "canary"}, "token", "this is not a bot's token"),
+        ({"DISCORD_TOKEN": "canary"}, "token", "this is not a bot token"),
         ({"WEFT_WORKSPACE": ""}, "workspace", "WEFT_WORKSPACE is not set"),
         ({"WEFT_WORKSPACE": "/no/such/directory"}, "workspace", "/no/such/directory is not a directory"),
         ({"WEFT_STATE_DIR": "/dev/null/state"}, "state", "/dev/null is not a directory"),
@@ -224,7 +224,7 @@ async def test_a_check_that_takes_too_long_is_broken_off() -> None:
         return []
 
     check = Check("slow", look, 0.05)
-    assert [warn("slow", "not known: looking took longer than 0.05 s")] == await within_limit(check)
+    assert [warn("slow", "gave up after 0.05 s")] == await within_limit(check)
 
 
 @pytest.mark.asyncio

@@ -26,7 +26,7 @@ def test_a_variable_that_agents_are_to_get_and_that_is_not_set_is_told() -> None
     """R5."""
     names, given = ("KEY_A", "KEY_B", "OTHER_*"), {"KEY_A": "canary", "OTHER_1": "canary"}
     found = list(check_agent_variables("WEFT_AGENT_ENV", names, given))
-    assert found == [warn("agent env", "KEY_B is named in WEFT_AGENT_ENV, but is not set")]
+    assert found == [warn("agent env", "KEY_B is listed in WEFT_AGENT_ENV, but is not set")]
 
 
 def test_an_agent_that_only_this_shell_finds_is_not_there_for_the_unit(

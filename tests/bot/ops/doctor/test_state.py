@@ -87,7 +87,7 @@ async def test_a_sound_state_is_well_and_is_left_as_it_was(tmp_path: Path) -> No
 async def test_before_the_first_start_nothing_is_made(tmp_path: Path) -> None:
     found = await check_state(tmp_path / "deep" / "state", tmp_path / ".env")
     assert found[0].text.endswith(f"free at {tmp_path}")
-    assert found[1] == ok("database", "there is none yet; the first start makes it")
+    assert found[1] == ok("database", "none yet; the first start makes it")
     assert contents(tmp_path) == {}
 
 
@@ -141,7 +141,7 @@ def test_a_database_of_an_older_format_is_well(tmp_path: Path) -> None:
         raw.execute("PRAGMA user_version = 0")
     found = database(state)
     assert found.verdict is OK
-    assert "format 0, which the start brings to" in found.text
+    assert "format 0, which the next start upgrades to" in found.text
 
 
 def test_a_database_in_use_is_left_alone_and_its_user_named(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_database_that_is_too_large_or_too_slow_is_not_judged(tmp_path: Path) 
         )
         raw.commit()
     found = database(state, StateLimits(reading=0))
-    assert (found.verdict, found.text) == (WARN, "not known: reading it takes longer than 0 s")
+    assert (found.verdict, found.text) == (WARN, "not checked: reading it takes longer than 0 s")
 
 
 def test_little_space_is_a_warning(tmp_path: Path) -> None:
@@ -263,14 +263,14 @@ async def test_what_an_earlier_run_left_behind_is_told(tmp_path: Path) -> None:
         (found,) = await told(tmp_path, pid)
     assert found.verdict is Verdict.WARN
     assert "python" in found.text
-    assert "MiB, was left behind; the next start ends it" in found.text
+    assert "MiB, was left behind by a bot; the next start ends it" in found.text
 
 
 @pytest.mark.asyncio
 async def test_an_orphan_of_no_known_state_is_told(tmp_path: Path) -> None:
     with orphan(WEFT_AGENT=uuid.uuid4().hex) as pid:
         (found,) = await told(tmp_path, pid)
-    assert found.text.endswith(f"belongs to no bot that runs: kill {pid}")
+    assert found.text.endswith(f"belongs to no running bot; to end it: kill {pid}")
 
 
 @pytest.mark.asyncio
@@ -311,7 +311,7 @@ def test_all_of_a_state_without_a_bot_are_strays_whoever_their_parent_is() -> No
 @pytest.mark.parametrize(("age", "text"), [(5, "5 s"), (90, "2 min"), (7200, "2 h"), (3 * 86400, "3 d"), (-1, "0 s")])
 def test_age_is_told_in_words(age: float, text: str) -> None:
     (found,) = report([marked(7, age=age)], "")
-    assert found.text == f"process 7 (agent), {text} old, 5 MiB, belongs to no bot that runs: kill 7"
+    assert found.text == f"process 7 (agent), {text} old, 5 MiB, belongs to no running bot; to end it: kill 7"
 
 
 def test_many_strays_are_counted() -> None:
