@@ -106,6 +106,7 @@ class Intake:
             await self.refuse(inbound, interrupted())
             return False
         try:
+            # Record before show: what is acknowledged has to survive a kill, and a second copy is told apart here (O2).
             if not await self._store.accept(accepted_prompt(inbound)):
                 self._scheduler.refused(inbound, anyio.current_time())
                 return False
@@ -137,6 +138,7 @@ class Intake:
         if not inbound.opens_thread:
             return None
         pause = OPEN_AGAIN
+        # Asked anew before each attempt: who stops it meanwhile wants no thread any more (T6).
         while (withdrawn := self._withdrawn(inbound)) is None:
             try:
                 await self._chat.open_thread(inbound)
@@ -154,6 +156,7 @@ class Intake:
 
     async def refuse(self, inbound: Inbound, end: TurnEnd) -> None:
         """Tell the end of a message where it was posted: it has no thread, or is not accepted."""
+        # It leaves the queue before anybody waits for Discord: nothing behind it is held up by its notice.
         self._scheduler.refused(inbound, anyio.current_time())
         try:
             await self._chat.refuse(inbound, "\n".join(lines(end, self._redact)))

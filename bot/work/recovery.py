@@ -8,8 +8,8 @@ patience the end has left.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import anyio
@@ -28,7 +28,6 @@ from bot.work.intake import Intake
 from bot.work.limits import WorkLimits
 from bot.work.ports import Answer, Chat
 from bot.work.prompt import Said, collect
-from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import Scheduler
 from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Reactions
@@ -36,7 +35,7 @@ from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
 from bot.work.turns import Claim, cancel_cards
-from pool.store import AcceptedPrompt, OpenPrompt, OwedReply, SessionStore, StoreBusy
+from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -91,39 +90,33 @@ class Recovery:
         self._taken: set[int] = set()
 
     async def recover(self) -> None:
-        """Take up everything that has no end yet; what is damaged is logged and hurts nothing else.
-
-        All replies of a thread are taken up before anything new is said there: they may claim each other's messages.
-        """
+        """Take up everything that has no end yet; what is damaged is logged and hurts nothing else."""
         owed, opened = await self._store.owed(), await self._store.open_prompts()
+        # 1. Before anything is marked anew: what an earlier run has set is to go with it.
         for prompt in (*(one.prompt for one in owed), *(one.prompt for one in opened)):
-            self._guarded(prompt.message_id, self._inherit, prompt)
+            with _guarded(prompt.message_id):
+                self._reactions.inherit(inbound_of(prompt))
+        # 2. All replies of a thread before anything new is said there: they may claim each other's messages.
         for reply in owed:
-            self._guarded(reply.prompt.message_id, self._restore, reply)
+            with _guarded(reply.prompt.message_id):
+                self._restore(reply)
+        # 3. Turns that were cut off, each once, with all that was said into it.
         cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]] = {}
         for one in opened:
             if one.started:
-                self._guarded(one.prompt.message_id, self._gather, cut_off, one)
+                with _guarded(one.prompt.message_id):
+                    turn_id = one.turn or one.prompt.message_id
+                    cut_off.setdefault(turn_id, []).append((one, inbound_of(one.prompt)))
         for first, turn in cut_off.items():
-            self._guarded(first, self._tell_cut_off, turn)
+            with _guarded(first):
+                self._tell_cut_off(turn)
+        # 4. What waits comes last: its turn may begin at once, and say something.
         for one in opened:
             if not one.started:
-                self._guarded(one.prompt.message_id, self._take_again, one)
+                with _guarded(one.prompt.message_id):
+                    self._take_again(one)
         if owed or opened:
             log.info("restart.recovered", replies=len(owed), prompts=len(opened))
-
-    def _guarded(self, prompt: int, take_up: Callable[..., None], *left: object) -> None:
-        try:
-            take_up(*left)
-        except Exception:
-            log.exception("restart.failed", prompt=prompt)
-
-    def _inherit(self, prompt: AcceptedPrompt) -> None:
-        self._reactions.inherit(inbound_of(prompt))
-
-    def _gather(self, cut_off: dict[int, list[tuple[OpenPrompt, Inbound]]], opened: OpenPrompt) -> None:
-        turn = opened.turn or opened.prompt.message_id
-        cut_off.setdefault(turn, []).append((opened, inbound_of(opened.prompt)))
 
     def _restore(self, reply: OwedReply) -> None:
         """Bring a reply to its end that was on its way."""
@@ -144,12 +137,13 @@ class Recovery:
                 Body(NOT_SHOWN.format(headline=HEADLINES[Outcome(reply.outcome)])), reply_to=prompt.message_id
             )
         else:
-            note = functools.partial(self._note_shown, prompt.message_id)
+
+            def note(messages: tuple[int, ...]) -> None:
+                name = f"note {prompt.message_id}"
+                self._tracker.begin(self._store.shown, prompt.message_id, messages, name=name)
+
             delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)
         self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
-
-    def _note_shown(self, prompt: int, messages: tuple[int, ...]) -> None:
-        self._tracker.begin(self._store.shown, prompt, messages, name=f"note {prompt}")
 
     def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:
         """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked.
@@ -165,8 +159,7 @@ class Recovery:
     def _take_again(self, opened: OpenPrompt) -> None:
         inbound = inbound_of(opened.prompt)
         if was_missed(opened.prompt):
-            # Its notice may be there already.
-            self._tracker.begin(self._say_missed, inbound, self._look_first, name=f"missed {inbound.message_id}")
+            self._tracker.begin(self._say_missed, inbound, True, name=f"missed {inbound.message_id}")
         else:
             self._intake.take_again(inbound)
 
@@ -193,22 +186,21 @@ class Recovery:
         first = await self._store.accept(accepted_prompt(inbound, missed=True))
         self.missing.discard(inbound.message_id)  # not if that failed: then the next run has to fetch it again
         if first:
-            await self._say_missed(inbound, self._post)
+            await self._say_missed(inbound, look_first=False)
 
-    def _post(self, inbound: Inbound, body: Body) -> Delivery:
-        return self._editors.of(inbound.thread_id).say(body, reply_to=inbound.message_id)
-
-    def _look_first(self, inbound: Inbound, body: Body) -> Delivery:
-        return self._editors.of(inbound.thread_id).mark_interrupted(inbound.message_id, (), body)
-
-    async def _say_missed(self, inbound: Inbound, say: Callable[[Inbound, Body], Delivery]) -> None:
+    async def _say_missed(self, inbound: Inbound, look_first: bool) -> None:
         if inbound.opens_thread:
             try:
                 await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
             except PortError as exc:
                 log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
         else:
-            await say(inbound, _with_button(MISSED, inbound)).delivered()
+            editor, body = self._editors.of(inbound.thread_id), _with_button(MISSED, inbound)
+            # The run that wrote it down may have posted its notice before it was killed.
+            if look_first:
+                await editor.mark_interrupted(inbound.message_id, (), body).delivered()
+            else:
+                await editor.say(body, reply_to=inbound.message_id).delivered()
         await self._end(inbound, Outcome.INTERRUPTED)
 
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> Answer:
@@ -230,10 +222,12 @@ class Recovery:
         try:
             refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff)
         finally:
+            # Whoever waits until all is saved waits for this: what is asked for is read before it is written.
             self.going_on.discard(notice)
             self._tracker.changed()
         if refusal:
-            await self._tell(thread_id, refusal, notice)
+            await self._editors.of(thread_id).say(Body(refusal), reply_to=notice).delivered()
+            self._editors.let_go(thread_id)
 
     async def _take_again_for(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> str:
         """Accept the successor of a prompt and queue it; return why that can't be, if so."""
@@ -258,15 +252,20 @@ class Recovery:
             self._intake.take_again(again, cutoff)
         return ""
 
-    async def _tell(self, thread_id: int, text: str, notice: int) -> None:
-        await self._editors.of(thread_id).say(Body(text), reply_to=notice).delivered()
-        self._editors.let_go(thread_id)
-
 
 def _with_button(text: str, inbound: Inbound) -> Body:
     # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
     where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
     return Body(f"{text}\n{where}", (go_on_button(inbound.thread_id, inbound.message_id),))
+
+
+@contextmanager
+def _guarded(prompt: int) -> Iterator[None]:
+    # One damaged row must not keep the bot from starting, nor another prompt from its end (O4).
+    try:
+        yield
+    except Exception:
+        log.exception("restart.failed", prompt=prompt)
 
 
 class Shutdown:
@@ -294,6 +293,7 @@ class Shutdown:
 
     async def run(self, limits: WorkLimits) -> None:
         """Let turns finish for a while, cut the others off, and wait until all is delivered, within the limits."""
+        # First: a turn that waits for a person would use up the time in which others can finish.
         for running in self._runs.all():
             cancel_cards(running)
         self._tell_threads(limits.stop_grace)
@@ -302,6 +302,7 @@ class Shutdown:
             for thread_id in {entry.thread_id for entry in self._scheduler.waiting()}:
                 end_waiting(self._scheduler, thread_id)
         await self._patiently(limits.stop_grace, lambda: not self._runs)
+        # Its agent may still answer the cancel with text: until the bound, that is delivered like any other end.
         for running in self._runs.all():
             running.interrupt("a restart")
         bound = limits.stop_bound + limits.flush_bound
@@ -309,6 +310,7 @@ class Shutdown:
         await self._patiently(bound, lambda: not (self._runs or self._tracker.under_way))
         if self._tracker.under_way or self._runs:
             log.warning("shutdown.undelivered", prompts=self._tracker.under_way + len(self._runs))
+        # Only now: an editor that is closed takes nothing more, and deliveries above may have been late.
         self._editors.close()
         await self._reactions.flush(min(LAST_MARKS, latest - anyio.current_time()))
 
@@ -316,7 +318,11 @@ class Shutdown:
         """Tell each thread, in one notice, what the restart means for what runs and for what waits there."""
         running = {turn.thread_id for turn in self._runs.all()} if grace else set()
         # A thread that is not open yet can't be told anything: Discord would call it gone.
-        waiting = {entry.thread_id for entry in self._scheduler.waiting() if _has_thread(entry)}
+        waiting = {
+            entry.thread_id
+            for entry in self._scheduler.waiting()
+            if entry.accepted or not entry.messages[0].inbound.opens_thread
+        }
         waiting = waiting if self._store.durable else set()
         for thread_id in running | waiting:
             told = [GRACE.format(grace=grace)] if thread_id in running else []
@@ -332,7 +338,3 @@ class Shutdown:
         """Wait for turns and messages only a moment longer."""
         self._hurried = True
         self._patience.deadline = min(self._patience.deadline, anyio.current_time() + HURRIED)
-
-
-def _has_thread(entry: Entry) -> bool:
-    return entry.accepted or not entry.messages[0].inbound.opens_thread

@@ -112,6 +112,7 @@ class Runs:
         )
         entry.attempts += 1
         running.extra = isinstance(claim, ExtraReservation)
+        # In the map before its task begins: a stop may come first, and has to find it.
         self._running[entry] = running
         self._tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
 
@@ -148,6 +149,7 @@ class Runs:
             log.exception("turn.failed", prompt=running.entry.place)
             end = crashed()
         finally:
+            # No await in here: whoever looks sees the turn either running or with its reply handed over.
             del self._running[running.entry]
             self._tracker.changed()
             try:
@@ -175,15 +177,17 @@ class Runs:
 
     def _free_place(self, running: RunningTurn, end: TurnEnd) -> None:
         """Let the queue know that the turn has really ended: its place is free."""
-        share, queue = _context_share(end.snapshot), self._scheduler.queue(running.thread_id)
+        context = end.snapshot.context if end.snapshot is not None else None
+        queue = self._scheduler.queue(running.thread_id)
         # What a session that was reset had used says nothing of the next one.
-        if share is not None and running.entry.generation == queue.memory.generation:
-            queue.context_share(share)
+        if context is not None and context.size and running.entry.generation == queue.memory.generation:
+            queue.context_share(context.used / context.size)
         self._scheduler.ended(running.entry, anyio.current_time())
         self._end_if_unknown(running.thread_id)
 
     def _put_back(self, running: RunningTurn) -> None:
         """Queue a turn again that could not run beside another one."""
+        # First: to be put back starts what may start, and this turn must not be tried beside the other once more.
         self.claims.serialise(running.thread_id)
         self._scheduler.put_back(running.entry, anyio.current_time())
         self._notices.show(running.thread_id)
@@ -257,8 +261,3 @@ def end_waiting(scheduler: Scheduler[Claim], thread_id: int) -> None:
     cut = interrupted()
     why = Why(cut.outcome, reason=cut.reason)
     scheduler.do(thread_id, lambda queue: queue.end_waiting(why), anyio.current_time())
-
-
-def _context_share(snapshot: TurnSnapshot | None) -> float | None:
-    context = snapshot.context if snapshot is not None else None
-    return context.used / context.size if context is not None and context.size else None

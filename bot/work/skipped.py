@@ -69,12 +69,11 @@ class SkippedMessages:
             self._tracker.begin(self._tell, key, name=f"unrun {message.message_id}")
         notice.messages.append(message)
         # At once, and not when it is told: what a person took out must not be run by the next run after a kill.
-        payload = SHARED if len(notice.messages) > 1 else self._owed(message, notice.end)
-        self._tracker.begin(self._store.owe, message.message_id, end.outcome, payload, name=f"owe {message.message_id}")
-
-    def _owed(self, message: Inbound, end: TurnEnd) -> str:
-        final = FinalReply(end.outcome, lines(end, self._redact))
-        return SavedReply("", final, reply_to=message.message_id, after=message.message_id).to_json()
+        payload, message_id = SHARED, message.message_id
+        if len(notice.messages) == 1:
+            final = FinalReply(notice.end.outcome, lines(notice.end, self._redact))
+            payload = SavedReply("", final, reply_to=message_id, after=message_id).to_json()
+        self._tracker.begin(self._store.owe, message_id, end.outcome, payload, name=f"owe {message_id}")
 
     def hurry(self) -> None:
         """Gather no more: the bot stops."""

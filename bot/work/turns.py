@@ -164,7 +164,8 @@ class TurnCards:
         def show(card: Card) -> None:
             body = opened if card.state is CardState.OPEN else cards.closed_card(opened, card_end(card))
             running.reply.card(card.token, body, lambda: _not_taken(running, card))
-            if card.state is not CardState.OPEN and not _is_waiting(running):
+            # A turn may wait for several answers; it needs its place in the lane again only after the last one.
+            if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
                 self._scheduler.take_back(running.entry)
 
         card = self._registry.open(
@@ -190,10 +191,6 @@ def _not_taken(running: RunningTurn, card: Card) -> None:
         card.close(CardState.CANCELLED)
         # Without a word of the agent's: one of them may be what the server's rules don't let through.
         running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
-
-
-def _is_waiting(running: RunningTurn) -> bool:
-    return any(card.state is CardState.OPEN for card in running.cards)
 
 
 def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:
@@ -317,9 +314,11 @@ class TurnService:
             try:
                 with running.starting:
                     lease = await stack.enter_async_context(self._session(running, claim))
-                    running.agent = running.agent or _name_of(lease)
+                    info = lease.agent.agent_info
+                    running.agent = running.agent or (info.name if info is not None else None)
                     self._take_lease(running, lease)
                     await self._write_down(running)
+                    # No await from here to the prompt: a stop either cancels the start or reaches the session.
                     running.prompting = True
                 # Who stops in the very moment in which the write is done cancels nothing any more.
                 if not running.prompting or running.stopped_by:
@@ -330,6 +329,7 @@ class TurnService:
             except AcpError as exc:
                 return end_of_error(exc)
             finally:
+                # In any case, and before the session is given back: no card may stay open for a turn that is over.
                 close_cards(running)
 
     def _session(self, running: RunningTurn, claim: Claim) -> AbstractAsyncContextManager[Lease]:
@@ -393,11 +393,6 @@ def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot
     end = end_of_snapshot(snapshot, methods)
     by_itself = end.outcome is Outcome.STOPPED and snapshot.cancelled_by in (None, BY_AGENT)
     return replace(end, rejection=rejection(running.cards)) if by_itself else end
-
-
-def _name_of(lease: Lease) -> str | None:
-    info = lease.agent.agent_info
-    return info.name if info is not None else None
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:
