@@ -30,16 +30,13 @@ UNKNOWN_SESSION = (RESOURCE_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR)
 
 How = Literal["new", "resumed", "loaded"]
 
-_CAPABILITIES = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
 
-
-def introduction(client: Implementation) -> dict[str, Any]:
+def introduction() -> dict[str, Any]:
     """Return the parameters of ``initialize``."""
-    return {
-        "protocolVersion": PROTOCOL_VERSION,
-        "clientCapabilities": _CAPABILITIES,
-        "clientInfo": client.to_wire(),
-    }
+    client = Implementation(name="weft", version=importlib.metadata.version("weft"))
+    # Nothing is offered: an agent has its own files and terminals, which its own sandbox and permissions guard.
+    capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    return {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities, "clientInfo": client.to_wire()}
 
 
 def understood(raw: Any) -> InitializeResult:
@@ -79,16 +76,6 @@ def can_fork(agent: InitializeResult) -> bool:
     return agent.agent_capabilities.session_capabilities.fork is not None
 
 
-def can_close(agent: InitializeResult) -> bool:
-    """Whether a session can be let go without ending the process."""
-    return agent.agent_capabilities.session_capabilities.close is not None
-
-
-def can_delete(agent: InitializeResult) -> bool:
-    """Whether a session can be deleted, so that the agent forgets it."""
-    return agent.agent_capabilities.session_capabilities.delete is not None
-
-
 def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
     """Return what to tell when the agent wants a login first: how to do that."""
     methods = " or ".join(method.name or method.id for method in agent.auth_methods)
@@ -116,8 +103,3 @@ def session_result(raw: Any) -> SessionResult:
         return SessionResult.parse(raw)
     except ValidationError:
         return SessionResult()
-
-
-def ourselves() -> Implementation:
-    """Return what we call ourselves."""
-    return Implementation(name="weft", version=importlib.metadata.version("weft"))

@@ -1,26 +1,25 @@
 """One session in an agent process: its turns, its open permission requests, the way of its updates.
 
-`TurnRouter` says which turn an update belongs to, `acp.turn` what it does there. Everything here is synchronous: the
-connection calls it in wire order. The mutable state is the open prompt with its turn and sink, the
-open permission requests, what tool calls said in full, the messages on their way into the turn, and whether the agent
-has begun a turn by itself.
+Everything here is synchronous and called in wire order: an await in the middle would let a later message overtake an
+earlier one. What an update does to a turn is decided in `acp.turn`. The mutable state is the open prompt with its turn
+and sink, the open permission requests, what tool calls said in full, the messages on their way into the turn, and
+whether the agent has begun a turn by itself; and in the router, which ids came first in which turn.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import structlog
 from pydantic import ValidationError
 
-from acp.errors import INTERNAL_ERROR, AcpError, ProtocolError, RequestFailed
-from acp.handshake import can_steer
+from acp.errors import INTERNAL_ERROR, ProtocolError, RequestFailed
 from acp.jsonrpc import Loss, Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
 from acp.permission import AskedCalls, PermissionEnd, PermissionRequest, cancelled_response, permission_key
@@ -40,7 +39,6 @@ from acp.steering import (
     INJECTED,
     METHOD,
     STARTED_TURN,
-    STEER_TIMEOUT,
     Steering,
     not_steered,
     steering_outcome,
@@ -49,11 +47,16 @@ from acp.steering import (
 from acp.tools import block_text, has_result
 from acp.turn import Phase, Turn
 
-if TYPE_CHECKING:
-    from acp.connection import AgentConnection
+_PROMPT = "session/prompt"
+
+REPLAY_QUIET = 0.2
+REPLAY_MAX = 2.0
+"""Seconds without an update that end a replay, and the most that is waited for them."""
 
 _MOST_IDS = 20_000
 """Ids that are remembered, the latest ones; a session lives for weeks."""
+
+log = structlog.get_logger(__name__)
 
 
 class Route(Enum):
@@ -67,7 +70,10 @@ LATE: Final = Route.LATE
 
 
 class TurnRouter:
-    """Routes the updates of one session.
+    """Says which turn an update belongs to (O3).
+
+    A session has one router; it lives as long as the session does in its process, so what a new process sends never
+    meets what an old one has said.
 
     Args:
         muted: history is being replayed: nothing is shown until the next prompt, whenever the replay ends.
@@ -87,45 +93,28 @@ class TurnRouter:
 
     def route(self, update: SessionUpdate) -> Turn | Route | None:
         """Return the turn that takes the update, `LATE` if it is output outside a turn, None if nobody sees it."""
-        owner = self._owner(update)
+        key: tuple[str, str] | None = None
+        if isinstance(update, MessageChunk):
+            key = ("message", update.message_id) if update.message_id else None
+        elif isinstance(update, ToolCallUpdate):
+            key = ("tool", update.tool_call_id)
+        # 1. It belongs to the turn in which its id came first, None being a replay; without an id, to the latest.
+        owner: int | None = self._number
+        if key is not None and key in self._first:
+            owner = self._first[key]
+        elif key is not None:
+            if len(self._first) >= _MOST_IDS:
+                self._first.popitem(last=False)
+            # Noted while muted, too: what a replay began must not turn up in the next turn's reply.
+            owner = self._first[key] = None if self._muted else self._number
         if self._muted or owner is None:
             return None
+        # 2. A turn that has ended takes nothing: its reply is final. What people would miss is shown apart.
         if owner == self._number and self._turn is not None and self._turn.phase is not Phase.ENDED:
             return self._turn
-        return LATE if _is_output(update) else None
-
-    def _owner(self, update: SessionUpdate) -> int | None:
-        """Return the number of the turn that saw the update's id first; None: it was part of a replay."""
-        key = _key(update)
-        if key is None:
-            return self._number
-        if key in self._first:
-            return self._first[key]
-        if len(self._first) >= _MOST_IDS:
-            self._first.popitem(last=False)
-        self._first[key] = None if self._muted else self._number
-        return self._first[key]
-
-
-def _key(update: SessionUpdate) -> tuple[str, str] | None:
-    if isinstance(update, MessageChunk):
-        return ("message", update.message_id) if update.message_id else None
-    return ("tool", update.tool_call_id) if isinstance(update, ToolCallUpdate) else None
-
-
-def _is_output(update: SessionUpdate) -> bool:
-    if isinstance(update, AgentMessageChunk):
-        return bool(block_text(update.content))
-    return isinstance(update, ToolCallUpdate) and has_result(update)
-
-
-_PROMPT = "session/prompt"
-
-REPLAY_QUIET = 0.2
-REPLAY_MAX = 2.0
-"""Seconds without an update that end a replay, and the most that is waited for them."""
-
-log = structlog.get_logger(__name__)
+        if isinstance(update, AgentMessageChunk):
+            return LATE if block_text(update.content) else None
+        return LATE if isinstance(update, ToolCallUpdate) and has_result(update) else None
 
 
 class TurnSink(Protocol):
@@ -143,31 +132,35 @@ class AgentSession:
 
     Attributes:
         id: the agent's id for it.
-        connection: the process it lives in.
         router: knows which turn an update belongs to.
+        can_steer: whether the agent takes text into a running turn.
         on_late: called with output that belongs to no running turn.
         heard: when it last said something or told of a tool outside its turns; 0 before.
 
     Args:
+        pid: of the process it lives in.
         replayed: whether the agent may send history that nobody wants to see.
         steer_timeout: seconds for the answer to text that was put into a running turn.
     """
 
     def __init__(
         self,
-        connection: AgentConnection,
+        pid: int,
         peer: JsonRpcPeer,
         session_id: str,
         *,
-        replayed: bool = False,
-        steer_timeout: float = STEER_TIMEOUT,
+        replayed: bool,
+        can_steer: bool,
+        steer_timeout: float,
     ) -> None:
         self.id = session_id
-        self.connection = connection
         # An agent may answer session/load before it replays: only our next prompt ends the replay for sure.
         self.router = TurnRouter(muted=replayed)
+        self.can_steer = can_steer
+        # Set by who shows a thread's output, once it knows the thread; until then nobody asked anything of the session.
         self.on_late: Callable[[SessionUpdate], None] | None = None
         self.heard = 0.0
+        self._pid = pid
         self._peer = peer
         self._clock: Callable[[], float] = anyio.current_time
         self._turn: Turn | None = None
@@ -196,17 +189,19 @@ class AgentSession:
         *,
         clock: Callable[[], float] = anyio.current_time,
     ) -> PendingRequest:
-        """Send the prompt; from here on ``turn`` is fed and told of the response, and ``sink`` of each change.
+        """Send the prompt; from here on ``turn`` gets the updates and the response, and ``sink`` each change.
 
         Raises:
             ProtocolError: the last prompt has not been answered; the session is of no more use.
         """
         if self.is_prompting:  # agents queue, merge or cancel then: no two do the same
             raise ProtocolError("the last prompt of this session is still open")
+        # All before the prompt is sent: its answer may be handed on as soon as the loop runs again.
         self._turn, self._sink, self._clock = turn, sink, clock
         self.router.begin(turn)
         self._asked.new_turn()
         params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
+        # Bound to this turn and this sink: a response that comes late must not end the turn after it.
         self._prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
         return self._prompt
 
@@ -229,18 +224,14 @@ class AgentSession:
     def cancel(self) -> None:
         """Cancel the open prompt and answer the open permission requests, in one write; else do nothing."""
         if self.is_prompting:
-            answers = self._close_permissions(PermissionEnd.TURN_CANCELLED)
+            # One write: the agent must not see the cancel while it still waits for an answer.
+            answers = self._close(self._permissions.values(), PermissionEnd.TURN_CANCELLED)
             self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
 
     def forget_prompt(self) -> None:
         """Take no answer to the open prompt any more: nobody prompts the session again."""
         if self._prompt is not None:
             self._peer.forget(self._prompt)
-
-    @property
-    def can_steer(self) -> bool:
-        """Whether the agent takes text into a running turn."""
-        return can_steer(self.connection.agent)
 
     def steer(self, prompt: list[ContentBlock]) -> Steering:
         """Put text into the running turn, now; awaiting the result says whether it is part of it (`acp.steering`).
@@ -265,17 +256,22 @@ class AgentSession:
             self._replay.deadline = anyio.current_time() + REPLAY_QUIET
         update = decode_update(raw)
         if isinstance(update, UnknownUpdate) and update.name in OUTPUT_NAMES:
-            self._lose(None)
+            self.on_loss(Loss(0, too_long=False, session_id=self.id))
         self._feed(update)
+        # After the turn has it, and as it came: the turn keeps what is shown, this what is asked about.
         if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
             self._asked.news(raw)
 
     def on_loss(self, loss: Loss) -> None:
-        """Take the news that a message was dropped that may have been part of the running turn."""
-        self._lose(loss.size if loss.too_long else None)
+        """Note that a message was dropped that may have been part of the running turn."""
+        turn, sink = self._turn, self._sink
+        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
+            turn.lose(loss.size if loss.too_long else None)
+            sink.changed()
 
     def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:
         """Take a permission request; without a running turn there is nobody to decide it."""
+        # Its tool call may be the first sight of it: it is shown, whoever decides.
         self._feed(params.tool_call)
         turn, sink = self._turn, self._sink
         if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
@@ -286,24 +282,19 @@ class AgentSession:
         tool_call, complete = self._asked.asked(params.tool_call)
         whole = params.model_copy(update={"tool_call": tool_call})
         request = PermissionRequest(request_id, whole, self._answer, complete=complete)
+        # Open before it is shown: the sink may answer it at once.
         self._permissions[request.key] = request
         turn.permission_opened(request.key, params.tool_call, self._clock())
         sink.permission(request)
 
     def on_withdrawn(self, key: str) -> None:
-        """Take the agent's word that it needs no answer any more; it still gets one."""
+        """Close a request to which the agent needs no answer any more; it still gets one."""
         if (request := self._permissions.get(key)) is not None:
             self._peer.send(*self._close([request], PermissionEnd.WITHDRAWN))
 
     def on_exit(self) -> None:
-        """Take the end of the process; the open prompt was failed before."""
-        self._close_permissions(PermissionEnd.AGENT_DIED)
-
-    def _lose(self, too_long: int | None) -> None:
-        turn, sink = self._turn, self._sink
-        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
-            turn.lose(too_long)
-            sink.changed()
+        """Close what is open: the process has ended."""
+        self._close(self._permissions.values(), PermissionEnd.AGENT_DIED)
 
     def _feed(self, update: SessionUpdate) -> None:
         target = self.router.route(update)
@@ -312,6 +303,7 @@ class AgentSession:
             if self._sink is not None:
                 self._sink.changed()
             return
+        # Counts as use, so that no agent is ended at work; a replay does not: nobody has prompted yet.
         if self._prompt is not None and isinstance(update, MessageChunk | ToolCallUpdate):
             self.heard = self._clock()
         if target is LATE and self.on_late is not None:
@@ -319,32 +311,36 @@ class AgentSession:
 
     def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:
         now = self._clock()
-        self._peer.send(*self._close_permissions(PermissionEnd.TURN_ENDED))
-        self._end_steering()
-        result = _prompt_result(pending)
-        if isinstance(result, PromptResult):
-            turn.respond(result.stop_reason, result.usage, now)
+        # 1. Nobody may decide anything for a turn that is over, and text that is still on its way came too late.
+        self._peer.send(*self._close(self._permissions.values(), PermissionEnd.TURN_ENDED))
+        for steering in self._steerings:
+            steering.settle(False)
+        self._steerings.clear()
+        self._cancel_stray_turn()
+        # 2. The turn takes it last: how it looks from now on, it has no open requests.
+        if pending.error is not None:
+            turn.fail(pending.error, now)
         else:
-            turn.fail(result, now)
+            try:
+                result = PromptResult.parse(pending.result)
+            except ValidationError:
+                turn.fail(RequestFailed(_PROMPT, INTERNAL_ERROR, "the answer has no stop reason"), now)
+            else:
+                turn.respond(result.stop_reason, result.usage, now)
         sink.changed()
 
     def _on_steered(self, turn: Turn, steering: Steering, pending: PendingRequest) -> None:
         outcome = steering_outcome(pending)
         if outcome == STARTED_TURN and self._turn is turn:
-            log.warning("turn.strayed", pid=self.connection.pid)
+            log.warning("turn.strayed", pid=self._pid)
             self._stray = True
         # A turn that nobody looks after any more is over for us, although its response is still to come.
         steering.settle(outcome == INJECTED and turn.phase in (Phase.RUNNING, Phase.CANCELLING))
+        # While our own prompt is open a cancel would hit that one; it is sent after the response.
         if not self.is_prompting:
-            self._end_stray_turn()
+            self._cancel_stray_turn()
 
-    def _end_steering(self) -> None:
-        for steering in self._steerings:
-            steering.settle(False)  # the response came first: what the agent still says of it comes too late
-        self._steerings.clear()
-        self._end_stray_turn()
-
-    def _end_stray_turn(self) -> None:
+    def _cancel_stray_turn(self) -> None:
         """Cancel a turn that the agent began by itself: its text is going to be prompted, and answered once."""
         if self._stray:
             self._stray = False
@@ -353,13 +349,13 @@ class AgentSession:
     # --- permission requests -------------------------------------------------------------------------------------
 
     def _answer(self, request: PermissionRequest, response: Response) -> None:
+        # Written before anything else changes: whatever the sink does now, the agent has its answer.
         self._peer.send(response)
         self._forget(request)
 
-    def _close_permissions(self, reason: PermissionEnd) -> list[Response]:
-        return self._close(list(self._permissions.values()), reason)
-
-    def _close(self, requests: list[PermissionRequest], reason: PermissionEnd) -> list[Response]:
+    def _close(self, requests: Iterable[PermissionRequest], reason: PermissionEnd) -> list[Response]:
+        """Take requests from whoever shows them; return the answers that are still to be written."""
+        requests = list(requests)
         answers = [request.close(reason) for request in requests]
         for request in requests:
             self._forget(request)
@@ -371,12 +367,3 @@ class AgentSession:
             self._turn.permission_closed(request.key, self._clock(), rejected=request.rejected)
         if self._sink is not None:
             self._sink.changed()
-
-
-def _prompt_result(pending: PendingRequest) -> PromptResult | AcpError:
-    if pending.error is not None:
-        return pending.error
-    try:
-        return PromptResult.parse(pending.result)
-    except ValidationError:
-        return RequestFailed(_PROMPT, INTERNAL_ERROR, "the answer has no stop reason")

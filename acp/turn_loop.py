@@ -38,10 +38,6 @@ class PromptConnection(Protocol):
 class PromptSession(Protocol):
     """A session, as far as a turn needs it."""
 
-    @property
-    def connection(self) -> PromptConnection:
-        """The process it lives in."""
-
     def begin_turn(
         self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
     ) -> object:
@@ -91,6 +87,7 @@ class TurnControl:
 
 
 async def run_turn(
+    connection: PromptConnection,
     session: PromptSession,
     turn: Turn,
     prompt: list[ContentBlock],
@@ -108,7 +105,7 @@ async def run_turn(
     if control.stopped_by is not None:
         turn.withdraw(clock(), control.stopped_by)
         return turn.snapshot()
-    loop = _TurnLoop(session, turn, sink, control, clock)
+    loop = _TurnLoop(connection, session, turn, sink, control, clock)
     control.attach(loop)
     try:
         await loop.run(prompt)
@@ -123,12 +120,14 @@ class _TurnLoop:
 
     def __init__(
         self,
+        connection: PromptConnection,
         session: PromptSession,
         turn: Turn,
         sink: TurnSink,
         control: TurnControl,
         clock: Callable[[], float],
     ) -> None:
+        self._connection = connection
         self._session = session
         self._turn = turn
         self._sink = sink
@@ -162,16 +161,15 @@ class _TurnLoop:
             self._sink.changed()
 
     def _do(self, action: Action) -> None:
-        connection = self._session.connection
         if action is Action.CANCEL:
             self._session.cancel()
         elif action is Action.KILL:
-            connection.request_stop()
-        elif not connection.alive():
-            self._turn.died(connection.exit(), self._clock())
+            self._connection.request_stop()
+        elif not self._connection.alive():
+            self._turn.died(self._connection.exit(), self._clock())
 
     async def _watch_exit(self) -> None:
-        ended = await self._session.connection.wait_exited()
+        ended = await self._connection.wait_exited()
         self._turn.died(ended, self._clock())
         self.changed()
 

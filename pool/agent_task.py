@@ -14,9 +14,10 @@ import anyio
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from acp.connection import AgentConnection, AgentSession, ConnectionLimits, OpenedSession
+from acp.connection import AgentConnection, ConnectionLimits, OpenedSession
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure, leaves
 from acp.process import LaunchSpec
+from acp.session import AgentSession
 from pool.launcher import Launcher
 from pool.model import Reason, SlotState
 from pool.registry import Registry

@@ -18,10 +18,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp import connection
-from acp.connection import AgentSession, ConnectionLimits
+from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.schema import InitializeResult
+from acp.session import AgentSession
 from acp.shutdown import Members
 from pool.agent_task import AgentTask, OpenConnection
 from pool.launcher import Launcher
@@ -45,12 +46,17 @@ class Lease:
         lost: the remembered session was unknown to the agent, and this is a fresh one.
     """
 
+    connection: AgentConnection
     session: AgentSession
     how: Literal["live", "forked"] | How
     lost: bool
-    agent: InitializeResult
     _slot: Slot
     _registry: Registry
+
+    @property
+    def agent(self) -> InitializeResult:
+        """What the agent said of itself."""
+        return self.connection.agent
 
     @property
     def slot(self) -> SlotStatus:
@@ -64,15 +70,13 @@ class Lease:
 
     def listen(self) -> Callable[[], str]:
         """Return what tells the agent's stderr from now on; nothing where threads share it: it may be a neighbour's."""
-        connection = self._slot.agent.connection
-        if connection is None or not self.alone:
+        if not self.alone:
             return str
-        return partial(connection.stderr_since, connection.stderr_bytes)
+        return partial(self.connection.stderr_since, self.connection.stderr_bytes)
 
     async def members(self, *, everywhere: bool) -> Members:
         """Return what belongs to the agent; see `acp.process.AgentProcess.members`."""
-        connection = self._slot.agent.connection
-        return await connection.members(everywhere=everywhere) if connection is not None else frozenset()
+        return await self.connection.members(everywhere=everywhere)
 
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.
@@ -288,7 +292,7 @@ class ConnectionPool:
         self, slot: Slot, session: AgentSession, how: Literal["live", "forked"] | How, *, lost: bool = False
     ) -> Lease:
         assert slot.agent.connection is not None
-        return Lease(session, how, lost, slot.agent.connection.agent, _slot=slot, _registry=self._registry)
+        return Lease(slot.agent.connection, session, how, lost, _slot=slot, _registry=self._registry)
 
     # --- control: none of these waits for a slot -----------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import anyio
 import structlog
 
-from acp.connection import AgentConnection, AgentSession, OpenedSession
+from acp.connection import AgentConnection, OpenedSession
 from acp.errors import AgentSpawnError
 from acp.handshake import How
+from acp.session import AgentSession
 from pool.launcher import Sharing
 from pool.model import AgentState, SlotState, SlotStatus
 

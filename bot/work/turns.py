@@ -369,6 +369,7 @@ class TurnService:
         settled = False
         try:
             snapshot = await run_turn(
+                lease.connection,
                 lease.session,
                 running.turn,
                 [text_block(text)],

@@ -63,7 +63,9 @@ async def whole(count: int) -> float:
             tasks.start_soon(_look, turn)
             start = time.process_time()
             prompt = [text_block(f"bench:chunks:{count}")]
-            await run_turn(session, turn, prompt, sink, control=TurnControl(), clock=asyncio.get_running_loop().time)
+            await run_turn(
+                connection, session, turn, prompt, sink, control=TurnControl(), clock=asyncio.get_running_loop().time
+            )
             spent = time.process_time() - start
             tasks.cancel_scope.cancel()
     if sink.changes < count:

@@ -220,7 +220,7 @@ async def test_a_turn_that_the_agent_began_by_itself_is_cancelled_after_the_resp
     source = f"{STEERED}\nanswer(s, {{'outcome': 'startedNewTurn'}})\nhear('_go')\n{END}\nhear('session/cancel')"
     async with prompting(source, tmp_path) as run:
         assert not await run.session.steer(MORE)
-        run.session.connection._peer.notify("_go", {})
+        run.session._peer.notify("_go", {})
         await lines_of(tmp_path / "heard", 6)
     assert methods(tmp_path) == ["session/prompt", "_session/steering", "_go", "session/cancel"]
 

@@ -136,7 +136,9 @@ class Running:
 
     async def run(self) -> None:
         with self.scope:
-            self.snapshot = await run_turn(self.session, self.turn, [text_block("hi")], self.sink, control=self.control)
+            self.snapshot = await run_turn(
+                self.session.connection, self.session, self.turn, [text_block("hi")], self.sink, control=self.control
+            )
         self.done.set()
 
     async def end(self) -> TurnSnapshot:
@@ -314,7 +316,7 @@ async def test_a_stop_before_the_prompt_sends_nothing() -> None:
     control, session = TurnControl(), FakeSession()
     control.stop("ada")
     turn = Turn(QUICK, anyio.current_time())
-    snapshot = await run_turn(session, turn, [text_block("hi")], Sink(), control=control)
+    snapshot = await run_turn(session.connection, session, turn, [text_block("hi")], Sink(), control=control)
     assert (snapshot.ending, snapshot.cancelled_by) == (Ending.STOPPED, "ada")
     assert not session.prompted.is_set()
     assert session.cancels == 0

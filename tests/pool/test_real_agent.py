@@ -112,7 +112,9 @@ async def test_two_turns_of_a_thread_run_side_by_side_in_one_process(tmp_path: P
 
     async def turn(lease: Lease, prompt: str) -> None:
         turn = Turn(TurnLimits(drain_quiet=0.0), anyio.current_time())
-        snapshot = await run_turn(lease.session, turn, [text_block(prompt)], Silent(), control=TurnControl())
+        snapshot = await run_turn(
+            lease.connection, lease.session, turn, [text_block(prompt)], Silent(), control=TurnControl()
+        )
         ends.append((lease.how, snapshot.text))
 
     with anyio.fail_after(30):
@@ -150,7 +152,9 @@ async def test_text_is_put_into_the_running_turn_of_a_thread(tmp_path: Path) -> 
         ):
             tasks.start_soon(steer)
             turn = Turn(TurnLimits(), anyio.current_time())
-            snapshot = await run_turn(lease.session, turn, [text_block("slow")], Silent(), control=control)
+            snapshot = await run_turn(
+                lease.connection, lease.session, turn, [text_block("slow")], Silent(), control=control
+            )
     assert (steered, snapshot.ending) == ([True], Ending.ANSWERED)
     assert snapshot.text.endswith("and this")
     assert agent.prompts() == ["slow"]

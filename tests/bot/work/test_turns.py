@@ -59,6 +59,10 @@ class FakeLease:
     alone: bool = True
     lost: bool = False
 
+    @property
+    def connection(self) -> PlayedConnection:
+        return self.session.connection
+
     def listen(self) -> Callable[[], str]:
         return str
 
