@@ -168,7 +168,7 @@ async def running_bot(
         kept_state(settings.state_dir) as store,
         anyio.create_task_group() as connection,
     ):
-        gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, seen=store, observer=watch.observer)
+        gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
         pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import discord
 from discord import ui
@@ -22,28 +22,34 @@ END_TEMPLATE = r"weft:end:(?P<thread>\d+):(?P<token>[A-Za-z0-9_-]+)"
 PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
 
 
-class PromptButton(ui.DynamicItem[ui.Button[Any]], template=PROMPT_TEMPLATE):
-    """Stops, continues, hurries or removes one prompt of a thread."""
+class _WeftButton(ui.DynamicItem[ui.Button[Any]], template=r"weft:(?!)"):
+    """What all buttons share; itself, it answers to no custom_id."""
 
-    def __init__(self, item: ui.Button[Any], action: str, thread_id: int, prompt: int) -> None:
+    def __init__(self, item: ui.Item[Any], match: re.Match[str]) -> None:
+        if not isinstance(item, ui.Button):
+            raise TypeError(f"{type(item).__name__} stands where a button was expected")
         super().__init__(item)
-        self._action, self._thread_id, self._prompt = action, thread_id, prompt
+        self.match = match
 
     @classmethod
     async def from_custom_id(
         cls, _interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
-    ) -> PromptButton:
-        return cls(_button(item), match["action"], int(match["thread"]), int(match["prompt"]))
+    ) -> Self:
+        return cls(item, match)
+
+
+class PromptButton(_WeftButton, template=PROMPT_TEMPLATE):
+    """Stops, continues, hurries or removes one prompt of a thread."""
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        thread_id, prompt = self._thread_id, self._prompt
+        action, thread_id, prompt = self.match["action"], int(self.match["thread"]), int(self.match["prompt"])
         notice = interaction.message.id if interaction.message is not None else 0
 
         def act(desk: Desk, by: Actor) -> Answer:
             # Whether the person may was decided for the place of the press; a custom_id can name any other.
             if interaction.channel_id != thread_id:
                 return Answer(EXPIRED, accepted=False)
-            match self._action:
+            match action:
                 case "stop":
                     return desk.stop(thread_id, by, prompt=prompt)
                 case "now":
@@ -53,59 +59,33 @@ class PromptButton(ui.DynamicItem[ui.Button[Any]], template=PROMPT_TEMPLATE):
             return desk.go_on(thread_id, prompt, notice, by)
 
         # What shows a turn or a queue has other buttons too, and the work keeps it true.
-        await (respond_once if self._action == "go" else respond)(interaction, act)
+        await (respond_once if action == "go" else respond)(interaction, act)
 
 
-class EndButton(ui.DynamicItem[ui.Button[Any]], template=END_TEMPLATE):
+class EndButton(_WeftButton, template=END_TEMPLATE):
     """Ends what a turn has left running; the work takes the button away."""
 
-    def __init__(self, item: ui.Button[Any], thread_id: int, token: str) -> None:
-        super().__init__(item)
-        self._thread_id, self._token = thread_id, token
-
-    @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
-    ) -> EndButton:
-        return cls(_button(item), int(match["thread"]), match["token"])
-
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        thread_id, token = int(self.match["thread"]), self.match["token"]
         # Whether the person may was decided for the place of the press.
-        elsewhere = interaction.channel_id != self._thread_id
+        elsewhere = interaction.channel_id != thread_id
         await respond(
             interaction,
-            lambda desk, by: (
-                Answer(EXPIRED, accepted=False) if elsewhere else desk.end_left(self._thread_id, self._token, by)
-            ),
+            lambda desk, by: Answer(EXPIRED, accepted=False) if elsewhere else desk.end_left(thread_id, token, by),
         )
 
 
-class PermissionButton(ui.DynamicItem[ui.Button[Any]], template=PERMISSION_TEMPLATE):
+class PermissionButton(_WeftButton, template=PERMISSION_TEMPLATE):
     """Chooses one option of a permission request."""
 
-    def __init__(self, item: ui.Button[Any], request: str, option: int) -> None:
-        super().__init__(item)
-        self._request, self._option = request, option
-
-    @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
-    ) -> PermissionButton:
-        return cls(_button(item), match["request"], int(match["option"]))
-
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        request, option = self.match["request"], int(self.match["option"])
         # No comparison of places: the request's token can't be guessed, and the work knows its thread.
-        await respond(interaction, lambda desk, by: desk.decide(self._request, self._option, by))
+        await respond(interaction, lambda desk, by: desk.decide(request, option, by))
 
 
 KNOWN = (PromptButton, EndButton, PermissionButton)
 _KNOWN_IDS = tuple(re.compile(template) for template in (PROMPT_TEMPLATE, END_TEMPLATE, PERMISSION_TEMPLATE))
-
-
-def _button(item: ui.Item[Any]) -> ui.Button[Any]:
-    if not isinstance(item, ui.Button):
-        raise TypeError(f"{type(item).__name__} stands where a button was expected")
-    return item
 
 
 def is_known(custom_id: str) -> bool:
@@ -113,7 +93,7 @@ def is_known(custom_id: str) -> bool:
     return any(pattern.fullmatch(custom_id) for pattern in _KNOWN_IDS)
 
 
-async def answer_unknown(interaction: discord.Interaction[Any]) -> None:
+async def on_interaction(interaction: discord.Interaction[Any]) -> None:
     """Answer the use of a component that nothing here answers to, or that its message has lost meanwhile."""
     if interaction.type is not discord.InteractionType.component:
         return

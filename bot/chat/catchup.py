@@ -20,7 +20,7 @@ import anyio
 import structlog
 
 from bot.chat.authorize import Policy
-from bot.chat.inbound import Decision, Kind, Place, Post
+from bot.chat.inbound import Decision, Kind, Place, Post, Weft, Wordings, decide, revised
 from bot.chat.job_queue import Job, contain
 from bot.chat.read_marks import Due, Watermarks
 from bot.model import posted_at
@@ -72,11 +72,13 @@ class Archive(Protocol):
 class Source(Protocol):
     """The client that became ready."""
 
+    policy: Policy
+
     @property
     def desk(self) -> Desk: ...
 
-    @property
-    def policy(self) -> Policy: ...
+    def weft(self, guild_id: int | None) -> Weft:
+        """Return what Weft is called in a server."""
 
     def find_place(self, place_id: int) -> Place | None:
         """Return a place by its id, if it is known."""
@@ -84,20 +86,11 @@ class Source(Protocol):
     def newest(self, place_id: int) -> int | None:
         """Return the newest message of a place, as far as that is known without asking Discord."""
 
-    def decide(self, post: Post) -> Decision:
-        """Say what is to be done with a message."""
-
     def take(self, post: Post, decision: Decision, *, live: bool, missed: bool) -> None:
         """Do what was decided, unless it was done before; ``missed``: it is too old to be run unasked."""
 
     def vanished(self, place: Place) -> None:
         """Forget a place that Discord does not know any more, unless it does not know it yet."""
-
-    def noted(self, message_id: int) -> int | None:
-        """Return a mark of what the message is known to say; another one: it was heard to say something else."""
-
-    def wording(self, post: Post) -> str | None:
-        """Return what the message asks for now; None if its author has no say."""
 
     def revise(self, post: Post) -> None:
         """Tell the work what the message says, if that is new."""
@@ -109,7 +102,6 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hold:
     desk: Desk
-    number: int
     until: float
 
 
@@ -119,10 +111,8 @@ class CatchUp:
     The mutable state is the hold under way, the client waiting to be caught up, and the scope of the pass under way.
     """
 
-    def __init__(
-        self, archive: Archive, marks: Watermarks, limits: CatchUpLimits, *, wall: Callable[[], float] = time.time
-    ) -> None:
-        self._archive, self._marks, self._limits, self._wall = archive, marks, limits, wall
+    def __init__(self, archive: Archive, marks: Watermarks, wordings: Wordings, limits: CatchUpLimits) -> None:
+        self._archive, self._marks, self._wordings, self._limits = archive, marks, wordings, limits
         self._hold: _Hold | None = None
         self._number = 0
         self._source: Source | None = None
@@ -134,7 +124,7 @@ class CatchUp:
         desk.hold()
         self._scope.cancel()
         self._number = self._marks.hold()
-        self._hold = _Hold(desk, self._number, anyio.current_time() + self._limits.hold)
+        self._hold = _Hold(desk, anyio.current_time() + self._limits.hold)
         # The client of the READY before is of no use any more: its cache misses what came since.
         self._source = None
         self._change()
@@ -194,7 +184,7 @@ class CatchUp:
     async def _look_at_all(self, source: Source) -> None:
         async with anyio.create_task_group() as tasks:
             roles = Roles(self._archive)
-            tasks.start_soon(review_waiting, source, self._archive, roles)
+            tasks.start_soon(review_waiting, source, self._archive, self._wordings, roles)
             tasks.start_soon(_ask_for_roles, source, roles)
             await self._read_places(source)
 
@@ -244,13 +234,16 @@ class CatchUp:
 
     async def _take(self, source: Source, post: Post, roles: Roles) -> None:
         # History does not tell roles, so they are asked for where they decide.
-        post = await roles.complete(post, source.policy.roles, lambda one: source.decide(one).kind in _LET_IN)
-        decision = source.decide(post)
+        weft = source.weft(post.place.guild_id)
+        post = await roles.complete(
+            post, source.policy.roles, lambda one: decide(one, weft, source.policy).kind in _LET_IN
+        )
+        decision = decide(post, weft, source.policy)
         if decision.inbound is not None and post.reference is not None:
             post = await with_original(post, self._archive)
-            decision = source.decide(post)
+            decision = decide(post, weft, source.policy)
         # Weft's own reaction: it was accepted, and may have been run, even if the state has forgotten it.
-        missed = post.reacted or self._wall() - posted_at(post.message_id) > self._limits.age
+        missed = post.reacted or time.time() - posted_at(post.message_id) > self._limits.age
         source.take(post, decision, live=False, missed=missed)
         if decision.inbound is not None and post.place.parent_id is None and post.thread_owner is not None:
             # Its thread was opened just before a crash: what was said there since is due too.
@@ -272,7 +265,7 @@ async def _some_at_once(jobs: Iterable[tuple[str, Job]], limit: float) -> None:
             workers.start_soon(work)
 
 
-async def review_waiting(source: Source, archive: Archive, roles: Roles) -> None:
+async def review_waiting(source: Source, archive: Archive, wordings: Wordings, roles: Roles) -> None:
     """Look up all messages that wait, and tell the work what they say now, or that they are gone."""
     found: list[tuple[int, Place]] = []
     for place_id, waiting in source.desk.waiting().items():
@@ -281,22 +274,25 @@ async def review_waiting(source: Source, archive: Archive, roles: Roles) -> None
             found += [(message_id, place) for message_id in sorted(waiting)[-MOST_WAITING:]]
     # What is next to run comes first.
     found.sort(key=lambda one: one[0])
-    review = functools.partial(_review, source, archive, roles)
+    review = functools.partial(_review, source, archive, wordings, roles)
     await _some_at_once(
         ((f"review of {one}", functools.partial(review, one, place)) for one, place in found), REVIEW_LIMIT
     )
 
 
-async def _review(source: Source, archive: Archive, roles: Roles, message_id: int, place: Place) -> None:
-    before = source.noted(message_id)
+async def _review(
+    source: Source, archive: Archive, wordings: Wordings, roles: Roles, message_id: int, place: Place
+) -> None:
+    before = wordings.known(message_id)
     try:
         post = await archive.message(place, message_id)
     except MessageGone:
         source.withdraw(message_id)
         return
-    post = await roles.complete(post, source.policy.roles, lambda one: source.wording(one) is not None)
+    weft = source.weft(place.guild_id)
+    post = await roles.complete(post, source.policy.roles, lambda one: revised(one, weft, source.policy) is not None)
     # What was heard meanwhile is newer than what was read.
-    if source.noted(message_id) == before:
+    if wordings.known(message_id) == before:
         source.revise(post)
 
 

@@ -63,6 +63,7 @@ class ClientState:
 
     chat: DiscordChat
     marks: Watermarks
+    wordings: Wordings
     catch_up: CatchUp
     breaker: Breaker
     logins: Logins
@@ -77,7 +78,6 @@ class ClientState:
     bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
     taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
     withdrawn: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
-    wordings: Wordings = field(default_factory=Wordings)
     detours: Counter[int] = field(default_factory=Counter)
 
 
@@ -116,7 +116,7 @@ class WeftClient(discord.Client):
             max_ratelimit_timeout=LONGEST_LIMIT,
             http_trace=trace_config(state.breaker, state.observer),
         )
-        self.desk, self.policy, self.redactor, self._state = desk, policy, state.redactor, state
+        self.desk, self.policy, self.state = desk, policy, state
         guard(self)
 
     # --- the connection ---
@@ -128,36 +128,37 @@ class WeftClient(discord.Client):
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         # One login too many raises, which ends this client; the gateway waits before the next.
-        self._state.logins.take()
+        self.state.logins.take()
         await super().before_identify_hook(shard_id, initial=initial)
 
     async def on_connect(self) -> None:
         """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
         # on_ready is up to two seconds later, with messages in between.
         if not self.is_closed():
-            self._state.catch_up.begin(self.desk)
+            self.state.catch_up.begin(self.desk)
 
     async def on_disconnect(self) -> None:
         if not self.is_closed():
-            self._state.progress.lost()
+            self.state.progress.lost()
 
     async def on_ready(self) -> None:
         """Catch up on what was missed; called after a reconnection that could not resume, too."""
         if self.is_closed():
             return  # it comes late, and a replaced client's cache knows nothing of what came since
-        state = self._state
+        state = self.state
         log.info("gateway.ready")
         state.observer.gateway_opened(resumed=False)
         state.ready.set()
         # A READY names all servers that Weft is in, those with an outage, too. One without any is rather a fault of
         # Discord's than the end of all of them, and what is forgotten does not come back.
         here = {guild.id for guild in self.guilds}
-        for guild_id in state.marks.guilds() - here if here else ():
+        known = {place.guild_id for place in state.marks.places() if place.guild_id is not None}
+        for guild_id in known - here if here else ():
             self._forget_guild(guild_id)
         state.catch_up.start(self)
 
     async def on_resumed(self) -> None:
-        self._state.observer.gateway_opened(resumed=True)
+        self.state.observer.gateway_opened(resumed=True)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         # Called by discord.py while the exception is handled.
@@ -171,11 +172,11 @@ class WeftClient(discord.Client):
         post, place_known = self._read(message)
         if post is None or self.user is None:
             return
-        place_id, state = post.place.channel_id, self._state
+        place_id, state = post.place.channel_id, self.state
         if post.author.id == self.user.id:
             state.marks.pass_by(place_id, post.message_id)
             return
-        decision = self.decide(post)
+        decision = decide(post, self.weft(post.place.guild_id), self.policy)
         wants_original = decision.inbound is not None and post.reference is not None
         # Discord has to be asked something before this message is decided on, or before one that came before it.
         if state.detours[place_id] or (post.ordinary and not place_known) or wants_original:
@@ -188,7 +189,7 @@ class WeftClient(discord.Client):
         post, place_known = self._read(message) if whole(message) else (None, False)
         if post is None or self.user is None or post.author.id == self.user.id:
             return
-        if self._state.detours[post.place.channel_id] or not place_known:
+        if self.state.detours[post.place.channel_id] or not place_known:
             # The message itself may still stand in this queue; for an edit alone nothing is looked up.
             self._queue_lookup(self._revise_later, post)
         else:
@@ -207,11 +208,11 @@ class WeftClient(discord.Client):
         channel = self.get_channel(place_id)
         if isinstance(channel, discord.Thread):
             place = Place(channel.guild.id, channel.id, channel.parent_id, channel.owner_id)
-            self._state.threads.remember(place)
+            self.state.threads.put(place_id, place)
             return place
         if isinstance(channel, discord.abc.GuildChannel):
             return Place(channel.guild.id, place_id)
-        return self._state.threads.find(place_id) or self._state.marks.place(place_id)
+        return self.state.threads.get(place_id) or self.state.marks.place(place_id)
 
     def newest(self, place_id: int) -> int | None:
         """Return the newest message of a place that the cache knows."""
@@ -222,7 +223,7 @@ class WeftClient(discord.Client):
 
     def _queue_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
         # One queue, in order: later messages of the same place wait behind this one.
-        detours, place_id = self._state.detours, post.place.channel_id
+        detours, place_id = self.state.detours, post.place.channel_id
 
         async def do() -> None:
             try:
@@ -232,20 +233,20 @@ class WeftClient(discord.Client):
                 if not detours[place_id]:
                     del detours[place_id]
 
-        if self._state.lookups.post(do):
+        if self.state.lookups.post(do):
             detours[place_id] += 1
 
     async def _take_later(self, post: Post) -> None:
-        place_id, chat = post.place.channel_id, self._state.chat
+        place_id, chat = post.place.channel_id, self.state.chat
         place = self.find_place(place_id) or await chat.place(place_id) or post.place
         if place.parent_id is not None:
-            self._state.threads.remember(place)
+            self.state.threads.put(place_id, place)
         post = dataclasses.replace(post, place=place)
-        decision = self.decide(post)
+        decision = decide(post, self.weft(place.guild_id), self.policy)
         # Only for a prompt: a message between people is nothing to ask Discord about.
         if decision.inbound is not None and post.reference is not None:
             post = await with_original(post, chat)
-            decision = self.decide(post)
+            decision = decide(post, self.weft(place.guild_id), self.policy)
         self.take(post, decision)
 
     async def _revise_later(self, post: Post) -> None:
@@ -253,15 +254,12 @@ class WeftClient(discord.Client):
         if place is not None:
             self.revise(dataclasses.replace(post, place=place))
 
-    def _weft(self, guild_id: int | None) -> Weft:
+    def weft(self, guild_id: int | None) -> Weft:
+        """Return what Weft is called in a server."""
         assert self.user is not None
         guild = self.get_guild(guild_id) if guild_id is not None else None
         role = guild.self_role if guild is not None else None
         return Weft(self.user.id, role.id if role is not None else None)
-
-    def decide(self, post: Post) -> Decision:
-        """Say what is to be done with a message."""
-        return decide(post, self._weft(post.place.guild_id), self.policy)
 
     def take(self, post: Post, decision: Decision, *, live: bool = True, missed: bool = False) -> None:
         """Do what was decided about a message, unless it was done before.
@@ -270,9 +268,9 @@ class WeftClient(discord.Client):
             live: it was posted just now: only then people are told that they are refused, or how Weft is used.
             missed: it is too old to be run unasked.
         """
-        state, place_id, message_id = self._state, post.place.channel_id, post.message_id
+        state, place_id, message_id = self.state, post.place.channel_id, post.message_id
         if decision.inbound is not None:
-            self._hand_over(post, decision.inbound, missed=missed)
+            self.hand_over(post, decision.inbound, missed=missed)
             return
         state.marks.pass_by(place_id, message_id)
         if missed:
@@ -288,27 +286,29 @@ class WeftClient(discord.Client):
         ):
             state.answers.post(state.chat.answer, place_id, message_id, decision.text)
 
-    def _hand_over(self, post: Post, inbound: Inbound, *, missed: bool) -> None:
-        state = self._state
+    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
+        """Give a prompt to the work, unless it was given before; one without words only opens its thread."""
+        state, place = self.state, post.place
         # Withdrawn is asked first: what was deleted while its place was looked up must not count as taken.
         if inbound.message_id in state.withdrawn or not state.taken.first(inbound.message_id):
-            state.marks.pass_by(post.place.channel_id, post.message_id)
+            state.marks.pass_by(place.channel_id, post.message_id)
             return
         if not state.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
             log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
-            state.marks.pass_by(post.place.channel_id, post.message_id)
+            state.marks.pass_by(place.channel_id, post.message_id)
             return
         state.wordings.note(inbound.message_id, inbound.text)
-        (self.desk.missed if missed else self.desk.submit)(inbound)
-        self._note_accepted(post.place, inbound, opened=not missed)
-
-    def _note_accepted(self, place: Place, inbound: Inbound, *, opened: bool) -> None:
-        """Remember where a prompt was accepted: from now on nothing that is said there may be lost."""
-        state = self._state
+        if missed:
+            self.desk.missed(inbound)
+        elif inbound.text or inbound.quotes:
+            self.desk.submit(inbound)
+        else:
+            state.answers.post(self._open_thread, inbound)
+        # From now on nothing that is said there may be lost.
         state.marks.note(place, inbound.message_id, handed=True)
-        if opened and inbound.opens_thread and self.user is not None:
+        if inbound.opens_thread and not missed and self.user is not None:
             thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
-            state.threads.remember(thread)
+            state.threads.put(inbound.thread_id, thread)
             state.marks.note(thread, inbound.message_id, handed=True)
 
     def _run_typed(self, post: Post, decision: Decision) -> None:
@@ -320,45 +320,25 @@ class WeftClient(discord.Client):
 
         async def tell(answer: Answer) -> None:
             text = (await saved(answer, self.desk)).text
-            await self._state.chat.answer(post.place.channel_id, message_id, text)
+            await self.state.chat.answer(post.place.channel_id, message_id, text)
 
         if not post.automatic:  # bots that answer each other would go on for ever
-            self._state.answers.post(tell, answer)
-
-    def begin(self, post: Post, inbound: Inbound) -> None:
-        """Take a request that stands in a message of Weft's own; one without text only opens its thread."""
-        if inbound.text:
-            self._hand_over(post, inbound, missed=False)
-        elif inbound.opens_thread:
-            self._note_accepted(post.place, inbound, opened=True)
-            self._state.answers.post(self._open_thread, inbound)
-
-    def decline(self, inbound: Inbound, text: str) -> None:
-        """Say below a request of that kind why it is not taken."""
-        self._state.answers.post(self._state.chat.refuse, inbound, text)
+            self.state.answers.post(tell, answer)
 
     async def _open_thread(self, inbound: Inbound) -> None:
         try:
-            await self._state.chat.open_thread(inbound)
+            await self.state.chat.open_thread(inbound)
         except PortError as exc:
-            await self._state.chat.refuse(inbound, f"The thread could not be opened: {exc}")
+            await self.state.chat.refuse(inbound, f"The thread could not be opened: {exc}")
 
     # --- edits and deletions ---
 
-    def wording(self, post: Post) -> str | None:
-        """Return what a message asks for that was a prompt; None if its author has no say."""
-        return revised(post, self._weft(post.place.guild_id), self.policy)
-
-    def noted(self, message_id: int) -> int | None:
-        """Return a mark of what a message was last known to say."""
-        return self._state.wordings.known(message_id)
-
     def revise(self, post: Post) -> None:
         """Tell the work what a message says now, if that is new."""
-        text = self.wording(post)
+        text = revised(post, self.weft(post.place.guild_id), self.policy)
         if text is None:
             return
-        changed = self._state.wordings.note(post.message_id, text)
+        changed = self.state.wordings.note(post.message_id, text)
         # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
         if changed or (changed is None and post.edited):
             self.desk.edited(post.message_id, text) if text else self.withdraw(post.message_id)
@@ -366,7 +346,7 @@ class WeftClient(discord.Client):
     def withdraw(self, message_id: int) -> None:
         """Take a message out that was deleted."""
         # Its channel may still be looked up, or its place: it must not be handed over after this.
-        self._state.withdrawn.first(message_id)
+        self.state.withdrawn.first(message_id)
         self.desk.deleted(message_id)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
@@ -404,20 +384,21 @@ class WeftClient(discord.Client):
 
     def _forget_channel(self, channel_id: int) -> None:
         # Discord tells of the channel only, not of its threads.
-        threads = self._state.threads.in_channel(channel_id)
+        threads = self.state.threads.in_channel(channel_id)
         self._let_go(threads, "its channel was deleted")
-        self._state.marks.forget(channel_id)
+        self.state.marks.forget(channel_id)
         self.desk.forget(channel_id, *threads)
 
     def _forget_guild(self, guild_id: int) -> None:
-        threads = self._state.threads.in_guild(guild_id)
+        threads = self.state.threads.in_guild(guild_id)
         self._let_go(threads, "Weft was removed from the server")
-        for place in self._state.marks.in_guild(guild_id):
-            self._state.marks.forget(place.channel_id)
+        for place in self.state.marks.places():
+            if place.guild_id == guild_id:
+                self.state.marks.forget(place.channel_id)
         self.desk.forget(guild_id, *threads)
 
     def _let_go(self, threads: Iterable[int], reason: str) -> None:
         for thread_id in threads:
-            self._state.threads.forget(thread_id)
-            self._state.marks.forget(thread_id)
+            self.state.threads.pop(thread_id, None)
+            self.state.marks.forget(thread_id)
             self.desk.thread_gone(thread_id, reason)

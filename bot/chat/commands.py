@@ -18,11 +18,10 @@ from discord import app_commands
 from discord.app_commands import Choice
 
 from bot.chat.answers import ELSEWHERE, FAILED, run_command
-from bot.chat.buttons import KNOWN, answer_unknown
+from bot.chat.buttons import KNOWN, on_interaction
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Place, Post, title
-from bot.chat.interactions import actor_of, respond, tell, tell_unread, thread_of, verdict_on
-from bot.chat.posts import Json
+from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
 from bot.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer, Desk
 
@@ -74,13 +73,6 @@ def make_tree(client: discord.Client) -> WeftTree:
 
 def answer_interactions(client: WeftClient) -> WeftTree:
     """Let the client answer commands and buttons, those too that are not known or can't be read."""
-
-    async def on_interaction(interaction: discord.Interaction[Any]) -> None:
-        await answer_unknown(interaction)
-
-    async def on_unreadable_interaction(payload: Json) -> None:
-        await tell_unread(client, payload)
-
     client.add_dynamic_items(*KNOWN)
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
@@ -141,11 +133,12 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     # messages of its own.
     now = client.desk.renew(None, agent, post.author)
     if not now.accepted:
-        client.decline(inbound, now.text)
+        client.state.answers.post(client.state.chat.refuse, inbound, now.text)
         return
     if inbound.opens_thread and agent is not None:
         client.desk.assign(message_id, agent)  # before the prompt: it starts the agent that its thread has
-    client.begin(post, inbound)
+    if text or inbound.opens_thread:
+        client.hand_over(post, inbound)
 
 
 @new.autocomplete("agent")

@@ -47,7 +47,7 @@ def _parse(client: discord.Client, name: str, parse: Parse, data: Any) -> None:
     else:
         return
     if name == "INTERACTION_CREATE":
-        client.dispatch("unreadable_interaction", data)
+        client.dispatch("unreadable_interaction", client, data)
     elif rest is not None:
         # Once more without the items that broke it: a server with one odd channel still has all its others.
         _parse(client, name, parse, rest)

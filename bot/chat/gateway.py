@@ -27,15 +27,17 @@ from bot.chat.catchup import CatchUp, CatchUpLimits
 from bot.chat.client import ClientState, WeftClient
 from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
+from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain
 from bot.chat.port import DiscordChat
-from bot.chat.read_marks import Seen, SeenKeeper, Watermarks
+from bot.chat.read_marks import SeenKeeper, Watermarks
 from bot.chat.rest import Breaker, RetryLimits, TryAgain
 from bot.log import Redactor
 from bot.model import Inbound, Lane
 from bot.reply.port import Unavailable
 from bot.work.observer import Observer
 from bot.work.ports import Desk
+from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -116,23 +118,23 @@ class DiscordGateway:
 
     Args:
         redactor: what is posted leaves without its secrets (R5).
-        seen: keeps over restarts how far each place was read.
+        store: keeps over restarts how far each place was read.
         observer: told of connections and of every answer of Discord.
     """
 
     def __init__(
-        self, config: ChatConfig, stamp: CommandStamp, redactor: Redactor, *, seen: Seen, observer: Observer
+        self, config: ChatConfig, stamp: CommandStamp, redactor: Redactor, *, store: SessionStore, observer: Observer
     ) -> None:
         self._config, self._stamp = config, stamp
         self.breaker = Breaker()
         self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor)
         self._progress = Progress(time.monotonic)
         self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
-        marks = Watermarks()
-        self._keeper = SeenKeeper(marks, seen, config.seen_interval)
-        catch_up = CatchUp(self.chat, marks, CatchUpLimits(config.catch_up_limit, config.hold_limit))
+        marks, wordings = Watermarks(), Wordings()
+        self._keeper = SeenKeeper(marks, store, config.seen_interval)
+        catch_up = CatchUp(self.chat, marks, wordings, CatchUpLimits(config.catch_up_limit, config.hold_limit))
         self._state = ClientState(
-            self.chat, marks, catch_up, self.breaker, self._logins, self._progress, observer, redactor
+            self.chat, marks, wordings, catch_up, self.breaker, self._logins, self._progress, observer, redactor
         )
         self.ready = self._state.ready
         self._client: WeftClient | None = None
@@ -214,7 +216,7 @@ class DiscordGateway:
         await self._keeper.recall()
         for place in self._state.marks.places():
             if place.parent_id is not None:
-                self._state.threads.remember(place)
+                self._state.threads.put(place.channel_id, place)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._state.lookups.run)
             tasks.start_soon(self._state.answers.run)

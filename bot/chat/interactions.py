@@ -101,7 +101,7 @@ async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral
     That the person can't be told is logged, not raised: what they asked for is done.
     """
     # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
-    content = clip(_client_of(interaction).redactor.text(content), MESSAGE_LIMIT)
+    content = clip(_client_of(interaction).state.redactor.text(content), MESSAGE_LIMIT)
     try:
         if interaction.response.is_done():
             await interaction.followup.send(content, ephemeral=True, **QUIETLY)
@@ -113,7 +113,7 @@ async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral
     return sent.message_id
 
 
-async def tell_unread(client: discord.Client, interaction: Json) -> None:
+async def on_unreadable_interaction(client: discord.Client, interaction: Json) -> None:
     """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
     interaction_id, token = snowflake(interaction.get("id")), text(interaction, "token")
     kind = interaction.get("type")

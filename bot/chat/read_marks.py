@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import anyio
 
@@ -18,7 +17,7 @@ from bot.chat.inbound import Place
 from bot.chat.job_queue import contain
 from bot.recent import RecentMap
 from bot.work.ports import Desk
-from pool.store import SeenPlace
+from pool.store import SeenPlace, SessionStore
 
 NEVER = -1
 MOST_PLACES = 5000
@@ -26,34 +25,22 @@ WRITE_LIMIT = 60.0  # seconds
 LAST_WRITE_LIMIT = 5.0  # seconds
 
 
-class ThreadCache:
-    """Where threads stand and who opened them, which never changes.
+class ThreadCache(RecentMap[int, Place]):
+    """Where threads stand and who opened them, which never changes; by id.
 
     Discord's client forgets archived threads, and everything when it is replaced; this does not.
     """
 
     def __init__(self, limit: int = MOST_PLACES) -> None:
-        self._places: RecentMap[int, Place] = RecentMap(limit)
-
-    def remember(self, place: Place) -> None:
-        """Note a thread as just used."""
-        self._places.put(place.channel_id, place)
-
-    def find(self, thread_id: int) -> Place | None:
-        """Return where a thread stands, if that is known."""
-        return self._places.get(thread_id)
-
-    def forget(self, thread_id: int) -> None:
-        """Drop a thread that is gone."""
-        self._places.pop(thread_id, None)
+        super().__init__(limit)
 
     def in_channel(self, channel_id: int) -> tuple[int, ...]:
         """Return the known threads of a channel."""
-        return tuple(key for key, place in self._places.items() if place.parent_id == channel_id)
+        return tuple(key for key, place in self.items() if place.parent_id == channel_id)
 
     def in_guild(self, guild_id: int) -> tuple[int, ...]:
         """Return the known threads of a server."""
-        return tuple(key for key, place in self._places.items() if place.guild_id == guild_id)
+        return tuple(key for key, place in self.items() if place.guild_id == guild_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +120,6 @@ class Watermarks:
         """Drop a place that is gone."""
         self._marks.pop(place_id, None)
 
-    def in_guild(self, guild_id: int) -> list[Place]:
-        """Return the known places of a server."""
-        return [mark.place for mark in self._marks.values() if mark.place.guild_id == guild_id]
-
-    def guilds(self) -> set[int]:
-        """Return the servers in which places are known."""
-        return {mark.place.guild_id for mark in self._marks.values() if mark.place.guild_id is not None}
-
     def hold(self) -> int:
         """Make a catch-up due everywhere, from here on or from an older border; return the number of this hold."""
         self._hold += 1
@@ -190,25 +169,15 @@ class Watermarks:
                 mark.written = max(mark.written, one.seen)
 
 
-class Seen(Protocol):
-    """Where marks are kept; `pool.store.SessionStore` is one."""
-
-    async def see(self, places: Iterable[SeenPlace]) -> None:
-        """Remember places; ``seen`` only grows."""
-
-    async def places(self) -> list[SeenPlace]:
-        """Return the places, the one with the newest message first."""
-
-
 class SeenKeeper:
     """Writes the marks every few seconds and at the end; has no state itself."""
 
-    def __init__(self, marks: Watermarks, seen: Seen, interval: float) -> None:
-        self._marks, self._seen, self._interval = marks, seen, interval
+    def __init__(self, marks: Watermarks, store: SessionStore, interval: float) -> None:
+        self._marks, self._store, self._interval = marks, store, interval
 
     async def recall(self) -> None:
         """Fill the marks with what an earlier run wrote."""
-        self._marks.load(await self._seen.places())
+        self._marks.load(await self._store.places())
 
     async def run(self, desk: Desk) -> None:
         """Write what changed, every ``interval`` seconds, until cancelled."""
@@ -225,5 +194,5 @@ class SeenKeeper:
     async def _write(self, desk: Desk) -> None:
         places = self._marks.marks(desk.pending())
         if places:
-            await self._seen.see(places)
+            await self._store.see(places)
             self._marks.written(places)  # not before: a write that fails is tried again

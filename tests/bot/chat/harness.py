@@ -13,12 +13,12 @@ from discord.http import Route
 
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
-from bot.chat.read_marks import Seen
 from bot.chat.rest import RetryLimits
 from bot.log import Redactor
 from bot.model import Actor, Inbound, QueueMode
 from bot.sandbox import FakeDiscord
 from bot.work.ports import Answer
+from pool.store import SessionStore
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
 
@@ -279,7 +279,7 @@ def config_for(fd: FakeDiscord, policy: Policy | None = None, *, token: str | No
 
 
 def make_gateway(config: ChatConfig) -> DiscordGateway:
-    return DiscordGateway(config, MemoryStamp(), Redactor(), seen=MemoryStore(), observer=Noted())
+    return DiscordGateway(config, MemoryStamp(), Redactor(), store=MemoryStore(), observer=Noted())
 
 
 @asynccontextmanager
@@ -291,7 +291,7 @@ async def office(
     wait: bool = True,
     commands: bool = True,
     desk: FakeDesk | None = None,
-    seen: Seen | None = None,
+    seen: SessionStore | None = None,
     secrets: tuple[str, ...] = (),
     **config: object,
 ) -> AsyncIterator[Office]:
@@ -300,7 +300,7 @@ async def office(
     observer = Doorbell(desk=desk)
     settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
     gateway = DiscordGateway(
-        settings, stamp or MemoryStamp(), Redactor(secrets), seen=seen or MemoryStore(), observer=observer
+        settings, stamp or MemoryStamp(), Redactor(secrets), store=seen or MemoryStore(), observer=observer
     )
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, desk)

@@ -11,7 +11,7 @@ import pytest
 from bot.chat import catchup
 from bot.chat.authorize import Policy
 from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
-from bot.chat.inbound import IGNORED, Decision, Place, Post
+from bot.chat.inbound import Decision, Place, Post, Weft, Wordings
 from bot.chat.read_marks import Due, Watermarks
 from bot.chat.rest import TryAgain
 from bot.reply.port import ThreadGone
@@ -27,9 +27,9 @@ class FakeSource:
         del place_id
         return None
 
-    def decide(self, post: Post) -> Decision:
-        del post
-        return IGNORED
+    def weft(self, guild_id: int | None) -> Weft:
+        del guild_id
+        return Weft(1)
 
     def take(self, post: Post, decision: Decision, *, live: bool, missed: bool) -> None:
         raise AssertionError(post, decision, live, missed)
@@ -39,12 +39,6 @@ class FakeSource:
 
     def find_place(self, place_id: int) -> Place | None:
         return Place(1, place_id)
-
-    def noted(self, message_id: int) -> int | None:
-        raise AssertionError(message_id)
-
-    def wording(self, post: Post) -> str | None:
-        raise AssertionError(post)
 
     def revise(self, post: Post) -> None:
         raise AssertionError(post)
@@ -113,7 +107,7 @@ class KnowingSource(FakeSource):
 async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -> None:
     """R2: a bot in many threads does not flood Discord at its start; what is left out stays due."""
     archive, marks, source = FakeArchive(), marks_of(PLACES + 50), FakeSource()
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         catch_up.begin(source.desk)
@@ -132,7 +126,7 @@ async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -
 async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders() -> None:
     """Q1, R2: what the first had not finished is read from where the first began; the work is released once."""
     archive, marks, source = FakeArchive(), marks_of(2), FakeSource()
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         catch_up.begin(source.desk)
@@ -153,7 +147,7 @@ async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders
 async def test_the_work_is_released_in_time_if_the_client_never_gets_ready() -> None:
     """Q1: a connection lost again between READY and on_ready holds nothing for ever; each READY holds anew."""
     source = FakeSource()
-    catch_up = CatchUp(FakeArchive(), marks_of(1), CatchUpLimits(hold=0.01))
+    catch_up = CatchUp(FakeArchive(), marks_of(1), Wordings(), CatchUpLimits(hold=0.01))
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
@@ -168,7 +162,7 @@ async def test_places_that_are_gone_are_not_asked_for_at_every_reconnection() ->
     """D10: refused requests count towards a ban."""
     archive, marks, source = FakeArchive(gone=True), marks_of(3), FakeSource()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2, 3):
@@ -191,7 +185,7 @@ async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one
 
     archive, marks, source = Broken(), marks_of(3), FakeSource()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
@@ -208,7 +202,7 @@ async def test_a_place_that_certainly_has_news_is_read_before_those_of_which_not
     archive, marks = FakeArchive(), marks_of(PLACES + 50)
     archive.gate.set()
     source = KnowingSource(cached={1: 5000})
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         catch_up.begin(source.desk)
@@ -235,7 +229,7 @@ async def test_a_place_that_could_not_be_read_is_tried_again_without_another_rea
 
     archive, marks, source = Down(), marks_of(1), FakeSource()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, CatchUpLimits())
+    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         catch_up.begin(source.desk)

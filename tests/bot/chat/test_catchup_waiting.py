@@ -11,7 +11,7 @@ import pytest
 
 from bot.chat.authorize import Policy
 from bot.chat.catchup import MOST_WAITING, Roles, review_waiting
-from bot.chat.inbound import Place, Post
+from bot.chat.inbound import Place, Post, Wordings
 from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
@@ -127,20 +127,15 @@ class Recorder(FakeSource):
     """A client whose messages say what a test has for them; `heard` is what events tell while one is looked up."""
 
     errors: dict[int, Exception] = field(default_factory=dict)
-    heard: dict[int, int] = field(default_factory=dict)
-    marks: dict[int, int] = field(default_factory=dict)
+    heard: frozenset[int] = frozenset()
+    wordings: Wordings = field(default_factory=Wordings)
+    policy: Policy = field(default_factory=lambda: Policy(users=frozenset({7})))
     asked: list[int] = field(default_factory=list)
     told: list[tuple[str, int]] = field(default_factory=list)
     unknown: frozenset[int] = frozenset()
 
     def find_place(self, place_id: int) -> Place | None:
         return None if place_id in self.unknown else Place(1, place_id)
-
-    def noted(self, message_id: int) -> int | None:
-        return self.marks.get(message_id)
-
-    def wording(self, post: Post) -> str | None:
-        return post.content
 
     def revise(self, post: Post) -> None:
         assert post.edited
@@ -154,7 +149,8 @@ class Recorder(FakeSource):
 
     async def message(self, place: Place, message_id: int) -> Post:
         self.asked.append(message_id)
-        self.marks |= self.heard
+        if message_id in self.heard:
+            self.wordings.note(message_id, "heard meanwhile")
         if message_id in self.errors:
             raise self.errors[message_id]
         return Post(message_id, place, Actor(7, "ann"), "text", edited=True)
@@ -165,7 +161,7 @@ class Recorder(FakeSource):
     async def look(self, queued: dict[int, list[int]]) -> None:
         self.desk.queued = queued
         with anyio.fail_after(5):
-            await review_waiting(self, self, Roles(self))
+            await review_waiting(self, self, self.wordings, Roles(self))
 
 
 @pytest.mark.asyncio
@@ -181,7 +177,7 @@ async def test_of_each_place_the_newest_messages_are_looked_up_and_what_runs_nex
 @pytest.mark.asyncio
 async def test_what_is_heard_while_a_message_is_looked_up_is_newer_than_what_is_found() -> None:
     """Q5."""
-    recorder = Recorder(heard={1: 5})
+    recorder = Recorder(heard=frozenset({1}))
     await recorder.look({1: [1, 2]})
     assert recorder.told == [("revise", 2)]
 

@@ -201,8 +201,8 @@ def test_threads_are_found_by_id_channel_and_guild() -> None:
     """D10: deleting a channel or leaving a server ends its threads."""
     book = ThreadCache()
     for one in (place(100), place(101, channel=11), place(102, channel=12, guild=2)):
-        book.remember(one)
-    assert place(101, channel=11) == book.find(101)
+        book.put(one.channel_id, one)
+    assert place(101, channel=11) == book.get(101)
     assert book.in_channel(10) == (100,)
     assert book.in_guild(1) == (100, 101)
 
@@ -210,10 +210,10 @@ def test_threads_are_found_by_id_channel_and_guild() -> None:
 def test_a_forgotten_thread_is_not_found() -> None:
     """D10: what is gone is let go."""
     book = ThreadCache()
-    book.remember(place(100))
-    book.forget(100)
-    book.forget(100)
-    assert book.find(100) is None
+    book.put(100, place(100))
+    book.pop(100, None)
+    book.pop(100, None)
+    assert book.get(100) is None
     assert book.in_channel(10) == ()
 
 
@@ -221,7 +221,7 @@ def test_the_thread_used_longest_ago_is_forgotten_first() -> None:
     """O2: the book is bounded, and forgetting costs no more than a request to Discord."""
     book = ThreadCache(limit=2)
     for thread in (100, 101, 100, 102):
-        book.remember(place(thread))
-    assert book.find(101) is None
-    assert book.find(100) is not None
-    assert book.find(102) is not None
+        book.put(thread, place(thread))
+    assert book.get(101) is None
+    assert book.get(100) is not None
+    assert book.get(102) is not None
