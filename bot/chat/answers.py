@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 SAVE_LIMIT = 1.5
 """Seconds that an answer waits until what it promises is written down; Discord waits three for the answer."""
 
-NOT_SAVED = "-# It holds from now on, but is not saved yet: should Weft restart in the next minutes, ask once more."
+NOT_SAVED = "-# In force now, but not saved yet: if Weft restarts in the next few minutes, ask again."
 FAILED = "Something went wrong on my side; the details are in the log."
 NOT_IN_THREAD = "Use this command inside a Weft thread."
 ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)

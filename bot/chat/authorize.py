@@ -26,7 +26,7 @@ class Request:
 
     Attributes:
         guild_id: None for a direct message.
-        channel_id: where it was posted; a thread has an id of its own.
+        channel_id: where it was posted; a thread has its own id.
         parent_id: the channel of the thread, or None outside threads.
         automatic: a bot or a webhook asks, not a person.
     """

@@ -162,7 +162,7 @@ class CatchUp:
             with anyio.CancelScope(deadline=hold.until):
                 while self._hold is hold:
                     await self._changed.wait()
-            # By identity: a later READY holds anew, and has a time of its own.
+            # By identity: a later READY holds anew, and has its own limit.
             if self._hold is hold:
                 log.warning("catch_up.slow", limit=self._limits.hold)
                 self._release()

@@ -1,6 +1,6 @@
 """The Discord client: turns events into calls of the work, synchronously, and ends.
 
-discord.py runs every handler as a task of its own, in the order of the events, so a handler here does its work before
+discord.py runs each handler as a separate task, in the order of the events, so a handler here does its work before
 any await, and what needs one goes to a `JobQueue`. The client may be replaced at any time; what must outlive it, its
 `ClientState`, is handed in. Commands and buttons are added by `bot.chat.commands`.
 """

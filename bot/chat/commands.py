@@ -27,17 +27,17 @@ from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
-NOT_FOR_SERVER = "Only somebody with the permission Manage Server may choose this for the whole server."
+NOT_FOR_SERVER = "Only people with the Manage Server permission can choose this for the whole server."
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
 WRITE_ON = "Write in the thread what you want done."
 MOST_SUGGESTED = 25
 """Discord's limit."""
 
 MODES = {
-    QueueMode.QUEUE: "it waits, and gets a turn of its own",
-    QueueMode.FOLLOWUP: "it waits, and gets one turn together with what else waits",
-    QueueMode.INTERRUPT: "it ends the turn and what waits, and runs next",
-    QueueMode.STEER: "it is said into the running turn",
+    QueueMode.QUEUE: "it waits and gets its own turn",
+    QueueMode.FOLLOWUP: "it waits and shares one turn with everything else that waits",
+    QueueMode.INTERRUPT: "it ends the turn, drops what waits, and runs next",
+    QueueMode.STEER: "the running turn gets it right away",
 }
 
 
@@ -130,7 +130,7 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     client: WeftClient = interaction.client
     post, inbound = _request_in(interaction, message_id, agent, text)
     # Asked again, about nothing: the bot may have begun to stop meanwhile, and the next one does not look for
-    # messages of its own.
+    # its own messages.
     now = client.desk.renew(None, agent, post.author)
     if not now.accepted:
         client.state.answers.post(client.state.chat.refuse, inbound, now.text)
@@ -144,7 +144,7 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
 @new.autocomplete("agent")
 async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
     """Suggest the agents whose names have what was typed in them."""
-    # Discord asks for these whoever types: a stranger is not told which agents there are.
+    # Discord asks for these whoever types: a stranger does not learn which agents there are.
     if not verdict_on(interaction).allowed:
         return []
     client: WeftClient = interaction.client
@@ -193,8 +193,8 @@ async def clear(interaction: discord.Interaction[Any]) -> None:
     await _in_thread(interaction, lambda desk, thread_id, by: desk.clear(thread_id, by))
 
 
-@queue.command(name="mode", description="Choose what a message does that comes while the agent is at work")
-@app_commands.describe(mode="What such a message does", everywhere="For the whole server, not only for this thread")
+@queue.command(name="mode", description="Choose what happens to a message that comes while the agent works")
+@app_commands.describe(mode="What such a message does", everywhere="For the whole server, not just this thread")
 @app_commands.choices(mode=[Choice(name=f"{one}: {does}", value=one.value) for one, does in MODES.items()])
 async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhere: bool = False) -> None:
     """Choose a queue mode; everybody in the thread sees it, since it concerns their messages."""
@@ -216,7 +216,7 @@ async def _in_thread(interaction: discord.Interaction[Any], act: Callable[[Desk,
 
 
 async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:
-    """Register the commands if anything that Discord is told about them differs from what was registered last."""
+    """Register the commands if their description for Discord differs from what was registered last."""
     described = sorted((command.to_dict(tree) for command in tree.get_commands()), key=lambda entry: str(entry["name"]))
     text = json.dumps([application_id, described], sort_keys=True, default=str)
     wanted = hashlib.sha256(text.encode()).hexdigest()

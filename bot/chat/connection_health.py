@@ -99,7 +99,7 @@ class Progress:
 
     def socket(self, silence: float | None) -> None:
         """Note the state of the socket: seconds since something came, None while it is not open."""
-        # discord.py reconnects by itself and tells nobody, so whoever asks for the health calls this first.
+        # discord.py reconnects by itself and has no event for it, so the gateway calls this before it asks `stuck`.
         if silence is not None and self.step in _CONNECTION:
             self.step, self._since = Step.LISTENING, self._clock() - silence
         elif self.step is Step.LISTENING:

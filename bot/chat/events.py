@@ -1,6 +1,6 @@
 """Events of Discord's that can't be read cost themselves alone.
 
-discord.py parses each event in its reader, where one that raises ends the connection. It has no hook of its own to
+discord.py parses each event in its reader, where one that raises ends the connection. It has no hook to
 stop that, so its parsers are wrapped here. Messages do not come to them at all: `posts` reads those.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import discord
 import structlog
 
-from bot.chat.posts import items, snowflake
+from bot.chat.posts import field, snowflake
 
 log = structlog.get_logger(__name__)
 
@@ -59,9 +59,9 @@ def _readable(client: discord.Client, name: str, data: Any) -> dict[str, Any] | 
         return None
     rest = dict(data)
     if name == "READY":
-        rest["guilds"] = [one for one in items(data, "guilds") if snowflake(_id_of(one)) is not None]
+        rest["guilds"] = [one for one in field(data, "guilds", list) if snowflake(_id_of(one)) is not None]
     elif name == "MESSAGE_DELETE_BULK":
-        rest["ids"] = [one for one in items(data, "ids") if snowflake(one) is not None]
+        rest["ids"] = [one for one in field(data, "ids", list) if snowflake(one) is not None]
     elif name in _OF_GUILD:
         guild_id = data.get("guild_id", data.get("id"))
         for key, value in data.items():

@@ -119,7 +119,7 @@ class DiscordGateway:
     Args:
         redactor: what is posted leaves without its secrets (R5).
         store: keeps over restarts how far each place was read.
-        observer: told of connections and of every answer of Discord.
+        observer: notified of connections and of every answer of Discord.
     """
 
     def __init__(

@@ -21,11 +21,10 @@ TITLE_LIMIT = 100
 QUOTE_LIMIT = 500
 ASIDE = "//"
 HELP = (
-    "Mention me with what you want done, and I open a thread for it; in that thread just write on. "
-    "A message that starts with `//` is left to the people in the thread. "
-    "While I am at work, `!queue`, `!followup`, `!interrupt` or `!steer` in front says what becomes of a message. "
-    "`stop`, `stop all` and `status` work as words alone; "
-    "`/new`, `/status`, `/stop`, `/queue` and `/reset` are there too."
+    "Mention me with what you want done. I open a thread for it, and there you just write on.\n"
+    "`stop`, `stop all` and `status` work as words alone; the commands are `/new`, `/queue`, `/stop`, `/reset`, "
+    "`/status`.\n"
+    "`//` in front of a message leaves me out; `!queue`, `!followup`, `!interrupt` or `!steer` says when I take it up."
 )
 FILES_ONLY = "I can't pass files on yet. Write what you want done, and paste the text that matters."
 UNREAD = "I could not read anything in this message. Please send it again as text."
@@ -62,7 +61,7 @@ class Post:
         ordinary: something somebody wrote; not a notice by Discord such as "… pinned a message".
         automatic: written by a bot or a webhook.
         mentions: the users whom its text mentions; that a reply notifies somebody is no mention.
-        crowds: the roles that the message mentions; ``everyone`` is told apart.
+        crowds: the roles that the message mentions; ``everyone`` is separate.
         attachments: how many files hang on it.
         has_thread: whether a thread was opened from it already.
         thread_owner: who opened that thread, where it is known.

@@ -21,14 +21,14 @@ from bot.chat.authorize import Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import clip
 from bot.chat.port import MESSAGE_LIMIT, NOBODY
-from bot.chat.posts import Json, snowflake, text
+from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
 from bot.work.ports import Answer, Desk
 
 log = structlog.get_logger(__name__)
 
 QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
-UNREAD = "I could not read this. Please try it once more."
+UNREAD = "I could not read this. Please try again."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
 _MESSAGE, _EPHEMERAL = 4, 64
@@ -115,7 +115,7 @@ async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral
 
 async def on_unreadable_interaction(client: discord.Client, interaction: Json) -> None:
     """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
-    interaction_id, token = snowflake(interaction.get("id")), text(interaction, "token")
+    interaction_id, token = snowflake(interaction.get("id")), field(interaction, "token", str)
     kind = interaction.get("type")
     if type(kind) is not int or kind not in _ANSWERABLE or interaction_id is None or not token:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import discord
 import structlog
@@ -20,7 +20,7 @@ from bot.model import Actor, Quote
 log = structlog.get_logger(__name__)
 
 Json = Mapping[str, Any]
-_NOTHING: Json = {}
+T = TypeVar("T", str, list[Any], dict[str, Any])
 _KIB = 1024
 _DIGITS = 20
 
@@ -63,7 +63,7 @@ def posts_of(page: Iterable[object], place: Place) -> list[Post]:
 def post_of(message: object, place: Place) -> Post | None:
     """Return a message as the rules see it; None, and a line in the log, if it has no id."""
     data: Json = message if isinstance(message, Mapping) else {}
-    author = part(data, "author")
+    author = field(data, "author", dict)
     message_id, author_id = snowflake(data.get("id")), snowflake(author.get("id"))
     if message_id is None or author_id is None:
         log.warning("message.unreadable", message=data.get("id"), place=place.channel_id)
@@ -71,7 +71,7 @@ def post_of(message: object, place: Place) -> Post | None:
         return None
     content, kind, flags = data.get("content"), data.get("type"), data.get("flags")
     garbled = not isinstance(content, str)
-    thread = part(data, "thread")
+    thread = field(data, "thread", dict)
     marked = type(flags) is int and bool(flags & discord.MessageFlags.has_thread.flag)
     original, reference = _replied_to(data, place)
     return Post(
@@ -84,13 +84,13 @@ def post_of(message: object, place: Place) -> Post | None:
         ordinary=author_id is not None and (type(kind) is not int or kind in ORDINARY),
         automatic=bool(author.get("bot")) or data.get("webhook_id") is not None,
         mentions=_mentions(data),
-        crowds=_ids(items(data, "mention_roles")),
+        crowds=_ids(field(data, "mention_roles", list)),
         everyone=bool(data.get("mention_everyone")),
-        attachments=len(items(data, "attachments")),
+        attachments=len(field(data, "attachments", list)),
         has_thread=bool(thread) or marked,
         thread_owner=snowflake(thread.get("owner_id")),
         edited=data.get("edited_timestamp") is not None,
-        reacted=any(isinstance(one, Mapping) and one.get("me") is True for one in items(data, "reactions")),
+        reacted=any(isinstance(one, Mapping) and one.get("me") is True for one in field(data, "reactions", list)),
         quotes=quotes(data),
         gist=gist(data),
         left_out=files(data),
@@ -100,10 +100,10 @@ def post_of(message: object, place: Place) -> Post | None:
 
 
 def _author(data: Json, author_id: int, place: Place) -> Actor:
-    member, author = part(data, "member"), part(data, "author")
-    names = [text(member, "nick"), text(author, "global_name"), text(author, "username")]
+    member, author = field(data, "member", dict), field(data, "author", dict)
+    names = [field(member, "nick", str), field(author, "global_name", str), field(author, "username", str)]
     # Only live messages tell roles: history leaves the member out.
-    roles = _ids(items(member, "roles"))
+    roles = _ids(field(member, "roles", list))
     if member and place.guild_id is not None:
         roles |= {place.guild_id}  # the role of everybody in a server has the server's id
     return Actor(author_id, next((name for name in names if name), NOBODY.name), roles)
@@ -112,7 +112,7 @@ def _author(data: Json, author_id: int, place: Place) -> Actor:
 def _mentions(data: Json) -> frozenset[int]:
     """Return who is mentioned in the text itself: a reply notifies the author of the original, and mentions nobody."""
     content = data.get("content")
-    named = _ids([one.get("id") for one in items(data, "mentions") if isinstance(one, Mapping)])
+    named = _ids([one.get("id") for one in field(data, "mentions", list) if isinstance(one, Mapping)])
     if not isinstance(content, str):
         return named
     written = _ids(_USER.findall(content))
@@ -123,41 +123,43 @@ def _replied_to(data: Json, place: Place) -> tuple[Post | None, int | None]:
     """Return the message that is replied to or, where Discord did not send it along, its id."""
     if data.get("type") != discord.MessageType.reply.value:
         return None, None  # a forwarded message has a reference, too
-    original = part(data, "referenced_message")
+    original = field(data, "referenced_message", dict)
     if original:
         # What the original replies to in its turn is not sent along.
         return post_of({**original, "referenced_message": None}, place), None
     if "referenced_message" in data and data["referenced_message"] is None:
         return None, None  # null stands for a message that was deleted
-    return None, snowflake(part(data, "message_reference").get("message_id"))
+    return None, snowflake(field(data, "message_reference", dict).get("message_id"))
 
 
 def quotes(message: Json) -> tuple[Quote, ...]:
     """Return what a message has words for beside its text: what it forwards, its poll and its stickers."""
     found = [Quote("Forwarded message", gist(one)) for one in _snapshots(message)]
-    poll = part(message, "poll")
-    answers = [text(part(one, "poll_media"), "text") for one in items(poll, "answers")]
-    lines = [text(part(poll, "question"), "text"), *(f"- {answer}" for answer in answers if answer)]
+    poll = field(message, "poll", dict)
+    answers = [field(field(one, "poll_media", dict), "text", str) for one in field(poll, "answers", list)]
+    lines = [field(field(poll, "question", dict), "text", str), *(f"- {answer}" for answer in answers if answer)]
     found.append(Quote("Poll", "\n".join(line for line in lines if line)))
-    found.append(Quote("Sticker", "\n".join(text(one, "name") for one in items(message, "sticker_items"))))
+    found.append(Quote("Sticker", "\n".join(field(one, "name", str) for one in field(message, "sticker_items", list))))
     return tuple(quote for quote in found if quote.text.strip())
 
 
 def gist(message: Json) -> str:
     """Return how a message reads to somebody who quotes it: its text or its previews, and the rest."""
-    lines = [text(message, "content")] if text(message, "content") else []
-    for embed in items(message, "embeds") if not lines else ():
-        fields = [f"{text(one, 'name')}: {text(one, 'value')}" for one in items(embed, "fields")]
-        lines += [one for one in (text(embed, "title"), text(embed, "description"), *fields) if one.strip(": ")]
+    lines = [field(message, "content", str)] if field(message, "content", str) else []
+    for embed in field(message, "embeds", list) if not lines else ():
+        fields = [f"{field(one, 'name', str)}: {field(one, 'value', str)}" for one in field(embed, "fields", list)]
+        lines += [
+            one for one in (field(embed, "title", str), field(embed, "description", str), *fields) if one.strip(": ")
+        ]
     return "\n".join([*lines, *(quote.text for quote in quotes(message))])
 
 
 def files(message: Json) -> tuple[str, ...]:
     """Return the files of a message and of what it forwards, each as a name with its type and size."""
     found: list[str] = []
-    for attachment in [one for holder in (message, *_snapshots(message)) for one in items(holder, "attachments")]:
-        name = " ".join(text(attachment, "filename").split()) or "a file"
-        kind = text(attachment, "content_type").partition(";")[0]
+    for attachment in [one for holder in (message, *_snapshots(message)) for one in field(holder, "attachments", list)]:
+        name = " ".join(field(attachment, "filename", str).split()) or "a file"
+        kind = field(attachment, "content_type", str).partition(";")[0]
         size = attachment.get("size") if isinstance(attachment, Mapping) else None
         known = [kind] if kind else []
         if type(size) is int:
@@ -168,7 +170,9 @@ def files(message: Json) -> tuple[str, ...]:
 
 def _snapshots(message: Json) -> list[Json]:
     # What is forwarded in what is forwarded has no end.
-    return [{**part(one, "message"), "message_snapshots": None} for one in items(message, "message_snapshots")]
+    return [
+        {**field(one, "message", dict), "message_snapshots": None} for one in field(message, "message_snapshots", list)
+    ]
 
 
 def snowflake(value: object) -> int | None:
@@ -183,19 +187,7 @@ def _ids(values: list[object]) -> frozenset[int]:
     return frozenset(one for one in map(snowflake, values) if one is not None)
 
 
-def part(data: object, key: str) -> Json:
-    """Return an object in an object; an empty one if there is none."""
+def field(data: object, key: str, kind: type[T]) -> T:
+    """Return what stands in an object under a key, if it is of the kind expected; an empty one of that kind if not."""
     found = data.get(key) if isinstance(data, Mapping) else None
-    return found if isinstance(found, Mapping) else _NOTHING
-
-
-def items(data: object, key: str) -> list[Any]:
-    """Return a list in an object; an empty one if there is none."""
-    found = data.get(key) if isinstance(data, Mapping) else None
-    return found if isinstance(found, list) else []
-
-
-def text(data: object, key: str) -> str:
-    """Return a text in an object; "" if there is none."""
-    found = data.get(key) if isinstance(data, Mapping) else None
-    return found if isinstance(found, str) else ""
+    return found if isinstance(found, kind) else kind()
