@@ -15,7 +15,7 @@ import anyio
 import structlog
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.messages import ReplyMessages
+from bot.reply.messages import LATE, ReplyMessages
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
@@ -35,12 +35,12 @@ _OLD = 3000.0
 """Seconds; Discord allows few edits of a message older than an hour, so a long turn goes on in a new one before."""
 
 
-def tell_nobody(_message_ids: tuple[int, ...]) -> None:
-    """Take no notice of the messages of a reply."""
-
-
 class LiveReply:
-    """What the work holds of a reply; made by `ThreadEditor.open()`."""
+    """What the work holds of a reply; made by `ThreadEditor.open()`.
+
+    Attributes:
+        messages: which of them shows what; the editor's, not the work's.
+    """
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class LiveReply:
         *,
         reply_to: int | None = None,
         stop_button: Button | None = None,
-        on_shown: OnShown = tell_nobody,
+        on_shown: OnShown | None = None,
     ) -> None:
         self.key = key
         self._snapshot = snapshot
@@ -60,7 +60,7 @@ class LiveReply:
         self._wake = wake
         self._clock = clock
         self._stop = (stop_button,) if stop_button else ()
-        self._row = ReplyMessages(snapshot, outbox, reply_to)
+        self.messages = ReplyMessages(snapshot, outbox, reply_to)
         self._on_shown = on_shown
         self._told: tuple[int, ...] = ()
         self._after = max(key, outbox.newest)
@@ -99,7 +99,7 @@ class LiveReply:
         elif not self._done.is_set():
             self._cards[key] = cell = OutgoingMessage(desired=body, expendable=not body.buttons, on_refused=on_refused)
             self.look_now()
-            self._row.pages.cut_here()
+            self.messages.pages.cut_here()
             self._outbox.post(cell)
         self._dirty = True
         self._wake()
@@ -126,8 +126,9 @@ class LiveReply:
         if final is None or self._done.is_set():
             return None
         try:
-            self._row.freeze(final)
-            return self._row.owed(final, self._after).to_json()
+            # What is kept and what is shown must be the same, so late text is in both or in neither.
+            self.messages.freeze(final)
+            return self.messages.saved(final, self._after).to_json()
         except Exception:
             log.exception("reply.failed", key=self.key)
             self.end(delivered=False)
@@ -135,10 +136,10 @@ class LiveReply:
 
     def owed_so_far(self, final: FinalReply) -> str | None:
         """Return what to keep before the end is announced; as `owed()`, but the turn may still say something."""
-        if self._done.is_set() or self._row.held:
+        if self._done.is_set() or self.messages.held:
             return None
         try:
-            return self._row.owed_so_far(final, self._after).to_json()
+            return self.messages.saved(final, self._after).to_json()
         except Exception:
             log.exception("reply.failed", key=self.key)
             return None
@@ -163,21 +164,23 @@ class LiveReply:
     @property
     def speechless(self) -> bool:
         """Whether it has no message yet."""
-        return not any(page.cell.posted for page in self._row.pages.all)
+        return not any(page.cell.posted for page in self.messages.pages.all)
 
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacing
-        if self._done.is_set() or (self._row.frozen and self._final is None):
-            return inf
-        if self._row.composed:
+        if self._done.is_set() or (self.messages.frozen and self._final is None):
+            return inf  # it is written down now, and nothing of the end may be visible before that
+        if self.messages.composed:
             return 0.0 if self._must_be_sent() else inf
-        if self._row.held:
-            return inf if self._final is None or self._row.under_way else 0.0
+        if self.messages.held:
+            # What an edit under way has shown is known at its end: until then the rest can't be told.
+            return inf if self._final is None or self.messages.under_way else 0.0
         if self._final is not None or self._urgent:
             return 0.0
         if not self._dirty:
             return self._looked_at + pacing.refresh
+        # A first message is no edit, and waits for no pace.
         paced = 0.0 if self.speechless else self._outbox.pacer.ready_at(final=False)
         return max(paced, self._looked_at + pacing.glance)
 
@@ -187,46 +190,43 @@ class LiveReply:
         self._opened_at = now if self._opened_at is None else self._opened_at
         urgent, self._urgent = self._urgent, False
         if self._final is not None:
-            self._row.compose_end(self._final)
+            self.messages.compose_end(self._final)
             if self._must_be_sent():
-                self._row.edits_closed()
-                self._row.compose_end(self._final)
-        elif self._announced is not None and not self._row.held and not self._row.frozen:
-            self._row.announce(self._announced)
-        elif not self._row.held and not self._row.frozen:
+                self.messages.hold(LATE)
+                self.messages.compose_end(self._final)
+        elif self._announced is not None and not self.messages.held and not self.messages.frozen:
+            self.messages.announce(self._announced)
+        elif not self.messages.held and not self.messages.frozen:
             self._compose(now, text_only=urgent)
-            carrier = self._row.pages.carrier()
+            carrier = self.messages.pages.carrier()
             carrier.cell.urgent = urgent and carrier.cell.displayed_mark < carrier.end
 
     def _must_be_sent(self) -> bool:
         """Return whether the end would wait for an edit that Discord does not take for long."""
-        row = self._row
+        row = self.messages
         return row.composed and not row.held and row.waits_for_edit and self._outbox.edits_closed(self._clock())
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""
-        if not self._done.is_set() and not self._row.composed and (self._dirty or self._final is not None):
+        if not self._done.is_set() and not self.messages.composed and (self._dirty or self._final is not None):
             self.look(self._clock())
 
     def settle(self) -> None:
         """Tell which messages there are; notice that everything of the final state is delivered or given up."""
-        self._tell_shown()
-        if self._done.is_set() or not self._row.settled:
+        ids = self.messages.ids
+        if self._on_shown is not None and not set(ids) <= set(self._told):
+            self._told = ids
+            try:
+                self._on_shown(ids)
+            except Exception:
+                # Whoever keeps the ids must not keep the reply from its end.
+                log.exception("shown.failed", key=self.key)
+        if self._done.is_set() or not self.messages.settled:
             return
-        if self._final is not None and self._row.say_refused(self._final):
+        if self._final is not None and self.messages.say_refused(self._final):
             self._wake()
         else:
-            self.end(delivered=self._row.delivered)
-
-    def _tell_shown(self) -> None:
-        ids = self._row.ids
-        if set(ids) <= set(self._told):
-            return
-        self._told = ids
-        try:
-            self._on_shown(ids)
-        except Exception:
-            log.exception("shown.failed", key=self.key)
+            self.end(delivered=self.messages.delivered)
 
     def end(self, *, delivered: bool) -> None:
         """Wake those who wait for the delivery."""
@@ -238,20 +238,18 @@ class LiveReply:
 
     def _compose(self, now: float, *, text_only: bool) -> None:
         """Write what the messages should show; ``text_only``: a change of the status alone can wait for the end."""
-        renewed = self._renew(now)
-        snapshot = self._snapshot(self._row.pages.start)
-        self._row.pages.grow(snapshot.text)
-        carrier = self._row.pages.last if renewed else self._row.pages.carrier()
+        pages = self.messages.pages
+        # A card has to stay the last message: whoever is asked looks for it at the end of the thread.
+        too_old = now - pages.carrier().cell.created_at > _OLD
+        renewed = too_old and not self._card_open() and pages.go_on_below()
+        snapshot = self._snapshot(pages.start)
+        pages.grow(snapshot.text)
+        carrier = pages.last if renewed else pages.carrier()
         if text_only and carrier.cell.posted and carrier.cell.mark == carrier.end:
             return
         status = self._status(snapshot, carrier, now)
-        self._row.seal_before(carrier, snapshot)
-        self._row.want(carrier, below(carrier.text, status), self._stop)
-
-    def _renew(self, now: float) -> bool:
-        """Go on in a new message if the last one is too old to be edited often; not while a person is asked."""
-        too_old = now - self._row.pages.carrier().cell.created_at > _OLD
-        return too_old and not self._card_open() and self._row.pages.go_on_below()
+        self.messages.seal_before(carrier, snapshot)
+        self.messages.want(carrier, below(carrier.text, status), self._stop)
 
     def _status(self, snapshot: TurnSnapshot, carrier: Page, now: float) -> str:
         """Return the status line; empty where it alone would make a message that is not worth it."""
@@ -267,17 +265,14 @@ class LiveReply:
 
     # --- after a restart ---------------------------------------------------------------------------------------
 
-    def lay_out(self, owed: SavedReply) -> None:
-        """Become the finished reply ``owed``, of which nothing is shown before `rejoin()`."""
-        self._row.lay_out(owed)
-
-    def rejoin(self, owed: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
+    def rejoin(self, saved: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
         """Take its final state, from the messages on that show some of it; return those that are its own."""
-        self._told = shown
-        if told_in_file(found, shown, owed.final.tail()):
+        self._told = shown  # the store knows these
+        # What is in a file can't be compared with the text: all of it was sent, so none of it is sent again.
+        if told_in_file(found, shown, saved.final.tail()):
             self.end(delivered=True)
             return ()
-        self.finish(owed.final)
+        self.finish(saved.final)
         self.look(self._clock())
-        self._row.fix_nonces(f"r{self.key}-")
-        return take_places(self._row, self._outbox, shown, found)
+        self.messages.fix_nonces(f"r{self.key}-")
+        return take_places(self.messages, self._outbox, shown, found)

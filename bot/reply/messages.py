@@ -1,7 +1,7 @@
 """The messages of one reply: which of them shows what, from the first text to the last word (pure).
 
 When to look at the turn is `bot.reply.live`'s business; when and whether something is sent, `bot.reply.outbox`'. The
-mutable state is the pages, the cells below them, and how the end is laid out.
+mutable state is the pages, the messages below them, and how the end is laid out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ReplyMessages:
 
     Attributes:
         held: no message is edited any more: the thread was archived, or Discord takes no edit for long.
-        composed: every message has its final state, as far as the cells are concerned.
+        composed: every message has its final state, as far as is decided here.
     """
 
     def __init__(self, snapshot: Callable[[int], TurnSnapshot], outbox: Outbox, reply_to: int | None = None) -> None:
@@ -75,7 +75,7 @@ class ReplyMessages:
 
     @property
     def delivered(self) -> bool:
-        """Return whether the end is visible; for a settled row."""
+        """Return whether the end is visible; for a settled reply."""
         return self._told_above or all(not cell.given_up for cell in self.cells[-1:])
 
     @property
@@ -92,24 +92,21 @@ class ReplyMessages:
                 return
             if not page.sealed:
                 page.sealed = True
-                self._want_text(page, snapshot)
+                self.want(page, page.text or self._note(page, snapshot))
 
     def want(self, page: Page, text: str, buttons: tuple[Button, ...] = ()) -> None:
         """Let a page's message show ``text``; it is posted when there is something to show."""
         if not text:
             return
         cell, body = page.cell, Body(text, buttons)
-        cell.mark, cell.on_archived = page.end, self._archived
+        cell.mark, cell.on_archived = page.end, self.hold
         if cell.desired != body:
             cell.desired = body
             self._outbox.changed(cell)
         self._outbox.post(cell)
 
-    def _want_text(self, page: Page, snapshot: TurnSnapshot) -> None:
-        """Let a page show its text only, or, where it has none, what the agent did."""
-        self.want(page, page.text or self._note(page, snapshot))
-
     def _note(self, page: Page, snapshot: TurnSnapshot) -> str:
+        """Return what a page shows that has no text: what the agent did, as Discord takes no empty message."""
         return page.note or (tools_summary(snapshot) or ABOVE if page.cell.posted else "")
 
     @property
@@ -117,32 +114,16 @@ class ReplyMessages:
         """Return whether a message of text is there, and not as it should be."""
         return any(page.cell.wants_edit for page in self.pages.all)
 
-    def edits_closed(self) -> None:
-        """Discord takes no edit for long: what is not shown yet is one new message, as for an archived thread (D3)."""
-        self._held_note = LATE
-        self._archived()
+    def hold(self, note: str = "") -> None:
+        """No edit is possible any more: what is not shown yet is kept for one new message at the end (D10, D3).
 
-    def _calm_down(self, text: str) -> None:
-        """Let messages that took no edit lose status and buttons when that can be done; the reply does not wait for it.
-
-        They keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
-        known: the new message has the rest, and no text is visible twice. In an archived thread it is that message that
-        makes edits possible again.
+        ``note``: how its file is announced, where that is not for an archived thread.
         """
-        for page in self.pages.all:
-            part = take(text[page.start : max(page.start, page.cell.displayed_mark)], 0, PAGE, page.fence)
-            calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
-            if page.cell.message_id is not None and page.cell.displayed != calm:
-                cell = OutgoingMessage(desired=calm, expendable=True)
-                self._outbox.adopt(cell, page.cell.message_id)
-                if self._held_note == HELD:
-                    self._outbox.park(cell)
-
-    def _archived(self) -> None:
-        """No edit is possible any more: what is not shown yet is kept for one message at the end (D10)."""
         self.held = True
+        self._held_note = note or self._held_note
         for page in self.pages.all:
             self._outbox.abandon(page.cell)
+        # Composed anew, with one message; of those that were to come below, what is there already stays.
         self.composed = False
         for cell in self._ending:
             self._outbox.abandon(cell)
@@ -153,50 +134,63 @@ class ReplyMessages:
     def announce(self, final: FinalReply) -> None:
         """Let the messages show the end while text may still come; what that changes, `compose_end()` puts right."""
         self.pages.grow(self._snapshot(self.pages.start).text)
-        fits = not self._ending and self.pages.overflow is None and self._tail_fits(final)
-        self._compose_pages(self._snapshot(self.pages.start), final, final.tail() if fits else "")
+        apart = self._stands_apart(final)
+        self._compose_pages(self._snapshot(self.pages.start), final, "" if apart else final.tail())
         # What stands in the place of text, and the rest of a long one, are known at the very end, and are above it.
-        if not (fits or self._ending or self.pages.blank or self.pages.overflow is not None):
+        if apart and not (self._ending or self.pages.blank or self.pages.overflow is not None):
             self._add(final)
-
-    def owed_so_far(self, final: FinalReply, after: int) -> SavedReply:
-        """Return what must be kept before the end is announced; as `owed()`."""
-        self.pages.grow(self._snapshot(self.pages.start).text)
-        return self._owed(final, after, apart=self._stands_apart(final))
 
     def freeze(self, final: FinalReply) -> None:
         """Take over the last of the text and decide which messages there will be; only the first call counts."""
         if self._apart is not None:
             return
         self.pages.grow(self._snapshot(self.pages.start).text)
-        self._say_something(final)
+        if self.pages.blank:
+            # Where the agent said nothing, what it did stands in place of its text (T4).
+            self._instead = final_text(self._snapshot(0), final.outcome)
+            if not self._instead and not final.tail():
+                self._instead = f"-# {HEADLINES[final.outcome]}."
+            if self._instead:
+                self.pages.restart()
+                self.pages.grow(self._instead)
         self._apart = self._stands_apart(final)
 
     def _stands_apart(self, final: FinalReply) -> bool:
         """Return whether lines and footer stand in a message of their own."""
-        return bool(self._ending) or self.pages.overflow is not None or not self._tail_fits(final)
+        if self._ending or self.pages.overflow is not None:
+            return True
+        carrier = self.pages.carrier()
+        # Below a card that was posted since: the end is looked for at the end of the thread.
+        below_card = self.pages.cut is not None and carrier.cell.posted
+        # An edit notifies nobody, so a ping needs a new message, once.
+        needs_ping = final.ping is not None and not self._pinged and carrier.cell.posted
+        return below_card or needs_ping or units(below(carrier.text, final.tail())) > MESSAGE_LIMIT
 
-    def owed(self, final: FinalReply, after: int) -> SavedReply:
-        """Return what must be kept of the frozen row; ``after``: the newest message older than all of it."""
-        return self._owed(final, after, apart=bool(self._apart))
+    def saved(self, final: FinalReply, after: int) -> SavedReply:
+        """Return what must be kept to show the reply after a restart; before `freeze()`: as far as it goes.
 
-    def _owed(self, final: FinalReply, after: int, *, apart: bool) -> SavedReply:
+        ``after``: the newest message older than all of it.
+        """
+        apart = self._apart
+        if apart is None:
+            self.pages.grow(self._snapshot(self.pages.start).text)
+            apart = self._stands_apart(final)
         snapshot = self._snapshot(0)
-        pages = tuple(SavedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all)
         return SavedReply(
             self._instead or snapshot.text,
             final,
-            pages,
+            # With their borders: cut anew, the text could be laid out otherwise than what is there.
+            tuple(SavedPage(page.start, "" if page.text else self._note(page, snapshot)) for page in self.pages.all),
             overflow=self.pages.overflow,
             apart=apart,
             reply_to=self._reply_to,
             after=after,
         )
 
-    def lay_out(self, owed: SavedReply) -> None:
-        """Become the row that ``owed`` was made of, of which nothing is posted yet."""
-        self._apart = owed.apart
-        self.pages.lay_out(owed.text, [(page.start, page.note) for page in owed.pages], owed.overflow)
+    def lay_out(self, saved: SavedReply) -> None:
+        """Become the messages that ``saved`` was made of, of which nothing is posted yet."""
+        self._apart = saved.apart
+        self.pages.lay_out(saved.text, [(page.start, page.note) for page in saved.pages], saved.overflow)
 
     def compose_end(self, final: FinalReply) -> None:
         """Let every message show its final state."""
@@ -212,43 +206,23 @@ class ReplyMessages:
             fence = self.pages.last.fence_at_end
             self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
         elif self._ending:
-            self._renew_tail(self._ending[0], final)
+            # It was announced; costs may have come late.
+            cell = self._ending[0]
+            if cell.desired is not None and not cell.given_up:
+                cell.desired = replace(cell.desired, text=final.tail())
+                self._outbox.changed(cell)
         elif self._apart:
             self._add(final)
         self.composed = True
-
-    def _renew_tail(self, cell: OutgoingMessage, final: FinalReply) -> None:
-        """Let the message with the end that was announced show what is known by now: costs may have come late."""
-        if cell.desired is not None and not cell.given_up:
-            cell.desired = replace(cell.desired, text=final.tail())
-            self._outbox.changed(cell)
-
-    def _say_something(self, final: FinalReply) -> None:
-        """Where the agent said nothing, put what it did in place of its text (T4)."""
-        if not self.pages.blank:
-            return
-        self._instead = final_text(self._snapshot(0), final.outcome)
-        if not self._instead and not final.tail():
-            self._instead = f"-# {HEADLINES[final.outcome]}."
-        if self._instead:
-            self.pages.restart()
-            self.pages.grow(self._instead)
-
-    def _tail_fits(self, final: FinalReply) -> bool:
-        """Return whether lines and footer can stand in the last message of text."""
-        carrier = self.pages.carrier()
-        below_card = self.pages.cut is not None and carrier.cell.posted
-        fits = units(below(carrier.text, final.tail())) <= MESSAGE_LIMIT
-        return fits and not below_card and (final.ping is None or self._pinged or not carrier.cell.posted)
 
     def _compose_pages(self, snapshot: TurnSnapshot, final: FinalReply, tail: str) -> None:
         """Let every page show its final text; the last one with ``tail`` below, and none with a Stop button."""
         carrier = self.pages.carrier()
         for page in self.pages.all:
-            page.cell.final = True
+            page.cell.final = True  # the token that is kept is for these edits
         self.seal_before(carrier, snapshot)
         if not tail:
-            self._want_text(carrier, snapshot)
+            self.want(carrier, carrier.text or self._note(carrier, snapshot))
             return
         self.want(carrier, below(carrier.text, tail), final.buttons)
         if final.ping is not None and carrier.cell.desired is not None:
@@ -266,7 +240,7 @@ class ReplyMessages:
 
     def _post(self, body: Body, sign: str) -> None:
         nonce = None if self._nonce_prefix is None else f"{self._nonce_prefix}{sign}{self._refusals}"
-        cell = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self._archived)
+        cell = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self.hold)
         self._ending.append(cell)
         self._outbox.post(cell)
 
@@ -280,7 +254,7 @@ class ReplyMessages:
         if not any(cell.refused for cell in cells) or self._refusals >= _MOST_REFUSALS:
             return False
         if self._refusals and not last[0].refused:
-            return False
+            return False  # the file got through
         self._refusals += 1
         rest, _ = self.pages.unshown(self._instead or self._snapshot(0).text)
         self._post(without_text(final, rest if self._refusals == 1 else "", told=not last[0].refused), "f")
@@ -289,35 +263,43 @@ class ReplyMessages:
     def _compose_held(self, final: FinalReply) -> None:
         """Send what no message shows as one new message."""
         if self.under_way:
-            return
-        self._told_above = self._tail_shown(final)
+            return  # what it shows is known at its end
+        tail = final.tail()
+        # Lines and footer are never told twice, even where the text above them is not complete.
+        self._told_above = bool(tail) and any(
+            cell.displayed is not None and cell.displayed.text.endswith(tail) for cell in self.cells
+        )
         snapshot = self._snapshot(0)
         text = self._instead or snapshot.text
         if not visible(text):
             text = final_text(snapshot, final.outcome)
-        self._calm_down(text)
+        # Messages that took no edit lose status and buttons when that can be done; the reply does not wait for it. They
+        # keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
+        # known: the new message has the rest, and no text is visible twice.
+        for page in self.pages.all:
+            part = take(text[page.start : max(page.start, page.cell.displayed_mark)], 0, PAGE, page.fence)
+            calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
+            if page.cell.message_id is not None and page.cell.displayed != calm:
+                cell = OutgoingMessage(desired=calm, expendable=True)
+                self._outbox.adopt(cell, page.cell.message_id)
+                if self._held_note == HELD:
+                    self._outbox.park(cell)  # the new message makes edits possible again
         rest, fence = self.pages.unshown(text)
-        self._told_above = self._told_above or not (final.tail() or rest.strip())
+        self._told_above = self._told_above or not (tail or rest.strip())
         part = take(rest if rest.strip() else "", 0, fence=fence)
-        if part.source in (rest, "") and units(below(part.shown, final.tail())) <= MESSAGE_LIMIT:
+        if part.source in (rest, "") and units(below(part.shown, tail)) <= MESSAGE_LIMIT:
             self._add(final, part.shown if part.source else "")
         else:
             rest = f"{fence.opening if fence else ''}{rest}"
             self._add(final, (self._held_note + _IN_FILE).format(size=len(rest)), rest)
         self.composed = True
 
-    def _tail_shown(self, final: FinalReply) -> bool:
-        """Return whether lines and footer are visible: they are never told twice."""
-        tail = final.tail()
-        return bool(tail) and any(
-            cell.displayed is not None and cell.displayed.text.endswith(tail) for cell in self.cells
-        )
-
     # --- after a restart ---------------------------------------------------------------------------------------
 
     def fix_nonces(self, prefix: str) -> None:
         """Give every message that is still to be sent a nonce of its own, the same after each restart."""
         self._nonce_prefix = prefix
+        # A run that is killed in a send leaves a message that nobody recorded; the same nonce posts no second one.
         for number, cell in enumerate(self.cells):
             cell.nonce, cell.anew = f"{prefix}{number}", f"{prefix}a{number}"
 
@@ -327,7 +309,7 @@ class ReplyMessages:
         return opening + clean(self._snapshot(page.start).text[: 2 * PAGE])
 
     def blank_out(self, message_ids: Sequence[int]) -> None:
-        """Let messages that have no place in the row any more say where the reply is."""
+        """Let messages that have no place in the reply any more say where the reply is."""
         for message_id in message_ids:
             cell = OutgoingMessage(desired=Body(_OVER), final=True, expendable=True)
             self._surplus.append(cell)

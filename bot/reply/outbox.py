@@ -107,6 +107,7 @@ class Outbox:
     oldest: int = 0
     newest: int = 0
     pacer: Pacer = field(init=False)
+    # Posts go out one after another, in this order; everything that is not settled is in the second list, too.
     _posts: deque[OutgoingMessage] = field(default_factory=deque)
     _cells: list[OutgoingMessage] = field(default_factory=list)
     _parked: list[OutgoingMessage] = field(default_factory=list)
@@ -134,7 +135,7 @@ class Outbox:
     def abandon(self, cell: OutgoingMessage) -> None:
         """Try nothing more for a message; a request that is under way still counts."""
         cell.given_up = True
-        if not cell.busy:
+        if not cell.busy:  # a request under way needs its place in the queue until its end is known
             self._give_up(cell)
 
     def remove(self, cell: OutgoingMessage, instead: Body) -> None:
@@ -142,6 +143,7 @@ class Outbox:
         if cell.message_id is None and not cell.busy:
             self.abandon(cell)
             return
+        # Where a send is under way its message may come yet: it is deleted once its id is known.
         cell.desired, cell.instead, cell.expendable = NOTHING, instead, True
         self.changed(cell)
 
@@ -161,9 +163,22 @@ class Outbox:
         if self.gone is not None:
             return
         if self._posts and self._post_ready_at() <= now:
-            yield self._start_post(self._posts[0], now)
-        while (cell := self._next_edit(now)) is not None:
-            yield self._start_edit(cell, now)
+            cell = self._posts[0]
+            assert cell.desired is not None
+            # A try keeps the nonce of the one before: whether Discord has done that is not known, and with the same
+            # nonce it posts no second message.
+            cell.nonce = cell.nonce or self.nonces()
+            cell.tried = cell.tried or cell.desired
+            cell.busy, cell.created_at, cell.edited_at = True, now, now
+            yield Op(cell, cell.desired, cell.mark, None, cell.nonce)
+        # Asked anew for each: an edit that starts takes a token, and the next may have to wait for one.
+        while ready := [cell for cell in self._cells if cell.wants_edit and self._edit_ready_at(cell) <= now]:
+            cell = min(ready, key=lambda cell: (not cell.final, not cell.urgent, cell.edited_at))
+            assert cell.desired is not None
+            # Marked before anything is awaited: two edits of one message could arrive in the wrong order.
+            cell.busy, cell.urgent, cell.edited_at = True, False, now
+            self.pacer.started(now)
+            yield Op(cell, cell.desired, cell.mark, cell.message_id)
 
     def edits_closed(self, now: float) -> bool:
         """Return whether Discord takes no edit for longer than a final text waits for one."""
@@ -183,42 +198,24 @@ class Outbox:
         """Try once more at once what waits after a refusal; an edit that is not worth it waits for no limit."""
         for cell in self._cells:
             cell.retry_at = 0.0
+            # The end of the bot does not wait for what only looks better.
             if cell.expendable and cell.wants_edit and self.edits_closed(now):
                 cell.given_up = True
 
-    # --- what to do next ---------------------------------------------------------------------------------------
-
     def _post_ready_at(self) -> float:
-        if not self._posts or self._posts[0].busy:
-            return inf
-        return self._posts[0].retry_at
+        # While one is under way no other starts: Discord orders messages by arrival, and people read them in order.
+        return inf if not self._posts or self._posts[0].busy else self._posts[0].retry_at
 
     def _edit_ready_at(self, cell: OutgoingMessage) -> float:
         return max(cell.retry_at, self.pacer.ready_at(final=cell.final or cell.urgent))
 
-    def _next_edit(self, now: float) -> OutgoingMessage | None:
-        ready = [cell for cell in self._cells if cell.wants_edit and self._edit_ready_at(cell) <= now]
-        return min(ready, key=lambda cell: (not cell.final, not cell.urgent, cell.edited_at), default=None)
-
-    def _start_post(self, cell: OutgoingMessage, now: float) -> Op:
-        assert cell.desired is not None
-        cell.nonce = cell.nonce or self.nonces()
-        cell.tried = cell.tried or cell.desired
-        cell.busy, cell.created_at, cell.edited_at = True, now, now
-        return Op(cell, cell.desired, cell.mark, None, cell.nonce)
-
-    def _start_edit(self, cell: OutgoingMessage, now: float) -> Op:
-        assert cell.desired is not None
-        cell.busy, cell.urgent, cell.edited_at = True, False, now
-        self.pacer.started(now)
-        return Op(cell, cell.desired, cell.mark, cell.message_id)
-
-    # --- what came of it ---------------------------------------------------------------------------------------
+    # --- the result of a request -------------------------------------------------------------------------------
 
     def succeeded(self, op: Op, message_id: int | None = None) -> None:
         """The request was done; for a new message with the id it got."""
         cell = op.cell
         cell.busy, cell.failures = False, 0
+        # What was sent, not what is desired by now: the difference is the next edit.
         cell.displayed, cell.displayed_mark = op.body, op.mark
         if op.message_id is not None:
             self.pacer.succeeded()
@@ -227,7 +224,11 @@ class Outbox:
         cell.message_id = message_id
         self.newest = max(self.newest, message_id or 0)
         self.oldest = self.oldest or self.newest
-        self._thread_is_open()
+        # A new message takes a thread out of the archive: what could not be edited in it can be now.
+        for parked in self._parked:
+            parked.given_up = False
+            self.changed(parked)
+        self._parked.clear()
         if cell.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
             cell.displayed = None
@@ -235,25 +236,41 @@ class Outbox:
 
     def failed(self, op: Op, error: Exception, now: float) -> None:
         """The request was not done, or not as far as is known."""
-        cell = op.cell
+        cell, is_post = op.cell, op.message_id is None
         cell.busy = False
         match error:
             case ThreadGone():
                 self.end(str(error))
             case _ if cell.given_up:
                 self._unqueue(cell)
-            case _ if cell.desired == NOTHING and op.message_id is None:
+            case _ if cell.desired == NOTHING and is_post:
                 self._give_up(cell)  # it was not posted, and is not wanted any more
             case Unavailable() if error.retry_after > 0:
-                self._wait_out(op, now + error.retry_after)
+                # Discord takes none of its kind in this thread for long; that it was not done is certain.
+                if is_post:
+                    cell.retry_at = now + error.retry_after
+                else:
+                    self.pacer.closed(now + error.retry_after)
             case Unavailable():
                 self._retry(op, now)
-            case ThreadArchived() if op.message_id is not None:
-                self._archived(cell)
+            case ThreadArchived() if not is_post:
+                # Only whoever owns the message knows whether its text has to get through in another way.
+                if cell.on_archived is None:
+                    self.park(cell)
+                else:
+                    cell.on_archived()
             case MessageGone() if op.body == NOTHING:
                 cell.displayed = NOTHING
-            case MessageGone() if op.message_id is not None:
-                self._post_anew(cell)
+            case MessageGone() if not is_post:
+                # Once: somebody who deletes the new message as well means it.
+                cell.dead_ends += 1
+                if cell.expendable or cell.dead_ends > 1:
+                    self._give_up(cell)
+                else:
+                    cell.message_id = cell.displayed = cell.tried = cell.reply_to = None
+                    # The old nonce would only give back the message that was deleted.
+                    cell.nonce, cell.anew = cell.anew, None
+                    self._posts.append(cell)
             case _ if op.body == NOTHING:
                 cell.desired = cell.instead
             case _:
@@ -266,46 +283,20 @@ class Outbox:
             cell.given_up = True
         self._posts.clear()
 
-    def _wait_out(self, op: Op, until: float) -> None:
-        """Discord takes none of its kind in this thread for long; that it was not done is certain."""
-        if op.message_id is None:
-            op.cell.retry_at = until
-        else:
-            self.pacer.closed(until)
-
     def _retry(self, op: Op, now: float) -> None:
         cell = op.cell
         cell.failures += 1
         cell.retry_at = now + self.pacer.backoff(cell.failures)
         if op.message_id is not None:
             self.pacer.refused()
+            # It may have been done all the same: the same body again would else count as displayed already.
             cell.displayed = None
 
-    def _archived(self, cell: OutgoingMessage) -> None:
-        if cell.on_archived is None:
-            self.park(cell)
-        else:
-            cell.on_archived()
-
-    def _thread_is_open(self) -> None:
-        """A new message takes a thread out of the archive: what could not be edited in it can be now."""
-        for cell in self._parked:
-            cell.given_up = False
-            self.changed(cell)
-        self._parked.clear()
-
-    def _post_anew(self, cell: OutgoingMessage) -> None:
-        cell.dead_ends += 1
-        if cell.expendable or cell.dead_ends > 1:
-            self._give_up(cell)
-            return
-        cell.message_id = cell.displayed = cell.tried = cell.reply_to = None
-        cell.nonce, cell.anew = cell.anew, None
-        self._posts.append(cell)
-
     def _dead_end(self, op: Op, error: Exception, now: float) -> None:
+        """Try a few times more what time will hardly mend, then give up."""
         cell = op.cell
         cell.dead_ends += 1
+        # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.
         hopeless = cell.on_refused is not None and type(error) is PortError
         if cell.dead_ends < MAX_TRIES and not hopeless:
             self._retry(op, now)
@@ -322,5 +313,5 @@ class Outbox:
         self._unqueue(cell)
 
     def _unqueue(self, cell: OutgoingMessage) -> None:
-        if cell in self._posts:
+        if cell in self._posts:  # by identity: two messages may look alike
             self._posts.remove(cell)

@@ -14,10 +14,6 @@ EDITS_PER_SECOND = 40
 """What all threads together may use of Discord's 50 requests a second."""
 
 
-def _one() -> int:
-    return 1
-
-
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """How close edits of a thread may follow each other; times in seconds.
@@ -36,7 +32,7 @@ class Pacing:
     """
 
     interval: float = 1.25
-    streaming: Callable[[], int] = _one
+    streaming: Callable[[], int] = lambda: 1
     bucket: int = 5
     window: float = 5.0
     penalty: float = 1.5
@@ -62,12 +58,14 @@ class Pacer:
     @property
     def interval(self) -> float:
         """Return the least time between two ordinary edits, as things are."""
+        # Many threads share what Discord takes in a second; none may use up the others' part.
         return max(self.pacing.interval, self.pacing.streaming() / EDITS_PER_SECOND) * self._factor
 
     def ready_at(self, *, final: bool) -> float:
         """Return from when on an edit may start: a final one at once while a token is left, others at their pace."""
         if final:
             return max(self._closed_until, self._token_at(self.pacing.bucket))
+        # One token is left for a final text: to empty the bucket would stall it for the rest of the window.
         paced = self._starts[-1] + self.interval if self._starts else 0.0
         return max(self._closed_until, paced, self._token_at(self.pacing.bucket - 1))
 
@@ -85,6 +83,7 @@ class Pacer:
 
     def refused(self) -> None:
         """Discord did not take an edit: slow down."""
+        # Others may edit in the channel, too: the bucket can be empty although we counted right.
         self._factor = min(self._factor * self.pacing.penalty, self.pacing.penalty_max)
 
     def succeeded(self) -> None:
@@ -93,6 +92,7 @@ class Pacer:
 
     def backoff(self, failures: int) -> float:
         """Return how long to wait after so many refusals in a row."""
+        # The exponent is bounded, or a day of refusals would overflow it.
         return min(self.pacing.backoff * 2.0 ** min(failures - 1, 10), self.pacing.backoff_max)
 
     def _token_at(self, tokens: int) -> float:

@@ -81,6 +81,7 @@ class Pages:
 
     def grow(self, text: str) -> None:
         """Take over the text from `start` on."""
+        # Sealed pages are not looked at: only the last one's text is asked for and cut, however long the reply is.
         self._seen = self.start + len(text)
         if self.overflow is not None:
             return
@@ -102,6 +103,7 @@ class Pages:
         """Take over the whole ``text`` with pages (start, note) and an overflow as they were before."""
         self.last.note = pages[0][1] if pages else ""
         for start, note in pages[1:]:
+            # Up to each border only, or the text would be cut where there is room and not where it was.
             self.grow(text[self.start : start])
             self.go_on_below()
             self.last.note = note
@@ -130,6 +132,7 @@ class Pages:
 
     def unshown(self, text: str) -> tuple[str, Fence | None]:
         """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
+        # Of a message that shows less than it should, from there on; of one that is not posted, all.
         pieces = [(max(page.start, page.cell.displayed_mark), page.end) for page in self.all]
         pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
         return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
@@ -139,10 +142,11 @@ class Pages:
         page = self.last
         before, behind = text[: cut - page.start], text[cut - page.start :]
         if not visible(behind):
+            # White space alone is no reason for a message below the card.
             return before if page.cell.posted else text
         self.cut = None
         if not page.cell.posted:
-            return text
+            return text  # nothing of it stands above the card
         page.part = take(before, 0, PAGE, page.fence) if before else None
         if len(self.all) >= MAX_PAGES:
             self.overflow = cut

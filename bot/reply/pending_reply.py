@@ -6,7 +6,6 @@ What of it is visible already is `bot.reply.recovery`'s business; where it is ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,25 +81,23 @@ class SavedReply:
             ValueError: it is nothing of that kind.
         """
         try:
-            return _from_fields(orjson.loads(payload))
+            fields = orjson.loads(payload)
+            text, outcome = str(fields["text"]), Outcome(fields["outcome"])
+            lines = tuple(str(line) for line in fields.get("lines", ()))
+            buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
+            final = FinalReply(outcome, lines, str(fields.get("footer", "")), _number(fields.get("ping")), buttons)
+            return cls(
+                text,
+                final,
+                # What an older version did not keep has the value that it stood for.
+                tuple(SavedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
+                overflow=_number(fields.get("overflow")),
+                apart=bool(fields.get("apart", False)),
+                reply_to=_number(fields.get("reply_to")),
+                after=int(fields.get("after", 0)),
+            )
         except (KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"not an owed reply: {exc!r}") from exc
-
-
-def _from_fields(fields: Mapping[str, Any]) -> SavedReply:
-    text, outcome = str(fields["text"]), Outcome(fields["outcome"])
-    lines = tuple(str(line) for line in fields.get("lines", ()))
-    buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
-    final = FinalReply(outcome, lines, str(fields.get("footer", "")), _number(fields.get("ping")), buttons)
-    return SavedReply(
-        text,
-        final,
-        tuple(SavedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
-        overflow=_number(fields.get("overflow")),
-        apart=bool(fields.get("apart", False)),
-        reply_to=_number(fields.get("reply_to")),
-        after=int(fields.get("after", 0)),
-    )
 
 
 def _number(value: Any) -> int | None:
@@ -142,6 +139,7 @@ class FinalReply:
 
     def tail(self) -> str:
         """Return the lines and the footer."""
+        # In the text and in the body: Discord notifies only whom both name.
         mention = (f"<@{self.ping}>",) if self.ping is not None else ()
         lines = [line for line in (*mention, *self.lines, self.footer) if line]
         return clip("\n".join(lines), MESSAGE_LIMIT)
@@ -154,6 +152,7 @@ def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
     """
     if not rest.strip():
         return Body(f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.")
+    # A text that Discord's rules refuse is refused in any message; in a file it is not looked at.
     text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
     ping, buttons = (None, ()) if told else (final.ping, final.buttons)
     return Body(clip(text, MESSAGE_LIMIT), buttons, answer_file(rest), ping)

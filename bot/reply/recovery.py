@@ -1,7 +1,8 @@
-"""Which messages of a thread show which part of a reply, found out after a restart.
+"""Which messages of a thread show which part of a reply that an earlier run left behind: read before anything is sent.
 
 The store knows the messages that were recorded; the thread may hold one more, created and not recorded any more. Only
-what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line.
+what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line. The
+mutable state is the replies that wait to be taken up and the messages that are known to be some reply's.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from bot.reply.messages import ABOVE, HELD, LATE, ReplyMessages
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.port import Body, PortError, ThreadGone, ThreadPort, Unavailable
+
+log = structlog.get_logger(__name__)
+
+READ_LIMIT = 200
+"""Messages of a thread that are read to find out what is visible after a restart."""
+
+READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
+"""Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
 
 _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
@@ -70,6 +78,7 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
     """Return which message becomes which: unrecorded ones by their text, all others in order."""
     ids: list[int | None] = [None] * len(wanted)
     row = list(shown)
+    # 1. What nobody recorded is taken only by its text: it may be another reply's, or a notice.
     for key in found.unknown:
         text = found.texts[key]
         free = (number for number, want in enumerate(wanted) if ids[number] is None and want.text == text)
@@ -78,21 +87,21 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
             ids[number] = key
         elif _begun(text, wanted):
             row.append(key)
+    # 2. The recorded ones are certainly the reply's, whatever they show by now; they stand in its order.
     for number, want in enumerate(wanted):
-        if ids[number] is None and row and _can_become(want, found.texts.get(row[0])):
-            ids[number] = row.pop(0)
+        if ids[number] is None and row:
+            there = found.texts.get(row[0])
+            # An edit can't add a file: a message with one is taken only if it is that message already.
+            if not want.file or there is None or there == want.text:
+                ids[number] = row.pop(0)
     return Places(tuple(ids), tuple(row))
-
-
-def _can_become(want: Wanted, text: str | None) -> bool:
-    """An edit can't add a file: a message with one is taken only if it is that message already."""
-    return not want.file or text is None or text == want.text
 
 
 def _begun(text: str, wanted: Sequence[Wanted]) -> bool:
     """Return whether a message is one of the wanted before its last edit."""
     above = without_status(text)
     if above is None:
+        # Without its status line a text is only known where all of it is there.
         return any(text == want.bare for want in wanted if want.bare)
     return not above or any(_length(above, want.ahead) for want in wanted)
 
@@ -135,7 +144,9 @@ def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
 def take_places(row: ReplyMessages, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
     """Let the composed ``row`` edit the messages that are there, instead of sending its own; return these."""
     pages = [page for page in row.pages.all if page.cell.posted]
-    wanted = [_wanted(cell, found.as_shown) for cell in row.cells]
+    # All is compared as Discord gives it back: without secrets, and without white space at both ends.
+    bodies = [cell.desired for cell in row.cells if cell.desired is not None]
+    wanted = [Wanted(found.as_shown(body.text).strip(), file=body.file is not None) for body in bodies]
     for number, page in enumerate(pages):
         bare, ahead = (found.as_shown(text).strip() for text in (page.text, row.ahead(page)))
         wanted[number] = replace(wanted[number], bare=bare, ahead=ahead)
@@ -144,16 +155,13 @@ def take_places(row: ReplyMessages, outbox: Outbox, shown: Sequence[int], found:
         if message_id is None:
             continue
         cell, text = row.cells[number], found.texts.get(message_id, "")
+        # What shows the end already is not edited again: edits of old messages are few.
         outbox.adopt(cell, message_id, as_wanted=text == wanted[number].text)
         if number < len(pages) and cell.displayed is None and wanted[number].bare == pages[number].text.strip():
+            # Should the thread turn out to be archived, only the rest goes into a new message.
             cell.displayed_mark = covered(pages[number], text)
     row.blank_out(taken.surplus)
     return (*(key for key in taken.ids if key is not None), *taken.surplus)
-
-
-def _wanted(cell: OutgoingMessage, as_shown: Callable[[str], str]) -> Wanted:
-    assert cell.desired is not None
-    return Wanted(as_shown(cell.desired.text).strip(), file=cell.desired.file is not None)
 
 
 def finalize_interrupted(
@@ -161,15 +169,18 @@ def finalize_interrupted(
 ) -> list[OutgoingMessage]:
     """Take status and buttons from the messages of a reply that was broken off, and post ``cell`` unless it is there.
 
-    Returns the cells of those messages.
+    Returns what is to be sent for those messages.
     """
     assert cell.desired is not None
     said = found.as_shown(cell.desired.text).strip()
     calmed: list[OutgoingMessage] = []
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
-        if without_status(text) is not None or (text and message_id in shown[-1:]):
-            calmed.append(OutgoingMessage(desired=Body(_calm(text)), final=True, expendable=True))
+        above = without_status(text)
+        # The last recorded one may have had its Stop button without a status line, between two edits.
+        if above is not None or (text and message_id in shown[-1:]):
+            calm = text if above is None else above or ABOVE
+            calmed.append(OutgoingMessage(desired=Body(calm), final=True, expendable=True))
             outbox.adopt(calmed[-1], message_id)
         elif text == said and message_id in found.unknown:
             outbox.adopt(cell, message_id, as_wanted=True)
@@ -178,25 +189,12 @@ def finalize_interrupted(
     return calmed
 
 
-def _calm(text: str) -> str:
-    above = without_status(text)
-    return text if above is None else above or ABOVE
-
-
-log = structlog.get_logger(__name__)
-
-READ_LIMIT = 200
-"""Messages of a thread that are read to find out what is visible after a restart."""
-
-READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
-"""Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
-
 Apply = Callable[[Found], Iterable[int]]
 """Takes over what was found of a reply, and returns the messages that are the reply's."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Recall:
+class _LeftBehind:
     """A reply whose messages follow ``after``; ``shown`` are those that were recorded."""
 
     after: int
@@ -205,23 +203,22 @@ class _Recall:
 
 
 class Recovery:
-    """The recalls of one thread.
+    """The replies that an earlier run left behind in one thread.
 
     Args:
         as_shown: what the port makes of a text before Discord gets it.
-        on_end: called when all were applied.
+
+    Attributes:
+        reading: `read_up()` is under way.
     """
 
-    def __init__(
-        self, port: ThreadPort, outbox: Outbox, as_shown: Callable[[str], str], on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, port: ThreadPort, outbox: Outbox, as_shown: Callable[[str], str]) -> None:
         self._port = port
         self._outbox = outbox
         self._as_shown = as_shown
-        self._on_end = on_end
-        self._waiting: deque[_Recall] = deque()
+        self._waiting: deque[_LeftBehind] = deque()
         self._claimed: set[int] = set()
-        self._reading = False
+        self.reading = False
 
     @property
     def pending(self) -> bool:
@@ -231,53 +228,41 @@ class Recovery:
     def add(self, after: int, shown: tuple[int, ...], apply: Apply) -> None:
         """Let ``apply`` have what can be the messages of a reply, in its turn; nothing, if they can't be read."""
         self._claimed.update(shown)
-        self._waiting.append(_Recall(after, shown, apply))
+        self._waiting.append(_LeftBehind(after, shown, apply))
 
-    def begin(self, tasks: TaskGroup) -> None:
-        """Start to read, unless that is under way or there is nothing to read."""
-        if self._waiting and not self._reading:
-            self._reading = True
-            tasks.start_soon(self._read_up)
-
-    async def _read_up(self) -> None:
-        """Read what is there for one recall after the other, and apply it."""
+    async def read_up(self) -> None:
+        """Read what is there for one reply after the other, and apply it."""
         while self._waiting:
             recall = self._waiting[0]
             texts = await self._read(min([recall.after, *recall.shown]) - 1)
             # It waits until here: while there is one, nothing is sent.
             self._waiting.popleft()
-            self._claimed.update(recall.apply(self._found(recall, texts)))
-        self._reading = False
-        self._on_end()
-
-    def _found(self, recall: _Recall, texts: Mapping[int, str]) -> Found:
-        """Return what was read, with the messages that can be the reply's and are nobody's as far as is known."""
-        newest = max([recall.after, *recall.shown])
-        found = Found(texts, as_shown=self._as_shown)
-        return found.unrecorded(newest, self._outbox.oldest, frozenset(self._claimed))
+            # Messages that are some reply's already can be no other's, however alike their texts are.
+            unknown = Found(texts, as_shown=self._as_shown).unrecorded(
+                max([recall.after, *recall.shown]), self._outbox.oldest, frozenset(self._claimed)
+            )
+            self._claimed.update(recall.apply(unknown))
+        self.reading = False
 
     async def _read(self, after: int) -> Mapping[int, str]:
-        """Read until Discord answers: while it can't be reached, nothing could be sent either."""
+        """Read until Discord answers; without an answer, nothing is known to be visible."""
         patience = anyio.current_time() + READ_PATIENCE
         while anyio.current_time() < patience:
             try:
-                return await self._read_once(after)
+                messages = await self._port.own_messages(after, READ_LIMIT)
+                # What they are compared with is stripped by the same rule, which need not be Discord's.
+                return {key: text.strip() for key, text in messages}
+            except ThreadGone as error:
+                self._outbox.end(str(error))
+                return {}
             except Unavailable as error:
+                # While it can't be reached, nothing could be sent either: there is no hurry.
                 log.warning("messages.not_read", error=repr(error), after=after)
                 await anyio.sleep(READ_AGAIN)
-        return {}
-
-    async def _read_once(self, after: int) -> Mapping[int, str]:
-        try:
-            messages = await self._port.own_messages(after, READ_LIMIT)
-            # What they are compared with is stripped by the same rule, which need not be Discord's.
-            return {key: text.strip() for key, text in messages}
-        except ThreadGone as error:
-            self._outbox.end(str(error))
-        except Unavailable:
-            raise
-        except PortError as error:
-            log.warning("messages.not_read", error=repr(error), after=after)
-        except Exception:
-            log.exception("messages.not_read", after=after)
+            except PortError as error:
+                log.warning("messages.not_read", error=repr(error), after=after)
+                return {}
+            except Exception:
+                log.exception("messages.not_read", after=after)
+                return {}
         return {}

@@ -59,9 +59,9 @@ class Editors:
                 self._pacing,
                 nonces=self._nonces,
                 on_gone=lambda reason: self._on_gone(thread_id, reason),
+                on_idle=lambda: self.let_go(thread_id),
                 as_shown=self._as_shown,
             )
-            editor.on_idle = lambda: self.let_go(thread_id)
             self._editors[thread_id] = editor
             self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")
         return editor

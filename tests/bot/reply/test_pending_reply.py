@@ -82,7 +82,7 @@ def test_the_messages_of_an_owed_reply_are_those_that_were_on_their_way() -> Non
         turn = row(PROSE * 2)
         turn.pages = live.pages
         turn.freeze(final_reply())
-        owed = turn.owed(final_reply(), after=5)
+        owed = turn.saved(final_reply(), after=5)
         again = row(owed.text)
         again.lay_out(SavedReply.from_json(owed.to_json()))
         assert start < len(PROSE)
