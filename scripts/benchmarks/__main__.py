@@ -16,9 +16,8 @@ import anyio.to_thread
 from scripts.benchmarks.answer import answer
 from scripts.benchmarks.chunks import chunks
 from scripts.benchmarks.control import control
-from scripts.benchmarks.fleet import fleet, soak, start
+from scripts.benchmarks.fleet import fleet, sharing, soak, start
 from scripts.benchmarks.flood import flood, line
-from scripts.benchmarks.sharing import sharing
 from scripts.benchmarks.showing import first_visible, staleness
 from scripts.benchmarks.stats import Figures, middle, spread
 

@@ -1,10 +1,11 @@
-"""Fleet and soak: many agents at once, many one after the other, and a start with none."""
+"""Fleet, sharing, soak and start: many agents at once, in shared processes, one after the other, and none."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,8 @@ SOAK_THREADS, SOAK_AGENTS, WARM_UP, IDLE_TTL = 40, 8, 200, 2.0
 KEEP_ALIVE = 20.0  # idle HTTP connections are kept for 15 s
 MB = 1e6
 IMPORT = "import time; start = time.perf_counter(); import bot.app; print(time.perf_counter() - start)"
+
+THREADS, SESSIONS = 40, 20
 
 
 async def fleet() -> Figures:
@@ -117,3 +120,35 @@ async def start() -> Figures:
     async with scene() as running:
         ready = time.monotonic() - running.started
     return {"import_s": float(printed), "ready_s": ready, "rss_mb": running.first["rss"] / MB}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    processes: float
+    agent_kb: float
+    bot_kb: float
+
+
+async def sharing() -> Figures:
+    """Return the memory of a thread with an idle session, outside and inside the bot, both ways."""
+    alone, shared = await _cost(1), await _cost(SESSIONS)
+    return {
+        "threads": float(THREADS),
+        "processes_alone": alone.processes,
+        "processes_shared": shared.processes,
+        "agent_kb_per_thread_alone": alone.agent_kb,
+        "agent_kb_per_thread_shared": shared.agent_kb,
+        "bot_kb_per_thread_alone": alone.bot_kb,
+        "bot_kb_per_thread_shared": shared.bot_kb,
+    }
+
+
+async def _cost(sessions: int) -> _Cost:
+    async with scene(max_agents=THREADS, sessions_per_process=sessions) as running:
+        threads = [await running.mention("bench:hi") for _ in range(THREADS)]
+        await all_ended(running, dict.fromkeys(threads, 0))
+        report, pids = await running.report(), agents_of(running.directory)
+        # Proportional: a page that several processes have in common counts as one, whoever has it.
+        pages = sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
+    grown = report["rss"] - running.first["rss"]
+    return _Cost(float(len(pids)), pages / THREADS / 1024, grown / THREADS / 1024)

@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from bot.chat.commands import make_tree
-from bot.demo.commands import CommandUse, NotACommand, is_command, parse
+from bot.demo.terminal import CommandUse, NotACommand, is_command, parse
 
 
 @pytest.fixture(scope="module")
