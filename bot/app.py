@@ -215,7 +215,7 @@ def run_bot(
     """Run until SIGTERM or SIGINT; return the exit code. On SIGHUP, ``load`` reads the settings anew.
 
     Args:
-        supervisor: is told what the bot is doing, and may want signs of life.
+        supervisor: hears what the bot is doing, and may expect signs of life.
 
     Raises:
         ConfigError: Discord refused the token or the intents.

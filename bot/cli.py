@@ -2,7 +2,7 @@
 
 ``weft service`` is `bot.service.cli`.
 
-0 done; 1 a crash, an outcome other than answered, or a bot that is not well; 2 wrong usage; 75 a second instance;
+0 done; 1 a crash, an outcome other than answered, or a bot that is not healthy; 2 wrong usage; 75 a second instance;
 78 the configuration needs a person.
 Commands import what they need when they run, so that ``weft --help`` answers at once.
 """
@@ -158,7 +158,7 @@ def _words(command: str) -> tuple[str, ...]:
 
 
 def _guarded(work: Callable[[], int]) -> NoReturn:
-    """Leave with the code of ``work``; what a person has to mend is told in a line each, without a traceback."""
+    """Leave with the code of ``work``; what a person must fix is printed, a line each, without a traceback."""
     from bot.config import EX_SECOND_INSTANCE, ConfigError
     from bot.ops.instance import AlreadyRunning
 

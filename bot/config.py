@@ -26,7 +26,7 @@ from bot.ops.address import parse_address
 from bot.wording import nearest, told
 
 EX_CONFIG = 78
-"""Exit code for what a restart can't heal: configuration, token, intents, an agent that can't start."""
+"""Exit code for what a restart can't fix: configuration, token, intents, an agent that can't start."""
 
 EX_SECOND_INSTANCE = 75
 """Exit code for a second bot on the same state."""
@@ -295,7 +295,7 @@ def _beside(env_file: Path) -> AgentsFile | None:
 
 
 def credential(environ: Mapping[str, str]) -> str | None:
-    """Return the token that systemd hands over in a file of its own, if it does.
+    """Return the token that systemd hands over in a file, if it does.
 
     Raises:
         ConfigError: the file can't be read.
@@ -360,7 +360,7 @@ def checked_settings(env_file: Path, token: str | None = None) -> tuple[Settings
     """Return what `read_settings` and `preflight` return.
 
     Raises:
-        ConfigError: with all that either finds, so that nobody mends one line only to be shown the next.
+        ConfigError: with all that either finds, so that nobody fixes one line only to be shown the next.
     """
     reading = read_settings(env_file, token)
     if problems := [*reading.problems, *unusable(reading.settings, reading.wrong)]:

@@ -16,7 +16,7 @@ FILE = click.Path(path_type=Path)
 
 
 def fail(*problems: str) -> NoReturn:
-    """Print one line for each problem and leave with the exit code that a restart can't heal."""
+    """Print one line for each problem and leave with the exit code for what a restart can't fix."""
     from bot.config import EX_CONFIG
 
     leave(EX_CONFIG, *problems)

@@ -1,6 +1,6 @@
 """Reads ``weft.toml``: several agents by name, and the channels in which each is used.
 
-The file is read with the settings and understood before the bot starts; what is wrong in it is told all at once, a
+The file is read with the settings and understood before the bot starts; all mistakes are reported at once, a
 line each. Whether programs and directories are there is checked in `bot.agents.checks`.
 """
 
@@ -92,7 +92,7 @@ class AgentsFile:
         return _agents(content, workspace or "")
 
     def line(self, location: tuple[int | str, ...], problem: str) -> str:
-        """Return a problem as it is told: with the file, the line, and the key that it is about."""
+        """Return a problem as people read it: with the file, the line, and the key that it is about."""
         # pydantic marks a key of a table with "[key]"; the key itself is named before it.
         steps = tuple(step for step in location if step != "[key]")
         number = line_of(self.text, steps)

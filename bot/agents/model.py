@@ -19,9 +19,9 @@ class AgentProfile:
 
     Attributes:
         command: what is run; with a wrapper, what is given to the wrapper.
-        workspace: where it works; ``{thread_id}`` in it gives each thread a directory of its own.
+        workspace: where it works; ``{thread_id}`` in it gives each thread its own directory.
         env: names of variables that it gets beside the allow-list; a trailing ``*`` stands for any ending.
-        fixed: variables with values of its own; no secrets.
+        fixed: variables with fixed values; no secrets.
         wrapper: what stands before the command, with `pool.wrapping.PLACEHOLDERS`.
         session_directory: where its sessions work as it sees it; None: in the workspace.
         start_timeout: seconds for each step of its start; None: as for all.
@@ -105,7 +105,7 @@ def local(
     agent: AgentProfile, environ: Mapping[str, str], marker: Mapping[str, str], sessions_per_process: int = 1
 ) -> LocalLauncher:
     """Return what starts one agent; the arguments are those of `launcher_of`."""
-    # A wrapper that keeps threads apart would be told of their common directory: that has to be asked for.
+    # A wrapper that keeps threads apart would get the directory that they share: that must be asked for.
     usual = 1 if agent.wrapper else sessions_per_process
     return LocalLauncher(
         argv=agent.command,

@@ -1,7 +1,7 @@
 """The demo agent, ``python -P -m bot.demo.agent``: shows over ACP what an agent can show, without any account.
 
 Standard library only, so that it starts fast. The main thread reads stdin and answers what can be answered at once; a
-thread of its own plays each prompt (`agent_turn`). The mutable state here is the map of running turns, guarded by the
+separate thread plays each prompt (`agent_turn`). The mutable state here is the map of running turns, guarded by the
 wire's condition. ``WEFT_DEMO_PACE`` scales every pause; 0 leaves them out.
 """
 

@@ -69,7 +69,7 @@ def _prepare(argv: tuple[str, ...] | None) -> tuple[str, ...]:
     configure_logging(level if level in _LEVELS else "error", "auto", Redactor())
     if argv is None:
         return DEMO_AGENT
-    # The agent starts in a directory of its own, so a path that begins here must be made whole.
+    # The agent starts in another directory, so a relative path must be made absolute.
     argv = (str(Path(argv[0]).absolute()), *argv[1:]) if argv and "/" in argv[0] else argv
     if problem := agent_problem(argv, "--agent"):
         raise ConfigError(problem)

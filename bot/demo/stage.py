@@ -111,7 +111,7 @@ def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides
         "agent_command": argv,
         "workspace": str(workspace),
         "state_dir": root / "state",
-        "stop_grace": 0,  # whoever leaves the demo does not wait for its turns
-        "debounce": 0,  # and whoever is alone is not waited for, either
+        "stop_grace": 0,  # leaving the demo does not wait for its turns
+        "debounce": 0,  # and nobody else is there to wait for
     }
     return StageSettings(**(values | overrides))

@@ -89,7 +89,7 @@ class Screen:
                 click.echo(self._printer.show(message, names), nl=False)
 
     def tell(self, text: str) -> None:
-        """Print what only the owner is told."""
+        """Print what only the owner sees."""
         click.echo(self._printer.interrupt(named(text, names_in(self._discord))), nl=False)
 
     def end(self) -> None:

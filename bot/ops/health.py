@@ -1,6 +1,6 @@
-"""How the bot is, as it is told over HTTP, and when that is not well, for the watchdog as well (pure).
+"""The state of the bot as HTTP and the watchdog see it, and when it counts as unhealthy (pure).
 
-What is told has no text of messages, no names and no ids of people or threads.
+It contains no text of messages, no names and no ids of people or threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SILENT_TICKS = 10.0
 
 
 class Status(StrEnum):
-    """Whether the bot gets on with its work."""
+    """Whether the bot does its work."""
 
     STARTING = "starting"
     OK = "ok"
@@ -38,7 +38,7 @@ class DiscordHealth(_Told):
 
 
 class AgentHealth(_Told):
-    """The agents: how many there are, and what has become of those before, in numbers that only grow."""
+    """The agents: how many there are, and how earlier ones ended, in numbers that only grow."""
 
     live: int
     starting: int
@@ -87,7 +87,7 @@ class LoopHealth(_Told):
 
 
 class Parts(_Told):
-    """What is told of a bot that has begun its work; ``lanes`` by name, ``outcomes`` of messages since the start."""
+    """The parts of a bot that has begun its work; ``lanes`` by name, ``outcomes`` of messages since the start."""
 
     discord: DiscordHealth
     agents: AgentHealth
@@ -126,7 +126,7 @@ class Vitals:
 
 
 def problems(vitals: Vitals) -> tuple[str, ...]:
-    """Say what no longer gets on; nothing where all does."""
+    """Return what is stuck, a line each; nothing if the bot is healthy."""
     found = [vitals.gateway or ""]
     if vitals.since_pass > MISSED_PASSES * vitals.pass_interval:
         found.append(f"the pool's last maintenance pass was {vitals.since_pass:.0f} s ago")

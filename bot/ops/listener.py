@@ -1,8 +1,8 @@
 """The HTTP side of health and metrics: two addresses to read from, on this machine only.
 
-What is told comes from outside. Requests that a web page could make through somebody's browser are refused by their
-Host header; connections are few and short, since everybody on this machine, agents too, may open them at a port. There
-is no mutable state but the socket.
+What it answers comes from its caller. Requests that a web page could make through somebody's browser are refused by
+their Host header; connections are few and short, since everybody on this machine, agents too, may open them at a port.
+There is no mutable state but the socket.
 """
 
 from __future__ import annotations

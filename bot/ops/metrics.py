@@ -31,7 +31,7 @@ UNREACHABLE = "unreachable"
 
 
 class Metrics(Observer):
-    """Counts what an observer is told.
+    """Counts what it observes.
 
     Args:
         look: gives the state of the moment.
@@ -114,50 +114,42 @@ class Metrics(Observer):
         for how in ("new", "resumed"):
             self._sessions.labels(how)
 
-    # What is told
+    # What is counted
 
     def prompt_accepted(self, lane: Lane) -> None:
-        """Count a prompt."""
         self._accepted.labels(lane).inc()
 
     def prompt_ended(self, lane: Lane, outcome: Outcome) -> None:
-        """Count a message's outcome."""
         self.outcomes[outcome] += 1
         self._prompts.labels(lane, outcome).inc()
 
     def turn_finished(self, report: TurnReport) -> None:
-        """Count a turn."""
         self._turns.labels(report.lane, report.outcome).inc()
         self._duration.labels(report.lane).observe(report.seconds)
         if report.waited is not None:
             self._wait.labels(report.lane).observe(report.waited)
 
     def reply_visible(self, lane: Lane, after: float) -> None:
-        """Count a reply that can be seen."""
         self._visible.labels(lane).observe(after)
 
     def discord_answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer of Discord, or that there was none."""
         self._requests.labels(method, route, f"{status // 100}xx" if status else UNREACHABLE).inc()
         self._latency.labels(route).observe(seconds)
 
     def discord_limited(self, scope: str) -> None:
-        """Count a 429."""
         self._limited.labels(scope).inc()
 
     def gateway_opened(self, *, resumed: bool) -> None:
-        """Count a session of the gateway."""
         self._sessions.labels("resumed" if resumed else "new").inc()
 
     def stored(self, seconds: float) -> None:
-        """Count a call of the store."""
         self._store.observe(seconds)
 
     def loop_late(self, seconds: float) -> None:
         """Count how late the loop came."""
         self._lag.observe(seconds)
 
-    # What is asked
+    # What is read
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in a format that an Accept header allows, and its content type."""

@@ -104,7 +104,7 @@ class LiveWatch(Watch):
     """Counts and measures, and says how the bot is.
 
     Args:
-        redact: takes secrets out of what is told in words.
+        redact: takes secrets out of texts.
     """
 
     def __init__(self, redact: Callable[[str], str]) -> None:

@@ -104,7 +104,7 @@ class Limiter:
 
 
 def _up(seconds: float) -> float:
-    """Rounded up to a millisecond, so that whoever waits that long is not too early."""
+    """Rounded up to a millisecond, so that a client that waits that long is not too early."""
     return math.ceil(seconds * 1000) / 1000
 
 

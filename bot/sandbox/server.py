@@ -299,7 +299,7 @@ class FakeDiscord:
         return [one for one in calls if method in (None, one.method) and path_contains in one.path]
 
     def interaction_state(self, interaction_id: int) -> Interaction:
-        """What became of an interaction; raises KeyError."""
+        """The present state of an interaction; raises KeyError."""
         return self._interactions.get(interaction_id)
 
     @property

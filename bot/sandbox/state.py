@@ -53,7 +53,7 @@ class Changes:
         self._event = anyio.Event()
 
     def note(self, message: Message | None = None) -> None:
-        """Wake whoever waits; keep the message's new state."""
+        """Wake those who wait; keep the message's new state."""
         if message is not None:
             self.log.append(message)
         self._event.set()
@@ -185,7 +185,7 @@ class State:
                 raise DiscordError(50013)
 
     def put_message(self, message: Message) -> Message:
-        """Store a message's new state and tell whoever waits."""
+        """Store a message's new state and wake those who wait."""
         if not message.ephemeral:
             if message.id not in self.messages:
                 self.posted[message.channel_id] = self.posted.get(message.channel_id, 0) + 1
@@ -199,7 +199,7 @@ class State:
         return message
 
     def put_channel(self, channel: Channel) -> Channel:
-        """Store a channel's new state and tell whoever waits."""
+        """Store a channel's new state and wake those who wait."""
         self.channels[channel.id] = channel
         self.changes.note()
         return channel

@@ -1,4 +1,4 @@
-"""``weft service``: shows, writes and removes the unit, and asks systemd how the service fares.
+"""``weft service``: shows, writes and removes the unit, and asks systemd for its status.
 
 What is in the unit is decided in `bot.service.unit`; `bot.service.install` puts it into its place. Both are imported
 when a command runs, so that ``weft --help`` answers at once.

@@ -72,10 +72,10 @@ WatchdogSec=60
 TimeoutAbortSec=15
 # The bot ends its agents in order; whatever is left of them is killed with the unit.
 KillMode=mixed
-# Also after an exit code of 0: an agent runs as the same user and can send SIGTERM. `systemctl stop` is no exit.
+# Even after an exit code of 0: an agent runs as the same user and can send SIGTERM. `systemctl stop` is no exit.
 Restart=always
 RestartSec=10
-# A restart heals neither the configuration (78) nor a second bot on the same state (75).
+# A restart fixes neither the configuration (78) nor a second bot on the same state (75).
 RestartPreventExitStatus=75 78
 # An agent that runs out of memory must not take the others along.
 OOMPolicy=continue

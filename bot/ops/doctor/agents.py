@@ -107,7 +107,7 @@ def _left(report: StopReport | None) -> list[Finding]:
 
 
 def default_name(argv: tuple[str, ...]) -> str:
-    """Return what an agent is called that has no name of its own: its program's."""
+    """Return the name of an agent that the settings give none: its program's."""
     return Path(argv[0]).name
 
 

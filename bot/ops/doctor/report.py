@@ -67,7 +67,7 @@ class Check:
 
 
 def run_doctor(env_file: Path, *, offline: bool = False, as_json: bool = False) -> int:
-    """Print the findings; return 0, or 78 when something has to be mended first.
+    """Print the findings; return 0, or 78 when something must be fixed first.
 
     Args:
         offline: ask Discord nothing.
@@ -140,7 +140,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
     yield Check("settings", _these(*(partial(_same, finding) for finding in found)))
     yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
     yield Check("strays", partial(check_strays, settings.state_dir))
-    with suppress(ConfigError):  # what is wrong with them is told above
+    with suppress(ConfigError):  # what is wrong with them is reported above
         agents = agents_of(settings, path)
         specs = specs_of(agents, environment)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))

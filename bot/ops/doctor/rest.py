@@ -148,7 +148,7 @@ class SessionStarts(_Object):
 
 
 class GatewayBot(_Object):
-    """What is told to a bot that wants to connect."""
+    """The answer to a bot that wants to connect."""
 
     session_start_limit: SessionStarts
 
