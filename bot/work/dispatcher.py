@@ -50,8 +50,8 @@ from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
 
-RESTARTING = Answer("Weft is restarting: please try again afterwards.", accepted=False)
-NOT_WAITING = Answer("It does not wait any more.", accepted=False)
+RESTARTING = Answer("Weft is restarting. Try again in a minute.", accepted=False)
+NOT_WAITING = Answer("This message is no longer waiting.", accepted=False)
 NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
@@ -268,7 +268,7 @@ class Dispatcher:
         waiting = len(self._scheduler.queue(thread_id).line)
         self._do(thread_id, lambda queue: queue.clear(by.name))
         if not waiting:
-            return Answer("Nothing waits here.", accepted=False)
+            return Answer("Nothing is waiting here.", accepted=False)
         return Answer(f"Removed {waiting}.", accepted=True, lasting=True)
 
     def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
@@ -348,8 +348,9 @@ class Dispatcher:
         silences = self._runs.silences
         if thread_id is None:
             waiting = sum(1 for _ in self._scheduler.waiting())
-            counts, trouble, lanes = self._pool.counts(), self._store.trouble, self._scheduler.counts()
-            pool = describe_pool(counts, running=len(self._runs), waiting=waiting, trouble=trouble, lanes=lanes)
+            asking = sum(lane.lent for lane in self._scheduler.counts().values())
+            counts, trouble = self._pool.counts(), self._store.trouble
+            pool = describe_pool(counts, running=len(self._runs), waiting=waiting, asking=asking, trouble=trouble)
             return "\n".join([pool, *silences.describe()])
         running, slot = self._runs.in_thread(thread_id), self._pool.status(thread_id)
         name = self.thread_settings.agent_name_for(thread_id)

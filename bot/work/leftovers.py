@@ -96,7 +96,7 @@ class Leftovers:
         if left is None or left.thread_id != thread_id:
             return EXPIRED
         if left.by:
-            return Answer("It is being ended already.", accepted=False)
+            return Answer("It is already being ended.", accepted=False)
         left.by = by.name
         log.info("leftovers.ended", thread=thread_id, user=by.id, pids=[one.pid for one in left.processes])
         self._tasks.start_soon(self._end, left, name=f"end left {thread_id}")

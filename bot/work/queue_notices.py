@@ -30,8 +30,8 @@ PATIENCE = 1.5
 MOST_LISTED = 5
 """Waiting prompts that the notice lists, each with its buttons; five buttons fit into a row."""
 
-NO_AGENT = "-# ⏳ Waiting for a free agent: all that are allowed are at work. This message keeps its place."
-OVER = Body("-# ✓ Nothing waits here any more.")
+NO_AGENT = "-# ⏳ Waiting for a free agent: all of them are busy. This message keeps its place."
+OVER = Body("-# ✓ Nothing is waiting here any more.")
 RESTARTED = "-# ✓ Weft was restarted."
 _NAME_LIMIT, _TEXT_LIMIT = 30, 60
 

@@ -39,11 +39,11 @@ from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
-CUT_OFF = "⚠️ **Interrupted:** Weft was restarted in the middle of this. Nothing is run again by itself."
-MISSED = "⚠️ **Interrupted:** Weft was away when this was posted, and for so long that it is not run by itself."
+CUT_OFF = "⚠️ **Interrupted:** Weft was restarted in the middle of this. Press Continue to go on."
+MISSED = "⚠️ **Interrupted:** Weft was away when this was posted, too long ago to run it now."
 MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
-LOST = "-# What was asked there is no longer known: please send it again."
-BUSY = "-# Weft is too busy to go on with it just now: please press again."
+LOST = "-# I no longer know what was asked there. Please send it again."
+BUSY = "-# Weft is too busy just now. Please press again in a moment."
 GO_ON = (
     "A restart of the bot cut off your last turn. Look at what is done already, then go on with this request:\n\n{text}"
 )

@@ -142,7 +142,7 @@ class RateLimiter:
         if self._rate.take(author, at):
             return False
         window, wait = self._rate.window, self._rate.wait(author, at)
-        reason = f"more than {self._rate.per_user} messages in {window:.0f} s; try again in {wait:.0f} s"
+        reason = f"more than {self._rate.per_user} messages in {window:.0f} s; wait {wait:.0f} s"
         self.pending.add(inbound.message_id)
         end = TurnEnd(Outcome.DROPPED, reason=reason)
         self._tracker.begin(self._refuse, inbound, end, name=f"refuse {inbound.message_id}")

@@ -78,12 +78,12 @@ def describe_thread(
 def describe_queue(queue: ThreadQueue, mode: QueueMode) -> str:
     """Return what waits in a thread, in order, and by which rules."""
     rules = queue.rules
-    lines = [f"Mode: {mode}. At most {rules.cap} wait; then the {_DROPPED[rules.drop]} goes."]
+    lines = [f"Mode: {mode}. Up to {rules.cap} messages can wait; then the {_DROPPED[rules.drop]} is dropped."]
     waiting = list(queue.line)
     lines += [_waiting_line(number, entry) for number, entry in enumerate(waiting[:_MOST_SHOWN], 1)]
     more = len(waiting) - _MOST_SHOWN
     lines += [f"-# and {more} more"] if more > 0 else []
-    return "\n".join(lines if waiting else [*lines, "Nothing waits here."])
+    return "\n".join(lines if waiting else [*lines, "Nothing is waiting here."])
 
 
 def _waiting_line(number: int, entry: Entry) -> str:
@@ -99,23 +99,22 @@ def describe_pool(
     *,
     running: int,
     waiting: int,
+    asking: int = 0,
     trouble: str = "",
-    lanes: Mapping[Lane, LaneCounts] | None = None,
 ) -> str:
-    """Return how busy the bot is over all threads, and what is wrong with its storage, if anything."""
-    return "\n".join(
-        [
-            f"{running} running, {waiting} waiting",
-            f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}",
-            *(_lane_line(lane, count) for lane, count in (lanes or {}).items()),
-            *([f"⚠️ Storage: {trouble}"] if trouble else []),
-        ]
+    """Return how busy the bot is over all threads, and what is wrong with its storage, if anything.
+
+    Args:
+        asking: turns that wait for somebody's answer. How full the lanes are is for operators: `weft status` says it.
+    """
+    lines = [f"{running} running, {waiting} waiting"]
+    if asking:
+        lines.append(f"{asking} waiting for an answer: look for the buttons in their threads.")
+    lines.append(
+        f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}"
     )
-
-
-def _lane_line(lane: Lane, counts: LaneCounts) -> str:
-    lent = f", {counts.lent} waiting for a person" if counts.lent else ""
-    return f"Lane {lane}: {counts.running} of {counts.limit} running{lent}, {counts.waiting} waiting"
+    lines += [f"⚠️ Storage: {trouble}"] if trouble else []
+    return "\n".join(lines)
 
 
 def _turn_line(snapshot: TurnSnapshot, now: float) -> str:

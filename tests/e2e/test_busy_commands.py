@@ -117,14 +117,14 @@ async def test_status_and_the_queue_are_told_whatever_the_agent_does(tmp_path: P
         for command in ("status", "/status"):
             assert "Queue: 2 waiting" in await ask(game, thread_id, command)
         shown = await ask(game, thread_id, "/queue show")
-        assert shown.startswith("Mode: queue. At most 10 wait")
+        assert shown.startswith("Mode: queue. Up to 10 messages can wait")
         assert [line for line in shown.split("\n") if line[0].isdigit()] == [
             "1. `owner`: `second`",
             "2. `owner`: `third`",
         ]
         assert await ask(game, thread_id, "/queue clear") == "Removed 2."
         assert [await game.outcome(one) for one in waiting] == [Outcome.REMOVED] * 2
-        assert await ask(game, thread_id, "/queue clear") == "Nothing waits here."
+        assert await ask(game, thread_id, "/queue clear") == "Nothing is waiting here."
         assert thread_id not in game.on_stage.outcomes
         await ask(game, thread_id, "/stop")
         assert await game.outcome(thread_id) is Outcome.STOPPED
@@ -155,7 +155,7 @@ async def test_commands_where_nothing_runs_say_so(tmp_path: Path) -> None:
         for command in ("/stop", "stop", "/stop all", "stop all"):
             assert await ask(game, thread_id, command) == "There is nothing to stop."
         assert "Nothing is running here" in await ask(game, thread_id, "status")
-        assert await ask(game, thread_id, "/queue clear") == "Nothing waits here."
+        assert await ask(game, thread_id, "/queue clear") == "Nothing is waiting here."
         assert await game.outcome(await game.say(thread_id, "again")) is Outcome.ANSWERED
 
 

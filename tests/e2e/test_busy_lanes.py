@@ -114,7 +114,7 @@ async def test_somebody_who_sends_too_much_is_told_when_to_try_again(tmp_path: P
         assert [await game.outcome(one) for one in messages[2:]] == [Outcome.DROPPED] * 4
         assert agent.prompts() == ["m0", "m1", "m2", "from bob"]
         (told,) = [one for one in game.replies(thread_id) if "**Not run:**" in one.content]
-        assert "more than 3 messages in 60 s; try again in" in told.content
+        assert "more than 3 messages in 60 s; wait" in told.content
         assert "4 messages of `owner`" in told.content
         assert told.reference_id == messages[2]
 

@@ -136,14 +136,14 @@ async def test_a_press_that_comes_too_late_is_answered_and_changes_nothing(
         told = [await pressed.told() for pressed in presses]
         assert told[0] == {"drop": "Removed.", "now": "It is next."}[first]
         if first == "drop":
-            assert told[1] == "It does not wait any more."
+            assert told[1] == "This message is no longer waiting."
             assert await game.outcome(second) is Outcome.REMOVED
             assert agent.prompts() == ["first"]
             await game.stop(thread_id)
             assert await game.outcome(thread_id) is Outcome.STOPPED
         else:
             # Until the old turn has ended it still waits, and may still be taken out.
-            assert told[1] in ("It is next.", "Removed.", "It does not wait any more.")
+            assert told[1] in ("It is next.", "Removed.", "This message is no longer waiting.")
             expected = Outcome.REMOVED if told[1] == "Removed." else Outcome.ANSWERED
             assert await game.outcome(second) is expected
             assert await game.outcome(thread_id) is Outcome.SUPERSEDED
@@ -182,5 +182,5 @@ async def test_a_notice_that_may_not_be_deleted_says_that_nothing_waits(
         game.discord.faults.next("DELETE", rf"/messages/{notice.id}$", status(403, 50013))
         await game.owner.slash(thread_id, "stop", what="all")
         assert [await game.outcome(one) for one in (thread_id, *waiting)] == [Outcome.STOPPED] * 3
-        await game.until_shown(thread_id, "Nothing waits here any more.")
+        await game.until_shown(thread_id, "Nothing is waiting here any more.")
         assert not game.discord.message(notice.id).components

@@ -162,9 +162,7 @@ async def test_what_was_posted_too_long_ago_is_told_once_and_runs_when_continue_
             await stopped(again)
         async with run(tmp_path, discord.api_url, discord.token, agent, **short) as again:
             await again.logged("catch_up.finished")
-            told = (
-                "⚠️ **Interrupted:** Weft was away when this was posted, and for so long that it is not run by itself."
-            )
+            told = "⚠️ **Interrupted:** Weft was away when this was posted, too long ago to run it now."
             (notice,) = [one for one in discord.messages(thread_id) if one.content.split("\n")[0] == told]
             assert notice.reference_id == missed
             answers = [one for one in discord.messages(discord.channel_id) if one.author_id == discord.bot_user.id]

@@ -31,9 +31,9 @@ from bot.work.queue.pending import PendingMessages
 from bot.work.queue.rules import Drop, Remembered, Rules
 from bot.work.queue.steering import NEWER, Steering
 
-_STALE = Why(Outcome.STALE, reason="it was written before a stop-all")
-_DELETED = Why(Outcome.REMOVED, reason="its message was deleted")
-_EXPELLED = Why(Outcome.REMOVED, reason="its author may not use Weft any more")
+_STALE = Why(Outcome.STALE, reason="it was sent before everything here was stopped")
+_DELETED = Why(Outcome.REMOVED, reason="the message was deleted")
+_EXPELLED = Why(Outcome.REMOVED, reason="its author may no longer use Weft")
 _PENDING = (EntryState.COLLECTING, EntryState.WAITING)
 
 
@@ -175,7 +175,9 @@ class ThreadQueue:
             return []
         in_line = (other for other in counted if other in self.line.rest)
         victim = entry if self.rules.drop is Drop.NEW else min(in_line, key=attrgetter("place"))
-        return self._end(victim, Why(Outcome.DROPPED, reason=f"the queue is full (cap {self.rules.cap})"))
+        return self._end(
+            victim, Why(Outcome.DROPPED, reason=f"the queue of this thread is full ({self.rules.cap} waiting)")
+        )
 
     def _interrupt(self, entry: Entry) -> list[Decision]:
         why = Why(Outcome.SUPERSEDED, by=entry.authors[-1].name, reason=NEWER)

@@ -280,7 +280,7 @@ def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> Non
         talk.type("/status")
         talk.until("Agent")
         talk.type("/queue")
-        talk.until("Nothing waits here.")
+        talk.until("Nothing is waiting here.")
         talk.type("/quit")
         talk.end(close=False)
     assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])

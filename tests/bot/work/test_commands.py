@@ -298,8 +298,6 @@ async def test_the_status_outside_threads_is_that_of_the_whole_bot() -> None:
         assert work.dispatcher.status(None).splitlines() == [
             "1 running, 2 waiting",
             "Agents: 1 live, 0 starting, 0 ending, at most 1",
-            "Lane main: 1 of 8 running, 2 waiting",
-            "Lane background: 0 of 2 running, 0 waiting",
         ]
 
 

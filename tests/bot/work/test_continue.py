@@ -85,7 +85,7 @@ async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
     async with running_work(store=store) as work:
         await work.over()
         work.dispatcher.go_on(200, 1, 999, ALICE)
-        await work.shown("no longer known", 200)
+        await work.shown("no longer know what was asked", 200)
         assert work.agents.prompted == []
 
 
@@ -184,7 +184,7 @@ async def test_a_press_that_could_not_be_written_down_can_be_repeated() -> None:
         notice = max(work.chat.threads[100].messages)
         store.fail["accept"] = StoreBusy("too much")
         assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
-        await work.shown("please press again")
+        await work.shown("Please press again")
         store.fail.clear()
         assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
         await work.over(2)

@@ -145,4 +145,4 @@ async def test_what_was_posted_in_a_burst_is_too_hasty_however_late_it_is_handed
             await anyio.sleep(60)
         outcomes = [outcome for _, outcome in await work.over(3)]
         assert outcomes == [Outcome.ANSWERED, Outcome.ANSWERED, Outcome.DROPPED]
-        assert work.told("more than 2 messages in 60 s; try again in 28 s")
+        assert work.told("more than 2 messages in 60 s; wait 28 s")

@@ -117,3 +117,14 @@ def test_the_whole_bot_is_described_by_its_counts() -> None:
         "2 running, 5 waiting",
         "Agents: 3 live, 1 starting, 2 ending, at most 12",
     ]
+
+
+def test_the_whole_bot_says_how_many_turns_wait_for_a_person_and_what_is_wrong_with_its_storage() -> None:
+    """Q11, D6, R6."""
+    counts = PoolCounts(live=1, starting=0, closing=0, limit=12, busy=1)
+    assert describe_pool(counts, running=1, waiting=0, asking=1, trouble="the disk is full").splitlines() == [
+        "1 running, 0 waiting",
+        "1 waiting for an answer: look for the buttons in their threads.",
+        "Agents: 1 live, 0 starting, 0 ending, at most 12",
+        "⚠️ Storage: the disk is full",
+    ]

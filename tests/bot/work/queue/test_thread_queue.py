@@ -106,7 +106,8 @@ def test_the_new_one_is_dropped_where_the_rules_say_so() -> None:
     bench.say(2, 3)
     [end] = bench.say(4)
     assert isinstance(end, End)
-    assert (end.message.id, end.why.outcome, end.why.reason) == (4, Outcome.DROPPED, "the queue is full (cap 2)")
+    told = (end.message.id, end.why.outcome, end.why.reason)
+    assert told == (4, Outcome.DROPPED, "the queue of this thread is full (2 waiting)")
     assert bench.waiting() == [2, 3]
 
 
