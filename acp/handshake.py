@@ -1,7 +1,4 @@
-"""What is said to an agent before its first prompt, and what its answers mean (pure).
-
-Sending and waiting is `acp.connection`'s business.
-"""
+"""What is said to an agent before its first prompt, and what its answers mean (pure)."""
 
 from __future__ import annotations
 
@@ -59,10 +56,12 @@ def understood(raw: Any) -> InitializeResult:
 def ways(agent: InitializeResult) -> tuple[tuple[How, str], ...]:
     """Return the ways to open a session that exists, best first: resuming replays nothing."""
     announced = agent.agent_capabilities
-    resume: tuple[tuple[How, str], ...] = (("resumed", "session/resume"),)
-    load: tuple[tuple[How, str], ...] = (("loaded", "session/load"),)
-    can_resume = announced.session_capabilities.resume is not None
-    return (resume if can_resume else ()) + (load if announced.load_session else ())
+    found: list[tuple[How, str]] = []
+    if announced.session_capabilities.resume is not None:
+        found.append(("resumed", "session/resume"))
+    if announced.load_session:
+        found.append(("loaded", "session/load"))
+    return tuple(found)
 
 
 def can_steer(agent: InitializeResult) -> bool:
@@ -78,6 +77,7 @@ def can_fork(agent: InitializeResult) -> bool:
 
 def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
     """Return what to tell when the agent wants a login first: how to do that."""
+    # Named as the agent does: the person may have to pick one of them on another screen.
     methods = " or ".join(method.name or method.id for method in agent.auth_methods)
     advice = f"log in with {methods}" if methods else "log in with the agent's own command line"
     return AgentSpawnError(f"{error.message}: {advice}", failure=SpawnFailure.AUTH_REQUIRED)
@@ -99,6 +99,7 @@ def start_error(error: AcpError) -> AgentSpawnError:
 
 def session_result(raw: Any) -> SessionResult:
     """Return the answer to a request that opens a session; the one to session/load may be null."""
+    # The session works without what could not be read; that an id is missing is seen by who needs one.
     try:
         return SessionResult.parse(raw)
     except ValidationError:

@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 over newline-delimited JSON: framing, decoding, encoding (pure).
 
 Nothing that a peer can send raises here: what is no message becomes `Noise` or `Overlong`. Ids are typed exactly, as
-``True`` and ``1.0`` equal 1 in Python but not on the wire. Pairing responses with requests is `acp.peer`'s business.
+``True`` and ``1.0`` equal 1 in Python but not on the wire. `acp.peer` pairs responses with requests.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ class LineDecoder:
             if self._size > self.max_line + 1:  # one more for the carriage return
                 self._drop()
         else:
+            # Only its first and last bytes are kept: they say whose message it was, whatever its length.
             self._head += piece[: max(_SAMPLE - len(self._head), 0)]
             self._tail = (self._tail + piece[-_SAMPLE:])[-_SAMPLE:]
 
@@ -164,6 +165,7 @@ class LineDecoder:
 
     def _whole(self) -> Line:
         if self._head is None:
+            # A line within one read is not copied: nearly all are.
             line = (self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)).removesuffix(b"\r")
             if len(line) <= self.max_line:
                 return line
@@ -206,6 +208,7 @@ def _classify(raw: dict[str, Any]) -> Message | Noise:
         named: dict[str, Any] = params if type(params) is dict else {}
         if "id" not in raw:
             return Notification(method, named)
+        # An id that is none is answered all the same where it can be repeated: its sender waits.
         if _is_id(raw["id"]):
             return Request(raw["id"], method, named)
         return Noise(request=Unusable(raw["id"] if type(raw["id"]) in (float, bool) else None))
@@ -217,16 +220,13 @@ def _classify(raw: dict[str, Any]) -> Message | Noise:
 def _response(raw: dict[str, Any]) -> Response | Noise:
     error = raw.get("error")
     if error is not None:
-        return Response(raw["id"], error=_error(error))
+        if type(error) is not dict:
+            return Response(raw["id"], error=RpcError(0, str(error)))
+        code = error.get("code")
+        text = str(error.get("message", ""))
+        return Response(raw["id"], error=RpcError(code if type(code) is int else 0, text, error.get("data")))
     # Some agents write `"error": null` beside the result, or in place of it.
     return Response(raw["id"], raw.get("result")) if "result" in raw or "error" in raw else Noise()
-
-
-def _error(raw: Any) -> RpcError:
-    if type(raw) is not dict:
-        return RpcError(0, str(raw))
-    code = raw.get("code")
-    return RpcError(code if type(code) is int else 0, str(raw.get("message", "")), raw.get("data"))
 
 
 def _is_id(value: Any) -> bool:
@@ -254,6 +254,7 @@ def _to_text(raw: Any) -> str:
 
 def _response_id(head: bytes, tail: bytes) -> int | None:
     """Return the id in a line that begins as a response and was lost; a request with the same id is another's."""
+    # The id at the end counts only where the beginning is that of an answer: an id within a result is somebody else's.
     found = _ID_FIRST.match(head.removeprefix(_BOM))
     if found is None and _ANSWER_FIRST.match(head.removeprefix(_BOM)):
         found = _ID_LAST.search(tail)
@@ -283,6 +284,7 @@ def loss_of(line: Line) -> Loss | None:
         size, head, tail = len(line), line[:_SAMPLE], line[-_SAMPLE:]
     if not head.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) or b'"jsonrpc"' not in head + tail:
         return None
+    # Both ends are looked at: agents write the members in any order.
     found = _SESSION.search(head) or _SESSION.search(tail)
     return Loss(size, isinstance(line, Overlong), found[1].decode(errors="replace") if found else None)
 
@@ -308,7 +310,7 @@ def encode_message(message: Message) -> bytes:
     wire = _to_wire(message)
     try:
         return orjson.dumps(wire, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:
+    except TypeError:  # a lone surrogate, which Python's strings may have and UTF-8 has not
         return _to_text(wire).encode() + b"\n"
 
 

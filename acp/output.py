@@ -33,11 +33,9 @@ class BoundedOutput:
             self._head += data[:room]
             data = data[room:]
         self._tail += data[-self._tail_limit :] if self._tail_limit else b""
+        # Trimmed only once it has doubled: each trim moves the whole tail.
         if len(self._tail) > 2 * self._tail_limit:
-            self._trim()
-
-    def _trim(self) -> None:
-        del self._tail[: max(0, len(self._tail) - self._tail_limit)]
+            del self._tail[: len(self._tail) - self._tail_limit]
 
     @property
     def cut(self) -> int:
@@ -46,16 +44,17 @@ class BoundedOutput:
 
     def text(self) -> str:
         """Return what is kept, with a line in the place of what is not."""
-        self._trim()
+        del self._tail[: max(0, len(self._tail) - self._tail_limit)]
         if not self.cut:
             return (self._head + self._tail).decode("utf-8", "ignore")
+        # Decoded apart: a character that the cut went through is left out on either side.
         head, tail = (bytes(part).decode("utf-8", "ignore") for part in (self._head, self._tail))
         return f"{head}\n[{CUT} {self.cut} bytes left out {CUT}]\n{tail}"
 
 
 def bounded(text: str, head: int, tail: int) -> tuple[str, int]:
     """Return ``text`` cut to its head and tail, and how many bytes were left out."""
-    if len(text) * 4 <= head + tail:
+    if len(text) * 4 <= head + tail:  # a character has four bytes at most: the usual text is not even encoded
         return text, 0
     output = BoundedOutput(head, tail)
     output.append(text)
@@ -80,14 +79,13 @@ class _Shrinking:
         self._room -= 1
         if not isinstance(value, dict | list):
             return value
+        # The depth is bounded for our own recursion, the items for those who show and log the value.
+        items = min(_MOST_ITEMS, max(self._room, 0))
         if depth == 0 or self._room <= 0:
             return CUT
         if isinstance(value, list):
-            return [self.cut(item, depth - 1) for item in value[: self._items()]]
-        return {self._text(key): self.cut(value[key], depth - 1) for key in list(value)[: self._items()]}
-
-    def _items(self) -> int:
-        return min(_MOST_ITEMS, max(self._room, 0))
+            return [self.cut(item, depth - 1) for item in value[:items]]
+        return {self._text(key): self.cut(value[key], depth - 1) for key in list(value)[:items]}
 
     def _text(self, text: str) -> str:
         kept = text[: min(_LONGEST_STRING, max(self._room, 0))]

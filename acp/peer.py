@@ -1,8 +1,8 @@
 """A JSON-RPC peer on two byte streams: it pumps both, pairs responses with requests and hands on the rest.
 
 Everything is handed on synchronously and in wire order, so that a response is known only after all that came before
-it. What the messages mean is the handler's business; ending the process is the owner's. The mutable state is the tables
-of open and of abandoned requests, the outbox, how much noise is still borne, and the error that ended the peer.
+it. The handler knows what the messages mean; the owner ends the process. The mutable state is the tables of open and of
+abandoned requests, the outbox, how much noise is still borne, and the error that ended the peer.
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ class JsonRpcPeer:
 
     def send(self, *messages: OutgoingMessage) -> None:
         """Queue messages for writing; those of one call are written together. After the end nothing is sent."""
+        # Never waits, so that answers and cancels keep their order with what was decided; what gathers is bounded.
         if self._error is None and len(self._outbox) <= self._outbox_limit:
             self._outbox += b"".join([encode_message(message) for message in messages])
             self._outgoing.set()
@@ -204,6 +205,7 @@ class JsonRpcPeer:
     ) -> PendingRequest:
         """Send a request. ``on_response`` is called in wire order, before anything that follows the answer."""
         pending = PendingRequest(next(self._ids), method, on_response)
+        # Open before it is sent, and after the end answered at once: nobody waits for what can't come.
         if self._error is not None:
             pending.resolve(error=self._error)
         else:
@@ -241,6 +243,7 @@ class JsonRpcPeer:
         if self._error is not None:
             return
         self._error = error
+        # Taken out first: who is woken may send something, which must fail and not wait in the table.
         waiting, self._open = list(self._open.values()), {}
         for pending in waiting:
             pending.resolve(error=error)
@@ -248,8 +251,10 @@ class JsonRpcPeer:
     async def _write(self) -> PeerEnd:
         while True:
             await self._outgoing.wait()
+            # No await in these lines: what is queued from here on sets the new event.
             self._outgoing = anyio.Event()
             batch, self._outbox = bytes(self._outbox), bytearray()
+            # The whole batch at once and with a limit: an agent that stops reading must not hold up who stops it.
             with anyio.move_on_after(self._write_timeout) as limit:
                 try:
                     await self._writer.send(batch)
@@ -291,44 +296,40 @@ class JsonRpcPeer:
         self._noise_left = inf  # who has spoken the protocol once may be noisy for ever
         if isinstance(message, Notification):
             self._handler.on_notification(message.method, message.params)
-        elif isinstance(message, Response):
-            self._resolve(message)
-        else:
+            return
+        if isinstance(message, Request):
             self._handler.on_request(message.id, message.method, message.params)
-
-    def _resolve(self, response: Response) -> None:
-        pending = self._open.pop(response.id, None) if type(response.id) is int else None
+            return
+        # Typed exactly: ``true`` and ``1.0`` would find the request 1 in the table.
+        pending = self._open.pop(message.id, None) if type(message.id) is int else None
         if pending is None:
             self.dropped += 1
-        elif response.error is None:
-            pending.resolve(response.result)
+        elif message.error is None:
+            pending.resolve(message.result)
         else:
-            error = response.error
+            error = message.error
             pending.resolve(error=RequestFailed(pending.method, error.code, error.message, error.data))
 
     def _drop(self, found: Noise | Overlong, line: Line) -> None:
         """Count what cannot be used; what waits for an answer gets one: our request, or the agent's."""
+        size = line.size if isinstance(line, Overlong) else len(line)
         self.dropped += 1
-        self._noise_left -= _size(line)
-        if not self._noisy:
+        self._noise_left -= size
+        if not self._noisy:  # once for each process: an agent that logs to its stdout does so all day
             self._noisy = True
-            log.warning("agent.noise_dropped", size=_size(line))
+            log.warning("agent.noise_dropped", size=size)
+        # 1. The broken answer to a request of ours, else a message that its session misses.
         pending = self._open.pop(found.response_id, None) if found.response_id is not None else None
         if pending is None:
             if (loss := loss_of(line)) is not None:
                 self._handler.on_loss(loss)
         else:
             why = "too long" if isinstance(found, Overlong) else "not valid JSON"
-            text = f"the answer was {why} ({_size(line)} bytes)"
+            text = f"the answer was {why} ({size} bytes)"
             pending.resolve(error=RequestFailed(pending.method, PARSE_ERROR, text))
+        # 2. A request of the agent's: it waits for an answer, and with it the turn.
         if found.request is not None:
-            self.respond_error(found.request.id, INVALID_REQUEST, self._why_unusable(found))
-
-    def _why_unusable(self, found: Noise | Overlong) -> str:
-        if isinstance(found, Overlong):
-            return f"the request is too long: {found.size} bytes of at most {self._decoder.max_line}"
-        return "the id of a request is a string or an integer"
-
-
-def _size(line: Line) -> int:
-    return line.size if isinstance(line, Overlong) else len(line)
+            why = "the id of a request is a string or an integer"
+            if isinstance(found, Overlong):
+                why = f"the request is too long: {size} bytes of at most {self._decoder.max_line}"
+            self.respond_error(found.request.id, INVALID_REQUEST, why)

@@ -1,7 +1,8 @@
 """An agent's permission request, answered at most once.
 
-Who may answer and what silence means is the business of those it is handed to. It knows how to answer; what else an
-answer changes is its session's business.
+Those it is handed to decide who may answer and what silence means. It knows how to answer; its session knows what else
+an answer changes. A turn keeps its tool calls cut to what is shown (`acp.tools`), and nobody may approve what was
+cut: `AskedCalls` keeps the fields of those that are not over as they came, in all as much as a line may have.
 """
 
 from __future__ import annotations
@@ -66,9 +67,11 @@ class PermissionRequest:
 
     def select(self, option_id: str) -> bool:
         """Answer with one of the options; False if it is already answered or has no such option."""
+        # Only what the agent offered goes back to it, whoever sent the choice here.
         chosen = next((option for option in self.options if option.option_id == option_id), None)
         if self.answered or chosen is None:
             return False
+        # Noted before it is written: two people who press at once must not both win.
         self.answered, self.rejected = True, chosen.kind.startswith("reject")
         self._answer(self, Response(self.id, {"outcome": {"outcome": "selected", "optionId": option_id}}))
         return True
@@ -86,6 +89,7 @@ class PermissionRequest:
         if self.answered:
             return None
         self.answered = True
+        # Returned and not written here: the session puts all answers and its cancel into one write.
         if self.on_closed is not None:
             self.on_closed(reason)
         return cancelled_response(self.id)
@@ -136,44 +140,39 @@ class AskedCalls:
             self._let_go(call_id)
         else:
             self._merge(call_id, raw)
-            self._make_room(call_id)
 
     def asked(self, call: ToolCallUpdate) -> tuple[ToolCallUpdate, bool]:
         """Return a permission request's tool call with all that was said of it before, and whether that is all."""
         first_sight = call.tool_call_id not in self._calls
         known = self._merge(call.tool_call_id, call.as_sent())
-        self._make_room(call.tool_call_id)
         return call if first_sight else ToolCallUpdate.parse(known.fields), known.complete
 
     def _merge(self, call_id: str, raw: dict[str, Any]) -> _Known:
+        # Once anything was forgotten, a call that seems new may be an old one: nobody is told that it is complete.
         known = self._calls.setdefault(call_id, _Known({}, 0, complete=not self.forgot))
         self._calls.move_to_end(call_id)
-        known.fields = known.fields | _news_in(raw)
+        # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tools`).
+        said = {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
+        known.fields = known.fields | said
         self._size -= known.size
         known.size = _size(known.fields, self._most)
         self._size += known.size
-        return known
-
-    def _make_room(self, but: str) -> None:
-        """Forget the oldest tool calls; the latest is kept whatever its size, which its line bounds."""
-        while self._size > self._most and next(iter(self._calls)) != but:
+        # The oldest are forgotten; the latest is kept whatever its size, which its line bounds.
+        while self._size > self._most and next(iter(self._calls)) != call_id:
             self.forgot = True
             self._let_go(next(iter(self._calls)))
+        return known
 
     def _let_go(self, call_id: str) -> None:
         if (known := self._calls.pop(call_id, None)) is not None:
             self._size -= known.size
 
 
-def _news_in(raw: dict[str, Any]) -> dict[str, Any]:
-    # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tools`).
-    return {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
-
-
 def _size(value: Any, most: int) -> int:
     """Return about how many bytes a JSON value holds, counted no further than just above ``most``."""
     size, todo = 0, [value]
-    while todo and size <= most:  # nothing calls itself: it may be of any depth
+    # No recursion, as it may be of any depth; not via JSON, as all of it would be written again for each update.
+    while todo and size <= most:
         item = todo.pop()
         size += _COST_OF_A_VALUE
         if isinstance(item, str):

@@ -43,6 +43,7 @@ supervisor."""
 def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) -> dict[str, str]:
     """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
     allowed = named(environ, (*ALLOWED, *extra_names))
+    # Last, as the settings may name anything: ``*`` must not hand the bot's token to an agent.
     return {name: value for name, value in allowed.items() if not _is_in(name, WITHHELD)}
 
 
@@ -125,7 +126,16 @@ class AgentProcess:
         marker = uuid.uuid4().hex
         with anyio.CancelScope(shield=True):  # a spawn cut short would leave a process that nobody knows
             try:
-                process = await _spawn(spec, marker)
+                process = await anyio.open_process(
+                    spec.argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    cwd=spec.cwd,
+                    env={**spec.env, MARKER: marker},
+                    # Away from our terminal: Ctrl-C is for the bot, which ends its agents in order.
+                    start_new_session=True,
+                )
             except (OSError, ValueError) as exc:
                 raise spawn_error(spec, exc) from exc
         log.info("agent.spawned", pid=process.pid, program=Path(spec.argv[0]).name)
@@ -143,6 +153,7 @@ class AgentProcess:
 
     async def wait(self) -> AgentExit:
         """Return how the process ended, soon after it did, even if a process it started holds the pipes."""
+        # In short pieces: asyncio's wait ends only with the pipes, which a child of the agent's may hold.
         while (ended := self.exit()) is None:
             with anyio.move_on_after(_POLL):
                 await self._process.wait()
@@ -156,7 +167,7 @@ class AgentProcess:
                 self.stderr_bytes += len(said)
                 self._tail += said
                 del self._tail[:-STDERR_KEPT]
-                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()  # a full pipe is read without ever giving way
 
     async def members(self, *, everywhere: bool) -> Members:
         """Return the process and what it has started.
@@ -171,12 +182,22 @@ class AgentProcess:
 
     async def stop(self, limits: StopLimits = StopLimits()) -> StopReport:  # noqa: B008
         """End the process and all it has started, within the limits; a second call returns the same report."""
+        # Shielded: who is cancelled meanwhile must leave nothing running. One at a time: a second caller gets this
+        # stop's report, not one of a process that is gone already.
         with anyio.CancelScope(shield=True):
             async with self._stopping:
                 if self._report is None:
                     self._report = await end_tree(self._root, self.marker, limits, self._close_stdin)
                     await self._close_pipes()
-                    self._log_stop(self._report)
+                    ended = self.exit()
+                    # What outlived it, if anything, is not told here: whoever counts places says that it leaked.
+                    log.info(
+                        "agent.exited",
+                        pid=self.pid,
+                        how=ended.describe() if ended else None,
+                        stage=self._report.stage,
+                        seconds=round(self._report.seconds, 2),
+                    )
         assert self._report is not None
         return self._report
 
@@ -194,24 +215,6 @@ class AgentProcess:
         for pipe in (self.stdin, self.stdout, self._stderr):
             with suppress(*_CLOSED):  # nothing is left to be said on it
                 await pipe.aclose()
-
-    def _log_stop(self, report: StopReport) -> None:
-        ended = self.exit()
-        how = ended.describe() if ended else None
-        # What outlived it, if anything, is the report's to tell: whoever counts places says that it leaked.
-        log.info("agent.exited", pid=self.pid, how=how, stage=report.stage, seconds=round(report.seconds, 2))
-
-
-async def _spawn(spec: LaunchSpec, marker: str) -> anyio.abc.Process:
-    return await anyio.open_process(
-        spec.argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=spec.cwd,
-        env={**spec.env, MARKER: marker},
-        start_new_session=True,
-    )
 
 
 # --- why a start failed ------------------------------------------------------------------------------------------
@@ -232,11 +235,18 @@ def spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> AgentSpawnErro
 
 
 def _failure(spec: LaunchSpec, error: OSError | ValueError) -> SpawnFailure:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and _is_bad_directory(spec, error):
+    code, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    program, cwd = spec.argv[0], Path(spec.cwd)
+    # 1. The directory: the error names it, or the program in its place, depending on the platform.
+    bad_directory = not cwd.is_dir() or (named == spec.cwd and spec.cwd != program)
+    if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and bad_directory:
         return SpawnFailure.BAD_DIRECTORY
-    if code == errno.ENOENT and _exists(spec):
-        return SpawnFailure.BAD_FORMAT
+    # 2. The program is there, so what was "not found" is the interpreter in its first line.
+    if code == errno.ENOENT:
+        path = spec.env.get("PATH")
+        if (cwd / program).is_file() if "/" in program else shutil.which(program, path=path) is not None:
+            return SpawnFailure.BAD_FORMAT
+    # 3. All else the code says itself.
     return {
         errno.ENOENT: SpawnFailure.NOT_FOUND,
         errno.ENOTDIR: SpawnFailure.NOT_FOUND,
@@ -244,16 +254,3 @@ def _failure(spec: LaunchSpec, error: OSError | ValueError) -> SpawnFailure:
         errno.EPERM: SpawnFailure.NOT_EXECUTABLE,
         errno.ENOEXEC: SpawnFailure.BAD_FORMAT,
     }.get(code or 0, SpawnFailure.OTHER)
-
-
-def _is_bad_directory(spec: LaunchSpec, error: OSError | ValueError) -> bool:
-    named = error.filename if isinstance(error, OSError) else None
-    return not Path(spec.cwd).is_dir() or (named == spec.cwd and spec.cwd != spec.argv[0])
-
-
-def _exists(spec: LaunchSpec) -> bool:
-    """Whether the program is there, so that "not found" means the interpreter in its first line."""
-    program = spec.argv[0]
-    if "/" in program:
-        return (Path(spec.cwd) / program).is_file()
-    return shutil.which(program, path=spec.env.get("PATH")) is not None

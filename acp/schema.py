@@ -1,7 +1,7 @@
 """The ACP messages that Weft uses, as tolerant pydantic models (pure).
 
 Source: the Agent Client Protocol, schema version 1. An unknown variant, kind, status or stop reason survives as a plain
-value. How leniently an object is read is `acp.wire`'s business, framing and ids are `acp.jsonrpc`'s.
+value. `acp.wire` says how leniently an object is read, `acp.jsonrpc` handles framing and ids.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from acp.wire import WireModel
 PROTOCOL_VERSION = 1
 """The only version offered and accepted: real agents answer a newer draft when offered more."""
 
+# Nobody reads a longer list to its end.
 _MAX_ITEMS = 4096
 
 # --- content -----------------------------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ class ToolCallUpdate(WireModel):
     raw_input: Any = None
     raw_output: Any = None
 
+    # Who is asked for permission sees all that was sent, also what no model knows.
     _sent: dict[str, Any] | None = PrivateAttr(default=None)
 
     @classmethod
@@ -221,6 +223,7 @@ def decode_update(raw: Any) -> SessionUpdate:
     """Return the update for ``params.update`` of a ``session/update``; never raises on what an agent can send."""
     name = raw.get("sessionUpdate") if isinstance(raw, dict) else None
     model = _UPDATES.get(name) if isinstance(name, str) else None
+    # Not an error: a newer agent must not lose its turn to a message that nobody here would have shown.
     if model is None:
         return UnknownUpdate(name=str(name), raw=raw)
     try:

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from signal import SIGKILL, SIGTERM
@@ -32,6 +33,8 @@ _NEWBORN = 10.0
 _LOOKS, _BETWEEN_LOOKS = 20, 0.01
 """A process younger than so many seconds, whose environment reads as empty, is looked at again so often."""
 
+_LOOK = 0.02
+
 Members = frozenset[psutil.Process]
 
 
@@ -45,47 +48,34 @@ def find(pid: int) -> Members:
 
 def survey(known: Members, marker: str) -> Members:
     """Return all that live of ``known``, of their descendants and of what carries ``marker``; never this process."""
-    living = {process for process in known if is_alive(process)}
-    descendants = {child for process in living for child in _descendants(process)}
-    found = living | descendants | carriers(marker)
+    found = {process for process in known if is_alive(process)}
+    for process in tuple(found):
+        with suppress(*_OUT_OF_SIGHT):
+            found.update(process.children(recursive=True))
+    found |= carriers(marker)
+    # A bot that an agent started carries the mark of its ancestor: it must not end itself.
     return frozenset(process for process in found if process.pid != os.getpid() and is_alive(process))
 
 
 def carriers(marker: str, name: str = MARKER) -> Members:
     """Return the processes whose environment carries this marker; what cannot be read is left out."""
-    if not marker:
-        return frozenset()
-    found, unclear = _sort(psutil.process_iter(), name, marker)
-    tries = 0
-    while unclear and tries < _LOOKS:
-        tries += 1
-        time.sleep(_BETWEEN_LOOKS)
-        more, unclear = _sort(unclear, name, marker)
-        found |= more
-    return frozenset(found)
-
-
-def _sort(
-    processes: Iterable[psutil.Process], name: str, marker: str
-) -> tuple[set[psutil.Process], set[psutil.Process]]:
-    """Return those that carry the marker, and those of which it can't be told yet."""
     found: set[psutil.Process] = set()
-    unclear: set[psutil.Process] = set()
-    for process in processes:
-        try:
-            environment = process.environ()
-            if environment.get(name) == marker:
-                found.add(process)
-            elif not environment and _is_newborn(process):
-                unclear.add(process)
-        except _OUT_OF_SIGHT:
-            continue
-    return found, unclear
-
-
-def _is_newborn(process: psutil.Process) -> bool:
-    # While a process becomes another program (exec), its environment reads as empty for a moment.
-    return time.time() - process.create_time() < _NEWBORN and is_alive(process)
+    candidates: Iterable[psutil.Process] = psutil.process_iter() if marker else ()
+    for look in range(1 + _LOOKS):
+        unclear: list[psutil.Process] = []
+        for process in candidates:
+            with suppress(*_OUT_OF_SIGHT):
+                environment = process.environ()
+                if environment.get(name) == marker:
+                    found.add(process)
+                # While a process becomes another program (exec), its environment reads as empty for a moment.
+                elif not environment and time.time() - process.create_time() < _NEWBORN and is_alive(process):
+                    unclear.append(process)
+        if not unclear or look == _LOOKS:
+            break
+        candidates = unclear
+        time.sleep(_BETWEEN_LOOKS)
+    return frozenset(found)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -100,7 +90,11 @@ def outermost(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return those that were not started by another of them, the oldest first."""
     found = set(processes)
     pids = {process.pid for process in found}
-    return sorted((one for one in found if _parent_id(one) not in pids), key=lambda one: (one.create_time(), one.pid))
+    for process in tuple(found):
+        with suppress(*_OUT_OF_SIGHT):  # one whose parent is out of sight is shown rather than lost
+            if process.ppid() in pids:
+                found.discard(process)
+    return sorted(found, key=lambda one: (one.create_time(), one.pid))
 
 
 def command_line(process: psutil.Process) -> str:
@@ -111,34 +105,14 @@ def command_line(process: psutil.Process) -> str:
         return "a process"
 
 
-def _parent_id(process: psutil.Process) -> int | None:
-    try:
-        return process.ppid()
-    except _OUT_OF_SIGHT:
-        return None
-
-
 def send_signal(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
     """Signal each process that is still the one that was found; return how many took it."""
-    return sum(_send(process, number) for process in processes)
-
-
-def _send(process: psutil.Process, number: signal.Signals) -> bool:
-    try:
-        process.send_signal(number)  # psutil compares the creation time first
-    except _OUT_OF_SIGHT:
-        return False
-    return True
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except _OUT_OF_SIGHT:
-        return []
-
-
-_LOOK = 0.02
+    taken = 0
+    for process in processes:
+        with suppress(*_OUT_OF_SIGHT):
+            process.send_signal(number)  # psutil compares the creation time first: a reused id is left alone
+            taken += 1
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +153,19 @@ async def end_tree(
     started = anyio.current_time()
     with anyio.CancelScope(shield=True):
         # Listed before the first step: once its parent is gone, a process is nobody's descendant.
-        members = await _survey(root, marker)
+        members = await anyio.to_thread.run_sync(survey, root, marker)
         stage = StopStage.GONE
         if members & root:
+            # 1. Politely: an agent that reads the end of its input can save its session and end its own children.
             stage = StopStage.EOF
             await close_stdin()
             members = await _wait(members, marker, limits.eof)
         if members:
+            # 2. All of them, not the agent alone: its shells are in sessions of their own and would never hear of it.
             stage = StopStage.TERM
             send_signal(members, SIGTERM)
             members = await _wait(members, marker, limits.term)
+        # 3. Also when nothing is left to kill: what was just being started may be in the next list only.
         if members:
             stage = StopStage.KILL
         leaked = await _kill(members, marker, anyio.current_time() + limits.kill)
@@ -223,8 +200,5 @@ async def _wait(members: Members, marker: str, seconds: float) -> Members:
     with anyio.move_on_after(max(seconds, 0)):
         while any(is_alive(process) for process in members):  # noqa: ASYNC110 - only our child tells of its end
             await anyio.sleep(_LOOK)
-    return await _survey(members, marker)
-
-
-async def _survey(known: Members, marker: str) -> Members:
-    return await anyio.to_thread.run_sync(survey, known, marker)
+    # Listed anew, in a worker thread as it reads the whole process table: what dies may have left children behind.
+    return await anyio.to_thread.run_sync(survey, members, marker)

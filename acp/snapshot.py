@@ -1,7 +1,6 @@
 """What a prompt turn looks like at one moment: the values a turn hands out (pure).
 
-How they come about is the business of `acp.turn`, `acp.text` and `acp.tools`; what they look like in Discord is not
-decided here.
+`acp.turn`, `acp.text` and `acp.tools` make them; what they look like in Discord is not decided here.
 """
 
 from __future__ import annotations
@@ -84,6 +83,7 @@ class ToolState:
     @property
     def unfinished(self) -> bool:
         """Whether it waits or works."""
+        # Agents often leave a rejected call pending for good.
         return not self.rejected and self.status in ("pending", "in_progress")
 
 
@@ -183,6 +183,7 @@ class TurnSnapshot:
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds nothing was heard of the agent; 0 while it waits for a person or is done."""
+        # A person who thinks is no silence of the agent's.
         if self.permissions or self.phase in (Phase.DRAINING, Phase.ENDED):
             return 0.0
         return max(0.0, now - self.last_event)
@@ -192,6 +193,7 @@ class TurnSnapshot:
         """The tool call at work: the latest in progress, else the latest that waits; None once the turn is over."""
         if self.phase in (Phase.DRAINING, Phase.ENDED):
             return None
+        # Agents announce calls ahead: what waits counts only while nothing is in progress.
         unfinished = [tool for tool in self.tools if tool.unfinished]
         working = [tool for tool in unfinished if tool.status == "in_progress"]
         candidates = working or unfinished

@@ -5,8 +5,6 @@ which a message is answered exactly once: the text counts as part of the turn if
 its response to the turn's prompt, in the order on the wire and within the time limit. In every other case it does not,
 and whoever sent it has to prompt it. That is settled once, at the first of the agent's answer, the response, the end of
 the process and the limit; what comes later changes nothing.
-
-Sending is `acp.session`'s business, what to do with text that did not get there its caller's.
 """
 
 from __future__ import annotations
@@ -63,6 +61,7 @@ class Steering:
 
     async def wait(self) -> bool:
         """Return whether the text is part of the turn, after the time limit at the latest."""
+        # Who was cancelled while waiting leaves it open: the answer may still come, and is asked for again.
         if self.reached is None:
             with anyio.move_on_after(self._timeout):
                 await self._settled.wait()

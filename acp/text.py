@@ -37,7 +37,7 @@ class BlockText:
 
     def read(self, start: int = 0) -> str:
         """Return the text from an offset on."""
-        self._recent[:] = ["".join(self._recent)]
+        self._recent[:] = ["".join(self._recent)]  # once for all readers, or each would join all chunks again
         if start >= self._joined:
             return self._recent[0][start - self._joined :]
         first = bisect_right(self._starts, start) - 1
@@ -83,7 +83,8 @@ class AnswerText:
         """Take a chunk of a message."""
         if not text:
             return
-        if self._starts_message(message_id):
+        # Without ids, only a tool call between two chunks tells that they are two messages.
+        if message_id != self._id or (message_id is None and self._apart):
             self.settle()
             self._open(message_id)
         self._apart = False
@@ -107,10 +108,6 @@ class AnswerText:
         self._separate()
         self._show(held)
 
-    def _starts_message(self, message_id: str | None) -> bool:
-        # Without ids, only a tool call between two chunks tells that they are two messages.
-        return message_id != self._id or (message_id is None and self._apart)
-
     def _open(self, message_id: str | None) -> None:
         # Without ids there is no telling a retry from a text that repeats itself; one of the two has to have one.
         can_repeat = message_id not in self._ids and not self._apart and self.length > self._start
@@ -126,6 +123,7 @@ class AnswerText:
 
     def _compare(self, text: str, shown: str) -> None:
         rest = len(shown) - self._held_length
+        # Compared chunk by chunk: joining what is held back each time would cost its square.
         if not shown.startswith(text[:rest], self._held_length):
             self._held.append(text)
             self.settle()
@@ -171,12 +169,13 @@ class TailText:
         """Take a chunk; one under a new id begins after a blank line."""
         if not text:
             return
+        # Thoughts come without ids as well; then nothing says where one begins.
         if message_id != self._id and self._length:
             text = f"\n\n{text}"
         self._id = message_id
         self._parts.append(text[-self._limit :])
         self._length += len(self._parts[-1])
-        if self._length > 2 * self._limit:
+        if self._length > 2 * self._limit:  # cut only now and then: a cut costs the whole limit
             self._parts = [self.read()]
             self._length = len(self._parts[0])
 

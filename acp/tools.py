@@ -1,4 +1,4 @@
-"""The tool calls of a turn, from what each agent's manner of reporting them has in common (pure).
+"""The tool calls of a turn, from what the agents' ways of reporting them have in common (pure).
 
 A tool call is created by whatever names it first: an announcement, an update or a permission request. The mutable state
 is the table of tool calls; each keeps its last `ToolState` until something about it changes.
@@ -50,33 +50,27 @@ class ToolCalls:
 
     def merge(self, update: ToolCallUpdate, *, asked: bool = False) -> bool:
         """Take news of a tool call, ``asked`` with a permission request; True if it was not known before."""
-        call = self._calls.get(update.tool_call_id)
-        if call is not None:
-            self._apply(call, update, asked)
-            return False
-        if len(self._calls) >= self._most:
-            return self._count(update.tool_call_id)
-        call = self._calls[update.tool_call_id] = _Call(update.tool_call_id, *self._limits)
-        self._apply(call, update, asked)
-        return True
-
-    def _apply(self, call: _Call, update: ToolCallUpdate, asked: bool) -> None:
+        call_id = update.tool_call_id
+        call = self._calls.get(call_id)
+        new = call is None
+        if call is None and len(self._calls) >= self._most:
+            new = call_id not in self._beyond
+            if new and len(self._beyond) < 100 * self._most:  # a count that says enough, in bounded memory
+                self._beyond.add(call_id)
+            return new
+        if call is None:
+            call = self._calls[call_id] = _Call(call_id, *self._limits)
         call.apply(update)
         call.asked = call.asked or asked
         self._states = None
+        return new
 
     def decide(self, call_id: str, *, rejected: bool) -> None:
         """Take note of whether a tool call was allowed when its agent last asked."""
         call = self._calls.get(call_id)
         if call is not None and call.rejected != rejected:
-            call.decide(rejected=rejected)
+            call.rejected, call.shown = rejected, None
             self._states = None
-
-    def _count(self, call_id: str) -> bool:
-        new = call_id not in self._beyond
-        if new and len(self._beyond) < 100 * self._most:  # a count that says enough, in bounded memory
-            self._beyond.add(call_id)
-        return new
 
     def states(self) -> tuple[ToolState, ...]:
         """Return all tool calls; those without news since the last time are the same objects."""
@@ -86,11 +80,16 @@ class ToolCalls:
 
 
 class _Call:
-    """One tool call. Agents report output in four manners; the first that has any counts (T4)."""
+    """One tool call. Agents report output in four ways; the first that has any counts (T4).
+
+    Attributes:
+        shown: what it looks like, None once something has changed.
+    """
 
     def __init__(self, call_id: str, head: int, tail: int) -> None:
         self.asked = False
         self.rejected = False
+        self.shown: ToolState | None = None
         self._id = call_id
         self._limits = (head, tail)
         self._title = ""
@@ -104,15 +103,10 @@ class _Call:
         self._terminal: BoundedOutput | None = None
         self._response: tuple[str, int] = ("", 0)
         self._raw: tuple[str, int] = ("", 0)
-        self._state: ToolState | None = None
-
-    def decide(self, *, rejected: bool) -> None:
-        """Take the answer to a permission request about it."""
-        self.rejected, self._state = rejected, None
 
     def apply(self, update: ToolCallUpdate) -> None:
         """Merge an update; absent fields are unchanged."""
-        self._state = None
+        self.shown = None
         self._title = (update.title or self._title)[:_LONGEST_TITLE]
         self._kind = update.kind or self._kind
         self._status = update.status or self._status
@@ -134,6 +128,7 @@ class _Call:
         diffs = [item for item in content if item.type == "diff" and item.path and item.new_text is not None]
         room, kept = sum(self._limits), []
         for item in diffs:
+            # A diff is kept whole or not at all: half of one would show a change that nobody makes.
             room -= len(item.new_text or "") + len(item.old_text or "")
             if room >= 0:
                 kept.append(Diff(item.path or "", item.old_text, item.new_text or ""))
@@ -150,15 +145,14 @@ class _Call:
         if text := "\n".join([part for part in printed if isinstance(part, str) and part]):
             self._response = bounded(text, *self._limits)
 
-    def _output(self) -> tuple[str, int]:
-        terminal = (self._terminal.text(), self._terminal.cut) if self._terminal else ("", 0)
-        return next((found for found in (self._content, terminal, self._response) if found[0]), self._raw)
-
     def state(self) -> ToolState:
         """Return the tool call as it is now."""
-        if self._state is None:
-            output, cut = self._output()
-            self._state = ToolState(
+        if self.shown is None:
+            # The order decides (T4): agents report the same output in several ways at once, the raw one last.
+            terminal = (self._terminal.text(), self._terminal.cut) if self._terminal else ("", 0)
+            found = (self._content, terminal, self._response)
+            output, cut = next((one for one in found if one[0]), self._raw)
+            self.shown = ToolState(
                 id=self._id,
                 title=self._title,
                 kind=self._kind,
@@ -172,13 +166,14 @@ class _Call:
                 from_permission=self.asked,
                 rejected=self.rejected,
             )
-        return self._state
+        return self.shown
 
 
 def has_result(update: ToolCallUpdate) -> bool:
     """Whether an update of a tool call says how it ended or what it printed."""
     if update.status in ("completed", "failed"):
         return True
+    # An announcement may carry what the call is about to do; only news of it is a result.
     return not isinstance(update, ToolCall) and (
         any(item.content and block_text(item.content) for item in update.content or ())
         or bool(_raw_text(update.raw_output))

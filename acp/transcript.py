@@ -46,39 +46,20 @@ class Transcript:
 
     def feed(self, update: SessionUpdate) -> bool:
         """Take an update; True if it can be seen."""
+        # Chunks come first: there are a thousand of them for each of the others.
         if isinstance(update, AgentMessageChunk):
             self.answer.append(update.message_id, block_text(update.content))
         elif isinstance(update, ToolCallUpdate):
-            self._take_tool_call(update, asked=False)
+            self.take_tool_call(update, asked=False)
         elif isinstance(update, AgentThoughtChunk):
             self.thoughts.append(update.message_id, block_text(update.content))
         elif isinstance(update, Plan):
             self.plan = tuple(update.entries[:_PLAN_STEPS])
-        else:
-            return self._take_metadata(update)
-        return True
-
-    def ask(self, tool_call: ToolCallUpdate) -> None:
-        """Take the tool call that a permission request is about; it may be the first sight of it."""
-        self._take_tool_call(tool_call, asked=True)
-
-    def decide(self, tool_call_id: str, *, rejected: bool) -> None:
-        """Take the answer to the last permission request about a tool call."""
-        self.tools.decide(tool_call_id, rejected=rejected)
-
-    def settle(self) -> None:
-        """Show all text that was held back: no more is to be expected."""
-        self.answer.settle()
-
-    def _take_tool_call(self, update: ToolCallUpdate, *, asked: bool) -> None:
-        if self.tools.merge(update, asked=asked):
-            self.answer.interrupt()
-
-    def _take_metadata(self, update: SessionUpdate) -> bool:
-        if isinstance(update, UsageUpdate):
+        elif isinstance(update, UsageUpdate):
             self.context = ContextUse(update.used, update.size)
-            self.cost = update.cost or self.cost
+            self.cost = update.cost or self.cost  # the agent may name it once only
         elif isinstance(update, SessionInfoUpdate):
+            # Null takes a title back, an absent one does not: agents send the other fields alone.
             self.title = update.title if "title" in update.model_fields_set else self.title
         elif isinstance(update, CurrentModeUpdate):
             self.mode = update.current_mode_id
@@ -88,6 +69,12 @@ class Transcript:
         else:
             return False
         return True
+
+    def take_tool_call(self, update: ToolCallUpdate, *, asked: bool) -> None:
+        """Take news of a tool call, ``asked`` with a permission request, which may be the first sight of it."""
+        if self.tools.merge(update, asked=asked):
+            # Only a new one parts the text: updates of those that run come in the middle of a message.
+            self.answer.interrupt()
 
 
 def chosen_option(options: list[dict[str, Any]], category: str) -> str | None:

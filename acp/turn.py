@@ -2,7 +2,7 @@
 
 Phases only move forward: running, cancelling, draining, ended. A turn takes what the agent sends and the present time,
 and says what its shell has to do (`tick`) and when to look again (`next_wakeup`); moving bytes, probing and killing is
-the shell's business (`acp.turn_loop`). Nothing that comes after the end changes anything.
+left to `acp.turn_loop`. Nothing that comes after the end changes anything.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ class WaitingTime:
         return True
 
     def close_all(self, now: float) -> None:
-        """No request waits any more."""
         for key in list(self._open):
             self.closed(key, now)
 
@@ -137,6 +136,7 @@ class Turn:
         schedule: grows whenever a deadline may have come nearer; see `next_wakeup`.
         phase: where the turn stands.
         last_event: when the agent was last heard of, or a permission request was opened or closed.
+        decided: how the turn ends; known from the agent's answer on.
     """
 
     def __init__(self, limits: TurnLimits, now: float, *, model: str | None = None, mode: str | None = None) -> None:
@@ -144,6 +144,7 @@ class Turn:
         self.schedule = 0
         self.phase = Phase.RUNNING
         self.last_event = now
+        self.decided: Ending | None = None
         self._limits = limits
         self._started = now
         self._probed = now
@@ -152,7 +153,6 @@ class Turn:
         self._waiting = WaitingTime(limits.card_extension_max)
         self._due = inf  # the grace's end while cancelling, the latest end of the drain while draining
         self._overdue = False
-        self._ending: Ending | None = None
         self._ended: float | None = None
         self._stop_reason: str | None = None
         self._error: PromptError | None = None
@@ -198,7 +198,10 @@ class Turn:
         if isinstance(error, AgentExited):
             self.died(error.exit, now)
         elif self.phase in (Phase.RUNNING, Phase.CANCELLING):
-            self._error = _prompt_error(error)
+            # Only an answer of the agent's has a code; what is ours to say (a lost answer, a broken pipe) has none.
+            self._error = PromptError(str(error))
+            if isinstance(error, RequestFailed):
+                self._error = PromptError(error.message, error.code, error.data)
             self._drain(Ending.FAILED, now)
 
     def died(self, exit: AgentExit | None, now: float) -> None:  # noqa: A002
@@ -226,7 +229,7 @@ class Turn:
         if self.phase is Phase.ENDED:
             return
         self.last_event = now
-        self._said.ask(tool_call)
+        self._said.take_tool_call(tool_call, asked=True)
         self._asked[key] = tool_call.tool_call_id
         # Time begins to count only before the deadline: a request opened after it does not bring the turn back.
         if now < self._hard_deadline():
@@ -237,7 +240,7 @@ class Turn:
         """A request was answered or taken back; ``rejected``: the answer was no."""
         tool_call_id = self._asked.pop(key, None)
         if tool_call_id is not None and self.phase is not Phase.ENDED:
-            self._said.decide(tool_call_id, rejected=rejected)
+            self._said.tools.decide(tool_call_id, rejected=rejected)
         if self._waiting.closed(key, now) and self.phase is not Phase.ENDED:
             self.last_event = now
             self.version += 1
@@ -252,35 +255,35 @@ class Turn:
         if not alive:
             self.died(None, now)
             return ()
+        # 1. The agent has answered: what is still on its way has its moment.
         if self.phase is Phase.DRAINING:
-            if now >= self._drain_end():
+            if now >= self.next_wakeup():
                 self._end(Ending.ANSWERED, now)
             return ()
+        # 2. It was told to stop and did not in time.
         if self.phase is Phase.CANCELLING and now >= self._due:
             self._killed = True
             self._end(Ending.STOPPED, now)
             return (Action.KILL,)
-        return (*self._overdue_action(now), *self._probe_action(now))
-
-    def _overdue_action(self, now: float) -> tuple[Action, ...]:
-        if self.phase is not Phase.RUNNING or now < self._hard_deadline():
-            return ()
-        self._overdue = True
-        self._await_cancel(now)
-        return (Action.CANCEL,)
-
-    def _probe_action(self, now: float) -> tuple[Action, ...]:
-        if now < self._probe_time():
-            return ()
-        self._probed = now
-        return (Action.PROBE,)
+        actions: list[Action] = []
+        # 3. It took too long; decided here, so that a late answer to the cancel does not make it a success.
+        if self.phase is Phase.RUNNING and now >= self._hard_deadline():
+            self._overdue = True
+            self._await_cancel(now)
+            actions.append(Action.CANCEL)
+        # 4. It has been silent; also after the cancel, as a process that died answers nothing.
+        if now >= self._probe_time():
+            self._probed = now
+            actions.append(Action.PROBE)
+        return tuple(actions)
 
     def next_wakeup(self) -> float:
         """Return when `tick` has something to do, if nothing happens before; infinity after the end."""
         if self.phase is Phase.ENDED:
             return inf
         if self.phase is Phase.DRAINING:
-            return self._drain_end()
+            # Each late message prolongs the silence that is waited for, but not for ever.
+            return min(self._due, self.last_event + self._limits.drain_quiet)
         deadline = self._hard_deadline() if self.phase is Phase.RUNNING else self._due
         return min(deadline, self._probe_time())
 
@@ -290,9 +293,6 @@ class Turn:
     def _hard_deadline(self) -> float:
         return self._waiting.postpone(self._started + self._limits.hard_timeout)
 
-    def _drain_end(self) -> float:
-        return min(self._due, self.last_event + self._limits.drain_quiet)
-
     # --- phases --------------------------------------------------------------------------------------------------
 
     def _await_cancel(self, now: float) -> None:
@@ -300,14 +300,12 @@ class Turn:
         self._enter(Phase.CANCELLING)
 
     def _drain(self, ending: Ending, now: float) -> None:
-        self._said.settle()
         self._decide(ending)
         self.last_event = now
         self._due = now + self._limits.drain_max
         self._enter(Phase.DRAINING)
 
     def _end(self, ending: Ending, now: float) -> None:
-        self._said.settle()
         self._decide(ending)
         self._ended = now
         self._waiting.close_all(now)
@@ -315,21 +313,18 @@ class Turn:
 
     def _decide(self, ending: Ending) -> None:
         """Settle how the turn ends, once: what we decided ourselves counts more than what came of it."""
-        if self._ending is None and self._overdue:
-            self._ending = Ending.TIMED_OUT
-        elif self._ending is None:
-            self._ending = ending if self._cancelled_by is None else Ending.STOPPED
+        # No more text is expected: what was held back as a possible retry is part of the answer.
+        self._said.answer.settle()
+        if self.decided is None and self._overdue:
+            self.decided = Ending.TIMED_OUT
+        elif self.decided is None:
+            self.decided = ending if self._cancelled_by is None else Ending.STOPPED
 
     def _enter(self, phase: Phase) -> None:
         assert phase.value > self.phase.value, f"a turn never goes from {self.phase} to {phase}"
         self.phase = phase
         self.version += 1
         self.schedule += 1
-
-    @property
-    def decided(self) -> Ending | None:
-        """How the turn ends; known from the agent's answer on."""
-        return self._ending
 
     # --- what it looks like --------------------------------------------------------------------------------------
 
@@ -352,7 +347,7 @@ class Turn:
             mode=said.mode,
             title=said.title,
             phase=self.phase,
-            ending=self._ending if self.phase is Phase.ENDED else None,
+            ending=self.decided if self.phase is Phase.ENDED else None,
             stop_reason=self._stop_reason,
             error=self._error,
             cancelled_by=self._cancelled_by,
@@ -365,9 +360,3 @@ class Turn:
             ended=self._ended,
             version=self.version,
         )
-
-
-def _prompt_error(error: AcpError) -> PromptError:
-    if isinstance(error, RequestFailed):
-        return PromptError(error.message, error.code, error.data)
-    return PromptError(str(error))

@@ -1,7 +1,7 @@
 """The short loop around a prompt turn: it sends the prompt, sleeps until something is due, and does it.
 
-The session feeds the turn in wire order and tells of the response; what a turn decides is `acp.turn`'s business. The
-loop never waits for whoever shows the turn. The mutable state is the event that wakes it.
+The session feeds the turn in wire order and hands it the response; `acp.turn` decides. The loop never waits for whoever
+shows the turn. The mutable state is the event that wakes it.
 """
 
 from __future__ import annotations
@@ -55,23 +55,33 @@ class PromptSession(Protocol):
 
 
 class TurnControl:
-    """Stops and steers a turn from anywhere, before it begins, while it runs and after it."""
+    """Stops and steers a turn from anywhere, before it begins, while it runs and after it.
+
+    Attributes:
+        stopped_by: who asked for the end of the turn first.
+        loop: runs the turn; None before and after.
+    """
 
     def __init__(self) -> None:
         self.stopped_by: str | None = None
-        self._loop: _TurnLoop | None = None
+        self.loop: _TurnLoop | None = None
 
     def stop(self, by: str) -> None:
         """Ask for the end of the turn; the first who asks counts. Never waits."""
-        if self.stopped_by is None:
-            self.stopped_by = by
-            if self._loop is not None:
-                self._loop.stop()
+        if self.stopped_by is not None:
+            return
+        # Kept even while nothing runs: a turn that was stopped before its prompt is never prompted.
+        self.stopped_by = by
+        loop = self.loop
+        # Decided before it is sent: what the agent answers to the cancel belongs to a turn that is stopped already.
+        if loop is not None and loop.turn.cancel(loop.clock(), by):
+            loop.session.cancel()
+            loop.changed()
 
     @property
     def can_steer(self) -> bool:
         """Whether `steer` is worth a try: the turn runs, nobody has stopped it, and the agent takes text into it."""
-        return self._loop is not None and self._loop.can_steer
+        return self.loop is not None and self.loop.turn.phase is Phase.RUNNING and self.loop.session.can_steer
 
     def steer(self, prompt: list[ContentBlock]) -> Awaitable[bool]:
         """Put text into the running turn; it is written at once, so that texts keep their order.
@@ -79,11 +89,7 @@ class TurnControl:
         Awaiting the result, from any task, says whether the text is part of the turn: then it shares the turn's end.
         If not, and that is all that ever goes wrong, it has not been answered and is to be prompted (`acp.steering`).
         """
-        return self._loop.steer(prompt) if self._loop is not None else not_steered()
-
-    def attach(self, loop: _TurnLoop | None) -> None:
-        """Name the loop that runs the turn, or that none does any more; `run_turn` does."""
-        self._loop = loop
+        return self.loop.session.steer(prompt) if self.loop is not None and self.can_steer else not_steered()
 
 
 async def run_turn(
@@ -105,13 +111,15 @@ async def run_turn(
     if control.stopped_by is not None:
         turn.withdraw(clock(), control.stopped_by)
         return turn.snapshot()
-    loop = _TurnLoop(connection, session, turn, sink, control, clock)
-    control.attach(loop)
+    # No await from here to the prompt: a stop that came between would be neither seen above nor sent to the agent.
+    control.loop = loop = _TurnLoop(connection, session, turn, sink, clock)
     try:
         await loop.run(prompt)
     finally:
-        control.attach(None)
-        loop.leave()
+        control.loop = None
+        if turn.phase is not Phase.ENDED:  # our caller was cancelled; nothing may wait here
+            session.cancel()
+            turn.withdraw(clock(), "the bot")
     return turn.snapshot()
 
 
@@ -124,84 +132,54 @@ class _TurnLoop:
         session: PromptSession,
         turn: Turn,
         sink: TurnSink,
-        control: TurnControl,
         clock: Callable[[], float],
     ) -> None:
+        self.session = session
+        self.turn = turn
+        self.clock = clock
         self._connection = connection
-        self._session = session
-        self._turn = turn
         self._sink = sink
-        self._control = control
-        self._clock = clock
         self._wake = anyio.Event()
         self._planned = -1  # the turn's schedule by which the sleeping loop goes
 
     async def run(self, prompt: list[ContentBlock]) -> None:
         """Send the prompt and return when the turn has ended."""
-        self._turn.begin(self._clock())
-        self._session.begin_turn(self._turn, self, prompt, clock=self._clock)
+        turn = self.turn
+        # Before the prompt is written: the first update may count against the deadlines already.
+        turn.begin(self.clock())
+        self.session.begin_turn(turn, self, prompt, clock=self.clock)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_exit, name="turn exit watch")
-            while self._turn.phase is not Phase.ENDED:
-                await self._sleep()
-                self._pass()
+            while turn.phase is not Phase.ENDED:
+                # 1. Sleep until something is due. The plan is noted first: what changes it from here on wakes us.
+                self._planned = turn.schedule
+                with anyio.move_on_after(turn.next_wakeup() - self.clock()):
+                    await self._wake.wait()
+                self._wake = anyio.Event()
+                # 2. Do it, without an await: the turn must not move on between what it decides and what is done.
+                phase = turn.phase
+                for action in turn.tick(self.clock()):
+                    if action is Action.CANCEL:
+                        self.session.cancel()
+                    elif action is Action.KILL:
+                        self._connection.request_stop()
+                    elif not self._connection.alive():
+                        turn.died(self._connection.exit(), self.clock())
+                if turn.phase is not phase:
+                    self._sink.changed()
             tasks.cancel_scope.cancel()
 
-    async def _sleep(self) -> None:
-        self._planned = self._turn.schedule
-        with anyio.move_on_after(self._turn.next_wakeup() - self._clock()):
-            await self._wake.wait()
-        self._wake = anyio.Event()
-
-    def _pass(self) -> None:
-        phase = self._turn.phase
-        for action in self._turn.tick(self._clock()):
-            self._do(action)
-        if self._turn.phase is not phase:
-            self._sink.changed()
-
-    def _do(self, action: Action) -> None:
-        if action is Action.CANCEL:
-            self._session.cancel()
-        elif action is Action.KILL:
-            self._connection.request_stop()
-        elif not self._connection.alive():
-            self._turn.died(self._connection.exit(), self._clock())
-
     async def _watch_exit(self) -> None:
+        # Silence is probed for only now and then; an exit is known at once, with the last words before it.
         ended = await self._connection.wait_exited()
-        self._turn.died(ended, self._clock())
+        self.turn.died(ended, self.clock())
         self.changed()
-
-    # --- what others call ----------------------------------------------------------------------------------------
-
-    def stop(self) -> None:
-        """Cancel the turn, if there is still something to cancel."""
-        if self._turn.cancel(self._clock(), self._control.stopped_by or ""):
-            self._session.cancel()
-            self.changed()
-
-    @property
-    def can_steer(self) -> bool:
-        """Whether the turn runs in a session that takes more text into it."""
-        return self._turn.phase is Phase.RUNNING and self._session.can_steer
-
-    def steer(self, prompt: list[ContentBlock]) -> Awaitable[bool]:
-        """Put text into the turn, if it takes some."""
-        return self._session.steer(prompt) if self.can_steer else not_steered()
-
-    def leave(self) -> None:
-        """Let go of a turn that has not ended: its caller was cancelled."""
-        if self._turn.phase is not Phase.ENDED:
-            self._session.cancel()
-            self._turn.withdraw(self._clock(), "the bot")
 
     def changed(self) -> None:
         """Pass a change on; wake the loop only if a deadline may have come nearer: chunks only push them away."""
-        if self._turn.schedule != self._planned:
+        if self.turn.schedule != self._planned:
             self._wake.set()
         self._sink.changed()
 
     def permission(self, request: PermissionRequest) -> None:
-        """Pass a permission request on."""
         self._sink.permission(request)

@@ -1,7 +1,7 @@
 """JSON objects of the protocol, decoded leniently (pure).
 
 Source: the Agent Client Protocol's schema asks clients to drop a malformed non-critical field rather than the message
-that holds it. Which objects there are is `acp.schema`'s business.
+that holds it. `acp.schema` says which objects there are.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ _Container = dict[str, Any] | list[Any]
 
 def _parse_pruned(model: type[_Model], raw: Any, error: ValidationError) -> _Model:
     """Drop what ``error`` names and try again, a few times; the fast path never comes here."""
+    # A copy: others hold on to the object as it was sent, and what is dropped here they still show.
     try:
         pruned = copy.deepcopy(raw)
     except RecursionError:
         raise error from None
+    # Several rounds, as what is dropped may have hidden the next error; bounded, as each looks at the whole object.
     for _ in range(_PRUNE_ROUNDS):
         targets = [_deepest(pruned, item["loc"]) for item in error.errors(include_url=False)]
         if not all(targets):
