@@ -1,4 +1,4 @@
-"""Calls to Discord: what is refused before Discord bans us, and what an observer is told of each answer."""
+"""Calls to Discord: what is tried again, what is refused before Discord bans us, what an observer learns of each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,27 @@ import yarl
 from structlog.testing import capture_logs
 
 from bot.chat.authorize import Policy
-from bot.chat.rest import CLOSED, METHODS, ROUTES, SPARING, WINDOW, Breaker, Level, route, trace_config
+from bot.chat.port import DiscordChat
+from bot.chat.rest import (
+    CLOSED,
+    METHODS,
+    ROUTES,
+    SPARING,
+    WINDOW,
+    Breaker,
+    Level,
+    RetryLimits,
+    TryAgain,
+    route,
+    trace_config,
+    unbroken,
+)
+from bot.log import Redactor
+from bot.model import Actor, Inbound
 from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from tests.bot.chat.harness import office
+from tests.bot.chat.test_port import EDITS, SENDS, in_a_thread
 from tests.bot.work.observing import Noted
 
 
@@ -237,3 +254,135 @@ async def test_the_latency_is_that_of_the_last_heartbeat() -> None:
             while bureau.gateway.latency is None:  # noqa: ASYNC110  discord.py tells nobody
                 await anyio.sleep(0.01)
         assert 0 <= bureau.gateway.latency < 10
+
+
+@pytest.mark.asyncio
+async def test_a_send_whose_answer_was_lost_is_not_posted_twice() -> None:
+    """D3: exactly once: the repeated try carries the same nonce."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.faults.next("POST", SENDS, Fault.RESET_AFTER, times=2)
+        message_id = await chat.gateway.chat.thread(thread_id).send(Body("once"), nonce="n1")
+        calls = [call.body for call in chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")]
+        assert [(body["nonce"], body["enforce_nonce"]) for body in calls] == [("n1", True)] * 3
+        assert [message.id for message in chat.fd.messages(thread_id) if message.content == "once"] == [message_id]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.RESET_BEFORE, Fault.RESET_AFTER], ids=lambda one: one.kind)
+async def test_what_may_heal_is_tried_again(fault: Fault) -> None:
+    """D3: 503 and resets, which discord.py does not repeat by itself."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        message_id = await port.send(Body("first"), nonce="n1")
+        chat.fd.faults.next("PATCH", EDITS, fault, times=3)
+        await port.edit(message_id, Body("second"))
+        assert chat.fd.message(message_id).content == "second"
+        assert len(chat.fd.rest_calls("PATCH")) == 4
+
+
+@pytest.mark.asyncio
+async def test_when_the_budget_is_spent_the_message_is_unavailable() -> None:
+    """D3: Discord down for longer than the budget: the caller decides what next."""
+    async with in_a_thread() as (chat, thread_id):
+        impatient = DiscordChat(
+            chat.gateway.current, RetryLimits(budget=0.05, first=0.01, longest=0.02), Breaker(), Redactor()
+        )
+        chat.fd.faults.next("POST", SENDS, Fault.status(503), times=1000)
+        with pytest.raises(Unavailable, match="503"):
+            await impatient.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert 1 < len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")) < 50
+
+
+@pytest.mark.asyncio
+async def test_a_ban_of_the_address_is_not_insisted_on() -> None:
+    """D3: a 429 without Via means Cloudflare: more requests make it longer."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.faults.next("POST", SENDS, Fault.rate_limited(40, via=False), times=5)
+        with pytest.raises(Unavailable):
+            await chat.gateway.chat.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert chat.fd.faults.pending == 4
+
+
+@pytest.mark.asyncio
+async def test_without_a_connection_calls_wait_for_one_within_the_budget() -> None:
+    """D3: between two clients nothing is lost; after the budget it is unavailable."""
+
+    def nobody() -> object:
+        raise TryAgain("not yet")
+
+    chat = DiscordChat(nobody, RetryLimits(budget=0.02, first=0.001, longest=0.005), Breaker(), Redactor())  # type: ignore[arg-type]
+    inbound = Inbound(1, 2, 1, 3, Actor(4, "alice"), "text", opens_thread=True, title="title")
+    with pytest.raises(Unavailable, match="not yet"):
+        await chat.open_thread(inbound)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_has_begun_survives_the_cancellation_of_its_caller() -> None:
+    """D3: a cancelled edit would be applied all the same and slow down the next one."""
+    begun, finished = anyio.Event(), []
+
+    async def edit() -> None:
+        begun.set()
+        await anyio.lowlevel.checkpoint()
+        finished.append(True)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(unbroken, edit)
+            await begun.wait()
+            group.cancel_scope.cancel()
+    assert finished == [True]
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_hangs_does_not_hold_up_a_shutdown() -> None:
+    """R1: the shield is bounded once a cancellation has come."""
+    begun = anyio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(unbroken, hang, 0.01)
+            await begun.wait()
+            group.cancel_scope.cancel()
+    assert group.cancel_scope.cancelled_caught
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_a_call_comes_out_as_it_is() -> None:
+    """D3: callers tell errors apart by their type, so no group may wrap them."""
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await unbroken(fail)
+
+
+@pytest.mark.asyncio
+async def test_a_read_that_was_cancelled_does_not_hold_the_next_one_back() -> None:
+    """R2: discord.py would wait 30 s before it asks for the same history again."""
+    async with in_a_thread() as (chat, thread_id):
+        port = chat.gateway.chat.thread(thread_id)
+        chat.fd.faults.next("GET", SENDS, Fault.delay(0.2))
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(port.own_messages, thread_id, 50)
+                while chat.fd.faults.pending:
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+        with anyio.fail_after(5):
+            assert await port.own_messages(thread_id, 50) == []
+
+
+@pytest.mark.asyncio
+async def test_a_ban_page_by_the_proxy_says_nothing_of_the_thread() -> None:
+    """D10: what is not in Discord's own words cancels no turn."""
+    async with in_a_thread() as (chat, thread_id):
+        chat.fd.faults.next("POST", SENDS, Fault.html(403))
+        with pytest.raises(Unavailable):
+            await chat.gateway.chat.thread(thread_id).send(Body("hello"), nonce="n1")
+        assert len(chat.fd.rest_calls("POST", f"/channels/{thread_id}/messages")) == 1
