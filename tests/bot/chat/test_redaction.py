@@ -241,7 +241,9 @@ async def test_a_canary_that_goes_every_way_out_of_chat_arrives_nowhere() -> Non
         await talk.open_thread(dataclasses.replace(desk.inbounds[-1], title=f"Why {SECRET}?"))
         assert [thread.name for thread in fd.threads() if thread.id == named.id] == [f"Why {REDACTED}?"]
         # 3. Answers where somebody wrote: to the work's refusals, to typed commands, cut at the limit of a message.
-        await talk.refuse(opener, f"{'x' * 1990} {SECRET}")
+        await talk.refuse(opener, f"{'x' * 1993} {SECRET}")
+        refusal = await fd.wait_message(fd.channel_id, lambda one: one.reference_id == opener.message_id)
+        assert refusal.content.endswith(f" {REDACTED[:5]}…")
         for command in ("stop", "stop all", "status"):
             said = await owner.say(thread_id, command)
             answer = await fd.wait_message(thread_id, lambda one, said=said: one.reference_id == said.id)  # type: ignore[misc]
