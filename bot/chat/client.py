@@ -24,7 +24,7 @@ from bot.chat.authorize import Policy
 from bot.chat.catchup import CatchUp, with_original
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
-from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
+from bot.chat.inbound import BotRuns, Command, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
 from bot.chat.job_queue import JobQueue
 from bot.chat.port import DiscordChat
 from bot.chat.posts import Json, post_of, snowflake, whole
@@ -277,7 +277,7 @@ class WeftClient(discord.Client):
             return
         if decision.command is not None:
             if state.taken.first(message_id):
-                self._run_typed(post, decision)
+                self._run_typed(post, decision.command)
             return
         if (
             (decision.kind is Kind.TELL and state.taken.first(message_id))
@@ -311,9 +311,8 @@ class WeftClient(discord.Client):
             state.threads.put(inbound.thread_id, thread)
             state.marks.note(thread, inbound.message_id, handed=True)
 
-    def _run_typed(self, post: Post, decision: Decision) -> None:
-        command, message_id = decision.command, post.message_id
-        assert command is not None
+    def _run_typed(self, post: Post, command: Command) -> None:
+        message_id = post.message_id
         thread_id = post.place.channel_id if post.place.parent_id is not None else None
         # Done now, in the order of arrival; only the answer may wait.
         answer = attempt(lambda: run_command(command, self.desk, thread_id, post.author, message_id), message_id)

@@ -209,7 +209,7 @@ class MemoryStamp:
 
 
 @dataclass
-class Office:
+class RunningChat:
     """A bot's chat at work."""
 
     fd: FakeDiscord
@@ -283,7 +283,7 @@ def make_gateway(config: ChatConfig) -> DiscordGateway:
 
 
 @asynccontextmanager
-async def office(
+async def running_chat(
     fd: FakeDiscord,
     policy: Policy | None = None,
     stamp: MemoryStamp | None = None,
@@ -294,7 +294,7 @@ async def office(
     seen: SessionStore | None = None,
     secrets: tuple[str, ...] = (),
     **config: object,
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[RunningChat]:
     """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
     desk = desk or FakeDesk()
     observer = Doorbell(desk=desk)
@@ -310,6 +310,25 @@ async def office(
                     await gateway.ready.wait()
                 if wait and commands and stamp is None:
                     await fd.wait_for(lambda fd: fd.commands)
-            yield Office(fd, desk, gateway, observer)
+            yield RunningChat(fd, desk, gateway, observer)
         finally:
             gateway.close()
+
+
+@asynccontextmanager
+async def in_a_thread(
+    *friends: str, desk: FakeDesk | None = None, secrets: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[RunningChat, int]]:
+    """Yield a chat that takes requests from alice and her friends in one channel, and a thread that it opened there."""
+    async with FakeDiscord() as fd:
+        alice, operator = fd.user("alice"), fd.user("operator")
+        policy = Policy(
+            channels=frozenset({fd.channel_id}),
+            users=frozenset({alice.id, *(fd.user(name).id for name in friends)}),
+            owners=frozenset({operator.id}),
+        )
+        async with running_chat(fd, policy, desk=desk, secrets=secrets) as chat:
+            await alice.say(fd.channel_id, "start", mention_bot=True)
+            inbound = await chat.desk.inbound()
+            await chat.gateway.chat.open_thread(inbound)
+            yield chat, inbound.thread_id

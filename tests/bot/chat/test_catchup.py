@@ -15,7 +15,7 @@ from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
 from pool.store import SeenPlace
-from tests.bot.chat.harness import FakeDesk, Office, office
+from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
 from tests.pool.memory import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
@@ -32,7 +32,7 @@ def asked(fd: FakeDiscord, channel_id: int) -> int:
     return len(fd.rest_calls("GET", f"/channels/{channel_id}/messages"))
 
 
-async def open_thread(chat: Office, text: str = "start", channel_id: int | None = None) -> int:
+async def open_thread(chat: RunningChat, text: str = "start", channel_id: int | None = None) -> int:
     """Let the owner start a thread, with an answer of Weft's in it."""
     said = await chat.fd.owner.say(channel_id or chat.fd.channel_id, text, mention_bot=True)
     await chat.desk.wait(lambda desk: any(one.message_id == said.id for one in desk.inbounds))
@@ -43,9 +43,9 @@ async def open_thread(chat: Office, text: str = "start", channel_id: int | None 
 
 
 @asynccontextmanager
-async def with_thread(**config: object) -> AsyncIterator[tuple[Office, int]]:
+async def with_thread(**config: object) -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat and a thread that it opened."""
-    async with FakeDiscord() as fd, office(fd, Policy(), **config) as chat:  # type: ignore[arg-type]
+    async with FakeDiscord() as fd, running_chat(fd, Policy(), **config) as chat:  # type: ignore[arg-type]
         await chat.caught_up()
         yield chat, await open_thread(chat)
 
@@ -56,7 +56,7 @@ async def test_what_was_posted_while_the_bot_was_down_is_handed_over_once_and_in
     async with FakeDiscord() as fd:
         store, policy = MemoryStore(), Policy(users=frozenset({fd.user("alice").id}))
         other = fd.add_channel("other")
-        async with office(fd, policy, seen=store) as chat:
+        async with running_chat(fd, policy, seen=store) as chat:
             thread_id = await open_thread(chat)
         alice = fd.user("alice")
         for number in range(3):
@@ -66,14 +66,14 @@ async def test_what_was_posted_while_the_bot_was_down_is_handed_over_once_and_in
         await alice.say(fd.channel_id, "no mention")
         mention = await alice.say(fd.channel_id, "new task", mention_bot=True)
         await alice.say(other, "in a channel without Weft", mention_bot=True)
-        async with office(fd, policy, seen=store) as chat:
+        async with running_chat(fd, policy, seen=store) as chat:
             await chat.caught_up()
             mine = [one.text for one in chat.desk.inbounds if one.thread_id == thread_id]
             assert mine == ["step 0", "reply 0", "step 1", "reply 1", "step 2", "reply 2"]
             (new,) = [one for one in chat.desk.inbounds if one.thread_id != thread_id]
             assert (new.text, new.opens_thread, new.thread_id) == ("new task", True, mention.id)
             assert (new.guild_id, new.channel_id) == (fd.guild_id, fd.channel_id)
-        async with office(fd, policy, seen=store) as chat:
+        async with running_chat(fd, policy, seen=store) as chat:
             await chat.caught_up()
             assert chat.desk.inbounds == []
         fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
@@ -188,7 +188,7 @@ async def test_an_event_that_comes_twice_is_one_prompt_also_in_the_count_of_bots
     async with FakeDiscord() as fd:
         robot = fd.user("robot")
         add_member(fd.state, User(robot.id, "robot", bot=True))
-        async with office(fd, Policy(users=frozenset({robot.id}))) as chat:
+        async with running_chat(fd, Policy(users=frozenset({robot.id}))) as chat:
             thread_id = await open_thread(chat)
             fd.gateway.duplicate_next = 5
             for number in range(5):
@@ -203,7 +203,7 @@ async def test_a_message_seen_live_and_in_a_catch_up_counts_once_in_the_count_of
     async with FakeDiscord() as fd:
         robot = fd.user("robot")
         add_member(fd.state, User(robot.id, "robot", bot=True))
-        async with office(fd, Policy(users=frozenset({robot.id}))) as chat:
+        async with running_chat(fd, Policy(users=frozenset({robot.id}))) as chat:
             await chat.caught_up()
             thread_id = await open_thread(chat)
             fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(0.2))
@@ -225,18 +225,18 @@ async def test_what_is_too_old_is_told_to_have_been_missed_and_not_run() -> None
     clock = [time.time() - 3600]
     async with FakeDiscord(wall=lambda: clock[0]) as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
         clock[0] = time.time() - 700
         await fd.owner.say(thread_id, "old")
         await fd.owner.say(thread_id, "// old chatter")
         clock[0] = time.time() - 500
         await fd.owner.say(thread_id, "young")
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert [one.text for one in chat.desk.late] == ["old"]
             assert texts(chat.desk) == ["young"]
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert (chat.desk.late, chat.desk.inbounds) == ([], [])
 
@@ -261,7 +261,7 @@ async def test_roles_are_looked_up_once_for_each_person_and_only_where_they_matt
     async with FakeDiscord() as fd:
         devs = fd.add_role("devs")
         alice, mallory = fd.user("alice", roles=[devs]), fd.user("mallory")
-        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+        async with running_chat(fd, Policy(roles=frozenset({devs}))) as chat:
             await chat.caught_up()
             thread_id = await open_thread(chat)
             async with chat.gap():
@@ -282,7 +282,7 @@ async def test_somebody_whose_roles_can_not_be_looked_up_is_not_allowed() -> Non
     """D2: closed by default; others are not held up."""
     async with FakeDiscord() as fd:
         devs = fd.add_role("devs")
-        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+        async with running_chat(fd, Policy(roles=frozenset({devs}))) as chat:
             await chat.caught_up()
             thread_id = await open_thread(chat)
             fd.faults.next("GET", "/members/", Fault.status(404, 10007))
@@ -297,7 +297,7 @@ async def test_somebody_whose_roles_discord_does_not_tell_just_now_is_heard_late
     """D2, R2: that is no word on who they are."""
     async with FakeDiscord() as fd:
         devs = fd.add_role("devs")
-        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+        async with running_chat(fd, Policy(roles=frozenset({devs}))) as chat:
             await chat.caught_up()
             thread_id = await open_thread(chat)
             fd.faults.next("GET", "/members/", Fault.rate_limited(1, via=False))
@@ -315,19 +315,19 @@ async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: 
     """O4, R2: it is found at the next start, if it can be read then."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             one, two = await open_thread(chat, "one"), await open_thread(chat, "two")
         mark = {place.place_id: place.seen for place in await store.places()}[one]
         await fd.owner.say(one, "in one")
         await fd.owner.say(two, "in two")
         fd.faults.next("GET", rf"{one}/messages$", fault)
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert texts(chat.desk) == ["in two"]
             await fd.owner.say(one, "live in one")
             await chat.settled(one)
         assert {place.place_id: place.seen for place in await store.places()}[one] == mark
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert texts(chat.desk)[0] == "in one"
 
@@ -339,7 +339,7 @@ async def test_what_was_deleted_while_nobody_listened_is_forgotten() -> None:
         store, here = MemoryStore(), fd.guild_id
         threads = [SeenPlace(one, here, fd.channel_id, 7, seen=one) for one in (1, 2)]
         await store.see([*threads, SeenPlace(3, here, seen=3), SeenPlace(9, 99, 8, 7, seen=9)])
-        async with office(fd, Policy(), seen=store, desk=FakeDesk(busy=frozenset({2}))) as chat:
+        async with running_chat(fd, Policy(), seen=store, desk=FakeDesk(busy=frozenset({2}))) as chat:
             await chat.caught_up()
             assert chat.desk.calls[:2] == [("gone", 9, "Weft was removed from the server"), ("forget", 99, 9)]
             assert sorted(chat.desk.calls[2:]) == [("forget", 1), ("forget", 3), ("gone", 1, "the thread was deleted")]
@@ -360,9 +360,9 @@ async def test_where_nothing_is_new_discord_is_not_asked() -> None:
     """R2: a start with many threads costs no request for each of them."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert asked(fd, thread_id) == asked(fd, fd.channel_id) == 0
 
@@ -372,12 +372,12 @@ async def test_after_a_restart_a_message_in_an_archived_thread_needs_no_look_up(
     """D1, R2: what an earlier run knew of its threads is known."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
         await fd.owner.say(thread_id, "and then")
         await fd.archive(thread_id)
         fd.gateway.hold_back = {"THREAD_UPDATE"}
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert texts(chat.desk) == ["and then"]
             await fd.owner.say(thread_id, "still there?")
@@ -390,15 +390,15 @@ async def test_a_thread_opened_just_before_a_crash_is_read_too() -> None:
     """R2: it is in no list yet, but its first message tells of it."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await open_thread(chat)
         before = await store.places()
-        async with office(fd, Policy()) as chat:
+        async with running_chat(fd, Policy()) as chat:
             thread_id = await open_thread(chat, "and another")
         await fd.owner.say(thread_id, "go on")
         again = MemoryStore()
         await again.see(before)
-        async with office(fd, Policy(), seen=again) as chat:
+        async with running_chat(fd, Policy(), seen=again) as chat:
             await chat.caught_up()
             assert [one.text for one in chat.desk.inbounds if one.thread_id == thread_id] == ["and another", "go on"]
 
@@ -408,14 +408,14 @@ async def test_a_prompt_that_was_not_written_is_found_again_after_a_crash() -> N
     """R2, O2: what is kept never passes it, however the run ends."""
     async with FakeDiscord() as fd:
         store, desk = MemoryStore(), FakeDesk()
-        async with office(fd, Policy(), seen=store, desk=desk) as chat:
+        async with running_chat(fd, Policy(), seen=store, desk=desk) as chat:
             thread_id = await open_thread(chat)
             said = await fd.owner.say(thread_id, "not written")
             desk.unwritten = frozenset({said.id})
             await chat.settled(fd.channel_id)
             await fd.owner.say(thread_id, "// chatter")
             await chat.settled(thread_id)
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert next(one.text for one in chat.desk.inbounds if one.thread_id == thread_id) == "not written"
 
@@ -425,7 +425,7 @@ async def test_how_far_was_read_is_written_while_the_bot_runs() -> None:
     """R2: a bot that is killed has lost a few seconds of it."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store, seen_interval=0.02) as chat:
+        async with running_chat(fd, Policy(), seen=store, seen_interval=0.02) as chat:
             thread_id = await open_thread(chat)
             said = await fd.owner.say(thread_id, "step")
             with anyio.fail_after(5):
@@ -468,12 +468,12 @@ async def test_a_bot_told_to_close_during_a_catch_up_is_not_kept_waiting_for_lon
     """R1: what is only read holds up the end for two seconds at most."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
         await fd.owner.say(thread_id, "missed")
         fd.faults.next("GET", HISTORY, Fault.delay(3600.0), times=10)
         with anyio.fail_after(5):
-            async with office(fd, Policy(), seen=store):
+            async with running_chat(fd, Policy(), seen=store):
                 while fd.faults.pending == 10:
                     await anyio.lowlevel.checkpoint()
 
@@ -483,17 +483,17 @@ async def test_a_message_that_bears_the_sign_of_acceptance_is_not_run_again_by_a
     """R2, R6: a disk that was full until the restart knows neither the message nor that its prompt was started."""
     async with FakeDiscord() as fd:
         store, forgetful = MemoryStore(), MemoryStore()
-        async with office(fd, seen=store) as chat:
+        async with running_chat(fd, seen=store) as chat:
             first = await fd.owner.say(fd.channel_id, "first", mention_bot=True)
             await chat.desk.inbound()
             await chat.settled(fd.channel_id)
         await forgetful.see(await store.places())
         done = await fd.owner.say(fd.channel_id, "done already", mention_bot=True)
-        async with office(fd, seen=store) as chat:
+        async with running_chat(fd, seen=store) as chat:
             await chat.desk.inbound()
             await chat.gateway.chat.acknowledge(chat.desk.inbounds[0], "👀")
         await fd.owner.say(fd.channel_id, "new", mention_bot=True)
-        async with office(fd, seen=forgetful) as chat:
+        async with running_chat(fd, seen=forgetful) as chat:
             await chat.caught_up()
             assert [one.text for one in chat.desk.inbounds] == ["new"]
             assert [one.message_id for one in chat.desk.late] == [done.id]

@@ -15,7 +15,7 @@ from bot.chat.inbound import Place, Post, Wordings
 from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from tests.bot.chat.harness import FakeDesk, Office, office
+from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
 from tests.pool.memory import MemoryStore
 
 from .test_catchup_limits import FakeSource
@@ -23,7 +23,7 @@ from .test_catchup_limits import FakeSource
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 
 
-async def open_thread(chat: Office) -> int:
+async def open_thread(chat: RunningChat) -> int:
     said = await chat.fd.owner.say(chat.fd.channel_id, "start", mention_bot=True)
     await chat.desk.wait(lambda desk: desk.inbounds)
     await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
@@ -35,7 +35,7 @@ async def open_thread(chat: Office) -> int:
 async def restarted(fd: FakeDiscord, store: MemoryStore, **queued: list[int]) -> AsyncIterator[FakeDesk]:
     """Yield the desk of a next run on which messages wait, once it was caught up."""
     desk = FakeDesk(queued={int(place[1:]): waiting for place, waiting in queued.items()})
-    async with office(fd, Policy(), seen=store, desk=desk) as chat:
+    async with running_chat(fd, Policy(), seen=store, desk=desk) as chat:
         await chat.caught_up()
         yield desk
 
@@ -45,7 +45,7 @@ async def test_what_was_edited_and_deleted_while_the_bot_was_away_reaches_the_wo
     """Q5, R2: with the text that an event would have brought, and nothing for what stayed as it was."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
             said = [(await fd.owner.say(thread_id, text)).id for text in ("same", "old", "gone", "aside")]
             await chat.settled(thread_id)
@@ -61,7 +61,7 @@ async def test_what_was_edited_and_deleted_while_the_bot_was_away_reaches_the_wo
 @pytest.mark.asyncio
 async def test_what_was_edited_and_deleted_in_a_gap_reaches_the_work_once() -> None:
     """Q5, R2: what was heard before the gap is no news after it."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         thread_id = await open_thread(chat)
         said = [(await fd.owner.say(thread_id, text)).id for text in ("one", "two", "three")]
         await fd.owner.edit(said[0], "one, better")
@@ -78,7 +78,7 @@ async def test_a_message_that_can_not_be_looked_up_stays_as_it_was_accepted() ->
     """R2, O1: only what Discord says to be gone is taken out."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
             said = [(await fd.owner.say(thread_id, text)).id for text in ("one", "two")]
             await chat.settled(thread_id)
@@ -96,13 +96,13 @@ async def test_the_edit_of_somebody_who_is_let_in_by_a_role_counts() -> None:
         role, store = fd.add_role("devs"), MemoryStore()
         policy = Policy(roles=frozenset({role}))
         bea = fd.user("bea", roles=[role])
-        async with office(fd, policy, seen=store) as chat:
+        async with running_chat(fd, policy, seen=store) as chat:
             thread_id = await open_thread(chat)
             said = (await bea.say(thread_id, "old")).id
             await chat.settled(thread_id)
         await bea.edit(said, "new")
         desk = FakeDesk(queued={thread_id: [said]})
-        async with office(fd, policy, seen=store, desk=desk) as chat:
+        async with running_chat(fd, policy, seen=store, desk=desk) as chat:
             await chat.caught_up()
             assert desk.revisions == [("edited", said, "new")]
 
@@ -116,7 +116,7 @@ async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_st
         policy = Policy(roles=frozenset({role}), users=frozenset({fd.user("ann").id}))
         writers = frozenset((fd.guild_id, who.id) for who in (bea, cem, fd.user("ann"), fd.owner))
         fd.faults.next("GET", f"/members/{cem.id}", Fault.rate_limited(1, via=False))
-        async with office(fd, policy, desk=FakeDesk(writers=writers)) as chat:
+        async with running_chat(fd, policy, desk=FakeDesk(writers=writers)) as chat:
             await chat.caught_up()
             assert chat.desk.revisions == [("roles", fd.guild_id, bea.id, frozenset({role}))]
             assert chat.desk.course[-1] == "release"

@@ -16,15 +16,15 @@ from bot.chat.inbound import HELP
 from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.objects import message_event_json
-from tests.bot.chat.harness import FakeDesk, Office, office
+from tests.bot.chat.harness import FakeDesk, RunningChat, in_a_thread, running_chat
 
 
 @asynccontextmanager
-async def connected_client(*users: str) -> AsyncIterator[Office]:
+async def connected_client(*users: str) -> AsyncIterator[RunningChat]:
     """Yield a chat that takes requests from the owner and from the users named."""
     async with FakeDiscord() as fd:
         policy = Policy(users=frozenset(fd.user(name).id for name in users))
-        async with office(fd, policy) as chat:
+        async with running_chat(fd, policy) as chat:
             yield chat
 
 
@@ -88,12 +88,12 @@ async def test_in_somebody_elses_thread_only_mentions_count() -> None:
 async def test_a_message_in_a_thread_that_is_in_no_cache_is_not_lost() -> None:
     """D1, O2: archived threads are unknown to the client; its channel is then asked for, once for the thread."""
     async with FakeDiscord() as fd:
-        async with office(fd) as before:
+        async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
             thread_id = (await before.desk.inbound()).thread_id
             await before.gateway.chat.open_thread(before.desk.inbounds[0])
             await fd.archive(thread_id)
-        async with office(fd) as after:
+        async with running_chat(fd) as after:
             channel = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id)}
             author = {"id": str(fd.owner.id), "username": "owner", "discriminator": "0", "avatar": None}
             for number in range(3):
@@ -276,12 +276,12 @@ def test_the_owners_of_a_teams_application_are_its_members_who_may_change_things
 async def test_a_message_in_an_unknown_thread_survives_an_outage_of_a_moment() -> None:
     """O2, D1: the look at its channel is tried again like every other call."""
     async with FakeDiscord() as fd:
-        async with office(fd) as before:
+        async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
             thread_id = (await before.desk.inbound()).thread_id
             await before.gateway.chat.open_thread(before.desk.inbounds[0])
             await fd.archive(thread_id)
-        async with office(fd) as after:
+        async with running_chat(fd) as after:
             fd.faults.next("GET", rf"/channels/{thread_id}$", Fault.status(503), times=2)
             author = {"id": str(fd.owner.id), "username": "owner", "discriminator": "0", "avatar": None}
             data = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id), "id": str(thread_id + 1), "type": 0}
@@ -318,19 +318,7 @@ async def test_a_client_that_was_replaced_is_no_source_of_a_catch_up() -> None:
     assert state.started == 0
 
 
-@asynccontextmanager
-async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
-    """Yield a chat that takes requests from alice, and a thread that it opened."""
-    async with FakeDiscord() as fd:
-        alice = fd.user("alice")
-        async with office(fd, Policy(users=frozenset({alice.id}))) as chat:
-            await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
-            await chat.gateway.chat.open_thread(inbound)
-            yield chat, inbound.thread_id
-
-
-async def dispatch(chat: Office, name: str, message_id: int, **changes: object) -> None:
+async def dispatch(chat: RunningChat, name: str, message_id: int, **changes: object) -> None:
     data = message_event_json(chat.fd.state, chat.fd.message(message_id))
     await chat.fd.gateway.dispatch_raw(name, {**data, **changes})
 
@@ -366,10 +354,10 @@ async def test_threads_previews_and_the_same_text_again_are_no_edits() -> None:
 async def test_after_a_restart_a_message_that_was_never_edited_is_not_taken_for_edited() -> None:
     """Q5: its text is not known any more; whether it ever was edited is."""
     async with FakeDiscord() as fd:
-        async with office(fd) as before:
+        async with running_chat(fd) as before:
             said = await fd.owner.say(fd.channel_id, "start", mention_bot=True)
             await before.desk.inbound()
-        async with office(fd) as after:
+        async with running_chat(fd) as after:
             await fd.unfurl(said.id)
             await fd.owner.edit(said, "start over")
             await after.desk.wait(lambda desk: desk.revisions)
@@ -445,7 +433,7 @@ async def test_deleted_messages_are_told_to_the_work_one_by_one_or_many_at_once(
 async def test_a_message_deleted_while_its_thread_is_looked_up_is_never_handed_over() -> None:
     """Q5: and its edit comes after it, not before."""
     async with FakeDiscord() as fd:
-        async with office(fd) as before:
+        async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
             thread_id = (await before.desk.inbound()).thread_id
             await before.gateway.chat.open_thread(before.desk.inbounds[0])
@@ -453,7 +441,7 @@ async def test_a_message_deleted_while_its_thread_is_looked_up_is_never_handed_o
             gone = await fd.owner.say(thread_id, "gone")
             await before.settled(thread_id)
             await fd.archive(thread_id)
-        async with office(fd) as after:
+        async with running_chat(fd) as after:
             fd.faults.next("GET", rf"/channels/{thread_id}$", Fault.status(503), times=2)
             await dispatch(after, "MESSAGE_CREATE", kept.id)
             await dispatch(after, "MESSAGE_CREATE", gone.id)

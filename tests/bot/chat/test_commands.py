@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
 from bot.chat.answers import NOT_IN_THREAD
@@ -17,28 +14,14 @@ from bot.reply.port import Body
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction, Message
 from bot.sandbox.model import ADMINISTRATOR, PERMISSIONS
 from bot.work.ports import Answer
-from tests.bot.chat.harness import Office, office
+from tests.bot.chat.harness import RunningChat, in_a_thread, running_chat
 
 from .test_interactions import told
 
 PROMPT = 42
 
 
-@asynccontextmanager
-async def in_a_thread(*friends: str) -> AsyncIterator[tuple[Office, int]]:
-    """Yield a chat that takes requests from alice and her friends, and a thread that it opened."""
-    async with FakeDiscord() as fd:
-        alice = fd.user("alice")
-        people = frozenset(fd.user(name).id for name in ("alice", *friends))
-        policy = Policy(channels=frozenset({fd.channel_id}), users=people, owners=frozenset({fd.user("operator").id}))
-        async with office(fd, policy) as chat:
-            await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
-            await chat.gateway.chat.open_thread(inbound)
-            yield chat, inbound.thread_id
-
-
-async def waiting(chat: Office, thread_id: int, names: int | None = None) -> Message:
+async def waiting(chat: RunningChat, thread_id: int, names: int | None = None) -> Message:
     """Post the notice of a waiting message; its buttons name the thread ``names`` instead of its own."""
     where = thread_id if names is None else names
     body = Body("Waiting: 1 before it", (send_now_button(where, PROMPT), remove_button(where, PROMPT)))
@@ -258,7 +241,7 @@ async def test_in_a_channel_without_a_prompt_it_opens_a_thread_to_write_in() -> 
 @pytest.mark.asyncio
 async def test_a_thread_that_can_not_be_opened_is_told() -> None:
     """O1: nobody waits for a thread that does not come."""
-    async with FakeDiscord() as fd, office(fd) as chat:
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
         fd.deny("create_public_threads", fd.channel_id)
         message_id, _ = seen(await fd.owner.slash(fd.channel_id, "new"))
         answer = "The thread could not be opened: I lack the permission Create Public Threads here (code 50013)"
@@ -306,7 +289,7 @@ async def test_a_stranger_may_neither_use_it_nor_learn_which_agents_there_are() 
         assert len(chat.desk.inbounds) == 1
 
 
-async def suggested(chat: Office, name: str, typed: str) -> list[str]:
+async def suggested(chat: RunningChat, name: str, typed: str) -> list[str]:
     shown = await chat.fd.user(name).autocomplete(chat.fd.channel_id, "new", "agent", typed)
     assert shown.response is not None
     return [choice["value"] for choice in shown.response["choices"]]
@@ -324,7 +307,7 @@ async def test_agents_are_suggested_by_what_was_typed() -> None:
 @pytest.mark.asyncio
 async def test_a_long_prompt_is_shown_cut_and_asked_whole() -> None:
     """D4"""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         _, text = seen(await fd.owner.slash(fd.channel_id, "new", prompt="x" * 5000))
         assert (len(text), text[-1]) == (2000, "…")
         assert (await chat.desk.inbound()).text == "x" * 5000
@@ -333,7 +316,7 @@ async def test_a_long_prompt_is_shown_cut_and_asked_whole() -> None:
 @pytest.mark.asyncio
 async def test_a_prompt_that_is_asked_for_by_a_command_is_taken_once() -> None:
     """O1: Weft's own message comes by the gateway, too, and is no prompt there."""
-    async with FakeDiscord() as fd, office(fd) as chat:
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
         await fd.owner.slash(fd.channel_id, "new", prompt="go")
         await chat.desk.inbound()
         await chat.settled(fd.channel_id)
@@ -343,7 +326,7 @@ async def test_a_prompt_that_is_asked_for_by_a_command_is_taken_once() -> None:
 @pytest.mark.asyncio
 async def test_a_bot_that_stops_between_its_answer_and_the_prompt_says_so() -> None:
     """O1, R1: the next run would not look for a message that is Weft's own."""
-    async with FakeDiscord() as fd, office(fd) as chat:
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
         desk, renew = chat.desk, chat.desk.renew
 
         def once(thread_id: int | None, agent: str | None, by: Actor) -> Answer:

@@ -12,7 +12,7 @@ from bot.chat.authorize import Policy
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, STUCK_AFTER, Logins, LoginsSpent, Progress, Step
 from bot.sandbox import FakeDiscord
 from bot.service.unit import STARTS_PER_HOUR
-from tests.bot.chat.harness import office
+from tests.bot.chat.harness import running_chat
 
 
 class Clock:
@@ -88,7 +88,7 @@ def test_an_open_socket_on_which_nothing_comes_is_a_fault(clock: Clock) -> None:
 @pytest.mark.asyncio
 async def test_a_gateway_without_discord_gets_on_and_one_that_ended_does_not() -> None:
     """R3"""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         gateway = chat.gateway
         assert (gateway.connected, gateway.stuck()) == (True, None)
         async with fd.gateway.outage():
@@ -134,7 +134,7 @@ def test_one_too_many_is_refused_until_the_oldest_is_long_enough_ago() -> None:
 @pytest.mark.asyncio
 async def test_a_connection_that_ends_after_each_login_is_slowed_down(fault: str) -> None:
     """R3: also where discord.py would log in again by itself."""
-    async with FakeDiscord() as fd, office(fd, Policy(), most_logins=1) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy(), most_logins=1) as chat:
         harm = {
             "malformed ready": partial(fd.gateway.dispatch_raw, "READY", {}),
             "invalid session": partial(fd.gateway.invalidate, resumable=False),

@@ -13,7 +13,7 @@ from bot.chat.interactions import UNREAD as UNREAD_INTERACTION
 from bot.sandbox import FakeDiscord
 from bot.sandbox.objects import channel_json, guild_event_json, message_event_json
 from bot.sandbox.people import poll
-from tests.bot.chat.harness import office
+from tests.bot.chat.harness import running_chat
 from tests.pool.memory import MemoryStore
 
 from .test_catchup import open_thread, texts, with_thread
@@ -40,7 +40,7 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.asyncio
 async def test_events_that_cant_be_read_end_no_connection() -> None:
     """O4, R3: whatever they are about."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         for name, data in MALFORMED:
             await fd.gateway.dispatch_raw(name, data)
         await fd.owner.say(fd.channel_id, "still there?", mention_bot=True)
@@ -51,7 +51,7 @@ async def test_events_that_cant_be_read_end_no_connection() -> None:
 @pytest.mark.asyncio
 async def test_of_a_server_only_the_channel_that_cant_be_read_is_unknown() -> None:
     """O4, R2: what is known of the others needs no look-up."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         other, client = fd.add_channel("other"), chat.gateway.current()
         whole = guild_event_json(fd.state, all_members=False)
         broken = {**channel_json(fd.state, fd.state.channel(fd.channel_id)), "id": "5", "position": None, "type": "x"}
@@ -67,7 +67,7 @@ async def test_of_a_server_only_the_channel_that_cant_be_read_is_unknown() -> No
 @pytest.mark.asyncio
 async def test_one_id_that_cant_be_read_keeps_no_other_message_from_being_withdrawn() -> None:
     """Q5, O4."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         ids = {"ids": ["7", None, "8"], "channel_id": str(fd.channel_id), "guild_id": str(fd.guild_id)}
         await fd.gateway.dispatch_raw("MESSAGE_DELETE_BULK", ids)
         await chat.desk.wait(lambda desk: desk.revisions == [("deleted", 7), ("deleted", 8)])
@@ -80,7 +80,7 @@ async def test_whoever_presses_what_cant_be_read_is_told_so(monkeypatch: pytest.
     def broken(**_parts: object) -> None:
         raise TypeError("a shape that nobody expected")
 
-    async with FakeDiscord() as fd, office(fd, Policy()):
+    async with FakeDiscord() as fd, running_chat(fd, Policy()):
         monkeypatch.setattr("discord.state.Interaction", broken)
         answer = await fd.owner.slash(fd.channel_id, "status")
         assert answer.response is not None
@@ -111,14 +111,14 @@ async def test_one_message_of_a_page_that_cant_be_read_costs_itself_alone_and_is
     """R2, O2, O4: all others come once and in order; what can't be read is told, also in a catch-up."""
     async with FakeDiscord() as fd:
         store = MemoryStore()
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             thread_id = await open_thread(chat)
         await fd.owner.say(thread_id, "before")
         await fd.owner.say(thread_id, "vote", also=NO_EXPIRY)
         blank = await fd.owner.say(thread_id, "x", also={"content": ["?"]})
         await fd.owner.say(thread_id, "x", also={"attachments": None, "flags": "?", "mentions": {}, "type": None})
         last = await fd.owner.say(thread_id, "nobody's", also={"author": None})
-        async with office(fd, Policy(), seen=store) as chat:
+        async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
             assert [one.text for one in chat.desk.started] == ["before", "vote", "x"]
             told = await fd.wait_message(thread_id, lambda one: one.reference_id == blank.id)

@@ -17,7 +17,15 @@ from bot.model import Actor
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
-from tests.bot.chat.harness import QUICK, FakeDesk, MemoryStamp, config_for, discords_address_kept, make_gateway, office
+from tests.bot.chat.harness import (
+    QUICK,
+    FakeDesk,
+    MemoryStamp,
+    config_for,
+    discords_address_kept,
+    make_gateway,
+    running_chat,
+)
 from tests.bot.work.samples import inbound
 
 
@@ -76,7 +84,7 @@ async def test_a_login_that_fails_for_a_moment_is_tried_again_with_a_new_client(
         fd.faults.next("GET", "/users/@me", Fault.RESET_BEFORE, times=2)
         fd.faults.next("GET", "/users/@me", Fault.status(503))
         fd.faults.next("GET", "/gateway", Fault.status(503))
-        async with office(fd, Policy()) as chat:
+        async with running_chat(fd, Policy()) as chat:
             await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
             assert (await chat.desk.inbound()).text == "hello"
         assert len(fd.rest_calls("GET", "/users/@me")) == 4
@@ -85,7 +93,7 @@ async def test_a_login_that_fails_for_a_moment_is_tried_again_with_a_new_client(
 @pytest.mark.asyncio
 async def test_a_gateway_that_refuses_the_first_connection_is_tried_again() -> None:
     """R3: discord.py ends with an AttributeError then; a new client takes over."""
-    async with FakeDiscord() as fd, office(fd, wait=False) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, wait=False) as chat:
         async with fd.gateway.outage():
             await fd.wait_for(lambda fd: len(fd.rest_calls("GET", "/users/@me")) >= 2)
             assert not chat.gateway.ready.is_set()
@@ -98,7 +106,7 @@ async def test_a_gateway_that_refuses_the_first_connection_is_tried_again() -> N
 @pytest.mark.asyncio
 async def test_after_a_malformed_ready_a_new_client_takes_over_while_calls_go_on() -> None:
     """O4, D3: a READY that can't be read ends discord.py's connect(), but neither the bot nor a turn's messages."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         port = chat.gateway.chat.thread(fd.channel_id)
         message_id = await port.send(Body("0"), nonce="n1")
         first = chat.gateway.current()
@@ -119,7 +127,7 @@ async def test_after_a_malformed_ready_a_new_client_takes_over_while_calls_go_on
 @pytest.mark.asyncio
 async def test_calls_go_on_while_no_new_client_can_log_in() -> None:
     """D3: the websocket is hung up at once, the old client's HTTP session is used until there is a new one."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         fd.faults.next("GET", "/users/@me", Fault.status(503), times=10_000)
         await fd.gateway.dispatch_raw("READY", {})
         await fd.wait_for(lambda fd: len(fd.rest_calls("GET", "/users/@me")) >= 3)
@@ -134,7 +142,7 @@ async def test_calls_go_on_while_no_new_client_can_log_in() -> None:
 @pytest.mark.asyncio
 async def test_a_new_client_remembers_who_was_refused() -> None:
     """D2: one reply an hour and person, whatever happens to the connection."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         mallory = fd.user("mallory")
         first = await mallory.say(fd.channel_id, "one", mention_bot=True)
         await fd.wait_message(fd.channel_id, lambda message: message.reference_id == first.id)
@@ -149,7 +157,7 @@ async def test_a_new_client_remembers_who_was_refused() -> None:
 @pytest.mark.asyncio
 async def test_a_lost_connection_is_resumed_and_nothing_said_meanwhile_is_missed() -> None:
     """O2: a RESUME replays; that is not a new READY."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         await fd.gateway.reconnect()
         await fd.owner.say(fd.channel_id, "meanwhile", mention_bot=True)
         assert (await chat.desk.inbound()).text == "meanwhile"
@@ -160,7 +168,7 @@ async def test_a_lost_connection_is_resumed_and_nothing_said_meanwhile_is_missed
 async def test_told_to_close_it_hangs_up_and_returns() -> None:
     """R1: run() ends by itself, and no call goes out afterwards."""
     async with FakeDiscord() as fd:
-        async with office(fd, Policy()) as chat:
+        async with running_chat(fd, Policy()) as chat:
             client = chat.gateway.current()
         assert client.is_closed()
         assert not fd.gateway.connected
@@ -202,7 +210,7 @@ async def test_refused_commands_do_not_keep_the_bot_from_working() -> None:
     async with FakeDiscord() as fd:
         fd.faults.next("PUT", "/commands", Fault.status(403, 50001))
         stamp = MemoryStamp()
-        async with office(fd, Policy(), stamp) as chat:
+        async with running_chat(fd, Policy(), stamp) as chat:
             await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
             await chat.desk.inbound()
             await fd.wait_for(lambda fd: fd.rest_calls("PUT", "/commands"))
@@ -217,7 +225,7 @@ async def test_a_stamp_that_can_not_be_written_harms_nothing() -> None:
         def write(self, stamp: str) -> None:
             raise PermissionError(stamp)
 
-    async with FakeDiscord() as fd, office(fd, Policy(), Broken()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy(), Broken()) as chat:
         await fd.wait_for(lambda fd: fd.commands)
         await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
         await chat.desk.inbound()
@@ -244,7 +252,7 @@ async def test_whether_a_kept_message_may_run_is_decided_by_its_own_word_on_wher
     async with FakeDiscord() as fd:
         ann = fd.user("ann")
         policy = Policy(channels=frozenset({fd.channel_id}), users=frozenset({ann.id}))
-        async with office(fd, policy) as chat:
+        async with running_chat(fd, policy) as chat:
             kept = inbound(7, thread_id=6, author=Actor(ann.id, "ann"))
             kept = dataclasses.replace(kept, guild_id=fd.guild_id)
             assert chat.gateway.may(dataclasses.replace(kept, parent_id=fd.channel_id))
@@ -290,7 +298,7 @@ def heartbeats() -> set[threading.Thread]:
 async def test_the_end_gives_the_session_up_so_that_the_bot_is_shown_as_offline() -> None:
     """R1: Discord keeps a session that may be resumed, and with it the bot online, after every other close."""
     async with FakeDiscord() as fd:
-        async with office(fd):
+        async with running_chat(fd):
             assert len(fd.gateway.sessions) == 1
         await fd.wait_for(lambda fd: bool(fd.gateway.close_codes))
         assert (fd.gateway.close_codes, fd.gateway.sessions) == ([1000], {})

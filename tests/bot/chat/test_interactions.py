@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 
 from bot.chat import answers
 from bot.chat.answers import FAILED, NOT_IN_THREAD
-from bot.chat.authorize import Policy, Reason
+from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, is_known
 from bot.chat.commands import UNKNOWN
 from bot.model import Actor
@@ -19,20 +17,7 @@ from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDesk, MemoryStamp, Office, office
-
-
-@asynccontextmanager
-async def in_a_thread(desk: FakeDesk | None = None, secrets: tuple[str, ...] = ()) -> AsyncIterator[tuple[Office, int]]:
-    """Yield a chat that takes requests from alice, and a thread that it opened."""
-    async with FakeDiscord() as fd:
-        alice = fd.user("alice")
-        policy = Policy(channels=frozenset({fd.channel_id}), users=frozenset({alice.id}))
-        async with office(fd, policy, desk=desk, secrets=secrets) as chat:
-            await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
-            await chat.gateway.chat.open_thread(inbound)
-            yield chat, inbound.thread_id
+from tests.bot.chat.harness import FakeDesk, MemoryStamp, RunningChat, in_a_thread, running_chat
 
 
 def told(interaction: Interaction) -> str:
@@ -44,7 +29,7 @@ def told(interaction: Interaction) -> str:
     return str(interaction.response["content"])
 
 
-async def post(chat: Office, thread_id: int, custom_id: str) -> int:
+async def post(chat: RunningChat, thread_id: int, custom_id: str) -> int:
     body = Body("working", (Button(custom_id, "Press"),))
     return await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
 
@@ -73,7 +58,7 @@ async def test_an_answer_says_so_when_what_it_promises_is_not_saved_in_time(monk
             raise AssertionError
 
     monkeypatch.setattr(answers, "SAVE_LIMIT", 0.01)
-    async with in_a_thread(Stalled()) as (chat, thread_id):
+    async with in_a_thread(desk=Stalled()) as (chat, thread_id):
         answer = told(await chat.fd.user("alice").slash(thread_id, "reset"))
         assert answer == f"Done.\n{answers.NOT_SAVED}\n>>> more"
 
@@ -192,9 +177,9 @@ async def test_buttons_of_an_earlier_run_still_work() -> None:
     """D6: found by custom_id alone, with nothing in memory."""
     async with FakeDiscord() as fd:
         stamp = MemoryStamp()
-        async with office(fd, stamp=stamp) as before:
+        async with running_chat(fd, stamp=stamp) as before:
             message_id = await post(before, fd.channel_id, "weft:perm:abc:1")
-        async with office(fd, stamp=stamp) as after:
+        async with running_chat(fd, stamp=stamp) as after:
             assert told(await fd.owner.click(message_id, "weft:perm:abc:1")) == "Allowed."
             assert after.desk.calls == [("decide", "abc", 1, fd.owner.id)]
             assert before.desk.calls == []
@@ -223,10 +208,10 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
     """R3: a restart registers nothing again; the stamp is what remembers."""
     async with FakeDiscord() as fd:
         stamp = MemoryStamp()
-        async with office(fd, stamp=stamp):
+        async with running_chat(fd, stamp=stamp):
             await fd.wait_for(lambda fd: fd.commands)
         first = stamp.value
-        async with office(fd, stamp=stamp) as chat:
+        async with running_chat(fd, stamp=stamp) as chat:
             await chat.settled(fd.channel_id)
         assert fd.command_syncs == 1
         assert stamp.value == first
@@ -242,7 +227,7 @@ async def test_changed_commands_are_registered_again() -> None:
     """R3: another version's stamp does not hold."""
     async with FakeDiscord() as fd:
         stamp = MemoryStamp("of an older version")
-        async with office(fd, stamp=stamp):
+        async with running_chat(fd, stamp=stamp):
             await fd.wait_for(lambda fd: fd.commands)
         assert fd.command_syncs == 1
         assert stamp.value != "of an older version"
@@ -283,7 +268,7 @@ async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
         def decide(self, request: str, option: int, by: Actor) -> Answer:
             return Answer("Answered: hunter2hunter2", accepted=True)
 
-    async with in_a_thread(Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):
+    async with in_a_thread(desk=Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):
         alice = chat.fd.user("alice")
         assert told(await alice.slash(thread_id, "status")) == "Tool: `echo [secret]`"
         card = await post(chat, thread_id, "weft:perm:abc:0")

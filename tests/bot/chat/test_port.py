@@ -16,22 +16,22 @@ from bot.demo.transcript import card_buttons
 from bot.log import Redactor
 from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from tests.bot.chat.harness import Office, office
+from tests.bot.chat.harness import RunningChat, running_chat
 
 SENDS, EDITS = r"/messages$", r"/messages/\d+$"
 
 
 @asynccontextmanager
-async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
+async def in_a_thread() -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat and a thread that it opened."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         await fd.owner.say(fd.channel_id, "start", mention_bot=True)
         inbound = await chat.desk.inbound()
         await chat.gateway.chat.open_thread(inbound)
         yield chat, inbound.thread_id
 
 
-def texts(chat: Office, thread_id: int) -> list[str]:
+def texts(chat: RunningChat, thread_id: int) -> list[str]:
     return [message.content for message in chat.fd.messages(thread_id)]
 
 
@@ -263,7 +263,7 @@ async def test_own_messages_of_a_thread_that_is_gone_are_an_error_and_not_none()
             await chat.gateway.chat.thread(thread_id).own_messages(thread_id, 50)
 
 
-def reactions(chat: Office, message_id: int) -> list[str]:
+def reactions(chat: RunningChat, message_id: int) -> list[str]:
     weft = chat.fd.bot_user.id
     return [emoji for emoji, users in chat.fd.message(message_id).reactions.items() if weft in users]
 

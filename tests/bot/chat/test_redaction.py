@@ -18,7 +18,7 @@ from bot.model import Actor, QueueMode
 from bot.reply.port import Attachment, Body, Button
 from bot.sandbox import FakeDiscord, Fault, Message
 from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDesk, Office, office
+from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
 
 SECRET = "hunter2-hünter2"
 REDACTOR = Redactor([SECRET])
@@ -88,9 +88,9 @@ class LeakyDesk(FakeDesk):
 
 
 @asynccontextmanager
-async def leaking() -> AsyncIterator[tuple[Office, int]]:
+async def leaking() -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat that knows the secret, and a thread that it opened."""
-    async with FakeDiscord() as fd, office(fd, Policy(), desk=LeakyDesk(), secrets=(SECRET,)) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy(), desk=LeakyDesk(), secrets=(SECRET,)) as chat:
         await fd.owner.say(fd.channel_id, "start", mention_bot=True)
         inbound = await chat.desk.inbound()
         await chat.gateway.chat.open_thread(inbound)

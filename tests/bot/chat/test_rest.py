@@ -28,7 +28,7 @@ from bot.log import Redactor
 from bot.model import Actor, Inbound
 from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from tests.bot.chat.harness import office
+from tests.bot.chat.harness import running_chat
 from tests.bot.chat.test_port import EDITS, SENDS, in_a_thread
 from tests.bot.work.observing import Noted
 
@@ -123,7 +123,7 @@ def test_each_opening_is_logged_once() -> None:
 @pytest.mark.asyncio
 async def test_signs_are_not_sent_any_more_when_too_much_was_refused() -> None:
     """D10, D3: texts still arrive."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         thread = chat.gateway.chat.thread(fd.channel_id)
         refuse(chat.gateway.breaker, SPARING - 1)
         await thread.typing()
@@ -139,7 +139,7 @@ async def test_signs_are_not_sent_any_more_when_too_much_was_refused() -> None:
 @pytest.mark.asyncio
 async def test_nothing_is_sent_any_more_shortly_before_a_thousand_also_by_the_next_client() -> None:
     """D10: the count outlives clients."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         refuse(chat.gateway.breaker, CLOSED)
         await fd.gateway.dispatch_raw("READY", {})
         await chat.desk.wait(lambda _: len(chat.readies) == 2)
@@ -151,7 +151,7 @@ async def test_nothing_is_sent_any_more_shortly_before_a_thousand_also_by_the_ne
 @pytest.mark.asyncio
 async def test_a_limit_that_is_shared_is_not_counted() -> None:
     """D10: read off Discord's own answer."""
-    async with FakeDiscord() as fd, office(fd, Policy()) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         refuse(chat.gateway.breaker, SPARING - 1)
         fd.faults.next("POST", "/typing", Fault.rate_limited(0.01, shared=True))
         await chat.gateway.chat.thread(fd.channel_id).typing()
@@ -197,8 +197,8 @@ def test_the_gateway_is_known_by_its_scheme() -> None:
 @pytest.mark.asyncio
 async def test_answers_refusals_and_failures_are_told_with_their_times() -> None:
     """D10: also those that discord.py repeats by itself."""
-    async with FakeDiscord() as fd, office(fd) as bureau:
-        observer, thread = bureau.observer, bureau.gateway.chat.thread(fd.channel_id)
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
+        observer, thread = chat.observer, chat.gateway.chat.thread(fd.channel_id)
         fd.faults.next("POST", "/messages$", Fault.rate_limited(0.01))
         await thread.send(Body("hello"), nonce="1")
         fd.faults.next("POST", "/messages$", Fault.status(403, 50013))
@@ -231,29 +231,29 @@ async def test_a_call_that_is_cut_off_is_not_held_against_discord() -> None:
 @pytest.mark.usefixtures("no_pause_before_identify")
 async def test_new_sessions_of_the_gateway_and_resumed_ones_are_told_apart() -> None:
     """R2, R3"""
-    async with FakeDiscord() as fd, office(fd) as bureau:
-        observer = bureau.observer
-        assert bureau.gateway.connected is True
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
+        observer = chat.observer
+        assert chat.gateway.connected is True
         assert observer.opened == [False]
         await fd.gateway.reconnect()
         with anyio.fail_after(10):
             while observer.opened != [False, True]:  # noqa: ASYNC110  discord.py tells nobody else
                 await anyio.sleep(0.01)
-        async with bureau.gap():
+        async with chat.gap():
             pass
         assert observer.opened == [False, True, False]
-        gateway = bureau.gateway
+        gateway = chat.gateway
     assert (gateway.connected, gateway.latency) == (False, None)
 
 
 @pytest.mark.asyncio
 async def test_the_latency_is_that_of_the_last_heartbeat() -> None:
-    async with FakeDiscord() as fd, office(fd) as bureau:
+    async with FakeDiscord() as fd, running_chat(fd) as chat:
         await fd.gateway.request_heartbeat()
         with anyio.fail_after(10):
-            while bureau.gateway.latency is None:  # noqa: ASYNC110  discord.py tells nobody
+            while chat.gateway.latency is None:  # noqa: ASYNC110  discord.py tells nobody
                 await anyio.sleep(0.01)
-        assert 0 <= bureau.gateway.latency < 10
+        assert 0 <= chat.gateway.latency < 10
 
 
 @pytest.mark.asyncio

@@ -16,25 +16,13 @@ from bot.sandbox.model import User
 from bot.sandbox.objects import message_event_json
 from bot.sandbox.people import add_member
 from bot.work.ports import Answer, Desk
-from tests.bot.chat.harness import Office, office
+from tests.bot.chat.harness import RunningChat, in_a_thread, running_chat
 from tests.bot.work.samples import ALICE
 
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 
 
-@asynccontextmanager
-async def in_a_thread() -> AsyncIterator[tuple[Office, int]]:
-    """Yield a chat that takes requests from alice, and a thread that it opened."""
-    async with FakeDiscord() as fd:
-        alice = fd.user("alice")
-        async with office(fd, Policy(users=frozenset({alice.id}))) as chat:
-            await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
-            await chat.gateway.chat.open_thread(inbound)
-            yield chat, inbound.thread_id
-
-
-async def answer_to(chat: Office, said: Message) -> str:
+async def answer_to(chat: RunningChat, said: Message) -> str:
     return (await chat.fd.wait_message(said.channel_id, lambda one: one.reference_id == said.id)).content
 
 
@@ -139,12 +127,12 @@ async def test_a_listed_bots_stop_word_stops_and_is_not_answered() -> None:
 
 
 @asynccontextmanager
-async def caught_up_thread(**config: object) -> AsyncIterator[tuple[Office, int]]:
+async def caught_up_thread(**config: object) -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat that takes requests from alice and from nobody by role, and a thread that it opened."""
     async with FakeDiscord() as fd:
         alice = fd.user("alice")
         policy = Policy(users=frozenset({alice.id}))
-        async with office(fd, policy, **config) as chat:  # type: ignore[arg-type]
+        async with running_chat(fd, policy, **config) as chat:  # type: ignore[arg-type]
             await chat.caught_up()
             await alice.say(fd.channel_id, "start", mention_bot=True)
             inbound = await chat.desk.inbound()
@@ -203,7 +191,7 @@ async def test_a_stop_word_of_somebody_let_in_by_a_role_is_found_too() -> None:
     async with FakeDiscord() as fd:
         devs = fd.add_role("devs")
         bob = fd.user("bob", roles=[devs])
-        async with office(fd, Policy(roles=frozenset({devs}))) as chat:
+        async with running_chat(fd, Policy(roles=frozenset({devs}))) as chat:
             await chat.caught_up()
             await bob.say(fd.channel_id, "start", mention_bot=True)
             inbound = await chat.desk.inbound()
