@@ -87,8 +87,13 @@ def permission_card(
     """
     call = tool_call.as_sent()
     paths, _ = paths_of(call)
-    parts = parts_of(call, headline=_in_headline(call), places_shown=_places_shown(paths))
-    head, last = _head(call, paths, ping), _who(who, deadline)
+    # What stands above in full need not stand below once more; what is cut there must.
+    limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}
+    headline = [key for key, most in limits.items() if isinstance(call.get(key), str) and shown_inline(call[key], most)]
+    places_shown = len(paths) <= _MOST_PLACES and all(shown_inline(_place(path), _PLACE_LIMIT) for path in paths)
+    parts = parts_of(call, headline=headline, places_shown=places_shown)
+    head, last = _head(call, paths, ping), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
+    # Nobody may approve what they can't see in full: then only refusals are left.
     refusals = _offered(options, seen=False)
     offered = _offered(options, seen=complete)
     names = _options(options, offered)
@@ -99,18 +104,21 @@ def permission_card(
         parts, note = [*parts, names], note or _OPTIONS_IN_FILE
     file, missing = _file(parts) if note else (None, 0)
     if missing:
+        # Known only now, when the buttons were counted: the card has room for fewer in any case.
         note, offered = _TOO_LONG.format(size=missing), refusals
     elif not complete:
         note = f"{note}\n{_INCOMPLETE}".strip()
     left_out = len(options) - len(offered) if complete and not missing else 0
     more = [f"-# {left_out:,} more options have no button."] if left_out else []
     lines = [*head, *shown, *([note] if note else []), *(listed.lines if listed else ()), *more, last]
+    # Should Discord not take the file, what is only in there is seen by nobody.
     fileless = _buttons(token, options, refusals) if file else None
     return Body("\n".join(lines), _buttons(token, options, offered), file, ping, fileless)
 
 
 def closed_card(card: Body, end: str) -> Body:
     """Return the card after its end: without buttons, with ``end`` (see `answered_by()`) in place of who may press."""
+    # The file stays: what was decided must remain readable.
     text, _, _ = card.text.rpartition("\n")
     return Body(f"{text}\n{end}", file=card.file, ping=card.ping)
 
@@ -133,41 +141,22 @@ NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the
 
 
 def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> list[str]:
-    return [*([f"<@{ping}>"] if ping is not None else []), _headline(call), *_where(paths)]
-
-
-def _headline(call: Json) -> str:
+    """Return whom it is for, what is to be done, and where."""
     title, kind = call.get("title"), call.get("kind")
     sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
     name = title if isinstance(title, str) and title else "an unnamed tool"
-    return f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}"
-
-
-def _in_headline(call: Json) -> list[str]:
-    """Return the keys of what the headline shows in full."""
-    limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}
-    return [key for key, limit in limits.items() if isinstance(call.get(key), str) and shown_inline(call[key], limit)]
-
-
-def _where(paths: list[tuple[str, int | None]]) -> list[str]:
-    if not paths:
-        return []
-    shown = ", ".join(inline(_place(place), _PLACE_LIMIT) for place in paths[:_MOST_PLACES])
-    more = len(paths) - _MOST_PLACES
-    return [f"In {shown} and {more} more" if more > 0 else f"In {shown}"]
-
-
-def _places_shown(paths: list[tuple[str, int | None]]) -> bool:
-    return len(paths) <= _MOST_PLACES and all(shown_inline(_place(place), _PLACE_LIMIT) for place in paths)
+    lines = [f"<@{ping}>"] if ping is not None else []
+    lines.append(f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}")
+    if paths:
+        shown = ", ".join(inline(_place(place), _PLACE_LIMIT) for place in paths[:_MOST_PLACES])
+        more = len(paths) - _MOST_PLACES
+        lines.append(f"In {shown} and {more} more" if more > 0 else f"In {shown}")
+    return lines
 
 
 def _place(place: tuple[str, int | None]) -> str:
     path, line = place
     return path if line is None else f"{path}:{line}"
-
-
-def _who(who: str, deadline: str) -> str:
-    return f"-# {who} may answer." + (f" {deadline}" if deadline else "")
 
 
 # --- the detail ----------------------------------------------------------------------------------------------------
@@ -205,6 +194,7 @@ def _block(part: Part, text: str, room: int, *, height: int = _MOST_LINES, label
 def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
     """Return the lines that show the parts, and what is said of what they don't show."""
     labelled = len(parts) > 1
+    # First all of it, then without unchanged lines; only if neither fits, the beginning.
     for texts, note in (([part.text for part in parts], ""), ([part.short or part.text for part in parts], _FOLDED)):
         blocks = [_block(part, text, room, labelled=labelled) for part, text in zip(parts, texts, strict=True)]
         fits = sum(block.size for block in blocks) <= room and sum(block.height for block in blocks) <= _MOST_LINES
@@ -215,7 +205,7 @@ def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
     for part in parts:
         block = _block(part, part.short or part.text, room, height=height, labelled=labelled)
         if block.size > room or block.height > height:
-            break
+            break  # not the next part instead: what is shown is the beginning, without a gap
         lines += block.lines
         room, height = room - block.size, height - block.height
         if not block.whole:
@@ -231,7 +221,9 @@ def _file(parts: list[Part]) -> tuple[Attachment, int]:
     data, missing = bytearray(), 0
     for part in parts:
         heading = "" if alone else f"=== {part.name} ===\n"
-        for piece in (heading, *_slices(part.text), "" if alone else "\n"):
+        # In slices: written out as a whole, an agent's megabytes would be many more.
+        slices = (part.text[start : start + _SLICE] for start in range(0, len(part.text), _SLICE))
+        for piece in (heading, *slices, "" if alone else "\n"):
             # Written out only as far as there is room: each hidden character becomes eight.
             shown = in_full(piece).encode("utf-8", "replace") if len(data) < limit else b""
             if shown and len(data) + len(shown) <= limit:
@@ -241,10 +233,6 @@ def _file(parts: list[Part]) -> tuple[Attachment, int]:
                 data += kept
                 missing += max(1, len(shown) - len(kept)) if shown else len(piece.encode("utf-8", "replace"))
     return Attachment(parts[0].file if alone else "request.txt", bytes(data)), missing
-
-
-def _slices(text: str) -> list[str]:
-    return [text[start : start + _SLICE] for start in range(0, len(text), _SLICE)]
 
 
 # --- the options ---------------------------------------------------------------------------------------------------
@@ -267,19 +255,16 @@ def _is_cut(option: PermissionOption) -> bool:
 
 
 def _buttons(token: str, options: Sequence[PermissionOption], offered: Sequence[int]) -> tuple[Button, ...]:
-    return tuple(
-        Button(
-            f"weft:perm:{token}:{number}",
-            _numbered(number, options[number]),
-            _STYLES.get(options[number].kind.split("_")[0], "secondary"),
-        )
-        for number in offered
-    )
-
-
-def _numbered(number: int, option: PermissionOption) -> str:
-    """Return a button's label; one that is cut has the number under which the card shows all of it."""
-    return clip(f"{number + 1}. {_label(option)}", _LABEL_LIMIT) if _is_cut(option) else _label(option)
+    buttons = []
+    for number in offered:
+        option, label = options[number], _label(options[number])
+        if _is_cut(option):
+            # The number under which the card shows all of it.
+            label = clip(f"{number + 1}. {label}", _LABEL_LIMIT)
+        style = _STYLES.get(option.kind.split("_")[0], "secondary")
+        # The id has the option's number and not its text: an agent's ids may be longer than Discord allows.
+        buttons.append(Button(f"weft:perm:{token}:{number}", label, style))
+    return tuple(buttons)
 
 
 def _offered(options: Sequence[PermissionOption], *, seen: bool) -> list[int]:
@@ -288,6 +273,7 @@ def _offered(options: Sequence[PermissionOption], *, seen: bool) -> list[int]:
     ``seen``: without it only those that say no, as nobody may approve what they can't see in full.
     """
     numbers = [number for number, option in enumerate(options) if seen or _says_no(option)]
+    # Discord takes 25: a card without a way to say no would leave only the timeout.
     shown, others = numbers[:_MOST_OPTIONS], numbers[_MOST_OPTIONS:]
     if not any(_says_no(options[number]) for number in shown):
         refusal = [number for number in others if _says_no(options[number])][:1]

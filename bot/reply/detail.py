@@ -81,6 +81,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     rest = {
         key: value for key, value in call.items() if key not in _OF_THE_PROTOCOL and value not in (None, "", [], {})
     }
+    # What is taken out here is shown elsewhere; whatever is left at the end stands under "More".
     for key in headline:
         rest.pop(key, None)
     diffs = [item for item in _content(call) if _is_diff(item)]
@@ -89,6 +90,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
         del rest["content"]
     shown = {text for diff in diffs for text in (diff.get("oldText"), diff["newText"]) if text}
     inputs = _input_parts(rest.pop("rawInput", None), shown)
+    # A command is what decides; without one, the change is what people can read best.
     seen_best = [*_changes(diffs), *(Part("Text", text) for text in texts)]
     parts = [*inputs, *seen_best] if inputs[0].name == "Command" else [*seen_best, *inputs]
     if isinstance(rest.get("title"), str):
@@ -100,11 +102,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
         parts.append(Part("Places", "\n".join(rows)))
     more = rest | ({"content": others} if others else {}) | ({"locations": odd} if odd else {})
     parts += [Part("More", json_text(more))] if more else []
-    return _unrepeated(parts)
-
-
-def _unrepeated(parts: list[Part]) -> list[Part]:
-    """Return the parts that say anything, each text once: agents put the command into title and content, too."""
+    # Each text once: agents put the command into title and content, too.
     kept: dict[str, Part] = {}
     for part in parts:
         if part.text.strip(" \t\n"):
@@ -125,17 +123,22 @@ def _input_parts(raw: Any, shown: set[str]) -> list[Part]:
     key = command_key(raw)
     beside = {name: value for name, value in raw.items() if name != key}
     long = {name for name, value in beside.items() if isinstance(value, str) and len(value) > _LONG and value in shown}
+    # An agent's input has the texts of the change once more; short ones are shown, as they may mean something else.
     beside |= dict.fromkeys(long, "(as in the change)")
     if key is None:
         return [Part("Input", input_text(beside))]
-    directory = next((name for name in _DIRECTORY_KEYS if _is_plain(beside.get(name))), None)
+    # Above the command only if it is nothing but a path: a line break in it could pass for a part of the command.
+    directory = next(
+        (
+            name
+            for name, value in ((name, beside.get(name)) for name in _DIRECTORY_KEYS)
+            if isinstance(value, str) and value and spelled(value) == value == one_line(value)
+        ),
+        None,
+    )
     where = f"# in {beside.pop(directory)}\n" if directory else ""
     command = Part("Command", where + (command_of(raw) or ""), "sh", file="command.txt")
     return [command, Part("Input", input_text(beside))]
-
-
-def _is_plain(directory: Any) -> bool:
-    return isinstance(directory, str) and bool(directory) and spelled(directory) == directory == one_line(directory)
 
 
 # --- the content -------------------------------------------------------------------------------------------------
@@ -147,6 +150,7 @@ def _content(call: Json) -> list[Any]:
 
 
 def _is_place(place: Any) -> bool:
+    # With a field that we don't know it is more than a place: it is shown as it came.
     known = (
         isinstance(place, dict) and isinstance(place.get("path"), str) and not place.keys() - {"path", "line", "_meta"}
     )
@@ -203,23 +207,15 @@ def _change(path: str, old: str | None, new: str, *, compared: bool) -> list[str
     source = "/dev/null" if old is None else path
     if not compared:
         return [f"--- {source}", f"+++ {path}", *_marked("-", old or ""), *_marked("+", new)]
-    before, after = _lines(old or ""), _lines(new)
+    # With what can't be seen written out, so that no carriage return or U+2028 ends a line.
+    before, after = (spelled(text).removesuffix("\n").split("\n") if text else [] for text in (old or "", new))
     if before == after:
         return [f"--- {source}", f"+++ {path}", *(f" {line}" for line in before)]
     return list(difflib.unified_diff(before, after, source, path, lineterm="", n=max(len(before), len(after))))
 
 
-def _lines(text: str) -> list[str]:
-    """Return the lines with what can't be seen written out, so that no carriage return or U+2028 ends one."""
-    return _without_last_end(spelled(text)).split("\n") if text else []
-
-
 def _marked(sign: str, text: str) -> list[str]:
-    return [sign + _without_last_end(text).replace("\n", f"\n{sign}")] if text else []
-
-
-def _without_last_end(text: str) -> str:
-    return text.removesuffix("\n")
+    return [sign + text.removesuffix("\n").replace("\n", f"\n{sign}")] if text else []
 
 
 def _folded(lines: list[str]) -> Iterator[str]:

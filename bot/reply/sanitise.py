@@ -50,6 +50,7 @@ def clean(text: str) -> str:
     """Return ``text`` without terminal escapes and controls but newline and tab; lone surrogates become U+FFFD."""
     if _SUSPECT.search(text) is None:
         return text
+    # A bare carriage return would let a terminal overwrite the line; here it ends one.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", _ANSI.sub("", text))
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -72,13 +73,14 @@ def in_full(text: str) -> str:
 
     What stands behind hundreds of them would be off the screen.
     """
-    text = _BLANK_LINES.sub(_counted_lines, spelled(text))
+    pieces, end, text = [], 0, spelled(text)
+    for run in _BLANK_LINES.finditer(text):
+        count = run.group().count("\n") - 1
+        if count > _MOST_BLANK_LINES:
+            pieces += [text[end : run.start()], f"\n<{count:,} blank lines>\n"]
+            end = run.end()
+    text = "".join([*pieces, text[end:]])
     return _BLANKS.sub(lambda run: f"<{len(run.group()):,} blanks>", text)
-
-
-def _counted_lines(run: re.Match[str]) -> str:
-    count = run.group().count("\n") - 1
-    return f"\n<{count:,} blank lines>\n" if count > _MOST_BLANK_LINES else run.group()
 
 
 def visible(text: str) -> bool:
@@ -119,6 +121,7 @@ def inline_code(text: str, limit: int = 80) -> str:
 
 def code_block(text: str, language: str = "") -> str:
     """Return ``text`` as a code block that it can't end: runs of three backticks are broken by a zero-width space."""
+    # Cleaned first: an escape between two backticks would hide the run from the pattern, and not from the reader.
     safe = re.sub(r"`(?=``)", f"`{_ZERO_WIDTH_SPACE}", clean(text)).strip("\n")
     return f"```{language}\n{safe or ' '}\n```"
 
@@ -135,11 +138,8 @@ def fitting(text: str, limit: int) -> int:
             break
     else:
         return len(text)
-    return _border(text, offset) or _code_point(text, offset) or 1
-
-
-def _code_point(text: str, offset: int) -> int:
-    return offset - 1 if _is_split_pair(text, offset) else offset
+    # A character without a border near is cut between code points; half a surrogate pair would be refused.
+    return _border(text, offset) or (offset - 1 if _is_split_pair(text, offset) else offset) or 1
 
 
 def _border(text: str, offset: int) -> int:
@@ -155,13 +155,15 @@ def joined(text: str, offset: int) -> bool:
     if offset <= 0 or offset >= len(text):
         return False
     before, after = text[offset - 1], text[offset]
-    return (
-        before == "\u200d"
-        or _extends(after)
-        or (before == "\r" and after == "\n")
-        or _is_split_pair(text, offset)
-        or (_is_flag_letter(after) and _flag_letters_before(text, offset) % 2 == 1)
-    )
+    if before == "\u200d" or _extends(after) or (before == "\r" and after == "\n") or _is_split_pair(text, offset):
+        return True
+    if not "\U0001f1e6" <= after <= "\U0001f1ff":
+        return False
+    # Two letters make a flag: whether one belongs to the one before depends on how many there are.
+    letters = offset
+    while letters > 0 and "\U0001f1e6" <= text[letters - 1] <= "\U0001f1ff":
+        letters -= 1
+    return (offset - letters) % 2 == 1
 
 
 def _is_split_pair(text: str, offset: int) -> bool:
@@ -179,14 +181,3 @@ def _extends(character: str) -> bool:
         or "\U0001f3fb" <= character <= "\U0001f3ff"
         or "\U000e0020" <= character <= "\U000e007f"
     )
-
-
-def _is_flag_letter(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
-
-
-def _flag_letters_before(text: str, offset: int) -> int:
-    count = 0
-    while offset > 0 and _is_flag_letter(text[offset - 1]):
-        count, offset = count + 1, offset - 1
-    return count

@@ -77,6 +77,7 @@ def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = Non
     """
     if limit < _SMALLEST:
         raise ValueError(f"limit is too small ({limit} of at least {_SMALLEST})")
+    # No more is looked at: an edit costs what its message costs, and not what the answer does.
     window = text[start : start + 2 * limit]
     whole = _part(window, fence)
     if start + len(window) == len(text) and units(whole.text) <= limit:
@@ -94,14 +95,8 @@ def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
 def _part(source: str, fence: Fence | None) -> Part:
     opening = fence.opening if fence else ""
     after = fence_after(source, fence)
-    closing = _closing(source, after)
+    closing = "" if after is None else after.closing if source.endswith("\n") else f"\n{after.closing}"
     return Part(f"{opening}{source}{closing}", len(opening), len(closing), after)
-
-
-def _closing(source: str, fence: Fence | None) -> str:
-    if fence is None:
-        return ""
-    return fence.closing if source.endswith("\n") else f"\n{fence.closing}"
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -121,6 +116,7 @@ def _step(line: str, fence: Fence | None) -> Fence | None:
     indent, marker, info = match.groups()
     info = info.strip()
     if fence is not None:
+        # As Markdown has it: the same sign, at least as many of them, and nothing behind.
         ends = not info and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker)
         return None if ends else fence
     if marker[0] == "`" and "`" in info:
@@ -143,17 +139,14 @@ class _Borders:
 def _cut(window: str, limit: int, fence: Fence | None) -> int:
     """Return how much of ``window``, which is too long, goes into the part."""
     borders = _borders(window, limit, fence)
+    # A better border is worth a part that is not full, but not one that is nearly empty.
     if borders.table:
         return borders.table
-    if _filled(window, borders.strong) >= limit // 2:
+    if units(window[: borders.strong]) >= limit // 2:
         return borders.strong
-    if _filled(window, borders.line) >= limit // 4:
+    if units(window[: borders.line]) >= limit // 4:
         return borders.line
     return _inside_line(window, limit, fence)
-
-
-def _filled(window: str, offset: int) -> int:
-    return units(window[:offset])
 
 
 def _borders(window: str, limit: int, fence: Fence | None) -> _Borders:

@@ -22,6 +22,7 @@ _OUTPUT_TAIL = 4_500
 _DIFF_LINES = 2_000
 _DIFF_CHARACTERS = 200_000
 _COMPARISONS = 4_000_000
+"""Pairs of lines that are compared in one go, over all files: all threads wait meanwhile."""
 _LONGEST_FENCED = 65_536
 _MARKS = {"completed": "✓", "failed": "✗", "in_progress": "▸", "pending": "·"}
 _COMMAND_KEYS = ("command", "cmd", "script")
@@ -42,15 +43,13 @@ def tool_line(title: str | None, status: str | None, kind: str | None = None, *,
 
 def output_block(output: str) -> str:
     """Return a tool's output in a code block; one that the agent fenced already is not fenced twice."""
-    return code_block(clip_middle(_unfenced(output.strip("\n")), _OUTPUT_HEAD, _OUTPUT_TAIL))
-
-
-def _unfenced(output: str) -> str:
-    if not output.startswith("```") or len(output) > _LONGEST_FENCED:
-        return output
-    lines = output.split("\n")
-    whole = len(lines) > 1 and lines[-1].strip() == "```"
-    return "\n".join(lines[1:-1]) if whole and not any(line.startswith("```") for line in lines[1:-1]) else output
+    output = output.strip("\n")
+    if output.startswith("```") and len(output) <= _LONGEST_FENCED:
+        lines = output.split("\n")
+        # Only if the fence is around all of it: with others inside, what is in and what is out would change places.
+        if len(lines) > 1 and lines[-1].strip() == "```" and not any(line.startswith("```") for line in lines[1:-1]):
+            output = "\n".join(lines[1:-1])
+    return code_block(clip_middle(output, _OUTPUT_HEAD, _OUTPUT_TAIL))
 
 
 class Comparing:
@@ -64,6 +63,7 @@ class Comparing:
 
     def may(self, old: str | None, new: str | None) -> bool:
         """Return whether the two may be compared; if so, that is taken off."""
+        # Of all changes of one answer together: a thousand cunning ones would add up.
         cost = (old or "").count("\n") * (new or "").count("\n")
         if cost > self._room or _too_large_to_compare(old, new):
             return False
@@ -163,14 +163,9 @@ def _tokens(value: Any) -> Iterator[str]:
 def places(paths: Iterable[tuple[str, int | None]], most: int) -> str:
     """Return the first ``most`` paths, with their lines where known, as inline code; the rest is counted."""
     unique = list(dict.fromkeys(paths))
-    shown = ", ".join(_places(unique[:most]))
+    shown = ", ".join(inline_code(path if line is None else f"{path}:{line}", 120) for path, line in unique[:most])
     more = len(unique) - most
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _places(paths: list[tuple[str, int | None]]) -> Iterator[str]:
-    for path, line in paths:
-        yield inline_code(path if line is None else f"{path}:{line}", 120)
 
 
 def _too_large_to_compare(old: str | None, new: str | None) -> bool:
@@ -188,8 +183,6 @@ def _quoted(word: str) -> str:
 _LIMIT = 120
 _MORE_ROOM = len(" · and 1,000 more")
 _TITLE, _NAME = 40, 40
-_COMPARISONS = 4_000_000
-"""Pairs of lines that are compared in one go, over all files: all threads wait meanwhile."""
 
 _PLURALS = {
     "read": "reads",
@@ -221,6 +214,7 @@ def tools_in_short(tools: Sequence[ToolState], cut: int = 0) -> str:
     room = _LIMIT - len("-# ")
     whole = not left_out and sum(units(piece.text) + 3 for piece in pieces) - 3 <= room
     kept: set[int] = set()
+    # What went wrong or changed a file has its place first; shown it stands where it happened.
     for number in sorted(range(len(pieces)), key=lambda one: pieces[one].rank):
         needed = units(pieces[number].text) + 3
         if whole or needed <= room - _MORE_ROOM:
@@ -236,7 +230,13 @@ def tools_in_short(tools: Sequence[ToolState], cut: int = 0) -> str:
 def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
     """Yield what is told, in the order in which it first happened."""
     done = [tool for tool in tools if tool.status == "completed" and not tool.rejected]
-    changed = _changes(done)
+    # The lines that came and went in each file, as far as tools said so: many tools may have changed one.
+    room, changed = _COMPARISONS, dict[str, tuple[int, int]]()
+    for diff in (diff for tool in done for diff in tool.diffs):
+        added, removed, cost = changed_lines(diff, room)
+        room -= cost
+        before = changed.get(diff.path, (0, 0))
+        changed[diff.path] = (before[0] + added, before[1] + removed)
     kinds = Counter(tool.kind for tool in done if _is_counted(tool))
     names = short_names(changed)
     for tool in tools:
@@ -264,24 +264,13 @@ def _is_counted(tool: ToolState) -> bool:
     return not tool.diffs and tool.kind not in _NAMED
 
 
-def _changes(tools: Iterable[ToolState]) -> dict[str, tuple[int, int]]:
-    """Return the lines that came and went in each file, as far as tools said so."""
-    room = _COMPARISONS
-    changes: dict[str, tuple[int, int]] = {}
-    for diff in (diff for tool in tools for diff in tool.diffs):
-        added, removed, cost = changed_lines(diff, room)
-        room -= cost
-        before = changes.get(diff.path, (0, 0))
-        changes[diff.path] = (before[0] + added, before[1] + removed)
-    return changes
-
-
 def changed_lines(diff: Diff, most: int = _COMPARISONS) -> tuple[int, int, int]:
     """Return how many lines came, how many went, and the pairs of lines that were compared.
 
     ``most``: of what takes more pairs, all lines between the first and the last difference count.
     """
     old, new = (diff.old or "").splitlines(), diff.new.splitlines()
+    # Most changes are small: what is the same at both ends needs no comparison.
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1
@@ -298,11 +287,6 @@ def changed_lines(diff: Diff, most: int = _COMPARISONS) -> tuple[int, int, int]:
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
     """Return for each path its file's name, with the directory where two files have the same."""
-    every = list(paths)
-    known = Counter(PurePath(path).name for path in every)
-
-    def short(path: str) -> str:
-        name = PurePath(path).name or path
-        return "/".join(PurePath(path).parts[-2:]) if known[name] > 1 else name
-
-    return {path: short(path) for path in every}
+    every = [(path, PurePath(path)) for path in paths]
+    known = Counter(pure.name for _, pure in every)
+    return {path: "/".join(pure.parts[-2:]) if known[pure.name] > 1 else pure.name or path for path, pure in every}
