@@ -36,8 +36,8 @@ class Delivery:
         beside: messages that must be settled, too, before it is done.
     """
 
-    def __init__(self, cell: OutgoingMessage) -> None:
-        self.cell = cell
+    def __init__(self, message: OutgoingMessage) -> None:
+        self.message = message
         self.beside: list[OutgoingMessage] = []
         self._there = anyio.Event()
         self._done = anyio.Event()
@@ -45,23 +45,23 @@ class Delivery:
     @property
     def message_id(self) -> int | None:
         """The id of the message, once it is there."""
-        return self.cell.message_id
+        return self.message.message_id
 
     async def delivered(self) -> bool:
         """Wait for its end; True: it is visible, False: it was given up."""
         await self._done.wait()
-        return self.cell.message_id is not None
+        return self.message.message_id is not None
 
     async def posted(self) -> int | None:
         """Wait until the message is there and return its id; None: it was given up."""
         await self._there.wait()
-        return self.cell.message_id
+        return self.message.message_id
 
     def settle(self, *, given_up: bool = False) -> bool:
         """Wake those who wait, if it is delivered or given up; True: it needs no further look."""
-        if given_up or self.cell.given_up or self.cell.message_id is not None:
+        if given_up or self.message.given_up or self.message.message_id is not None:
             self._there.set()
-        if given_up or all(cell.settled for cell in (self.cell, *self.beside)):
+        if given_up or all(message.settled for message in (self.message, *self.beside)):
             self._done.set()
         return self._done.is_set()
 
@@ -144,36 +144,36 @@ class ThreadEditor:
 
     def say(self, body: Body, *, reply_to: int | None = None) -> Delivery:
         """Post a notice, after everything that was said before."""
-        cell = OutgoingMessage(desired=body, reply_to=reply_to, given_up=self.gone)
-        delivery = Delivery(cell)
+        message = OutgoingMessage(desired=body, reply_to=reply_to, given_up=self.gone)
+        delivery = Delivery(message)
         # What was said before stands above: text that is not in the queue yet must not be overtaken.
         for reply in self._replies:
             with _guarded(reply):
                 reply.look_now()
-        self._outbox.post(cell)
+        self._outbox.post(message)
         self._notices.append(delivery)
         self._look_again()
         return delivery
 
     def change(self, notice: Delivery, body: Body) -> Delivery:
         """Let a notice show something else, be it posted yet or not."""
-        notice.cell.desired = body
-        self._outbox.changed(notice.cell)
-        return self._follow(notice.cell)
+        notice.message.desired = body
+        self._outbox.changed(notice.message)
+        return self._follow(notice.message)
 
     def remove(self, notice: Delivery, instead: Body) -> Delivery:
         """Delete a notice, or let it show ``instead`` where Discord refuses that."""
-        self._outbox.remove(notice.cell, instead)
-        return self._follow(notice.cell)
+        self._outbox.remove(notice.message, instead)
+        return self._follow(notice.message)
 
     def adopt(self, message_id: int, body: Body) -> Delivery:
         """Let a notice of an earlier run show ``body``."""
-        cell = OutgoingMessage(desired=body, given_up=self.gone)
-        self._outbox.adopt(cell, message_id)
-        return self._follow(cell)
+        message = OutgoingMessage(desired=body, given_up=self.gone)
+        self._outbox.adopt(message, message_id)
+        return self._follow(message)
 
-    def _follow(self, cell: OutgoingMessage) -> Delivery:
-        delivery = Delivery(cell)
+    def _follow(self, message: OutgoingMessage) -> Delivery:
+        delivery = Delivery(message)
         self._notices.append(delivery)
         self._look_again()
         return delivery
@@ -202,13 +202,13 @@ class ThreadEditor:
     def mark_interrupted(self, key: int, shown: tuple[int, ...], body: Body) -> Delivery:
         """Finalize the messages of a reply that an earlier run broke off, and say so with ``body``, once."""
         # The nonce is the prompt's: a run that was killed while it said so may have said it.
-        cell = OutgoingMessage(desired=body, reply_to=key, nonce=f"i{key}", given_up=self.gone)
-        delivery = Delivery(cell)
+        message = OutgoingMessage(desired=body, reply_to=key, nonce=f"i{key}", given_up=self.gone)
+        delivery = Delivery(message)
         self._notices.append(delivery)
 
         def interrupt(found: Found) -> tuple[int, ...]:
-            delivery.beside += finalize_interrupted(cell, self._outbox, shown, found)
-            return tuple(one.message_id for one in (cell, *delivery.beside) if one.message_id is not None)
+            delivery.beside += finalize_interrupted(message, self._outbox, shown, found)
+            return tuple(one.message_id for one in (message, *delivery.beside) if one.message_id is not None)
 
         self._recovery.add(key, shown, interrupt)
         self._look_again()
@@ -287,7 +287,7 @@ class ThreadEditor:
         with self._unbroken():
             try:
                 if message_id is None:
-                    message_id = await self._port.send(op.body, nonce=op.nonce, reply_to=op.cell.reply_to)
+                    message_id = await self._port.send(op.body, nonce=op.nonce, reply_to=op.message.reply_to)
                 elif op.body == NOTHING:
                     await self._port.delete(message_id)
                 else:

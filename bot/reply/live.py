@@ -90,17 +90,19 @@ class LiveReply:
 
         ``on_refused`` is called when Discord does not take it, as nobody will ever see it then.
         """
-        cell = self._cards.get(key)
-        if cell is not None:
-            if cell.message_id is not None:
+        message = self._cards.get(key)
+        if message is not None:
+            if message.message_id is not None:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
-            cell.desired, cell.final, cell.expendable = body, not body.buttons, not body.buttons
-            self._outbox.changed(cell)
+            message.desired, message.final, message.expendable = body, not body.buttons, not body.buttons
+            self._outbox.changed(message)
         elif not self._done.is_set():
-            self._cards[key] = cell = OutgoingMessage(desired=body, expendable=not body.buttons, on_refused=on_refused)
+            self._cards[key] = message = OutgoingMessage(
+                desired=body, expendable=not body.buttons, on_refused=on_refused
+            )
             self.look_now()
             self.messages.pages.cut_here()
-            self._outbox.post(cell)
+            self._outbox.post(message)
         self._dirty = True
         self._wake()
 
@@ -164,7 +166,7 @@ class LiveReply:
     @property
     def speechless(self) -> bool:
         """Whether it has no message yet."""
-        return not any(page.cell.posted for page in self.messages.pages.all)
+        return not any(page.message.posted for page in self.messages.pages.all)
 
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
@@ -199,7 +201,7 @@ class LiveReply:
         elif not self.messages.held and not self.messages.frozen:
             self._compose(now, text_only=urgent)
             carrier = self.messages.pages.carrier()
-            carrier.cell.urgent = urgent and carrier.cell.displayed_mark < carrier.end
+            carrier.message.urgent = urgent and carrier.message.displayed_mark < carrier.end
 
     def _must_be_sent(self) -> bool:
         """Return whether the end would wait for an edit that Discord does not take for long."""
@@ -240,12 +242,12 @@ class LiveReply:
         """Write what the messages should show; ``text_only``: a change of the status alone can wait for the end."""
         pages = self.messages.pages
         # A card has to stay the last message: whoever is asked looks for it at the end of the thread.
-        too_old = now - pages.carrier().cell.created_at > _OLD
+        too_old = now - pages.carrier().message.created_at > _OLD
         renewed = too_old and not self._card_open() and pages.go_on_below()
         snapshot = self._snapshot(pages.start)
         pages.grow(snapshot.text)
         carrier = pages.last if renewed else pages.carrier()
-        if text_only and carrier.cell.posted and carrier.cell.mark == carrier.end:
+        if text_only and carrier.message.posted and carrier.message.mark == carrier.end:
             return
         status = self._status(snapshot, carrier, now)
         self.messages.seal_before(carrier, snapshot)
@@ -253,7 +255,7 @@ class LiveReply:
 
     def _status(self, snapshot: TurnSnapshot, carrier: Page, now: float) -> str:
         """Return the status line; empty where it alone would make a message that is not worth it."""
-        if not carrier.text and not carrier.cell.posted:
+        if not carrier.text and not carrier.message.posted:
             waited = now - (self._opened_at or now) >= self._outbox.pacing.first_status
             if self._card_open() or not (waited or worth_showing(snapshot)):
                 return ""
@@ -261,7 +263,7 @@ class LiveReply:
         return status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
 
     def _card_open(self) -> bool:
-        return any(cell.desired is not None and cell.desired.buttons for cell in self._cards.values())
+        return any(message.desired is not None and message.desired.buttons for message in self._cards.values())
 
     # --- after a restart ---------------------------------------------------------------------------------------
 

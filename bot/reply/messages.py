@@ -53,15 +53,15 @@ class ReplyMessages:
         self._nonce_prefix: str | None = None
 
     @property
-    def cells(self) -> list[OutgoingMessage]:
-        """Return the cells that are sent, in order."""
-        return [page.cell for page in self.pages.all if page.cell.posted] + self._ending
+    def outgoing(self) -> list[OutgoingMessage]:
+        """Return the messages that are sent, in order."""
+        return [page.message for page in self.pages.all if page.message.posted] + self._ending
 
     @property
     def ids(self) -> tuple[int, ...]:
         """Return the messages that the reply has on Discord, in order."""
-        cells = (*self.cells, *self._surplus)
-        return tuple(cell.message_id for cell in cells if cell.message_id is not None)
+        messages = (*self.outgoing, *self._surplus)
+        return tuple(message.message_id for message in messages if message.message_id is not None)
 
     @property
     def frozen(self) -> bool:
@@ -71,17 +71,17 @@ class ReplyMessages:
     @property
     def settled(self) -> bool:
         """Return whether all of the final state is delivered or given up."""
-        return self.composed and all(cell.settled for cell in (*self.cells, *self._surplus))
+        return self.composed and all(message.settled for message in (*self.outgoing, *self._surplus))
 
     @property
     def delivered(self) -> bool:
         """Return whether the end is visible; for a settled reply."""
-        return self._told_above or all(not cell.given_up for cell in self.cells[-1:])
+        return self._told_above or all(not message.given_up for message in self.outgoing[-1:])
 
     @property
     def under_way(self) -> bool:
         """Return whether a request for a message of text is under way."""
-        return any(cell.busy for cell in (*(page.cell for page in self.pages.all), *self._ending))
+        return any(message.busy for message in (*(page.message for page in self.pages.all), *self._ending))
 
     # --- what pages show ---------------------------------------------------------------------------------------
 
@@ -98,21 +98,21 @@ class ReplyMessages:
         """Let a page's message show ``text``; it is posted when there is something to show."""
         if not text:
             return
-        cell, body = page.cell, Body(text, buttons)
-        cell.mark, cell.on_archived = page.end, self.hold
-        if cell.desired != body:
-            cell.desired = body
-            self._outbox.changed(cell)
-        self._outbox.post(cell)
+        message, body = page.message, Body(text, buttons)
+        message.mark, message.on_archived = page.end, self.hold
+        if message.desired != body:
+            message.desired = body
+            self._outbox.changed(message)
+        self._outbox.post(message)
 
     def _note(self, page: Page, snapshot: TurnSnapshot) -> str:
         """Return what a page shows that has no text: what the agent did, as Discord takes no empty message."""
-        return page.note or (tools_summary(snapshot) or ABOVE if page.cell.posted else "")
+        return page.note or (tools_summary(snapshot) or ABOVE if page.message.posted else "")
 
     @property
     def waits_for_edit(self) -> bool:
         """Return whether a message of text is there, and not as it should be."""
-        return any(page.cell.wants_edit for page in self.pages.all)
+        return any(page.message.wants_edit for page in self.pages.all)
 
     def hold(self, note: str = "") -> None:
         """No edit is possible any more: what is not shown yet is kept for one new message at the end (D10, D3).
@@ -122,12 +122,12 @@ class ReplyMessages:
         self.held = True
         self._held_note = note or self._held_note
         for page in self.pages.all:
-            self._outbox.abandon(page.cell)
+            self._outbox.abandon(page.message)
         # Composed anew, with one message; of those that were to come below, what is there already stays.
         self.composed = False
-        for cell in self._ending:
-            self._outbox.abandon(cell)
-        self._ending = [cell for cell in self._ending if cell.message_id is not None or cell.busy]
+        for message in self._ending:
+            self._outbox.abandon(message)
+        self._ending = [message for message in self._ending if message.message_id is not None or message.busy]
 
     # --- the end -----------------------------------------------------------------------------------------------
 
@@ -161,9 +161,9 @@ class ReplyMessages:
             return True
         carrier = self.pages.carrier()
         # Below a card that was posted since: the end is looked for at the end of the thread.
-        below_card = self.pages.cut is not None and carrier.cell.posted
+        below_card = self.pages.cut is not None and carrier.message.posted
         # An edit notifies nobody, so a ping needs a new message, once.
-        needs_ping = final.ping is not None and not self._pinged and carrier.cell.posted
+        needs_ping = final.ping is not None and not self._pinged and carrier.message.posted
         return below_card or needs_ping or units(below(carrier.text, final.tail())) > MESSAGE_LIMIT
 
     def saved(self, final: FinalReply, after: int) -> SavedReply:
@@ -207,10 +207,10 @@ class ReplyMessages:
             self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
         elif self._ending:
             # It was announced; costs may have come late.
-            cell = self._ending[0]
-            if cell.desired is not None and not cell.given_up:
-                cell.desired = replace(cell.desired, text=final.tail())
-                self._outbox.changed(cell)
+            message = self._ending[0]
+            if message.desired is not None and not message.given_up:
+                message.desired = replace(message.desired, text=final.tail())
+                self._outbox.changed(message)
         elif self._apart:
             self._add(final)
         self.composed = True
@@ -219,14 +219,14 @@ class ReplyMessages:
         """Let every page show its final text; the last one with ``tail`` below, and none with a Stop button."""
         carrier = self.pages.carrier()
         for page in self.pages.all:
-            page.cell.final = True  # the token that is kept is for these edits
+            page.message.final = True  # the token that is kept is for these edits
         self.seal_before(carrier, snapshot)
         if not tail:
             self.want(carrier, carrier.text or self._note(carrier, snapshot))
             return
         self.want(carrier, below(carrier.text, tail), final.buttons)
-        if final.ping is not None and carrier.cell.desired is not None:
-            carrier.cell.desired, self._pinged = replace(carrier.cell.desired, ping=final.ping), True
+        if final.ping is not None and carrier.message.desired is not None:
+            carrier.message.desired, self._pinged = replace(carrier.message.desired, ping=final.ping), True
 
     def _add(self, final: FinalReply, text: str = "", rest: str = "") -> None:
         """Post one more message below: ``text``, lines and footer, and ``rest`` as a file."""
@@ -240,18 +240,18 @@ class ReplyMessages:
 
     def _post(self, body: Body, sign: str) -> None:
         nonce = None if self._nonce_prefix is None else f"{self._nonce_prefix}{sign}{self._refusals}"
-        cell = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self.hold)
-        self._ending.append(cell)
-        self._outbox.post(cell)
+        message = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self.hold)
+        self._ending.append(message)
+        self._outbox.post(message)
 
     def say_refused(self, final: FinalReply) -> bool:
         """Tell the end without the text that Discord refuses: first with the text as a file, then without; else False.
 
         What is above is shown, or is in the file; only the end itself is never told twice.
         """
-        cells = self.cells
-        last = cells[-1:]
-        if not any(cell.refused for cell in cells) or self._refusals >= _MOST_REFUSALS:
+        messages = self.outgoing
+        last = messages[-1:]
+        if not any(message.refused for message in messages) or self._refusals >= _MOST_REFUSALS:
             return False
         if self._refusals and not last[0].refused:
             return False  # the file got through
@@ -267,7 +267,7 @@ class ReplyMessages:
         tail = final.tail()
         # Lines and footer are never told twice, even where the text above them is not complete.
         self._told_above = bool(tail) and any(
-            cell.displayed is not None and cell.displayed.text.endswith(tail) for cell in self.cells
+            message.displayed is not None and message.displayed.text.endswith(tail) for message in self.outgoing
         )
         snapshot = self._snapshot(0)
         text = self._instead or snapshot.text
@@ -277,13 +277,13 @@ class ReplyMessages:
         # keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
         # known: the new message has the rest, and no text is visible twice.
         for page in self.pages.all:
-            part = take(text[page.start : max(page.start, page.cell.displayed_mark)], 0, PAGE, page.fence)
+            part = take(text[page.start : max(page.start, page.message.displayed_mark)], 0, PAGE, page.fence)
             calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
-            if page.cell.message_id is not None and page.cell.displayed != calm:
-                cell = OutgoingMessage(desired=calm, expendable=True)
-                self._outbox.adopt(cell, page.cell.message_id)
+            if page.message.message_id is not None and page.message.displayed != calm:
+                message = OutgoingMessage(desired=calm, expendable=True)
+                self._outbox.adopt(message, page.message.message_id)
                 if self._held_note == HELD:
-                    self._outbox.park(cell)  # the new message makes edits possible again
+                    self._outbox.park(message)  # the new message makes edits possible again
         rest, fence = self.pages.unshown(text)
         self._told_above = self._told_above or not (tail or rest.strip())
         part = take(rest if rest.strip() else "", 0, fence=fence)
@@ -300,8 +300,8 @@ class ReplyMessages:
         """Give every message that is still to be sent a nonce of its own, the same after each restart."""
         self._nonce_prefix = prefix
         # A run that is killed in a send leaves a message that nobody recorded; the same nonce posts no second one.
-        for number, cell in enumerate(self.cells):
-            cell.nonce, cell.anew = f"{prefix}{number}", f"{prefix}a{number}"
+        for number, message in enumerate(self.outgoing):
+            message.nonce, message.anew = f"{prefix}{number}", f"{prefix}a{number}"
 
     def ahead(self, page: Page) -> str:
         """Return the text from the page's start on, more than it has room for: so much it may have shown once."""
@@ -311,6 +311,6 @@ class ReplyMessages:
     def blank_out(self, message_ids: Sequence[int]) -> None:
         """Let messages that have no place in the reply any more say where the reply is."""
         for message_id in message_ids:
-            cell = OutgoingMessage(desired=Body(_OVER), final=True, expendable=True)
-            self._surplus.append(cell)
-            self._outbox.adopt(cell, message_id)
+            message = OutgoingMessage(desired=Body(_OVER), final=True, expendable=True)
+            self._surplus.append(message)
+            self._outbox.adopt(message, message_id)

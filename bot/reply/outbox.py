@@ -2,7 +2,7 @@
 
 New messages go out one after another, in the order they were put in. Edits go beside them: one at a time for a message,
 at the pace of `bot.reply.pacing`, final ones first. The latest wanted body wins; what was overtaken is never sent.
-The mutable state is the cells, the queue of new messages and the pacer.
+The mutable state is the messages, the queue of new messages and the pacer.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class OutgoingMessage:
 class Op:
     """A request to Discord: a new message where ``message_id`` is None, else an edit; with `NOTHING`, its deletion."""
 
-    cell: OutgoingMessage
+    message: OutgoingMessage
     body: Body
     mark: int
     message_id: int | None
@@ -109,76 +109,76 @@ class Outbox:
     pacer: Pacer = field(init=False)
     # Posts go out one after another, in this order; everything that is not settled is in the second list, too.
     _posts: deque[OutgoingMessage] = field(default_factory=deque)
-    _cells: list[OutgoingMessage] = field(default_factory=list)
+    _unsettled: list[OutgoingMessage] = field(default_factory=list)
     _parked: list[OutgoingMessage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pacer = Pacer(self.pacing)
 
-    def post(self, cell: OutgoingMessage) -> None:
-        """Put a new message after those that were put in before; a second call for the same cell changes nothing."""
+    def post(self, message: OutgoingMessage) -> None:
+        """Put a new message after those that were put in before; a second call for the same message changes nothing."""
         if self.gone is not None:
-            cell.given_up = True
-        if not cell.posted and not cell.given_up:
-            cell.posted = True
-            self._posts.append(cell)
-            self._cells.append(cell)
+            message.given_up = True
+        if not message.posted and not message.given_up:
+            message.posted = True
+            self._posts.append(message)
+            self._unsettled.append(message)
 
-    def adopt(self, cell: OutgoingMessage, message_id: int, *, as_wanted: bool = False) -> None:
-        """A cell's message is on Discord already: it is edited, not sent; or left alone, if it is ``as_wanted``."""
-        self._unqueue(cell)
-        cell.message_id, cell.posted = message_id, True
+    def adopt(self, message: OutgoingMessage, message_id: int, *, as_wanted: bool = False) -> None:
+        """It is on Discord already: it is edited, not sent; or left alone, if it is ``as_wanted``."""
+        self._unqueue(message)
+        message.message_id, message.posted = message_id, True
         if as_wanted:
-            cell.displayed, cell.displayed_mark = cell.desired, cell.mark
-        self.changed(cell)
+            message.displayed, message.displayed_mark = message.desired, message.mark
+        self.changed(message)
 
-    def abandon(self, cell: OutgoingMessage) -> None:
+    def abandon(self, message: OutgoingMessage) -> None:
         """Try nothing more for a message; a request that is under way still counts."""
-        cell.given_up = True
-        if not cell.busy:  # a request under way needs its place in the queue until its end is known
-            self._give_up(cell)
+        message.given_up = True
+        if not message.busy:  # a request under way needs its place in the queue until its end is known
+            self._give_up(message)
 
-    def remove(self, cell: OutgoingMessage, instead: Body) -> None:
+    def remove(self, message: OutgoingMessage, instead: Body) -> None:
         """Delete a message, or let it show ``instead`` where that is refused; one that is not there yet never comes."""
-        if cell.message_id is None and not cell.busy:
-            self.abandon(cell)
+        if message.message_id is None and not message.busy:
+            self.abandon(message)
             return
         # Where a send is under way its message may come yet: it is deleted once its id is known.
-        cell.desired, cell.instead, cell.expendable = NOTHING, instead, True
-        self.changed(cell)
+        message.desired, message.instead, message.expendable = NOTHING, instead, True
+        self.changed(message)
 
-    def park(self, cell: OutgoingMessage) -> None:
+    def park(self, message: OutgoingMessage) -> None:
         """Leave a message as it is until the thread, which is archived, is seen to be open again."""
-        self._give_up(cell)
-        self._parked.append(cell)
+        self._give_up(message)
+        self._parked.append(message)
 
     @property
     def settled(self) -> bool:
         """Whether nothing is under way or waiting."""
-        return all(cell.settled and not cell.busy for cell in self._cells)
+        return all(message.settled and not message.busy for message in self._unsettled)
 
     def next(self, now: float) -> Iterator[Op]:
         """Yield the requests that may start now, each marked as started."""
-        self._cells = [cell for cell in self._cells if cell.busy or not cell.settled]
+        self._unsettled = [message for message in self._unsettled if message.busy or not message.settled]
         if self.gone is not None:
             return
         if self._posts and self._post_ready_at() <= now:
-            cell = self._posts[0]
-            assert cell.desired is not None
+            message = self._posts[0]
+            assert message.desired is not None
             # A try keeps the nonce of the one before: whether Discord has done that is not known, and with the same
             # nonce it posts no second message.
-            cell.nonce = cell.nonce or self.nonces()
-            cell.tried = cell.tried or cell.desired
-            cell.busy, cell.created_at, cell.edited_at = True, now, now
-            yield Op(cell, cell.desired, cell.mark, None, cell.nonce)
+            message.nonce = message.nonce or self.nonces()
+            message.tried = message.tried or message.desired
+            message.busy, message.created_at, message.edited_at = True, now, now
+            yield Op(message, message.desired, message.mark, None, message.nonce)
         # Asked anew for each: an edit that starts takes a token, and the next may have to wait for one.
-        while ready := [cell for cell in self._cells if cell.wants_edit and self._edit_ready_at(cell) <= now]:
-            cell = min(ready, key=lambda cell: (not cell.final, not cell.urgent, cell.edited_at))
-            assert cell.desired is not None
+        while ready := [one for one in self._unsettled if one.wants_edit and self._edit_ready_at(one) <= now]:
+            message = min(ready, key=lambda one: (not one.final, not one.urgent, one.edited_at))
+            assert message.desired is not None
             # Marked before anything is awaited: two edits of one message could arrive in the wrong order.
-            cell.busy, cell.urgent, cell.edited_at = True, False, now
+            message.busy, message.urgent, message.edited_at = True, False, now
             self.pacer.started(now)
-            yield Op(cell, cell.desired, cell.mark, cell.message_id)
+            yield Op(message, message.desired, message.mark, message.message_id)
 
     def edits_closed(self, now: float) -> bool:
         """Return whether Discord takes no edit for longer than a final text waits for one."""
@@ -186,42 +186,42 @@ class Outbox:
 
     def wake_at(self) -> float:
         """Return when `next()` is worth a call, if nothing happens before."""
-        edits = [self._edit_ready_at(cell) for cell in self._cells if cell.wants_edit]
+        edits = [self._edit_ready_at(message) for message in self._unsettled if message.wants_edit]
         return min([self._post_ready_at(), *edits])
 
-    def changed(self, cell: OutgoingMessage) -> None:
+    def changed(self, message: OutgoingMessage) -> None:
         """The wanted body of a message on Discord changed: have an eye on it again."""
-        if cell.posted and cell not in self._cells and not cell.given_up:
-            self._cells.append(cell)
+        if message.posted and message not in self._unsettled and not message.given_up:
+            self._unsettled.append(message)
 
     def hurry(self, now: float) -> None:
         """Try once more at once what waits after a refusal; an edit that is not worth it waits for no limit."""
-        for cell in self._cells:
-            cell.retry_at = 0.0
+        for message in self._unsettled:
+            message.retry_at = 0.0
             # The end of the bot does not wait for what only looks better.
-            if cell.expendable and cell.wants_edit and self.edits_closed(now):
-                cell.given_up = True
+            if message.expendable and message.wants_edit and self.edits_closed(now):
+                message.given_up = True
 
     def _post_ready_at(self) -> float:
         # While one is under way no other starts: Discord orders messages by arrival, and people read them in order.
         return inf if not self._posts or self._posts[0].busy else self._posts[0].retry_at
 
-    def _edit_ready_at(self, cell: OutgoingMessage) -> float:
-        return max(cell.retry_at, self.pacer.ready_at(final=cell.final or cell.urgent))
+    def _edit_ready_at(self, message: OutgoingMessage) -> float:
+        return max(message.retry_at, self.pacer.ready_at(final=message.final or message.urgent))
 
     # --- the result of a request -------------------------------------------------------------------------------
 
     def succeeded(self, op: Op, message_id: int | None = None) -> None:
         """The request was done; for a new message with the id it got."""
-        cell = op.cell
-        cell.busy, cell.failures = False, 0
+        message = op.message
+        message.busy, message.failures = False, 0
         # What was sent, not what is desired by now: the difference is the next edit.
-        cell.displayed, cell.displayed_mark = op.body, op.mark
+        message.displayed, message.displayed_mark = op.body, op.mark
         if op.message_id is not None:
             self.pacer.succeeded()
             return
-        self._unqueue(cell)
-        cell.message_id = message_id
+        self._unqueue(message)
+        message.message_id = message_id
         self.newest = max(self.newest, message_id or 0)
         self.oldest = self.oldest or self.newest
         # A new message takes a thread out of the archive: what could not be edited in it can be now.
@@ -229,89 +229,89 @@ class Outbox:
             parked.given_up = False
             self.changed(parked)
         self._parked.clear()
-        if cell.tried != op.body:
+        if message.tried != op.body:
             # The same nonce went out with another body before: which of the two is visible is not known.
-            cell.displayed = None
-        cell.tried = None  # it may hold a file
+            message.displayed = None
+        message.tried = None  # it may hold a file
 
     def failed(self, op: Op, error: Exception, now: float) -> None:
         """The request was not done, or not as far as is known."""
-        cell, is_post = op.cell, op.message_id is None
-        cell.busy = False
+        message, is_post = op.message, op.message_id is None
+        message.busy = False
         match error:
             case ThreadGone():
                 self.end(str(error))
-            case _ if cell.given_up:
-                self._unqueue(cell)
-            case _ if cell.desired == NOTHING and is_post:
-                self._give_up(cell)  # it was not posted, and is not wanted any more
+            case _ if message.given_up:
+                self._unqueue(message)
+            case _ if message.desired == NOTHING and is_post:
+                self._give_up(message)  # it was not posted, and is not wanted any more
             case Unavailable() if error.retry_after > 0:
                 # Discord takes none of its kind in this thread for long; that it was not done is certain.
                 if is_post:
-                    cell.retry_at = now + error.retry_after
+                    message.retry_at = now + error.retry_after
                 else:
                     self.pacer.closed(now + error.retry_after)
             case Unavailable():
                 self._retry(op, now)
             case ThreadArchived() if not is_post:
                 # Only whoever owns the message knows whether its text has to get through in another way.
-                if cell.on_archived is None:
-                    self.park(cell)
+                if message.on_archived is None:
+                    self.park(message)
                 else:
-                    cell.on_archived()
+                    message.on_archived()
             case MessageGone() if op.body == NOTHING:
-                cell.displayed = NOTHING
+                message.displayed = NOTHING
             case MessageGone() if not is_post:
                 # Once: somebody who deletes the new message as well means it.
-                cell.dead_ends += 1
-                if cell.expendable or cell.dead_ends > 1:
-                    self._give_up(cell)
+                message.dead_ends += 1
+                if message.expendable or message.dead_ends > 1:
+                    self._give_up(message)
                 else:
-                    cell.message_id = cell.displayed = cell.tried = cell.reply_to = None
+                    message.message_id = message.displayed = message.tried = message.reply_to = None
                     # The old nonce would only give back the message that was deleted.
-                    cell.nonce, cell.anew = cell.anew, None
-                    self._posts.append(cell)
+                    message.nonce, message.anew = message.anew, None
+                    self._posts.append(message)
             case _ if op.body == NOTHING:
-                cell.desired = cell.instead
+                message.desired = message.instead
             case _:
                 self._dead_end(op, error, now)
 
     def end(self, reason: str) -> None:
         """The thread can't be written to any more: give everything up; an empty ``reason``: that is all we know."""
         self.gone = self.gone or reason or "the thread can't be written to"
-        for cell in [*self._posts, *self._cells]:
-            cell.given_up = True
+        for message in [*self._posts, *self._unsettled]:
+            message.given_up = True
         self._posts.clear()
 
     def _retry(self, op: Op, now: float) -> None:
-        cell = op.cell
-        cell.failures += 1
-        cell.retry_at = now + self.pacer.backoff(cell.failures)
+        message = op.message
+        message.failures += 1
+        message.retry_at = now + self.pacer.backoff(message.failures)
         if op.message_id is not None:
             self.pacer.refused()
             # It may have been done all the same: the same body again would else count as displayed already.
-            cell.displayed = None
+            message.displayed = None
 
     def _dead_end(self, op: Op, error: Exception, now: float) -> None:
         """Try a few times more what time will hardly mend, then give up."""
-        cell = op.cell
-        cell.dead_ends += 1
+        message = op.message
+        message.dead_ends += 1
         # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.
-        hopeless = cell.on_refused is not None and type(error) is PortError
-        if cell.dead_ends < MAX_TRIES and not hopeless:
+        hopeless = message.on_refused is not None and type(error) is PortError
+        if message.dead_ends < MAX_TRIES and not hopeless:
             self._retry(op, now)
         elif isinstance(error, ThreadArchived):
             self.end("the thread is archived and can't be opened")
         else:
-            cell.refused = not isinstance(error, MessageGone)
-            self._give_up(cell)
-            if cell.on_refused is not None and op.message_id is None:
-                cell.on_refused()
+            message.refused = not isinstance(error, MessageGone)
+            self._give_up(message)
+            if message.on_refused is not None and op.message_id is None:
+                message.on_refused()
 
-    def _give_up(self, cell: OutgoingMessage) -> None:
-        cell.given_up = True
-        self._unqueue(cell)
+    def _give_up(self, message: OutgoingMessage) -> None:
+        message.given_up = True
+        self._unqueue(message)
 
-    def _unqueue(self, cell: OutgoingMessage) -> None:
-        if cell in self._posts:  # by identity: two messages may look alike
-            self._posts.remove(cell)
+    def _unqueue(self, message: OutgoingMessage) -> None:
+        if message in self._posts:  # by identity: two messages may look alike
+            self._posts.remove(message)

@@ -27,7 +27,7 @@ class Page:
     start: int
     fence: Fence | None = None
     part: Part | None = None
-    cell: OutgoingMessage = field(default_factory=OutgoingMessage)
+    message: OutgoingMessage = field(default_factory=OutgoingMessage)
     sealed: bool = False
     note: str = ""
 
@@ -55,7 +55,7 @@ class Pages:
     """
 
     def __init__(self, reply_to: int | None = None) -> None:
-        self.all = [Page(0, cell=OutgoingMessage(reply_to=reply_to))]
+        self.all = [Page(0, message=OutgoingMessage(reply_to=reply_to))]
         self.cut: int | None = None
         self.overflow: int | None = None
         self._seen = 0
@@ -77,7 +77,7 @@ class Pages:
 
     def carrier(self) -> Page:
         """Return the page that shows the status: the last that shows anything."""
-        return next((page for page in reversed(self.all) if page.text or page.note or page.cell.posted), self.last)
+        return next((page for page in reversed(self.all) if page.text or page.note or page.message.posted), self.last)
 
     def grow(self, text: str) -> None:
         """Take over the text from `start` on."""
@@ -133,7 +133,7 @@ class Pages:
     def unshown(self, text: str) -> tuple[str, Fence | None]:
         """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
         # Of a message that shows less than it should, from there on; of one that is not posted, all.
-        pieces = [(max(page.start, page.cell.displayed_mark), page.end) for page in self.all]
+        pieces = [(max(page.start, page.message.displayed_mark), page.end) for page in self.all]
         pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
         return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
 
@@ -143,9 +143,9 @@ class Pages:
         before, behind = text[: cut - page.start], text[cut - page.start :]
         if not visible(behind):
             # White space alone is no reason for a message below the card.
-            return before if page.cell.posted else text
+            return before if page.message.posted else text
         self.cut = None
-        if not page.cell.posted:
+        if not page.message.posted:
             return text  # nothing of it stands above the card
         page.part = take(before, 0, PAGE, page.fence) if before else None
         if len(self.all) >= MAX_PAGES:

@@ -141,38 +141,38 @@ def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
     return bool(tail) and any(text.startswith((HELD, LATE)) and text.endswith(tail.strip()) for text in mine)
 
 
-def take_places(row: ReplyMessages, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
-    """Let the composed ``row`` edit the messages that are there, instead of sending its own; return these."""
-    pages = [page for page in row.pages.all if page.cell.posted]
+def take_places(messages: ReplyMessages, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:
+    """Let the composed ``messages`` edit the messages that are there, instead of sending its own; return these."""
+    pages = [page for page in messages.pages.all if page.message.posted]
     # All is compared as Discord gives it back: without secrets, and without white space at both ends.
-    bodies = [cell.desired for cell in row.cells if cell.desired is not None]
+    bodies = [message.desired for message in messages.outgoing if message.desired is not None]
     wanted = [Wanted(found.as_shown(body.text).strip(), file=body.file is not None) for body in bodies]
     for number, page in enumerate(pages):
-        bare, ahead = (found.as_shown(text).strip() for text in (page.text, row.ahead(page)))
+        bare, ahead = (found.as_shown(text).strip() for text in (page.text, messages.ahead(page)))
         wanted[number] = replace(wanted[number], bare=bare, ahead=ahead)
     taken = places(wanted, shown, found)
     for number, message_id in enumerate(taken.ids):
         if message_id is None:
             continue
-        cell, text = row.cells[number], found.texts.get(message_id, "")
+        message, text = messages.outgoing[number], found.texts.get(message_id, "")
         # What shows the end already is not edited again: edits of old messages are few.
-        outbox.adopt(cell, message_id, as_wanted=text == wanted[number].text)
-        if number < len(pages) and cell.displayed is None and wanted[number].bare == pages[number].text.strip():
+        outbox.adopt(message, message_id, as_wanted=text == wanted[number].text)
+        if number < len(pages) and message.displayed is None and wanted[number].bare == pages[number].text.strip():
             # Should the thread turn out to be archived, only the rest goes into a new message.
-            cell.displayed_mark = covered(pages[number], text)
-    row.blank_out(taken.surplus)
+            message.displayed_mark = covered(pages[number], text)
+    messages.blank_out(taken.surplus)
     return (*(key for key in taken.ids if key is not None), *taken.surplus)
 
 
 def finalize_interrupted(
-    cell: OutgoingMessage, outbox: Outbox, shown: Sequence[int], found: Found
+    message: OutgoingMessage, outbox: Outbox, shown: Sequence[int], found: Found
 ) -> list[OutgoingMessage]:
-    """Take status and buttons from the messages of a reply that was broken off, and post ``cell`` unless it is there.
+    """Take status and buttons off a reply that was broken off, and post ``message`` unless it is there.
 
     Returns what is to be sent for those messages.
     """
-    assert cell.desired is not None
-    said = found.as_shown(cell.desired.text).strip()
+    assert message.desired is not None
+    said = found.as_shown(message.desired.text).strip()
     calmed: list[OutgoingMessage] = []
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
@@ -183,9 +183,9 @@ def finalize_interrupted(
             calmed.append(OutgoingMessage(desired=Body(calm), final=True, expendable=True))
             outbox.adopt(calmed[-1], message_id)
         elif text == said and message_id in found.unknown:
-            outbox.adopt(cell, message_id, as_wanted=True)
-    if cell.message_id is None:
-        outbox.post(cell)
+            outbox.adopt(message, message_id, as_wanted=True)
+    if message.message_id is None:
+        outbox.post(message)
     return calmed
 
 

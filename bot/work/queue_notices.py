@@ -222,7 +222,7 @@ class QueueNotices:
     async def _forget(self, thread_id: int, editor: ThreadEditor, over: Delivery) -> None:
         await over.delivered()
         successor = self._notices.get(thread_id)
-        if over.cell.given_up and not editor.gone:
+        if over.message.given_up and not editor.gone:
             return  # it could not be changed, since its thread is archived: that is left to the next start
         if successor is None or successor.kept is None:
             await self._store.drop_notice(thread_id)

@@ -17,21 +17,21 @@ def outbox() -> Outbox:
 
 
 def posted(box: Outbox, text: str = "text", message_id: int = 1) -> OutgoingMessage:
-    """Return a cell whose message is on Discord."""
-    cell = OutgoingMessage(desired=Body(text))
-    box.post(cell)
+    """Return a message whose message is on Discord."""
+    message = OutgoingMessage(desired=Body(text))
+    box.post(message)
     (op,) = box.next(0.0)
     box.succeeded(op, message_id)
-    return cell
+    return message
 
 
-def change(box: Outbox, cell: OutgoingMessage, text: str) -> None:
-    cell.desired = Body(text)
-    box.changed(cell)
+def change(box: Outbox, message: OutgoingMessage, text: str) -> None:
+    message.desired = Body(text)
+    box.changed(message)
 
 
-def edit(box: Outbox, cell: OutgoingMessage, text: str, now: float) -> Op:
-    change(box, cell, text)
+def edit(box: Outbox, message: OutgoingMessage, text: str, now: float) -> Op:
+    change(box, message, text)
     (op,) = box.next(now)
     return op
 
@@ -42,25 +42,25 @@ def test_new_messages_go_out_one_after_another_in_order() -> None:
     box.post(first)
     box.post(second)
     (op,) = box.next(0.0)
-    assert (op.cell, list(box.next(0.0))) == (first, [])
+    assert (op.message, list(box.next(0.0))) == (first, [])
     box.succeeded(op, 1)
-    assert [op.cell for op in box.next(0.0)] == [second]
+    assert [op.message for op in box.next(0.0)] == [second]
 
 
 def test_posting_a_cell_twice_makes_one_message() -> None:
     box = outbox()
-    cell = posted(box)
-    box.post(cell)
+    message = posted(box)
+    box.post(message)
     assert list(box.next(0.0)) == []
 
 
 def test_the_latest_body_wins_and_what_was_overtaken_is_never_sent() -> None:
     """D3"""
     box = outbox()
-    cell = posted(box)
-    op = edit(box, cell, "a", 10.0)
-    change(box, cell, "b")
-    change(box, cell, "c")
+    message = posted(box)
+    op = edit(box, message, "a", 10.0)
+    change(box, message, "b")
+    change(box, message, "c")
     assert list(box.next(20.0)) == []
     box.succeeded(op)
     assert [op.body.text for op in box.next(20.0)] == ["c"]
@@ -68,24 +68,24 @@ def test_the_latest_body_wins_and_what_was_overtaken_is_never_sent() -> None:
 
 def test_a_change_that_was_taken_back_is_not_sent() -> None:
     box = outbox()
-    cell = posted(box, "a")
-    change(box, cell, "b")
-    change(box, cell, "a")
+    message = posted(box, "a")
+    change(box, message, "b")
+    change(box, message, "a")
     assert (list(box.next(10.0)), box.settled) == ([], True)
 
 
 def test_when_a_token_comes_back_the_final_edit_goes_first() -> None:
-    """D3: final cells first."""
+    """D3: final messages first."""
     box = outbox()
-    cells = [posted(box, message_id=number) for number in range(3)]
+    messages = [posted(box, message_id=number) for number in range(3)]
     for _ in range(5):
         box.pacer.started(10.0)
-    for cell in cells:
-        change(box, cell, "new")
-    cells[2].final = cells[1].urgent = True
-    cells[2].edited_at = cells[1].edited_at = 9.0
+    for message in messages:
+        change(box, message, "new")
+    messages[2].final = messages[1].urgent = True
+    messages[2].edited_at = messages[1].edited_at = 9.0
     assert list(box.next(14.9)) == []
-    assert [op.cell for op in box.next(15.0)][:2] == [cells[2], cells[1]]
+    assert [op.message for op in box.next(15.0)][:2] == [messages[2], messages[1]]
 
 
 def test_among_ordinary_edits_the_message_that_waited_longest_goes_first() -> None:
@@ -95,15 +95,15 @@ def test_among_ordinary_edits_the_message_that_waited_longest_goes_first() -> No
     box.succeeded(edit(box, one, "a", 10.0))
     change(box, one, "b")
     change(box, two, "b")
-    assert [op.cell for op in box.next(20.0)] == [two]
+    assert [op.message for op in box.next(20.0)] == [two]
 
 
 def test_it_wakes_up_when_the_next_edit_may_start() -> None:
     """D3"""
     box = outbox()
-    cell = posted(box)
-    box.succeeded(edit(box, cell, "a", 10.0))
-    change(box, cell, "b")
+    message = posted(box)
+    box.succeeded(edit(box, message, "a", 10.0))
+    change(box, message, "b")
     assert list(box.next(11.0)) == []
     assert box.wake_at() == 11.25
 
@@ -125,9 +125,9 @@ def test_a_refused_message_keeps_its_nonce_and_waits_ever_longer() -> None:
 def test_after_an_edit_that_may_have_been_applied_what_is_shown_is_unknown() -> None:
     """D3: going back to the former text needs an edit."""
     box = outbox()
-    cell = posted(box, "a")
-    box.failed(edit(box, cell, "b", 10.0), Unavailable(), 10.0)
-    change(box, cell, "a")
+    message = posted(box, "a")
+    box.failed(edit(box, message, "b", 10.0), Unavailable(), 10.0)
+    change(box, message, "a")
     assert [op.body.text for op in box.next(20.0)] == ["a"]
 
 
@@ -137,10 +137,10 @@ def test_after_an_edit_that_may_have_been_applied_what_is_shown_is_unknown() -> 
 def test_a_new_message_that_can_not_be_sent_is_tried_three_times_at_most(error: Exception, calls: int) -> None:
     """D10"""
     box = outbox()
-    cell = OutgoingMessage(desired=Body("a"))
-    box.post(cell)
+    message = OutgoingMessage(desired=Body("a"))
+    box.post(message)
     count, now = 0, 0.0
-    while not cell.given_up:
+    while not message.given_up:
         for op in box.next(now):
             count += 1
             box.failed(op, error, now)
@@ -155,45 +155,45 @@ def test_a_failed_edit_of_one_message_leaves_the_others_alone(error: PortError) 
     bad, good = posted(box, message_id=1), posted(box, message_id=2)
     box.failed(edit(box, bad, "b", 10.0), error, 10.0)
     change(box, good, "b")
-    assert good in [op.cell for op in box.next(15.0)]
+    assert good in [op.message for op in box.next(15.0)]
 
 
 def test_a_gone_thread_ends_everything_and_takes_nothing_more() -> None:
     """D10"""
     box = outbox()
-    cell = posted(box)
-    box.failed(edit(box, cell, "b", 10.0), ThreadGone("deleted"), 10.0)
+    message = posted(box)
+    box.failed(edit(box, message, "b", 10.0), ThreadGone("deleted"), 10.0)
     late = OutgoingMessage(desired=Body("late"))
     box.post(late)
-    change(box, cell, "c")
+    change(box, message, "c")
     assert (box.gone, late.given_up, list(box.next(99.0)), box.settled) == ("deleted", True, [], True)
 
 
 def test_an_archived_thread_is_told_to_the_owner_of_the_message() -> None:
     """D10"""
     box, told = outbox(), list[OutgoingMessage]()
-    cell = posted(box)
-    cell.on_archived = lambda: told.append(cell)
-    box.failed(edit(box, cell, "b", 10.0), ThreadArchived(), 10.0)
-    assert told == [cell]
+    message = posted(box)
+    message.on_archived = lambda: told.append(message)
+    box.failed(edit(box, message, "b", 10.0), ThreadArchived(), 10.0)
+    assert told == [message]
 
 
 def test_a_request_that_was_abandoned_on_its_way_still_counts() -> None:
     """D10: what is shown is known."""
     box = outbox()
-    cell = OutgoingMessage(desired=Body("a"), mark=7)
-    box.post(cell)
+    message = OutgoingMessage(desired=Body("a"), mark=7)
+    box.post(message)
     (op,) = box.next(0.0)
-    box.abandon(cell)
+    box.abandon(message)
     assert not box.settled
     box.succeeded(op, 1)
-    assert (cell.message_id, cell.displayed_mark, box.settled) == (1, 7, True)
+    assert (message.message_id, message.displayed_mark, box.settled) == (1, 7, True)
 
 
 def test_an_abandoned_message_that_waits_is_never_sent() -> None:
     """D10"""
     box = outbox()
-    cell = OutgoingMessage(desired=Body("a"))
-    box.post(cell)
-    box.abandon(cell)
+    message = OutgoingMessage(desired=Body("a"))
+    box.post(message)
+    box.abandon(message)
     assert (list(box.next(0.0)), box.settled) == ([], True)

@@ -212,7 +212,7 @@ async def test_at_most_one_edit_of_a_message_is_under_way() -> None:
 
 @in_virtual_time
 async def test_final_edits_of_one_reply_go_before_the_edits_of_another() -> None:
-    """D3: final cells first."""
+    """D3: final messages first."""
     async with scene() as at:
         other = FakeTurn()
         first, second = at.open(2), at.open(3, turn=other)
