@@ -131,7 +131,7 @@ async def test_a_request_after_the_cancel_is_cancelled_without_a_card(tmp_path: 
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await answers(agent) == [CANCELLED]
         assert cards(game, thread_id) == []
-        assert game.shown(thread_id).startswith("word\n⏹ **Stopped** by `owner`.\n-# ")
+        assert game.shown(thread_id).startswith("word\n-# ▸ `run` unfinished\n⏹ **Stopped** by `owner`.\n-# ")
         assert await game.outcome(await game.say(thread_id, "next")) is Outcome.ANSWERED
 
 

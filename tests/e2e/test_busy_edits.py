@@ -108,8 +108,11 @@ async def test_one_of_several_messages_of_a_followup_can_be_edited_and_another_d
         left = [number for number in range(3) if number != gone]
         assert [await game.outcome(messages[number]) for number in left] == [Outcome.ANSWERED] * 2
         texts = {number: "better" if number == edited else f"m{number}" for number in left}
-        named = len({people[number].id for number in left}) > 1
-        said = "\n".join(f"{people[one].name}: {text}" if named else text for one, text in texts.items())
+        if len({people[number].id for number in left}) == 1:
+            said = "\n".join(texts.values())
+        else:
+            frames = {number: f"[{people[number].name} (user {people[number].id}) wrote:]" for number in left}
+            said = "\n\n".join(f"{frames[number]}\n> {text}" for number, text in texts.items())
         assert agent.prompts() == ["first", said]
 
 

@@ -62,8 +62,8 @@ NOWHERE = "http://127.0.0.1:9/api/v10"
 # --- a rate limit of an hour ---------------------------------------------------------------------------------------
 
 
-async def test_edits_that_are_refused_for_an_hour_arrive_after_a_restart_once(tmp_path: Path) -> None:
-    """D3, O2, O4: the turn goes on, the thread's next one and another thread are answered, the text is kept."""
+async def test_what_edits_that_are_refused_for_an_hour_would_show_is_sent_at_once_and_once(tmp_path: Path) -> None:
+    """D3, O2, O4: the thread's next turn and another thread are answered, and a restart adds nothing."""
     gate = Gate(tmp_path / "gate")
     words = {"work": [{"text": "one "}, gate.step, {"text": "two "}, {"pause": 0.05}, {"text": "three"}]}
     agent = scenario(tmp_path, words=words, resume=True)
@@ -77,16 +77,18 @@ async def test_edits_that_are_refused_for_an_hour_arrive_after_a_restart_once(tm
         await until_shown(discord, thread_id, "again")
         other = await mention(discord, "hello")
         await until_answered(discord, other, "hello")
-        await until_rows(tmp_path, OWED + f" and thread_id = {thread_id}", [(2,)])
-        assert first_lines(discord, thread_id)[0] != "one two three"
+        await until_answered(discord, thread_id, "two three")
+        await until_rows(tmp_path, UNFINISHED, [(0,)])
+        before = shown(discord, thread_id)
+        said = [line for line in first_lines(discord, thread_id) if not line.startswith("-# ")]
+        assert [line.strip() for line in said] == ["one", "two three", "again"]
         await killed(bot)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
-            await until_answered(discord, thread_id, "one two three")
-            await until_rows(tmp_path, UNFINISHED, [(0,)])
-            assert first_lines(discord, thread_id) == ["one two three", "again"]
-            assert first_lines(discord, other) == ["hello"]
-            assert sorted(agent.prompts()) == ["again", "hello", "work"]
+            await again.logged("catch_up.finished")
             await stopped(again)
+        assert shown(discord, thread_id) == before
+        assert first_lines(discord, other) == ["hello"]
+        assert sorted(agent.prompts()) == ["again", "hello", "work"]
 
 
 # --- Discord takes nothing at the end of a turn --------------------------------------------------------------------

@@ -96,7 +96,8 @@ async def test_a_signal_while_the_agent_starts_tells_the_thread(tmp_path: Path) 
         thread_id = await mention(discord, "go")
         with anyio.fail_after(LIMIT):
             await agent.heard("initialize")
-        await discord.wait_for(lambda _: discord.threads(), timeout=LIMIT)
+        # The turn runs; before that the message would only wait, and go on after the restart.
+        await discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"), timeout=LIMIT)
         assert await bot.signalled(signal.SIGTERM) == 0
         assert "Interrupted" in shown(discord, thread_id)
 

@@ -15,7 +15,7 @@ import pytest
 from bot.sandbox import FakeDiscord, Fault
 from bot.service.unit import NAME
 from tests.agents import ScriptedAgent, Step, scenario
-from tests.e2e.process import HANG, mention, shown, until_answered, until_shown
+from tests.e2e.process import HANG, mention, until_answered, until_shown
 from tests.systemd.machine import ROOT, Machine
 from tests.systemd.service import LIMIT, WEFT, Service, installed, place
 
@@ -101,7 +101,9 @@ async def test_a_restart_in_the_middle_of_twenty_turns_leaves_no_agent_and_tells
         assert await machine.run("systemctl", "show", "--value", "-p", "Result,NRestarts", NAME) == "success\n0\n"
         for thread_id in threads:
             await until_shown(service.discord, thread_id, "**Interrupted:**")
-            assert "Weft is about to restart" in shown(service.discord, thread_id)
+            said = [str(call.body) for call in service.discord.rest_calls("POST", f"/{thread_id}/messages")]
+            assert sum("Weft is about to restart" in text for text in said) == 1
+            await until_shown(service.discord, thread_id, "✓ Weft was restarted.")  # the new start puts it right
 
 
 async def test_a_bot_that_dies_comes_back_without_its_old_agents(machine: Machine) -> None:
