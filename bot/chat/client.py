@@ -121,6 +121,11 @@ class WeftClient(discord.Client):
 
     # --- the connection ---
 
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        # discord.py's task that waits for the servers after a READY outlives a client, whose loop is gone by then.
+        if not self.is_closed():
+            super().dispatch(event, *args, **kwargs)
+
     async def setup_hook(self) -> None:
         # The owners are known only after the login.
         if self.application is not None:

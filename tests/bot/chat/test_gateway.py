@@ -177,6 +177,18 @@ async def test_told_to_close_it_hangs_up_and_returns() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_ready_that_is_over_only_after_the_end_is_nothing() -> None:
+    """R1: discord.py waits for the servers in a task that nobody ends; then it tells the client, which is closed."""
+    async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
+        client = chat.gateway.current()
+        chat.gateway.close()
+        await fd.wait_for(lambda fd: not fd.gateway.connected)
+        await client.close()
+        client.dispatch("ready")
+        assert len(chat.readies) == 1
+
+
+@pytest.mark.asyncio
 async def test_told_to_close_while_discord_is_away_it_returns_at_once() -> None:
     """R1: a pause before the next try holds up nothing."""
     async with FakeDiscord() as fd, discords_address_kept():
