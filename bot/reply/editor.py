@@ -249,7 +249,7 @@ class ThreadEditor:
                     for scope in self._under_way:
                         scope.deadline = self._leave_by
         finally:
-            # Whoever waits for a delivery is woken in any case.
+            # Those who wait for a delivery must wake whatever ended the task, or they would wait for ever.
             for reply in self._replies:
                 reply.end(delivered=False)
             for notice in self._notices:
@@ -282,7 +282,6 @@ class ThreadEditor:
         self._look_again()
 
     async def _perform(self, op: Op) -> None:
-        """Post, edit or delete a message."""
         message_id = op.message_id
         with self._unbroken():
             try:
@@ -304,7 +303,7 @@ class ThreadEditor:
         self._look_again()
 
     async def _show_typing(self) -> None:
-        """Show the typing sign; it is no matter if that fails, unless the thread is gone."""
+        """Show the typing sign; a failure does not matter unless the thread is gone."""
         with self._unbroken():
             try:
                 await self._port.typing()

@@ -1,7 +1,7 @@
 """The reply to one prompt while its turn runs, and its final state.
 
 It looks at a snapshot of the turn when the editor says so and lets the messages show it: which of them shows what is
-decided in `bot.reply.messages`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the row of
+decided in `bot.reply.messages`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the reply's
 messages, the cards and a few flags.
 """
 
@@ -27,7 +27,7 @@ from bot.reply.sanitise import units
 log = structlog.get_logger(__name__)
 
 OnShown = Callable[[tuple[int, ...]], None]
-"""Told the messages that show a reply so far, all of them, in order, whenever one was created."""
+"""Called with all messages that show a reply so far, in order, whenever one was created."""
 
 _LONGEST_STATUS = 400
 
@@ -176,7 +176,7 @@ class LiveReply:
         if self.messages.composed:
             return 0.0 if self._must_be_sent() else inf
         if self.messages.held:
-            # What an edit under way has shown is known at its end: until then the rest can't be told.
+            # What an edit under way shows is known at its end; until then, so is what is left to send.
             return inf if self._final is None or self.messages.under_way else 0.0
         if self._final is not None or self._urgent:
             return 0.0
@@ -205,8 +205,8 @@ class LiveReply:
 
     def _must_be_sent(self) -> bool:
         """Return whether the end would wait for an edit that Discord does not take for long."""
-        row = self.messages
-        return row.composed and not row.held and row.waits_for_edit and self._outbox.edits_closed(self._clock())
+        mine = self.messages
+        return mine.composed and not mine.held and mine.waits_for_edit and self._outbox.edits_closed(self._clock())
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""
@@ -221,7 +221,7 @@ class LiveReply:
             try:
                 self._on_shown(ids)
             except Exception:
-                # Whoever keeps the ids must not keep the reply from its end.
+                # A fault in keeping the ids must not hold up the end of the reply.
                 log.exception("shown.failed", key=self.key)
         if self._done.is_set() or not self.messages.settled:
             return
@@ -241,7 +241,7 @@ class LiveReply:
     def _compose(self, now: float, *, text_only: bool) -> None:
         """Write what the messages should show; ``text_only``: a change of the status alone can wait for the end."""
         pages = self.messages.pages
-        # A card has to stay the last message: whoever is asked looks for it at the end of the thread.
+        # A card has to stay the last message: people look for the question at the end of the thread.
         too_old = now - pages.carrier().message.created_at > _OLD
         renewed = too_old and not self._card_open() and pages.go_on_below()
         snapshot = self._snapshot(pages.start)

@@ -1,6 +1,6 @@
 """The messages of one reply: which of them shows what, from the first text to the last word (pure).
 
-When to look at the turn is `bot.reply.live`'s business; when and whether something is sent, `bot.reply.outbox`'. The
+When to look at the turn is decided in `bot.reply.live`, when and whether something is sent in `bot.reply.outbox`. The
 mutable state is the pages, the messages below them, and how the end is laid out.
 """
 
@@ -278,9 +278,9 @@ class ReplyMessages:
         # known: the new message has the rest, and no text is visible twice.
         for page in self.pages.all:
             part = take(text[page.start : max(page.start, page.message.displayed_mark)], 0, PAGE, page.fence)
-            calm = Body(part.shown if visible(part.source) else page.note or ABOVE)
-            if page.message.message_id is not None and page.message.displayed != calm:
-                message = OutgoingMessage(desired=calm, expendable=True)
+            final_body = Body(part.shown if visible(part.source) else page.note or ABOVE)
+            if page.message.message_id is not None and page.message.displayed != final_body:
+                message = OutgoingMessage(desired=final_body, expendable=True)
                 self._outbox.adopt(message, page.message.message_id)
                 if self._held_note == HELD:
                     self._outbox.park(message)  # the new message makes edits possible again
@@ -297,7 +297,7 @@ class ReplyMessages:
     # --- after a restart ---------------------------------------------------------------------------------------
 
     def fix_nonces(self, prefix: str) -> None:
-        """Give every message that is still to be sent a nonce of its own, the same after each restart."""
+        """Give every message that is still to be sent a fixed nonce, the same after each restart."""
         self._nonce_prefix = prefix
         # A run that is killed in a send leaves a message that nobody recorded; the same nonce posts no second one.
         for number, message in enumerate(self.outgoing):

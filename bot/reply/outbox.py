@@ -32,9 +32,9 @@ class OutgoingMessage:
         urgent: as ``final``, for one edit.
         expendable: not worth a new message when somebody deleted it.
         instead: what it is to show where it can't be deleted.
-        on_archived: told that the message can't be edited, since the thread is archived; without it, the edit is made
+        on_archived: called when the thread is archived and the message can't be edited; without it, the edit is made
             once the thread is open again.
-        on_refused: told that Discord does not take it; somebody waits for it, so it is not tried again.
+        on_refused: called when Discord refuses it; somebody waits for it, so it is not tried again.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
         busy: a request for it is under way.
@@ -43,7 +43,7 @@ class OutgoingMessage:
         tried: what it should show when that nonce first went out.
         anew: the nonce of the message that takes its place when somebody deleted it; None: any new one.
         retry_at: not before is anything tried again.
-        failures: refusals in a row that time may mend; ``dead_ends`` are those that it hardly will, in all.
+        failures: refusals in a row that time may cure; ``dead_ends`` counts those that it hardly will, in all.
         edited_at: when the last request for it began; ``created_at``: when that did that created it.
     """
 
@@ -254,7 +254,7 @@ class Outbox:
             case Unavailable():
                 self._retry(op, now)
             case ThreadArchived() if not is_post:
-                # Only whoever owns the message knows whether its text has to get through in another way.
+                # Only the owner of the message knows whether its text has to get through in another way.
                 if message.on_archived is None:
                     self.park(message)
                 else:
@@ -293,7 +293,7 @@ class Outbox:
             message.displayed = None
 
     def _dead_end(self, op: Op, error: Exception, now: float) -> None:
-        """Try a few times more what time will hardly mend, then give up."""
+        """Try a few times more what time will hardly cure, then give up."""
         message = op.message
         message.dead_ends += 1
         # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.

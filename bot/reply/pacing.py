@@ -1,7 +1,7 @@
 """When the next edit of a thread may start (pure).
 
 All edits of a channel share one bucket of five in five seconds. An edit that empties it stalls its caller for the
-rest of the window, so ordinary edits leave one token for a final text. Waiting and editing are the editor's business.
+rest of the window, so ordinary edits leave one token for a final text. The editor waits and edits.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ class Pacer:
         return max(self._closed_until, paced, self._token_at(self.pacing.bucket - 1))
 
     def closed(self, until: float) -> None:
-        """Discord takes no edit before ``until``."""
         self._closed_until = max(self._closed_until, until)
 
     def closed_for(self, now: float) -> float:
@@ -78,7 +77,6 @@ class Pacer:
         return max(0.0, self._closed_until - now)
 
     def started(self, now: float) -> None:
-        """An edit begins."""
         self._starts.append(now)
 
     def refused(self) -> None:

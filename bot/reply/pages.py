@@ -1,7 +1,7 @@
-"""The text of one reply as a row of messages that only grows at its end (pure).
+"""The text of one reply in messages, of which only the last one grows (pure).
 
 A page that is full is sealed and never looked at again; so a pass costs what the last page costs, whatever came before.
-What else a message shows (status, buttons, footer) is `bot.reply.live`'s business.
+What else a message shows (status, buttons, footer) is added in `bot.reply.messages`.
 """
 
 from __future__ import annotations
@@ -119,12 +119,14 @@ class Pages:
         """Begin a new page although the last one is not full; False if there are enough already."""
         if self.overflow is not None or len(self.all) >= MAX_PAGES:
             return False
+        # The new message is below the card already.
         self.cut = None
         self._turn_over(self.last.end)
         return True
 
     def restart(self) -> None:
         """Forget text that shows nothing, so that other text can take its place."""
+        # Its message, if it has one, stays the first: it would be an empty one otherwise.
         self.all = [self.last]
         self.last.start, self.last.fence, self.last.part = 0, None, None
         self.cut = None if self.cut is None else 0

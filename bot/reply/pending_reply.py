@@ -1,7 +1,7 @@
-"""What must be kept of a finished reply to show it after a restart (pure).
+"""The end of a reply, and what must be saved of it to show it after a restart (pure).
 
-It holds the text, the lines about the end, and where the messages begin, so that they come out as they were going to.
-What of it is visible already is `bot.reply.recovery`'s business; where it is kept, the store's.
+Saved are the text, the lines about the end, and where the messages begin, so that they come out as they were going to.
+`bot.reply.recovery` finds out what is visible already; the store keeps it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class FinalReply:
     Attributes:
         lines: what is said about the outcome, below the text.
         footer: the last line of the last message.
-        ping: the person to notify with a message of its own, since an edit notifies nobody.
+        ping: the person to notify, in a new message, since an edit notifies nobody.
         buttons: stand below all that.
     """
 
@@ -148,7 +148,7 @@ class FinalReply:
 def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
     """Return the end of a reply whose text Discord refuses: with ``rest`` as a file, or bare where that is empty.
 
-    ``told``: the outcome is visible already; it is never told twice.
+    ``told``: the outcome is visible already, and must not be shown twice.
     """
     if not rest.strip():
         return Body(f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.")
@@ -164,7 +164,7 @@ def answer_file(text: str) -> Attachment:
 
 
 def below(text: str, more: str) -> str:
-    """Return ``more`` on a line of its own below ``text``."""
+    """Return ``more`` on the line below ``text``."""
     if not (text and more):
         return text or more
     return text + more if text.endswith("\n") else f"{text}\n{more}"

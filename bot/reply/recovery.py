@@ -77,7 +77,7 @@ class Places:
 def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Places:
     """Return which message becomes which: unrecorded ones by their text, all others in order."""
     ids: list[int | None] = [None] * len(wanted)
-    row = list(shown)
+    left = list(shown)
     # 1. What nobody recorded is taken only by its text: it may be another reply's, or a notice.
     for key in found.unknown:
         text = found.texts[key]
@@ -86,15 +86,15 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
         if number is not None:
             ids[number] = key
         elif _begun(text, wanted):
-            row.append(key)
+            left.append(key)
     # 2. The recorded ones are certainly the reply's, whatever they show by now; they stand in its order.
     for number, want in enumerate(wanted):
-        if ids[number] is None and row:
-            there = found.texts.get(row[0])
+        if ids[number] is None and left:
+            there = found.texts.get(left[0])
             # An edit can't add a file: a message with one is taken only if it is that message already.
             if not want.file or there is None or there == want.text:
-                ids[number] = row.pop(0)
-    return Places(tuple(ids), tuple(row))
+                ids[number] = left.pop(0)
+    return Places(tuple(ids), tuple(left))
 
 
 def _begun(text: str, wanted: Sequence[Wanted]) -> bool:
@@ -136,7 +136,7 @@ def covered(page: Page, text: str) -> int:
 
 
 def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
-    """Return whether what a thread missed was sent to it as a file: then all is visible, and can't be told apart."""
+    """Return whether what a thread missed was sent to it as a file: then all of the reply is visible."""
     mine = [found.texts[key] for key in (*shown, *found.unknown) if key in found.texts]
     return bool(tail) and any(text.startswith((HELD, LATE)) and text.endswith(tail.strip()) for text in mine)
 
@@ -173,20 +173,20 @@ def finalize_interrupted(
     """
     assert message.desired is not None
     said = found.as_shown(message.desired.text).strip()
-    calmed: list[OutgoingMessage] = []
+    finalized: list[OutgoingMessage] = []
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
         above = without_status(text)
         # The last recorded one may have had its Stop button without a status line, between two edits.
         if above is not None or (text and message_id in shown[-1:]):
-            calm = text if above is None else above or ABOVE
-            calmed.append(OutgoingMessage(desired=Body(calm), final=True, expendable=True))
-            outbox.adopt(calmed[-1], message_id)
+            bare = text if above is None else above or ABOVE
+            finalized.append(OutgoingMessage(desired=Body(bare), final=True, expendable=True))
+            outbox.adopt(finalized[-1], message_id)
         elif text == said and message_id in found.unknown:
             outbox.adopt(message, message_id, as_wanted=True)
     if message.message_id is None:
         outbox.post(message)
-    return calmed
+    return finalized
 
 
 Apply = Callable[[Found], Iterable[int]]

@@ -58,7 +58,6 @@ class Part:
 
     @property
     def source(self) -> str:
-        """Return the piece of the original text."""
         return self.text[self.opened : len(self.text) - self.closed]
 
     @property
@@ -189,6 +188,7 @@ def _inside_line(window: str, limit: int, fence: Fence | None) -> int:
     """Return an offset at a space or between two characters; not before or inside a run of fence characters."""
     room = limit - _CLOSING_ROOM - (units(fence.opening) if fence else 0)
     end = fitting(window, room)
+    # A part that began with the rest of a fence would open or close a block that the text does not have.
     space = window.rfind(" ", end // 2, end) + 1
     for candidate in filter(None, (space, end)):
         back = candidate

@@ -79,12 +79,13 @@ def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterato
 
 
 def diff_text(path: str, old: str | None, new: str | None, *, compared: bool = True) -> str:
-    """Return a unified diff; a new file is all additions; a change too large to compare is told in one line.
+    """Return a unified diff; a new file is all additions; a change too large to compare is summed up in one line.
 
     ``compared``: without it, all old lines go and all new ones come.
     """
     before, after = (old or "").splitlines(), (new or "").splitlines()
     name = one_line(path)
+    # What nobody would read to its end costs seconds to compare, and all threads would wait.
     if _too_large_to_compare(old, new):
         return f"{name}: {len(before):,} lines replaced by {len(after):,}"
     source = "/dev/null" if old is None else name
@@ -112,6 +113,7 @@ def command_key(raw_input: Any) -> str | None:
         value = raw_input.get(key)
         if isinstance(value, str) and value.strip():
             return key
+        # Some agents send the words of a command instead of a line.
         if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
             return key
     return None
@@ -228,7 +230,7 @@ def tools_in_short(tools: Sequence[ToolState], cut: int = 0) -> str:
 
 
 def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
-    """Yield what is told, in the order in which it first happened."""
+    """Yield what stands in the line, in the order in which it first happened."""
     done = [tool for tool in tools if tool.status == "completed" and not tool.rejected]
     # The lines that came and went in each file, as far as tools said so: many tools may have changed one.
     room, changed = _COMPARISONS, dict[str, tuple[int, int]]()
@@ -252,7 +254,7 @@ def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
             if not paths:
                 yield _Piece(1, f"✓ {title}")
             for path in paths:
-                if (lines := changed.pop(path, None)) is not None:  # told where it first changed
+                if (lines := changed.pop(path, None)) is not None:  # named where it first changed
                     yield _Piece(1, f"✓ edit {inline_code(names[path], _NAME)} +{lines[0]:,} −{lines[1]:,}")
         elif (count := kinds.pop(tool.kind, 0)) > 1:
             yield _Piece(3, f"✓ {count:,} {_PLURALS.get(tool.kind, 'tools')}", count)
