@@ -40,7 +40,7 @@ from bot.ops.watch import Watch, watching
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits
-from bot.work.ports import Desk
+from bot.work.ports import DispatcherPort
 from bot.work.queue.rules import Drop, Rules
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
@@ -83,7 +83,7 @@ class Bot:
         health: where the bot says how it is, if it does (`WEFT_HEALTH`).
     """
 
-    desk: Dispatcher
+    dispatcher: Dispatcher
     pool: ConnectionPool
     gateway: DiscordGateway
     ready: anyio.Event
@@ -156,10 +156,10 @@ async def running_bot(
     stamp = CommandStampFile(settings.state_dir / COMMAND_STAMP)
 
     def capacity_changed() -> None:
-        desk.admit()  # the pool and the desk know each other; the desk is made right below
+        dispatcher.admit()  # the pool and the dispatcher know each other; the dispatcher is made right below
 
     def agent_of(thread_id: int) -> str:
-        return desk.thread_settings.agent_of(thread_id)
+        return dispatcher.thread_settings.agent_of(thread_id)
 
     launcher = launcher_of(wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process)
 
@@ -172,7 +172,7 @@ async def running_bot(
         limits = widened(pool_limits(settings), settings, wanted.agents)
         pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
         async with pool, anyio.create_task_group() as work:
-            desk = Dispatcher(
+            dispatcher = Dispatcher(
                 work,
                 gateway.chat,
                 pool,
@@ -183,23 +183,23 @@ async def running_bot(
                 may=gateway.may,
                 redact=redactor.text,
             )
-            watch.begin(Watched(desk, pool, gateway, store, limits.maintenance))
+            watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
-            desk.hold()
-            await desk.recover()
-            connection.start_soon(_stay_connected, gateway, desk, name="gateway")
+            dispatcher.hold()
+            await dispatcher.recover()
+            connection.start_soon(_stay_connected, gateway, dispatcher, name="gateway")
             try:
-                yield Bot(desk, pool, gateway, gateway.ready, watch.address)
+                yield Bot(dispatcher, pool, gateway, gateway.ready, watch.address)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await desk.shutdown()
+                    await dispatcher.shutdown()
                 work.cancel_scope.cancel()
         gateway.close()
 
 
-async def _stay_connected(gateway: DiscordGateway, desk: Desk) -> None:
+async def _stay_connected(gateway: DiscordGateway, dispatcher: DispatcherPort) -> None:
     try:
-        await gateway.run(desk)
+        await gateway.run(dispatcher)
     except ChatConfigError as exc:
         raise ConfigError(str(exc)) from exc
 
@@ -267,7 +267,7 @@ async def _run_until_signal(
                     # Even when Discord refuses the bot for good: turns and agents then have their end, too.
                     now = reload.current
                     notifier.stopping(longest_stop(work_limits(now), pool_limits(now)))
-                tasks.start_soon(_hurry_on_signal, signals, bot.desk, name="second signal")
+                tasks.start_soon(_hurry_on_signal, signals, bot.dispatcher, name="second signal")
             tasks.cancel_scope.cancel()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the process only has to leave: one more must not kill it
@@ -279,11 +279,11 @@ async def _settle_when_ready(ready: anyio.Event) -> None:
     leave_lasting_objects_alone()
 
 
-async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], desk: Dispatcher) -> None:
+async def _hurry_on_signal(signals: AsyncIterator[signal.Signals], dispatcher: Dispatcher) -> None:
     async for number in signals:
         if number is not signal.SIGHUP:
             log.info("bot.hurried", signal=number.name)
-            desk.hurry()
+            dispatcher.hurry()
 
 
 def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Supervisor) -> SupervisorNotifier:
@@ -291,7 +291,9 @@ def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Superv
 
     def figures() -> Figures:
         pool = bot.pool.counts()
-        return Figures(bot.gateway.connected, pool.live + pool.starting + pool.closing, pool.limit, bot.desk.running)
+        return Figures(
+            bot.gateway.connected, pool.live + pool.starting + pool.closing, pool.limit, bot.dispatcher.running
+        )
 
     def fault() -> str | None:
         # At the end the parts go one by one; what bounds them is the time that the supervisor gives to the stop.
@@ -307,9 +309,9 @@ def supervise(tasks: TaskGroup, bot: Bot, limits: PoolLimits, supervisor: Superv
     return notifier
 
 
-def longest_stop(desk: WorkLimits, pool: PoolLimits) -> float:
+def longest_stop(dispatcher: WorkLimits, pool: PoolLimits) -> float:
     """Return how many seconds the orderly end takes at most (R1)."""
-    return desk.stop_grace + desk.stop_bound + desk.flush_bound + pool.close_bound + CONNECTION_CLOSE
+    return dispatcher.stop_grace + dispatcher.stop_bound + dispatcher.flush_bound + pool.close_bound + CONNECTION_CLOSE
 
 
 # --- a reload -----------------------------------------------------------------------------------------------------
@@ -355,9 +357,9 @@ def apply_settings(bot: Bot, redactor: Redactor, settings: Settings) -> None:
     """Make settings take effect that a running bot can take over; see `LIVE`."""
     configure_logging(settings.log_level, settings.log_format, redactor)
     bot.gateway.allow(policy_of(settings))
-    bot.desk.expel()
-    bot.desk.limit(work_limits(settings))
-    bot.pool.widen(widened(pool_limits(settings), settings, bot.desk.thread_settings.agents).hung_after)
+    bot.dispatcher.expel()
+    bot.dispatcher.limit(work_limits(settings))
+    bot.pool.widen(widened(pool_limits(settings), settings, bot.dispatcher.thread_settings.agents).hung_after)
 
 
 # --- what each part is given -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import structlog
 
 from bot.chat.inbound import Command
 from bot.model import Actor
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -23,16 +23,16 @@ NOT_IN_THREAD = "Use this command inside a Weft thread."
 ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
 
 
-def run_command(command: Command, desk: Desk, thread_id: int | None, by: Actor, asked: int) -> Answer:
+def run_command(command: Command, dispatcher: DispatcherPort, thread_id: int | None, by: Actor, asked: int) -> Answer:
     """Do what was asked for, typed or as a slash command; ``asked``: the snowflake of the asking."""
     if command is Command.STATUS:
-        return Answer(desk.status(thread_id), accepted=True)
+        return Answer(dispatcher.status(thread_id), accepted=True)
     if thread_id is None:
         return ELSEWHERE
     if command is Command.STOP_ALL:
-        return desk.stop_all(thread_id, by, asked)
+        return dispatcher.stop_all(thread_id, by, asked)
     # A catch-up may find the word when newer messages have begun: it is not about them.
-    return desk.stop(thread_id, by, before=asked)
+    return dispatcher.stop(thread_id, by, before=asked)
 
 
 def attempt(act: Callable[[], Answer], asked: int) -> Answer:
@@ -45,12 +45,12 @@ def attempt(act: Callable[[], Answer], asked: int) -> Answer:
         return Answer(FAILED, accepted=False)
 
 
-async def saved(answer: Answer, desk: Desk) -> Answer:
+async def saved(answer: Answer, dispatcher: DispatcherPort) -> Answer:
     """Return the answer, with a line below if what it promises is not written down within Discord's time."""
     if not answer.lasting:
         return answer
     with anyio.move_on_after(SAVE_LIMIT):
-        if await desk.saved():
+        if await dispatcher.saved():
             return answer
     first, *rest = answer.text.split("\n", 1)  # below that may stand a quotation, which has no end
     return replace(answer, text="\n".join([first, NOT_SAVED, *rest]))

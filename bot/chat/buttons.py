@@ -14,7 +14,7 @@ from discord import ui
 
 from bot.chat.interactions import respond, respond_once, tell
 from bot.model import Actor
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 
 EXPIRED = "This button has expired."
 PROMPT_TEMPLATE = r"weft:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
@@ -45,18 +45,18 @@ class PromptButton(_WeftButton, template=PROMPT_TEMPLATE):
         action, thread_id, prompt = self.match["action"], int(self.match["thread"]), int(self.match["prompt"])
         notice = interaction.message.id if interaction.message is not None else 0
 
-        def act(desk: Desk, by: Actor) -> Answer:
+        def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
             # Whether the person may was decided for the place of the press; a custom_id can name any other.
             if interaction.channel_id != thread_id:
                 return Answer(EXPIRED, accepted=False)
             match action:
                 case "stop":
-                    return desk.stop(thread_id, by, prompt=prompt)
+                    return dispatcher.stop(thread_id, by, prompt=prompt)
                 case "now":
-                    return desk.promote(thread_id, prompt, by)
+                    return dispatcher.promote(thread_id, prompt, by)
                 case "drop":
-                    return desk.remove(thread_id, prompt, by)
-            return desk.go_on(thread_id, prompt, notice, by)
+                    return dispatcher.remove(thread_id, prompt, by)
+            return dispatcher.go_on(thread_id, prompt, notice, by)
 
         # What shows a turn or a queue has other buttons too, and the work keeps it true.
         await (respond_once if action == "go" else respond)(interaction, act)
@@ -71,7 +71,9 @@ class EndButton(_WeftButton, template=END_TEMPLATE):
         elsewhere = interaction.channel_id != thread_id
         await respond(
             interaction,
-            lambda desk, by: Answer(EXPIRED, accepted=False) if elsewhere else desk.end_left(thread_id, token, by),
+            lambda dispatcher, by: (
+                Answer(EXPIRED, accepted=False) if elsewhere else dispatcher.end_left(thread_id, token, by)
+            ),
         )
 
 
@@ -81,7 +83,7 @@ class PermissionButton(_WeftButton, template=PERMISSION_TEMPLATE):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         request, option = self.match["request"], int(self.match["option"])
         # No comparison of places: the request's token can't be guessed, and the work knows its thread.
-        await respond(interaction, lambda desk, by: desk.decide(request, option, by))
+        await respond(interaction, lambda dispatcher, by: dispatcher.decide(request, option, by))
 
 
 KNOWN = (PromptButton, EndButton, PermissionButton)

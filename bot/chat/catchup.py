@@ -25,7 +25,7 @@ from bot.chat.job_queue import Job, contain
 from bot.chat.read_marks import Due, Watermarks
 from bot.model import posted_at
 from bot.reply.port import MessageGone, PortError, ThreadDeleted, ThreadGone, Unavailable
-from bot.work.ports import Desk
+from bot.work.ports import DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Source(Protocol):
     policy: Policy
 
     @property
-    def desk(self) -> Desk: ...
+    def dispatcher(self) -> DispatcherPort: ...
 
     def weft(self, guild_id: int | None) -> Weft:
         """Return what Weft is called in a server."""
@@ -101,7 +101,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hold:
-    desk: Desk
+    dispatcher: DispatcherPort
     until: float
 
 
@@ -119,12 +119,12 @@ class CatchUp:
         self._scope = anyio.CancelScope()
         self._changed = anyio.Event()
 
-    def begin(self, desk: Desk) -> None:
+    def begin(self, dispatcher: DispatcherPort) -> None:
         """Take note of a READY, before the first event that follows it; a pass under way is replaced."""
-        desk.hold()
+        dispatcher.hold()
         self._scope.cancel()
         self._number = self._marks.hold()
-        self._hold = _Hold(desk, anyio.current_time() + self._limits.hold)
+        self._hold = _Hold(dispatcher, anyio.current_time() + self._limits.hold)
         # The client of the READY before is of no use any more: its cache misses what came since.
         self._source = None
         self._change()
@@ -141,7 +141,7 @@ class CatchUp:
     def _release(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            hold.desk.release()
+            hold.dispatcher.release()
             self._change()
 
     async def run(self) -> None:
@@ -268,7 +268,7 @@ async def _some_at_once(jobs: Iterable[tuple[str, Job]], limit: float) -> None:
 async def review_waiting(source: Source, archive: Archive, wordings: Wordings, roles: Roles) -> None:
     """Look up all messages that wait, and tell the work what they say now, or that they are gone."""
     found: list[tuple[int, Place]] = []
-    for place_id, waiting in source.desk.waiting().items():
+    for place_id, waiting in source.dispatcher.waiting().items():
         place = source.find_place(place_id)
         if place is not None:
             found += [(message_id, place) for message_id in sorted(waiting)[-MOST_WAITING:]]
@@ -300,10 +300,10 @@ async def _ask_for_roles(source: Source, roles: Roles) -> None:
     """Tell the work which roles the authors of waiting messages have now, where a role may decide (D2)."""
 
     async def ask(guild_id: int, user_id: int) -> None:
-        source.desk.roles_now(guild_id, user_id, await roles.of(guild_id, user_id))
+        source.dispatcher.roles_now(guild_id, user_id, await roles.of(guild_id, user_id))
 
     known = source.policy.users | source.policy.owners
-    for guild_id, user_id in sorted(source.desk.authors()):
+    for guild_id, user_id in sorted(source.dispatcher.authors()):
         if source.policy.roles and user_id not in known:
             await contain(f"roles of {user_id}", functools.partial(ask, guild_id, user_id), REVIEW_LIMIT)
 

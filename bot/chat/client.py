@@ -35,7 +35,7 @@ from bot.model import Inbound
 from bot.recent import Recent
 from bot.reply.port import PortError
 from bot.work.observer import Observer
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,9 @@ def owners_of(application: discord.AppInfo) -> frozenset[int]:
 class WeftClient(discord.Client):
     """One connection to Discord."""
 
-    def __init__(self, desk: Desk, policy: Policy, state: ClientState, *, guild_ready_timeout: float) -> None:
+    def __init__(
+        self, dispatcher: DispatcherPort, policy: Policy, state: ClientState, *, guild_ready_timeout: float
+    ) -> None:
         super().__init__(
             intents=intents(),
             allowed_mentions=discord.AllowedMentions.none(),
@@ -116,7 +118,7 @@ class WeftClient(discord.Client):
             max_ratelimit_timeout=LONGEST_LIMIT,
             http_trace=trace_config(state.breaker, state.observer),
         )
-        self.desk, self.policy, self.state = desk, policy, state
+        self.dispatcher, self.policy, self.state = dispatcher, policy, state
         guard(self)
 
     # --- the connection ---
@@ -140,7 +142,7 @@ class WeftClient(discord.Client):
         """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
         # on_ready is up to two seconds later, with messages in between.
         if not self.is_closed():
-            self.state.catch_up.begin(self.desk)
+            self.state.catch_up.begin(self.dispatcher)
 
     async def on_disconnect(self) -> None:
         if not self.is_closed():
@@ -304,9 +306,9 @@ class WeftClient(discord.Client):
             return
         state.wordings.note(inbound.message_id, inbound.text)
         if missed:
-            self.desk.missed(inbound)
+            self.dispatcher.missed(inbound)
         elif inbound.text or inbound.quotes:
-            self.desk.submit(inbound)
+            self.dispatcher.submit(inbound)
         else:
             state.answers.post(self._open_thread, inbound)
         # From now on nothing that is said there may be lost.
@@ -320,10 +322,10 @@ class WeftClient(discord.Client):
         message_id = post.message_id
         thread_id = post.place.channel_id if post.place.parent_id is not None else None
         # Done now, in the order of arrival; only the answer may wait.
-        answer = attempt(lambda: run_command(command, self.desk, thread_id, post.author, message_id), message_id)
+        answer = attempt(lambda: run_command(command, self.dispatcher, thread_id, post.author, message_id), message_id)
 
         async def tell(answer: Answer) -> None:
-            text = (await saved(answer, self.desk)).text
+            text = (await saved(answer, self.dispatcher)).text
             await self.state.chat.answer(post.place.channel_id, message_id, text)
 
         if not post.automatic:  # bots that answer each other would go on for ever
@@ -345,13 +347,13 @@ class WeftClient(discord.Client):
         changed = self.state.wordings.note(post.message_id, text)
         # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
         if changed or (changed is None and post.edited):
-            self.desk.edited(post.message_id, text) if text else self.withdraw(post.message_id)
+            self.dispatcher.edited(post.message_id, text) if text else self.withdraw(post.message_id)
 
     def withdraw(self, message_id: int) -> None:
         """Take a message out that was deleted."""
         # Its channel may still be looked up, or its place: it must not be handed over after this.
         self.state.withdrawn.first(message_id)
-        self.desk.deleted(message_id)
+        self.dispatcher.deleted(message_id)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         self.withdraw(payload.message_id)
@@ -364,7 +366,7 @@ class WeftClient(discord.Client):
 
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
         self._let_go([payload.thread_id], "the thread was deleted")
-        self.desk.forget(payload.thread_id)
+        self.dispatcher.forget(payload.thread_id)
 
     async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
         # Not forgotten: what is locked may be unlocked. Archived is no end at all.
@@ -382,16 +384,16 @@ class WeftClient(discord.Client):
         """Forget a place that Discord does not know any more: it was deleted while nobody listened."""
         if place.parent_id is None:
             self._forget_channel(place.channel_id)
-        elif self.desk.at_rest(place.channel_id):  # else it may be a thread that is still to be opened
+        elif self.dispatcher.at_rest(place.channel_id):  # else it may be a thread that is still to be opened
             self._let_go([place.channel_id], "the thread was deleted")
-            self.desk.forget(place.channel_id)
+            self.dispatcher.forget(place.channel_id)
 
     def _forget_channel(self, channel_id: int) -> None:
         # Discord tells of the channel only, not of its threads.
         threads = self.state.threads.in_channel(channel_id)
         self._let_go(threads, "its channel was deleted")
         self.state.marks.forget(channel_id)
-        self.desk.forget(channel_id, *threads)
+        self.dispatcher.forget(channel_id, *threads)
 
     def _forget_guild(self, guild_id: int) -> None:
         threads = self.state.threads.in_guild(guild_id)
@@ -399,10 +401,10 @@ class WeftClient(discord.Client):
         for place in self.state.marks.places():
             if place.guild_id == guild_id:
                 self.state.marks.forget(place.channel_id)
-        self.desk.forget(guild_id, *threads)
+        self.dispatcher.forget(guild_id, *threads)
 
     def _let_go(self, threads: Iterable[int], reason: str) -> None:
         for thread_id in threads:
             self.state.threads.pop(thread_id, None)
             self.state.marks.forget(thread_id)
-            self.desk.thread_gone(thread_id, reason)
+            self.dispatcher.thread_gone(thread_id, reason)

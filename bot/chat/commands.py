@@ -23,7 +23,7 @@ from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Place, Post, title
 from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
 from bot.model import Actor, Inbound, QueueMode
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> Non
     """Stop the oldest running turn of the thread, or everything that runs and waits there."""
     command = Command.STOP_ALL if what == "all" else Command.STOP
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda desk, by: run_command(command, desk, thread_id, by, interaction.id))
+    await respond(interaction, lambda dispatcher, by: run_command(command, dispatcher, thread_id, by, interaction.id))
 
 
 @app_commands.command(name="status", description="Show what the agent is doing in this thread, or everywhere")
@@ -95,14 +95,16 @@ async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> Non
 async def status(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's state; outside threads the whole bot's."""
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda desk, by: run_command(Command.STATUS, desk, thread_id, by, interaction.id))
+    await respond(
+        interaction, lambda dispatcher, by: run_command(Command.STATUS, dispatcher, thread_id, by, interaction.id)
+    )
 
 
 @app_commands.command(name="reset", description="End this thread's agent and start afresh with the next message")
 @app_commands.guild_only()
 async def reset(interaction: discord.Interaction[Any]) -> None:
     """End the thread's agent and forget its session."""
-    await _in_thread(interaction, lambda desk, thread_id, by: desk.reset(thread_id, by))
+    await _in_thread(interaction, lambda dispatcher, thread_id, by: dispatcher.reset(thread_id, by))
 
 
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
@@ -116,8 +118,8 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     """
     thread_id, text = thread_of(interaction), (prompt or "").strip()
 
-    def act(desk: Desk, by: Actor) -> Answer:
-        answer = desk.renew(thread_id, agent, by)
+    def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
+        answer = dispatcher.renew(thread_id, agent, by)
         if not answer.accepted:
             return answer
         if text:
@@ -131,12 +133,12 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     post, inbound = _request_in(interaction, message_id, agent, text)
     # Asked again, about nothing: the bot may have begun to stop meanwhile, and the next one does not look for
     # its own messages.
-    now = client.desk.renew(None, agent, post.author)
+    now = client.dispatcher.renew(None, agent, post.author)
     if not now.accepted:
         client.state.answers.post(client.state.chat.refuse, inbound, now.text)
         return
     if inbound.opens_thread and agent is not None:
-        client.desk.assign(message_id, agent)  # before the prompt: it starts the agent that its thread has
+        client.dispatcher.assign(message_id, agent)  # before the prompt: it starts the agent that its thread has
     if text or inbound.opens_thread:
         client.hand_over(post, inbound)
 
@@ -148,7 +150,7 @@ async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Cho
     if not verdict_on(interaction).allowed:
         return []
     client: WeftClient = interaction.client
-    names = [name for name in client.desk.agents() if typed.lower() in name]
+    names = [name for name in client.dispatcher.agents() if typed.lower() in name]
     return [Choice(name=name, value=name) for name in names[:MOST_SUGGESTED]]
 
 
@@ -184,13 +186,15 @@ queue = app_commands.Group(name="queue", description="What waits in this thread"
 async def show(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's queue."""
     guild_id = interaction.guild_id
-    await _in_thread(interaction, lambda desk, thread_id, _by: Answer(desk.queue(thread_id, guild_id), accepted=True))
+    await _in_thread(
+        interaction, lambda dispatcher, thread_id, _by: Answer(dispatcher.queue(thread_id, guild_id), accepted=True)
+    )
 
 
 @queue.command(name="clear", description="Take out everything that waits in this thread; what runs goes on")
 async def clear(interaction: discord.Interaction[Any]) -> None:
     """Empty the thread's queue."""
-    await _in_thread(interaction, lambda desk, thread_id, by: desk.clear(thread_id, by))
+    await _in_thread(interaction, lambda dispatcher, thread_id, by: dispatcher.clear(thread_id, by))
 
 
 @queue.command(name="mode", description="Choose what happens to a message that comes while the agent works")
@@ -200,19 +204,23 @@ async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhe
     """Choose a queue mode; everybody in the thread sees it, since it concerns their messages."""
     place_id = interaction.guild_id if everywhere else thread_of(interaction)
 
-    def act(desk: Desk, by: Actor) -> Answer:
+    def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
         if place_id is None:
             return ELSEWHERE
         if everywhere and not (interaction.permissions.manage_guild or by.owner):
             return Answer(NOT_FOR_SERVER, accepted=False)
-        return desk.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
+        return dispatcher.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
 
     await respond(interaction, act, shown=True)
 
 
-async def _in_thread(interaction: discord.Interaction[Any], act: Callable[[Desk, int, Actor], Answer]) -> None:
+async def _in_thread(
+    interaction: discord.Interaction[Any], act: Callable[[DispatcherPort, int, Actor], Answer]
+) -> None:
     thread_id = thread_of(interaction)
-    await respond(interaction, lambda desk, by: ELSEWHERE if thread_id is None else act(desk, thread_id, by))
+    await respond(
+        interaction, lambda dispatcher, by: ELSEWHERE if thread_id is None else act(dispatcher, thread_id, by)
+    )
 
 
 async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:

@@ -36,7 +36,7 @@ from bot.log import Redactor
 from bot.model import Inbound, Lane
 from bot.reply.port import Unavailable
 from bot.work.observer import Observer
-from bot.work.ports import Desk
+from bot.work.ports import DispatcherPort
 from pool.store import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -198,7 +198,7 @@ class DiscordGateway:
         latency = self._client.latency if self._client is not None and self.connected else inf
         return latency if isfinite(latency) else None
 
-    async def run(self, desk: Desk) -> None:
+    async def run(self, dispatcher: DispatcherPort) -> None:
         """Stay connected until `close` is called.
 
         Raises:
@@ -221,10 +221,10 @@ class DiscordGateway:
             tasks.start_soon(self._state.lookups.run)
             tasks.start_soon(self._state.answers.run)
             tasks.start_soon(self._state.catch_up.run)
-            tasks.start_soon(self._keeper.run, desk)
+            tasks.start_soon(self._keeper.run, dispatcher)
             tasks.start_soon(self._cancel_on_close, tasks.cancel_scope)
             try:
-                await retrying(self._live, desk)
+                await retrying(self._live, dispatcher)
             except ChatConfigError as exc:
                 failure = exc  # raised below: the group would wrap it
             finally:
@@ -232,19 +232,19 @@ class DiscordGateway:
                 try:
                     await _close(self._client)
                     # The last: until the connection is closed, messages may still be handed over.
-                    await self._keeper.finish(desk)
+                    await self._keeper.finish(dispatcher)
                 finally:
                     self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    async def _live(self, desk: Desk) -> None:
+    async def _live(self, dispatcher: DispatcherPort) -> None:
         """One client from login to its end; always raises."""
         began = anyio.current_time()
         try:
             await self._find_gateway()
-            client = await self._log_in(desk)
+            client = await self._log_in(dispatcher)
             await self._listen(client)
         except Exception as exc:
             # connect() lets through whatever a malformed READY raised in discord.py's reader.
@@ -266,10 +266,10 @@ class DiscordGateway:
         Route.BASE = api
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
 
-    async def _log_in(self, desk: Desk) -> WeftClient:
+    async def _log_in(self, dispatcher: DispatcherPort) -> WeftClient:
         self._progress.enter(Step.LOGGING_IN)
         client = WeftClient(
-            desk, self._config.policy, self._state, guild_ready_timeout=self._config.guild_ready_timeout
+            dispatcher, self._config.policy, self._state, guild_ready_timeout=self._config.guild_ready_timeout
         )
         try:
             await client.login(self._config.token)

@@ -23,7 +23,7 @@ from bot.chat.inbound import clip
 from bot.chat.port import MESSAGE_LIMIT, NOBODY
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
 _MESSAGE, _EPHEMERAL = 4, 64
 
-Act = Callable[[Desk, Actor], Answer]
+Act = Callable[[DispatcherPort, Actor], Answer]
 
 
 def actor_of(person: discord.abc.User) -> Actor:
@@ -92,7 +92,7 @@ async def _answer(interaction: discord.Interaction[Any], act: Act) -> Answer:
     if not verdict.allowed:
         return Answer(verdict.reason, accepted=False)
     actor = replace(actor_of(person), owner=person.id in client.policy.owners)
-    return await saved(attempt(lambda: act(client.desk, actor), interaction.id), client.desk)
+    return await saved(attempt(lambda: act(client.dispatcher, actor), interaction.id), client.dispatcher)
 
 
 async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True) -> int | None:

@@ -16,7 +16,7 @@ import anyio
 from bot.chat.inbound import Place
 from bot.chat.job_queue import contain
 from bot.recent import RecentMap
-from bot.work.ports import Desk
+from bot.work.ports import DispatcherPort
 from pool.store import SeenPlace, SessionStore
 
 NEVER = -1
@@ -179,20 +179,20 @@ class SeenKeeper:
         """Fill the marks with what an earlier run wrote."""
         self._marks.load(await self._store.places())
 
-    async def run(self, desk: Desk) -> None:
+    async def run(self, dispatcher: DispatcherPort) -> None:
         """Write what changed, every ``interval`` seconds, until cancelled."""
         while True:
             await anyio.sleep(self._interval)
-            await contain("seen", functools.partial(self._write, desk), WRITE_LIMIT)
+            await contain("seen", functools.partial(self._write, dispatcher), WRITE_LIMIT)
 
-    async def finish(self, desk: Desk) -> None:
+    async def finish(self, dispatcher: DispatcherPort) -> None:
         """Write what changed since the last time; bounded, and not cut off by a cancellation."""
         # Shielded: the last prompts were written in this very shutdown, and their marks would be lost with it.
         with anyio.CancelScope(shield=True):
-            await contain("seen", functools.partial(self._write, desk), LAST_WRITE_LIMIT)
+            await contain("seen", functools.partial(self._write, dispatcher), LAST_WRITE_LIMIT)
 
-    async def _write(self, desk: Desk) -> None:
-        places = self._marks.marks(desk.pending())
+    async def _write(self, dispatcher: DispatcherPort) -> None:
+        places = self._marks.marks(dispatcher.pending())
         if places:
             await self._store.see(places)
             self._marks.written(places)  # not before: a write that fails is tried again

@@ -149,7 +149,7 @@ def unanswered(
     found = []
     for message in on_stage.discord.messages(thread_id):
         buttons = card_buttons(message) if message.id not in pressed else []
-        card = on_stage.bot.desk.permissions.find(buttons[0].request) if buttons else None
+        card = on_stage.bot.dispatcher.permissions.find(buttons[0].request) if buttons else None
         wanted = choice(card.request.options, permission) if card else None
         found += [(message.id, button) for button in buttons if card and card.request.options[button.option] is wanted]
     return found

@@ -96,7 +96,7 @@ async def stage(
             wanted = RunSettings(discord.token, agents(discord, workspace) if agents else usual)
             async with running_bot(settings, wanted) as bot:
                 on_stage = Stage(discord, bot, settings)
-                bot.desk.deliveries.listeners.append(on_stage.record)
+                bot.dispatcher.deliveries.listeners.append(on_stage.record)
                 with anyio.fail_after(_READY_LIMIT):
                     await bot.ready.wait()
                 yield on_stage

@@ -31,7 +31,7 @@ from pool.storage.durable import DurableStore
 class Watched:
     """The parts of a bot that are looked at; ``pass_interval`` is the pool's, in seconds."""
 
-    desk: Dispatcher
+    dispatcher: Dispatcher
     pool: ConnectionPool
     gateway: DiscordGateway
     store: DurableStore
@@ -47,7 +47,7 @@ def collect_snapshot(
     watched: Watched, loop: LoopHealth, outcomes: Mapping[Outcome, int], redact: Callable[[str], str]
 ) -> Parts:
     """Return the state of all parts; the loop's is measured elsewhere."""
-    work = watched.desk.counts()
+    work = watched.dispatcher.counts()
     return Parts(
         discord=DiscordHealth(connected=watched.gateway.connected, latency_seconds=watched.gateway.latency),
         agents=agent_health(watched.pool),

@@ -56,7 +56,7 @@ NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
 class Dispatcher:
-    """Implements `bot.work.ports.Desk`, and is the host of the scheduler.
+    """Implements `bot.work.ports.DispatcherPort`, and is the host of the scheduler.
 
     Args:
         tasks: owns every task of the work: accepts, turns, editors, timers.
@@ -192,7 +192,7 @@ class Dispatcher:
                     self._about(message.id, partial(ThreadQueue.expel, message_id=message.id))
 
     def hold(self) -> None:
-        """Start nothing new until `release` (Q1)."""
+        """Start nothing new until `release`: what was missed is being looked up (Q1). Calls don't add up."""
         self._scheduler.held = True
 
     def release(self) -> None:
@@ -242,7 +242,12 @@ class Dispatcher:
     # --- what people ask for: decided by the thread's queue, answered at once --------------------------------------
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
-        """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6)."""
+        """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6).
+
+        Args:
+            prompt: only the turn of this message.
+            before: nothing that is newer than this snowflake.
+        """
         waiting = len(self._scheduler.queue(thread_id).line)
         decisions = self._do(thread_id, lambda queue: queue.stop(by.name, prompt, before))
         if any(isinstance(decision, Cancel) for decision in decisions):
@@ -313,7 +318,7 @@ class Dispatcher:
         return refusal or Answer(opening, accepted=True, lasting=thread_id is not None)
 
     def assign(self, thread_id: int, agent: str) -> None:
-        """Give a thread an agent before its first message."""
+        """Give a thread an agent before its first message; a name that `renew` took."""
         self.thread_settings.assign(thread_id, agent)
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
@@ -328,11 +333,11 @@ class Dispatcher:
         return self.permissions.decide(request, option, by)
 
     def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
-        """End what a turn has left running (P13)."""
+        """End what a turn of the thread has left running; ``token`` is the one in the button (P13)."""
         return self._leftovers.end(thread_id, token, by)
 
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
-        """Go on with an interrupted prompt (R2)."""
+        """Go on with an interrupted prompt, asked for by a press on message ``notice`` of the thread (R2)."""
         if self._intake.closed:
             return RESTARTING
         # A stop-all of before does not mean what is asked for now; the notice that is pressed may be older than it.
@@ -381,7 +386,7 @@ class Dispatcher:
         return self._scheduler.queue(thread_id).idle
 
     def forget(self, *gone: int) -> None:
-        """Forget threads, channels or servers that don't exist any more."""
+        """Forget threads, channels or servers that don't exist any more; call `thread_gone` before."""
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self._runs.claims.forget(place_id)

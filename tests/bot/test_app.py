@@ -112,7 +112,7 @@ class ReloadedBot:
     """A bot that takes whatever is put in force, and keeps how wide the pool's net is."""
 
     def __init__(self) -> None:
-        self.gateway = self.desk = self.pool = self.thread_settings = self
+        self.gateway = self.dispatcher = self.pool = self.thread_settings = self
         self.agents = only(("agent",), "/srv")
         self.hung_after = 0.0
 
@@ -144,10 +144,10 @@ def test_the_limits_of_a_turn_are_settings() -> None:
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     """T1, T2, T3, T6, P3, D3, D6, Q6."""
-    turn, pool, desk = turn_limits(settings()), pool_limits(settings()), work_limits(settings())
+    turn, pool, dispatcher = turn_limits(settings()), pool_limits(settings()), work_limits(settings())
     assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
     assert (pool.max_agents, pool.idle_ttl) == (12, 900)
-    assert (desk.pacing.interval, desk.permission_timeout, desk.lanes[Lane.MAIN]) == (1.25, 600, 8)
+    assert (dispatcher.pacing.interval, dispatcher.permission_timeout, dispatcher.lanes[Lane.MAIN]) == (1.25, 600, 8)
 
 
 @pytest.mark.parametrize("hard_timeout", [1, 1800, 36_000])
@@ -318,7 +318,7 @@ PERIOD = 0.02
 
 @dataclass
 class FakeBot:
-    """A bot whose parts say what the test wants; it is its own desk, pool and gateway."""
+    """A bot whose parts say what the test wants; it is its own dispatcher, pool and gateway."""
 
     last_pass: float = field(default_factory=anyio.current_time)
     hangs: str | None = None
@@ -330,7 +330,7 @@ class FakeBot:
     def gateway(self) -> FakeBot:
         return self
 
-    desk = pool = gateway
+    dispatcher = pool = gateway
 
     def stuck(self) -> str | None:
         return self.hangs
@@ -383,5 +383,5 @@ async def test_without_a_watchdog_none_is_fed(tmp_path: Path) -> None:
 def test_time_is_asked_for_as_long_as_a_stop_can_take(grace: float) -> None:
     """R3, R1: the unit's own time is for those who change nothing."""
     settings = Settings(_env_file=None, stop_grace=grace, cancel_grace=10)
-    desk, pool = work_limits(settings), pool_limits(settings)
-    assert longest_stop(desk, pool) >= grace + 11 + 5 + pool.close_bound
+    dispatcher, pool = work_limits(settings), pool_limits(settings)
+    assert longest_stop(dispatcher, pool) >= grace + 11 + 5 + pool.close_bound

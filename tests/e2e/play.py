@@ -138,13 +138,13 @@ async def play(
 
 
 def _count_outcomes(on_stage: Stage) -> Counter[int]:
-    """Count the outcomes of each message: what its listener raises, the desk only logs."""
+    """Count the outcomes of each message: what its listener raises, the dispatcher only logs."""
     counts: Counter[int] = Counter()
 
     def count(inbound: Inbound, _outcome: Outcome) -> None:
         counts[inbound.message_id] += 1
 
-    on_stage.bot.desk.deliveries.listeners.append(count)
+    on_stage.bot.dispatcher.deliveries.listeners.append(count)
     return counts
 
 
@@ -159,7 +159,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
         retries = RetryLimits(first=0.01, longest=0.05)
         return replace(chat_config(settings, wanted), first_pause=0.02, longest_pause=0.1, retries=retries)
 
-    def quick_desk(settings: Settings) -> WorkLimits:
+    def quick_work(settings: Settings) -> WorkLimits:
         limits = work_limits(settings)
         return replace(limits, pacing=replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000))
 
@@ -167,6 +167,6 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME
 
     monkeypatch.setattr(app, "chat_config", quick_chat)
-    monkeypatch.setattr(app, "work_limits", quick_desk)
+    monkeypatch.setattr(app, "work_limits", quick_work)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
     monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)

@@ -185,6 +185,6 @@ async def test_a_click_after_the_time_is_up_is_told_that_it_is_too_late(tmp_path
         _, buttons = await game.card(thread_id)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         owner = Actor(id=game.owner.id, name="owner")
-        answer = game.on_stage.bot.desk.decide(buttons[0].request, 0, owner)
+        answer = game.on_stage.bot.dispatcher.decide(buttons[0].request, 0, owner)
         assert (answer.text, answer.accepted) == ("This request has expired.", False)
         assert await answers(agent) == [{"outcome": {"outcome": "selected", "optionId": "no"}}]

@@ -91,7 +91,7 @@ async def test_a_stop_word_is_never_held_and_ends_what_is_still_being_collected(
     async with play(tmp_path, agent, debounce=0.2) as game:
         thread_id = await begun(game)
         longer = game.on_stage.settings.model_copy(update={"debounce": 60.0, "debounce_max": 60.0})
-        game.on_stage.bot.desk.limit(app.work_limits(longer))
+        game.on_stage.bot.dispatcher.limit(app.work_limits(longer))
         collected = await game.say(thread_id, "do it")
         await taken(game, collected)
         with anyio.fail_after(SOON):
@@ -127,7 +127,7 @@ async def test_a_row_that_is_still_collected_when_the_turn_before_it_ends_starts
     async with play(tmp_path, agent, debounce=0.1) as game:
         thread_id = await begun(game)
         longer = game.on_stage.settings.model_copy(update={"debounce": 1.0})
-        game.on_stage.bot.desk.limit(app.work_limits(longer))
+        game.on_stage.bot.dispatcher.limit(app.work_limits(longer))
         row = [await game.say(thread_id, text) for text in ("m0", "m1")]
         await taken(game, *row)
         gate.open()

@@ -125,7 +125,7 @@ async def test_an_endless_stream_of_refusals_stays_below_the_breakers_limit(
         # What was under way when the limit was reached still counts; the later mentions alone would make 60.
         assert 30 <= refused(game, 403) <= 45
         game.discord.assert_clean(allow=[403])
-        game.on_stage.bot.desk.hurry()  # nothing can be told any more
+        game.on_stage.bot.dispatcher.hurry()  # nothing can be told any more
 
 
 # --- Discord's real limits -----------------------------------------------------------------------------------------

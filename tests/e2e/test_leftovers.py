@@ -44,8 +44,8 @@ async def test_what_a_turn_left_running_is_named_and_its_button_ends_it_alone(
         await game.until_shown(first, "-# ⏹ Ended by `owner`: ")
         assert (alive(old), alive(new), alive(agent.pids()[0])) == (False, True, True)
         assert game.discord.message(notice.id).components == []
-        desk, token = game.on_stage.bot.desk, button.split(":")[-1]
-        assert desk.end_left(first, token, Actor(1, "ann")) is EXPIRED
+        dispatcher, token = game.on_stage.bot.dispatcher, button.split(":")[-1]
+        assert dispatcher.end_left(first, token, Actor(1, "ann")) is EXPIRED
         await game.owner.slash(first, "reset")
         await game.until_shown(first, "-# ✓ No longer running: ")
         with anyio.fail_after(LIMIT):
@@ -59,5 +59,5 @@ async def test_of_threads_that_share_a_process_nothing_is_said(tmp_path: Path, m
     agent = scenario(tmp_path, [{"spawn_shell": "sleep 600"}, {"text": "started"}])
     async with play(tmp_path, agent, sessions_per_process=2) as game:
         thread_id, _ = await game.ask("start")
-        assert game.on_stage.bot.desk._leftovers._watched == {}
+        assert game.on_stage.bot.dispatcher._leftovers._watched == {}
         assert "Still running" not in game.shown(thread_id)

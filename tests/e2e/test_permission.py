@@ -99,7 +99,9 @@ async def test_a_second_click_is_told_that_it_is_answered(tmp_path: Path, drain:
         await game.owner.click(card_id, buttons[1].custom_id)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         # The button is gone from the message; an old client may still show it.
-        assert game.on_stage.bot.desk.decide(buttons[0].request, 0, SOMEONE).text == "Already answered by `owner`."
+        assert (
+            game.on_stage.bot.dispatcher.decide(buttons[0].request, 0, SOMEONE).text == "Already answered by `owner`."
+        )
         assert answers(agent) == [{"outcome": "selected", "optionId": "no"}]
 
 

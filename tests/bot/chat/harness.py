@@ -1,4 +1,4 @@
-"""What the socket tests share: a recording desk, a stamp in memory, and a gateway connected to the loopback Discord."""
+"""What the socket tests share: a dispatcher that records, a stamp in memory, a gateway to the loopback Discord."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
 
 
 @dataclass
-class FakeDesk:
+class FakeDispatcher:
     """Records what it is asked; `wait` waits for something recorded.
 
-    `course` has all that concerns messages in order; `started` what a real desk would start, each message once;
+    `course` has all that concerns messages in order; `started` what a real dispatcher would start, each message once;
     `revisions` what became of messages later. What it `refuses` has no effect.
     """
 
@@ -179,7 +179,7 @@ class FakeDesk:
 
     def _record(self, *call: object) -> None:
         if self.broken:
-            raise LookupError("the desk is on fire")
+            raise LookupError("the dispatcher is on fire")
         self.calls.append(call)
         self.note()
 
@@ -187,13 +187,13 @@ class FakeDesk:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def wait(self, ready: Callable[[FakeDesk], object]) -> None:
+    async def wait(self, ready: Callable[[FakeDispatcher], object]) -> None:
         with anyio.fail_after(5):
             while not ready(self):
                 await self._changed.wait()
 
     async def inbound(self, number: int = 1) -> Inbound:
-        await self.wait(lambda desk: len(desk.inbounds) >= number)
+        await self.wait(lambda dispatcher: len(dispatcher.inbounds) >= number)
         return self.inbounds[number - 1]
 
 
@@ -213,7 +213,7 @@ class RunningChat:
     """A bot's chat at work."""
 
     fd: FakeDiscord
-    desk: FakeDesk
+    dispatcher: FakeDispatcher
     gateway: DiscordGateway
     observer: Noted
 
@@ -224,15 +224,17 @@ class RunningChat:
 
     async def settled(self, channel_id: int) -> None:
         """Wait until everything said so far has been through the client: a last mention by the owner is the mark."""
-        before = len(self.desk.inbounds)
+        before = len(self.dispatcher.inbounds)
         mark = await self.fd.owner.say(channel_id, "mark", mention_bot=True)
-        await self.desk.wait(lambda desk: any(one.message_id == mark.id for one in desk.inbounds[before:]))
-        for record in (self.desk.inbounds, self.desk.started):
+        await self.dispatcher.wait(
+            lambda dispatcher: any(one.message_id == mark.id for one in dispatcher.inbounds[before:])
+        )
+        for record in (self.dispatcher.inbounds, self.dispatcher.started):
             record[:] = [one for one in record if one.message_id != mark.id]
 
     async def caught_up(self) -> None:
         """Wait until no catch-up holds the work."""
-        await self.desk.wait(lambda desk: desk.course.count("hold") and desk.at_work)
+        await self.dispatcher.wait(lambda dispatcher: dispatcher.course.count("hold") and dispatcher.at_work)
 
     @asynccontextmanager
     async def gap(self) -> AsyncIterator[None]:
@@ -241,19 +243,19 @@ class RunningChat:
         with self.fd.gateway.losing():
             yield
         await self.fd.gateway.invalidate()
-        await self.desk.wait(lambda _: len(self.readies) > before)
+        await self.dispatcher.wait(lambda _: len(self.readies) > before)
         await self.caught_up()
 
 
 @dataclass
 class Doorbell(Noted):
-    """An observer that wakes whoever waits for something at the desk."""
+    """An observer that wakes whoever waits for something at the dispatcher."""
 
-    desk: FakeDesk = field(default_factory=FakeDesk)
+    dispatcher: FakeDispatcher = field(default_factory=FakeDispatcher)
 
     def gateway_opened(self, *, resumed: bool) -> None:
         super().gateway_opened(resumed=resumed)
-        self.desk.note()
+        self.dispatcher.note()
 
 
 @asynccontextmanager
@@ -290,34 +292,34 @@ async def running_chat(
     *,
     wait: bool = True,
     commands: bool = True,
-    desk: FakeDesk | None = None,
+    dispatcher: FakeDispatcher | None = None,
     seen: SessionStore | None = None,
     secrets: tuple[str, ...] = (),
     **config: object,
 ) -> AsyncIterator[RunningChat]:
     """Run a chat on the loopback Discord for the length of the block; ``config`` changes fields of `ChatConfig`."""
-    desk = desk or FakeDesk()
-    observer = Doorbell(desk=desk)
+    dispatcher = dispatcher or FakeDispatcher()
+    observer = Doorbell(dispatcher=dispatcher)
     settings = dataclasses.replace(config_for(fd, policy), **config)  # type: ignore[arg-type]
     gateway = DiscordGateway(
         settings, stamp or MemoryStamp(), Redactor(secrets), store=seen or MemoryStore(), observer=observer
     )
     async with discords_address_kept(), anyio.create_task_group() as group:
-        group.start_soon(gateway.run, desk)
+        group.start_soon(gateway.run, dispatcher)
         try:
             with anyio.fail_after(10):
                 if wait:
                     await gateway.ready.wait()
                 if wait and commands and stamp is None:
                     await fd.wait_for(lambda fd: fd.commands)
-            yield RunningChat(fd, desk, gateway, observer)
+            yield RunningChat(fd, dispatcher, gateway, observer)
         finally:
             gateway.close()
 
 
 @asynccontextmanager
 async def in_a_thread(
-    *friends: str, desk: FakeDesk | None = None, secrets: tuple[str, ...] = ()
+    *friends: str, dispatcher: FakeDispatcher | None = None, secrets: tuple[str, ...] = ()
 ) -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat that takes requests from alice and her friends in one channel, and a thread that it opened there."""
     async with FakeDiscord() as fd:
@@ -327,8 +329,8 @@ async def in_a_thread(
             users=frozenset({alice.id, *(fd.user(name).id for name in friends)}),
             owners=frozenset({operator.id}),
         )
-        async with running_chat(fd, policy, desk=desk, secrets=secrets) as chat:
+        async with running_chat(fd, policy, dispatcher=dispatcher, secrets=secrets) as chat:
             await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
+            inbound = await chat.dispatcher.inbound()
             await chat.gateway.chat.open_thread(inbound)
             yield chat, inbound.thread_id

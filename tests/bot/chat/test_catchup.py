@@ -15,7 +15,7 @@ from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
 from pool.store import SeenPlace
-from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
+from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
 from tests.pool.memory import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 HISTORY = r"/messages$"
 
 
-def texts(desk: FakeDesk) -> list[str]:
-    return [one.text for one in desk.inbounds]
+def texts(dispatcher: FakeDispatcher) -> list[str]:
+    return [one.text for one in dispatcher.inbounds]
 
 
 def asked(fd: FakeDiscord, channel_id: int) -> int:
@@ -35,8 +35,8 @@ def asked(fd: FakeDiscord, channel_id: int) -> int:
 async def open_thread(chat: RunningChat, text: str = "start", channel_id: int | None = None) -> int:
     """Let the owner start a thread, with an answer of Weft's in it."""
     said = await chat.fd.owner.say(channel_id or chat.fd.channel_id, text, mention_bot=True)
-    await chat.desk.wait(lambda desk: any(one.message_id == said.id for one in desk.inbounds))
-    await chat.gateway.chat.open_thread(chat.desk.inbounds[-1])
+    await chat.dispatcher.wait(lambda dispatcher: any(one.message_id == said.id for one in dispatcher.inbounds))
+    await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[-1])
     await chat.gateway.chat.thread(said.id).send(Body("answer"), nonce=f"n{said.id}")
     await chat.settled(chat.fd.channel_id)
     return said.id
@@ -68,65 +68,65 @@ async def test_what_was_posted_while_the_bot_was_down_is_handed_over_once_and_in
         await alice.say(other, "in a channel without Weft", mention_bot=True)
         async with running_chat(fd, policy, seen=store) as chat:
             await chat.caught_up()
-            mine = [one.text for one in chat.desk.inbounds if one.thread_id == thread_id]
+            mine = [one.text for one in chat.dispatcher.inbounds if one.thread_id == thread_id]
             assert mine == ["step 0", "reply 0", "step 1", "reply 1", "step 2", "reply 2"]
-            (new,) = [one for one in chat.desk.inbounds if one.thread_id != thread_id]
+            (new,) = [one for one in chat.dispatcher.inbounds if one.thread_id != thread_id]
             assert (new.text, new.opens_thread, new.thread_id) == ("new task", True, mention.id)
             assert (new.guild_id, new.channel_id) == (fd.guild_id, fd.channel_id)
         async with running_chat(fd, policy, seen=store) as chat:
             await chat.caught_up()
-            assert chat.desk.inbounds == []
-        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+            assert chat.dispatcher.inbounds == []
+        fd.assert_clean(allow={10003})  # the dispatcher here opens no threads by itself
 
 
 @pytest.mark.asyncio
 async def test_nothing_starts_before_the_end_of_the_catch_up() -> None:
     """Q1: what was missed comes before what is said now, whichever is known first."""
     async with with_thread() as (chat, thread_id):
-        fd, desk = chat.fd, chat.desk
-        del desk.course[:]
+        fd, dispatcher = chat.fd, chat.dispatcher
+        del dispatcher.course[:]
         fd.faults.next("GET", HISTORY, Fault.delay(0.2), times=2)
         with fd.gateway.losing():
             await fd.owner.say(thread_id, "missed")
         await fd.gateway.invalidate()
-        await desk.wait(lambda desk: "hold" in desk.course)
+        await dispatcher.wait(lambda dispatcher: "hold" in dispatcher.course)
         await fd.owner.say(thread_id, "live")
         await chat.caught_up()
-        assert desk.course == ["hold", "live", "missed", "release"]
-        assert [one.text for one in desk.started][-2:] == ["missed", "live"]
+        assert dispatcher.course == ["hold", "live", "missed", "release"]
+        assert [one.text for one in dispatcher.started][-2:] == ["missed", "live"]
 
 
 @pytest.mark.asyncio
 async def test_the_work_is_held_no_longer_than_the_limit_and_the_catch_up_goes_on() -> None:
     """Q1: at most 10 s (here 0.1); what comes out of it afterwards is not lost."""
     async with with_thread(hold_limit=0.1) as (chat, thread_id):
-        fd, desk = chat.fd, chat.desk
-        del desk.course[:]
+        fd, dispatcher = chat.fd, chat.dispatcher
+        del dispatcher.course[:]
         fd.faults.next("GET", rf"{thread_id}/messages$", Fault.delay(1.0))
         async with chat.gap():
             await fd.owner.say(thread_id, "missed")
-        assert desk.course == ["hold", "release"]
-        await desk.wait(lambda desk: "missed" in desk.course)
-        assert desk.course == ["hold", "release", "missed"]
+        assert dispatcher.course == ["hold", "release"]
+        await dispatcher.wait(lambda dispatcher: "missed" in dispatcher.course)
+        assert dispatcher.course == ["hold", "release", "missed"]
 
 
 @pytest.mark.asyncio
 async def test_messages_between_ready_and_on_ready_are_held_in_order() -> None:
     """Q1, O2: discord.py tells of READY up to two seconds after it, with messages in between."""
     async with with_thread(guild_ready_timeout=0.3) as (chat, thread_id):
-        fd, desk = chat.fd, chat.desk
-        del desk.course[:]
+        fd, dispatcher = chat.fd, chat.dispatcher
+        del dispatcher.course[:]
         readies = len(chat.readies)
         with fd.gateway.losing():
             await fd.owner.say(thread_id, "one")
         await fd.gateway.invalidate()
         await fd.wait_for(lambda fd: fd.gateway.connected)
         await fd.owner.say(thread_id, "two")
-        await desk.wait(lambda desk: "two" in desk.course)
+        await dispatcher.wait(lambda dispatcher: "two" in dispatcher.course)
         assert len(chat.readies) == readies
         await chat.caught_up()
-        assert desk.course == ["hold", "two", "one", "release"]
-        assert [one.text for one in desk.started][-2:] == ["one", "two"]
+        assert dispatcher.course == ["hold", "two", "one", "release"]
+        assert [one.text for one in dispatcher.started][-2:] == ["one", "two"]
 
 
 @pytest.mark.asyncio
@@ -137,19 +137,19 @@ async def test_a_second_ready_brings_nothing_twice() -> None:
             await chat.fd.owner.say(thread_id, "missed")
         async with chat.gap():
             await chat.fd.owner.say(chat.fd.channel_id, "chatter")
-        assert texts(chat.desk).count("missed") == 1
+        assert texts(chat.dispatcher).count("missed") == 1
 
 
 @pytest.mark.asyncio
 async def test_a_resumed_connection_needs_no_catch_up() -> None:
     """R2, Q1: RESUME replays what was missed; nobody waits and nobody asks."""
     async with with_thread() as (chat, thread_id):
-        before, course = asked(chat.fd, thread_id), len(chat.desk.course)
+        before, course = asked(chat.fd, thread_id), len(chat.dispatcher.course)
         await chat.fd.gateway.close(4000)
         await chat.fd.owner.say(thread_id, "meanwhile")
         await chat.settled(thread_id)
         assert chat.fd.gateway.resumes == 1
-        assert chat.desk.course[course:] == ["meanwhile", "mark"]
+        assert chat.dispatcher.course[course:] == ["meanwhile", "mark"]
         assert asked(chat.fd, thread_id) == before
 
 
@@ -162,9 +162,9 @@ async def test_events_lost_with_a_refused_resume_are_looked_up() -> None:
         await fd.gateway.close(4000)
         await fd.owner.say(thread_id, "lost one")
         await fd.owner.say(fd.channel_id, "lost two", mention_bot=True)
-        await chat.desk.wait(lambda desk: {"lost one", "lost two"} <= set(texts(desk)))
+        await chat.dispatcher.wait(lambda dispatcher: {"lost one", "lost two"} <= set(texts(dispatcher)))
         assert fd.gateway.resumes == 0
-        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+        fd.assert_clean(allow={10003})  # the dispatcher here opens no threads by itself
 
 
 @pytest.mark.asyncio
@@ -176,10 +176,13 @@ async def test_what_was_lost_with_a_malformed_ready_is_found_by_the_next_client(
         await fd.gateway.dispatch_raw("READY", {})
         for number in range(5):
             await fd.owner.say(thread_id, f"after {number}")
-        await chat.desk.wait(lambda desk: "after 4" in texts(desk))
+        await chat.dispatcher.wait(lambda dispatcher: "after 4" in texts(dispatcher))
         await chat.caught_up()
-        assert [one.text for one in chat.desk.started][-6:] == ["before", *(f"after {number}" for number in range(5))]
-        assert len(texts(chat.desk)) == len(set(texts(chat.desk)))
+        assert [one.text for one in chat.dispatcher.started][-6:] == [
+            "before",
+            *(f"after {number}" for number in range(5)),
+        ]
+        assert len(texts(chat.dispatcher)) == len(set(texts(chat.dispatcher)))
 
 
 @pytest.mark.asyncio
@@ -194,7 +197,7 @@ async def test_an_event_that_comes_twice_is_one_prompt_also_in_the_count_of_bots
             for number in range(5):
                 await robot.say(thread_id, f"beep {number}")
             await chat.settled(fd.channel_id)
-            assert texts(chat.desk)[1:] == [f"beep {number}" for number in range(5)]
+            assert texts(chat.dispatcher)[1:] == [f"beep {number}" for number in range(5)]
 
 
 @pytest.mark.asyncio
@@ -210,13 +213,13 @@ async def test_a_message_seen_live_and_in_a_catch_up_counts_once_in_the_count_of
             with fd.gateway.losing():
                 await robot.say(thread_id, "beep 0")
             await fd.gateway.invalidate()
-            await chat.desk.wait(lambda desk: not desk.at_work)
+            await chat.dispatcher.wait(lambda dispatcher: not dispatcher.at_work)
             for number in (1, 2, 3):
                 await robot.say(thread_id, f"beep {number}")
             await chat.caught_up()
             await robot.say(thread_id, "beep 4")
             await chat.settled(fd.channel_id)
-            assert sorted(texts(chat.desk)[1:]) == [f"beep {number}" for number in range(5)]
+            assert sorted(texts(chat.dispatcher)[1:]) == [f"beep {number}" for number in range(5)]
 
 
 @pytest.mark.asyncio
@@ -234,11 +237,11 @@ async def test_what_is_too_old_is_told_to_have_been_missed_and_not_run() -> None
         await fd.owner.say(thread_id, "young")
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert [one.text for one in chat.desk.late] == ["old"]
-            assert texts(chat.desk) == ["young"]
+            assert [one.text for one in chat.dispatcher.late] == ["old"]
+            assert texts(chat.dispatcher) == ["young"]
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert (chat.desk.late, chat.desk.inbounds) == ([], [])
+            assert (chat.dispatcher.late, chat.dispatcher.inbounds) == ([], [])
 
 
 @pytest.mark.asyncio
@@ -251,7 +254,7 @@ async def test_somebody_not_allowed_gets_nothing_for_an_old_message() -> None:
             await fd.user("mallory").say(thread_id, "me too")
             await fd.owner.say(fd.channel_id, f"<@{fd.bot_user.id}>")
         await chat.settled(fd.channel_id)
-        assert texts(chat.desk) == ["start"]
+        assert texts(chat.dispatcher) == ["start"]
         assert [one for one in fd.messages(fd.channel_id) if one.author_id == fd.bot_user.id] == []
 
 
@@ -271,8 +274,8 @@ async def test_roles_are_looked_up_once_for_each_person_and_only_where_they_matt
                 await alice.say(thread_id, "// an aside")
                 await mallory.say(thread_id, "me too")
                 await fd.user("bob").say(fd.channel_id, "no mention")
-            assert texts(chat.desk)[1:] == ["by the owner", "first", "second"]
-            assert chat.desk.inbounds[-1].author.roles == {devs}
+            assert texts(chat.dispatcher)[1:] == ["by the owner", "first", "second"]
+            assert chat.dispatcher.inbounds[-1].author.roles == {devs}
             members = [call.path.split("/")[-1] for call in fd.rest_calls("GET", "/members/")]
             assert sorted(members) == sorted([str(alice.id), str(mallory.id)])
 
@@ -289,7 +292,7 @@ async def test_somebody_whose_roles_can_not_be_looked_up_is_not_allowed() -> Non
             async with chat.gap():
                 await fd.user("alice", roles=[devs]).say(thread_id, "who am I?")
                 await fd.owner.say(thread_id, "by the owner")
-            assert texts(chat.desk)[1:] == ["by the owner"]
+            assert texts(chat.dispatcher)[1:] == ["by the owner"]
 
 
 @pytest.mark.asyncio
@@ -303,10 +306,10 @@ async def test_somebody_whose_roles_discord_does_not_tell_just_now_is_heard_late
             fd.faults.next("GET", "/members/", Fault.rate_limited(1, via=False))
             async with chat.gap():
                 await fd.user("alice", roles=[devs]).say(thread_id, "who am I?")
-            assert texts(chat.desk)[1:] == []
+            assert texts(chat.dispatcher)[1:] == []
             async with chat.gap():
                 pass
-            assert texts(chat.desk)[1:] == ["who am I?"]
+            assert texts(chat.dispatcher)[1:] == ["who am I?"]
 
 
 @pytest.mark.asyncio
@@ -323,13 +326,13 @@ async def test_a_place_that_can_not_be_read_hurts_no_other_and_stays_due(fault: 
         fd.faults.next("GET", rf"{one}/messages$", fault)
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert texts(chat.desk) == ["in two"]
+            assert texts(chat.dispatcher) == ["in two"]
             await fd.owner.say(one, "live in one")
             await chat.settled(one)
         assert {place.place_id: place.seen for place in await store.places()}[one] == mark
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert texts(chat.desk)[0] == "in one"
+            assert texts(chat.dispatcher)[0] == "in one"
 
 
 @pytest.mark.asyncio
@@ -339,10 +342,14 @@ async def test_what_was_deleted_while_nobody_listened_is_forgotten() -> None:
         store, here = MemoryStore(), fd.guild_id
         threads = [SeenPlace(one, here, fd.channel_id, 7, seen=one) for one in (1, 2)]
         await store.see([*threads, SeenPlace(3, here, seen=3), SeenPlace(9, 99, 8, 7, seen=9)])
-        async with running_chat(fd, Policy(), seen=store, desk=FakeDesk(busy=frozenset({2}))) as chat:
+        async with running_chat(fd, Policy(), seen=store, dispatcher=FakeDispatcher(busy=frozenset({2}))) as chat:
             await chat.caught_up()
-            assert chat.desk.calls[:2] == [("gone", 9, "Weft was removed from the server"), ("forget", 99, 9)]
-            assert sorted(chat.desk.calls[2:]) == [("forget", 1), ("forget", 3), ("gone", 1, "the thread was deleted")]
+            assert chat.dispatcher.calls[:2] == [("gone", 9, "Weft was removed from the server"), ("forget", 99, 9)]
+            assert sorted(chat.dispatcher.calls[2:]) == [
+                ("forget", 1),
+                ("forget", 3),
+                ("gone", 1, "the thread was deleted"),
+            ]
 
 
 @pytest.mark.asyncio
@@ -352,7 +359,7 @@ async def test_a_server_error_is_tried_again() -> None:
         chat.fd.faults.next("GET", rf"{thread_id}/messages$", Fault.status(503), times=2)
         async with chat.gap():
             await chat.fd.owner.say(thread_id, "missed")
-        assert texts(chat.desk)[-1] == "missed"
+        assert texts(chat.dispatcher)[-1] == "missed"
 
 
 @pytest.mark.asyncio
@@ -379,9 +386,9 @@ async def test_after_a_restart_a_message_in_an_archived_thread_needs_no_look_up(
         fd.gateway.hold_back = {"THREAD_UPDATE"}
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert texts(chat.desk) == ["and then"]
+            assert texts(chat.dispatcher) == ["and then"]
             await fd.owner.say(thread_id, "still there?")
-            assert (await chat.desk.inbound(2)).thread_id == thread_id
+            assert (await chat.dispatcher.inbound(2)).thread_id == thread_id
             assert fd.rest_calls("GET", f"/channels/{thread_id}") == fd.rest_calls("GET", f"/{thread_id}/messages")
 
 
@@ -400,24 +407,27 @@ async def test_a_thread_opened_just_before_a_crash_is_read_too() -> None:
         await again.see(before)
         async with running_chat(fd, Policy(), seen=again) as chat:
             await chat.caught_up()
-            assert [one.text for one in chat.desk.inbounds if one.thread_id == thread_id] == ["and another", "go on"]
+            assert [one.text for one in chat.dispatcher.inbounds if one.thread_id == thread_id] == [
+                "and another",
+                "go on",
+            ]
 
 
 @pytest.mark.asyncio
 async def test_a_prompt_that_was_not_written_is_found_again_after_a_crash() -> None:
     """R2, O2: what is kept never passes it, however the run ends."""
     async with FakeDiscord() as fd:
-        store, desk = MemoryStore(), FakeDesk()
-        async with running_chat(fd, Policy(), seen=store, desk=desk) as chat:
+        store, dispatcher = MemoryStore(), FakeDispatcher()
+        async with running_chat(fd, Policy(), seen=store, dispatcher=dispatcher) as chat:
             thread_id = await open_thread(chat)
             said = await fd.owner.say(thread_id, "not written")
-            desk.unwritten = frozenset({said.id})
+            dispatcher.unwritten = frozenset({said.id})
             await chat.settled(fd.channel_id)
             await fd.owner.say(thread_id, "// chatter")
             await chat.settled(thread_id)
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert next(one.text for one in chat.desk.inbounds if one.thread_id == thread_id) == "not written"
+            assert next(one.text for one in chat.dispatcher.inbounds if one.thread_id == thread_id) == "not written"
 
 
 @pytest.mark.asyncio
@@ -439,7 +449,7 @@ async def test_how_far_was_read_is_written_while_the_bot_runs() -> None:
 async def test_in_twenty_reconnections_each_message_comes_once_and_in_order() -> None:
     """R2, Q1, O2: some are lost, some live, some come before the catch-up, which is replaced now and then."""
     async with with_thread() as (chat, thread_id):
-        fd, desk = chat.fd, chat.desk
+        fd, dispatcher = chat.fd, chat.dispatcher
         said: list[str] = []
 
         async def say(kind: str) -> None:
@@ -457,10 +467,10 @@ async def test_in_twenty_reconnections_each_message_comes_once_and_in_order() ->
             if number % 3 == 0:
                 await chat.caught_up()
                 await say("live")
-        await desk.wait(lambda desk: len({one.message_id for one in desk.started}) == len(said) + 1)
-        assert [one.text for one in desk.started][1:] == said
-        assert sorted(texts(desk)[1:]) == sorted(said)
-        fd.assert_clean(allow={10003})  # the desk here opens no threads by itself
+        await dispatcher.wait(lambda dispatcher: len({one.message_id for one in dispatcher.started}) == len(said) + 1)
+        assert [one.text for one in dispatcher.started][1:] == said
+        assert sorted(texts(dispatcher)[1:]) == sorted(said)
+        fd.assert_clean(allow={10003})  # the dispatcher here opens no threads by itself
 
 
 @pytest.mark.asyncio
@@ -485,16 +495,16 @@ async def test_a_message_that_bears_the_sign_of_acceptance_is_not_run_again_by_a
         store, forgetful = MemoryStore(), MemoryStore()
         async with running_chat(fd, seen=store) as chat:
             first = await fd.owner.say(fd.channel_id, "first", mention_bot=True)
-            await chat.desk.inbound()
+            await chat.dispatcher.inbound()
             await chat.settled(fd.channel_id)
         await forgetful.see(await store.places())
         done = await fd.owner.say(fd.channel_id, "done already", mention_bot=True)
         async with running_chat(fd, seen=store) as chat:
-            await chat.desk.inbound()
-            await chat.gateway.chat.acknowledge(chat.desk.inbounds[0], "👀")
+            await chat.dispatcher.inbound()
+            await chat.gateway.chat.acknowledge(chat.dispatcher.inbounds[0], "👀")
         await fd.owner.say(fd.channel_id, "new", mention_bot=True)
         async with running_chat(fd, seen=forgetful) as chat:
             await chat.caught_up()
-            assert [one.text for one in chat.desk.inbounds] == ["new"]
-            assert [one.message_id for one in chat.desk.late] == [done.id]
-            assert first.id not in {one.message_id for one in chat.desk.late}
+            assert [one.text for one in chat.dispatcher.inbounds] == ["new"]
+            assert [one.message_id for one in chat.dispatcher.late] == [done.id]
+            assert first.id not in {one.message_id for one in chat.dispatcher.late}

@@ -15,12 +15,12 @@ from bot.chat.inbound import Decision, Place, Post, Weft, Wordings
 from bot.chat.read_marks import Due, Watermarks
 from bot.chat.rest import TryAgain
 from bot.reply.port import ThreadGone
-from tests.bot.chat.harness import FakeDesk
+from tests.bot.chat.harness import FakeDispatcher
 
 
 @dataclass
 class FakeSource:
-    desk: FakeDesk = field(default_factory=FakeDesk)
+    dispatcher: FakeDispatcher = field(default_factory=FakeDispatcher)
     policy: Policy = field(default_factory=Policy)
 
     def newest(self, place_id: int) -> int | None:
@@ -110,11 +110,11 @@ async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -
     catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.desk)
+        catch_up.begin(source.dispatcher)
         catch_up.start(source)
         await archive.wait(lambda archive: archive.at_once == AT_ONCE)
         archive.gate.set()
-        await source.desk.wait(lambda desk: "release" in desk.course)
+        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
     assert archive.most == AT_ONCE == 4
     assert [due.place.channel_id for due in archive.asked] == list(range(PLACES + 50, 50, -1))
@@ -129,16 +129,16 @@ async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders
     catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.desk)
+        catch_up.begin(source.dispatcher)
         catch_up.start(source)
         await archive.wait(lambda archive: len(archive.asked) == 2)
         marks.note(Place(1, 1), 2000)
-        catch_up.begin(source.desk)
+        catch_up.begin(source.dispatcher)
         archive.gate.set()
         catch_up.start(source)
-        await source.desk.wait(lambda desk: "release" in desk.course)
+        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
-    assert source.desk.course == ["hold", "hold", "release"]
+    assert source.dispatcher.course == ["hold", "hold", "release"]
     assert sorted((due.place.channel_id, due.after) for due in archive.asked[2:]) == [(1, 1001), (2, 1002)]
     assert marks.due() == []
 
@@ -151,10 +151,10 @@ async def test_the_work_is_released_in_time_if_the_client_never_gets_ready() -> 
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
-            catch_up.begin(source.desk)
-            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+            catch_up.begin(source.dispatcher)
+            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
         group.cancel_scope.cancel()
-    assert source.desk.course == ["hold", "release", "hold", "release"]
+    assert source.dispatcher.course == ["hold", "release", "hold", "release"]
 
 
 @pytest.mark.asyncio
@@ -166,9 +166,9 @@ async def test_places_that_are_gone_are_not_asked_for_at_every_reconnection() ->
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2, 3):
-            catch_up.begin(source.desk)
+            catch_up.begin(source.dispatcher)
             catch_up.start(source)
-            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
         group.cancel_scope.cancel()
     assert len(archive.asked) == 3
 
@@ -189,9 +189,9 @@ async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
-            catch_up.begin(source.desk)
+            catch_up.begin(source.dispatcher)
             catch_up.start(source)
-            await source.desk.wait(lambda desk, number=number: desk.course.count("release") == number)  # type: ignore[misc]
+            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
             assert [due.place.channel_id for due in marks.due()] == [2]
         group.cancel_scope.cancel()
 
@@ -205,9 +205,9 @@ async def test_a_place_that_certainly_has_news_is_read_before_those_of_which_not
     catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.desk)
+        catch_up.begin(source.dispatcher)
         catch_up.start(source)
-        await source.desk.wait(lambda desk: "release" in desk.course)
+        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
     assert archive.asked[0].place.channel_id == 1
     assert len(archive.asked) == PLACES
@@ -232,8 +232,8 @@ async def test_a_place_that_could_not_be_read_is_tried_again_without_another_rea
     catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.desk)
+        catch_up.begin(source.dispatcher)
         catch_up.start(source)
         await archive.wait(lambda archive: len(archive.asked) == 4)
         group.cancel_scope.cancel()
-    assert source.desk.course == ["hold", "release"]
+    assert source.dispatcher.course == ["hold", "release"]

@@ -15,7 +15,7 @@ from bot.chat.inbound import Place, Post, Wordings
 from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
-from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
+from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
 from tests.pool.memory import MemoryStore
 
 from .test_catchup_limits import FakeSource
@@ -25,19 +25,19 @@ pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 
 async def open_thread(chat: RunningChat) -> int:
     said = await chat.fd.owner.say(chat.fd.channel_id, "start", mention_bot=True)
-    await chat.desk.wait(lambda desk: desk.inbounds)
-    await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+    await chat.dispatcher.wait(lambda dispatcher: dispatcher.inbounds)
+    await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
     await chat.settled(chat.fd.channel_id)
     return said.id
 
 
 @asynccontextmanager
-async def restarted(fd: FakeDiscord, store: MemoryStore, **queued: list[int]) -> AsyncIterator[FakeDesk]:
-    """Yield the desk of a next run on which messages wait, once it was caught up."""
-    desk = FakeDesk(queued={int(place[1:]): waiting for place, waiting in queued.items()})
-    async with running_chat(fd, Policy(), seen=store, desk=desk) as chat:
+async def restarted(fd: FakeDiscord, store: MemoryStore, **queued: list[int]) -> AsyncIterator[FakeDispatcher]:
+    """Yield the dispatcher of a next run on which messages wait, once it was caught up."""
+    dispatcher = FakeDispatcher(queued={int(place[1:]): waiting for place, waiting in queued.items()})
+    async with running_chat(fd, Policy(), seen=store, dispatcher=dispatcher) as chat:
         await chat.caught_up()
-        yield desk
+        yield dispatcher
 
 
 @pytest.mark.asyncio
@@ -52,10 +52,14 @@ async def test_what_was_edited_and_deleted_while_the_bot_was_away_reaches_the_wo
         await fd.owner.edit(said[1], f"!queue <@{fd.bot_user.id}> new")
         await fd.owner.delete(said[2])
         await fd.owner.edit(said[3], "// among us")
-        async with restarted(fd, store, **{f"t{thread_id}": said}) as desk:
-            assert sorted(desk.revisions) == [("deleted", said[2]), ("deleted", said[3]), ("edited", said[1], "new")]
-            assert desk.course[-1] == "release"
-        fd.assert_clean(allow={10003, 10008})  # the desk here opens no threads by itself
+        async with restarted(fd, store, **{f"t{thread_id}": said}) as dispatcher:
+            assert sorted(dispatcher.revisions) == [
+                ("deleted", said[2]),
+                ("deleted", said[3]),
+                ("edited", said[1], "new"),
+            ]
+            assert dispatcher.course[-1] == "release"
+        fd.assert_clean(allow={10003, 10008})  # the dispatcher here opens no threads by itself
 
 
 @pytest.mark.asyncio
@@ -65,12 +69,12 @@ async def test_what_was_edited_and_deleted_in_a_gap_reaches_the_work_once() -> N
         thread_id = await open_thread(chat)
         said = [(await fd.owner.say(thread_id, text)).id for text in ("one", "two", "three")]
         await fd.owner.edit(said[0], "one, better")
-        await chat.desk.wait(lambda desk: desk.revisions)
-        chat.desk.queued = {thread_id: said}
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.revisions)
+        chat.dispatcher.queued = {thread_id: said}
         async with chat.gap():
             await fd.owner.edit(said[1], "two, better")
             await fd.owner.delete(said[2])
-        assert sorted(chat.desk.revisions[1:]) == [("deleted", said[2]), ("edited", said[1], "two, better")]
+        assert sorted(chat.dispatcher.revisions[1:]) == [("deleted", said[2]), ("edited", said[1], "two, better")]
 
 
 @pytest.mark.asyncio
@@ -85,8 +89,8 @@ async def test_a_message_that_can_not_be_looked_up_stays_as_it_was_accepted() ->
         for one in said:
             await fd.owner.edit(one, "better")
         fd.faults.next("GET", rf"/messages/{said[0]}$", Fault.status(403, 50001))
-        async with restarted(fd, store, **{f"t{thread_id}": said}) as desk:
-            assert desk.revisions == [("edited", said[1], "better")]
+        async with restarted(fd, store, **{f"t{thread_id}": said}) as dispatcher:
+            assert dispatcher.revisions == [("edited", said[1], "better")]
 
 
 @pytest.mark.asyncio
@@ -101,10 +105,10 @@ async def test_the_edit_of_somebody_who_is_let_in_by_a_role_counts() -> None:
             said = (await bea.say(thread_id, "old")).id
             await chat.settled(thread_id)
         await bea.edit(said, "new")
-        desk = FakeDesk(queued={thread_id: [said]})
-        async with running_chat(fd, policy, seen=store, desk=desk) as chat:
+        dispatcher = FakeDispatcher(queued={thread_id: [said]})
+        async with running_chat(fd, policy, seen=store, dispatcher=dispatcher) as chat:
             await chat.caught_up()
-            assert desk.revisions == [("edited", said, "new")]
+            assert dispatcher.revisions == [("edited", said, "new")]
 
 
 @pytest.mark.asyncio
@@ -116,10 +120,10 @@ async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_st
         policy = Policy(roles=frozenset({role}), users=frozenset({fd.user("ann").id}))
         writers = frozenset((fd.guild_id, who.id) for who in (bea, cem, fd.user("ann"), fd.owner))
         fd.faults.next("GET", f"/members/{cem.id}", Fault.rate_limited(1, via=False))
-        async with running_chat(fd, policy, desk=FakeDesk(writers=writers)) as chat:
+        async with running_chat(fd, policy, dispatcher=FakeDispatcher(writers=writers)) as chat:
             await chat.caught_up()
-            assert chat.desk.revisions == [("roles", fd.guild_id, bea.id, frozenset({role}))]
-            assert chat.desk.course[-1] == "release"
+            assert chat.dispatcher.revisions == [("roles", fd.guild_id, bea.id, frozenset({role}))]
+            assert chat.dispatcher.course[-1] == "release"
 
 
 @dataclass
@@ -159,7 +163,7 @@ class Recorder(FakeSource):
         raise AssertionError(guild_id, user_id)
 
     async def look(self, queued: dict[int, list[int]]) -> None:
-        self.desk.queued = queued
+        self.dispatcher.queued = queued
         with anyio.fail_after(5):
             await review_waiting(self, self, self.wordings, Roles(self))
 

@@ -16,7 +16,7 @@ from bot.chat.inbound import HELP
 from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.objects import message_event_json
-from tests.bot.chat.harness import FakeDesk, RunningChat, in_a_thread, running_chat
+from tests.bot.chat.harness import FakeDispatcher, RunningChat, in_a_thread, running_chat
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def test_a_mention_becomes_an_inbound_with_the_thread_to_be() -> None:
         devs = chat.fd.add_role("devs")
         alice = chat.fd.user("alice", roles=[devs])
         said = await alice.say(chat.fd.channel_id, "fix the tests", mention_bot=True)
-        inbound = await chat.desk.inbound()
+        inbound = await chat.dispatcher.inbound()
         assert inbound.message_id == inbound.thread_id == said.id
         assert inbound.channel_id == chat.fd.channel_id
         assert inbound.guild_id == chat.fd.guild_id
@@ -50,7 +50,7 @@ async def test_the_owner_of_the_application_needs_no_list() -> None:
     """D2: the owner is known from the application, with every list empty."""
     async with connected_client() as chat:
         await chat.fd.owner.say(chat.fd.channel_id, "hello", mention_bot=True)
-        assert (await chat.desk.inbound()).author.id == chat.fd.owner.id
+        assert (await chat.dispatcher.inbound()).author.id == chat.fd.owner.id
 
 
 @pytest.mark.asyncio
@@ -59,11 +59,11 @@ async def test_messages_in_wefts_thread_need_no_mention_and_keep_their_order() -
     async with connected_client("alice") as chat:
         alice = chat.fd.user("alice")
         await alice.say(chat.fd.channel_id, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
-        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        thread_id = (await chat.dispatcher.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
         said = [await alice.say(thread_id, f"step {number}") for number in range(20)]
-        await chat.desk.inbound(21)
-        followers = chat.desk.inbounds[1:]
+        await chat.dispatcher.inbound(21)
+        followers = chat.dispatcher.inbounds[1:]
         assert [one.message_id for one in followers] == [one.id for one in said]
         assert {(one.thread_id, one.channel_id, one.opens_thread) for one in followers} == {
             (thread_id, thread_id, False)
@@ -79,9 +79,9 @@ async def test_in_somebody_elses_thread_only_mentions_count() -> None:
         thread = await chat.fd.start_thread(alice, topic, "talk")
         await alice.say(thread.id, "among us")
         asked = await alice.say(thread.id, "what do you think?", mention_bot=True)
-        inbound = await chat.desk.inbound()
+        inbound = await chat.dispatcher.inbound()
         assert (inbound.message_id, inbound.thread_id, inbound.opens_thread) == (asked.id, thread.id, False)
-        assert len(chat.desk.inbounds) == 1
+        assert len(chat.dispatcher.inbounds) == 1
 
 
 @pytest.mark.asyncio
@@ -90,8 +90,8 @@ async def test_a_message_in_a_thread_that_is_in_no_cache_is_not_lost() -> None:
     async with FakeDiscord() as fd:
         async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-            thread_id = (await before.desk.inbound()).thread_id
-            await before.gateway.chat.open_thread(before.desk.inbounds[0])
+            thread_id = (await before.dispatcher.inbound()).thread_id
+            await before.gateway.chat.open_thread(before.dispatcher.inbounds[0])
             await fd.archive(thread_id)
         async with running_chat(fd) as after:
             channel = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id)}
@@ -100,9 +100,9 @@ async def test_a_message_in_a_thread_that_is_in_no_cache_is_not_lost() -> None:
                 data = {**channel, "id": str(thread_id + 1000 + number), "content": f"late {number}", "type": 0}
                 data |= {"author": author, "member": {"roles": [], "flags": 0, "joined_at": None}}
                 await fd.gateway.dispatch_raw("MESSAGE_CREATE", data | _EMPTY)
-            await after.desk.inbound(3)
-            assert [one.text for one in after.desk.inbounds] == ["late 0", "late 1", "late 2"]
-            assert {one.thread_id for one in after.desk.inbounds} == {thread_id}
+            await after.dispatcher.inbound(3)
+            assert [one.text for one in after.dispatcher.inbounds] == ["late 0", "late 1", "late 2"]
+            assert {one.thread_id for one in after.dispatcher.inbounds} == {thread_id}
             assert len(fd.rest_calls("GET", f"/channels/{thread_id}")) == 1
 
 
@@ -135,7 +135,7 @@ async def test_somebody_not_allowed_gets_one_short_reply_an_hour() -> None:
             (first.id, Reason.PERSON),
             (bob.id, Reason.PERSON),
         ]
-        assert chat.desk.inbounds == []
+        assert chat.dispatcher.inbounds == []
         chat.fd.assert_clean()
 
 
@@ -146,7 +146,7 @@ async def test_an_empty_mention_is_answered_with_help() -> None:
         said = await chat.fd.user("alice").say(chat.fd.channel_id, f"<@{chat.fd.bot_user.id}>")
         answer = await chat.fd.wait_message(chat.fd.channel_id, lambda message: message.reference_id == said.id)
         assert answer.content == HELP
-        assert chat.desk.inbounds == []
+        assert chat.dispatcher.inbounds == []
         chat.fd.assert_clean()
 
 
@@ -155,11 +155,11 @@ async def test_wefts_own_messages_start_nothing() -> None:
     """D1: what Weft says in its own thread is no prompt."""
     async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
-        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        thread_id = (await chat.dispatcher.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
         await chat.gateway.chat.answer(thread_id, thread_id + 1, "working on it")
         await chat.settled(thread_id)
-        assert len(chat.desk.inbounds) == 1
+        assert len(chat.dispatcher.inbounds) == 1
 
 
 @pytest.mark.asyncio
@@ -168,15 +168,15 @@ async def test_a_thread_that_is_deleted_or_locked_is_told_as_gone(ending: str) -
     """D10: locked or deleted: the work lets the agent go."""
     async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
-        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        thread_id = (await chat.dispatcher.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
         if ending == "deleted":
             await chat.fd.delete_channel(thread_id)
         else:
             await chat.fd.archive(thread_id, locked=True)
-        await chat.desk.wait(lambda desk: desk.calls)
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.calls)
         forgotten = [("forget", thread_id)] if ending == "deleted" else []
-        assert chat.desk.calls == [("gone", thread_id, f"the thread was {ending}"), *forgotten]
+        assert chat.dispatcher.calls == [("gone", thread_id, f"the thread was {ending}"), *forgotten]
 
 
 @pytest.mark.asyncio
@@ -184,11 +184,11 @@ async def test_an_archived_thread_is_not_gone() -> None:
     """D10: archived by a person: the turn goes on."""
     async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
-        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        thread_id = (await chat.dispatcher.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
         await chat.fd.archive(thread_id)
         await chat.settled(chat.fd.channel_id)
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -198,13 +198,13 @@ async def test_the_threads_of_a_deleted_channel_are_gone_too() -> None:
         other = chat.fd.add_channel("other")
         await chat.settled(chat.fd.channel_id)
         await chat.fd.user("alice").say(other, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
-        await chat.gateway.chat.open_thread(chat.desk.inbounds[0])
+        thread_id = (await chat.dispatcher.inbound()).thread_id
+        await chat.gateway.chat.open_thread(chat.dispatcher.inbounds[0])
         await chat.fd.archive(thread_id)
         await chat.fd.gateway.dispatch_raw("CHANNEL_DELETE", {"id": str(other), "guild_id": str(chat.fd.guild_id)})
-        await chat.desk.wait(lambda desk: desk.calls)
-        assert chat.desk.calls[0] == ("gone", thread_id, "its channel was deleted")
-        assert chat.desk.calls[1] == ("forget", other, thread_id)
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.calls)
+        assert chat.dispatcher.calls[0] == ("gone", thread_id, "its channel was deleted")
+        assert chat.dispatcher.calls[1] == ("forget", other, thread_id)
 
 
 @pytest.mark.asyncio
@@ -212,10 +212,10 @@ async def test_leaving_a_server_lets_its_threads_go() -> None:
     """D10: kicked in the middle of a turn."""
     async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
-        thread_id = (await chat.desk.inbound()).thread_id
+        thread_id = (await chat.dispatcher.inbound()).thread_id
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id)})
-        await chat.desk.wait(lambda desk: desk.calls)
-        assert chat.desk.calls == [
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.calls)
+        assert chat.dispatcher.calls == [
             ("gone", thread_id, "Weft was removed from the server"),
             ("forget", chat.fd.guild_id, thread_id),
         ]
@@ -229,8 +229,8 @@ async def test_an_outage_of_a_server_is_no_leaving() -> None:
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", outage)
         mark = {"id": "5", "guild_id": str(chat.fd.guild_id), "parent_id": "4", "type": 11}
         await chat.fd.gateway.dispatch_raw("THREAD_DELETE", mark)
-        await chat.desk.wait(lambda desk: desk.calls)
-        assert chat.desk.calls == [("gone", 5, "the thread was deleted"), ("forget", 5)]
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.calls)
+        assert chat.dispatcher.calls == [("gone", 5, "the thread was deleted"), ("forget", 5)]
 
 
 @pytest.mark.asyncio
@@ -238,10 +238,10 @@ async def test_an_outage_of_the_server_lets_nothing_go() -> None:
     """D10: unavailable is not removed."""
     async with connected_client("alice") as chat:
         await chat.fd.user("alice").say(chat.fd.channel_id, "start", mention_bot=True)
-        await chat.desk.inbound()
+        await chat.dispatcher.inbound()
         await chat.fd.gateway.dispatch_raw("GUILD_DELETE", {"id": str(chat.fd.guild_id), "unavailable": True})
         await chat.settled(chat.fd.channel_id)
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -278,8 +278,8 @@ async def test_a_message_in_an_unknown_thread_survives_an_outage_of_a_moment() -
     async with FakeDiscord() as fd:
         async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-            thread_id = (await before.desk.inbound()).thread_id
-            await before.gateway.chat.open_thread(before.desk.inbounds[0])
+            thread_id = (await before.dispatcher.inbound()).thread_id
+            await before.gateway.chat.open_thread(before.dispatcher.inbounds[0])
             await fd.archive(thread_id)
         async with running_chat(fd) as after:
             fd.faults.next("GET", rf"/channels/{thread_id}$", Fault.status(503), times=2)
@@ -287,7 +287,7 @@ async def test_a_message_in_an_unknown_thread_survives_an_outage_of_a_moment() -
             data = {"guild_id": str(fd.guild_id), "channel_id": str(thread_id), "id": str(thread_id + 1), "type": 0}
             data |= {"content": "go on", "author": author, "member": {"roles": [], "flags": 0, "joined_at": None}}
             await fd.gateway.dispatch_raw("MESSAGE_CREATE", data | _EMPTY)
-            assert (await after.desk.inbound()).text == "go on"
+            assert (await after.dispatcher.inbound()).text == "go on"
 
 
 @pytest.mark.asyncio
@@ -305,13 +305,13 @@ async def test_a_client_that_was_replaced_is_no_source_of_a_catch_up() -> None:
             del source
             self.started += 1
 
-        def begin(self, desk: object) -> None:
-            del desk
+        def begin(self, dispatcher: object) -> None:
+            del dispatcher
             self.started += 1
 
     state: Any = Listening()
     state.catch_up, state.observer, state.breaker, state.redactor = state, state, None, None
-    client = WeftClient(FakeDesk(), Policy(), state, guild_ready_timeout=0.0)
+    client = WeftClient(FakeDispatcher(), Policy(), state, guild_ready_timeout=0.0)
     await client.close()
     await client.on_ready()
     await client.on_connect()
@@ -331,9 +331,9 @@ async def test_the_edit_of_a_message_gives_the_work_its_new_text() -> None:
         said = await alice.say(thread_id, "fix the tests")
         await alice.edit(said, f"<@{chat.fd.bot_user.id}> !queue fix the docs")
         await alice.edit(thread_id, "start over")
-        await chat.desk.wait(lambda desk: len(desk.revisions) == 2)
-        assert chat.desk.revisions == [("edited", said.id, "fix the docs"), ("edited", thread_id, "start over")]
-        assert len(chat.desk.inbounds) == 2
+        await chat.dispatcher.wait(lambda dispatcher: len(dispatcher.revisions) == 2)
+        assert chat.dispatcher.revisions == [("edited", said.id, "fix the docs"), ("edited", thread_id, "start over")]
+        assert len(chat.dispatcher.inbounds) == 2
 
 
 @pytest.mark.asyncio
@@ -347,7 +347,7 @@ async def test_threads_previews_and_the_same_text_again_are_no_edits() -> None:
         await alice.edit(said, f"see https://example.org <@{chat.fd.bot_user.id}>")
         await dispatch(chat, "MESSAGE_UPDATE", thread_id, pinned=True)
         await chat.settled(thread_id)
-        assert chat.desk.revisions == []
+        assert chat.dispatcher.revisions == []
 
 
 @pytest.mark.asyncio
@@ -356,13 +356,13 @@ async def test_after_a_restart_a_message_that_was_never_edited_is_not_taken_for_
     async with FakeDiscord() as fd:
         async with running_chat(fd) as before:
             said = await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-            await before.desk.inbound()
+            await before.dispatcher.inbound()
         async with running_chat(fd) as after:
             await fd.unfurl(said.id)
             await fd.owner.edit(said, "start over")
-            await after.desk.wait(lambda desk: desk.revisions)
+            await after.dispatcher.wait(lambda dispatcher: dispatcher.revisions)
             await after.settled(fd.channel_id)
-            assert after.desk.revisions == [("edited", said.id, "start over")]
+            assert after.dispatcher.revisions == [("edited", said.id, "start over")]
 
 
 @pytest.mark.asyncio
@@ -373,9 +373,9 @@ async def test_an_edit_that_leaves_no_prompt_is_a_deletion(left: str) -> None:
         alice = chat.fd.user("alice")
         said = await alice.say(thread_id, "fix the tests")
         await alice.edit(said, left.format(weft=chat.fd.bot_user.id))
-        await chat.desk.wait(lambda desk: desk.revisions)
-        assert chat.desk.revisions == [("deleted", said.id)]
-        assert chat.desk.calls == []
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.revisions)
+        assert chat.dispatcher.revisions == [("deleted", said.id)]
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -385,12 +385,12 @@ async def test_who_may_not_prompt_may_not_edit_either() -> None:
         alice, mallory = chat.fd.user("alice"), chat.fd.user("mallory")
         said = await alice.say(thread_id, "fix the tests")
         other = await mallory.say(thread_id, "hello")
-        await chat.desk.inbound(2)
+        await chat.dispatcher.inbound(2)
         await mallory.edit(other, "rm -rf /")
         chat.gateway.allow(Policy())
         await alice.edit(said, "fix the docs")
         await chat.settled(thread_id)
-        assert chat.desk.revisions == []
+        assert chat.dispatcher.revisions == []
 
 
 @pytest.mark.asyncio
@@ -401,7 +401,7 @@ async def test_wefts_own_edits_are_nobodys_prompts() -> None:
         own = await port.send(Body("so far"), nonce="n1")
         await port.edit(own, Body("so far, so good"))
         await chat.settled(thread_id)
-        assert chat.desk.revisions == []
+        assert chat.dispatcher.revisions == []
 
 
 @pytest.mark.asyncio
@@ -413,7 +413,7 @@ async def test_an_update_that_does_not_say_all_is_passed_over(missing: str) -> N
         del data[missing]
         await chat.fd.gateway.dispatch_raw("MESSAGE_UPDATE", data)
         await chat.settled(thread_id)
-        assert chat.desk.revisions == []
+        assert chat.dispatcher.revisions == []
         assert len(chat.readies) == 1
 
 
@@ -425,8 +425,8 @@ async def test_deleted_messages_are_told_to_the_work_one_by_one_or_many_at_once(
         first, second, third = [await alice.say(thread_id, text) for text in ("one", "two", "three")]
         await alice.delete(first)
         await chat.fd.delete_messages(thread_id, [third.id, second.id])
-        await chat.desk.wait(lambda desk: len(desk.revisions) == 3)
-        assert chat.desk.revisions == [("deleted", one.id) for one in (first, second, third)]
+        await chat.dispatcher.wait(lambda dispatcher: len(dispatcher.revisions) == 3)
+        assert chat.dispatcher.revisions == [("deleted", one.id) for one in (first, second, third)]
 
 
 @pytest.mark.asyncio
@@ -435,8 +435,8 @@ async def test_a_message_deleted_while_its_thread_is_looked_up_is_never_handed_o
     async with FakeDiscord() as fd:
         async with running_chat(fd) as before:
             await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-            thread_id = (await before.desk.inbound()).thread_id
-            await before.gateway.chat.open_thread(before.desk.inbounds[0])
+            thread_id = (await before.dispatcher.inbound()).thread_id
+            await before.gateway.chat.open_thread(before.dispatcher.inbounds[0])
             kept = await fd.owner.say(thread_id, "kept")
             gone = await fd.owner.say(thread_id, "gone")
             await before.settled(thread_id)
@@ -448,7 +448,7 @@ async def test_a_message_deleted_while_its_thread_is_looked_up_is_never_handed_o
             await dispatch(after, "MESSAGE_UPDATE", kept.id, content="kept, and new")
             ids = {"id": str(gone.id), "channel_id": str(thread_id), "guild_id": str(fd.guild_id)}
             await fd.gateway.dispatch_raw("MESSAGE_DELETE", ids)
-            await after.desk.wait(lambda desk: len(desk.revisions) == 2)
-            assert after.desk.revisions == [("deleted", gone.id), ("edited", kept.id, "kept, and new")]
-            assert after.desk.course[-3:] == ["deleted", "kept", "edited"]
-            assert [one.text for one in after.desk.inbounds] == ["kept"]
+            await after.dispatcher.wait(lambda dispatcher: len(dispatcher.revisions) == 2)
+            assert after.dispatcher.revisions == [("deleted", gone.id), ("edited", kept.id, "kept, and new")]
+            assert after.dispatcher.course[-3:] == ["deleted", "kept", "edited"]
+            assert [one.text for one in after.dispatcher.inbounds] == ["kept"]

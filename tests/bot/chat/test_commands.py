@@ -45,7 +45,7 @@ async def test_stop_ends_the_turn_unless_all_is_asked_for() -> None:
         asked = await alice.slash(thread_id, "stop", what="all")
         assert only_told(asked) == "Stopping all."
         one = ("stop", thread_id, alice.id, None)
-        assert chat.desk.calls == [one, one, ("stop all", thread_id, alice.id, asked.id)]
+        assert chat.dispatcher.calls == [one, one, ("stop all", thread_id, alice.id, asked.id)]
         chat.fd.assert_clean()
 
 
@@ -56,7 +56,7 @@ async def test_the_queue_is_shown_and_cleared_to_the_one_who_asks() -> None:
         alice = chat.fd.user("alice")
         assert only_told(await alice.slash(thread_id, "queue show")) == "Nothing waits."
         assert only_told(await alice.slash(thread_id, "queue clear")) == "Cleared."
-        assert chat.desk.calls == [("queue", thread_id), ("clear", thread_id, alice.id)]
+        assert chat.dispatcher.calls == [("queue", thread_id), ("clear", thread_id, alice.id)]
 
 
 @pytest.mark.asyncio
@@ -68,7 +68,7 @@ async def test_a_threads_queue_mode_is_chosen_and_everybody_there_is_told(mode: 
         used = await alice.slash(thread_id, "queue mode", mode=mode.value)
         assert not used.ephemeral
         assert await used.told() == f"From now on: {mode}."
-        assert chat.desk.calls == [("mode", thread_id, mode, alice.id, False)]
+        assert chat.dispatcher.calls == [("mode", thread_id, mode, alice.id, False)]
         chat.fd.assert_clean()
 
 
@@ -76,7 +76,7 @@ async def test_a_threads_queue_mode_is_chosen_and_everybody_there_is_told(mode: 
 async def test_a_mode_that_was_not_accepted_is_told_to_the_asker_only() -> None:
     """Q2"""
     async with in_a_thread() as (chat, thread_id):
-        chat.desk.refuses = True
+        chat.dispatcher.refuses = True
         only_told(await chat.fd.user("alice").slash(thread_id, "queue mode", mode="steer"))
 
 
@@ -88,7 +88,7 @@ async def test_the_servers_queue_mode_is_chosen_by_those_who_manage_the_server(p
         bob = chat.fd.user("bob", roles=[chat.fd.add_role("mods", permissions)])
         used = await bob.slash(chat.fd.channel_id, "queue mode", mode="followup", everywhere=True)
         assert await used.told() == "From now on: followup."
-        assert chat.desk.calls == [("mode", chat.fd.guild_id, QueueMode.FOLLOWUP, bob.id, True)]
+        assert chat.dispatcher.calls == [("mode", chat.fd.guild_id, QueueMode.FOLLOWUP, bob.id, True)]
 
 
 @pytest.mark.asyncio
@@ -97,7 +97,7 @@ async def test_the_owner_of_weft_chooses_for_a_server_without_managing_it() -> N
     async with in_a_thread() as (chat, thread_id):
         operator = chat.fd.user("operator")
         await operator.slash(thread_id, "queue mode", mode="queue", everywhere=True)
-        assert chat.desk.calls == [("mode", chat.fd.guild_id, QueueMode.QUEUE, operator.id, True)]
+        assert chat.dispatcher.calls == [("mode", chat.fd.guild_id, QueueMode.QUEUE, operator.id, True)]
 
 
 @pytest.mark.asyncio
@@ -109,7 +109,7 @@ async def test_others_choose_for_no_server_and_outside_threads_for_nothing() -> 
         for command, options in (("queue mode", {"mode": "queue"}), ("queue show", {}), ("queue clear", {})):
             assert only_told(await alice.slash(chat.fd.channel_id, command, **options)) == NOT_IN_THREAD
         assert only_told(await alice.slash(chat.fd.channel_id, "stop", what="all")) == NOT_IN_THREAD
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -120,7 +120,7 @@ async def test_a_stranger_may_not_touch_the_queue(command: str) -> None:
         mallory = chat.fd.user("mallory", roles=[chat.fd.add_role("mods", ADMINISTRATOR)])
         options = {"mode": "queue", "everywhere": True} if command.endswith("mode") else {}
         assert only_told(await mallory.slash(thread_id, command, **options)) == Reason.PERSON
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -133,7 +133,7 @@ async def test_an_accepted_press_is_told_to_the_presser_and_the_notice_left_to_t
         assert only_told(pressed) == answer
         assert chat.fd.message(notice.id) == notice
         call = {"now": "promote", "drop": "remove"}[kind]
-        assert chat.desk.calls == [(call, thread_id, PROMPT, bob.id)]
+        assert chat.dispatcher.calls == [(call, thread_id, PROMPT, bob.id)]
         chat.fd.assert_clean()
 
 
@@ -142,7 +142,7 @@ async def test_an_accepted_press_is_told_to_the_presser_and_the_notice_left_to_t
 async def test_a_press_without_effect_leaves_the_buttons(kind: str, answer: str) -> None:
     """Q5, R2: only its presser is told."""
     async with in_a_thread() as (chat, thread_id):
-        chat.desk.refuses = True
+        chat.dispatcher.refuses = True
         body = Body("notice", (send_now_button(thread_id, 1), remove_button(thread_id, 1), go_on_button(thread_id, 1)))
         notice = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
         assert only_told(await chat.fd.user("alice").click(notice, f"weft:{kind}:{thread_id}:1")) == answer
@@ -169,7 +169,7 @@ async def test_a_press_is_answered_even_where_the_message_cannot_be_changed() ->
         chat.fd.faults.next("POST", r"/callback$", Fault.status(400, 50083))
         pressed = await chat.fd.user("alice").click(notice, f"weft:go:{thread_id}:1")
         assert only_told(pressed) == "Going on."
-        assert len(chat.desk.calls) == 1
+        assert len(chat.dispatcher.calls) == 1
 
 
 @pytest.mark.asyncio
@@ -181,7 +181,7 @@ async def test_the_buttons_act_in_their_own_thread_and_for_people_who_may(kind: 
         elsewhere = f"weft:{kind}:{thread_id + 1}:{PROMPT}"
         assert only_told(await chat.fd.user("alice").click(notice, elsewhere)) == EXPIRED
         assert only_told(await chat.fd.user("mallory").click(notice, elsewhere)) == Reason.PERSON
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
         assert chat.fd.message(notice.id).components == notice.components
 
 
@@ -210,8 +210,8 @@ async def test_in_a_channel_it_opens_a_thread_from_its_answer_and_asks_there() -
         command = await alice.slash(chat.fd.channel_id, "new", agent="codex", prompt="  mend *it*\nnow ")
         message_id, text = seen(command)
         assert text == "A new conversation.\n>>> mend *it*\nnow"
-        inbound = await chat.desk.inbound(2)
-        assert chat.desk.calls == [("renew", None, "codex", alice.id)] * 2 + [("assign", message_id, "codex")]
+        inbound = await chat.dispatcher.inbound(2)
+        assert chat.dispatcher.calls == [("renew", None, "codex", alice.id)] * 2 + [("assign", message_id, "codex")]
         assert (inbound.message_id, inbound.thread_id, inbound.channel_id) == (
             message_id,
             message_id,
@@ -231,9 +231,9 @@ async def test_in_a_channel_without_a_prompt_it_opens_a_thread_to_write_in() -> 
         assert text == "A new conversation. Write in the thread what you want done."
         await chat.fd.wait_for(lambda fd: any(thread.id == message_id for thread in fd.threads()))
         (thread,) = (thread for thread in chat.fd.threads() if thread.id == message_id)
-        assert (thread.name, len(chat.desk.inbounds)) == ("New conversation with codex", 1)
+        assert (thread.name, len(chat.dispatcher.inbounds)) == ("New conversation with codex", 1)
         said = await alice.say(message_id, "hello")
-        inbound = await chat.desk.inbound(2)
+        inbound = await chat.dispatcher.inbound(2)
         assert (inbound.message_id, inbound.thread_id, inbound.parent_id) == (said.id, message_id, chat.fd.channel_id)
         chat.fd.assert_clean()
 
@@ -247,7 +247,7 @@ async def test_a_thread_that_can_not_be_opened_is_told() -> None:
         answer = "The thread could not be opened: I lack the permission Create Public Threads here (code 50013)"
         await fd.wait_for(lambda fd: any(one.content == answer for one in fd.messages(fd.channel_id)))
         assert [one.reference_id for one in fd.messages(fd.channel_id) if one.content == answer] == [message_id]
-        assert chat.desk.inbounds == []
+        assert chat.dispatcher.inbounds == []
 
 
 @pytest.mark.asyncio
@@ -259,8 +259,8 @@ async def test_in_a_thread_it_begins_anew_there() -> None:
         message_id, text = seen(await alice.slash(thread_id, "new", prompt="go on"))
         assert text == "A new conversation.\n>>> go on"
         asked = [("renew", thread_id, "codex", alice.id), ("renew", thread_id, None, alice.id)]
-        assert [call for call in chat.desk.calls if call[1] is not None] == asked
-        inbound = await chat.desk.inbound(2)
+        assert [call for call in chat.dispatcher.calls if call[1] is not None] == asked
+        inbound = await chat.dispatcher.inbound(2)
         assert (inbound.message_id, inbound.thread_id, inbound.channel_id) == (message_id, thread_id, thread_id)
         assert (inbound.text, inbound.opens_thread, inbound.parent_id) == ("go on", False, chat.fd.channel_id)
         chat.fd.assert_clean()
@@ -270,11 +270,11 @@ async def test_in_a_thread_it_begins_anew_there() -> None:
 async def test_what_the_desk_refuses_is_told_to_the_person_alone_and_nothing_begins() -> None:
     """Q8: an agent that there is not, or a bot that stops."""
     async with in_a_thread() as (chat, _):
-        chat.desk.refuses = True
+        chat.dispatcher.refuses = True
         answer = await chat.fd.user("alice").slash(chat.fd.channel_id, "new", agent="nope", prompt="go")
         assert told(answer) == "No."
-        assert [call[0] for call in chat.desk.calls] == ["renew"]
-        assert len(chat.desk.inbounds) == 1
+        assert [call[0] for call in chat.dispatcher.calls] == ["renew"]
+        assert len(chat.dispatcher.inbounds) == 1
 
 
 @pytest.mark.asyncio
@@ -285,8 +285,8 @@ async def test_a_stranger_may_neither_use_it_nor_learn_which_agents_there_are() 
         for place in (thread_id, chat.fd.channel_id):
             assert told(await mallory.slash(place, "new", prompt="go")) == Reason.PERSON
         assert await suggested(chat, "mallory", "") == []
-        assert chat.desk.calls == []
-        assert len(chat.desk.inbounds) == 1
+        assert chat.dispatcher.calls == []
+        assert len(chat.dispatcher.inbounds) == 1
 
 
 async def suggested(chat: RunningChat, name: str, typed: str) -> list[str]:
@@ -310,7 +310,7 @@ async def test_a_long_prompt_is_shown_cut_and_asked_whole() -> None:
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         _, text = seen(await fd.owner.slash(fd.channel_id, "new", prompt="x" * 5000))
         assert (len(text), text[-1]) == (2000, "…")
-        assert (await chat.desk.inbound()).text == "x" * 5000
+        assert (await chat.dispatcher.inbound()).text == "x" * 5000
 
 
 @pytest.mark.asyncio
@@ -318,25 +318,25 @@ async def test_a_prompt_that_is_asked_for_by_a_command_is_taken_once() -> None:
     """O1: Weft's own message comes by the gateway, too, and is no prompt there."""
     async with FakeDiscord() as fd, running_chat(fd) as chat:
         await fd.owner.slash(fd.channel_id, "new", prompt="go")
-        await chat.desk.inbound()
+        await chat.dispatcher.inbound()
         await chat.settled(fd.channel_id)
-        assert [one.text for one in chat.desk.inbounds] == ["go"]
+        assert [one.text for one in chat.dispatcher.inbounds] == ["go"]
 
 
 @pytest.mark.asyncio
 async def test_a_bot_that_stops_between_its_answer_and_the_prompt_says_so() -> None:
     """O1, R1: the next run would not look for a message that is Weft's own."""
     async with FakeDiscord() as fd, running_chat(fd) as chat:
-        desk, renew = chat.desk, chat.desk.renew
+        dispatcher, renew = chat.dispatcher, chat.dispatcher.renew
 
         def once(thread_id: int | None, agent: str | None, by: Actor) -> Answer:
             answer = renew(thread_id, agent, by)
-            desk.refuses = True
+            dispatcher.refuses = True
             return answer
 
-        desk.renew = once  # type: ignore[method-assign]
+        dispatcher.renew = once  # type: ignore[method-assign]
         message_id, _ = seen(await fd.owner.slash(fd.channel_id, "new", agent="codex", prompt="go"))
         await fd.wait_for(lambda fd: any(one.reference_id == message_id for one in fd.messages(fd.channel_id)))
         assert fd.messages(fd.channel_id)[-1].content == "No."
-        assert [call[0] for call in desk.calls] == ["renew", "renew"]
-        assert desk.inbounds == []
+        assert [call[0] for call in dispatcher.calls] == ["renew", "renew"]
+        assert dispatcher.inbounds == []

@@ -44,7 +44,7 @@ async def test_events_that_cant_be_read_end_no_connection() -> None:
         for name, data in MALFORMED:
             await fd.gateway.dispatch_raw(name, data)
         await fd.owner.say(fd.channel_id, "still there?", mention_bot=True)
-        assert (await chat.desk.inbound()).text == "still there?"
+        assert (await chat.dispatcher.inbound()).text == "still there?"
         assert fd.gateway.identifies == 1
 
 
@@ -70,7 +70,7 @@ async def test_one_id_that_cant_be_read_keeps_no_other_message_from_being_withdr
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         ids = {"ids": ["7", None, "8"], "channel_id": str(fd.channel_id), "guild_id": str(fd.guild_id)}
         await fd.gateway.dispatch_raw("MESSAGE_DELETE_BULK", ids)
-        await chat.desk.wait(lambda desk: desk.revisions == [("deleted", 7), ("deleted", 8)])
+        await chat.dispatcher.wait(lambda dispatcher: dispatcher.revisions == [("deleted", 7), ("deleted", 8)])
 
 
 @pytest.mark.asyncio
@@ -97,9 +97,9 @@ async def test_messages_that_discords_library_cant_read_are_taken_live() -> None
         blank = await fd.owner.say(thread_id, "x", also={"content": None})
         files = await fd.owner.say(thread_id, files=[("a.png", b"png")])
         await fd.owner.say(thread_id, "after")
-        await chat.desk.wait(lambda desk: "after" in texts(desk))
-        assert texts(chat.desk)[1:] == ["vote", "after"]
-        assert [quote.text for quote in chat.desk.inbounds[1].quotes] == ["Ship it?\n- yes"]
+        await chat.dispatcher.wait(lambda dispatcher: "after" in texts(dispatcher))
+        assert texts(chat.dispatcher)[1:] == ["vote", "after"]
+        assert [quote.text for quote in chat.dispatcher.inbounds[1].quotes] == ["Ship it?\n- yes"]
         for message, told in [(blank, UNREAD), (files, FILES_ONLY)]:
             reply = await fd.wait_message(thread_id, lambda one, of=message: one.reference_id == of.id)  # type: ignore[misc]
             assert reply.content == told
@@ -120,7 +120,7 @@ async def test_one_message_of_a_page_that_cant_be_read_costs_itself_alone_and_is
         last = await fd.owner.say(thread_id, "nobody's", also={"author": None})
         async with running_chat(fd, Policy(), seen=store) as chat:
             await chat.caught_up()
-            assert [one.text for one in chat.desk.started] == ["before", "vote", "x"]
+            assert [one.text for one in chat.dispatcher.started] == ["before", "vote", "x"]
             told = await fd.wait_message(thread_id, lambda one: one.reference_id == blank.id)
             assert told.content == UNREAD
             assert chat.gateway._state.marks.due() == []
@@ -142,12 +142,12 @@ async def test_a_reply_whose_original_is_not_told_waits_for_it_and_keeps_its_pla
         events[1]["message_reference"]["message_id"] = "77"
         for event in events:
             await fd.gateway.dispatch_raw("MESSAGE_CREATE", event)
-        await chat.desk.wait(lambda desk: "after" in texts(desk))
-        assert texts(chat.desk)[1:] == ["fix", "mend", "after"]
-        (quote,) = chat.desk.inbounds[1].quotes
+        await chat.dispatcher.wait(lambda dispatcher: "after" in texts(dispatcher))
+        assert texts(chat.dispatcher)[1:] == ["fix", "mend", "after"]
+        (quote,) = chat.dispatcher.inbounds[1].quotes
         alice = original.author_id
         assert (quote.headline, quote.text) == (f"In reply to alice (user {alice}), who wrote", "it is broken")
-        assert chat.desk.inbounds[2].quotes == ()
+        assert chat.dispatcher.inbounds[2].quotes == ()
 
 
 @pytest.mark.asyncio
@@ -164,6 +164,6 @@ async def test_a_replys_ping_is_no_mention() -> None:
         helped = await fd.wait_message(other, lambda one: one.author_id == fd.bot_user.id)
         await fd.owner.say(other, "thanks", reply_to=helped)
         await fd.owner.say(thread_id, "and more", reply_to=wefts, ping=False)
-        await chat.desk.wait(lambda desk: "and more" in texts(desk))
-        assert texts(chat.desk)[1:] == ["fix this", "hello", "and more"]
-        assert [quote.headline for quote in chat.desk.inbounds[-1].quotes] == ["In reply to what you wrote"]
+        await chat.dispatcher.wait(lambda dispatcher: "and more" in texts(dispatcher))
+        assert texts(chat.dispatcher)[1:] == ["fix this", "hello", "and more"]
+        assert [quote.headline for quote in chat.dispatcher.inbounds[-1].quotes] == ["In reply to what you wrote"]

@@ -19,7 +19,7 @@ from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
 from tests.bot.chat.harness import (
     QUICK,
-    FakeDesk,
+    FakeDispatcher,
     MemoryStamp,
     config_for,
     discords_address_kept,
@@ -33,7 +33,7 @@ async def ending(config: ChatConfig) -> None:
     """Run a gateway to its end."""
     async with discords_address_kept():
         with anyio.fail_after(10):
-            await make_gateway(config).run(FakeDesk())
+            await make_gateway(config).run(FakeDispatcher())
 
 
 @pytest.mark.asyncio
@@ -65,7 +65,7 @@ async def test_a_close_that_no_reconnection_heals_is_a_configuration_error(code:
 
         async def run() -> None:
             try:
-                await gateway.run(FakeDesk())
+                await gateway.run(FakeDispatcher())
             except ChatConfigError as exc:
                 raised.append(exc)
 
@@ -86,7 +86,7 @@ async def test_a_login_that_fails_for_a_moment_is_tried_again_with_a_new_client(
         fd.faults.next("GET", "/gateway", Fault.status(503))
         async with running_chat(fd, Policy()) as chat:
             await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
-            assert (await chat.desk.inbound()).text == "hello"
+            assert (await chat.dispatcher.inbound()).text == "hello"
         assert len(fd.rest_calls("GET", "/users/@me")) == 4
 
 
@@ -100,7 +100,7 @@ async def test_a_gateway_that_refuses_the_first_connection_is_tried_again() -> N
         with anyio.fail_after(10):
             await chat.gateway.ready.wait()
         await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
-        await chat.desk.inbound()
+        await chat.dispatcher.inbound()
 
 
 @pytest.mark.asyncio
@@ -121,7 +121,7 @@ async def test_after_a_malformed_ready_a_new_client_takes_over_while_calls_go_on
         assert chat.gateway.current() is not first
         assert first.is_closed()
         await fd.owner.say(fd.channel_id, "still there?", mention_bot=True)
-        assert (await chat.desk.inbound()).text == "still there?"
+        assert (await chat.dispatcher.inbound()).text == "still there?"
 
 
 @pytest.mark.asyncio
@@ -136,7 +136,7 @@ async def test_calls_go_on_while_no_new_client_can_log_in() -> None:
         assert fd.message(message_id).content == "go on"
         assert len(chat.readies) == 1
         fd.faults.clear()
-        await chat.desk.wait(lambda _: len(chat.readies) == 2)
+        await chat.dispatcher.wait(lambda _: len(chat.readies) == 2)
 
 
 @pytest.mark.asyncio
@@ -147,7 +147,7 @@ async def test_a_new_client_remembers_who_was_refused() -> None:
         first = await mallory.say(fd.channel_id, "one", mention_bot=True)
         await fd.wait_message(fd.channel_id, lambda message: message.reference_id == first.id)
         await fd.gateway.dispatch_raw("READY", {})
-        await chat.desk.wait(lambda _: len(chat.readies) >= 2)
+        await chat.dispatcher.wait(lambda _: len(chat.readies) >= 2)
         await mallory.say(fd.channel_id, "two", mention_bot=True)
         bob = await fd.user("bob").say(fd.channel_id, "me?", mention_bot=True)
         await fd.wait_message(fd.channel_id, lambda message: message.reference_id == bob.id)
@@ -160,7 +160,7 @@ async def test_a_lost_connection_is_resumed_and_nothing_said_meanwhile_is_missed
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         await fd.gateway.reconnect()
         await fd.owner.say(fd.channel_id, "meanwhile", mention_bot=True)
-        assert (await chat.desk.inbound()).text == "meanwhile"
+        assert (await chat.dispatcher.inbound()).text == "meanwhile"
         assert len(chat.readies) == 1
 
 
@@ -197,7 +197,7 @@ async def test_told_to_close_while_discord_is_away_it_returns_at_once() -> None:
         fd.faults.next("GET", "/users/@me", Fault.RESET_BEFORE, times=100)
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
-                group.start_soon(gateway.run, FakeDesk())
+                group.start_soon(gateway.run, FakeDispatcher())
                 await fd.wait_for(lambda fd: fd.rest_calls("GET", "/users/@me"))
                 gateway.close()
 
@@ -209,7 +209,7 @@ async def test_cancelled_it_leaves_no_open_client() -> None:
         gateway = make_gateway(config_for(fd))
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
-                group.start_soon(gateway.run, FakeDesk())
+                group.start_soon(gateway.run, FakeDispatcher())
                 await gateway.ready.wait()
                 client: discord.Client = gateway.current()
                 group.cancel_scope.cancel()
@@ -224,7 +224,7 @@ async def test_refused_commands_do_not_keep_the_bot_from_working() -> None:
         stamp = MemoryStamp()
         async with running_chat(fd, Policy(), stamp) as chat:
             await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
-            await chat.desk.inbound()
+            await chat.dispatcher.inbound()
             await fd.wait_for(lambda fd: fd.rest_calls("PUT", "/commands"))
         assert stamp.value is None
 
@@ -240,7 +240,7 @@ async def test_a_stamp_that_can_not_be_written_harms_nothing() -> None:
     async with FakeDiscord() as fd, running_chat(fd, Policy(), Broken()) as chat:
         await fd.wait_for(lambda fd: fd.commands)
         await fd.owner.say(fd.channel_id, "hello", mention_bot=True)
-        await chat.desk.inbound()
+        await chat.dispatcher.inbound()
         assert len(chat.readies) == 1
 
 
@@ -252,7 +252,7 @@ async def test_told_to_close_during_a_login_that_hangs_it_returns_at_once() -> N
         fd.faults.next("GET", "/gateway", Fault.delay(3600.0))
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
-                group.start_soon(gateway.run, FakeDesk())
+                group.start_soon(gateway.run, FakeDispatcher())
                 while fd.faults.pending:
                     await anyio.lowlevel.checkpoint()
                 gateway.close()
@@ -293,7 +293,7 @@ async def test_a_login_that_is_broken_off_leaves_no_heartbeat_behind(monkeypatch
         gateway = make_gateway(config_for(fd))
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
-                group.start_soon(gateway.run, FakeDesk())
+                group.start_soon(gateway.run, FakeDispatcher())
                 await reached.wait()
                 assert len(heartbeats() - before) == 1
                 gateway.close()

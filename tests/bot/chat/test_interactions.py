@@ -17,7 +17,7 @@ from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDesk, MemoryStamp, RunningChat, in_a_thread, running_chat
+from tests.bot.chat.harness import FakeDispatcher, MemoryStamp, RunningChat, in_a_thread, running_chat
 
 
 def told(interaction: Interaction) -> str:
@@ -41,7 +41,7 @@ async def test_stop_and_reset_act_on_the_thread_where_they_are_typed() -> None:
         alice = chat.fd.user("alice")
         assert told(await alice.slash(thread_id, "stop")) == "Stopping."
         assert told(await alice.slash(thread_id, "reset")) == "Starting afresh."
-        assert chat.desk.calls == [("stop", thread_id, alice.id, None), ("reset", thread_id, alice.id)]
+        assert chat.dispatcher.calls == [("stop", thread_id, alice.id, None), ("reset", thread_id, alice.id)]
         chat.fd.assert_clean()
 
 
@@ -49,7 +49,7 @@ async def test_stop_and_reset_act_on_the_thread_where_they_are_typed() -> None:
 async def test_an_answer_says_so_when_what_it_promises_is_not_saved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Q8, R6: a disk that stalls keeps nobody waiting."""
 
-    class Stalled(FakeDesk):
+    class Stalled(FakeDispatcher):
         def reset(self, thread_id: int, by: Actor) -> Answer:
             return Answer("Done.\n>>> more", accepted=True, lasting=True)
 
@@ -58,7 +58,7 @@ async def test_an_answer_says_so_when_what_it_promises_is_not_saved_in_time(monk
             raise AssertionError
 
     monkeypatch.setattr(answers, "SAVE_LIMIT", 0.01)
-    async with in_a_thread(desk=Stalled()) as (chat, thread_id):
+    async with in_a_thread(dispatcher=Stalled()) as (chat, thread_id):
         answer = told(await chat.fd.user("alice").slash(thread_id, "reset"))
         assert answer == f"Done.\n{answers.NOT_SAVED}\n>>> more"
 
@@ -70,7 +70,7 @@ async def test_status_tells_of_the_thread_or_of_everything() -> None:
         alice = chat.fd.user("alice")
         assert told(await alice.slash(thread_id, "status")) == "All quiet."
         await alice.slash(chat.fd.channel_id, "status")
-        assert chat.desk.calls == [("status", thread_id), ("status", None)]
+        assert chat.dispatcher.calls == [("status", thread_id), ("status", None)]
 
 
 @pytest.mark.asyncio
@@ -79,7 +79,7 @@ async def test_a_thread_command_in_a_channel_says_where_it_belongs(command: str)
     """T6: nothing is stopped by guess."""
     async with in_a_thread() as (chat, _):
         assert told(await chat.fd.user("alice").slash(chat.fd.channel_id, command)) == NOT_IN_THREAD
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -88,7 +88,7 @@ async def test_a_stranger_may_use_no_command(command: str) -> None:
     """D2: commands ask the same authorize() as messages."""
     async with in_a_thread() as (chat, thread_id):
         assert told(await chat.fd.user("mallory").slash(thread_id, command)) == Reason.PERSON
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -99,7 +99,7 @@ async def test_a_command_in_a_channel_that_is_not_listed_is_refused() -> None:
         thread = await chat.fd.start_thread(alice, await alice.say(other, "topic"), "topic")
         assert told(await alice.slash(other, "status")) == Reason.CHANNEL
         assert told(await alice.slash(thread.id, "stop")) == Reason.CHANNEL
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -108,16 +108,16 @@ async def test_commands_work_in_an_archived_thread_that_is_in_no_cache() -> None
     async with in_a_thread() as (chat, thread_id):
         await chat.fd.archive(thread_id)
         assert told(await chat.fd.user("alice").slash(thread_id, "status")) == "All quiet."
-        assert chat.desk.calls[-1] == ("status", thread_id)
+        assert chat.dispatcher.calls[-1] == ("status", thread_id)
 
 
 @pytest.mark.asyncio
 async def test_a_command_that_fails_is_answered_all_the_same() -> None:
     """D6: an exception in the work leaves nobody without an answer."""
     async with in_a_thread() as (chat, thread_id):
-        chat.desk.broken = True
+        chat.dispatcher.broken = True
         assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == FAILED
-        chat.desk.broken = False
+        chat.dispatcher.broken = False
         assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == "Stopping."
 
 
@@ -137,7 +137,7 @@ async def test_the_stop_button_stops_the_turn_it_belongs_to() -> None:
         message_id = await post(chat, thread_id, custom_id)
         alice = chat.fd.user("alice")
         assert told(await alice.click(message_id, custom_id)) == "Stopping."
-        assert chat.desk.calls == [("stop", thread_id, alice.id, 42)]
+        assert chat.dispatcher.calls == [("stop", thread_id, alice.id, 42)]
         chat.fd.assert_clean()
 
 
@@ -148,7 +148,7 @@ async def test_a_permission_button_gives_the_chosen_option() -> None:
         message_id = await post(chat, thread_id, "weft:perm:Ab_9-x:2")
         alice = chat.fd.user("alice")
         assert told(await alice.click(message_id, "weft:perm:Ab_9-x:2")) == "Allowed."
-        assert chat.desk.calls == [("decide", "Ab_9-x", 2, alice.id)]
+        assert chat.dispatcher.calls == [("decide", "Ab_9-x", 2, alice.id)]
 
 
 @pytest.mark.asyncio
@@ -158,7 +158,7 @@ async def test_a_stranger_may_press_nothing(custom_id: str) -> None:
     async with in_a_thread() as (chat, thread_id):
         message_id = await post(chat, thread_id, custom_id)
         assert told(await chat.fd.user("mallory").click(message_id, custom_id)) == Reason.PERSON
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -168,7 +168,7 @@ async def test_an_unknown_button_says_that_it_expired(custom_id: str) -> None:
     async with in_a_thread() as (chat, thread_id):
         message_id = await post(chat, thread_id, custom_id)
         assert told(await chat.fd.user("alice").click(message_id, custom_id)) == EXPIRED
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
         chat.fd.assert_clean()
 
 
@@ -181,8 +181,8 @@ async def test_buttons_of_an_earlier_run_still_work() -> None:
             message_id = await post(before, fd.channel_id, "weft:perm:abc:1")
         async with running_chat(fd, stamp=stamp) as after:
             assert told(await fd.owner.click(message_id, "weft:perm:abc:1")) == "Allowed."
-            assert after.desk.calls == [("decide", "abc", 1, fd.owner.id)]
-            assert before.desk.calls == []
+            assert after.dispatcher.calls == [("decide", "abc", 1, fd.owner.id)]
+            assert before.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -192,7 +192,7 @@ async def test_a_button_works_as_often_as_it_is_pressed() -> None:
         message_id = await post(chat, thread_id, "weft:perm:abc:0")
         for _ in range(3):
             assert told(await chat.fd.user("alice").click(message_id, "weft:perm:abc:0")) == "Allowed."
-        assert len(chat.desk.calls) == 3
+        assert len(chat.dispatcher.calls) == 3
         chat.fd.assert_clean()
 
 
@@ -239,7 +239,7 @@ async def test_a_stop_button_stops_nothing_outside_its_own_thread() -> None:
     async with in_a_thread() as (chat, thread_id):
         message_id = await post(chat, thread_id, "weft:stop:12345:42")
         assert told(await chat.fd.user("alice").click(message_id, "weft:stop:12345:42")) == EXPIRED
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -261,14 +261,14 @@ async def test_a_press_on_a_button_that_was_just_removed_is_answered(custom_id: 
 async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
     """R5: a tool's title or an option's name is the agent's text in an ephemeral answer too."""
 
-    class Chatty(FakeDesk):
+    class Chatty(FakeDispatcher):
         def status(self, thread_id: int | None) -> str:
             return "Tool: `echo hunter2hunter2`"
 
         def decide(self, request: str, option: int, by: Actor) -> Answer:
             return Answer("Answered: hunter2hunter2", accepted=True)
 
-    async with in_a_thread(desk=Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):
+    async with in_a_thread(dispatcher=Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):
         alice = chat.fd.user("alice")
         assert told(await alice.slash(thread_id, "status")) == "Tool: `echo [secret]`"
         card = await post(chat, thread_id, "weft:perm:abc:0")
@@ -285,7 +285,7 @@ async def test_the_continue_button_goes_on_with_its_prompt_and_names_its_message
         message_id = await post(chat, thread_id, custom_id)
         alice = chat.fd.user("alice")
         assert await (await alice.click(message_id, custom_id)).told() == "Going on."
-        assert chat.desk.calls == [("go on", thread_id, 42, message_id, alice.id)]
+        assert chat.dispatcher.calls == [("go on", thread_id, 42, message_id, alice.id)]
         assert is_known(custom_id)
         chat.fd.assert_clean()
 
@@ -299,4 +299,4 @@ async def test_the_continue_button_works_in_its_own_thread_and_for_people_who_ma
         assert told(await chat.fd.user("alice").click(message_id, elsewhere)) == EXPIRED
         own = await chat.gateway.chat.thread(thread_id).send(Body("stopped", (Button(here, "Continue"),)), nonce="n2")
         assert told(await chat.fd.user("mallory").click(own, here)) == Reason.PERSON
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []

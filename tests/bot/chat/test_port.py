@@ -26,7 +26,7 @@ async def in_a_thread() -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat and a thread that it opened."""
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-        inbound = await chat.desk.inbound()
+        inbound = await chat.dispatcher.inbound()
         await chat.gateway.chat.open_thread(inbound)
         yield chat, inbound.thread_id
 
@@ -205,7 +205,7 @@ async def test_a_thread_has_the_messages_id_and_the_title_and_is_opened_once() -
     """D1: opened twice, or with the first answer lost, it is still one thread."""
     async with in_a_thread() as (chat, thread_id):
         said = await chat.fd.owner.say(chat.fd.channel_id, "# Fix *it*\nplease", mention_bot=True)
-        inbound = await chat.desk.inbound(2)
+        inbound = await chat.dispatcher.inbound(2)
         chat.fd.faults.next("POST", "/threads$", Fault.RESET_AFTER)
         await chat.gateway.chat.open_thread(inbound)
         await chat.gateway.chat.open_thread(inbound)
@@ -218,7 +218,7 @@ async def test_a_channel_where_no_thread_may_be_opened_is_said_so() -> None:
     async with in_a_thread() as (chat, _):
         chat.fd.deny("create_public_threads", chat.fd.channel_id)
         await chat.fd.owner.say(chat.fd.channel_id, "again", mention_bot=True)
-        inbound = await chat.desk.inbound(2)
+        inbound = await chat.dispatcher.inbound(2)
         with pytest.raises(ThreadGone, match="50013"):
             await chat.gateway.chat.open_thread(inbound)
         await chat.gateway.chat.refuse(inbound, "I may not open threads here.")
@@ -230,7 +230,7 @@ async def test_a_channel_where_no_thread_may_be_opened_is_said_so() -> None:
 async def test_the_first_sign_is_a_reaction_or_where_that_is_forbidden_the_typing_sign() -> None:
     """O2, D3: a reaction on the message."""
     async with in_a_thread() as (chat, thread_id):
-        inbound = chat.desk.inbounds[0]
+        inbound = chat.dispatcher.inbounds[0]
         await chat.gateway.chat.acknowledge(inbound, "👀")
         assert chat.fd.message(thread_id).reactions == {"👀": {chat.fd.bot_user.id}}
         chat.fd.deny("add_reactions", chat.fd.channel_id)

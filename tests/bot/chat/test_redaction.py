@@ -18,7 +18,7 @@ from bot.model import Actor, QueueMode
 from bot.reply.port import Attachment, Body, Button
 from bot.sandbox import FakeDiscord, Fault, Message
 from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDesk, RunningChat, running_chat
+from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
 
 SECRET = "hunter2-hünter2"
 REDACTOR = Redactor([SECRET])
@@ -31,8 +31,8 @@ BODY = Body(
 PROMPT = 42
 
 
-class LeakyDesk(FakeDesk):
-    """A desk all of whose answers hold the secret."""
+class LeakyDispatcher(FakeDispatcher):
+    """A dispatcher all of whose answers hold the secret."""
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         super().stop(thread_id, by, prompt, before)
@@ -90,9 +90,9 @@ class LeakyDesk(FakeDesk):
 @asynccontextmanager
 async def leaking() -> AsyncIterator[tuple[RunningChat, int]]:
     """Yield a chat that knows the secret, and a thread that it opened."""
-    async with FakeDiscord() as fd, running_chat(fd, Policy(), desk=LeakyDesk(), secrets=(SECRET,)) as chat:
+    async with FakeDiscord() as fd, running_chat(fd, Policy(), dispatcher=LeakyDispatcher(), secrets=(SECRET,)) as chat:
         await fd.owner.say(fd.channel_id, "start", mention_bot=True)
-        inbound = await chat.desk.inbound()
+        inbound = await chat.dispatcher.inbound()
         await chat.gateway.chat.open_thread(inbound)
         yield chat, inbound.thread_id
 
@@ -143,7 +143,7 @@ async def test_a_message_without_a_secret_or_a_file_is_left_as_it_is() -> None:
 async def test_a_refusal_is_posted_without_the_secret() -> None:
     """R5."""
     async with leaking() as (chat, _):
-        inbound = chat.desk.inbounds[0]
+        inbound = chat.dispatcher.inbounds[0]
         await chat.gateway.chat.refuse(inbound, f"failed: {SECRET}")
         answer = await chat.fd.wait_message(inbound.channel_id, lambda one: one.reference_id == inbound.message_id)
         assert answer.content == f"failed: {REDACTED}"
@@ -153,7 +153,7 @@ async def test_a_refusal_is_posted_without_the_secret() -> None:
 async def test_what_carries_no_text_of_an_agents_is_in_nobodys_way() -> None:
     """R5: threads are opened, signs set."""
     async with leaking() as (chat, thread_id):
-        inbound = chat.desk.inbounds[0]
+        inbound = chat.dispatcher.inbounds[0]
         await chat.gateway.chat.acknowledge(inbound, "👀")
         await chat.gateway.chat.thread(thread_id).typing()
         assert [thread.id for thread in chat.fd.threads()] == [inbound.thread_id]
@@ -203,7 +203,7 @@ async def test_no_answer_to_a_command_or_a_button_tells_a_secret() -> None:
         assert await pressed(names[2]) == f"Out {REDACTED}"
         assert await pressed(names[4]) == f"Ending {REDACTED}"
         assert await pressed(names[3]) == f"Going on {REDACTED}"
-        calls = [call for call in chat.desk.calls if call[0] != "stop all"]
+        calls = [call for call in chat.dispatcher.calls if call[0] != "stop all"]
         assert calls == [
             ("stop", thread_id, owner.id, None),
             ("status", thread_id),
@@ -226,8 +226,8 @@ async def test_no_answer_to_a_command_or_a_button_tells_a_secret() -> None:
 async def test_a_canary_that_goes_every_way_out_of_chat_arrives_nowhere() -> None:
     """R5: messages, edits, files and their names, thread names, answers, refusals, and errors of Discord's."""
     async with leaking() as (chat, thread_id):
-        fd, desk, owner, talk = chat.fd, chat.desk, chat.fd.owner, chat.gateway.chat
-        port, opener = talk.thread(thread_id), desk.inbounds[0]
+        fd, dispatcher, owner, talk = chat.fd, chat.dispatcher, chat.fd.owner, chat.gateway.chat
+        port, opener = talk.thread(thread_id), dispatcher.inbounds[0]
         # 1. What the work and the reply post: a card with a file that Discord refuses, too, in a lesser shape.
         leaky = (Button("weft:perm:t:0", SECRET), Button("weft:perm:t:1", f"No {SECRET}"))
         card = Body(SECRET, leaky, Attachment(f"{SECRET}.txt", SECRET.encode()), fileless=leaky[1:])
@@ -237,8 +237,8 @@ async def test_a_canary_that_goes_every_way_out_of_chat_arrives_nowhere() -> Non
         assert [button.label for button in card_buttons(lesser)] == [f"No {REDACTED}"]
         # 2. Names of threads: they quote what people reply to, an agent's words among it.
         named = await owner.say(fd.channel_id, f"<@{fd.bot_user.id}> go")
-        await desk.wait(lambda desk: any(one.message_id == named.id for one in desk.inbounds))
-        await talk.open_thread(dataclasses.replace(desk.inbounds[-1], title=f"Why {SECRET}?"))
+        await dispatcher.wait(lambda dispatcher: any(one.message_id == named.id for one in dispatcher.inbounds))
+        await talk.open_thread(dataclasses.replace(dispatcher.inbounds[-1], title=f"Why {SECRET}?"))
         assert [thread.name for thread in fd.threads() if thread.id == named.id] == [f"Why {REDACTED}?"]
         # 3. Answers where somebody wrote: to the work's refusals, to typed commands, cut at the limit of a message.
         await talk.refuse(opener, f"{'x' * 1993} {SECRET}")
@@ -253,7 +253,7 @@ async def test_a_canary_that_goes_every_way_out_of_chat_arrives_nowhere() -> Non
         await owner.slash(fd.channel_id, "new")
         await fd.wait_message(fd.channel_id, lambda one: "could not be opened" in one.content)
         # 5. A request that is declined once its message stands there.
-        desk.refuses = True
+        dispatcher.refuses = True
         assert await (await owner.slash(thread_id, "new", prompt="go")).told() == f"With {REDACTED}"
         fd.assert_clean(allow={50013, 50035})
         sent = repr([(call.path, call.body) for call in fd.rest_calls()]) + repr(fd.messages(thread_id))

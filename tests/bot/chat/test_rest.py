@@ -142,7 +142,7 @@ async def test_nothing_is_sent_any_more_shortly_before_a_thousand_also_by_the_ne
     async with FakeDiscord() as fd, running_chat(fd, Policy()) as chat:
         refuse(chat.gateway.breaker, CLOSED)
         await fd.gateway.dispatch_raw("READY", {})
-        await chat.desk.wait(lambda _: len(chat.readies) == 2)
+        await chat.dispatcher.wait(lambda _: len(chat.readies) == 2)
         with pytest.raises(Unavailable, match="refused so many"):
             await chat.gateway.chat.thread(fd.channel_id).send(Body("text"), nonce="n1")
         assert fd.rest_calls("POST", "/messages") == []

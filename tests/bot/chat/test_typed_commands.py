@@ -15,7 +15,7 @@ from bot.sandbox import FakeDiscord, Message
 from bot.sandbox.model import User
 from bot.sandbox.objects import message_event_json
 from bot.sandbox.people import add_member
-from bot.work.ports import Answer, Desk
+from bot.work.ports import Answer, DispatcherPort
 from tests.bot.chat.harness import RunningChat, in_a_thread, running_chat
 from tests.bot.work.samples import ALICE
 
@@ -33,8 +33,8 @@ async def test_stop_typed_alone_stops_and_is_answered() -> None:
         alice = chat.fd.user("alice")
         said = await alice.say(thread_id, "Stop!")
         assert await answer_to(chat, said) == "Stopping."
-        assert chat.desk.calls == [("stop", thread_id, alice.id, None)]
-        assert len(chat.desk.inbounds) == 1
+        assert chat.dispatcher.calls == [("stop", thread_id, alice.id, None)]
+        assert len(chat.dispatcher.inbounds) == 1
         chat.fd.assert_clean()
 
 
@@ -45,7 +45,7 @@ async def test_stop_all_typed_alone_stops_what_is_older_than_itself() -> None:
         alice = chat.fd.user("alice")
         said = await alice.say(thread_id, "stop all")
         assert await answer_to(chat, said) == "Stopping all."
-        assert chat.desk.calls == [("stop all", thread_id, alice.id, said.id)]
+        assert chat.dispatcher.calls == [("stop all", thread_id, alice.id, said.id)]
 
 
 @pytest.mark.asyncio
@@ -56,7 +56,7 @@ async def test_status_typed_alone_tells_of_the_thread_or_of_everything() -> None
         assert await answer_to(chat, await alice.say(thread_id, "status")) == "All quiet."
         outside = await alice.say(chat.fd.channel_id, "status", mention_bot=True)
         assert await answer_to(chat, outside) == "All quiet."
-        assert chat.desk.calls == [("status", thread_id), ("status", None)]
+        assert chat.dispatcher.calls == [("status", thread_id), ("status", None)]
 
 
 @pytest.mark.asyncio
@@ -65,7 +65,7 @@ async def test_stop_with_a_mention_outside_threads_says_where_it_belongs() -> No
     async with in_a_thread() as (chat, _):
         said = await chat.fd.user("alice").say(chat.fd.channel_id, "stop", mention_bot=True)
         assert await answer_to(chat, said) == NOT_IN_THREAD
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -77,7 +77,7 @@ async def test_a_strangers_stop_word_does_nothing_or_gets_the_usual_refusal() ->
         refused = await mallory.say(thread_id, "stop", mention_bot=True)
         assert await answer_to(chat, refused) == Reason.PERSON
         await chat.settled(thread_id)
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
         assert all(one.reference_id != silent.id for one in chat.fd.messages(thread_id))
 
 
@@ -85,7 +85,7 @@ async def test_a_strangers_stop_word_does_nothing_or_gets_the_usual_refusal() ->
 async def test_a_stop_word_that_fails_is_answered_all_the_same() -> None:
     """Q7: an exception in the work leaves nobody without an answer."""
     async with in_a_thread() as (chat, thread_id):
-        chat.desk.broken = True
+        chat.dispatcher.broken = True
         assert await answer_to(chat, await chat.fd.user("alice").say(thread_id, "stop")) == FAILED
 
 
@@ -93,7 +93,7 @@ async def test_a_stop_word_that_fails_is_answered_all_the_same() -> None:
 async def test_a_long_status_is_cut_to_what_discord_takes() -> None:
     """Q11"""
     async with in_a_thread() as (chat, thread_id):
-        chat.desk.state = "busy " * 1000
+        chat.dispatcher.state = "busy " * 1000
         answer = await answer_to(chat, await chat.fd.user("alice").say(thread_id, "status"))
         assert len(answer) <= 2000
         assert answer.endswith("…")
@@ -108,7 +108,7 @@ async def test_a_stop_word_that_comes_twice_stops_once() -> None:
         await answer_to(chat, said)
         await chat.fd.gateway.dispatch_raw("MESSAGE_CREATE", message_event_json(chat.fd.state, said))
         await chat.settled(thread_id)
-        assert len(chat.desk.calls) == 1
+        assert len(chat.dispatcher.calls) == 1
 
 
 @pytest.mark.asyncio
@@ -122,7 +122,7 @@ async def test_a_listed_bots_stop_word_stops_and_is_not_answered() -> None:
         said = await robot.say(thread_id, "stop")
         marked = await alice.say(thread_id, "status")
         await answer_to(chat, marked)
-        assert chat.desk.calls == [("stop", thread_id, robot.id, None), ("status", thread_id)]
+        assert chat.dispatcher.calls == [("stop", thread_id, robot.id, None), ("status", thread_id)]
         assert all(one.reference_id != said.id for one in chat.fd.messages(thread_id))
 
 
@@ -135,7 +135,7 @@ async def caught_up_thread(**config: object) -> AsyncIterator[tuple[RunningChat,
         async with running_chat(fd, policy, **config) as chat:  # type: ignore[arg-type]
             await chat.caught_up()
             await alice.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
+            inbound = await chat.dispatcher.inbound()
             await chat.gateway.chat.open_thread(inbound)
             await chat.settled(inbound.thread_id)
             yield chat, inbound.thread_id
@@ -150,8 +150,8 @@ async def test_a_message_edited_or_deleted_in_a_gap_comes_as_it_is_now() -> None
             edited = await alice.say(thread_id, "fix the tests")
             await alice.edit(edited, "fix the docs")
             await alice.delete(await alice.say(thread_id, "never mind"))
-        assert [one.text for one in chat.desk.inbounds[1:]] == ["fix the docs"]
-        assert chat.desk.revisions == []
+        assert [one.text for one in chat.dispatcher.inbounds[1:]] == ["fix the docs"]
+        assert chat.dispatcher.revisions == []
 
 
 @pytest.mark.asyncio
@@ -167,8 +167,10 @@ async def test_a_stop_word_typed_in_a_gap_still_stops_in_its_place_among_the_mes
         assert answer.content == "Stopping all."
         async with chat.gap():
             pass
-        assert [call for call in chat.desk.calls if call[0] != "status"] == [("stop all", thread_id, alice.id, said.id)]
-        assert [one for one in chat.desk.course if one in ("before", "stop all", "after")] == [
+        assert [call for call in chat.dispatcher.calls if call[0] != "status"] == [
+            ("stop all", thread_id, alice.id, said.id)
+        ]
+        assert [one for one in chat.dispatcher.course if one in ("before", "stop all", "after")] == [
             "before",
             "stop all",
             "after",
@@ -182,7 +184,7 @@ async def test_an_old_stop_word_is_not_carried_out_any_more(typed: str) -> None:
     async with caught_up_thread(catch_up_limit=-1.0) as (chat, thread_id):
         async with chat.gap():
             await chat.fd.user("alice").say(thread_id, typed)
-        assert chat.desk.calls == []
+        assert chat.dispatcher.calls == []
 
 
 @pytest.mark.asyncio
@@ -194,13 +196,13 @@ async def test_a_stop_word_of_somebody_let_in_by_a_role_is_found_too() -> None:
         async with running_chat(fd, Policy(roles=frozenset({devs}))) as chat:
             await chat.caught_up()
             await bob.say(fd.channel_id, "start", mention_bot=True)
-            inbound = await chat.desk.inbound()
+            inbound = await chat.dispatcher.inbound()
             await chat.gateway.chat.open_thread(inbound)
             await chat.settled(inbound.thread_id)
             async with chat.gap():
                 await bob.say(inbound.thread_id, "stop")
                 await fd.user("mallory").say(inbound.thread_id, "stop all")
-            assert chat.desk.calls == [("stop", inbound.thread_id, bob.id, None)]
+            assert chat.dispatcher.calls == [("stop", inbound.thread_id, bob.id, None)]
 
 
 def test_a_stop_that_was_typed_is_about_nothing_newer_than_itself() -> None:
@@ -212,5 +214,5 @@ def test_a_stop_that_was_typed_is_about_nothing_newer_than_itself() -> None:
             asked.append((args, fields))
             return Answer("Stopping.", accepted=True)
 
-    run_command(Command.STOP, cast("Desk", Asked()), 100, ALICE, 55)
+    run_command(Command.STOP, cast("DispatcherPort", Asked()), 100, ALICE, 55)
     assert asked == [((100, ALICE), {"before": 55})]

@@ -1,4 +1,4 @@
-"""What people may ask of the desk: stop in each phase, status, reset, a decision; all answered at once."""
+"""What people may ask of the dispatcher: stop in each phase, status, reset, a decision; all answered at once."""
 
 from __future__ import annotations
 
