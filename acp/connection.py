@@ -30,7 +30,6 @@ from acp.errors import (
 from acp.handshake import (
     UNKNOWN_SESSION,
     How,
-    can_fork,
     can_steer,
     introduction,
     login_error,
@@ -45,7 +44,7 @@ from acp.permission import cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession
-from acp.shutdown import Members, StopLimits, StopReport
+from acp.shutdown import StopLimits, StopReport
 from acp.steering import STEER_TIMEOUT
 
 _LAST_WORDS = 0.5
@@ -113,7 +112,11 @@ async def open_connection(spec: LaunchSpec, limits: ConnectionLimits | None = No
                 yield connection
             finally:
                 # Before the pumps are cancelled: what the agent says while it ends is still read.
-                await connection._end()
+                connection.stop_report = await process.stop(limits.stop)
+                # Shielded, as a cancelled body must not keep others from learning of the end; bounded, as the end may
+                # not come.
+                with anyio.move_on_after(_END_SEEN, shield=True):
+                    await connection.exited.wait()
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if len(group.exceptions) > 1:
@@ -127,6 +130,7 @@ class AgentConnection:
 
     Attributes:
         agent: what the agent said of itself.
+        process: what is under it; only the connection ends it.
         pid: its process id.
         exited: set once the process is gone and its last words were handed on.
         stop_report: how it was ended, once it was.
@@ -135,10 +139,10 @@ class AgentConnection:
     agent: InitializeResult
 
     def __init__(self, process: AgentProcess, limits: ConnectionLimits) -> None:
+        self.process = process
         self.pid = process.pid
         self.exited = anyio.Event()
         self.stop_report: StopReport | None = None
-        self._process = process
         self._limits = limits
         self._stop_requested = anyio.Event()
         self._pumped = anyio.Event()
@@ -154,7 +158,7 @@ class AgentConnection:
 
     def alive(self) -> bool:
         """Whether the process still runs; polled, never waits."""
-        return self._process.exit() is None
+        return self.process.exit() is None
 
     def usable(self) -> bool:
         """Whether a prompt may be sent: the process runs, is heard, and nobody has asked for its end."""
@@ -162,17 +166,7 @@ class AgentConnection:
         return self.alive() and not any(event.is_set() for event in ending)
 
     def exit(self) -> AgentExit | None:
-        return self._process.exit()
-
-    @property
-    def stderr_bytes(self) -> int:
-        return self._process.stderr_bytes
-
-    def stderr_since(self, mark: int) -> str:
-        return self._process.stderr_since(mark)
-
-    async def members(self, *, everywhere: bool) -> Members:
-        return await self._process.members(everywhere=everywhere)
+        return self.process.exit()
 
     async def wait_exited(self) -> AgentExit:
         """Return how the process ended, within 1 s of its end and after its last words were handed on."""
@@ -231,7 +225,7 @@ class AgentConnection:
     @property
     def can_fork(self) -> bool:
         """Whether `fork_session` is worth a try."""
-        return can_fork(self.agent)
+        return self._can.fork is not None
 
     async def fork_session(self, session_id: str, cwd: str) -> AgentSession:
         """Copy a session with its history into one that is prompted at the same time; end it with `close_session`.
@@ -393,7 +387,7 @@ class AgentConnection:
                 tasks.start_soon(self._pump)
                 tasks.start_soon(self._drain_stderr, drained)
                 tasks.start_soon(self._obey_stop_request)
-                await self._process.wait()
+                await self.process.wait()
                 # Last words come before the end is announced, but what the agent started may hold the pipes for ever.
                 with anyio.move_on_after(_LAST_WORDS):
                     await self._pumped.wait()
@@ -425,12 +419,12 @@ class AgentConnection:
         self.request_stop()
 
     async def _drain_stderr(self, drained: anyio.Event) -> None:
-        await self._process.drain_stderr()
+        await self.process.drain_stderr()
         drained.set()
 
     async def _obey_stop_request(self) -> None:
         await self._stop_requested.wait()
-        await self._process.stop(self._limits.stop)
+        await self.process.stop(self._limits.stop)
 
     def _close(self) -> None:
         """Announce that it is over; only the first call counts."""
@@ -442,9 +436,3 @@ class AgentConnection:
             session.on_exit()
         self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
         self.exited.set()
-
-    async def _end(self) -> None:
-        self.stop_report = await self._process.stop(self._limits.stop)
-        # Shielded, as a cancelled body must not keep others from learning of the end; bounded, as the end may not come.
-        with anyio.move_on_after(_END_SEEN, shield=True):
-            await self.exited.wait()

@@ -70,11 +70,6 @@ def can_steer(agent: InitializeResult) -> bool:
     return isinstance(steering, dict) and steering.get("supported") is True
 
 
-def can_fork(agent: InitializeResult) -> bool:
-    """Whether a session can be copied (unstable part of the schema)."""
-    return agent.agent_capabilities.session_capabilities.fork is not None
-
-
 def login_error(agent: InitializeResult, error: RequestFailed) -> AgentSpawnError:
     """Return what to tell when the agent wants a login first: how to do that."""
     # Named as the agent does: the person may have to pick one of them on another screen.
@@ -91,6 +86,7 @@ def start_error(error: AcpError) -> AgentSpawnError:
     if isinstance(error, RequestTimeout):
         text = f"the agent did not answer within {error.seconds:g} s"
         return AgentSpawnError(text, failure=SpawnFailure.TIMEOUT)
+    # Apart from a refusal: no retry helps, and the person can do something about it.
     if isinstance(error, RequestFailed) and error.code == AUTH_REQUIRED:
         return AgentSpawnError(f"{error.message}: log in first", failure=SpawnFailure.AUTH_REQUIRED)
     text = str(error) if isinstance(error, ProtocolError) else f"the agent refused the handshake: {error}"

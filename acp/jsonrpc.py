@@ -10,6 +10,7 @@ import gc
 import json
 import re
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ INVALID_REQUEST = -32600
 RequestId = int | str | None
 
 _VERSION = "2.0"
+_ID_TYPES = (int, str, NoneType)
 _BOM = b"\xef\xbb\xbf"
 _SAMPLE = 256
 _LARGE = 1024 * 1024
@@ -209,10 +211,10 @@ def _classify(raw: dict[str, Any]) -> Message | Noise:
         if "id" not in raw:
             return Notification(method, named)
         # An id that is none is answered all the same where it can be repeated: its sender waits.
-        if _is_id(raw["id"]):
+        if type(raw["id"]) in _ID_TYPES:
             return Request(raw["id"], method, named)
         return Noise(request=Unusable(raw["id"] if type(raw["id"]) in (float, bool) else None))
-    if method is None and "id" in raw and _is_id(raw["id"]):
+    if method is None and "id" in raw and type(raw["id"]) in _ID_TYPES:
         return _response(raw)
     return Noise()
 
@@ -227,10 +229,6 @@ def _response(raw: dict[str, Any]) -> Response | Noise:
         return Response(raw["id"], error=RpcError(code if type(code) is int else 0, text, error.get("data")))
     # Some agents write `"error": null` beside the result, or in place of it.
     return Response(raw["id"], raw.get("result")) if "result" in raw or "error" in raw else Noise()
-
-
-def _is_id(value: Any) -> bool:
-    return value is None or type(value) is int or type(value) is str
 
 
 def _decode_leniently(line: bytes) -> Any:

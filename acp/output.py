@@ -63,31 +63,27 @@ def bounded(text: str, head: int, tail: int) -> tuple[str, int]:
 
 def bounded_value(value: Any) -> Any:
     """Return a JSON value in which long strings, long lists, deep nesting and what is too much in all are cut."""
-    return _Shrinking().cut(value, _DEEPEST)
+    room = _MOST_IN_ALL
 
+    def shorten(text: str) -> str:
+        nonlocal room
+        kept = text[: min(_LONGEST_STRING, max(room, 0))]
+        room -= len(kept) + 1
+        return kept if len(kept) == len(text) else kept + CUT
 
-class _Shrinking:
-    """One pass over a value; the mutable state is how many characters and items may still be kept."""
-
-    def __init__(self) -> None:
-        self._room = _MOST_IN_ALL
-
-    def cut(self, value: Any, depth: int) -> Any:
-        """Return the value as far as there is room for it."""
+    def cut(value: Any, depth: int) -> Any:
+        nonlocal room
         if isinstance(value, str):
-            return self._text(value)
-        self._room -= 1
+            return shorten(value)
+        room -= 1
         if not isinstance(value, dict | list):
             return value
         # The depth is bounded for our own recursion, the items for those who show and log the value.
-        items = min(_MOST_ITEMS, max(self._room, 0))
-        if depth == 0 or self._room <= 0:
+        if depth == 0 or room <= 0:
             return CUT
+        items = min(_MOST_ITEMS, room)
         if isinstance(value, list):
-            return [self.cut(item, depth - 1) for item in value[:items]]
-        return {self._text(key): self.cut(value[key], depth - 1) for key in list(value)[:items]}
+            return [cut(item, depth - 1) for item in value[:items]]
+        return {shorten(key): cut(value[key], depth - 1) for key in list(value)[:items]}
 
-    def _text(self, text: str) -> str:
-        kept = text[: min(_LONGEST_STRING, max(self._room, 0))]
-        self._room -= len(kept) + 1
-        return kept if len(kept) == len(text) else kept + CUT
+    return cut(value, _DEEPEST)

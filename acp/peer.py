@@ -183,19 +183,6 @@ class JsonRpcPeer:
             if len(self._outbox) > self._outbox_limit:
                 self._overflow.set()
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that wait to be written."""
-        return len(self._outbox)
-
-    def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification."""
-        self.send(Notification(method, params))
-
-    def respond(self, request_id: RequestId, result: Any) -> None:
-        """Answer a request with a result."""
-        self.send(Response(request_id, result))
-
     def respond_error(self, request_id: RequestId, code: int, message: str) -> None:
         """Answer a request with an error."""
         self.send(Response(request_id, error=RpcError(code, message)))

@@ -226,18 +226,16 @@ def decode_update(raw: Any) -> SessionUpdate:
     # Not an error: a newer agent must not lose its turn to a message that nobody here would have shown.
     if model is None:
         return UnknownUpdate(name=str(name), raw=raw)
-    try:
-        return model.parse(_bounded(raw))
-    except ValidationError:
-        return UnknownUpdate(name=str(name), raw=raw)
-
-
-def _bounded(raw: dict[str, Any]) -> dict[str, Any]:
-    """Cut lists that nobody would read to their end: validating a line full of small objects stops everything else."""
+    # Validating a line full of small objects would stop everything else.
+    whole = raw
     for value in raw.values():
         if type(value) is list and len(value) > _MAX_ITEMS:
-            return {key: value[:_MAX_ITEMS] if type(value) is list else value for key, value in raw.items()}
-    return raw
+            raw = {key: value[:_MAX_ITEMS] if type(value) is list else value for key, value in raw.items()}
+            break
+    try:
+        return model.parse(raw)
+    except ValidationError:
+        return UnknownUpdate(name=str(name), raw=whole)
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from acp.schema import (
     UnknownUpdate,
     decode_update,
 )
+from acp.snapshot import Phase
 from acp.steering import (
     INJECTED,
     METHOD,
@@ -45,7 +46,7 @@ from acp.steering import (
     steering_params,
 )
 from acp.tools import block_text, has_result
-from acp.turn import Phase, Turn
+from acp.turn import Turn
 
 _PROMPT = "session/prompt"
 

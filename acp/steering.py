@@ -55,6 +55,7 @@ class Steering:
 
     def settle(self, reached: bool) -> None:
         """Say whether the text got there; only the first call counts."""
+        # Whichever comes first counts: the sender may have prompted the text already.
         if self.reached is None:
             self.reached = reached
             self._settled.set()

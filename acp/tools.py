@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from acp.output import BoundedOutput, bounded, bounded_value
-from acp.schema import ContentBlock, ToolCall, ToolCallContent, ToolCallUpdate
+from acp.schema import ContentBlock, ToolCall, ToolCallUpdate
 from acp.snapshot import Diff, Location, ToolState
 
 _MOST_LOCATIONS = 100
@@ -107,6 +107,7 @@ class _Call:
     def apply(self, update: ToolCallUpdate) -> None:
         """Merge an update; absent fields are unchanged."""
         self.shown = None
+        # A title or a kind is never taken back: agents send updates with empty ones.
         self._title = (update.title or self._title)[:_LONGEST_TITLE]
         self._kind = update.kind or self._kind
         self._status = update.status or self._status
@@ -114,33 +115,28 @@ class _Call:
             self._locations = tuple([Location(at.path, at.line) for at in update.locations[:_MOST_LOCATIONS]])
         if update.raw_input is not None:
             self._input = bounded_value(update.raw_input)
-        if update.content:  # an agent that ends with an empty list has nothing to add; what was shown stays
-            self._replace_content(update.content)
         if raw := _raw_text(update.raw_output):
             self._raw = bounded(raw, *self._limits)
-        if update.meta:
-            self._apply_meta(update.meta)
-
-    def _replace_content(self, content: list[ToolCallContent]) -> None:
-        # Content is a snapshot: agents send the output so far again and again.
-        texts = [block_text(item.content) for item in content if item.type == "content" and item.content]
-        self._content = bounded("\n".join([text for text in texts if text]), *self._limits)
-        diffs = [item for item in content if item.type == "diff" and item.path and item.new_text is not None]
-        room, kept = sum(self._limits), []
-        for item in diffs:
-            # A diff is kept whole or not at all: half of one would show a change that nobody makes.
-            room -= len(item.new_text or "") + len(item.old_text or "")
-            if room >= 0:
-                kept.append(Diff(item.path or "", item.old_text, item.new_text or ""))
-        self._diffs, self._diffs_cut = tuple(kept), len(diffs) - len(kept)
-
-    def _apply_meta(self, meta: dict[str, Any]) -> None:
-        delta = _field(meta, "terminal_output_delta", "data")
+        # Content is a snapshot: agents send the output so far again and again. One that ends with an empty list has
+        # nothing to add; what was shown stays.
+        if update.content:
+            texts = [block_text(item.content) for item in update.content if item.type == "content" and item.content]
+            self._content = bounded("\n".join([text for text in texts if text]), *self._limits)
+            diffs = [item for item in update.content if item.type == "diff" and item.path and item.new_text is not None]
+            room, kept = sum(self._limits), []
+            for item in diffs:
+                # A diff is kept whole or not at all: half of one would show a change that nobody makes.
+                room -= len(item.new_text or "") + len(item.old_text or "")
+                if room >= 0:
+                    kept.append(Diff(item.path or "", item.old_text, item.new_text or ""))
+            self._diffs, self._diffs_cut = tuple(kept), len(diffs) - len(kept)
+        # These are extensions of single agents: a delta adds to what came before, a response replaces it.
+        delta = _field(update.meta, "terminal_output_delta", "data")
         if isinstance(delta, str):
             if self._terminal is None:
                 self._terminal = BoundedOutput(*self._limits)
             self._terminal.append(delta)
-        response = _field(meta, "claudeCode", "toolResponse")
+        response = _field(update.meta, "claudeCode", "toolResponse")
         printed = [_field(response, name) for name in ("stdout", "stderr")]
         if text := "\n".join([part for part in printed if isinstance(part, str) and part]):
             self._response = bounded(text, *self._limits)

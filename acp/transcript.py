@@ -54,7 +54,7 @@ class Transcript:
         elif isinstance(update, AgentThoughtChunk):
             self.thoughts.append(update.message_id, block_text(update.content))
         elif isinstance(update, Plan):
-            self.plan = tuple(update.entries[:_PLAN_STEPS])
+            self.plan = tuple(update.entries[:_PLAN_STEPS])  # whole each time: the agent's list replaces the last
         elif isinstance(update, UsageUpdate):
             self.context = ContextUse(update.used, update.size)
             self.cost = update.cost or self.cost  # the agent may name it once only

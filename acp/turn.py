@@ -15,14 +15,10 @@ from acp.errors import AcpError, AgentExit, AgentExited, RequestFailed
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage
 from acp.snapshot import (
     BY_AGENT,
-    ContextUse,
-    Diff,
     Ending,
-    Location,
     Lost,
     Phase,
     PromptError,
-    ToolState,
     TurnSnapshot,
 )
 from acp.transcript import Transcript
@@ -72,21 +68,6 @@ class WaitingTime:
         """Return the deadline as it is now. While a request is open it runs ahead of the time, up to its limit."""
         return deadline + (self._most if self._open else min(self._waited, self._most))
 
-
-__all__ = [
-    "BY_AGENT",
-    "Action",
-    "ContextUse",
-    "Diff",
-    "Ending",
-    "Location",
-    "Phase",
-    "PromptError",
-    "ToolState",
-    "Turn",
-    "TurnLimits",
-    "TurnSnapshot",
-]
 
 CANCELLED = "cancelled"
 """The stop reason of a turn that was cancelled."""
@@ -166,6 +147,7 @@ class Turn:
 
     def begin(self, now: float) -> None:
         """Take the moment in which the prompt is written for the start; time spent on the way to it does not count."""
+        # A turn that was withdrawn on its way stays as it ended.
         if self.phase is Phase.RUNNING:
             self._started = self.last_event = self._probed = now
 
@@ -186,9 +168,10 @@ class Turn:
     def respond(self, stop_reason: str, usage: Usage | None, now: float) -> None:
         """Take the response to the prompt: what is still on its way is waited for."""
         if self.phase in (Phase.DRAINING, Phase.ENDED):
-            return
+            return  # it was withdrawn or killed meanwhile, and was shown as that
         self._stop_reason = stop_reason
         self._usage = usage
+        # Nobody here had asked for it: that is no answer, and says so.
         if stop_reason == CANCELLED and not self._overdue:
             self._cancelled_by = self._cancelled_by or BY_AGENT
         self._drain(Ending.ANSWERED, now)
@@ -198,7 +181,7 @@ class Turn:
         if isinstance(error, AgentExited):
             self.died(error.exit, now)
         elif self.phase in (Phase.RUNNING, Phase.CANCELLING):
-            # Only an answer of the agent's has a code; what is ours to say (a lost answer, a broken pipe) has none.
+            # Only an answer has a code and data; a pipe that broke has neither.
             self._error = PromptError(str(error))
             if isinstance(error, RequestFailed):
                 self._error = PromptError(error.message, error.code, error.data)
@@ -215,7 +198,8 @@ class Turn:
         if self.phase is not Phase.RUNNING:
             return False
         self._cancelled_by = by
-        self._await_cancel(now)
+        self._due = now + self._limits.cancel_grace
+        self._enter(Phase.CANCELLING)
         return True
 
     def withdraw(self, now: float, by: str) -> None:
@@ -238,6 +222,7 @@ class Turn:
 
     def permission_closed(self, key: str, now: float, *, rejected: bool = False) -> None:
         """A request was answered or taken back; ``rejected``: the answer was no."""
+        # Two books: every request is shown and decided, but only those that opened in time move the deadline.
         tool_call_id = self._asked.pop(key, None)
         if tool_call_id is not None and self.phase is not Phase.ENDED:
             self._said.tools.decide(tool_call_id, rejected=rejected)
@@ -269,7 +254,8 @@ class Turn:
         # 3. It took too long; decided here, so that a late answer to the cancel does not make it a success.
         if self.phase is Phase.RUNNING and now >= self._hard_deadline():
             self._overdue = True
-            self._await_cancel(now)
+            self._due = now + self._limits.cancel_grace
+            self._enter(Phase.CANCELLING)
             actions.append(Action.CANCEL)
         # 4. It has been silent; also after the cancel, as a process that died answers nothing.
         if now >= self._probe_time():
@@ -284,20 +270,18 @@ class Turn:
         if self.phase is Phase.DRAINING:
             # Each late message prolongs the silence that is waited for, but not for ever.
             return min(self._due, self.last_event + self._limits.drain_quiet)
+        # In both phases the process is probed: one that died without closing its pipes says nothing of itself.
         deadline = self._hard_deadline() if self.phase is Phase.RUNNING else self._due
         return min(deadline, self._probe_time())
 
     def _probe_time(self) -> float:
+        # From the last probe, too, or a silent turn would be probed at every turn of the loop.
         return max(self.last_event, self._probed) + self._limits.liveness
 
     def _hard_deadline(self) -> float:
         return self._waiting.postpone(self._started + self._limits.hard_timeout)
 
     # --- phases --------------------------------------------------------------------------------------------------
-
-    def _await_cancel(self, now: float) -> None:
-        self._due = now + self._limits.cancel_grace
-        self._enter(Phase.CANCELLING)
 
     def _drain(self, ending: Ending, now: float) -> None:
         self._decide(ending)

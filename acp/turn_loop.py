@@ -15,8 +15,9 @@ from acp.errors import AgentExit
 from acp.permission import PermissionRequest
 from acp.schema import ContentBlock
 from acp.session import TurnSink
+from acp.snapshot import Phase, TurnSnapshot
 from acp.steering import not_steered
-from acp.turn import Action, Phase, Turn, TurnSnapshot
+from acp.turn import Action, Turn
 
 
 class PromptConnection(Protocol):

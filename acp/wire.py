@@ -54,6 +54,7 @@ def _parse_pruned(model: type[_Model], raw: Any, error: ValidationError) -> _Mod
         raise error from None
     # Several rounds, as what is dropped may have hidden the next error; bounded, as each looks at the whole object.
     for _ in range(_PRUNE_ROUNDS):
+        # All of a round at once: one by one, a list of a thousand bad items would take a thousand rounds.
         targets = [_deepest(pruned, item["loc"]) for item in error.errors(include_url=False)]
         if not all(targets):
             raise error

@@ -72,11 +72,11 @@ class Lease:
         """Return what tells the agent's stderr from now on; nothing where threads share it: it may be a neighbour's."""
         if not self.alone:
             return str
-        return partial(self.connection.stderr_since, self.connection.stderr_bytes)
+        return partial(self.connection.process.stderr_since, self.connection.process.stderr_bytes)
 
     async def members(self, *, everywhere: bool) -> Members:
         """Return what belongs to the agent; see `acp.process.AgentProcess.members`."""
-        return await self.connection.members(everywhere=everywhere)
+        return await self.connection.process.members(everywhere=everywhere)
 
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
-from acp.turn import Ending, TurnSnapshot
+from acp.snapshot import Ending, TurnSnapshot
 from bot.model import Inbound, Outcome
 from bot.reply.cards import go_on_button
 from bot.reply.pending_reply import FinalReply

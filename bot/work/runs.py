@@ -12,7 +12,8 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
 from acp.schema import text_block
-from acp.turn import Turn, TurnSnapshot
+from acp.snapshot import TurnSnapshot
+from acp.turn import Turn
 from bot.reply.cards import stop_button
 from bot.reply.live import LiveReply
 from bot.reply.port import Body

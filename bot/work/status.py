@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from acp.turn import Phase, TurnSnapshot
+from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Lane, QueueMode
 from bot.reply.render import SILENCE, context_share, cost, why_silent
 from bot.reply.sanitise import inline_code

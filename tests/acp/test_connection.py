@@ -16,7 +16,8 @@ from acp.permission import PermissionEnd
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits, StopStage
-from acp.turn import Ending, Turn, TurnLimits
+from acp.snapshot import Ending
+from acp.turn import Turn, TurnLimits
 from tests.acp.children import agent, gone, lines_of
 from tests.acp.connections import (
     HELLO,

@@ -11,9 +11,10 @@ import pytest
 
 from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import ForkFailed, ProtocolError, RequestTimeout
+from acp.jsonrpc import Notification
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
-from acp.turn import Phase
+from acp.snapshot import Phase
 from tests.acp.children import lines_of
 from tests.acp.connections import CANCELLED, QUICK, Sink, begun, connected, heard, methods, said
 
@@ -167,7 +168,7 @@ async def test_a_copy_that_comes_too_late_is_closed_at_once(tmp_path: Path) -> N
     async with connected(source, tmp_path, IMPATIENT) as connection:
         with pytest.raises(ForkFailed):
             await forked(connection, tmp_path)
-        connection._peer.notify("_go", {})
+        connection._peer.send(Notification("_go", {}))
         await lines_of(tmp_path / "heard", 5)
     assert heard(tmp_path)[4]["params"] == {"sessionId": "s2"}
     assert methods(tmp_path) == ["session/fork", "_go", "session/close"]
@@ -377,7 +378,7 @@ async def test_a_new_session_that_comes_too_late_is_closed_at_once(tmp_path: Pat
     async with connected(source, tmp_path, IMPATIENT) as connection:
         with pytest.raises(RequestTimeout):
             await connection.open_session("/a", None)
-        connection._peer.notify("_go", {})
+        connection._peer.send(Notification("_go", {}))
         await lines_of(tmp_path / "heard", 4)
         assert connection._sessions.get("s1") is None
     assert heard(tmp_path)[3]["params"] == {"sessionId": "s1"}

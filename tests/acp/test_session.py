@@ -12,8 +12,8 @@ from acp import connection as connection_module
 from acp.errors import ProtocolError
 from acp.schema import SessionUpdate, decode_update
 from acp.session import LATE, AgentSession, Route, TurnRouter
-from acp.snapshot import Lost
-from acp.turn import Phase, Turn, TurnLimits
+from acp.snapshot import Lost, Phase
+from acp.turn import Turn, TurnLimits
 from tests.acp.children import lines_of
 from tests.acp.connections import (
     HELLO,

@@ -13,11 +13,13 @@ import anyio
 import pytest
 
 from acp.handshake import can_steer
+from acp.jsonrpc import Notification
 from acp.peer import MOST_ABANDONED
 from acp.schema import InitializeResult, text_block
 from acp.session import AgentSession
+from acp.snapshot import Phase
 from acp.steering import Steering
-from acp.turn import Phase, Turn, TurnLimits
+from acp.turn import Turn, TurnLimits
 from tests.acp.children import lines_of
 from tests.acp.connections import HELLO, QUICK, Sink, connected, heard, said
 
@@ -220,7 +222,7 @@ async def test_a_turn_that_the_agent_began_by_itself_is_cancelled_after_the_resp
     source = f"{STEERED}\nanswer(s, {{'outcome': 'startedNewTurn'}})\nhear('_go')\n{END}\nhear('session/cancel')"
     async with prompting(source, tmp_path) as run:
         assert not await run.session.steer(MORE)
-        run.session._peer.notify("_go", {})
+        run.session._peer.send(Notification("_go", {}))
         await lines_of(tmp_path / "heard", 6)
     assert methods(tmp_path) == ["session/prompt", "_session/steering", "_go", "session/cancel"]
 

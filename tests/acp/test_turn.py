@@ -9,7 +9,8 @@ import pytest
 
 from acp.errors import AgentExit, AgentExited, ProtocolError, RequestFailed
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage, decode_update
-from acp.turn import BY_AGENT, Action, Ending, Phase, Turn, TurnLimits, TurnSnapshot
+from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
+from acp.turn import Action, Turn, TurnLimits
 
 LIMITS = TurnLimits()
 HARD = LIMITS.hard_timeout

@@ -16,8 +16,9 @@ from acp.jsonrpc import Response
 from acp.permission import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import TurnSink
+from acp.snapshot import Ending, Phase, TurnSnapshot
 from acp.steering import Steering
-from acp.turn import Ending, Phase, Turn, TurnLimits, TurnSnapshot
+from acp.turn import Turn, TurnLimits
 from acp.turn_loop import TurnControl, run_turn
 
 LONG = 60.0

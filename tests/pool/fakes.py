@@ -78,6 +78,10 @@ class FakeConnection:
         return self._exit
 
     @property
+    def process(self) -> FakeConnection:
+        return self
+
+    @property
     def stderr_bytes(self) -> int:
         return len(self.stderr)
 

@@ -14,7 +14,8 @@ from acp.errors import AgentSpawnError, SpawnFailure
 from acp.permission import PermissionRequest
 from acp.schema import text_block
 from acp.shutdown import StopLimits
-from acp.turn import Ending, Turn, TurnLimits
+from acp.snapshot import Ending
+from acp.turn import Turn, TurnLimits
 from acp.turn_loop import TurnControl, run_turn
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits

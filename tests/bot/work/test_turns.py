@@ -14,7 +14,8 @@ import pytest
 from acp.errors import AcpError, AgentExit, AgentSpawnError, RequestFailed, SpawnFailure
 from acp.permission import PermissionRequest
 from acp.schema import InitializeResult
-from acp.turn import Ending, Phase, Turn, TurnLimits
+from acp.snapshot import Ending, Phase
+from acp.turn import Turn, TurnLimits
 from bot.model import Outcome
 from bot.reply.live import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
