@@ -178,6 +178,7 @@ def test_a_check_changes_nothing_unless_asked(tree: Tree) -> None:
         "ruff check .",
         "mypy",
     ]
+    assert tree.calls("structure.py") == [f"{tree.root}/.venv/bin/python scripts/structure.py"]
     tree.run("check", "--fix")
     assert tree.calls("ruff check --fix .")
 
