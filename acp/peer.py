@@ -72,7 +72,7 @@ class PeerHandler(Protocol):
         """Take a notification."""
 
     def on_loss(self, loss: Loss, /) -> None:
-        """Take the news that a message could not be read; one that answered a request is told to whoever asked."""
+        """Note that a message could not be read; one that answered a request fails that request instead."""
 
 
 class PeerEnd(Enum):

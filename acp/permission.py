@@ -35,7 +35,7 @@ class PermissionRequest:
     """A permission request that waits for an answer; the first of select, cancel and close wins.
 
     Attributes:
-        id: the JSON-RPC id, with its exact type.
+        id: the JSON-RPC id, with its exact type; ``key`` is the same as text in which 1 and ``"1"`` differ.
         tool_call: what is asked for, with all that the agent has said of it before.
         complete: whether that is all; what is too much is not kept.
         answered: whether an answer was written, or can't be any more.
@@ -52,6 +52,7 @@ class PermissionRequest:
         complete: bool = True,
     ) -> None:
         self.id = request_id
+        self.key = permission_key(request_id)
         self.complete = complete
         self.tool_call: ToolCallUpdate = params.tool_call
         self.options: list[PermissionOption] = params.options
@@ -59,11 +60,6 @@ class PermissionRequest:
         self.rejected = False
         self.on_closed: Callable[[PermissionEnd], None] | None = None
         self._answer = answer
-
-    @property
-    def key(self) -> str:
-        """The id as text in which 1 and ``"1"`` differ."""
-        return permission_key(self.id)
 
     def select(self, option_id: str) -> bool:
         """Answer with one of the options; False if it is already answered or has no such option."""
@@ -148,7 +144,7 @@ class AskedCalls:
         return call if first_sight else ToolCallUpdate.parse(known.fields), known.complete
 
     def _merge(self, call_id: str, raw: dict[str, Any]) -> _Known:
-        # Once anything was forgotten, a call that seems new may be an old one: nobody is told that it is complete.
+        # Once anything was forgotten, a call that seems new may be an old one: it does not count as complete.
         known = self._calls.setdefault(call_id, _Known({}, 0, complete=not self.forgot))
         self._calls.move_to_end(call_id)
         # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tools`).

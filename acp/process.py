@@ -190,7 +190,7 @@ class AgentProcess:
                     self._report = await end_tree(self._root, self.marker, limits, self._close_stdin)
                     await self._close_pipes()
                     ended = self.exit()
-                    # What outlived it, if anything, is not told here: whoever counts places says that it leaked.
+                    # Not what outlived it: whoever counts the places logs that it leaked.
                     log.info(
                         "agent.exited",
                         pid=self.pid,

@@ -36,15 +36,7 @@ from acp.schema import (
     decode_update,
 )
 from acp.snapshot import Phase
-from acp.steering import (
-    INJECTED,
-    METHOD,
-    STARTED_TURN,
-    Steering,
-    not_steered,
-    steering_outcome,
-    steering_params,
-)
+from acp.steering import INJECTED, METHOD, STARTED_TURN, STAY_IDLE, Steering, not_steered
 from acp.tools import block_text, has_result
 from acp.turn import Turn
 
@@ -136,7 +128,7 @@ class AgentSession:
         router: knows which turn an update belongs to.
         can_steer: whether the agent takes text into a running turn.
         on_late: called with output that belongs to no running turn.
-        heard: when it last said something or told of a tool outside its turns; 0 before.
+        heard: when it last said something or reported on a tool outside its turns; 0 before.
 
     Args:
         pid: of the process it lives in.
@@ -145,14 +137,7 @@ class AgentSession:
     """
 
     def __init__(
-        self,
-        pid: int,
-        peer: JsonRpcPeer,
-        session_id: str,
-        *,
-        replayed: bool,
-        can_steer: bool,
-        steer_timeout: float,
+        self, pid: int, peer: JsonRpcPeer, session_id: str, *, replayed: bool, can_steer: bool, steer_timeout: float
     ) -> None:
         self.id = session_id
         # An agent may answer session/load before it replays: only our next prompt ends the replay for sure.
@@ -183,12 +168,7 @@ class AgentSession:
     # --- what the turn's loop calls ------------------------------------------------------------------------------
 
     def begin_turn(
-        self,
-        turn: Turn,
-        sink: TurnSink,
-        prompt: list[ContentBlock],
-        *,
-        clock: Callable[[], float] = anyio.current_time,
+        self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float] = anyio.current_time
     ) -> PendingRequest:
         """Send the prompt; from here on ``turn`` gets the updates and the response, and ``sink`` each change.
 
@@ -245,8 +225,9 @@ class AgentSession:
         steering = Steering(self._steer_timeout)
         self._steerings.append(steering)
         answered = partial(self._on_steered, turn, steering)
+        params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt], "_meta": STAY_IDLE}
         # Its answer counts for some seconds only; one that comes later may still tell of a turn that nobody prompted.
-        self._peer.abandon(self._peer.start_request(METHOD, steering_params(self.id, prompt), on_response=answered))
+        self._peer.abandon(self._peer.start_request(METHOD, params, on_response=answered))
         return steering
 
     # --- what the connection calls, in wire order ----------------------------------------------------------------
@@ -331,7 +312,7 @@ class AgentSession:
         sink.changed()
 
     def _on_steered(self, turn: Turn, steering: Steering, pending: PendingRequest) -> None:
-        outcome = steering_outcome(pending)
+        outcome = pending.result.get("outcome") if isinstance(pending.result, dict) else None
         if outcome == STARTED_TURN and self._turn is turn:
             log.warning("turn.strayed", pid=self._pid)
             self._stray = True

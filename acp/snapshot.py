@@ -83,7 +83,7 @@ class ToolState:
     @property
     def unfinished(self) -> bool:
         """Whether it waits or works."""
-        # Agents often leave a rejected call pending for good.
+        # An agent may leave a rejected call pending for good.
         return not self.rejected and self.status in ("pending", "in_progress")
 
 
@@ -135,7 +135,7 @@ class TurnSnapshot:
         tools: in the order in which they were first named; ``tools_cut`` counts those beyond what is kept.
         thoughts: the last part of the agent's reasoning.
         usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
-        model, mode: None where the agent did not say within this turn and nobody told the turn before.
+        model, mode: None where neither the agent nor whoever made the turn has said.
         stop_reason: the agent's own word, None without a response.
         cancelled_by: who stopped it, `BY_AGENT` if the agent did unasked.
         lost: what was dropped on its way here.

@@ -14,9 +14,6 @@ from typing import Any
 
 import anyio
 
-from acp.peer import PendingRequest
-from acp.schema import ContentBlock
-
 METHOD = "_session/steering"
 
 STEER_TIMEOUT = 5.0
@@ -26,19 +23,8 @@ INJECTED = "injected"
 STARTED_TURN = "startedNewTurn"
 """The turn was over, and the agent has begun one that nobody prompted."""
 
-# Asked for so that the text stays ours when the turn is over; without it real agents begin a turn of their own.
-_STAY_IDLE = {"steering": {"idleBehavior": "promptRequired"}}
-
-
-def steering_params(session_id: str, prompt: list[ContentBlock]) -> dict[str, Any]:
-    """Return the parameters of the request."""
-    return {"sessionId": session_id, "prompt": [block.to_wire() for block in prompt], "_meta": _STAY_IDLE}
-
-
-def steering_outcome(pending: PendingRequest) -> str | None:
-    """Return what the agent says it did; None for an error and for anything that is no outcome."""
-    outcome = pending.result.get("outcome") if isinstance(pending.result, dict) else None
-    return outcome if isinstance(outcome, str) else None
+# Asked for so that the text stays ours when the turn is over; without it real agents begin a turn by themselves.
+STAY_IDLE = {"steering": {"idleBehavior": "promptRequired"}}
 
 
 class Steering:

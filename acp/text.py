@@ -50,8 +50,8 @@ class AnswerText:
 
     A message under a new id, or without one after one that has an id, that directly follows another and repeats its
     text from the start is a retry: agents ask their model again after a broken stream, or stream a text without ids and
-    send it whole with one. As long as it only repeats it is held back. What goes on where the
-    repetition is complete goes on in the shown message; what turns out different becomes a message of its own.
+    send it whole with one. As long as it only repeats it is held back. What goes on where the repetition is complete
+    goes on in the shown message; what turns out different becomes a separate message.
 
     Args:
         limit: bytes (UTF-8) to keep; `cut` counts the bytes beyond.

@@ -1,8 +1,8 @@
 """One prompt turn as a state machine: what was said, how it ends, and when something is due (pure).
 
 Phases only move forward: running, cancelling, draining, ended. A turn takes what the agent sends and the present time,
-and says what its shell has to do (`tick`) and when to look again (`next_wakeup`); moving bytes, probing and killing is
-left to `acp.turn_loop`. Nothing that comes after the end changes anything.
+and says what has to be done (`tick`) and when to look again (`next_wakeup`); `acp.turn_loop` moves bytes, probes and
+kills. Nothing that comes after the end changes anything.
 """
 
 from __future__ import annotations
@@ -13,14 +13,7 @@ from math import inf
 
 from acp.errors import AcpError, AgentExit, AgentExited, RequestFailed
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage
-from acp.snapshot import (
-    BY_AGENT,
-    Ending,
-    Lost,
-    Phase,
-    PromptError,
-    TurnSnapshot,
-)
+from acp.snapshot import BY_AGENT, Ending, Lost, Phase, PromptError, TurnSnapshot
 from acp.transcript import Transcript
 
 
@@ -99,7 +92,7 @@ class TurnLimits:
 
 
 class Action(Enum):
-    """What the shell has to do."""
+    """What the loop around the turn has to do."""
 
     PROBE = auto()
     """See whether the process lives; if not, tell the turn with `Turn.died`."""
@@ -245,7 +238,7 @@ class Turn:
             if now >= self.next_wakeup():
                 self._end(Ending.ANSWERED, now)
             return ()
-        # 2. It was told to stop and did not in time.
+        # 2. It did not stop in time.
         if self.phase is Phase.CANCELLING and now >= self._due:
             self._killed = True
             self._end(Ending.STOPPED, now)
