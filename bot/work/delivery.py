@@ -1,7 +1,7 @@
 """The end of a prompt: its final reply is kept, shown and written down, in this order (O1, D3).
 
-What the reply looks like is `bot.reply`'s business, which end it stands for `bot.work.ending`'s. A turn ends when its
-reply was handed over here; delivery outlives it.
+`bot.reply` draws the reply, `bot.work.ending` says which end it stands for. A turn ends when its reply was handed over
+here; delivery outlives it.
 """
 
 from __future__ import annotations
@@ -84,12 +84,15 @@ class Deliveries:
     async def _announce(
         self, messages: Sequence[Inbound], reply: LiveReply, outcome: Outcome, final: FinalReply
     ) -> None:
+        # Record before show: after a kill the next run must not tell another end than people have seen.
         await self._keep(messages, outcome, reply.owed_so_far(final))
+        # The turn may have ended while this was written; its final reply says more.
         if reply.finished:
             return
         reply.announce(final)
         for message in messages:
             self._reactions.show(message, mark_of(outcome))
+            # Shown now, so not once more when the outcome is recorded.
             self._marked.add(message.message_id)
 
     async def _deliver(
@@ -98,6 +101,7 @@ class Deliveries:
         """Record the outcome once it is visible, or given up because the thread is gone."""
         first = messages[0]
         await self._keep(messages, end.outcome, reply.owed(final))  # no name for it: it may have megabytes
+        # Record before show, as above. The delivery itself has no bound: Discord may be away for hours.
         reply.finish(final)
         delivered = await reply.delivered() or await self._say_instead(first, end)
         self._tell(report, delivered=delivered)
@@ -149,6 +153,7 @@ class Deliveries:
             self._reactions.show(inbound, mark_of(outcome))
         try:
             self._observer.prompt_ended(inbound.lane, outcome)
+            # After the write: who hears of an outcome may rely on its being recorded.
             for listener in self.listeners:
                 listener(inbound, outcome)
         except Exception:

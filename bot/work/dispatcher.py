@@ -198,6 +198,7 @@ class Dispatcher:
     def release(self) -> None:
         """Let waiting prompts start again."""
         self.expel()
+        # After `expel`: nobody who is let in no more may start in this step.
         self._scheduler.held = False
         self.admit()
 
@@ -376,6 +377,7 @@ class Dispatcher:
         log.info("thread.gone", thread=thread_id, reason=reason)
         running = self._runs.in_thread(thread_id)
         for turn in running:
+            # Before the cancel: when the turn ends it has to be known that its agent goes, too.
             turn.abandoned = True
         self._do(thread_id, lambda queue: queue.gone(reason))
         if not running:
@@ -455,12 +457,14 @@ class Dispatcher:
 
     def looked(self) -> None:
         """Wake the clock: what waits for the time to pass may be due sooner now."""
+        # Only an event: the scheduler calls this in the middle of its own step.
         self._woken.set()
 
     async def _keep_time(self) -> None:
         """Look at the queues again when a debounce is over."""
         while True:
             due = self._scheduler.next_wakeup()
+            # Made after the look at the next due time and before any await: no wake-up can get lost in between.
             self._woken = anyio.Event()
             with anyio.move_on_after(None if due is None else max(0.0, due - anyio.current_time())) as waited:
                 await self._woken.wait()
@@ -497,6 +501,7 @@ class Dispatcher:
 
     async def shutdown(self) -> None:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
+        # All three at once: what is refused here must not be started or asked there.
         self._intake.closed = self._scheduler.closed = self._cards.closed = True
         self._skipped.hurry()
         self._leftovers.close()

@@ -59,6 +59,7 @@ class Editors:
                 self._pacing,
                 nonces=self._nonces,
                 on_gone=lambda reason: self._on_gone(thread_id, reason),
+                # Its last request may end after whoever posted has let go of it.
                 on_idle=lambda: self.let_go(thread_id),
                 as_shown=self._as_shown,
             )
@@ -75,6 +76,7 @@ class Editors:
         """Forget the thread's editor if it has nothing left to deliver."""
         editor = self._editors.get(thread_id)
         if editor is not None and editor.idle:
+            # Out of the map before it is closed: who asks for the editor now gets a new one, never a closed one.
             del self._editors[thread_id]
             editor.close()
 
@@ -89,6 +91,7 @@ class Editors:
         except Exception:
             log.exception("editor.failed", thread=thread_id)
         finally:
+            # By identity: the thread may have a successor by now.
             if self._editors.get(thread_id) is editor:
                 del self._editors[thread_id]
 

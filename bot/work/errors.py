@@ -1,8 +1,8 @@
 """What an agent's error becomes for the people in the thread (pure).
 
-Codes and messages are free-form in practice. So the message is told as it came, whatever it says, and a code that is
-known adds the outcome and what to do about it; the words in an error's `data` are told behind the message. How words
-are redacted, cut and shown is `bot.reply.render`'s business.
+Codes and messages are free-form in practice. So people read the message as it came, whatever it says; a code that is
+known adds the outcome and what to do about it, and the words in an error's `data` follow the message.
+`bot.reply.render` redacts, cuts and shows them.
 """
 
 from __future__ import annotations

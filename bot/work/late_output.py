@@ -127,6 +127,7 @@ class LateOutputs:
         if session.on_late is None:
             # The editor is asked for when there is something to say: by then another may own the thread.
             late = LateOutput(self._tasks, lambda body: self._say(thread_id, body))
+            # A session outlives its turns: it is attended once, or its output would be shown once for each turn.
             session.on_late = lambda update: None if self._tracker.over else late.feed(update)
 
     def cut_off(self, thread_id: int) -> None:

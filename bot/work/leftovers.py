@@ -108,6 +108,7 @@ class Leftovers:
 
     def close(self) -> None:
         """The bot stops: agents end with all they have started, and so do the buttons."""
+        # From here on no look may say anything more: agents end with all that they have started.
         self._closed = True
         for left in self._left.values():
             self._say(left, f"-# ✓ Ended with the restart of Weft: {left.named}")
@@ -120,6 +121,7 @@ class Leftovers:
         except Exception:
             log.exception("leftovers.failed")
         finally:
+            # Also after a failure: the turn waits for this with its prompt.
             watch.looked.set()
 
     async def _look_after(self, watch: _Watch, prompt: Inbound) -> None:

@@ -19,7 +19,7 @@ class WorkLimits:
         rules: how a thread's messages become turns (Q2 to Q4, Q9).
         lanes: turns that run at once over all threads, lane by lane (Q6).
         user_messages, user_window: how many messages one person may send in so many seconds; 0: any number.
-        reactions: whether messages show by reactions how they fare.
+        reactions: whether messages show their progress by reactions.
         permission_timeout: how long a permission card waits for a person (D6).
         stop_grace: how long turns may go on when the bot stops (R1).
         stop_bound: how long they then get to end, once they are cancelled.

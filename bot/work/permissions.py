@@ -1,7 +1,7 @@
 """Permission requests that wait for a person: who may answer, what an answer does, what silence means (D6).
 
-Nothing is approved by default. The first of click, timeout and cancel wins; everything later is told so. What a card
-looks like is `bot.reply.cards`' business. The mutable state is the map of known requests; ended ones are kept for a
+Nothing is approved by default. The first of click, timeout and cancel wins; whatever comes later gets that for an
+answer. `bot.reply.cards` draws the cards. The mutable state is the map of known requests; ended ones are kept for a
 while, so that a late click gets a true answer.
 """
 
@@ -102,6 +102,7 @@ class Card:
 
     def close(self, state: CardState, chosen: PermissionOption | None = None, by: Actor | None = None) -> None:
         """Take the card to its end; only the first call counts."""
+        # Answer, timeout and cancel race for it; the state is set before anything is shown, so the loser sees it.
         if self.state is CardState.OPEN:
             self.state, self.chosen, self.answered_by = state, chosen, by
             self.closed.set()
@@ -173,6 +174,7 @@ class PermissionRegistry:
             who = "whoever runs me" if card.for_owners else inline_code(card.requester.name)
             return Answer(f"Only {who} may answer this.", accepted=False)
         chosen = card.request.options[option]
+        # The connection decides who was first: the agent's own cancel may have closed the request unseen.
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)
             return Answer(_too_late(card), accepted=False)

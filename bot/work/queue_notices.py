@@ -120,6 +120,7 @@ class QueueNotices:
     def show(self, thread_id: int) -> None:
         """Bring the notice of a thread up to date with its queue (Q5)."""
         notice, waiting = self._notices.get(thread_id), waiting_in(self._scheduler.queue(thread_id))
+        # What it says about the restart is the last word; the next run puts it right.
         if notice is not None and notice.stopping:
             return
         if not waiting.entries:
@@ -172,6 +173,7 @@ class QueueNotices:
     async def _post_later(self, notice: _Notice, reply_to: int) -> None:
         with anyio.move_on_after(self._patience):
             await notice.hurry.wait()
+        # While it waited, the thread may have got another notice, or none may be needed any more.
         if self._notices.get(notice.thread_id) is notice and notice.delivery is None:
             self._post(notice, reply_to)
 
@@ -189,6 +191,7 @@ class QueueNotices:
 
     def _take_away(self, notice: _Notice) -> None:
         """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
+        # First, so that a message that waits from now on gets a notice of its own.
         del self._notices[notice.thread_id]
         notice.hurry.set()
         if notice.delivery is None:

@@ -1,4 +1,4 @@
-"""Reactions that tell how a message fares: seen, waiting, running, and how it ended (D3).
+"""Reactions that show the progress of a message: seen, waiting, running, and how it ended (D3).
 
 Discord takes about four reactions a second in a channel, and refuses what comes at once: in each channel there is one
 request after the other, and no channel waits for another. What was overtaken meanwhile is never set. The mutable
@@ -152,6 +152,7 @@ class Reactions:
             self._tasks.start_soon(self._work, channel_id, channel, name=f"reactions {channel_id}")
         channel.due[cell.inbound.message_id] = None
         if len(channel.due) > MOST_WAITING:
+            # Marks are worth less than memory: in a flood the oldest stay as they are.
             self.forget(next(iter(channel.due)))
         channel.changed.set()
 
@@ -169,10 +170,12 @@ class Reactions:
                 with anyio.move_on_after(wait):
                     await channel.changed.wait()
         finally:
+            # No await since the last look at `due`: a mark that comes later finds no channel, and begins a new task.
             del self._channels[channel_id]
             channel.done.set()
 
     async def _set(self, message_id: int, cell: _Cell, channel: _Channel) -> None:
+        # Chosen now and not when it was asked for: what was overtaken costs no request.
         mark = cell.next(anyio.current_time())
         cell.fresh = False
         try:

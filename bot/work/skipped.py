@@ -143,6 +143,7 @@ class RateLimiter:
             return False
         window, wait = self._rate.window, self._rate.wait(author, at)
         reason = f"more than {self._rate.per_user} messages in {window:.0f} s; wait {wait:.0f} s"
+        # Until it is written down it counts as not seen: after a kill the next run has to fetch it.
         self.pending.add(inbound.message_id)
         end = TurnEnd(Outcome.DROPPED, reason=reason)
         self._tracker.begin(self._refuse, inbound, end, name=f"refuse {inbound.message_id}")

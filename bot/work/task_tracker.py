@@ -43,11 +43,13 @@ class TaskTracker:
                 self.under_way -= 1
                 self.changed()
 
+        # Counted before it begins: the end of the bot must not look in between and find nothing to wait for.
         self.under_way += 1
         self._tasks.start_soon(run, name=name)
 
     def changed(self) -> None:
         """Let `until` look again."""
+        # A new event for the next wait: one that stays set would wake everybody all the time.
         self._changed.set()
         self._changed = anyio.Event()
 

@@ -64,6 +64,7 @@ class ThreadSettings:
     def _put(self, place_id: int, key: str, value: object) -> None:
         """Settle something; it holds at once, and is written down soon."""
         kept = self._kept.setdefault(place_id, {})
+        # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
         kept[key] = value
         options = orjson.dumps(kept).decode()
 

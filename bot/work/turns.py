@@ -1,7 +1,7 @@
 """One admitted prompt, from the agent's session to the reply that was handed to the thread's editor.
 
-What is shown and how is `bot.reply`'s business; which prompt runs when is the scheduler's. Nothing here waits for
-Discord: a turn ends when its reply was handed over. The mutable state is one `RunningTurn` for each turn.
+`bot.reply` decides what is shown and how, the scheduler which prompt runs when. Nothing here waits for Discord: a turn
+ends when its reply was handed over. The mutable state is one `RunningTurn` for each turn.
 """
 
 from __future__ import annotations
@@ -319,7 +319,7 @@ class TurnService:
                     running.agent = running.agent or (info.name if info is not None else None)
                     self._take_lease(running, lease)
                     await self._write_down(running)
-                    # No await from here to the prompt: a stop either cancels the start or reaches the session.
+                    # From here on a stop goes to the session; before, it cancelled this scope and left the spawn going.
                     running.prompting = True
                 # Who stops in the very moment in which the write is done cancels nothing any more.
                 if not running.prompting or running.stopped_by:

@@ -105,6 +105,7 @@ class PendingMessages:
         message.withdrawn = why
         if message.state is MessageState.ACCEPTED:
             return [End(message, why)]
+        # It may be a copy of a message that has its outcome already: only the store knows (O1).
         self._undecided[message.id] = message
         return []
 

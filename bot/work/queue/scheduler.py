@@ -291,11 +291,13 @@ class Scheduler(Generic[R]):
         """Let a thread's queue decide, carry that out, start what may start; return the decisions."""
         queue = self._open(thread_id)
         try:
+            # No await from here on: nobody may see the queue between a decision and its being carried out.
             decisions = act(queue)
         finally:
             self._forget_if_idle(thread_id, queue)
         # Each is carried out, whatever another one does: a failure touches no neighbour (Q10).
         with ExitStack() as stack:
+            # Called last, in the reverse order: what ends makes room for what starts.
             stack.callback(self.tick, now)
             for decision in reversed(decisions):
                 stack.callback(self._host.carry_out, decision)
@@ -400,6 +402,7 @@ class Scheduler(Generic[R]):
             queue = self._queues.get(thread_id)
             entries = queue.heads(now) if queue is not None else []
             self._heads.put(thread_id, entries)
+            # A queue may be gone by now; its heads and its wake-up go with it, or they would be asked for ever.
             self._wakeups.put(thread_id, queue.next_wakeup() if queue is not None else None)
             heads += entries
         return heads
@@ -407,12 +410,14 @@ class Scheduler(Generic[R]):
     def _try_start(self, entry: Entry, elder: Entry | None) -> bool:
         queue = self._queues[entry.thread_id]
         reservation = self._host.reserve(entry.thread_id, elder is not None)
+        # Not forgotten: it is tried again when its thread changes, an agent is free, or its elder wants none any more.
         if reservation is None:
             self._heads.refuse(entry, elder, wants=not queue.running)
             return False
         self._stale.add(entry.thread_id)
         queue.started(entry)
         self.lanes.take(entry)
+        # The queue and the lane know of the turn before it begins: one that ends at once must find its place taken.
         self._host.start(entry, reservation)
         return True
 
@@ -431,6 +436,7 @@ class Scheduler(Generic[R]):
         if self._queues.get(thread_id) is not queue or not queue.idle:
             return
         del self._queues[thread_id]
+        # An idle queue is not kept, however many threads there were; what has to outlive it is a few numbers.
         if queue.memory != Remembered():
             self._remembered[thread_id] = queue.memory
         while len(self._remembered) > REMEMBERED:

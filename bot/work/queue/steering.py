@@ -31,6 +31,7 @@ class Steering:
 
     def hand_over(self, entry: Entry, turn: Entry) -> list[Decision]:
         """Put an entry into a turn; whether that worked is told to `taken` or `not_taken`."""
+        # Out of the line first: what is on its way into a turn must not be started as a turn of its own as well.
         self._line.take_out(entry)
         entry.state = EntryState.STEERING
         self._under_way[entry] = turn

@@ -63,6 +63,7 @@ class ThreadQueue:
             return []
         self.tick(now)
         message = Message(inbound)
+        # A stop-all goes by the time of posting: what was posted before it and arrives later must not run (Q7).
         if message.id < self.memory.cutoff:
             return self.line.finish(message, _STALE)
         idle = not self.running and not len(self.line)
@@ -72,6 +73,7 @@ class ThreadQueue:
             self.line.index(row)
             self._hold(row, inbound, now)
             return []
+        # By its snowflake, not by its arrival: a catch-up hands over in any order (Q1).
         entry = self._row = self._enter(message, now)
         if row is not None:
             entry.joins = row.joins if row.state is EntryState.COLLECTING else row
@@ -100,6 +102,7 @@ class ThreadQueue:
         message = Message(inbound, state)
         if max(message.id, asked_after) < self.memory.cutoff:
             return self.line.finish(message, _STALE)
+        # Its mode had its effect in the run that accepted it: it must not interrupt what others have started since.
         self._enter(message, 0.0).taken = True
         return []
 
@@ -112,6 +115,7 @@ class ThreadQueue:
         entry = self.line.find(message_id)
         if entry is None or entry.state not in _PENDING:
             return []
+        # Only now: a message that the store refuses must have had no effect on others (O2).
         entry.message(message_id).state = MessageState.ACCEPTED
         return self._settle(entry)
 
@@ -152,6 +156,7 @@ class ThreadQueue:
             return []
         if entry.joins is not None and entry.joins.open:
             return self._join(entry, entry.joins)
+        # Once: an entry that grows later must not interrupt or shed a second time.
         entry.taken = True
         if entry.mode is QueueMode.INTERRUPT:
             return self._interrupt(entry)
@@ -220,6 +225,7 @@ class ThreadQueue:
         """Say that a turn has really ended: its place is free. Call `steered` before, where the answer is known."""
         if entry not in self.running:
             return []
+        # What was on its way into this turn goes back into the line below; nothing may start between these lines.
         self.running.remove(entry)
         entry.state = EntryState.ENDED
         self.line.forget(entry)
@@ -230,6 +236,7 @@ class ThreadQueue:
         if entry not in self.running:
             return []
         self.running.remove(entry)
+        # It had started once, so the turns that it waited for have ended.
         entry.state, entry.after = EntryState.WAITING, []
         self.line.add(entry)
         return self._not_steered(entry)
