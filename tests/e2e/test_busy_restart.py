@@ -119,17 +119,16 @@ async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_s
 
 async def test_a_row_that_was_still_being_collected_is_not_lost(tmp_path: Path) -> None:
     """R2, Q4, O2: whether the rest of it comes or not."""
-    agent = scenario(tmp_path, resume=True)
-    slow = {"WEFT_DEBOUNCE": "60", "WEFT_DEBOUNCE_MAX": "60"}
-    async with connected(tmp_path, agent, allow=[160004], **slow) as (discord, bot):
-        thread_id = await mention(discord, "one")
-        await discord.wait_for(lambda fd: any(one.id == thread_id for one in fd.threads()), timeout=10)
-        two = (await discord.owner.say(thread_id, "two")).id
-        await until_marked(discord, thread_id, two)
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent, WEFT_DEBOUNCE="60", WEFT_DEBOUNCE_MAX="60") as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        row = [(await discord.owner.say(thread_id, text)).id for text in ("one", "two")]
+        await until_marked(discord, *row)
         await end(bot, signal.SIGTERM)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_answered(discord, thread_id, "two")
-            assert "\n".join(agent.prompts()).split("\n") == ["one", "two"]
+            assert "\n".join(agent.prompts()).split("\n") == ["first", "one", "two"]
             await end(again, signal.SIGTERM)
 
 

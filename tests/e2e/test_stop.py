@@ -98,11 +98,11 @@ async def test_a_stop_while_a_permission_is_open_answers_it_cancelled(tmp_path: 
 
 async def test_a_stop_after_the_response_is_told_that_the_turn_is_over(tmp_path: Path) -> None:
     """T6, T3: draining."""
-    agent = scenario(tmp_path, [{"text": "all of it"}])
+    late: Step = {"text": "it"}  # is shown only once the response before it was read
+    agent = scenario(tmp_path, [{"text": "all of "}, {"respond": {"stopReason": "end_turn"}}, late])
     async with play(tmp_path, agent, drain=2.0) as game:
         thread_id = await game.mention("go")
         await game.until_shown(thread_id, "all of it")
-        await agent.seen("turn")
         assert await game.stop(thread_id) == "Already finished."
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert agent.received("session/cancel") == []
