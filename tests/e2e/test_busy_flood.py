@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,20 @@ TOLD_WITHIN = 60.0
 """Seconds after the flood in which everybody has been told; with Discord's real limits."""
 
 MOST_LAG = 1.0
-"""Seconds that the loop may once be late; Discord itself runs on it here, too."""
+"""Seconds that the loop may once compute before it looks at its clock again; Discord itself runs on it here, too."""
 
 
 class Lag:
-    """How late the loop was at most while the body ran."""
+    """How long the loop computed at most without a look at its clock; what other processes took from it is no lag."""
 
     def __init__(self) -> None:
         self.most = 0.0
 
     async def watch(self) -> None:
         while True:
-            before = anyio.current_time()
+            before = time.thread_time()
             await anyio.sleep(0.01)
-            self.most = max(self.most, anyio.current_time() - before - 0.01)
+            self.most = max(self.most, time.thread_time() - before)
 
 
 async def flood(game: Play, thread_id: int, seconds: float) -> list[int]:
