@@ -41,4 +41,4 @@ async def _stopped(running: Scene, thread: int) -> float:
     start = time.monotonic()
     await running.discord.owner.slash(thread, "stop")
     await running.ended(thread, after=asked)
-    return next(moment for moment, text in running.timeline(thread, asked) if "**stopped**" in text) - start
+    return next(moment for moment, text in running.timeline(thread, asked) if "**stopped" in text.lower()) - start
