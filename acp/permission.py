@@ -2,7 +2,8 @@
 
 Those it is handed to decide who may answer and what silence means. It knows how to answer; its session knows what else
 an answer changes. A turn keeps its tool calls cut to what is shown (`acp.tools`), and nobody may approve what was
-cut: `AskedCalls` keeps the fields of those that are not over as they came, in all as much as a line may have.
+cut: `AskedCalls` keeps their fields as they came, in all as much as a line may have; of those that are over until the
+end of the turn, as some agents ask for what has failed once more, and by its id alone.
 """
 
 from __future__ import annotations
@@ -99,6 +100,9 @@ def permission_key(request_id: Any) -> str:
 MOST_KEPT = 16 * 1024 * 1024
 """About the bytes of all tool calls together."""
 
+MOST_GONE = 10_000
+"""Tool calls of one turn that are known not to be kept any more; beyond, none that seems new is taken for new."""
+
 _COST_OF_A_VALUE = 64
 _OVER = ("completed", "failed")
 
@@ -109,58 +113,81 @@ class _Known:
     size: int
     complete: bool
 
+    @property
+    def over(self) -> bool:
+        return self.fields.get("status") in _OVER
+
 
 class AskedCalls:
     """The tool calls of a session that may still be asked for.
 
     Attributes:
-        forgot: something was too much since the last `new_turn`, so a tool call that seems new may be an old one.
+        forgot: something was lost since the last `new_turn`, so a tool call that seems new may be an old one.
     """
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self.forgot = False
         self._most = most
         self._size = 0
-        self._calls: OrderedDict[str, _Known] = OrderedDict()
+        self._open: OrderedDict[str, _Known] = OrderedDict()
+        self._over: OrderedDict[str, _Known] = OrderedDict()
+        self._gone: set[int] = set()  # hashes, as an id may be of any length
 
     def new_turn(self) -> None:
-        """Take a tool call that nothing is known of for a new one again."""
+        """Let go what is over, and take a tool call that nothing is known of for a new one again."""
         self.forgot = False
+        self._gone.clear()
+        for call_id in list(self._over):
+            self._let_go(call_id)
 
     def news(self, raw: Any) -> None:
-        """Take a tool call or an update of one, as it came; one that is over is let go."""
+        """Take a tool call or an update of one, as it came."""
         call_id = raw.get("toolCallId") if isinstance(raw, dict) else None
-        if not isinstance(call_id, str):
-            return
-        if raw.get("status") in _OVER:
-            self._let_go(call_id)
-        else:
+        if isinstance(call_id, str):
             self._merge(call_id, raw)
+
+    def lost(self) -> None:
+        """Note that a message was dropped: it may have said something of any tool call, known or not."""
+        self.forgot = True
+        for known in (*self._open.values(), *self._over.values()):
+            known.complete = False
 
     def asked(self, call: ToolCallUpdate) -> tuple[ToolCallUpdate, bool]:
         """Return a permission request's tool call with all that was said of it before, and whether that is all."""
-        first_sight = call.tool_call_id not in self._calls
+        first_sight = call.tool_call_id not in self._open and call.tool_call_id not in self._over
         known = self._merge(call.tool_call_id, call.as_sent())
         return call if first_sight else ToolCallUpdate.parse(known.fields), known.complete
 
     def _merge(self, call_id: str, raw: dict[str, Any]) -> _Known:
-        # Once anything was forgotten, a call that seems new may be an old one: it does not count as complete.
-        known = self._calls.setdefault(call_id, _Known({}, 0, complete=not self.forgot))
-        self._calls.move_to_end(call_id)
+        known = self._open.pop(call_id, None) or self._over.pop(call_id, None)
+        if known is None:
+            known = _Known({}, 0, complete=not self.forgot and hash(call_id) not in self._gone)
         # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tools`).
         said = {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
         known.fields = known.fields | said
         self._size -= known.size
         known.size = _size(known.fields, self._most)
         self._size += known.size
-        # The oldest are forgotten; the latest is kept whatever its size, which its line bounds.
-        while self._size > self._most and next(iter(self._calls)) != call_id:
-            self.forgot = True
-            self._let_go(next(iter(self._calls)))
+        (self._over if known.over else self._open)[call_id] = known
+        self._make_room(call_id)
         return known
 
+    def _make_room(self, but: str) -> None:
+        """Let the oldest tool calls go, those that are over first; the latest stays, whose line bounds its size."""
+        while self._size > self._most:
+            oldest = next((one for calls in (self._over, self._open) for one in calls if one != but), None)
+            if oldest is None:
+                return
+            self._let_go(oldest)
+            # Should it be asked for all the same, it does not count as complete.
+            if len(self._gone) < MOST_GONE:
+                self._gone.add(hash(oldest))
+            else:
+                self.forgot = True
+
     def _let_go(self, call_id: str) -> None:
-        if (known := self._calls.pop(call_id, None)) is not None:
+        known = self._open.pop(call_id, None) or self._over.pop(call_id, None)
+        if known is not None:
             self._size -= known.size
 
 

@@ -238,7 +238,7 @@ class AgentSession:
             self._replay.deadline = anyio.current_time() + REPLAY_QUIET
         update = decode_update(raw)
         if isinstance(update, UnknownUpdate) and update.name in OUTPUT_NAMES:
-            self.on_loss(Loss(0, too_long=False, session_id=self.id))
+            self._lose(None)
         self._feed(update)
         # After the turn has it, and as it came: the turn keeps what is shown, this what is asked about.
         if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
@@ -246,10 +246,8 @@ class AgentSession:
 
     def on_loss(self, loss: Loss) -> None:
         """Note that a message was dropped that may have been part of the running turn."""
-        turn, sink = self._turn, self._sink
-        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
-            turn.lose(loss.size if loss.too_long else None)
-            sink.changed()
+        self._asked.lost()
+        self._lose(loss.size if loss.too_long else None)
 
     def on_permission(self, request_id: RequestId, params: PermissionParams) -> None:
         """Take a permission request; without a running turn there is nobody to decide it."""
@@ -278,6 +276,12 @@ class AgentSession:
         """Close what is open: the process has ended."""
         self._close(self._permissions.values(), PermissionEnd.AGENT_DIED)
 
+    def _lose(self, too_long: int | None) -> None:
+        turn, sink = self._turn, self._sink
+        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
+            turn.lose(too_long)
+            sink.changed()
+
     def _feed(self, update: SessionUpdate) -> None:
         target = self.router.route(update)
         if target is not None and target is not LATE:
@@ -294,6 +298,7 @@ class AgentSession:
     def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:
         now = self._clock()
         # 1. Nobody may decide anything for a turn that is over, and text that is still on its way came too late.
+        self._asked.new_turn()
         self._peer.send(*self._close(self._permissions.values(), PermissionEnd.TURN_ENDED))
         for steering in self._steerings:
             steering.settle(False)

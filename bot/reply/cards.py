@@ -36,7 +36,7 @@ _TOO_LONG = (
     "**Only the beginning is shown. It is too long even for the file: {size:,} bytes are missing, "
     "so you can only reject it.**"
 )
-_INCOMPLETE = "**Part of this request was too long to keep, so you can only reject it.**"
+_INCOMPLETE = "**Part of this request could not be kept, so you can only reject it.**"
 
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 

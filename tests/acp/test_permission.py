@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from tests.acp.children import lines_of
 from tests.acp.connections import (
     CANCELLED,
     HELLO,
+    QUICK,
+    Sink,
     Writes,
+    begun,
+    connected,
     heard,
     in_session,
 )
@@ -168,14 +173,47 @@ def test_a_request_has_all_that_was_said_of_its_tool_call() -> None:
     assert asked.asked(asked_for(title="Other"))[0].title == "Other"
 
 
-def test_a_tool_call_that_is_over_is_let_go() -> None:
-    """T10"""
+def test_a_tool_call_that_is_over_is_let_go_first() -> None:
+    """D6, T10"""
     asked = AskedCalls(most=1500)
+    asked.news(call("open", title="Run"))
     for number in range(100):
         asked.news(call(f"t{number}", title="x" * 500))
         asked.news(call(f"t{number}", status="completed"))
     assert not asked.forgot
-    assert asked.asked(asked_for("t0"))[0].title is None
+    assert asked.asked(asked_for("open"))[1]
+    gone, complete = asked.asked(asked_for("t0"))
+    assert (gone.title, complete) == (None, False)
+
+
+def test_what_has_failed_can_be_asked_for_again_by_its_id_alone() -> None:
+    """D6: in the same turn; afterwards it is let go, as there are agents that use their ids again."""
+    asked = AskedCalls()
+    asked.news(call(title="Run", rawInput={"command": "rm -rf ~"}))
+    asked.news(call(status="failed"))
+    update, complete = asked.asked(asked_for())
+    assert (update.title, update.raw_input, complete) == ("Run", {"command": "rm -rf ~"}, True)
+    asked.new_turn()
+    assert asked.asked(asked_for(title="Other"))[0].raw_input is None
+
+
+def test_after_a_lost_message_nothing_is_complete_until_the_next_turn() -> None:
+    """D6, T9: it may have said more of any tool call, also of one that seems new."""
+    asked = AskedCalls()
+    asked.news(call("a", title="Run"))
+    asked.lost()
+    assert [asked.asked(asked_for(one))[1] for one in ("a", "b")] == [False, False]
+    asked.new_turn()
+    assert asked.asked(asked_for("c"))[1]
+
+
+def test_more_tool_calls_than_can_be_remembered_as_gone_make_all_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D6, T10"""
+    monkeypatch.setattr("acp.permission.MOST_GONE", 2)
+    asked = AskedCalls(most=500)
+    for number in range(5):
+        asked.news(call(f"t{number}", title="x" * 400))
+    assert not asked.asked(asked_for("new"))[1]
 
 
 def test_what_may_have_been_forgotten_is_not_complete() -> None:
@@ -196,3 +234,14 @@ def test_what_is_no_tool_call_is_passed_over() -> None:
     for raw in odd:
         asked.news(raw)
     assert asked.asked(asked_for(status=["odd"]))[1]
+
+
+@pytest.mark.asyncio
+async def test_what_a_lost_line_may_have_said_is_missing_in_the_request_that_follows(tmp_path: Path) -> None:
+    """D6, T9: nobody may approve a tool call of which the command was in a line that was too long."""
+    lost = "update(sessionUpdate='tool_call', toolCallId='t', rawInput={'command': 'x' * 200_000})"
+    source = f"greet()\nopen_session()\nhear('session/prompt')\nsay({lost})\nsay(permission(5))"
+    async with connected(source, tmp_path, replace(QUICK, max_line=100_000)) as connection:
+        session, sink = (await connection.open_session(str(tmp_path), None)).session, Sink()
+        begun(session, sink)
+        assert not (await sink.until_asked()).complete
