@@ -116,6 +116,11 @@ def permission_card(
     return Body("\n".join(lines), _buttons(token, options, offered), file, ping, fileless)
 
 
+def options_offered(card: Body) -> frozenset[int]:
+    """Return the numbers of the options that have a button."""
+    return frozenset(int(button.custom_id.rpartition(":")[2]) for button in card.buttons)
+
+
 def closed_card(card: Body, end: str) -> Body:
     """Return the card after its end: without buttons, with ``end`` (see `answered_by()`) in place of who may press."""
     # The file stays: what was decided must remain readable.

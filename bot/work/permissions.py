@@ -84,6 +84,7 @@ class Card:
     Attributes:
         registry: remembers it once it is over.
         show: called with the card each time that what it shows has changed; None: nobody looks any more.
+        offered: the numbers of the options that have a button; what nobody can see whole can't be allowed.
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
     """
@@ -94,6 +95,7 @@ class Card:
     requester: Actor
     registry: PermissionRegistry
     show: Callable[[Card], None] | None
+    offered: frozenset[int]
     for_owners: bool = False
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
@@ -139,7 +141,8 @@ class PermissionRegistry:
     ) -> Card:
         """Return a new card for the request; it is not shown yet."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        card = Card(token, thread_id, request, requester, self, show, for_owners=for_owners)
+        offered = frozenset(range(len(request.options)))
+        card = Card(token, thread_id, request, requester, self, show, offered, for_owners=for_owners)
         self._open[token] = card
         return card
 
@@ -166,7 +169,7 @@ class PermissionRegistry:
     def decide(self, token: str, option: int, by: Actor) -> Answer:
         """Answer a request with its option number ``option``, if ``by`` may; tell the person what happened."""
         card = self.find(token)
-        if card is None or not 0 <= option < len(card.request.options):
+        if card is None or option not in card.offered:
             return Answer(EXPIRED, accepted=False)
         if card.state is not CardState.OPEN:
             return Answer(_too_late(card), accepted=False)

@@ -173,6 +173,7 @@ class TurnCards:
             running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND
         )
         opened = open_body(card, self.timeout)
+        card.offered = cards.options_offered(opened)
         request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
         running.cards.append(card)
         if not opened.buttons:

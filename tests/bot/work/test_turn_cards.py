@@ -289,3 +289,15 @@ async def test_a_request_that_nobody_can_see_whole_or_reject_is_cancelled_at_onc
         scene.turn_cards.open(scene.running, request)
         assert scene.answers == [CANCELLED]
         assert scene.last_line.startswith("⏹ Cancelled: it is too long to show in full")
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_can_see_whole_can_not_be_allowed_by_a_forged_press() -> None:
+    """D6: the option is the agent's own, but it got no button."""
+    async with asking() as scene:
+        request = scene.request(ALLOW, REJECT)
+        request.complete = False
+        scene.turn_cards.open(scene.running, request)
+        assert not scene.registry.decide(scene.token, 0, ALICE).accepted
+        assert not request.answered
+        assert scene.registry.decide(scene.token, 1, ALICE).accepted
