@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.reply.detail import Json, Part, inline, one_row, parts_of, paths_of, shown_inline
+from bot.reply.detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of, shown_inline
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
 from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
@@ -256,7 +256,7 @@ def _name(option: PermissionOption) -> str:
 
 
 def _is_cut(option: PermissionOption) -> bool:
-    return not shown_inline(_name(option), _LABEL_LIMIT) and bool(_name(option).strip())
+    return not is_short_line(_name(option), _LABEL_LIMIT) and bool(_name(option).strip())
 
 
 def _buttons(token: str, options: Sequence[PermissionOption], offered: Sequence[int]) -> tuple[Button, ...]:

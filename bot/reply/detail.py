@@ -40,12 +40,17 @@ class Part:
     file: str = "request.txt"
 
 
-def shown_inline(text: str, limit: int) -> bool:
-    """Return whether `inline()` shows all of ``text``."""
+def is_short_line(text: str, limit: int) -> bool:
+    """Return whether ``text`` is one line that fits."""
     if len(text) > limit:
         return False
-    line = spelled(text).strip(" `")
+    line = spelled(text).strip(" ")
     return line == one_line(line) and units(line) <= limit
+
+
+def shown_inline(text: str, limit: int) -> bool:
+    """Return whether `inline()` shows ``text`` as it is: backticks, which can run a command, can't stand in there."""
+    return "`" not in text and is_short_line(text, limit)
 
 
 def inline(text: str, limit: int) -> str:
@@ -88,8 +93,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     texts, others = _texts_and_others(_content(call))
     if isinstance(rest.get("content"), list):
         del rest["content"]
-    shown = {text for diff in diffs for text in (diff.get("oldText"), diff["newText"]) if text}
-    inputs = _input_parts(rest.pop("rawInput", None), shown)
+    inputs = _input_parts(rest.pop("rawInput", None), _sides_of(diffs))
     # A command is what decides; without one, the change is what people can read best.
     seen_best = [*_changes(diffs), *(Part("Text", text) for text in texts)]
     parts = [*inputs, *seen_best] if inputs[0].name == "Command" else [*seen_best, *inputs]
@@ -106,25 +110,39 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     kept: dict[str, Part] = {}
     for part in parts:
         if part.text.strip(" \t\n"):
-            kept.setdefault(part.text.strip("` \n"), part)
+            # What is to be done is another thing with backticks; around what is said of it they are Markdown.
+            kept.setdefault(part.text.strip(" \n" if part.name == "Input" else "` \n"), part)
     return list(kept.values())
 
 
 # --- the input ---------------------------------------------------------------------------------------------------
 
 
-def _input_parts(raw: Any, shown: set[str]) -> list[Part]:
+def _sides_of(diffs: list[Json]) -> dict[str, str]:
+    """Return what stands for the texts of a change, which an agent's input has once more.
+
+    Each by its side, as what is taken away must not pass for what comes; of several changes nobody could say whose.
+    """
+    if len(diffs) != 1:
+        return {}
+    sides = {
+        diffs[0].get("oldText"): "(the old text of the change)",
+        diffs[0]["newText"]: "(the new text of the change)",
+    }
+    return {text: name for text, name in sides.items() if isinstance(text, str) and len(text) > _LONG}
+
+
+def _input_parts(raw: Any, shown: dict[str, str]) -> list[Part]:
     """Return the command by itself, and all that stands beside it: what a command does depends on it.
 
-    ``shown``: the texts of the changes, which an agent's input has once more.
+    ``shown``: what stands for texts that the card has elsewhere.
     """
     if not isinstance(raw, dict):
         return [Part("Input", raw if isinstance(raw, str) else input_text(raw))]
     key = command_key(raw)
     beside = {name: value for name, value in raw.items() if name != key}
-    long = {name for name, value in beside.items() if isinstance(value, str) and len(value) > _LONG and value in shown}
     # An agent's input has the texts of the change once more; short ones are shown, as they may mean something else.
-    beside |= dict.fromkeys(long, "(as in the change)")
+    beside |= {name: shown[value] for name, value in beside.items() if isinstance(value, str) and value in shown}
     if key is None:
         return [Part("Input", input_text(beside))]
     # Above the command only if it is nothing but a path: a line break in it could pass for a part of the command.
