@@ -15,7 +15,7 @@ from dataclasses import replace
 import anyio
 import structlog
 
-from bot.model import Actor, Inbound, Outcome
+from bot.model import Actor, Inbound, Lane, Outcome
 from bot.reply.cards import go_on_button
 from bot.reply.editor import Delivery
 from bot.reply.live import LiveReply
@@ -242,6 +242,7 @@ class Recovery:
         parent_id = before.parent_id if before.channel_id == thread_id else before.channel_id
         again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
         again = replace(again, parent_id=parent_id, quotes=quotes, left_out=())
+        again = replace(again, lane=Lane.MAIN)  # a person asks for it now, whoever did before
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:
             first = await self._store.accept(accepted_prompt(again))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 
-from bot.model import Outcome
+from bot.model import Lane, Outcome
 from bot.work.serialization import accepted_prompt, inbound_of
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
@@ -203,6 +203,19 @@ async def test_what_is_gone_on_with_belongs_to_whoever_pressed() -> None:
         await work.until(lambda: ("accept", notice) in store.calls)
         (again,) = await store.turn(notice)
         assert (again.prompt.author_id, again.prompt.thread_id) == (BOB.id, 100)
+
+
+@in_virtual_time
+async def test_a_bots_prompt_that_a_person_goes_on_with_is_a_persons() -> None:
+    """D2, D6, Q6: the card is for whoever pressed, and says so; a bot's would be for the owners."""
+    store = kept()
+    await store.accept(accepted_prompt(replace(inbound(1, text="build it"), lane=Lane.BACKGROUND)))
+    await store.started(1)
+    async with running_work(store=store, held=True) as work:
+        work.dispatcher.go_on(100, 1, 51, BOB)
+        await work.settled()
+        (again,) = [one.prompt for one in await store.open_prompts()]
+        assert (inbound_of(again).lane, inbound_of(again).author.id) == (Lane.MAIN, BOB.id)
 
 
 @in_virtual_time
