@@ -181,7 +181,9 @@ class WeftClient(discord.Client):
             return
         place_id, state = post.place.channel_id, self.state
         if post.author.id == self.user.id:
-            state.marks.pass_by(place_id, post.message_id)
+            # Not past a message that still waits for a look-up: nobody else knows of that one yet.
+            if not state.detours[place_id]:
+                state.marks.pass_by(place_id, post.message_id)
             return
         decision = decide(post, self.weft(post.place.guild_id), self.policy)
         wants_original = decision.inbound is not None and post.reference is not None

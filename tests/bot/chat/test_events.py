@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import discord
 import pytest
 
 from bot.chat.authorize import Policy
-from bot.chat.inbound import FILES_ONLY, UNREAD
+from bot.chat.inbound import FILES_ONLY, UNREAD, Place, Post
 from bot.chat.interactions import UNREAD as UNREAD_INTERACTION
+from bot.chat.port import DiscordChat
+from bot.reply.port import Body
 from bot.sandbox import FakeDiscord
 from bot.sandbox.objects import channel_json, guild_event_json, message_event_json
 from bot.sandbox.people import poll
@@ -148,6 +151,36 @@ async def test_a_reply_whose_original_is_not_told_waits_for_it_and_keeps_its_pla
         alice = original.author_id
         assert (quote.headline, quote.text) == (f"In reply to alice (user {alice}), who wrote", "it is broken")
         assert chat.dispatcher.inbounds[2].quotes == ()
+
+
+@pytest.mark.asyncio
+async def test_what_weft_says_does_not_pass_a_reply_that_waits_for_its_original(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R2: it is not handed over yet, so a kill just now must not make the next run leave it out."""
+    async with with_thread() as (chat, thread_id):
+        fd, marks = chat.fd, chat.gateway._state.marks
+        original = await fd.owner.say(thread_id, "it is broken")
+        await chat.dispatcher.wait(lambda dispatcher: "it is broken" in texts(dispatcher))
+        with fd.gateway.losing():
+            reply = await fd.owner.say(thread_id, "fix", reply_to=original)
+        event = message_event_json(fd.state, reply)
+        del event["referenced_message"]
+        answered, chat_port = anyio.Event(), chat.gateway.chat
+
+        async def held(place: Place, message_id: int) -> Post:
+            await answered.wait()
+            return await DiscordChat.message(chat_port, place, message_id)
+
+        monkeypatch.setattr(chat_port, "message", held)
+        await fd.gateway.dispatch_raw("MESSAGE_CREATE", event)
+        await chat_port.thread(thread_id).send(Body("Working on it"), nonce="n1")
+        await fd.owner.say(fd.channel_id, "elsewhere", mention_bot=True)
+        await chat.dispatcher.wait(lambda dispatcher: "elsewhere" in texts(dispatcher))
+        assert "fix" not in texts(chat.dispatcher)
+        assert marks._marks[thread_id].seen < reply.id
+        answered.set()
+        await chat.dispatcher.wait(lambda dispatcher: "fix" in texts(dispatcher))
 
 
 @pytest.mark.asyncio
