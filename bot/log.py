@@ -5,6 +5,7 @@ Console lines on a terminal, JSON elsewhere. Configured secrets are cut out of e
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, MutableMapping
@@ -26,7 +27,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # The longest first: a secret may contain another. Very short values would shred ordinary words.
-        self._secrets = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        # Cards show what a tool is given as JSON, where quotes, backslashes and line ends are written otherwise.
+        written = {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in long}
+        self._secrets = sorted(long | written, key=len, reverse=True)
 
     def text(self, value: str) -> str:
         """Return ``value`` without the secrets."""

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from acp.schema import ToolCallUpdate
 from bot.log import Redactor, configure_logging
+from bot.reply.cards import permission_card
 from bot.reply.sanitise import inline_code
 
 SECRET = "canary-0123456789"
@@ -45,6 +47,16 @@ def test_what_a_limit_has_left_of_a_secret_is_cut_out_as_well(text: str, left: s
     """R5: titles and last lines are shortened, and long texts split, before they are cleaned; no text grows."""
     assert Redactor([SECRET]).text(text) == left
     assert len(left) <= len(text)
+
+
+def test_a_secret_is_cut_out_of_a_card_that_shows_it_as_json() -> None:
+    """R5, D6: quotes, backslashes and line ends are written otherwise there."""
+    key = '-----BEGIN KEY-----\n{"a": "b\\c"}\n'
+    call = ToolCallUpdate.parse({"toolCallId": "t", "rawInput": {"env": {"KEY": key, "MORE": "x" * 900}}})
+    body, redactor = permission_card("t", call, (), who="<@7>"), Redactor([key])
+    assert body.file is not None
+    for shown in (redactor.text(body.text), redactor.data(body.file.data).decode()):
+        assert '"KEY": "[secret]"' in shown
 
 
 @pytest.mark.parametrize("length", range(20, 100, 7))
