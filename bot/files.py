@@ -144,7 +144,8 @@ class EnvFile:
         for binding in parse_stream(io.StringIO(text)):
             line = _line(binding)
             names = [name.upper() for name, _ in _ASSIGNED.findall(binding.original.string)]
-            if binding.error or _runs_on(binding) or (binding.key is not None and binding.value is None):
+            bare = binding.value is None and is_ours(binding.key or "")  # another name alone does no harm
+            if binding.error or bare or _runs_on(binding):
                 problems.append(f"{path}, line {line}: {_fault(binding)}")
                 lost.update(names)
             elif binding.key is not None:
@@ -154,8 +155,8 @@ class EnvFile:
 
 
 def _runs_on(binding: Binding) -> bool:
-    """Whether a setting has swallowed the lines after it: its quote is closed by the opening one of another."""
-    return is_ours(binding.key or "") and "\n" in (binding.value or "")
+    """Whether a setting has swallowed another one: its quote is closed by the opening one of that."""
+    return is_ours(binding.key or "") and len(_ASSIGNED.findall(binding.original.string)) > 1
 
 
 def is_ours(name: str) -> bool:

@@ -211,9 +211,18 @@ def test_faults_in_the_file_of_agents_are_named_beside_others(tmp_path: Path) ->
     )
 
 
+def test_a_list_may_go_over_several_lines_and_a_name_of_others_may_stand_alone(tmp_path: Path) -> None:
+    """Settings and exits: as before there were checks."""
+    file = tmp_path / ".env"
+    file.write_text(f'WEFT_ALLOWED_USERS="\n{CHANNEL}\n{CHANNEL + 1}\n"\nexport OTHER\nWEFT_DRAIN=1\n')
+    settings = load_settings(file)
+    assert (settings.allowed_users, settings.drain) == ((CHANNEL, CHANNEL + 1), 1)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ('WEFT_A="x\nWEFT_B="\n', ".env, line 1: the quote before the value of WEFT_A is not closed"),
         ('WEFT_A="x\nWEFT_B="y"\n', ".env, line 1: the quote before the value of WEFT_A is not closed"),
         ("\n\nKEY='x' y\n", ".env, line 3: KEY: there is text after the closing quote"),
         ("canary secret\n", ".env, line 1: this is not a setting"),
