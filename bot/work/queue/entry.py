@@ -140,6 +140,10 @@ class Entry:
         """Return the message of that id, which is one of its own."""
         return next(message for message in self.owed if message.id == message_id)
 
+    def unsaid(self, message_id: int) -> Message | None:
+        """Return the message of that id if the agent was not told of it yet."""
+        return next((message for message in self.messages if self.open and message.id == message_id), None)
+
     @property
     def open(self) -> bool:
         """Whether more can be added: what its turn will ask is not settled yet."""

@@ -8,6 +8,7 @@ handed to a running turn, and the entry that the next message of its author may 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, takewhile
 from operator import attrgetter
 
@@ -305,9 +306,20 @@ class ThreadQueue:
         return [] if entry is None else self._end(entry, Why(Outcome.REMOVED, by=by))
 
     def delete(self, message_id: int) -> list[Decision]:
-        """Take one message out that was deleted in Discord, if it waits (Q5)."""
+        """Take one message out that was deleted in Discord, unless the agent was told it already (Q5)."""
         entry = self.line.find(message_id)
-        return [] if entry is None else self._end(entry, _DELETED, [entry.message(message_id)])
+        if entry is None:
+            return []
+        if entry.state is not EntryState.RUNNING:
+            return self._end(entry, _DELETED, [entry.message(message_id)])
+        message = entry.unsaid(message_id)
+        if message is None:
+            return []
+        if len(entry.messages) == 1:
+            return cancel([entry], _DELETED)
+        # Its turn does without it; the end that it shares with the others is on its way already.
+        message.text, message.inbound = "", replace(message.inbound, quotes=(), left_out=())
+        return [Edited(message)]
 
     def expel(self, message_id: int) -> list[Decision]:
         """Take one message out whose author is let in no more, if it waits (D2)."""
@@ -315,11 +327,11 @@ class ThreadQueue:
         return [] if entry is None else self._end(entry, _EXPELLED, [entry.message(message_id)])
 
     def edit(self, message_id: int, text: str) -> list[Decision]:
-        """Take the new text of a message, if it waits (Q5)."""
+        """Take the new text of a message, unless the agent was told it already (Q5)."""
         entry = self.line.find(message_id)
-        if entry is None or entry.state not in _PENDING:
+        message = entry.unsaid(message_id) if entry is not None else None
+        if message is None:
             return []
-        message = entry.message(message_id)
         message.text = text
         return [Edited(message)]
 

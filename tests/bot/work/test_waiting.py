@@ -126,3 +126,22 @@ async def test_a_turn_that_could_not_be_forked_keeps_its_place() -> None:
         gate.set()
         await work.over(3)
         assert work.agents.prompted == ["hang", "second", "third"]
+
+
+@in_virtual_time
+async def test_what_is_edited_or_deleted_while_its_agent_starts_is_asked_otherwise_or_not() -> None:
+    """Q5, O1."""
+    async with running_work() as work:
+        for thread in ("100", "200"):
+            work.agents.start_gates[thread] = anyio.Event()
+        work.post(1, "drop the table")
+        work.post(2, "typo", thread_id=200)
+        await work.until(lambda: len(work.agents.starts) == 2)
+        work.dispatcher.deleted(1)
+        work.dispatcher.edited(2, "better")
+        for gate in work.agents.start_gates.values():
+            gate.set()
+        await work.over(2)
+        assert work.agents.prompted == ["better"]
+        assert dict(work.outcomes) == {1: Outcome.REMOVED, 2: Outcome.ANSWERED}
+        assert work.told("the message was deleted")

@@ -151,7 +151,8 @@ class SchedulerModel:
                 assert place >= 1
                 assert message.id in self.waiting[self.touched]
             case Edited(message):
-                assert message.id in self.waiting[self.touched]
+                told = [turn.prompted for turn in self.turns if message in turn.messages]
+                assert told == [False] or message.id in self.waiting[self.touched], "what the agent was told stays"
 
     def end(self, message_id: int, outcome: Outcome) -> None:
         assert message_id in self.store, "a copy has no outcome"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.model import Lane, Outcome, QueueMode
-from bot.work.queue.entry import Edited, End, EntryState, Joined, MessageState, Queued, Warm
+from bot.work.queue.entry import Cancel, Edited, End, EntryState, Joined, MessageState, Queued, Warm
 from bot.work.queue.rules import Drop, Rules
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.queue.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, written
@@ -331,7 +331,7 @@ def test_an_edit_changes_what_will_be_asked() -> None:
     assert entry.prompt_text() == "better"
 
 
-def test_an_edit_of_what_runs_changes_nothing() -> None:
+def test_an_edit_of_what_the_agent_was_told_changes_nothing() -> None:
     """Q5."""
     bench = Bench()
     entry = bench.busy()
@@ -355,6 +355,24 @@ def test_removing_takes_the_whole_prompt_out() -> None:
     bench.say(1, 2)
     assert ends(bench.queue.remove(1, "bob")) == [(1, Outcome.REMOVED), (2, Outcome.REMOVED)]
     assert bench.queue.idle
+
+
+def test_what_is_edited_or_deleted_before_the_agent_was_told_is_asked_otherwise_or_not() -> None:
+    """Q5: its agent may take long to start; one of several shares the end of the others."""
+    bench = Bench(Rules())
+    bench.say(1)
+    entry = bench.start()
+    assert [type(decision) for decision in bench.queue.edit(1, "better")] == [Edited]
+    assert entry.prompt_text() == "better"
+    bench.say(2)
+    assert [type(decision) for decision in bench.queue.delete(1)] == [Edited]
+    assert (entry.prompt_text(), entry.cancelled) == ("2", None)
+    bench = Bench(Rules())
+    bench.say(1)
+    bench.start()
+    [cancelled] = bench.queue.delete(1)
+    assert isinstance(cancelled, Cancel)
+    assert cancelled.why.outcome is Outcome.REMOVED
 
 
 def test_what_runs_is_neither_deleted_nor_removed() -> None:
