@@ -461,7 +461,10 @@ class Backlog:
                 if (Started, of, 0) not in changes and (Owe, of, 0) not in changes:
                     changes[key] = change
             case Owe():
-                changes.setdefault(key, change)
+                # As in the file: the first outcome stays, and the latest reply with it.
+                earlier = changes.setdefault(key, change)
+                if isinstance(earlier, Owe) and earlier.outcome == change.outcome:
+                    changes[key] = change
             case Finish():
                 # The reply is needless now, and its outcome was the first.
                 owed = changes.pop((Owe, of, 0), None)

@@ -91,6 +91,14 @@ def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> No
     assert backlog.changes() == [accept(1), Finish(1, "answered", 9)]
 
 
+def test_the_latest_reply_of_the_first_outcome_is_kept() -> None:
+    """R6, T3: an end that was shown at once may still get text."""
+    backlog = Backlog(10)
+    for change in (Owe(1, "stopped", "so far"), Owe(1, "stopped", "all"), Owe(1, "failed", "other")):
+        backlog.add(change)
+    assert backlog.changes() == [Owe(1, "stopped", "all")]
+
+
 def test_beyond_its_bound_the_oldest_notes_on_what_was_shown_or_seen_go_first() -> None:
     """R6"""
     backlog = Backlog(3)
