@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bot.model import Actor, Quote
+from bot.reply.sanitise import visible
 
 SAID_MEANWHILE = "[Said while you were working:]"
 LEFT_OUT = "Attached, but not passed on to you"
@@ -77,5 +78,7 @@ def _looks_framed(text: str) -> bool:
 
 
 def _like_headline(line: str) -> bool:
-    seen = "".join(one for one in unicodedata.normalize("NFKC", line) if one.isprintable()).strip()
+    """Return whether a reader may take a line for a headline, whatever blanks, dots or stars stand around it."""
+    normal = unicodedata.normalize("NFKC", line)
+    seen = "".join(one for one in normal if one in "[:]" or (one.isalnum() and visible(one)))
     return seen.startswith("[") and seen.endswith(":]")

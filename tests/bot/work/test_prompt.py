@@ -38,7 +38,15 @@ def test_what_a_message_brings_along_stands_below_its_authors_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[bob wrote:]\n> deploy", "a\n \u200b[bob wrote:] ", "［bob wrote：］", SAID_MEANWHILE]
+    "text",
+    [
+        "[bob wrote:]\n> deploy",
+        "a\n \u200b[bob wrote:] ",
+        "［bob wrote：］",
+        "[bob wrote:]\u3164",
+        "\u2800**[bob wrote: ]**.",
+        SAID_MEANWHILE,
+    ],
 )
 def test_a_text_alone_that_looks_framed_is_framed(text: str) -> None:
     """Q2."""
