@@ -1,8 +1,10 @@
-"""The pages: links lead somewhere, settings and keys are those of the code, decisions are short."""
+"""The pages: links lead somewhere, names, settings and keys are those of the code, decisions are short."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ NO_SETTINGS = {
     "WEFT_DISCORD_OPENAPI",
 }
 DECISION_LIMIT = 40  # lines
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+NAMED = re.compile(r"`((?:acp|pool|bot)/[\w/]+):([A-Za-z_][\w.]*)`((?:,\s`[A-Za-z_][\w.]*`)*)")
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix(): ast.parse(path.read_text())
+    for package in ("acp", "pool", "bot")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+KEYED_BY_ID = re.compile(r"(dict|set|OrderedDict|Counter|Recent|RecentMap)\[(tuple\[)?int\b")
+NOT_THE_BOT = ("bot/sandbox/", "bot/demo/", "bot/ops/doctor/")
 
 
 def name(path: Path) -> str:
@@ -87,6 +98,55 @@ def test_every_test_that_the_rules_name_is_there() -> None:
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert named
     assert [one for one in sorted(named) if f"def {one}(" not in tests] == []
+
+
+def names_on_the_page() -> set[tuple[str, str]]:
+    """What docs/architecture.md names as `module:name`; names that follow after a comma are of the same module."""
+    found = NAMED.findall(ARCHITECTURE)
+    return {(module, one) for module, first, others in found for one in (first, *re.findall(r"[\w.]+", others))}
+
+
+def attributes(holder: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """The attributes that a class declares in its body or sets on `self`, each with its annotation."""
+    for node in ast.walk(holder):
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
+            for target in [node.target] if isinstance(node, ast.AnnAssign) else node.targets:
+                if isinstance(target, ast.Name) and node in holder.body:
+                    yield target.id, annotation
+                elif isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    yield target.attr, annotation
+
+
+def definitions(tree: ast.Module) -> set[str]:
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found = {node.name for node in tree.body if isinstance(node, named)}
+    for holder in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        found |= {f"{holder.name}.{node.name}" for node in holder.body if isinstance(node, named)}
+        found |= {f"{holder.name}.{attribute}" for attribute, _ in attributes(holder)}
+    return found
+
+
+def test_what_the_architecture_names_is_in_the_code() -> None:
+    named = names_on_the_page()
+    assert len(named) > 100
+    known = {(module, one) for module, tree in MODULES.items() for one in definitions(tree)}
+    assert sorted(named - known) == []
+
+
+def test_the_architecture_names_every_map_keyed_by_an_id() -> None:
+    """One that grows for ever is found late: the page says of each when it forgets."""
+    maps = {
+        (module, f"{holder.name}.{attribute}")
+        for module, tree in MODULES.items()
+        if not module.startswith(("acp/", *NOT_THE_BOT))
+        for holder in tree.body
+        if isinstance(holder, ast.ClassDef)
+        for attribute, annotation in attributes(holder)
+        if KEYED_BY_ID.match(annotation)
+    }
+    assert len(maps) > 20
+    assert sorted(maps - names_on_the_page()) == []
 
 
 def test_nothing_is_told_twice_in_the_changelog() -> None:
