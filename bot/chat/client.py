@@ -8,11 +8,13 @@ any await, and what needs one goes to a `JobQueue`. The client may be replaced a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import anyio
@@ -25,7 +27,7 @@ from bot.chat.catchup import CatchUp, with_original
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
 from bot.chat.inbound import BotRuns, Command, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
-from bot.chat.job_queue import JobQueue
+from bot.chat.job_queue import CAPACITY, Job, JobQueue, contain
 from bot.chat.port import DiscordChat
 from bot.chat.posts import Json, post_of, snowflake, whole
 from bot.chat.read_marks import ThreadCache, Watermarks
@@ -55,7 +57,7 @@ class ClientState:
 
     Attributes:
         ready: set when Discord has sent everything that it tells at the start.
-        lookups: messages of which something has to be asked first; ``detours`` counts those of each place in it.
+        lookups: works off the places in which something has to be asked first; ``detours`` has their messages in order.
         answers: what is said to people, so that no event waits for it.
         taken: messages that took effect: Discord and catch-ups may bring them again.
         withdrawn: messages that were deleted.
@@ -71,14 +73,25 @@ class ClientState:
     observer: Observer
     redactor: Redactor
     ready: anyio.Event = field(default_factory=anyio.Event)
-    lookups: JobQueue = field(default_factory=lambda: JobQueue("lookups"))
+    lookups: JobQueue = field(default_factory=lambda: JobQueue("lookups", job_limit=inf))
     answers: JobQueue = field(default_factory=lambda: JobQueue("answers"))
     threads: ThreadCache = field(default_factory=ThreadCache)
     refusals: OncePer = field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
     taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
     withdrawn: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
-    detours: Counter[int] = field(default_factory=Counter)
+    detours: dict[int, deque[Job]] = field(default_factory=dict)
+
+
+async def _work_off(detours: dict[int, deque[Job]], place_id: int) -> None:
+    """Take the messages of a place that wait, and those that come meanwhile, each within its own limit."""
+    waiting = detours[place_id]
+    try:
+        while waiting:
+            await contain("lookups", waiting[0])
+            waiting.popleft()
+    finally:
+        del detours[place_id]
 
 
 def intents() -> discord.Intents:
@@ -182,13 +195,13 @@ class WeftClient(discord.Client):
         place_id, state = post.place.channel_id, self.state
         if post.author.id == self.user.id:
             # Not past a message that still waits for a look-up: nobody else knows of that one yet.
-            if not state.detours[place_id]:
+            if place_id not in state.detours:
                 state.marks.pass_by(place_id, post.message_id)
             return
         decision = decide(post, self.weft(post.place.guild_id), self.policy)
         wants_original = decision.inbound is not None and post.reference is not None
         # Discord has to be asked something before this message is decided on, or before one that came before it.
-        if state.detours[place_id] or (post.ordinary and not place_known) or wants_original:
+        if place_id in state.detours or (post.ordinary and not place_known) or wants_original:
             self._queue_lookup(self._take_later, post)
         else:
             self.take(post, decision)
@@ -198,7 +211,7 @@ class WeftClient(discord.Client):
         post, place_known = self._read(message) if whole(message) else (None, False)
         if post is None or self.user is None or post.author.id == self.user.id:
             return
-        if self.state.detours[post.place.channel_id] or not place_known:
+        if post.place.channel_id in self.state.detours or not place_known:
             # The message itself may still stand in this queue; for an edit alone nothing is looked up.
             self._queue_lookup(self._revise_later, post)
         else:
@@ -231,19 +244,16 @@ class WeftClient(discord.Client):
         return None
 
     def _queue_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
-        # One queue, in order: later messages of the same place wait behind this one.
-        detours, place_id = self.state.detours, post.place.channel_id
-
-        async def do() -> None:
-            try:
-                await job(post)
-            finally:
-                detours[place_id] -= 1
-                if not detours[place_id]:
-                    del detours[place_id]
-
-        if self.state.lookups.post(do):
-            detours[place_id] += 1
+        # In order: later messages of the same place wait behind this one. Those of other places don't.
+        detours, place_id, do = self.state.detours, post.place.channel_id, functools.partial(job, post)
+        waiting = detours.get(place_id)
+        if waiting is None:
+            if self.state.lookups.post(_work_off, detours, place_id):
+                detours[place_id] = deque([do])
+        elif len(waiting) < CAPACITY:
+            waiting.append(do)
+        else:
+            log.warning("errand.refused", line="lookups", place=place_id)
 
     async def _take_later(self, post: Post) -> None:
         place_id, chat = post.place.channel_id, self.state.chat

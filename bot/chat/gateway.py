@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 CLOSE_LIMIT = 5.0  # seconds
 GATEWAY_QUESTION_LIMIT = 10.0  # seconds
+LOOKUPS_AT_ONCE = 4  # places: what is slow in one must not hold up the others
 STABLE_AFTER = 60.0  # seconds; a client that lasted this long does not count as a failed try
 
 _BAD_TOKEN = 4004
@@ -218,7 +219,8 @@ class DiscordGateway:
             if place.parent_id is not None:
                 self._state.threads.put(place.channel_id, place)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._state.lookups.run)
+            for _ in range(LOOKUPS_AT_ONCE):
+                tasks.start_soon(self._state.lookups.run)
             tasks.start_soon(self._state.answers.run)
             tasks.start_soon(self._state.catch_up.run)
             tasks.start_soon(self._keeper.run, dispatcher)

@@ -184,6 +184,29 @@ async def test_what_weft_says_does_not_pass_a_reply_that_waits_for_its_original(
 
 
 @pytest.mark.asyncio
+async def test_a_reply_that_waits_for_its_original_holds_up_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4."""
+    async with with_thread() as (chat, thread_id):
+        fd, chat_port, other = chat.fd, chat.gateway.chat, await open_thread(chat)
+
+        async def message(place: Place, message_id: int) -> Post:
+            if place.channel_id == thread_id:
+                await anyio.sleep_forever()
+            return await DiscordChat.message(chat_port, place, message_id)
+
+        monkeypatch.setattr(chat_port, "message", message)
+        for place_id in (thread_id, other):
+            original = await fd.owner.say(place_id, "broken")
+            with fd.gateway.losing():
+                reply = await fd.owner.say(place_id, f"fix {place_id}", reply_to=original)
+            event = message_event_json(fd.state, reply)
+            del event["referenced_message"]
+            await fd.gateway.dispatch_raw("MESSAGE_CREATE", event)
+        await chat.dispatcher.wait(lambda dispatcher: f"fix {other}" in texts(dispatcher))
+        assert f"fix {thread_id}" not in texts(chat.dispatcher)
+
+
+@pytest.mark.asyncio
 async def test_a_replys_ping_is_no_mention() -> None:
     """D1: in Weft's thread it is a prompt whomever it pings; elsewhere only a mention is one."""
     async with with_thread() as (chat, thread_id):
