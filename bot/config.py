@@ -227,8 +227,7 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
         places.pop(TOKEN_VARIABLE, None)
     settings, faults = _understood(env_file, first)
     settings._places = places
-    problems = [*file.problems, *unknown_names(file.lines, settings, places)]
-    problems += [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
+    problems = [f"{settings.called(name)}: {fault}" for name, fault in faults.items()]
     wrong = {*faults, *(file.lost - {name.upper() for name, value in os.environ.items() if value})}
     if "WEFT_AGENTS_FILE" not in wrong and settings.agents_file is None and env_file is not None:
         try:
@@ -236,6 +235,7 @@ def read_settings(env_file: Path | None = None, token: str | None = None) -> Rea
         except Unusable as exc:
             problems.append(str(exc))
             wrong.add("WEFT_AGENTS_FILE")
+    problems = [*file.problems, *unknown_names(file.lines, settings, places), *problems]
     return Reading(settings, tuple(problems), frozenset(wrong))
 
 
@@ -260,12 +260,24 @@ def unknown_names(names: Iterable[str], settings: Settings, places: Mapping[str,
     known = setting_names()
     # Compared without what they all begin with: it would make any two of them alike.
     short = {one.removeprefix("WEFT_"): one for one in known}
+    given = _given_by_name(settings)
     for name in names:
-        if not is_ours(name) or name in known | NOT_SETTINGS or named({name: ""}, settings.agent_env):
+        if not is_ours(name) or name in known | NOT_SETTINGS or named({name: ""}, given):
             continue
         near = nearest(name.removeprefix("WEFT_"), short)
         hint = f"did you mean {short[near]}?" if near else ".env.example lists them all"
         yield f"{name} ({places[name]}): there is no such setting; {hint}"
+
+
+def _given_by_name(settings: Settings) -> tuple[str, ...]:
+    """Return which variables agents are given by name, as far as the file of agents can be understood."""
+    if settings.agents_file is None:
+        return settings.agent_env
+    try:
+        agents: Agents | None = settings.agents_file.agents("/")
+    except AgentsFileError as exc:
+        agents = exc.agents
+    return tuple(name for agent in agents or () for name in agent.env)
 
 
 def unknown_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:

@@ -219,6 +219,13 @@ def test_a_list_may_go_over_several_lines_and_a_name_of_others_may_stand_alone(t
     assert (settings.allowed_users, settings.drain) == ((CHANNEL, CHANNEL + 1), 1)
 
 
+def test_a_variable_that_the_file_of_agents_names_is_no_unknown_setting(tmp_path: Path) -> None:
+    """Settings and exits, P12: as for WEFT_AGENT_ENV."""
+    (tmp_path / "weft.toml").write_text("[agents.red]\ncommand = 'cat'\nenv = ['WEFT_RED_*']\n")
+    (tmp_path / ".env").write_text("WEFT_RED_KEY=a\n")
+    assert load_settings(tmp_path / ".env").agents_file is not None
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
