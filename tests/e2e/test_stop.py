@@ -55,6 +55,8 @@ async def test_a_stop_while_the_agent_starts_leaves_the_start_going(tmp_path: Pa
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("go")
         await agent.seen("start")
+        # The agent may start before the thread is there, and the turn only then.
+        await game.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"))
         assert await game.stop(thread_id) == "Stopping."
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert "**Stopped** by `owner`." in game.shown(thread_id)
