@@ -88,7 +88,7 @@ class LiveReply:
     def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
         """Post a card below the text so far; with a key that was used before, edit that card.
 
-        ``on_refused`` is called when Discord does not take it, as nobody will ever see it then.
+        ``on_refused`` is called when it can't be shown, or Discord does not take it: nobody will ever see it then.
         """
         message = self._cards.get(key)
         if message is not None:
@@ -96,7 +96,11 @@ class LiveReply:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
             message.desired, message.final, message.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(message)
-        elif not self._done.is_set():
+        elif self._done.is_set():
+            # The reply was given up while its turn goes on: nobody would answer, and the agent would wait.
+            if on_refused is not None:
+                on_refused()
+        else:
             self._cards[key] = message = OutgoingMessage(
                 desired=body, expendable=not body.buttons, on_refused=on_refused
             )

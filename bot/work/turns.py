@@ -181,6 +181,8 @@ class TurnCards:
             card.close(CardState.UNSEEN)
             return
         show(card)
+        if card.state is not CardState.OPEN:
+            return  # it could not be shown
         # A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self._scheduler.lend(running.entry, anyio.current_time())
         self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")

@@ -329,6 +329,16 @@ async def test_a_thread_that_is_archived_after_the_end_was_told_is_not_told_it_a
 
 
 @in_virtual_time
+async def test_whoever_waits_for_a_card_of_a_reply_that_was_given_up_is_told_at_once() -> None:
+    """D6, O4"""
+    async with scene() as at:
+        reply, refused = at.open(), anyio.Event()
+        reply.end(delivered=False)
+        reply.card("c", Body("-# card", (ALLOW,)), refused.set)
+        assert refused.is_set()
+
+
+@in_virtual_time
 async def test_whoever_waits_for_a_card_that_discord_refuses_is_told_at_once() -> None:
     """D6, D10"""
     async with scene(fail={"send": [PortError("blocked by AutoMod"), None]}) as at:

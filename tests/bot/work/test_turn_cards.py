@@ -32,9 +32,13 @@ class FakeReply:
     cards: dict[str, Body] = field(default_factory=dict)
     shown: list[tuple[str, Body]] = field(default_factory=list)
     refuse: Callable[[], None] | None = None
+    given_up: bool = False
 
     def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
         self.refuse = on_refused
+        if self.given_up and on_refused is not None:
+            on_refused()
+            return
         self.cards[key] = body
         self.shown.append((key, body))
 
@@ -265,6 +269,16 @@ async def test_a_request_whose_card_discord_refuses_is_cancelled_at_once_and_sai
         assert "rm -r" not in list(scene.reply.cards.values())[-1].text
         assert "Discord refused to show the request" in list(scene.reply.cards.values())[-1].text
         assert scene.waiting[-1] is False
+
+
+@in_virtual_time
+async def test_a_request_in_a_reply_that_was_given_up_is_cancelled_at_once() -> None:
+    """D6: nobody could answer it, and the turn goes on."""
+    async with asking() as scene:
+        scene.reply.given_up = True
+        scene.ask(ALLOW, REJECT)
+        assert (scene.answers, scene.registry.open_cards) == ([CANCELLED], 0)
+        assert True not in scene.waiting
 
 
 @in_virtual_time
