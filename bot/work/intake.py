@@ -131,6 +131,8 @@ class Intake:
             self._observer.prompt_accepted(inbound.lane)
             self._scheduler.accepted(inbound, anyio.current_time())
             return True
+        # It was warmed while the thread was being opened: nobody will ever prompt it there.
+        self._runs.let_agent_go(inbound.thread_id)
         await self.refuse(inbound, self._withdrawn(inbound) or refusal)
         return False
 

@@ -199,6 +199,10 @@ class Runs:
         if self._scheduler.closed and not self._store.durable:
             end_waiting(self._scheduler, thread_id)
 
+    def let_agent_go(self, thread_id: int) -> None:
+        """End an agent that was started for a thread that is not there."""
+        self._pool.evict(thread_id)
+
     def start_afresh(self, thread_id: int) -> None:
         """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
         self.claims.forget(thread_id)

@@ -44,6 +44,8 @@ async def stuck(directory: Path, state: str) -> AsyncIterator[tuple[Play, Script
         thread_id = await game.mention("first")
         if "start" in STATES[state]:
             await agent.heard("initialize")
+            # The agent may start before the thread is there, and the turn only then.
+            await game.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"))
         else:
             await game.until_shown(thread_id, "so far")
         waiting = [await game.say(thread_id, text) for text in ("second", "third")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import anyio
 import pytest
 
 from bot.model import Outcome
@@ -169,8 +168,8 @@ async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_it
             " I lack the permission Create Public Threads here (code 50013)`. Send it again to retry."
         )
         game.discord.assert_clean(allow=[50013])
-        with anyio.fail_after(LIMIT):
-            assert len(await agent.seen("start")) == 1
+        assert agent.prompts() == ["witness"]
+        await gone(*agent.pids()[1:])
 
 
 # --- at the usual pace ---------------------------------------------------------------------------------------------
@@ -241,4 +240,5 @@ async def test_a_missing_permission_to_open_threads_is_told_where_the_mention_wa
         (reply,) = game.replies(game.discord.channel_id)
         assert reply.reference_id == message_id
         assert "thread could not be opened" in reply.content
-        assert agent.pids() == []
+        assert agent.prompts() == []
+        await game.agents_gone()

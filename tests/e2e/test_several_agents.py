@@ -150,6 +150,8 @@ async def test_new_in_a_thread_leaves_an_agent_behind_that_does_not_get_through_
     async with play(tmp_path, red, agents=named(red, blue)) as game:
         thread_id = await game.mention("first")
         await red.heard("initialize")
+        # The agent may start before the thread is there, and the turn only then.
+        await game.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"))
         asked = await answered(game, await game.owner.slash(thread_id, "new", agent="blue", prompt="second"))
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert (red.prompts(), blue.prompts()) == ([], ["second"])

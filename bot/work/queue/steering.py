@@ -1,6 +1,6 @@
 """Messages that are put into a running turn, and what becomes of those that it did not take (pure).
 
-Which turn a message is meant for is decided in `thread`. The mutable state is which entries are on their way into
+Which turn a message is meant for is decided in `thread_queue`. The mutable state is which entries are on their way into
 which turn; the line and the entries are the thread's.
 """
 

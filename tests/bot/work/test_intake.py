@@ -35,6 +35,7 @@ class Scene:
     recorded: list[tuple[int, Outcome]]
     withdrawn: dict[int, Why]
     acknowledged: list[int]
+    let_go: list[int]
 
 
 @asynccontextmanager
@@ -46,6 +47,7 @@ async def taking() -> AsyncIterator[Scene]:
     recorded: list[tuple[int, Outcome]] = []
     withdrawn: dict[int, Why] = {}
     acknowledged: list[int] = []
+    let_go: list[int] = []
 
     async def record(inbound: Inbound, outcome: Outcome) -> None:
         recorded.append((inbound.message_id, outcome))
@@ -65,11 +67,11 @@ async def taking() -> AsyncIterator[Scene]:
         cast("Any", SimpleNamespace(accepted=lambda inbound: acknowledged.append(inbound.message_id))),
         cast("Any", SimpleNamespace(record=record)),
         cast("Any", None),
-        cast("Any", None),
+        cast("Any", SimpleNamespace(let_agent_go=let_go.append)),
         Observer(),
         redact=lambda text: text.replace(SECRET, "[secret]"),
     )
-    yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn, acknowledged)
+    yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn, acknowledged, let_go)
 
 
 def opening() -> Inbound:
@@ -146,6 +148,7 @@ async def test_a_thread_that_can_not_be_opened_is_told_where_the_message_stands(
             (100, "⚠️ **Failed:** `the thread could not be opened: missing permission`. Send it again to retry."),
         ]
         assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
+        assert scene.let_go == [item.thread_id]
 
 
 @in_virtual_time
