@@ -34,7 +34,7 @@ LIMIT = 1800
 """UTF-16 code units of one message; what is beyond is counted, not shown."""
 
 CUT_OFF = Body(
-    "-# The agent had no prompt for a long time, or its place was needed: it was ended, and with it what it still did. "
+    "-# The agent had no prompt for a long time, or its place was needed: Weft ended it while it still worked. "
     "Write to go on."
 )
 

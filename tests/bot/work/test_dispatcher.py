@@ -526,7 +526,7 @@ async def test_an_agent_that_is_ended_amid_its_work_after_a_turn_is_named_in_its
         work.agents.sessions[0].heard = anyio.current_time()
         work.post(2, thread_id=200)
         await work.over(2)
-        assert [text for text in work.chat.texts(100) if "it was ended, and with it what it still did" in text]
+        assert [text for text in work.chat.texts(100) if "Weft ended it while it still worked" in text]
         work.post(3, thread_id=100)
         await work.over(3)
         assert not [text for text in work.chat.texts(200) if "it was ended" in text]
