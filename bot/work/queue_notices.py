@@ -46,7 +46,9 @@ class Waiting:
 
 def waiting_in(queue: ThreadQueue) -> Waiting:
     """Return what waits in a thread; what is about to start is not part of it."""
-    entries = tuple(one for one in queue.line if one.taken and (queue.place(one) or one.told_to_wait))
+    free = queue.free
+    # Counted along the line, since `place` looks through it: a long queue is asked for its notice with each message.
+    entries = tuple(one for ahead, one in enumerate(queue.line) if one.taken and (ahead >= free or one.told_to_wait))
     return Waiting(entries, no_agent=bool(entries) and entries[0].told_to_wait and not queue.running)
 
 
