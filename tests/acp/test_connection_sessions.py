@@ -253,7 +253,7 @@ async def test_whether_a_session_was_forgotten_is_waited_for_with_a_limit(tmp_pa
 
 CLOSES = "greet(agentCapabilities={'sessionCapabilities': {'close': {}, 'resume': {}}})"
 TWO = f"{CLOSES}\nopen_session('s1')\nopen_session('s2')"
-IMPATIENT = ConnectionLimits(start=5, session=0.1, close=0.1, stop=QUICK.stop)
+HASTY_CLOSE = ConnectionLimits(start=5, session=0.1, close=0.1, stop=QUICK.stop)
 
 
 @pytest.mark.asyncio
@@ -362,7 +362,7 @@ async def test_a_refusal_to_close_is_an_end_as_well(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_an_agent_that_does_not_let_a_session_go_in_time_is_found_out(tmp_path: Path, heard_of: str) -> None:
     """T6: every wait for it has a limit."""
-    async with connected(TWO, tmp_path, IMPATIENT) as connection:
+    async with connected(TWO, tmp_path, HASTY_CLOSE) as connection:
         session = (await connection.open_session("/a", None)).session
         await connection.open_session("/b", None)
         if heard_of == "session/prompt":
@@ -375,7 +375,7 @@ async def test_an_agent_that_does_not_let_a_session_go_in_time_is_found_out(tmp_
 async def test_a_new_session_that_comes_too_late_is_closed_at_once(tmp_path: Path) -> None:
     """P8: nobody would ever let it go, and the process goes on for its neighbours."""
     source = f"{CLOSES}\nn = hear('session/new')\nhear('_go')\nanswer(n, {{'sessionId': 's1'}})"
-    async with connected(source, tmp_path, IMPATIENT) as connection:
+    async with connected(source, tmp_path, HASTY_CLOSE) as connection:
         with pytest.raises(RequestTimeout):
             await connection.open_session("/a", None)
         connection._peer.send(Notification("_go", {}))

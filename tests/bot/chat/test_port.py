@@ -316,7 +316,6 @@ async def test_reactions_are_the_first_that_a_careful_bot_leaves_out() -> None:
         assert reactions(chat, said.id) == []
 
 
-SENDS, EDITS = r"/messages$", r"/messages/\d+$"
 FILE = Attachment("answer.md", b"all of it")
 
 
