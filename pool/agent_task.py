@@ -181,7 +181,7 @@ class SessionTask:
                 await reset.wait()
             record = await self.store.thread(self.slot.thread_id)
             return record.session_id if record is not None else None
-        reason = f"the state file did not answer within {bound:g} s; please send this again in a while"
+        reason = f"the state file did not answer within {bound:g} s"
         raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
 
     async def _end(self, session: AgentSession) -> None:

@@ -260,7 +260,7 @@ class ConnectionPool:
                 self._registry.breaker.reset(slot.thread_id)
                 return slot
             if slot.session is None and not slot.displaced:
-                raise AgentSpawnError("the agent was told to stop before it was ready", failure=SpawnFailure.OTHER)
+                raise AgentSpawnError("the agent was stopped while it was starting", failure=SpawnFailure.OTHER)
             # It died or was stopped since it was ready, or because of a neighbour: go on with its successor.
             self._registry.move_on(claim)
 

@@ -274,8 +274,8 @@ class ReplyMessages:
         if not visible(text):
             text = final_text(snapshot, final.outcome)
         # Messages that took no edit lose status and buttons when that can be done; the reply does not wait for it. They
-        # keep the text that they show, and show no other in the end, whatever became of an edit of which that is not
-        # known: the new message has the rest, and no text is visible twice.
+        # keep the text that they show, and show no other in the end, even where it is unknown whether an
+        # edit went through: the new message has the rest, and no text is visible twice.
         for page in self.pages.all:
             part = take(text[page.start : max(page.start, page.message.displayed_mark)], 0, PAGE, page.fence)
             final_body = Body(part.shown if visible(part.source) else page.note or ABOVE)

@@ -27,7 +27,7 @@ class OutgoingMessage:
     """One message: what it should show and what it shows.
 
     Attributes:
-        mark: the offset in the reply's text up to which ``desired`` goes; ``displayed_mark`` is that of ``shown``.
+        mark: the offset in the reply's text up to which ``desired`` goes; ``displayed_mark`` is that of ``displayed``.
         final: its edits may use the token that is kept.
         urgent: as ``final``, for one edit.
         expendable: not worth a new message when somebody deleted it.

@@ -183,9 +183,9 @@ def _left_out(snapshot: TurnSnapshot) -> tuple[str, ...]:
     """Return a line for each kind of thing that the turn could not keep (T10) or nobody could take (T9)."""
     lines, lost = [], snapshot.lost
     if snapshot.text_cut:
-        lines.append(f"-# {snapshot.text_cut:,} more bytes of the answer were too much to keep")
+        lines.append(f"-# {snapshot.text_cut:,} bytes of the answer were left out: it was too long")
     if snapshot.tools_cut:
-        lines.append(f"-# {snapshot.tools_cut:,} more tool calls were too many to keep")
+        lines.append(f"-# {snapshot.tools_cut:,} more tool calls are not listed")
     size = f"{lost.size / 1e6:.0f} MB" if lost.size >= 1e6 else f"{lost.size / 1e3:.0f} kB"
     for count, what in ((lost.too_long, "too large"), (lost.unreadable, "not readable")):
         if count == 1:

@@ -86,7 +86,7 @@ class TurnReport:
 
 
 class Observer:
-    """Takes no notice; whoever wants to makes a class of it that does.
+    """Ignores everything; subclasses override what they want to hear.
 
     Times are in seconds. No argument holds text, and no id but those in a `TurnReport`.
     """

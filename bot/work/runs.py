@@ -156,7 +156,7 @@ class Runs:
             try:
                 self._finish(running, end)
             finally:
-                # Last: who is told that an agent is free has to know already what this turn left in its thread.
+                # Last: whoever hears that an agent is free must already see what this turn left in its thread.
                 claim.release()
                 if running.abandoned:
                     self._pool.evict(running.thread_id)

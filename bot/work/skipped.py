@@ -1,6 +1,6 @@
 """The end of messages that never ran: dropped, superseded, removed, stale, stopped or one too many (O1, Q3).
 
-Whoever is told is told once in a while: the messages of one author that ended alike within a moment share one notice.
+Nobody is told again and again: messages of one author that ended alike within a moment share one notice.
 The mutable state is the notices that are being gathered, in which threads one is on its way, and which messages of
 somebody who sends too many are not written down yet.
 """

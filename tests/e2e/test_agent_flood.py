@@ -69,7 +69,7 @@ async def test_a_hundred_megabytes_of_text_cost_bounded_memory_and_say_what_was_
         thread_id, outcome = await game.ask("flood")
         assert outcome is Outcome.ANSWERED
         last = game.replies(thread_id)[-1]
-        assert f"-# {100_000_000 - 8 * MB:,} more bytes of the answer were too much to keep" in last.content
+        assert f"-# {100_000_000 - 8 * MB:,} bytes of the answer were left out: it was too long" in last.content
         assert [attachment.name for attachment in last.attachments] == ["answer.md"]
 
 
@@ -93,7 +93,7 @@ async def test_a_long_line_within_the_limit_is_shown_whole(tmp_path: Path, size:
         kept = min(size, 8 * MB)
         last = game.replies(thread_id)[-1]
         assert len(last.attachments) == 1
-        assert ("more bytes of the answer were too much to keep" in last.content) is (size > kept)
+        assert ("bytes of the answer were left out: it was too long" in last.content) is (size > kept)
 
 
 async def test_a_line_beyond_the_limit_is_dropped_and_the_next_is_whole(tmp_path: Path) -> None:

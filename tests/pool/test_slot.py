@@ -190,7 +190,7 @@ async def test_a_hanging_start_that_is_evicted_wakes_its_waiters() -> None:
             tasks.start_soon(turn)
             await at.agents.waiting.wait()
             assert pool.evict(1)
-            await until(lambda: told == ["the agent was told to stop before it was ready"])
+            await until(lambda: told == ["the agent was stopped while it was starting"])
             await until(lambda: at.agents.running == [])
 
 

@@ -204,8 +204,8 @@ def test_what_was_not_kept_is_counted() -> None:
     """T10"""
     lines = outcome_lines(Outcome.ANSWERED, snapshot(text_cut=12_345, tools_cut=3))
     assert lines == (
-        "-# 12,345 more bytes of the answer were too much to keep",
-        "-# 3 more tool calls were too many to keep",
+        "-# 12,345 bytes of the answer were left out: it was too long",
+        "-# 3 more tool calls are not listed",
     )
 
 
