@@ -73,7 +73,7 @@ class OpenPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class OwedReply:
+class PendingReply:
     """The reply of a turn that is over, of which nobody knows whether it arrived; ``shown`` as in `OpenPrompt`."""
 
     prompt: AcceptedPrompt
@@ -143,7 +143,7 @@ class SessionStore(Protocol):
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         """Say which messages show the reply to the prompt so far, all of them, in order."""
 
-    async def owe(self, message_id: int, outcome: str, payload: str) -> None:
+    async def save_pending_reply(self, message_id: int, outcome: str, payload: str) -> None:
         """Say that the prompt is over, how it ended, and what the reply on its way is.
 
         The first outcome stays; a reply with the same one takes the place of the one before.
@@ -152,8 +152,8 @@ class SessionStore(Protocol):
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
 
-        The first outcome stays, be it from here or from `owe`. A message that was never accepted is left alone.
-        ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`.
+        The first outcome stays, be it from here or from `save_pending_reply`. A message that was never accepted is left
+        alone. ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`.
         """
 
     async def turn(self, message_id: int) -> list[OpenPrompt]:
@@ -165,7 +165,7 @@ class SessionStore(Protocol):
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
 
-    async def owed(self) -> list[OwedReply]:
+    async def pending_replies(self) -> list[PendingReply]:
         """Return the replies on their way, in order of arrival of their prompts."""
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:

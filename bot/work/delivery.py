@@ -120,8 +120,8 @@ class Deliveries:
         try:
             with anyio.fail_after(KEEP_LIMIT):
                 for message in messages[1:]:
-                    await self._store.owe(message.message_id, outcome, SHARED)
-                await self._store.owe(messages[0].message_id, outcome, payload)
+                    await self._store.save_pending_reply(message.message_id, outcome, SHARED)
+                await self._store.save_pending_reply(messages[0].message_id, outcome, payload)
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)

@@ -35,7 +35,7 @@ from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
 from bot.work.turns import Claim, cancel_cards
-from pool.store import OpenPrompt, OwedReply, SessionStore, StoreBusy
+from pool.store import OpenPrompt, PendingReply, SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -91,13 +91,13 @@ class Recovery:
 
     async def recover(self) -> None:
         """Take up everything that has no end yet; what is damaged is logged and hurts nothing else."""
-        owed, opened = await self._store.owed(), await self._store.open_prompts()
+        pending, opened = await self._store.pending_replies(), await self._store.open_prompts()
         # 1. Before anything is marked anew: what an earlier run has set is to go with it.
-        for prompt in (*(one.prompt for one in owed), *(one.prompt for one in opened)):
+        for prompt in (*(one.prompt for one in pending), *(one.prompt for one in opened)):
             with _guarded(prompt.message_id):
                 self._reactions.inherit(inbound_of(prompt))
         # 2. All replies of a thread before anything new is said there: they may claim each other's messages.
-        for reply in owed:
+        for reply in pending:
             with _guarded(reply.prompt.message_id):
                 self._restore(reply)
         # 3. Turns that were cut off, each once, with all that was said into it.
@@ -115,10 +115,10 @@ class Recovery:
             if not one.started:
                 with _guarded(one.prompt.message_id):
                     self._take_again(one)
-        if owed or opened:
-            log.info("restart.recovered", replies=len(owed), prompts=len(opened))
+        if pending or opened:
+            log.info("restart.recovered", replies=len(pending), prompts=len(opened))
 
-    def _restore(self, reply: OwedReply) -> None:
+    def _restore(self, reply: PendingReply) -> None:
         """Bring a reply to its end that was on its way."""
         prompt = reply.prompt
         if reply.payload == SHARED:
@@ -130,7 +130,7 @@ class Recovery:
         editor = self._editors.of(prompt.thread_id)
         delivery: Delivery | LiveReply
         try:
-            owed = SavedReply.from_json(reply.payload)
+            saved = SavedReply.from_json(reply.payload)
         except ValueError as exc:
             log.warning("reply.damaged", prompt=prompt.message_id, error=str(exc))
             delivery = editor.say(
@@ -142,7 +142,7 @@ class Recovery:
                 name = f"note {prompt.message_id}"
                 self._tracker.begin(self._store.shown, prompt.message_id, messages, name=name)
 
-            delivery = editor.restore(prompt.message_id, owed, reply.shown, on_shown=note)
+            delivery = editor.restore(prompt.message_id, saved, reply.shown, on_shown=note)
         self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
 
     def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:

@@ -73,7 +73,9 @@ class SkippedMessages:
         if len(notice.messages) == 1:
             final = FinalReply(notice.end.outcome, lines(notice.end, self._redact))
             payload = SavedReply("", final, reply_to=message_id, after=message_id).to_json()
-        self._tracker.begin(self._store.owe, message_id, end.outcome, payload, name=f"owe {message_id}")
+        self._tracker.begin(
+            self._store.save_pending_reply, message_id, end.outcome, payload, name=f"save pending reply {message_id}"
+        )
 
     def hurry(self) -> None:
         """Gather no more: the bot stops."""

@@ -27,7 +27,7 @@ from pool.store import (
     AcceptedPrompt,
     KeptNotice,
     OpenPrompt,
-    OwedReply,
+    PendingReply,
     SeenPlace,
     StoreBusy,
     ThreadChanges,
@@ -81,8 +81,8 @@ class DurableStore:
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         await self._writer.submit(operations.Shown(message_id, messages))
 
-    async def owe(self, message_id: int, outcome: str, payload: str) -> None:
-        await self._writer.submit(operations.Owe(message_id, outcome, payload))
+    async def save_pending_reply(self, message_id: int, outcome: str, payload: str) -> None:
+        await self._writer.submit(operations.SavePendingReply(message_id, outcome, payload))
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         await self._writer.submit(operations.Finish(message_id, outcome, int(self._now()), keep))
@@ -93,8 +93,8 @@ class DurableStore:
     async def open_prompts(self) -> list[OpenPrompt]:
         return await self._writer.submit(operations.OpenPrompts())
 
-    async def owed(self) -> list[OwedReply]:
-        return await self._writer.submit(operations.OwedReplies())
+    async def pending_replies(self) -> list[PendingReply]:
+        return await self._writer.submit(operations.PendingReplies())
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         return await self._writer.submit(operations.Thread(thread_id))

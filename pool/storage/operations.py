@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
 from pool.storage.tables import NOTICES, PLACES, PROMPTS, THREADS
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Shown(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Owe(Operation[None]):
+class SavePendingReply(Operation[None]):
     """The prompt is over, and its reply is on its way; the first outcome stays, and the latest reply with it."""
 
     message_id: int
@@ -142,7 +142,7 @@ class Prune(Operation[int]):
     step: int
 
 
-Change = Accept | Amend | Started | StartedTogether | Shown | Owe | Finish | Bind | Notice | See | Forget
+Change = Accept | Amend | Started | StartedTogether | Shown | SavePendingReply | Finish | Bind | Notice | See | Forget
 """What has to reach the file, sooner or later."""
 
 
@@ -170,7 +170,7 @@ class OpenPrompts(Question[list[OpenPrompt]]):
 
 
 @dataclass(frozen=True, slots=True)
-class OwedReplies(Question[list[OwedReply]]):
+class PendingReplies(Question[list[PendingReply]]):
     """The replies that are on their way, in order of arrival of their prompts."""
 
 
@@ -211,7 +211,7 @@ _AMEND = (
 )
 _STARTED = sa.update(PROMPTS).where(_UNFINISHED).values(started=True, turn=bindparam("first"))
 _SHOWN = sa.update(PROMPTS).where(_UNFINISHED).values(shown=bindparam("ids"))
-_OWE = (
+_SAVE_PENDING_REPLY = (
     sa.update(PROMPTS)
     .where(_UNFINISHED, sa.or_(_P.outcome.is_(None), _P.outcome == bindparam("how")))
     .values(outcome=bindparam("how"), reply=bindparam("text"))
@@ -235,7 +235,7 @@ _TURN = _PROMPT.where(sa.or_(_P.message_id == _FIRST, _P.turn == _FIRST), _P.pay
     _P.message_id
 )
 _OPEN = _PROMPT.where(_P.finished_at.is_(None), _P.outcome.is_(None)).order_by(_P.message_id)
-_OWED = (
+_PENDING_REPLIES = (
     sa.select(*_KNOWN_COLUMNS, _P.outcome, _P.reply, _P.shown)
     .where(_P.finished_at.is_(None), _P.outcome.is_not(None))
     .order_by(_P.message_id)
@@ -299,8 +299,8 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
                 perform(connection, part)
         case Shown(message_id, messages):
             connection.execute(_SHOWN, {"id": message_id, "ids": " ".join(map(str, messages))})
-        case Owe(message_id, outcome, payload):
-            connection.execute(_OWE, {"id": message_id, "how": outcome, "text": payload})
+        case SavePendingReply(message_id, outcome, payload):
+            connection.execute(_SAVE_PENDING_REPLY, {"id": message_id, "how": outcome, "text": payload})
         case Finish(message_id, outcome, at, keep):
             connection.execute(_FINISH, {"id": message_id, "how": outcome, "at": at, "keep": keep})
         case Bind():
@@ -357,9 +357,9 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
             return _open_prompts(connection.execute(_TURN, {"id": message_id}).all())
         case OpenPrompts():
             return _open_prompts(connection.execute(_OPEN).all())
-        case OwedReplies():
-            rows = connection.execute(_OWED).all()
-            return [OwedReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
+        case PendingReplies():
+            rows = connection.execute(_PENDING_REPLIES).all()
+            return [PendingReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
         case Thread(thread_id):
             columns = (THREADS.c[field.name] for field in fields(ThreadRecord))
             found = connection.execute(sa.select(*columns).where(THREADS.c.thread_id == thread_id)).one_or_none()
@@ -435,7 +435,7 @@ class Backlog:
                 self._changes[Notice, thread_id, self._forgotten] = change  # the latest counts
             case Accept(prompt):
                 # What came before concerned a message that nobody knew, and changed nothing.
-                for kind in (Amend, Started, Shown, Owe, Finish):
+                for kind in (Amend, Started, Shown, SavePendingReply, Finish):
                     self._changes.pop((kind, prompt.message_id, 0), None)
                 self._changes[Accept, prompt.message_id, 0] = change
             case StartedTogether(parts):
@@ -448,7 +448,7 @@ class Backlog:
             del self._changes[next((key for key in self._changes if key[0] in SPARED_FIRST), oldest)]
             self.lost += 1
 
-    def _add_to_prompt(self, change: Amend | Started | Shown | Owe | Finish) -> None:
+    def _add_to_prompt(self, change: Amend | Started | Shown | SavePendingReply | Finish) -> None:
         of, changes = change.message_id, self._changes
         if (Finish, of, 0) in changes:
             return
@@ -458,18 +458,18 @@ class Backlog:
                 changes[key] = change
             case Amend():
                 # A prompt that was started, or that is over, stays as it is; else the latest counts, in its old place.
-                if (Started, of, 0) not in changes and (Owe, of, 0) not in changes:
+                if (Started, of, 0) not in changes and (SavePendingReply, of, 0) not in changes:
                     changes[key] = change
-            case Owe():
+            case SavePendingReply():
                 # As in the file: the first outcome stays, and the latest reply with it.
                 earlier = changes.setdefault(key, change)
-                if isinstance(earlier, Owe) and earlier.outcome == change.outcome:
+                if isinstance(earlier, SavePendingReply) and earlier.outcome == change.outcome:
                     changes[key] = change
             case Finish():
                 # The reply is needless now, and its outcome was the first.
-                owed = changes.pop((Owe, of, 0), None)
+                saved = changes.pop((SavePendingReply, of, 0), None)
                 changes.pop((Shown, of, 0), None)
-                changes[key] = replace(change, outcome=owed.outcome) if isinstance(owed, Owe) else change
+                changes[key] = replace(change, outcome=saved.outcome) if isinstance(saved, SavePendingReply) else change
 
     def _add_binding(self, bind: Bind) -> None:
         key = (Bind, bind.thread_id, self._forgotten)

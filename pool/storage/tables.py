@@ -1,8 +1,8 @@
 """The tables, as the statements see them and as a file gets them: in steps, each with the version it leads to.
 
-A prompt is open while it has no outcome, owed while it has one and no ``finished_at``, and finished after that. A
-finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a prompt is part
-of, and null for that one itself.
+A prompt is open while it has no outcome; while it has one and no ``finished_at``, its reply is pending; then it is
+finished. A finished prompt has a payload only if it was to be kept. ``turn`` is the first message of the turn that a
+prompt is part of, and null for that one itself.
 """
 
 from __future__ import annotations

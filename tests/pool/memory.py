@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, ThreadChanges, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadChanges, ThreadRecord
 
 FINISHED_KEPT = 10_000
 """Finished prompts that are known again, the latest ones; of each the id and outcome are kept, and what was to be."""
@@ -22,7 +22,7 @@ class _Entry:
     prompt: AcceptedPrompt
     started: bool = False
     shown: tuple[int, ...] = ()
-    owed: tuple[str, str] | None = None
+    reply: tuple[str, str] | None = None
     turn: int | None = None
 
     def as_open(self) -> OpenPrompt:
@@ -63,7 +63,7 @@ class MemoryStore:
     async def amend(self, message_id: int, payload: str) -> None:
         """Replace what is kept of a prompt that waits."""
         entry = self._prompts.get(message_id)
-        if entry is not None and not entry.started and entry.owed is None:
+        if entry is not None and not entry.started and entry.reply is None:
             entry.prompt = dataclasses.replace(entry.prompt, payload=payload)
 
     async def started(self, first: int, others: Sequence[int] = ()) -> None:
@@ -77,11 +77,11 @@ class MemoryStore:
         if (entry := self._prompts.get(message_id)) is not None:
             entry.shown = messages
 
-    async def owe(self, message_id: int, outcome: str, payload: str) -> None:
+    async def save_pending_reply(self, message_id: int, outcome: str, payload: str) -> None:
         """Say how the prompt ended and what its reply is."""
         entry = self._prompts.get(message_id)
-        if entry is not None and (entry.owed is None or entry.owed[0] == outcome):
-            entry.owed = (outcome, payload)
+        if entry is not None and (entry.reply is None or entry.reply[0] == outcome):
+            entry.reply = (outcome, payload)
 
     async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
         """Say that the end of the prompt is visible; unless it is to be kept, its payload is dropped."""
@@ -89,7 +89,7 @@ class MemoryStore:
         if entry is None:
             return
         kept = dataclasses.replace(entry.as_open(), shown=()) if keep else None
-        self._finished[message_id] = (entry.owed[0] if entry.owed else outcome, kept)
+        self._finished[message_id] = (entry.reply[0] if entry.reply else outcome, kept)
         if len(self._finished) > FINISHED_KEPT:
             self._finished.popitem(last=False)
 
@@ -104,12 +104,12 @@ class MemoryStore:
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
-        return [entry.as_open() for _, entry in sorted(self._prompts.items()) if entry.owed is None]
+        return [entry.as_open() for _, entry in sorted(self._prompts.items()) if entry.reply is None]
 
-    async def owed(self) -> list[OwedReply]:
+    async def pending_replies(self) -> list[PendingReply]:
         """Return the replies on their way."""
         entries = [entry for _, entry in sorted(self._prompts.items())]
-        return [OwedReply(entry.prompt, *entry.owed, entry.shown) for entry in entries if entry.owed is not None]
+        return [PendingReply(entry.prompt, *entry.reply, entry.shown) for entry in entries if entry.reply is not None]
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""

@@ -385,7 +385,7 @@ async def test_a_finished_prompt_leaves_no_text_in_its_row(tmp_path: Path) -> No
     async with open_store(path, now=lambda: 5.0) as store:
         await store.accept(prompt(7, "secret"))
         await store.shown(7, (1, 2))
-        await store.owe(7, "answered", "secret")
+        await store.save_pending_reply(7, "answered", "secret")
         await store.finished(7, "failed")
     columns = "message_id, payload, shown, outcome, reply, finished_at"
     assert rows(path, f"SELECT {columns} FROM prompts") == [(7, None, "", "answered", None, 5)]

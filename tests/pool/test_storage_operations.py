@@ -16,9 +16,9 @@ from pool.storage.operations import (
     Notices,
     OpenPrompts,
     Operation,
-    Owe,
-    OwedReplies,
+    PendingReplies,
     Places,
+    SavePendingReply,
     See,
     Shown,
     Started,
@@ -43,7 +43,7 @@ def any_change(rng: random.Random) -> Change:
             Started(message_id),
             StartedTogether((Started(message_id), Started(message_id % 4 + 1, message_id))),
             Shown(message_id, (at,)),
-            Owe(message_id, text, text * 2),
+            SavePendingReply(message_id, text, text * 2),
             Finish(message_id, text, at, keep=rng.random() < 0.5),
             Bind(rng.randint(1, 2), changes, at),
             Forget((rng.randint(1, 3),)),
@@ -54,7 +54,7 @@ def any_change(rng: random.Random) -> Change:
 
 
 def contents(base: Database) -> list[object]:
-    questions: list[Operation[Any]] = [OpenPrompts(), OwedReplies(), Places(), Notices(), *map(Thread, (1, 2))]
+    questions: list[Operation[Any]] = [OpenPrompts(), PendingReplies(), Places(), Notices(), *map(Thread, (1, 2))]
     questions += [*map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
@@ -86,7 +86,13 @@ def fold(rng: random.Random) -> None:
 def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> None:
     """R6, O1"""
     backlog = Backlog(10)
-    for change in (accept(1), Shown(1, (5,)), Owe(1, "answered", "long"), Finish(1, "failed", 9), Shown(1, (6,))):
+    for change in (
+        accept(1),
+        Shown(1, (5,)),
+        SavePendingReply(1, "answered", "long"),
+        Finish(1, "failed", 9),
+        Shown(1, (6,)),
+    ):
         backlog.add(change)
     assert backlog.changes() == [accept(1), Finish(1, "answered", 9)]
 
@@ -94,9 +100,13 @@ def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> No
 def test_the_latest_reply_of_the_first_outcome_is_kept() -> None:
     """R6, T3: an end that was shown at once may still get text."""
     backlog = Backlog(10)
-    for change in (Owe(1, "stopped", "so far"), Owe(1, "stopped", "all"), Owe(1, "failed", "other")):
+    for change in (
+        SavePendingReply(1, "stopped", "so far"),
+        SavePendingReply(1, "stopped", "all"),
+        SavePendingReply(1, "failed", "other"),
+    ):
         backlog.add(change)
-    assert backlog.changes() == [Owe(1, "stopped", "all")]
+    assert backlog.changes() == [SavePendingReply(1, "stopped", "all")]
 
 
 def test_beyond_its_bound_the_oldest_notes_on_what_was_shown_or_seen_go_first() -> None:

@@ -36,7 +36,7 @@ def any_write(rng: random.Random) -> Call:
         lambda store: store.started(number),
         lambda store: store.started(number, [number % 5 + 1]),
         lambda store: store.shown(number, tuple(range(number))),
-        lambda store: store.owe(number, text, text * 2),
+        lambda store: store.save_pending_reply(number, text, text * 2),
         lambda store: store.finished(number, text, keep=text == "a"),
         lambda store: store.bind(number, **changes),
         lambda store: store.see([place]),
@@ -52,7 +52,7 @@ def any_call(rng: random.Random) -> Call:
     number = rng.randint(1, 5)
     questions: list[Call] = [
         lambda store: store.open_prompts(),
-        lambda store: store.owed(),
+        lambda store: store.pending_replies(),
         lambda store: store.turn(number),
         lambda store: store.thread(number),
         lambda store: store.choices(),

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pool.storage.durable import open_store
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, OwedReply, SeenPlace, SessionStore, ThreadRecord
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, SessionStore, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
 
@@ -43,7 +43,7 @@ async def test_a_message_is_accepted_once_whatever_became_of_it(opened: Opened, 
     async with opened(tmp_path) as store:
         assert await store.accept(prompt(7))
         assert not await store.accept(prompt(7))
-        await store.owe(7, "answered", "text")
+        await store.save_pending_reply(7, "answered", "text")
         assert not await store.accept(prompt(7))
         await store.finished(7, "answered")
         assert not await store.accept(prompt(7))
@@ -58,7 +58,7 @@ async def test_open_prompts_are_those_without_an_outcome_in_order_of_arrival(ope
             await store.accept(prompt(message_id))
         await store.started(7)
         await store.finished(8, "answered")
-        await store.owe(6, "answered", "text")
+        await store.save_pending_reply(6, "answered", "text")
         assert [OpenPrompt(prompt(7), started=True), OpenPrompt(prompt(9), started=False)] == await store.open_prompts()
 
 
@@ -82,13 +82,13 @@ async def test_replies_are_owed_until_they_are_visible(opened: Opened, tmp_path:
     async with opened(tmp_path) as store:
         for message_id in (8, 7):
             await store.accept(prompt(message_id))
-            await store.owe(message_id, "answered", f"reply to {message_id}")
-        await store.owe(7, "failed", "another")
+            await store.save_pending_reply(message_id, "answered", f"reply to {message_id}")
+        await store.save_pending_reply(7, "failed", "another")
         await store.shown(7, (5, 6))
-        first = OwedReply(prompt(7), "answered", "reply to 7", (5, 6))
-        assert [first, OwedReply(prompt(8), "answered", "reply to 8")] == await store.owed()
+        first = PendingReply(prompt(7), "answered", "reply to 7", (5, 6))
+        assert [first, PendingReply(prompt(8), "answered", "reply to 8")] == await store.pending_replies()
         await store.finished(7, "answered")
-        assert [OwedReply(prompt(8), "answered", "reply to 8")] == await store.owed()
+        assert [PendingReply(prompt(8), "answered", "reply to 8")] == await store.pending_replies()
         assert await store.open_prompts() == []
 
 
@@ -99,7 +99,7 @@ async def test_a_message_that_was_never_accepted_is_left_alone(opened: Opened, t
     async with opened(tmp_path) as store:
         await store.started(7)
         await store.shown(7, (1,))
-        await store.owe(7, "answered", "text")
+        await store.save_pending_reply(7, "answered", "text")
         await store.finished(7, "interrupted")
         assert await store.accept(prompt(7))
         assert [OpenPrompt(prompt(7), started=False)] == await store.open_prompts()
@@ -113,9 +113,9 @@ async def test_a_finished_prompt_does_not_come_back(opened: Opened, tmp_path: Pa
         await store.accept(prompt(7))
         await store.finished(7, "answered")
         await store.started(7)
-        await store.owe(7, "failed", "text")
+        await store.save_pending_reply(7, "failed", "text")
         await store.shown(7, (1,))
-        assert (await store.open_prompts(), await store.owed()) == ([], [])
+        assert (await store.open_prompts(), await store.pending_replies()) == ([], [])
 
 
 @both
@@ -305,7 +305,7 @@ async def test_in_memory_the_first_outcome_stays() -> None:
     """O1"""
     store = MemoryStore()
     await store.accept(prompt(7))
-    await store.owe(7, "answered", "text")
+    await store.save_pending_reply(7, "answered", "text")
     await store.finished(7, "failed")
     assert store._finished == {7: ("answered", None)}
 

@@ -487,7 +487,7 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
         await work.prompted("hang")
         work.dispatcher.stop(100, ALICE)
         await work.shown("**Stopped**")
-        assert [one.outcome for one in await store.owed()] == [Outcome.STOPPED]
+        assert [one.outcome for one in await store.pending_replies()] == [Outcome.STOPPED]
 
 
 @pytest.mark.parametrize(

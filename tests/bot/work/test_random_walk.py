@@ -153,7 +153,7 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
                 await anyio.sleep(chance.random.choice((0.0, 0.01, 0.3, 1.5)))
         await settle(chance, work)
         assert sorted(message for message, _ in work.outcomes) == sorted(message for message, _ in chance.posted)
-        assert (await store.open_prompts(), await store.owed()) == ([], [])
+        assert (await store.open_prompts(), await store.pending_replies()) == ([], [])
         dispatcher = work.dispatcher
         assert [lane for lane in dispatcher._scheduler.counts().values() if lane.running or lane.lent] == []
         assert (dispatcher._scheduler._queues, dispatcher._editors._editors, dispatcher.pending()) == (
@@ -184,7 +184,7 @@ async def test_a_kill_at_any_moment_runs_nothing_twice_and_leaves_no_message_wit
         left = NotedStore(outlives=True)
         left._prompts, left._finished = copy.deepcopy(store._prompts), copy.deepcopy(store._finished)
         asked = set(" ".join(work.agents.prompted).split()) & {str(message) for message, _ in chance.posted}
-        decided = {message for message, entry in left._prompts.items() if entry.owed is not None}
+        decided = {message for message, entry in left._prompts.items() if entry.reply is not None}
     unknown = {message for message, _ in chance.posted} - set(left._prompts) - set(left._finished)
     assert unknown == set()
     due = sorted(left._prompts)
@@ -195,7 +195,7 @@ async def test_a_kill_at_any_moment_runs_nothing_twice_and_leaves_no_message_wit
         again = set(" ".join(work.agents.prompted).split())
         assert again & asked == set()
         assert again & {str(message) for message in decided} == set()
-        assert (await left.open_prompts(), await left.owed()) == ([], [])
+        assert (await left.open_prompts(), await left.pending_replies()) == ([], [])
 
 
 class Always(dict[str, Callable[[PlayedSession], object]]):

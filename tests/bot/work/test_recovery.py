@@ -116,7 +116,7 @@ async def test_a_damaged_reply_is_told_by_its_outcome() -> None:
     store = kept()
     await store.accept(accepted_prompt(inbound(1)))
     await store.started(1)
-    await store.owe(1, "answered", "no json")
+    await store.save_pending_reply(1, "answered", "no json")
     async with running_work(store=store) as work:
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert work.chat.texts() == ["-# ⚠️ **Answered:** the reply could not be shown."]
@@ -147,10 +147,10 @@ async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
         assert work.dispatcher.remove(100, 2, ALICE).accepted
         await anyio.sleep(0.2)
         assert [prompt.prompt.message_id for prompt in await store.open_prompts()] == [1]
-        (owed,) = await store.owed()
-        assert (owed.prompt.message_id, owed.outcome) == (2, Outcome.REMOVED)
+        (pending,) = await store.pending_replies()
+        assert (pending.prompt.message_id, pending.outcome) == (2, Outcome.REMOVED)
         await work.over()
-        assert await store.owed() == []
+        assert await store.pending_replies() == []
 
 
 @in_virtual_time

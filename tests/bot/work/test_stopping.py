@@ -267,7 +267,7 @@ async def test_the_end_of_the_bot_waits_only_for_a_moment_for_a_call_that_is_tri
         await anyio.sleep(61)
         began = anyio.current_time()
     assert anyio.current_time() - began < 15
-    assert len(await store.owed()) == 1
+    assert len(await store.pending_replies()) == 1
 
 
 @in_virtual_time
