@@ -40,7 +40,7 @@ from acp.handshake import (
 )
 from acp.jsonrpc import MAX_LINE, Loss, RequestId
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
-from acp.permission import cancelled_response, permission_key
+from acp.permission_request import cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession

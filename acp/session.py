@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from acp.errors import INTERNAL_ERROR, ProtocolError, RequestFailed
 from acp.jsonrpc import Loss, Notification, RequestId, Response
 from acp.peer import JsonRpcPeer, PendingRequest
-from acp.permission import AskedCalls, PermissionEnd, PermissionRequest, cancelled_response, permission_key
+from acp.permission_request import AskedCalls, PermissionEnd, PermissionRequest, cancelled_response, permission_key
 from acp.schema import (
     OUTPUT_NAMES,
     AgentMessageChunk,
@@ -37,7 +37,7 @@ from acp.schema import (
 )
 from acp.snapshot import Phase
 from acp.steering import INJECTED, METHOD, STARTED_TURN, STAY_IDLE, Steering, not_steered
-from acp.tools import block_text, has_result
+from acp.tool_calls import block_text, has_result
 from acp.turn import Turn
 
 _PROMPT = "session/prompt"

@@ -1,6 +1,6 @@
 """What a prompt turn looks like at one moment: the values a turn hands out (pure).
 
-`acp.turn`, `acp.text` and `acp.tools` make them; what they look like in Discord is not decided here.
+`acp.turn`, `acp.answer_text` and `acp.tool_calls` make them; what they look like in Discord is not decided here.
 """
 
 from __future__ import annotations

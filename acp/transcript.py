@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from acp.answer_text import AnswerText, TailText
 from acp.schema import (
     AgentMessageChunk,
     AgentThoughtChunk,
@@ -21,15 +22,14 @@ from acp.schema import (
     UsageUpdate,
 )
 from acp.snapshot import ContextUse
-from acp.text import AnswerText, TailText
-from acp.tools import ToolCalls, block_text
+from acp.tool_calls import ToolCalls, block_text
 
 _THOUGHTS = 4_000
 _PLAN_STEPS = 200
 
 
 class Transcript:
-    """What was said and done in a turn; `acp.turn.TurnLimits` says what the bounds are."""
+    """What was said and done in a turn; `acp.turn_deadlines.TurnLimits` says what the bounds are."""
 
     def __init__(
         self, text_bytes: int, tool_calls: int, head: int, tail: int, model: str | None, mode: str | None

@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 from acp.connection import ConnectionLimits
 from acp.errors import leaves
 from acp.shutdown import StopLimits, StopStage, end_strays
-from acp.turn import TurnLimits
+from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate
 from acp.session import AgentSession
-from acp.tools import ToolCalls, block_text, has_result
+from acp.tool_calls import ToolCalls, block_text, has_result
 from bot.reply.port import Body
 from bot.reply.sanitise import clean
 from bot.reply.split import take

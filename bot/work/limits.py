@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from acp.turn import TurnLimits
+from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
 from bot.reply.pacing import Pacing
 from bot.work.queue.rules import Rules

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import structlog
 
-from acp.turn import TurnLimits
+from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body

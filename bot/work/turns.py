@@ -17,11 +17,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import text_block
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn import Turn
-from acp.turn_loop import TurnControl, run_turn
+from acp.turn_runner import TurnControl, run_turn
 from bot.model import Inbound, Lane, Outcome
 from bot.reply import cards
 from bot.reply.live import LiveReply

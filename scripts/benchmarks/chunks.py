@@ -22,11 +22,12 @@ import anyio
 import orjson
 
 from acp.connection import open_connection
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import text_block
-from acp.turn import Turn, TurnLimits
-from acp.turn_loop import TurnControl, run_turn
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
+from acp.turn_runner import TurnControl, run_turn
 from scripts.benchmarks.scene import AGENT, ROOT
 from scripts.benchmarks.stats import Figures
 

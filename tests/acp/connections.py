@@ -13,11 +13,12 @@ import pytest
 
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
 from acp.errors import AgentSpawnError
-from acp.permission import PermissionEnd, PermissionRequest
+from acp.permission_request import PermissionEnd, PermissionRequest
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from tests.acp.children import agent
 
 QUICK = ConnectionLimits(start=5, session=5, write=5, stop=StopLimits(eof=0.5, term=0.5, kill=1.0))

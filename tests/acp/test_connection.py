@@ -12,12 +12,13 @@ import pytest
 from acp import connection as connection_module
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, ProtocolError, SpawnFailure
-from acp.permission import PermissionEnd
+from acp.permission_request import PermissionEnd
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits, StopStage
 from acp.snapshot import Ending
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from tests.acp.children import agent, gone, lines_of
 from tests.acp.connections import (
     HELLO,

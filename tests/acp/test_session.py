@@ -13,7 +13,8 @@ from acp.errors import ProtocolError
 from acp.schema import SessionUpdate, decode_update
 from acp.session import LATE, AgentSession, Route, TurnRouter
 from acp.snapshot import Lost, Phase
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from tests.acp.children import lines_of
 from tests.acp.connections import (
     HELLO,

@@ -19,7 +19,8 @@ from acp.schema import InitializeResult, text_block
 from acp.session import AgentSession
 from acp.snapshot import Phase
 from acp.steering import Steering
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from tests.acp.children import lines_of
 from tests.acp.connections import HELLO, QUICK, Sink, connected, heard, said
 

@@ -10,7 +10,8 @@ import pytest
 from acp.errors import AgentExit, AgentExited, ProtocolError, RequestFailed
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage, decode_update
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
-from acp.turn import Action, Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import Action, TurnLimits
 
 LIMITS = TurnLimits()
 HARD = LIMITS.hard_timeout

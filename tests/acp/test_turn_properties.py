@@ -18,7 +18,8 @@ from acp.errors import AgentExit, RequestFailed
 from acp.schema import AgentMessageChunk, SessionUpdate, ToolCallUpdate, text_block
 from acp.session import LATE, TurnRouter
 from acp.snapshot import Ending, Phase, TurnSnapshot
-from acp.turn import Action, Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import Action, TurnLimits
 from tests.repeat import long_run
 
 LIMITS = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0, text_bytes=400)

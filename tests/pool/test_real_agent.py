@@ -11,12 +11,13 @@ import pytest
 
 from acp.connection import ConnectionLimits
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import text_block
 from acp.shutdown import StopLimits
 from acp.snapshot import Ending
-from acp.turn import Turn, TurnLimits
-from acp.turn_loop import TurnControl, run_turn
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
+from acp.turn_runner import TurnControl, run_turn
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool, Lease

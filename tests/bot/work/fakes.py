@@ -11,11 +11,12 @@ from typing import Any, cast
 import anyio
 
 from acp.errors import RequestFailed
-from acp.permission import PermissionEnd, PermissionRequest
+from acp.permission_request import PermissionEnd, PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, only
 from bot.model import Inbound, Outcome
 from bot.reply.pacing import Pacing

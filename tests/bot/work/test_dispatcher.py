@@ -7,7 +7,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCall
 from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone

@@ -17,7 +17,8 @@ from acp.errors import (
     SpawnFailure,
 )
 from acp.snapshot import Ending, Phase, PromptError, TurnSnapshot
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
 from bot.work.ending import end_of_error, end_of_snapshot, lines
 from bot.work.errors import FREE_FORM, ROWS, with_data

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from acp.steering import Steering
-from acp.turn import TurnLimits
+from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome, QueueMode
 from bot.reply.port import ThreadGone, Unavailable
 from bot.work.limits import WorkLimits

@@ -9,7 +9,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from acp.turn import TurnLimits
+from acp.turn_deadlines import TurnLimits
 from bot.agents.model import AgentProfile, Agents, only
 from bot.model import QueueMode
 from bot.work.task_tracker import TaskTracker

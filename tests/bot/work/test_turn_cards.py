@@ -11,9 +11,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from acp.permission import PermissionEnd, PermissionRequest
+from acp.permission_request import PermissionEnd, PermissionRequest
 from acp.schema import PermissionParams
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
 from bot.reply.live import LiveReply
 from bot.reply.port import Body

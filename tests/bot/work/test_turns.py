@@ -12,10 +12,11 @@ import anyio
 import pytest
 
 from acp.errors import AcpError, AgentExit, AgentSpawnError, RequestFailed, SpawnFailure
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import InitializeResult
 from acp.snapshot import Ending, Phase
-from acp.turn import Turn, TurnLimits
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
 from bot.reply.live import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot

@@ -6,7 +6,7 @@ from typing import Any
 
 from acp.schema import ContentBlock, SessionUpdate, ToolCallUpdate, decode_update, text_block
 from acp.snapshot import Diff, Location, ToolState
-from acp.tools import ToolCalls, block_text, has_result
+from acp.tool_calls import ToolCalls, block_text, has_result
 
 KIB = 1024
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acp.turn import WaitingTime
+from acp.turn_deadlines import WaitingTime
 
 
 def test_nothing_waited_moves_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp.text import AnswerText, BlockText, TailText
+from acp.answer_text import AnswerText, BlockText, TailText
 
 PLENTY = 1_000_000
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from acp.output import BoundedOutput, bounded, bounded_value
 from acp.schema import ContentBlock, ToolCall, ToolCallUpdate
 from acp.snapshot import Diff, Location, ToolState
+from acp.truncation import BoundedOutput, bounded, bounded_value
 
 _MOST_LOCATIONS = 100
 _LONGEST_TITLE = 4_096

@@ -13,13 +13,14 @@ import pytest
 
 from acp.errors import AgentExit, AgentExited, RequestFailed
 from acp.jsonrpc import Response
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import TurnSink
 from acp.snapshot import Ending, Phase, TurnSnapshot
 from acp.steering import Steering
-from acp.turn import Turn, TurnLimits
-from acp.turn_loop import TurnControl, run_turn
+from acp.turn import Turn
+from acp.turn_deadlines import TurnLimits
+from acp.turn_runner import TurnControl, run_turn
 
 LONG = 60.0
 QUICK = TurnLimits(liveness=LONG, hard_timeout=LONG, cancel_grace=LONG, drain_quiet=0.02, drain_max=0.1)

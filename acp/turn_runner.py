@@ -12,12 +12,13 @@ from typing import Protocol
 import anyio
 
 from acp.errors import AgentExit
-from acp.permission import PermissionRequest
+from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock
 from acp.session import TurnSink
 from acp.snapshot import Phase, TurnSnapshot
 from acp.steering import not_steered
-from acp.turn import Action, Turn
+from acp.turn import Turn
+from acp.turn_deadlines import Action
 
 
 class PromptConnection(Protocol):

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from acp.errors import RequestTimeout
-from acp.permission import AskedCalls, PermissionEnd
+from acp.permission_request import AskedCalls, PermissionEnd
 from acp.schema import ToolCallUpdate
 from tests.acp.children import lines_of
 from tests.acp.connections import (
@@ -209,7 +209,7 @@ def test_after_a_lost_message_nothing_is_complete_until_the_next_turn() -> None:
 
 def test_more_tool_calls_than_can_be_remembered_as_gone_make_all_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     """D6, T10"""
-    monkeypatch.setattr("acp.permission.MOST_GONE", 2)
+    monkeypatch.setattr("acp.permission_request.MOST_GONE", 2)
     asked = AskedCalls(most=500)
     for number in range(5):
         asked.news(call(f"t{number}", title="x" * 400))

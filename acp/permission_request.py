@@ -1,7 +1,7 @@
 """An agent's permission request, answered at most once.
 
 Those it is handed to decide who may answer and what silence means. It knows how to answer; its session knows what else
-an answer changes. A turn keeps its tool calls cut to what is shown (`acp.tools`), and nobody may approve what was
+an answer changes. A turn keeps its tool calls cut to what is shown (`acp.tool_calls`), and nobody may approve what was
 cut: `AskedCalls` keeps their fields as they came, in all as much as a line may have; of those that are over until the
 end of the turn, as some agents ask for what has failed once more, and by its id alone.
 """
@@ -162,7 +162,7 @@ class AskedCalls:
         known = self._open.pop(call_id, None) or self._over.pop(call_id, None)
         if known is None:
             known = _Known({}, 0, complete=not self.forgot and hash(call_id) not in self._gone)
-        # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tools`).
+        # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tool_calls`).
         said = {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
         known.fields = known.fields | said
         self._size -= known.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from acp.output import BoundedOutput, bounded, bounded_value
+from acp.truncation import BoundedOutput, bounded, bounded_value
 
 
 def test_short_output_is_kept_as_it_is() -> None:
