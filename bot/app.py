@@ -28,7 +28,7 @@ from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, RunSettings, Settings, unknown_variables
 from bot.files import user_name
-from bot.log import Redactor, configure_logging
+from bot.log import configure_logging
 from bot.model import Lane, QueueMode
 from bot.ops.address import AddressUnusable
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
@@ -37,6 +37,7 @@ from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStamp
 from bot.ops.snapshot import Watched, vitals
 from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
+from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits

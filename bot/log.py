@@ -1,78 +1,18 @@
 """Logging: structlog for our events, discord.py's records through the same pipe, always to stderr.
 
-Console lines on a terminal, JSON elsewhere. Configured secrets are cut out of every event, whatever field holds them.
+Console lines on a terminal, JSON elsewhere. Secrets are taken out of every event, see `bot.redaction`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
-REDACTED = "[secret]"
-"""What stands in place of a secret: never longer than one, so that no text outgrows its limit."""
-
-_SHORTEST_SECRET = len(REDACTED)
-_CUTS = ("", "…", "\n", "`")
-"""What may stand where a text was cut: its end, the sign of it, or the end of a line or of code."""
-
-
-class Redactor:
-    """Cuts known secret values out of text and, as a structlog processor, out of every event."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: a secret may contain another. Very short values would shred ordinary words.
-        long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
-        # Cards show what a tool is given as JSON, where quotes, backslashes and line ends are written otherwise.
-        written = {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in long}
-        self._secrets = sorted(long | written, key=len, reverse=True)
-
-    def text(self, value: str) -> str:
-        """Return ``value`` without the secrets."""
-        for secret in self._secrets:
-            value = _without_heads(value.replace(secret, REDACTED), secret, REDACTED)
-            if secret[-_SHORTEST_SECRET:] in value:  # a tail is a head from behind
-                value = _without_heads(value[::-1], secret[::-1], REDACTED[::-1])[::-1]
-        return value
-
-    def data(self, value: bytes) -> bytes:
-        """Return the content of a file without the secrets."""
-        for secret in self._secrets:
-            value = value.replace(secret.encode(), REDACTED.encode())
-        return value
-
-    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Clean an event in place, nested values included."""
-        for key, value in event.items():
-            event[key] = self._clean(value)
-        return event
-
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {key: self._clean(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._clean(item) for item in value]
-        return value if isinstance(value, int | float | bool | None) else self.text(str(value))
-
-
-def _without_heads(text: str, secret: str, instead: str) -> str:
-    """Return the text without beginnings of the secret that a limit on length or the end of a page has cut off."""
-    start = text.find(secret[:_SHORTEST_SECRET])
-    while start >= 0:
-        end = start + _SHORTEST_SECRET
-        while text[end : end + 1] == secret[end - start : end - start + 1] != "":
-            end += 1
-        if text[end : end + 1] in _CUTS:
-            text = text[:start] + instead + text[end:]
-        start = text.find(secret[:_SHORTEST_SECRET], start + 1)
-    return text
+from bot.redaction import Redactor
 
 
 def configure_logging(level: str, style: Literal["auto", "console", "json"], redactor: Redactor) -> None:

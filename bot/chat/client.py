@@ -32,9 +32,9 @@ from bot.chat.port import DiscordChat
 from bot.chat.posts import Json, post_of, snowflake, whole
 from bot.chat.read_marks import ThreadCache, Watermarks
 from bot.chat.rest import Breaker, trace_config
-from bot.log import Redactor
 from bot.model import Inbound
 from bot.recent import Recent
+from bot.redaction import Redactor
 from bot.reply.port import PortError
 from bot.work.observer import Observer
 from bot.work.ports import Answer, DispatcherPort

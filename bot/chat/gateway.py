@@ -32,8 +32,8 @@ from bot.chat.job_queue import contain
 from bot.chat.port import DiscordChat
 from bot.chat.read_marks import SeenKeeper, Watermarks
 from bot.chat.rest import Breaker, RetryLimits, TryAgain
-from bot.log import Redactor
 from bot.model import Inbound, Lane
+from bot.redaction import Redactor
 from bot.reply.port import Unavailable
 from bot.work.observer import Observer
 from bot.work.ports import DispatcherPort

@@ -3,8 +3,7 @@
 Everything is addressed by id on the current client, so nothing here depends on a cache or on one client's life.
 Every body says whom it may notify: nobody, or the one user in `Body.ping`. Together with the answers of
 `bot.chat.interactions` this is the only way out to Discord, and no configured secret passes it, whatever text, label,
-file or name holds it (R5). A secret that an agent spells out over several messages is out of reach; see
-``docs/limits.md``.
+file or name holds it (R5); see `bot.redaction`.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from bot.chat.rest import (
     Rest,
     RetryLimits,
 )
-from bot.log import Redactor
 from bot.model import Inbound
 from bot.recent import Recent
+from bot.redaction import Redactor
 from bot.reply.port import Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, ThreadPort
 
 log = structlog.get_logger(__name__)
@@ -61,12 +60,12 @@ class DiscordThread:
         # Discord takes the same nonce once in a few minutes, so a repeated try posts nothing twice.
         if not 0 < len(nonce) <= NONCE_LIMIT:
             raise ValueError(f"the nonce {nonce!r} has {len(nonce)} characters (1 to {NONCE_LIMIT} are possible)")
-        clean = self._without_secrets(body)
+        clean = self._redactor.body(body)
         return await self._rest.call(lambda client: _send(client, self._id, clean, nonce, reply_to))
 
     async def edit(self, message_id: int, body: Body) -> None:
         """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
-        clean = self._without_secrets(body)
+        clean = self._redactor.body(body)
         view = _view(clean.buttons) if clean.buttons else None
 
         async def edit(client: discord.Client) -> None:
@@ -105,14 +104,6 @@ class DiscordThread:
             return own
 
         return await self._rest.read(read)
-
-    def _without_secrets(self, body: Body) -> Body:
-        # No text grows by this, so what fitted Discord's limits still does.
-        text = self._redactor.text
-        buttons = tuple(replace(button, label=text(button.label)) for button in body.buttons)
-        fileless = body.fileless and tuple(replace(button, label=text(button.label)) for button in body.fileless)
-        file = body.file and replace(body.file, name=text(body.file.name), data=self._redactor.data(body.file.data))
-        return replace(body, text=text(body.text), buttons=buttons, fileless=fileless, file=file)
 
 
 class DiscordChat:

@@ -25,8 +25,9 @@ from bot.config import ConfigError, agent_problem
 from bot.demo.stage import DEMO_AGENT, Stage, stage
 from bot.demo.terminal import clean, converse_on, names_in
 from bot.demo.transcript import CardButton, card_buttons, plain_text
-from bot.log import Redactor, configure_logging
+from bot.log import configure_logging
 from bot.model import Outcome
+from bot.redaction import Redactor
 from bot.sandbox import Message
 from bot.work.permissions import rejecting
 

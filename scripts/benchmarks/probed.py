@@ -21,9 +21,10 @@ import psutil
 
 from bot.app import running_bot, secrets
 from bot.config import Settings, preflight
-from bot.log import Redactor, configure_logging
+from bot.log import configure_logging
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.instance import STATE_MARKER, sole_instance
+from bot.redaction import Redactor
 from scripts.benchmarks.stats import percentile
 
 TICK = 0.005

@@ -29,9 +29,9 @@ from bot.app import (
     work_limits,
 )
 from bot.config import ConfigError, RunSettings, Settings
-from bot.log import Redactor
 from bot.model import Lane
 from bot.ops.supervisor import Supervisor
+from bot.redaction import Redactor
 from pool.model import PoolCounts, PoolLimits
 from tests.bot.ops.ear import ear
 

@@ -32,7 +32,7 @@ from bot.config import (
     unknown_variables,
     unusable,
 )
-from bot.log import Redactor, configure_logging
+from bot.log import configure_logging
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
@@ -47,6 +47,7 @@ from bot.ops.doctor.machine import (
 )
 from bot.ops.doctor.settings import check_settings
 from bot.ops.doctor.state import check_state, check_strays
+from bot.redaction import Redactor
 
 _SHORT, _LONG = 15.0, 60.0
 _END_OF_AGENT = 10.0

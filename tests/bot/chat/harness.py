@@ -14,8 +14,8 @@ from discord.http import Route
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
-from bot.log import Redactor
 from bot.model import Actor, Inbound, QueueMode
+from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.ports import Answer
 from pool.store import SessionStore

@@ -13,7 +13,7 @@ from bot.chat.authorize import Policy
 from bot.chat.port import DiscordChat
 from bot.chat.rest import SPARING, Breaker, RetryLimits
 from bot.demo.transcript import card_buttons
-from bot.log import Redactor
+from bot.redaction import Redactor
 from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from tests.bot.chat.harness import RunningChat, running_chat

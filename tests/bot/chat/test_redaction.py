@@ -13,8 +13,8 @@ import pytest
 import bot.chat
 from bot.chat.authorize import Policy
 from bot.demo.transcript import card_buttons
-from bot.log import REDACTED, Redactor
 from bot.model import Actor, QueueMode
+from bot.redaction import REDACTED, Redactor
 from bot.reply.port import Attachment, Body, Button
 from bot.sandbox import FakeDiscord, Fault, Message
 from bot.work.ports import Answer

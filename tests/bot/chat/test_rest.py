@@ -24,8 +24,8 @@ from bot.chat.rest import (
     trace_config,
     unbroken,
 )
-from bot.log import Redactor
 from bot.model import Actor, Inbound
+from bot.redaction import Redactor
 from bot.reply.port import Body, PortError, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from tests.bot.chat.harness import running_chat

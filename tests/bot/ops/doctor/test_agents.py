@@ -12,9 +12,9 @@ from acp.connection import ConnectionLimits
 from acp.process import LaunchSpec
 from acp.schema import InitializeResult, SessionResult
 from acp.shutdown import StopLimits
-from bot.log import Redactor
 from bot.ops.doctor.agents import abilities, check_agent, check_agents, choices, name_of
 from bot.ops.doctor.finding import Finding, Verdict
+from bot.redaction import Redactor
 from tests.agents import ScriptedAgent, alive, scenario
 
 LIMITS = ConnectionLimits(start=5, session=5, stop=StopLimits(eof=0.5, term=0.3, kill=0.5))

@@ -1,0 +1,59 @@
+"""What is recognised as a secret, whole or cut, and what is left as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from acp.schema import ToolCallUpdate
+from bot.redaction import Redactor
+from bot.reply.cards import permission_card
+from bot.reply.sanitise import inline_code
+
+SECRET = "canary-0123456789"
+
+
+def test_a_secret_is_cut_out_of_nested_values() -> None:
+    event = {"event": f"x {SECRET}", "deep": {"list": [SECRET, 3]}, "error": ValueError(SECRET)}
+    assert SECRET not in str(Redactor([SECRET])(None, "info", event))
+
+
+def test_the_longer_of_two_secrets_is_cut_out_whole() -> None:
+    assert Redactor([SECRET, SECRET + "-long"]).text(f"<{SECRET}-long>") == "<[secret]>"
+
+
+def test_very_short_values_are_no_secrets() -> None:
+    assert Redactor(["a", ""]).text("a banana") == "a banana"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"Bearer {SECRET[:12]}…", "Bearer [secret]…"),
+        (f"`{SECRET[:-1]}` and `{SECRET[:9]}…`", "`[secret]` and `[secret]…`"),
+        (f"{SECRET[3:]} and more", "[secret] and more"),
+        (f"…{SECRET[-8:]}\n{SECRET[:8]}", "…[secret]\n[secret]"),
+        (f"a {SECRET[:9]}xyz", f"a {SECRET[:9]}xyz"),
+        (f"{SECRET[:7]}…", f"{SECRET[:7]}…"),
+    ],
+)
+def test_what_a_limit_has_left_of_a_secret_is_cut_out_as_well(text: str, left: str) -> None:
+    """R5: titles and last lines are shortened, and long texts split, before they are cleaned; no text grows."""
+    assert Redactor([SECRET]).text(text) == left
+    assert len(left) <= len(text)
+
+
+def test_a_secret_is_cut_out_of_a_card_that_shows_it_as_json() -> None:
+    """R5, D6: quotes, backslashes and line ends are written otherwise there."""
+    key = '-----BEGIN KEY-----\n{"a": "b\\c"}\n'
+    call = ToolCallUpdate.parse({"toolCallId": "t", "rawInput": {"env": {"KEY": key, "MORE": "x" * 900}}})
+    body, redactor = permission_card("t", call, (), who="<@7>"), Redactor([key])
+    assert body.file is not None
+    for shown in (redactor.text(body.text), redactor.data(body.file.data).decode()):
+        assert '"KEY": "[secret]"' in shown
+
+
+@pytest.mark.parametrize("length", range(20, 100, 7))
+def test_no_length_of_a_title_lets_a_part_of_a_secret_through(length: int) -> None:
+    """R5"""
+    shown = Redactor([SECRET]).text(inline_code("x" * length + SECRET + "y", 80))
+    assert SECRET[:8] not in shown
