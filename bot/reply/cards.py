@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.reply.detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of, shown_inline
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
+from bot.reply.request_detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of, shown_inline
 from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
 _TEXT_LIMIT = 2000

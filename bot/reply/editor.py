@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.live import LiveReply, OnShown
+from bot.reply.live_reply import LiveReply, OnShown
 from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacing
 from bot.reply.pending_reply import SavedReply

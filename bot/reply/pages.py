@@ -1,7 +1,7 @@
 """The text of one reply in messages, of which only the last one grows (pure).
 
 A page that is full is sealed and never looked at again; so a pass costs what the last page costs, whatever came before.
-What else a message shows (status, buttons, footer) is added in `bot.reply.messages`.
+What else a message shows (status, buttons, footer) is added in `bot.reply.reply_messages`.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
-from bot.reply.messages import ABOVE, HELD, LATE, ReplyMessages
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.port import Body, PortError, ThreadGone, ThreadPort, Unavailable
+from bot.reply.reply_messages import ABOVE, HELD, LATE, ReplyMessages
 
 log = structlog.get_logger(__name__)
 

@@ -1,17 +1,15 @@
-"""A turn as text: status line, the answer made of tool calls, the lines about its end, the footer (pure).
+"""A turn as text: status line, the lines about its end, the footer (pure).
 
 Titles, outputs and errors are an agent's or a program's: they are shown as code, so that nothing in them has an effect.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
 from bot.model import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
-from bot.reply.tools import diff_texts, output_block, tool_line
 
 SILENCE = 60.0
 """Seconds without an event after which the status line says so (T7)."""
@@ -24,7 +22,6 @@ _LAST_WORDS = 120
 _TITLE_LIMIT = 60
 _REASON_LIMIT = 900
 _STDERR_LINES, _STDERR_LINE, _STDERR_ROOM = 10, 200, 900
-_DETAIL_ROOM = 1_000_000
 _MOST_OF_CONTEXT, _MOST_COST = 10, 1e9
 
 _LIMITS = {
@@ -102,40 +99,6 @@ def coarse(seconds: float) -> str:
         return f"{whole // 5 * 5} s"
     minutes = whole // 60
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def tools_summary(snapshot: TurnSnapshot) -> str:
-    """Return the last tool calls in one small line; empty if there is none."""
-    if not snapshot.tools:
-        return ""
-    lines = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in snapshot.tools[-3:]]
-    more = f"{len(snapshot.tools) - 3} more · " if len(snapshot.tools) > 3 else ""
-    return clip(f"-# {more}{' · '.join(lines)}", 500)
-
-
-# --- an answer without text ------------------------------------------------------------------------------------------
-
-
-def final_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
-    """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough."""
-    if not snapshot.tools:
-        if outcome is not Outcome.ANSWERED:
-            return ""
-        # An agent's stop reason may be any text: as code, nothing in it has an effect.
-        reason = inline_code(snapshot.stop_reason or "unknown", 40)
-        return f"The agent finished without saying anything or using a tool (stop reason {reason})."
-    # One iterator for all tools: what may be compared is limited for the answer as a whole.
-    diffs = diff_texts((diff.path, diff.old, diff.new) for tool in snapshot.tools for diff in tool.diffs)
-    blocks, room = [], _DETAIL_ROOM
-    for tool in snapshot.tools:
-        parts = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected)]
-        if room > 0:  # beyond a megabyte the states only
-            parts += [code_block(text, "diff") for text in itertools.islice(diffs, len(tool.diffs))]
-            parts += [f"-# {tool.diffs_cut} more changes were too large to keep"] if tool.diffs_cut else []
-            parts += [output_block(tool.output)] if tool.output.strip() else []
-        blocks.append("\n".join(parts))
-        room -= len(blocks[-1])
-    return "\n\n".join(blocks)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

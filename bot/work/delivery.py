@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from bot.model import Inbound, Outcome
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
 from bot.reply.render import HEADLINES

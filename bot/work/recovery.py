@@ -18,7 +18,7 @@ import structlog
 from bot.model import Actor, Inbound, Lane, Outcome
 from bot.reply.cards import go_on_button
 from bot.reply.editor import Delivery
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, PortError
 from bot.reply.render import HEADLINES

@@ -15,7 +15,7 @@ from acp.schema import text_block
 from acp.snapshot import TurnSnapshot
 from acp.turn import Turn
 from bot.reply.cards import stop_button
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors

@@ -24,7 +24,7 @@ from acp.turn import Turn
 from acp.turn_runner import TurnControl, run_turn
 from bot.model import Inbound, Lane, Outcome
 from bot.reply import cards
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.reply.render import SILENCE, coarse, last_line
 from bot.work.delivery import Deliveries

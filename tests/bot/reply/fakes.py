@@ -17,7 +17,7 @@ import anyio
 from acp.snapshot import TurnSnapshot
 from bot.model import Outcome
 from bot.reply.editor import ThreadEditor
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.pacing import Pacing
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body, Button, MessageGone, ThreadArchived

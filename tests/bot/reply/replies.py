@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from bot.reply.editor import ThreadEditor
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.pacing import Pacing
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body, Unavailable

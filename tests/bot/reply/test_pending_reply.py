@@ -6,12 +6,12 @@ import orjson
 import pytest
 
 from bot.model import Outcome
-from bot.reply.messages import ReplyMessages
 from bot.reply.outbox import Outbox
 from bot.reply.pacing import Pacing
 from bot.reply.pages import MAX_PAGES
 from bot.reply.pending_reply import FinalReply, SavedPage, SavedReply
 from bot.reply.port import Button
+from bot.reply.reply_messages import ReplyMessages
 from tests.bot.reply.fakes import PROSE, FakeTurn, final_reply
 
 GO_ON = Button("weft:go:1:2", "Continue", "primary")

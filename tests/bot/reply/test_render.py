@@ -1,4 +1,4 @@
-"""Status line, footer, outcome lines, and the answer made of tool calls."""
+"""Status line, footer and outcome lines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import pytest
 
 from acp.errors import AgentExit
 from acp.schema import Cost, PlanEntry
-from acp.snapshot import BY_AGENT, ContextUse, Diff, Lost, Phase, PromptError
+from acp.snapshot import BY_AGENT, ContextUse, Lost, Phase, PromptError
 from bot.model import Outcome
 from bot.reply.render import (
     HEADLINES,
     coarse,
-    final_text,
     footer,
     outcome_lines,
     status_line,
-    tools_summary,
     worth_showing,
 )
 from bot.reply.sanitise import units
@@ -81,38 +79,6 @@ def test_tools_and_a_plan_are_worth_a_message_and_thoughts_are_not() -> None:
     assert worth_showing(snapshot(plan=PLAN))
     assert worth_showing(snapshot(tools=(tool(),)))
     assert not worth_showing(snapshot(thoughts="hm"))
-
-
-def test_the_summary_names_the_last_tools() -> None:
-    tools = tuple(tool(id=str(n), title=f"run {n}", status="completed") for n in range(5))
-    assert tools_summary(snapshot(tools=tools)) == "-# 2 more · ✓ `run 2` · ✓ `run 3` · ✓ `run 4`"
-    assert tools_summary(snapshot()) == ""
-
-
-# --- an answer without text
-
-
-def test_the_answer_made_of_tools_has_titles_states_diffs_and_output() -> None:
-    """T4"""
-    tools = (
-        tool(title="Edit a.py", status="completed", diffs=(Diff("a.py", "1\n", "2\n"),), diffs_cut=1),
-        tool(title="make", status="failed", output="boom"),
-    )
-    assert final_text(snapshot(tools=tools), Outcome.ANSWERED) == (
-        "✓ `Edit a.py`\n```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```\n"
-        "-# 1 more changes were too large to keep\n\n"
-        "✗ `make` (failed)\n```\nboom\n```"
-    )
-
-
-def test_neither_text_nor_tools_is_said_with_the_stop_reason() -> None:
-    """T4"""
-    assert "stop reason `end_turn`" in final_text(snapshot(stop_reason="end_turn"), Outcome.ANSWERED)
-
-
-def test_a_stopped_turn_without_text_or_tools_needs_no_such_sentence() -> None:
-    """T4, O1"""
-    assert final_text(snapshot(), Outcome.STOPPED) == ""
 
 
 # --- the end
@@ -240,15 +206,6 @@ def test_numbers_beyond_all_reason_do_not_cost_the_footer() -> None:
     turn = snapshot(context=ContextUse(10**400, 1), cost=Cost(amount=float("inf")))
     assert footer(turn, 1) == "-# 1 s"
     assert footer(snapshot(context=ContextUse(-(10**400), 1), cost=Cost(amount=float("nan"))), 1) == "-# 1 s"
-
-
-def test_an_answer_made_of_endless_tools_ends_in_their_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T4, T10, O4: a thousand tools with all their output are no answer, and making one would hold up all threads."""
-    monkeypatch.setattr("bot.reply.render._DETAIL_ROOM", 10_000)
-    tools = tuple(tool(id=str(n), title=f"tool {n}", output="x" * 5_000, status="completed") for n in range(50))
-    text = final_text(snapshot(tools=tools), Outcome.ANSWERED)
-    assert text.endswith("✓ `tool 49`")
-    assert text.count("xxx" * 1000) <= 3
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from acp.snapshot import Diff, ToolState
-from bot.reply.sanitise import code_block, units
+from bot.reply.sanitise import units
 from bot.reply.tools import (
     changed_lines,
-    command_of,
-    diff_text,
-    diff_texts,
-    input_text,
-    json_text,
     output_block,
-    places,
     short_names,
     tool_line,
     tools_in_short,
@@ -68,64 +62,6 @@ def test_long_output_keeps_its_beginning_and_its_end() -> None:
     assert block.startswith("```\nfirst\n")
     assert block.endswith("\nlast\n```")
     assert "characters left out" in block
-
-
-def test_a_change_is_shown_as_a_diff() -> None:
-    """T4"""
-    assert (
-        code_block(diff_text("a.py", "one\ntwo\n", "one\n2\n"), "diff")
-        == "```diff\n--- a.py\n+++ a.py\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n```"
-    )
-
-
-def test_a_new_file_is_all_additions() -> None:
-    assert diff_text("a.py", None, "one\n").splitlines() == ["--- /dev/null", "+++ a.py", "@@ -0,0 +1 @@", "+one"]
-
-
-def test_a_change_too_large_to_compare_is_told_in_one_line() -> None:
-    assert diff_text("a.py", "x\n" * 1500, "y\n" * 1500) == "a.py: 1,500 lines replaced by 1,500"
-
-
-@pytest.mark.parametrize(
-    ("raw_input", "command"),
-    [
-        ({"command": "ls -l"}, "ls -l"),
-        ({"command": ["bash", "-lc", "echo 'a b'"]}, """bash -lc 'echo '"'"'a b'"'"''"""),
-        ({"cmd": "make"}, "make"),
-        ({"command": ""}, None),
-        ({"command": 5}, None),
-        ("ls", None),
-        (None, None),
-    ],
-)
-def test_the_command_is_found_in_what_agents_send(raw_input: Any, command: str | None) -> None:
-    """D6"""
-    assert command_of(raw_input) == command
-
-
-def test_an_input_without_a_command_is_shown_as_json() -> None:
-    assert input_text({"url": "http://é"}) == '{\n  "url": "http://é"\n}'
-    assert input_text({}) == input_text(None) == ""
-
-
-def test_places_are_listed_once_and_counted_beyond() -> None:
-    paths: list[tuple[str, int | None]] = [("a", 3), ("a", 3), ("b", None), ("c", None)]
-    assert places(paths, most=2) == "`a:3`, `b` and 1 more"
-
-
-def test_beyond_what_may_be_compared_changes_are_shown_uncompared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """O4, T10: an agent with a thousand cunning changes must not keep the other threads waiting."""
-    monkeypatch.setattr("bot.reply.tools._COMPARISONS", 4)
-    first, second, third = diff_texts([("a", "1\n2\n", "1\n3\n"), ("b", "1\n2\n", "1\n3\n"), ("c", None, "new\n")])
-    assert first == "--- a\n+++ a\n@@ -1,2 +1,2 @@\n 1\n-2\n+3"
-    assert second == "--- b\n+++ b\n-1\n-2\n+1\n+3"
-    assert third.endswith("+new")
-
-
-def test_json_says_which_control_characters_a_text_holds_and_which_escapes_it_spells() -> None:
-    """D6"""
-    assert json_text(["\x1b\r\b", "\\u001b\\r"]) == '[\n  "<U+001B><U+000D><U+0008>",\n  "\\\\u001b\\\\r"\n]'
-    assert json_text([10**30, "\ud83d", "\x1b", {5: None}]) == f'[{10**30}, "\ud83d", "<U+001B>", {{"5": null}}]'
 
 
 def done(title: str, kind: str = "other", **fields: Any) -> ToolState:

@@ -16,7 +16,7 @@ from acp.schema import PermissionParams
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.permissions import EXPIRED, PermissionRegistry
 from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards

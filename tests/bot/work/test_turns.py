@@ -18,7 +18,7 @@ from acp.snapshot import Ending, Phase
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
-from bot.reply.live import LiveReply
+from bot.reply.live_reply import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permissions import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry

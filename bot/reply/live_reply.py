@@ -1,8 +1,8 @@
 """The reply to one prompt while its turn runs, and its final state.
 
 It looks at a snapshot of the turn when the editor says so and lets the messages show it: which of them shows what is
-decided in `bot.reply.messages`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the reply's
-messages, the cards and a few flags.
+decided in `bot.reply.reply_messages`, when and whether that is sent in `bot.reply.outbox`. The mutable state is the
+messages of the reply, the cards and a few flags.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import anyio
 import structlog
 
 from acp.snapshot import TurnSnapshot
-from bot.reply.messages import LATE, ReplyMessages
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
 from bot.reply.port import Body, Button
 from bot.reply.recovery import Found, take_places, told_in_file
 from bot.reply.render import STATUS_LIMIT, status_line, worth_showing
+from bot.reply.reply_messages import LATE, ReplyMessages
 from bot.reply.sanitise import units
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The messages of one reply: which of them shows what, from the first text to the last word (pure).
 
-When to look at the turn is decided in `bot.reply.live`, when and whether something is sent in `bot.reply.outbox`. The
-mutable state is the pages, the messages below them, and how the end is laid out.
+When to look at the turn is decided in `bot.reply.live_reply`, when and whether something is sent in `bot.reply.outbox`.
+The mutable state is the pages, the messages below them, and how the end is laid out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
+from bot.reply.fallback import fallback_text, tools_summary
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, answer_file, below, without_text
 from bot.reply.port import Body, Button
-from bot.reply.render import HEADLINES, final_text, tools_summary
+from bot.reply.render import HEADLINES
 from bot.reply.sanitise import clean, clip, units, visible
 from bot.reply.split import PAGE, take
 
@@ -147,7 +148,7 @@ class ReplyMessages:
         self.pages.grow(self._snapshot(self.pages.start).text)
         if self.pages.blank:
             # Where the agent said nothing, what it did stands in place of its text (T4).
-            self._instead = final_text(self._snapshot(0), final.outcome)
+            self._instead = fallback_text(self._snapshot(0), final.outcome)
             if not self._instead and not final.tail():
                 self._instead = f"-# {HEADLINES[final.outcome]}."
             if self._instead:
@@ -272,7 +273,7 @@ class ReplyMessages:
         snapshot = self._snapshot(0)
         text = self._instead or snapshot.text
         if not visible(text):
-            text = final_text(snapshot, final.outcome)
+            text = fallback_text(snapshot, final.outcome)
         # Messages that took no edit lose status and buttons when that can be done; the reply does not wait for it. They
         # keep the text that they show, and show no other in the end, even where it is unknown whether an
         # edit went through: the new message has the rest, and no text is visible twice.

@@ -8,14 +8,21 @@ characters are shown is decided in `bot.reply.cards`.
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from bot.reply.sanitise import inline_code, one_line, spelled, units
-from bot.reply.tools import Comparing, command_key, command_of, input_text, json_text
+import orjson
 
+from bot.reply.sanitise import inline_code, one_line, spelled, units
+from bot.reply.tools import COMPARISONS, comparison_cost
+
+_COMMAND_KEYS = ("command", "cmd", "script")
+_ESCAPES = {f"\\u{code:04x}": f"<U+{code:04X}>" for code in range(0x20)}
+_ESCAPES |= {"\\b": "<U+0008>", "\\f": "<U+000C>", "\\r": "<U+000D>"}
 _OF_THE_PROTOCOL = ("toolCallId", "status", "sessionUpdate", "_meta")
 _DIRECTORY_KEYS = ("cwd", "workdir")
 _CONTEXT = 3
@@ -207,10 +214,12 @@ def _beside(item: Json, *known: str) -> Json:
 
 def _changes(diffs: list[Json]) -> list[Part]:
     """Return all changes with all their lines; ``short`` leaves unchanged lines out where there are many."""
-    whole, short, comparing = [], [], Comparing()
+    whole, short, room = [], [], COMPARISONS
     for diff in diffs:
         old, new = diff.get("oldText"), diff["newText"]
-        compared = comparing.may(old, new)
+        # All threads wait meanwhile, so what may be compared is limited for the card as a whole.
+        compared = (cost := comparison_cost(old, new)) <= room
+        room -= int(cost) if compared else 0
         lines = _change(one_row(diff.get("path") or "?"), old, new, compared=compared)
         whole.append("\n".join(lines))
         short.append("\n".join(_folded(lines)) if compared else "")
@@ -249,3 +258,72 @@ def _folded(lines: list[str]) -> Iterator[str]:
             yield from run[len(run) - after :]
         else:
             yield from run
+
+
+# --- an agent's values as text ---------------------------------------------------------------------------------
+
+
+def command_of(raw_input: Any) -> str | None:
+    """Return the command line in a tool call's input, if there is one."""
+    key = command_key(raw_input)
+    if key is None:
+        return None
+    value = raw_input[key]
+    return value if isinstance(value, str) else shlex.join(value)
+
+
+def command_key(raw_input: Any) -> str | None:
+    """Return the key of the command line in a tool call's input, if there is one."""
+    if not isinstance(raw_input, dict):
+        return None
+    for key in _COMMAND_KEYS:
+        value = raw_input.get(key)
+        if isinstance(value, str) and value.strip():
+            return key
+        # Some agents send the words of a command instead of a line.
+        if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+            return key
+    return None
+
+
+def input_text(raw_input: Any) -> str:
+    """Return a tool call's input as indented JSON; empty if there is none."""
+    return "" if raw_input in (None, {}, []) else json_text(raw_input)
+
+
+def json_text(value: Any) -> str:
+    """Return ``value`` as indented JSON in which control characters are written as ``<U+001B>``; never raises."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except (TypeError, RecursionError):  # too deep, too large a number, half a character
+        text = "".join(_tokens(value))
+    text = text.replace("\\\\", "\0")  # JSON has no NUL, so this can be undone
+    for escape, shown in _ESCAPES.items():
+        text = text.replace(escape, shown)
+    return text.replace("\0", "\\\\")
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+
+
+def _tokens(value: Any) -> Iterator[str]:
+    """Yield the pieces of ``value`` as JSON; however deep it is, as nothing here calls itself."""
+    todo: list[Any] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, _Token):
+            yield item.text
+        elif isinstance(item, dict):
+            yield "{"
+            todo.append(_Token("}"))
+            for number, (key, inner) in reversed(list(enumerate(item.items()))):
+                todo += [inner, _Token(f"{', ' if number else ''}{json.dumps(str(key), ensure_ascii=False)}: ")]
+        elif isinstance(item, list):
+            yield "["
+            todo.append(_Token("]"))
+            for number, inner in reversed(list(enumerate(item))):
+                todo += [inner, _Token(", " if number else "")]
+        else:
+            yield json.dumps(item, ensure_ascii=False, default=str)
