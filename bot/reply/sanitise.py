@@ -8,7 +8,8 @@ and how text is put into code so that it can't get out of it. Where people decid
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from wcwidth import grapheme_boundary_before
 
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -39,6 +40,7 @@ _ASCII_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK_LIKE = "\u02cb"
 _LOOKED_AT = 16
+_FAR = 200
 
 
 def units(text: str) -> int:
@@ -138,46 +140,18 @@ def fitting(text: str, limit: int) -> int:
             break
     else:
         return len(text)
-    # A character without a border near is cut between code points; half a surrogate pair would be refused.
-    return _border(text, offset) or (offset - 1 if _is_split_pair(text, offset) else offset) or 1
+    # A character without a border near is cut between code points: what is shown must get on.
+    return _border(text, offset) or offset or 1
 
 
 def _border(text: str, offset: int) -> int:
     """Return the last offset up to ``offset`` where a character as people see it begins; 0 if there is none near."""
-    for candidate in range(offset, max(0, offset - 200), -1):
-        if not joined(text, candidate):
-            return candidate
-    return 0
-
-
-def joined(text: str, offset: int) -> bool:
-    """Return whether the code points on both sides of ``offset`` belong to one character as people see it."""
-    if offset <= 0 or offset >= len(text):
-        return False
-    before, after = text[offset - 1], text[offset]
-    if before == "\u200d" or _extends(after) or (before == "\r" and after == "\n") or _is_split_pair(text, offset):
-        return True
-    if not "\U0001f1e6" <= after <= "\U0001f1ff":
-        return False
-    # Two letters make a flag: whether one belongs to the one before depends on how many there are.
-    letters = offset
-    while letters > 0 and "\U0001f1e6" <= text[letters - 1] <= "\U0001f1ff":
-        letters -= 1
-    return (offset - letters) % 2 == 1
-
-
-def _is_split_pair(text: str, offset: int) -> bool:
-    return "\ud800" <= text[offset - 1] <= "\udbff" and "\udc00" <= text[offset] <= "\udfff"
-
-
-def _extends(character: str) -> bool:
-    """Combining marks, joiners, variation selectors, skin tones, tags, Hangul vowels and finals."""
-    if character < "\u0300":
-        return False
-    return (
-        character in "\u200c\u200d"
-        or unicodedata.category(character) in ("Mn", "Mc", "Me")
-        or "\u1160" <= character <= "\u11ff"
-        or "\U0001f3fb" <= character <= "\U0001f3ff"
-        or "\U000e0020" <= character <= "\U000e007f"
-    )
+    if offset >= len(text):
+        return len(text)
+    # Not from the start of the text: an edit costs what its message costs, and accents may be piled up without end.
+    start = max(0, offset - _FAR)
+    border = start + grapheme_boundary_before(text[start : offset + 1], offset - start + 1)
+    # Two halves of one character are sent as one, and half a character would be refused.
+    if border and "\ud800" <= text[border - 1] <= "\udbff" and "\udc00" <= text[border] <= "\udfff":
+        border -= 1
+    return border if border > start else 0
