@@ -90,13 +90,13 @@ def permission_card(
     # What stands above in full need not stand below once more; what is cut there must.
     limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}
     headline = [key for key, most in limits.items() if isinstance(call.get(key), str) and shown_inline(call[key], most)]
-    places_shown = len(paths) <= _MOST_PLACES and all(shown_inline(_place(path), _PLACE_LIMIT) for path in paths)
+    places_shown = len(paths) <= _MOST_PLACES and all(shown_inline(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
     head, last = _head(call, paths, ping), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
     # Nobody may approve what they can't see in full: then only refusals are left.
-    refusals = _offered(options, seen=False)
-    offered = _offered(options, seen=complete)
-    names = _options(options, offered)
+    refusing, _ = _buttons(token, options, seen=False)
+    buttons, names = _buttons(token, options, seen=complete)
+    left_out = len(options) - len(buttons) if complete else 0
     listed = _block(names, names.text, _OPTIONS_LIMIT, height=_MOST_OPTIONS + 3) if names else None
     fixed = sum(units(line) + 1 for line in (*head, last)) + (listed.size if listed else 0)
     shown, note = _shown_detail(parts, min(_DETAIL_LIMIT, _TEXT_LIMIT - _SPARE - fixed))
@@ -105,15 +105,13 @@ def permission_card(
     file, missing = _file(parts) if note else (None, 0)
     if missing:
         # Known only now, when the buttons were counted: the card has room for fewer in any case.
-        note, offered = _TOO_LONG.format(size=missing), refusals
+        note, buttons, left_out = _TOO_LONG.format(size=missing), refusing, 0
     elif not complete:
         note = f"{note}\n{_INCOMPLETE}".strip()
-    left_out = len(options) - len(offered) if complete and not missing else 0
     more = [f"-# {left_out:,} more options have no button."] if left_out else []
     lines = [*head, *shown, *([note] if note else []), *(listed.lines if listed else ()), *more, last]
     # Should Discord not take the file, what is only in there is seen by nobody.
-    fileless = _buttons(token, options, refusals) if file else None
-    return Body("\n".join(lines), _buttons(token, options, offered), file, ping, fileless)
+    return Body("\n".join(lines), buttons, file, ping, fileless=refusing if file else None)
 
 
 def options_offered(card: Body) -> frozenset[int]:
@@ -145,7 +143,7 @@ UNSEEN = "⏹ Cancelled: it is too long to show in full, and the agent offers no
 NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the request, so it was cancelled."
 
 
-def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> list[str]:
+def _head(call: Json, paths: list[str], ping: int | None) -> list[str]:
     """Return whom it is for, what is to be done, and where."""
     title, kind = call.get("title"), call.get("kind")
     sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
@@ -153,15 +151,10 @@ def _head(call: Json, paths: list[tuple[str, int | None]], ping: int | None) -> 
     lines = [f"<@{ping}>"] if ping is not None else []
     lines.append(f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}")
     if paths:
-        shown = ", ".join(inline(_place(place), _PLACE_LIMIT) for place in paths[:_MOST_PLACES])
+        shown = ", ".join(inline(path, _PLACE_LIMIT) for path in paths[:_MOST_PLACES])
         more = len(paths) - _MOST_PLACES
         lines.append(f"In {shown} and {more} more" if more > 0 else f"In {shown}")
     return lines
-
-
-def _place(place: tuple[str, int | None]) -> str:
-    path, line = place
-    return path if line is None else f"{path}:{line}"
 
 
 # --- the detail ----------------------------------------------------------------------------------------------------
@@ -243,51 +236,32 @@ def _file(parts: list[Part]) -> tuple[Attachment, int]:
 # --- the options ---------------------------------------------------------------------------------------------------
 
 
-def _options(options: Sequence[PermissionOption], offered: Sequence[int]) -> Part | None:
-    """Return the options whose names don't fit on their buttons, in full, numbered as those are."""
-    cut = [number for number in offered if _is_cut(options[number])]
-    # The option's own number: that of a button would change when fewer options are offered.
-    rows = [f"{number + 1}. {one_row(_name(options[number]))}" for number in cut]
-    return Part("Options", "\n".join(rows), file="options.txt") if rows else None
+def _buttons(token: str, options: Sequence[PermissionOption], *, seen: bool) -> tuple[tuple[Button, ...], Part | None]:
+    """Return the buttons, and in full the options whose names don't fit on theirs, numbered as those are.
+
+    ``seen``: without it only those that say no, as nobody may approve what they can't see in full.
+    """
+    refusals = [number for number, option in enumerate(options) if option.kind.startswith("reject")]
+    numbers = list(range(len(options))) if seen else refusals
+    offered = numbers[:_MOST_OPTIONS]
+    # Discord takes 25: a card without a way to say no would leave only the timeout.
+    if refusals and not set(offered) & set(refusals):
+        offered = [*offered[: _MOST_OPTIONS - 1], refusals[0]]
+    buttons, rows = [], []
+    for number in offered:
+        option, name, label = options[number], _name(options[number]), _label(options[number])
+        if name.strip() and not is_short_line(name, _LABEL_LIMIT):
+            # The option's own number: that of a button would change when fewer options are offered.
+            label = clip(f"{number + 1}. {label}", _LABEL_LIMIT)
+            rows.append(f"{number + 1}. {one_row(name)}")
+        style = _STYLES.get(option.kind.split("_")[0], "secondary")
+        # The id has the option's number and not its text: an agent's ids may be longer than Discord allows.
+        buttons.append(Button(f"weft:perm:{token}:{number}", label, style))
+    return tuple(buttons), Part("Options", "\n".join(rows), file="options.txt") if rows else None
 
 
 def _name(option: PermissionOption) -> str:
     return option.name if option.name.strip() else option.option_id
-
-
-def _is_cut(option: PermissionOption) -> bool:
-    return not is_short_line(_name(option), _LABEL_LIMIT) and bool(_name(option).strip())
-
-
-def _buttons(token: str, options: Sequence[PermissionOption], offered: Sequence[int]) -> tuple[Button, ...]:
-    buttons = []
-    for number in offered:
-        option, label = options[number], _label(options[number])
-        if _is_cut(option):
-            # The number under which the card shows all of it.
-            label = clip(f"{number + 1}. {label}", _LABEL_LIMIT)
-        style = _STYLES.get(option.kind.split("_")[0], "secondary")
-        # The id has the option's number and not its text: an agent's ids may be longer than Discord allows.
-        buttons.append(Button(f"weft:perm:{token}:{number}", label, style))
-    return tuple(buttons)
-
-
-def _offered(options: Sequence[PermissionOption], *, seen: bool) -> list[int]:
-    """Return the numbers of the options that get a button: the first, and in any case one that says no.
-
-    ``seen``: without it only those that say no, as nobody may approve what they can't see in full.
-    """
-    numbers = [number for number, option in enumerate(options) if seen or _says_no(option)]
-    # Discord takes 25: a card without a way to say no would leave only the timeout.
-    shown, others = numbers[:_MOST_OPTIONS], numbers[_MOST_OPTIONS:]
-    if not any(_says_no(options[number]) for number in shown):
-        refusal = [number for number in others if _says_no(options[number])][:1]
-        shown = shown[: _MOST_OPTIONS - len(refusal)] + refusal
-    return shown
-
-
-def _says_no(option: PermissionOption) -> bool:
-    return option.kind.startswith("reject")
 
 
 def _label(option: PermissionOption) -> str:

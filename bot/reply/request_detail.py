@@ -70,15 +70,23 @@ def one_row(text: str) -> str:
     return spelled(text).replace("\n", "<U+000A>")
 
 
-def paths_of(call: Json) -> tuple[list[tuple[str, int | None]], list[Any]]:
-    """Return the places (path, line) that a tool call and its diffs name, and the locations that are none."""
+def paths_of(call: Json) -> tuple[list[str], list[Any]]:
+    """Return the places (``path`` or ``path:line``) that a tool call and its diffs name, and what is no place."""
     locations = call.get("locations")
-    listed = locations if isinstance(locations, list) else []
-    plain = [place for place in listed if _is_place(place)]
-    paths = [(place["path"], place.get("line")) for place in plain]
-    paths += [(diff["path"], None) for diff in _content(call) if _is_diff(diff) and diff.get("path")]
-    odd = [place for place in listed if not _is_place(place)]
-    odd += [locations] if locations and not isinstance(locations, list) else []
+    paths, odd = [], [locations] if locations and not isinstance(locations, list) else []
+    for place in locations if isinstance(locations, list) else ():
+        fields = place if isinstance(place, dict) else {}
+        path, line = fields.get("path"), fields.get("line")
+        # With a field that we don't know it is more than a place: it is shown as it came.
+        if (
+            not isinstance(path, str)
+            or fields.keys() - {"path", "line", "_meta"}
+            or type(line) not in (int, type(None))
+        ):
+            odd.append(place)
+        else:
+            paths.append(path if line is None else f"{path}:{line}")
+    paths += [diff["path"] for diff in _content_of(call)[0] if diff.get("path")]
     return list(dict.fromkeys(paths)), odd
 
 
@@ -96,11 +104,10 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     # What is taken out here is shown elsewhere; whatever is left at the end stands under "More".
     for key in headline:
         rest.pop(key, None)
-    diffs = [item for item in _content(call) if _is_diff(item)]
-    texts, others = _texts_and_others(_content(call))
+    diffs, texts, others = _content_of(call)
     if isinstance(rest.get("content"), list):
         del rest["content"]
-    inputs = _input_parts(rest.pop("rawInput", None), _sides_of(diffs))
+    inputs = _input_parts(rest.pop("rawInput", None), diffs)
     # A command is what decides; without one, the change is what people can read best.
     seen_best = [*_changes(diffs), *(Part("Text", text) for text in texts)]
     parts = [*inputs, *seen_best] if inputs[0].name == "Command" else [*seen_best, *inputs]
@@ -109,8 +116,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     paths, odd = paths_of(call)
     rest.pop("locations", None)
     if paths and not places_shown:
-        rows = (one_row(path) if line is None else f"{one_row(path)}:{line}" for path, line in paths)
-        parts.append(Part("Places", "\n".join(rows)))
+        parts.append(Part("Places", "\n".join(map(one_row, paths))))
     more = rest | ({"content": others} if others else {}) | ({"locations": odd} if odd else {})
     parts += [Part("More", json_text(more))] if more else []
     # Each text once: agents put the command into title and content, too.
@@ -122,127 +128,94 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     return list(kept.values())
 
 
-# --- the input ---------------------------------------------------------------------------------------------------
-
-
-def _sides_of(diffs: list[Json]) -> dict[str, str]:
-    """Return what stands for the texts of a change, which an agent's input has once more.
-
-    Each by its side, as what is taken away must not pass for what comes; of several changes nobody could say whose.
-    """
-    if len(diffs) != 1:
-        return {}
-    sides = {
-        diffs[0].get("oldText"): "(the old text of the change)",
-        diffs[0]["newText"]: "(the new text of the change)",
-    }
-    return {text: name for text, name in sides.items() if isinstance(text, str) and len(text) > _LONG}
-
-
-def _input_parts(raw: Any, shown: dict[str, str]) -> list[Part]:
-    """Return the command by itself, and all that stands beside it: what a command does depends on it.
-
-    ``shown``: what stands for texts that the card has elsewhere.
-    """
+def _input_parts(raw: Any, diffs: list[Json]) -> list[Part]:
+    """Return the command by itself, and all that stands beside it: what a command does depends on it."""
     if not isinstance(raw, dict):
-        return [Part("Input", raw if isinstance(raw, str) else input_text(raw))]
-    key = command_key(raw)
+        return [Part("Input", raw if isinstance(raw, str) else json_text(raw))]
+    key, line = command_in(raw) or (None, "")
     beside = {name: value for name, value in raw.items() if name != key}
-    # An agent's input has the texts of the change once more; short ones are shown, as they may mean something else.
-    beside |= {name: shown[value] for name, value in beside.items() if isinstance(value, str) and value in shown}
+    if len(diffs) == 1:  # of several changes nobody could say which one a text belongs to
+        # An agent's input has the texts of the change once more; short ones are shown, as they may mean something else.
+        # Each by its side, as what is taken away must not pass for what comes.
+        sides = {
+            diffs[0].get("oldText"): "(the old text of the change)",
+            diffs[0]["newText"]: "(the new text of the change)",
+        }
+        for name, value in beside.items():
+            if isinstance(value, str) and len(value) > _LONG:
+                beside[name] = sides.get(value, value)
     if key is None:
-        return [Part("Input", input_text(beside))]
-    # Above the command only if it is nothing but a path: a line break in it could pass for a part of the command.
-    directory = next(
-        (
-            name
-            for name, value in ((name, beside.get(name)) for name in _DIRECTORY_KEYS)
-            if isinstance(value, str) and value and spelled(value) == value == one_line(value)
-        ),
-        None,
-    )
-    where = f"# in {beside.pop(directory)}\n" if directory else ""
-    command = Part("Command", where + (command_of(raw) or ""), "sh", file="command.txt")
-    return [command, Part("Input", input_text(beside))]
+        return [Part("Input", json_text(beside))]
+    where = ""
+    for name in _DIRECTORY_KEYS:
+        value = beside.get(name)
+        # Above the command only if it is nothing but a path: a line break in it could pass for a part of the command.
+        if isinstance(value, str) and value and spelled(value) == value == one_line(value):
+            where = f"# in {beside.pop(name)}\n"
+            break
+    return [Part("Command", where + line, "sh", file="command.txt"), Part("Input", json_text(beside))]
 
 
-# --- the content -------------------------------------------------------------------------------------------------
-
-
-def _content(call: Json) -> list[Any]:
+def _content_of(call: Json) -> tuple[list[Json], list[str], list[Any]]:
+    """Return the changes and the plain texts of a tool call's content, and what is neither, as it came."""
     content = call.get("content")
-    return content if isinstance(content, list) else []
-
-
-def _is_place(place: Any) -> bool:
-    # With a field that we don't know it is more than a place: it is shown as it came.
-    known = (
-        isinstance(place, dict) and isinstance(place.get("path"), str) and not place.keys() - {"path", "line", "_meta"}
-    )
-    return known and (place.get("line") is None or type(place.get("line")) is int)
-
-
-def _is_diff(item: Any) -> bool:
-    if not isinstance(item, dict) or item.get("type") != "diff" or not isinstance(item.get("newText"), str):
-        return False
-    return all(item.get(key) is None or isinstance(item[key], str) for key in ("path", "oldText"))
-
-
-def _texts_and_others(content: list[Any]) -> tuple[list[str], list[Any]]:
-    """Return the plain texts of a tool call's content, and what is neither text nor diff, as it came."""
-    texts, others = [], []
-    for item in content:
-        block = item.get("content") if isinstance(item, dict) and item.get("type") == "content" else None
+    diffs: list[Json] = []
+    texts: list[str] = []
+    others: list[Any] = []
+    for item in content if isinstance(content, list) else ():
+        fields = item if isinstance(item, dict) else {}
+        block = fields.get("content") if fields.get("type") == "content" else None
         if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
             texts.append(block["text"])
-            beside = _beside(block, "type", "text") | _beside(item, "type", "content")
-            others += [beside] if beside else []
-        elif _is_diff(item):
-            beside = _beside(item, "type", "path", "oldText", "newText")
-            others += [beside] if beside else []
+            known: list[tuple[Json, tuple[str, ...]]] = [(block, ("type", "text")), (fields, ("type", "content"))]
+        elif (
+            fields.get("type") == "diff"
+            and isinstance(fields.get("newText"), str)
+            and all(isinstance(fields.get(key), str | None) for key in ("path", "oldText"))
+        ):
+            diffs.append(fields)
+            known = [(fields, ("type", "path", "oldText", "newText"))]
         else:
             others.append(item)
-    return texts, others
-
-
-def _beside(item: Json, *known: str) -> Json:
-    return {key: value for key, value in item.items() if key not in (*known, "_meta") and value is not None}
-
-
-# --- changes -----------------------------------------------------------------------------------------------------
+            continue
+        # Fields beyond those of the protocol may say what is to be decided: they are shown as they came.
+        beside = {
+            key: value
+            for source, keys in known
+            for key, value in source.items()
+            if key not in (*keys, "_meta") and value is not None
+        }
+        others += [beside] if beside else []
+    return diffs, texts, others
 
 
 def _changes(diffs: list[Json]) -> list[Part]:
     """Return all changes with all their lines; ``short`` leaves unchanged lines out where there are many."""
-    whole, short, room = [], [], COMPARISONS
+    whole: list[str] = []
+    short: list[str] = []
+    room = COMPARISONS
     for diff in diffs:
-        old, new = diff.get("oldText"), diff["newText"]
-        # All threads wait meanwhile, so what may be compared is limited for the card as a whole.
-        compared = (cost := comparison_cost(old, new)) <= room
-        room -= int(cost) if compared else 0
-        lines = _change(one_row(diff.get("path") or "?"), old, new, compared=compared)
-        whole.append("\n".join(lines))
-        short.append("\n".join(_folded(lines)) if compared else "")
+        path, old, new = one_row(diff.get("path") or "?"), diff.get("oldText"), diff["newText"]
+        source = "/dev/null" if old is None else path
+        head, cost = [f"--- {source}", f"+++ {path}"], comparison_cost(old, new)
+        if cost > room:
+            # All threads wait for a comparison: beyond the bound, all old lines go and all new ones come.
+            sides = [(sign, text.removesuffix("\n")) for sign, text in (("-", old), ("+", new)) if text]
+            lines = [*head, *(sign + text.replace("\n", f"\n{sign}") for sign, text in sides)]
+            short += lines
+        else:
+            room -= int(cost)
+            # With what can't be seen written out, so that no carriage return or U+2028 ends a line.
+            before, after = (spelled(text).removesuffix("\n").split("\n") if text else [] for text in (old or "", new))
+            all_lines = max(len(before), len(after))
+            lines = list(difflib.unified_diff(before, after, source, path, lineterm="", n=all_lines))
+            lines = lines or [*head, *(f" {line}" for line in before)]
+            short += _folded(lines)
+        whole += lines
     if not whole:
         return []
-    text, folded = "\n".join(whole), "\n".join(few or all_ for few, all_ in zip(short, whole, strict=True))
+    text, folded = "\n".join(whole), "\n".join(short)
     return [Part("Change", text, "diff", short=folded if folded != text else "", file="change.diff")]
-
-
-def _change(path: str, old: str | None, new: str, *, compared: bool) -> list[str]:
-    """Return a unified diff with all unchanged lines; uncompared, all old lines go and all new ones come."""
-    source = "/dev/null" if old is None else path
-    if not compared:
-        return [f"--- {source}", f"+++ {path}", *_marked("-", old or ""), *_marked("+", new)]
-    # With what can't be seen written out, so that no carriage return or U+2028 ends a line.
-    before, after = (spelled(text).removesuffix("\n").split("\n") if text else [] for text in (old or "", new))
-    if before == after:
-        return [f"--- {source}", f"+++ {path}", *(f" {line}" for line in before)]
-    return list(difflib.unified_diff(before, after, source, path, lineterm="", n=max(len(before), len(after))))
-
-
-def _marked(sign: str, text: str) -> list[str]:
-    return [sign + text.removesuffix("\n").replace("\n", f"\n{sign}")] if text else []
 
 
 def _folded(lines: list[str]) -> Iterator[str]:
@@ -263,36 +236,22 @@ def _folded(lines: list[str]) -> Iterator[str]:
 # --- an agent's values as text ---------------------------------------------------------------------------------
 
 
-def command_of(raw_input: Any) -> str | None:
-    """Return the command line in a tool call's input, if there is one."""
-    key = command_key(raw_input)
-    if key is None:
-        return None
-    value = raw_input[key]
-    return value if isinstance(value, str) else shlex.join(value)
-
-
-def command_key(raw_input: Any) -> str | None:
-    """Return the key of the command line in a tool call's input, if there is one."""
-    if not isinstance(raw_input, dict):
-        return None
-    for key in _COMMAND_KEYS:
+def command_in(raw_input: Any) -> tuple[str, str] | None:
+    """Return the key and the text of the command line in a tool call's input, if there is one."""
+    for key in _COMMAND_KEYS if isinstance(raw_input, dict) else ():
         value = raw_input.get(key)
         if isinstance(value, str) and value.strip():
-            return key
+            return key, value
         # Some agents send the words of a command instead of a line.
         if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
-            return key
+            return key, shlex.join(value)
     return None
 
 
-def input_text(raw_input: Any) -> str:
-    """Return a tool call's input as indented JSON; empty if there is none."""
-    return "" if raw_input in (None, {}, []) else json_text(raw_input)
-
-
 def json_text(value: Any) -> str:
-    """Return ``value`` as indented JSON in which control characters are written as ``<U+001B>``; never raises."""
+    """Return ``value`` as indented JSON with control characters as ``<U+001B>``, empty if it is; never raises."""
+    if value in (None, {}, []):
+        return ""
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     except (TypeError, RecursionError):  # too deep, too large a number, half a character

@@ -8,8 +8,8 @@ fence is decided by what the parts show, so each part is balanced by itself. Siz
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from bot.reply.sanitise import clean, fitting, units
 
@@ -18,7 +18,8 @@ PAGE = 1870
 
 _SMALLEST = 200
 _CLOSING_ROOM = 26
-_FENCE = re.compile(r"([ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)")
+_FENCE = re.compile(r"^([ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)", re.MULTILINE)
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")  # not `splitlines()`: Discord ends a line at a line feed only
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,14 @@ def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = Non
 
 def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
     """Return the code block that is open at the end of ``text`` as a reader sees it, without escapes and controls."""
-    for line in _lines(clean(text)):
-        fence = _step(line, fence)
+    for indent, marker, behind in _FENCE.findall(clean(text)):
+        info = behind.strip()
+        if fence is not None:
+            # As Markdown has it: the same sign, at least as many of them, and nothing behind.
+            if not info and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker):
+                fence = None
+        elif marker[0] != "`" or "`" not in info:  # else it is inline code of three backticks
+            fence = Fence(indent, marker, info.split()[0][:40] if info else "")
     return fence
 
 
@@ -98,90 +105,39 @@ def _part(source: str, fence: Fence | None) -> Part:
     return Part(f"{opening}{source}{closing}", len(opening), len(closing), after)
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Yield the lines with their ends; only a line feed ends a line."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
-
-
-def _step(line: str, fence: Fence | None) -> Fence | None:
-    """Return what is open after ``line`` when ``fence`` was open before it."""
-    match = _FENCE.match(line)
-    if match is None:
-        return fence
-    indent, marker, info = match.groups()
-    info = info.strip()
-    if fence is not None:
-        # As Markdown has it: the same sign, at least as many of them, and nothing behind.
-        ends = not info and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker)
-        return None if ends else fence
-    if marker[0] == "`" and "`" in info:
-        return None
-    return Fence(indent, marker, info.split()[0][:40] if info else "")
-
-
-# --- where to cut ------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Borders:
-    """The last offsets that fit, by how good it is to end there."""
-
-    strong: int = 0
-    line: int = 0
-    table: int | None = None
-
-
 def _cut(window: str, limit: int, fence: Fence | None) -> int:
     """Return how much of ``window``, which is too long, goes into the part."""
-    borders = _borders(window, limit, fence)
-    # A better border is worth a part that is not full, but not one that is nearly empty.
-    if borders.table:
-        return borders.table
-    if units(window[: borders.strong]) >= limit // 2:
-        return borders.strong
-    if units(window[: borders.line]) >= limit // 4:
-        return borders.line
-    return _inside_line(window, limit, fence)
-
-
-def _borders(window: str, limit: int, fence: Fence | None) -> _Borders:
-    """Walk the lines that fit and remember where the part may end."""
-    borders = _Borders()
-    offset, used = 0, units(fence.opening) if fence else 0
+    # 1. Walk the lines that fit, and remember the last border of a block and of a line.
+    strong = at_line = offset = 0
+    used = units(fence.opening) if fence else 0
     table = blank = None
-    for line in _lines(window):
-        after = fence_after(line, fence)
-        is_row = fence is None and line.lstrip().startswith("|")
-        if fence is None and (after is not None or blank == offset):
-            borders.strong = offset
-        table = (table if table is not None else offset) if is_row else None
+    within = fence
+    for line in _LINE.findall(window):
+        after = fence_after(line, within)
+        if within is None and (after is not None or blank == offset):
+            strong = offset
+        is_row = within is None and line.lstrip().startswith("|")
+        table = (offset if table is None else table) if is_row else None
         used += units(line)
         offset += len(line)
+        # A block that is open here has to be closed in this part, which takes room, too.
         if used + (units(after.closing) if after else 0) > limit or not line.endswith("\n"):
             break
-        borders.line = offset
+        at_line = offset
         if not line.strip() and after is None:
             blank = offset
-        if fence is not None and after is None:
-            borders.strong = offset
-        fence = after
-    if table and window[:table].strip() and _table_fits(window, table, limit):
-        borders.table = table
-    return borders
-
-
-def _table_fits(window: str, start: int, limit: int) -> bool:
-    """Return whether the table that begins at ``start`` fits into a part of its own, as far as it is known."""
-    size = 0
-    for line in _lines(window[start:]):
-        if not line.lstrip().startswith("|"):
-            break
-        size += units(line)
-    return size <= limit
+        if within is not None and after is None:
+            strong = offset
+        within = after
+    # 2. A table without its head is no table: one that fits into a part by itself is not cut.
+    if table and window[:table].strip():
+        rows = takewhile(lambda line: line.lstrip().startswith("|"), _LINE.findall(window[table:]))
+        if sum(map(units, rows)) <= limit:
+            return table
+    # 3. A better border is worth a part that is not full, but not one that is nearly empty.
+    if units(window[:strong]) >= limit // 2:
+        return strong
+    return at_line if units(window[:at_line]) >= limit // 4 else _inside_line(window, limit, fence)
 
 
 def _inside_line(window: str, limit: int, fence: Fence | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import PurePath
@@ -111,8 +111,10 @@ def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
         room -= cost
         before = changed.get(diff.path, (0, 0))
         changed[diff.path] = (before[0] + added, before[1] + removed)
-    kinds = Counter(tool.kind for tool in done if _is_counted(tool))
-    names = short_names(changed)
+    kinds = Counter(tool.kind for tool in done if not tool.diffs and tool.kind not in _NAMED)
+    files = {path: PurePath(path) for path in changed}
+    # Two files of one name are told apart by their directories.
+    of_name = Counter(file.name for file in files.values())
     for tool in tools:
         title = inline_code(tool.title or tool.kind, _TITLE)
         if tool.rejected:
@@ -121,21 +123,19 @@ def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
             yield _Piece(0, f"✗ {title}")
         elif tool.status != "completed":
             yield _Piece(2, f"▸ {title} unfinished")
-        elif not _is_counted(tool):
+        elif tool.diffs or tool.kind in _NAMED:
             paths = dict.fromkeys(diff.path for diff in tool.diffs)
             if not paths:
                 yield _Piece(1, f"✓ {title}")
             for path in paths:
                 if (lines := changed.pop(path, None)) is not None:  # named where it first changed
-                    yield _Piece(1, f"✓ edit {inline_code(names[path], _NAME)} +{lines[0]:,} −{lines[1]:,}")
+                    file = files[path]
+                    name = "/".join(file.parts[-2:]) if of_name[file.name] > 1 else file.name or path
+                    yield _Piece(1, f"✓ edit {inline_code(name, _NAME)} +{lines[0]:,} −{lines[1]:,}")
         elif (count := kinds.pop(tool.kind, 0)) > 1:
             yield _Piece(3, f"✓ {count:,} {_PLURALS.get(tool.kind, 'tools')}", count)
         elif count:
             yield _Piece(3, f"✓ {title}")
-
-
-def _is_counted(tool: ToolState) -> bool:
-    return not tool.diffs and tool.kind not in _NAMED
 
 
 def changed_lines(diff: Diff, most: int = COMPARISONS) -> tuple[int, int, int]:
@@ -157,10 +157,3 @@ def changed_lines(diff: Diff, most: int = COMPARISONS) -> tuple[int, int, int]:
         return len(new), len(old), 0
     same = sum(block.size for block in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks())
     return len(new) - same, len(old) - same, cost
-
-
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Return for each path its file's name, with the directory where two files have the same."""
-    every = [(path, PurePath(path)) for path in paths]
-    known = Counter(pure.name for _, pure in every)
-    return {path: "/".join(pure.parts[-2:]) if known[pure.name] > 1 else pure.name or path for path, pure in every}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.reply.request_detail import command_of, input_text, json_text
+from bot.reply.request_detail import command_in, json_text
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,13 @@ from bot.reply.request_detail import command_of, input_text, json_text
 )
 def test_the_command_is_found_in_what_agents_send(raw_input: Any, command: str | None) -> None:
     """D6"""
-    assert command_of(raw_input) == command
+    found = command_in(raw_input)
+    assert (found[1] if found else None) == command
 
 
 def test_an_input_without_a_command_is_shown_as_json() -> None:
-    assert input_text({"url": "http://é"}) == '{\n  "url": "http://é"\n}'
-    assert input_text({}) == input_text(None) == ""
+    assert json_text({"url": "http://é"}) == '{\n  "url": "http://é"\n}'
+    assert json_text({}) == json_text(None) == ""
 
 
 def test_json_says_which_control_characters_a_text_holds_and_which_escapes_it_spells() -> None:

@@ -11,7 +11,6 @@ from bot.reply.sanitise import units
 from bot.reply.tools import (
     changed_lines,
     output_block,
-    short_names,
     tool_line,
     tools_in_short,
 )
@@ -121,8 +120,5 @@ def test_a_change_that_is_too_large_to_compare_is_counted_whole() -> None:
 
 def test_files_of_one_name_are_told_apart_by_their_directories() -> None:
     """D5"""
-    assert short_names(["/w/a/x.py", "/w/b/x.py", "/w/y.py"]) == {
-        "/w/a/x.py": "a/x.py",
-        "/w/b/x.py": "b/x.py",
-        "/w/y.py": "y.py",
-    }
+    edits = [done("Edit", "edit", diffs=(Diff(path, None, "a\n"),)) for path in ("/w/a/x.py", "/w/b/x.py", "/w/y.py")]
+    assert tools_in_short(edits) == "-# ✓ edit `a/x.py` +1 −0 · ✓ edit `b/x.py` +1 −0 · ✓ edit `y.py` +1 −0"
