@@ -1,19 +1,17 @@
-"""One prompt turn as a state machine: what was said, how it ends, and when something is due (pure).
+"""One prompt turn as a state machine: what was said, and how it ends (pure).
 
 Phases only move forward: running, cancelling, draining, ended. A turn takes what the agent sends and the present time,
-and says what has to be done (`tick`) and when to look again (`next_wakeup`); `acp.turn_runner` moves bytes, probes and
-kills. Nothing that comes after the end changes anything.
+and says what has to be done (`tick`) and when to look again (`next_wakeup`): `acp.turn_deadlines` has the deadlines,
+`acp.turn_runner` moves bytes, probes and kills. Nothing that comes after the end changes anything.
 """
 
 from __future__ import annotations
-
-from math import inf
 
 from acp.errors import AcpError, AgentExit, AgentExited, RequestFailed
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage
 from acp.snapshot import BY_AGENT, Ending, Lost, Phase, PromptError, TurnSnapshot
 from acp.transcript import Transcript
-from acp.turn_deadlines import Action, TurnLimits, WaitingTime
+from acp.turn_deadlines import Action, TurnDeadlines, TurnLimits
 
 CANCELLED = "cancelled"
 """The stop reason of a turn that was cancelled."""
@@ -26,7 +24,6 @@ class Turn:
         version: grows with each visible change.
         schedule: grows whenever a deadline may have come nearer; see `next_wakeup`.
         phase: where the turn stands.
-        last_event: when the agent was last heard of, or a permission request was opened or closed.
         decided: how the turn ends; known from the agent's answer on.
     """
 
@@ -34,15 +31,11 @@ class Turn:
         self.version = 0
         self.schedule = 0
         self.phase = Phase.RUNNING
-        self.last_event = now
         self.decided: Ending | None = None
         self._limits = limits
-        self._started = now
-        self._probed = now
+        self._deadlines = TurnDeadlines(limits, now)
         self._said = Transcript(limits.text_bytes, limits.tool_calls, limits.tool_head, limits.tool_tail, model, mode)
         self._asked: dict[str, str] = {}
-        self._waiting = WaitingTime(limits.card_extension_max)
-        self._due = inf  # the grace's end while cancelling, the latest end of the drain while draining
         self._overdue = False
         self._ended: float | None = None
         self._stop_reason: str | None = None
@@ -59,13 +52,13 @@ class Turn:
         """Take the moment in which the prompt is written for the start; time spent on the way to it does not count."""
         # A turn that was withdrawn on its way stays as it ended.
         if self.phase is Phase.RUNNING:
-            self._started = self.last_event = self._probed = now
+            self._deadlines = TurnDeadlines(self._limits, now)
 
     def feed(self, update: SessionUpdate, now: float) -> None:
         """Take an update; constant work for a chunk."""
         if self.phase is Phase.ENDED:
             return
-        self.last_event = now
+        self._deadlines.last_event = now
         if self._said.feed(update):
             self.version += 1
 
@@ -108,7 +101,7 @@ class Turn:
         if self.phase is not Phase.RUNNING:
             return False
         self._cancelled_by = by
-        self._due = now + self._limits.cancel_grace
+        self._deadlines.cancelled(now)
         self._enter(Phase.CANCELLING)
         return True
 
@@ -122,87 +115,54 @@ class Turn:
         """The agent waits for a person: silence means nothing now, and the hard timeout moves."""
         if self.phase is Phase.ENDED:
             return
-        self.last_event = now
         self._said.take_tool_call(tool_call, asked=True)
         self._asked[key] = tool_call.tool_call_id
-        # Time begins to count only before the deadline: a request opened after it does not bring the turn back.
-        if now < self._hard_deadline():
-            self._waiting.opened(key, tool_call.tool_call_id, now)
+        self._deadlines.permission_opened(key, tool_call.tool_call_id, now)
         self.version += 1
 
     def permission_closed(self, key: str, now: float, *, rejected: bool = False) -> None:
         """A request was answered or taken back; ``rejected``: the answer was no."""
+        if self.phase is Phase.ENDED:
+            return
         # Two books: every request is shown and decided, but only those that opened in time move the deadline.
         tool_call_id = self._asked.pop(key, None)
-        if tool_call_id is not None and self.phase is not Phase.ENDED:
+        if tool_call_id is not None:
             self._said.tools.decide(tool_call_id, rejected=rejected)
-        if self._waiting.closed(key, now) and self.phase is not Phase.ENDED:
-            self.last_event = now
+        if self._deadlines.permission_closed(key, now):
             self.version += 1
             self.schedule += 1
 
-    # --- time ----------------------------------------------------------------------------------------------------
-
-    def tick(self, now: float, alive: bool = True) -> tuple[Action, ...]:
-        """Move on with the time; return what has to be done. Each deadline is looked at on each call."""
-        if self.phase is Phase.ENDED:
-            return ()
-        if not alive:
-            self.died(None, now)
-            return ()
-        # 1. The agent has answered: what is still on its way has its moment.
-        if self.phase is Phase.DRAINING:
-            if now >= self.next_wakeup():
+    def tick(self, now: float) -> tuple[Action, ...]:
+        """Move on with the time; return what the loop around the turn has to do."""
+        actions = self._deadlines.due(self.phase, now)
+        for action in actions:
+            if action is Action.END:
                 self._end(Ending.ANSWERED, now)
-            return ()
-        # 2. It did not stop in time.
-        if self.phase is Phase.CANCELLING and now >= self._due:
-            self._killed = True
-            self._end(Ending.STOPPED, now)
-            return (Action.KILL,)
-        actions: list[Action] = []
-        # 3. It took too long; decided here, so that a late answer to the cancel does not make it a success.
-        if self.phase is Phase.RUNNING and now >= self._hard_deadline():
-            self._overdue = True
-            self._due = now + self._limits.cancel_grace
-            self._enter(Phase.CANCELLING)
-            actions.append(Action.CANCEL)
-        # 4. It has been silent; also after the cancel, as a process that died answers nothing.
-        if now >= self._probe_time():
-            self._probed = now
-            actions.append(Action.PROBE)
+                return ()
+            if action is Action.KILL:
+                self._killed = True
+                self._end(Ending.STOPPED, now)
+            elif action is Action.CANCEL:
+                # Decided here, so that a late answer to the cancel does not make it a success.
+                self._overdue = True
+                self._deadlines.cancelled(now)
+                self._enter(Phase.CANCELLING)
         return tuple(actions)
 
     def next_wakeup(self) -> float:
         """Return when `tick` has something to do, if nothing happens before; infinity after the end."""
-        if self.phase is Phase.ENDED:
-            return inf
-        if self.phase is Phase.DRAINING:
-            # Each late message prolongs the silence that is waited for, but not for ever.
-            return min(self._due, self.last_event + self._limits.drain_quiet)
-        # In both phases the process is probed: one that died without closing its pipes says nothing of itself.
-        deadline = self._hard_deadline() if self.phase is Phase.RUNNING else self._due
-        return min(deadline, self._probe_time())
-
-    def _probe_time(self) -> float:
-        # From the last probe, too, or a silent turn would be probed at every turn of the loop.
-        return max(self.last_event, self._probed) + self._limits.liveness
-
-    def _hard_deadline(self) -> float:
-        return self._waiting.postpone(self._started + self._limits.hard_timeout)
+        return self._deadlines.next_wakeup(self.phase)
 
     # --- phases --------------------------------------------------------------------------------------------------
 
     def _drain(self, ending: Ending, now: float) -> None:
         self._decide(ending)
-        self.last_event = now
-        self._due = now + self._limits.drain_max
+        self._deadlines.answered(now)
         self._enter(Phase.DRAINING)
 
     def _end(self, ending: Ending, now: float) -> None:
         self._decide(ending)
         self._ended = now
-        self._waiting.close_all(now)
         self._enter(Phase.ENDED)
 
     def _decide(self, ending: Ending) -> None:
@@ -248,9 +208,9 @@ class Turn:
             exit=self._exit,
             killed=self._killed,
             lost=self._lost,
-            permissions=self._waiting.tool_calls(),
-            started=self._started,
-            last_event=self.last_event,
+            permissions=() if self.phase is Phase.ENDED else self._deadlines.waiting(),
+            started=self._deadlines.started,
+            last_event=self._deadlines.last_event,
             ended=self._ended,
             version=self.version,
         )
