@@ -179,6 +179,7 @@ class AgentSession:
             raise ProtocolError("the last prompt of this session is still open")
         # All before the prompt is sent: its answer may be handed on as soon as the loop runs again.
         self._turn, self._sink, self._clock = turn, sink, clock
+        turn.begin(clock())  # before the first update, which may count against the deadlines already
         self.router.begin(turn)
         self._asked.new_turn()
         params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
@@ -202,25 +203,36 @@ class AgentSession:
             with suppress(RequestFailed):  # an error is an answer
                 await self._prompt.wait(timeout)
 
-    def cancel(self) -> None:
-        """Cancel the open prompt and answer the open permission requests, in one write; else do nothing."""
+    def cancel(self, by: str | None = None) -> None:
+        """Cancel the open prompt and answer the open permission requests, in one write; else do nothing.
+
+        ``by`` stops the running turn as well, unless it has been answered or is being cancelled already. Never waits.
+        """
+        turn = self._turn
+        # Decided before it is sent: what the agent answers to the cancel belongs to a turn that is stopped already.
+        if by is not None and (turn is None or not turn.cancel(self._clock(), by)):
+            return
         if self.is_prompting:
             # One write: the agent must not see the cancel while it still waits for an answer.
             answers = self._close(self._permissions.values(), PermissionEnd.TURN_CANCELLED)
             self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
+        if by is not None and self._sink is not None:
+            self._sink.changed()
 
     def forget_prompt(self) -> None:
         """Take no answer to the open prompt any more: nobody prompts the session again."""
         if self._prompt is not None:
             self._peer.forget(self._prompt)
 
-    def steer(self, prompt: list[ContentBlock]) -> Steering:
-        """Put text into the running turn, now; awaiting the result says whether it is part of it (`acp.steering`).
+    def steer(self, turn: Turn, prompt: list[ContentBlock]) -> Steering:
+        """Put text into a turn; it is written at once, so that texts keep their order.
 
-        Whatever the agent does, and where no turn runs that could take it, the answer is a plain False.
+        Awaiting the result, from any task, says whether the text is part of the turn: then it shares the turn's end. If
+        not, and that is all that ever goes wrong, it has not been answered and is to be prompted (`acp.steering`).
         """
-        turn = self._turn
-        if turn is None or turn.phase is not Phase.RUNNING or not self.is_prompting or not self.can_steer:
+        # Not into the turn after it: whoever sent the text may have had to wait before.
+        running = turn is self._turn and turn.phase is Phase.RUNNING and self.is_prompting
+        if not running or not self.can_steer:
             return not_steered()
         steering = Steering(self._steer_timeout)
         self._steerings.append(steering)

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
 from acp.schema import text_block
-from acp.snapshot import TurnSnapshot
+from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
 from bot.reply.cards import stop_button
 from bot.reply.live_reply import LiveReply
@@ -216,11 +216,13 @@ class Runs:
     async def steer(self, into: Entry, entry: Entry) -> bool:
         """Put an entry into a running turn; True: its messages are part of it (Q2)."""
         running = self._running.get(into)
-        if running is None or not running.control.can_steer:
+        if running is None or (session := running.session) is None or not session.can_steer:
+            return False
+        if running.turn.phase is not Phase.RUNNING:
             return False
         # Written first, as for a prompt: what the agent may have read is not run again by itself.
         await self._store.started(running.first.message_id, [message.id for message in entry.messages])
-        return await running.control.steer([text_block(entry.prompt_text())])
+        return await session.steer(running.turn, [text_block(entry.prompt_text())])
 
 
 class Claims:

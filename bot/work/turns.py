@@ -19,9 +19,10 @@ from anyio.abc import TaskGroup
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission_request import PermissionRequest
 from acp.schema import text_block
+from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn import Turn
-from acp.turn_runner import TurnControl, run_turn
+from acp.turn_runner import run_turn
 from bot.model import Inbound, Lane, Outcome
 from bot.reply import cards
 from bot.reply.live_reply import LiveReply
@@ -60,6 +61,7 @@ class RunningTurn:
     Attributes:
         starting: around all that comes before the prompt; cancelling it leaves the spawn going (T6).
         hard_timeout: seconds after which the turn ends whatever it waits for (T2).
+        session: the session that is prompted, once the prompt may be sent.
         stopped_by: who stopped it, in whatever phase.
         abandoned: the thread is gone, so the agent is let go after the turn (D10).
         interrupted: the bot's stop is what stopped it (R1).
@@ -76,9 +78,8 @@ class RunningTurn:
     turn: Turn
     started: float
     hard_timeout: float
-    control: TurnControl = field(default_factory=TurnControl)
     starting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    prompting: bool = False
+    session: AgentSession | None = None
     stopped_by: str | None = None
     abandoned: bool = False
     interrupted: bool = False
@@ -123,8 +124,8 @@ class RunningTurn:
         if self.turn.phase in (Phase.DRAINING, Phase.ENDED):
             return False
         self.stopped_by = self.stopped_by or by
-        if self.prompting:
-            self.control.stop(by)
+        if self.session is not None:
+            self.session.cancel(by)
         else:
             self.starting.cancel()
         return True
@@ -323,9 +324,9 @@ class TurnService:
                     self._take_lease(running, lease)
                     await self._write_down(running)
                     # From here on a stop goes to the session; before, it cancelled this scope and left the spawn going.
-                    running.prompting = True
+                    running.session = lease.session
                 # Who stops in the very moment in which the write is done cancels nothing any more.
-                if not running.prompting or running.stopped_by:
+                if running.session is None or running.stopped_by:
                     return cut_off(running)
                 return await self._prompt(running, lease)
             except ForkFailed:
@@ -378,7 +379,6 @@ class TurnService:
                 running.turn,
                 [text_block(text)],
                 ReplySink(running, self._cards, self._scheduler, self._deliveries, end_of),
-                control=running.control,
                 clock=asyncio.get_running_loop().time,
             )
             settled = not snapshot.killed

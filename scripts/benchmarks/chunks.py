@@ -27,7 +27,7 @@ from acp.process import LaunchSpec
 from acp.schema import text_block
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
-from acp.turn_runner import TurnControl, run_turn
+from acp.turn_runner import run_turn
 from scripts.benchmarks.scene import AGENT, ROOT
 from scripts.benchmarks.stats import Figures
 
@@ -64,9 +64,7 @@ async def whole(count: int) -> float:
             tasks.start_soon(_look, turn)
             start = time.process_time()
             prompt = [text_block(f"bench:chunks:{count}")]
-            await run_turn(
-                connection, session, turn, prompt, sink, control=TurnControl(), clock=asyncio.get_running_loop().time
-            )
+            await run_turn(connection, session, turn, prompt, sink, clock=asyncio.get_running_loop().time)
             spent = time.process_time() - start
             tasks.cancel_scope.cancel()
     if sink.changes < count:

@@ -1,4 +1,4 @@
-"""The loop around a turn, with a session that does what a test says."""
+"""Running a turn, with a session that does what a test says."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import TurnSink
 from acp.snapshot import Ending, Phase, TurnSnapshot
-from acp.steering import Steering
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
-from acp.turn_runner import TurnControl, run_turn
+from acp.turn_runner import run_turn
 
 LONG = 60.0
 QUICK = TurnLimits(liveness=LONG, hard_timeout=LONG, cancel_grace=LONG, drain_quiet=0.02, drain_max=0.1)
@@ -64,24 +63,22 @@ class FakeSession:
         self.cancels = 0
         self.prompt: list[ContentBlock] = []
         self.on_prompt: Callable[[], object] = lambda: None
-        self.can_steer = True
-        self.steerings: list[tuple[list[ContentBlock], Steering]] = []
 
     def begin_turn(
         self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
     ) -> object:
         self.turn, self.sink, self.prompt, self.clock = turn, sink, prompt, clock
+        turn.begin(clock())
         self.prompted.set()
         self.on_prompt()
         return None
 
-    def cancel(self) -> None:
+    def cancel(self, by: str | None = None) -> None:
+        if by is not None and not self.turn.cancel(self.clock(), by):
+            return
         self.cancels += 1
         self.cancelled.set()
-
-    def steer(self, prompt: list[ContentBlock]) -> Steering:
-        self.steerings.append((prompt, Steering()))
-        return self.steerings[-1][1]
+        self.sink.changed()
 
     def say(self, text: str) -> None:
         raw = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
@@ -126,12 +123,11 @@ class Sink:
 
 @dataclass
 class Running:
-    """A turn that runs in a task of its own."""
+    """A turn that runs in its own task."""
 
     turn: Turn
     session: FakeSession = field(default_factory=FakeSession)
     sink: Sink = field(default_factory=Sink)
-    control: TurnControl = field(default_factory=TurnControl)
     done: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     snapshot: TurnSnapshot | None = None
@@ -139,7 +135,7 @@ class Running:
     async def run(self) -> None:
         with self.scope:
             self.snapshot = await run_turn(
-                self.session.connection, self.session, self.turn, [text_block("hi")], self.sink, control=self.control
+                self.session.connection, self.session, self.turn, [text_block("hi")], self.sink
             )
         self.done.set()
 
@@ -278,7 +274,7 @@ async def test_a_chunk_does_not_wake_the_loop() -> None:
             ticks += 1
             return tick(now)
 
-        run.turn.tick = counted  # type: ignore[assignment, method-assign]
+        run.turn.tick = counted  # type: ignore[method-assign]
         for _ in range(100):
             run.session.say("x")
             await anyio.lowlevel.checkpoint()
@@ -293,8 +289,8 @@ async def test_a_stop_cancels_a_running_turn() -> None:
     """T6: cancel is sent once, and the outcome is `stopped` whatever stop reason comes."""
     async with running() as run:
         run.session.say("so far")
-        run.control.stop("ada")
-        run.control.stop("bob")
+        run.session.cancel("ada")
+        run.session.cancel("bob")
         assert run.session.cancels == 1
         run.session.respond("end_turn")
         snapshot = await run.end()
@@ -306,7 +302,7 @@ async def test_a_stop_cancels_a_running_turn() -> None:
 async def test_a_stop_that_is_ignored_ends_in_a_kill() -> None:
     """T6: a grace from the decision, else kill."""
     async with running(TurnLimits(hard_timeout=LONG, liveness=LONG, cancel_grace=0.05)) as run:
-        run.control.stop("ada")
+        run.session.cancel("ada")
         snapshot = await run.end()
     assert (snapshot.ending, snapshot.killed) == (Ending.STOPPED, True)
     assert run.session.connection.stop_requested.is_set()
@@ -315,10 +311,9 @@ async def test_a_stop_that_is_ignored_ends_in_a_kill() -> None:
 @pytest.mark.asyncio
 async def test_a_stop_before_the_prompt_sends_nothing() -> None:
     """T6: stop works in every phase."""
-    control, session = TurnControl(), FakeSession()
-    control.stop("ada")
-    turn = Turn(QUICK, anyio.current_time())
-    snapshot = await run_turn(session.connection, session, turn, [text_block("hi")], Sink(), control=control)
+    session, turn = FakeSession(), Turn(QUICK, anyio.current_time())
+    turn.withdraw(anyio.current_time(), "ada")
+    snapshot = await run_turn(session.connection, session, turn, [text_block("hi")], Sink())
     assert (snapshot.ending, snapshot.cancelled_by) == (Ending.STOPPED, "ada")
     assert not session.prompted.is_set()
     assert session.cancels == 0
@@ -329,7 +324,7 @@ async def test_a_stop_in_the_drain_is_too_late() -> None:
     """T6: draining is `already finished`."""
     async with running() as run:
         run.session.respond()
-        run.control.stop("ada")
+        run.session.cancel("ada")
         snapshot = await run.end()
     assert (snapshot.ending, run.session.cancels) == (Ending.ANSWERED, 0)
 
@@ -340,7 +335,7 @@ async def test_a_stop_after_the_end_does_nothing() -> None:
     async with running() as run:
         run.session.respond()
         await run.end()
-    run.control.stop("ada")
+    run.session.cancel("ada")
     assert run.session.cancels == 0
     assert run.turn.snapshot().ending is Ending.ANSWERED
 
@@ -350,7 +345,7 @@ async def test_a_stop_while_a_person_is_asked_cancels() -> None:
     """T6: stop works while a card is open."""
     async with running() as run:
         run.session.ask()
-        run.control.stop("ada")
+        run.session.cancel("ada")
         assert run.session.cancels == 1
         run.session.respond("cancelled")
         snapshot = await run.end()
@@ -394,62 +389,3 @@ async def test_a_caller_that_is_cancelled_leaves_no_prompt_running() -> None:
         await run.done.wait()
     assert run.session.cancels == 1
     assert (run.turn.snapshot().ending, run.turn.snapshot().text) == (Ending.STOPPED, "so far")
-
-
-@pytest.mark.asyncio
-async def test_text_put_into_the_running_turn_is_the_sessions_to_carry() -> None:
-    """Q2: the control passes it on at once, and the awaited answer is the session's."""
-    async with running() as run:
-        answer = run.control.steer([text_block("also this")])
-        [(sent, steering)] = run.session.steerings
-        assert sent == [text_block("also this")]
-        steering.settle(True)
-        assert await answer
-        run.session.respond()
-        await run.end()
-
-
-@pytest.mark.asyncio
-async def test_before_its_turn_and_after_it_a_control_steers_nothing() -> None:
-    """Q2: safe at any time; the caller prompts the text instead."""
-    control = TurnControl()
-    assert (control.can_steer, await control.steer([text_block("early")])) == (False, False)
-    async with running(control=control) as run:
-        assert control.can_steer
-        run.session.respond()
-        await run.end()
-    assert (control.can_steer, await control.steer([text_block("late")])) == (False, False)
-    assert run.session.steerings == []
-
-
-@pytest.mark.asyncio
-async def test_a_turn_that_was_stopped_takes_no_more_text() -> None:
-    """Q2, T6: what comes after the stop is the next turn's."""
-    async with running() as run:
-        run.control.stop("ada")
-        assert (run.control.can_steer, await run.control.steer([text_block("x")])) == (False, False)
-        run.session.respond("cancelled")
-        await run.end()
-    assert run.session.steerings == []
-
-
-@pytest.mark.asyncio
-async def test_a_turn_that_drains_takes_no_more_text() -> None:
-    """Q2, T3: it has been answered; late text only would be lost in it."""
-    async with running(TurnLimits(drain_quiet=0.3)) as run:
-        run.session.respond()
-        assert not await run.control.steer([text_block("x")])
-        await run.end()
-    assert run.session.steerings == []
-
-
-@pytest.mark.asyncio
-async def test_an_agent_that_cannot_be_steered_is_not_tried() -> None:
-    """Q2: the caller knows beforehand, and cancels and prompts again."""
-    session = FakeSession()
-    session.can_steer = False
-    async with running(session=session) as run:
-        assert (run.control.can_steer, await run.control.steer([text_block("x")])) == (False, False)
-        session.respond()
-        await run.end()
-    assert session.steerings == []

@@ -17,7 +17,7 @@ from acp.shutdown import StopLimits
 from acp.snapshot import Ending
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
-from acp.turn_runner import TurnControl, run_turn
+from acp.turn_runner import run_turn
 from pool.launcher import LocalLauncher
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool, Lease
@@ -114,9 +114,7 @@ async def test_two_turns_of_a_thread_run_side_by_side_in_one_process(tmp_path: P
 
     async def turn(lease: Lease, prompt: str) -> None:
         turn = Turn(TurnLimits(drain_quiet=0.0), anyio.current_time())
-        snapshot = await run_turn(
-            lease.connection, lease.session, turn, [text_block(prompt)], Silent(), control=TurnControl()
-        )
+        snapshot = await run_turn(lease.connection, lease.session, turn, [text_block(prompt)], Silent())
         ends.append((lease.how, snapshot.text))
 
     with anyio.fail_after(30):
@@ -140,11 +138,11 @@ async def test_two_turns_of_a_thread_run_side_by_side_in_one_process(tmp_path: P
 async def test_text_is_put_into_the_running_turn_of_a_thread(tmp_path: Path) -> None:
     """Q2: one turn, one answer, in which both are answered."""
     agent = scenario(tmp_path, words={"slow": [{"text": "slow "}, {"hang": True}]}, steering=True)
-    control, steered = TurnControl(), []
+    steered = []
 
-    async def steer() -> None:
+    async def steer(lease: Lease, turn: Turn) -> None:
         await agent.heard("session/prompt")
-        steered.append(await control.steer([text_block("and this")]))
+        steered.append(await lease.session.steer(turn, [text_block("and this")]))
 
     with anyio.fail_after(30):
         async with (
@@ -152,11 +150,9 @@ async def test_text_is_put_into_the_running_turn_of_a_thread(tmp_path: Path) -> 
             pool.session(1) as lease,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(steer)
             turn = Turn(TurnLimits(), anyio.current_time())
-            snapshot = await run_turn(
-                lease.connection, lease.session, turn, [text_block("slow")], Silent(), control=control
-            )
+            tasks.start_soon(steer, lease, turn)
+            snapshot = await run_turn(lease.connection, lease.session, turn, [text_block("slow")], Silent())
     assert (steered, snapshot.ending) == ([True], Ending.ANSWERED)
     assert snapshot.text.endswith("and this")
     assert agent.prompts() == ["slow"]

@@ -65,6 +65,7 @@ class PlayedSession:
         self.connection = connection
         self.on_late: Callable[[SessionUpdate], None] | None = None
         self.deaf = False
+        self.on_cancel: Callable[[PlayedSession], object] = lambda session: session.respond("cancelled")
         self.is_prompting = False
         self.can_steer = False
         self.heard = 0.0
@@ -76,18 +77,23 @@ class PlayedSession:
         self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
     ) -> object:
         self.turn, self.sink, self.clock, self.is_prompting = turn, sink, clock, True
+        turn.begin(clock())
         text = prompt[0].text or ""
         self._agents.prompted.append(text)
         self._agents.sessions.append(self)
         self._agents.parts.get(text, answer)(self)
         return None
 
-    def cancel(self) -> None:
+    def cancel(self, by: str | None = None) -> None:
+        if by is not None and not self.turn.cancel(self.clock(), by):
+            return
         self.cancels += 1
         for request in self.requests:
             request.close(PermissionEnd.TURN_CANCELLED)
-        if not self.deaf:
-            self.respond("cancelled")
+        if self.deaf:
+            self.sink.changed()
+        else:
+            self.on_cancel(self)
 
     def feed(self, update: SessionUpdate) -> None:
         self.turn.feed(update, self.clock())

@@ -14,6 +14,7 @@ import pytest
 from acp.errors import ForkFailed
 from acp.schema import ContentBlock
 from acp.steering import Steering
+from acp.turn import Turn
 from bot.model import Lane, QueueMode
 from bot.work.limits import WorkLimits
 from bot.work.queue.rules import Drop, Rules
@@ -48,7 +49,7 @@ class Chance:
         else:
             self.sessions.append(session)
 
-    def steer(self, session: PlayedSession, prompt: list[ContentBlock]) -> Steering:
+    def steer(self, session: PlayedSession, _turn: Turn, _prompt: list[ContentBlock]) -> Steering:
         steering = Steering(2.0, reached=self.random.choice((True, False, None)))
         if steering.reached is None and self.random.random() < 0.5:
             self.sessions.append(session)

@@ -307,7 +307,7 @@ async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None
     """Q2, R2, Q4: of a row that is one prompt, of what is steered, of what could not be steered."""
 
     def listen(session: PlayedSession) -> None:
-        session.steer = lambda _prompt: Steering(0.1)  # type: ignore[attr-defined]
+        session.steer = lambda _turn, _prompt: Steering(0.1)  # type: ignore[attr-defined]
         session.can_steer = True
 
     store = kept()

@@ -45,8 +45,7 @@ async def test_what_an_agent_says_within_its_grace_is_shown_at_the_end_of_the_bo
     """R1, T6: what we decided counts more than the stop reason; the text is kept."""
 
     def finish_anyway(session: PlayedSession) -> None:
-        session.deaf = True
-        session.cancel = lambda: answer(session)  # type: ignore[method-assign]
+        session.on_cancel = answer
 
     async with running_work(finish=finish_anyway) as work:
         work.post(1, "finish")
@@ -240,7 +239,7 @@ async def test_what_could_not_be_steered_when_the_bot_stops_has_an_end() -> None
 
     def take_nothing(session: PlayedSession) -> None:
         session.can_steer = True
-        session.steer = lambda _prompt: Steering(60.0)  # type: ignore[attr-defined]
+        session.steer = lambda _turn, _prompt: Steering(60.0)  # type: ignore[attr-defined]
 
     async with running_work(mute=take_nothing) as work:
         work.post(1, "mute")
