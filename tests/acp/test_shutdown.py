@@ -217,9 +217,8 @@ async def test_a_process_in_the_middle_of_an_exec_is_found_all_the_same(
     def environ(self: psutil.Process) -> dict[str, str]:
         return {} if self.pid == process.pid and empty and empty.pop() else read(self)
 
-    marker = psutil.Process(process.pid).environ()[shutdown.MARKER]
     monkeypatch.setattr(psutil.Process, "environ", environ)
-    assert {found.pid for found in shutdown.carriers(marker)} == {process.pid}
+    assert {found.pid for found in shutdown.carriers(process.marker)} == {process.pid}
     assert empty == []
     with anyio.fail_after(5):
         await process.stop(PATIENT)
