@@ -30,12 +30,33 @@ class ContentBlock(WireModel):
     mime_type: str | None = None
     uri: str | None = None
     name: str | None = None
+    size: int | None = None
     resource: dict[str, Any] | None = None
 
 
 def text_block(text: str) -> ContentBlock:
-    """Return a text content block."""
+    """Return a text content block; every agent takes it."""
     return ContentBlock(type="text", text=text)
+
+
+def image_block(data: str, mime_type: str, uri: str) -> ContentBlock:
+    """Return an image, its bytes in base64, for an agent that announced ``image``."""
+    return ContentBlock(type="image", data=data, mime_type=mime_type, uri=uri)
+
+
+def audio_block(data: str, mime_type: str) -> ContentBlock:
+    """Return a sound, its bytes in base64, for an agent that announced ``audio``."""
+    return ContentBlock(type="audio", data=data, mime_type=mime_type)
+
+
+def embedded_text(uri: str, text: str, mime_type: str) -> ContentBlock:
+    """Return a text with its place, for an agent that announced ``embeddedContext``."""
+    return ContentBlock(type="resource", resource={"uri": uri, "text": text, "mimeType": mime_type})
+
+
+def resource_link(uri: str, name: str, mime_type: str, size: int) -> ContentBlock:
+    """Return a pointer to a file of ``size`` bytes that the agent can read for itself; every agent takes it."""
+    return ContentBlock(type="resource_link", uri=uri, name=name, mime_type=mime_type, size=size)
 
 
 class ToolCallContent(WireModel):

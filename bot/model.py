@@ -80,6 +80,39 @@ class Quote:
     text: str
 
 
+class Origin(StrEnum):
+    """Which message an attachment hangs on."""
+
+    MESSAGE = "message"
+    REPLIED_TO = "replied_to"
+    FORWARDED = "forwarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in Discord, as Discord describes it: nothing of that has to be true.
+
+    Attributes:
+        id: snowflake; the same file has the same one wherever it is quoted or forwarded.
+        name: any text that its sender chose.
+        size: bytes, as declared.
+        content_type: as declared; "" if it is not.
+        url: where the bytes are; signed, and good for about a day.
+        channel_id, message_id: the message that has a new address for it once this one has expired.
+        duration: seconds of a voice message; None: it is none.
+    """
+
+    id: int
+    name: str
+    size: int
+    content_type: str
+    url: str
+    channel_id: int
+    message_id: int
+    origin: Origin = Origin.MESSAGE
+    duration: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """A message for the agent that `authorize()` let through.
@@ -96,6 +129,7 @@ class Inbound:
         parent_id: the channel of the thread that it was posted in; None if it was posted in a channel.
         quotes: what it brings along; edits don't change it.
         left_out: what can't be passed on, each as a name with its type and size.
+        attachments: its own files, then those of what it forwards, then those of what it replies to.
     """
 
     message_id: int
@@ -112,3 +146,4 @@ class Inbound:
     parent_id: int | None = None
     quotes: tuple[Quote, ...] = ()
     left_out: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 
-from bot.model import Actor, Inbound, Lane, QueueMode, Quote
+from bot.model import Actor, Attachment, Inbound, Lane, Origin, QueueMode, Quote
 from pool.store import AcceptedPrompt
 
 
@@ -28,6 +29,8 @@ def inbound_of(prompt: AcceptedPrompt) -> Inbound:
     payload = orjson.loads(prompt.payload)
     payload.pop("missed", None)
     quotes, left_out = payload.pop("quotes", ()), payload.pop("left_out", ())
+    # Absent in rows of older versions, which passed no files on.
+    attachments = payload.pop("attachments", ())
     author, mode, lane = payload.pop("author"), payload.pop("mode", None), payload.pop("lane", Lane.MAIN)
     return Inbound(
         **payload,
@@ -36,7 +39,12 @@ def inbound_of(prompt: AcceptedPrompt) -> Inbound:
         lane=Lane(lane),
         quotes=tuple(Quote(**quote) for quote in quotes),
         left_out=tuple(left_out),
+        attachments=tuple(map(_attachment, attachments)),
     )
+
+
+def _attachment(kept: dict[str, Any]) -> Attachment:
+    return Attachment(**(kept | {"origin": Origin(kept["origin"])}))
 
 
 def was_missed(prompt: AcceptedPrompt) -> bool:

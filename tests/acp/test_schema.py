@@ -17,7 +17,11 @@ from acp.schema import (
     ToolCallUpdate,
     UnknownUpdate,
     UsageUpdate,
+    audio_block,
     decode_update,
+    embedded_text,
+    image_block,
+    resource_link,
     text_block,
 )
 
@@ -122,3 +126,25 @@ def test_permission_options_without_an_id_are_left_out() -> None:
 
 def test_what_is_sent_has_only_what_was_set() -> None:
     assert text_block("hi").to_wire() == {"type": "text", "text": "hi"}
+
+
+def test_the_blocks_of_a_prompt_have_the_fields_that_the_schema_gives_them_and_no_others() -> None:
+    """F1."""
+    assert image_block("aGk=", "image/png", "file:///a.png").to_wire() == {
+        "type": "image",
+        "data": "aGk=",
+        "mimeType": "image/png",
+        "uri": "file:///a.png",
+    }
+    assert audio_block("aGk=", "audio/ogg").to_wire() == {"type": "audio", "data": "aGk=", "mimeType": "audio/ogg"}
+    assert embedded_text("file:///a.txt", "hi", "text/plain").to_wire() == {
+        "type": "resource",
+        "resource": {"uri": "file:///a.txt", "text": "hi", "mimeType": "text/plain"},
+    }
+    assert resource_link("file:///a.zip", "a.zip", "application/zip", 7).to_wire() == {
+        "type": "resource_link",
+        "uri": "file:///a.zip",
+        "name": "a.zip",
+        "mimeType": "application/zip",
+        "size": 7,
+    }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from bot.model import Actor, Inbound, Quote
+from bot.model import Actor, Attachment, Inbound, Origin, Quote
 from bot.work.serialization import accepted_prompt, inbound_of
 from pool.storage.database import open_memory
 from pool.storage.operations import Accept
@@ -24,6 +25,10 @@ FULL = Inbound(
     title="a title",
     quotes=(Quote("Poll", "yes?"), Quote("Sticker", "")),
     left_out=("a.png",),
+    attachments=(
+        Attachment(31, "../a\n\u202e.png", 3, "image/png", "https://cdn.discordapp.com/a?ex=1", 7, 2**63 + 1),
+        Attachment(32, "voice.ogg", 0, "", "", 8, 5, Origin.REPLIED_TO, duration=1.5),
+    ),
 )
 
 
@@ -31,6 +36,14 @@ FULL = Inbound(
 def test_a_message_comes_back_from_the_store_as_it_was(message: Inbound) -> None:
     """O2, R2."""
     assert inbound_of(accepted_prompt(message)) == message
+
+
+def test_a_row_of_a_version_without_files_has_none() -> None:
+    """R2, F3: what waits over an update is still run."""
+    payload = orjson.loads(accepted_prompt(FULL).payload)
+    del payload["attachments"]
+    older = replace(accepted_prompt(FULL), payload=orjson.dumps(payload).decode())
+    assert inbound_of(older) == replace(FULL, attachments=())
 
 
 def test_the_row_has_the_ids_in_columns_of_their_own() -> None:
