@@ -162,12 +162,13 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file of a message."""
+    """A file of a message; ``declared``: the size that is told of it, if that is a lie."""
 
     id: int
     name: str
     content: bytes = field(repr=False)
     content_type: str = "application/octet-stream"
+    declared: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ def attachment_json(state: State, message: Message, attachment: Attachment) -> J
     return {
         "id": str(attachment.id),
         "filename": attachment.name,
-        "size": len(attachment.content),
+        "size": len(attachment.content) if attachment.declared is None else attachment.declared,
         "content_type": attachment.content_type,
         "url": url,
         "proxy_url": url,

@@ -4,7 +4,7 @@ What they attach to messages beside text and files has its form on the wire: pol
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.sandbox import invocations, messages, objects
@@ -50,6 +50,7 @@ class Person:
         ping: bool = True,
         files: Iterable[tuple[str, bytes]] = (),
         voice: bool = False,
+        declared: int | None = None,
         also: Json | None = None,
     ) -> Message:
         """Post a message.
@@ -58,12 +59,14 @@ class Person:
             mention_bot: put the bot's mention in front.
             ping: whether a reply notifies the author of the original.
             voice: the files are one voice message.
+            declared: the size that is told of each file, whatever it has.
             also: what else hangs on it: the poll or the stickers of `parts`, or any field as the wire is to have it.
         """
         content = f"<@{self.state.bot.id}> {text}" if mention_bot else text
+        attachments = (attach(name, data, self.state.ids) for name, data in files)
         draft = Draft(
             content=check_content(content),
-            attachments=tuple(attach(name, data, self.state.ids) for name, data in files),
+            attachments=tuple(replace(one, declared=declared) for one in attachments),
             reference=None if reply_to is None else {"message_id": _message_id(reply_to)},
             allowed_mentions=None if ping else {**EVERYBODY, "replied_user": False},
             parts=also or {},

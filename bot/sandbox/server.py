@@ -22,6 +22,7 @@ from bot.sandbox import (
     routes_interactions,
     routes_messages,
 )
+from bot.sandbox.cdn import Cdn
 from bot.sandbox.drafts import Draft
 from bot.sandbox.errors import DiscordError
 from bot.sandbox.faults import Faults
@@ -74,6 +75,7 @@ class FakeDiscord:
         self.state.publish = self.gateway.dispatch
         self.state.roles[self.guild_id] = Role(self.guild_id, "@everyone", EVERYONE_PERMISSIONS)
         self.faults = Faults()
+        self.cdn = Cdn(self.state)
         self.limiter = Limiter(rate_limits)
         self._interactions = Interactions(self.state)
         self._backend = Backend(self.state, self.gateway, self._interactions, self.faults, self.limiter, self.token)
@@ -89,7 +91,7 @@ class FakeDiscord:
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/gateway/", self.gateway.handle)
-        app.router.add_get("/attachments/{channel}/{attachment}/{name}", self._serve_attachment)
+        app.router.add_get("/attachments/{channel}/{attachment}/{name}", self.cdn.serve)
         CommandLineApi(self).install(app)
         routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
         Pipeline(self._backend).install(app, routes)
@@ -144,16 +146,6 @@ class FakeDiscord:
     def granted_intents(self, intents: int) -> None:
         self.gateway.granted_intents = int(intents)
         self.state.content_granted = bool(intents & Intents.MESSAGE_CONTENT)
-
-    async def _serve_attachment(self, request: web.Request) -> web.Response:
-        wanted = request.match_info["attachment"]
-        if not objects.may_be_read(request.rel_url.raw_path, request.query, self.state.wall()):
-            return web.Response(status=404, text="This content is no longer available.")
-        for message in self.state.messages.values():
-            for attachment in message.attachments:
-                if str(attachment.id) == wanted:
-                    return web.Response(body=attachment.content, content_type=attachment.content_type)
-        return web.Response(status=404)
 
     # -- people and places -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,103 @@
+"""Where attachments are served: with a signature that expires, and with the faults that a test asks for.
+
+The mutable state is the faults by the name of a file, and the requests that came.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import anyio
+from aiohttp import web
+from multidict import CIMultiDict
+
+from bot.sandbox import objects
+from bot.sandbox.model import Attachment
+from bot.sandbox.state import State
+
+_BLOCK = b"\0" * 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class CdnRequest:
+    """A request for a file."""
+
+    name: str
+    headers: CIMultiDict[str] = field(repr=False)
+    address: str
+
+
+@dataclass(slots=True)
+class _Fault:
+    status: int
+    headers: Mapping[str, str]
+    left: int
+
+
+class Cdn:
+    """Serves the files of messages.
+
+    Attributes:
+        most_at_once: how many files it was sending at the same time.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._faults: dict[str, _Fault] = {}
+        self._endless: set[str] = set()
+        self._hanging: dict[str, int] = {}
+        self.requests: list[CdnRequest] = []
+        self._busy = 0
+        self.most_at_once = 0
+
+    def answer(self, name: str, status: int, headers: Mapping[str, str] | None = None, times: int = 1) -> None:
+        """Answer the next requests for a file with a status, such as a redirect."""
+        self._faults[name] = _Fault(status, headers or {}, times)
+
+    def endless(self, name: str) -> None:
+        """Serve a file that never ends, without telling its size."""
+        self._endless.add(name)
+
+    def hang(self, name: str, after: int = 0) -> None:
+        """Stop in the middle of a file, after so many bytes."""
+        self._hanging[name] = after
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request for a file."""
+        name = request.match_info["name"]
+        self.requests.append(CdnRequest(name, request.headers.copy(), str(request.rel_url)))
+        fault = self._faults.get(name)
+        if fault is not None and fault.left > 0:
+            fault.left -= 1
+            return web.Response(status=fault.status, headers=fault.headers)
+        if not objects.may_be_read(request.rel_url.raw_path, request.query, self._state.wall()):
+            return web.Response(status=404, text="This content is no longer available.")
+        attachment = self._find(request.match_info["attachment"])
+        if attachment is None:
+            return web.Response(status=404)
+        self._busy += 1
+        self.most_at_once = max(self.most_at_once, self._busy)
+        try:
+            return await self._send(request, attachment)
+        finally:
+            self._busy -= 1
+
+    def _find(self, wanted: str) -> Attachment | None:
+        attachments = (one for message in self._state.messages.values() for one in message.attachments)
+        return next((one for one in attachments if str(one.id) == wanted), None)
+
+    async def _send(self, request: web.Request, attachment: Attachment) -> web.StreamResponse:
+        if attachment.name not in self._endless and attachment.name not in self._hanging:
+            return web.Response(body=attachment.content, content_type=attachment.content_type)
+        response = web.StreamResponse()
+        response.content_type = attachment.content_type
+        await response.prepare(request)
+        try:
+            while attachment.name in self._endless:
+                await response.write(_BLOCK)
+            await response.write(attachment.content[: self._hanging[attachment.name]])
+            # The server does not cancel a handler whose client has left.
+            while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        except ConnectionError:
+            pass
+        return response

@@ -1,0 +1,46 @@
+"""The loopback Discord's CDN: addresses that expire, and what a test may ask of a file."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from bot.sandbox import FakeDiscord
+from bot.sandbox.objects import LIFETIME_SECONDS, message_json
+
+pytestmark = pytest.mark.asyncio
+
+
+class Wall:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_file_is_served_until_its_address_expires_and_an_address_told_anew_is_good_again() -> None:
+    wall = Wall()
+    async with FakeDiscord(wall=wall) as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[("a b.txt", b"hello")], declared=3)
+        told = message_json(discord.state, message)["attachments"][0]
+        assert told["size"] == 3
+        assert await (await session.get(told["url"])).read() == b"hello"
+        wall.now += LIFETIME_SECONDS
+        assert (await session.get(told["url"])).status == 404
+        renewed = message_json(discord.state, message)["attachments"][0]
+        assert await (await session.get(renewed["url"])).read() == b"hello"
+        forged = renewed["url"].replace("ex=", "ex=f")
+        assert (await session.get(forged)).status == 404
+        assert [request.name for request in discord.cdn.requests] == ["a b.txt"] * 4
+
+
+async def test_the_next_requests_for_a_file_get_the_status_that_was_asked_for() -> None:
+    async with FakeDiscord() as discord, aiohttp.ClientSession() as session:
+        message = await discord.owner.say(discord.channel_id, files=[("a.txt", b"hello")])
+        url = message_json(discord.state, message)["attachments"][0]["url"]
+        discord.cdn.answer("a.txt", 302, {"Location": "http://example.invalid/"}, times=2)
+        for _ in range(2):
+            answer = await session.get(url, allow_redirects=False)
+            assert (answer.status, answer.headers["Location"]) == (302, "http://example.invalid/")
+        assert await (await session.get(url)).read() == b"hello"
