@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.model import Actor, Inbound, QueueMode
+from bot.model import Actor, Attachment, Inbound, QueueMode
 from bot.reply.port import ThreadPort
+
+
+class DownloadFailed(Exception):
+    """A file can't be had; the message says why, for people."""
+
+
+class TryDownloadAgain(DownloadFailed):
+    """A file could not be had this time."""
+
+
+Save = Callable[[bytes], Awaitable[None]]
+"""Takes the next bytes of a file."""
+
+
+class Fetch(Protocol):
+    """Hands an attachment's bytes to ``save``, at most ``limit`` of them.
+
+    Raises:
+        DownloadFailed: it can't be had, or is larger; what was saved so far is not all of it.
+        Exception: what ``save`` raises.
+    """
+
+    async def __call__(self, attachment: Attachment, save: Save, limit: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
