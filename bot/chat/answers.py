@@ -1,4 +1,7 @@
-"""What somebody who asks for something is answered: it is done, whatever goes wrong, and its promise is kept first."""
+"""Does what a person asks for and says what came of it: the same for a typed word, a slash command and a button.
+
+Below `client` and `interactions`, which both need it: words are typed in messages, the rest are interactions.
+"""
 
 from __future__ import annotations
 
@@ -22,35 +25,41 @@ FAILED = "Something went wrong on my side; the details are in the log."
 NOT_IN_THREAD = "Use this command inside a Weft thread."
 ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
 
-
-def run_command(command: Command, dispatcher: DispatcherPort, thread_id: int | None, by: Actor, asked: int) -> Answer:
-    """Do what was asked for, typed or as a slash command; ``asked``: the snowflake of the asking."""
-    if command is Command.STATUS:
-        return Answer(dispatcher.status(thread_id), accepted=True)
-    if thread_id is None:
-        return ELSEWHERE
-    if command is Command.STOP_ALL:
-        return dispatcher.stop_all(thread_id, by, asked)
-    # A catch-up may find the word when newer messages have begun: it is not about them.
-    return dispatcher.stop(thread_id, by, before=asked)
+Act = Callable[[DispatcherPort, Actor], Answer]
 
 
-def attempt(act: Callable[[], Answer], asked: int) -> Answer:
-    """Return what the work answers; a failure of it is an answer too. ``asked``: the snowflake of the asking."""
+def run_command(wanted: Command | Act, dispatcher: DispatcherPort, thread_id: int | None, by: Actor, at: int) -> Answer:
+    """Do what was asked for and return the answer; a failure is an answer too.
+
+    Args:
+        wanted: a command that can also be typed, or what a button or another command does.
+        at: the snowflake of the message or interaction that asks.
+    """
+    # No await: what a person stops must not change between their press and the decision.
     try:
-        return act()
+        if not isinstance(wanted, Command):
+            return wanted(dispatcher, by)
+        if wanted is Command.STATUS:
+            return Answer(dispatcher.status(thread_id), accepted=True)
+        if thread_id is None:
+            return ELSEWHERE
+        if wanted is Command.STOP_ALL:
+            return dispatcher.stop_all(thread_id, by, at)
+        # A catch-up may find the word after newer messages have begun: it does not apply to those.
+        return dispatcher.stop(thread_id, by, before=at)
     except Exception:
-        # Raised on, it would end in discord.py's log, and the person would wait for an answer that never comes.
-        log.exception("command.failed", asked=asked)
+        # If raised, it would end in discord.py's log, and the person would wait for an answer that never comes.
+        log.exception("command.failed", asked=at)
         return Answer(FAILED, accepted=False)
 
 
 async def saved(answer: Answer, dispatcher: DispatcherPort) -> Answer:
-    """Return the answer, with a line below if what it promises is not written down within Discord's time."""
+    """Return the answer, with a line below it if what it promises is not written down within Discord's time."""
     if not answer.lasting:
         return answer
     with anyio.move_on_after(SAVE_LIMIT):
         if await dispatcher.saved():
             return answer
-    first, *rest = answer.text.split("\n", 1)  # below that may stand a quotation, which has no end
+    # After the first line: below that there may be a quotation, which has no end.
+    first, *rest = answer.text.split("\n", 1)
     return replace(answer, text="\n".join([first, NOT_SAVED, *rest]))

@@ -7,49 +7,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import discord
 from discord import ui
 
-from bot.chat.interactions import respond, respond_once, tell
+from bot.chat.interactions import respond, tell
 from bot.model import Actor
 from bot.work.ports import Answer, DispatcherPort
 
 EXPIRED = "This button has expired."
-PROMPT_TEMPLATE = r"weft:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
-END_TEMPLATE = r"weft:end:(?P<thread>\d+):(?P<token>[A-Za-z0-9_-]+)"
-PERMISSION_TEMPLATE = r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
+TEMPLATE = (
+    r"weft:(?:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
+    r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
+    r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+))"
+)
+KNOWN = re.compile(TEMPLATE)
 
 
-class _WeftButton(ui.DynamicItem[ui.Button[Any]], template=r"weft:(?!)"):
-    """What all buttons share; itself, it answers to no custom_id."""
+class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
+    """Stops, continues, hurries or removes a prompt, ends what a turn has left running, or answers a permission."""
 
-    def __init__(self, item: ui.Item[Any], match: re.Match[str]) -> None:
-        if not isinstance(item, ui.Button):
-            raise TypeError(f"{type(item).__name__} stands where a button was expected")
-        super().__init__(item)
-        self.match = match
+    match: re.Match[str]
 
     @classmethod
     async def from_custom_id(
         cls, _interaction: discord.Interaction[Any], item: ui.Item[Any], match: re.Match[str], /
     ) -> Self:
-        return cls(item, match)
-
-
-class PromptButton(_WeftButton, template=PROMPT_TEMPLATE):
-    """Stops, continues, hurries or removes one prompt of a thread."""
+        button = cls(cast("ui.Button[Any]", item))
+        button.match = match
+        return button
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        action, thread_id, prompt = self.match["action"], int(self.match["thread"]), int(self.match["prompt"])
+        named = self.match
         notice = interaction.message.id if interaction.message is not None else 0
 
         def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
-            # Whether the person may was decided for the place of the press; a custom_id can name any other.
+            # 1. An option of a permission request: its token cannot be guessed, and the work knows its thread.
+            if named["request"]:
+                return dispatcher.decide(named["request"], int(named["option"]), by)
+            # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
+            # forged custom_id can name any other.
+            thread_id = int(named["thread"] or named["left_in"])
             if interaction.channel_id != thread_id:
                 return Answer(EXPIRED, accepted=False)
-            match action:
+            if named["token"]:
+                return dispatcher.end_left(thread_id, named["token"], by)
+            prompt = int(named["prompt"])
+            match named["action"]:
                 case "stop":
                     return dispatcher.stop(thread_id, by, prompt=prompt)
                 case "now":
@@ -58,52 +63,19 @@ class PromptButton(_WeftButton, template=PROMPT_TEMPLATE):
                     return dispatcher.remove(thread_id, prompt, by)
             return dispatcher.go_on(thread_id, prompt, notice, by)
 
-        # What shows a turn or a queue has other buttons too, and the work keeps it true.
-        await (respond_once if action == "go" else respond)(interaction, act)
-
-
-class EndButton(_WeftButton, template=END_TEMPLATE):
-    """Ends what a turn has left running; the work takes the button away."""
-
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        thread_id, token = int(self.match["thread"]), self.match["token"]
-        # Whether the person may was decided for the place of the press.
-        elsewhere = interaction.channel_id != thread_id
-        await respond(
-            interaction,
-            lambda dispatcher, by: (
-                Answer(EXPIRED, accepted=False) if elsewhere else dispatcher.end_left(thread_id, token, by)
-            ),
-        )
-
-
-class PermissionButton(_WeftButton, template=PERMISSION_TEMPLATE):
-    """Chooses one option of a permission request."""
-
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        request, option = self.match["request"], int(self.match["option"])
-        # No comparison of places: the request's token can't be guessed, and the work knows its thread.
-        await respond(interaction, lambda dispatcher, by: dispatcher.decide(request, option, by))
-
-
-KNOWN = (PromptButton, EndButton, PermissionButton)
-_KNOWN_IDS = tuple(re.compile(template) for template in (PROMPT_TEMPLATE, END_TEMPLATE, PERMISSION_TEMPLATE))
-
-
-def is_known(custom_id: str) -> bool:
-    """Return whether one of the buttons above answers to the custom_id."""
-    return any(pattern.fullmatch(custom_id) for pattern in _KNOWN_IDS)
+        # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
+        await respond(interaction, act, once=named["action"] == "go")
 
 
 async def on_interaction(interaction: discord.Interaction[Any]) -> None:
-    """Answer the use of a component that nothing here answers to, or that its message has lost meanwhile."""
+    """Answer the use of a component that nothing here handles, or that its message no longer has."""
     if interaction.type is not discord.InteractionType.component:
         return
     used: Mapping[str, Any] = {**interaction.data} if interaction.data else {}
     custom_id = str(used.get("custom_id", ""))
     rows = interaction.message.components if interaction.message is not None else []
     buttons = [button for row in rows if isinstance(row, discord.ActionRow) for button in row.children]
-    # discord.py says nothing to a press on a button that the message has not any more.
+    # discord.py stays silent on a press of a button that the message no longer has.
     stands = any(isinstance(button, discord.Button) and button.custom_id == custom_id for button in buttons)
-    if not (is_known(custom_id) and stands):
+    if not (KNOWN.fullmatch(custom_id) and stands):
         await tell(interaction, EXPIRED)

@@ -21,7 +21,7 @@ import anyio
 import discord
 import structlog
 
-from bot.chat.answers import attempt, run_command, saved
+from bot.chat.answers import run_command, saved
 from bot.chat.authorize import Policy
 from bot.chat.catchup import CatchUp, with_original
 from bot.chat.connection_health import Logins, Progress
@@ -331,14 +331,13 @@ class WeftClient(discord.Client):
             state.marks.note(thread, inbound.message_id, handed=True)
 
     def _run_typed(self, post: Post, command: Command) -> None:
-        message_id = post.message_id
         thread_id = post.place.channel_id if post.place.parent_id is not None else None
         # Done now, in the order of arrival; only the answer may wait.
-        answer = attempt(lambda: run_command(command, self.dispatcher, thread_id, post.author, message_id), message_id)
+        answer = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
 
         async def tell(answer: Answer) -> None:
             text = (await saved(answer, self.dispatcher)).text
-            await self.state.chat.answer(post.place.channel_id, message_id, text)
+            await self.state.chat.answer(post.place.channel_id, post.message_id, text)
 
         if not post.automatic:  # bots that answer each other would go on for ever
             self.state.answers.post(tell, answer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,8 +16,8 @@ import structlog
 from discord import app_commands
 from discord.app_commands import Choice
 
-from bot.chat.answers import ELSEWHERE, FAILED, run_command
-from bot.chat.buttons import KNOWN, on_interaction
+from bot.chat.answers import ELSEWHERE, FAILED
+from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Place, Post, title
 from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
@@ -62,21 +61,16 @@ class WeftTree(app_commands.CommandTree[Any]):
         await tell(interaction, FAILED)
 
 
-def make_tree(client: discord.Client) -> WeftTree:
-    """Return the client's command tree with all commands in it."""
+def answer_interactions(client: discord.Client) -> WeftTree:
+    """Let the client answer commands and buttons, including unknown and unreadable ones; return its commands."""
+    client.add_dynamic_items(WeftButton)
+    client.event(on_interaction)
+    client.event(on_unreadable_interaction)
     tree = WeftTree(client)
     commands: tuple[app_commands.Command[Any, ..., None] | app_commands.Group, ...] = (stop, status, reset, new, queue)
     for command in commands:
         tree.add_command(command)
     return tree
-
-
-def answer_interactions(client: WeftClient) -> WeftTree:
-    """Let the client answer commands and buttons, those too that are not known or can't be read."""
-    client.add_dynamic_items(*KNOWN)
-    client.event(on_interaction)
-    client.event(on_unreadable_interaction)
-    return make_tree(client)
 
 
 @app_commands.command(name="stop", description="Stop what the agent is doing in this thread")
@@ -85,26 +79,22 @@ def answer_interactions(client: WeftClient) -> WeftTree:
 @app_commands.guild_only()
 async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> None:
     """Stop the oldest running turn of the thread, or everything that runs and waits there."""
-    command = Command.STOP_ALL if what == "all" else Command.STOP
-    thread_id = thread_of(interaction)
-    await respond(interaction, lambda dispatcher, by: run_command(command, dispatcher, thread_id, by, interaction.id))
+    await respond(interaction, Command.STOP_ALL if what == "all" else Command.STOP)
 
 
 @app_commands.command(name="status", description="Show what the agent is doing in this thread, or everywhere")
 @app_commands.guild_only()
 async def status(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's state; outside threads the whole bot's."""
-    thread_id = thread_of(interaction)
-    await respond(
-        interaction, lambda dispatcher, by: run_command(Command.STATUS, dispatcher, thread_id, by, interaction.id)
-    )
+    await respond(interaction, Command.STATUS)
 
 
 @app_commands.command(name="reset", description="End this thread's agent and start afresh with the next message")
 @app_commands.guild_only()
 async def reset(interaction: discord.Interaction[Any]) -> None:
     """End the thread's agent and forget its session."""
-    await _in_thread(interaction, lambda dispatcher, thread_id, by: dispatcher.reset(thread_id, by))
+    thread_id = thread_of(interaction)
+    await respond(interaction, lambda work, by: work.reset(thread_id, by) if thread_id is not None else ELSEWHERE)
 
 
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
@@ -130,53 +120,44 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     if message_id is None:
         return
     client: WeftClient = interaction.client
-    post, inbound = _request_in(interaction, message_id, agent, text)
-    # Asked again, about nothing: the bot may have begun to stop meanwhile, and the next one does not look for
-    # its own messages.
-    now = client.dispatcher.renew(None, agent, post.author)
-    if not now.accepted:
-        client.state.answers.post(client.state.chat.refuse, inbound, now.text)
-        return
-    if inbound.opens_thread and agent is not None:
-        client.dispatcher.assign(message_id, agent)  # before the prompt: it starts the agent that its thread has
-    if text or inbound.opens_thread:
-        client.hand_over(post, inbound)
-
-
-@new.autocomplete("agent")
-async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
-    """Suggest the agents whose names have what was typed in them."""
-    # Discord asks for these whoever types: a stranger does not learn which agents there are.
-    if not verdict_on(interaction).allowed:
-        return []
-    client: WeftClient = interaction.client
-    names = [name for name in client.dispatcher.agents() if typed.lower() in name]
-    return [Choice(name=name, value=name) for name in names[:MOST_SUGGESTED]]
-
-
-def _request_in(
-    interaction: discord.Interaction[Any], message_id: int, agent: str | None, text: str
-) -> tuple[Post, Inbound]:
-    """Return Weft's own answer as the message with which somebody asks for something."""
     channel, author = interaction.channel, actor_of(interaction.user)
     if isinstance(channel, discord.Thread):
         place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
     else:
         place = Place(interaction.guild_id, interaction.channel_id or 0)
-    opens = place.parent_id is None
     inbound = Inbound(
         message_id=message_id,
         channel_id=place.channel_id,
         # A thread opened from a message has the message's id.
-        thread_id=message_id if opens else place.channel_id,
+        thread_id=message_id if thread_id is None else thread_id,
         guild_id=place.guild_id,
         author=author,
         text=text,
-        opens_thread=opens,
+        opens_thread=thread_id is None,
         title=title(text or (f"New conversation with {agent}" if agent else "New conversation")),
         parent_id=place.parent_id,
     )
-    return Post(message_id, place, author, text), inbound
+    # Checked again, without opening anything: the bot may have begun to stop while the answer was sent, and the next
+    # run does not look for its own messages.
+    now = client.dispatcher.renew(None, agent, author)
+    if not now.accepted:
+        client.state.answers.post(client.state.chat.refuse, inbound, now.text)
+        return
+    if thread_id is None and agent is not None:
+        client.dispatcher.assign(message_id, agent)  # before the prompt, which starts the agent that its thread has
+    if text or thread_id is None:
+        client.hand_over(Post(message_id, place, author, text), inbound)
+
+
+@new.autocomplete("agent")
+async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the agents whose names have what was typed in them."""
+    # Discord asks for these whoever types: a stranger must not learn which agents there are.
+    if not verdict_on(interaction).allowed:
+        return []
+    client: WeftClient = interaction.client
+    names = [name for name in client.dispatcher.agents() if typed.lower() in name]
+    return [Choice(name=name, value=name) for name in names[:MOST_SUGGESTED]]
 
 
 queue = app_commands.Group(name="queue", description="What waits in this thread", guild_only=True)
@@ -185,16 +166,20 @@ queue = app_commands.Group(name="queue", description="What waits in this thread"
 @queue.command(name="show", description="Show what waits in this thread, and by which rules")
 async def show(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's queue."""
-    guild_id = interaction.guild_id
-    await _in_thread(
-        interaction, lambda dispatcher, thread_id, _by: Answer(dispatcher.queue(thread_id, guild_id), accepted=True)
+    thread_id, guild_id = thread_of(interaction), interaction.guild_id
+    await respond(
+        interaction,
+        lambda work, _by: (
+            Answer(work.queue(thread_id, guild_id), accepted=True) if thread_id is not None else ELSEWHERE
+        ),
     )
 
 
 @queue.command(name="clear", description="Take out everything that waits in this thread; what runs goes on")
 async def clear(interaction: discord.Interaction[Any]) -> None:
     """Empty the thread's queue."""
-    await _in_thread(interaction, lambda dispatcher, thread_id, by: dispatcher.clear(thread_id, by))
+    thread_id = thread_of(interaction)
+    await respond(interaction, lambda work, by: work.clear(thread_id, by) if thread_id is not None else ELSEWHERE)
 
 
 @queue.command(name="mode", description="Choose what happens to a message that comes while the agent works")
@@ -212,15 +197,6 @@ async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhe
         return dispatcher.choose_mode(place_id, QueueMode(mode), by, server=everywhere)
 
     await respond(interaction, act, shown=True)
-
-
-async def _in_thread(
-    interaction: discord.Interaction[Any], act: Callable[[DispatcherPort, int, Actor], Answer]
-) -> None:
-    thread_id = thread_of(interaction)
-    await respond(
-        interaction, lambda dispatcher, by: ELSEWHERE if thread_id is None else act(dispatcher, thread_id, by)
-    )
 
 
 async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:

@@ -1,13 +1,12 @@
-"""What buttons and commands share: who asks, may they, and an answer within Discord's three seconds.
+"""What buttons and commands share: who asks, whether they may, and an answer within Discord's three seconds.
 
 The work is synchronous, so the answer is the first thing sent; nothing is deferred. A promise that has to outlive the
-process waits a moment until it is written down. The answer is for the person who asks only, unless it concerns
-everybody in the thread. Answers leave by `tell` alone, without secrets (R5).
+process waits a moment until it is written down. Only the person who asks sees the answer, unless it concerns everybody
+in the thread. Answers are sent by `tell` alone, without secrets (R5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +15,14 @@ import discord
 import structlog
 from discord.http import Route
 
-from bot.chat.answers import attempt, saved
+from bot.chat.answers import Act, run_command, saved
 from bot.chat.authorize import Request, Verdict, authorize
 from bot.chat.client import WeftClient
-from bot.chat.inbound import clip
+from bot.chat.inbound import Command, clip
 from bot.chat.port import MESSAGE_LIMIT, NOBODY
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.ports import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +31,6 @@ UNREAD = "I could not read this. Please try again."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
 _MESSAGE, _EPHEMERAL = 4, 64
-
-Act = Callable[[DispatcherPort, Actor], Answer]
 
 
 def actor_of(person: discord.abc.User) -> Actor:
@@ -48,11 +45,12 @@ def thread_of(interaction: discord.Interaction[Any]) -> int | None:
 
 
 def verdict_on(interaction: discord.Interaction[Any]) -> Verdict:
-    """Say whether the person may use Weft here."""
-    channel, client = interaction.channel, _client_of(interaction)
+    """Return whether the person may use Weft here."""
+    channel, client = interaction.channel, interaction.client
+    assert isinstance(client, WeftClient)
     request = Request(
         guild_id=interaction.guild_id,
-        # An unknown channel is none that any list names.
+        # No list names an unknown channel, so it is refused where channels are listed.
         channel_id=channel.id if channel is not None else 0,
         parent_id=channel.parent_id if isinstance(channel, discord.Thread) else None,
         user_id=interaction.user.id,
@@ -62,46 +60,46 @@ def verdict_on(interaction: discord.Interaction[Any]) -> Verdict:
     return authorize(request, client.policy)
 
 
-async def respond(interaction: discord.Interaction[Any], act: Act, *, shown: bool = False) -> int | None:
-    """Do what was asked if the person may, and say what came of it: only to them or, if ``shown``, to everybody.
+async def respond(
+    interaction: discord.Interaction[Any], wanted: Command | Act, *, shown: bool = False, once: bool = False
+) -> int | None:
+    """Do what was asked if the person may, and answer: only to them or, if ``shown``, to everybody.
+
+    Args:
+        once: it can take effect once, so the buttons of its message vanish then.
 
     Returns the id of the message that everybody sees, if there is one.
     """
-    answer = await _answer(interaction, act)
+    client, person = interaction.client, interaction.user
+    assert isinstance(client, WeftClient)
+    # Decided at each press: the person may no longer be allowed what they were when the button was posted.
+    verdict = verdict_on(interaction)
+    if verdict.allowed:
+        actor = replace(actor_of(person), owner=person.id in client.policy.owners)
+        done = run_command(wanted, client.dispatcher, thread_of(interaction), actor, interaction.id)
+        answer = await saved(done, client.dispatcher)
+    else:
+        answer = Answer(verdict.reason, accepted=False)
+    if once and answer.accepted:
+        # The first response, as only that one can edit the message; the answer follows it up.
+        try:
+            await interaction.response.edit_message(view=None, allowed_mentions=NOBODY)
+        except _LOST as exc:
+            log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
     # A refusal is nobody else's concern.
     public = shown and answer.accepted
     message_id = await tell(interaction, answer.text, ephemeral=not public)
     return message_id if public else None
 
 
-async def respond_once(interaction: discord.Interaction[Any], act: Act) -> None:
-    """Do the same for a press that can take effect once: the buttons of its message vanish then."""
-    answer = await _answer(interaction, act)
-    if answer.accepted:
-        try:
-            await interaction.response.edit_message(view=None, allowed_mentions=NOBODY)
-        except _LOST as exc:
-            log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
-    await tell(interaction, answer.text)
-
-
-async def _answer(interaction: discord.Interaction[Any], act: Act) -> Answer:
-    client, person = _client_of(interaction), interaction.user
-    # Decided at each press: who was let in when the button was posted may not be any more.
-    verdict = verdict_on(interaction)
-    if not verdict.allowed:
-        return Answer(verdict.reason, accepted=False)
-    actor = replace(actor_of(person), owner=person.id in client.policy.owners)
-    return await saved(attempt(lambda: act(client.dispatcher, actor), interaction.id), client.dispatcher)
-
-
 async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True) -> int | None:
     """Answer without secrets and return the answer's id; what was answered already is followed up.
 
-    That the person can't be told is logged, not raised: what they asked for is done.
+    An answer that does not arrive is logged, not raised: what the person asked for is done.
     """
+    assert isinstance(interaction.client, WeftClient)
     # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
-    content = clip(_client_of(interaction).state.redactor.text(content), MESSAGE_LIMIT)
+    content = clip(interaction.client.state.redactor.text(content), MESSAGE_LIMIT)
     try:
         if interaction.response.is_done():
             await interaction.followup.send(content, ephemeral=True, **QUIETLY)
@@ -114,7 +112,7 @@ async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral
 
 
 async def on_unreadable_interaction(client: discord.Client, interaction: Json) -> None:
-    """Answer an interaction of which discord.py makes nothing, as far as its id and its token are there."""
+    """Answer an interaction that discord.py cannot read, as long as its id and its token are there."""
     interaction_id, token = snowflake(interaction.get("id")), field(interaction, "token", str)
     kind = interaction.get("type")
     if type(kind) is not int or kind not in _ANSWERABLE or interaction_id is None or not token:
@@ -126,8 +124,3 @@ async def on_unreadable_interaction(client: discord.Client, interaction: Json) -
         await client.http.request(route, json={"type": _MESSAGE, "data": told})
     except _LOST as exc:
         log.warning("answer.lost", interaction=interaction_id, error=repr(exc))
-
-
-def _client_of(interaction: discord.Interaction[Any]) -> WeftClient:
-    client: WeftClient = interaction.client
-    return client

@@ -6,7 +6,7 @@ import pytest
 
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
-from bot.chat.buttons import EXPIRED, is_known
+from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import NOT_FOR_SERVER
 from bot.model import Actor, QueueMode
 from bot.reply.cards import go_on_button, remove_button, send_now_button
@@ -189,7 +189,7 @@ def test_the_buttons_that_are_made_are_the_buttons_that_are_known() -> None:
     """Q5, R2"""
     made = (send_now_button(1, 2), remove_button(1, 2), go_on_button(1, 2))
     assert [button.label for button in made] == ["Send now", "Remove", "Continue"]
-    assert all(is_known(button.custom_id) for button in made)
+    assert all(KNOWN.fullmatch(button.custom_id) for button in made)
 
 
 def seen(interaction: Interaction) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import pytest
 from bot.chat import answers
 from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
-from bot.chat.buttons import EXPIRED, is_known
+from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import UNKNOWN
 from bot.model import Actor
 from bot.reply.port import Body, Button
@@ -198,9 +198,11 @@ async def test_a_button_works_as_often_as_it_is_pressed() -> None:
 
 def test_templates_take_whole_ids_only() -> None:
     """D6: nothing is guessed out of a custom_id."""
-    assert is_known("weft:stop:1:2")
-    assert is_known("weft:perm:a-B_9:0")
-    assert not any(is_known(wrong) for wrong in ("weft:stop:1", "xweft:stop:1:2", "weft:perm::0", "weft:perm:a:", ""))
+    assert KNOWN.fullmatch("weft:stop:1:2")
+    assert KNOWN.fullmatch("weft:perm:a-B_9:0")
+    assert not any(
+        KNOWN.fullmatch(wrong) for wrong in ("weft:stop:1", "xweft:stop:1:2", "weft:perm::0", "weft:perm:a:", "")
+    )
 
 
 @pytest.mark.asyncio
@@ -286,7 +288,7 @@ async def test_the_continue_button_goes_on_with_its_prompt_and_names_its_message
         alice = chat.fd.user("alice")
         assert await (await alice.click(message_id, custom_id)).told() == "Going on."
         assert chat.dispatcher.calls == [("go on", thread_id, 42, message_id, alice.id)]
-        assert is_known(custom_id)
+        assert KNOWN.fullmatch(custom_id)
         chat.fd.assert_clean()
 
 

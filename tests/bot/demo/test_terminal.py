@@ -7,13 +7,13 @@ from typing import Any
 import discord
 import pytest
 
-from bot.chat.commands import make_tree
+from bot.chat.commands import answer_interactions
 from bot.demo.terminal import CommandUse, NotACommand, is_command, parse
 
 
 @pytest.fixture(scope="module")
 def registered() -> list[dict[str, Any]]:
-    tree = make_tree(discord.Client(intents=discord.Intents.none()))
+    tree = answer_interactions(discord.Client(intents=discord.Intents.none()))
     return [dict(command.to_dict(tree)) for command in tree.get_commands()]
 
 
