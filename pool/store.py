@@ -100,10 +100,13 @@ class SeenPlace:
 
 @dataclass(frozen=True, slots=True)
 class KeptNotice:
-    """The message that tells a thread what waits in it; ``stopping``: it tells that the bot is about to restart."""
+    """A thread that may show notices of what waits in it; none of them is older than the message ``since``.
+
+    ``stopping``: the newest of them tells that the bot is about to restart.
+    """
 
     thread_id: int
-    message_id: int
+    since: int
     stopping: bool = False
 
 
@@ -184,13 +187,13 @@ class SessionStore(Protocol):
         """Return the ``options`` of all threads that have some."""
 
     async def keep_notice(self, notice: KeptNotice) -> None:
-        """Remember the notice of a thread, in place of the one before."""
+        """Remember that a thread may show notices, in place of what was remembered before."""
 
     async def drop_notice(self, thread_id: int) -> None:
-        """Forget the notice of a thread."""
+        """Remember that a thread shows no notice."""
 
     async def notices(self) -> list[KeptNotice]:
-        """Return the notices of all threads that have one."""
+        """Return all threads that may show notices."""
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""

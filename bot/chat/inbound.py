@@ -73,6 +73,7 @@ class Post:
         left_out: what can't be passed on, each as a name with its type and size.
         original: the message that it replies to.
         reference: the id of that message while it is not known.
+        custom_ids: those of its buttons.
     """
 
     message_id: int
@@ -95,6 +96,7 @@ class Post:
     left_out: tuple[str, ...] = ()
     original: Post | None = None
     reference: int | None = None
+    custom_ids: tuple[str, ...] = ()
 
 
 class Command(Enum):

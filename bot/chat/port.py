@@ -33,7 +33,7 @@ from bot.chat.rest import (
 from bot.model import Inbound
 from bot.recent import Recent
 from bot.redaction import Redactor
-from bot.reply.port import Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, ThreadPort
+from bot.reply.port import Body, Button, MessageGone, OwnMessage, PortError, ThreadArchived, ThreadGone, ThreadPort
 
 log = structlog.get_logger(__name__)
 
@@ -87,17 +87,18 @@ class DiscordThread:
         """Show the typing sign; one try only, since a late sign is of no use."""
         await self._rest.once(lambda client: client.get_partial_messageable(self._id).typing(), essential=False)
 
-    async def own_messages(self, after: int, limit: int = 50) -> list[tuple[int, str]]:
-        """Return Weft's own among the ``limit`` messages that follow a message, as (id, content), oldest first."""
+    async def own_messages(self, after: int, limit: int = 50) -> list[OwnMessage]:
+        """Return Weft's own among the ``limit`` messages that follow a message, oldest first."""
 
-        async def read(client: discord.Client) -> list[tuple[int, str]]:
+        async def read(client: discord.Client) -> list[OwnMessage]:
             assert client.user is not None
-            own: list[tuple[int, str]] = []
+            own: list[OwnMessage] = []
             left, newest = limit, after
             while left > 0:
                 page = await client.http.logs_from(self._id, min(left, PAGE), after=newest)
                 posts = posts_of(page, Place(None, self._id))
-                own += [(post.message_id, post.content) for post in posts if post.author.id == client.user.id]
+                mine = [post for post in posts if post.author.id == client.user.id]
+                own += [OwnMessage(post.message_id, post.content, post.custom_ids) for post in mine]
                 if len(page) < PAGE or not posts:
                     break
                 left, newest = left - PAGE, posts[-1].message_id

@@ -96,6 +96,12 @@ def post_of(message: object, place: Place) -> Post | None:
         left_out=files(data),
         original=original,
         reference=reference,
+        custom_ids=tuple(
+            custom_id
+            for row in field(data, "components", list)
+            for button in field(row, "components", list)
+            if (custom_id := field(button, "custom_id", str))
+        ),
     )
 
 

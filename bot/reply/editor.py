@@ -166,11 +166,36 @@ class ThreadEditor:
         self._outbox.remove(notice.message, instead)
         return self._follow(notice.message)
 
-    def adopt(self, message_id: int, body: Body) -> Delivery:
-        """Let a notice of an earlier run show ``body``."""
-        message = OutgoingMessage(desired=body, given_up=self.gone)
-        self._outbox.adopt(message, message_id)
-        return self._follow(message)
+    def take_over(
+        self, since: int, ours: Callable[[str, tuple[str, ...]], bool], body: Body, instead: Body
+    ) -> Delivery:
+        """Let the notice of an earlier run show ``body``; it is given up if there is none.
+
+        Args:
+            since: no notice is older than this message.
+            ours: tells a notice by its text and the custom_ids of its buttons. Of several the newest stays; the others
+                are deleted, or show ``instead`` where Discord refuses that.
+        """
+        # Busy until the thread was read: one that is to be removed before that has to be found all the same.
+        message = OutgoingMessage(desired=body, given_up=self.gone, busy=True)
+        delivery = self._follow(message)
+
+        def take(found: Found) -> tuple[int, ...]:
+            message.busy = False
+            mine = [key for key in found.unknown if ours(found.texts[key], found.custom_ids.get(key, ()))]
+            for key in mine[:-1]:
+                delivery.beside.append(surplus := OutgoingMessage(given_up=self.gone))
+                self._outbox.adopt(surplus, key)
+                self._outbox.remove(surplus, instead)
+            if mine:
+                self._outbox.adopt(message, mine[-1])
+            else:
+                self._outbox.abandon(message)
+            return tuple(mine)
+
+        self._recovery.add(since - 1, (), take)
+        self._look_again()
+        return delivery
 
     def _follow(self, message: OutgoingMessage) -> Delivery:
         delivery = Delivery(message)

@@ -11,7 +11,7 @@ PortError
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 ButtonStyle = Literal["primary", "secondary", "success", "danger"]
 
@@ -52,6 +52,14 @@ class Body:
     file: Attachment | None = None
     ping: int | None = None
     fileless: tuple[Button, ...] | None = None
+
+
+class OwnMessage(NamedTuple):
+    """One of Weft's messages as Discord gives it back; ``custom_ids`` are those of its buttons."""
+
+    message_id: int
+    text: str
+    custom_ids: tuple[str, ...] = ()
 
 
 class PortError(Exception):
@@ -101,8 +109,8 @@ class ThreadPort(Protocol):
     async def typing(self) -> None:
         """Show the typing sign for about ten seconds."""
 
-    async def own_messages(self, after: int, limit: int) -> list[tuple[int, str]]:
+    async def own_messages(self, after: int, limit: int) -> list[OwnMessage]:
         """Return Weft's own among the ``limit`` messages that follow the message ``after``, oldest first.
 
-        Each is an id and a text as Discord gives it back: without white space at both ends.
+        Their texts have no white space at both ends: Discord takes it away.
         """

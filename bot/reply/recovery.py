@@ -17,7 +17,7 @@ import structlog
 
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
-from bot.reply.port import Body, PortError, ThreadGone, ThreadPort, Unavailable
+from bot.reply.port import Body, OwnMessage, PortError, ThreadGone, ThreadPort, Unavailable
 from bot.reply.reply_messages import ABOVE, HELD, LATE, ReplyMessages
 
 log = structlog.get_logger(__name__)
@@ -39,17 +39,19 @@ class Found:
     Attributes:
         texts: Weft's messages, by id in ascending order, as Discord gives them back.
         unknown: those that nobody recorded and that can be the reply's, in order.
+        custom_ids: those of the buttons of Weft's messages.
         as_shown: what the way to Discord makes of a text, where it takes something out.
     """
 
     texts: Mapping[int, str] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
     as_shown: Callable[[str], str] = str
+    custom_ids: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def unrecorded(self, after: int, before: int, known: frozenset[int]) -> Found:
         """Return it with all messages unknown between ``after`` and ``before`` (0: now) that are not ``known``."""
         unknown = (key for key in self.texts if key > after and (not before or key < before) and key not in known)
-        return Found(self.texts, tuple(sorted(unknown)), self.as_shown)
+        return replace(self, unknown=tuple(sorted(unknown)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,35 +236,36 @@ class Recovery:
         """Read what is there for one reply after the other, and apply it."""
         while self._waiting:
             recall = self._waiting[0]
-            texts = await self._read(min([recall.after, *recall.shown]) - 1)
+            own = await self._read(min([recall.after, *recall.shown]) - 1)
             # It waits until here: while there is one, nothing is sent.
             self._waiting.popleft()
             # Messages that are some reply's already can be no other's, however alike their texts are.
-            unknown = Found(texts, as_shown=self._as_shown).unrecorded(
+            # What they are compared with is stripped by the same rule, which need not be Discord's.
+            texts = {one.message_id: one.text.strip() for one in own}
+            buttons = {one.message_id: one.custom_ids for one in own}
+            unknown = Found(texts, as_shown=self._as_shown, custom_ids=buttons).unrecorded(
                 max([recall.after, *recall.shown]), self._outbox.oldest, frozenset(self._claimed)
             )
             self._claimed.update(recall.apply(unknown))
         self.reading = False
 
-    async def _read(self, after: int) -> Mapping[int, str]:
+    async def _read(self, after: int) -> Sequence[OwnMessage]:
         """Read until Discord answers; without an answer, nothing is known to be visible."""
         patience = anyio.current_time() + READ_PATIENCE
         while anyio.current_time() < patience:
             try:
-                messages = await self._port.own_messages(after, READ_LIMIT)
-                # What they are compared with is stripped by the same rule, which need not be Discord's.
-                return {key: text.strip() for key, text in messages}
+                return await self._port.own_messages(after, READ_LIMIT)
             except ThreadGone as error:
                 self._outbox.end(str(error))
-                return {}
+                return ()
             except Unavailable as error:
                 # While it can't be reached, nothing could be sent either: there is no hurry.
                 log.warning("messages.not_read", error=repr(error), after=after)
                 await anyio.sleep(READ_AGAIN)
             except PortError as error:
                 log.warning("messages.not_read", error=repr(error), after=after)
-                return {}
+                return ()
             except Exception:
                 log.exception("messages.not_read", after=after)
-                return {}
-        return {}
+                return ()
+        return ()

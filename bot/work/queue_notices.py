@@ -1,7 +1,9 @@
 """The notice of a thread: what waits in it, with buttons to run or remove that; at the end, what a restart means.
 
-A thread has one at most. It follows the queue, goes when nothing waits, and its id is kept, so that the next run can
-put right what this one leaves behind (Q5, R1, R2). The mutable state is the notices by thread.
+A thread has one at most, beside those that are being taken away. It follows the queue and goes when nothing waits.
+Before one is posted the store knows from which message on to look for it, so that the next run can put right what this
+one leaves behind, whenever that is killed (Q5, R1, R2). The mutable state is the notices by thread: the current one,
+and all that may be visible.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ MOST_LISTED = 5
 
 NO_AGENT = "-# ⏳ Waiting for a free agent: all of them are busy. This message keeps its place."
 OVER = Body("-# ✓ Nothing is waiting here any more.")
+STOPPING = "-# ⏸ Weft is about to restart."
 RESTARTED = "-# ✓ Weft was restarted."
 _NAME_LIMIT, _TEXT_LIMIT = 30, 60
 
@@ -82,14 +85,18 @@ def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
 
 @dataclass(slots=True, eq=False)
 class _Notice:
-    """A notice; ``head`` is what it says beside what waits, and ``kept`` the message that the store knows."""
+    """A notice; ``head`` is what it says beside what waits, and it is not older than the message ``since``.
+
+    ``begun``: its way to the thread has begun, and ``delivery`` is there as soon as the store knows that.
+    """
 
     thread_id: int
     wanted: Body
     head: str = ""
+    since: int = 0
     stopping: bool = False
+    begun: bool = False
     delivery: Delivery | None = None
-    kept: int | None = None
     hurry: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -117,6 +124,7 @@ class QueueNotices:
         self._scheduler = scheduler
         self._patience = patience
         self._notices: dict[int, _Notice] = {}
+        self._visible: dict[int, list[_Notice]] = {}
         self._closed = False
 
     def show(self, thread_id: int) -> None:
@@ -145,12 +153,12 @@ class QueueNotices:
         if notice is None:
             notice = self._notices[thread_id] = _Notice(thread_id, Body(text))
         notice.stopping = True
-        if notice.delivery is None:
-            notice.wanted = Body(text)
-            notice.hurry.set()
-            self._post(notice, None)
+        notice.hurry.set()
+        if notice.begun:
+            self._tracker.begin(self._record, thread_id, name=f"record notice {thread_id}")
         else:
-            self._want(notice, Body(text))
+            self._begin(notice, None)
+        self._want(notice, Body(text))
 
     def close(self) -> None:
         """Begin no new notice, and take away those that the end of the bot has nothing to say in."""
@@ -164,9 +172,12 @@ class QueueNotices:
         waiting = waiting_in(self._scheduler.queue(kept.thread_id))
         head = RESTARTED if kept.stopping else ""
         body = notice_of(waiting, head)
-        notice = _Notice(kept.thread_id, body, head=head, kept=kept.message_id)
+        notice = _Notice(kept.thread_id, body, head=head, since=kept.since, begun=True)
         self._notices[kept.thread_id] = notice
-        notice.delivery = self._editors.of(kept.thread_id).adopt(kept.message_id, body if body.text else OVER)
+        self._visible[kept.thread_id] = [notice]
+        editor = self._editors.of(kept.thread_id)
+        notice.delivery = editor.take_over(kept.since, _is_notice, body if body.text else OVER, OVER)
+        self._tracker.begin(self._find, notice, editor, notice.delivery, name=f"find notice {kept.thread_id}")
         if not waiting.entries:
             self._take_away(notice)
 
@@ -176,12 +187,39 @@ class QueueNotices:
         with anyio.move_on_after(self._patience):
             await notice.hurry.wait()
         # While it waited, the thread may have got another notice, or none may be needed any more.
-        if self._notices.get(notice.thread_id) is notice and notice.delivery is None:
-            self._post(notice, reply_to)
+        if self._notices.get(notice.thread_id) is notice and not notice.begun:
+            self._begin(notice, reply_to)
 
-    def _post(self, notice: _Notice, reply_to: int | None) -> None:
-        notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
-        self._tracker.begin(self._keep, notice, notice.delivery, name=f"keep notice {notice.thread_id}")
+    def _begin(self, notice: _Notice, reply_to: int | None) -> None:
+        notice.begun = True
+        self._tracker.begin(self._post, notice, reply_to, name=f"post notice {notice.thread_id}")
+
+    async def _post(self, notice: _Notice, reply_to: int | None) -> None:
+        # Every message that is known here is older than the notice will be.
+        queue = self._scheduler.queue(notice.thread_id)
+        known = (message.id for entry in (*queue.running, *queue.line) for message in entry.messages)
+        notice.since = max(known, default=notice.thread_id)
+        # Recorded before it is shown: of a kill in between, the next run must find what it leaves behind.
+        self._visible.setdefault(notice.thread_id, []).append(notice)
+        await self._record(notice.thread_id)
+        if self._notices.get(notice.thread_id) is not notice:
+            await self._gone(notice)  # meanwhile nothing waits any more
+            return
+        delivery = notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
+        if message_id := await delivery.posted():
+            # The next run reads from here on, and only so far.
+            notice.since = message_id
+            await self._record(notice.thread_id)
+
+    async def _find(self, notice: _Notice, editor: ThreadEditor, delivery: Delivery) -> None:
+        """Start over where an earlier run left no notice: it was killed before that was visible."""
+        if await delivery.posted() is None and not editor.gone and self._notices.get(notice.thread_id) is notice:
+            del self._notices[notice.thread_id]
+            await self._gone(notice)
+            if notice.stopping:
+                self.tell_stop(notice.thread_id, notice.wanted.text)
+            else:
+                self.show(notice.thread_id)
 
     def _want(self, notice: _Notice, body: Body) -> None:
         if notice.wanted == body:
@@ -189,7 +227,6 @@ class QueueNotices:
         notice.wanted = body
         if notice.delivery is not None:
             notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, body)
-            self._tracker.begin(self._keep_changed, notice, notice.delivery, name=f"change notice {notice.thread_id}")
 
     def _take_away(self, notice: _Notice) -> None:
         """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
@@ -203,31 +240,36 @@ class QueueNotices:
             over = editor.change(notice.delivery, Body(notice.head))
         else:
             over = editor.remove(notice.delivery, OVER)
-        self._tracker.begin(self._forget, notice.thread_id, editor, over, name=f"forget notice {notice.thread_id}")
+        self._tracker.begin(self._forget, notice, editor, over, name=f"forget notice {notice.thread_id}")
 
     # --- what the store knows --------------------------------------------------------------------------------------
 
-    async def _keep(self, notice: _Notice, delivery: Delivery) -> None:
-        """Write down which message the notice is, as soon as it is there."""
-        message_id = await delivery.posted()
-        if message_id is not None and self._notices.get(notice.thread_id) is notice:
-            await self._write(notice, message_id)
-
-    async def _keep_changed(self, notice: _Notice, delivery: Delivery) -> None:
-        await delivery.delivered()
-        message_id = delivery.message_id  # another one, if somebody had deleted it
-        current = self._notices.get(notice.thread_id) is notice
-        if message_id is not None and current and (notice.stopping or message_id != notice.kept):
-            await self._write(notice, message_id)
-
-    async def _write(self, notice: _Notice, message_id: int) -> None:
-        notice.kept = message_id
-        await self._store.keep_notice(KeptNotice(notice.thread_id, message_id, notice.stopping))
-
-    async def _forget(self, thread_id: int, editor: ThreadEditor, over: Delivery) -> None:
-        await over.delivered()
-        successor = self._notices.get(thread_id)
-        if over.message.given_up and not editor.gone:
-            return  # it could not be changed, since its thread is archived: that is left to the next start
-        if successor is None or successor.kept is None:
+    async def _record(self, thread_id: int) -> None:
+        # Taken and handed to the store with no await in between: what was handed in last is what holds.
+        if visible := self._visible.get(thread_id):
+            stopping = any(notice.stopping for notice in visible)
+            await self._store.keep_notice(KeptNotice(thread_id, min(notice.since for notice in visible), stopping))
+        else:
             await self._store.drop_notice(thread_id)
+
+    async def _gone(self, notice: _Notice) -> None:
+        visible = self._visible[notice.thread_id]
+        visible.remove(notice)
+        if not visible:
+            del self._visible[notice.thread_id]
+        await self._record(notice.thread_id)
+
+    async def _forget(self, notice: _Notice, editor: ThreadEditor, over: Delivery) -> None:
+        await over.delivered()
+        message = over.message
+        # It could not be changed, as its thread is archived, or the editor has failed: the next start tries again.
+        if message.message_id is not None and (message.given_up or not message.settled) and not editor.gone:
+            return
+        await self._gone(notice)
+
+
+def _is_notice(text: str, custom_ids: tuple[str, ...]) -> bool:
+    """Return whether a message of Weft's is a notice that is not over."""
+    # By its buttons, which no agent can give a message; what it says of a restart has none, and is a single line.
+    waits = any(one.startswith(("weft:now:", "weft:drop:")) for one in custom_ids)
+    return waits or (text.startswith(STOPPING) and "\n" not in text)

@@ -29,7 +29,7 @@ from bot.work.limits import WorkLimits
 from bot.work.ports import Answer, Chat
 from bot.work.prompt import Said, collect
 from bot.work.queue.scheduler import Scheduler
-from bot.work.queue_notices import QueueNotices
+from bot.work.queue_notices import STOPPING, QueueNotices
 from bot.work.reactions import Reactions
 from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
@@ -52,7 +52,6 @@ _MOST_TAKEN = 1000
 HURRIED = 1.0
 """Seconds that the end of the bot still waits once it was told to hurry."""
 
-STOPPING = "Weft is about to restart."
 GRACE = "This turn has {grace:.0f} s to finish; the session is kept."
 KEPT = "What waits here goes on afterwards."
 
@@ -328,7 +327,7 @@ class Shutdown:
         for thread_id in running | waiting:
             told = [GRACE.format(grace=grace)] if thread_id in running else []
             told += [KEPT] if thread_id in waiting else []
-            self._notices.tell_stop(thread_id, " ".join([f"-# ⏸ {STOPPING}", *told]))
+            self._notices.tell_stop(thread_id, " ".join([STOPPING, *told]))
 
     async def _patiently(self, seconds: float, done: Callable[[], bool]) -> None:
         seconds = min(seconds, HURRIED) if self._hurried else seconds

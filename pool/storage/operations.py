@@ -108,7 +108,7 @@ class Bind(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Notice(Operation[None]):
-    """The notice of a thread is this one; ``notice`` None: it has none any more."""
+    """A thread may show notices; ``notice`` None: it shows none any more."""
 
     thread_id: int
     notice: KeptNotice | None
@@ -188,7 +188,7 @@ class Choices(Question[dict[int, str]]):
 
 @dataclass(frozen=True, slots=True)
 class Notices(Question[list[KeptNotice]]):
-    """The notices of all threads that have one."""
+    """The threads that may show notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
 _NEW_NOTICE = insert(NOTICES)
 _KEEP_NOTICE = _NEW_NOTICE.on_conflict_do_update(
     index_elements=[NOTICES.c.thread_id],
-    set_={"message_id": _NEW_NOTICE.excluded.message_id, "stopping": _NEW_NOTICE.excluded.stopping},
+    set_={"since": _NEW_NOTICE.excluded.since, "stopping": _NEW_NOTICE.excluded.stopping},
 )
 _NEW_PLACE = insert(PLACES)
 _SEE = _NEW_PLACE.on_conflict_do_update(

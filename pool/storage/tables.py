@@ -69,7 +69,7 @@ NOTICES = sa.Table(
     "notices",
     METADATA,
     _key("thread_id"),
-    sa.Column("message_id", SNOWFLAKE, nullable=False),
+    sa.Column("since", SNOWFLAKE, nullable=False),
     sa.Column("stopping", sa.Boolean, nullable=False),
 )
 
@@ -133,6 +133,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             stopping INTEGER NOT NULL
         )
         """,
+    ),
+    (
+        # Not the notice itself any more, which an older version would delete: it may be a message of somebody else.
+        "ALTER TABLE notices RENAME COLUMN message_id TO since",
     ),
 )
 

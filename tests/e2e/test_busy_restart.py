@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox import FakeDiscord, Person, delay
+from bot.sandbox import FakeDiscord, Fault, Person, delay
 from tests.agents import scenario
 from tests.e2e.process import (
     HANG,
@@ -114,6 +114,76 @@ async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_s
             text = shown(discord, first)
             assert (text.count("aiting"), text.count("about to restart")) == (0, 0)
             assert text.count("-# ✓ Weft was restarted.") == (how is signal.SIGTERM)
+            await end(again, signal.SIGTERM)
+
+
+def notices(discord: FakeDiscord, thread_id: int) -> list[str]:
+    """Return what Weft says of waiting or of a restart, and whatever has a button of a waiting message."""
+    mine = [one for one in discord.messages(thread_id) if one.author_id == discord.bot_user.id]
+    signs = ("aiting", "about to restart", "weft:now:", "weft:drop:")
+    return [one.content for one in mine if any(sign in one.content + repr(one.components) for sign in signs)]
+
+
+async def test_a_notice_is_found_by_the_next_start_if_the_kill_came_before_its_id_was_known(tmp_path: Path) -> None:
+    """R2, Q5: Discord has posted it, and its answer never comes."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        await until_marked(discord, (await discord.owner.say(thread_id, "second")).id)
+        discord.faults.next("POST", rf"/channels/{thread_id}/messages$", Fault.RESET_AFTER, times=100)
+        await until_shown(discord, thread_id, "Waiting, next in line")
+        await end(bot, signal.SIGKILL)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "second")
+            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=10)
+            await until_rows(tmp_path, "select count(*) from notices", [(0,)])
+            await end(again, signal.SIGTERM)
+
+
+async def test_a_notice_that_is_being_taken_away_is_found_by_the_next_start_beside_its_successor(
+    tmp_path: Path,
+) -> None:
+    """R2, Q5: the store knows of the one, and must not forget the other."""
+    agent = scenario(tmp_path, words={"first": HANG, "third": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        second = (await discord.owner.say(thread_id, "second")).id
+        await until_shown(discord, thread_id, "`second`")
+        discord.faults.next("DELETE", r"/messages/\d+$", delay(3600.0), times=100)
+        await discord.owner.delete(second)
+        await until_shown(discord, thread_id, "**Removed**")
+        await discord.owner.say(thread_id, "third")
+        await until_shown(discord, thread_id, "`third`")
+        assert len(notices(discord, thread_id)) == 2
+        newer = max(one.id for one in discord.messages(thread_id))
+        await until_rows(tmp_path, f"select count(*) from notices where since < {newer}", [(1,)])
+        await end(bot, signal.SIGKILL)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_shown(discord, thread_id, "**Interrupted:**")
+            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=10)
+            await until_rows(tmp_path, "select count(*) from notices", [(0,)])
+            await end(again, signal.SIGTERM)
+
+
+async def test_a_notice_that_was_not_posted_before_a_kill_leaves_nothing_behind(tmp_path: Path) -> None:
+    """R2, Q5: the store knew that it might be there; what still waits then has a notice of its own."""
+    agent = scenario(tmp_path, words={"first": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        await until_shown(discord, thread_id, "so far")
+        discord.faults.next("POST", rf"/channels/{thread_id}/messages$", delay(3600.0), times=100)
+        await until_marked(discord, (await discord.owner.say(thread_id, "second")).id)
+        await until_rows(tmp_path, "select count(*) from notices", [(1,)])
+        await end(bot, signal.SIGKILL)
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await until_answered(discord, thread_id, "second")
+            await until_rows(tmp_path, "select count(*) from notices", [(0,)])
+            assert notices(discord, thread_id) == []
             await end(again, signal.SIGTERM)
 
 

@@ -14,7 +14,17 @@ from bot.chat.port import DiscordChat
 from bot.chat.rest import SPARING, Breaker, RetryLimits
 from bot.demo.transcript import card_buttons
 from bot.redaction import Redactor
-from bot.reply.port import Attachment, Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import (
+    Attachment,
+    Body,
+    Button,
+    MessageGone,
+    OwnMessage,
+    PortError,
+    ThreadArchived,
+    ThreadGone,
+    Unavailable,
+)
 from bot.sandbox import FakeDiscord, Fault
 from tests.bot.chat.harness import RunningChat, running_chat
 
@@ -244,14 +254,16 @@ async def test_wefts_own_messages_after_one_are_told_with_their_texts() -> None:
     """R2, D3: after a restart the reply finds out what of it arrived; oldest first, nobody else's."""
     async with in_a_thread() as (chat, thread_id):
         port = chat.gateway.chat.thread(thread_id)
-        first = await port.send(Body("first"), nonce="n1")
-        second = await port.send(Body("second"), nonce="n2")
+        first = OwnMessage(await port.send(Body("first"), nonce="n1"), "first")
+        buttons = Button("weft:now:1:2", "Send now"), Button("weft:drop:1:2", "Remove", row=1)
+        sent = await port.send(Body("second", buttons), nonce="n2")
+        second = OwnMessage(sent, "second", ("weft:now:1:2", "weft:drop:1:2"))
         await chat.fd.owner.say(thread_id, "by the owner")
-        third = await port.send(Body("third"), nonce="n3")
-        assert await port.own_messages(thread_id, 50) == [(first, "first"), (second, "second"), (third, "third")]
-        assert await port.own_messages(first, 50) == [(second, "second"), (third, "third")]
-        assert await port.own_messages(first, 2) == [(second, "second")]
-        assert await port.own_messages(third, 50) == []
+        third = OwnMessage(await port.send(Body("third"), nonce="n3"), "third")
+        assert await port.own_messages(thread_id, 50) == [first, second, third]
+        assert await port.own_messages(first.message_id, 50) == [second, third]
+        assert await port.own_messages(first.message_id, 2) == [second]
+        assert await port.own_messages(third.message_id, 50) == []
 
 
 @pytest.mark.asyncio

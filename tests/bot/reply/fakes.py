@@ -20,7 +20,7 @@ from bot.reply.editor import ThreadEditor
 from bot.reply.live_reply import LiveReply
 from bot.reply.pacing import Pacing
 from bot.reply.pending_reply import FinalReply
-from bot.reply.port import Body, Button, MessageGone, ThreadArchived
+from bot.reply.port import Body, Button, MessageGone, OwnMessage, ThreadArchived
 from tests.bot.reply.samples import snapshot
 
 STOP = Button("weft:stop:1:2", "Stop", "danger")
@@ -178,13 +178,13 @@ class FakeThread:
         for _ in range(count):
             next(self._ids)
 
-    async def own_messages(self, after: int, limit: int) -> list[tuple[int, str]]:
+    async def own_messages(self, after: int, limit: int) -> list[OwnMessage]:
         self._arrive(applied=False)
         self.reads.append(after)
         self._arrive(applied=True)
         await self._answer("read")
-        newer = [(key, self.messages[key].text.strip()) for key in sorted(self.messages) if key > after]
-        return newer[:limit]
+        newer = [(key, self.messages[key]) for key in sorted(self.messages) if key > after][:limit]
+        return [OwnMessage(key, body.text.strip(), tuple(one.custom_id for one in body.buttons)) for key, body in newer]
 
     def _arrive(self, *, applied: bool) -> None:
         self.requests += not applied

@@ -163,6 +163,7 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
             frozenset(),
         )
         assert (dispatcher._notices._notices, dispatcher._skipped._gathering) == ({}, {})
+        assert dispatcher._notices._visible == {}
         assert (dispatcher._reactions._cells, len(dispatcher._runs)) == ({}, 0)
         assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 
