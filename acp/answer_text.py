@@ -90,8 +90,19 @@ class AnswerText:
         self._apart = False
         if self._retried is None:
             self._show(text)
+            return
+        # It may be a retry. Compared chunk by chunk: joining what is held back each time would cost its square.
+        rest = len(self._retried) - self._held_length
+        if not self._retried.startswith(text[:rest], self._held_length):
+            self._held.append(text)
+            self.settle()
+        elif len(text) < rest:
+            self._held.append(text)
+            self._held_length += len(text)
         else:
-            self._compare(text, self._retried)
+            self._retried = None
+            self._held, self._held_length = [], 0
+            self._show(text[rest:])
 
     def interrupt(self) -> None:
         """A tool call was made: what was held back is shown, and what follows is no retry."""
@@ -120,20 +131,6 @@ class AnswerText:
             self._ids.clear()
         if message_id is not None:
             self._ids.add(message_id)
-
-    def _compare(self, text: str, shown: str) -> None:
-        rest = len(shown) - self._held_length
-        # Compared chunk by chunk: joining what is held back each time would cost its square.
-        if not shown.startswith(text[:rest], self._held_length):
-            self._held.append(text)
-            self.settle()
-        elif len(text) < rest:
-            self._held.append(text)
-            self._held_length += len(text)
-        else:
-            self._retried = None
-            self._held, self._held_length = [], 0
-            self._show(text[rest:])
 
     def _separate(self) -> None:
         """Begin a message: the next character comes after a blank line."""

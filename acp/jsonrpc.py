@@ -107,8 +107,16 @@ class Overlong:
 
     @property
     def request(self) -> Unusable | None:
-        """The request that the line seems to have been."""
-        return _unusable(self.head, self.tail)
+        """The request that the line seems to have been, if its method and id stand before or after its parameters."""
+        first = _FIRST_MEMBERS.match(self.head.removeprefix(_BOM))
+        last = _LAST_MEMBERS.search(self.tail)
+        members = dict(_MEMBER.findall((first.group() if first else b"") + (last.group() if last else b"")))
+        if b"method" not in members or b"id" not in members:
+            return None
+        try:
+            return Unusable(orjson.loads(members[b"id"]))
+        except orjson.JSONDecodeError:
+            return None
 
 
 Message = Request | Notification | Response
@@ -144,7 +152,14 @@ class LineDecoder:
 
     def end(self) -> list[Line]:
         """Return the line that the stream ended in the middle of, if any."""
-        line = self._whole()
+        line: Line = b""
+        if self._head is None:
+            # A line within one read is not copied: nearly all are.
+            line = (self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)).removesuffix(b"\r")
+            if len(line) > self.max_line:
+                self._drop()
+        if self._head is not None:
+            line = Overlong(self._head, self._size, self._tail)
         self._parts, self._size, self._head, self._tail = [], 0, None, b""
         return [line] if line else []
 
@@ -165,70 +180,51 @@ class LineDecoder:
         whole = b"".join(self._parts)
         self._head, self._tail, self._parts = whole[:_SAMPLE], whole[-_SAMPLE:], []
 
-    def _whole(self) -> Line:
-        if self._head is None:
-            # A line within one read is not copied: nearly all are.
-            line = (self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)).removesuffix(b"\r")
-            if len(line) <= self.max_line:
-                return line
-            self._drop()
-        return Overlong(self._head or b"", self._size, self._tail)
-
 
 # --- decoding ----------------------------------------------------------------------------------------------------
 
 
 def decode_message(line: bytes) -> Message | Noise:
     """Return the message in ``line``; a line that `orjson` refuses is tried once more with a lenient decoder."""
+    # A line of hundreds of thousands of objects makes the garbage collector look at all of them again and again: it
+    # takes longer than the decoding, and finds nothing.
+    pause = len(line) >= _LARGE and gc.isenabled()
+    if pause:
+        gc.disable()
     try:
-        raw = orjson.loads(line) if len(line) < _LARGE else _load_large(line)
+        raw = orjson.loads(line)
     except orjson.JSONDecodeError:
         raw = _decode_leniently(line)
         if raw is None:
             return Noise(_response_id(line[:_SAMPLE], line[-_SAMPLE:]))
-    if type(raw) is not dict or raw.get("jsonrpc") != _VERSION:
-        return Noise()
-    return _classify(raw)
-
-
-def _load_large(line: bytes) -> Any:
-    # A line of hundreds of thousands of objects makes the collector look at all of them again and again: it takes
-    # longer than the decoding, and finds nothing.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return orjson.loads(line)
     finally:
-        if collecting:
+        if pause:
             gc.enable()
+    return _classify(raw) if type(raw) is dict and raw.get("jsonrpc") == _VERSION else Noise()
 
 
 def _classify(raw: dict[str, Any]) -> Message | Noise:
-    method = raw.get("method")
+    method, has_id = raw.get("method"), "id" in raw
+    # 1. A request or a notification. Parameters that are none count as absent.
     if type(method) is str:
         params = raw.get("params")
         named: dict[str, Any] = params if type(params) is dict else {}
-        if "id" not in raw:
+        if not has_id:
             return Notification(method, named)
         # An id that is none is answered all the same where it can be repeated: its sender waits.
         if type(raw["id"]) in _ID_TYPES:
             return Request(raw["id"], method, named)
         return Noise(request=Unusable(raw["id"] if type(raw["id"]) in (float, bool) else None))
-    if method is None and "id" in raw and type(raw["id"]) in _ID_TYPES:
-        return _response(raw)
-    return Noise()
-
-
-def _response(raw: dict[str, Any]) -> Response | Noise:
+    if method is not None or not has_id or type(raw["id"]) not in _ID_TYPES:
+        return Noise()
+    # 2. A response. Some agents write `"error": null` beside the result, or in place of it.
     error = raw.get("error")
-    if error is not None:
-        if type(error) is not dict:
-            return Response(raw["id"], error=RpcError(0, str(error)))
-        code = error.get("code")
-        text = str(error.get("message", ""))
-        return Response(raw["id"], error=RpcError(code if type(code) is int else 0, text, error.get("data")))
-    # Some agents write `"error": null` beside the result, or in place of it.
-    return Response(raw["id"], raw.get("result")) if "result" in raw or "error" in raw else Noise()
+    if error is None:
+        return Response(raw["id"], raw.get("result")) if "result" in raw or "error" in raw else Noise()
+    if type(error) is not dict:
+        return Response(raw["id"], error=RpcError(0, str(error)))
+    code, text = error.get("code"), str(error.get("message", ""))
+    return Response(raw["id"], error=RpcError(code if type(code) is int else 0, text, error.get("data")))
 
 
 def _decode_leniently(line: bytes) -> Any:
@@ -287,39 +283,23 @@ def loss_of(line: Line) -> Loss | None:
     return Loss(size, isinstance(line, Overlong), found[1].decode(errors="replace") if found else None)
 
 
-def _unusable(head: bytes, tail: bytes) -> Unusable | None:
-    """Return the request that a lost line was, if its method and id stand before or after its parameters."""
-    first = _FIRST_MEMBERS.match(head.removeprefix(_BOM))
-    last = _LAST_MEMBERS.search(tail)
-    members = dict(_MEMBER.findall((first.group() if first else b"") + (last.group() if last else b"")))
-    if b"method" not in members or b"id" not in members:
-        return None
-    try:
-        return Unusable(orjson.loads(members[b"id"]))
-    except orjson.JSONDecodeError:
-        return None
-
-
 # --- encoding ----------------------------------------------------------------------------------------------------
 
 
 def encode_message(message: Message) -> bytes:
     """Return the line for ``message``, with its line end; lone surrogates are replaced."""
-    wire = _to_wire(message)
+    wire: dict[str, Any] = {"jsonrpc": _VERSION}
+    if not isinstance(message, Notification):
+        wire["id"] = message.id
+    if not isinstance(message, Response):
+        wire |= {"method": message.method, "params": message.params}
+    elif message.error is None:
+        wire["result"] = message.result
+    else:
+        wire["error"] = {"code": message.error.code, "message": message.error.message}
+        if message.error.data is not None:
+            wire["error"]["data"] = message.error.data
     try:
         return orjson.dumps(wire, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, which Python's strings may have and UTF-8 has not
         return _to_text(wire).encode() + b"\n"
-
-
-def _to_wire(message: Message) -> dict[str, Any]:
-    if isinstance(message, Request):
-        return {"jsonrpc": _VERSION, "id": message.id, "method": message.method, "params": message.params}
-    if isinstance(message, Notification):
-        return {"jsonrpc": _VERSION, "method": message.method, "params": message.params}
-    if message.error is None:
-        return {"jsonrpc": _VERSION, "id": message.id, "result": message.result}
-    error = {"code": message.error.code, "message": message.error.message}
-    if message.error.data is not None:
-        error["data"] = message.error.data
-    return {"jsonrpc": _VERSION, "id": message.id, "error": error}

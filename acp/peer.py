@@ -59,8 +59,6 @@ _CLOSED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceErr
 
 log = structlog.get_logger(__name__)
 
-OutgoingMessage = Message
-
 
 class PeerHandler(Protocol):
     """What a peer hands its messages to. All are called synchronously and must not raise: that ends the peer."""
@@ -174,10 +172,10 @@ class JsonRpcPeer:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def send(self, *messages: OutgoingMessage) -> None:
+    def send(self, *messages: Message) -> None:
         """Queue messages for writing; those of one call are written together. After the end nothing is sent."""
         # Never waits, so that answers and cancels keep their order with what was decided; what gathers is bounded.
-        if self._error is None and len(self._outbox) <= self._outbox_limit:
+        if messages and self._error is None and len(self._outbox) <= self._outbox_limit:
             self._outbox += b"".join([encode_message(message) for message in messages])
             self._outgoing.set()
             if len(self._outbox) > self._outbox_limit:
@@ -260,20 +258,19 @@ class JsonRpcPeer:
 
     async def _read(self) -> PeerEnd:
         while True:
+            closed = False
             try:
-                data = await self._reader.receive(_READ_SIZE)
+                lines = self._decoder.feed(await self._reader.receive(_READ_SIZE))
             except _CLOSED:
-                await self._hand_on(self._decoder.end())
+                lines, closed = self._decoder.end(), True
+            for number, line in enumerate(lines, 1):
+                self._take(line)
+                if number % _LINES_PER_PASS == 0:
+                    await anyio.lowlevel.checkpoint()  # a full buffer is read without ever giving way
+            if closed:
                 return PeerEnd.EOF
-            await self._hand_on(self._decoder.feed(data))
             if self._noise_left < 0:
                 return PeerEnd.NOISE
-
-    async def _hand_on(self, lines: list[Line]) -> None:
-        for number, line in enumerate(lines, 1):
-            self._take(line)
-            if number % _LINES_PER_PASS == 0:
-                await anyio.lowlevel.checkpoint()  # a full buffer is read without ever giving way
 
     def _take(self, line: Line) -> None:
         message = line if isinstance(line, Overlong) else decode_message(line)

@@ -113,10 +113,6 @@ class _Known:
     size: int
     complete: bool
 
-    @property
-    def over(self) -> bool:
-        return self.fields.get("status") in _OVER
-
 
 class AskedCalls:
     """The tool calls of a session that may still be asked for.
@@ -164,26 +160,23 @@ class AskedCalls:
             known = _Known({}, 0, complete=not self.forgot and hash(call_id) not in self._gone)
         # Absent and null are unchanged; an empty list takes nothing back that was announced (`acp.tool_calls`).
         said = {key: value for key, value in raw.items() if key != "_meta" and value not in (None, [])}
-        known.fields = known.fields | said
+        fields = known.fields = known.fields | said
         self._size -= known.size
         known.size = _size(known.fields, self._most)
         self._size += known.size
-        (self._over if known.over else self._open)[call_id] = known
-        self._make_room(call_id)
-        return known
-
-    def _make_room(self, but: str) -> None:
-        """Let the oldest tool calls go, those that are over first; the latest stays, whose line bounds its size."""
+        (self._over if fields.get("status") in _OVER else self._open)[call_id] = known
+        # The oldest go, those that are over first; the latest stays, whose line bounds its size.
         while self._size > self._most:
-            oldest = next((one for calls in (self._over, self._open) for one in calls if one != but), None)
+            oldest = next((one for calls in (self._over, self._open) for one in calls if one != call_id), None)
             if oldest is None:
-                return
+                break
             self._let_go(oldest)
             # Should it be asked for all the same, it does not count as complete.
             if len(self._gone) < MOST_GONE:
                 self._gone.add(hash(oldest))
             else:
                 self.forgot = True
+        return known
 
     def _let_go(self, call_id: str) -> None:
         known = self._open.pop(call_id, None) or self._over.pop(call_id, None)

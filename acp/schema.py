@@ -168,29 +168,15 @@ class UsageUpdate(WireModel):
 
 
 class SessionInfoUpdate(WireModel):
-    """Title and time of the session; use ``model_fields_set``: absent is unchanged, null is cleared."""
+    """The title of the session; use ``model_fields_set``: absent is unchanged, null is cleared."""
 
     title: str | None = None
-    updated_at: str | None = None
 
 
 class CurrentModeUpdate(WireModel):
     """The agent switched its mode."""
 
     current_mode_id: str
-
-
-class AvailableCommand(WireModel):
-    """A slash command of the agent's own."""
-
-    name: str
-    description: str = ""
-
-
-class AvailableCommandsUpdate(WireModel):
-    """The agent's complete list of slash commands."""
-
-    available_commands: list[AvailableCommand] = Field(default_factory=list)
 
 
 class ConfigOptionUpdate(WireModel):
@@ -216,7 +202,6 @@ SessionUpdate = (
     | UsageUpdate
     | SessionInfoUpdate
     | CurrentModeUpdate
-    | AvailableCommandsUpdate
     | ConfigOptionUpdate
     | UnknownUpdate
 )
@@ -231,7 +216,6 @@ _UPDATES: dict[str, type[SessionUpdate]] = {
     "usage_update": UsageUpdate,
     "session_info_update": SessionInfoUpdate,
     "current_mode_update": CurrentModeUpdate,
-    "available_commands_update": AvailableCommandsUpdate,
     "config_option_update": ConfigOptionUpdate,
 }
 
@@ -281,7 +265,6 @@ class PromptCapabilities(WireModel):
 class SessionCapabilities(WireModel):
     """Session methods beyond new, prompt and cancel; announced by the presence of an object."""
 
-    list_: dict[str, Any] | None = Field(default=None, alias="list")
     resume: dict[str, Any] | None = None
     close: dict[str, Any] | None = None
     fork: dict[str, Any] | None = None

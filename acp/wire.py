@@ -7,7 +7,7 @@ that holds it. `acp.schema` says which objects there are.
 from __future__ import annotations
 
 import copy
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -38,48 +38,38 @@ class WireModel(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as exc:
-            return _parse_pruned(cls, raw, exc)
-
-
-_Model = TypeVar("_Model", bound=WireModel)
-_Container = dict[str, Any] | list[Any]
-
-
-def _parse_pruned(model: type[_Model], raw: Any, error: ValidationError) -> _Model:
-    """Drop what ``error`` names and try again, a few times; the fast path never comes here."""
-    # A copy: others hold on to the object as it was sent, and what is dropped here they still show.
-    try:
-        pruned = copy.deepcopy(raw)
-    except RecursionError:
-        raise error from None
-    # Several rounds, as what is dropped may have hidden the next error; bounded, as each looks at the whole object.
-    for _ in range(_PRUNE_ROUNDS):
-        # All of a round at once: one by one, a list of a thousand bad items would take a thousand rounds.
-        targets = [_deepest(pruned, item["loc"]) for item in error.errors(include_url=False)]
-        if not all(targets):
-            raise error
-        _delete([target for target in targets if target is not None])
-        try:
-            return model.model_validate(pruned)
-        except ValidationError as exc:
             error = exc
-    raise error
+        # A copy: others hold on to the object as it was sent, and what is dropped here they still show.
+        try:
+            pruned = copy.deepcopy(raw)
+        except RecursionError:
+            raise error from None
+        # Several rounds, as what is dropped may have hidden the next error; bounded, as each looks at the whole object.
+        for _ in range(_PRUNE_ROUNDS):
+            # All of a round at once: one by one, a list of a thousand bad items would take a thousand rounds.
+            if not _drop(pruned, [item["loc"] for item in error.errors(include_url=False)]):
+                break
+            try:
+                return cls.model_validate(pruned)
+            except ValidationError as exc:
+                error = exc
+        raise error
 
 
-def _deepest(raw: Any, path: tuple[int | str, ...]) -> tuple[_Container, Any] | None:
-    """Return the deepest (container, key) that ``path`` reaches; a missing field costs the object that lacks it."""
-    found: tuple[_Container, Any] | None = None
-    here = raw
-    for key in path:
-        known = key in here if isinstance(here, dict) else isinstance(here, list) and isinstance(key, int)
-        if known:
-            found = (here, key)
-            here = here[key]
-    return found
-
-
-def _delete(targets: list[tuple[_Container, Any]]) -> None:
-    """Remove each target once; list items from the back, so that the other indexes stay true."""
-    unique = {(id(container), key): container for container, key in targets}
-    for (_, key), container in sorted(unique.items(), key=lambda item: str(item[0][1]).zfill(12), reverse=True):
-        del container[key]
+def _drop(raw: Any, paths: list[tuple[int | str, ...]]) -> bool:
+    """Delete the deepest part of ``raw`` that each path reaches; False, and nothing deleted, if one reaches none."""
+    found: dict[tuple[int, int | str], dict[Any, Any] | list[Any]] = {}
+    for path in paths:
+        target: tuple[Any, int | str] | None = None
+        here = raw
+        for key in path:
+            # The path of a missing field ends early: that costs the object that lacks it.
+            if key in here if isinstance(here, dict) else isinstance(here, list) and isinstance(key, int):
+                target, here = (here, key), here[key]
+        if target is None:
+            return False
+        found[id(target[0]), target[1]] = target[0]
+    # List items from the back, so that the other indexes stay true.
+    for (_, key), container in sorted(found.items(), key=lambda item: str(item[0][1]).zfill(12), reverse=True):
+        del container[key]  # type: ignore[arg-type]
+    return True
