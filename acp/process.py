@@ -44,17 +44,16 @@ def agent_environment(environ: Mapping[str, str], extra_names: Iterable[str]) ->
     """Return the part of ``environ`` that an agent may see: the allow-list and ``extra_names``, less the withheld."""
     allowed = named(environ, (*ALLOWED, *extra_names))
     # Last, as the settings may name anything: ``*`` must not hand the bot's token to an agent.
-    return {name: value for name, value in allowed.items() if not _is_in(name, WITHHELD)}
+    withheld = named(allowed, WITHHELD)
+    return {name: value for name, value in allowed.items() if name not in withheld}
 
 
 def named(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     """Return the part of ``environ`` that ``names`` mean; a trailing ``*`` stands for any ending."""
-    patterns = tuple(names)
-    return {name: value for name, value in environ.items() if _is_in(name, patterns)}
-
-
-def _is_in(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(name.startswith(item[:-1]) if item.endswith("*") else name == item for item in patterns)
+    names = tuple(names)
+    exact = {name for name in names if not name.endswith("*")}
+    beginnings = tuple(name[:-1] for name in names if name.endswith("*"))
+    return {name: value for name, value in environ.items() if name in exact or name.startswith(beginnings)}
 
 
 STDERR_KEPT = 64 * 1024
@@ -96,6 +95,7 @@ class AgentProcess:
 
     Attributes:
         stderr_bytes: how much it has said on its stderr so far.
+        drained: set once its stderr was read to the end.
     """
 
     def __init__(self, process: anyio.abc.Process, marker: str) -> None:
@@ -106,6 +106,7 @@ class AgentProcess:
         self.marker = marker
         self.stdin: anyio.abc.ByteSendStream = process.stdin
         self.stdout: anyio.abc.ByteReceiveStream = process.stdout
+        self.drained = anyio.Event()
         self._stderr: anyio.abc.ByteReceiveStream = process.stderr
         self._process = process
         self.stderr_bytes = 0
@@ -168,6 +169,7 @@ class AgentProcess:
                 self._tail += said
                 del self._tail[:-STDERR_KEPT]
                 await anyio.lowlevel.checkpoint()  # a full pipe is read without ever giving way
+        self.drained.set()
 
     async def members(self, *, everywhere: bool) -> Members:
         """Return the process and what it has started.
@@ -188,7 +190,15 @@ class AgentProcess:
             async with self._stopping:
                 if self._report is None:
                     self._report = await end_tree(self._root, self.marker, limits, self._close_stdin)
-                    await self._close_pipes()
+                    # `aclose` of the process waits without a limit, so only once it is dead.
+                    with anyio.move_on_after(_CLOSE):
+                        await self._process.wait()
+                    if self._process.returncode is not None:
+                        await self._process.aclose()
+                    else:
+                        for pipe in (self.stdin, self.stdout, self._stderr):
+                            with suppress(*_CLOSED):  # nothing is left to be said on it
+                                await pipe.aclose()
                     ended = self.exit()
                     # Not what outlived it: whoever counts the places logs that it leaked.
                     log.info(
@@ -205,52 +215,34 @@ class AgentProcess:
         with suppress(*_CLOSED):  # it may have closed its end before us
             await self.stdin.aclose()
 
-    async def _close_pipes(self) -> None:
-        """Close our ends; `aclose` of the process waits without a limit, so only once it is dead."""
-        with anyio.move_on_after(_CLOSE):
-            await self._process.wait()
-        if self._process.returncode is not None:
-            await self._process.aclose()
-            return
-        for pipe in (self.stdin, self.stdout, self._stderr):
-            with suppress(*_CLOSED):  # nothing is left to be said on it
-                await pipe.aclose()
-
 
 # --- why a start failed ------------------------------------------------------------------------------------------
 
 
 def spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> AgentSpawnError:
     """Return what to tell of a failed spawn; the error itself often names the wrong file."""
-    program = spec.argv[0]
-    failure = _failure(spec, error)
-    if failure is SpawnFailure.BAD_DIRECTORY:
-        return AgentSpawnError(f"the working directory {spec.cwd} does not exist or cannot be used", failure=failure)
-    if failure is SpawnFailure.OTHER:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return AgentSpawnError(f"{program} could not be started: {reason}", failure=failure)
-    if failure is SpawnFailure.BAD_FORMAT and isinstance(error, FileNotFoundError):
-        return AgentSpawnError(f"{program} names an interpreter that does not exist", failure=failure)
-    return AgentSpawnError(f"{program} could not be started: {failure}", failure=failure)
-
-
-def _failure(spec: LaunchSpec, error: OSError | ValueError) -> SpawnFailure:
-    code, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    code, named_file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     program, cwd = spec.argv[0], Path(spec.cwd)
     # 1. The directory: the error names it, or the program in its place, depending on the platform.
-    bad_directory = not cwd.is_dir() or (named == spec.cwd and spec.cwd != program)
+    bad_directory = not cwd.is_dir() or (named_file == spec.cwd and spec.cwd != program)
     if code in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and bad_directory:
-        return SpawnFailure.BAD_DIRECTORY
+        text = f"the working directory {spec.cwd} does not exist or cannot be used"
+        return AgentSpawnError(text, failure=SpawnFailure.BAD_DIRECTORY)
     # 2. The program is there, so what was "not found" is the interpreter in its first line.
     if code == errno.ENOENT:
         path = spec.env.get("PATH")
         if (cwd / program).is_file() if "/" in program else shutil.which(program, path=path) is not None:
-            return SpawnFailure.BAD_FORMAT
+            text = f"{program} names an interpreter that does not exist"
+            return AgentSpawnError(text, failure=SpawnFailure.BAD_FORMAT)
     # 3. All else the code says itself.
-    return {
+    failure = {
         errno.ENOENT: SpawnFailure.NOT_FOUND,
         errno.ENOTDIR: SpawnFailure.NOT_FOUND,
         errno.EACCES: SpawnFailure.NOT_EXECUTABLE,
         errno.EPERM: SpawnFailure.NOT_EXECUTABLE,
         errno.ENOEXEC: SpawnFailure.BAD_FORMAT,
     }.get(code or 0, SpawnFailure.OTHER)
+    reason: object = failure
+    if failure is SpawnFailure.OTHER:
+        reason = error.strerror if isinstance(error, OSError) else error
+    return AgentSpawnError(f"{program} could not be started: {reason}", failure=failure)

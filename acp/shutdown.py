@@ -165,11 +165,18 @@ async def end_tree(
             stage = StopStage.TERM
             send_signal(members, SIGTERM)
             members = await _wait(members, marker, limits.term)
-        # 3. Also when nothing is left to kill: what was just being started may be in the next list only.
         if members:
             stage = StopStage.KILL
-        leaked = await _kill(members, marker, anyio.current_time() + limits.kill)
-    return StopReport(stage, anyio.current_time() - started, tuple(leaked))
+        # 3. Until two lists agree, also when nothing is left to kill: what was just being started may be in the next
+        # list only. Bounded, as what hangs in the kernel never goes.
+        deadline = anyio.current_time() + limits.kill
+        while True:
+            send_signal(members, SIGKILL)
+            left = await _wait(members, marker, deadline - anyio.current_time())
+            if left == members or anyio.current_time() >= deadline:
+                break
+            members = left
+    return StopReport(stage, anyio.current_time() - started, tuple(left))
 
 
 async def end_strays(name: str, value: str, limits: StopLimits) -> StopReport:
@@ -183,16 +190,6 @@ async def end_strays(name: str, value: str, limits: StopLimits) -> StopReport:
 async def end_processes(processes: Members, limits: StopLimits) -> StopReport:
     """End these very processes and what they have started; no agent listens on their stdin."""
     return await end_tree(processes, "", replace(limits, eof=0.0), anyio.lowlevel.checkpoint)
-
-
-async def _kill(members: Members, marker: str, deadline: float) -> Members:
-    """Kill what is there until two lists agree that nothing is; return what is left at the deadline."""
-    while True:
-        send_signal(members, SIGKILL)
-        left = await _wait(members, marker, deadline - anyio.current_time())
-        if left == members or anyio.current_time() >= deadline:
-            return left
-        members = left
 
 
 async def _wait(members: Members, marker: str, seconds: float) -> Members:
