@@ -40,7 +40,7 @@ from acp.handshake import (
 )
 from acp.jsonrpc import MAX_LINE, Loss, RequestId
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
-from acp.permission_request import cancelled_response, permission_key
+from acp.permission_request import PermissionEnd, cancelled_response, permission_key
 from acp.process import AgentProcess, LaunchSpec
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession
@@ -108,7 +108,12 @@ async def open_connection(spec: LaunchSpec, limits: ConnectionLimits | None = No
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection._run)
             try:
-                await connection._introduce()
+                try:
+                    raw = await connection._peer.request("initialize", introduction(), timeout=limits.start)
+                except AcpError as exc:
+                    raise start_error(exc) from exc
+                connection.agent = understood(raw)
+                connection._can = connection.agent.agent_capabilities.session_capabilities
                 yield connection
             finally:
                 # Before the pumps are cancelled: what the agent says while it ends is still read.
@@ -137,6 +142,7 @@ class AgentConnection:
     """
 
     agent: InitializeResult
+    _can: SessionCapabilities
 
     def __init__(self, process: AgentProcess, limits: ConnectionLimits) -> None:
         self.process = process
@@ -289,10 +295,6 @@ class AgentConnection:
 
     # --- closing sessions ----------------------------------------------------------------------------------------
 
-    @property
-    def _can(self) -> SessionCapabilities:
-        return self.agent.agent_capabilities.session_capabilities
-
     def close_session(self, session: AgentSession) -> None:
         """Let a session go that nobody prompts any more; an open prompt is cancelled. Returns at once."""
         # By identity: the id may be another session's by now.
@@ -300,7 +302,8 @@ class AgentConnection:
             return
         del self._sessions[session.id]
         session.cancel()
-        session.forget_prompt()
+        if session.prompt is not None:  # nobody prompts the session again: its answer would change nothing
+            self._peer.forget(session.prompt)
         if self._can.close is not None:
             self._peer.forget(self._peer.start_request("session/close", {"sessionId": session.id}))
 
@@ -346,7 +349,7 @@ class AgentConnection:
                 session.on_update(params.get("update"))
         elif method == "$/cancel_request":
             for session in tuple(self._sessions.values()):  # it names a request, not its session
-                session.on_withdrawn(permission_key(params.get("requestId")))
+                session.close_permissions(PermissionEnd.WITHDRAWN, permission_key(params.get("requestId")))
 
     def on_request(self, request_id: RequestId, method: str, params: dict[str, Any]) -> None:
         """Take a request; all but permission requests are refused at once, whatever capabilities were announced."""
@@ -372,26 +375,18 @@ class AgentConnection:
 
     # --- start and end -------------------------------------------------------------------------------------------
 
-    async def _introduce(self) -> None:
-        try:
-            raw = await self._peer.request("initialize", introduction(), timeout=self._limits.start)
-        except AcpError as exc:
-            raise start_error(exc) from exc
-        self.agent = understood(raw)
-
     async def _run(self) -> None:
         """Pump the pipes until the process has ended and its last words were read, or its pipes are of no more use."""
-        drained = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._pump)
-                tasks.start_soon(self._drain_stderr, drained)
+                tasks.start_soon(self.process.drain_stderr)
                 tasks.start_soon(self._obey_stop_request)
                 await self.process.wait()
                 # Last words come before the end is announced, but what the agent started may hold the pipes for ever.
                 with anyio.move_on_after(_LAST_WORDS):
                     await self._pumped.wait()
-                    await drained.wait()
+                    await self.process.drained.wait()
                 self._close()
                 tasks.cancel_scope.cancel()
         finally:
@@ -418,10 +413,6 @@ class AgentConnection:
         self._peer.fail_all(ProtocolError(why))
         self.request_stop()
 
-    async def _drain_stderr(self, drained: anyio.Event) -> None:
-        await self.process.drain_stderr()
-        drained.set()
-
     async def _obey_stop_request(self) -> None:
         await self._stop_requested.wait()
         await self.process.stop(self._limits.stop)
@@ -433,6 +424,6 @@ class AgentConnection:
         ended = self.exit()
         # Cards first, then the prompts, then who watches the process: a turn that has ended asks nobody any more.
         for session in tuple(self._sessions.values()):
-            session.on_exit()
+            session.close_permissions(PermissionEnd.AGENT_DIED)
         self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
         self.exited.set()

@@ -9,7 +9,7 @@ whether the agent has begun a turn by itself; and in the router, which ids came 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
@@ -128,6 +128,7 @@ class AgentSession:
         router: knows which turn an update belongs to.
         can_steer: whether the agent takes text into a running turn.
         on_late: called with output that belongs to no running turn.
+        prompt: the latest prompt, open or answered.
         heard: when it last said something or reported on a tool outside its turns; 0 before.
 
     Args:
@@ -151,7 +152,7 @@ class AgentSession:
         self._clock: Callable[[], float] = anyio.current_time
         self._turn: Turn | None = None
         self._sink: TurnSink | None = None
-        self._prompt: PendingRequest | None = None
+        self.prompt: PendingRequest | None = None
         self._permissions: dict[str, PermissionRequest] = {}
         self._asked = AskedCalls()
         self._replay = anyio.CancelScope()
@@ -184,13 +185,13 @@ class AgentSession:
         self._asked.new_turn()
         params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
         # Bound to this turn and this sink: a response that comes late must not end the turn after it.
-        self._prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
-        return self._prompt
+        self.prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
+        return self.prompt
 
     @property
     def is_prompting(self) -> bool:
         """Whether a prompt waits for its response."""
-        return self._prompt is not None and not self._prompt.done
+        return self.prompt is not None and not self.prompt.done
 
     async def answered(self, timeout: float) -> None:
         """Wait until no prompt is open.
@@ -199,9 +200,9 @@ class AgentSession:
             RequestTimeout: it was not answered within ``timeout`` seconds.
             AgentExited, ProtocolError: it never will be.
         """
-        if self._prompt is not None:
+        if self.prompt is not None:
             with suppress(RequestFailed):  # an error is an answer
-                await self._prompt.wait(timeout)
+                await self.prompt.wait(timeout)
 
     def cancel(self, by: str | None = None) -> None:
         """Cancel the open prompt and answer the open permission requests, in one write; else do nothing.
@@ -214,15 +215,10 @@ class AgentSession:
             return
         if self.is_prompting:
             # One write: the agent must not see the cancel while it still waits for an answer.
-            answers = self._close(self._permissions.values(), PermissionEnd.TURN_CANCELLED)
-            self._peer.send(*answers, Notification("session/cancel", {"sessionId": self.id}))
+            cancel = Notification("session/cancel", {"sessionId": self.id})
+            self.close_permissions(PermissionEnd.TURN_CANCELLED, None, cancel)
         if by is not None and self._sink is not None:
             self._sink.changed()
-
-    def forget_prompt(self) -> None:
-        """Take no answer to the open prompt any more: nobody prompts the session again."""
-        if self._prompt is not None:
-            self._peer.forget(self._prompt)
 
     def steer(self, turn: Turn, prompt: list[ContentBlock]) -> Steering:
         """Put text into a turn; it is written at once, so that texts keep their order.
@@ -246,7 +242,7 @@ class AgentSession:
 
     def on_update(self, raw: Any) -> None:
         """Take ``params.update`` of a ``session/update``."""
-        if self._prompt is None:
+        if self.prompt is None:
             self._replay.deadline = anyio.current_time() + REPLAY_QUIET
         update = decode_update(raw)
         if isinstance(update, UnknownUpdate) and update.name in OUTPUT_NAMES:
@@ -279,14 +275,13 @@ class AgentSession:
         turn.permission_opened(request.key, params.tool_call, self._clock())
         sink.permission(request)
 
-    def on_withdrawn(self, key: str) -> None:
-        """Close a request to which the agent needs no answer any more; it still gets one."""
-        if (request := self._permissions.get(key)) is not None:
-            self._peer.send(*self._close([request], PermissionEnd.WITHDRAWN))
-
-    def on_exit(self) -> None:
-        """Close what is open: the process has ended."""
-        self._close(self._permissions.values(), PermissionEnd.AGENT_DIED)
+    def close_permissions(self, reason: PermissionEnd, key: str | None = None, *after: Notification) -> None:
+        """Close the open permission requests, or the one with this key; answers and ``after`` go out in one write."""
+        requests = [request for request in self._permissions.values() if key in (None, request.key)]
+        answers = [request.close(reason) for request in requests]
+        for request in requests:
+            self._forget(request)
+        self._peer.send(*(answer for answer in answers if answer is not None), *after)
 
     def _lose(self, too_long: int | None) -> None:
         turn, sink = self._turn, self._sink
@@ -302,7 +297,7 @@ class AgentSession:
                 self._sink.changed()
             return
         # Counts as use, so that no agent is ended at work; a replay does not: nobody has prompted yet.
-        if self._prompt is not None and isinstance(update, MessageChunk | ToolCallUpdate):
+        if self.prompt is not None and isinstance(update, MessageChunk | ToolCallUpdate):
             self.heard = self._clock()
         if target is LATE and self.on_late is not None:
             self.on_late(update)
@@ -311,7 +306,7 @@ class AgentSession:
         now = self._clock()
         # 1. Nobody may decide anything for a turn that is over, and text that is still on its way came too late.
         self._asked.new_turn()
-        self._peer.send(*self._close(self._permissions.values(), PermissionEnd.TURN_ENDED))
+        self.close_permissions(PermissionEnd.TURN_ENDED)
         for steering in self._steerings:
             steering.settle(False)
         self._steerings.clear()
@@ -351,14 +346,6 @@ class AgentSession:
         # Written before anything else changes: whatever the sink does now, the agent has its answer.
         self._peer.send(response)
         self._forget(request)
-
-    def _close(self, requests: Iterable[PermissionRequest], reason: PermissionEnd) -> list[Response]:
-        """Take requests from whoever shows them; return the answers that are still to be written."""
-        requests = list(requests)
-        answers = [request.close(reason) for request in requests]
-        for request in requests:
-            self._forget(request)
-        return [answer for answer in answers if answer is not None]
 
     def _forget(self, request: PermissionRequest) -> None:
         del self._permissions[request.key]

@@ -7,50 +7,21 @@ here waits for whoever shows the turn. The mutable state is the event that wakes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import anyio
 
-from acp.errors import AgentExit
+from acp.connection import AgentConnection
 from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock
-from acp.session import TurnSink
+from acp.session import AgentSession, TurnSink
 from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
 from acp.turn_deadlines import Action
 
 
-class PromptConnection(Protocol):
-    """The process of a session, as far as a turn needs it."""
-
-    def alive(self) -> bool:
-        """Whether the process runs."""
-
-    def exit(self) -> AgentExit | None:
-        """How the process ended, None while it runs."""
-
-    async def wait_exited(self) -> AgentExit:
-        """Return how the process ended, at most a second after it did; what it wrote before was handed on."""
-
-    def request_stop(self) -> None:
-        """Tell the owner to end the process."""
-
-
-class PromptSession(Protocol):
-    """A session, as far as a turn needs it."""
-
-    def begin_turn(
-        self, turn: Turn, sink: TurnSink, prompt: list[ContentBlock], *, clock: Callable[[], float]
-    ) -> object:
-        """Send the prompt; from here on feed the turn, tell it of the response, and the sink of each change."""
-
-    def cancel(self) -> None:
-        """Answer the open permission requests and cancel the open prompt, in one write."""
-
-
 async def run_turn(
-    connection: PromptConnection,
-    session: PromptSession,
+    connection: AgentConnection,
+    session: AgentSession,
     turn: Turn,
     prompt: list[ContentBlock],
     sink: TurnSink,

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from acp.connection import AgentConnection
 from acp.errors import AgentExit, AgentExited, RequestFailed
 from acp.jsonrpc import Response
 from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
-from acp.session import TurnSink
+from acp.session import AgentSession, TurnSink
 from acp.snapshot import Ending, Phase, TurnSnapshot
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
@@ -121,6 +122,11 @@ class Sink:
         self.requests.append(request)
 
 
+async def prompt(session: FakeSession, turn: Turn, sink: Sink) -> TurnSnapshot:
+    connection = cast("AgentConnection", session.connection)
+    return await run_turn(connection, cast("AgentSession", session), turn, [text_block("hi")], sink)
+
+
 @dataclass
 class Running:
     """A turn that runs in its own task."""
@@ -134,9 +140,7 @@ class Running:
 
     async def run(self) -> None:
         with self.scope:
-            self.snapshot = await run_turn(
-                self.session.connection, self.session, self.turn, [text_block("hi")], self.sink
-            )
+            self.snapshot = await prompt(self.session, self.turn, self.sink)
         self.done.set()
 
     async def end(self) -> TurnSnapshot:
@@ -313,7 +317,7 @@ async def test_a_stop_before_the_prompt_sends_nothing() -> None:
     """T6: stop works in every phase."""
     session, turn = FakeSession(), Turn(QUICK, anyio.current_time())
     turn.withdraw(anyio.current_time(), "ada")
-    snapshot = await run_turn(session.connection, session, turn, [text_block("hi")], Sink())
+    snapshot = await prompt(session, turn, Sink())
     assert (snapshot.ending, snapshot.cancelled_by) == (Ending.STOPPED, "ada")
     assert not session.prompted.is_set()
     assert session.cancels == 0
