@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from math import inf
 
 import anyio
@@ -18,7 +19,7 @@ from anyio.abc import TaskGroup
 from acp.snapshot import TurnSnapshot
 from bot.reply.live_reply import LiveReply, OnShown
 from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
-from bot.reply.pacing import Pacing
+from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
 from bot.reply.recovery import Found, Recovery, finalize_interrupted
@@ -29,6 +30,7 @@ LEAVE_LIMIT = 5.0
 """Seconds that requests under way may still take once the editor was cancelled; the port adds its own."""
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """One way of a notice to its thread: to be posted, or to be changed.
 
@@ -36,11 +38,10 @@ class Delivery:
         beside: messages that must be settled, too, before it is done.
     """
 
-    def __init__(self, message: OutgoingMessage) -> None:
-        self.message = message
-        self.beside: list[OutgoingMessage] = []
-        self._there = anyio.Event()
-        self._done = anyio.Event()
+    message: OutgoingMessage
+    beside: list[OutgoingMessage] = field(default_factory=list)
+    _there: anyio.Event = field(default_factory=anyio.Event)
+    _done: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def message_id(self) -> int | None:
@@ -92,7 +93,7 @@ class ThreadEditor:
         self._clock = clock
         self._on_gone = on_gone
         self._on_idle = on_idle
-        self._outbox = Outbox(pacing, nonces)
+        self._outbox = Outbox(Pacer(pacing), nonces)
         self._recovery = Recovery(port, self._outbox, as_shown)
         self._under_way: set[anyio.CancelScope] = set()
         self._leave_by = inf
@@ -148,7 +149,7 @@ class ThreadEditor:
         delivery = Delivery(message)
         # What was said before stands above: text that is not in the queue yet must not be overtaken.
         for reply in self._replies:
-            with _guarded(reply):
+            with reply.guarded():
                 reply.look_now()
         self._outbox.post(message)
         self._notices.append(delivery)
@@ -214,13 +215,7 @@ class ThreadEditor:
         reply.messages.lay_out(saved)
         self._replies.append(reply)
 
-        def rejoin(found: Found) -> tuple[int, ...]:
-            if not self.gone:
-                with _guarded(reply):
-                    return reply.rejoin(saved, shown, found)
-            return ()
-
-        self._recovery.add(max(key, saved.after), shown, rejoin)
+        self._recovery.add(max(key, saved.after), shown, lambda found: reply.rejoin(saved, shown, found))
         self._wake()
         return reply
 
@@ -231,11 +226,9 @@ class ThreadEditor:
         delivery = Delivery(message)
         self._notices.append(delivery)
 
-        def interrupt(found: Found) -> tuple[int, ...]:
-            delivery.beside += finalize_interrupted(message, self._outbox, shown, found)
-            return tuple(one.message_id for one in (message, *delivery.beside) if one.message_id is not None)
-
-        self._recovery.add(key, shown, interrupt)
+        self._recovery.add(
+            key, shown, lambda found: finalize_interrupted(message, delivery.beside, self._outbox, shown, found)
+        )
         self._look_again()
         return delivery
 
@@ -244,7 +237,7 @@ class ThreadEditor:
         self._closing = True
         self._outbox.hurry(self._clock())
         for reply in self._replies:
-            with _guarded(reply):
+            with reply.guarded():
                 reply.look_now()
         self._wake()
 
@@ -286,7 +279,7 @@ class ThreadEditor:
         now = self._clock()
         for reply in self._replies:
             if reply.due_at() <= now:
-                with _guarded(reply):
+                with reply.guarded():
                     reply.look(now)
         if self._typing:
             self._typing = False
@@ -358,7 +351,7 @@ class ThreadEditor:
             reply.settle()
             if self.gone:
                 reply.end(delivered=False)
-        self._replies = [reply for reply in self._replies if not reply.done]
+        self._replies = [reply for reply in self._replies if not reply.done.is_set()]
         self._notices = [notice for notice in self._notices if not notice.settle(given_up=self.gone)]
         if self._outbox.gone is not None and self._on_gone is not None:
             on_gone, self._on_gone = self._on_gone, None  # once
@@ -368,13 +361,3 @@ class ThreadEditor:
         """Something came to its end or begins: let go of what is done, and let the owner task look at the rest."""
         self._settle()
         self._wake()
-
-
-@contextmanager
-def _guarded(reply: LiveReply) -> Iterator[None]:
-    """Give a reply up that can't be rendered; the thread's others go on."""
-    try:
-        yield
-    except Exception:
-        log.exception("reply.failed", key=reply.key)
-        reply.end(delivered=False)

@@ -7,7 +7,8 @@ messages of the reply, the cards and a few flags.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 
@@ -16,11 +17,10 @@ import structlog
 
 from acp.snapshot import TurnSnapshot
 from bot.reply.outbox import Outbox, OutgoingMessage
-from bot.reply.pages import Page
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
 from bot.reply.port import Body, Button
 from bot.reply.recovery import Found, take_places, told_in_file
-from bot.reply.render import STATUS_LIMIT, status_line, worth_showing
+from bot.reply.render import STATUS_LIMIT, status_line
 from bot.reply.reply_messages import LATE, ReplyMessages
 from bot.reply.sanitise import units
 
@@ -40,6 +40,7 @@ class LiveReply:
 
     Attributes:
         messages: which of them shows what; the editor's, not the work's.
+        done: set when the final state is visible or given up.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class LiveReply:
         self._urgent = False
         self._looked_at = -inf
         self._opened_at: float | None = None
-        self._done = anyio.Event()
+        self.done = anyio.Event()
         self._delivered = False
 
     # --- what the work calls -----------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class LiveReply:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
             message.desired, message.final, message.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(message)
-        elif self._done.is_set():
+        elif self.done.is_set():
             # The reply was given up while its turn goes on: nobody would answer, and the agent would wait.
             if on_refused is not None:
                 on_refused()
@@ -105,7 +106,7 @@ class LiveReply:
                 desired=body, expendable=not body.buttons, on_refused=on_refused
             )
             self.look_now()
-            self.messages.pages.cut_here()
+            self.messages.pages.cut = self.messages.pages.last.end
             self._outbox.post(message)
         self._dirty = True
         self._wake()
@@ -129,7 +130,7 @@ class LiveReply:
         that was not called yet: so the payload can be written down before anything of the end is visible.
         """
         final = self._final or final
-        if final is None or self._done.is_set():
+        if final is None or self.done.is_set():
             return None
         try:
             # What is kept and what is shown must be the same, so late text is in both or in neither.
@@ -142,7 +143,7 @@ class LiveReply:
 
     def owed_so_far(self, final: FinalReply) -> str | None:
         """Return what to keep before the end is announced; as `owed()`, but the turn may still say something."""
-        if self._done.is_set() or self.messages.held:
+        if self.done.is_set() or self.messages.held:
             return None
         try:
             return self.messages.saved(final, self._after).to_json()
@@ -152,15 +153,10 @@ class LiveReply:
 
     async def delivered(self) -> bool:
         """Wait for the final state; True: it is visible, False: it was given up."""
-        await self._done.wait()
+        await self.done.wait()
         return self._delivered
 
     # --- what the editor calls ---------------------------------------------------------------------------------
-
-    @property
-    def done(self) -> bool:
-        """Whether the final state is visible or given up."""
-        return self._done.is_set()
 
     @property
     def finished(self) -> bool:
@@ -174,8 +170,8 @@ class LiveReply:
 
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
-        pacing = self._outbox.pacing
-        if self._done.is_set() or (self.messages.frozen and self._final is None):
+        pacing = self._outbox.pacer.pacing
+        if self.done.is_set() or (self.messages.apart is not None and self._final is None):
             return inf  # it is written down now, and nothing of the end may be visible before that
         if self.messages.composed:
             return 0.0 if self._must_be_sent() else inf
@@ -200,21 +196,22 @@ class LiveReply:
             if self._must_be_sent():
                 self.messages.hold(LATE)
                 self.messages.compose_end(self._final)
-        elif self._announced is not None and not self.messages.held and not self.messages.frozen:
+        elif self._announced is not None and not self.messages.held and self.messages.apart is None:
             self.messages.announce(self._announced)
-        elif not self.messages.held and not self.messages.frozen:
+        elif not self.messages.held and self.messages.apart is None:
             self._compose(now, text_only=urgent)
             carrier = self.messages.pages.carrier()
             carrier.message.urgent = urgent and carrier.message.displayed_mark < carrier.end
 
     def _must_be_sent(self) -> bool:
         """Return whether the end would wait for an edit that Discord does not take for long."""
-        mine = self.messages
-        return mine.composed and not mine.held and mine.waits_for_edit and self._outbox.edits_closed(self._clock())
+        if not self.messages.composed or self.messages.held or not self._outbox.edits_closed(self._clock()):
+            return False
+        return any(page.message.wants_edit for page in self.messages.pages.all)
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""
-        if not self._done.is_set() and not self.messages.composed and (self._dirty or self._final is not None):
+        if not self.done.is_set() and not self.messages.composed and (self._dirty or self._final is not None):
             self.look(self._clock())
 
     def settle(self) -> None:
@@ -227,58 +224,69 @@ class LiveReply:
             except Exception:
                 # A fault in keeping the ids must not hold up the end of the reply.
                 log.exception("shown.failed", key=self.key)
-        if self._done.is_set() or not self.messages.settled:
+        if self.done.is_set() or (delivered := self.messages.delivered) is None:
             return
         if self._final is not None and self.messages.say_refused(self._final):
             self._wake()
         else:
-            self.end(delivered=self.messages.delivered)
+            self.end(delivered=delivered)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Give the reply up if it can't be rendered; the thread's others go on."""
+        try:
+            yield
+        except Exception:
+            log.exception("reply.failed", key=self.key)
+            self.end(delivered=False)
 
     def end(self, *, delivered: bool) -> None:
         """Wake those who wait for the delivery."""
-        if not self._done.is_set():
+        if not self.done.is_set():
             self._delivered = delivered
-            self._done.set()
+            self.done.set()
 
     # --- while the turn runs -----------------------------------------------------------------------------------
 
     def _compose(self, now: float, *, text_only: bool) -> None:
         """Write what the messages should show; ``text_only``: a change of the status alone can wait for the end."""
         pages = self.messages.pages
+        card_open = any(card.desired is not None and card.desired.buttons for card in self._cards.values())
         # A card has to stay the last message: people look for the question at the end of the thread.
-        too_old = now - pages.carrier().message.created_at > _OLD
-        renewed = too_old and not self._card_open() and pages.go_on_below()
+        renewed = not card_open and now - pages.carrier().message.created_at > _OLD and pages.go_on_below()
         snapshot = self._snapshot(pages.start)
         pages.grow(snapshot.text)
         carrier = pages.last if renewed else pages.carrier()
         if text_only and carrier.message.posted and carrier.message.mark == carrier.end:
             return
-        status = self._status(snapshot, carrier, now)
+        status = ""
+        waited = now - (self._opened_at or now) >= self._outbox.pacer.pacing.first_status
+        # A status line alone is worth a message only once something was done, or nothing was for long.
+        worth = not card_open and (waited or snapshot.tools or snapshot.plan)
+        if carrier.text or carrier.message.posted or worth:
+            room = MESSAGE_LIMIT - units(carrier.text) - 1
+            status = status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
         self.messages.seal_before(carrier, snapshot)
         self.messages.want(carrier, below(carrier.text, status), self._stop)
-
-    def _status(self, snapshot: TurnSnapshot, carrier: Page, now: float) -> str:
-        """Return the status line; empty where it alone would make a message that is not worth it."""
-        if not carrier.text and not carrier.message.posted:
-            waited = now - (self._opened_at or now) >= self._outbox.pacing.first_status
-            if self._card_open() or not (waited or worth_showing(snapshot)):
-                return ""
-        room = MESSAGE_LIMIT - units(carrier.text) - 1
-        return status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
-
-    def _card_open(self) -> bool:
-        return any(message.desired is not None and message.desired.buttons for message in self._cards.values())
 
     # --- after a restart ---------------------------------------------------------------------------------------
 
     def rejoin(self, saved: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
         """Take its final state, from the messages on that show some of it; return those that are its own."""
         self._told = shown  # the store knows these
+        if self._outbox.gone is not None:
+            return ()
         # What is in a file can't be compared with the text: all of it was sent, so none of it is sent again.
         if told_in_file(found, shown, saved.final.tail()):
             self.end(delivered=True)
             return ()
-        self.finish(saved.final)
-        self.look(self._clock())
-        self.messages.fix_nonces(f"r{self.key}-")
-        return take_places(self.messages, self._outbox, shown, found)
+        ids: list[int] = []
+        with self.guarded():
+            self.finish(saved.final)
+            self.look(self._clock())
+            # A run that is killed in a send leaves a message that nobody recorded; the same nonce posts no second one.
+            prefix = self.messages.nonce_prefix = f"r{self.key}-"
+            for number, message in enumerate(self.messages.outgoing):
+                message.nonce, message.anew = f"{prefix}{number}", f"{prefix}a{number}"
+            ids += take_places(self.messages, self._outbox, shown, found)
+        return tuple(ids)

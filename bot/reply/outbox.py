@@ -7,12 +7,11 @@ The mutable state is the messages, the queue of new messages and the pacer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from bot.reply.pacing import Pacer, Pacing
+from bot.reply.pacing import Pacer
 from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
 NOTHING = Body("")
@@ -101,19 +100,16 @@ class Outbox:
     ``oldest`` and ``newest`` are the ids of the first and the last message that was created here; 0 before.
     """
 
-    pacing: Pacing
+    pacer: Pacer
     nonces: Callable[[], str]
     gone: str | None = None
     oldest: int = 0
     newest: int = 0
-    pacer: Pacer = field(init=False)
-    # Posts go out one after another, in this order; everything that is not settled is in the second list, too.
-    _posts: deque[OutgoingMessage] = field(default_factory=deque)
+    # The new messages, in order: a dictionary, as one may have to leave from the middle. All of them are in the second
+    # list, too, which has everything that is not settled.
+    _posts: dict[OutgoingMessage, None] = field(default_factory=dict)
     _unsettled: list[OutgoingMessage] = field(default_factory=list)
     _parked: list[OutgoingMessage] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.pacer = Pacer(self.pacing)
 
     def post(self, message: OutgoingMessage) -> None:
         """Put a new message after those that were put in before; a second call for the same message changes nothing."""
@@ -121,12 +117,12 @@ class Outbox:
             message.given_up = True
         if not message.posted and not message.given_up:
             message.posted = True
-            self._posts.append(message)
+            self._posts[message] = None
             self._unsettled.append(message)
 
     def adopt(self, message: OutgoingMessage, message_id: int, *, as_wanted: bool = False) -> None:
         """It is on Discord already: it is edited, not sent; or left alone, if it is ``as_wanted``."""
-        self._unqueue(message)
+        self._posts.pop(message, None)
         message.message_id, message.posted = message_id, True
         if as_wanted:
             message.displayed, message.displayed_mark = message.desired, message.mark
@@ -136,7 +132,7 @@ class Outbox:
         """Try nothing more for a message; a request that is under way still counts."""
         message.given_up = True
         if not message.busy:  # a request under way needs its place in the queue until its end is known
-            self._give_up(message)
+            self._posts.pop(message, None)
 
     def remove(self, message: OutgoingMessage, instead: Body) -> None:
         """Delete a message, or let it show ``instead`` where that is refused; one that is not there yet never comes."""
@@ -149,7 +145,7 @@ class Outbox:
 
     def park(self, message: OutgoingMessage) -> None:
         """Leave a message as it is until the thread, which is archived, is seen to be open again."""
-        self._give_up(message)
+        self.abandon(message)
         self._parked.append(message)
 
     @property
@@ -162,15 +158,16 @@ class Outbox:
         self._unsettled = [message for message in self._unsettled if message.busy or not message.settled]
         if self.gone is not None:
             return
-        if self._posts and self._post_ready_at() <= now:
-            message = self._posts[0]
-            assert message.desired is not None
+        first = next(iter(self._posts), None)
+        # While one is under way no other starts: Discord orders messages by arrival, and people read them in order.
+        if first is not None and not first.busy and first.retry_at <= now:
+            assert first.desired is not None
             # A try keeps the nonce of the one before: whether Discord has done that is not known, and with the same
             # nonce it posts no second message.
-            message.nonce = message.nonce or self.nonces()
-            message.tried = message.tried or message.desired
-            message.busy, message.created_at, message.edited_at = True, now, now
-            yield Op(message, message.desired, message.mark, None, message.nonce)
+            first.nonce = first.nonce or self.nonces()
+            first.tried = first.tried or first.desired
+            first.busy, first.created_at, first.edited_at = True, now, now
+            yield Op(first, first.desired, first.mark, None, first.nonce)
         # Asked anew for each: an edit that starts takes a token, and the next may have to wait for one.
         while ready := [one for one in self._unsettled if one.wants_edit and self._edit_ready_at(one) <= now]:
             message = min(ready, key=lambda one: (not one.final, not one.urgent, one.edited_at))
@@ -182,12 +179,13 @@ class Outbox:
 
     def edits_closed(self, now: float) -> bool:
         """Return whether Discord takes no edit for longer than a final text waits for one."""
-        return self.pacer.closed_for(now) > self.pacing.patience
+        return self.pacer.closed_until - now > self.pacer.pacing.patience
 
     def wake_at(self) -> float:
         """Return when `next()` is worth a call, if nothing happens before."""
+        posts = [message.retry_at for message in list(self._posts)[:1] if not message.busy]
         edits = [self._edit_ready_at(message) for message in self._unsettled if message.wants_edit]
-        return min([self._post_ready_at(), *edits])
+        return min([*posts, *edits], default=inf)
 
     def changed(self, message: OutgoingMessage) -> None:
         """The wanted body of a message on Discord changed: have an eye on it again."""
@@ -201,10 +199,6 @@ class Outbox:
             # The end of the bot does not wait for what only looks better.
             if message.expendable and message.wants_edit and self.edits_closed(now):
                 message.given_up = True
-
-    def _post_ready_at(self) -> float:
-        # While one is under way no other starts: Discord orders messages by arrival, and people read them in order.
-        return inf if not self._posts or self._posts[0].busy else self._posts[0].retry_at
 
     def _edit_ready_at(self, message: OutgoingMessage) -> float:
         return max(message.retry_at, self.pacer.ready_at(final=message.final or message.urgent))
@@ -220,7 +214,7 @@ class Outbox:
         if op.message_id is not None:
             self.pacer.succeeded()
             return
-        self._unqueue(message)
+        self._posts.pop(message, None)
         message.message_id = message_id
         self.newest = max(self.newest, message_id or 0)
         self.oldest = self.oldest or self.newest
@@ -242,15 +236,15 @@ class Outbox:
             case ThreadGone():
                 self.end(str(error))
             case _ if message.given_up:
-                self._unqueue(message)
+                self._posts.pop(message, None)
             case _ if message.desired == NOTHING and is_post:
-                self._give_up(message)  # it was not posted, and is not wanted any more
+                self.abandon(message)  # it was not posted, and is no longer wanted
             case Unavailable() if error.retry_after > 0:
                 # Discord takes none of its kind in this thread for long; that it was not done is certain.
                 if is_post:
                     message.retry_at = now + error.retry_after
                 else:
-                    self.pacer.closed(now + error.retry_after)
+                    self.pacer.closed_until = max(self.pacer.closed_until, now + error.retry_after)
             case Unavailable():
                 self._retry(op, now)
             case ThreadArchived() if not is_post:
@@ -265,16 +259,28 @@ class Outbox:
                 # Once: somebody who deletes the new message as well means it.
                 message.dead_ends += 1
                 if message.expendable or message.dead_ends > 1:
-                    self._give_up(message)
+                    self.abandon(message)
                 else:
                     message.message_id = message.displayed = message.tried = message.reply_to = None
                     # The old nonce would only give back the message that was deleted.
                     message.nonce, message.anew = message.anew, None
-                    self._posts.append(message)
+                    self._posts[message] = None
             case _ if op.body == NOTHING:
                 message.desired = message.instead
             case _:
-                self._dead_end(op, error, now)
+                # Time will hardly cure it: a few more tries, then it is given up.
+                message.dead_ends += 1
+                # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.
+                hopeless = message.on_refused is not None and type(error) is PortError
+                if message.dead_ends < MAX_TRIES and not hopeless:
+                    self._retry(op, now)
+                elif isinstance(error, ThreadArchived):
+                    self.end("the thread is archived and can't be opened")
+                else:
+                    message.refused = not isinstance(error, MessageGone)
+                    self.abandon(message)
+                    if message.on_refused is not None and is_post:
+                        message.on_refused()
 
     def end(self, reason: str) -> None:
         """The thread can't be written to any more: give everything up; an empty ``reason``: that is all we know."""
@@ -291,27 +297,3 @@ class Outbox:
             self.pacer.refused()
             # It may have been done all the same: the same body again would else count as displayed already.
             message.displayed = None
-
-    def _dead_end(self, op: Op, error: Exception, now: float) -> None:
-        """Try a few times more what time will hardly cure, then give up."""
-        message = op.message
-        message.dead_ends += 1
-        # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.
-        hopeless = message.on_refused is not None and type(error) is PortError
-        if message.dead_ends < MAX_TRIES and not hopeless:
-            self._retry(op, now)
-        elif isinstance(error, ThreadArchived):
-            self.end("the thread is archived and can't be opened")
-        else:
-            message.refused = not isinstance(error, MessageGone)
-            self._give_up(message)
-            if message.on_refused is not None and op.message_id is None:
-                message.on_refused()
-
-    def _give_up(self, message: OutgoingMessage) -> None:
-        message.given_up = True
-        self._unqueue(message)
-
-    def _unqueue(self, message: OutgoingMessage) -> None:
-        if message in self._posts:  # by identity: two messages may look alike
-            self._posts.remove(message)

@@ -47,13 +47,16 @@ class Pacing:
 
 
 class Pacer:
-    """Remembers the last edits of one thread and says when the next may start."""
+    """Remembers the last edits of one thread and says when the next may start.
+
+    ``closed_until``: Discord takes no edit here before that.
+    """
 
     def __init__(self, pacing: Pacing) -> None:
         self.pacing = pacing
+        self.closed_until = 0.0
         self._starts: deque[float] = deque(maxlen=pacing.bucket)
         self._factor = 1.0
-        self._closed_until = 0.0
 
     @property
     def interval(self) -> float:
@@ -63,18 +66,13 @@ class Pacer:
 
     def ready_at(self, *, final: bool) -> float:
         """Return from when on an edit may start: a final one at once while a token is left, others at their pace."""
-        if final:
-            return max(self._closed_until, self._token_at(self.pacing.bucket))
         # One token is left for a final text: to empty the bucket would stall it for the rest of the window.
-        paced = self._starts[-1] + self.interval if self._starts else 0.0
-        return max(self._closed_until, paced, self._token_at(self.pacing.bucket - 1))
-
-    def closed(self, until: float) -> None:
-        self._closed_until = max(self._closed_until, until)
-
-    def closed_for(self, now: float) -> float:
-        """Return for how many seconds Discord takes no edit."""
-        return max(0.0, self._closed_until - now)
+        tokens, ready = self.pacing.bucket - (not final), self.closed_until
+        if 0 < tokens <= len(self._starts):
+            ready = max(ready, self._starts[-tokens] + self.pacing.window)
+        if self._starts and not final:
+            ready = max(ready, self._starts[-1] + self.interval)
+        return ready
 
     def started(self, now: float) -> None:
         self._starts.append(now)
@@ -92,8 +90,3 @@ class Pacer:
         """Return how long to wait after so many refusals in a row."""
         # The exponent is bounded, or a day of refusals would overflow it.
         return min(self.pacing.backoff * 2.0 ** min(failures - 1, 10), self.pacing.backoff_max)
-
-    def _token_at(self, tokens: int) -> float:
-        if tokens <= 0 or len(self._starts) < tokens:
-            return 0.0
-        return self._starts[-tokens] + self.pacing.window

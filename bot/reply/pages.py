@@ -6,7 +6,6 @@ What else a message shows (status, buttons, footer) is added in `bot.reply.reply
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bot.reply.outbox import OutgoingMessage
@@ -51,14 +50,15 @@ class Pages:
     """The pages of a reply.
 
     ``cut`` is the offset of a card that was posted below the text: what comes after it begins a new page.
-    ``overflow`` is the offset from which on there is no page, since there are enough.
+    ``overflow`` is the offset from which on there is no page, since there are enough; ``seen`` is how far the text was
+    taken over.
     """
 
     def __init__(self, reply_to: int | None = None) -> None:
         self.all = [Page(0, message=OutgoingMessage(reply_to=reply_to))]
         self.cut: int | None = None
         self.overflow: int | None = None
-        self._seen = 0
+        self.seen = 0
 
     @property
     def last(self) -> Page:
@@ -68,7 +68,7 @@ class Pages:
     @property
     def start(self) -> int:
         """Return the offset from which on text is needed for `grow()`."""
-        return self.last.start if self.overflow is None else self._seen
+        return self.last.start if self.overflow is None else self.seen
 
     @property
     def blank(self) -> bool:
@@ -82,7 +82,7 @@ class Pages:
     def grow(self, text: str) -> None:
         """Take over the text from `start` on."""
         # Sealed pages are not looked at: only the last one's text is asked for and cut, however long the reply is.
-        self._seen = self.start + len(text)
+        self.seen = self.start + len(text)
         if self.overflow is not None:
             return
         if self.cut is not None:
@@ -97,23 +97,7 @@ class Pages:
             if len(self.all) >= MAX_PAGES:
                 self.overflow = page.end
                 return
-            self._turn_over(page.end)
-
-    def lay_out(self, text: str, pages: Sequence[tuple[int, str]], overflow: int | None = None) -> None:
-        """Take over the whole ``text`` with pages (start, note) and an overflow as they were before."""
-        self.last.note = pages[0][1] if pages else ""
-        for start, note in pages[1:]:
-            # Up to each border only, or the text would be cut where there is room and not where it was.
-            self.grow(text[self.start : start])
-            self.go_on_below()
-            self.last.note = note
-        self.grow(text[self.start : overflow])
-        if overflow is not None:
-            self.overflow, self._seen = overflow, len(text)
-
-    def cut_here(self) -> None:
-        """A card was posted below the text so far."""
-        self.cut = self.last.end
+            self.all.append(Page(page.end, page.fence_at_end))
 
     def go_on_below(self) -> bool:
         """Begin a new page although the last one is not full; False if there are enough already."""
@@ -121,7 +105,7 @@ class Pages:
             return False
         # The new message is below the card already.
         self.cut = None
-        self._turn_over(self.last.end)
+        self.all.append(Page(self.last.end, self.last.fence_at_end))
         return True
 
     def restart(self) -> None:
@@ -153,8 +137,5 @@ class Pages:
         if len(self.all) >= MAX_PAGES:
             self.overflow = cut
             return before
-        self._turn_over(cut)
+        self.all.append(Page(cut, page.fence_at_end))
         return behind
-
-    def _turn_over(self, start: int) -> None:
-        self.all.append(Page(start, self.last.fence_at_end))

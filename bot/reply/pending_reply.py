@@ -7,14 +7,12 @@ Saved are the text, the lines about the end, and where the messages begin, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Outcome
-from bot.reply.port import Attachment, Body, Button
-from bot.reply.render import HEADLINES
+from bot.reply.port import Button
 from bot.reply.sanitise import clip
 
 
@@ -56,8 +54,9 @@ class SavedReply:
         """Return it as one line; lone surrogates, which JSON can't hold, are U+FFFD there as they are in Discord."""
         fields = {
             "text": _whole(self.text),
-            "pages": [[self._offset(page.start), _whole(page.note)] for page in self.pages],
-            "overflow": None if self.overflow is None else self._offset(self.overflow),
+            # Offsets are those in the text as it is written down.
+            "pages": [[len(_whole(self.text[: page.start])), _whole(page.note)] for page in self.pages],
+            "overflow": None if self.overflow is None else len(_whole(self.text[: self.overflow])),
             "apart": self.apart,
             "reply_to": self.reply_to,
             "after": self.after,
@@ -68,10 +67,6 @@ class SavedReply:
             "buttons": [[button.custom_id, button.label, button.style] for button in self.final.buttons],
         }
         return orjson.dumps(fields).decode()
-
-    def _offset(self, offset: int) -> int:
-        """Return what an offset is in the text as it is written down."""
-        return len(_whole(self.text[:offset]))
 
     @classmethod
     def from_json(cls, payload: str) -> SavedReply:
@@ -85,23 +80,19 @@ class SavedReply:
             text, outcome = str(fields["text"]), Outcome(fields["outcome"])
             lines = tuple(str(line) for line in fields.get("lines", ()))
             buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
-            final = FinalReply(outcome, lines, str(fields.get("footer", "")), _number(fields.get("ping")), buttons)
+            final = FinalReply(outcome, lines, str(fields.get("footer", "")), fields.get("ping"), buttons)
             return cls(
                 text,
                 final,
                 # What an older version did not keep has the value that it stood for.
                 tuple(SavedPage(int(start), str(note)) for start, note in fields.get("pages", [[0, ""]])),
-                overflow=_number(fields.get("overflow")),
+                overflow=fields.get("overflow"),
                 apart=bool(fields.get("apart", False)),
-                reply_to=_number(fields.get("reply_to")),
+                reply_to=fields.get("reply_to"),
                 after=int(fields.get("after", 0)),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"not an owed reply: {exc!r}") from exc
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _whole(text: str) -> str:
@@ -116,8 +107,6 @@ def _whole(text: str) -> str:
 
 
 MESSAGE_LIMIT = 2000
-_REFUSED = "-# Discord refused to show this answer ({size:,} characters); it is in the file."
-_REFUSED_ALL = "-# Discord refused to show this answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +132,6 @@ class FinalReply:
         mention = (f"<@{self.ping}>",) if self.ping is not None else ()
         lines = [line for line in (*mention, *self.lines, self.footer) if line]
         return clip("\n".join(lines), MESSAGE_LIMIT)
-
-
-def without_text(final: FinalReply, rest: str, *, told: bool) -> Body:
-    """Return the end of a reply whose text Discord refuses: with ``rest`` as a file, or bare where that is empty.
-
-    ``told``: the outcome is visible already, and must not be shown twice.
-    """
-    if not rest.strip():
-        return Body(f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.")
-    # A text that Discord's rules refuse is refused in any message; in a file it is not looked at.
-    text = below(_REFUSED.format(size=len(rest)), "" if told else final.tail())
-    ping, buttons = (None, ()) if told else (final.ping, final.buttons)
-    return Body(clip(text, MESSAGE_LIMIT), buttons, answer_file(rest), ping)
-
-
-def answer_file(text: str) -> Attachment:
-    """Return the file for text that no message shows (D4)."""
-    return Attachment("answer.md", text.encode("utf-8", "replace"))
 
 
 def below(text: str, more: str) -> str:

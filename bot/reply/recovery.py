@@ -19,6 +19,8 @@ from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.port import Body, OwnMessage, PortError, ThreadGone, ThreadPort, Unavailable
 from bot.reply.reply_messages import ABOVE, HELD, LATE, ReplyMessages
+from bot.reply.sanitise import clean
+from bot.reply.split import PAGE
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,7 @@ READ_LIMIT = 200
 READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
 """Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
 
+_OVER = "-# The full reply is above."
 _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
 
@@ -87,8 +90,14 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
         number = next(free, None)
         if number is not None:
             ids[number] = key
-        elif _begun(text, wanted):
-            left.append(key)
+            continue
+        above = without_status(text)
+        if above is None:
+            # Without its status line a text is only known where all of it is there.
+            begun = any(text == want.bare for want in wanted if want.bare)
+        else:
+            begun = not above or any(_length(above, want.ahead) for want in wanted)
+        left += [key] if begun else []
     # 2. The recorded ones are certainly the reply's, whatever they show by now; they stand in its order.
     for number, want in enumerate(wanted):
         if ids[number] is None and left:
@@ -97,15 +106,6 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
             if not want.file or there is None or there == want.text:
                 ids[number] = left.pop(0)
     return Places(tuple(ids), tuple(left))
-
-
-def _begun(text: str, wanted: Sequence[Wanted]) -> bool:
-    """Return whether a message is one of the wanted before its last edit."""
-    above = without_status(text)
-    if above is None:
-        # Without its status line a text is only known where all of it is there.
-        return any(text == want.bare for want in wanted if want.bare)
-    return not above or any(_length(above, want.ahead) for want in wanted)
 
 
 def without_status(text: str) -> str | None:
@@ -150,7 +150,9 @@ def take_places(messages: ReplyMessages, outbox: Outbox, shown: Sequence[int], f
     bodies = [message.desired for message in messages.outgoing if message.desired is not None]
     wanted = [Wanted(found.as_shown(body.text).strip(), file=body.file is not None) for body in bodies]
     for number, page in enumerate(pages):
-        bare, ahead = (found.as_shown(text).strip() for text in (page.text, messages.ahead(page)))
+        # More than it has room for: so much it may have shown once.
+        ahead = (page.fence.opening if page.fence else "") + clean(messages.snapshot(page.start).text[: 2 * PAGE])
+        bare, ahead = (found.as_shown(text).strip() for text in (page.text, ahead))
         wanted[number] = replace(wanted[number], bare=bare, ahead=ahead)
     taken = places(wanted, shown, found)
     for number, message_id in enumerate(taken.ids):
@@ -162,20 +164,21 @@ def take_places(messages: ReplyMessages, outbox: Outbox, shown: Sequence[int], f
         if number < len(pages) and message.displayed is None and wanted[number].bare == pages[number].text.strip():
             # Should the thread turn out to be archived, only the rest goes into a new message.
             message.displayed_mark = covered(pages[number], text)
-    messages.blank_out(taken.surplus)
+    for message_id in taken.surplus:
+        messages.surplus.append(OutgoingMessage(desired=Body(_OVER), final=True, expendable=True))
+        outbox.adopt(messages.surplus[-1], message_id)
     return (*(key for key in taken.ids if key is not None), *taken.surplus)
 
 
 def finalize_interrupted(
-    message: OutgoingMessage, outbox: Outbox, shown: Sequence[int], found: Found
-) -> list[OutgoingMessage]:
+    message: OutgoingMessage, finalized: list[OutgoingMessage], outbox: Outbox, shown: Sequence[int], found: Found
+) -> tuple[int, ...]:
     """Take status and buttons off a reply that was broken off, and post ``message`` unless it is there.
 
-    Returns what is to be sent for those messages.
+    What is to be sent for those messages is added to ``finalized``; returns the messages that are the reply's.
     """
     assert message.desired is not None
     said = found.as_shown(message.desired.text).strip()
-    finalized: list[OutgoingMessage] = []
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
         above = without_status(text)
@@ -188,7 +191,7 @@ def finalize_interrupted(
             outbox.adopt(message, message_id, as_wanted=True)
     if message.message_id is None:
         outbox.post(message)
-    return finalized
+    return tuple(one.message_id for one in (message, *finalized) if one.message_id is not None)
 
 
 Apply = Callable[[Found], Iterable[int]]
@@ -211,6 +214,7 @@ class Recovery:
         as_shown: what the port makes of a text before Discord gets it.
 
     Attributes:
+        pending: those that are still to be applied.
         reading: `read_up()` is under way.
     """
 
@@ -218,27 +222,22 @@ class Recovery:
         self._port = port
         self._outbox = outbox
         self._as_shown = as_shown
-        self._waiting: deque[_LeftBehind] = deque()
+        self.pending: deque[_LeftBehind] = deque()
         self._claimed: set[int] = set()
         self.reading = False
-
-    @property
-    def pending(self) -> bool:
-        """Whether one is still to be applied."""
-        return bool(self._waiting)
 
     def add(self, after: int, shown: tuple[int, ...], apply: Apply) -> None:
         """Let ``apply`` have what can be the messages of a reply, in its turn; nothing, if they can't be read."""
         self._claimed.update(shown)
-        self._waiting.append(_LeftBehind(after, shown, apply))
+        self.pending.append(_LeftBehind(after, shown, apply))
 
     async def read_up(self) -> None:
         """Read what is there for one reply after the other, and apply it."""
-        while self._waiting:
-            recall = self._waiting[0]
+        while self.pending:
+            recall = self.pending[0]
             own = await self._read(min([recall.after, *recall.shown]) - 1)
             # It waits until here: while there is one, nothing is sent.
-            self._waiting.popleft()
+            self.pending.popleft()
             # Messages that are some reply's already can be no other's, however alike their texts are.
             # What they are compared with is stripped by the same rule, which need not be Discord's.
             texts = {one.message_id: one.text.strip() for one in own}

@@ -78,11 +78,6 @@ def status_line(snapshot: TurnSnapshot, now: float, limit: int = STATUS_LIMIT) -
     return clip("-# ⏳ " + " · ".join(parts), limit)
 
 
-def worth_showing(snapshot: TurnSnapshot) -> bool:
-    """Return whether the status alone is worth a message."""
-    return bool(snapshot.tools or snapshot.plan)
-
-
 def why_silent(snapshot: TurnSnapshot) -> str:
     """Return what a long silence may mean, what to do, and the agent's last words on its stderr (T7)."""
     if snapshot.current_tool is not None:

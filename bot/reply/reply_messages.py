@@ -6,17 +6,17 @@ The mutable state is the pages, the messages below them, and how the end is laid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
 from bot.reply.fallback import fallback_text, tools_summary
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
-from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, answer_file, below, without_text
-from bot.reply.port import Body, Button
+from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, below
+from bot.reply.port import Attachment, Body, Button
 from bot.reply.render import HEADLINES
-from bot.reply.sanitise import clean, clip, units, visible
+from bot.reply.sanitise import clip, units, visible
 from bot.reply.split import PAGE, take
 
 ABOVE = "-# Continued below."
@@ -24,7 +24,8 @@ HELD = "-# What the agent wrote while this thread was archived ("
 LATE = "-# What Discord could not show in time ("
 _IN_FILE = "{size:,} characters) is in the file."
 _REST = "-# The rest of the answer ({size:,} characters) is in the file."
-_OVER = "-# The full reply is above."
+_REFUSED = "-# Discord refused to show this answer ({size:,} characters); it is in the file."
+_REFUSED_ALL = "-# Discord refused to show this answer."
 _MOST_REFUSALS = 2
 
 
@@ -33,25 +34,28 @@ class ReplyMessages:
 
     Attributes:
         held: no message is edited any more: the thread was archived, or Discord takes no edit for long.
+        apart: lines and footer stand in a message of their own; None until it is decided which messages there will be.
         composed: every message has its final state, as far as is decided here.
+        surplus: messages of an earlier run that have no place in the reply any more.
+        nonce_prefix: begins the nonces of messages that must not be posted twice even across restarts.
     """
 
     def __init__(self, snapshot: Callable[[int], TurnSnapshot], outbox: Outbox, reply_to: int | None = None) -> None:
         self.pages = Pages(reply_to)
         self.held = False
         self.composed = False
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._outbox = outbox
         self._reply_to = reply_to
         self._instead = ""
-        self._apart: bool | None = None
+        self.apart: bool | None = None
         self._told_above = False
         self._pinged = False
         self._ending: list[OutgoingMessage] = []
-        self._surplus: list[OutgoingMessage] = []
+        self.surplus: list[OutgoingMessage] = []
         self._held_note = HELD
         self._refusals = 0
-        self._nonce_prefix: str | None = None
+        self.nonce_prefix: str | None = None
 
     @property
     def outgoing(self) -> list[OutgoingMessage]:
@@ -61,22 +65,14 @@ class ReplyMessages:
     @property
     def ids(self) -> tuple[int, ...]:
         """Return the messages that the reply has on Discord, in order."""
-        messages = (*self.outgoing, *self._surplus)
+        messages = (*self.outgoing, *self.surplus)
         return tuple(message.message_id for message in messages if message.message_id is not None)
 
     @property
-    def frozen(self) -> bool:
-        """Return whether it is decided which messages there will be."""
-        return self._apart is not None
-
-    @property
-    def settled(self) -> bool:
-        """Return whether all of the final state is delivered or given up."""
-        return self.composed and all(message.settled for message in (*self.outgoing, *self._surplus))
-
-    @property
-    def delivered(self) -> bool:
-        """Return whether the end is visible; for a settled reply."""
+    def delivered(self) -> bool | None:
+        """Return whether the end is visible; None while something of it is neither delivered nor given up."""
+        if not self.composed or not all(message.settled for message in (*self.outgoing, *self.surplus)):
+            return None
         return self._told_above or all(not message.given_up for message in self.outgoing[-1:])
 
     @property
@@ -110,11 +106,6 @@ class ReplyMessages:
         """Return what a page shows that has no text: what the agent did, as Discord takes no empty message."""
         return page.note or (tools_summary(snapshot) or ABOVE if page.message.posted else "")
 
-    @property
-    def waits_for_edit(self) -> bool:
-        """Return whether a message of text is there, and not as it should be."""
-        return any(page.message.wants_edit for page in self.pages.all)
-
     def hold(self, note: str = "") -> None:
         """No edit is possible any more: what is not shown yet is kept for one new message at the end (D10, D3).
 
@@ -134,27 +125,27 @@ class ReplyMessages:
 
     def announce(self, final: FinalReply) -> None:
         """Let the messages show the end while text may still come; what that changes, `compose_end()` puts right."""
-        self.pages.grow(self._snapshot(self.pages.start).text)
+        self.pages.grow(self.snapshot(self.pages.start).text)
         apart = self._stands_apart(final)
-        self._compose_pages(self._snapshot(self.pages.start), final, "" if apart else final.tail())
+        self._compose_pages(self.snapshot(self.pages.start), final, "" if apart else final.tail())
         # What stands in the place of text, and the rest of a long one, are known at the very end, and are above it.
         if apart and not (self._ending or self.pages.blank or self.pages.overflow is not None):
             self._add(final)
 
     def freeze(self, final: FinalReply) -> None:
         """Take over the last of the text and decide which messages there will be; only the first call counts."""
-        if self._apart is not None:
+        if self.apart is not None:
             return
-        self.pages.grow(self._snapshot(self.pages.start).text)
+        self.pages.grow(self.snapshot(self.pages.start).text)
         if self.pages.blank:
             # Where the agent said nothing, what it did stands in place of its text (T4).
-            self._instead = fallback_text(self._snapshot(0), final.outcome)
+            self._instead = fallback_text(self.snapshot(0), final.outcome)
             if not self._instead and not final.tail():
                 self._instead = f"-# {HEADLINES[final.outcome]}."
             if self._instead:
                 self.pages.restart()
                 self.pages.grow(self._instead)
-        self._apart = self._stands_apart(final)
+        self.apart = self._stands_apart(final)
 
     def _stands_apart(self, final: FinalReply) -> bool:
         """Return whether lines and footer stand in a message of their own."""
@@ -172,11 +163,11 @@ class ReplyMessages:
 
         ``after``: the newest message older than all of it.
         """
-        apart = self._apart
+        apart = self.apart
         if apart is None:
-            self.pages.grow(self._snapshot(self.pages.start).text)
+            self.pages.grow(self.snapshot(self.pages.start).text)
             apart = self._stands_apart(final)
-        snapshot = self._snapshot(0)
+        snapshot = self.snapshot(0)
         return SavedReply(
             self._instead or snapshot.text,
             final,
@@ -190,8 +181,17 @@ class ReplyMessages:
 
     def lay_out(self, saved: SavedReply) -> None:
         """Become the messages that ``saved`` was made of, of which nothing is posted yet."""
-        self._apart = saved.apart
-        self.pages.lay_out(saved.text, [(page.start, page.note) for page in saved.pages], saved.overflow)
+        self.apart = saved.apart
+        pages, text = self.pages, saved.text
+        for number, page in enumerate(saved.pages):
+            if number:
+                # Up to each border only, or the text would be cut where there is room and not where it was.
+                pages.grow(text[pages.start : page.start])
+                pages.go_on_below()
+            pages.last.note = page.note
+        pages.grow(text[pages.start : saved.overflow])
+        if saved.overflow is not None:
+            pages.overflow, pages.seen = saved.overflow, len(text)
 
     def compose_end(self, final: FinalReply) -> None:
         """Let every message show its final state."""
@@ -199,11 +199,11 @@ class ReplyMessages:
             self._compose_held(final)
             return
         self.freeze(final)
-        snapshot = self._snapshot(self.pages.start)
-        self._compose_pages(snapshot, final, "" if self._apart else final.tail())
+        snapshot = self.snapshot(self.pages.start)
+        self._compose_pages(snapshot, final, "" if self.apart else final.tail())
         if self.pages.overflow is not None:
             overflow = self.pages.overflow
-            rest = self._instead[overflow:] if self._instead else self._snapshot(overflow).text
+            rest = self._instead[overflow:] if self._instead else self.snapshot(overflow).text
             fence = self.pages.last.fence_at_end
             self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
         elif self._ending:
@@ -212,7 +212,7 @@ class ReplyMessages:
             if message.desired is not None and not message.given_up:
                 message.desired = replace(message.desired, text=final.tail())
                 self._outbox.changed(message)
-        elif self._apart:
+        elif self.apart:
             self._add(final)
         self.composed = True
 
@@ -234,13 +234,17 @@ class ReplyMessages:
         tail = "" if self._told_above or self._ending else final.tail()
         if not (text or tail):
             return
-        file = answer_file(rest) if rest else None
-        ping, buttons = (final.ping, final.buttons) if tail else (None, ())
-        body = Body(clip(below(text, tail), MESSAGE_LIMIT), buttons, file, ping)
-        self._post(body, "h" if self.held else "e")
+        self._post("h" if self.held else "e", below(text, tail), rest, final if tail else None)
 
-    def _post(self, body: Body, sign: str) -> None:
-        nonce = None if self._nonce_prefix is None else f"{self._nonce_prefix}{sign}{self._refusals}"
+    def _post(self, sign: str, text: str, rest: str, final: FinalReply | None) -> None:
+        """Post a message, with ``rest`` as a file and what belongs to the end, if it is ``final``."""
+        body = Body(
+            clip(text, MESSAGE_LIMIT),
+            final.buttons if final else (),
+            Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None,
+            final.ping if final else None,
+        )
+        nonce = None if self.nonce_prefix is None else f"{self.nonce_prefix}{sign}{self._refusals}"
         message = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self.hold)
         self._ending.append(message)
         self._outbox.post(message)
@@ -257,8 +261,13 @@ class ReplyMessages:
         if self._refusals and not last[0].refused:
             return False  # the file got through
         self._refusals += 1
-        rest, _ = self.pages.unshown(self._instead or self._snapshot(0).text)
-        self._post(without_text(final, rest if self._refusals == 1 else "", told=not last[0].refused), "f")
+        rest, _ = self.pages.unshown(self._instead or self.snapshot(0).text)
+        if self._refusals > 1 or not rest.strip():
+            self._post("f", f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.", "", None)
+            return True
+        # A text that Discord's rules refuse is refused in any message; in a file it is not looked at.
+        unsaid = final if last[0].refused else None
+        self._post("f", below(_REFUSED.format(size=len(rest)), unsaid.tail() if unsaid else ""), rest, unsaid)
         return True
 
     def _compose_held(self, final: FinalReply) -> None:
@@ -270,7 +279,7 @@ class ReplyMessages:
         self._told_above = bool(tail) and any(
             message.displayed is not None and message.displayed.text.endswith(tail) for message in self.outgoing
         )
-        snapshot = self._snapshot(0)
+        snapshot = self.snapshot(0)
         text = self._instead or snapshot.text
         if not visible(text):
             text = fallback_text(snapshot, final.outcome)
@@ -294,24 +303,3 @@ class ReplyMessages:
             rest = f"{fence.opening if fence else ''}{rest}"
             self._add(final, (self._held_note + _IN_FILE).format(size=len(rest)), rest)
         self.composed = True
-
-    # --- after a restart ---------------------------------------------------------------------------------------
-
-    def fix_nonces(self, prefix: str) -> None:
-        """Give every message that is still to be sent a fixed nonce, the same after each restart."""
-        self._nonce_prefix = prefix
-        # A run that is killed in a send leaves a message that nobody recorded; the same nonce posts no second one.
-        for number, message in enumerate(self.outgoing):
-            message.nonce, message.anew = f"{prefix}{number}", f"{prefix}a{number}"
-
-    def ahead(self, page: Page) -> str:
-        """Return the text from the page's start on, more than it has room for: so much it may have shown once."""
-        opening = page.fence.opening if page.fence else ""
-        return opening + clean(self._snapshot(page.start).text[: 2 * PAGE])
-
-    def blank_out(self, message_ids: Sequence[int]) -> None:
-        """Let messages that have no place in the reply any more say where the reply is."""
-        for message_id in message_ids:
-            message = OutgoingMessage(desired=Body(_OVER), final=True, expendable=True)
-            self._surplus.append(message)
-            self._outbox.adopt(message, message_id)

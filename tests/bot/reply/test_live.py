@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from acp.schema import PlanEntry
 from bot.model import Outcome
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Attachment, Body, MessageGone
@@ -42,6 +43,20 @@ async def test_a_tool_call_is_worth_a_message_before_there_is_text() -> None:
         at.turn.text = "All green."
         assert await at.end(reply)
         assert at.thread.texts == ["All green.\n-# footer"]
+
+
+@in_virtual_time
+async def test_tools_and_a_plan_are_worth_a_message_and_thoughts_are_not() -> None:
+    """D3, D5"""
+    plan = (PlanEntry(content="read", status="completed"), PlanEntry(content="write", status="in_progress"))
+    for fields, messages in (({"plan": plan}, 1), ({"tools": (tool(),)}, 1), ({"thoughts": "hm"}, 0)):
+        async with scene() as at:
+            at.turn.fields |= fields
+            reply = at.open()
+            reply.touch()
+            await anyio.sleep(1)
+            assert len(at.thread.texts) == messages
+            assert await at.end(reply)
 
 
 @in_virtual_time

@@ -7,13 +7,13 @@ import itertools
 import pytest
 
 from bot.reply.outbox import Op, Outbox, OutgoingMessage
-from bot.reply.pacing import Pacing
+from bot.reply.pacing import Pacer, Pacing
 from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 
 
 def outbox() -> Outbox:
     numbers = itertools.count(1)
-    return Outbox(Pacing(), lambda: f"n{next(numbers)}")
+    return Outbox(Pacer(Pacing()), lambda: f"n{next(numbers)}")
 
 
 def posted(box: Outbox, text: str = "text", message_id: int = 1) -> OutgoingMessage:

@@ -7,7 +7,7 @@ import pytest
 
 from bot.model import Outcome
 from bot.reply.outbox import Outbox
-from bot.reply.pacing import Pacing
+from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pages import MAX_PAGES
 from bot.reply.pending_reply import FinalReply, SavedPage, SavedReply
 from bot.reply.port import Button
@@ -31,7 +31,7 @@ FULL = SavedReply(
 def row(text: str) -> ReplyMessages:
     turn = FakeTurn()
     turn.text = text
-    return ReplyMessages(turn.snapshot, Outbox(Pacing(), lambda: "n"))
+    return ReplyMessages(turn.snapshot, Outbox(Pacer(Pacing()), lambda: "n"))
 
 
 @pytest.mark.parametrize("owed", [FULL, SavedReply("", final_reply())])

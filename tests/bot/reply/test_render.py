@@ -17,7 +17,6 @@ from bot.reply.render import (
     footer,
     outcome_lines,
     status_line,
-    worth_showing,
 )
 from bot.reply.sanitise import units
 from tests.bot.reply.samples import snapshot, tool
@@ -72,13 +71,6 @@ def test_a_status_line_leaves_room_in_the_message() -> None:
 def test_a_running_time_changes_seldom(seconds: float, shown: str) -> None:
     """D3: time alone causes few edits."""
     assert coarse(seconds) == shown
-
-
-def test_tools_and_a_plan_are_worth_a_message_and_thoughts_are_not() -> None:
-    """D3, D5"""
-    assert worth_showing(snapshot(plan=PLAN))
-    assert worth_showing(snapshot(tools=(tool(),)))
-    assert not worth_showing(snapshot(thoughts="hm"))
 
 
 # --- the end
