@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from acp.schema import PermissionOption, ToolCallUpdate
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
-from bot.reply.request_detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of, shown_inline
+from bot.reply.request_detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of
 from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
 _TEXT_LIMIT = 2000
@@ -38,32 +39,21 @@ _TOO_LONG = (
 )
 _INCOMPLETE = "**Part of this request could not be kept, so you can only reject it.**"
 
+TurnButton = Literal["stop", "go", "now", "drop", "end"]
+_TURN_BUTTONS: dict[TurnButton, tuple[str, ButtonStyle]] = {
+    "stop": ("Stop", "danger"),
+    "go": ("Continue", "primary"),  # an interrupted prompt (R2)
+    "now": ("Send now", "primary"),  # a waiting prompt, as "drop" (Q5)
+    "drop": ("Remove", "secondary"),
+    "end": ("End it", "danger"),  # what a turn has left running (P13)
+}
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 
 
-def stop_button(thread_id: int, prompt_id: int) -> Button:
-    """Return the button that stops the turn of one prompt."""
-    return Button(f"weft:stop:{thread_id}:{prompt_id}", "Stop", "danger")
-
-
-def go_on_button(thread_id: int, prompt_id: int) -> Button:
-    """Return the button that goes on with an interrupted prompt (R2)."""
-    return Button(f"weft:go:{thread_id}:{prompt_id}", "Continue", "primary")
-
-
-def send_now_button(thread_id: int, prompt_id: int) -> Button:
-    """Return the button that lets a waiting prompt run now (Q5)."""
-    return Button(f"weft:now:{thread_id}:{prompt_id}", "Send now", "primary")
-
-
-def remove_button(thread_id: int, prompt_id: int) -> Button:
-    """Return the button that takes a waiting prompt out (Q5)."""
-    return Button(f"weft:drop:{thread_id}:{prompt_id}", "Remove")
-
-
-def end_button(thread_id: int, token: str) -> Button:
-    """Return the button that ends what a turn has left running (P13)."""
-    return Button(f"weft:end:{thread_id}:{token}", "End it", "danger")
+def turn_button(kind: TurnButton, thread_id: int, key: int | str) -> Button:
+    """Return a button below a prompt or a turn, which ``key`` names: the prompt's id, or a token."""
+    label, style = _TURN_BUTTONS[kind]
+    return Button(f"weft:{kind}:{thread_id}:{key}", label, style)
 
 
 def permission_card(
@@ -87,10 +77,13 @@ def permission_card(
     """
     call = tool_call.as_sent()
     paths, _ = paths_of(call)
-    # What stands above in full need not stand below once more; what is cut there must.
+    # What stands above in full need not be repeated below; what is cut there must.
     limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}
-    headline = [key for key, most in limits.items() if isinstance(call.get(key), str) and shown_inline(call[key], most)]
-    places_shown = len(paths) <= _MOST_PLACES and all(shown_inline(path, _PLACE_LIMIT) for path in paths)
+    texts = {key: call[key] for key in limits if isinstance(call.get(key), str)}
+    # Backticks, which can run a command, can't stand in inline code: with one, it is not shown as it is.
+    headline = [key for key, text in texts.items() if "`" not in text and is_short_line(text, limits[key])]
+    few = len(paths) <= _MOST_PLACES
+    places_shown = few and all("`" not in path and is_short_line(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
     head, last = _head(call, paths, ping), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
     # Nobody may approve what they can't see in full: then only refusals are left.
@@ -109,8 +102,8 @@ def permission_card(
     elif not complete:
         note = f"{note}\n{_INCOMPLETE}".strip()
     more = [f"-# {left_out:,} more options have no button."] if left_out else []
-    lines = [*head, *shown, *([note] if note else []), *(listed.lines if listed else ()), *more, last]
-    # Should Discord not take the file, what is only in there is seen by nobody.
+    lines = [*head, *shown, *([note] if note else []), *([listed.text] if listed else []), *more, last]
+    # If Discord does not take the file, nobody sees what is only in there.
     return Body("\n".join(lines), buttons, file, ping, fileless=refusing if file else None)
 
 
@@ -157,36 +150,28 @@ def _head(call: Json, paths: list[str], ping: int | None) -> list[str]:
     return lines
 
 
-# --- the detail ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A part as it stands in the message."""
+    """A part as it stands in the message, with its units and its lines."""
 
-    lines: tuple[str, ...]
+    text: str
+    size: int
+    height: int
     whole: bool
-
-    @property
-    def size(self) -> int:
-        return sum(units(line) + 1 for line in self.lines)
-
-    @property
-    def height(self) -> int:
-        return sum(line.count("\n") + 1 for line in self.lines)
 
 
 def _block(part: Part, text: str, room: int, *, height: int = _MOST_LINES, labelled: bool = True) -> _Block:
     """Return as much of ``text`` as there is room for."""
     # Looked at no further than it may be shown: an agent's line may have 16 MiB. Counted blanks need little room.
-    head = in_full(text[: 16 * _DETAIL_LIMIT])
-    label = (f"-# {part.name}",) if labelled else ()
-    whole = _Block((*label, code_block(head, part.language)), whole=len(text) <= 16 * _DETAIL_LIMIT)
-    if whole.whole and whole.size <= room and whole.height <= height:
-        return whole
-    few = "\n".join(head.strip("\n").split("\n")[: max(1, height - len(label) - 2)])
-    # Half the room: at worst every character is a backtick, and each is set apart from the next.
-    return _Block((*label, code_block(clip(few, max(1, (room - 40) // 2)), part.language)), whole=False)
+    head, whole = in_full(text[: 16 * _DETAIL_LIMIT]), len(text) <= 16 * _DETAIL_LIMIT
+    label = f"-# {part.name}\n" if labelled else ""
+    shown = label + code_block(head, part.language)
+    if not whole or units(shown) >= room or shown.count("\n") >= height:
+        whole = False
+        few = "\n".join(head.strip("\n").split("\n")[: max(1, height - labelled - 2)])
+        # Half the room: at worst every character is a backtick, and each is set apart from the next.
+        shown = label + code_block(clip(few, max(1, (room - 40) // 2)), part.language)
+    return _Block(shown, units(shown) + 1, shown.count("\n") + 1, whole)
 
 
 def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
@@ -197,14 +182,14 @@ def _shown_detail(parts: list[Part], room: int) -> tuple[list[str], str]:
         blocks = [_block(part, text, room, labelled=labelled) for part, text in zip(parts, texts, strict=True)]
         fits = sum(block.size for block in blocks) <= room and sum(block.height for block in blocks) <= _MOST_LINES
         if fits and all(block.whole for block in blocks):
-            return [line for block in blocks for line in block.lines], note
+            return [block.text for block in blocks], note
     lines: list[str] = []
     height = _MOST_LINES
     for part in parts:
         block = _block(part, part.short or part.text, room, height=height, labelled=labelled)
         if block.size > room or block.height > height:
             break  # not the next part instead: what is shown is the beginning, without a gap
-        lines += block.lines
+        lines.append(block.text)
         room, height = room - block.size, height - block.height
         if not block.whole:
             break
@@ -231,9 +216,6 @@ def _file(parts: list[Part]) -> tuple[Attachment, int]:
                 data += kept
                 missing += max(1, len(shown) - len(kept)) if shown else len(piece.encode("utf-8", "replace"))
     return Attachment(parts[0].file if alone else "request.txt", bytes(data)), missing
-
-
-# --- the options ---------------------------------------------------------------------------------------------------
 
 
 def _buttons(token: str, options: Sequence[PermissionOption], *, seen: bool) -> tuple[tuple[Button, ...], Part | None]:

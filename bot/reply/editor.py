@@ -22,7 +22,7 @@ from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
-from bot.reply.recovery import Found, Recovery, finalize_interrupted
+from bot.reply.recovery import Found, LeftBehind, Recovery, finalize_interrupted
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +42,6 @@ class Delivery:
     beside: list[OutgoingMessage] = field(default_factory=list)
     _there: anyio.Event = field(default_factory=anyio.Event)
     _done: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def message_id(self) -> int | None:
-        """The id of the message, once it is there."""
-        return self.message.message_id
 
     async def delivered(self) -> bool:
         """Wait for its end; True: it is visible, False: it was given up."""
@@ -73,7 +68,7 @@ class ThreadEditor:
     Args:
         nonces: a new nonce (at most 25 characters) for each message; the same one is used when a send is tried again.
         clock: the clock of the turns' snapshots.
-        on_gone: called once, with the reason, when the thread can't be written to any more.
+        on_gone: called once, with the reason, when the thread can no longer be written to.
         on_idle: called whenever there is nothing left to deliver; it may close the editor.
         as_shown: what the port makes of a text before Discord gets it, where it takes something out.
     """
@@ -94,7 +89,7 @@ class ThreadEditor:
         self._on_gone = on_gone
         self._on_idle = on_idle
         self._outbox = Outbox(Pacer(pacing), nonces)
-        self._recovery = Recovery(port, self._outbox, as_shown)
+        self._recovery = Recovery(port, self._outbox, as_shown, self._look_again)
         self._under_way: set[anyio.CancelScope] = set()
         self._leave_by = inf
         self._replies: list[LiveReply] = []
@@ -107,7 +102,7 @@ class ThreadEditor:
 
     @property
     def gone(self) -> bool:
-        """Whether the thread can't be written to any more."""
+        """Whether the thread can no longer be written to."""
         return self._outbox.gone is not None
 
     @property
@@ -125,16 +120,7 @@ class ThreadEditor:
         on_shown: OnShown | None = None,
     ) -> LiveReply:
         """Return the live reply to the prompt ``key``; ``snapshot(offset)`` gives its text from the offset on."""
-        reply = LiveReply(
-            key,
-            snapshot,
-            self._outbox,
-            self._wake,
-            self._clock,
-            reply_to=reply_to,
-            stop_button=stop_button,
-            on_shown=on_shown,
-        )
+        reply = LiveReply(key, snapshot, self._outbox, self._wake, self._clock, reply_to, stop_button, on_shown)
         if self.gone:
             reply.end(delivered=False)
         else:
@@ -194,7 +180,7 @@ class ThreadEditor:
                 self._outbox.abandon(message)
             return tuple(mine)
 
-        self._recovery.add(since - 1, (), take)
+        self._recovery.pending.append(LeftBehind(since - 1, (), take))
         self._look_again()
         return delivery
 
@@ -215,7 +201,9 @@ class ThreadEditor:
         reply.messages.lay_out(saved)
         self._replies.append(reply)
 
-        self._recovery.add(max(key, saved.after), shown, lambda found: reply.rejoin(saved, shown, found))
+        self._recovery.pending.append(
+            LeftBehind(max(key, saved.after), shown, lambda found: reply.rejoin(saved, shown, found))
+        )
         self._wake()
         return reply
 
@@ -226,8 +214,9 @@ class ThreadEditor:
         delivery = Delivery(message)
         self._notices.append(delivery)
 
-        self._recovery.add(
-            key, shown, lambda found: finalize_interrupted(message, delivery.beside, self._outbox, shown, found)
+        beside, outbox = delivery.beside, self._outbox
+        self._recovery.pending.append(
+            LeftBehind(key, shown, lambda found: finalize_interrupted(message, beside, outbox, shown, found))
         )
         self._look_again()
         return delivery
@@ -249,7 +238,7 @@ class ThreadEditor:
             async with anyio.create_task_group() as tasks:
                 try:
                     while True:
-                        unfinished = any(reply.finished for reply in self._replies) or not self._outbox.settled
+                        unfinished = any(reply.final is not None for reply in self._replies) or not self._outbox.settled
                         if self._closing and not (unfinished or self._notices or self._recovery.pending):
                             break
                         self._pass(tasks)
@@ -267,7 +256,7 @@ class ThreadEditor:
                     for scope in self._under_way:
                         scope.deadline = self._leave_by
         finally:
-            # Those who wait for a delivery must wake whatever ended the task, or they would wait for ever.
+            # Those who wait for a delivery must wake whatever ended the task, or they would wait forever.
             for reply in self._replies:
                 reply.end(delivered=False)
             for notice in self._notices:
@@ -289,15 +278,11 @@ class ThreadEditor:
             # Nothing is sent before it is known what is there already: it would be visible twice.
             if not self._recovery.reading:
                 self._recovery.reading = True
-                tasks.start_soon(self._recover)
+                tasks.start_soon(self._recovery.read_up)
         else:
             for op in self._outbox.next(now):
                 tasks.start_soon(self._perform, op)
         self._settle()
-
-    async def _recover(self) -> None:
-        await self._recovery.read_up()
-        self._look_again()
 
     async def _perform(self, op: Op) -> None:
         message_id = op.message_id
@@ -334,7 +319,7 @@ class ThreadEditor:
     @contextmanager
     def _unbroken(self) -> Iterator[None]:
         """Shield a request from a cancellation until the bound that the end of `run()` sets has passed."""
-        # One that was cancelled may have been done all the same: the next run would do it once more.
+        # One that was cancelled may have been done nevertheless, and the next run would do it again.
         with anyio.CancelScope(shield=True, deadline=self._leave_by) as scope:
             self._under_way.add(scope)
             try:

@@ -49,7 +49,7 @@ def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterato
         name, cost = one_line(path), comparison_cost(old, new)
         source = "/dev/null" if old is None else name
         if cost == inf:
-            # What nobody would read to its end costs seconds to compare, and all threads would wait.
+            # A diff that nobody would read to its end takes seconds to compute, and all threads would wait.
             yield f"{name}: {len(before):,} lines replaced by {len(after):,}"
         elif cost > room:
             lines = [f"--- {source}", f"+++ {name}", *(f"-{line}" for line in before), *(f"+{line}" for line in after)]

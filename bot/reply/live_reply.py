@@ -40,6 +40,7 @@ class LiveReply:
 
     Attributes:
         messages: which of them shows what; the editor's, not the work's.
+        final: the end of the turn, once `finish()` was called.
         done: set when the final state is visible or given up.
     """
 
@@ -50,7 +51,6 @@ class LiveReply:
         outbox: Outbox,
         wake: Callable[[], None],
         clock: Callable[[], float],
-        *,
         reply_to: int | None = None,
         stop_button: Button | None = None,
         on_shown: OnShown | None = None,
@@ -67,7 +67,7 @@ class LiveReply:
         self._after = max(key, outbox.newest)
         self._cards: dict[str, OutgoingMessage] = {}
         self._announced: FinalReply | None = None
-        self._final: FinalReply | None = None
+        self.final: FinalReply | None = None
         self._dirty = True
         self._urgent = False
         self._looked_at = -inf
@@ -78,7 +78,7 @@ class LiveReply:
     # --- what the work calls -----------------------------------------------------------------------------------
 
     def touch(self, *, urgent: bool = False) -> None:
-        """Tell that the turn changed; ``urgent``: the response arrived, bring the text up to date at once."""
+        """Note that the turn changed; ``urgent``: the response arrived, bring the text up to date at once."""
         if urgent and not self._urgent:
             self._urgent = True
             self._wake()
@@ -89,7 +89,7 @@ class LiveReply:
     def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
         """Post a card below the text so far; with a key that was used before, edit that card.
 
-        ``on_refused`` is called when it can't be shown, or Discord does not take it: nobody will ever see it then.
+        ``on_refused`` is called when it can't be shown, or Discord does not take it: then nobody will ever see it.
         """
         message = self._cards.get(key)
         if message is not None:
@@ -119,36 +119,28 @@ class LiveReply:
 
     def finish(self, final: FinalReply) -> None:
         """Take the reply to its final state; only the first call counts."""
-        if self._final is None:
-            self._final = final
+        if self.final is None:
+            self.final = final
             self._wake()
 
-    def owed(self, final: FinalReply | None = None) -> str | None:
+    def owed(self, final: FinalReply | None = None, *, ended: bool = True) -> str | None:
         """Return what to keep so that `ThreadEditor.restore()` can show the reply; None: there is nothing to deliver.
 
-        The turn is over: from here on nothing more is taken from it. ``final`` is what `finish()` will be given, if
-        that was not called yet: so the payload can be written down before anything of the end is visible.
+        ``final`` is what `finish()` will be given, if that was not called yet: so the payload can be written down
+        before anything of the end is visible. With ``ended``, nothing more is taken from the turn from here on.
         """
-        final = self._final or final
-        if final is None or self.done.is_set():
+        final = self.final or final
+        if final is None or self.done.is_set() or (self.messages.held and not ended):
             return None
         try:
-            # What is kept and what is shown must be the same, so late text is in both or in neither.
-            self.messages.freeze(final)
+            if ended:
+                # What is kept and what is shown must be the same, so late text is in both or in neither.
+                self.messages.freeze(final)
             return self.messages.saved(final, self._after).to_json()
         except Exception:
             log.exception("reply.failed", key=self.key)
-            self.end(delivered=False)
-            return None
-
-    def owed_so_far(self, final: FinalReply) -> str | None:
-        """Return what to keep before the end is announced; as `owed()`, but the turn may still say something."""
-        if self.done.is_set() or self.messages.held:
-            return None
-        try:
-            return self.messages.saved(final, self._after).to_json()
-        except Exception:
-            log.exception("reply.failed", key=self.key)
+            if ended:
+                self.end(delivered=False)
             return None
 
     async def delivered(self) -> bool:
@@ -159,11 +151,6 @@ class LiveReply:
     # --- what the editor calls ---------------------------------------------------------------------------------
 
     @property
-    def finished(self) -> bool:
-        """Whether the turn is over."""
-        return self._final is not None
-
-    @property
     def speechless(self) -> bool:
         """Whether it has no message yet."""
         return not any(page.message.posted for page in self.messages.pages.all)
@@ -171,14 +158,14 @@ class LiveReply:
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacer.pacing
-        if self.done.is_set() or (self.messages.apart is not None and self._final is None):
+        if self.done.is_set() or (self.messages.apart is not None and self.final is None):
             return inf  # it is written down now, and nothing of the end may be visible before that
         if self.messages.composed:
             return 0.0 if self._must_be_sent() else inf
         if self.messages.held:
             # What an edit under way shows is known at its end; until then, so is what is left to send.
-            return inf if self._final is None or self.messages.under_way else 0.0
-        if self._final is not None or self._urgent:
+            return inf if self.final is None or self.messages.under_way else 0.0
+        if self.final is not None or self._urgent:
             return 0.0
         if not self._dirty:
             return self._looked_at + pacing.refresh
@@ -191,11 +178,11 @@ class LiveReply:
         self._looked_at, self._dirty = now, False
         self._opened_at = now if self._opened_at is None else self._opened_at
         urgent, self._urgent = self._urgent, False
-        if self._final is not None:
-            self.messages.compose_end(self._final)
+        if self.final is not None:
+            self.messages.compose_end(self.final)
             if self._must_be_sent():
                 self.messages.hold(LATE)
-                self.messages.compose_end(self._final)
+                self.messages.compose_end(self.final)
         elif self._announced is not None and not self.messages.held and self.messages.apart is None:
             self.messages.announce(self._announced)
         elif not self.messages.held and self.messages.apart is None:
@@ -211,12 +198,13 @@ class LiveReply:
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""
-        if not self.done.is_set() and not self.messages.composed and (self._dirty or self._final is not None):
+        if not self.done.is_set() and not self.messages.composed and (self._dirty or self.final is not None):
             self.look(self._clock())
 
     def settle(self) -> None:
-        """Tell which messages there are; notice that everything of the final state is delivered or given up."""
-        ids = self.messages.ids
+        """Report which messages there are; notice when everything of the final state is delivered or given up."""
+        messages = (*self.messages.outgoing, *self.messages.surplus)
+        ids = tuple(message.message_id for message in messages if message.message_id is not None)
         if self._on_shown is not None and not set(ids) <= set(self._told):
             self._told = ids
             try:
@@ -226,7 +214,7 @@ class LiveReply:
                 log.exception("shown.failed", key=self.key)
         if self.done.is_set() or (delivered := self.messages.delivered) is None:
             return
-        if self._final is not None and self.messages.say_refused(self._final):
+        if self.final is not None and self.messages.say_refused(self.final):
             self._wake()
         else:
             self.end(delivered=delivered)
@@ -245,8 +233,6 @@ class LiveReply:
         if not self.done.is_set():
             self._delivered = delivered
             self.done.set()
-
-    # --- while the turn runs -----------------------------------------------------------------------------------
 
     def _compose(self, now: float, *, text_only: bool) -> None:
         """Write what the messages should show; ``text_only``: a change of the status alone can wait for the end."""
@@ -268,8 +254,6 @@ class LiveReply:
             status = status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
         self.messages.seal_before(carrier, snapshot)
         self.messages.want(carrier, below(carrier.text, status), self._stop)
-
-    # --- after a restart ---------------------------------------------------------------------------------------
 
     def rejoin(self, saved: SavedReply, shown: tuple[int, ...], found: Found) -> tuple[int, ...]:
         """Take its final state, from the messages on that show some of it; return those that are its own."""

@@ -193,7 +193,7 @@ class Outbox:
             self._unsettled.append(message)
 
     def hurry(self, now: float) -> None:
-        """Try once more at once what waits after a refusal; an edit that is not worth it waits for no limit."""
+        """Retry at once what waits after a refusal, but give up edits that only look better and would have to wait."""
         for message in self._unsettled:
             message.retry_at = 0.0
             # The end of the bot does not wait for what only looks better.
@@ -202,8 +202,6 @@ class Outbox:
 
     def _edit_ready_at(self, message: OutgoingMessage) -> float:
         return max(message.retry_at, self.pacer.ready_at(final=message.final or message.urgent))
-
-    # --- the result of a request -------------------------------------------------------------------------------
 
     def succeeded(self, op: Op, message_id: int | None = None) -> None:
         """The request was done; for a new message with the id it got."""
@@ -270,7 +268,7 @@ class Outbox:
             case _:
                 # Time will hardly cure it: a few more tries, then it is given up.
                 message.dead_ends += 1
-                # Somebody waits for a card: a plain refusal is told at once, so that the request does not hang.
+                # Somebody waits for a card: a plain refusal is reported at once, so that the request does not hang.
                 hopeless = message.on_refused is not None and type(error) is PortError
                 if message.dead_ends < MAX_TRIES and not hopeless:
                     self._retry(op, now)
@@ -283,7 +281,7 @@ class Outbox:
                         message.on_refused()
 
     def end(self, reason: str) -> None:
-        """The thread can't be written to any more: give everything up; an empty ``reason``: that is all we know."""
+        """Give everything up, as the thread can no longer be written to; an empty ``reason``: that is all we know."""
         self.gone = self.gone or reason or "the thread can't be written to"
         for message in [*self._posts, *self._unsettled]:
             message.given_up = True
@@ -295,5 +293,5 @@ class Outbox:
         message.retry_at = now + self.pacer.backoff(message.failures)
         if op.message_id is not None:
             self.pacer.refused()
-            # It may have been done all the same: the same body again would else count as displayed already.
+            # It may have been done nevertheless: otherwise the same body would count as displayed already.
             message.displayed = None

@@ -85,8 +85,22 @@ class Pages:
         self.seen = self.start + len(text)
         if self.overflow is not None:
             return
+        # 1. What comes after a card stands below it, once there is something to see.
         if self.cut is not None:
-            text = self._over_the_cut(text, self.cut)
+            page, cut, above = self.last, self.cut, self.cut - self.last.start
+            behind = text[above:]
+            if not visible(behind):
+                # White space alone is no reason for a message below the card.
+                text = text[:above] if page.message.posted else text
+            elif page.message.posted:  # else nothing of it stands above the card
+                page.part = take(text[:above], 0, PAGE, page.fence) if above else None
+                if len(self.all) >= MAX_PAGES:
+                    self.overflow, text = cut, text[:above]
+                else:
+                    self.all.append(Page(cut, page.fence_at_end))
+                    text = behind
+            self.cut = None if visible(behind) else cut
+        # 2. What the last page has no room for begins the next one.
         start = 0
         while True:
             page = self.last
@@ -108,34 +122,9 @@ class Pages:
         self.all.append(Page(self.last.end, self.last.fence_at_end))
         return True
 
-    def restart(self) -> None:
-        """Forget text that shows nothing, so that other text can take its place."""
-        # Its message, if it has one, stays the first: it would be an empty one otherwise.
-        self.all = [self.last]
-        self.last.start, self.last.fence, self.last.part = 0, None, None
-        self.cut = None if self.cut is None else 0
-        self.overflow = None
-
     def unshown(self, text: str) -> tuple[str, Fence | None]:
         """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
         # Of a message that shows less than it should, from there on; of one that is not posted, all.
         pieces = [(max(page.start, page.message.displayed_mark), page.end) for page in self.all]
         pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
         return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
-
-    def _over_the_cut(self, text: str, cut: int) -> str:
-        """Seal the last page at the cut once there is something to see behind it; return the text of the last page."""
-        page = self.last
-        before, behind = text[: cut - page.start], text[cut - page.start :]
-        if not visible(behind):
-            # White space alone is no reason for a message below the card.
-            return before if page.message.posted else text
-        self.cut = None
-        if not page.message.posted:
-            return text  # nothing of it stands above the card
-        page.part = take(before, 0, PAGE, page.fence) if before else None
-        if len(self.all) >= MAX_PAGES:
-            self.overflow = cut
-            return before
-        self.all.append(Page(cut, page.fence_at_end))
-        return behind

@@ -1,8 +1,8 @@
 """A thread as the reply sees it: message bodies, buttons, and the errors that decide what happens next (pure).
 
 PortError
-├── ThreadGone      the thread is deleted, locked or forbidden: nothing can be shown there any more
-│   └── ThreadDeleted   Discord does not know it any more: it never comes back
+├── ThreadGone      the thread is deleted, locked or forbidden: nothing can be shown there from now on
+│   └── ThreadDeleted   Discord no longer knows it: it never comes back
 ├── ThreadArchived  no edit is possible; sending a new message takes the thread out of the archive
 ├── MessageGone     the message was deleted, or takes no further edit: send its content anew, once
 └── Unavailable     Discord did not take it after the port's own tries: try again later
@@ -71,7 +71,7 @@ class ThreadGone(PortError):
 
 
 class ThreadDeleted(ThreadGone):
-    """The thread, or the channel, does not exist any more."""
+    """The thread, or the channel, no longer exists."""
 
 
 class ThreadArchived(PortError):

@@ -1,8 +1,8 @@
 """Which messages of a thread show which part of a reply that an earlier run left behind: read before anything is sent.
 
-The store knows the messages that were recorded; the thread may hold one more, created and not recorded any more. Only
-what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line. The
-mutable state is the replies that wait to be taken up and the messages that are known to be some reply's.
+The store knows the messages that were recorded; the thread may hold one more, created just before the process ended.
+Only what is certainly the reply's is taken: the exact text of one of its messages, or a live text with its status line.
+The mutable state is the replies that wait to be taken up and the messages that are known to be some reply's.
 """
 
 from __future__ import annotations
@@ -199,8 +199,11 @@ Apply = Callable[[Found], Iterable[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class _LeftBehind:
-    """A reply whose messages follow ``after``; ``shown`` are those that were recorded."""
+class LeftBehind:
+    """A reply whose messages follow ``after``; ``shown`` are those that were recorded.
+
+    ``apply`` gets what can be its messages, in its turn; nothing, if they can't be read.
+    """
 
     after: int
     shown: tuple[int, ...]
@@ -218,18 +221,16 @@ class Recovery:
         reading: `read_up()` is under way.
     """
 
-    def __init__(self, port: ThreadPort, outbox: Outbox, as_shown: Callable[[str], str]) -> None:
+    def __init__(
+        self, port: ThreadPort, outbox: Outbox, as_shown: Callable[[str], str], wake: Callable[[], None]
+    ) -> None:
         self._port = port
         self._outbox = outbox
         self._as_shown = as_shown
-        self.pending: deque[_LeftBehind] = deque()
+        self._wake = wake
+        self.pending: deque[LeftBehind] = deque()
         self._claimed: set[int] = set()
         self.reading = False
-
-    def add(self, after: int, shown: tuple[int, ...], apply: Apply) -> None:
-        """Let ``apply`` have what can be the messages of a reply, in its turn; nothing, if they can't be read."""
-        self._claimed.update(shown)
-        self.pending.append(_LeftBehind(after, shown, apply))
 
     async def read_up(self) -> None:
         """Read what is there for one reply after the other, and apply it."""
@@ -242,11 +243,13 @@ class Recovery:
             # What they are compared with is stripped by the same rule, which need not be Discord's.
             texts = {one.message_id: one.text.strip() for one in own}
             buttons = {one.message_id: one.custom_ids for one in own}
-            unknown = Found(texts, as_shown=self._as_shown, custom_ids=buttons).unrecorded(
-                max([recall.after, *recall.shown]), self._outbox.oldest, frozenset(self._claimed)
-            )
-            self._claimed.update(recall.apply(unknown))
+            self._claimed.update(recall.shown)
+            known = frozenset(self._claimed).union(*(other.shown for other in self.pending))
+            found = Found(texts, as_shown=self._as_shown, custom_ids=buttons)
+            after = max([recall.after, *recall.shown])
+            self._claimed.update(recall.apply(found.unrecorded(after, self._outbox.oldest, known)))
         self.reading = False
+        self._wake()
 
     async def _read(self, after: int) -> Sequence[OwnMessage]:
         """Read until Discord answers; without an answer, nothing is known to be visible."""

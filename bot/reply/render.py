@@ -56,9 +56,6 @@ _NEXT_STEPS = {
 }
 
 
-# --- while the turn runs ---------------------------------------------------------------------------------------------
-
-
 def status_line(snapshot: TurnSnapshot, now: float, limit: int = STATUS_LIMIT) -> str:
     """Return what the turn is doing in one small line: ``-# ⏳ 25 s · `npm test` · plan 2/5``."""
     # After a restart such a line is how a half-shown reply is recognised: see the pattern in `bot.reply.recovery`.
@@ -82,7 +79,7 @@ def why_silent(snapshot: TurnSnapshot) -> str:
     """Return what a long silence may mean, what to do, and the agent's last words on its stderr (T7)."""
     if snapshot.current_tool is not None:
         return "the tool may be slow. Wait or press Stop"
-    # While a provider refuses or is overloaded, agents retry and tell nobody: for minutes.
+    # While a provider refuses or is overloaded, agents keep retrying for minutes without saying so.
     said = f" (it last said {inline_code(snapshot.last_words, _LAST_WORDS)})" if snapshot.last_words else ""
     return f"the model provider may be overloaded or refusing{said}. Wait or press Stop"
 
@@ -96,9 +93,6 @@ def coarse(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-# --- the end ---------------------------------------------------------------------------------------------------------
-
-
 def outcome_lines(
     outcome: Outcome,
     snapshot: TurnSnapshot | None = None,
@@ -109,7 +103,7 @@ def outcome_lines(
     rejection: str = "",
     redact: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
-    """Return what people are told about the end of an accepted message (O1) and about what was cut (T10).
+    """Return what people read about the end of an accepted message (O1) and about what was cut (T10).
 
     Args:
         by: who stopped it, for `Outcome.STOPPED`, `Outcome.SUPERSEDED` and `Outcome.REMOVED`.
@@ -127,10 +121,10 @@ def outcome_lines(
     # Redacted whole, before lines are taken: a secret may go over several.
     words = redact(stderr)
     sign = "⏹" if outcome in (Outcome.STOPPED, Outcome.SUPERSEDED, Outcome.REMOVED) else "⚠️"
-    told = _sentence(outcome, snapshot, by, ": ".join([reason, *_last_lines(words, 1)]), redact)
+    told = _sentence(outcome, snapshot, by, ": ".join([reason, *last_lines(words)]), redact)
     step = _NEXT_STEPS.get(outcome)
     headline = f"{sign} {told} {step}" if step else f"{sign} {told}"
-    lines = [clip(line, _STDERR_LINE) for line in _last_lines(words, _STDERR_LINES)]
+    lines = [clip(line, _STDERR_LINE) for line in last_lines(words, _STDERR_LINES)]
     while len(lines) > 1 and units(code_block("\n".join(lines))) > _STDERR_ROOM:
         del lines[0]  # the last lines say why it ended
     # A single line stands in the sentence already.
@@ -171,7 +165,7 @@ def _sentence(
         # Reasons for this and for not running are Weft's own words, none of an agent's: they need no code around them.
         return f"**{head}** from the queue{f' by {inline_code(by, 60)}' if by else f': {reason}' if reason else ''}."
     if outcome is Outcome.AGENT_DIED and snapshot is not None and snapshot.exit is not None:
-        last = _last_lines(redact(snapshot.exit.stderr_tail), 1)
+        last = last_lines(redact(snapshot.exit.stderr_tail))
         told = ", last said ".join([snapshot.exit.describe(), *(inline_code(line, 300) for line in last)])
         return f"**{head}:** {told}."
     if not reason:
@@ -181,12 +175,8 @@ def _sentence(
     return f"**{head}:** {inline_code(reason, _REASON_LIMIT)}."
 
 
-def last_line(text: str) -> str:
-    """Return the last line in which a reader would see something; empty if there is none."""
-    return "".join(_last_lines(text, 1))
-
-
-def _last_lines(text: str, count: int) -> list[str]:
+def last_lines(text: str, count: int = 1) -> list[str]:
+    """Return the last lines in which a reader would see something."""
     return [line.rstrip() for line in reveal(text).splitlines() if line.strip()][-count:]
 
 

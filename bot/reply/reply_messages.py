@@ -33,10 +33,10 @@ class ReplyMessages:
     """The messages of a reply in order: pages of text, what was added below them, and what is left of an earlier run.
 
     Attributes:
-        held: no message is edited any more: the thread was archived, or Discord takes no edit for long.
+        held: messages are no longer edited: the thread was archived, or Discord takes no edit for long.
         apart: lines and footer stand in a message of their own; None until it is decided which messages there will be.
         composed: every message has its final state, as far as is decided here.
-        surplus: messages of an earlier run that have no place in the reply any more.
+        surplus: messages of an earlier run that no longer have a place in the reply.
         nonce_prefix: begins the nonces of messages that must not be posted twice even across restarts.
     """
 
@@ -63,12 +63,6 @@ class ReplyMessages:
         return [page.message for page in self.pages.all if page.message.posted] + self._ending
 
     @property
-    def ids(self) -> tuple[int, ...]:
-        """Return the messages that the reply has on Discord, in order."""
-        messages = (*self.outgoing, *self.surplus)
-        return tuple(message.message_id for message in messages if message.message_id is not None)
-
-    @property
     def delivered(self) -> bool | None:
         """Return whether the end is visible; None while something of it is neither delivered nor given up."""
         if not self.composed or not all(message.settled for message in (*self.outgoing, *self.surplus)):
@@ -79,8 +73,6 @@ class ReplyMessages:
     def under_way(self) -> bool:
         """Return whether a request for a message of text is under way."""
         return any(message.busy for message in (*(page.message for page in self.pages.all), *self._ending))
-
-    # --- what pages show ---------------------------------------------------------------------------------------
 
     def seal_before(self, carrier: Page, snapshot: TurnSnapshot) -> None:
         """Let the pages above the carrier show their text only; each is looked at once."""
@@ -107,7 +99,7 @@ class ReplyMessages:
         return page.note or (tools_summary(snapshot) or ABOVE if page.message.posted else "")
 
     def hold(self, note: str = "") -> None:
-        """No edit is possible any more: what is not shown yet is kept for one new message at the end (D10, D3).
+        """Edits are no longer possible: what is not shown yet is kept for one new message at the end (D10, D3).
 
         ``note``: how its file is announced, where that is not for an archived thread.
         """
@@ -120,8 +112,6 @@ class ReplyMessages:
         for message in self._ending:
             self._outbox.abandon(message)
         self._ending = [message for message in self._ending if message.message_id is not None or message.busy]
-
-    # --- the end -----------------------------------------------------------------------------------------------
 
     def announce(self, final: FinalReply) -> None:
         """Let the messages show the end while text may still come; what that changes, `compose_end()` puts right."""
@@ -143,8 +133,11 @@ class ReplyMessages:
             if not self._instead and not final.tail():
                 self._instead = f"-# {HEADLINES[final.outcome]}."
             if self._instead:
-                self.pages.restart()
-                self.pages.grow(self._instead)
+                # The message of text that shows nothing, if there is one, stays the first: it would be empty otherwise.
+                pages = self.pages
+                pages.all, pages.overflow, pages.cut = [pages.last], None, None if pages.cut is None else 0
+                pages.last.start, pages.last.fence, pages.last.part = 0, None, None
+                pages.grow(self._instead)
         self.apart = self._stands_apart(final)
 
     def _stands_apart(self, final: FinalReply) -> bool:
@@ -238,21 +231,18 @@ class ReplyMessages:
 
     def _post(self, sign: str, text: str, rest: str, final: FinalReply | None) -> None:
         """Post a message, with ``rest`` as a file and what belongs to the end, if it is ``final``."""
-        body = Body(
-            clip(text, MESSAGE_LIMIT),
-            final.buttons if final else (),
-            Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None,
-            final.ping if final else None,
-        )
+        file = Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None
+        ping, buttons = (final.ping, final.buttons) if final else (None, ())
+        body = Body(clip(text, MESSAGE_LIMIT), buttons, file, ping)
         nonce = None if self.nonce_prefix is None else f"{self.nonce_prefix}{sign}{self._refusals}"
         message = OutgoingMessage(desired=body, final=True, nonce=nonce, on_archived=self.hold)
         self._ending.append(message)
         self._outbox.post(message)
 
     def say_refused(self, final: FinalReply) -> bool:
-        """Tell the end without the text that Discord refuses: first with the text as a file, then without; else False.
+        """Show the end without the text that Discord refuses: first with the text as a file, then without; else False.
 
-        What is above is shown, or is in the file; only the end itself is never told twice.
+        What is above is shown, or is in the file; only the end itself is never shown twice.
         """
         messages = self.outgoing
         last = messages[-1:]
@@ -275,7 +265,7 @@ class ReplyMessages:
         if self.under_way:
             return  # what it shows is known at its end
         tail = final.tail()
-        # Lines and footer are never told twice, even where the text above them is not complete.
+        # Lines and footer are never shown twice, even where the text above them is not complete.
         self._told_above = bool(tail) and any(
             message.displayed is not None and message.displayed.text.endswith(tail) for message in self.outgoing
         )

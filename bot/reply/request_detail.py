@@ -48,16 +48,11 @@ class Part:
 
 
 def is_short_line(text: str, limit: int) -> bool:
-    """Return whether ``text`` is one line that fits."""
+    """Return whether ``text`` is one line that fits, once what can't be seen is written out."""
     if len(text) > limit:
         return False
     line = spelled(text).strip(" ")
     return line == one_line(line) and units(line) <= limit
-
-
-def shown_inline(text: str, limit: int) -> bool:
-    """Return whether `inline()` shows ``text`` as it is: backticks, which can run a command, can't stand in there."""
-    return "`" not in text and is_short_line(text, limit)
 
 
 def inline(text: str, limit: int) -> str:
@@ -137,10 +132,8 @@ def _input_parts(raw: Any, diffs: list[Json]) -> list[Part]:
     if len(diffs) == 1:  # of several changes nobody could say which one a text belongs to
         # An agent's input has the texts of the change once more; short ones are shown, as they may mean something else.
         # Each by its side, as what is taken away must not pass for what comes.
-        sides = {
-            diffs[0].get("oldText"): "(the old text of the change)",
-            diffs[0]["newText"]: "(the new text of the change)",
-        }
+        old, new = diffs[0].get("oldText"), diffs[0]["newText"]
+        sides = {old: "(the old text of the change)", new: "(the new text of the change)"}
         for name, value in beside.items():
             if isinstance(value, str) and len(value) > _LONG:
                 beside[name] = sides.get(value, value)
@@ -159,9 +152,7 @@ def _input_parts(raw: Any, diffs: list[Json]) -> list[Part]:
 def _content_of(call: Json) -> tuple[list[Json], list[str], list[Any]]:
     """Return the changes and the plain texts of a tool call's content, and what is neither, as it came."""
     content = call.get("content")
-    diffs: list[Json] = []
-    texts: list[str] = []
-    others: list[Any] = []
+    diffs, texts, others = list[Json](), list[str](), list[Any]()
     for item in content if isinstance(content, list) else ():
         fields = item if isinstance(item, dict) else {}
         block = fields.get("content") if fields.get("type") == "content" else None
@@ -191,9 +182,7 @@ def _content_of(call: Json) -> tuple[list[Json], list[str], list[Any]]:
 
 def _changes(diffs: list[Json]) -> list[Part]:
     """Return all changes with all their lines; ``short`` leaves unchanged lines out where there are many."""
-    whole: list[str] = []
-    short: list[str] = []
-    room = COMPARISONS
+    whole, short, room = list[str](), list[str](), COMPARISONS
     for diff in diffs:
         path, old, new = one_row(diff.get("path") or "?"), diff.get("oldText"), diff["newText"]
         source = "/dev/null" if old is None else path
@@ -231,9 +220,6 @@ def _folded(lines: list[str]) -> Iterator[str]:
             yield from run[len(run) - after :]
         else:
             yield from run
-
-
-# --- an agent's values as text ---------------------------------------------------------------------------------
 
 
 def command_in(raw_input: Any) -> tuple[str, str] | None:

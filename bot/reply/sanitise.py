@@ -128,9 +128,6 @@ def code_block(text: str, language: str = "") -> str:
     return f"```{language}\n{safe or ' '}\n```"
 
 
-# --- character borders -----------------------------------------------------------------------------------------------
-
-
 def fitting(text: str, limit: int) -> int:
     """Return the last character border whose prefix has at most ``limit`` units; at least one code point."""
     used, offset = 0, 0

@@ -85,9 +85,9 @@ class Deliveries:
         self, messages: Sequence[Inbound], reply: LiveReply, outcome: Outcome, final: FinalReply
     ) -> None:
         # Record before show: after a kill the next run must not tell another end than people have seen.
-        await self._keep(messages, outcome, reply.owed_so_far(final))
+        await self._keep(messages, outcome, reply.owed(final, ended=False))
         # The turn may have ended while this was written; its final reply says more.
-        if reply.finished:
+        if reply.final is not None:
             return
         reply.announce(final)
         for message in messages:

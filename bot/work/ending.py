@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.snapshot import Ending, TurnSnapshot
 from bot.model import Inbound, Outcome
-from bot.reply.cards import go_on_button
+from bot.reply.cards import turn_button
 from bot.reply.pending_reply import FinalReply
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
@@ -150,5 +150,5 @@ def final_reply(
         lines=(*_tools_line(end.snapshot), *lines(end, redact)),
         footer=footer(end.snapshot, elapsed) if end.snapshot else "",
         ping=inbound.author.id if end.snapshot and elapsed >= LONG_TURN else None,
-        buttons=(go_on_button(inbound.thread_id, inbound.message_id),) if again else (),
+        buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
     )

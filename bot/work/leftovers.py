@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from acp.shutdown import Members, StopLimits, command_line, end_processes, is_alive, outermost
 from bot.model import Actor, Inbound
-from bot.reply.cards import end_button
+from bot.reply.cards import turn_button
 from bot.reply.editor import Delivery
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
@@ -141,7 +141,7 @@ class Leftovers:
     async def _follow(self, prompt: Inbound, alive: Members) -> None:
         """Say what still runs, and take that back once it does not."""
         thread_id, token, named = prompt.thread_id, secrets.token_urlsafe(_TOKEN_BYTES), named_shortly(alive)
-        body = Body(f"-# ⚙️ Still running from this turn: {named}", (end_button(thread_id, token),))
+        body = Body(f"-# ⚙️ Still running from this turn: {named}", (turn_button("end", thread_id, token),))
         log.info("leftovers.found", thread=thread_id, prompt=prompt.message_id, pids=[one.pid for one in alive])
         delivery = self._editors.of(thread_id).say(body, reply_to=None if prompt.opens_thread else prompt.message_id)
         left = self._left[token] = _Left(thread_id, alive, named, delivery)

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from bot.reply.cards import remove_button, send_now_button
+from bot.reply.cards import turn_button
 from bot.reply.editor import Delivery, ThreadEditor
 from bot.reply.port import Body, Button
 from bot.reply.sanitise import inline_code
@@ -76,7 +76,7 @@ def _line(number: int, entry: Entry) -> str:
 def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
     """Return the pair of buttons of a single prompt; of several, a row each, by their numbers."""
     ids = [(entry.thread_id, entry.messages[0].id) for entry in waiting]
-    sends, removes = [send_now_button(*one) for one in ids], [remove_button(*one) for one in ids]
+    sends, removes = [turn_button("now", *one) for one in ids], [turn_button("drop", *one) for one in ids]
     if len(ids) > 1:
         sends = [replace(one, label=f"Send {number} now", row=0) for number, one in enumerate(sends, 1)]
         removes = [replace(one, label=f"Remove {number}", row=1) for number, one in enumerate(removes, 1)]

@@ -16,7 +16,7 @@ import anyio
 import structlog
 
 from bot.model import Actor, Inbound, Lane, Outcome
-from bot.reply.cards import go_on_button
+from bot.reply.cards import turn_button
 from bot.reply.editor import Delivery
 from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import SavedReply
@@ -256,7 +256,7 @@ class Recovery:
 def _with_button(text: str, inbound: Inbound) -> Body:
     # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
     where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
-    return Body(f"{text}\n{where}", (go_on_button(inbound.thread_id, inbound.message_id),))
+    return Body(f"{text}\n{where}", (turn_button("go", inbound.thread_id, inbound.message_id),))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from acp.errors import ForkFailed
 from acp.schema import text_block
 from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
-from bot.reply.cards import stop_button
+from bot.reply.cards import turn_button
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.delivery import Deliveries
@@ -135,7 +135,7 @@ class Runs:
             first.message_id,
             look,
             reply_to=None if first.opens_thread else first.message_id,
-            stop_button=stop_button(first.thread_id, first.message_id),
+            stop_button=turn_button("stop", first.thread_id, first.message_id),
             on_shown=note,
         )
 

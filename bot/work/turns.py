@@ -27,7 +27,7 @@ from bot.model import Inbound, Lane, Outcome
 from bot.reply import cards
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
-from bot.reply.render import SILENCE, coarse, last_line
+from bot.reply.render import SILENCE, coarse, last_lines
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
@@ -112,7 +112,7 @@ class RunningTurn:
         if snapshot.silent_for(anyio.current_time()) < SILENCE:
             return snapshot
         self.silent = self.silent or snapshot.current_tool is None
-        return replace(snapshot, last_words=last_line(self.hear())) if self.hear is not None else snapshot
+        return replace(snapshot, last_words="".join(last_lines(self.hear()))) if self.hear is not None else snapshot
 
     def interrupt(self, by: str) -> None:
         """Stop the turn since the bot stops; what was decided before that stays as it is."""

@@ -9,7 +9,7 @@ from bot.chat.authorize import Policy, Reason
 from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import NOT_FOR_SERVER
 from bot.model import Actor, QueueMode
-from bot.reply.cards import go_on_button, remove_button, send_now_button
+from bot.reply.cards import turn_button
 from bot.reply.port import Body
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction, Message
 from bot.sandbox.model import ADMINISTRATOR, PERMISSIONS
@@ -24,7 +24,7 @@ PROMPT = 42
 async def waiting(chat: RunningChat, thread_id: int, names: int | None = None) -> Message:
     """Post the notice of a waiting message; its buttons name the thread ``names`` instead of its own."""
     where = thread_id if names is None else names
-    body = Body("Waiting: 1 before it", (send_now_button(where, PROMPT), remove_button(where, PROMPT)))
+    body = Body("Waiting: 1 before it", (turn_button("now", where, PROMPT), turn_button("drop", where, PROMPT)))
     return chat.fd.message(await chat.gateway.chat.thread(thread_id).send(body, nonce="n1"))
 
 
@@ -143,7 +143,10 @@ async def test_a_press_without_effect_leaves_the_buttons(kind: str, answer: str)
     """Q5, R2: only its presser is told."""
     async with in_a_thread() as (chat, thread_id):
         chat.dispatcher.refuses = True
-        body = Body("notice", (send_now_button(thread_id, 1), remove_button(thread_id, 1), go_on_button(thread_id, 1)))
+        body = Body(
+            "notice",
+            (turn_button("now", thread_id, 1), turn_button("drop", thread_id, 1), turn_button("go", thread_id, 1)),
+        )
         notice = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
         assert only_told(await chat.fd.user("alice").click(notice, f"weft:{kind}:{thread_id}:1")) == answer
         assert chat.fd.message(notice).components
@@ -153,7 +156,7 @@ async def test_a_press_without_effect_leaves_the_buttons(kind: str, answer: str)
 async def test_the_continue_button_vanishes_once_it_was_accepted() -> None:
     """R2: nobody presses it twice."""
     async with in_a_thread() as (chat, thread_id):
-        body = Body("notice", (go_on_button(thread_id, 1),))
+        body = Body("notice", (turn_button("go", thread_id, 1),))
         notice = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
         pressed = await chat.fd.user("alice").click(notice, f"weft:go:{thread_id}:1")
         assert await pressed.told() == "Going on."
@@ -164,7 +167,7 @@ async def test_the_continue_button_vanishes_once_it_was_accepted() -> None:
 async def test_a_press_is_answered_even_where_the_message_cannot_be_changed() -> None:
     """R2, D6: what was done is told."""
     async with in_a_thread() as (chat, thread_id):
-        body = Body("notice", (go_on_button(thread_id, 1),))
+        body = Body("notice", (turn_button("go", thread_id, 1),))
         notice = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
         chat.fd.faults.next("POST", r"/callback$", Fault.status(400, 50083))
         pressed = await chat.fd.user("alice").click(notice, f"weft:go:{thread_id}:1")
@@ -187,7 +190,7 @@ async def test_the_buttons_act_in_their_own_thread_and_for_people_who_may(kind: 
 
 def test_the_buttons_that_are_made_are_the_buttons_that_are_known() -> None:
     """Q5, R2"""
-    made = (send_now_button(1, 2), remove_button(1, 2), go_on_button(1, 2))
+    made = (turn_button("now", 1, 2), turn_button("drop", 1, 2), turn_button("go", 1, 2))
     assert [button.label for button in made] == ["Send now", "Remove", "Continue"]
     assert all(KNOWN.fullmatch(button.custom_id) for button in made)
 

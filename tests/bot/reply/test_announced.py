@@ -94,7 +94,7 @@ async def test_what_is_kept_before_an_end_is_announced_takes_nothing_from_the_tu
         at.turn.text = "So far"
         reply.touch()
         await anyio.sleep(0.5)
-        kept = reply.owed_so_far(END)
+        kept = reply.owed(END, ended=False)
         assert kept is not None
         assert (SavedReply.from_json(kept).text, SavedReply.from_json(kept).final) == ("So far", END)
         at.turn.text = "So far, and late"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.reply.cards import CANCELLED, answered_by, closed_card, expired, permission_card, stop_button
+from bot.reply.cards import CANCELLED, answered_by, closed_card, expired, permission_card, turn_button
 from bot.reply.port import Body
 from bot.reply.sanitise import units
 
@@ -110,7 +110,7 @@ def test_each_end_of_a_card_has_its_line() -> None:
 
 def test_the_stop_button_names_thread_and_prompt() -> None:
     """T6"""
-    button = stop_button(11, 22)
+    button = turn_button("stop", 11, 22)
     assert (button.custom_id, button.label, button.style) == ("weft:stop:11:22", "Stop", "danger")
 
 

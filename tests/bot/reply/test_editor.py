@@ -10,16 +10,7 @@ import pytest
 from bot.reply.editor import ThreadEditor
 from bot.reply.pacing import Pacing
 from bot.reply.port import Body, Unavailable
-from tests.bot.reply.fakes import (
-    ALLOW,
-    PROSE,
-    FakeThread,
-    FakeTurn,
-    final_reply,
-    in_virtual_time,
-    scene,
-    spoken,
-)
+from tests.bot.reply.fakes import ALLOW, PROSE, FakeThread, FakeTurn, final_reply, in_virtual_time, scene, spoken
 
 
 @in_virtual_time

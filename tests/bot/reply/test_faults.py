@@ -10,15 +10,7 @@ import anyio
 import pytest
 
 from bot.reply.port import Attachment, Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
-from tests.bot.reply.fakes import (
-    ALLOW,
-    PROSE,
-    final_reply,
-    gaps,
-    in_virtual_time,
-    scene,
-    spoken,
-)
+from tests.bot.reply.fakes import ALLOW, PROSE, final_reply, gaps, in_virtual_time, scene, spoken
 
 
 @in_virtual_time

@@ -9,15 +9,7 @@ from bot.model import Outcome
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Attachment, Body, MessageGone
 from bot.reply.sanitise import units
-from tests.bot.reply.fakes import (
-    ALLOW,
-    PROSE,
-    STOP,
-    FakeTurn,
-    final_reply,
-    in_virtual_time,
-    scene,
-)
+from tests.bot.reply.fakes import ALLOW, PROSE, STOP, FakeTurn, final_reply, in_virtual_time, scene
 from tests.bot.reply.replies import DONE, KEY
 from tests.bot.reply.samples import tool
 
@@ -293,7 +285,7 @@ async def test_a_notice_comes_after_the_text_that_was_said_before_it() -> None:
         assert await notice.delivered()
         first, second = at.thread.of("send")
         assert (first.body.text.split("\n")[0], second.body.text, second.reply_to) == ("text", "notice", 9)
-        assert second.message_id == notice.message_id
+        assert second.message_id == notice.message.message_id
 
 
 @in_virtual_time

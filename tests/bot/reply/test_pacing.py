@@ -8,16 +8,7 @@ import anyio
 
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.port import Body
-from tests.bot.reply.fakes import (
-    PROSE,
-    STOP,
-    FakeTurn,
-    final_reply,
-    gaps,
-    in_virtual_time,
-    scene,
-    spoken,
-)
+from tests.bot.reply.fakes import PROSE, STOP, FakeTurn, final_reply, gaps, in_virtual_time, scene, spoken
 
 
 def test_the_first_edit_may_start_at_once() -> None:

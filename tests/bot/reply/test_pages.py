@@ -6,13 +6,7 @@ import anyio
 import pytest
 
 from bot.reply.sanitise import clean, units
-from tests.bot.reply.fakes import (
-    PROSE,
-    STOP,
-    in_virtual_time,
-    scene,
-    spoken,
-)
+from tests.bot.reply.fakes import PROSE, STOP, in_virtual_time, scene, spoken
 
 
 @in_virtual_time

@@ -394,7 +394,7 @@ async def test_the_interruption_is_told_once() -> None:
         shown = show(at.thread, "Half", INTERRUPTED)[:1]
         delivery = at.editor.mark_interrupted(KEY, shown, INTERRUPTED)
         assert await delivery.delivered()
-        assert (delivery.message_id, len(at.thread.of("send"))) == (102, 0)
+        assert (delivery.message.message_id, len(at.thread.of("send"))) == (102, 0)
 
 
 @in_virtual_time
