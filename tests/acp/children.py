@@ -9,6 +9,7 @@ from textwrap import dedent
 import anyio
 
 from acp.process import LaunchSpec
+from acp.shutdown import StopLimits
 from tests.agents import alive
 
 AGENT = """
@@ -58,6 +59,8 @@ def listen():
 
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
+QUICK_STOP = StopLimits(eof=0.3, term=0.3, kill=1.0)
+
 
 def python(source: str, cwd: Path) -> LaunchSpec:
     """Return what starts a Python program quickly."""
@@ -67,6 +70,16 @@ def python(source: str, cwd: Path) -> LaunchSpec:
 def agent(source: str, cwd: Path) -> LaunchSpec:
     """Return what starts an agent that does what ``source`` says, in the words of `AGENT`, and then listens."""
     return python(f"{AGENT}\n{dedent(source)}\nlisten()", cwd)
+
+
+def with_a_shell(cwd: Path, then: str, *, environment: str = "None", pipes: str = "") -> LaunchSpec:
+    """Return what starts a program that starts a shell in its own session, writes its id to ``pids``, and goes on."""
+    return python(
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen(['sleep', '60'], start_new_session=True, env={environment}, {pipes})\n"
+        f"open('pids', 'w').write(f'{{child.pid}}\\n')\n{then}",
+        cwd,
+    )
 
 
 async def lines_of(path: Path, count: int) -> list[str]:

@@ -10,37 +10,9 @@ import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.process import STDERR_KEPT, AgentProcess, LaunchSpec, agent_environment, named, spawn_error
-from acp.shutdown import StopLimits, StopStage
-from tests.acp.children import ENV, gone, lines_of, python
+from acp.shutdown import StopStage
+from tests.acp.children import ENV, QUICK_STOP, gone, lines_of, python, with_a_shell
 from tests.agents import alive
-
-QUICK = StopLimits(eof=0.3, term=0.3, kill=1.0)
-PATIENT = StopLimits(eof=3.0, term=3.0, kill=1.0)
-
-READ_TO_END = "import sys; sys.stdin.read()"
-IGNORE_EOF = "import sys, time; print('up', flush=True); time.sleep(60)"
-IGNORE_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-
-SHELL_IN_OWN_SESSION = """
-import os, subprocess, sys, time
-child = subprocess.Popen(["sleep", "60"], start_new_session=True, env=({environment}), {pipes})
-open("pids", "w").write(f"{{child.pid}}\\n")
-{then}
-"""
-
-DAEMON = """
-import os, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        open("pids", "w").write(f"{os.getpid()}\\n")
-        for fd in (0, 1, 2):
-            os.close(fd)
-        time.sleep(60)
-    os._exit(0)
-os.wait()
-sys.stdin.read()
-"""
 
 
 def script(path: Path, text: str, mode: int = 0o755) -> str:
@@ -124,7 +96,7 @@ async def test_the_agent_gets_its_environment_its_directory_and_a_marker_and_not
     expected = {"PATH": ENV["PATH"], "WEFT_AGENT": process.marker}
     found = {name: value for name, value in eval(environ) if name != "LC_CTYPE"}  # set by Python itself
     assert (expected, str(tmp_path), "True") == (found, cwd, leads)
-    await process.stop(QUICK)
+    await process.stop(QUICK_STOP)
 
 
 @pytest.mark.asyncio
@@ -138,14 +110,13 @@ async def test_the_end_says_how_it_came(act: str, described: str, tmp_path: Path
         ended = await process.wait()
     assert ended.describe() == described
     assert process.exit() == ended
-    assert (await process.stop(QUICK)).stage is StopStage.GONE
+    assert (await process.stop(QUICK_STOP)).stage is StopStage.GONE
 
 
 @pytest.mark.asyncio
 async def test_the_end_is_seen_although_a_process_it_started_holds_the_pipes(tmp_path: Path) -> None:
     """T1."""
-    source = SHELL_IN_OWN_SESSION.format(environment="None", pipes="", then="sys.exit(4)")
-    process = await AgentProcess.start(python(source, tmp_path))
+    process = await AgentProcess.start(with_a_shell(tmp_path, "sys.exit(4)"))
     with anyio.fail_after(5):
         [shell] = await lines_of(tmp_path / "pids", 1)
         await gone(process.pid)
@@ -153,7 +124,7 @@ async def test_the_end_is_seen_although_a_process_it_started_holds_the_pipes(tmp
             ended = await process.wait()
     assert ended.returncode == 4
     assert alive(int(shell))
-    await process.stop(QUICK)
+    await process.stop(QUICK_STOP)
     assert not alive(int(shell))
 
 
@@ -167,7 +138,7 @@ async def test_the_last_64_kib_of_stderr_are_kept(tmp_path: Path) -> None:
         ended = await process.wait()
     assert len(ended.stderr_tail) == STDERR_KEPT
     assert ended.stderr_tail.endswith("xthe end")
-    await process.stop(QUICK)
+    await process.stop(QUICK_STOP)
 
 
 # --- which environment it gets ----------------------------------------------------------------------------------------

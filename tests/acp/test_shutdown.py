@@ -18,22 +18,14 @@ import pytest
 from acp import shutdown
 from acp.process import AgentProcess
 from acp.shutdown import StopLimits, StopStage, end_strays, end_tree
-from tests.acp.children import ENV, lines_of, python
+from tests.acp.children import ENV, QUICK_STOP, lines_of, python, with_a_shell
 from tests.agents import alive
 
-QUICK = StopLimits(eof=0.3, term=0.3, kill=1.0)
 PATIENT = StopLimits(eof=3.0, term=3.0, kill=1.0)
 
 READ_TO_END = "import sys; sys.stdin.read()"
 IGNORE_EOF = "import sys, time; print('up', flush=True); time.sleep(60)"
 IGNORE_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-
-SHELL_IN_OWN_SESSION = """
-import os, subprocess, sys, time
-child = subprocess.Popen(["sleep", "60"], start_new_session=True, env=({environment}), {pipes})
-open("pids", "w").write(f"{{child.pid}}\\n")
-{then}
-"""
 
 DAEMON = """
 import os, sys, time
@@ -86,14 +78,13 @@ async def test_an_agent_that_ignores_term_gets_kill(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_descent(tmp_path: Path) -> None:
     """P9."""
-    source = SHELL_IN_OWN_SESSION.format(
-        environment="{'PATH': '/bin:/usr/bin'}", pipes="stdin=-3, stdout=-3, stderr=-3", then=READ_TO_END
-    )
-    process = await AgentProcess.start(python(source, tmp_path))
+    environment, pipes = "{'PATH': '/bin:/usr/bin'}", "stdin=-3, stdout=-3, stderr=-3"
+    spec = with_a_shell(tmp_path, READ_TO_END, environment=environment, pipes=pipes)
+    process = await AgentProcess.start(spec)
     with anyio.fail_after(5):
         [shell] = await lines_of(tmp_path / "pids", 1)
         assert alive(int(shell))
-        await process.stop(QUICK)
+        await process.stop(QUICK_STOP)
     assert not alive(int(shell))
 
 
@@ -105,15 +96,14 @@ async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_pa
         [daemon] = await lines_of(tmp_path / "pids", 1)
         found = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
         assert int(daemon) not in found
-        await process.stop(QUICK)
+        await process.stop(QUICK_STOP)
     assert not alive(int(daemon))
 
 
 @pytest.mark.asyncio
 async def test_what_a_dead_agent_left_behind_is_ended_too(tmp_path: Path) -> None:
     """P9."""
-    source = SHELL_IN_OWN_SESSION.format(environment="None", pipes="", then="os.kill(os.getpid(), 9)")
-    process = await AgentProcess.start(python(source, tmp_path))
+    process = await AgentProcess.start(with_a_shell(tmp_path, "os.kill(os.getpid(), 9)"))
     with anyio.fail_after(5):
         await process.wait()
         [shell] = await lines_of(tmp_path / "pids", 1)
@@ -128,10 +118,10 @@ async def test_processes_of_another_agent_are_left_alone(tmp_path: Path) -> None
     one = await AgentProcess.start(python(READ_TO_END, tmp_path))
     other = await AgentProcess.start(python(READ_TO_END, tmp_path))
     with anyio.fail_after(5):
-        await one.stop(QUICK)
+        await one.stop(QUICK_STOP)
         assert other.exit() is None
         assert alive(other.pid)
-        await other.stop(QUICK)
+        await other.stop(QUICK_STOP)
 
 
 @pytest.mark.asyncio
@@ -144,8 +134,8 @@ async def test_what_an_earlier_run_left_is_found_by_the_mark_of_that_run(tmp_pat
         report = await end_strays("RUN", str(tmp_path), PATIENT)
         assert report.stage is StopStage.TERM
         assert [alive(ours.pid), alive(other.pid)] == [False, True]
-        await ours.stop(QUICK)
-        await other.stop(QUICK)
+        await ours.stop(QUICK_STOP)
+        await other.stop(QUICK_STOP)
 
 
 @pytest.mark.asyncio
@@ -155,7 +145,7 @@ async def test_stopping_twice_at_once_is_stopping_once(tmp_path: Path) -> None:
     reports = []
 
     async def stop() -> None:
-        reports.append(await process.stop(QUICK))
+        reports.append(await process.stop(QUICK_STOP))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -183,7 +173,7 @@ async def test_starting_and_stopping_leaves_no_open_file(tmp_path: Path) -> None
     with anyio.fail_after(10):
         for _ in range(3):
             process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-            await process.stop(QUICK)
+            await process.stop(QUICK_STOP)
             counts.append(psutil.Process().num_fds())
     assert counts == counts[:1] * 3
 
@@ -240,7 +230,7 @@ async def test_processes_that_appear_while_others_are_killed_are_killed_too(monk
     monkeypatch.setattr(shutdown, "is_alive", lambda _: False)
     monkeypatch.setattr(shutdown, "send_signal", lambda members, number: killed.append((number, set(members))))
     with anyio.fail_after(5):
-        report = await end_tree(frozenset(), "marker", QUICK, anyio.lowlevel.checkpoint)
+        report = await end_tree(frozenset(), "marker", QUICK_STOP, anyio.lowlevel.checkpoint)
     assert report.leaked == ()
     assert lists == []
     kills = [members for number, members in killed if number is signal.SIGKILL]
