@@ -28,7 +28,7 @@ from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.permissions import PermissionRegistry
+from bot.work.permission_cards import PermissionRegistry
 from bot.work.ports import Answer, Chat
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryState, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit

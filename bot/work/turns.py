@@ -33,7 +33,7 @@ from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
-from bot.work.permissions import Card, CardState, PermissionRegistry, expire, rejecting, rejection
+from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from pool.pool import ConnectionPool, Lease

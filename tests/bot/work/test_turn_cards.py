@@ -18,7 +18,7 @@ from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
-from bot.work.permissions import EXPIRED, PermissionRegistry
+from bot.work.permission_cards import EXPIRED, PermissionRegistry
 from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.samples import ALICE, BOB, entry

@@ -20,7 +20,7 @@ from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
-from bot.work.permissions import CardState, PermissionRegistry
+from bot.work.permission_cards import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry
 from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.work.permissions import EXPIRED, Card, CardState, PermissionRegistry, expire, rejecting
+from bot.work.permission_cards import EXPIRED, Card, CardState, PermissionRegistry, expire, rejecting
 from tests.bot.work.samples import ALICE, BOB
 
 ALLOW = PermissionOption(option_id="yes", name="Allow", kind="allow_once")
