@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox import FakeDiscord, Message
+from bot.sandbox import Message
 from bot.work import dispatcher, reactions
 from bot.work.queue_notices import QueueNotices
 from bot.work.skipped import SkippedMessages
@@ -49,12 +49,6 @@ async def begun(game: Play, text: str = "first") -> int:
     thread_id = await game.mention(text)
     await game.until_shown(thread_id, "so far")
     return thread_id
-
-
-async def taken(game: Play, *message_ids: int) -> None:
-    """Wait until messages are accepted: each bears the reaction."""
-    discord: FakeDiscord = game.discord
-    await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=LIMIT)
 
 
 async def notice_of(game: Play, thread_id: int, *texts: str) -> Message:

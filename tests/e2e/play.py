@@ -170,3 +170,8 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "work_limits", quick_work)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)
     monkeypatch.setattr(ExponentialBackoff, "delay", lambda _self: 0.02)
+
+
+async def until_marked(discord: FakeDiscord, *message_ids: int) -> None:
+    """Wait until each of the messages bears a reaction: Weft has accepted it."""
+    await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=LIMIT)

@@ -139,11 +139,6 @@ def first_lines(discord: FakeDiscord, thread_id: int) -> list[str]:
     return [message.content.split("\n")[0] for message in discord.messages(thread_id) if message.author_id == bot]
 
 
-async def until_marked(discord: FakeDiscord, *message_ids: int) -> None:
-    """Wait until each of the messages bears a reaction: Weft has accepted it."""
-    await discord.wait_for(lambda fd: all(fd.message(one).reactions for one in message_ids), timeout=LIMIT)
-
-
 async def until_answered(discord: FakeDiscord, thread_id: int, text: str) -> None:
     """Wait until Weft has said ``text`` with a footer below; the line of a turn that runs begins with a sign."""
     # Between them stand the tools that have finished.

@@ -12,8 +12,8 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, ScriptedAgent, Step, scenario
-from tests.e2e.busy import BUSY, held, hurry_notices, taken
-from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.busy import BUSY, held, hurry_notices
+from tests.e2e.play import LIMIT, Play, play, until_marked
 from tests.e2e.witness import hurry
 
 pytestmark = pytest.mark.asyncio
@@ -49,7 +49,7 @@ async def stuck(directory: Path, state: str) -> AsyncIterator[tuple[Play, Script
         else:
             await game.until_shown(thread_id, "so far")
         waiting = [await game.say(thread_id, text) for text in ("second", "third")]
-        await taken(game, *waiting)
+        await until_marked(game.discord, *waiting)
         yield game, agent, thread_id, waiting
 
 
@@ -171,7 +171,7 @@ async def test_stop_all_spares_other_threads(tmp_path: Path) -> None:
         waiting = await game.say(other, "waits")
         thread_id = await game.mention("first")
         await game.until_shown(thread_id, "so far")
-        await taken(game, waiting)
+        await until_marked(game.discord, waiting)
         assert await ask(game, thread_id, "stop all") == "Stopping everything: 1 running, 0 waiting."
         assert await game.outcome(thread_id) is Outcome.STOPPED
         gate.open()

@@ -10,8 +10,8 @@ import pytest
 from bot import app
 from bot.model import Outcome
 from tests.agents import Gate, scenario
-from tests.e2e.busy import BUSY, answers, begun, friends, held, hurry_notices, taken
-from tests.e2e.play import play
+from tests.e2e.busy import BUSY, answers, begun, friends, held, hurry_notices
+from tests.e2e.play import play, until_marked
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
@@ -26,7 +26,7 @@ async def test_three_messages_in_a_row_are_one_prompt_with_one_reply(tmp_path: P
     async with play(tmp_path, agent, debounce=0.3) as game:
         thread_id = await begun(game)
         row = [await game.say(thread_id, f"m{number}") for number in range(3)]
-        await taken(game, *row)
+        await until_marked(game.discord, *row)
         gate.open()
         assert [await game.outcome(one) for one in row] == [Outcome.ANSWERED] * 3
         assert agent.prompts() == ["first", "m0\nm1\nm2"]
@@ -63,7 +63,7 @@ async def test_two_authors_are_never_merged(tmp_path: Path) -> None:
         people = {"o": game.owner, "b": game.discord.user("bob")}
         texts = ["o1", "o2", "b1", "o3", "b2", "b3"]
         messages = [await game.say(thread_id, text, people[text[0]]) for text in texts]
-        await taken(game, *messages)
+        await until_marked(game.discord, *messages)
         gate.open()
         assert [await game.outcome(one) for one in messages] == [Outcome.ANSWERED] * 6
         assert agent.prompts() == ["first", "o1\no2", "b1", "o3", "b2\nb3"]
@@ -93,7 +93,7 @@ async def test_a_stop_word_is_never_held_and_ends_what_is_still_being_collected(
         longer = game.on_stage.settings.model_copy(update={"debounce": 60.0, "debounce_max": 60.0})
         game.on_stage.bot.dispatcher.limit(app.work_limits(longer))
         collected = await game.say(thread_id, "do it")
-        await taken(game, collected)
+        await until_marked(game.discord, collected)
         with anyio.fail_after(SOON):
             for word in words:
                 await game.say(thread_id, word)
@@ -129,7 +129,7 @@ async def test_a_row_that_is_still_collected_when_the_turn_before_it_ends_starts
         longer = game.on_stage.settings.model_copy(update={"debounce": 1.0})
         game.on_stage.bot.dispatcher.limit(app.work_limits(longer))
         row = [await game.say(thread_id, text) for text in ("m0", "m1")]
-        await taken(game, *row)
+        await until_marked(game.discord, *row)
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, *row)] == [Outcome.ANSWERED] * 3
         assert agent.prompts() == ["first", "m0\nm1"]

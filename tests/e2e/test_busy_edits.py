@@ -8,8 +8,8 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, scenario
-from tests.e2e.busy import answers, begun, friends, held, taken
-from tests.e2e.play import Play, play
+from tests.e2e.busy import answers, begun, friends, held
+from tests.e2e.play import Play, play, until_marked
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_notices")]
 
@@ -26,7 +26,7 @@ async def test_a_waiting_message_that_is_edited_is_asked_as_it_reads_then(tmp_pa
     async with play(tmp_path, agent) as game:
         thread_id = await begun(game)
         second, third = [await game.say(thread_id, text) for text in ("second", "third")]
-        await taken(game, second, third)
+        await until_marked(game.discord, second, third)
         for text in ("secnod", "second, but better"):
             await game.owner.edit(second, text)
         await heard(game, thread_id)
@@ -42,7 +42,7 @@ async def test_a_waiting_message_that_is_deleted_is_never_asked(tmp_path: Path) 
     async with play(tmp_path, agent) as game:
         thread_id = await begun(game)
         second, third = [await game.say(thread_id, text) for text in ("second", "third")]
-        await taken(game, second, third)
+        await until_marked(game.discord, second, third)
         await game.owner.delete(second)
         assert await game.outcome(second) is Outcome.REMOVED
         gate.open()
@@ -59,7 +59,7 @@ async def test_an_edit_that_leaves_a_prompt_or_none_decides_what_is_asked(tmp_pa
     async with play(tmp_path, agent) as game:
         thread_id = await begun(game)
         second = await game.say(thread_id, "second")
-        await taken(game, second)
+        await until_marked(game.discord, second)
         if text:
             await game.owner.edit(second, text)
         await heard(game, thread_id)
@@ -99,7 +99,7 @@ async def test_one_of_several_messages_of_a_followup_can_be_edited_and_another_d
         thread_id, bob = await begun(game), game.discord.user("bob")
         people = [game.owner, bob, game.owner]
         messages = [await game.say(thread_id, f"m{number}", who) for number, who in enumerate(people)]
-        await taken(game, *messages)
+        await until_marked(game.discord, *messages)
         edited = (gone + 1) % 3
         await people[edited].edit(messages[edited], "better")
         await people[gone].delete(messages[gone])
@@ -124,7 +124,7 @@ async def test_one_of_several_messages_in_a_row_can_be_edited_and_another_delete
     async with play(tmp_path, agent, debounce=0.3) as game:
         thread_id = await begun(game)
         row = [await game.say(thread_id, text) for text in ("m0", "m1")]
-        await taken(game, *row)
+        await until_marked(game.discord, *row)
         await game.owner.edit(row[1 - gone], "better")
         await game.owner.delete(row[gone])
         assert await game.outcome(row[gone]) is Outcome.REMOVED

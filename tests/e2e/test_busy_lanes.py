@@ -13,8 +13,8 @@ from bot.sandbox.model import User
 from bot.sandbox.people import Person
 from tests.agents import Gate, Step, scenario
 from tests.agents.scenario import allow_options
-from tests.e2e.busy import BUSY, begun, friends, held, taken
-from tests.e2e.play import Play, play
+from tests.e2e.busy import BUSY, begun, friends, held
+from tests.e2e.play import Play, play, until_marked
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
@@ -76,7 +76,7 @@ async def test_a_turn_that_waits_for_a_person_lends_its_place(tmp_path: Path) ->
         await game.card(risky)
         other = await begun(game)
         waiting = await game.mention("one more")
-        await taken(game, waiting)
+        await until_marked(game.discord, waiting)
         await game.press(risky, "Allow")
         assert await game.outcome(risky) is Outcome.ANSWERED
         assert "went on" in game.shown(risky)
@@ -94,7 +94,7 @@ async def test_a_stopped_turn_that_had_lent_its_place_takes_none_with_it(tmp_pat
         await game.card(risky)
         other = await begun(game)
         waiting = await game.mention("one more")
-        await taken(game, waiting)
+        await until_marked(game.discord, waiting)
         await game.stop(risky)
         assert await game.outcome(risky) is Outcome.STOPPED
         assert agent.prompts() == ["risky", "first"]

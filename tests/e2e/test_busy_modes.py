@@ -17,9 +17,8 @@ from tests.e2e.busy import (
     begun,
     friends,
     held,
-    taken,
 )
-from tests.e2e.play import Play, play
+from tests.e2e.play import Play, play, until_marked
 
 pytestmark = [
     pytest.mark.usefixtures("no_notices"),
@@ -49,7 +48,7 @@ async def test_queue_answers_each_message_in_a_turn_of_its_own_in_order(tmp_path
         word = await choose(game, thread_id, "queue", chosen)
         second = await game.say(thread_id, f"{word}second")
         third = await game.say(thread_id, f"{word}third", game.discord.user("bob"))
-        await taken(game, second, third)
+        await until_marked(game.discord, second, third)
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, second, third)] == [Outcome.ANSWERED] * 3
         assert agent.prompts() == ["first", "second", "third"]
@@ -69,7 +68,7 @@ async def test_followup_answers_what_came_meanwhile_in_one_turn_with_the_names_o
         word = await choose(game, thread_id, "followup", chosen)
         said = [("second", game.owner), ("third", bob), ("fourth", game.owner)]
         messages = [await game.say(thread_id, f"{word}{text}", who) for text, who in said]
-        await taken(game, *messages)
+        await until_marked(game.discord, *messages)
         gate.open()
         assert [await game.outcome(one) for one in (thread_id, *messages)] == [Outcome.ANSWERED] * 4
         together = compose(Said(Actor(who.id, who.name), text) for text, who in said)
@@ -87,7 +86,7 @@ async def test_interrupt_supersedes_what_runs_and_what_waits_and_is_answered_nex
         thread_id = await begun(game)
         word = await choose(game, thread_id, "interrupt", chosen)
         waiting = await game.say(thread_id, "!queue waiting")
-        await taken(game, waiting)
+        await until_marked(game.discord, waiting)
         newest = await game.say(thread_id, f"{word}newest")
         assert await game.outcome(newest) is Outcome.ANSWERED
         assert await game.outcome(thread_id) is Outcome.SUPERSEDED

@@ -17,10 +17,9 @@ from tests.e2e.busy import (
     held,
     hurry_notices,
     notice_of,
-    taken,
     until_gone,
 )
-from tests.e2e.play import hurry_discord, play
+from tests.e2e.play import hurry_discord, play, until_marked
 
 pytestmark = pytest.mark.asyncio
 
@@ -107,7 +106,7 @@ async def test_clearing_the_queue_takes_the_notice_of_all_that_waited_away(
     async with play(tmp_path, agent, queue_cap=12) as game:
         thread_id = await begun(game)
         waiting = [await game.say(thread_id, f"m{number}") for number in range(12)]
-        await taken(game, *waiting)
+        await until_marked(game.discord, *waiting)
         notice = await notice_of(game, thread_id, *(f"m{number}" for number in range(5)))
         await game.until_shown(thread_id, "-# and 7 more: `/queue show`")
         await game.owner.edit(waiting[0], "better")

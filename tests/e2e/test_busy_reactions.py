@@ -11,8 +11,8 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import delay
 from tests.agents import Gate, Step, scenario
-from tests.e2e.busy import BUSY, begun, held, taken
-from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.busy import BUSY, begun, held
+from tests.e2e.play import LIMIT, Play, play, until_marked
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_notices")]
 
@@ -127,7 +127,7 @@ async def test_a_message_that_was_deleted_is_not_reacted_to(tmp_path: Path) -> N
     async with play(tmp_path, agent, reactions=True, clean=False) as game:
         thread_id = await begun(game)
         second, third = [await game.say(thread_id, text) for text in ("second", "third")]
-        await taken(game, second, third)
+        await until_marked(game.discord, second, third)
         await game.owner.delete(second)
         assert await game.outcome(second) is Outcome.REMOVED
         gate.open()
@@ -143,7 +143,7 @@ async def test_without_reactions_a_message_is_marked_as_seen_and_no_more(tmp_pat
     async with play(tmp_path, agent, reactions=False) as game:
         thread_id = await begun(game)
         second = await game.say(thread_id, "second")
-        await taken(game, second)
+        await until_marked(game.discord, second)
         await game.stop(thread_id)
         assert [await game.outcome(one) for one in (thread_id, second)] == [Outcome.STOPPED, Outcome.ANSWERED]
         assert [was_given(game, one) for one in (thread_id, second)] == [[SEEN], [SEEN]]

@@ -9,6 +9,7 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Fault, Person, delay
 from tests.agents import scenario
+from tests.e2e.play import until_marked
 from tests.e2e.process import (
     HANG,
     Run,
@@ -18,7 +19,6 @@ from tests.e2e.process import (
     run,
     shown,
     until_answered,
-    until_marked,
     until_rows,
     until_shown,
 )

@@ -13,7 +13,7 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Fault, html, rate_limited, status
 from tests.agents import Gate, scenario
-from tests.e2e.play import LIMIT
+from tests.e2e.play import LIMIT, until_marked
 from tests.e2e.process import (
     Run,
     connected,
@@ -23,7 +23,6 @@ from tests.e2e.process import (
     run,
     shown,
     until_answered,
-    until_marked,
     until_rows,
     until_shown,
 )

@@ -11,7 +11,8 @@ import pytest
 
 from bot.sandbox import FakeDiscord
 from tests.agents import alive, scenario
-from tests.e2e.process import HANG, connected, mention, rows, run, shown, until_answered, until_marked, until_shown
+from tests.e2e.play import until_marked
+from tests.e2e.process import HANG, connected, mention, rows, run, shown, until_answered, until_shown
 
 pytestmark = pytest.mark.asyncio
 
