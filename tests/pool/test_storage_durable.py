@@ -180,6 +180,18 @@ async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path) -
     assert before - 1 <= used_at <= time.time()
 
 
+@pytest.mark.asyncio
+async def test_a_notice_of_an_older_file_is_looked_for_from_its_own_message_on(tmp_path: Path) -> None:
+    """R6, R2"""
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as other, other:
+        for statement in (*(one for step in tables.STEPS[:4] for one in step), "PRAGMA user_version = 4"):
+            other.execute(statement)
+        other.execute("INSERT INTO notices (thread_id, message_id, stopping) VALUES (1, 90, 1)")
+    async with open_store(path) as store:
+        assert await store.notices() == [KeptNotice(1, 90, stopping=True)]
+
+
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6"""
     path = tmp_path / "state.db"

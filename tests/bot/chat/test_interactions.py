@@ -186,6 +186,31 @@ async def test_buttons_of_an_earlier_run_still_work() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("custom_id", "call"),
+    [
+        ("weft:stop:{thread}:1201", ("stop", "thread", "who", 1201)),
+        ("weft:perm:Zx3-_9:0", ("decide", "Zx3-_9", 0, "who")),
+        ("weft:go:{thread}:1201", ("go on", "thread", 1201, "message", "who")),
+        ("weft:now:{thread}:1201", ("promote", "thread", 1201, "who")),
+        ("weft:drop:{thread}:1201", ("remove", "thread", 1201, "who")),
+        ("weft:end:{thread}:Zx3-_9", ("end left", "thread", "Zx3-_9", "who")),
+    ],
+)
+async def test_each_kind_of_button_works_as_every_version_has_written_it(
+    custom_id: str, call: tuple[object, ...]
+) -> None:
+    """D6: these texts stand in threads since version 0.1.0 or the one that brought them; they never change."""
+    async with in_a_thread() as (chat, thread_id):
+        alice, custom_id = chat.fd.user("alice"), custom_id.format(thread=thread_id)
+        message_id = await post(chat, thread_id, custom_id)
+        assert await (await alice.click(message_id, custom_id)).told() != EXPIRED
+        named = {"thread": thread_id, "message": message_id, "who": alice.id}
+        assert chat.dispatcher.calls == [tuple(named.get(str(part), part) for part in call)]
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
 async def test_a_button_works_as_often_as_it_is_pressed() -> None:
     """D6: who is first is the work's decision; every press is answered once."""
     async with in_a_thread() as (chat, thread_id):
