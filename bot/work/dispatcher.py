@@ -19,7 +19,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
-from bot.model import Actor, Inbound, Lane, QueueMode
+from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -30,7 +30,7 @@ from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.permission_cards import PermissionRegistry
 from bot.work.ports import Answer, Chat
-from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryState, Inject, Joined, Queued, Warm
+from bot.work.queue.entry import PENDING, Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm, Why
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
@@ -91,16 +91,11 @@ class Dispatcher:
         self._woken = anyio.Event()
         self._tracker = tracker = TaskTracker(tasks)
         self._scheduler: Scheduler[Claim] = Scheduler(Lanes(limits.lanes), self)
-        pacing = replace(limits.pacing, streaming=lambda: len(self._runs))
-        self._editors = editors = Editors(
-            tasks,
-            chat.thread,
-            pacing,
-            nonce_source(time.time_ns()),
-            self._scheduler,
-            on_gone=self.thread_gone,
-            as_shown=redact,
-        )
+        # What shows things in Discord.
+        pacing = replace(limits.pacing, streaming=lambda: len(self._runs.running))
+        nonces, gone = nonce_source(time.time_ns()), self.thread_gone
+        editors = Editors(tasks, chat.thread, pacing, nonces, self._scheduler, on_gone=gone, as_shown=redact)
+        self._editors = editors
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, redact)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
@@ -111,37 +106,18 @@ class Dispatcher:
         self.permissions = PermissionRegistry()
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
         self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
+        # What takes a message to its turn, and the turn to its end.
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, redact
         )
         self._runs = Runs(
-            tasks,
-            tracker,
-            pool,
-            store,
-            self._scheduler,
-            editors,
-            self.deliveries,
-            self._notices,
-            self._leftovers,
-            turns,
-            self.thread_settings,
-            observer,
-            limits,
-        )
+            tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
+            turns, self.thread_settings, observer, limits,
+        )  # fmt: skip
         self._intake = Intake(
-            tracker,
-            chat,
-            store,
-            self._scheduler,
-            editors,
-            self._reactions,
-            self.deliveries,
-            self.thread_settings,
-            self._runs,
-            observer,
-            redact,
-        )
+            tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
+            self.thread_settings, self._runs, observer, redact,
+        )  # fmt: skip
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(tracker, chat, store, editors, self.deliveries, self._reactions, self._intake)
@@ -178,18 +154,18 @@ class Dispatcher:
     def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
         """Take note of the roles that somebody has now: a message that was kept has those of its acceptance (D2)."""
         for entry in self._scheduler.waiting():
-            for message in entry.messages:
-                inbound = message.inbound
-                if (inbound.guild_id, inbound.author.id) == (guild_id, user_id):
-                    message.inbound = replace(inbound, author=replace(inbound.author, roles=roles))
+            for index, one in enumerate(entry.messages):
+                if (one.guild_id, one.author.id) == (guild_id, user_id):
+                    entry.messages[index] = replace(one, author=replace(one.author, roles=roles))
         self.expel()
 
     def expel(self) -> None:
-        """Take out what waits of people who are let in no more: they may have been let in when it was accepted (D2)."""
+        """Take out what waits of people who may no longer use Weft; they might when it was accepted (D2)."""
+        # Lists: each that goes changes what is gone through here.
         for entry in list(self._scheduler.waiting()):
             for message in list(entry.messages):
-                if not self._may(message.inbound):
-                    self._about(message.id, partial(ThreadQueue.expel, message_id=message.id))
+                if not self._may(message):
+                    self._about(message.message_id, partial(ThreadQueue.expel, message_id=message.message_id))
 
     def hold(self) -> None:
         """Start nothing new until `release`: what was missed is being looked up (Q1). Calls don't add up."""
@@ -198,7 +174,7 @@ class Dispatcher:
     def release(self) -> None:
         """Let waiting prompts start again."""
         self.expel()
-        # After `expel`: nobody who is let in no more may start in this step.
+        # After `expel`: nothing of those people may start in this step.
         self._scheduler.held = False
         self.admit()
 
@@ -211,12 +187,12 @@ class Dispatcher:
         found: dict[int, list[int]] = {}
         for entry in self._scheduler.waiting():
             for message in entry.messages:
-                found.setdefault(message.inbound.channel_id, []).append(message.id)
+                found.setdefault(message.channel_id, []).append(message.message_id)
         return found
 
     def authors(self) -> frozenset[tuple[int, int]]:
         """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
-        waiting = (message.inbound for entry in self._scheduler.waiting() for message in entry.messages)
+        waiting = (message for entry in self._scheduler.waiting() for message in entry.messages)
         return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and one.lane is Lane.MAIN)
 
     def pending(self) -> frozenset[int]:
@@ -231,14 +207,12 @@ class Dispatcher:
         await self._tracker.until(lambda: not self._recovery.going_on)  # these read before they write
         return await self._store.flush()
 
-    def _do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> list[Decision]:
-        return self._scheduler.do(thread_id, act, anyio.current_time())
-
     def _about(self, message_id: int, act: Callable[[ThreadQueue], list[Decision]]) -> None:
-        """Let the queue decide that a message is in; a message that is in none any more is left as it is."""
-        found = self._scheduler.find(message_id)
-        if found is not None:
-            self._do(found[0], act)
+        """Let the queue decide that a message is in; one that is no longer in any is left as it is."""
+        entry = self._scheduler.find(message_id)
+        if entry is not None:
+            with self._scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
+                decisions.extend(act(queue))
 
     # --- what people ask for: decided by the thread's queue, answered at once --------------------------------------
 
@@ -249,30 +223,37 @@ class Dispatcher:
             prompt: only the turn of this message.
             before: nothing that is newer than this snowflake.
         """
-        waiting = len(self._scheduler.queue(thread_id).line)
-        decisions = self._do(thread_id, lambda queue: queue.stop(by.name, prompt, before))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            waiting = len(queue.line)
+            decisions.extend(queue.stop(by.name, prompt, before))
+            # By the line, not by the decisions: a message that the store does not have yet gets its end later. Counted
+            # before the block ends, since what starts then leaves the line, too.
+            ended = waiting - len(queue.line)
         if any(isinstance(decision, Cancel) for decision in decisions):
             return Answer("Stopping.", accepted=True)
-        if len(self._scheduler.queue(thread_id).line) < waiting:
+        if ended:
             return Answer("Stopped before it began.", accepted=True, lasting=True)
         finished = prompt is not None or self._runs.in_thread(thread_id)
         return Answer("Already finished.", accepted=False) if finished else NOTHING_TO_STOP
 
     def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
         """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
-        waiting = len(self._scheduler.queue(thread_id).line)
-        decisions = self._do(thread_id, lambda queue: queue.stop_all(by.name, before))
-        queue = self._scheduler.queue(thread_id)
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            waiting = len(queue.line)
+            decisions.extend(queue.stop_all(by.name, before))
+            ended = waiting - len(queue.line)
+        # Kept: a message from before it may only be found by a later run, and must not run then either.
         self.thread_settings.keep_cutoff(thread_id, queue.memory.cutoff)
-        running, ended = sum(isinstance(decision, Cancel) for decision in decisions), waiting - len(queue.line)
+        running = sum(isinstance(decision, Cancel) for decision in decisions)
         if not running and not ended:
             return NOTHING_TO_STOP
         return Answer(f"Stopping everything: {running} running, {ended} waiting.", accepted=True, lasting=True)
 
     def clear(self, thread_id: int, by: Actor) -> Answer:
         """Take everything out that waits in a thread; the running turn goes on."""
-        waiting = len(self._scheduler.queue(thread_id).line)
-        self._do(thread_id, lambda queue: queue.clear(by.name))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            waiting = len(queue.line)
+            decisions.extend(queue.end_waiting(Why(Outcome.REMOVED, by=by.name)))
         if not waiting:
             return Answer("Nothing is waiting here.", accepted=False)
         return Answer(f"Removed {waiting}.", accepted=True, lasting=True)
@@ -281,7 +262,8 @@ class Dispatcher:
         """Run a waiting prompt now (Q5)."""
         if not self._waits(thread_id, prompt):
             return NOT_WAITING
-        self._do(thread_id, lambda queue: queue.promote(prompt, by.name))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.promote(prompt, by.name))
         self._notices.show(thread_id)  # in another order, perhaps
         return Answer("It is next.", accepted=True)
 
@@ -289,18 +271,21 @@ class Dispatcher:
         """Take a waiting prompt out (Q5)."""
         if not self._waits(thread_id, prompt):
             return NOT_WAITING
-        self._do(thread_id, lambda queue: queue.remove(prompt, by.name))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.end_waiting(Why(Outcome.REMOVED, by=by.name), prompt))
         return Answer("Removed.", accepted=True, lasting=True)
 
     def _waits(self, thread_id: int, prompt: int) -> bool:
-        entry = self._scheduler.queue(thread_id).line.find(prompt)
-        return entry is not None and entry.state in (EntryState.COLLECTING, EntryState.WAITING)
+        entry = self._scheduler.queue(thread_id).line.where.get(prompt)
+        return entry is not None and entry.state in PENDING
 
     def reset(self, thread_id: int, by: Actor) -> Answer:
         """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
         if self._intake.closed:
             return RESTARTING
-        self._do(thread_id, lambda queue: queue.reset(by.name))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.reset(by.name))
+        # After the cancels: a turn that is asked to stop before its agent is ended has the outcome of a stop.
         self._runs.start_afresh(thread_id)
         return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
 
@@ -356,7 +341,9 @@ class Dispatcher:
             waiting = sum(1 for _ in self._scheduler.waiting())
             asking = sum(lane.lent for lane in self._scheduler.counts().values())
             counts, trouble = self._pool.counts(), self._store.trouble
-            pool = describe_pool(counts, running=len(self._runs), waiting=waiting, asking=asking, trouble=trouble)
+            pool = describe_pool(
+                counts, running=len(self._runs.running), waiting=waiting, asking=asking, trouble=trouble
+            )
             return "\n".join([pool, *silences.describe()])
         running, slot = self._runs.in_thread(thread_id), self._pool.status(thread_id)
         name = self.thread_settings.agent_name_for(thread_id)
@@ -373,13 +360,15 @@ class Dispatcher:
     # --- threads come and go ---------------------------------------------------------------------------------------
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
-        """Cancel what runs and drop what waits in a thread that can't be written to any more (D10)."""
+        """Cancel what runs and drop what waits in a thread that can no longer be written to (D10)."""
         log.info("thread.gone", thread=thread_id, reason=reason)
         running = self._runs.in_thread(thread_id)
         for turn in running:
             # Before the cancel: when the turn ends it has to be known that its agent goes, too.
             turn.abandoned = True
-        self._do(thread_id, lambda queue: queue.gone(reason))
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.gone(reason))
+        # A turn that runs lets its agent go itself: ended under it, the turn would seem to have failed.
         if not running:
             self._pool.evict(thread_id)
 
@@ -388,7 +377,7 @@ class Dispatcher:
         return self._scheduler.queue(thread_id).idle
 
     def forget(self, *gone: int) -> None:
-        """Forget threads, channels or servers that don't exist any more; call `thread_gone` before."""
+        """Forget threads, channels or servers that no longer exist; call `thread_gone` before."""
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self._runs.claims.forget(place_id)
@@ -413,38 +402,33 @@ class Dispatcher:
             self._notices.show(entry.thread_id)
         for message in entry.messages:
             with _contained():
-                self._reactions.show(message.inbound, Mark.RUNNING)
-
-    def held_up(self, entry: Entry) -> None:
-        """Let people see that an entry waits for an agent or a place."""
-        self._runs.claims.held_up(entry)
-        self._notices.show(entry.thread_id)
+                self._reactions.show(message, Mark.RUNNING)
 
     def carry_out(self, decision: Decision) -> None:
         """Do what a queue decided."""
         with _contained():
-            self._do_as_decided(decision)
-
-    def _do_as_decided(self, decision: Decision) -> None:
-        match decision:
-            case End(message, why):
-                self._skipped.end(message.inbound, TurnEnd(why.outcome, by=why.by, reason=why.reason))
-                self._notices.show(message.inbound.thread_id)
-            case Cancel(entry, why):
-                self._runs.cancel(entry, why)
-            case Inject(into, entry):
-                self._tracker.begin(self._steer, into, entry, name=f"steer {entry.place}")
-            case Joined(message):
-                self._reactions.show(message.inbound, Mark.RUNNING)
-            case Queued(message):
-                self._reactions.show(message.inbound, Mark.WAITING)
-                self._notices.show(message.inbound.thread_id)
-            case Edited(message):
-                row = accepted_prompt(replace(message.inbound, text=message.text))
-                self._tracker.begin(self._store.amend, row.message_id, row.payload, name=f"amend {message.id}")
-                self._notices.show(message.inbound.thread_id)
-            case Warm(thread_id):
-                self._pool.warm(thread_id)
+            match decision:
+                case Cancel(entry, why):
+                    # By its entry: by its thread it might be the wrong turn, and one that is over is none.
+                    running = self._runs.running.get(entry)
+                    if running is not None:
+                        running.stop(why.by or why.reason)
+                case End(message, why):
+                    self._skipped.end(message, TurnEnd(why.outcome, by=why.by, reason=why.reason))
+                    self._notices.show(message.thread_id)
+                case Inject(into, entry):
+                    self._tracker.begin(self._steer, into, entry, name=f"steer {entry.place}")
+                case Joined(message):
+                    self._reactions.show(message, Mark.RUNNING)
+                case Queued(message):
+                    self._reactions.show(message, Mark.WAITING)
+                    self._notices.show(message.thread_id)
+                case Edited(message):
+                    row = accepted_prompt(message)
+                    self._tracker.begin(self._store.amend, row.message_id, row.payload, name=f"amend {row.message_id}")
+                    self._notices.show(message.thread_id)
+                case Warm(thread_id):
+                    self._pool.warm(thread_id)
 
     async def _steer(self, into: Entry, entry: Entry) -> None:
         taken = False
@@ -452,13 +436,18 @@ class Dispatcher:
             taken = await self._runs.steer(into, entry)
         finally:
             # The queue has handed the entry out: whatever happened to the agent, it has to get it back.
-            self._do(entry.thread_id, lambda queue: queue.steered(entry, ok=taken))
+            with self._scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
+                decisions.extend(queue.steered(entry, ok=taken))
             self._notices.show(entry.thread_id)
 
-    def looked(self) -> None:
-        """Wake the clock: what waits for the time to pass may be due sooner now."""
-        # Only an event: the scheduler calls this in the middle of its own step.
+    def looked(self, held_up: list[Entry]) -> None:
+        """Wake the clock, and let people see what waits for an agent or a place."""
+        # Only an event: the scheduler calls this in the middle of a step, and may be in another one by the next.
         self._woken.set()
+        for entry in held_up:
+            with _contained():
+                self._runs.claims.held_up(entry)
+                self._notices.show(entry.thread_id)
 
     async def _keep_time(self) -> None:
         """Look at the queues again when a debounce is over."""
@@ -476,7 +465,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """How many turns run."""
-        return len(self._runs)
+        return len(self._runs.running)
 
     def counts(self) -> WorkCounts:
         """Return how much work there is in all threads."""
@@ -494,7 +483,8 @@ class Dispatcher:
         await self.thread_settings.load()
         # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.
         for thread_id, cutoff in self.thread_settings.cutoffs():
-            self._do(thread_id, partial(ThreadQueue.cut, before=cutoff))
+            with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
+                queue.memory.cutoff = max(queue.memory.cutoff, cutoff)
         await self._recovery.recover()
         for kept in await self._store.notices():
             self._notices.adopt(kept)

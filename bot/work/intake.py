@@ -20,7 +20,6 @@ from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
 from bot.work.observer import Observer
 from bot.work.ports import Chat
-from bot.work.queue.entry import MessageState
 from bot.work.queue.scheduler import Scheduler
 from bot.work.reactions import Reactions
 from bot.work.runs import Runs
@@ -28,12 +27,14 @@ from bot.work.serialization import accepted_prompt
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings, gone_line
 from bot.work.turns import Claim
+from pool.pool import ConnectionPool
 from pool.store import SessionStore, StoreBusy
 
 log = structlog.get_logger(__name__)
 
 OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
 """Seconds until the opening of a thread is tried again that Discord did not take; doubled each time."""
+LEFT_OUT = "-# I can't pass files on yet. Left out: {names}"
 
 
 class Intake:
@@ -48,6 +49,7 @@ class Intake:
         tracker: TaskTracker,
         chat: Chat,
         store: SessionStore,
+        pool: ConnectionPool,
         scheduler: Scheduler[Claim],
         editors: Editors,
         reactions: Reactions,
@@ -61,6 +63,7 @@ class Intake:
         self._tracker = tracker
         self._chat = chat
         self._store = store
+        self._pool = pool
         self._scheduler = scheduler
         self._editors = editors
         self._reactions = reactions
@@ -74,16 +77,19 @@ class Intake:
         """Give a message its place, and have it written down."""
         self._settle_agent(inbound)
         inbound = replace(inbound, mode=self._thread_settings.mode_of(inbound))
+        now = anyio.current_time()
         # Its place first: what comes after it in the same moment must not get ahead while this one is written down.
-        self._scheduler.arrive(inbound, anyio.current_time())
-        self._tracker.begin(self._accept, inbound, name=f"accept {inbound.message_id}")
+        with self._scheduler.deciding(inbound.thread_id, now) as (queue, decisions):
+            decisions.extend(queue.arrive(inbound, now))
+        self._tracker.begin(self.accept, inbound, name=f"accept {inbound.message_id}")
 
     def take_again(self, inbound: Inbound, asked_after: int = 0) -> None:
         """Take a prompt that is written down: it has its place by its snowflake; see `ThreadQueue.restore`."""
         self._settle_agent(inbound)
         if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return
-        self._scheduler.restore(inbound, anyio.current_time(), MessageState.ACCEPTING, asked_after)
+        with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.restore(inbound, asked_after, stored=False))
         self._tracker.begin(self.take_up, inbound, name=f"take up {inbound.message_id}")
 
     def _settle_agent(self, inbound: Inbound) -> None:
@@ -94,30 +100,31 @@ class Intake:
             instead = self._thread_settings.agent_of(inbound.thread_id)
             self._editors.of(inbound.thread_id).say(gone_line(gone, instead))
 
-    async def _accept(self, inbound: Inbound) -> None:
-        if await self.accept(inbound) and inbound.left_out:
-            notice = self._editors.of(inbound.thread_id).say(left_out(inbound), reply_to=inbound.message_id)
-            await notice.delivered()
-            self._editors.let_go(inbound.thread_id)
-
-    async def accept(self, inbound: Inbound) -> bool:
-        """Take a message to where it may start, and return whether it got there; if not, it has its one outcome."""
+    async def accept(self, inbound: Inbound) -> None:
+        """Take a message to where it may start; one that can't get there has its one outcome then."""
+        # 1. Not recorded while the bot stops, or it would be neither run nor told by anybody.
         if self.closed:
             await self.refuse(inbound, interrupted())
-            return False
+            return
         try:
-            # Record before show: what is acknowledged has to survive a kill, and a second copy is told apart here (O2).
+            # 2. Record before show: what is acknowledged has to survive a kill, and a second copy is told apart here
+            # (O2).
             if not await self._store.accept(accepted_prompt(inbound)):
-                self._scheduler.refused(inbound, anyio.current_time())
-                return False
+                self._leave(inbound)
+                return
         except StoreBusy:
             await self.refuse(inbound, busy())
-            return False
+            return
         except Exception:
             log.exception("prompt.failed", prompt=inbound.message_id)
             await self.refuse(inbound, self._withdrawn(inbound) or crashed())
-            return False
-        return await self.take_up(inbound)
+            return
+        # 3. What the agent does not get is said only where the message is going to run.
+        if await self.take_up(inbound) and inbound.left_out:
+            names = inline_code(", ".join(inbound.left_out), 200)
+            editor = self._editors.of(inbound.thread_id)
+            await editor.say(Body(LEFT_OUT.format(names=names)), reply_to=inbound.message_id).delivered()
+            self._editors.let_go(inbound.thread_id)
 
     async def take_up(self, inbound: Inbound) -> bool:
         """Take a message that is written down to where it may start; return whether it got there."""
@@ -129,10 +136,12 @@ class Intake:
             refusal = crashed()
         if refusal is None:
             self._observer.prompt_accepted(inbound.lane)
-            self._scheduler.accepted(inbound, anyio.current_time())
+            # Only now do its mode and the cap affect others: the store has it, and its thread is there.
+            with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+                decisions.extend(queue.accepted(inbound.message_id))
             return True
         # It was warmed while the thread was being opened: nobody will ever prompt it there.
-        self._runs.let_agent_go(inbound.thread_id)
+        self._pool.evict(inbound.thread_id)
         await self.refuse(inbound, self._withdrawn(inbound) or refusal)
         return False
 
@@ -159,7 +168,7 @@ class Intake:
     async def refuse(self, inbound: Inbound, end: TurnEnd) -> None:
         """Tell the end of a message where it was posted: it has no thread, or is not accepted."""
         # It leaves the queue before anybody waits for Discord: nothing behind it is held up by its notice.
-        self._scheduler.refused(inbound, anyio.current_time())
+        self._leave(inbound)
         try:
             await self._chat.refuse(inbound, "\n".join(lines(end, self._redact)))
         except PortError as exc:
@@ -169,12 +178,11 @@ class Intake:
             log.exception("refusal.failed", message=inbound.message_id)
         await self._deliveries.record(inbound, end.outcome)
 
+    def _leave(self, inbound: Inbound) -> None:
+        with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.refused(inbound.message_id))
+
     def _withdrawn(self, inbound: Inbound) -> TurnEnd | None:
         """Return which end a message was given while it was being accepted."""
-        why = self._scheduler.queue(inbound.thread_id).line.withdrawn(inbound.message_id)
-        return None if why is None else TurnEnd(why.outcome, by=why.by, reason=why.reason)
-
-
-def left_out(inbound: Inbound) -> Body:
-    """Return what the author of a message reads about what the agent does not get."""
-    return Body(f"-# I can't pass files on yet. Left out: {inline_code(', '.join(inbound.left_out), 200)}")
+        end = self._scheduler.queue(inbound.thread_id).line.undecided.get(inbound.message_id)
+        return None if end is None else TurnEnd(end.why.outcome, by=end.why.by, reason=end.why.reason)

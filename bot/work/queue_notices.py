@@ -75,7 +75,7 @@ def _line(number: int, entry: Entry) -> str:
 
 def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
     """Return the pair of buttons of a single prompt; of several, a row each, by their numbers."""
-    ids = [(entry.thread_id, entry.messages[0].id) for entry in waiting]
+    ids = [(entry.thread_id, entry.messages[0].message_id) for entry in waiting]
     sends, removes = [turn_button("now", *one) for one in ids], [turn_button("drop", *one) for one in ids]
     if len(ids) > 1:
         sends = [replace(one, label=f"Send {number} now", row=0) for number, one in enumerate(sends, 1)]
@@ -141,7 +141,7 @@ class QueueNotices:
             if self._closed or self._tasks.cancel_scope.cancel_called:
                 return
             notice = self._notices[thread_id] = _Notice(thread_id, notice_of(waiting))
-            first = waiting.entries[0].messages[0].id
+            first = waiting.entries[0].messages[0].message_id
             self._tasks.start_soon(self._post_later, notice, first, name=f"notice {thread_id}")
         self._want(notice, notice_of(waiting, notice.head))
         if waiting.no_agent:
@@ -197,7 +197,7 @@ class QueueNotices:
     async def _post(self, notice: _Notice, reply_to: int | None) -> None:
         # Every message that is known here is older than the notice will be.
         queue = self._scheduler.queue(notice.thread_id)
-        known = (message.id for entry in (*queue.running, *queue.line) for message in entry.messages)
+        known = (message.message_id for entry in (*queue.running, *queue.line) for message in entry.messages)
         notice.since = max(known, default=notice.thread_id)
         # Recorded before it is shown: of a kill in between, the next run must find what it leaves behind.
         self._visible.setdefault(notice.thread_id, []).append(notice)

@@ -294,34 +294,34 @@ class Shutdown:
     async def run(self, limits: WorkLimits) -> None:
         """Let turns finish for a while, cut the others off, and wait until all is delivered, within the limits."""
         # First: a turn that waits for a person would use up the time in which others can finish.
-        for running in self._runs.all():
+        for running in list(self._runs.running.values()):
             cancel_cards(running)
         self._tell_threads(limits.stop_grace)
         self._notices.close()
         if not self._store.durable:
             for thread_id in {entry.thread_id for entry in self._scheduler.waiting()}:
                 end_waiting(self._scheduler, thread_id)
-        await self._patiently(limits.stop_grace, lambda: not self._runs)
+        await self._patiently(limits.stop_grace, lambda: not self._runs.running)
         # Its agent may still answer the cancel with text: until the bound, that is delivered like any other end.
-        for running in self._runs.all():
-            running.interrupt("a restart")
+        for running in list(self._runs.running.values()):
+            running.stop("a restart", restart=True)
         bound = limits.stop_bound + limits.flush_bound
         latest = anyio.current_time() + bound
-        await self._patiently(bound, lambda: not (self._runs or self._tracker.under_way))
-        if self._tracker.under_way or self._runs:
-            log.warning("shutdown.undelivered", prompts=self._tracker.under_way + len(self._runs))
+        await self._patiently(bound, lambda: not (self._runs.running or self._tracker.under_way))
+        if self._tracker.under_way or self._runs.running:
+            log.warning("shutdown.undelivered", prompts=self._tracker.under_way + len(self._runs.running))
         # Only now: an editor that is closed takes nothing more, and deliveries above may have been late.
         self._editors.close()
         await self._reactions.flush(min(LAST_MARKS, latest - anyio.current_time()))
 
     def _tell_threads(self, grace: float) -> None:
         """Tell each thread, in one notice, what the restart means for what runs and for what waits there."""
-        running = {turn.thread_id for turn in self._runs.all()} if grace else set()
+        running = {turn.thread_id for turn in self._runs.running.values()} if grace else set()
         # A thread that is not open yet can't be told anything: Discord would call it gone.
         waiting = {
             entry.thread_id
             for entry in self._scheduler.waiting()
-            if entry.accepted or not entry.messages[0].inbound.opens_thread
+            if not entry.unstored or not entry.messages[0].opens_thread
         }
         waiting = waiting if self._store.durable else set()
         for thread_id in running | waiting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -99,12 +99,7 @@ class RunningTurn:
     @property
     def first(self) -> Inbound:
         """The message that the reply answers."""
-        return self.entry.messages[0].inbound
-
-    @property
-    def messages(self) -> list[Inbound]:
-        """The messages whose outcome is the turn's."""
-        return [message.inbound for message in self.entry.owed]
+        return self.entry.messages[0]
 
     def look(self, text_from: int = 0) -> TurnSnapshot:
         """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
@@ -114,16 +109,19 @@ class RunningTurn:
         self.silent = self.silent or snapshot.current_tool is None
         return replace(snapshot, last_words="".join(last_lines(self.hear()))) if self.hear is not None else snapshot
 
-    def interrupt(self, by: str) -> None:
-        """Stop the turn since the bot stops; what was decided before that stays as it is."""
-        self.interrupted = self.stopped_by is None
-        self.stop(by)
+    def stop(self, by: str, *, restart: bool = False) -> bool:
+        """Stop the turn in whatever phase it is; False: it was over already.
 
-    def stop(self, by: str) -> bool:
-        """Stop the turn in whatever phase it is; False: it was over already."""
+        Args:
+            restart: the bot stops; what was decided before that stays as it is.
+        """
+        if restart:
+            self.interrupted = self.stopped_by is None
+        # The agent has answered: a stop would change nothing but the outcome, which is known (T6).
         if self.turn.phase in (Phase.DRAINING, Phase.ENDED):
             return False
         self.stopped_by = self.stopped_by or by
+        # Before the prompt there is nothing to cancel but the wait; the agent goes on starting, for whoever is next.
         if self.session is not None:
             self.session.cancel(by)
         else:
@@ -156,27 +154,48 @@ class TurnCards:
 
         One that nobody could answer, or one too many, is answered ``cancelled`` at once.
         """
-        refusal = "the bot stops" if self.closed else _refusal(running.cards, request)
+        # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        still_open = sum(card.state is CardState.OPEN for card in running.cards)
+        refusal = ""
+        if self.closed:
+            refusal = "the bot stops"
+        elif not request.options:
+            refusal = "it has no options"
+        elif len(running.cards) >= MOST_CARDS:
+            refusal = f"the turn has asked {MOST_CARDS} times"
+        elif still_open >= MOST_OPEN:
+            refusal = f"{still_open} requests of the turn are open"
         if refusal:
             log.warning("permission.refused", thread=running.thread_id, reason=refusal)
             request.cancel()
             return
-        first = running.first
+
+        def not_taken() -> None:
+            # Discord refused the card, so nobody will ever see the request.
+            if card.request.cancel():
+                log.warning("permission.refused", thread=running.thread_id, reason="Discord did not take the card")
+                card.close(CardState.CANCELLED)
+                # Without the agent's words: one of them may be what the server's rules don't let through.
+                running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
 
         def show(card: Card) -> None:
             body = opened if card.state is CardState.OPEN else cards.closed_card(opened, card_end(card))
-            running.reply.card(card.token, body, lambda: _not_taken(running, card))
+            running.reply.card(card.token, body, not_taken)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
             if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
-                self._scheduler.take_back(running.entry)
+                self._scheduler.lanes.take_back(running.entry)
 
+        # 2. From here on it can be answered.
+        first = running.first
         card = self._registry.open(
             running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND
         )
         opened = open_body(card, self.timeout)
+        # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
         card.offered = cards.options_offered(opened)
         request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
         running.cards.append(card)
+        # 3. Without buttons nobody can answer it: it would wait until its time is up.
         if not opened.buttons:
             request.cancel()
             card.close(CardState.UNSEEN)
@@ -184,28 +203,9 @@ class TurnCards:
         show(card)
         if card.state is not CardState.OPEN:
             return  # it could not be shown
-        # A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
+        # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self._scheduler.lend(running.entry, anyio.current_time())
         self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
-
-
-def _not_taken(running: RunningTurn, card: Card) -> None:
-    """Answer a request whose card Discord refused: nobody will ever see it."""
-    if card.request.cancel():
-        log.warning("permission.refused", thread=running.thread_id, reason="Discord did not take the card")
-        card.close(CardState.CANCELLED)
-        # Without a word of the agent's: one of them may be what the server's rules don't let through.
-        running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
-
-
-def _refusal(cards_so_far: list[Card], request: PermissionRequest) -> str:
-    """Return why the request gets no card; empty if it gets one."""
-    if not request.options:
-        return "it has no options"
-    if len(cards_so_far) >= MOST_CARDS:
-        return f"the turn has asked {MOST_CARDS} times"
-    still_open = sum(card.state is CardState.OPEN for card in cards_so_far)
-    return f"{still_open} requests of the turn are open" if still_open >= MOST_OPEN else ""
 
 
 def open_body(card: Card, timeout: float) -> Body:
@@ -238,13 +238,11 @@ class ReplySink:
         self,
         running: RunningTurn,
         cards: TurnCards,
-        scheduler: Scheduler[Claim],
         deliveries: Deliveries,
         end_of: Callable[[TurnSnapshot], TurnEnd],
     ) -> None:
         self._running = running
         self._cards = cards
-        self._scheduler = scheduler
         self._deliveries = deliveries
         self._end_of = end_of
         self._answered = False
@@ -257,19 +255,16 @@ class ReplySink:
             return
         self._answered = True
         # T3: the text is brought up to date at once when the response arrives; the footer of an answer waits for the
-        # drain. Of a turn that ended otherwise, the end is shown at once.
+        # drain. Of a turn that ended otherwise, the end is shown at once: the drain only holds the next prompt.
         running.reply.touch(urgent=True)
-        self._scheduler.queue(running.thread_id).finishing(running.entry)
-        if turn.decided is not Ending.ANSWERED:
-            self._announce(replace(turn.snapshot(), ending=turn.decided))
-
-    def _announce(self, snapshot: TurnSnapshot) -> None:
-        """Show the end of a turn at once that its agent did not answer: the drain only holds the next prompt (T3)."""
-        running = self._running
+        # What comes now is next, and stopping is too late (T3, T6).
+        running.entry.finishing = True
+        if turn.decided is Ending.ANSWERED:
+            return
         try:
-            end = as_decided(self._end_of(snapshot), running.entry.cancelled)
+            end = as_decided(self._end_of(replace(turn.snapshot(), ending=turn.decided)), running.entry.cancelled)
             running.over_at = anyio.current_time()
-            self._deliveries.announce(running.messages, running.reply, end, running.over_at - running.started)
+            self._deliveries.announce(running.entry.owed, running.reply, end, running.over_at - running.started)
         except Exception:
             # Called by the reader of the agent's output, which a fault here would end.
             log.exception("decision.failed")
@@ -317,15 +312,17 @@ class TurnService:
         """
         async with AsyncExitStack() as stack:
             try:
+                # From here to the prompt a stop cancels this scope, and leaves the agent starting for whoever is next.
                 with running.starting:
-                    lease = await stack.enter_async_context(self._session(running, claim))
-                    info = lease.agent.agent_info
-                    running.agent = running.agent or (info.name if info is not None else None)
-                    self._take_lease(running, lease)
-                    await self._write_down(running)
-                    # From here on a stop goes to the session; before, it cancelled this scope and left the spawn going.
+                    if isinstance(claim, ExtraReservation):
+                        lease = await stack.enter_async_context(self._pool.extra_session(claim))
+                    else:
+                        lease = await stack.enter_async_context(self._pool.session(running.thread_id, claim))
+                    await self._prepare(running, lease)
+                    # From here on a stop goes to the session.
                     running.session = lease.session
-                # Who stops in the very moment in which the write is done cancels nothing any more.
+                # Who stops in the very moment in which the write is done no longer cancels anything. No await between
+                # this look and the prompt: a stop in between would reach neither.
                 if running.session is None or running.stopped_by:
                     return cut_off(running)
                 return await self._prompt(running, lease)
@@ -337,33 +334,27 @@ class TurnService:
                 # In any case, and before the session is given back: no card may stay open for a turn that is over.
                 close_cards(running)
 
-    def _session(self, running: RunningTurn, claim: Claim) -> AbstractAsyncContextManager[Lease]:
-        if isinstance(claim, ExtraReservation):
-            running.extra = True
-            return self._pool.extra_session(claim)
-        return self._pool.session(running.thread_id, claim)
-
-    def _take_lease(self, running: RunningTurn, lease: Lease) -> None:
-        """Connect a turn with its session, before anything is prompted."""
-        thread_id, said = running.thread_id, lease.listen()
-        running.hear = lambda: self._redact(said())
-        if lease.alone and not running.extra:
-            running.looked = self._leftovers.watch(running.first, lease)
-        can_steer = lease.session.can_steer
-        self._scheduler.do(thread_id, lambda queue: queue.steerable(can=can_steer), anyio.current_time())
-        if lease.lost:
-            self._editors.of(thread_id).say(CONTEXT_LOST)
-        self._late.attend(thread_id, lease.session)
-
-    async def _write_down(self, running: RunningTurn) -> None:
-        """Commit that the prompt is sent before it is: after a crash, what may have had side effects is not repeated.
+    async def _prepare(self, running: RunningTurn, lease: Lease) -> None:
+        """Connect a turn with its session, and commit that its prompt is sent before it is.
 
         A store that hangs keeps neither a stop waiting nor the hard timeout. What it writes later does no harm: the
         end of the prompt is written after it.
         """
+        thread_id, said, info = running.thread_id, lease.listen(), lease.agent.agent_info
+        running.agent = running.agent or (info.name if info is not None else None)
+        running.hear = lambda: self._redact(said())
+        # A copy, or one of several in its process, could not tell its own leftovers from a neighbour's.
+        if lease.alone and not running.extra:
+            running.looked = self._leftovers.watch(running.first, lease)
+        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
+            queue.memory.can_steer = lease.session.can_steer
+        if lease.lost:
+            self._editors.of(thread_id).say(CONTEXT_LOST)
+        self._late.attend(thread_id, lease.session)
         running.starting.deadline = anyio.current_time() + running.hard_timeout
         running.entry.prompted = True  # what is written down now is what will be asked
-        first, *others = (message.id for message in running.entry.messages)
+        first, *others = (message.message_id for message in running.entry.messages)
+        # Started before prompt: after a crash, what may have had side effects is not repeated.
         await self._store.started(first, others)
         if running.looked is not None:
             await running.looked.wait()
@@ -378,21 +369,22 @@ class TurnService:
                 lease.session,
                 running.turn,
                 [text_block(text)],
-                ReplySink(running, self._cards, self._scheduler, self._deliveries, end_of),
+                ReplySink(running, self._cards, self._deliveries, end_of),
                 clock=asyncio.get_running_loop().time,
             )
             settled = not snapshot.killed
             lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
         finally:
             if not settled and not running.extra:
-                # A copy is closed in any case; the others in its process go on.
-                # The prompt may still be open: nobody gets this session before it was ended, or its process was.
+                # The prompt may still be open: nobody gets this session before it was ended, or its process was. A copy
+                # is closed in any case; the others in its process go on.
                 lease.stop()
         return end_of(snapshot)
 
 
 def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot) -> TurnEnd:
     """Return the end of a turn; ``methods`` are the names of its agent's ways to log in."""
+    # Only a stopped one: an agent that still answers within the bound has answered, restart or not (R1).
     if running.interrupted and snapshot.ending is Ending.STOPPED:
         return interrupted(snapshot)
     end = end_of_snapshot(snapshot, methods)
@@ -422,6 +414,7 @@ def close_cards(running: RunningTurn) -> None:
 
 def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:
     """Return the end of a turn that was cancelled for a reason of the queue's: that decides the outcome."""
+    # An agent that answered all the same, or failed, has its own outcome: that is what people see in the thread.
     if why is None or end.outcome is not Outcome.STOPPED:
         return end
     return replace(end, outcome=why.outcome, by=why.by, reason=why.reason or end.reason)

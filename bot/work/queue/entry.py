@@ -6,19 +6,12 @@ here is what both are made of, and how an entry reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
 from bot.work.prompt import Said, compose
-
-
-class MessageState(Enum):
-    """Whether the store has a message."""
-
-    ACCEPTING = auto()
-    ACCEPTED = auto()
 
 
 class EntryState(Enum):
@@ -33,6 +26,10 @@ class EntryState(Enum):
     ENDED = auto()
 
 
+PENDING = (EntryState.COLLECTING, EntryState.WAITING)
+"""It is in the line: whoever takes it out ends it. What was handed to a turn ends only when that turn has answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """What ends a message or a turn; by whom and for which reason, where the outcome does not say it all."""
@@ -43,35 +40,15 @@ class Why:
 
 
 @dataclass(slots=True, eq=False)
-class Message:
-    """One inbound message.
-
-    Attributes:
-        text: what will be asked; it follows edits while the message waits.
-        withdrawn: the end that it gets once the store has it, or once the running turn did not take it.
-    """
-
-    inbound: Inbound
-    state: MessageState = MessageState.ACCEPTING
-    text: str = ""
-    withdrawn: Why | None = None
-
-    def __post_init__(self) -> None:
-        self.text = self.inbound.text
-
-    @property
-    def id(self) -> int:
-        """The snowflake: the order of arrival."""
-        return self.inbound.message_id
-
-
-@dataclass(slots=True, eq=False)
 class Entry:
     """One turn to be.
 
     Attributes:
         place: snowflake of the first message; it stays when that message goes.
-        messages: in order of arrival; never empty before the end.
+        messages: in order of arrival, each as it was last edited; never empty before the end.
+        unstored: ids of those that the store does not have yet.
+        withdrawn: ends of those that were taken out while it was handed to the running turn, by id; they get them if
+            that turn did not take it.
         injected: messages that the running turn took in; their outcome is the turn's.
         since, held_until: when it came, and until when more of its author may join it (seconds).
         joins: the turn that takes it in once the store has it, unless that was prompted by then.
@@ -90,7 +67,9 @@ class Entry:
     thread_id: int
     mode: QueueMode
     lane: Lane
-    messages: list[Message]
+    messages: list[Inbound]
+    unstored: set[int] = field(default_factory=set)
+    withdrawn: dict[int, Why] = field(default_factory=dict)
     state: EntryState = EntryState.WAITING
     since: float = 0.0
     held_until: float = 0.0
@@ -102,85 +81,51 @@ class Entry:
     generation: int = 0
     cancelled: Why | None = None
     after: list[Entry] = field(default_factory=list)
-    injected: list[Message] = field(default_factory=list)
+    injected: list[Inbound] = field(default_factory=list)
     told_to_wait: bool = False
     attempts: int = 0
 
     @property
     def authors(self) -> tuple[Actor, ...]:
         """Who wrote it, each once, in order."""
-        return tuple({message.inbound.author.id: message.inbound.author for message in self.messages}.values())
+        return tuple({message.author.id: message.author for message in self.messages}.values())
 
     @property
-    def owed(self) -> Iterator[Message]:
+    def owed(self) -> list[Inbound]:
         """The messages whose outcome is the outcome of this turn."""
-        yield from self.messages
-        yield from self.injected
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the store has every message of it."""
-        return all(message.state is MessageState.ACCEPTED for message in self.messages)
+        return [*self.messages, *self.injected]
 
     @property
     def ready(self) -> bool:
         """Whether it may start, as far as it alone is concerned."""
-        return (
-            self.state is EntryState.WAITING
-            and self.accepted
-            and all(turn.state is not EntryState.RUNNING for turn in self.after)
-        )
+        # `after` goes by the state of those turns, not by whether they were cancelled: only a turn that has really
+        # ended has let go of the session.
+        over = all(turn.state is not EntryState.RUNNING for turn in self.after)
+        return self.state is EntryState.WAITING and not self.unstored and over
 
     @property
     def cancellable(self) -> bool:
         """Whether its turn runs on unless somebody cancels it."""
         return self.cancelled is None and not self.finishing
 
-    def message(self, message_id: int) -> Message:
-        """Return the message of that id, which is one of its own."""
-        return next(message for message in self.owed if message.id == message_id)
-
-    def unsaid(self, message_id: int) -> Message | None:
-        """Return the message of that id if the agent was not told of it yet."""
-        return next((message for message in self.messages if self.open and message.id == message_id), None)
-
     @property
     def open(self) -> bool:
         """Whether more can be added: what its turn will ask is not settled yet."""
         if self.state is EntryState.RUNNING:
             return self.cancellable and not self.prompted
-        return self.state in (EntryState.COLLECTING, EntryState.WAITING)
-
-    def hold(self, now: float, until: float) -> None:
-        """Wait for more until then."""
-        self.held_until = until
-        self.state = EntryState.COLLECTING if self.held_until > now else EntryState.WAITING
-
-    def collect(self, now: float) -> None:
-        """Notice that the wait for more is over."""
-        if self.state is EntryState.COLLECTING and self.held_until <= now:
-            self.state = EntryState.WAITING
-
-    def take_in(self, messages: Iterable[Message]) -> None:
-        """Add messages, in order of arrival."""
-        self.messages = sorted((*self.messages, *messages), key=lambda message: message.id)
+        return self.state in PENDING
 
     def prompt_text(self) -> str:
         """Return what the agent is asked."""
-        return compose(map(said_in, self.messages), meanwhile=self.steered)
-
-
-def said_in(message: Message) -> Said:
-    """Return what a message says now."""
-    inbound = message.inbound
-    return Said(inbound.author, message.text, inbound.quotes, inbound.left_out)
+        said = (Said(one.author, one.text, one.quotes, one.left_out) for one in self.messages)
+        return compose(said, meanwhile=self.steered)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """The message never runs, and this is its one outcome."""
 
-    message: Message
+    message: Inbound
     why: Why
 
 
@@ -204,14 +149,14 @@ class Inject:
 class Joined:
     """The message is part of a turn that has started, and whose agent was not prompted yet."""
 
-    message: Message
+    message: Inbound
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
     """The message waits; ``place`` 1 is the next to start."""
 
-    message: Message
+    message: Inbound
     place: int
 
 
@@ -219,7 +164,7 @@ class Queued:
 class Edited:
     """A waiting message has a new text."""
 
-    message: Message
+    message: Inbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +181,7 @@ def cancel(turns: Iterable[Entry], why: Why) -> list[Decision]:
     """Decide that turns are to be cancelled, but for those that are over or cancelled anyway."""
     decisions: list[Decision] = []
     for turn in turns:
+        # Once for each turn: the first reason decides its outcome, whoever else asks later.
         if turn.cancellable:
             turn.cancelled = why
             decisions.append(Cancel(turn, why))

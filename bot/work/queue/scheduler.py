@@ -12,14 +12,14 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from bot.model import Inbound, Lane
-from bot.work.queue.entry import Decision, Entry, MessageState
+from bot.model import Lane
+from bot.work.queue.entry import Decision, Entry
 from bot.work.queue.rules import Remembered, Rules
 from bot.work.queue.thread_queue import ThreadQueue
 
@@ -60,6 +60,7 @@ class Lanes:
 
     def release(self, entry: Entry) -> None:
         """Take the token of an entry back for good, held or lent; a second call does nothing."""
+        # The token of a lent one is free already, so only one that is held may be counted off.
         self.lend(entry)
         self._lent.discard(entry)
 
@@ -72,6 +73,7 @@ class Lanes:
 
     def take_back(self, entry: Entry) -> None:
         """Give a turn that lent its token one again at once, even if the lane is then above its limit."""
+        # Above the limit if it must be: a person has answered, and their turn waits for nobody else's.
         if entry in self._lent:
             self._lent.remove(entry)
             self.take(entry)
@@ -109,7 +111,11 @@ class ReadyQueue:
         """Say which entries of a thread are next now, in order; those that were refused before are worth a try."""
         for head in self._of_thread.pop(thread_id, ()):
             self._leave(head)
-        heads = _ranked(thread_id, entries)
+        # Nobody ranks behind a younger one of the same thread: the thread's own order stays, whatever was put in front.
+        ranks = reversed(list(accumulate((entry.place for entry in reversed(entries)), min)))
+        pairs = enumerate(zip(ranks, entries, strict=True))
+        heads = [_Head(rank, thread_id, number, entry) for number, (rank, entry) in pairs]
+        # A thread without heads has no key here, or the map would grow with every thread there ever was.
         if heads:
             self._of_thread[thread_id] = heads
         for head in heads:
@@ -148,37 +154,37 @@ class ReadyQueue:
     def retry(self) -> None:
         """Take those in again that were refused."""
         for head in tuple(self._refused):
-            self._take_in(head)
+            self._leave(head)
+            bisect.insort(self._in_lane[head.entry.lane], head)
         self._behind.clear()
 
     def ease(self, lanes: Collection[Lane]) -> bool:
-        """Take those in again that stood back for one that wants no agent any more; False if there are none.
+        """Take those in again that stood back for one that no longer wants an agent; False if there are none.
 
         Args:
             lanes: those that have room: in another one an agent would be of no use.
         """
         gone = [elder for elder in self._behind if elder not in self._wanting or elder.entry.lane not in lanes]
+        # Only those that are still refused: a head whose thread has changed meanwhile is in its lane already, or gone.
         freed = set[_Head]().union(*map(self._behind.pop, gone)) & self._refused
         for head in freed:
-            self._take_in(head)
+            self._leave(head)
+            bisect.insort(self._in_lane[head.entry.lane], head)
         return bool(freed)
 
     def _head(self, entry: Entry) -> _Head | None:
         return next((head for head in self._of_thread.get(entry.thread_id, ()) if head.entry is entry), None)
 
-    def _take_in(self, head: _Head) -> None:
-        self._leave(head)
-        bisect.insort(self._in_lane[head.entry.lane], head)
-
     def _leave(self, head: _Head) -> None:
+        # By bisection: these lists hold the heads of all threads, and a linear search would make each look cost that.
         lane = head.entry.lane
         if head not in self._refused:
-            _drop(self._in_lane[lane], head)
+            del self._in_lane[lane][bisect.bisect_left(self._in_lane[lane], head)]
             return
         self._refused.remove(head)
         if head in self._wanting:
             self._wanting.remove(head)
-            _drop(self._wanting_in[lane], head)
+            del self._wanting_in[lane][bisect.bisect_left(self._wanting_in[lane], head)]
 
 
 class Wakeups:
@@ -190,6 +196,7 @@ class Wakeups:
 
     def put(self, thread_id: int, at: float | None) -> None:
         """Say when a thread wants to be asked again; None: not since time has passed."""
+        # An unchanged time is not pushed again: the heap would grow with each look.
         if at == self._at.get(thread_id):
             return
         if at is None:
@@ -213,30 +220,10 @@ class Wakeups:
         return threads
 
 
-def _drop(heads: list[_Head], head: _Head) -> None:
-    del heads[bisect.bisect_left(heads, head)]
-
-
-def _ranked(thread_id: int, entries: list[Entry]) -> list[_Head]:
-    """Give each its rank among all threads': the thread's own order stays, whatever was put in front."""
-    ranks = reversed(list(accumulate((entry.place for entry in reversed(entries)), min)))
-    return [
-        _Head(rank, thread_id, number, entry) for number, (rank, entry) in enumerate(zip(ranks, entries, strict=True))
-    ]
-
-
 REMEMBERED = 1_000
 """Threads with an empty queue of which something is remembered; the longest idle is forgotten first."""
 
-
-class Releasable(Protocol):
-    """A claim on an agent that can be given back."""
-
-    def release(self) -> None:
-        """Give the claim back; a second call does nothing."""
-
-
-R = TypeVar("R", bound=Releasable)
+R = TypeVar("R")
 
 
 class Host(Protocol[R]):
@@ -255,14 +242,15 @@ class Host(Protocol[R]):
     def start(self, entry: Entry, claim: R) -> None:
         """Begin an admitted entry; the turn itself runs in a task."""
 
-    def held_up(self, entry: Entry) -> None:
-        """Take note, once, of an entry that waits for an agent or for room in its lane (P4)."""
-
     def carry_out(self, decision: Decision) -> None:
         """Do what a queue decided; must not raise."""
 
-    def looked(self) -> None:
-        """Take note of a look at the queues: what `next_wakeup` returns may be another time now."""
+    def looked(self, held_up: list[Entry]) -> None:
+        """Take note of a look at the queues: what `next_wakeup` returns may be another time now.
+
+        Args:
+            held_up: what now waits for an agent or for room in its lane; each entry is named once (P4).
+        """
 
 
 class Scheduler(Generic[R]):
@@ -287,58 +275,54 @@ class Scheduler(Generic[R]):
 
     # One thread
 
-    def do(self, thread_id: int, act: Callable[[ThreadQueue], list[Decision]], now: float) -> list[Decision]:
-        """Let a thread's queue decide, carry that out, start what may start; return the decisions."""
-        queue = self._open(thread_id)
+    @contextmanager
+    def deciding(self, thread_id: int, now: float) -> Iterator[tuple[ThreadQueue, list[Decision]]]:
+        """Hand a thread's queue out for one step: the block adds what the queue decides to the list.
+
+        At the end of the block that is carried out, and what may start then starts. The block must not await: nobody
+        may see the queue between a decision and its being carried out.
+        """
+        rules = self._host.rules_of(thread_id)
+        self._stale.add(thread_id)
+        queue = self._queues.get(thread_id)
+        if queue is None:
+            queue = self._queues[thread_id] = ThreadQueue(rules, self._remembered.pop(thread_id, None))
+        queue.rules = rules
+        decisions: list[Decision] = []
         try:
-            # No await from here on: nobody may see the queue between a decision and its being carried out.
-            decisions = act(queue)
+            yield queue, decisions
         finally:
-            self._forget_if_idle(thread_id, queue)
+            # An idle queue is not kept, however many threads there were; what has to outlive it is a few numbers. Only
+            # if it is still this one: a block within this block may have dropped it, and another have made a new one.
+            if queue.idle and self._queues.get(thread_id) is queue:
+                del self._queues[thread_id]
+                if queue.memory != Remembered():
+                    self._remembered[thread_id] = queue.memory
+                while len(self._remembered) > REMEMBERED:
+                    self._remembered.popitem(last=False)
         # Each is carried out, whatever another one does: a failure touches no neighbour (Q10).
         with ExitStack() as stack:
-            # Called last, in the reverse order: what ends makes room for what starts.
+            # Called last, as a stack goes backwards: what ends makes room for what starts.
             stack.callback(self.tick, now)
             for decision in reversed(decisions):
                 stack.callback(self._host.carry_out, decision)
+
+    def ended(self, entry: Entry, now: float, *, again: bool = False) -> list[Decision]:
+        """Say that a turn has really ended; a second call does nothing.
+
+        Args:
+            again: it could not begin: it waits again, and nothing behind it gets there first.
+        """
+        # Before the look at the end of the block: the next of its lane may start in the same step.
+        self.lanes.release(entry)
+        with self.deciding(entry.thread_id, now) as (queue, decisions):
+            decisions.extend(queue.ended(entry, again=again))
         return decisions
-
-    def arrive(self, inbound: Inbound, now: float) -> list[Decision]:
-        """Give a message its place; it may start once `accepted` was called."""
-        return self.do(inbound.thread_id, lambda queue: queue.arrive(inbound, now), now)
-
-    def restore(
-        self, inbound: Inbound, now: float, state: MessageState = MessageState.ACCEPTED, asked_after: int = 0
-    ) -> list[Decision]:
-        """Give a message its place that an earlier run accepted."""
-        return self.do(inbound.thread_id, lambda queue: queue.restore(inbound, state, asked_after), now)
-
-    def accepted(self, inbound: Inbound, now: float) -> list[Decision]:
-        """Say that the store has the message."""
-        return self.do(inbound.thread_id, lambda queue: queue.accepted(inbound.message_id), now)
-
-    def refused(self, inbound: Inbound, now: float) -> list[Decision]:
-        """Say that the store does not have the message, or that it has its outcome already."""
-        return self.do(inbound.thread_id, lambda queue: queue.refused(inbound.message_id), now)
-
-    def ended(self, entry: Entry, now: float) -> list[Decision]:
-        """Say that a turn has really ended; a second call does nothing."""
-        self.lanes.release(entry)
-        return self.do(entry.thread_id, lambda queue: queue.ended(entry), now)
-
-    def put_back(self, entry: Entry, now: float) -> list[Decision]:
-        """Say that the turn of an entry could not begin: it waits again, and nothing behind it gets there first."""
-        self.lanes.release(entry)
-        return self.do(entry.thread_id, lambda queue: queue.put_back(entry), now)
 
     def lend(self, entry: Entry, now: float) -> None:
         """Let others have the place in the lane of a turn that waits for a person."""
         self.lanes.lend(entry)
         self.tick(now)
-
-    def take_back(self, entry: Entry) -> None:
-        """Give such a turn its place again; never waits."""
-        self.lanes.take_back(entry)
 
     # All threads
 
@@ -359,88 +343,68 @@ class Scheduler(Generic[R]):
 
     def tick(self, now: float) -> None:
         """Look again since time has passed; `next_wakeup` says when that is worth while."""
+        # What a start changes in the middle of a look is found by that look, which goes on until nothing is stale.
         if self.closed or self.held or self._looking:
             return
         self._looking = True
+        held_up: list[Entry] = []
         try:
-            self._look(now)
+            held_up += self._look(now)
         finally:
             self._looking = False
-            self._host.looked()
+            # Even after a fault, or the clock would sleep past a wake-up that was noted before it.
+            self._host.looked(held_up)
 
     def next_wakeup(self) -> float | None:
         """Return when to call `tick`, in the caller's seconds; None: nothing waits for the time to pass."""
         return None if self.held or self.closed else self._wakeups.first()
 
-    def _look(self, now: float) -> None:
-        """Try the heads by order of arrival; what was refused before a start of another may get an agent after it."""
+    def _look(self, now: float) -> list[Entry]:
+        """Try the heads by order of arrival, until none may start; return those that are newly held up."""
         seen: dict[Entry, None] = {}
         started = False
         while True:
-            seen.update(dict.fromkeys(self._ask_changed(now)))
+            # 1. Ask the queues that have changed, or whose time has come, which entries are next; no others: a message
+            # must cost the same however many threads wait.
+            self._stale.update(self._wakeups.due(now))
+            while self._stale:
+                thread_id = self._stale.pop()
+                queue = self._queues.get(thread_id)
+                # A queue may be gone by now; its heads and its wake-up go with it, or they would be asked for ever.
+                entries = queue.heads(now) if queue is not None else []
+                self._heads.put(thread_id, entries)
+                self._wakeups.put(thread_id, queue.next_wakeup() if queue is not None else None)
+                seen.update(dict.fromkeys(entries))
+            # 2. Try the first whose lane has room.
             lanes = [lane for lane in Lane if self.lanes.free(lane)]
             entry = self._heads.first(lanes)
             if entry is not None:
-                started |= self._try_start(entry, self._heads.elder(entry, lanes))
+                elder, queue = self._heads.elder(entry, lanes), self._queues[entry.thread_id]
+                claim = self._host.reserve(entry.thread_id, elder is not None)
+                if claim is None:
+                    # Not forgotten: it is tried again when its thread changes, an agent is free, or its elder no longer
+                    # wants one.
+                    self._heads.refuse(entry, elder, wants=not queue.running)
+                    continue
+                self._stale.add(entry.thread_id)
+                queue.started(entry)
+                self.lanes.take(entry)
+                # The queue and the lane know of the turn before it begins: one that ends at once must find its place
+                # taken.
+                self._host.start(entry, claim)
+                started = True
+            # 3. What was refused before a start of another may get an agent after it.
             elif started and self._changed:
                 started = self._changed = False
                 self._heads.retry()
+            # 4. The same for those that stood back for one that has gone.
             elif not self._heads.ease(lanes):
                 break
         self._changed = False
-        for entry in seen:
-            if entry in self._heads and not entry.told_to_wait:
-                entry.told_to_wait = True
-                self._host.held_up(entry)
-
-    def _ask_changed(self, now: float) -> list[Entry]:
-        """Ask the queues that have changed, or whose time has come, which entries are next."""
-        self._stale.update(self._wakeups.due(now))
-        heads: list[Entry] = []
-        while self._stale:
-            thread_id = self._stale.pop()
-            queue = self._queues.get(thread_id)
-            entries = queue.heads(now) if queue is not None else []
-            self._heads.put(thread_id, entries)
-            # A queue may be gone by now; its heads and its wake-up go with it, or they would be asked for ever.
-            self._wakeups.put(thread_id, queue.next_wakeup() if queue is not None else None)
-            heads += entries
-        return heads
-
-    def _try_start(self, entry: Entry, elder: Entry | None) -> bool:
-        queue = self._queues[entry.thread_id]
-        reservation = self._host.reserve(entry.thread_id, elder is not None)
-        # Not forgotten: it is tried again when its thread changes, an agent is free, or its elder wants none any more.
-        if reservation is None:
-            self._heads.refuse(entry, elder, wants=not queue.running)
-            return False
-        self._stale.add(entry.thread_id)
-        queue.started(entry)
-        self.lanes.take(entry)
-        # The queue and the lane know of the turn before it begins: one that ends at once must find its place taken.
-        self._host.start(entry, reservation)
-        return True
-
-    # Queues come and go
-
-    def _open(self, thread_id: int) -> ThreadQueue:
-        rules = self._host.rules_of(thread_id)
-        self._stale.add(thread_id)
-        queue = self._queues.get(thread_id)
-        if queue is None:
-            queue = self._queues[thread_id] = ThreadQueue(rules, self._remembered.pop(thread_id, None))
-        queue.rules = rules
-        return queue
-
-    def _forget_if_idle(self, thread_id: int, queue: ThreadQueue) -> None:
-        if self._queues.get(thread_id) is not queue or not queue.idle:
-            return
-        del self._queues[thread_id]
-        # An idle queue is not kept, however many threads there were; what has to outlive it is a few numbers.
-        if queue.memory != Remembered():
-            self._remembered[thread_id] = queue.memory
-        while len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+        held_up = [entry for entry in seen if entry in self._heads and not entry.told_to_wait]
+        for entry in held_up:
+            entry.told_to_wait = True
+        return held_up
 
     def forget(self, thread_id: int) -> None:
         """Drop what is remembered of a thread that is gone; a queue that still has something to end goes by itself."""
@@ -454,16 +418,14 @@ class Scheduler(Generic[R]):
             self._host.rules_of(thread_id), self._remembered.get(thread_id)
         )
 
-    def find(self, message_id: int) -> tuple[int, Entry] | None:
-        """Return the thread and the entry of a message that waits or runs."""
-        for thread_id, queue in self._queues.items():
-            entry = queue.line.find(message_id)
-            if entry is not None:
-                return thread_id, entry
-        return None
+    def find(self, message_id: int) -> Entry | None:
+        """Return the entry of a message that waits or runs, in whichever thread."""
+        found = (queue.line.where.get(message_id) for queue in self._queues.values())
+        return next((entry for entry in found if entry is not None), None)
 
     def waiting(self) -> Iterator[Entry]:
         """Return all entries that wait, thread by thread."""
+        # Copies, since callers end entries while they go through them.
         return (entry for queue in list(self._queues.values()) for entry in list(queue.line))
 
     def accepting(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.model import Actor, Inbound, QueueMode
-from bot.work.queue.entry import Entry, Message, MessageState
+from bot.work.queue.entry import Entry
 
 ALICE = Actor(id=11, name="alice")
 BOB = Actor(id=12, name="bob")
@@ -35,5 +35,4 @@ def entry(message_id: int, *, thread_id: int = 100) -> Entry:
 
 def entry_of(*messages: Inbound) -> Entry:
     first = messages[0]
-    said = [Message(message, MessageState.ACCEPTED) for message in messages]
-    return Entry(first.message_id, first.thread_id, QueueMode.QUEUE, first.lane, said)
+    return Entry(first.message_id, first.thread_id, QueueMode.QUEUE, first.lane, list(messages))

@@ -25,7 +25,7 @@ from bot.work.turns import Claim
 from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation
-from tests.bot.work.queue.bench import ALICE, BOB, written
+from tests.bot.work.queue.bench import ALICE, BOB, decide, removed, written
 from tests.pool.fakes import make_pool, settle
 from tests.repeat import long_run
 
@@ -122,11 +122,9 @@ class Walk:
     def reserve(self, thread_id: int, behind: bool) -> Claim | None:
         return self.claims.reserve(thread_id, behind)
 
-    def held_up(self, entry: Entry) -> None:
-        self.claims.held_up(entry)
-
-    def looked(self) -> None:
-        """Nothing here waits for the time to pass."""
+    def looked(self, held_up: list[Entry]) -> None:
+        for entry in held_up:
+            self.claims.held_up(entry)
 
     def in_thread(self, thread_id: int) -> list[Any]:
         """Return the turns of a thread, as `Runs` does."""
@@ -158,7 +156,7 @@ class Walk:
                 self.scheduler.ended(entry, self.now)
             else:
                 self.claims.serialise(entry.thread_id)
-                self.scheduler.put_back(entry, self.now)
+                self.scheduler.ended(entry, self.now, again=True)
             claim.release()
             self.count_an_end()
 
@@ -188,22 +186,22 @@ class Walk:
         author = self.random.choice((ALICE, BOB))
         mode = QueueMode.INTERRUPT if self.random.random() < 0.1 else QueueMode.QUEUE
         said = written(self.number, author, mode=mode, lane=lane, thread_id=self.thread())
-        self.scheduler.arrive(said, self.now)
-        self.scheduler.accepted(said, self.now)
+        decide(self.scheduler, said.thread_id, lambda queue: queue.arrive(said, self.now), self.now)
+        decide(self.scheduler, said.thread_id, lambda queue: queue.accepted(said.message_id), self.now)
 
     def end(self) -> None:
         if self.turns:
             self.random.choice(list(self.turns.values()))[0].set()
 
     def clear(self) -> None:
-        self.scheduler.do(self.thread(), lambda queue: queue.clear("ann"), self.now)
+        decide(self.scheduler, self.thread(), lambda queue: queue.end_waiting(removed("ann")), self.now)
 
     def stop(self) -> None:
-        self.scheduler.do(self.thread(), lambda queue: queue.stop("ann"), self.now)
+        decide(self.scheduler, self.thread(), lambda queue: queue.stop("ann"), self.now)
 
     def reset(self) -> None:
         thread = self.thread()
-        self.scheduler.do(thread, lambda queue: queue.reset("ann"), self.now)
+        decide(self.scheduler, thread, lambda queue: queue.reset("ann"), self.now)
         self.claims.forget(thread)
         self.at.pool.reset(thread)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from bot.model import Inbound, Outcome
 from bot.reply.port import PortError, ThreadGone
 from bot.work.intake import Intake
 from bot.work.observer import Observer
-from bot.work.queue.entry import Why
+from bot.work.queue.entry import End, Why
 from bot.work.serialization import accepted_prompt
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
@@ -30,48 +31,54 @@ class Scene:
     intake: Intake
     chat: FakeChat
     store: NotedStore
-    accepted: list[Inbound]
-    dropped: list[Inbound]
+    accepted: list[int]
+    dropped: list[int]
     recorded: list[tuple[int, Outcome]]
-    withdrawn: dict[int, Why]
+    undecided: dict[int, End]
     acknowledged: list[int]
     let_go: list[int]
+
+
+def note(ids: list[int], message_id: int) -> list[Any]:
+    ids.append(message_id)
+    return []
 
 
 @asynccontextmanager
 async def taking() -> AsyncIterator[Scene]:
     chat, store = FakeChat(), NotedStore()
 
-    accepted: list[Inbound] = []
-    dropped: list[Inbound] = []
+    accepted: list[int] = []
+    dropped: list[int] = []
     recorded: list[tuple[int, Outcome]] = []
-    withdrawn: dict[int, Why] = {}
+    undecided: dict[int, End] = {}
     acknowledged: list[int] = []
     let_go: list[int] = []
 
     async def record(inbound: Inbound, outcome: Outcome) -> None:
         recorded.append((inbound.message_id, outcome))
 
-    line = SimpleNamespace(withdrawn=withdrawn.get)
-    scheduler = SimpleNamespace(
-        queue=lambda _thread_id: SimpleNamespace(line=line),
-        accepted=lambda inbound, _now: accepted.append(inbound),
-        refused=lambda inbound, _now: dropped.append(inbound),
+    queue = SimpleNamespace(
+        line=SimpleNamespace(undecided=undecided),
+        accepted=partial(note, accepted),
+        refused=partial(note, dropped),
     )
+    scheduler = SimpleNamespace(queue=lambda _thread_id: queue, deciding=lambda *_: nullcontext((queue, [])))
     intake = Intake(
         cast("Any", None),
         chat,
         store,
+        cast("Any", SimpleNamespace(evict=let_go.append)),
         cast("Any", scheduler),
         cast("Any", None),
         cast("Any", SimpleNamespace(accepted=lambda inbound: acknowledged.append(inbound.message_id))),
         cast("Any", SimpleNamespace(record=record)),
         cast("Any", None),
-        cast("Any", SimpleNamespace(let_agent_go=let_go.append)),
+        cast("Any", None),
         Observer(),
         redact=lambda text: text.replace(SECRET, "[secret]"),
     )
-    yield Scene(intake, chat, store, accepted, dropped, recorded, withdrawn, acknowledged, let_go)
+    yield Scene(intake, chat, store, accepted, dropped, recorded, undecided, acknowledged, let_go)
 
 
 def opening() -> Inbound:
@@ -85,7 +92,7 @@ async def test_an_accepted_message_is_written_and_then_acknowledged() -> None:
         item = inbound(1)
         await scene.intake.accept(item)
         await anyio.sleep(1)
-        assert (scene.accepted, scene.dropped, scene.recorded) == ([item], [], [])
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([item.message_id], [], [])
         assert [entry.prompt for entry in await scene.store.open_prompts()] == [accepted_prompt(item)]
         assert scene.acknowledged == [1]
 
@@ -110,7 +117,7 @@ async def test_a_message_that_was_accepted_before_is_dropped_without_a_word() ->
         again = inbound(1)
         await scene.intake.accept(again)
         await anyio.sleep(1)
-        assert scene.dropped == [again]
+        assert scene.dropped == [again.message_id]
         assert (len(scene.accepted), len(scene.acknowledged)) == (1, 1)
         assert (scene.chat.refused, scene.recorded) == ([], [])
 
@@ -147,7 +154,7 @@ async def test_a_thread_that_can_not_be_opened_is_told_where_the_message_stands(
         assert scene.chat.refused == [
             (100, "⚠️ **Failed:** `the thread could not be opened: missing permission`. Send it again to retry."),
         ]
-        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item.message_id], [(100, Outcome.FAILED)])
         assert scene.let_go == [item.thread_id]
 
 
@@ -160,7 +167,7 @@ async def test_a_fault_while_the_thread_is_opened_is_one_outcome() -> None:
         await scene.intake.accept(item)
         ((_, text),) = scene.chat.refused
         assert "something went wrong in Weft itself" in text
-        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(100, Outcome.FAILED)])
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item.message_id], [(100, Outcome.FAILED)])
 
 
 @in_virtual_time
@@ -171,7 +178,7 @@ async def test_a_message_that_can_not_be_written_is_not_accepted_and_told_so() -
         item = inbound(1)
         await scene.intake.accept(item)
         await anyio.sleep(1)
-        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item], [(1, Outcome.FAILED)])
+        assert (scene.accepted, scene.dropped, scene.recorded) == ([], [item.message_id], [(1, Outcome.FAILED)])
         assert (len(scene.chat.refused), scene.acknowledged) == (1, [])
 
 
@@ -199,7 +206,7 @@ async def test_a_prompt_that_is_refused_makes_room_before_discord_has_heard_of_i
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(scene.intake.accept, item)
             await anyio.sleep(5)
-            assert scene.dropped == [item]
+            assert scene.dropped == [item.message_id]
             scene.chat.gates["refuse"].set()
 
 
@@ -213,7 +220,7 @@ async def test_a_message_while_the_bot_stops_is_told_so_and_neither_written_nor_
         await anyio.sleep(1)
         ((_, text),) = scene.chat.refused
         assert "**Interrupted:**" in text
-        assert (scene.dropped, scene.accepted) == ([item], [])
+        assert (scene.dropped, scene.accepted) == ([item.message_id], [])
         assert (scene.store.calls, scene.acknowledged) == ([], [])
 
 
@@ -254,9 +261,9 @@ async def test_a_thread_is_remembered_with_its_title() -> None:
 async def test_a_mention_that_is_withdrawn_meanwhile_opens_no_thread_and_is_told_where_it_stands() -> None:
     """O1, T6: stop works in every phase."""
     async with taking() as scene:
-        scene.withdrawn[100] = Why(Outcome.STOPPED, by="bob")
+        scene.undecided[100] = End(opening(), Why(Outcome.STOPPED, by="bob"))
         await scene.intake.accept(opening())
         await anyio.sleep(1)
         assert scene.chat.opened == []
         assert [message_id for message_id, _ in scene.chat.refused] == [100]
-        assert (scene.dropped, scene.recorded) == ([opening()], [(100, Outcome.STOPPED)])
+        assert (scene.dropped, scene.recorded) == ([100], [(100, Outcome.STOPPED)])

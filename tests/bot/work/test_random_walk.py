@@ -164,7 +164,7 @@ async def test_whatever_happens_each_message_has_one_outcome_and_nothing_is_left
         )
         assert (dispatcher._notices._notices, dispatcher._skipped._gathering) == ({}, {})
         assert dispatcher._notices._visible == {}
-        assert (dispatcher._reactions._cells, len(dispatcher._runs)) == ({}, 0)
+        assert (dispatcher._reactions._cells, len(dispatcher._runs.running)) == ({}, 0)
         assert [text for thread in chat.threads for text in chat.texts(thread) if "Waiting" in text] == []
 
 

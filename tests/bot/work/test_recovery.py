@@ -317,7 +317,7 @@ async def test_what_is_said_into_a_turn_is_part_of_it_for_the_next_run() -> None
         work.post(1, "one")
         work.post(2, "two")
         await work.prompted("one\ntwo")
-        work.dispatcher._scheduler.queue(100).steerable(can=True)
+        work.dispatcher._scheduler.queue(100).memory.can_steer = True
         work.post(3, "three", mode=QueueMode.STEER)
         await work.until(lambda: store.calls[-2:] == [("accept", 3), ("started", 1)])
         assert [one.turn for one in await store.open_prompts()] == [None, 1, 1]

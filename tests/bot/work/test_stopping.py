@@ -244,7 +244,7 @@ async def test_what_could_not_be_steered_when_the_bot_stops_has_an_end() -> None
     async with running_work(mute=take_nothing) as work:
         work.post(1, "mute")
         await work.prompted("mute")
-        work.dispatcher._scheduler.queue(100).steerable(can=True)
+        work.dispatcher._scheduler.queue(100).memory.can_steer = True
         work.post(2, mode=QueueMode.STEER)
         await anyio.sleep(0.1)
         await work.dispatcher.shutdown()

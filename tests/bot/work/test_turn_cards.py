@@ -81,7 +81,8 @@ async def asking() -> AsyncIterator[Scene]:
     async with anyio.create_task_group() as tasks:
         states: list[bool] = []
         scheduler = SimpleNamespace(
-            lend=lambda _entry, _now: states.append(True), take_back=lambda _entry: states.append(False)
+            lend=lambda _entry, _now: states.append(True),
+            lanes=SimpleNamespace(take_back=lambda _entry: states.append(False)),
         )
         cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT)
         yield Scene(cards, registry, reply, running, [], states)
@@ -287,7 +288,7 @@ async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
     """D6, D9"""
     async with asking() as scene:
         (message,) = scene.running.entry.messages
-        message.inbound = replace(message.inbound, lane=Lane.BACKGROUND)
+        scene.running.entry.messages = [replace(message, lane=Lane.BACKGROUND)]
         scene.ask(ALLOW, REJECT)
         assert scene.reply.cards[scene.token].ping is None
         assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")

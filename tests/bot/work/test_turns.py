@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permission_cards import CardState, PermissionRegistry
-from bot.work.queue.entry import Entry
+from bot.work.queue.rules import Remembered
 from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
 from pool.pool import ConnectionPool
@@ -76,16 +76,6 @@ class FakeLease:
         return True
 
 
-class FinishingQueue:
-    """A queue that notes in ``ends`` that a turn is over, as what its deliveries announce is noted."""
-
-    def __init__(self, ends: list[TurnEnd | None]) -> None:
-        self._ends = ends
-
-    def finishing(self, _entry: Entry) -> None:
-        self._ends.append(None)
-
-
 class FakePool:
     """A pool with one session; ``gate`` holds it back, ``error`` is raised in its place."""
 
@@ -119,12 +109,12 @@ class Scene:
     reply: FakeReply
     leased: list[Any]
     asked: list[PermissionRequest]
-    ends: list[TurnEnd | None]
+    ends: list[TurnEnd]
     service: TurnService
 
     def sink(self) -> ReplySink:
         service = self.service
-        return ReplySink(self.running, service._cards, service._scheduler, service._deliveries, end_of_snapshot)
+        return ReplySink(self.running, service._cards, service._deliveries, end_of_snapshot)
 
     async def run(self) -> TurnEnd:
         return await self.service.run(self.running, cast("Reservation", None))
@@ -149,12 +139,12 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     running = RunningTurn(entry(1), cast("LiveReply", reply), turn, started=now, hard_timeout=HARD_TIMEOUT)
     leased: list[Any] = []
     asked: list[PermissionRequest] = []
-    ends: list[TurnEnd | None] = []
+    ends: list[TurnEnd] = []
     cards = SimpleNamespace(open=lambda _running, request: asked.append(request))
     service = TurnService(
         cast("ConnectionPool", pool),
         store,
-        cast("Any", SimpleNamespace(queue=lambda _thread_id: FinishingQueue(ends), do=lambda *_: None)),
+        cast("Any", SimpleNamespace(deciding=lambda *_: nullcontext((SimpleNamespace(memory=Remembered()), [])))),
         cast("Any", None),
         cast("Any", SimpleNamespace(announce=lambda _messages, _reply, end, _seconds: ends.append(end))),
         cast("Any", cards),
@@ -381,7 +371,7 @@ async def test_a_running_turn_is_interrupted_and_keeps_what_was_said() -> None:
     """R1, T6."""
     made = await scene(be_deaf)
     async with made.under_way() as ends:
-        made.running.interrupt("a restart")
+        made.running.stop("a restart", restart=True)
         made.pool.lease.session.respond("cancelled")
     ((end),) = ends
     assert end.outcome is Outcome.INTERRUPTED
@@ -395,7 +385,7 @@ async def test_a_turn_that_was_stopped_before_the_bot_was_is_stopped() -> None:
     made = await scene(be_deaf)
     async with made.under_way() as ends:
         made.running.stop("bob")
-        made.running.interrupt("a restart")
+        made.running.stop("a restart", restart=True)
         made.pool.lease.session.respond("cancelled")
     assert [(end.outcome, end.by) for end in ends] == [(Outcome.STOPPED, "bob")]
 
@@ -406,7 +396,7 @@ async def test_a_turn_whose_response_is_there_is_not_interrupted() -> None:
     made = await scene(be_deaf)
     async with made.under_way() as ends:
         made.pool.lease.session.respond()
-        made.running.interrupt("a restart")
+        made.running.stop("a restart", restart=True)
     assert [end.outcome for end in ends] == [Outcome.ANSWERED]
 
 
@@ -416,7 +406,7 @@ async def test_a_turn_that_waits_for_its_agent_is_interrupted() -> None:
     made = await scene()
     made.pool.gate = anyio.Event()
     async with made.under_way() as ends:
-        made.running.interrupt("a restart")
+        made.running.stop("a restart", restart=True)
     assert [end.outcome for end in ends] == [Outcome.INTERRUPTED]
 
 
@@ -430,13 +420,15 @@ async def test_the_text_is_brought_up_to_date_at_once_when_the_response_arrives_
     sink = made.sink()
     turn, now = made.running.turn, anyio.current_time()
     sink.changed()
+    before = made.running.entry.finishing
     turn.respond("end_turn", None, now)
     sink.changed()
+    assert (before, made.running.entry.finishing) == (False, True)
     sink.changed()
     turn.died(None, now)
     sink.changed()
     assert made.reply.touches == [False, True, False, False]
-    assert made.ends == [None]
+    assert made.ends == []
 
 
 @pytest.mark.parametrize(
@@ -456,7 +448,7 @@ async def test_the_end_of_a_turn_without_an_answer_is_known_before_the_drain(
     answer(made.running.turn)
     sink.changed()
     sink.changed()
-    assert [end.outcome for end in made.ends if end is not None] == [outcome]
+    assert [end.outcome for end in made.ends] == [outcome]
     assert made.running.turn.phase is Phase.DRAINING
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
-from bot.work.queue.entry import Cancel, Decision, End, Entry
+from bot.work.queue.entry import Cancel, Decision, End, Entry, Why
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.samples import ALICE, BOB, inbound
 
-__all__ = ["ALICE", "BOB", "PLAIN", "Bench", "SchedulerBench", "cancels", "ends", "written"]
+__all__ = ["ALICE", "BOB", "PLAIN", "Bench", "SchedulerBench", "cancels", "decide", "ends", "removed", "written"]
 
 PLAIN = Rules(debounce=0.0)
 
@@ -33,11 +34,26 @@ def written(
 
 
 def ends(decisions: list[Decision]) -> list[tuple[int, Outcome]]:
-    return [(decision.message.id, decision.why.outcome) for decision in decisions if isinstance(decision, End)]
+    return [(decision.message.message_id, decision.why.outcome) for decision in decisions if isinstance(decision, End)]
 
 
 def cancels(decisions: list[Decision]) -> list[tuple[int, Outcome]]:
     return [(decision.entry.place, decision.why.outcome) for decision in decisions if isinstance(decision, Cancel)]
+
+
+def removed(by: str) -> Why:
+    return Why(Outcome.REMOVED, by=by)
+
+
+def decide(
+    scheduler: Scheduler[Any], thread_id: int, act: Callable[[ThreadQueue], object], now: float = 0.0
+) -> list[Decision]:
+    """Let a thread's queue decide, have that carried out, and return it."""
+    with scheduler.deciding(thread_id, now) as (queue, decisions):
+        decided = act(queue)
+        if isinstance(decided, list):
+            decisions.extend(decided)
+    return decisions
 
 
 class Bench:
@@ -136,14 +152,11 @@ class SchedulerBench:
     def reserve(self, thread_id: int, behind: bool) -> Claim | None:
         return self.agents.reserve(thread_id, behind)
 
-    def held_up(self, entry: Entry) -> None:
-        self.waited.append(entry.place)
-
     def carry_out(self, decision: Decision) -> None:
         self._carry_out(decision)
 
-    def looked(self) -> None:
-        """Nothing here waits for the time to pass."""
+    def looked(self, held_up: list[Entry]) -> None:
+        self.waited += [entry.place for entry in held_up]
 
     def start(self, entry: Entry, claim: Claim) -> None:
         self.started.append(entry.place)
@@ -160,9 +173,18 @@ class SchedulerBench:
         lane: Lane = Lane.MAIN,
     ) -> Inbound:
         inbound = written(number, author, mode=mode, lane=lane, thread_id=thread_id)
-        self.scheduler.arrive(inbound, self.now)
-        self.scheduler.accepted(inbound, self.now)
+        self.arrive(inbound)
+        self.accepted(inbound)
         return inbound
+
+    def arrive(self, inbound: Inbound) -> list[Decision]:
+        return self.decide(inbound.thread_id, lambda queue: queue.arrive(inbound, self.now))
+
+    def accepted(self, inbound: Inbound) -> list[Decision]:
+        return self.decide(inbound.thread_id, lambda queue: queue.accepted(inbound.message_id))
+
+    def decide(self, thread_id: int, act: Callable[[ThreadQueue], object]) -> list[Decision]:
+        return decide(self.scheduler, thread_id, act, self.now)
 
     def finish(self, number: int) -> Entry:
         entry, claim = self.running.pop(number)

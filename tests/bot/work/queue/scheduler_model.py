@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
@@ -15,6 +16,7 @@ from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryStat
 from bot.work.queue.rules import Drop, Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
+from tests.bot.work.queue.bench import decide, removed
 
 PEOPLE = tuple(Actor(number, name) for number, name in ((1, "ann"), (2, "bo"), (3, "cy")))
 THREADS = (101, 102, 103)
@@ -27,7 +29,6 @@ LIMITS = {Lane.MAIN: 3, Lane.BACKGROUND: 1}
 AGENTS = 3
 
 T = TypeVar("T")
-Decide = Callable[[ThreadQueue], list[Decision]]
 
 
 class Claim:
@@ -79,12 +80,11 @@ class SchedulerModel:
     def reserve(self, _thread: int, _behind: bool) -> Claim | None:
         return Claim(self) if self.agents < AGENTS else None
 
-    def looked(self) -> None:
+    def looked(self, held_up: list[Entry]) -> None:
         """The model asks for the next wake-up itself."""
-
-    def held_up(self, entry: Entry) -> None:
-        assert entry.state is EntryState.WAITING
-        assert self.agents == AGENTS or self.used(entry.lane) >= LIMITS[entry.lane]
+        for entry in held_up:
+            assert entry.state is EntryState.WAITING
+            assert self.agents == AGENTS or self.used(entry.lane) >= LIMITS[entry.lane]
 
     def limit(self, thread: int) -> int:
         share = self.shares[thread]
@@ -104,12 +104,12 @@ class SchedulerModel:
         assert not [turn for turn in entry.after if turn in self.turns], "never beside the turn cancelled for it"
         assert entry.messages
         for message in entry.messages:
-            assert message.id in self.store, "nothing runs that the store does not have"
-            assert message.id not in self.ran, "nothing runs twice"
-            assert message.id not in self.outcomes, "nothing runs that has its outcome"
-            assert message.text == self.texts[message.id], "the last edit counts"
-            self.ran.add(message.id)
-            self.waiting[thread].remove(message.id)
+            assert message.message_id in self.store, "nothing runs that the store does not have"
+            assert message.message_id not in self.ran, "nothing runs twice"
+            assert message.message_id not in self.outcomes, "nothing runs that has its outcome"
+            assert message.text == self.texts[message.message_id], "the last edit counts"
+            self.ran.add(message.message_id)
+            self.waiting[thread].remove(message.message_id)
         self.check_order(entry)
         self.turns[entry] = claim
 
@@ -121,15 +121,15 @@ class SchedulerModel:
         for message_id in self.waiting[entry.thread_id]:
             alike = serial or self.inbounds[message_id].lane is entry.lane
             if alike and message_id < entry.place:
-                assert line.withdrawn(message_id) is not None, "in order of arrival"
+                assert message_id in line.undecided, "in order of arrival"
 
     def carry_out(self, decision: Decision) -> None:
         match decision:
             case End(message, why):
-                assert message.id not in self.ran, "what ran has the outcome of its turn"
-                assert message.inbound.thread_id == self.touched, "a neighbour is not touched"
-                self.waiting[self.touched].discard(message.id)
-                self.end(message.id, why.outcome)
+                assert message.message_id not in self.ran, "what ran has the outcome of its turn"
+                assert message.thread_id == self.touched, "a neighbour is not touched"
+                self.waiting[self.touched].discard(message.message_id)
+                self.end(message.message_id, why.outcome)
             case Cancel(entry, why):
                 assert entry in self.turns, "only what runs is cancelled"
                 assert entry.thread_id == self.touched, "a neighbour is not touched"
@@ -138,21 +138,23 @@ class SchedulerModel:
                 assert into in self.turns
                 assert into not in self.cancelled
                 self.injects.append(decision)
-                self.waiting[self.touched].difference_update(message.id for message in entry.messages)
+                self.waiting[self.touched].difference_update(message.message_id for message in entry.messages)
             case Joined(message):
                 [turn] = [turn for turn in self.turns if message in turn.messages]
                 assert turn not in self.cancelled
                 assert not turn.prompted, "what the agent was told stays as it was"
-                assert message.id in self.store, "nothing runs that the store does not have"
-                assert message.text == self.texts[message.id], "the last edit counts"
-                self.ran.add(message.id)
-                self.waiting[self.touched].remove(message.id)
+                assert message.message_id in self.store, "nothing runs that the store does not have"
+                assert message.text == self.texts[message.message_id], "the last edit counts"
+                self.ran.add(message.message_id)
+                self.waiting[self.touched].remove(message.message_id)
             case Queued(message, place):
                 assert place >= 1
-                assert message.id in self.waiting[self.touched]
+                assert message.message_id in self.waiting[self.touched]
             case Edited(message):
                 told = [turn.prompted for turn in self.turns if message in turn.messages]
-                assert told == [False] or message.id in self.waiting[self.touched], "what the agent was told stays"
+                assert told == [False] or message.message_id in self.waiting[self.touched], (
+                    "what the agent was told stays"
+                )
 
     def end(self, message_id: int, outcome: Outcome) -> None:
         assert message_id in self.store, "a copy has no outcome"
@@ -174,7 +176,7 @@ class SchedulerModel:
         return (
             len(turns) < self.limit(thread)
             and entry.held_until * (entry.state is EntryState.COLLECTING) <= self.now
-            and not any(message.id in unwritten for message in entry.messages)
+            and not any(message.message_id in unwritten for message in entry.messages)
             and all(turn.generation == self.generations[thread] for turn in turns)
             and not any(turn in turns for turn in entry.after)
         )
@@ -197,7 +199,7 @@ class SchedulerModel:
         self.waiting[self.touched].add(inbound.message_id)
         self.accepting.append(inbound)
         self.texts[inbound.message_id] = inbound.text
-        self.scheduler.arrive(inbound, self.now)
+        self.act(inbound.thread_id, lambda queue: queue.arrive(inbound, self.now))
 
     def interrupt(self, choice: int) -> None:
         self.arrive(choice, QueueMode.INTERRUPT)
@@ -216,7 +218,7 @@ class SchedulerModel:
             return
         if self.scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             self.touched = inbound.thread_id
-            assert self.scheduler.arrive(inbound, self.now) == []
+            assert self.act(inbound.thread_id, lambda queue: queue.arrive(inbound, self.now)) == []
         else:
             assert inbound.message_id in self.outcomes
             self.hand_over(inbound)
@@ -229,10 +231,10 @@ class SchedulerModel:
         self.touched = inbound.thread_id
         if inbound.message_id in self.store:
             self.waiting[self.touched].discard(inbound.message_id)
-            self.scheduler.refused(inbound, self.now)
+            self.act(inbound.thread_id, lambda queue: queue.refused(inbound.message_id))
         else:
             self.store.add(inbound.message_id)
-            self.scheduler.accepted(inbound, self.now)
+            self.act(inbound.thread_id, lambda queue: queue.accepted(inbound.message_id))
 
     def refuse(self, choice: int) -> None:
         if not self.accepting:
@@ -242,7 +244,7 @@ class SchedulerModel:
         self.waiting[self.touched].discard(inbound.message_id)
         if inbound.message_id not in self.store:
             del self.inbounds[inbound.message_id]
-        self.scheduler.refused(inbound, self.now)
+        self.act(inbound.thread_id, lambda queue: queue.refused(inbound.message_id))
 
     # What agents do
 
@@ -252,10 +254,10 @@ class SchedulerModel:
             return
         self.touched = entry.thread_id
         if choice % 3:
-            self.scheduler.queue(self.touched).finishing(entry)
+            entry.finishing = True
         why = self.cancelled.pop(entry, None)
         for message in entry.owed:
-            self.end(message.id, why.outcome if why else outcome)
+            self.end(message.message_id, why.outcome if why else outcome)
         self.returned(entry)
         claim = self.turns.pop(entry)
         self.lent.discard(entry)
@@ -267,7 +269,7 @@ class SchedulerModel:
         """What was on its way into a turn that ends goes back into the line."""
         for inject in [inject for inject in self.injects if inject.into is turn]:
             self.injects.remove(inject)
-            self.waiting[turn.thread_id].update(message.id for message in inject.entry.messages)
+            self.waiting[turn.thread_id].update(message.message_id for message in inject.entry.messages)
 
     def fail(self, choice: int) -> None:
         self.finish(choice, Outcome.FAILED)
@@ -280,7 +282,7 @@ class SchedulerModel:
     def finishing(self, choice: int) -> None:
         entry = self.pick(list(self.turns), choice)
         if entry is not None:
-            self.scheduler.queue(entry.thread_id).finishing(entry)
+            entry.finishing = True
 
     def steered(self, choice: int) -> None:
         inject = self.pick(self.injects, choice)
@@ -288,7 +290,7 @@ class SchedulerModel:
             return
         self.touched, ok = inject.into.thread_id, choice % 2 == 0
         self.injects.remove(inject)
-        ids = [message.id for message in inject.entry.messages]
+        ids = [message.message_id for message in inject.entry.messages]
         (self.ran if ok else self.waiting[self.touched]).update(ids)
         self.act(self.touched, lambda queue: queue.steered(inject.entry, ok=ok))
 
@@ -302,21 +304,21 @@ class SchedulerModel:
         entry = self.pick(list(self.turns), choice)
         if entry is not None:
             self.lent.discard(entry)
-            self.scheduler.take_back(entry)
+            self.scheduler.lanes.take_back(entry)
 
     def share(self, choice: int) -> None:
         thread = THREADS[choice % 3]
         value = self.shares[thread] = (None, 0.59, 0.6)[choice // 3 % 3]
-        self.act(thread, lambda queue: queue.context_share(value))
+        self.act(thread, lambda queue: setattr(queue.memory, "share", value))
 
     def can_steer(self, choice: int) -> None:
-        self.act(THREADS[choice % 3], lambda queue: queue.steerable(can=choice % 4 != 0))
+        self.act(THREADS[choice % 3], lambda queue: setattr(queue.memory, "can_steer", choice % 4 != 0))
 
     # What people ask for
 
-    def act(self, thread: int, decide: Decide) -> list[Decision]:
+    def act(self, thread: int, act: Callable[[ThreadQueue], object]) -> list[Decision]:
         self.touched = thread
-        return self.scheduler.do(thread, decide, self.now)
+        return decide(self.scheduler, thread, act, self.now)
 
     def stop(self, choice: int) -> None:
         self.act(THREADS[choice % 3], lambda queue: queue.stop("ann"))
@@ -326,7 +328,7 @@ class SchedulerModel:
         self.act(thread, lambda queue: queue.stop_all("ann", before))
         left = [message_id for message_id in self.waiting[thread] if message_id < before]
         line = self.scheduler.queue(thread).line
-        assert all(line.withdrawn(message_id) for message_id in left), "nothing older than the cutoff waits"
+        assert all(message_id in line.undecided for message_id in left), "nothing older than the cutoff waits"
 
     def reset(self, choice: int) -> None:
         thread = THREADS[choice % 3]
@@ -335,7 +337,7 @@ class SchedulerModel:
         self.act(thread, lambda queue: queue.reset("ann"))
 
     def clear(self, choice: int) -> None:
-        self.act(THREADS[choice % 3], lambda queue: queue.clear("ann"))
+        self.act(THREADS[choice % 3], lambda queue: queue.end_waiting(removed("ann")))
 
     def gone(self, choice: int) -> None:
         self.act(THREADS[choice % 3], lambda queue: queue.gone("the thread was deleted"))
@@ -359,11 +361,11 @@ class SchedulerModel:
 
     def remove(self, choice: int) -> None:
         thread, message_id = self.on_message(choice)
-        self.act(thread, lambda queue: queue.remove(message_id, "ann"))
+        self.act(thread, lambda queue: queue.end_waiting(removed("ann"), message_id))
 
     def promote(self, choice: int) -> None:
         thread, message_id = self.on_message(choice)
-        entry = self.scheduler.queue(thread).line.find(message_id)
+        entry = self.scheduler.queue(thread).line.where.get(message_id)
         if entry is not None and entry not in self.turns:
             self.in_front.add(entry.place)
         self.act(thread, lambda queue: queue.promote(message_id, "ann"))
@@ -384,10 +386,10 @@ class SchedulerModel:
         self.scheduler.closed = True
         for inject in self.injects:
             for message in inject.entry.messages:
-                self.end(message.id, Outcome.INTERRUPTED)
+                self.end(message.message_id, Outcome.INTERRUPTED)
         for entry, claim in self.turns.items():
             for message in entry.owed:
-                self.end(message.id, Outcome.INTERRUPTED)
+                self.end(message.message_id, Outcome.INTERRUPTED)
             claim.release()
         unwritten = list(self.accepting)
         for books in (self.accepting, self.injects, self.turns, self.lent, self.cancelled, self.generations):
@@ -400,7 +402,7 @@ class SchedulerModel:
             self.touched = inbound.thread_id
             self.waiting[self.touched].add(message_id)
             self.texts[message_id] = inbound.text
-            self.scheduler.restore(inbound, self.now)
+            self.act(inbound.thread_id, partial(ThreadQueue.restore, inbound=inbound))
         for inbound in unwritten:
             if inbound.message_id not in self.store:
                 self.hand_over(inbound)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bot.model import Lane, QueueMode
-from bot.work.queue.entry import Entry, Message
+from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import LaneCounts, Lanes
 from tests.bot.work.queue.bench import written
 
 
 def entry(number: int, lane: Lane = Lane.MAIN) -> Entry:
-    return Entry(number, 100, QueueMode.QUEUE, lane, [Message(written(number))])
+    return Entry(number, 100, QueueMode.QUEUE, lane, [written(number)])
 
 
 def test_a_lane_has_as_many_tokens_as_it_was_given() -> None:

@@ -61,7 +61,7 @@ def test_an_interrupt_does_not_cancel_a_turn_that_has_answered() -> None:
     """Q2, T6: its answer stands."""
     bench = Bench()
     running = bench.busy()
-    bench.queue.finishing(running)
+    running.finishing = True
     assert cancels(bench.say(2, mode=QueueMode.INTERRUPT)) == []
     assert bench.heads() == []
 
@@ -92,7 +92,7 @@ def test_only_followups_in_a_row_become_one_turn() -> None:
     bench.say(5, mode=QueueMode.FOLLOWUP)
     bench.queue.ended(running)
     entry = bench.run()
-    assert ([message.id for message in entry.messages], bench.waiting()) == ([2, 3], [4, 5])
+    assert ([message.message_id for message in entry.messages], bench.waiting()) == ([2, 3], [4, 5])
 
 
 def test_a_followup_that_the_store_does_not_have_is_left_for_the_next_turn() -> None:
@@ -141,7 +141,7 @@ def steered(bench: Bench, number: int = 2) -> Entry:
 
 def steerable(rules: Rules | None = None) -> tuple[Bench, Entry]:
     bench = Bench(rules or Rules(debounce=0.0))
-    bench.queue.steerable(can=True)
+    bench.queue.memory.can_steer = True
     return bench, bench.busy()
 
 
@@ -150,7 +150,7 @@ def test_a_steering_message_is_put_into_the_running_turn() -> None:
     bench, running = steerable()
     entry = steered(bench)
     assert bench.queue.steered(entry, ok=True) == []
-    assert [message.id for message in running.owed] == [1, 2]
+    assert [message.message_id for message in running.owed] == [1, 2]
     assert bench.queue.line.holds(2)
     bench.queue.ended(running)
     assert bench.queue.idle
@@ -164,7 +164,7 @@ def test_steering_messages_in_a_row_go_one_by_one() -> None:
         bench.queue.arrive(written(number, mode=QueueMode.STEER), 0)
     [inject] = bench.queue.accepted(2)
     assert isinstance(inject, Inject)
-    assert [message.id for message in inject.entry.messages] == [2]
+    assert [message.message_id for message in inject.entry.messages] == [2]
 
 
 def test_a_turn_that_does_not_take_it_is_cancelled_for_it() -> None:
@@ -205,7 +205,7 @@ def test_what_is_said_while_the_turn_winds_down_is_asked_together() -> None:
     bench.queue.ended(running)
     entry = bench.run()
     assert entry.prompt_text() == f"{SAID_MEANWHILE}\n[alice (user 11) wrote:]\n> 2\n\n[bob (user 12) wrote:]\n> 3"
-    assert [message.id for message in entry.messages] == [2, 3]
+    assert [message.message_id for message in entry.messages] == [2, 3]
 
 
 def test_with_nothing_running_a_steering_message_is_an_ordinary_one() -> None:
@@ -221,7 +221,7 @@ def test_a_steering_message_in_a_turns_last_moments_is_next() -> None:
     """Q2, PC6, T3: unmarked, and nothing is cancelled."""
     bench, running = steerable()
     bench.say(2)
-    bench.queue.finishing(running)
+    running.finishing = True
     assert bench.say(3, mode=QueueMode.STEER) == []
     bench.queue.ended(running)
     assert bench.run().prompt_text() == "3"
@@ -261,7 +261,7 @@ def test_a_failed_steering_does_not_cancel_a_turn_that_is_being_cancelled() -> N
 def test_the_oldest_turn_that_goes_on_is_steered() -> None:
     """Q2, Q9: the one that a stop would end."""
     bench = Bench(Rules(debounce=0.0, max_concurrent=3))
-    bench.queue.steerable(can=True)
+    bench.queue.memory.can_steer = True
     for number in (1, 2, 3):
         bench.busy(number)
     bench.queue.stop("alice")
@@ -308,7 +308,7 @@ def test_a_stop_while_the_turn_drains_changes_nothing() -> None:
     bench = Bench()
     running = bench.busy()
     bench.say(2)
-    bench.queue.finishing(running)
+    running.finishing = True
     assert bench.queue.stop("bob") == []
     assert bench.waiting() == [2]
 
@@ -378,7 +378,7 @@ def test_a_stop_of_all_reaches_what_is_on_its_way_into_the_turn(ok: bool) -> Non
     entry = steered(bench)
     assert cancels(bench.queue.stop_all("bob", 5)) == [(1, Outcome.STOPPED)]
     assert ends(bench.queue.steered(entry, ok=ok)) == ([] if ok else [(2, Outcome.STOPPED)])
-    assert [message.id for message in running.owed] == ([1, 2] if ok else [1])
+    assert [message.message_id for message in running.owed] == ([1, 2] if ok else [1])
     assert bench.waiting() == []
 
 
@@ -444,7 +444,7 @@ def test_the_end_of_one_asker_changes_nothing_for_the_next() -> None:
 def test_a_steering_message_never_meets_a_full_queue_in_silence() -> None:
     """PB3: the eleventh was dropped with a line in the log only."""
     bench = Bench(Rules(debounce=0.0, cap=0))
-    bench.queue.steerable(can=True)
+    bench.queue.memory.can_steer = True
     running = bench.busy()
     handed = [decision for decision in bench.say(*range(2, 30), mode=QueueMode.STEER) if isinstance(decision, Inject)]
     assert len(handed) == 28
@@ -459,17 +459,17 @@ def test_a_steering_message_keeps_its_id_and_author() -> None:
     bench.say(2, author=BOB, mode=QueueMode.STEER)
     bench.queue.ended(running)
     following = bench.run()
-    assert [(message.id, message.inbound.author) for message in following.messages] == [(2, BOB)]
+    assert [(message.message_id, message.author) for message in following.messages] == [(2, BOB)]
 
 
 def test_a_message_after_the_answer_does_not_replace_the_answer() -> None:
     """PB5: what was said late took over the turn, and the first answer was never shown."""
     bench = Bench()
-    bench.queue.steerable(can=True)
+    bench.queue.memory.can_steer = True
     running = bench.busy()
-    bench.queue.finishing(running)
+    running.finishing = True
     assert bench.say(2, mode=QueueMode.STEER) == []
-    assert ([message.id for message in running.owed], running.cancelled) == ([1], None)
+    assert ([message.message_id for message in running.owed], running.cancelled) == ([1], None)
 
 
 def test_a_stop_between_the_arrival_and_the_start_takes_the_message_out() -> None:

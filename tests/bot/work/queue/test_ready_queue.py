@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.model import Lane, QueueMode
-from bot.work.queue.entry import Entry, Message
+from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import ReadyQueue, Wakeups
 from tests.bot.work.queue.bench import written
 
@@ -14,8 +14,7 @@ BOTH = tuple(Lane)
 
 
 def entry(number: int, thread_id: int = 1, lane: Lane = Lane.MAIN) -> Entry:
-    message = Message(written(number, thread_id=thread_id, lane=lane))
-    return Entry(number, thread_id, QueueMode.QUEUE, lane, [message])
+    return Entry(number, thread_id, QueueMode.QUEUE, lane, [written(number, thread_id=thread_id, lane=lane)])
 
 
 def drained(heads: ReadyQueue, *lanes: Lane) -> list[int]:

@@ -13,7 +13,7 @@ from bot.work.queue.entry import Decision, End, Entry
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import REMEMBERED, LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
-from tests.bot.work.queue.bench import BOB, Bench, SchedulerBench, cancels, ends, written
+from tests.bot.work.queue.bench import BOB, Bench, SchedulerBench, cancels, ends, removed, written
 
 ONE = {Lane.MAIN: 1, Lane.BACKGROUND: 1}
 NO_DEBOUNCE_TWO = Rules(debounce=0.0, max_concurrent=2)
@@ -116,7 +116,7 @@ def test_a_turn_that_waits_for_a_person_lends_its_place() -> None:
     entry, _ = bench.running[1]
     bench.scheduler.lend(entry, 0)
     assert bench.started == [1, 2]
-    bench.scheduler.take_back(entry)
+    bench.scheduler.lanes.take_back(entry)
     assert bench.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=2, lent=0)
     bench.say(3, 3)
     bench.finish(2)
@@ -132,7 +132,7 @@ def test_a_turn_that_ends_while_its_place_is_lent_gives_none_back() -> None:
     entry, _ = bench.running[1]
     bench.scheduler.lend(entry, 0)
     bench.finish(1)
-    bench.scheduler.take_back(entry)
+    bench.scheduler.lanes.take_back(entry)
     assert bench.scheduler.counts()[Lane.MAIN] == LaneCounts(limit=1, running=0, lent=0)
 
 
@@ -167,7 +167,7 @@ def test_nothing_starts_while_held_or_closed() -> None:
 def test_a_start_that_changes_the_rules_of_the_next_is_heeded() -> None:
     """Q6, Q9: the walk under way does not go by what it saw before."""
     bench = SchedulerBench(rules=NO_DEBOUNCE_TWO)
-    bench.on_start = lambda entry: bench.scheduler.do(100, lambda queue: queue.context_share(0.7), 0)
+    bench.on_start = lambda entry: bench.decide(100, lambda queue: setattr(queue.memory, "share", 0.7))
     bench.scheduler.held = True
     bench.say(1)
     bench.say(2)
@@ -183,9 +183,9 @@ def test_what_a_message_decides_is_carried_out_before_the_next_starts() -> None:
     bench.scheduler.held = True
     bench.say(1)
     interrupt = written(2, mode=QueueMode.INTERRUPT)
-    bench.scheduler.arrive(interrupt, 0)
+    bench.arrive(interrupt)
     bench.scheduler.held = False
-    bench.scheduler.accepted(interrupt, 0)
+    bench.accepted(interrupt)
     assert (seen, bench.started) == ([("Warm", []), ("End", [])], [2])
 
 
@@ -195,7 +195,7 @@ def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
 
     def fail_once(decision: Decision) -> None:
         if isinstance(decision, End):
-            told.append(decision.message.id)
+            told.append(decision.message.message_id)
             if len(told) == 1:
                 raise RuntimeError("a fault of ours")
 
@@ -204,10 +204,10 @@ def test_a_failure_in_carrying_out_touches_no_neighbour() -> None:
     for number in (1, 2):
         bench.say(number)
     interrupt = written(3, mode=QueueMode.INTERRUPT)
-    bench.scheduler.arrive(interrupt, 0)
+    bench.arrive(interrupt)
     bench.scheduler.held = False
     with pytest.raises(RuntimeError, match="a fault of ours"):
-        bench.scheduler.accepted(interrupt, 0)
+        bench.accepted(interrupt)
     assert (told, bench.started) == ([1, 2], [3])
 
 
@@ -229,7 +229,7 @@ def test_what_was_put_in_front_keeps_its_thread_order_among_all_threads() -> Non
     bench.say(1, 1)
     bench.say(2, 2)
     bench.say(3, 2)
-    bench.scheduler.do(2, lambda queue: queue.promote(3, "alice"), 0)
+    bench.decide(2, lambda queue: queue.promote(3, "alice"))
     bench.finish(1)
     assert bench.started == [1, 3]
 
@@ -240,16 +240,16 @@ def test_a_message_is_found_wherever_it_waits_or_runs() -> None:
     bench.say(1, 7)
     bench.say(2, 7)
     found = [bench.scheduler.find(number) for number in (1, 2)]
-    assert [item[0] for item in found if item is not None] == [7, 7]
+    assert [item.thread_id for item in found if item is not None] == [7, 7]
     assert bench.scheduler.find(3) is None
 
 
 def test_what_the_store_does_not_have_yet_is_known() -> None:
     """R2."""
     bench = SchedulerBench()
-    bench.scheduler.arrive(written(1), 0)
-    bench.scheduler.arrive(written(2, BOB), 0)
-    bench.scheduler.do(100, lambda queue: queue.delete(1), 0)
+    bench.arrive(written(1))
+    bench.arrive(written(2, BOB))
+    bench.decide(100, lambda queue: queue.delete(1))
     assert set(bench.scheduler.accepting()) == {1, 2}
 
 
@@ -257,9 +257,9 @@ def test_a_message_that_the_store_refuses_lets_the_next_start() -> None:
     """O1, O2."""
     bench = SchedulerBench()
     first = written(1)
-    bench.scheduler.arrive(first, 0)
+    bench.arrive(first)
     bench.say(2)
-    bench.scheduler.refused(first, 0)
+    bench.decide(100, lambda queue: queue.refused(1))
     assert bench.started == [2]
 
 
@@ -268,7 +268,7 @@ def test_what_an_earlier_run_accepted_runs_in_order() -> None:
     bench = SchedulerBench()
     bench.scheduler.held = True
     for number in (2, 1):
-        bench.scheduler.restore(written(number), 0)
+        bench.decide(100, lambda queue, number=number: queue.restore(written(number)))  # type: ignore[misc]
     bench.scheduler.held = False
     bench.scheduler.admit(0)
     bench.finish(1)
@@ -296,7 +296,7 @@ def test_the_time_to_look_again_is_that_of_the_first_row_that_may_start() -> Non
 def test_a_stop_of_all_is_remembered_when_the_queue_is_forgotten() -> None:
     """Q7, Q10."""
     bench = SchedulerBench()
-    bench.scheduler.do(100, lambda queue: queue.stop_all("bob", 5), 0)
+    bench.decide(100, lambda queue: queue.stop_all("bob", 5))
     assert bench.scheduler._queues == {}
     bench.say(4)
     assert ends(bench.decided) == [(4, Outcome.STALE)]
@@ -306,7 +306,7 @@ def test_what_is_remembered_of_idle_threads_is_bounded() -> None:
     """Q10: the longest idle is forgotten first."""
     bench = SchedulerBench()
     for thread_id in range(REMEMBERED + 1):
-        bench.scheduler.do(thread_id, lambda queue: queue.stop_all("bob", 5), 0)
+        bench.decide(thread_id, lambda queue: queue.stop_all("bob", 5))
     assert len(bench.scheduler._remembered) == REMEMBERED
     assert (bench.scheduler.queue(0).memory.cutoff, bench.scheduler.queue(1).memory.cutoff) == (0, 5)
 
@@ -326,7 +326,7 @@ def test_who_is_newer_than_one_that_waits_for_an_agent_stands_back_for_it() -> N
     bench.agents.capacity, bench.agents.keeps = 2, {3}
     bench.say(3, 3)
     assert bench.agents.asked == [(1, False), (2, False), (3, True)]
-    bench.scheduler.do(2, lambda queue: queue.clear("ann"), bench.now)
+    bench.decide(2, lambda queue: queue.end_waiting(removed("ann")))
     assert bench.started == [1, 3]
 
 
@@ -386,7 +386,7 @@ def test_the_next_starts_by_itself_when_a_cancelled_turn_has_ended(ask: Decide) 
     bench = SchedulerBench()
     bench.say(1)
     bench.say(2)
-    bench.scheduler.do(100, ask, 0)
+    bench.decide(100, ask)
     assert bench.started == [1]
     bench.finish(1)
     assert bench.started == [1, 2]
@@ -403,7 +403,7 @@ def test_quick_messages_become_one_turn() -> None:
     bench.finish(1)
     bench.scheduler.tick(1.1)
     [(started, _)] = bench.running.values()
-    assert [message.id for message in started.messages] == [2, 3, 4]
+    assert [message.message_id for message in started.messages] == [2, 3, 4]
     bench.finish(2)
     assert bench.scheduler._queues == {}
 
@@ -412,7 +412,7 @@ def test_a_stop_and_a_new_message_with_a_full_lane_block_nobody() -> None:
     """B7: waiting for the lane under the queue's lock stood still for ever."""
     bench = SchedulerBench(ONE, rules=Rules(debounce=0.0, max_concurrent=2))
     bench.say(1)
-    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
+    bench.decide(100, lambda queue: queue.stop("bob"))
     bench.say(2)
     assert bench.started == [1]
     bench.finish(1)
@@ -425,7 +425,7 @@ def test_a_stop_answers_while_another_thread_fills_the_lane() -> None:
     bench = SchedulerBench(ONE)
     bench.say(1, 1)
     bench.say(2, 2)
-    assert ends(bench.scheduler.do(2, lambda queue: queue.stop_all("bob", 9), 0)) == [(2, Outcome.STOPPED)]
+    assert ends(bench.decide(2, lambda queue: queue.stop_all("bob", 9))) == [(2, Outcome.STOPPED)]
     assert list(bench.running) == [1]
 
 
@@ -453,7 +453,7 @@ def test_a_message_that_is_taken_out_while_it_waits_for_a_lane_leaves_the_place_
     bench.say(1, 1)
     bench.say(2, 2)
     bench.say(3, 3)
-    bench.scheduler.do(2, lambda queue: queue.delete(2), 0)
+    bench.decide(2, lambda queue: queue.delete(2))
     bench.finish(1)
     assert bench.started == [1, 3]
 
@@ -472,7 +472,7 @@ def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
     bench = Bench(Rules(debounce=0.0, max_concurrent=2))
     bench.busy()
     bench.say(2)
-    bench.queue.context_share(0.7)
+    bench.queue.memory.share = 0.7
     assert bench.heads() == []
     for module in (entry, pending, rate, rules, scheduler, thread_queue):
         assert not [name for name, found in inspect.getmembers(module) if inspect.iscoroutinefunction(found)]
@@ -499,15 +499,15 @@ def test_what_is_asked_of_one_thread_does_not_reach_another() -> None:
     bench.say(2, 2)
     bench.say(3, 2, mode=QueueMode.INTERRUPT)
     assert cancels(bench.decided) == [(2, Outcome.SUPERSEDED)]
-    assert cancels(bench.scheduler.do(1, lambda queue: queue.stop("bob"), 0)) == [(1, Outcome.STOPPED)]
+    assert cancels(bench.decide(1, lambda queue: queue.stop("bob"))) == [(1, Outcome.STOPPED)]
 
 
 def test_nothing_follows_a_forced_stop_before_its_turn_has_ended() -> None:
     """PB9: the history was rolled back, and the next begun, while the turn still wrote."""
     bench = SchedulerBench()
     bench.say(1)
-    bench.scheduler.do(100, lambda queue: queue.stop("bob"), 0)
-    bench.scheduler.do(100, lambda queue: queue.reset("bob"), 0)
+    bench.decide(100, lambda queue: queue.stop("bob"))
+    bench.decide(100, lambda queue: queue.reset("bob"))
     bench.say(2)
     assert bench.started == [1]
     bench.finish(1)
@@ -519,9 +519,9 @@ def test_two_messages_at_once_are_one_turn_and_one_that_waits() -> None:
     bench = SchedulerBench()
     first, second = written(1), written(2, BOB)
     for message in (second, first):
-        bench.scheduler.arrive(message, 0)
+        bench.arrive(message)
     for message in (second, first):
-        bench.scheduler.accepted(message, 0)
+        bench.accepted(message)
     assert (bench.started, [item.place for item in bench.scheduler.waiting()]) == ([1], [2])
 
 

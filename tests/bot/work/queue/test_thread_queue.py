@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bot.model import Lane, Outcome, QueueMode
-from bot.work.queue.entry import Cancel, Edited, End, EntryState, Joined, MessageState, Queued, Warm
+from bot.work.queue.entry import Cancel, Edited, End, EntryState, Joined, Queued, Warm
 from bot.work.queue.rules import Drop, Rules
 from bot.work.queue.thread_queue import ThreadQueue
-from tests.bot.work.queue.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, written
+from tests.bot.work.queue.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, removed, written
 from tests.bot.work.samples import inbound
 
 # Order
@@ -69,7 +69,7 @@ def test_a_queued_message_is_told_its_place() -> None:
     bench = Bench()
     bench.busy()
     queued = [decision for decision in bench.say(2, 3) if isinstance(decision, Queued)]
-    assert [(decision.message.id, decision.place) for decision in queued] == [(2, 1), (3, 2)]
+    assert [(decision.message.message_id, decision.place) for decision in queued] == [(2, 1), (3, 2)]
 
 
 def test_a_message_that_starts_at_once_is_not_told_to_wait() -> None:
@@ -106,7 +106,7 @@ def test_the_new_one_is_dropped_where_the_rules_say_so() -> None:
     bench.say(2, 3)
     [end] = bench.say(4)
     assert isinstance(end, End)
-    told = (end.message.id, end.why.outcome, end.why.reason)
+    told = (end.message.message_id, end.why.outcome, end.why.reason)
     assert told == (4, Outcome.DROPPED, "the queue of this thread is full (2 waiting)")
     assert bench.waiting() == [2, 3]
 
@@ -222,7 +222,7 @@ def test_what_one_author_sends_in_a_row_becomes_one_prompt() -> None:
     assert bench.queue.next_wakeup() == pytest.approx(1.4)
     bench.now = 1.5
     entry = bench.run()
-    assert (entry.place, [message.id for message in entry.messages]) == (2, [2, 3, 4])
+    assert (entry.place, [message.message_id for message in entry.messages]) == (2, [2, 3, 4])
     assert entry.prompt_text() == "2\n3\n4"
 
 
@@ -311,7 +311,7 @@ def test_a_restored_message_may_have_to_wait_for_its_thread() -> None:
     """R2: its interrupt had its effect when it was accepted."""
     bench = Bench()
     bench.queue.restore(written(1))
-    bench.queue.restore(written(2, mode=QueueMode.INTERRUPT), MessageState.ACCEPTING)
+    bench.queue.restore(written(2, mode=QueueMode.INTERRUPT), stored=False)
     assert bench.queue.accepted(2) == []
     assert bench.waiting() == [1, 2]
 
@@ -326,7 +326,7 @@ def test_an_edit_changes_what_will_be_asked() -> None:
     bench.say(2)
     [edited] = bench.queue.edit(2, "better")
     assert isinstance(edited, Edited)
-    entry = bench.queue.line.find(2)
+    entry = bench.queue.line.where.get(2)
     assert entry is not None
     assert entry.prompt_text() == "better"
 
@@ -344,7 +344,7 @@ def test_deleting_takes_one_message_out_of_its_prompt() -> None:
     bench = Bench(Rules())
     bench.say(1, 2)
     assert ends(bench.queue.delete(1)) == [(1, Outcome.REMOVED)]
-    entry = bench.queue.line.find(2)
+    entry = bench.queue.line.where.get(2)
     assert entry is not None
     assert (entry.place, entry.prompt_text()) == (1, "2")
 
@@ -353,7 +353,7 @@ def test_removing_takes_the_whole_prompt_out() -> None:
     """Q5."""
     bench = Bench(Rules())
     bench.say(1, 2)
-    assert ends(bench.queue.remove(1, "bob")) == [(1, Outcome.REMOVED), (2, Outcome.REMOVED)]
+    assert ends(bench.queue.end_waiting(removed("bob"), 1)) == [(1, Outcome.REMOVED), (2, Outcome.REMOVED)]
     assert bench.queue.idle
 
 
@@ -379,7 +379,10 @@ def test_what_runs_is_neither_deleted_nor_removed() -> None:
     """Q5."""
     bench = Bench()
     bench.busy()
-    assert bench.queue.delete(1) + bench.queue.remove(1, "bob") + bench.queue.clear("bob") == []
+    assert (
+        bench.queue.delete(1) + bench.queue.end_waiting(removed("bob"), 1) + bench.queue.end_waiting(removed("bob"))
+        == []
+    )
 
 
 def test_clearing_leaves_what_runs() -> None:
@@ -387,7 +390,7 @@ def test_clearing_leaves_what_runs() -> None:
     bench = Bench()
     bench.busy()
     bench.say(2, 3)
-    assert ends(bench.queue.clear("bob")) == [(2, Outcome.REMOVED), (3, Outcome.REMOVED)]
+    assert ends(bench.queue.end_waiting(removed("bob"))) == [(2, Outcome.REMOVED), (3, Outcome.REMOVED)]
     assert [entry.place for entry in bench.queue.running] == [1]
 
 
@@ -398,7 +401,7 @@ def test_a_message_withdrawn_while_the_store_is_asked_is_told_afterwards() -> No
     bench.say(2)
     assert bench.queue.delete(1) == []
     assert bench.heads() == [2]
-    assert bench.queue.line.withdrawn(1) is not None
+    assert 1 in bench.queue.line.undecided
     assert ends(bench.queue.accepted(1)) == [(1, Outcome.REMOVED)]
     assert bench.queue.accepted(1) == []
 
@@ -517,7 +520,7 @@ def test_a_full_context_allows_one_new_turn_at_a_time(share: float | None, place
     bench = Bench(Rules(debounce=0.0, max_concurrent=3))
     running = bench.busy()
     bench.say(2, 3)
-    bench.queue.context_share(share)
+    bench.queue.memory.share = share
     assert bench.heads() == places
     assert running.state is EntryState.RUNNING
     bench.queue.ended(running)
@@ -605,7 +608,7 @@ def test_a_waiting_message_of_somebody_expelled_never_runs() -> None:
         queue.accepted(number)
     (end,) = queue.expel(2)
     assert isinstance(end, End)
-    assert (end.message.id, end.why.outcome) == (2, Outcome.REMOVED)
+    assert (end.message.message_id, end.why.outcome) == (2, Outcome.REMOVED)
     assert [entry.place for entry in queue.line] == [1]
     assert queue.expel(2) == []
 
