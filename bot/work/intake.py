@@ -7,7 +7,7 @@ that was withdrawn before its thread was there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -37,6 +37,7 @@ OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
 LEFT_OUT = "-# I can't pass files on yet. Left out: {names}"
 
 
+@dataclass(eq=False)
 class Intake:
     """Takes messages to where their turn may start.
 
@@ -44,61 +45,46 @@ class Intake:
         closed: the bot is stopping: what comes now gets an answer, and is not accepted (R1).
     """
 
-    def __init__(
-        self,
-        tracker: TaskTracker,
-        chat: Chat,
-        store: SessionStore,
-        pool: ConnectionPool,
-        scheduler: Scheduler[Claim],
-        editors: Editors,
-        reactions: Reactions,
-        deliveries: Deliveries,
-        thread_settings: ThreadSettings,
-        runs: Runs,
-        observer: Observer,
-        redact: Callable[[str], str],
-    ) -> None:
-        self.closed = False
-        self._tracker = tracker
-        self._chat = chat
-        self._store = store
-        self._pool = pool
-        self._scheduler = scheduler
-        self._editors = editors
-        self._reactions = reactions
-        self._deliveries = deliveries
-        self._thread_settings = thread_settings
-        self._runs = runs
-        self._observer = observer
-        self._redact = redact
+    tracker: TaskTracker
+    chat: Chat
+    store: SessionStore
+    pool: ConnectionPool
+    scheduler: Scheduler[Claim]
+    editors: Editors
+    reactions: Reactions
+    deliveries: Deliveries
+    thread_settings: ThreadSettings
+    runs: Runs
+    observer: Observer
+    redact: Callable[[str], str]
+    closed: bool = False
 
     def take(self, inbound: Inbound) -> None:
         """Give a message its place, and have it written down."""
         self._settle_agent(inbound)
-        inbound = replace(inbound, mode=self._thread_settings.mode_of(inbound))
+        inbound = replace(inbound, mode=self.thread_settings.mode_of(inbound))
         now = anyio.current_time()
         # Its place first: what comes after it in the same moment must not get ahead while this one is written down.
-        with self._scheduler.deciding(inbound.thread_id, now) as (queue, decisions):
+        with self.scheduler.deciding(inbound.thread_id, now) as (queue, decisions):
             decisions.extend(queue.arrive(inbound, now))
-        self._tracker.begin(self.accept, inbound, name=f"accept {inbound.message_id}")
+        self.tracker.begin(self.accept, inbound, name=f"accept {inbound.message_id}")
 
     def take_again(self, inbound: Inbound, asked_after: int = 0) -> None:
         """Take a prompt that is written down: it has its place by its snowflake; see `ThreadQueue.restore`."""
         self._settle_agent(inbound)
-        if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
+        if self.scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return
-        with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+        with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
             decisions.extend(queue.restore(inbound, asked_after, stored=False))
-        self._tracker.begin(self.take_up, inbound, name=f"take up {inbound.message_id}")
+        self.tracker.begin(self.take_up, inbound, name=f"take up {inbound.message_id}")
 
     def _settle_agent(self, inbound: Inbound) -> None:
         """See that the message's thread has an agent; one whose agent is gone starts afresh with another (P8)."""
-        gone = self._thread_settings.settle_agent(inbound)
+        gone = self.thread_settings.settle_agent(inbound)
         if gone is not None:
-            self._runs.start_afresh(inbound.thread_id)
-            instead = self._thread_settings.agent_of(inbound.thread_id)
-            self._editors.of(inbound.thread_id).say(gone_line(gone, instead))
+            self.runs.start_afresh(inbound.thread_id)
+            instead = self.thread_settings.agent_of(inbound.thread_id)
+            self.editors.of(inbound.thread_id).say(gone_line(gone, instead))
 
     async def accept(self, inbound: Inbound) -> None:
         """Take a message to where it may start; one that can't get there has its one outcome then."""
@@ -109,7 +95,7 @@ class Intake:
         try:
             # 2. Record before show: what is acknowledged has to survive a kill, and a second copy is told apart here
             # (O2).
-            if not await self._store.accept(accepted_prompt(inbound)):
+            if not await self.store.accept(accepted_prompt(inbound)):
                 self._leave(inbound)
                 return
         except StoreBusy:
@@ -122,26 +108,26 @@ class Intake:
         # 3. What the agent does not get is said only where the message is going to run.
         if await self.take_up(inbound) and inbound.left_out:
             names = inline_code(", ".join(inbound.left_out), 200)
-            editor = self._editors.of(inbound.thread_id)
+            editor = self.editors.of(inbound.thread_id)
             await editor.say(Body(LEFT_OUT.format(names=names)), reply_to=inbound.message_id).delivered()
-            self._editors.let_go(inbound.thread_id)
+            self.editors.let_go(inbound.thread_id)
 
     async def take_up(self, inbound: Inbound) -> bool:
         """Take a message that is written down to where it may start; return whether it got there."""
-        self._reactions.accepted(inbound)
+        self.reactions.accepted(inbound)
         try:
             refusal = await self._open_thread(inbound)
         except Exception:
             log.exception("prompt.failed", prompt=inbound.message_id)
             refusal = crashed()
         if refusal is None:
-            self._observer.prompt_accepted(inbound.lane)
+            self.observer.prompt_accepted(inbound.lane)
             # Only now do its mode and the cap affect others: the store has it, and its thread is there.
-            with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+            with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
                 decisions.extend(queue.accepted(inbound.message_id))
             return True
         # It was warmed while the thread was being opened: nobody will ever prompt it there.
-        self._pool.evict(inbound.thread_id)
+        self.pool.evict(inbound.thread_id)
         await self.refuse(inbound, self._withdrawn(inbound) or refusal)
         return False
 
@@ -152,7 +138,7 @@ class Intake:
         # Asked anew before each attempt: who stops it meanwhile wants no thread any more (T6).
         while (withdrawn := self._withdrawn(inbound)) is None:
             try:
-                await self._chat.open_thread(inbound)
+                await self.chat.open_thread(inbound)
             except Unavailable as exc:
                 # Nothing could be told now, either; and what was accepted is not lost by Discord's connection (O2).
                 log.warning("thread.not_opened", prompt=inbound.message_id, error=str(exc))
@@ -161,7 +147,7 @@ class Intake:
             except PortError as exc:
                 return not_opened(str(exc))
             else:
-                await self._store.bind(inbound.thread_id, title=inbound.title)
+                await self.store.bind(inbound.thread_id, title=inbound.title)
                 return None
         return withdrawn
 
@@ -170,19 +156,19 @@ class Intake:
         # It leaves the queue before anybody waits for Discord: nothing behind it is held up by its notice.
         self._leave(inbound)
         try:
-            await self._chat.refuse(inbound, "\n".join(lines(end, self._redact)))
+            await self.chat.refuse(inbound, "\n".join(lines(end, self.redact)))
         except PortError as exc:
             log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
         except Exception:
             # Nothing more can be shown; the outcome still has to be written down.
             log.exception("refusal.failed", message=inbound.message_id)
-        await self._deliveries.record(inbound, end.outcome)
+        await self.deliveries.record(inbound, end.outcome)
 
     def _leave(self, inbound: Inbound) -> None:
-        with self._scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+        with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
             decisions.extend(queue.refused(inbound.message_id))
 
     def _withdrawn(self, inbound: Inbound) -> TurnEnd | None:
         """Return which end a message was given while it was being accepted."""
-        end = self._scheduler.queue(inbound.thread_id).line.undecided.get(inbound.message_id)
+        end = self.scheduler.queue(inbound.thread_id).line.undecided.get(inbound.message_id)
         return None if end is None else TurnEnd(end.why.outcome, by=end.why.by, reason=end.why.reason)

@@ -8,7 +8,7 @@ like a headline is put into a frame as well.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from bot.model import Actor, Quote
@@ -43,7 +43,12 @@ def collect(messages: Iterable[Said]) -> tuple[str, tuple[Quote, ...]]:
     """Return what several messages say: what may stand plainly, and what has to be framed below it."""
     said = [one for one in messages if one.text.strip() or one.quotes]
     quotes: list[Quote] = []
-    if _may_be_plain(said):
+    several = len({one.author.id for one in said}) > 1
+    # Framed, too, what only looks like a headline of ours: it could pass for somebody else's words.
+    posing = any(_like_headline(line) for one in said for line in one.text.splitlines())
+    # Of several messages, it has to be seen to which one a quote belongs.
+    ambiguous = len(said) > 1 and any(one.beside for one in said)
+    if not (several or posing or ambiguous):
         for one in said:
             quotes += one.beside
         return "\n".join(one.text for one in said if one.text.strip()), tuple(quotes)
@@ -61,24 +66,15 @@ def frame(headline: str, text: str) -> str:
 
 def named(author: Actor) -> str:
     """Return a name for a headline: in one line and without brackets; the id tells people of the same name apart."""
+    # Without brackets, or a name could end the headline and begin another's.
     shown = "".join(one if one.isprintable() else " " for one in author.name)
     name = " ".join(shown.replace("[", "(").replace("]", ")").split())
     return f"{name or 'somebody'} (user {author.id})"
 
 
-def _may_be_plain(said: Sequence[Said]) -> bool:
-    if len({one.author.id for one in said}) > 1 or any(_looks_framed(one.text) for one in said):
-        return False
-    # Of several messages, it has to be seen to which one a quote belongs.
-    return len(said) <= 1 or not any(one.beside for one in said)
-
-
-def _looks_framed(text: str) -> bool:
-    return any(_like_headline(line) for line in text.splitlines())
-
-
 def _like_headline(line: str) -> bool:
     """Return whether a reader may take a line for a headline, whatever blanks, dots or stars stand around it."""
+    # NFKC first: a full-width bracket reads as a bracket, and must count as one.
     normal = unicodedata.normalize("NFKC", line)
     seen = "".join(one for one in normal if one in "[:]" or (one.isalnum() and visible(one)))
     return seen.startswith("[") and seen.endswith(":]")

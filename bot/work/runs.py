@@ -6,6 +6,8 @@ map of running turns by entry, and the threads in which turns can't run side by 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import anyio
 import structlog
 from anyio.abc import TaskGroup
@@ -40,6 +42,7 @@ ONE_BY_ONE = Body("-# This agent can't work on two requests of a thread at once:
 _REMEMBERED = 1000
 
 
+@dataclass(eq=False)
 class Runs:
     """Runs admitted entries.
 
@@ -50,38 +53,25 @@ class Runs:
         claims: gives turns their agents.
     """
 
-    def __init__(
-        self,
-        tasks: TaskGroup,
-        tracker: TaskTracker,
-        pool: ConnectionPool,
-        store: SessionStore,
-        scheduler: Scheduler[Claim],
-        editors: Editors,
-        deliveries: Deliveries,
-        notices: QueueNotices,
-        leftovers: Leftovers,
-        turns: TurnService,
-        thread_settings: ThreadSettings,
-        observer: Observer,
-        limits: WorkLimits,
-    ) -> None:
-        self.limits = limits
-        self.running: dict[Entry, RunningTurn] = {}
-        self.silences = Silences()
-        self.claims = Claims(pool, self, editors)
-        self._tasks = tasks
-        self._tracker = tracker
-        self._pool = pool
-        self._store = store
-        self._scheduler = scheduler
-        self._editors = editors
-        self._deliveries = deliveries
-        self._notices = notices
-        self._leftovers = leftovers
-        self._turns = turns
-        self._thread_settings = thread_settings
-        self._observer = observer
+    tasks: TaskGroup
+    tracker: TaskTracker
+    pool: ConnectionPool
+    store: SessionStore
+    scheduler: Scheduler[Claim]
+    editors: Editors
+    deliveries: Deliveries
+    notices: QueueNotices
+    leftovers: Leftovers
+    turns: TurnService
+    thread_settings: ThreadSettings
+    observer: Observer
+    limits: WorkLimits
+    running: dict[Entry, RunningTurn] = field(default_factory=dict)
+    silences: Silences = field(default_factory=Silences)
+    claims: Claims = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.pool, self, self.editors)
 
     def in_thread(self, thread_id: int) -> list[RunningTurn]:
         """Return the turns that run in a thread, the oldest first."""
@@ -90,40 +80,40 @@ class Runs:
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry, in its own task."""
         now, first = anyio.current_time(), entry.messages[0]
-        limits = self._thread_settings.limits_for(entry.thread_id, self.limits.turn)
+        limits = self.thread_settings.limits_for(entry.thread_id, self.limits.turn)
         turn, visible = Turn(limits, now), False
 
         def note(messages: tuple[int, ...]) -> None:
             nonlocal visible
             if not visible and (after := waited(entry, anyio.current_time())) is not None:
-                self._observer.reply_visible(entry.lane, after)
+                self.observer.reply_visible(entry.lane, after)
             visible = True
-            self._tracker.begin(self._store.shown, first.message_id, messages, name=f"note {first.message_id}")
+            self.tracker.begin(self.store.shown, first.message_id, messages, name=f"note {first.message_id}")
 
         def look(text_from: int = 0) -> TurnSnapshot:
             # An entry that was put back may run again by now, in another turn with another reply.
             running = self.running.get(entry)
             return turn.snapshot(text_from) if running is None or running.turn is not turn else running.look(text_from)
 
-        reply = self._editors.of(entry.thread_id).open(
+        reply = self.editors.of(entry.thread_id).open(
             first.message_id,
             look,
             reply_to=None if first.opens_thread else first.message_id,
             stop_button=turn_button("stop", entry.thread_id, first.message_id),
             on_shown=note,
         )
-        agent = self._thread_settings.agent_name_for(entry.thread_id)
+        agent = self.thread_settings.agent_name_for(entry.thread_id)
         running = RunningTurn(entry, reply, turn, started=now, hard_timeout=limits.hard_timeout, agent=agent)
         running.extra = isinstance(claim, ExtraReservation)
         entry.attempts += 1
         # In the map before its task begins: a stop may come first, and has to find it.
         self.running[entry] = running
-        self._tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
+        self.tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
 
     async def _run(self, running: RunningTurn, claim: Claim) -> None:
         end: TurnEnd | None = interrupted()
         try:
-            end = await self._turns.run(running, claim)
+            end = await self.turns.run(running, claim)
         except ForkFailed as exc:
             log.warning("session.not_forked", thread=running.thread_id, reason=str(exc))
             end = None
@@ -133,14 +123,14 @@ class Runs:
         finally:
             # No await in here: whoever looks sees the turn either running or with its reply handed over.
             del self.running[running.entry]
-            self._tracker.changed()
+            self.tracker.changed()
             try:
                 self._finish(running, end)
             finally:
                 # Last: whoever hears that an agent is free must already see what this turn left in its thread.
                 claim.release()
                 if running.abandoned:
-                    self._pool.evict(running.thread_id)
+                    self.pool.evict(running.thread_id)
 
     def _finish(self, running: RunningTurn, end: TurnEnd | None) -> None:
         """Hand the reply over, then let the queue know; without an end, nothing was prompted."""
@@ -151,31 +141,31 @@ class Runs:
             running.reply.end(delivered=False)
             # First: to be put back starts what may start, and this turn must not be tried beside the other once more.
             self.claims.serialise(thread_id)
-            self._scheduler.ended(entry, now, again=True)
-            self._notices.show(thread_id)
+            self.scheduler.ended(entry, now, again=True)
+            self.notices.show(thread_id)
         # 2. It has ended, as what stopped it decided.
         else:
             end = as_decided(end or cut_off(running), entry.cancelled)
             over_at = running.over_at or now
             report = turn_report(entry, entry.owed, end, started=running.started, now=over_at, agent=running.agent)
             self.silences.ended(running.agent, end.outcome, silent=running.silent)
-            self._deliveries.finish(entry.owed, running.reply, end, report)
-            self._leftovers.ended(running.first)
+            self.deliveries.finish(entry.owed, running.reply, end, report)
+            self.leftovers.ended(running.first)
             context = end.snapshot.context if end.snapshot is not None else None
-            memory = self._scheduler.queue(thread_id).memory
+            memory = self.scheduler.queue(thread_id).memory
             # What a session that was reset had used says nothing about the next one.
             if context is not None and context.size and entry.generation == memory.generation:
                 memory.share = context.used / context.size
             # After the reply was handed over: the next turn of the thread must come below this one.
-            self._scheduler.ended(entry, now)
+            self.scheduler.ended(entry, now)
         # 3. While the bot stops, nothing starts any more; a turn may have left something behind that waits.
-        if self._scheduler.closed and not self._store.durable:
-            end_waiting(self._scheduler, thread_id)
+        if self.scheduler.closed and not self.store.durable:
+            end_waiting(self.scheduler, thread_id)
 
     def start_afresh(self, thread_id: int) -> None:
         """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
         self.claims.forget(thread_id)
-        self._pool.reset(thread_id)
+        self.pool.reset(thread_id)
 
     async def steer(self, into: Entry, entry: Entry) -> bool:
         """Put an entry into a running turn; True: its messages are part of it (Q2)."""
@@ -185,7 +175,7 @@ class Runs:
         if running.turn.phase is not Phase.RUNNING:
             return False
         # Written first, as for a prompt: what the agent may have read is not run again by itself.
-        await self._store.started(running.first.message_id, [message.message_id for message in entry.messages])
+        await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
         return await session.steer(running.turn, [text_block(entry.prompt_text())])
 
 

@@ -129,6 +129,7 @@ class RunningTurn:
         return True
 
 
+@dataclass(eq=False)
 class TurnCards:
     """Shows the permission requests of running turns: opened, kept in step with their request, closed in time (D6).
 
@@ -140,14 +141,11 @@ class TurnCards:
         closed: the bot stops: what is asked from now on is answered ``cancelled``.
     """
 
-    def __init__(
-        self, tasks: TaskGroup, registry: PermissionRegistry, scheduler: Scheduler[Claim], timeout: float
-    ) -> None:
-        self.timeout = timeout
-        self.closed = False
-        self._tasks = tasks
-        self._registry = registry
-        self._scheduler = scheduler
+    tasks: TaskGroup
+    registry: PermissionRegistry
+    scheduler: Scheduler[Claim]
+    timeout: float
+    closed: bool = False
 
     def open(self, running: RunningTurn, request: PermissionRequest) -> None:
         """Show ``request`` as a card in the turn's thread and let it wait for the requester.
@@ -183,11 +181,11 @@ class TurnCards:
             running.reply.card(card.token, body, not_taken)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
             if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
-                self._scheduler.lanes.take_back(running.entry)
+                self.scheduler.lanes.take_back(running.entry)
 
         # 2. From here on it can be answered.
         first = running.first
-        card = self._registry.open(
+        card = self.registry.open(
             running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND
         )
         opened = open_body(card, self.timeout)
@@ -204,8 +202,8 @@ class TurnCards:
         if card.state is not CardState.OPEN:
             return  # it could not be shown
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
-        self._scheduler.lend(running.entry, anyio.current_time())
-        self._tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+        self.scheduler.lend(running.entry, anyio.current_time())
+        self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
 
 
 def open_body(card: Card, timeout: float) -> Body:
@@ -231,29 +229,23 @@ def card_end(card: Card) -> str:
     return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED
 
 
+@dataclass(eq=False)
 class ReplySink:
     """Passes on what a turn reports: changes to the editor, permission requests to the cards."""
 
-    def __init__(
-        self,
-        running: RunningTurn,
-        cards: TurnCards,
-        deliveries: Deliveries,
-        end_of: Callable[[TurnSnapshot], TurnEnd],
-    ) -> None:
-        self._running = running
-        self._cards = cards
-        self._deliveries = deliveries
-        self._end_of = end_of
-        self._answered = False
+    running: RunningTurn
+    cards: TurnCards
+    deliveries: Deliveries
+    end_of: Callable[[TurnSnapshot], TurnEnd]
+    answered: bool = False
 
     def changed(self) -> None:
         """Mark the reply as out of date; called for every update."""
-        running, turn = self._running, self._running.turn
-        if self._answered or turn.phase is not Phase.DRAINING:
+        running, turn = self.running, self.running.turn
+        if self.answered or turn.phase is not Phase.DRAINING:
             running.reply.touch()
             return
-        self._answered = True
+        self.answered = True
         # T3: the text is brought up to date at once when the response arrives; the footer of an answer waits for the
         # drain. Of a turn that ended otherwise, the end is shown at once: the drain only holds the next prompt.
         running.reply.touch(urgent=True)
@@ -262,9 +254,9 @@ class ReplySink:
         if turn.decided is Ending.ANSWERED:
             return
         try:
-            end = as_decided(self._end_of(replace(turn.snapshot(), ending=turn.decided)), running.entry.cancelled)
+            end = as_decided(self.end_of(replace(turn.snapshot(), ending=turn.decided)), running.entry.cancelled)
             running.over_at = anyio.current_time()
-            self._deliveries.announce(running.entry.owed, running.reply, end, running.over_at - running.started)
+            self.deliveries.announce(running.entry.owed, running.reply, end, running.over_at - running.started)
         except Exception:
             # Called by the reader of the agent's output, which a fault here would end.
             log.exception("decision.failed")
@@ -272,37 +264,26 @@ class ReplySink:
     def permission(self, request: PermissionRequest) -> None:
         """Show a card for the request; one that can't be shown is answered ``cancelled``: nobody could decide it."""
         try:
-            self._cards.open(self._running, request)
+            self.cards.open(self.running, request)
         except Exception:
             # Called by the reader of the agent's output, which a fault here would end.
-            log.exception("permission.failed", thread=self._running.thread_id)
+            log.exception("permission.failed", thread=self.running.thread_id)
             request.cancel()
 
 
+@dataclass(eq=False)
 class TurnService:
     """Runs admitted prompts."""
 
-    def __init__(
-        self,
-        pool: ConnectionPool,
-        store: SessionStore,
-        scheduler: Scheduler[Claim],
-        editors: Editors,
-        deliveries: Deliveries,
-        cards: TurnCards,
-        leftovers: Leftovers,
-        late: LateOutputs,
-        redact: Callable[[str], str],
-    ) -> None:
-        self._pool = pool
-        self._store = store
-        self._scheduler = scheduler
-        self._editors = editors
-        self._deliveries = deliveries
-        self._cards = cards
-        self._leftovers = leftovers
-        self._late = late
-        self._redact = redact
+    pool: ConnectionPool
+    store: SessionStore
+    scheduler: Scheduler[Claim]
+    editors: Editors
+    deliveries: Deliveries
+    cards: TurnCards
+    leftovers: Leftovers
+    late: LateOutputs
+    redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
         """Take the prompt to its end and say how it ended; what the agent does never raises here.
@@ -315,9 +296,9 @@ class TurnService:
                 # From here to the prompt a stop cancels this scope, and leaves the agent starting for whoever is next.
                 with running.starting:
                     if isinstance(claim, ExtraReservation):
-                        lease = await stack.enter_async_context(self._pool.extra_session(claim))
+                        lease = await stack.enter_async_context(self.pool.extra_session(claim))
                     else:
-                        lease = await stack.enter_async_context(self._pool.session(running.thread_id, claim))
+                        lease = await stack.enter_async_context(self.pool.session(running.thread_id, claim))
                     await self._prepare(running, lease)
                     # From here on a stop goes to the session.
                     running.session = lease.session
@@ -342,20 +323,20 @@ class TurnService:
         """
         thread_id, said, info = running.thread_id, lease.listen(), lease.agent.agent_info
         running.agent = running.agent or (info.name if info is not None else None)
-        running.hear = lambda: self._redact(said())
+        running.hear = lambda: self.redact(said())
         # A copy, or one of several in its process, could not tell its own leftovers from a neighbour's.
         if lease.alone and not running.extra:
-            running.looked = self._leftovers.watch(running.first, lease)
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
+            running.looked = self.leftovers.watch(running.first, lease)
+        with self.scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
             queue.memory.can_steer = lease.session.can_steer
         if lease.lost:
-            self._editors.of(thread_id).say(CONTEXT_LOST)
-        self._late.attend(thread_id, lease.session)
+            self.editors.of(thread_id).say(CONTEXT_LOST)
+        self.late.attend(thread_id, lease.session)
         running.starting.deadline = anyio.current_time() + running.hard_timeout
         running.entry.prompted = True  # what is written down now is what will be asked
         first, *others = (message.message_id for message in running.entry.messages)
         # Started before prompt: after a crash, what may have had side effects is not repeated.
-        await self._store.started(first, others)
+        await self.store.started(first, others)
         if running.looked is not None:
             await running.looked.wait()
 
@@ -369,7 +350,7 @@ class TurnService:
                 lease.session,
                 running.turn,
                 [text_block(text)],
-                ReplySink(running, self._cards, self._deliveries, end_of),
+                ReplySink(running, self.cards, self.deliveries, end_of),
                 clock=asyncio.get_running_loop().time,
             )
             settled = not snapshot.killed

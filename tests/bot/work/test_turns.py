@@ -114,7 +114,7 @@ class Scene:
 
     def sink(self) -> ReplySink:
         service = self.service
-        return ReplySink(self.running, service._cards, service._deliveries, end_of_snapshot)
+        return ReplySink(self.running, service.cards, service.deliveries, end_of_snapshot)
 
     async def run(self) -> TurnEnd:
         return await self.service.run(self.running, cast("Reservation", None))
@@ -470,7 +470,7 @@ async def test_a_request_that_can_not_be_shown_is_cancelled_and_the_turn_goes_on
     def fail(_running: RunningTurn, _request: PermissionRequest) -> None:
         raise RuntimeError("a fault")
 
-    made.service._cards = cast("Any", SimpleNamespace(open=fail))
+    made.service.cards = cast("Any", SimpleNamespace(open=fail))
     async with made.under_way() as ends:
         assert made.pool.lease.session.ask().answered
         made.pool.lease.session.respond()
