@@ -1,4 +1,4 @@
-"""A thread that is gone leaves nothing behind in memory, wherever it was known."""
+"""A thread that is gone takes all with it that it had, and leaves nothing behind in memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bot.agents.model import AgentProfile, Agents
-from bot.model import QueueMode
+from bot.model import Outcome, QueueMode
+from bot.reply.port import ThreadGone
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, running_work
 from tests.bot.work.samples import ALICE
 
+NEVER = 30
 AGENTS = Agents({name: AgentProfile(name, ("agent",), "/") for name in ("red", "blue")}, "red", {})
 
 
@@ -56,3 +58,62 @@ async def test_what_is_known_of_a_thread_is_forgotten_with_it() -> None:
         await work.settled()
         assert known(work.dispatcher, work.pool) == {200}
         assert set(await work.store.choices()) == {200}
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_takes_its_turn_its_queue_and_its_agent_with_it() -> None:
+    """D10, O1."""
+    async with running_work() as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        await work.settled()
+        work.dispatcher.thread_gone(100, "the thread was deleted")
+        assert sorted(await work.over(2)) == [(1, Outcome.STOPPED), (2, Outcome.STOPPED)]
+        assert work.agents.prompted == ["hang"]
+        await work.until(lambda: work.pool.status(100) is None)
+
+
+@in_virtual_time
+async def test_the_idle_agent_of_a_thread_that_is_gone_is_let_go() -> None:
+    """D10."""
+    async with running_work() as work:
+        work.post(1)
+        await work.over()
+        assert work.pool.status(100) is not None
+        work.dispatcher.thread_gone(100, "the thread was deleted")
+        await work.until(lambda: work.pool.status(100) is None)
+
+
+@in_virtual_time
+async def test_a_thread_that_is_gone_touches_no_other() -> None:
+    """O4, D10."""
+    async with running_work() as work:
+        work.post(1, "hang", thread_id=200)
+        await work.prompted("hang")
+        work.post(2, "hang")
+        await work.prompted("hang", "hang")
+        work.dispatcher.thread_gone(100, "the thread was deleted")
+        assert await work.over() == [(2, Outcome.STOPPED)]
+        assert work.pool.status(200) is not None
+
+
+@in_virtual_time
+async def test_a_thread_that_can_not_be_written_to_ends_its_turn() -> None:
+    """D10: the editor found out."""
+    async with running_work(speak=lambda session: session.say("hello there")) as work:
+        work.chat.thread(100)
+        work.chat.threads[100].fail["send"] = [ThreadGone("forbidden")] * NEVER
+        work.post(1, "speak")
+        assert await work.over() == [(1, Outcome.STOPPED)]
+        await work.until(lambda: work.pool.status(100) is None)
+
+
+@in_virtual_time
+async def test_a_thread_that_goes_while_its_message_is_accepted_gives_it_one_end() -> None:
+    """D10, O1."""
+    async with running_work() as work:
+        work.post(1)
+        work.dispatcher.thread_gone(100, "the thread was deleted")
+        assert await work.outcome(1) is Outcome.STOPPED
+        assert work.agents.prompted == []

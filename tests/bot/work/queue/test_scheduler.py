@@ -11,7 +11,7 @@ from bot.model import Lane, Outcome, QueueMode
 from bot.work.queue import entry, pending, rate, rules, scheduler, thread_queue
 from bot.work.queue.entry import Decision, End, Entry
 from bot.work.queue.rules import Rules
-from bot.work.queue.scheduler import REMEMBERED, LaneCounts
+from bot.work.queue.scheduler import LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.queue.bench import BOB, Bench, SchedulerBench, cancels, ends, removed, written
 
@@ -293,31 +293,6 @@ def test_the_time_to_look_again_is_that_of_the_first_row_that_may_start() -> Non
     assert bench.scheduler.next_wakeup() == pytest.approx(1.3)
 
 
-def test_a_stop_of_all_is_remembered_when_the_queue_is_forgotten() -> None:
-    """Q7, Q10."""
-    bench = SchedulerBench()
-    bench.decide(100, lambda queue: queue.stop_all("bob", 5))
-    assert bench.scheduler._queues == {}
-    bench.say(4)
-    assert ends(bench.decided) == [(4, Outcome.STALE)]
-
-
-def test_what_is_remembered_of_idle_threads_is_bounded() -> None:
-    """Q10: the longest idle is forgotten first."""
-    bench = SchedulerBench()
-    for thread_id in range(REMEMBERED + 1):
-        bench.decide(thread_id, lambda queue: queue.stop_all("bob", 5))
-    assert len(bench.scheduler._remembered) == REMEMBERED
-    assert (bench.scheduler.queue(0).memory.cutoff, bench.scheduler.queue(1).memory.cutoff) == (0, 5)
-
-
-def test_looking_at_a_thread_keeps_nothing() -> None:
-    """Q10."""
-    bench = SchedulerBench()
-    assert bench.scheduler.queue(5).idle
-    assert bench.scheduler._queues == {}
-
-
 def test_who_is_newer_than_one_that_waits_for_an_agent_stands_back_for_it() -> None:
     """P4, Q6: and is looked at again when that one waits no more, without any agent reporting a change."""
     bench = SchedulerBench(agents=1)
@@ -458,15 +433,6 @@ def test_a_message_that_is_taken_out_while_it_waits_for_a_lane_leaves_the_place_
     assert bench.started == [1, 3]
 
 
-def test_idle_threads_leave_nothing_behind() -> None:
-    """B15: the map of sessions grew for ever."""
-    bench = SchedulerBench()
-    for number in range(1, 1001):
-        bench.say(number, number)
-        bench.finish(number)
-    assert (bench.scheduler._queues, len(bench.scheduler._remembered)) == ({}, 0)
-
-
 def test_nothing_is_asked_of_others_while_a_queue_decides() -> None:
     """B16: a slow estimate of the context was awaited under the lock. Here it is a number that was told before."""
     bench = Bench(Rules(debounce=0.0, max_concurrent=2))
@@ -523,13 +489,3 @@ def test_two_messages_at_once_are_one_turn_and_one_that_waits() -> None:
     for message in (second, first):
         bench.accepted(message)
     assert (bench.started, [item.place for item in bench.scheduler.waiting()]) == ([1], [2])
-
-
-def test_a_busy_thread_can_be_told_from_an_idle_one() -> None:
-    """G20, E5."""
-    bench = SchedulerBench()
-    assert bench.scheduler.queue(100).idle
-    bench.say(1)
-    bench.say(2)
-    queue = bench.scheduler.queue(100)
-    assert (queue.idle, len(queue.running), len(queue.line)) == (False, 1, 1)
