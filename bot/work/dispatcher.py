@@ -56,7 +56,7 @@ NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
 class Dispatcher:
-    """Implements `bot.work.ports.DispatcherPort`, and is the host of the scheduler.
+    """What Discord may ask of the work; it is the host of the scheduler, too.
 
     Args:
         tasks: owns every task of the work: accepts, turns, editors, timers.
@@ -417,7 +417,7 @@ class Dispatcher:
                     self._skipped.end(message, TurnEnd(why.outcome, by=why.by, reason=why.reason))
                     self._notices.show(message.thread_id)
                 case Inject(into, entry):
-                    self._tracker.begin(self._steer, into, entry, name=f"steer {entry.place}")
+                    self._tracker.begin(self._runs.steer, into, entry, name=f"steer {entry.place}")
                 case Joined(message):
                     self._reactions.show(message, Mark.RUNNING)
                 case Queued(message):
@@ -429,16 +429,6 @@ class Dispatcher:
                     self._notices.show(message.thread_id)
                 case Warm(thread_id):
                     self._pool.warm(thread_id)
-
-    async def _steer(self, into: Entry, entry: Entry) -> None:
-        taken = False
-        try:
-            taken = await self._runs.steer(into, entry)
-        finally:
-            # The queue has handed the entry out: whatever happened to the agent, it has to get it back.
-            with self._scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
-                decisions.extend(queue.steered(entry, ok=taken))
-            self._notices.show(entry.thread_id)
 
     def looked(self, held_up: list[Entry]) -> None:
         """Wake the clock, and let people see what waits for an agent or a place."""

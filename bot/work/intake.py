@@ -135,7 +135,7 @@ class Intake:
         if not inbound.opens_thread:
             return None
         pause = OPEN_AGAIN
-        # Asked anew before each attempt: who stops it meanwhile wants no thread any more (T6).
+        # Asked anew before each attempt: who stops it meanwhile no longer wants a thread (T6).
         while (withdrawn := self._withdrawn(inbound)) is None:
             try:
                 await self.chat.open_thread(inbound)

@@ -158,7 +158,7 @@ class Runs:
                 memory.share = context.used / context.size
             # After the reply was handed over: the next turn of the thread must come below this one.
             self.scheduler.ended(entry, now)
-        # 3. While the bot stops, nothing starts any more; a turn may have left something behind that waits.
+        # 3. While the bot stops, nothing more starts; a turn may have left something behind that waits.
         if self.scheduler.closed and not self.store.durable:
             end_waiting(self.scheduler, thread_id)
 
@@ -167,16 +167,20 @@ class Runs:
         self.claims.forget(thread_id)
         self.pool.reset(thread_id)
 
-    async def steer(self, into: Entry, entry: Entry) -> bool:
-        """Put an entry into a running turn; True: its messages are part of it (Q2)."""
-        running = self.running.get(into)
-        if running is None or (session := running.session) is None or not session.can_steer:
-            return False
-        if running.turn.phase is not Phase.RUNNING:
-            return False
-        # Written first, as for a prompt: what the agent may have read is not run again by itself.
-        await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
-        return await session.steer(running.turn, [text_block(entry.prompt_text())])
+    async def steer(self, into: Entry, entry: Entry) -> None:
+        """Put an entry into a running turn, and let the queue know whether its messages are part of it (Q2)."""
+        running, taken = self.running.get(into), False
+        session = running.session if running is not None else None
+        try:
+            if running and session and session.can_steer and running.turn.phase is Phase.RUNNING:
+                # Written first, as for a prompt: what the agent may have read is not run again by itself.
+                await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
+                taken = await session.steer(running.turn, [text_block(entry.prompt_text())])
+        finally:
+            # The queue has handed the entry out: whatever happened to the agent, it has to get it back.
+            with self.scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
+                decisions.extend(queue.steered(entry, ok=taken))
+            self.notices.show(entry.thread_id)
 
 
 class Claims:

@@ -28,7 +28,7 @@ class TaskTracker:
 
     @property
     def over(self) -> bool:
-        """Whether no task may be started any more: the agents and Discord's connection end after the work."""
+        """Whether no more tasks may be started: the agents and Discord's connection end after the work."""
         return self._tasks.cancel_scope.cancel_called
 
     def begin(self, step: Callable[..., Awaitable[object]], *args: object, name: str) -> None:

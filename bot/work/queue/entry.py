@@ -56,7 +56,7 @@ class Entry:
         steered: it is marked as said while the agent was working.
         after: turns that were cancelled for it; it starts when they have really ended.
         cancelled: why its turn is being cancelled; the first reason stays.
-        prompted: the agent has its prompt, or is about to: nothing can join it any more.
+        prompted: the agent has its prompt, or is about to: nothing can still join it.
         finishing: the agent has answered; there is nothing left to cancel or to steer.
         generation: of the session in which it runs.
         told_to_wait: whether its author was told that no agent is free.

@@ -257,7 +257,7 @@ class Scheduler(Generic[R]):
     """Admits entries in order of arrival, over all threads.
 
     Attributes:
-        held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing starts any more.
+        held: nothing starts for the moment; call `admit` when that is over. ``closed``: nothing will start again.
     """
 
     def __init__(self, lanes: Lanes, host: Host[R]) -> None:

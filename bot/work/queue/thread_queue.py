@@ -138,7 +138,7 @@ class ThreadQueue:
         """Forget a message that the store did not take, or for which the caller has another outcome."""
         self.line.undecided.pop(message_id, None)
         entry = self.line.where.get(message_id)
-        # One that the store has is not the caller's any more: this is about a copy of it.
+        # One that the store has no longer belongs to the caller: this is about a copy of it.
         if entry is None or message_id not in entry.unstored:
             return []
         self.line.leave(entry, message_id)
