@@ -159,6 +159,9 @@ async def running_bot(
     def capacity_changed() -> None:
         dispatcher.admit()  # the pool and the dispatcher know each other; the dispatcher is made right below
 
+    def cut_off(thread_id: int) -> None:
+        dispatcher.late_outputs.cut_off(thread_id)
+
     def agent_of(thread_id: int) -> str:
         return dispatcher.thread_settings.agent_of(thread_id)
 
@@ -171,7 +174,9 @@ async def running_bot(
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
-        pool = ConnectionPool(launcher, store, limits, connection_limits(settings), on_change=capacity_changed)
+        pool = ConnectionPool(
+            launcher, store, limits, connection_limits(settings), on_change=capacity_changed, on_cut_off=cut_off
+        )
         async with pool, anyio.create_task_group() as work:
             dispatcher = Dispatcher(
                 work,

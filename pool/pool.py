@@ -104,6 +104,7 @@ class ConnectionPool:
 
     Args:
         on_change: called, without arguments, whenever a refused `try_reserve` may succeed now; must not wait.
+        on_cut_off: called with each thread whose agent is ended as unused although it was just at work (P3).
         clock: seconds, monotonic.
         open_connection: starts an agent; tests have agents without processes.
     """
@@ -116,11 +117,12 @@ class ConnectionPool:
         connection_limits: ConnectionLimits,
         *,
         on_change: Callable[[], None],
+        on_cut_off: Callable[[int], None],
         clock: Callable[[], float] = anyio.current_time,
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
         self._store = store
-        self._registry = Registry(limits, on_change, clock, launcher.sharing)
+        self._registry = Registry(limits, on_change, on_cut_off, clock, launcher.sharing)
         self._launcher = launcher
         self._connection_limits = connection_limits
         self._open_connection = open_connection
@@ -154,10 +156,6 @@ class ConnectionPool:
     def last_pass(self) -> float:
         """The clock at the last maintenance pass: a sign of life."""
         return self._registry.last_pass
-
-    def on_cut_off(self, listener: Callable[[int], None]) -> None:
-        """Tell ``listener`` of each thread whose agent is ended as unused although it was just at work (P3)."""
-        self._registry.on_cut_off = listener
 
     # --- claims and sessions -------------------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ import structlog
 
 from acp.connection import OpenedSession
 from acp.errors import AgentSpawnError, SpawnFailure
-from pool import policy
+from pool.capacity import Capacity
+from pool.crash_breaker import CrashBreaker
+from pool.eviction import choose_victim, hung_slots, idle_session, idle_slots, least_busy
 from pool.launcher import Sharing
 from pool.model import AgentState, PoolCounts, PoolLimits, PoolStats, Reason, SlotState
 from pool.slot import Claim, ExtraReservation, PooledAgent, Reservation, Slot
@@ -28,6 +30,7 @@ class Registry:
 
     Args:
         on_change: called when a claim that was refused may be granted now.
+        on_cut_off: called with a thread whose agent is ended as unused, although it was just at work outside a turn.
         sharing: says with whom a thread may share a process; None: with nobody.
 
     Attributes:
@@ -35,38 +38,38 @@ class Registry:
         resets: of the threads whose sessions are being forgotten; set once that is written.
         changes: set, and replaced, at each change.
         last_pass: the clock at the last maintenance pass that went well.
-        on_cut_off: called with a thread whose agent is ended as unused, although it was just at work outside a turn.
     """
 
     def __init__(
         self,
         limits: PoolLimits,
         on_change: Callable[[], None],
+        on_cut_off: Callable[[int], None],
         clock: Callable[[], float],
         sharing: Callable[[int], Sharing | None],
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.capacity = policy.Capacity[PooledAgent](limits.max_agents)
-        self.breaker = policy.Breaker(limits.crash_starts, limits.crash_window)
+        self.capacity = Capacity[PooledAgent](limits.max_agents)
+        self.breaker = CrashBreaker(limits.crash_starts, limits.crash_window)
         self.slots: dict[int, Slot] = {}
         self.resets: dict[int, anyio.Event] = {}
         self.changes = anyio.Event()
         self.closing = False
         self.last_pass = clock()
-        self.on_cut_off: Callable[[int], None] | None = None
         self.stats = PoolStats()
         self._agents: dict[PooledAgent, None] = {}  # those that are not gone yet, in the order in which they were made
         self._seekers: dict[Reservation, None] = {}
         self._sharing = sharing
         self._on_change = on_change
+        self._on_cut_off = on_cut_off
         self._generations = itertools.count(1)
 
     def changed(self) -> None:
         """Wake who waits for a change. The last step of a change: the callback may claim what became free."""
         # Those who were admitted and lost their place come first, or a newcomer would take it and they might starve.
         for agent in tuple(self._agents):
-            if agent.state in (AgentState.STARTING, AgentState.SERVING) and not self._has_place(agent):
+            if agent.state in (AgentState.STARTING, AgentState.SERVING) and not self.capacity.includes(agent):
                 self._secure(agent)
         for claim in tuple(self._seekers):
             if self.book(claim):
@@ -178,7 +181,7 @@ class Registry:
         # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
         if agent is None and self.capacity.free <= 0:
             endings = self._without_successor()
-            if free_only or (next(endings, None) is None and policy.choose_victim(self._placed()) is None):
+            if free_only or (next(endings, None) is None and choose_victim(self._placed()) is None):
                 leaving = None if free_only else idle_session(open_to_all, sharing)
                 if leaving is None:
                     return None
@@ -212,21 +215,18 @@ class Registry:
         elif (ending := next(self._without_successor(), None)) is not None:
             self.capacity.succeed(agent, ending)
         # 4. The place of one that nobody uses. Promised before it is told to stop: it may be gone in that same step.
-        elif (victim := policy.choose_victim(one for one in self._placed() if one is not agent)) is not None:
+        elif (victim := choose_victim(one for one in self._placed() if one is not agent)) is not None:
             self.capacity.succeed(agent, victim)
             self.stop_agent(victim, Reason.CAPACITY)
 
     def _placed(self) -> Iterator[PooledAgent]:
-        return (agent for agent in self._agents if self._has_place(agent))
-
-    def _has_place(self, agent: PooledAgent) -> bool:
-        """Whether it has a place, or will have one: one whose promised place leaked has none."""
-        return self.capacity.holds(agent) or self.capacity.expects(agent)
+        # One whose promised place leaked has none, and looks for another at the next change.
+        return (agent for agent in self._agents if self.capacity.includes(agent))
 
     def _without_successor(self) -> Iterator[PooledAgent]:
         """Yield who ends and whose place is promised to nobody; one that leaked may keep it for ever."""
         for agent in self.capacity.holders:
-            if agent.state is AgentState.STOPPING and self.capacity.successor_of(agent) is None:
+            if agent.state is AgentState.STOPPING and agent not in self.capacity.successors:
                 yield agent
 
     # --- starting ------------------------------------------------------------------------------------------------
@@ -244,9 +244,9 @@ class Registry:
 
     def cleared(self, agent: PooledAgent) -> bool:
         """Whether the process may start: it has a place, and what came before it is gone or given up."""
-        if not self._has_place(agent):
+        if not self.capacity.includes(agent):
             self._secure(agent)
-        return self.capacity.holds(agent) and all(slot.departed for slot in agent.after)
+        return agent in self.capacity.holders and all(slot.departed for slot in agent.after)
 
     def take_newcomers(self, agent: PooledAgent) -> list[Slot]:
         """Return whose sessions are to be opened, once: from now on a task sees to them."""
@@ -304,7 +304,10 @@ class Registry:
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
         self.stats.stopped[reason] += 1
         if cut_off:
-            self._tell_cut_off(slot.thread_id)
+            try:
+                self._on_cut_off(slot.thread_id)
+            except Exception:  # a fault of the listener must not keep the slot from being stopped
+                log.exception("pool.listener_failed")
         if any(other.live for other in agent.slots):
             if not slot.attended:  # the process knows nothing of it, so there is nothing to end
                 self._close(slot)
@@ -314,13 +317,6 @@ class Registry:
         if not has_task:
             self._remove(agent)
         return True
-
-    def _tell_cut_off(self, thread_id: int) -> None:
-        try:
-            if self.on_cut_off is not None:
-                self.on_cut_off(thread_id)
-        except Exception:  # a fault of the listener must not keep the slot from being stopped
-            log.exception("pool.listener_failed")
 
     def stop_agent(self, agent: PooledAgent, reason: Reason, error: AgentSpawnError | None = None) -> list[Slot]:
         """Tell a process to stop, with all slots in it; return those that were not told before."""
@@ -394,7 +390,7 @@ class Registry:
         agent.state = AgentState.OVERDUE
         self.stats.leaked += 1
         # Nobody is to wait for a place that may never come free: its successor looks for another one.
-        self.capacity.drop_successor(agent)
+        self.capacity.successors.pop(agent, None)
         connection = agent.connection
         pid = connection.pid if connection is not None else None
         report = connection.stop_report if connection is not None else None
@@ -408,7 +404,7 @@ class Registry:
     def maintain(self) -> None:
         """Make one maintenance pass: suspend what idled, stop what hung, take back the places of what leaked."""
         now, slots = self.clock(), list(self.slots.values())
-        idle, hung = policy.idle(slots, self.limits, now), policy.hung(slots, self.limits, now)
+        idle, hung = idle_slots(slots, self.limits, now), hung_slots(slots, self.limits, now)
         for slot in hung:
             # It obeys no cancel: only the end of its process ends its turn, and the neighbours' turns with it.
             self.stop_agent(slot.agent, Reason.HUNG)
@@ -448,9 +444,6 @@ class Registry:
         return all(agent.state is AgentState.REMAINS for agent in self._agents)
 
 
-# --- placement: which process a thread may join, and which is left in peace (pure) ----------------------------------
-
-
 def to_join(agents: Iterable[PooledAgent], sharing: Sharing | None) -> PooledAgent | None:
     """Return the process to join: one that serves before one that starts, the fuller before the emptier."""
     if sharing is None:
@@ -458,20 +451,3 @@ def to_join(agents: Iterable[PooledAgent], sharing: Sharing | None) -> PooledAge
     fitting = [agent for agent in agents if len(agent.slots) < sharing.sessions and agent.fits(sharing)]
     # A start may hang, and the emptier one may become idle, and make room for a thread of another kind.
     return max(fitting, key=lambda agent: (agent.state is AgentState.SERVING, len(agent.slots)), default=None)
-
-
-def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot | None:
-    """Return the longest unused session in a full process that the thread might be in: it can make room."""
-    if sharing is None:
-        return None
-    fitting = [agent for agent in agents if agent.fits(sharing)]
-    idle = [slot for agent in fitting for slot in agent.slots if slot.live and not slot.claims]
-    return min(idle, key=lambda slot: slot.last_used, default=None)
-
-
-def least_busy(agents: Iterable[PooledAgent]) -> PooledAgent | None:
-    """Return the process with the fewest claims, which is the nearest to being idle."""
-    # Whoever keeps new claims from it sees it idle in the end: the fewest never get more, and fewer with each turn's
-    # end, whichever process they are in.
-    staying = [agent for agent in agents if agent.live]
-    return min(staying, key=lambda agent: sum(len(slot.claims) for slot in agent.slots), default=None)

@@ -68,6 +68,7 @@ class Dispatcher:
         thread_settings: what is settled for each thread and server.
         permissions: the permission requests that people may press.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
+        late_outputs: shows what agents say outside turns, and that one was ended amid that.
     """
 
     def __init__(
@@ -101,8 +102,7 @@ class Dispatcher:
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, tracker, editors)
-        late = LateOutputs(tasks, tracker, editors)
-        pool.on_cut_off(late.cut_off)
+        self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
         self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)

@@ -242,6 +242,7 @@ class PoolUnderTest:
     store: MemoryStore
     clock: Clock
     pool: ConnectionPool
+    cut_off: list[int]
 
 
 def make_pool(
@@ -249,16 +250,18 @@ def make_pool(
 ) -> PoolUnderTest:
     """Return a pool on fake agents, not entered yet; at most two agents unless told otherwise."""
     agents, launcher, store, clock = FakeAgents(), ByThread(), store or MemoryStore(), Clock()
+    cut_off: list[int] = []
     pool = ConnectionPool(
         launcher,
         store,
         limits or PoolLimits(max_agents=2),
         cast("Any", None),
         on_change=on_change,
+        on_cut_off=cut_off.append,
         clock=clock,
         open_connection=cast("OpenConnection", agents.open),
     )
-    return PoolUnderTest(agents, launcher, store, clock, pool)
+    return PoolUnderTest(agents, launcher, store, clock, pool, cut_off)
 
 
 def make_shared_pool(

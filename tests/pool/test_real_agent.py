@@ -47,7 +47,14 @@ def scripted_pool(tmp_path: Path, agent: ScriptedAgent) -> ConnectionPool:
 def pool_of(argv: tuple[str, ...], workspace: str, *, max_agents: int) -> ConnectionPool:
     launcher = LocalLauncher(argv, workspace, env={})
     limits = ConnectionLimits(start=20.0, stop=StopLimits(eof=2.0, term=0.5, kill=0.5))
-    return ConnectionPool(launcher, MemoryStore(), PoolLimits(max_agents=max_agents), limits, on_change=lambda: None)
+    return ConnectionPool(
+        launcher,
+        MemoryStore(),
+        PoolLimits(max_agents=max_agents),
+        limits,
+        on_change=lambda: None,
+        on_cut_off=lambda _: None,
+    )
 
 
 class Silent:

@@ -368,10 +368,8 @@ async def test_a_slot_used_lately_is_left_alone() -> None:
 async def test_what_an_agent_does_after_its_turn_counts_as_use_as_long_as_a_turn_may_take() -> None:
     """P3: and an end amid that is told."""
     at = make_pool(PoolLimits(idle_ttl=100, hung_after=150))
-    cut_off: list[int] = []
     with anyio.fail_after(5):
         async with at.pool as pool:
-            pool.on_cut_off(cut_off.append)
             async with pool.session(1) as lease:
                 session = lease.session
             async with pool.session(2):
@@ -382,11 +380,11 @@ async def test_what_an_agent_does_after_its_turn_counts_as_use_as_long_as_a_turn
                 pool.maintain()
                 assert pool.status(1) is not None
             await until(lambda: pool.status(2) is None)
-            assert cut_off == []
+            assert at.cut_off == []
             at.clock.now += 52
             session.heard = at.clock.now
             pool.maintain()
-            assert cut_off == [1]
+            assert at.cut_off == [1]
             await until(lambda: at.agents.running == [])
 
 

@@ -92,7 +92,7 @@ class Model:
         self.leaks = leaks
         self.now = 1000.0
         self.mix = mix
-        self.registry = Registry(limits, self.admit, lambda: self.now, lambda thread: mix[thread])
+        self.registry = Registry(limits, self.admit, lambda _: None, lambda: self.now, lambda thread: mix[thread])
         self.tasks: list[PooledAgent] = []
         self.processes: dict[PooledAgent, Process] = {}
         self.sessions: list[Slot] = []
@@ -150,7 +150,7 @@ class Model:
         assert not self.registry.slots
         assert not self.registry._agents
         assert not self.opened
-        assert (self.registry.capacity.free, self.registry.capacity._successors) == (LIMIT, {})
+        assert (self.registry.capacity.free, self.registry.capacity.successors) == (LIMIT, {})
 
     def go_on(self) -> None:
         for number in reversed(range(len(self.tasks))):
@@ -207,7 +207,7 @@ class Model:
             and len(agent.slots) < key.sessions
             and (agent.stopping_since, agent.takes_sessions) == (None, True)
             and (agent not in self.processes or self.processes[agent].running)
-            and (self.registry.capacity.holds(agent) or self.registry.capacity.expects(agent))
+            and self.registry.capacity.includes(agent)
             for agent in self.registry._agents
         )
 
@@ -249,12 +249,12 @@ class Model:
         registry, claim = self.registry, ExtraReservation(choice % 5, self.registry.release)
         slot = registry.slots.get(claim.thread_id)
         states = self.states()
-        places = registry.capacity.holders
+        places = list(registry.capacity.holders)
         possible = slot is not None and slot.state is SlotState.READY and slot.agent.usable() and slot.agent.can_fork()
         possible = possible and any(turn.claim.slot is slot for turn in [*self.turns, *map(Turn, self.reserved)])
         assert registry.book_extra(claim) == possible, "granted whenever there is a turn to run beside, and only then"
         assert self.states() == states, "nobody is stopped for it"
-        assert registry.capacity.holders == places, "it takes no place"
+        assert list(registry.capacity.holders) == places, "it takes no place"
         if possible:
             assert claim.slot is slot
             self.extras.append(Turn(claim))
@@ -465,7 +465,8 @@ async def test_whatever_happens_in_a_long_run_the_registry_keeps_its_promises(pa
 async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
     """P4, P10: it has no place that it could pass on."""
     now = [0.0]
-    registry = Registry(PoolLimits(max_agents=1, stop_bound=6), lambda: None, lambda: now[0], lambda _: None)
+    limits = PoolLimits(max_agents=1, stop_bound=6)
+    registry = Registry(limits, lambda: None, lambda _: None, lambda: now[0], lambda _: None)
     first, second, other = (Reservation(thread, registry.release) for thread in (1, 1, 2))
     assert registry.book(first)
     assert first.slot is not None

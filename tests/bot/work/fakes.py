@@ -351,6 +351,7 @@ async def running_work(
         PoolLimits(max_agents=max_agents),
         cast("Any", None),
         on_change=lambda: dispatcher.admit(),  # noqa: PLW0108  the dispatcher is made right below
+        on_cut_off=lambda thread_id: dispatcher.late_outputs.cut_off(thread_id),  # noqa: PLW0108  see above
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
