@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -15,10 +14,9 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from pool.storage import database, tables
 from pool.storage.durable import DurableStore, open_store
-from pool.storage.model import DAY, FileTooNew, StorageLimits
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, SeenPlace, StoreBusy, ThreadRecord
+from pool.storage.model import DAY, StorageLimits
+from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
 
 
 def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
@@ -113,107 +111,6 @@ async def test_nobody_else_can_read_the_state(tmp_path: Path, mode: int | None) 
         await store.accept(prompt(7))
         modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files(tmp_path)}
     assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
-
-
-def test_the_migrated_tables_are_those_of_the_statements(tmp_path: Path) -> None:
-    """R6"""
-    file = database.open_file(tmp_path / "state.db", database.connect, 1)
-    try:
-        found = sa.inspect(file._core)
-        columns = {name: [each["name"] for each in found.get_columns(name)] for name in found.get_table_names()}
-        assert columns == {
-            name: [column.name for column in each.columns] for name, each in tables.METADATA.tables.items()
-        }
-    finally:
-        file.close()
-    assert rows(tmp_path / "state.db", "PRAGMA user_version") == [(len(tables.STEPS),)]
-
-
-def test_a_later_version_takes_the_steps_that_are_missing_and_keeps_the_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """R6"""
-    path = tmp_path / "state.db"
-    database.open_file(path, database.connect, 1).close()
-    with closing(sqlite3.connect(path)) as other, other:
-        other.execute("INSERT INTO threads (thread_id, agent) VALUES (1, 'a')")
-    steps = (*tables.STEPS, ("ALTER TABLE threads ADD COLUMN colour TEXT DEFAULT 'red'",))
-    monkeypatch.setattr(tables, "STEPS", steps)
-    for _ in range(2):
-        database.open_file(path, database.connect, 1).close()
-    assert rows(path, "SELECT agent, colour FROM threads") == [("a", "red")]
-    assert rows(path, "PRAGMA user_version") == [(len(steps),)]
-
-
-@pytest.mark.asyncio
-async def test_a_file_of_the_first_version_is_read_and_gone_on_with(tmp_path: Path) -> None:
-    """R6, R2: what it says of prompts stays; whose turns they were part of it does not say."""
-    path = tmp_path / "state.db"
-    with closing(sqlite3.connect(path)) as other, other:
-        for statement in (*tables.STEPS[0], "PRAGMA user_version = 1"):
-            other.execute(statement)
-        row = "INSERT INTO prompts VALUES (?, 1, 2, 3, ?, ?, ?, NULL, NULL, NULL)"
-        other.executemany(row, [(7, "7", True, "70 71"), (8, "8", False, "")])
-    async with open_store(path) as store:
-        first = OpenPrompt(AcceptedPrompt(7, 1, 2, 3, "7"), started=True, shown=(70, 71))
-        assert [first, OpenPrompt(AcceptedPrompt(8, 1, 2, 3, "8"), started=False)] == await store.open_prompts()
-        await store.started(7, [8])
-        assert [one.prompt.message_id for one in await store.turn(8)] == [7, 8]
-        await store.keep_notice(KeptNotice(1, 90))
-        assert await store.notices() == [KeptNotice(1, 90)]
-    assert rows(path, "PRAGMA user_version") == [(len(tables.STEPS),)]
-
-
-@pytest.mark.asyncio
-async def test_threads_of_an_older_file_count_as_used_just_now(tmp_path: Path) -> None:
-    """R6, P8: how long ago they really were is not known, and none is forgotten for that."""
-    path = tmp_path / "state.db"
-    with closing(sqlite3.connect(path)) as other, other:
-        for statement in (*tables.STEPS[0], *tables.STEPS[1], "PRAGMA user_version = 2"):
-            other.execute(statement)
-        other.execute("INSERT INTO threads (thread_id, session_id) VALUES (1, 's')")
-    before = time.time()
-    async with open_store(path) as store:
-        assert ThreadRecord(1, session_id="s") == await store.thread(1)
-    ((used_at,),) = rows(path, "SELECT used_at FROM threads")
-    assert isinstance(used_at, int)
-    assert before - 1 <= used_at <= time.time()
-
-
-@pytest.mark.asyncio
-async def test_a_notice_of_an_older_file_is_looked_for_from_its_own_message_on(tmp_path: Path) -> None:
-    """R6, R2"""
-    path = tmp_path / "state.db"
-    with closing(sqlite3.connect(path)) as other, other:
-        for statement in (*(one for step in tables.STEPS[:4] for one in step), "PRAGMA user_version = 4"):
-            other.execute(statement)
-        other.execute("INSERT INTO notices (thread_id, message_id, stopping) VALUES (1, 90, 1)")
-    async with open_store(path) as store:
-        assert await store.notices() == [KeptNotice(1, 90, stopping=True)]
-
-
-def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R6"""
-    path = tmp_path / "state.db"
-    monkeypatch.setattr(tables, "STEPS", (("CREATE TABLE half (id INTEGER)", "CREATE NONSENSE"),))
-    with pytest.raises(Exception, match="NONSENSE"):
-        database.open_file(path, database.connect, 1)
-    assert rows(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
-    assert rows(path, "PRAGMA user_version") == [(0,)]
-
-
-@pytest.mark.asyncio
-async def test_a_file_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
-    """R6, R3: the composition root can exit with a plain message."""
-    path = tmp_path / "state.db"
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 99")
-    before = path.read_bytes()
-    with pytest.raises(FileTooNew, match="format 99"):
-        async with open_store(path):
-            pytest.fail("opened")
-    assert path.read_bytes() == before
-    assert files(tmp_path) == ["state.db"]
 
 
 # Batches
