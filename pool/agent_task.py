@@ -75,32 +75,32 @@ class AgentTask:
             self.registry.retire(agent)
 
     async def _serve(self) -> None:
-        agent = self.agent
-        while (spec := self._spec()) is None:
-            await agent.called()
+        agent, spec = self.agent, None
+        # 1. How to start the process; a thread for which that can't be said is alone in failing.
+        while spec is None:
+            for slot in agent.newcomers():
+                try:
+                    spec = self.launcher.spec(slot.thread_id)
+                except AgentSpawnError as exc:
+                    fail(self.registry, slot, exc)
+                else:
+                    slot.cwd = spec.directory
+                    break
+            else:
+                await agent.called()
+        # 2. The process, and a task for each session in it.
         async with self.open_connection(spec, self.limits) as connection:
             agent.connection = connection
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, connection)
                 while agent.live:
-                    for slot in self.registry.take_newcomers(agent):
+                    for slot in agent.newcomers():
+                        slot.attended = True
                         session = SessionTask(slot, connection, self.registry, self.launcher, self.store)
                         tasks.start_soon(session.run)
                     await agent.called()
                 # The end of the process ends all its sessions: nothing is left to do for a single one.
                 tasks.cancel_scope.cancel()
-
-    def _spec(self) -> LaunchSpec | None:
-        """Return how to start the process; a thread for which that can't be said is alone in failing."""
-        for slot in self.agent.newcomers():
-            try:
-                spec = self.launcher.spec(slot.thread_id)
-            except AgentSpawnError as exc:
-                fail(self.registry, slot, exc)
-            else:
-                slot.cwd = spec.directory
-                return spec
-        return None
 
     async def _watch(self, connection: AgentConnection) -> None:
         self._fail_all(AgentExited(await connection.wait_exited()))
@@ -149,15 +149,26 @@ class SessionTask:
         await self._end(opened.session)
 
     async def _open(self) -> OpenedSession | None:
-        """Open the session; None if the slot was told to stop before that."""
+        """Open the session; None if the slot was told to stop before that.
+
+        Raises:
+            AgentSpawnError: the store does not say which one is to be resumed.
+        """
         slot, store_bound = self.slot, self.registry.limits.store_bound
         # Never twice in two places: the thread's earlier session has to be gone, or given up.
         await wait_until(self.registry, lambda: all(other.departed for other in slot.after))
-        wanted = await self._wanted()
+        # Bounded, and not resumed on a guess: without the store's answer, a session that was reset would be resumed.
+        with anyio.move_on_after(store_bound) as asked:
+            while (reset := self.registry.resets.get(slot.thread_id)) is not None:
+                await reset.wait()
+            record = await self.store.thread(slot.thread_id)
+        if asked.cancelled_caught:
+            reason = f"the state file did not answer within {store_bound:g} s"
+            raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
         if not slot.live:
             return None
         slot.cwd = slot.cwd or self.launcher.spec(slot.thread_id).directory
-        opened = await self.connection.open_session(slot.cwd, wanted)
+        opened = await self.connection.open_session(slot.cwd, record.session_id if record is not None else None)
         # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
         if slot.state is SlotState.STARTING:
             info = self.connection.agent.agent_info
@@ -168,21 +179,6 @@ class SessionTask:
             if waited.cancelled_caught:
                 log.warning("session.not_kept_yet", seconds=store_bound)
         return opened
-
-    async def _wanted(self) -> str | None:
-        """Return the session to resume.
-
-        Raises:
-            AgentSpawnError: the store does not say. Without its answer, one that was reset would be resumed.
-        """
-        bound = self.registry.limits.store_bound
-        with anyio.move_on_after(bound):
-            while (reset := self.registry.resets.get(self.slot.thread_id)) is not None:
-                await reset.wait()
-            record = await self.store.thread(self.slot.thread_id)
-            return record.session_id if record is not None else None
-        reason = f"the state file did not answer within {bound:g} s"
-        raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
 
     async def _end(self, session: AgentSession) -> None:
         """End the session once no turn has it, unless its process ends."""

@@ -21,9 +21,7 @@ from acp import connection
 from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
-from acp.schema import InitializeResult
 from acp.session import AgentSession
-from acp.shutdown import Members
 from pool.agent_task import AgentTask, OpenConnection
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
@@ -54,11 +52,6 @@ class Lease:
     _registry: Registry
 
     @property
-    def agent(self) -> InitializeResult:
-        """What the agent said of itself."""
-        return self.connection.agent
-
-    @property
     def slot(self) -> SlotStatus:
         """What can be said about the slot now."""
         return self._slot.status()
@@ -74,10 +67,6 @@ class Lease:
             return str
         return partial(self.connection.process.stderr_since, self.connection.process.stderr_bytes)
 
-    async def members(self, *, everywhere: bool) -> Members:
-        """Return what belongs to the agent; see `acp.process.AgentProcess.members`."""
-        return await self.connection.process.members(everywhere=everywhere)
-
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.
 
@@ -88,7 +77,7 @@ class Lease:
         # A turn beside it may still do well.
         due = slot.internal_errors >= MOST_INTERNAL_ERRORS and len(slot.turns) <= 1
         # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
-        if due and ways(self.agent) and self._registry.stop(slot, Reason.ASKED, spoiled=True):
+        if due and ways(self.connection.agent) and self._registry.stop(slot, Reason.ASKED, spoiled=True):
             log.warning("agent.recycled", thread_id=slot.thread_id, internal_errors=slot.internal_errors)
             self._registry.changed()
 
@@ -107,6 +96,9 @@ class ConnectionPool:
         on_cut_off: called with each thread whose agent is ended as unused although it was just at work (P3).
         clock: seconds, monotonic.
         open_connection: starts an agent; tests have agents without processes.
+
+    Attributes:
+        stats: what has happened so far, in numbers; not to be changed.
     """
 
     def __init__(
@@ -123,14 +115,15 @@ class ConnectionPool:
     ) -> None:
         self._store = store
         self._registry = Registry(limits, on_change, on_cut_off, clock, launcher.sharing)
+        self.stats: PoolStats = self._registry.stats
         self._launcher = launcher
         self._connection_limits = connection_limits
         self._open_connection = open_connection
-        self._group: TaskGroup | None = None
+        self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
-        self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._maintain_for_ever)
+        self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks.start_soon(self._maintain_for_ever)
         return self
 
     async def __aexit__(
@@ -140,12 +133,6 @@ class ConnectionPool:
         await self.close()
         self._tasks.cancel_scope.cancel()
         return await self._tasks.__aexit__(kind, value, trace)
-
-    @property
-    def _tasks(self) -> TaskGroup:
-        if self._group is None:
-            raise RuntimeError("the pool was not entered")
-        return self._group
 
     def widen(self, hung_after: float) -> None:
         """Let a turn hold a slot this long (seconds) from now on; never shorter than before, for those that run."""
@@ -195,9 +182,12 @@ class ConnectionPool:
         try:
             slot = await self._acquire(claim)
             try:
-                assert slot.session is not None
-                how, lost = slot.take_news() or ("live", False)
-                yield self._lease(slot, slot.session, how, lost=lost)
+                session, connection = slot.session, slot.agent.connection
+                assert session is not None
+                assert connection is not None
+                news, slot.news = slot.news, None  # how the session came about is news to its first turn only
+                how, lost = news or ("live", False)
+                yield Lease(connection, session, how, lost, slot, self._registry)
             finally:
                 slot.end_turn(slot.lock, self._registry.clock())
                 slot.lock.release()  # before the claim: a slot without one may be stopped for a newcomer at once
@@ -209,7 +199,7 @@ class ConnectionPool:
     def can_fork(self, thread_id: int) -> bool | None:
         """Whether turns of the thread can run side by side; None until its agent has said so."""
         slot = self._registry.slots.get(thread_id)
-        return slot.agent.can_fork() if slot is not None and slot.usable else None
+        return slot.can_fork if slot is not None and slot.usable else None
 
     def try_reserve_extra(self, thread_id: int, *, behind: bool = False) -> ExtraReservation | None:
         """Claim a turn beside the one that has the thread's session, in one step and without a further process.
@@ -238,43 +228,50 @@ class ConnectionPool:
             # From now on, and not once the copy is there: a fork that hangs is a turn that hangs.
             slot.turns[reservation] = self._registry.clock()
             try:
-                async with _copy(slot) as session:
-                    yield self._lease(slot, session, "forked")
+                connection, original = slot.agent.connection, slot.session
+                if not slot.usable or connection is None or original is None or slot.cwd is None:
+                    raise ForkFailed("the agent ended, or was told to, before its session could be forked")
+                session = await connection.fork_session(original.id, slot.cwd)
+                try:
+                    if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
+                        raise ForkFailed("the agent ended, or was told to, while its session was forked")
+                    yield Lease(connection, session, "forked", False, slot, self._registry)
+                finally:
+                    connection.close_session(session)
             finally:
                 slot.end_turn(reservation, self._registry.clock())
         finally:
             reservation.release()
 
     async def _acquire(self, claim: Reservation) -> Slot:
+        registry = self._registry
         while True:
-            slot = claim.slot or await self._book(claim)
+            # 1. A slot for the claim: its own, a free place, or the first that comes free.
+            if claim.slot is None and claim.refusal is None and not registry.book(claim):
+                registry.seekers[claim] = None
+            while (slot := claim.slot) is None:
+                if claim.refusal is not None:
+                    # Said once: a claim that is used again is booked again.
+                    refusal, claim.refusal = claim.refusal, None
+                    raise refusal
+                if registry.closing:
+                    raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
+                await registry.changes.wait()
+            # 2. Its session, or why there is none.
             self._begin(slot)
             await slot.settled.wait()
             if slot.error is not None:
                 # A new exception for each task that waits: a shared one would collect all their tracebacks.
                 error = AgentSpawnError(str(slot.error), failure=slot.error.failure, exit=slot.error.exit)
                 raise error from slot.error
-            if await slot.acquire(self._registry.clock):
-                self._registry.breaker.reset(slot.thread_id)
+            # 3. Its lock.
+            if await slot.acquire(registry.clock):
+                registry.breaker.reset(slot.thread_id)
                 return slot
             if slot.session is None and not slot.displaced:
                 raise AgentSpawnError("the agent was stopped while it was starting", failure=SpawnFailure.OTHER)
             # It died or was stopped since it was ready, or because of a neighbour: go on with its successor.
-            self._registry.move_on(claim)
-
-    async def _book(self, claim: Reservation) -> Slot:
-        registry = self._registry
-        if claim.refusal is None and not registry.book(claim):
-            registry.seek(claim)
-        while claim.slot is None:
-            if claim.refusal is not None:
-                # Said once: a claim that is used again is booked again.
-                refusal, claim.refusal = claim.refusal, None
-                raise refusal
-            if registry.closing:
-                raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
-            await registry.changes.wait()
-        return claim.slot
+            registry.move_on(claim)
 
     def _begin(self, slot: Slot) -> None:
         agent = self._registry.begin(slot)
@@ -285,12 +282,6 @@ class ConnectionPool:
         )
         # In the pool's task group, not in that of the caller: a caller that gives up ends nothing.
         self._tasks.start_soon(task.run)
-
-    def _lease(
-        self, slot: Slot, session: AgentSession, how: Literal["live", "forked"] | How, *, lost: bool = False
-    ) -> Lease:
-        assert slot.agent.connection is not None
-        return Lease(slot.agent.connection, session, how, lost, _slot=slot, _registry=self._registry)
 
     # --- control: none of these waits for a slot -----------------------------------------------------------------
 
@@ -303,13 +294,18 @@ class ConnectionPool:
         """Return how full the pool is."""
         return self._registry.counts()
 
-    def evict(self, thread_id: int) -> bool:
+    def evict(self, thread_id: int, *, displaced: bool = False) -> bool:
         """Tell the thread's agent to stop, busy or not; its session stays remembered. False if there is none.
 
-        Of a process that other threads share, only the thread's session is ended.
+        Of a process that other threads share, only the thread's session is ended. ``displaced``: those who wait for it
+        go on in the next one.
         """
         slot = self._registry.slots.get(thread_id)
-        return slot is not None and self._evict(slot)
+        if slot is None:
+            return False
+        told = self._registry.stop(slot, Reason.ASKED, displaced=displaced)
+        self._registry.changed()
+        return told
 
     def reset(self, thread_id: int) -> bool:
         """Evict the thread's agent and forget its session; the next one starts afresh. False if no agent ran."""
@@ -318,19 +314,8 @@ class ConnectionPool:
             registry.resets[thread_id] = anyio.Event()
             self._tasks.start_soon(self._forget, thread_id)
         registry.breaker.reset(thread_id)
-        slot = registry.slots.get(thread_id)
         # What the reset is to stop is cancelled by the caller; the next turn may wait for the slot already.
-        return slot is not None and self._evict(slot, displaced=True)
-
-    def _evict(self, slot: Slot, *, displaced: bool = False) -> bool:
-        told = self._registry.stop(slot, Reason.ASKED, displaced=displaced)
-        self._registry.changed()
-        return told
-
-    @property
-    def stats(self) -> PoolStats:
-        """What has happened so far, in numbers; not to be changed."""
-        return self._registry.stats
+        return self.evict(thread_id, displaced=True)
 
     def maintain(self) -> None:
         """Make one maintenance pass now."""
@@ -365,18 +350,3 @@ class ConnectionPool:
             # The thread's next session waits for this, or it would resume what is being forgotten.
             self._registry.resets.pop(thread_id).set()
             self._registry.changed()
-
-
-@asynccontextmanager
-async def _copy(slot: Slot) -> AsyncIterator[AgentSession]:
-    """Copy the slot's session, and let the copy go at the end."""
-    connection, original = slot.agent.connection, slot.session
-    if not slot.usable or connection is None or original is None or slot.cwd is None:
-        raise ForkFailed("the agent ended, or was told to, before its session could be forked")
-    session = await connection.fork_session(original.id, slot.cwd)
-    try:
-        if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
-            raise ForkFailed("the agent ended, or was told to, while its session was forked")
-        yield session
-    finally:
-        connection.close_session(session)

@@ -37,6 +37,7 @@ class Registry:
         slots: the current slot of each thread. Its predecessors may live on for a while, in their agents only.
         resets: of the threads whose sessions are being forgotten; set once that is written.
         changes: set, and replaced, at each change.
+        seekers: who gets a slot as soon as there is one, before anybody who has none yet; until `release`.
         last_pass: the clock at the last maintenance pass that went well.
     """
 
@@ -59,7 +60,7 @@ class Registry:
         self.last_pass = clock()
         self.stats = PoolStats()
         self._agents: dict[PooledAgent, None] = {}  # those that are not gone yet, in the order in which they were made
-        self._seekers: dict[Reservation, None] = {}
+        self.seekers: dict[Reservation, None] = {}
         self._sharing = sharing
         self._on_change = on_change
         self._on_cut_off = on_cut_off
@@ -71,9 +72,9 @@ class Registry:
         for agent in tuple(self._agents):
             if agent.state in (AgentState.STARTING, AgentState.SERVING) and not self.capacity.includes(agent):
                 self._secure(agent)
-        for claim in tuple(self._seekers):
+        for claim in tuple(self.seekers):
             if self.book(claim):
-                del self._seekers[claim]
+                del self.seekers[claim]
         # Replaced in the same step: a task that waits from here on waits for the next change.
         self.changes.set()
         self.changes = anyio.Event()
@@ -84,16 +85,12 @@ class Registry:
 
     # --- claims --------------------------------------------------------------------------------------------------
 
-    def seek(self, claim: Reservation) -> None:
-        """Give the claim a slot as soon as there is one, before anybody who has none yet; until `release`."""
-        self._seekers[claim] = None
-
     def move_on(self, claim: Reservation) -> None:
-        """Take a claim off a slot that can't be used any more, and have it `seek` its thread's next one."""
+        """Take a claim off a slot that can't be used any more; it seeks its thread's next one."""
         slot, claim.slot = claim.slot, None
         if slot is not None:
             slot.claims.discard(claim)
-        self.seek(claim)
+        self.seekers[claim] = None
         self.changed()
 
     def book(self, claim: Reservation, *, behind: bool = False) -> bool:
@@ -126,7 +123,7 @@ class Registry:
         It takes no place and stops nobody.
         """
         slot = self.slots.get(claim.thread_id)
-        if slot is None or not slot.usable or not slot.agent.can_fork():
+        if slot is None or not slot.can_fork:
             return False
         # Without a turn in the session itself the thread gets that one: what is said in a copy is not remembered.
         if not any(isinstance(other, Reservation) for other in slot.claims):
@@ -140,7 +137,7 @@ class Registry:
     def release(self, claim: Claim) -> None:
         """Take a claim back; a slot that it made and nobody began goes too."""
         if isinstance(claim, Reservation):
-            self._seekers.pop(claim, None)
+            self.seekers.pop(claim, None)
         slot, claim.slot = claim.slot, None
         if slot is None:
             return
@@ -239,7 +236,7 @@ class Registry:
         if slot.agent.state is not AgentState.CLAIMED:
             slot.agent.call()
             return None
-        slot.agent.state = AgentState.STARTING
+        slot.agent.enter(AgentState.STARTING)
         return slot.agent
 
     def cleared(self, agent: PooledAgent) -> bool:
@@ -248,18 +245,14 @@ class Registry:
             self._secure(agent)
         return agent in self.capacity.holders and all(slot.departed for slot in agent.after)
 
-    def take_newcomers(self, agent: PooledAgent) -> list[Slot]:
-        """Return whose sessions are to be opened, once: from now on a task sees to them."""
-        newcomers = agent.newcomers()
-        for slot in newcomers:
-            slot.attended = True
-        return newcomers
-
     def ready(self, slot: Slot, opened: OpenedSession) -> None:
         """Called when the slot's session is open."""
-        slot.ready(opened, self.clock())
+        slot.session, slot.news, slot.used = opened.session, (opened.how, opened.lost), self.clock()
+        slot.after = ()  # or each slot of the thread would keep all those before it in memory
+        slot.enter(SlotState.READY)
+        slot.settled.set()
         if slot.agent.state is AgentState.STARTING:
-            slot.agent.state = AgentState.SERVING
+            slot.agent.enter(AgentState.SERVING)
         self.stats.opened[opened.how] += 1
         self.stats.lost += opened.lost
         self.changed()
@@ -297,10 +290,18 @@ class Registry:
         if not slot.live:
             return False
         agent, now = slot.agent, self.clock()
+        # 1. The slot takes no more turns, and those who wait for it or for its lock wake up: the running turn has the
+        #    lock and may never end, so the others go on to the next slot now.
         cut_off = reason in (Reason.IDLE, Reason.CAPACITY) and slot.at_work(now)
         slot.displaced = displaced or reason is Reason.HUNG
         agent.takes_sessions = agent.takes_sessions and not spoiled
-        slot.stop(now, error)
+        slot.error = error if slot.state is SlotState.STARTING else None
+        slot.stopping_since = now
+        slot.enter(SlotState.CLOSING)
+        slot.stop_requested.set()
+        slot.settled.set()
+        for scope in slot.waiting:
+            scope.cancel()
         log.info("slot.evicted", thread_id=slot.thread_id, generation=slot.generation, reason=reason.value)
         self.stats.stopped[reason] += 1
         if cut_off:
@@ -308,13 +309,19 @@ class Registry:
                 self._on_cut_off(slot.thread_id)
             except Exception:  # a fault of the listener must not keep the slot from being stopped
                 log.exception("pool.listener_failed")
+        # 2. Others are left in the process: it goes on.
         if any(other.live for other in agent.slots):
             if not slot.attended:  # the process knows nothing of it, so there is nothing to end
                 self._close(slot)
             return True
-        has_task = agent.state is not AgentState.CLAIMED
-        agent.stop(now)
-        if not has_task:
+        # 3. It was the last: the process ends. A start may hang anywhere; a connection that serves is left in order, so
+        #    that its pipes are read to the end.
+        before, agent.stopping_since = agent.state, now
+        if before is not AgentState.SERVING:
+            agent.scope.cancel()
+        agent.enter(AgentState.STOPPING)
+        agent.call()
+        if before is AgentState.CLAIMED:  # no task runs for it that would report its end
             self._remove(agent)
         return True
 
@@ -337,7 +344,7 @@ class Registry:
         self.stop_agent(agent, Reason.SHUTDOWN)
         if agent.remains():
             self._give_up(agent)
-            agent.state = AgentState.REMAINS
+            agent.enter(AgentState.REMAINS)
             # It keeps its slots and its place, but its threads go on without it.
             for slot in agent.slots:
                 self._unlist(slot)
@@ -346,7 +353,8 @@ class Registry:
         self.changed()
 
     def _remove(self, agent: PooledAgent) -> None:
-        agent.state, agent.after = AgentState.GONE, ()
+        agent.enter(AgentState.GONE)
+        agent.after = ()
         for slot in tuple(agent.slots):
             self._close(slot)
         self._agents.pop(agent, None)
@@ -354,7 +362,7 @@ class Registry:
 
     def _close(self, slot: Slot) -> None:
         slot.after = ()
-        slot.state = SlotState.CLOSED
+        slot.enter(SlotState.CLOSED)
         slot.agent.slots.pop(slot, None)
         self._unlist(slot)
 
@@ -387,7 +395,7 @@ class Registry:
     def _give_up(self, agent: PooledAgent) -> None:
         if agent.leaked:
             return
-        agent.state = AgentState.OVERDUE
+        agent.enter(AgentState.OVERDUE)
         self.stats.leaked += 1
         # Nobody is to wait for a place that may never come free: its successor looks for another one.
         self.capacity.successors.pop(agent, None)

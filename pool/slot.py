@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 import structlog
 
-from acp.connection import AgentConnection, OpenedSession
+from acp.connection import AgentConnection
 from acp.errors import AgentSpawnError
 from acp.handshake import How
 from acp.session import AgentSession
@@ -28,6 +28,7 @@ class PooledAgent:
     """One agent process.
 
     Attributes:
+        state: where it is.
         sharing: whose threads may share it; None: it belongs to one thread.
         slots: the threads' sessions in it that are not closed yet, in the order in which they joined.
         after: what has to be gone before it may start: what came before in the thread that it was made for.
@@ -47,28 +48,23 @@ class PooledAgent:
         self.stopping_since: float | None = None
         self.takes_sessions = True
         self.had_a_turn = False
-        self._state = AgentState.CLAIMED
+        self.state = AgentState.CLAIMED
         self._calls = anyio.Event()
 
-    @property
-    def state(self) -> AgentState:
-        """Where the process is."""
-        return self._state
-
-    @state.setter
-    def state(self, state: AgentState) -> None:
+    def enter(self, state: AgentState) -> None:
+        """Change the state; only the registry does."""
         log.debug("agent.changed", threads=[slot.thread_id for slot in self.slots], state=state.value)
-        self._state = state
+        self.state = state
 
     @property
     def live(self) -> bool:
         """Whether it was not told to stop, and has not ended."""
-        return self._state in (AgentState.CLAIMED, AgentState.STARTING, AgentState.SERVING)
+        return self.state in (AgentState.CLAIMED, AgentState.STARTING, AgentState.SERVING)
 
     @property
     def leaked(self) -> bool:
         """Whether nobody waits for its end any more; the place stays taken until it is gone."""
-        return self._state in (AgentState.OVERDUE, AgentState.REMAINS)
+        return self.state in (AgentState.OVERDUE, AgentState.REMAINS)
 
     @property
     def claimed(self) -> bool:
@@ -92,10 +88,6 @@ class PooledAgent:
         """Whether a turn may be given to it."""
         return self.connection is not None and self.connection.usable()
 
-    def can_fork(self) -> bool:
-        """Whether turns can run on copies of its sessions."""
-        return self.connection is not None and self.connection.can_fork
-
     def remains(self) -> bool:
         """Whether anything of it outlived the shutdown escalation: the process, or what it started."""
         if self.connection is None:
@@ -118,20 +110,12 @@ class PooledAgent:
         # No await since the wake-up: a call that came meanwhile is answered by the look that follows.
         self._calls = anyio.Event()
 
-    def stop(self, now: float) -> None:
-        """Have its task end the process."""
-        # A start may hang anywhere; a connection that serves is left in order, so that its pipes are read to the end.
-        if self._state is not AgentState.SERVING:
-            self.scope.cancel()
-        self.stopping_since = now
-        self.state = AgentState.STOPPING
-        self.call()
-
 
 class Slot:
     """One thread's session. The mutable state is its attributes; all but the lock can be read without the lock.
 
     Attributes:
+        state: where it is; changed by `enter`.
         agent: the process it is in.
         after: slots that have to be gone before this one's session may be opened: earlier ones of the same thread, and
             one whose room in the process it has.
@@ -146,6 +130,9 @@ class Slot:
         error: why it will never be ready, when its start failed.
         displaced: whether it was stopped for a reset or since a neighbour hung: who waits goes on in the next one.
         cwd: the working directory of the session, once it is known.
+        news: how the session was opened and whether the wanted one was lost, for the first turn only.
+        used: when it was made, got ready, or a turn last ended.
+        waiting: those who wait for the lock.
         longest: for how long after a turn what its agent still does counts as use, in seconds.
         turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
             each extra turn.
@@ -180,82 +167,61 @@ class Slot:
         self.cwd: str | None = None
         self.turns: dict[object, float] = {}
         self.internal_errors = 0
-        self._used = now
-        self._state = SlotState.STARTING
-        self._news: tuple[How, bool] | None = None
-        self._waiting: set[anyio.CancelScope] = set()
+        self.used = now
+        self.state = SlotState.STARTING
+        self.news: tuple[How, bool] | None = None
+        self.waiting: set[anyio.CancelScope] = set()
 
-    @property
-    def state(self) -> SlotState:
-        """Where the slot is."""
-        return self._state
-
-    @state.setter
-    def state(self, state: SlotState) -> None:
+    def enter(self, state: SlotState) -> None:
+        """Change the state; only the registry does."""
         log.debug("slot.changed", thread_id=self.thread_id, generation=self.generation, state=state.value)
-        self._state = state
+        self.state = state
 
     @property
     def live(self) -> bool:
         """Whether it was not told to stop."""
-        return self._state in (SlotState.STARTING, SlotState.READY)
+        return self.state in (SlotState.STARTING, SlotState.READY)
 
     @property
     def last_used(self) -> float:
         """When its last turn ended, or its agent was last at work outside one, for as long as a turn may take."""
-        return max(self._used, min(self._heard, self._used + self.longest))
+        # The bound: an agent that never falls silent would keep its place for ever.
+        heard = self.session.heard if self.session is not None else 0.0
+        return max(self.used, min(heard, self.used + self.longest))
 
     def at_work(self, now: float) -> bool:
         """Whether its agent has just been heard outside a turn."""
-        return not self.turns and self._heard > self._used and now - self._heard < JUST
-
-    @property
-    def _heard(self) -> float:
-        return self.session.heard if self.session is not None else 0.0
+        if self.session is None or self.turns:
+            return False
+        return self.session.heard > self.used and now - self.session.heard < JUST
 
     @property
     def departed(self) -> bool:
         """Whether its successor need not wait for it any longer."""
-        return self._state is SlotState.CLOSED or self.leaked
+        return self.state is SlotState.CLOSED or self.leaked
 
     @property
     def usable(self) -> bool:
         """Whether a turn may begin."""
-        return self._state is SlotState.READY and self.agent.usable()
+        return self.state is SlotState.READY and self.agent.usable()
 
-    def ready(self, opened: OpenedSession, now: float) -> None:
-        """Take the open session, and wake those who wait for it."""
-        self.session = opened.session
-        self._news = (opened.how, opened.lost)
-        self._used = now
-        self.after = ()  # or each slot of the thread would keep all those before it in memory
-        self.state = SlotState.READY
-        self.settled.set()
-
-    def stop(self, now: float, error: AgentSpawnError | None = None) -> None:
-        """Take no more turns, and wake those who wait for the slot; ``error``: why it never gets ready, if so."""
-        if self._state is SlotState.STARTING:
-            self.error = error
-        self.stopping_since = now
-        self.state = SlotState.CLOSING
-        self.stop_requested.set()
-        self.settled.set()
-        # The running turn has the lock and may never end: the turns that wait for it go on to the next slot now.
-        for scope in self._waiting:
-            scope.cancel()
+    @property
+    def can_fork(self) -> bool:
+        """Whether turns can run on copies of its session."""
+        return self.usable and self.agent.connection is not None and self.agent.connection.can_fork
 
     async def acquire(self, clock: Callable[[], float]) -> bool:
         """Wait for the lock and begin a turn; False, without the lock, if the slot can't be used any more."""
-        if self._state is not SlotState.READY:
+        if self.state is not SlotState.READY:
             return False
         acquired = False
         with anyio.CancelScope() as scope:
-            self._waiting.add(scope)
+            self.waiting.add(scope)
             try:
                 await self.lock.acquire()
                 acquired = True
             finally:
-                self._waiting.discard(scope)
+                self.waiting.discard(scope)
         # Looked at again: the agent may have hung up while the turn before was running.
         if acquired and not self.usable:
             self.lock.release()
@@ -268,19 +234,14 @@ class Slot:
     def end_turn(self, turn: object, now: float) -> None:
         """Note that a turn runs no more; see ``turns``."""
         del self.turns[turn]
-        self._used = now
-
-    def take_news(self) -> tuple[How, bool] | None:
-        """Return how the session was opened and whether the wanted one was lost: to the first turn only."""
-        news, self._news = self._news, None
-        return news
+        self.used = now
 
     def status(self) -> SlotStatus:
         """Return what can be said about the slot now."""
         connection = self.agent.connection
         info = connection.agent.agent_info if connection is not None else None
         return SlotStatus(
-            state=self._state,
+            state=self.state,
             busy=bool(self.claims),
             pid=connection.pid if connection is not None else None,
             last_used=self.last_used,
@@ -294,13 +255,15 @@ class Claim:
 
     Attributes:
         slot: what is claimed; None once it was given back.
+        refusal: set instead of a slot while the thread's starts are held back; the session call raises it.
     """
 
-    __slots__ = ("_release", "slot", "thread_id")
+    __slots__ = ("_release", "refusal", "slot", "thread_id")
 
     def __init__(self, thread_id: int, release: Callable[[Claim], None]) -> None:
         self.thread_id = thread_id
         self.slot: Slot | None = None
+        self.refusal: AgentSpawnError | None = None
         self._release = release
 
     def release(self) -> None:
@@ -309,17 +272,9 @@ class Claim:
 
 
 class Reservation(Claim):
-    """A claim on a thread's session: a place in the pool.
+    """A claim on a thread's session: a place in the pool."""
 
-    Attributes:
-        refusal: set instead of a slot while the thread's starts are held back; the session call raises it.
-    """
-
-    __slots__ = ("refusal",)
-
-    def __init__(self, thread_id: int, release: Callable[[Claim], None]) -> None:
-        super().__init__(thread_id, release)
-        self.refusal: AgentSpawnError | None = None
+    __slots__ = ()
 
 
 class ExtraReservation(Claim):

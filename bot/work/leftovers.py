@@ -117,7 +117,7 @@ class Leftovers:
 
     async def _look_before(self, watch: _Watch) -> None:
         try:
-            watch.before = await watch.lease.members(everywhere=False)
+            watch.before = await watch.lease.connection.process.members(everywhere=False)
         except Exception:
             log.exception("leftovers.failed")
         finally:
@@ -130,7 +130,7 @@ class Leftovers:
             await watch.looked.wait()
             if watch.before is None:
                 return
-            started = await watch.lease.members(everywhere=True) - watch.before
+            started = await watch.lease.connection.process.members(everywhere=True) - watch.before
             await anyio.sleep(PATIENCE if started else 0)
             alive = frozenset(process for process in started if is_alive(process))
             if alive and not self._closed:

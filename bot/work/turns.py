@@ -321,7 +321,7 @@ class TurnService:
         A store that hangs keeps neither a stop waiting nor the hard timeout. What it writes later does no harm: the
         end of the prompt is written after it.
         """
-        thread_id, said, info = running.thread_id, lease.listen(), lease.agent.agent_info
+        thread_id, said, info = running.thread_id, lease.listen(), lease.connection.agent.agent_info
         running.agent = running.agent or (info.name if info is not None else None)
         running.hear = lambda: self.redact(said())
         # A copy, or one of several in its process, could not tell its own leftovers from a neighbour's.
@@ -342,7 +342,7 @@ class TurnService:
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
         text = running.entry.prompt_text()
-        end_of = partial(_end_of, running, [method.name or method.id for method in lease.agent.auth_methods])
+        end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
         settled = False
         try:
             snapshot = await run_turn(

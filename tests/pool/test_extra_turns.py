@@ -39,7 +39,7 @@ async def test_an_extra_turn_runs_beside_the_first_in_the_same_process() -> None
     async with busy(at) as (pool, first):
         assert pool.can_fork(1)
         async with pool.extra_session(reserved(pool)) as extra:
-            assert (extra.how, extra.lost, extra.agent) == ("forked", False, first.agent)
+            assert (extra.how, extra.lost, extra.connection) == ("forked", False, first.connection)
             assert extra.session.id != first.session.id
             assert at.agents.connections[0].forked == [(first.session.id, "1")]
             assert (pool.counts().live, pool.counts().busy) == (1, 1)

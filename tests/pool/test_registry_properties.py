@@ -250,7 +250,7 @@ class Model:
         slot = registry.slots.get(claim.thread_id)
         states = self.states()
         places = list(registry.capacity.holders)
-        possible = slot is not None and slot.state is SlotState.READY and slot.agent.usable() and slot.agent.can_fork()
+        possible = slot is not None and slot.state is SlotState.READY and slot.agent.usable() and slot.can_fork
         possible = possible and any(turn.claim.slot is slot for turn in [*self.turns, *map(Turn, self.reserved)])
         assert registry.book_extra(claim) == possible, "granted whenever there is a turn to run beside, and only then"
         assert self.states() == states, "nobody is stopped for it"
@@ -314,7 +314,10 @@ class Model:
         elif not process.running:
             self.registry.stop_agent(agent, Reason.DIED)
         else:
-            self.sessions += self.registry.take_newcomers(agent)
+            newcomers = agent.newcomers()
+            for slot in newcomers:
+                slot.attended = True
+            self.sessions += newcomers
 
     def start(self, agent: PooledAgent) -> None:
         self.registry.give_up_overdue()
