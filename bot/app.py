@@ -45,7 +45,7 @@ from bot.work.ports import DispatcherPort
 from bot.work.queue.rules import Drop, Rules
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
-from pool.storage.durable import DurableStore, open_store
+from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import FileTooNew
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ def held_state(settings: Settings) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def kept_state(state_dir: Path) -> AsyncIterator[DurableStore]:
+async def kept_state(state_dir: Path) -> AsyncIterator[SessionStore]:
     """Open the store in the state directory.
 
     Raises:

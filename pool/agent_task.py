@@ -22,7 +22,7 @@ from pool.launcher import Launcher
 from pool.model import Reason, SlotState
 from pool.registry import Registry
 from pool.slot import PooledAgent, Slot
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

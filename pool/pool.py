@@ -27,7 +27,7 @@ from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
 from pool.registry import Registry
 from pool.slot import ExtraReservation, Reservation, Slot
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 MOST_INTERNAL_ERRORS = 2
 """Turns in a row that may end in an internal error before the agent is replaced."""

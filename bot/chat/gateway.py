@@ -37,7 +37,7 @@ from bot.redaction import Redactor
 from bot.reply.port import Unavailable
 from bot.work.observer import Observer
 from bot.work.ports import DispatcherPort
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,8 @@ from bot.chat.inbound import Place
 from bot.chat.job_queue import contain
 from bot.recent import RecentMap
 from bot.work.ports import DispatcherPort
-from pool.store import SeenPlace, SessionStore
+from pool.storage.durable import SessionStore
+from pool.store import SeenPlace
 
 NEVER = -1
 MOST_PLACES = 5000

@@ -24,7 +24,7 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.status import WorkCounts
 from pool.model import Reason
 from pool.pool import ConnectionPool
-from pool.storage.durable import DurableStore
+from pool.storage.durable import SessionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Watched:
     dispatcher: Dispatcher
     pool: ConnectionPool
     gateway: DiscordGateway
-    store: DurableStore
+    store: SessionStore
     pass_interval: float
 
 

@@ -120,7 +120,7 @@ class LiveWatch(Watch):
     def begin(self, watched: Watched) -> None:
         """Look at the parts of a bot from now on, and have it tell what happens."""
         self._watched = watched
-        watched.store.observe(self.observer.stored)
+        watched.store.observe = self.observer.stored
 
     def look(self) -> Health:
         """Return how the bot is at this moment."""

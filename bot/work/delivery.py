@@ -21,7 +21,7 @@ from bot.work.ending import TurnEnd, final_reply
 from bot.work.observer import Observer, TurnReport
 from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

@@ -46,7 +46,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.turns import Claim, TurnCards, TurnService
 from pool.pool import ConnectionPool
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

@@ -28,7 +28,8 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings, gone_line
 from bot.work.turns import Claim
 from pool.pool import ConnectionPool
-from pool.store import SessionStore, StoreBusy
+from pool.storage.durable import SessionStore
+from pool.store import StoreBusy
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,8 @@ from bot.work.queue.entry import Entry
 from bot.work.queue.scheduler import Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.task_tracker import TaskTracker
-from pool.store import KeptNotice, SessionStore
+from pool.storage.durable import SessionStore
+from pool.store import KeptNotice
 
 PATIENCE = 1.5
 """Seconds that a message waits before it is told that it does."""

@@ -35,7 +35,8 @@ from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
 from bot.work.turns import Claim, cancel_cards
-from pool.store import OpenPrompt, PendingReply, SessionStore, StoreBusy
+from pool.storage.durable import SessionStore
+from pool.store import OpenPrompt, PendingReply, StoreBusy
 
 log = structlog.get_logger(__name__)
 

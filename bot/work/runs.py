@@ -33,7 +33,7 @@ from bot.work.thread_settings import ThreadSettings
 from bot.work.turns import Claim, RunningTurn, TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

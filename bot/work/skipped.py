@@ -24,7 +24,8 @@ from bot.work.intake import Intake
 from bot.work.queue.rate import RateLimit
 from bot.work.serialization import accepted_prompt
 from bot.work.task_tracker import TaskTracker
-from pool.store import SessionStore, StoreBusy
+from pool.storage.durable import SessionStore
+from pool.store import StoreBusy
 
 log = structlog.get_logger(__name__)
 

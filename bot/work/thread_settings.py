@@ -19,7 +19,7 @@ from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 

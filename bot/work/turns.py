@@ -38,7 +38,7 @@ from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 
 Claim = Reservation | ExtraReservation
 

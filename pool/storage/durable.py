@@ -1,4 +1,4 @@
-"""The `SessionStore` that outlives the process, and its one writer.
+"""The store that outlives the process, and its one writer.
 
 Each call is an operation in the writer's inbox, questions too: they see everything that was handed in before them.
 """
@@ -39,128 +39,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class DurableStore:
-    """Hands every call to the writer; see `pool.store.SessionStore` for the calls."""
-
-    def __init__(self, writer: Writer, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
-        self._writer, self._ledger, self._now = writer, ledger, now
-
-    @property
-    def trouble(self) -> str:
-        return self._ledger.trouble
-
-    @property
-    def durable(self) -> bool:
-        return True
-
-    @property
-    def behind(self) -> int:
-        """How many calls and changes are not in the file yet."""
-        return self._writer.waiting + self._ledger.backlog
-
-    def observe(self, observe: Callable[[float], None]) -> None:
-        """Call ``observe`` from now on with the seconds that each call took."""
-        self._writer.observe = observe
-
-    async def flush(self) -> bool:
-        # The inbox is in order: once this is answered, all that came before is carried out.
-        await self._writer.submit(operations.Nothing())
-        return self._ledger.backlog == 0
-
-    async def accept(self, prompt: AcceptedPrompt) -> bool:
-        # Only a new prompt is refused: what happens to one that was accepted has to be kept, however much waits.
-        return await self._writer.submit(operations.Accept(prompt), refusable=True)
-
-    async def amend(self, message_id: int, payload: str) -> None:
-        await self._writer.submit(operations.Amend(message_id, payload))
-
-    async def started(self, first: int, others: Sequence[int] = ()) -> None:
-        parts = operations.Started(first), *(operations.Started(other, first) for other in others)
-        await self._writer.submit(operations.StartedTogether(parts))
-
-    async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
-        await self._writer.submit(operations.Shown(message_id, messages))
-
-    async def save_pending_reply(self, message_id: int, outcome: str, payload: str) -> None:
-        await self._writer.submit(operations.SavePendingReply(message_id, outcome, payload))
-
-    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
-        await self._writer.submit(operations.Finish(message_id, outcome, int(self._now()), keep))
-
-    async def turn(self, message_id: int) -> list[OpenPrompt]:
-        return await self._writer.submit(operations.TurnOf(message_id))
-
-    async def open_prompts(self) -> list[OpenPrompt]:
-        return await self._writer.submit(operations.OpenPrompts())
-
-    async def pending_replies(self) -> list[PendingReply]:
-        return await self._writer.submit(operations.PendingReplies())
-
-    async def thread(self, thread_id: int) -> ThreadRecord | None:
-        return await self._writer.submit(operations.Thread(thread_id))
-
-    async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
-        # A field that is not given is not in there; one that is None is to be emptied.
-        given = cast("dict[str, str | None]", changes)
-        await self._writer.submit(operations.Bind(thread_id, tuple(given.items()), int(self._now())))
-
-    async def forget(self, gone: Iterable[int]) -> None:
-        await self._writer.submit(operations.Forget(tuple(gone)))
-
-    async def choices(self) -> dict[int, str]:
-        return await self._writer.submit(operations.Choices())
-
-    async def keep_notice(self, notice: KeptNotice) -> None:
-        await self._writer.submit(operations.Notice(notice.thread_id, notice))
-
-    async def drop_notice(self, thread_id: int) -> None:
-        await self._writer.submit(operations.Notice(thread_id, None))
-
-    async def notices(self) -> list[KeptNotice]:
-        return await self._writer.submit(operations.Notices())
-
-    async def see(self, places: Iterable[SeenPlace]) -> None:
-        if seen := tuple(places):
-            await self._writer.submit(operations.See(seen))
-
-    async def places(self) -> list[SeenPlace]:
-        return await self._writer.submit(operations.Places())
-
-
-@asynccontextmanager
-async def open_store(
-    path: Path,
-    limits: StorageLimits | None = None,
-    *,
-    connect: Connect = connect,
-    now: Callable[[], float] = time.time,
-) -> AsyncIterator[DurableStore]:
-    """Keep the store in the file at ``path``, whose directory exists; it is made if there is none.
-
-    A file that can't be used is no error: see `DurableStore.trouble`. On leaving, all that was handed in is written.
-
-    Raises:
-        FileTooNew: the file was written by a newer version of the bot; it was not changed.
-    """
-    limits = limits or StorageLimits()
-    ledger = Ledger(path, limits, connect, now=now)
-    writer = Writer(ledger, limits)
-    await writer.open()  # a file that is too new is refused before anybody could hand something in
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(writer.run)
-            try:
-                yield DurableStore(writer, ledger, now)
-            finally:
-                await writer.close()
-    except BaseExceptionGroup as group:
-        causes = leaves(group)
-        if len(causes) > 1:
-            raise
-        # The body's own error, and not the group that the writer's task makes of it.
-        raise causes[0] from causes[0].__cause__
-
-
 @dataclass(slots=True)
 class _Waiting:
     operation: Operation[Any]
@@ -168,17 +46,24 @@ class _Waiting:
     answer: Answer = field(default_factory=Answer)
 
 
-class Writer:
-    """Takes operations from any task; `run` is its own, `close` ends it.
+class SessionStore:
+    """Keeps threads, prompts and places. A call that returned has been written, or `trouble` says why not.
 
-    What waits is carried out in batches, in the order in which it was handed in.
+    No call raises for a fault of the storage: what can't be written is kept in memory until it can. What waits is
+    carried out in batches, in the order in which it was handed in.
 
     Attributes:
-        observe: called with the seconds that each operation took, from the call to its answer; None: nobody counts.
+        observe: called with the seconds that each call took; None: nobody counts.
     """
 
-    def __init__(self, ledger: Ledger, limits: StorageLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ledger, self._limits, self._clock = ledger, limits, clock
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: StorageLimits,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._limits, self._now, self._clock = ledger, limits, now, clock
         self.observe: Callable[[float], None] | None = None
         self._inbox: deque[_Waiting] = deque()
         self._wake = anyio.Event()
@@ -190,7 +75,127 @@ class Writer:
         # A limiter that nobody else uses up; and SQLite wants one call at a time.
         self._thread = anyio.CapacityLimiter(1)
 
-    async def submit(self, operation: Operation[T], *, refusable: bool = False) -> T:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the storage, in a few words for people; empty when all is well."""
+        return self._ledger.trouble
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is kept outlives the process."""
+        return True
+
+    @property
+    def behind(self) -> int:
+        """How many calls and changes are not in the file yet."""
+        return len(self._inbox) + self._ledger.backlog
+
+    async def flush(self) -> bool:
+        """Wait until all that was handed in before is written; False: it is kept in memory only, see `trouble`."""
+        # The inbox is in order: once this is answered, all that came before is carried out.
+        await self._submit(operations.Nothing())
+        return self._ledger.backlog == 0
+
+    async def accept(self, prompt: AcceptedPrompt) -> bool:
+        """Remember a prompt; False if its message was accepted before, whatever the result.
+
+        Raises:
+            StoreBusy: too much waits to be written.
+        """
+        # Only a new prompt is refused: what happens to one that was accepted has to be kept, however much waits.
+        return await self._submit(operations.Accept(prompt), refusable=True)
+
+    async def amend(self, message_id: int, payload: str) -> None:
+        """Replace what is kept of a prompt that waits; one that was started stays as it is."""
+        await self._submit(operations.Amend(message_id, payload))
+
+    async def started(self, first: int, others: Sequence[int] = ()) -> None:
+        """Say that prompts are about to be sent to the agent, as one turn: of all of them or of none.
+
+        ``first`` is the message that the turn answers; of one that runs already, ``others`` come in addition.
+        """
+        parts = operations.Started(first), *(operations.Started(other, first) for other in others)
+        await self._submit(operations.StartedTogether(parts))
+
+    async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
+        """Say which messages show the reply to the prompt so far, all of them, in order."""
+        await self._submit(operations.Shown(message_id, messages))
+
+    async def save_pending_reply(self, message_id: int, outcome: str, payload: str) -> None:
+        """Say that the prompt is over, how it ended, and what the reply on its way is.
+
+        The first outcome stays; a reply with the same one takes the place of the one before.
+        """
+        await self._submit(operations.SavePendingReply(message_id, outcome, payload))
+
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
+        """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
+
+        The first outcome stays, be it from here or from `save_pending_reply`. A message that was never accepted is left
+        alone. ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`.
+        """
+        await self._submit(operations.Finish(message_id, outcome, int(self._now()), keep))
+
+    async def turn(self, message_id: int) -> list[OpenPrompt]:
+        """Return the prompts that are one turn with this one, itself included, in order of arrival.
+
+        Only those of which the payload is kept: not finished, or to be kept; none if this one's is not.
+        """
+        return await self._submit(operations.TurnOf(message_id))
+
+    async def open_prompts(self) -> list[OpenPrompt]:
+        """Return the accepted prompts that have no outcome, in order of arrival."""
+        return await self._submit(operations.OpenPrompts())
+
+    async def pending_replies(self) -> list[PendingReply]:
+        """Return the replies on their way, in order of arrival of their prompts."""
+        return await self._submit(operations.PendingReplies())
+
+    async def thread(self, thread_id: int) -> ThreadRecord | None:
+        """Return what is remembered of a thread."""
+        return await self._submit(operations.Thread(thread_id))
+
+    async def bind(self, thread_id: int, **changes: Unpack[ThreadChanges]) -> None:
+        """Change what is remembered of a thread, in one write; what is not given stays as it is.
+
+        A session that another one replaces, or none, becomes the ``previous_session_id``.
+        """
+        # A field that is not given is not in there; one that is None is to be emptied.
+        given = cast("dict[str, str | None]", changes)
+        await self._submit(operations.Bind(thread_id, tuple(given.items()), int(self._now())))
+
+    async def forget(self, gone: Iterable[int]) -> None:
+        """Forget threads, channels or servers that are gone, with all that stands in them; prompts stay."""
+        await self._submit(operations.Forget(tuple(gone)))
+
+    async def choices(self) -> dict[int, str]:
+        """Return the ``options`` of all threads that have some."""
+        return await self._submit(operations.Choices())
+
+    async def keep_notice(self, notice: KeptNotice) -> None:
+        """Remember that a thread may show notices, in place of what was remembered before."""
+        await self._submit(operations.Notice(notice.thread_id, notice))
+
+    async def drop_notice(self, thread_id: int) -> None:
+        """Remember that a thread shows no notice."""
+        await self._submit(operations.Notice(thread_id, None))
+
+    async def notices(self) -> list[KeptNotice]:
+        """Return all threads that may show notices."""
+        return await self._submit(operations.Notices())
+
+    async def see(self, places: Iterable[SeenPlace]) -> None:
+        """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""
+        if seen := tuple(places):
+            await self._submit(operations.See(seen))
+
+    async def places(self) -> list[SeenPlace]:
+        """Return the places, the one with the newest message first."""
+        return await self._submit(operations.Places())
+
+    # --- the one writer ------------------------------------------------------------------------------------------
+
+    async def _submit(self, operation: Operation[T], *, refusable: bool = False) -> T:
         """Return the operation's value once its batch is committed.
 
         Raises:
@@ -212,21 +217,28 @@ class Writer:
             raise waiting.answer.error
         return cast("T", waiting.answer.value)
 
-    @property
-    def waiting(self) -> int:
-        """How many operations wait to be carried out."""
-        return len(self._inbox)
-
     async def open(self) -> None:
-        """Open the ledger; cancelled meanwhile, it is open all the same."""
+        """Open the file; cancelled meanwhile, it is open all the same.
+
+        Raises:
+            FileTooNew: it was written by a newer version.
+        """
         await anyio.to_thread.run_sync(self._ledger.open, limiter=self._thread)
 
     async def run(self) -> None:
-        """Work until closed and out of work; shielded, since those who leave still hand things in."""
+        """Write until closed and out of work; shielded, since those who leave still hand things in."""
         try:
             with self._scope:
                 while self._inbox or not self._closing:
-                    await self._pass()
+                    if self._inbox:
+                        await self._write()
+                    elif self._clock() >= self._ledger.due:
+                        await self._in_thread(self._ledger.tend)
+                    else:
+                        # No await between the look at the inbox and the new event, or a wake-up is lost.
+                        self._wake = anyio.Event()
+                        with anyio.move_on_after(self._ledger.due - self._clock()):
+                            await self._wake.wait()
                 await self._in_thread(self._ledger.close)
         finally:
             self._ended.set()
@@ -246,18 +258,8 @@ class Writer:
         self._abandoned = True
         self._scope.cancel()
 
-    async def _pass(self) -> None:
-        if self._inbox:
-            await self._write([self._inbox.popleft() for _ in range(min(len(self._inbox), self._limits.batch))])
-        elif self._clock() >= self._ledger.due:
-            await self._in_thread(self._ledger.tend)
-        else:
-            # No await between the look at the inbox and the new event, or a wake-up is lost.
-            self._wake = anyio.Event()
-            with anyio.move_on_after(self._ledger.due - self._clock()):
-                await self._wake.wait()
-
-    async def _write(self, batch: list[_Waiting]) -> None:
+    async def _write(self) -> None:
+        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), self._limits.batch))]
         try:
             # One transaction for all: what costs is the sync at its end.
             answers = await self._in_thread(lambda: self._ledger.work([waiting.operation for waiting in batch]))
@@ -270,12 +272,45 @@ class Writer:
             waiting.done.set()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        # Only the end of `close` cancels in here: a disk that hangs must not keep the process.
-        return await anyio.to_thread.run_sync(self._call, call, abandon_on_cancel=True, limiter=self._thread)
+        def carry_out() -> T:
+            try:
+                return call()
+            finally:
+                if self._abandoned:  # nobody waits for this thread any more, so it has to close the file itself
+                    self._ledger.close()
 
-    def _call(self, call: Callable[[], T]) -> T:
-        try:
-            return call()
-        finally:
-            if self._abandoned:  # nobody waits for this thread any more, so it has to close the file itself
-                self._ledger.close()
+        # Only the end of `close` cancels in here: a disk that hangs must not keep the process.
+        return await anyio.to_thread.run_sync(carry_out, abandon_on_cancel=True, limiter=self._thread)
+
+
+@asynccontextmanager
+async def open_store(
+    path: Path,
+    limits: StorageLimits | None = None,
+    *,
+    connect: Connect = connect,
+    now: Callable[[], float] = time.time,
+) -> AsyncIterator[SessionStore]:
+    """Keep the store in the file at ``path``, whose directory exists; it is made if there is none.
+
+    A file that can't be used is no error: see `SessionStore.trouble`. On leaving, all that was handed in is written.
+
+    Raises:
+        FileTooNew: the file was written by a newer version of the bot; it was not changed.
+    """
+    limits = limits or StorageLimits()
+    store = SessionStore(Ledger(path, limits, connect, now=now), limits, now)
+    await store.open()  # a file that is too new is refused before anybody could hand something in
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.run)
+            try:
+                yield store
+            finally:
+                await store.close()
+    except BaseExceptionGroup as group:
+        causes = leaves(group)
+        if len(causes) > 1:
+            raise
+        # The body's own error, and not the group that the writer's task makes of it.
+        raise causes[0] from causes[0].__cause__

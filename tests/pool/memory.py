@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
+from pool.storage.durable import SessionStore
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadChanges, ThreadRecord
 
 FINISHED_KEPT = 10_000
@@ -30,8 +31,8 @@ class _Entry:
 
 
 @dataclass(slots=True)
-class MemoryStore:
-    """The mutable state is what is remembered; see `pool.store.SessionStore` for the calls."""
+class MemoryStore(SessionStore):
+    """The mutable state is what is remembered; see `pool.storage.durable.SessionStore` for the calls."""
 
     _prompts: dict[int, _Entry] = field(default_factory=dict)
     _finished: OrderedDict[int, tuple[str, OpenPrompt | None]] = field(default_factory=OrderedDict)

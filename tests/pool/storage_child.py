@@ -17,13 +17,13 @@ from pathlib import Path
 
 import anyio
 
-from pool.storage.durable import DurableStore, open_store
+from pool.storage.durable import SessionStore, open_store
 from pool.store import AcceptedPrompt
 
 TASKS = 4
 
 
-async def write_prompts(store: DurableStore, first: int, out: int) -> None:
+async def write_prompts(store: SessionStore, first: int, out: int) -> None:
     for message_id in count(first, TASKS):
         await store.accept(AcceptedPrompt(message_id, 1, 2, 3, "x" * 300))
         os.write(out, b"a%d\n" % message_id)

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from pool.storage.durable import DurableStore, open_store
+from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import DAY, StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
 
@@ -60,14 +60,14 @@ def commits() -> Iterator[list[None]]:
 
 
 @asynccontextmanager
-async def blocked(path: Path, limits: StorageLimits) -> AsyncIterator[DurableStore]:
+async def blocked(path: Path, limits: StorageLimits) -> AsyncIterator[SessionStore]:
     """A store whose writer waits for the lock with one accepted message, 1, in its hands."""
     with anyio.fail_after(20):
         async with open_store(path, limits) as store, anyio.create_task_group() as tasks:
             with lock(path):
                 tasks.start_soon(store.accept, prompt(1))
                 await anyio.lowlevel.checkpoint()
-                while store._writer._inbox:
+                while store._inbox:
                     await anyio.lowlevel.checkpoint()
                 yield store
 
@@ -203,7 +203,7 @@ async def test_prompts_are_refused_when_too_much_waits_and_nothing_else_is(tmp_p
         tasks.start_soon(store.started, 1)
         tasks.start_soon(store.finished, 2, "answered")
         await anyio.lowlevel.checkpoint()
-        assert len(store._writer._inbox) == 4
+        assert len(store._inbox) == 4
     assert rows(path, "SELECT message_id, started, outcome FROM prompts") == [
         (1, 1, None),
         (2, 0, "answered"),
@@ -253,7 +253,7 @@ async def test_leaving_does_not_take_longer_than_its_bound(tmp_path: Path) -> No
             with lock(path):
                 tasks.start_soon(accept)
                 await anyio.lowlevel.checkpoint()
-                await store._writer.close()
+                await store.close()
         with pytest.raises(anyio.ClosedResourceError):
             await store.accept(prompt(2))
     assert told == [anyio.ClosedResourceError]
@@ -377,7 +377,7 @@ async def test_the_store_tells_how_long_calls_took_and_how_far_behind_the_file_i
     eager = StorageLimits(busy=0, busy_again=0, retry_pause=0)
     with anyio.fail_after(5):
         async with open_store(path, eager) as store:
-            store.observe(took.append)
+            store.observe = took.append
             await store.accept(prompt(1))
             assert (len(took), store.behind) == (1, 0)
             with lock(path):

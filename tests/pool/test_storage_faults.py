@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pool.storage import database, tables
-from pool.storage.durable import DurableStore, open_store
+from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace
 
@@ -73,7 +73,7 @@ class Disk:
 
 
 @asynccontextmanager
-async def eager(path: Path, disk: Disk | None = None) -> AsyncIterator[DurableStore]:
+async def eager(path: Path, disk: Disk | None = None) -> AsyncIterator[SessionStore]:
     with anyio.fail_after(20):
         async with open_store(path, EAGER, connect=(disk or Disk()).connect) as store:
             yield store
@@ -278,7 +278,7 @@ async def test_a_lock_that_is_let_go_in_time_is_waited_for(tmp_path: Path) -> No
             with holder(path) as other:
                 tasks.start_soon(store.accept, prompt(1))
                 await anyio.lowlevel.checkpoint()
-                while store._writer._inbox:
+                while store._inbox:
                     await anyio.lowlevel.checkpoint()
                 release(other)
                 assert len(await store.open_prompts()) == 1

@@ -12,9 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from pool.storage.durable import open_store
+from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
-from pool.store import AcceptedPrompt, SeenPlace, SessionStore
+from pool.store import AcceptedPrompt, SeenPlace
 from tests.pool.memory import MemoryStore
 from tests.repeat import long_run
 

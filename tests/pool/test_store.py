@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pool.storage.durable import open_store
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, SessionStore, ThreadRecord
+from pool.storage.durable import SessionStore, open_store
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
 

@@ -18,7 +18,7 @@ from bot.model import Actor, Inbound, QueueMode
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.ports import Answer
-from pool.store import SessionStore
+from pool.storage.durable import SessionStore
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
 
