@@ -16,7 +16,7 @@ def choose_victim(agents: Iterable[PooledAgent]) -> PooledAgent | None:
     """Return the longest unused process that nobody has a claim on, or None."""
     # A process that only starts counts, too: what was warmed ahead gives way until a turn is admitted to it.
     unclaimed = [agent for agent in agents if agent.live and not agent.claimed]
-    return min(unclaimed, key=lambda agent: agent.last_used, default=None)
+    return min(unclaimed, key=lambda agent: max((slot.last_used for slot in agent.slots), default=0.0), default=None)
 
 
 def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot | None:

@@ -73,14 +73,19 @@ class LocalLauncher:
         Raises:
             AgentSpawnError: BAD_DIRECTORY.
         """
-        directory = self._directory(thread_id)
-        if THREAD_FIELD in self.workspace:
-            self._make(directory)
-        elif not directory.is_dir():
-            raise AgentSpawnError(f"{directory} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
+        directory, base = self._directory(thread_id), self._base()
+        # Only the thread's part is made: a base that is missing is a disk that is not mounted or a typing error.
+        if not base.is_dir():
+            raise AgentSpawnError(f"{base} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
+        if directory != base:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                message = f"{directory} can't be made: {exc.strerror}"
+                raise AgentSpawnError(message, failure=SpawnFailure.BAD_DIRECTORY) from exc
         # A process that is shared outlives the thread that it was started for, and must not stand in its directory.
         if self.sessions_per_process > 1:
-            return self.spec_in(self._base(), thread_id, str(directory))
+            return self.spec_in(base, thread_id, str(directory))
         return self.spec_in(directory, thread_id)
 
     def spec_in(self, directory: Path, thread_id: int, session_cwd: str | None = None) -> LaunchSpec:
@@ -117,17 +122,6 @@ class LocalLauncher:
         head = self.workspace.split(THREAD_FIELD)[0]
         return Path(head) if head.endswith("/") or THREAD_FIELD not in self.workspace else Path(head).parent
 
-    def _make(self, directory: Path) -> None:
-        # Only the thread's part is made: a base that is missing is a disk that is not mounted or a typing error.
-        base = self._base()
-        if not base.is_dir():
-            raise AgentSpawnError(f"{base} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            message = f"{directory} can't be made: {exc.strerror}"
-            raise AgentSpawnError(message, failure=SpawnFailure.BAD_DIRECTORY) from exc
-
 
 @dataclass(frozen=True, slots=True)
 class LauncherByName:
@@ -142,15 +136,9 @@ class LauncherByName:
     name_of: Callable[[int], str]
 
     def spec(self, thread_id: int) -> LaunchSpec:
-        """Return what to start for the thread and where.
-
-        Raises:
-            AgentSpawnError: BAD_DIRECTORY.
-        """
         return self.launchers[self.name_of(thread_id)].spec(thread_id)
 
     def sharing(self, thread_id: int) -> Sharing | None:
-        """Return with whom the thread may share a process: only threads of the same agent, however alike two are."""
         name = self.name_of(thread_id)
         # However alike two agents are, neither knows the sessions of the other.
         sharing = self.launchers[name].sharing(thread_id)

@@ -8,7 +8,7 @@ which threads may share one is said by ``sharing``. Nobody else changes the stat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import anyio
 import structlog
@@ -101,10 +101,22 @@ class Registry:
         """
         if self.closing:
             return False
-        slot = self._current(claim.thread_id)
+        # 1. The thread's own slot, if a turn may wait for it.
+        slot = self.slots.get(claim.thread_id)
+        if slot is not None and slot.state is SlotState.READY and not slot.agent.usable():
+            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile. The error
+            # is for those in it whose sessions are still to be opened.
+            connection = slot.agent.connection
+            ended = connection.exit() if connection is not None else None
+            how = f" ({ended.describe()})" if ended is not None else ""
+            text = f"the agent ended{how} before the session was open"
+            error = AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
+            self.stop_agent(slot.agent, Reason.DIED, error)
+        slot = slot if slot is not None and slot.live else None
         spared = least_busy(self._placed()) if behind else None
         if slot is not None and slot.agent is spared:
             return False
+        # 2. A new one.
         if slot is None:
             # Before a place is looked for: a thread that is held back must not suspend anybody.
             claim.refusal = self.breaker.refusal(claim.thread_id, self.clock())
@@ -146,23 +158,6 @@ class Registry:
             self.stop(slot, Reason.UNUSED)
         self.changed()
 
-    def _current(self, thread_id: int) -> Slot | None:
-        """Return the thread's slot if a turn may wait for it."""
-        slot = self.slots.get(thread_id)
-        if slot is None or not slot.live:
-            return None
-        if slot.state is SlotState.READY and not slot.agent.usable():
-            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile. The error
-            # is for those in it whose sessions are still to be opened.
-            connection = slot.agent.connection
-            ended = connection.exit() if connection is not None else None
-            how = f" ({ended.describe()})" if ended is not None else ""
-            text = f"the agent ended{how} before the session was open"
-            error = AgentSpawnError(text, failure=SpawnFailure.EXITED, exit=ended)
-            self.stop_agent(slot.agent, Reason.DIED, error)
-            return None
-        return slot
-
     # --- places --------------------------------------------------------------------------------------------------
 
     def create(self, thread_id: int, spared: PooledAgent | None = None, *, free_only: bool = False) -> Slot | None:
@@ -173,8 +168,12 @@ class Registry:
         """
         sharing = self._sharing(thread_id)
         open_to_all = [agent for agent in self._placed() if agent is not spared]
-        agent = to_join(open_to_all, sharing)
-        leaving: Slot | None = None
+        agent, leaving = None, None
+        if sharing is not None:
+            fitting = [one for one in open_to_all if len(one.slots) < sharing.sessions and one.fits(sharing)]
+            # One that serves before one that starts, which may hang; the fuller before the emptier, which may become
+            # idle, and make room for a thread of another kind.
+            agent = max(fitting, key=lambda one: (one.state is AgentState.SERVING, len(one.slots)), default=None)
         # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
         if agent is None and self.capacity.free <= 0:
             endings = self._without_successor()
@@ -346,8 +345,7 @@ class Registry:
             self._give_up(agent)
             agent.enter(AgentState.REMAINS)
             # It keeps its slots and its place, but its threads go on without it.
-            for slot in agent.slots:
-                self._unlist(slot)
+            self.slots = {thread: slot for thread, slot in self.slots.items() if slot.agent is not agent}
         else:
             self._remove(agent)
         self.changed()
@@ -364,9 +362,6 @@ class Registry:
         slot.after = ()
         slot.enter(SlotState.CLOSED)
         slot.agent.slots.pop(slot, None)
-        self._unlist(slot)
-
-    def _unlist(self, slot: Slot) -> None:
         # By identity: the thread may have a successor in the map already, which a late clean-up must not remove.
         if self.slots.get(slot.thread_id) is slot:
             del self.slots[slot.thread_id]
@@ -450,12 +445,3 @@ class Registry:
     def at_rest(self) -> bool:
         """Whether no agent's task is under way; a reset that is still being written is the store's to finish."""
         return all(agent.state is AgentState.REMAINS for agent in self._agents)
-
-
-def to_join(agents: Iterable[PooledAgent], sharing: Sharing | None) -> PooledAgent | None:
-    """Return the process to join: one that serves before one that starts, the fuller before the emptier."""
-    if sharing is None:
-        return None
-    fitting = [agent for agent in agents if len(agent.slots) < sharing.sessions and agent.fits(sharing)]
-    # A start may hang, and the emptier one may become idle, and make room for a thread of another kind.
-    return max(fitting, key=lambda agent: (agent.state is AgentState.SERVING, len(agent.slots)), default=None)

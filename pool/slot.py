@@ -71,11 +71,6 @@ class PooledAgent:
         """Whether a turn or a reservation protects any of its sessions."""
         return any(slot.claims for slot in self.slots)
 
-    @property
-    def last_used(self) -> float:
-        """When any of its sessions was last used."""
-        return max((slot.last_used for slot in self.slots), default=0.0)
-
     def fits(self, sharing: Sharing) -> bool:
         """Whether a thread of that key may be in it, as it is going to live; that there is room is not said."""
         if self.sharing is None or self.sharing.key != sharing.key:

@@ -50,10 +50,15 @@ def wrapped(
 ) -> tuple[str, ...]:
     """Return what to start: the limits, the wrapper with its placeholders filled, and the command as it is."""
     before = tuple(filled(word, values) for word in wrapper)
-    own = before and PurePath(before[0]).name == SCOPE
-    before = (before[0], *_of_scope(limits), *before[1:]) if own else before
-    # A scope knows no limit on open files; the others would count for each process what is meant for all together.
-    options = _of_process(ResourceLimits(open_files=limits.open_files) if own else limits)
+    # Not --as: what node only reserves counts there, and below 11 GB WebAssembly can't be used.
+    each = {"data": limits.memory, "nproc": limits.processes, "nofile": limits.open_files}
+    if before and PurePath(before[0]).name == SCOPE:
+        together = {"MemoryMax": limits.memory, "TasksMax": limits.processes}
+        properties = (f"--property={name}={limit}" for name, limit in together.items() if limit is not None)
+        before = (before[0], *properties, *before[1:])
+        # A scope knows no limit on open files; the others would count for each process what is meant for all together.
+        each = {"nofile": limits.open_files}
+    options = tuple(f"--{name}={limit}" for name, limit in each.items() if limit is not None)
     return (*((LIMITER, *options, "--") if options else ()), *before, *command)
 
 
@@ -66,14 +71,3 @@ def unknown_placeholders(words: Iterable[str]) -> list[str]:
     """Return the words in braces that look like placeholders and are none."""
     found = (name for word in words for name in _WORD.findall(word))
     return [name for name in dict.fromkeys(found) if name not in PLACEHOLDERS]
-
-
-def _of_scope(limits: ResourceLimits) -> tuple[str, ...]:
-    properties = {"MemoryMax": limits.memory, "TasksMax": limits.processes}
-    return tuple(f"--property={name}={limit}" for name, limit in properties.items() if limit is not None)
-
-
-def _of_process(limits: ResourceLimits) -> tuple[str, ...]:
-    # Not --as: what node only reserves counts there, and below 11 GB WebAssembly can't be used.
-    options = {"data": limits.memory, "nproc": limits.processes, "nofile": limits.open_files}
-    return tuple(f"--{name}={limit}" for name, limit in options.items() if limit is not None)

@@ -78,8 +78,17 @@ class Database:
                 if is_fault(exc):
                     raise
             # 2. Each behind its own savepoint: slower, and only when one of them is known to fail.
+            answers = []
             with self._transaction(writes=True):
-                return [self._alone(operation) for operation in operations]
+                for operation in operations:
+                    try:
+                        with self._core.begin_nested():
+                            answers.append(Answer(perform(self._core, operation)))
+                    except OWN_FAULTS as exc:
+                        if is_fault(exc):
+                            raise
+                        answers.append(Answer(error=exc))
+            return answers
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[None]:
@@ -87,15 +96,6 @@ class Database:
             # The lock is taken here, where waiting for it can be repeated, and not at the first write.
             self._core.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
             yield
-
-    def _alone(self, operation: Operation[Any]) -> Answer:
-        try:
-            with self._core.begin_nested():
-                return Answer(perform(self._core, operation))
-        except OWN_FAULTS as exc:
-            if is_fault(exc):
-                raise
-            return Answer(error=exc)
 
     def copy_to(self, other: Database) -> None:
         """Make the other database the same as this one.
@@ -217,12 +217,13 @@ def faults() -> Iterator[None]:
     """Turn the errors that are the storage's own into `StorageFault`; those of a statement or a value pass."""
     try:
         yield
-    except sa.exc.DBAPIError as exc:
-        if isinstance(exc.orig, sqlite3.Error) and is_fault(exc):
-            raise _fault(exc.orig) from exc
-        raise
-    except sqlite3.Error as exc:
-        raise _fault(exc) from exc
+    except (sa.exc.DBAPIError, sqlite3.Error) as exc:
+        cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
+        if cause is not exc and not (isinstance(cause, sqlite3.Error) and is_fault(exc)):
+            raise
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # an extended code names the same kind in its low byte
+        kind = FileDamaged if code in DAMAGED else StorageFault
+        raise kind(WORDS.get(code, f"the state file can't be used ({cause})")) from exc
     except OSError as exc:
         raise StorageFault(f"the state file can't be opened ({exc.strerror})") from exc
 
@@ -232,9 +233,3 @@ def is_fault(error: Exception) -> bool:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     # DatabaseError itself, and no kind of it, stands for damage; the other kinds are about what was asked.
     return isinstance(cause, sqlite3.OperationalError | sqlite3.InternalError) or type(cause) is sqlite3.DatabaseError
-
-
-def _fault(error: sqlite3.Error) -> StorageFault:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code names the same kind in its low byte
-    kind = FileDamaged if code in DAMAGED else StorageFault
-    return kind(WORDS.get(code, f"the state file can't be used ({error})"))

@@ -100,20 +100,19 @@ class Ledger:
             self._recover()
         elif now >= self._next_prune:
             limits = self._limits
-            answers = self.work(self._prunes())
+            # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
+            today = int(self._now())
+            quiet_since = max(0, today - limits.places_age - DISCORD_EPOCH) * 1000 << 22
+            answers = self.work(
+                [
+                    Prune(PROMPTS, today - limits.finished_age, limits.finished_kept, limits.prune_step),
+                    Prune(THREADS, today - limits.threads_age, limits.threads_kept, limits.prune_step),
+                    Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
+                ]
+            )
             # A table that grew for long is not emptied in one go: those who write would wait for that.
             more = any(answer.value == limits.prune_step for answer in answers)
             self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
-
-    def _prunes(self) -> list[Prune]:
-        limits, now = self._limits, int(self._now())
-        # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
-        quiet_since = max(0, now - limits.places_age - DISCORD_EPOCH) * 1000 << 22
-        return [
-            Prune(PROMPTS, now - limits.finished_age, limits.finished_kept, limits.prune_step),
-            Prune(THREADS, now - limits.threads_age, limits.threads_kept, limits.prune_step),
-            Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
-        ]
 
     def close(self) -> None:
         """Close; a backlog gets a last chance."""

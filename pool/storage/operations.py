@@ -7,7 +7,7 @@ out of order, a `Backlog` holds what it has yet to see.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -243,19 +243,14 @@ _PENDING_REPLIES = (
 
 
 _INSIDE = sa.or_(*(column == bindparam("id") for column in (PLACES.c.place_id, PLACES.c.parent_id, PLACES.c.guild_id)))
-_FORGET_THREADS = sa.delete(THREADS).where(
-    sa.or_(
-        THREADS.c.thread_id == bindparam("id"),
-        THREADS.c.thread_id.in_(sa.select(PLACES.c.place_id).where(_INSIDE)),
-    )
+_THREADS_INSIDE = sa.select(PLACES.c.place_id).where(_INSIDE)
+_FORGET = (
+    *(
+        sa.delete(table).where(sa.or_(table.c.thread_id == bindparam("id"), table.c.thread_id.in_(_THREADS_INSIDE)))
+        for table in (THREADS, NOTICES)
+    ),
+    sa.delete(PLACES).where(_INSIDE),  # last: the others look for what stands in them
 )
-_FORGET_NOTICES = sa.delete(NOTICES).where(
-    sa.or_(
-        NOTICES.c.thread_id == bindparam("id"),
-        NOTICES.c.thread_id.in_(sa.select(PLACES.c.place_id).where(_INSIDE)),
-    )
-)
-_FORGET_PLACES = sa.delete(PLACES).where(_INSIDE)
 _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     PROMPTS: (_P.finished_at, _P.finished_at.is_not(None)),
     # What was chosen for a server holds for as long as Weft is there.
@@ -288,7 +283,7 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
     """Carry out an operation in the transaction that the connection is in; return its answer."""
     match operation:
         case Accept(prompt):
-            row = {**_row(prompt), "started": False, "shown": ""}
+            row = {**asdict(prompt), "started": False, "shown": ""}
             return connection.execute(_ACCEPT, row).rowcount == 1
         case Amend(message_id, payload):
             connection.execute(_AMEND, {"id": message_id, "text": payload})
@@ -306,26 +301,21 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
         case Bind():
             _bind(connection, operation)
         case Notice(_, KeptNotice() as notice):
-            connection.execute(_KEEP_NOTICE, _row(notice))
+            connection.execute(_KEEP_NOTICE, asdict(notice))
         case Notice(thread_id):
             connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == thread_id))
         case See(places):
             for place in places:
-                connection.execute(_SEE, _row(place))
+                connection.execute(_SEE, asdict(place))
         case Forget(gone):
             for place_id in gone:  # one by one: a statement takes only so many values
-                connection.execute(_FORGET_THREADS, {"id": place_id})
-                connection.execute(_FORGET_NOTICES, {"id": place_id})
-                connection.execute(_FORGET_PLACES, {"id": place_id})  # last: the others look for what stands in them
+                for statement in _FORGET:
+                    connection.execute(statement, {"id": place_id})
         case Prune():
             return _prune(connection, operation)
         case Question():
             return _answer(connection, operation)
     return None
-
-
-def _row(value: AcceptedPrompt | KeptNotice | SeenPlace) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _bind(connection: sa.Connection, bind: Bind) -> None:
