@@ -68,11 +68,6 @@ class LocalLauncher:
     start_timeout: float | None = None
 
     def spec(self, thread_id: int) -> LaunchSpec:
-        """Return what to start and where; makes the thread's own directory.
-
-        Raises:
-            AgentSpawnError: BAD_DIRECTORY.
-        """
         directory, base = self._directory(thread_id), self._base()
         # Only the thread's part is made: a base that is missing is a disk that is not mounted or a typing error.
         if not base.is_dir():

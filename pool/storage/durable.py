@@ -145,11 +145,11 @@ class SessionStore:
 
     async def open_prompts(self) -> list[OpenPrompt]:
         """Return the accepted prompts that have no outcome, in order of arrival."""
-        return await self._submit(operations.OpenPrompts())
+        return await self._submit(operations.All(OpenPrompt))
 
     async def pending_replies(self) -> list[PendingReply]:
         """Return the replies on their way, in order of arrival of their prompts."""
-        return await self._submit(operations.PendingReplies())
+        return await self._submit(operations.All(PendingReply))
 
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""
@@ -182,7 +182,7 @@ class SessionStore:
 
     async def notices(self) -> list[KeptNotice]:
         """Return all threads that may show notices."""
-        return await self._submit(operations.Notices())
+        return await self._submit(operations.All(KeptNotice))
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""
@@ -191,7 +191,7 @@ class SessionStore:
 
     async def places(self) -> list[SeenPlace]:
         """Return the places, the one with the newest message first."""
-        return await self._submit(operations.Places())
+        return await self._submit(operations.All(SeenPlace))
 
     # --- the one writer ------------------------------------------------------------------------------------------
 
@@ -216,14 +216,6 @@ class SessionStore:
         if waiting.answer.error is not None:
             raise waiting.answer.error
         return cast("T", waiting.answer.value)
-
-    async def open(self) -> None:
-        """Open the file; cancelled meanwhile, it is open all the same.
-
-        Raises:
-            FileTooNew: it was written by a newer version.
-        """
-        await anyio.to_thread.run_sync(self._ledger.open, limiter=self._thread)
 
     async def run(self) -> None:
         """Write until closed and out of work; shielded, since those who leave still hand things in."""
@@ -299,8 +291,11 @@ async def open_store(
         FileTooNew: the file was written by a newer version of the bot; it was not changed.
     """
     limits = limits or StorageLimits()
-    store = SessionStore(Ledger(path, limits, connect, now=now), limits, now)
-    await store.open()  # a file that is too new is refused before anybody could hand something in
+    ledger = Ledger(path, limits, connect, now=now)
+    # A file that is too new is refused before anybody could hand something in. Cancelled meanwhile, it is open all the
+    # same, since the thread is waited for.
+    await anyio.to_thread.run_sync(ledger.open)
+    store = SessionStore(ledger, limits, now)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.run)

@@ -18,6 +18,7 @@ from pool.storage.tables import NOTICES, PLACES, PROMPTS, THREADS
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 
 T = TypeVar("T")
+Record = TypeVar("Record", OpenPrompt, PendingReply, KeptNotice, SeenPlace)
 
 
 class Operation(Generic[T]):
@@ -130,10 +131,10 @@ class Forget(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Prune(Operation[int]):
-    """Forget up to ``step`` rows of a table: those from before ``before``, and the oldest beyond ``kept``.
+    """Forget up to ``step`` rows of a table: those before ``before``, and the oldest beyond ``kept``; answer how many.
 
-    The answer is how many. ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and
-    threads, a snowflake for places.
+    ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and threads, a snowflake for
+    places.
     """
 
     table: sa.Table
@@ -156,22 +157,16 @@ class Nothing(Question[None]):
 
 @dataclass(frozen=True, slots=True)
 class TurnOf(Question[list[OpenPrompt]]):
-    """The prompts that are one turn with this one, of which the payload is kept, in order of arrival.
-
-    None if this one's is not.
-    """
+    """The prompts that are one turn with this one, of which the payload is kept; none if this one's is not."""
 
     message_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPrompts(Question[list[OpenPrompt]]):
-    """The prompts that have no outcome, in order of arrival."""
+class All(Question[list[Record]]):
+    """All records of a kind: by the message or the thread; places with the newest message first."""
 
-
-@dataclass(frozen=True, slots=True)
-class PendingReplies(Question[list[PendingReply]]):
-    """The replies that are on their way, in order of arrival of their prompts."""
+    kind: type[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +179,6 @@ class Thread(Question[ThreadRecord | None]):
 @dataclass(frozen=True, slots=True)
 class Choices(Question[dict[int, str]]):
     """What people have chosen, by thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notices(Question[list[KeptNotice]]):
-    """The threads that may show notices."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places(Question[list[SeenPlace]]):
-    """The places that are known, the newest message first."""
 
 
 # --- carrying them out ----------------------------------------------------------------------------------------------
@@ -345,9 +330,9 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
     match question:
         case TurnOf(message_id):
             return _open_prompts(connection.execute(_TURN, {"id": message_id}).all())
-        case OpenPrompts():
+        case All(kind) if kind is OpenPrompt:
             return _open_prompts(connection.execute(_OPEN).all())
-        case PendingReplies():
+        case All(kind) if kind is PendingReply:
             rows = connection.execute(_PENDING_REPLIES).all()
             return [PendingReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
         case Thread(thread_id):
@@ -357,10 +342,10 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
         case Choices():
             chosen = sa.select(THREADS.c.thread_id, THREADS.c.options).where(THREADS.c.options.is_not(None))
             return {row.thread_id: row.options for row in connection.execute(chosen).all()}
-        case Notices():
+        case All(kind) if kind is KeptNotice:
             by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
             return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]
-        case Places():
+        case All():
             newest_first = sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)
             return [SeenPlace(**row._mapping) for row in connection.execute(newest_first).all()]
     return None

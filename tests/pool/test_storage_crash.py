@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from pool.storage import database
-from pool.storage.operations import OpenPrompts
+from pool.storage.operations import All
+from pool.store import OpenPrompt
 from tests.repeat import long_run
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def ids(words: list[str], kind: str) -> set[int]:
 def found(path: Path) -> tuple[set[int], set[int]]:
     """Open the file as the bot does and as anybody would; return the accepted ids and the finished ones."""
     file = database.open_file(path, database.connect, 1)
-    open_ids = {each.prompt.message_id for each in file.apply([OpenPrompts()])[0].value}
+    open_ids = {each.prompt.message_id for each in file.apply([All(OpenPrompt)])[0].value}
     file.close()
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

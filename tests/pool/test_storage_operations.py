@@ -7,17 +7,14 @@ from pool.storage import database
 from pool.storage.database import Database
 from pool.storage.operations import (
     Accept,
+    All,
     Backlog,
     Bind,
     Change,
     Finish,
     Forget,
     Notice,
-    Notices,
-    OpenPrompts,
     Operation,
-    PendingReplies,
-    Places,
     SavePendingReply,
     See,
     Shown,
@@ -26,7 +23,7 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
-from pool.store import AcceptedPrompt, KeptNotice, SeenPlace
+from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace
 
 
 def accept(message_id: int, payload: str = "{}") -> Accept:
@@ -54,8 +51,8 @@ def any_change(rng: random.Random) -> Change:
 
 
 def contents(base: Database) -> list[object]:
-    questions: list[Operation[Any]] = [OpenPrompts(), PendingReplies(), Places(), Notices(), *map(Thread, (1, 2))]
-    questions += [*map(TurnOf, range(1, 5))]
+    questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
+    questions += [*map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
 
