@@ -27,26 +27,17 @@ async def fails(at: PoolUnderTest, thread: int = 1) -> AgentSpawnError:
     return caught.value
 
 
+@pytest.mark.parametrize(("inside", "cwd"), [(None, "1"), ("/inside", "/inside")])
 @pytest.mark.asyncio
-async def test_the_opened_session_is_remembered_before_its_first_turn() -> None:
-    """P8"""
+async def test_the_opened_session_is_remembered_before_its_first_turn(inside: str | None, cwd: str) -> None:
+    """P8, R5: with its directory as the agent sees it; in a container the process starts in another one."""
     at = make_pool()
+    spec = at.launcher.spec
+    at.launcher.spec = lambda thread_id: replace(spec(thread_id), session_cwd=inside)  # type: ignore[method-assign]
     async with at.pool as pool, pool.session(1) as lease:
         record = await at.store.thread(1)
         assert record
-        assert (record.session_id, record.agent, record.cwd) == (lease.session.id, "fake", "1")
-
-
-@pytest.mark.asyncio
-async def test_a_session_works_where_its_launcher_says_as_its_agent_sees_it() -> None:
-    """P8, R5: in a container, or on another machine, that is not where the process starts."""
-    at = make_pool()
-    spec = at.launcher.spec
-    at.launcher.spec = lambda thread_id: replace(spec(thread_id), session_cwd="/inside")  # type: ignore[method-assign]
-    async with at.pool as pool, pool.session(1):
-        record = await at.store.thread(1)
-        assert record
-        assert record.cwd == "/inside"
+        assert (record.session_id, record.agent, record.cwd) == (lease.session.id, "fake", cwd)
 
 
 @pytest.mark.asyncio
@@ -115,7 +106,7 @@ async def test_a_session_that_can_not_be_opened_is_kept(error: Exception, failur
 
 
 @pytest.mark.asyncio
-async def test_those_who_wait_are_told_before_the_stop_ladder_has_run() -> None:
+async def test_those_who_wait_are_told_before_the_shutdown_escalation_has_run() -> None:
     """P10"""
     at = make_pool()
     at.agents.session_errors["1"] = RequestTimeout("session/new", 60)
@@ -239,44 +230,34 @@ async def test_an_agent_that_always_dies_before_its_first_turn_is_a_crash_loop()
             assert "next try in" in str(await fails(at))
 
 
+class Child(psutil.Process):
+    """Something that an agent started."""
+
+    alive = True
+
+    def is_running(self) -> bool:
+        return self.alive
+
+
+@pytest.mark.parametrize("left", ["agent", "child"])
 @pytest.mark.asyncio
-async def test_the_place_of_a_process_that_outlived_its_ladder_is_returned_when_it_is_gone() -> None:
-    """P5"""
-    at = make_pool(PoolLimits(max_agents=1))
-    at.agents.immortal.add("1")
-    with anyio.fail_after(5):
+async def test_a_place_is_returned_once_nothing_is_left_of_the_agent(left: str) -> None:
+    """P5, P9: be it the process that outlived its shutdown escalation, or what that one started."""
+    at, child = make_pool(PoolLimits(max_agents=1)), Child()
+    if left == "agent":
+        at.agents.immortal.add("1")
+    with anyio.fail_after(5), capture_logs() as logs:
         async with at.pool as pool:
             await use(pool, 1)
+            if left == "child":
+                at.agents.last(1).stop_report = StopReport(StopStage.KILL, 5.0, (child,))
             pool.evict(1)
             await until(lambda: pool.status(1) is None)
             assert (pool.counts().closing, pool.try_reserve(2)) == (1, None)
             pool.maintain()
             assert pool.try_reserve(2) is None
-            at.agents.last(1).die(-9)
-            pool.maintain()
-            assert pool.try_reserve(2) is not None
-
-
-@pytest.mark.asyncio
-async def test_what_an_ended_agent_started_keeps_its_place_while_it_lives() -> None:
-    """P5, P9"""
-
-    class Child(psutil.Process):
-        alive = True
-
-        def is_running(self) -> bool:
-            return self.alive
-
-    child = Child()
-    at = make_pool(PoolLimits(max_agents=1))
-    with anyio.fail_after(5), capture_logs() as logs:
-        async with at.pool as pool:
-            await use(pool, 1)
-            at.agents.last(1).stop_report = StopReport(StopStage.KILL, 5.0, (child,))
-            pool.evict(1)
-            await until(lambda: pool.status(1) is None)
-            assert pool.try_reserve(2) is None
             child.alive = False
+            at.agents.last(1).die(-9)
             pool.maintain()
             assert pool.try_reserve(2) is not None
     events = [entry["event"] for entry in logs]
@@ -301,7 +282,7 @@ async def test_an_agents_events_name_the_thread_and_not_the_turn_that_came_first
 
 
 @pytest.mark.asyncio
-async def test_a_successor_does_not_wait_longer_than_the_ladders_bound() -> None:
+async def test_a_successor_does_not_wait_longer_than_the_bound_of_the_escalation() -> None:
     """P5: past the bound it starts, if there is a place beside the leaked one."""
     at = make_pool(PoolLimits(max_agents=2, stop_bound=5))
     at.agents.stop_gates["1"] = anyio.Event()

@@ -332,7 +332,7 @@ async def test_closing_wakes_who_waits_for_a_place() -> None:
 
 @pytest.mark.asyncio
 async def test_closing_does_not_wait_for_ever() -> None:
-    """R1: an agent that outlives its ladder holds nobody up beyond the bound."""
+    """R1: an agent that outlives its escalation holds nobody up beyond the bound."""
     at = make_pool(PoolLimits(close_bound=0.01))
     at.agents.stop_gates["1"] = anyio.Event()
     with anyio.fail_after(5):

@@ -323,7 +323,7 @@ async def test_a_death_and_a_failed_start_are_counted_as_such() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_agent_that_outlives_its_stop_ladder_is_counted_once() -> None:
+async def test_an_agent_that_outlives_its_shutdown_escalation_is_counted_once() -> None:
     """P5"""
     at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
