@@ -76,7 +76,7 @@ class AgentTask:
 
     async def _serve(self) -> None:
         agent, spec = self.agent, None
-        # 1. How to start the process; a thread for which that can't be said is alone in failing.
+        # 1. How to start the process; only the threads for which the launcher can't say it fail.
         while spec is None:
             for slot in agent.newcomers():
                 try:
@@ -142,7 +142,7 @@ class SessionTask:
         if opened is None:
             self.registry.vacate(slot)
             return
-        # One that was told to stop in the last step of its start is not used any more, only ended.
+        # One that was told to stop in the last step of its start is no longer used, only ended.
         if slot.state is SlotState.STARTING:
             self.registry.ready(slot, opened)
         await slot.stop_requested.wait()

@@ -30,8 +30,8 @@ def idle_session(agents: Iterable[PooledAgent], sharing: Sharing | None) -> Slot
 
 def least_busy(agents: Iterable[PooledAgent]) -> PooledAgent | None:
     """Return the process with the fewest claims, which is the nearest to being idle."""
-    # Whoever keeps new claims from it sees it idle in the end: the fewest never get more, and fewer with each turn's
-    # end, whichever process they are in.
+    # A caller that keeps new claims from it sees it idle in the end: the fewest never get more, and fewer with each
+    # turn's end, whichever process they are in.
     staying = [agent for agent in agents if agent.live]
     return min(staying, key=lambda agent: sum(len(slot.claims) for slot in agent.slots), default=None)
 

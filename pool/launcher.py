@@ -95,13 +95,13 @@ class LocalLauncher:
         )
 
     def sharing(self, thread_id: int) -> Sharing | None:
-        """Return with whom the thread may share a process: all that its process is made of has to be equal."""
+        """Return with whom the thread may share a process: whatever its process is made of has to be equal."""
         if self.sessions_per_process <= 1:
             return None
         try:
             owner = self._directory(thread_id).stat().st_uid
         except OSError:
-            owner = os.geteuid()  # still to be made, and then it is ours
+            owner = os.geteuid()  # it does not exist yet, and will be ours
         argv = wrapped(self.argv, self.wrapper, self.limits, self._values(str(self._base()), thread_id))
         key = (argv, frozenset(self.env.items()), str(self._base()), owner)
         return Sharing(key, self.sessions_per_process)

@@ -1,7 +1,7 @@
 """ConnectionPool: a thread's live session behind its own lock, with a bound on how many agents run at once.
 
-This is the outside of the pool: claims, sessions, status, eviction, reset and closing. What is decided stands in
-`pool.registry`, what is awaited for a process or a session in it in `pool.agent_task`.
+This is the outside of the pool: claims, sessions, status, eviction, reset and closing. `pool.registry` decides,
+`pool.agent_task` awaits what a process or a session in it does.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Lease:
     def served(self, *, internal_error: bool) -> None:
         """Say how the turn ended: an agent with internal errors twice in a row is stopped, if its session can be kept.
 
-        Of a process that other threads share, the thread's session is ended, and nobody joins that process any more.
+        Of a process that other threads share, the thread's session is ended, and no other thread joins that process.
         """
         slot = self._slot
         slot.internal_errors = slot.internal_errors + 1 if internal_error else 0
-        # A turn beside it may still do well.
+        # A turn that runs beside it may still succeed.
         due = slot.internal_errors >= MOST_INTERNAL_ERRORS and len(slot.turns) <= 1
         # What the agent runs inside may be dead for good. Without a way back to the session the cure would cost more.
         if due and ways(self.connection.agent) and self._registry.stop(slot, Reason.ASKED, spoiled=True):

@@ -1,7 +1,7 @@
 """The map of slots and the places in the pool: everything that decides, and nothing that waits.
 
 No function here awaits, so on one loop each is a critical section and no lock is needed. A place belongs to a process;
-which threads may share one is said by ``sharing``. Nobody else changes the state of a slot or an agent: the tasks in
+``sharing`` says which threads may share one. Nobody else changes the state of a slot or an agent: the tasks in
 `pool.agent_task` start and end processes, and report here.
 """
 
@@ -86,7 +86,7 @@ class Registry:
     # --- claims --------------------------------------------------------------------------------------------------
 
     def move_on(self, claim: Reservation) -> None:
-        """Take a claim off a slot that can't be used any more; it seeks its thread's next one."""
+        """Take a claim off a slot that is no longer usable; it seeks its thread's next one."""
         slot, claim.slot = claim.slot, None
         if slot is not None:
             slot.claims.discard(claim)
@@ -104,7 +104,7 @@ class Registry:
         # 1. The thread's own slot, if a turn may wait for it.
         slot = self.slots.get(claim.thread_id)
         if slot is not None and slot.state is SlotState.READY and not slot.agent.usable():
-            # The task that watches the process was not told yet; a prompt must not be spent on it meanwhile. The error
+            # The task that watches the process does not know yet; a prompt must not be spent on it meanwhile. The error
             # is for those in it whose sessions are still to be opened.
             connection = slot.agent.connection
             ended = connection.exit() if connection is not None else None
@@ -174,7 +174,7 @@ class Registry:
             # One that serves before one that starts, which may hang; the fuller before the emptier, which may become
             # idle, and make room for a thread of another kind.
             agent = max(fitting, key=lambda one: (one.state is AgentState.SERVING, len(one.slots)), default=None)
-        # Asked for each thread that waits, whenever anything changes: nothing is made before it is sure.
+        # Asked for each thread that waits, whenever anything changes: nothing is created before there is room.
         if agent is None and self.capacity.free <= 0:
             endings = self._without_successor()
             if free_only or (next(endings, None) is None and choose_victim(self._placed()) is None):
@@ -283,7 +283,7 @@ class Registry:
         False if it was told before.
 
         Args:
-            spoiled: what went wrong may not be the session's fault: nobody joins its process any more.
+            spoiled: what went wrong may not be the session's fault: no other thread joins its process.
             displaced: those who wait for the slot go on in the next one, although it never got ready.
         """
         if not slot.live:

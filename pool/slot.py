@@ -1,7 +1,7 @@
 """A thread's session in an agent process, that process, and the claims that protect both.
 
 A process is one thread's own or shared by several; each thread's part in it is a `Slot`. Everybody may read what is
-here; what becomes of it is decided, and its states are changed, by `pool.registry` alone.
+here; `pool.registry` alone decides about it and changes its states.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pool.launcher import Sharing
 from pool.model import AgentState, SlotState, SlotStatus
 
 JUST = 60.0
-"""Seconds in which an agent that was heard outside a turn is taken to be still at work."""
+"""Seconds in which an agent that was heard outside a turn is assumed to be still at work."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class PooledAgent:
 
     @property
     def leaked(self) -> bool:
-        """Whether nobody waits for its end any more; the place stays taken until it is gone."""
+        """Whether waiting for its end was given up; the place stays taken until it is gone."""
         return self.state in (AgentState.OVERDUE, AgentState.REMAINS)
 
     @property
@@ -102,7 +102,7 @@ class PooledAgent:
     async def called(self) -> None:
         """Wait for the next `call`, or return at once if there was one."""
         await self._calls.wait()
-        # No await since the wake-up: a call that came meanwhile is answered by the look that follows.
+        # No await since the wake-up: a call that comes meanwhile is covered by the look that follows.
         self._calls = anyio.Event()
 
 
@@ -206,7 +206,7 @@ class Slot:
         return self.usable and self.agent.connection is not None and self.agent.connection.can_fork
 
     async def acquire(self, clock: Callable[[], float]) -> bool:
-        """Wait for the lock and begin a turn; False, without the lock, if the slot can't be used any more."""
+        """Wait for the lock and begin a turn; False, without the lock, if the slot is no longer usable."""
         if self.state is not SlotState.READY:
             return False
         acquired = False

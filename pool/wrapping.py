@@ -29,7 +29,7 @@ class ResourceLimits:
     """Limits on what an agent takes; None: none.
 
     Attributes:
-        memory: bytes. For each process what it may write to in private (RLIMIT_DATA); in a scope of systemd all that
+        memory: bytes. Of each process its private writable memory (RLIMIT_DATA); in a scope of systemd all that
             all processes of the agent have.
         processes: threads count, too. Of the user, all its agents together (RLIMIT_NPROC, which does not bind root);
             in a scope of systemd of this agent alone.

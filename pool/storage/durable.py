@@ -268,7 +268,7 @@ class SessionStore:
             try:
                 return call()
             finally:
-                if self._abandoned:  # nobody waits for this thread any more, so it has to close the file itself
+                if self._abandoned:  # nobody waits for this thread now, so it has to close the file itself
                     self._ledger.close()
 
         # Only the end of `close` cancels in here: a disk that hangs must not keep the process.

@@ -1,4 +1,4 @@
-"""The file while it is in order; while it is not, a copy in memory, and a backlog of what the file has yet to see.
+"""The file while it works; while it does not, a copy in memory, and a backlog of what the file has yet to see.
 
 After `open` no fault of the storage leaves this module, except into the log and into `trouble`. Runs in a worker
 thread, one call at a time; the properties may be read from elsewhere. The mutable state is the two databases with what

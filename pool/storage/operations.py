@@ -109,7 +109,7 @@ class Bind(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Notice(Operation[None]):
-    """A thread may show notices; ``notice`` None: it shows none any more."""
+    """A thread may show notices; ``notice`` None: it no longer shows any."""
 
     thread_id: int
     notice: KeptNotice | None
