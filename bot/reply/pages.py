@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bot.reply.outbox import OutgoingMessage
 from bot.reply.sanitise import visible
-from bot.reply.split import PAGE, Fence, Part, fence_after, take
+from bot.reply.split import PAGE, Open, Part, open_after, take
 
 MAX_PAGES = 8
 """Messages of text in one reply; the rest is a file (D4)."""
@@ -18,13 +18,13 @@ MAX_PAGES = 8
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """One message of text: the offsets it covers, and the code block that is open where it begins.
+    """One message of text: the offsets it covers, and the code block or table that is open where it begins.
 
     ``note`` is what it shows in the end where it has a message, but no text.
     """
 
     start: int
-    fence: Fence | None = None
+    fence: Open | None = None
     part: Part | None = None
     message: OutgoingMessage = field(default_factory=OutgoingMessage)
     sealed: bool = False
@@ -41,8 +41,8 @@ class Page:
         return self.part.shown if self.part and visible(self.part.source) else ""
 
     @property
-    def fence_at_end(self) -> Fence | None:
-        """Return the code block that the next page goes on with."""
+    def fence_at_end(self) -> Open | None:
+        """Return the code block or table that the next page goes on with."""
         return self.part.fence if self.part else self.fence
 
 
@@ -122,9 +122,9 @@ class Pages:
         self.all.append(Page(self.last.end, self.last.fence_at_end))
         return True
 
-    def unshown(self, text: str) -> tuple[str, Fence | None]:
-        """Return what no message shows of the whole ``text``, and the code block that is open at its start."""
+    def unshown(self, text: str) -> tuple[str, Open | None]:
+        """Return what no message shows of the whole ``text``, and what is open at its start."""
         # Of a message that shows less than it should, from there on; of one that is not posted, all.
         pieces = [(max(page.start, page.message.displayed_mark), page.end) for page in self.all]
         pieces = [*((start, end) for start, end in pieces if start < end), (self.last.end, len(text))]
-        return "".join(text[start:end] for start, end in pieces), fence_after(text[: pieces[0][0]])
+        return "".join(text[start:end] for start, end in pieces), open_after(text[: pieces[0][0]])

@@ -20,7 +20,7 @@ from bot.reply.pages import Page
 from bot.reply.port import Body, OwnMessage, PortError, ThreadGone, ThreadPort, Unavailable
 from bot.reply.reply_messages import ABOVE, HELD, LATE, ReplyMessages
 from bot.reply.sanitise import clean
-from bot.reply.split import PAGE
+from bot.reply.split import PAGE, reopened
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
 
 _OVER = "-# The full reply is above."
 _STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
+_NO_WORD = re.compile(r"[\W_]+")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
 
 
@@ -96,7 +97,7 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
             # Without its status line a text is only known where all of it is there.
             begun = any(text == want.bare for want in wanted if want.bare)
         else:
-            begun = not above or any(_length(above, want.ahead) for want in wanted)
+            begun = not above or any(_length(above, want.ahead) or _says(above, want.ahead) for want in wanted)
         left += [key] if begun else []
     # 2. The recorded ones are certainly the reply's, whatever they show by now; they stand in its order.
     for number, want in enumerate(wanted):
@@ -123,15 +124,23 @@ def _length(part: str, whole: str) -> int:
     return 0
 
 
+def _says(part: str, whole: str) -> bool:
+    """Return whether ``whole`` begins with the words of ``part``: its signs depend on what comes after them."""
+    words = _NO_WORD.sub("", part)
+    return bool(words) and _NO_WORD.sub("", whole).startswith(words)
+
+
 def covered(page: Page, text: str) -> int:
     """Return the offset up to which ``text``, read from the page's message, shows the page; its start if unknown."""
     part, whole = page.part, page.text.strip()
-    if part is None or part.text != page.text:
+    if part is None or not whole:
         return page.start
     above = without_status(text)
     shown = text if above is None else above
     if shown.startswith(whole):
         return page.end
+    if part.text != page.text:
+        return page.start  # where something was converted, a length there says nothing about one in the source
     length = _length(shown, whole)
     behind = len(page.text) - len(page.text.lstrip()) + length - part.opened
     return page.start + max(0, min(behind, len(part.source))) if length else page.start
@@ -151,7 +160,8 @@ def take_places(messages: ReplyMessages, outbox: Outbox, shown: Sequence[int], f
     wanted = [Wanted(found.as_shown(body.text).strip(), file=body.file is not None) for body in bodies]
     for number, page in enumerate(pages):
         # More than it has room for: so much it may have shown once.
-        ahead = (page.fence.opening if page.fence else "") + clean(messages.snapshot(page.start).text[: 2 * PAGE])
+        ahead = messages.snapshot(page.start).text[: 2 * PAGE]
+        ahead = reopened(page.fence, ahead) + clean(ahead)
         bare, ahead = (found.as_shown(text).strip() for text in (page.text, ahead))
         wanted[number] = replace(wanted[number], bare=bare, ahead=ahead)
     taken = places(wanted, shown, found)

@@ -17,7 +17,7 @@ from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedR
 from bot.reply.port import Attachment, Body, Button
 from bot.reply.render import HEADLINES
 from bot.reply.sanitise import clip, units, visible
-from bot.reply.split import PAGE, take
+from bot.reply.split import PAGE, reopened, take
 
 ABOVE = "-# Continued below."
 HELD = "-# What the agent wrote while this thread was archived ("
@@ -197,8 +197,7 @@ class ReplyMessages:
         if self.pages.overflow is not None:
             overflow = self.pages.overflow
             rest = self._instead[overflow:] if self._instead else self.snapshot(overflow).text
-            fence = self.pages.last.fence_at_end
-            self._add(final, _REST.format(size=len(rest)), (fence.opening if fence else "") + rest)
+            self._add(final, _REST.format(size=len(rest)), reopened(self.pages.last.fence_at_end, rest) + rest)
         elif self._ending:
             # It was announced; costs may have come late.
             message = self._ending[0]
@@ -290,6 +289,6 @@ class ReplyMessages:
         if part.source in (rest, "") and units(below(part.shown, tail)) <= MESSAGE_LIMIT:
             self._add(final, part.shown if part.source else "")
         else:
-            rest = f"{fence.opening if fence else ''}{rest}"
+            rest = reopened(fence, rest) + rest
             self._add(final, (self._held_note + _IN_FILE).format(size=len(rest)), rest)
         self.composed = True

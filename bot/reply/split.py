@@ -2,15 +2,18 @@
 
 A part ends at a paragraph, at the border of a code block or table, at a line, at a space, or, last, between two
 characters. A code block that goes over the border is closed in the one part and opened again in the next. What is a
-fence is decided by what the parts show, so each part is balanced by itself. Sizes are UTF-16 code units.
+fence is decided by what the parts show, so each part is balanced by itself. A table that goes over the border has its
+head in both. Parts are pieces of the original: each is converted to Discord's Markdown by itself, and has to fit before
+and after. Sizes are UTF-16 code units.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from bot.reply.markdown import for_discord, with_nothing_hidden
 from bot.reply.sanitise import clean, fitting, units
 
 PAGE = 1870
@@ -18,7 +21,9 @@ PAGE = 1870
 
 _SMALLEST = 200
 _CLOSING_ROOM = 26
+_LEAST_ROOM = 120
 _FENCE = re.compile(r"^([ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)", re.MULTILINE)
+_DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # not `splitlines()`: Discord ends a line at a line feed only
 
 
@@ -42,47 +47,81 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """An open table: ``opening`` are its head and the line below."""
+
+    opening: str
+
+
+Open = Fence | Table
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """The text of one message.
 
     Attributes:
-        text: the piece of the original with the fence lines that were added; see `shown` for what a message gets.
-        opened: how many characters at its front were added to open a code block again.
-        closed: how many characters at its end were added to close one.
-        fence: the code block that the next part goes on with.
+        text: the piece of the original with the lines that were added to it.
+        opened: how many characters at its front were added to open a code block or table again.
+        closed: how many characters at its end were added to close a code block.
+        fence: the code block or table that the next part may go on with.
+        shown: what a message gets of it: `clean()`, which the fences are decided by, in Discord's Markdown.
     """
 
     text: str
     opened: int = 0
     closed: int = 0
-    fence: Fence | None = None
+    fence: Open | None = None
+    shown: str = ""
 
     @property
     def source(self) -> str:
         return self.text[self.opened : len(self.text) - self.closed]
 
-    @property
-    def shown(self) -> str:
-        """Return the text as a reader gets it: `clean()`, which the fences are decided by and made for."""
-        end = len(self.text) - self.closed
-        return self.text[: self.opened] + clean(self.source) + self.text[end:]
 
-
-def take(text: str, start: int = 0, limit: int = PAGE, fence: Fence | None = None) -> Part:
+def take(text: str, start: int = 0, limit: int = PAGE, fence: Open | None = None) -> Part:
     """Return the first part of ``text[start:]``; the cost depends on ``limit`` only.
 
     Args:
         limit: how many units the part may show; at least 200.
-        fence: the code block that is open at ``start``: that of the part before.
+        fence: the code block or table that is open at ``start``: that of the part before.
     """
     if limit < _SMALLEST:
         raise ValueError(f"limit is too small ({limit} of at least {_SMALLEST})")
+    if isinstance(fence, Table) and units(fence.opening) > limit // 4:
+        fence = None
     # No more is looked at: an edit costs what its message costs, and not what the answer does.
     window = text[start : start + 2 * limit]
-    whole = _part(window, fence)
-    if start + len(window) == len(text) and units(whole.text) <= limit:
-        return whole
-    return _part(window[: _cut(window, limit, fence)], fence)
+    room = limit
+    if start + len(window) == len(text) and units(window) <= limit:
+        whole = _part(window, fence)
+        if units(whole.text) <= limit:
+            if units(whole.shown) <= limit:
+                return whole
+            room = limit * units(window) // units(whole.shown)
+    # A table grows when its columns are aligned: less of the text goes into the part until that fits, too.
+    while room >= _LEAST_ROOM:
+        part = _part(window[: _cut(window, room, fence)], fence)
+        if units(part.shown) <= limit:
+            return part
+        room = room * limit // units(part.shown)
+    part = _part(window[: _cut(window, min(limit * 9 // 10, units(window)), fence)], fence)
+    return part if units(part.shown) <= limit else replace(part, shown=with_nothing_hidden(clean(part.text)))
+
+
+def reopened(fence: Open | None, rest: str) -> str:
+    """Return the lines that open again, in front of ``rest``, what is open where it begins."""
+    if isinstance(fence, Table):
+        # The table may have ended where the text was cut.
+        line = rest.partition("\n")[0].lstrip()
+        goes_on = line.startswith("|") if fence.opening.lstrip().startswith("|") else "|" in line
+        return fence.opening if goes_on else ""
+    return fence.opening if fence else ""
+
+
+def open_after(text: str) -> Open | None:
+    """Return the code block or table that is open at the end of ``text``."""
+    return fence_after(text) or _table_after(text)
 
 
 def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
@@ -98,18 +137,34 @@ def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
     return fence
 
 
-def _part(source: str, fence: Fence | None) -> Part:
-    opening = fence.opening if fence else ""
-    after = fence_after(source, fence)
+def _table_after(text: str) -> Table | None:
+    """Return the table that the last lines of ``text`` belong to; the next line may belong to it as well."""
+    lines = [*takewhile(lambda line: "|" in line and line.endswith("\n"), reversed(_LINE.findall(text)))][::-1]
+    for number, line in enumerate(lines):
+        if number and _DELIMITERS.fullmatch(line):
+            return Table(lines[number - 1] + line)
+    return None
+
+
+def _part(source: str, before: Open | None) -> Part:
+    opening = reopened(before, source)
+    after = fence_after(source, before if isinstance(before, Fence) else None)
     closing = "" if after is None else after.closing if source.endswith("\n") else f"\n{after.closing}"
-    return Part(f"{opening}{source}{closing}", len(opening), len(closing), after)
+    plain = f"{opening}{clean(source)}{closing}"
+    shown = for_discord(plain)
+    # The parser takes a fence that is indented too far for something else; Discord and the balance here do not.
+    if fence_after(shown) is not None:
+        shown = with_nothing_hidden(plain)
+    still = after or _table_after(opening + source)
+    return Part(f"{opening}{source}{closing}", len(opening), len(closing), still, shown)
 
 
-def _cut(window: str, limit: int, fence: Fence | None) -> int:
+def _cut(window: str, limit: int, before: Open | None) -> int:
     """Return how much of ``window``, which is too long, goes into the part."""
     # 1. Walk the lines that fit, and remember the last border of a block and of a line.
     strong = at_line = offset = 0
-    used = units(fence.opening) if fence else 0
+    opening = units(reopened(before, window))
+    used, fence = opening, before if isinstance(before, Fence) else None
     table = blank = None
     within = fence
     for line in _LINE.findall(window):
@@ -137,13 +192,12 @@ def _cut(window: str, limit: int, fence: Fence | None) -> int:
     # 3. A better border is worth a part that is not full, but not one that is nearly empty.
     if units(window[:strong]) >= limit // 2:
         return strong
-    return at_line if units(window[:at_line]) >= limit // 4 else _inside_line(window, limit, fence)
+    return at_line if units(window[:at_line]) >= limit // 4 else _inside_line(window, limit - opening)
 
 
-def _inside_line(window: str, limit: int, fence: Fence | None) -> int:
+def _inside_line(window: str, limit: int) -> int:
     """Return an offset at a space or between two characters; not before or inside a run of fence characters."""
-    room = limit - _CLOSING_ROOM - (units(fence.opening) if fence else 0)
-    end = fitting(window, room)
+    end = fitting(window, limit - _CLOSING_ROOM)
     # A part that began with the rest of a fence would open or close a block that the text does not have.
     space = window.rfind(" ", end // 2, end) + 1
     for candidate in filter(None, (space, end)):

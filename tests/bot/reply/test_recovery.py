@@ -339,6 +339,23 @@ def test_what_the_page_shows_otherwise_than_it_was_written_is_not_known() -> Non
     assert covered(Page(0, part=take("\x1b[1mabc def")), "abc") == 0
 
 
+def test_of_a_converted_page_it_is_known_whether_all_of_it_is_there() -> None:
+    """D10, V4"""
+    page = Page(0, part=take("See [the docs](https://a.org) and more."))
+    assert covered(page, f"{page.text}\n-# ⏳ 5 s") == page.end
+    assert covered(page, "See the docs") == 0
+
+
+def test_a_message_that_nobody_recorded_is_known_by_its_words() -> None:
+    """D3, V4: its table had fewer rows and narrower columns."""
+    text = "| a | b |\n|---|---|\n| 1 | 2 |\n| wide word | 4 |\n"
+    want = Wanted(take(text).shown, bare=take(text).shown, ahead=text)
+    live = take(text[: text.index("| wide")]).shown + "\n-# ⏳ 5 s"
+    assert not want.text.startswith(without_status(live) or "-")
+    assert Places((5,)) == places([want], (), Found({5: live}, (5,)))
+    assert Places((None,)) == places([want], (), Found({5: "other words\n-# ⏳ 5 s"}, (5,)))
+
+
 def test_only_messages_between_the_reply_and_this_run_are_unknown() -> None:
     """D3"""
     there = found("a", "b", "c", "d", "e").unrecorded(1, 5, frozenset({3}))

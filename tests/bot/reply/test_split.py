@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.reply.sanitise import units
-from bot.reply.split import PAGE, Fence, Part, fence_after, take
+from bot.reply.split import PAGE, Fence, Open, Part, Table, fence_after, open_after, reopened, take
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 FLAG = "\U0001f1f3\U0001f1f4"
@@ -30,7 +30,7 @@ ESCAPES = st.sampled_from(["\x1b[0m", "\x1b[1;32m", "\x1b]0;", "\x1bP", "\x07", 
 TEXTS = st.lists(NASTY | st.text(max_size=60), max_size=40).map("".join)
 
 
-def split(text: str, limit: int = PAGE, fence: Fence | None = None) -> list[Part]:
+def split(text: str, limit: int = PAGE, fence: Open | None = None) -> list[Part]:
     """Take part after part, as the pages of a reply do."""
     parts: list[Part] = []
     start = 0
@@ -73,7 +73,7 @@ def test_joining_the_parts_gives_the_text_back(text: str) -> None:
 def test_no_part_is_larger_than_the_limit_and_none_is_empty(text: str) -> None:
     """D4"""
     parts = split(text, 200)
-    assert [part for part in parts if units(part.text) > 200 or not part.source] == []
+    assert [part for part in parts if max(units(part.text), units(part.shown)) > 200 or not part.source] == []
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -170,6 +170,33 @@ def test_a_table_that_fits_nowhere_is_cut_between_rows() -> None:
     """D4"""
     parts = split("| 1 | 2 |\n" * 60, 200)
     assert all(part.text.startswith("| 1") and part.text.endswith("|\n") for part in parts)
+
+
+def test_a_table_that_goes_over_the_border_has_its_head_in_both_parts() -> None:
+    """D4, V4"""
+    head, rows = "| Name | Price |\n|---|---|\n", [f"| tea {number} | {number} |\n" for number in range(60)]
+    parts = split(head + "".join(rows) + "\nThe end.", 400)
+    assert len(parts) == 3
+    assert all(part.shown.startswith("```\nName") and "```" in part.shown[3:] for part in parts)
+    assert join(parts) == head + "".join(rows) + "\nThe end."
+    assert parts[-1].shown.endswith("\n```\n\nThe end.")
+
+
+def test_a_table_that_ended_at_the_border_is_not_opened_again() -> None:
+    """D4"""
+    table = open_after("words\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    assert table == Table("| a | b |\n|---|---|\n")
+    assert reopened(table, "\nwords") == ""
+    assert reopened(table, "| 3 | 4 |") == "| a | b |\n|---|---|\n"
+    assert open_after("| a | b |\n|---|---|\n| 1 |") is None
+
+
+def test_a_table_that_grows_when_it_is_aligned_still_fits() -> None:
+    """V4"""
+    text = "|a|b|\n|-|-|\n" + f"|{'x' * 50}|1|\n" + "|1|2|\n" * 200
+    parts = split(text)
+    assert join(parts) == text
+    assert all(units(part.shown) <= PAGE and part.shown.startswith("```\na ") for part in parts)
 
 
 @pytest.mark.parametrize("character", [FAMILY, FLAG, WAVE, "e\u0301", "\u6f22", "\U0001f600", "1\ufe0f\u20e3"])
