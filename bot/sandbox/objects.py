@@ -389,7 +389,7 @@ def _limits() -> Json:
 
 def guild_event_json(state: State, *, all_members: bool) -> Json:
     """The whole guild, as GUILD_CREATE carries it."""
-    people = list(state.members.values()) if all_members else [state.members[state.bot.id]]
+    people = [one for one in state.members.values() if not one.left] if all_members else [state.members[state.bot.id]]
     return {
         **guild_json(state),
         "channels": channels_json(state),

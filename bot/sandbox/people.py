@@ -202,6 +202,14 @@ def add_member(state: State, user: User, role_ids: Iterable[int] = ()) -> Member
     return member
 
 
+def remove_member(state: State, user_id: int) -> None:
+    """Take a member out of the guild."""
+    member = state.member(user_id)
+    member.left, member.role_ids = True, ()
+    data = {"guild_id": str(state.guild_id), "user": objects.user_json(member.user)}
+    state.publish(Event("GUILD_MEMBER_REMOVE", data, Intents.GUILD_MEMBERS))
+
+
 def poll(question: str, *answers: str) -> Json:
     """A poll that nobody has voted in yet."""
     shape: Json = {

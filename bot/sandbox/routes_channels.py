@@ -123,9 +123,20 @@ def _membership(*, joins: bool, own: bool) -> Any:
 
 def _thread_members(call: Call) -> Reply:
     thread = call.state.channel(call.id("channel"))
+    return Reply([_thread_member_json(thread, one) for one in sorted(thread.member_ids)])
+
+
+def _thread_member(call: Call) -> Reply:
+    thread, user_id = call.state.channel(call.id("channel")), call.id("user")
+    call.state.require(thread)
+    if user_id not in thread.member_ids:
+        raise DiscordError(10007)
+    return Reply(_thread_member_json(thread, user_id))
+
+
+def _thread_member_json(thread: Channel, user_id: int) -> dict[str, Any]:
     joined = objects.timestamp(snowflake_seconds(thread.id))
-    shape = {"id": str(thread.id), "join_timestamp": joined, "flags": 0}
-    return Reply([{**shape, "user_id": str(one)} for one in sorted(thread.member_ids)])
+    return {"id": str(thread.id), "user_id": str(user_id), "join_timestamp": joined, "flags": 0}
 
 
 def _require_guild(call: Call) -> None:
@@ -220,6 +231,7 @@ ROUTES = [
     Route("GET", _MEMBERS, _thread_members),
     Route("PUT", _MEMBERS + "/@me", _membership(joins=True, own=True)),
     Route("DELETE", _MEMBERS + "/@me", _membership(joins=False, own=True)),
+    Route("GET", _MEMBERS + "/{user}", _thread_member),
     Route("PUT", _MEMBERS + "/{user}", _membership(joins=True, own=False)),
     Route("DELETE", _MEMBERS + "/{user}", _membership(joins=False, own=False)),
     Route("GET", "/guilds/{guild}", _guild),

@@ -43,7 +43,7 @@ from bot.sandbox.model import (
     User,
     permission_bits,
 )
-from bot.sandbox.people import Person, add_member
+from bot.sandbox.people import Person, add_member, remove_member
 from bot.sandbox.ratelimit import Limiter, RateLimits
 from bot.sandbox.rest import PREFIX, Backend, Pipeline
 from bot.sandbox.state import Clock, Snowflakes, State
@@ -159,6 +159,10 @@ class FakeDiscord:
             add_member(self.state, self.state.members[person.id].user, role_ids)
         return person
 
+    def kick(self, person: Person) -> None:
+        """Throw a member out of the guild; what they posted stays."""
+        remove_member(self.state, person.id)
+
     def _join(self, user: User, role_ids: Iterable[int] = ()) -> Person:
         add_member(self.state, user, role_ids)
         person = Person(user.id, user.name, self.state, self._interactions)
@@ -199,6 +203,14 @@ class FakeDiscord:
             self.state, message.channel_id, person.id, {"name": name}, thread_id=message.id, kind=kind
         )
         messages.mark_thread(self.state, self.state.messages[message.id])
+        return thread
+
+    async def start_private_thread(self, person: Person, channel_id: int, name: str, *guests: Person) -> Channel:
+        """Let a person start a private thread; the bot and the guests are its members, too."""
+        kind = ChannelType.PRIVATE_THREAD
+        thread = channels.start_thread(self.state, channel_id, person.id, {"name": name}, kind=kind)
+        for guest in (self.bot_user.id, *(one.id for one in guests)):
+            thread = channels.join(self.state, thread, guest)
         return thread
 
     def open_dm(self, person: Person) -> int:

@@ -66,10 +66,11 @@ class Changes:
 
 @dataclass(slots=True)
 class Member:
-    """A user's part in the guild."""
+    """A user's part in the guild; one who has ``left`` is kept for what they posted."""
 
     user: User
     role_ids: tuple[int, ...] = ()
+    left: bool = False
 
 
 @dataclass(slots=True)
@@ -120,10 +121,10 @@ class State:
 
     def member(self, user_id: int) -> Member:
         """The member; raises 10007."""
-        try:
-            return self.members[user_id]
-        except KeyError:
-            raise DiscordError(10007) from None
+        member = self.members.get(user_id)
+        if member is None or member.left:
+            raise DiscordError(10007)
+        return member
 
     def history(self, channel_id: int) -> list[Message]:
         """The channel's messages that everyone sees, oldest first."""

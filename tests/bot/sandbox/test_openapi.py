@@ -159,6 +159,7 @@ async def visit_threads(fd: FakeDiscord, raw: Raw) -> None:
         for who in (alice.id, "@me"):
             await raw.call("DELETE", f"{path}/thread-members/{who}")
             await raw.call("PUT", f"{path}/thread-members/{who}")
+        await raw.call("GET", f"{path}/thread-members/{alice.id}")
         await raw.call("GET", f"{path}/thread-members")
         await raw.call("PATCH", path, {"archived": True})
     for path in ("/threads/archived/public", "/threads/archived/private", "/users/@me/threads/archived/private"):

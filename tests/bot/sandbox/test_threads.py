@@ -175,3 +175,31 @@ async def test_an_odd_archive_time_is_refused() -> None:
         message = await raw.post(fd.channel_id)
 
         assert (await raw.thread(fd.channel_id, message.id, auto_archive_duration=90)).code == 50035
+
+
+async def test_a_private_thread_tells_its_members_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        alice, eve = fd.user("alice"), fd.user("eve")
+        made = await fd.start_private_thread(fd.owner, fd.channel_id, "secrets", alice)
+        await bot.wait_until(lambda b: b.get_channel(made.id))
+        thread = bot.get_channel(made.id)
+        assert isinstance(thread, discord.Thread)
+        assert thread.type is discord.ChannelType.private_thread
+        assert (await thread.fetch_member(alice.id)).id == alice.id
+        with pytest.raises(discord.NotFound) as missing:
+            await thread.fetch_member(eve.id)
+        assert missing.value.code == 10007
+
+
+async def test_who_was_thrown_out_is_no_member_and_their_messages_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        alice = fd.user("alice")
+        said = await alice.say(fd.channel_id, "bye")
+        await bot.wait_until(lambda b: b.seen)
+        fd.kick(alice)
+        with pytest.raises(discord.NotFound) as missing:
+            await bot.guilds[0].fetch_member(alice.id)
+        assert missing.value.code == 10007
+        channel = bot.get_channel(fd.channel_id)
+        assert isinstance(channel, discord.TextChannel)
+        assert (await channel.fetch_message(said.id)).author.id == alice.id
