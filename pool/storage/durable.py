@@ -151,6 +151,13 @@ class SessionStore:
         """Return the replies on their way, in order of arrival of their prompts."""
         return await self._submit(operations.All(PendingReply))
 
+    async def last_started(self, channel_id: int, until: int | None = None) -> int:
+        """Return the newest message posted in a channel or thread that was sent to an agent, up to ``until``.
+
+        0 if none is kept: finished prompts are forgotten after a month.
+        """
+        return await self._submit(operations.LastStarted(channel_id, until))
+
     async def thread(self, thread_id: int) -> ThreadRecord | None:
         """Return what is remembered of a thread."""
         return await self._submit(operations.Thread(thread_id))

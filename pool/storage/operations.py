@@ -170,6 +170,14 @@ class All(Question[list[Record]]):
 
 
 @dataclass(frozen=True, slots=True)
+class LastStarted(Question[int]):
+    """The newest prompt of a channel that was sent, up to ``until``; 0 if there is none."""
+
+    channel_id: int
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Thread(Question[ThreadRecord | None]):
     """What is remembered of a thread."""
 
@@ -335,6 +343,11 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
         case All(kind) if kind is PendingReply:
             rows = connection.execute(_PENDING_REPLIES).all()
             return [PendingReply(AcceptedPrompt(*row[:5]), row.outcome, row.reply, _split(row.shown)) for row in rows]
+        case LastStarted(channel_id, until):
+            # From the newest down, not max(): that would go through all prompts, and no index knows the channel.
+            sent = sa.select(_P.message_id).where(_P.channel_id == channel_id, _P.started)
+            within = sent if until is None else sent.where(_P.message_id <= until)
+            return connection.execute(within.order_by(_P.message_id.desc()).limit(1)).scalar() or 0
         case Thread(thread_id):
             columns = (THREADS.c[field.name] for field in fields(ThreadRecord))
             found = connection.execute(sa.select(*columns).where(THREADS.c.thread_id == thread_id)).one_or_none()

@@ -39,6 +39,7 @@ class MemoryStore(SessionStore):
     _threads: dict[int, ThreadRecord] = field(default_factory=dict)
     _places: dict[int, SeenPlace] = field(default_factory=dict)
     _notices: dict[int, KeptNotice] = field(default_factory=dict)
+    _started: dict[int, int] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str:
@@ -72,6 +73,12 @@ class MemoryStore(SessionStore):
         for message_id in (first, *others):
             if (entry := self._prompts.get(message_id)) is not None:
                 entry.started, entry.turn = True, None if message_id == first else first
+                self._started[message_id] = entry.prompt.channel_id
+
+    async def last_started(self, channel_id: int, until: int | None = None) -> int:
+        """Return the newest message of a channel or thread that was sent to an agent."""
+        ids = (one for one, where in self._started.items() if where == channel_id and (until is None or one <= until))
+        return max(ids, default=0)
 
     async def shown(self, message_id: int, messages: tuple[int, ...]) -> None:
         """Say which messages show the reply so far."""

@@ -189,6 +189,24 @@ async def test_a_message_that_a_turn_did_not_take_gets_a_turn_of_its_own(opened:
 
 @both
 @pytest.mark.asyncio
+async def test_the_newest_message_of_a_place_that_was_sent_is_known_after_its_end(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """F9: what was said before it is told to no agent twice."""
+    async with opened(tmp_path) as store:
+        assert await store.last_started(2) == 0
+        for message_id in (5, 6, 7, 8):
+            await store.accept(prompt(message_id))
+        await store.started(5)
+        await store.started(7, [6])
+        await store.finished(7, "answered")
+        assert await store.last_started(2) == 7
+        assert [await store.last_started(2, until) for until in (4, 5, 6, 8)] == [0, 5, 6, 7]
+        assert await store.last_started(1) == 0
+
+
+@both
+@pytest.mark.asyncio
 async def test_a_prompt_can_be_amended_until_it_is_started(opened: Opened, tmp_path: Path) -> None:
     """Q5: an edit of a message that waits survives a restart; what the agent was told stays as it was."""
     async with opened(tmp_path) as store:
