@@ -72,8 +72,7 @@ class SkippedMessages:
         # At once, and not when it is told: what a person took out must not be run by the next run after a kill.
         payload, message_id = SHARED, message.message_id
         if len(notice.messages) == 1:
-            final = FinalReply(notice.end.outcome, lines(notice.end, self._redact))
-            payload = SavedReply("", final, reply_to=message_id, after=message_id).to_json()
+            payload = _kept(notice, lines(notice.end, self._redact))
         self._tracker.begin(
             self._store.save_pending_reply, message_id, end.outcome, payload, name=f"save pending reply {message_id}"
         )
@@ -89,10 +88,11 @@ class SkippedMessages:
         # One at a time: while Discord keeps a thread's notices waiting, more are gathered and not more notices made.
         async with self._speaking.setdefault(thread_id, anyio.Lock()):
             notice = self._gathering.pop(key)
-            first = notice.messages[0]
-            editor = self._editors.of(thread_id)
-            delivery = editor.say(Body(text_of(notice.end, notice.messages, self._redact)), reply_to=first.message_id)
-            delivered = await delivery.delivered()
+            first, text = notice.messages[0], text_of(notice.end, notice.messages, self._redact)
+            if len(notice.messages) > 1:
+                # Before it is shown: the next run looks for the text that is kept, and would say it once more.
+                await self._store.save_pending_reply(first.message_id, outcome, _kept(notice, (text,)))
+            delivered = await self._editors.of(thread_id).say(Body(text), reply_to=first.message_id).delivered()
         if all(other != thread_id for other, _, _ in self._gathering):
             self._speaking.pop(thread_id, None)
         for message in notice.messages:
@@ -107,6 +107,11 @@ class SkippedMessages:
             )
             await self._deliveries.record(message, outcome)
         self._editors.let_go(thread_id)
+
+
+def _kept(notice: _Notice, said: tuple[str, ...]) -> str:
+    first = notice.messages[0].message_id
+    return SavedReply("", FinalReply(notice.end.outcome, said), reply_to=first, after=first).to_json()
 
 
 def text_of(end: TurnEnd, messages: list[Inbound], redact: Callable[[str], str]) -> str:

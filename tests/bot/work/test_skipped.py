@@ -19,7 +19,7 @@ from bot.work.reactions import Reactions
 from bot.work.skipped import SkippedMessages
 from bot.work.task_tracker import TaskTracker
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, busy_scheduler, running_work
+from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, busy_scheduler, kept, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
 
 FULL = TurnEnd(Outcome.DROPPED, reason="the queue is full (10)")
@@ -87,6 +87,27 @@ async def test_at_the_end_of_the_bot_nothing_is_gathered_any_more() -> None:
         while not recorded:  # noqa: ASYNC110  the clock is virtual
             await anyio.sleep(0.01)
         assert anyio.current_time() - began < 0.5
+
+
+@in_virtual_time
+async def test_an_end_that_was_told_of_several_messages_is_not_told_again_after_a_kill() -> None:
+    """O1, R2: the next run looks for what was said, and that was said of them together."""
+    store, chat = kept(), FakeChat()
+    store.gates["finished"] = anyio.Event()
+    async with running_work(store=store, chat=chat) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.post(2)
+        work.post(3)
+        await work.settled()
+        work.dispatcher.clear(100, ALICE)
+        await work.shown("2 messages of `alice`")
+    store.gates.clear()
+    async with running_work(store=store, chat=chat) as work:
+        outcomes = dict(await work.over(3))
+        assert (outcomes[2], outcomes[3]) == (Outcome.REMOVED, Outcome.REMOVED)
+        (told,) = work.told("**Removed**")
+        assert "2 messages of `alice`" in told
 
 
 # --- too many of one person ----------------------------------------------------------------------------------------
