@@ -1,4 +1,4 @@
-"""Does what a person asks for and says what came of it: the same for a typed word, a slash command and a button.
+"""Does what a person asks for and words the answer: the same for a typed word, a slash command and a button.
 
 Below `client` and `interactions`, which both need it: words are typed in messages, the rest are interactions.
 """

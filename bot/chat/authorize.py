@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a request is refused; the value is what the person is told."""
+    """Why a request is refused; the value is the text for the person."""
 
     NONE = ""
     DIRECT = "I only work in servers, not in direct messages."
@@ -41,9 +41,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who is let in: ids only.
+    """Who may use Weft: ids only.
 
-    An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners are let in.
+    An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners may.
     """
 
     guilds: frozenset[int] = frozenset()
@@ -55,7 +55,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the request is let through and, if not, why."""
+    """Whether the request is allowed and, if not, why."""
 
     allowed: bool
     reason: Reason = Reason.NONE
@@ -65,7 +65,7 @@ def authorize(request: Request, policy: Policy) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
     if request.guild_id is None:
         return Verdict(allowed=False, reason=Reason.DIRECT)
-    # The owner is let in everywhere, or nobody could ever set a server up; a bot of theirs is not they.
+    # The owner may use it everywhere, or nobody could ever set a server up. A bot of theirs is not the owner.
     if request.user_id in policy.owners and not request.automatic:
         return Verdict(allowed=True)
     channel = request.channel_id if request.parent_id is None else request.parent_id
@@ -76,7 +76,7 @@ def authorize(request: Request, policy: Policy) -> Verdict:
     elif request.user_id in policy.users:
         reason = Reason.NONE
     elif request.automatic:
-        # A role never lets a bot in: two bots that answer each other would go on for ever.
+        # A role never admits a bot: two bots that answer each other would never stop.
         reason = Reason.BOT
     else:
         reason = Reason.NONE if request.roles & policy.roles else Reason.PERSON

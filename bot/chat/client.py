@@ -2,7 +2,7 @@
 
 discord.py runs each handler as a separate task, in the order of the events, so a handler here does its work before
 any await, and what needs one goes to a `JobQueue`. The client may be replaced at any time; what must outlive it, its
-`ClientState`, is handed in. Commands and buttons are added by `bot.chat.commands`.
+`ClientState`, is passed in. Commands and buttons are added by `bot.chat.commands`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -23,42 +23,91 @@ import structlog
 
 from bot.chat.answers import run_command, saved
 from bot.chat.authorize import Policy
-from bot.chat.catchup import CatchUp, with_original
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
-from bot.chat.inbound import BotRuns, Command, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
+from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
 from bot.chat.job_queue import CAPACITY, Job, JobQueue, contain
 from bot.chat.port import DiscordChat
-from bot.chat.posts import Json, post_of, snowflake, whole
-from bot.chat.read_marks import ThreadCache, Watermarks
+from bot.chat.posts import WHOLE, Json, post_of, snowflake
+from bot.chat.read_marks import MOST_PLACES, Watermarks
 from bot.chat.rest import Breaker, trace_config
 from bot.model import Inbound
-from bot.recent import Recent
+from bot.recent import Recent, RecentMap
 from bot.redaction import Redactor
 from bot.reply.port import PortError
 from bot.work.observer import Observer
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.ports import DispatcherPort
 
 log = structlog.get_logger(__name__)
 
 REFUSAL_PERIOD = 3600.0  # seconds
 BOT_RUN_LIMIT = 5  # prompts by bots in a row in one thread
-MOST_MESSAGES = 5000  # remembered to have been taken, or deleted
+MOST_MESSAGES = 5000  # taken or deleted ones that are remembered
 LONGEST_LIMIT = 30.0
 """Seconds that discord.py may wait for a rate limit, with everything of that kind behind it; it takes no fewer."""
+
+INTENTS = discord.Intents(guilds=True, guild_messages=True, message_content=True)
+"""The events that Weft needs; message content is the only privileged one."""
 
 # Weft has no voice: discord.py need not warn of the packages that voice would take.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
+@dataclass(slots=True, eq=False)
+class CatchUpRequest:
+    """The catch-up that a client asks for, and `bot.chat.catchup` does; meanwhile the work starts nothing new.
+
+    Attributes:
+        limit: for how many seconds the work is held at most, from the READY on.
+        client: the one to be caught up, once it knows its servers.
+        held: the dispatcher that is held, ``until`` a time of the loop's clock.
+        number: see `Watermarks.hold`.
+        scope: of the pass under way.
+        changed: set, and replaced, when something above changes.
+    """
+
+    marks: Watermarks
+    limit: float = 10.0
+    client: WeftClient | None = None
+    held: DispatcherPort | None = None
+    until: float = 0.0
+    number: int = 0
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def begin(self, dispatcher: DispatcherPort) -> None:
+        """Take note of a READY, before the first event that follows it; a pass under way is replaced."""
+        dispatcher.hold()
+        self.scope.cancel()
+        self.number = self.marks.hold()
+        self.held, self.until = dispatcher, anyio.current_time() + self.limit
+        # The previous READY's client is useless now: its cache lacks what came since.
+        self.start(None)
+
+    def start(self, client: WeftClient | None) -> None:
+        """Have what was missed looked up, now that the client knows its servers."""
+        self.client = client
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    def release(self) -> None:
+        """Let the work start again what it has, if it is held."""
+        if self.held is not None:
+            self.held.release()
+            self.held = None
+            self.changed.set()
+            self.changed = anyio.Event()
+
+
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """What outlives a client: the next one goes on with it.
+    """What outlives a client: the next one continues with it.
 
     Attributes:
         ready: set when Discord has sent everything that it tells at the start.
-        lookups: works off the places in which something has to be asked first; ``detours`` has their messages in order.
+        lookups: works through the places in which something has to be asked first; ``detours`` has their messages.
         answers: what is said to people, so that no event waits for it.
+        threads: the place of each thread and who opened it, by id: Discord's client forgets archived ones.
         taken: messages that took effect: Discord and catch-ups may bring them again.
         withdrawn: messages that were deleted.
     """
@@ -66,7 +115,7 @@ class ClientState:
     chat: DiscordChat
     marks: Watermarks
     wordings: Wordings
-    catch_up: CatchUp
+    catch_up: CatchUpRequest
     breaker: Breaker
     logins: Logins
     progress: Progress
@@ -75,7 +124,7 @@ class ClientState:
     ready: anyio.Event = field(default_factory=anyio.Event)
     lookups: JobQueue = field(default_factory=lambda: JobQueue("lookups", job_limit=inf))
     answers: JobQueue = field(default_factory=lambda: JobQueue("answers"))
-    threads: ThreadCache = field(default_factory=ThreadCache)
+    threads: RecentMap[int, Place] = field(default_factory=lambda: RecentMap(MOST_PLACES))
     refusals: OncePer = field(default_factory=lambda: OncePer(REFUSAL_PERIOD))
     bot_runs: BotRuns = field(default_factory=lambda: BotRuns(BOT_RUN_LIMIT))
     taken: Recent[int] = field(default_factory=lambda: Recent(MOST_MESSAGES))
@@ -83,24 +132,16 @@ class ClientState:
     detours: dict[int, deque[Job]] = field(default_factory=dict)
 
 
-async def _work_off(detours: dict[int, deque[Job]], place_id: int) -> None:
+async def _do_lookups(detours: dict[int, deque[Job]], place_id: int) -> None:
     """Take the messages of a place that wait, and those that come meanwhile, each within its own limit."""
     waiting = detours[place_id]
     try:
         while waiting:
             await contain("lookups", waiting[0])
+            # Not before: as long as it is in the queue, newer messages wait behind it.
             waiting.popleft()
     finally:
         del detours[place_id]
-
-
-def intents() -> discord.Intents:
-    """Return the events that Weft needs; message content is the only privileged one."""
-    wanted = discord.Intents.none()
-    wanted.guilds = True
-    wanted.guild_messages = True
-    wanted.message_content = True
-    return wanted
 
 
 def owners_of(application: discord.AppInfo) -> frozenset[int]:
@@ -124,7 +165,7 @@ class WeftClient(discord.Client):
         self, dispatcher: DispatcherPort, policy: Policy, state: ClientState, *, guild_ready_timeout: float
     ) -> None:
         super().__init__(
-            intents=intents(),
+            intents=INTENTS,
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
@@ -152,7 +193,7 @@ class WeftClient(discord.Client):
         await super().before_identify_hook(shard_id, initial=initial)
 
     async def on_connect(self) -> None:
-        """Hold what comes from now on back, until what came before is looked up; not called after a RESUME."""
+        """Hold back what comes from now on, until what came before is looked up; not called after a RESUME."""
         # on_ready is up to two seconds later, with messages in between.
         if not self.is_closed():
             self.state.catch_up.begin(self.dispatcher)
@@ -169,8 +210,8 @@ class WeftClient(discord.Client):
         log.info("gateway.ready")
         state.observer.gateway_opened(resumed=False)
         state.ready.set()
-        # A READY names all servers that Weft is in, those with an outage, too. One without any is rather a fault of
-        # Discord's than the end of all of them, and what is forgotten does not come back.
+        # A READY names all servers that Weft is in, even those with an outage. One without any is more likely a fault
+        # of Discord's than the end of all of them, and what is forgotten does not come back.
         here = {guild.id for guild in self.guilds}
         known = {place.guild_id for place in state.marks.places() if place.guild_id is not None}
         for guild_id in known - here if here else ():
@@ -202,18 +243,18 @@ class WeftClient(discord.Client):
         wants_original = decision.inbound is not None and post.reference is not None
         # Discord has to be asked something before this message is decided on, or before one that came before it.
         if place_id in state.detours or (post.ordinary and not place_known) or wants_original:
-            self._queue_lookup(self._take_later, post)
+            self._queue_lookup(post, edit=False)
         else:
             self.take(post, decision)
 
     async def on_message_edit_payload(self, message: Json) -> None:
         """Take the new text of a message."""
-        post, place_known = self._read(message) if whole(message) else (None, False)
+        post, place_known = self._read(message) if message.keys() >= WHOLE else (None, False)
         if post is None or self.user is None or post.author.id == self.user.id:
             return
         if post.place.channel_id in self.state.detours or not place_known:
-            # The message itself may still stand in this queue; for an edit alone nothing is looked up.
-            self._queue_lookup(self._revise_later, post)
+            # The message itself may still be in this queue; for an edit alone nothing is looked up.
+            self._queue_lookup(post, edit=True)
         else:
             self.revise(post)
 
@@ -243,35 +284,36 @@ class WeftClient(discord.Client):
             return channel.last_message_id
         return None
 
-    def _queue_lookup(self, job: Callable[[Post], Awaitable[None]], post: Post) -> None:
+    def _queue_lookup(self, post: Post, *, edit: bool) -> None:
         # In order: later messages of the same place wait behind this one. Those of other places don't.
-        detours, place_id, do = self.state.detours, post.place.channel_id, functools.partial(job, post)
-        waiting = detours.get(place_id)
+        detours, place_id = self.state.detours, post.place.channel_id
+        job, waiting = functools.partial(self._look_up, post, edit=edit), detours.get(place_id)
         if waiting is None:
-            if self.state.lookups.post(_work_off, detours, place_id):
-                detours[place_id] = deque([do])
+            if self.state.lookups.post(_do_lookups, detours, place_id):
+                detours[place_id] = deque([job])
         elif len(waiting) < CAPACITY:
-            waiting.append(do)
+            waiting.append(job)
         else:
             log.warning("errand.refused", line="lookups", place=place_id)
 
-    async def _take_later(self, post: Post) -> None:
+    async def _look_up(self, post: Post, *, edit: bool) -> None:
         place_id, chat = post.place.channel_id, self.state.chat
-        place = self.find_place(place_id) or await chat.place(place_id) or post.place
+        place = self.find_place(place_id)
+        if edit:
+            # Nothing is asked for an edit alone: of an unknown place no message was taken.
+            if place is not None:
+                self.revise(dataclasses.replace(post, place=place))
+            return
+        place = place or await chat.place(place_id) or post.place
         if place.parent_id is not None:
             self.state.threads.put(place_id, place)
         post = dataclasses.replace(post, place=place)
         decision = decide(post, self.weft(place.guild_id), self.policy)
         # Only for a prompt: a message between people is nothing to ask Discord about.
         if decision.inbound is not None and post.reference is not None:
-            post = await with_original(post, chat)
+            post = await chat.with_original(post)
             decision = decide(post, self.weft(place.guild_id), self.policy)
         self.take(post, decision)
-
-    async def _revise_later(self, post: Post) -> None:
-        place = self.find_place(post.place.channel_id)
-        if place is not None:
-            self.revise(dataclasses.replace(post, place=place))
 
     def weft(self, guild_id: int | None) -> Weft:
         """Return what Weft is called in a server."""
@@ -281,41 +323,30 @@ class WeftClient(discord.Client):
         return Weft(self.user.id, role.id if role is not None else None)
 
     def take(self, post: Post, decision: Decision, *, live: bool = True, missed: bool = False) -> None:
-        """Do what was decided about a message, unless it was done before.
+        """Do what was decided about a message, unless it was done before: a prompt goes to the work.
 
         Args:
             live: it was posted just now: only then people are told that they are refused, or how Weft is used.
             missed: it is too old to be run unasked.
         """
-        state, place_id, message_id = self.state, post.place.channel_id, post.message_id
-        if decision.inbound is not None:
-            self.hand_over(post, decision.inbound, missed=missed)
+        state, place, inbound = self.state, post.place, decision.inbound
+        # 1. No prompt.
+        if inbound is None:
+            state.marks.pass_by(place.channel_id, post.message_id)
+            if not missed:
+                self._reply(post, decision, live=live)
             return
-        state.marks.pass_by(place_id, message_id)
-        if missed:
-            return
-        if decision.command is not None:
-            if state.taken.first(message_id):
-                self._run_typed(post, decision.command)
-            return
-        if (
-            (decision.kind is Kind.TELL and state.taken.first(message_id))
-            or (decision.kind is Kind.HELP and live)
-            or (decision.kind is Kind.REFUSE and live and state.refusals.due(post.author.id, time.monotonic()))
-        ):
-            state.answers.post(state.chat.answer, place_id, message_id, decision.text)
-
-    def hand_over(self, post: Post, inbound: Inbound, *, missed: bool = False) -> None:
-        """Give a prompt to the work, unless it was given before; one without words only opens its thread."""
-        state, place = self.state, post.place
-        # Withdrawn is asked first: what was deleted while its place was looked up must not count as taken.
+        # 2. A prompt that was deleted or given before. Deletion is checked first: what was deleted while its place was
+        # looked up must not count as taken.
         if inbound.message_id in state.withdrawn or not state.taken.first(inbound.message_id):
             state.marks.pass_by(place.channel_id, post.message_id)
             return
+        # 3. One too many: bots that answer each other would never stop.
         if not state.bot_runs.allow(inbound.thread_id, automatic=post.automatic):
             log.warning("message.ignored", message=inbound.message_id, reason="too many bot prompts in a row")
             state.marks.pass_by(place.channel_id, post.message_id)
             return
+        # 4. A new prompt; one without words only opens its thread.
         state.wordings.note(inbound.message_id, inbound.text)
         if missed:
             self.dispatcher.missed(inbound)
@@ -323,24 +354,36 @@ class WeftClient(discord.Client):
             self.dispatcher.submit(inbound)
         else:
             state.answers.post(self._open_thread, inbound)
-        # From now on nothing that is said there may be lost.
+        # From now on no message there may be lost.
         state.marks.note(place, inbound.message_id, handed=True)
         if inbound.opens_thread and not missed and self.user is not None:
             thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
             state.threads.put(inbound.thread_id, thread)
             state.marks.note(thread, inbound.message_id, handed=True)
 
-    def _run_typed(self, post: Post, command: Command) -> None:
-        thread_id = post.place.channel_id if post.place.parent_id is not None else None
+    def _reply(self, post: Post, decision: Decision, *, live: bool) -> None:
+        """Run a typed command, or tell the author of a message that is no prompt what they should know."""
+        state, place, kind = self.state, post.place, decision.kind
+        if decision.command is None:
+            if (
+                (kind is Kind.TELL and state.taken.first(post.message_id))
+                or (kind is Kind.HELP and live)
+                or (kind is Kind.REFUSE and live and state.refusals.due(post.author.id, time.monotonic()))
+            ):
+                state.answers.post(state.chat.answer, place.channel_id, post.message_id, decision.text)
+            return
+        if not state.taken.first(post.message_id):
+            return
+        thread_id = place.channel_id if place.parent_id is not None else None
         # Done now, in the order of arrival; only the answer may wait.
-        answer = run_command(command, self.dispatcher, thread_id, post.author, post.message_id)
+        answer = run_command(decision.command, self.dispatcher, thread_id, post.author, post.message_id)
 
-        async def tell(answer: Answer) -> None:
+        async def tell() -> None:
             text = (await saved(answer, self.dispatcher)).text
-            await self.state.chat.answer(post.place.channel_id, post.message_id, text)
+            await state.chat.answer(place.channel_id, post.message_id, text)
 
-        if not post.automatic:  # bots that answer each other would go on for ever
-            self.state.answers.post(tell, answer)
+        if not post.automatic:  # bots that answer each other would never stop
+            state.answers.post(tell)
 
     async def _open_thread(self, inbound: Inbound) -> None:
         try:
@@ -351,7 +394,7 @@ class WeftClient(discord.Client):
     # --- edits and deletions ---
 
     def revise(self, post: Post) -> None:
-        """Tell the work what a message says now, if that is new."""
+        """Pass on what a message says now, if that is new."""
         text = revised(post, self.weft(post.place.guild_id), self.policy)
         if text is None:
             return
@@ -361,8 +404,8 @@ class WeftClient(discord.Client):
             self.dispatcher.edited(post.message_id, text) if text else self.withdraw(post.message_id)
 
     def withdraw(self, message_id: int) -> None:
-        """Take a message out that was deleted."""
-        # Its channel may still be looked up, or its place: it must not be handed over after this.
+        """Remove a message that was deleted."""
+        # Its place may still be being looked up: it must not be submitted after this.
         self.state.withdrawn.first(message_id)
         self.dispatcher.deleted(message_id)
 
@@ -376,8 +419,7 @@ class WeftClient(discord.Client):
     # --- places that are gone ---
 
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        self._let_go([payload.thread_id], "the thread was deleted")
-        self.dispatcher.forget(payload.thread_id)
+        self._let_go([payload.thread_id], "the thread was deleted", gone=payload.thread_id)
 
     async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
         # Not forgotten: what is locked may be unlocked. Archived is no end at all.
@@ -385,37 +427,36 @@ class WeftClient(discord.Client):
             self._let_go([payload.thread_id], "the thread was locked")
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        self._forget_channel(channel.id)
+        self.vanished(Place(channel.guild.id, channel.id))
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        # Weft is in that server no more; for an outage discord.py has another event.
+        # Weft is no longer in that server; for an outage discord.py has another event.
         self._forget_guild(guild.id)
 
     def vanished(self, place: Place) -> None:
-        """Forget a place that Discord does not know any more: it was deleted while nobody listened."""
+        """Forget a place that was deleted, perhaps while nobody listened."""
+        gone, threads = place.channel_id, self.state.threads
         if place.parent_id is None:
-            self._forget_channel(place.channel_id)
-        elif self.dispatcher.at_rest(place.channel_id):  # else it may be a thread that is still to be opened
-            self._let_go([place.channel_id], "the thread was deleted")
-            self.dispatcher.forget(place.channel_id)
-
-    def _forget_channel(self, channel_id: int) -> None:
-        # Discord tells of the channel only, not of its threads.
-        threads = self.state.threads.in_channel(channel_id)
-        self._let_go(threads, "its channel was deleted")
-        self.state.marks.forget(channel_id)
-        self.dispatcher.forget(channel_id, *threads)
+            # Discord tells of the channel only, not of its threads.
+            of_channel = [key for key, thread in threads.items() if thread.parent_id == gone]
+            self._let_go(of_channel, "its channel was deleted", gone=gone)
+        elif self.dispatcher.at_rest(gone):  # else it may be a thread that is still to be opened
+            self._let_go([gone], "the thread was deleted", gone=gone)
 
     def _forget_guild(self, guild_id: int) -> None:
-        threads = self.state.threads.in_guild(guild_id)
-        self._let_go(threads, "Weft was removed from the server")
+        threads = [key for key, thread in self.state.threads.items() if thread.guild_id == guild_id]
+        self._let_go(threads, "Weft was removed from the server", gone=guild_id)
         for place in self.state.marks.places():
             if place.guild_id == guild_id:
                 self.state.marks.forget(place.channel_id)
-        self.dispatcher.forget(guild_id, *threads)
 
-    def _let_go(self, threads: Iterable[int], reason: str) -> None:
+    def _let_go(self, threads: Iterable[int], reason: str, *, gone: int | None = None) -> None:
+        """End what runs in threads; forget ``gone``, which is one of them, or the channel or server they are in."""
         for thread_id in threads:
             self.state.threads.pop(thread_id, None)
             self.state.marks.forget(thread_id)
             self.dispatcher.thread_gone(thread_id, reason)
+        if gone is not None:
+            self.state.marks.forget(gone)
+            # Each once: a thread that is gone is both.
+            self.dispatcher.forget(*dict.fromkeys((gone, *threads)))

@@ -19,7 +19,7 @@ from discord.app_commands import Choice
 from bot.chat.answers import ELSEWHERE, FAILED
 from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.client import WeftClient
-from bot.chat.inbound import Command, Place, Post, title
+from bot.chat.inbound import Command, Decision, Kind, Place, Post, title
 from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
 from bot.model import Actor, Inbound, QueueMode
 from bot.work.ports import Answer, DispatcherPort
@@ -146,7 +146,7 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     if thread_id is None and agent is not None:
         client.dispatcher.assign(message_id, agent)  # before the prompt, which starts the agent that its thread has
     if text or thread_id is None:
-        client.hand_over(Post(message_id, place, author, text), inbound)
+        client.take(Post(message_id, place, author, text), Decision(Kind.PROMPT, inbound))
 
 
 @new.autocomplete("agent")

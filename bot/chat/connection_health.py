@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 
 MOST_LOGINS = 10
@@ -12,9 +13,10 @@ LOGIN_WINDOW = 1200.0
 
 
 class LoginsSpent(Exception):
-    """There were too many logins of late; the message says in how many seconds the next one is allowed."""
+    """There were too many logins recently; the message says in how many seconds the next one is allowed."""
 
 
+@dataclass(slots=True)
 class Logins:
     """Counts the logins of all clients of this process; a service limits how often the process starts.
 
@@ -25,15 +27,16 @@ class Logins:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, clock: Callable[[], float], most: int = MOST_LOGINS, window: float = LOGIN_WINDOW) -> None:
-        self._clock, self._window = clock, window
-        self._last: deque[float] = deque(maxlen=most)
+    clock: Callable[[], float]
+    most: int = MOST_LOGINS
+    window: float = LOGIN_WINDOW
+    _last: deque[float] = field(default_factory=deque)
 
     def wait(self) -> float:
         """Return in how many seconds the next login is allowed; 0 if it is allowed now."""
-        if len(self._last) < (self._last.maxlen or 0):
+        if len(self._last) < self.most:
             return 0.0
-        return max(0.0, self._last[0] + self._window - self._clock())
+        return max(0.0, self._last[-self.most] + self.window - self.clock())
 
     def take(self) -> None:
         """Count a login.
@@ -43,7 +46,10 @@ class Logins:
         """
         if wait := self.wait():
             raise LoginsSpent(f"there were {len(self._last)} logins of late: the next one in {wait:.0f} s")
-        self._last.append(self._clock())
+        self._last.append(self.clock())
+        # Older ones no longer matter.
+        if len(self._last) > self.most:
+            self._last.popleft()
 
 
 class Step(Enum):
@@ -75,8 +81,8 @@ _CONNECTION = (Step.CONNECTING, Step.LISTENING)
 class Progress:
     """The connection's step, and since when it has been in it.
 
-    Being disconnected is no fault: a step that depends on Discord may take long. Each step has a limit, though, and
-    what has gone far beyond it hangs.
+    Being disconnected is no fault: a step that depends on Discord may take long. Each step has a limit, though, far
+    beyond what is usual; past it, the connection hangs.
 
     Args:
         clock: seconds, monotonic.

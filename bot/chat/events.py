@@ -1,4 +1,4 @@
-"""Events of Discord's that can't be read cost themselves alone.
+"""Keeps the connection alive when Discord sends an event that can't be read: only that event is lost.
 
 discord.py parses each event in its reader, where one that raises ends the connection. It has no hook to
 stop that, so its parsers are wrapped here. Messages do not come to them at all: `posts` reads those.
@@ -18,7 +18,7 @@ from bot.chat.posts import field, snowflake
 log = structlog.get_logger(__name__)
 
 _VITAL = frozenset({"READY", "RESUMED"})
-"""Without one of these a connection is of no use, and another one has to be tried."""
+"""Without one of these a connection is useless, and another one has to be tried."""
 _OF_GUILD = frozenset({"GUILD_CREATE", "GUILD_UPDATE", "THREAD_LIST_SYNC"})
 
 Parse = Callable[[Any], Any]
@@ -64,22 +64,21 @@ def _readable(client: discord.Client, name: str, data: Any) -> dict[str, Any] | 
         rest["ids"] = [one for one in field(data, "ids", list) if snowflake(one) is not None]
     elif name in _OF_GUILD:
         guild_id = data.get("guild_id", data.get("id"))
-        for key, value in data.items():
-            if isinstance(value, list):
-                rest[key] = [one for one in value if _builds(client, guild_id, key, one)]
-    # The same event again would break again, and without end.
+        for key, items in data.items():
+            kept: list[Any] = []
+            for item in items if isinstance(items, list) else ():
+                # Tried one by one, in a server of which only this is known, and which is in no cache.
+                one: Any = {"id": guild_id, key: [item]}
+                try:
+                    discord.Guild(data=one, state=client._connection)
+                except Exception as exc:  # noqa: BLE001 - whatever a parser raises: the item is left out
+                    log.warning("item.unreadable", kind=key, id=_id_of(item), error=repr(exc))
+                else:
+                    kept.append(item)
+            if isinstance(items, list):
+                rest[key] = kept
+    # The same event again would break again, in an endless loop.
     return rest if rest != data else None
-
-
-def _builds(client: discord.Client, guild_id: Any, key: str, item: Any) -> bool:
-    """Return whether discord.py can make a server of which only this is known; that server is in no cache."""
-    try:
-        one: Any = {"id": guild_id, key: [item]}
-        discord.Guild(data=one, state=client._connection)
-    except Exception as exc:  # noqa: BLE001 - whatever a parser raises: the item is left out
-        log.warning("item.unreadable", kind=key, id=_id_of(item), error=repr(exc))
-        return False
-    return True
 
 
 def _id_of(data: object) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,17 +21,16 @@ import structlog
 import yarl
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from bot.chat.authorize import Policy, Request, authorize
-from bot.chat.catchup import CatchUp, CatchUpLimits
-from bot.chat.client import ClientState, WeftClient
+from bot.chat.catchup import CatchUp
+from bot.chat.client import CatchUpRequest, ClientState, WeftClient
 from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
 from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain
 from bot.chat.port import DiscordChat
-from bot.chat.read_marks import SeenKeeper, Watermarks
+from bot.chat.read_marks import LAST_WRITE_LIMIT, Watermarks, keep_writing, write_marks
 from bot.chat.rest import Breaker, RetryLimits, TryAgain
 from bot.model import Inbound, Lane
 from bot.redaction import Redactor
@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 CLOSE_LIMIT = 5.0  # seconds
 GATEWAY_QUESTION_LIMIT = 10.0  # seconds
 LOOKUPS_AT_ONCE = 4  # places: what is slow in one must not hold up the others
+MOST_WORDINGS = 5000  # prompts whose edits are recognised without asking Discord
 STABLE_AFTER = 60.0  # seconds; a client that lasted this long does not count as a failed try
 
 _BAD_TOKEN = 4004
@@ -66,11 +67,11 @@ class ChatConfigError(Exception):
 
 
 class Disconnected(Exception):
-    """The client ended; a new one may do better."""
+    """The client ended; a new one may work."""
 
 
 def verdict(error: Exception) -> ChatConfigError | Disconnected:
-    """Say what a connection's end means: whether a new client may do better."""
+    """Return what a connection's end means: whether a new client can help."""
     if isinstance(error, discord.LoginFailure):
         return ChatConfigError(_LOGIN_REFUSED)
     if isinstance(error, discord.PrivilegedIntentsRequired):
@@ -84,12 +85,12 @@ def verdict(error: Exception) -> ChatConfigError | Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class ChatConfig:
-    """How to reach Discord and whom to let in. Times in seconds.
+    """How to reach Discord and who may use Weft. Times in seconds.
 
     Attributes:
         api_url: another address than Discord's, such as the loopback's; its gateway is asked for there.
         first_pause, longest_pause: before a new client is tried; doubled each time in between.
-        catch_up_limit: a message that was missed and is older than this is not run, but told to have been missed.
+        catch_up_limit: a message that was missed and is older than this is not run, but reported as missed.
         hold_limit: how long the work waits for a catch-up, from the READY on.
         seen_interval: how often it is written how far each place was read.
         most_logins: in each ``login_window``; see `bot.chat.connection_health`.
@@ -126,20 +127,20 @@ class DiscordGateway:
     def __init__(
         self, config: ChatConfig, stamp: CommandStamp, redactor: Redactor, *, store: SessionStore, observer: Observer
     ) -> None:
-        self._config, self._stamp = config, stamp
+        self._config, self._stamp, self._store = config, stamp, store
         self.breaker = Breaker()
         self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor)
         self._progress = Progress(time.monotonic)
         self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
-        marks, wordings = Watermarks(), Wordings()
-        self._keeper = SeenKeeper(marks, store, config.seen_interval)
-        catch_up = CatchUp(self.chat, marks, wordings, CatchUpLimits(config.catch_up_limit, config.hold_limit))
+        marks, wordings = Watermarks(), Wordings(MOST_WORDINGS)
+        request = CatchUpRequest(marks, config.hold_limit)
+        self._catch_up = CatchUp(self.chat, marks, wordings, request, config.catch_up_limit)
         self._state = ClientState(
-            self.chat, marks, wordings, catch_up, self.breaker, self._logins, self._progress, observer, redactor
+            self.chat, marks, wordings, request, self.breaker, self._logins, self._progress, observer, redactor
         )
         self.ready = self._state.ready
         self._client: WeftClient | None = None
-        self._closing = anyio.Event()
+        self._closing, self._scope = False, anyio.CancelScope()
         self._short_lives = 0
 
     def current(self) -> discord.Client:
@@ -147,26 +148,26 @@ class DiscordGateway:
 
         Raises:
             TryAgain: there is none just now.
-            Unavailable: there will be none any more.
+            Unavailable: there will be no other.
         """
-        if self._closing.is_set():
+        if self._closing:
             raise Unavailable("the connection to Discord was closed")
         if self._client is None or self._client.is_closed():
             raise TryAgain("there is no connection to Discord at the moment")
         return self._client
 
     def allow(self, policy: Policy) -> None:
-        """Let other people in from now on; the owners stay."""
+        """Apply another policy from now on; the owners stay."""
         self._config = dataclasses.replace(self._config, policy=policy)
         if self._client is not None:
             self._client.policy = dataclasses.replace(policy, owners=self._client.policy.owners)
 
     def may(self, inbound: Inbound) -> bool:
-        """Whether its author would be let in now (D2); while nobody is logged in, what was decided before holds."""
+        """Return whether its author may use Weft now (D2); while nobody is logged in, the earlier decision holds."""
         client = self._client
         if client is None:
             return True
-        # The message's own word: after a kill soon after a thread was opened, nothing else knows where it stands.
+        # From the message itself: after a kill soon after a thread was opened, nothing else knows its channel.
         parent = inbound.parent_id
         if parent is None and (place := self._state.marks.place(inbound.channel_id)) is not None:
             parent = place.parent_id
@@ -191,7 +192,8 @@ class DiscordGateway:
 
     def close(self) -> None:
         """Ask `run` to hang up and return."""
-        self._closing.set()
+        self._closing = True
+        self._scope.cancel()
 
     @property
     def latency(self) -> float | None:
@@ -205,39 +207,40 @@ class DiscordGateway:
         Raises:
             ChatConfigError: trying again is of no use.
         """
+        marks = self._state.marks
         failure: ChatConfigError | None = None
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Disconnected),
-            wait=self._pause,
-            sleep=anyio.sleep,
-            before_sleep=_log_lost,
-            reraise=True,
-        )
         # Places that are known need no look-up when something comes from them.
-        await self._keeper.recall()
-        for place in self._state.marks.places():
+        marks.load(await self._store.places())
+        for place in marks.places():
             if place.parent_id is not None:
                 self._state.threads.put(place.channel_id, place)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(LOOKUPS_AT_ONCE):
-                tasks.start_soon(self._state.lookups.run)
-            tasks.start_soon(self._state.answers.run)
-            tasks.start_soon(self._state.catch_up.run)
-            tasks.start_soon(self._keeper.run, dispatcher)
-            tasks.start_soon(self._cancel_on_close, tasks.cancel_scope)
-            try:
-                await retrying(self._live, dispatcher)
-            except ChatConfigError as exc:
-                failure = exc  # raised below: the group would wrap it
-            finally:
-                self._closing.set()
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(LOOKUPS_AT_ONCE):
+                    tasks.start_soon(self._state.lookups.run)
+                tasks.start_soon(self._state.answers.run)
+                tasks.start_soon(self._catch_up.run)
+                tasks.start_soon(keep_writing, marks, self._store, dispatcher, self._config.seen_interval)
                 try:
-                    await _close(self._client)
-                    # The last: until the connection is closed, messages may still be handed over.
-                    await self._keeper.finish(dispatcher)
+                    for tries in itertools.count(1):
+                        try:
+                            await self._live(dispatcher)
+                        except Disconnected as exc:
+                            await self._pause(exc, tries)
+                except ChatConfigError as exc:
+                    failure = exc  # raised below: the group would wrap it
                 finally:
-                    self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
-            tasks.cancel_scope.cancel()
+                    self._closing = True
+                    try:
+                        await _close(self._client)
+                        # The last: until the connection is closed, messages may still be submitted. Shielded, as the
+                        # last prompts were written in this very shutdown, and their marks would be lost with it.
+                        with anyio.CancelScope(shield=True):
+                            write = functools.partial(write_marks, marks, self._store, dispatcher)
+                            await contain("seen", write, LAST_WRITE_LIMIT)
+                    finally:
+                        self._progress.enter(Step.ENDED)  # not before: closing is no fault for the watchdog
+                tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
@@ -245,9 +248,7 @@ class DiscordGateway:
         """One client from login to its end; always raises."""
         began = anyio.current_time()
         try:
-            await self._find_gateway()
-            client = await self._log_in(dispatcher)
-            await self._listen(client)
+            await self._listen(await self._log_in(dispatcher))
         except Exception as exc:
             # connect() lets through whatever a malformed READY raised in discord.py's reader.
             raise verdict(exc) from exc
@@ -255,20 +256,17 @@ class DiscordGateway:
             if anyio.current_time() - began > STABLE_AFTER:
                 self._short_lives = 0
 
-    async def _find_gateway(self) -> None:
+    async def _log_in(self, dispatcher: DispatcherPort) -> WeftClient:
+        """Return a new client that is logged in and has taken the place of the one before."""
         self._progress.enter(Step.FINDING)
         api = self._config.api_url
-        if api is None or api == Route.BASE:
-            return
-        limit = aiohttp.ClientTimeout(total=GATEWAY_QUESTION_LIMIT)
-        async with aiohttp.ClientSession(timeout=limit) as session, session.get(f"{api}/gateway") as answer:
-            answer.raise_for_status()
-            url = str((await answer.json())["url"])
-        # Class attributes: discord.py has no other way to be sent elsewhere.
-        Route.BASE = api
-        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
-
-    async def _log_in(self, dispatcher: DispatcherPort) -> WeftClient:
+        if api is not None and api != Route.BASE:
+            limit = aiohttp.ClientTimeout(total=GATEWAY_QUESTION_LIMIT)
+            async with aiohttp.ClientSession(timeout=limit) as session, session.get(f"{api}/gateway") as answer:
+                answer.raise_for_status()
+                url = str((await answer.json())["url"])
+            # Class attributes: discord.py has no other way to be sent elsewhere.
+            Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = api, yarl.URL(url)
         self._progress.enter(Step.LOGGING_IN)
         client = WeftClient(
             dispatcher, self._config.policy, self._state, guild_ready_timeout=self._config.guild_ready_timeout
@@ -299,15 +297,17 @@ class DiscordGateway:
             connection.cancel_scope.cancel()
         raise ended or Disconnected("the connection ended without a reason")
 
-    async def _cancel_on_close(self, scope: anyio.CancelScope) -> None:
-        await self._closing.wait()
-        scope.cancel()
-
-    def _pause(self, _state: RetryCallState) -> float:
+    async def _pause(self, lost: Disconnected, tries: int) -> None:
+        """Wait before the next client, longer each time while clients do not last."""
         self._progress.enter(Step.PAUSING)
         self._short_lives += 1
         usual = min(self._config.longest_pause, self._config.first_pause * 2.0 ** min(self._short_lives - 1, 16))
-        return max(usual, self._logins.wait())
+        pause = max(usual, self._logins.wait())
+        # A traceback helps with what a malformed event raised, not with a network that is down.
+        expected = isinstance(lost.__cause__, OSError | aiohttp.ClientError | discord.DiscordException)
+        error = None if expected else lost
+        log.warning("gateway.lost", error=str(lost), tries=tries, pause=round(pause, 1), exc_info=error)
+        await anyio.sleep(pause)
 
 
 def _silence(client: discord.Client) -> float | None:
@@ -319,15 +319,15 @@ def _silence(client: discord.Client) -> float | None:
 
 
 async def _hang_up(client: discord.Client) -> None:
-    """End the client's websockets and their heartbeat threads; requests in flight go on."""
-    # The open one, and one whose login was broken off: discord.py forgets it, and its thread goes on.
+    """End the client's websockets and their heartbeat threads; requests in flight continue."""
+    # The open one, and one whose login was broken off: discord.py forgets it, but its thread keeps running.
     threads = [thread for thread in threading.enumerate() if isinstance(thread, KeepAliveHandler)]
     websockets = {thread.ws for thread in threads if thread.ws._connection is client._connection}
     # discord.py says the websocket is always there; before the first connection it is None.
     websocket: DiscordWebSocket | None = client.ws
     if websocket is not None:
         websockets.add(websocket)
-    # Shielded: an open websocket of a replaced client would go on taking events.
+    # Shielded: an open websocket of a replaced client would keep receiving events.
     with anyio.move_on_after(CLOSE_LIMIT, shield=True):
         for one in websockets:
             await one.close(code=1000)
@@ -337,13 +337,3 @@ async def _close(client: discord.Client | None) -> None:
     if client is not None:
         with anyio.move_on_after(CLOSE_LIMIT, shield=True):
             await client.close()
-
-
-def _log_lost(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    # A traceback is of use for what a malformed event raised, not for a network that is down.
-    usual = isinstance(error and error.__cause__, OSError | aiohttp.ClientError | discord.DiscordException)
-    pause = round(state.upcoming_sleep, 1)
-    log.warning(
-        "gateway.lost", error=str(error), tries=state.attempt_number, pause=pause, exc_info=None if usual else error
-    )

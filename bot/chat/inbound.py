@@ -8,7 +8,7 @@ spoke in a row, and what prompts last said.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bot.chat.authorize import Policy, Request, Verdict, authorize
@@ -45,7 +45,7 @@ class Weft:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message stands; ``parent_id`` and ``owner_id`` (who opened it) are known for threads only."""
+    """Where a message is; ``parent_id`` and ``owner_id`` (who opened it) are known for threads only."""
 
     guild_id: int | None
     channel_id: int
@@ -124,7 +124,7 @@ class Kind(Enum):
     COMMAND = "command"
     HELP = "help"
     TELL = "tell"
-    """Of use to nobody as it is, which its author has to know, be it late."""
+    """Useless as it is, which its author has to know, even if late."""
     REFUSE = "refuse"
 
 
@@ -156,13 +156,13 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
         polite = addressed and not post.automatic
         return Decision(Kind.REFUSE, text=verdict.reason) if polite else IGNORED
     # 3. What does it ask for?
-    parsed = parse_prefix(strip_mention(post.content, weft))
+    parsed = parse_prefix(post.content, weft)
     if parsed.command is not None:
         return Decision(Kind.COMMAND, command=parsed.command)
-    quotes = _quotes(post, weft)
-    if parsed.text or quotes:
-        return Decision(Kind.PROMPT, _inbound(post, parsed, quotes, weft))
-    # 4. Nothing: then its author is told why. A bot that answers help would get help again.
+    inbound = _inbound(post, parsed, weft)
+    if inbound.text or inbound.quotes:
+        return Decision(Kind.PROMPT, inbound)
+    # 4. Nothing: then its author learns why. A bot that answers help would get help again.
     if post.automatic:
         return IGNORED
     if post.left_out:
@@ -176,8 +176,8 @@ def revised(post: Post, weft: Weft, policy: Policy) -> str | None:
     """Return what an edited message asks for now: "" if nothing; None if its author has no say (Q5)."""
     if post.author.id == weft.id or not post.ordinary or post.garbled or not _judge(post, policy).allowed:
         return None
-    # Whom it mentions counts no more: it was a prompt already, or the work does not know it.
-    return "" if _is_aside(post, weft) else parse_prefix(strip_mention(post.content, weft)).text
+    # Its mentions no longer matter: it was a prompt already, or the work does not know it.
+    return "" if _is_aside(post, weft) else parse_prefix(post.content, weft).text
 
 
 def _is_aside(post: Post, weft: Weft) -> bool:
@@ -190,25 +190,18 @@ def _judge(post: Post, policy: Policy) -> Verdict:
     return authorize(request, policy)
 
 
-def _quotes(post: Post, weft: Weft) -> tuple[Quote, ...]:
-    """Return what a message brings along, marked as such: it is not what its author says."""
-    original = post.original
+def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
+    """Return a message as a prompt; what it brings along is marked as such, since its author does not say it."""
+    place, original, quotes, left_out = post.place, post.original, post.quotes, post.left_out
     if original is not None:
         own = original.author.id == weft.id
         headline = "In reply to what you wrote" if own else f"In reply to {named(original.author)}, who wrote"
-        return (Quote(headline, clip(original.gist, QUOTE_LIMIT)), *post.quotes)
-    if post.reference is not None:
+        quotes = (Quote(headline, clip(original.gist, QUOTE_LIMIT)), *quotes)
+        # Files of Weft's own messages are the agent's: it has what is in them.
+        left_out += () if own else original.left_out
+    elif post.reference is not None:
         # The agent has to know that something is missing, or it guesses what "this" means.
-        return (Quote("In reply to a message that could not be looked up", ""), *post.quotes)
-    return post.quotes
-
-
-def _inbound(post: Post, parsed: ParsedPrefix, quotes: tuple[Quote, ...], weft: Weft) -> Inbound:
-    place, original = post.place, post.original
-    left_out = post.left_out
-    # Files of Weft's own messages are the agent's: it has what stands in them.
-    if original is not None and original.author.id != weft.id:
-        left_out += original.left_out
+        quotes = (Quote("In reply to a message that could not be looked up", ""), *quotes)
     in_thread = place.parent_id is not None
     return Inbound(
         message_id=post.message_id,
@@ -229,12 +222,14 @@ def _inbound(post: Post, parsed: ParsedPrefix, quotes: tuple[Quote, ...], weft: 
     )
 
 
-def parse_prefix(text: str) -> ParsedPrefix:
-    """Return what a text asks for; ``text`` has no white space at its ends.
+def parse_prefix(content: str, weft: Weft) -> ParsedPrefix:
+    """Return what a message asks for, without the mentions of Weft and the spaces that they leave.
 
     `!queue fix it` chooses what happens to that message while a turn runs (Q2); `stop`, `stop all` and `status` alone
     are commands and never prompts (Q7, Q11).
     """
+    names = rf"@!?{weft.id}" if weft.role is None else rf"@!?{weft.id}|@&{weft.role}"
+    text = re.sub(rf"[ \t]*<(?:{names})>", "", content).strip()
     # A command is the whole message: "stop using tabs" is a prompt, and nothing is stopped by guess.
     if found := _COMMAND.fullmatch(text):
         if found["all"]:
@@ -243,12 +238,6 @@ def parse_prefix(text: str) -> ParsedPrefix:
     if chosen := _MODE.match(text):
         return ParsedPrefix(text[chosen.end() :], QueueMode(chosen[1].lower()))
     return ParsedPrefix(text)
-
-
-def strip_mention(content: str, weft: Weft) -> str:
-    """Return the text without the mentions of Weft and the spaces that they leave."""
-    names = rf"@!?{weft.id}" if weft.role is None else rf"@!?{weft.id}|@&{weft.role}"
-    return re.sub(rf"[ \t]*<(?:{names})>", "", content).strip()
 
 
 def title(text: str) -> str:
@@ -273,51 +262,44 @@ def clip(text: str, limit: int) -> str:
     return text[:kept].rstrip() + "…"
 
 
+@dataclass(slots=True)
 class OncePer:
     """Lets each key through once in a period (seconds); forgets keys whose period is over."""
 
-    def __init__(self, period: float) -> None:
-        self._period = period
-        self._last: dict[int, float] = {}
+    period: float
+    _last: dict[int, float] = field(default_factory=dict)
 
     def due(self, key: int, now: float) -> bool:
         """Return whether the key's turn has come, and count it as used."""
-        self._last = {k: at for k, at in self._last.items() if now - at < self._period}
+        self._last = {k: at for k, at in self._last.items() if now - at < self.period}
         if key in self._last:
             return False
         self._last[key] = now
         return True
 
 
+@dataclass(slots=True)
 class BotRuns:
     """Counts the prompts that bots gave in a row in each thread; a person's prompt starts the count anew."""
 
-    def __init__(self, limit: int, threads: int = 1000) -> None:
-        self._limit = limit
-        self._runs: RecentMap[int, int] = RecentMap(threads)
+    limit: int
+    _runs: RecentMap[int, int] = field(default_factory=lambda: RecentMap(1000))
 
     def allow(self, thread_id: int, *, automatic: bool) -> bool:
         """Count a prompt; False when it is one more than bots may give in a row."""
         run = self._runs.pop(thread_id, 0) + 1 if automatic else 0
         if run:
-            self._runs.put(thread_id, min(run, self._limit + 1))
+            self._runs.put(thread_id, min(run, self.limit + 1))
         else:
             self._runs.pop(thread_id, None)
-        return run <= self._limit
+        return run <= self.limit
 
 
-class Wordings:
+class Wordings(RecentMap[int, int]):
     """Remembers, as hashes, what the latest prompts say: Discord tells of pins, previews and threads as of edits."""
-
-    def __init__(self, limit: int = 5000) -> None:
-        self._hashes: RecentMap[int, int] = RecentMap(limit)
-
-    def known(self, message_id: int) -> int | None:
-        """Return a mark of what a prompt was last known to say."""
-        return self._hashes.get(message_id)
 
     def note(self, message_id: int, text: str) -> bool | None:
         """Take note of a prompt's text; return whether it is another than before, None if none was known."""
-        before, now = self._hashes.get(message_id), hash(text)
-        self._hashes.put(message_id, now)
+        before, now = self.get(message_id), hash(text)
+        self.put(message_id, now)
         return None if before is None else before != now

@@ -38,7 +38,7 @@ class JobQueue:
             log.warning("errand.refused", line=self._name)
             return False
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # Nobody runs the queue any more: the bot is going down, which is no news to anybody.
+            # Nobody runs the queue any more: the bot is shutting down, which needs no warning.
             return False
         return True
 

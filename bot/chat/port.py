@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import anyio
 import discord
 import structlog
 from discord import ui
@@ -24,6 +25,7 @@ from bot.chat.rest import (
     FILE_TOO_LARGE,
     MISSING_PERMISSIONS,
     NO_REPLIES,
+    READ_LEAVE_LIMIT,
     THREAD_EXISTS,
     UNKNOWN_EMOJI,
     Breaker,
@@ -38,6 +40,8 @@ from bot.reply.port import Body, Button, MessageGone, OwnMessage, PortError, Thr
 log = structlog.get_logger(__name__)
 
 NONCE_LIMIT = 25
+ORIGINAL_LIMIT = 5.0
+"""Seconds; a prompt waits no longer for what it replies to."""
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
 PAGE = 100  # messages of a history at once
@@ -49,11 +53,13 @@ NOBODY = discord.AllowedMentions.none()
 _MOST_UNREACTIVE = 1000  # channels remembered to have been logged
 
 
+@dataclass(frozen=True, slots=True)
 class DiscordThread:
     """A thread by its id (`bot.reply.port.ThreadPort`)."""
 
-    def __init__(self, rest: Rest, redactor: Redactor, thread_id: int) -> None:
-        self._rest, self._redactor, self._id = rest, redactor, thread_id
+    _rest: Rest
+    _redactor: Redactor
+    _id: int
 
     async def send(self, body: Body, *, nonce: str, reply_to: int | None = None) -> int:
         """Post a message without secrets and return its id."""
@@ -67,12 +73,13 @@ class DiscordThread:
         """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
         clean = self._redactor.body(body)
         view = _view(clean.buttons) if clean.buttons else None
-
-        async def edit(client: discord.Client) -> None:
-            message = client.get_partial_messageable(self._id).get_partial_message(message_id)
-            await message.edit(content=clean.text, view=view, allowed_mentions=_mentions(clean))
-
-        await self._rest.call(edit)
+        await self._rest.call(
+            lambda client: (
+                client.get_partial_messageable(self._id)
+                .get_partial_message(message_id)
+                .edit(content=clean.text, view=view, allowed_mentions=_mentions(clean))
+            )
+        )
 
     async def delete(self, message_id: int) -> None:
         """Delete one of Weft's own messages; that Discord forbids it does not mean that the thread is gone."""
@@ -104,7 +111,7 @@ class DiscordThread:
                 left, newest = left - PAGE, posts[-1].message_id
             return own
 
-        return await self._rest.read(read)
+        return await self._rest.call(read, leave_limit=READ_LEAVE_LIMIT)
 
 
 class DiscordChat:
@@ -170,7 +177,7 @@ class DiscordChat:
                     raise
 
         try:
-            # In this order: a message that is waiting or running never stands without a sign.
+            # In this order: a message that is waiting or running is never left without a sign.
             await self._add_reaction(channel_id, message_id, emoji)
             for other in instead_of:
                 if other != emoji:
@@ -198,60 +205,76 @@ class DiscordChat:
 
     async def history(self, place: Place, after: int, limit: int) -> list[Post]:
         """Return the newest ``limit`` messages after one, up to 100, the oldest of them first."""
-        page = await self._rest.read(lambda client: client.http.logs_from(place.channel_id, limit))
+        page = await self._rest.call(
+            lambda client: client.http.logs_from(place.channel_id, limit), leave_limit=READ_LEAVE_LIMIT
+        )
         return [post for post in posts_of(page, place) if post.message_id > after]
 
     async def message(self, place: Place, message_id: int) -> Post:
         """Return a message as it is now; `MessageGone`: it was deleted."""
-        post = post_of(
-            await self._rest.read(lambda client: client.http.get_message(place.channel_id, message_id)), place
+        found = await self._rest.call(
+            lambda client: client.http.get_message(place.channel_id, message_id), leave_limit=READ_LEAVE_LIMIT
         )
+        post = post_of(found, place)
         if post is None:
             raise PortError(f"message {message_id} can't be read")
+        return post
+
+    async def with_original(self, post: Post) -> Post:
+        """Return a reply with its original, as far as that can be had: of one that was deleted nothing is said."""
+        if post.reference is None:
+            return post
+        error = "time-out"
+        with anyio.move_on_after(ORIGINAL_LIMIT):
+            try:
+                original = await self.message(post.place, post.reference)
+            except MessageGone:
+                return replace(post, reference=None)
+            except PortError as exc:
+                error = str(exc)
+            else:
+                return replace(post, reference=None, original=original)
+        # The reference stays, so that the prompt says that something is missing.
+        log.warning("original.unknown", message=post.message_id, error=error)
         return post
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
         """Return the roles of a member."""
         # Not Guild.fetch_member: a client that was just replaced may not know the server yet.
-        member = await self._rest.read(lambda client: client.http.get_member(guild_id, user_id))
+        member = await self._rest.call(
+            lambda client: client.http.get_member(guild_id, user_id), leave_limit=READ_LEAVE_LIMIT
+        )
         return frozenset(int(role) for role in member["roles"])
 
 
 async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str, reply_to: int | None) -> int:
-    options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
-    if body.buttons:
-        options["view"] = _view(body.buttons)
-    if body.file is not None:
-        # Made anew for each try: a file is read once.
-        options["file"] = discord.File(io.BytesIO(body.file.data), filename=body.file.name)
-    if reply_to is not None:
-        options["reference"] = discord.MessageReference(
-            message_id=reply_to, channel_id=channel_id, fail_if_not_exists=False
-        )
-    try:
-        message = await client.get_partial_messageable(channel_id).send(body.text, **options)
-    except discord.HTTPException as exc:
-        lesser = _lesser(exc.code, body, reply_to)
-        if lesser is None:
-            raise
-    else:
-        return int(message.id)
+    """Post a message; without its reference or its file if Discord refuses it for that. Return its id."""
     # Ends: each round takes the reference or the file away, and what has neither is not tried again.
-    return await _send(client, channel_id, lesser[0], nonce, lesser[1])
-
-
-def _lesser(code: int, body: Body, reply_to: int | None) -> tuple[Body, int | None] | None:
-    """Return what is left of a message that Discord refused for its reference or its file, if that was the reason."""
-    if code == NO_REPLIES and reply_to is not None:
-        return body, None
-    if code in _NO_FILE_WHY and body.file is not None:
+    while True:
+        options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
+        if body.buttons:
+            options["view"] = _view(body.buttons)
+        if body.file is not None:
+            # Made anew for each try: a file is read once.
+            options["file"] = discord.File(io.BytesIO(body.file.data), filename=body.file.name)
+        if reply_to is not None:
+            options["reference"] = discord.MessageReference(
+                message_id=reply_to, channel_id=channel_id, fail_if_not_exists=False
+            )
+        try:
+            return int((await client.get_partial_messageable(channel_id).send(body.text, **options)).id)
+        except discord.HTTPException as exc:
+            if exc.code == NO_REPLIES and reply_to is not None:
+                reply_to = None
+                continue
+            if exc.code not in _NO_FILE_WHY or body.file is None:
+                raise
+            why = _NO_FILE_WHY[exc.code]
         if body.fileless == ():
             raise PortError("a card of which nothing is left to press without its file")
-        note = NO_FILE.format(why=_NO_FILE_WHY[code]) + ("" if body.fileless is None else NO_ALLOWING)
+        note = NO_FILE.format(why=why) + ("" if body.fileless is None else NO_ALLOWING)
         buttons = body.buttons if body.fileless is None else body.fileless
-        text = clip(body.text, MESSAGE_LIMIT - len(note)) + note
-        return replace(body, text=text, buttons=buttons, file=None), reply_to
-    return None
+        body = replace(body, text=clip(body.text, MESSAGE_LIMIT - len(note)) + note, buttons=buttons, file=None)
 
 
 def _mentions(body: Body) -> discord.AllowedMentions:

@@ -1,8 +1,8 @@
 """Messages as the rules see them, read from Discord's JSON.
 
-discord.py's own objects are not made: one field that it can't take costs the whole message there, and in a page of
+discord.py's own objects are not made: one field that it can't take loses the whole message there, and in a page of
 history the whole page. Discord adds to its objects and leaves things out, so whatever is not as expected counts as not
-there; nothing raises. A message costs at most itself, and only what nothing can be done without has to be right.
+there; nothing raises. At most that message is lost, and only the indispensable fields have to be right.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _KIB = 1024
 _DIGITS = 20
 
 ORDINARY = frozenset({discord.MessageType.default.value, discord.MessageType.reply.value})
-_WHOLE = frozenset({"id", "channel_id", "author", "content", "type"})
+WHOLE = frozenset({"id", "channel_id", "author", "content", "type"})
+"""What an update of a message has if it tells what the message says; it may be of its preview only."""
 _THREADS = frozenset(
     {
         discord.ChannelType.news_thread.value,
@@ -35,11 +36,6 @@ _THREADS = frozenset(
 )
 _USER = re.compile(r"<@!?(\d{1,20})>")
 NOBODY = Actor(0, "somebody")
-
-
-def whole(update: Json) -> bool:
-    """Return whether an update of a message tells what the message says; it may be of its preview only."""
-    return update.keys() >= _WHOLE
 
 
 def place_of(channel: object) -> Place | None:
@@ -55,7 +51,7 @@ def place_of(channel: object) -> Place | None:
 
 
 def posts_of(page: Iterable[object], place: Place) -> list[Post]:
-    """Return the messages of a page of history, in order; one that can't be read costs itself alone."""
+    """Return the messages of a page of history, in order; one that can't be read is left out."""
     posts = [post for message in page if (post := post_of(message, place)) is not None]
     return sorted(posts, key=lambda post: post.message_id)
 
@@ -70,7 +66,11 @@ def post_of(message: object, place: Place) -> Post | None:
     if message_id is None:
         return None
     content, kind, flags = data.get("content"), data.get("type"), data.get("flags")
-    garbled = not isinstance(content, str)
+    garbled, member = not isinstance(content, str), field(data, "member", dict)
+    names = [field(member, "nick", str), field(author, "global_name", str), field(author, "username", str)]
+    # Only live messages tell roles: history leaves the member out. The role of everybody has the server's id.
+    roles = _ids(field(member, "roles", list)) | ({place.guild_id} if member and place.guild_id is not None else set())
+    name = next((name for name in names if name), NOBODY.name)
     thread = field(data, "thread", dict)
     marked = type(flags) is int and bool(flags & discord.MessageFlags.has_thread.flag)
     original, reference = _replied_to(data, place)
@@ -78,7 +78,7 @@ def post_of(message: object, place: Place) -> Post | None:
         message_id=message_id,
         place=place,
         # A message whose author can't be read is nobody's, and starts nothing.
-        author=NOBODY if author_id is None else _author(data, author_id, place),
+        author=NOBODY if author_id is None else Actor(author_id, name, roles),
         content="" if garbled else str(content),
         garbled=garbled,
         ordinary=author_id is not None and (type(kind) is not int or kind in ORDINARY),
@@ -105,16 +105,6 @@ def post_of(message: object, place: Place) -> Post | None:
     )
 
 
-def _author(data: Json, author_id: int, place: Place) -> Actor:
-    member, author = field(data, "member", dict), field(data, "author", dict)
-    names = [field(member, "nick", str), field(author, "global_name", str), field(author, "username", str)]
-    # Only live messages tell roles: history leaves the member out.
-    roles = _ids(field(member, "roles", list))
-    if member and place.guild_id is not None:
-        roles |= {place.guild_id}  # the role of everybody in a server has the server's id
-    return Actor(author_id, next((name for name in names if name), NOBODY.name), roles)
-
-
 def _mentions(data: Json) -> frozenset[int]:
     """Return who is mentioned in the text itself: a reply notifies the author of the original, and mentions nobody."""
     content = data.get("content")
@@ -139,7 +129,7 @@ def _replied_to(data: Json, place: Place) -> tuple[Post | None, int | None]:
 
 
 def quotes(message: Json) -> tuple[Quote, ...]:
-    """Return what a message has words for beside its text: what it forwards, its poll and its stickers."""
+    """Return the words of a message besides its text: what it forwards, its poll and its stickers."""
     found = [Quote("Forwarded message", gist(one)) for one in _snapshots(message)]
     poll = field(message, "poll", dict)
     answers = [field(field(one, "poll_media", dict), "text", str) for one in field(poll, "answers", list)]
@@ -194,6 +184,6 @@ def _ids(values: list[object]) -> frozenset[int]:
 
 
 def field(data: object, key: str, kind: type[T]) -> T:
-    """Return what stands in an object under a key, if it is of the kind expected; an empty one of that kind if not."""
+    """Return an object's value for a key if it is of the expected kind, otherwise an empty one of that kind."""
     found = data.get(key) if isinstance(data, Mapping) else None
     return found if isinstance(found, kind) else kind()

@@ -1,8 +1,8 @@
-"""How far each place has been read, where threads stand, and what of both outlives a restart.
+"""How far each place has been read, and what of that outlives a restart.
 
-A place is a thread or a channel in which a prompt was accepted. What is written never passes a message that was handed
-over and is not written itself, nor the border of a gap whose catch-up is still due: after a crash, reading on from what
-was written finds everything that was lost.
+A place is a thread or a channel in which a prompt was accepted. What is written never passes a message that was
+submitted and is not written itself, nor the border of a gap whose catch-up is still due: after a crash, reading on from
+what was written finds everything that was lost.
 """
 
 from __future__ import annotations
@@ -26,24 +26,6 @@ WRITE_LIMIT = 60.0  # seconds
 LAST_WRITE_LIMIT = 5.0  # seconds
 
 
-class ThreadCache(RecentMap[int, Place]):
-    """Where threads stand and who opened them, which never changes; by id.
-
-    Discord's client forgets archived threads, and everything when it is replaced; this does not.
-    """
-
-    def __init__(self, limit: int = MOST_PLACES) -> None:
-        super().__init__(limit)
-
-    def in_channel(self, channel_id: int) -> tuple[int, ...]:
-        """Return the known threads of a channel."""
-        return tuple(key for key, place in self.items() if place.parent_id == channel_id)
-
-    def in_guild(self, guild_id: int) -> tuple[int, ...]:
-        """Return the known threads of a server."""
-        return tuple(key for key, place in self.items() if place.guild_id == guild_id)
-
-
 @dataclass(frozen=True, slots=True)
 class Due:
     """A place to be caught up: what came after the message ``after``."""
@@ -59,7 +41,7 @@ class _Mark:
     Attributes:
         seen: the newest message dealt with.
         border: while its catch-up is due: everything up to here was dealt with.
-        handed: prompts handed over that may not be written yet.
+        handed: prompts submitted that may not be written yet.
         unreachable: Discord said that Weft can't read there; asked again once something came from there.
         written: how far the store knows.
     """
@@ -97,7 +79,7 @@ class Watermarks:
         return [mark.place for mark in self._marks.values()]
 
     def note(self, place: Place, message_id: int, *, handed: bool = False) -> None:
-        """Say that a message of the place was dealt with; ``handed`` if it was handed over, to be written."""
+        """Say that a message of the place was dealt with; ``handed`` if it was submitted, to be written."""
         mark = self._marks.get(place.channel_id) or _Mark(place, message_id)
         self._marks.put(place.channel_id, mark)
         # Catch-ups and live messages come in any order: a mark never goes back.
@@ -113,7 +95,7 @@ class Watermarks:
             self.note(mark.place, message_id)
 
     def discover(self, place: Place, after: int) -> None:
-        """Say that a place exists of which nothing is known since ``after``; no news if the place is known."""
+        """Say that a place exists of which nothing is known since ``after``; does nothing if the place is known."""
         if place.channel_id not in self._marks:
             self._marks.put(place.channel_id, _Mark(place, after, border=after))
 
@@ -136,7 +118,7 @@ class Watermarks:
         return sorted(due, key=lambda one: one.after, reverse=True)
 
     def done(self, place_id: int, hold: int) -> None:
-        """Say that a place was caught up; that counts for nothing if there was another gap since ``hold``."""
+        """Say that a place was caught up; ignored if there was another gap since ``hold``."""
         mark = self._marks.get(place_id)
         if mark is not None and hold == self._hold:
             mark.border = None
@@ -157,7 +139,7 @@ class Watermarks:
             if mark.handed:
                 seen = min(seen, min(mark.handed) - 1)
             place = mark.place
-            # Below its own id stands only a thread to be opened from a message that is not written itself.
+            # The only place marked below its own id is a thread to be opened from a message that is not written itself.
             if seen > mark.written and seen >= place.channel_id:
                 found.append(SeenPlace(place.channel_id, place.guild_id, place.parent_id, place.owner_id, seen))
         return found
@@ -170,30 +152,17 @@ class Watermarks:
                 mark.written = max(mark.written, one.seen)
 
 
-class SeenKeeper:
-    """Writes the marks every few seconds and at the end; has no state itself."""
+async def write_marks(marks: Watermarks, store: SessionStore, dispatcher: DispatcherPort) -> None:
+    """Write what changed since the last time, but for messages that are not written themselves."""
+    places = marks.marks(dispatcher.pending())
+    if places:
+        await store.see(places)
+        marks.written(places)  # not before: a write that fails is tried again
 
-    def __init__(self, marks: Watermarks, store: SessionStore, interval: float) -> None:
-        self._marks, self._store, self._interval = marks, store, interval
 
-    async def recall(self) -> None:
-        """Fill the marks with what an earlier run wrote."""
-        self._marks.load(await self._store.places())
-
-    async def run(self, dispatcher: DispatcherPort) -> None:
-        """Write what changed, every ``interval`` seconds, until cancelled."""
-        while True:
-            await anyio.sleep(self._interval)
-            await contain("seen", functools.partial(self._write, dispatcher), WRITE_LIMIT)
-
-    async def finish(self, dispatcher: DispatcherPort) -> None:
-        """Write what changed since the last time; bounded, and not cut off by a cancellation."""
-        # Shielded: the last prompts were written in this very shutdown, and their marks would be lost with it.
-        with anyio.CancelScope(shield=True):
-            await contain("seen", functools.partial(self._write, dispatcher), LAST_WRITE_LIMIT)
-
-    async def _write(self, dispatcher: DispatcherPort) -> None:
-        places = self._marks.marks(dispatcher.pending())
-        if places:
-            await self._store.see(places)
-            self._marks.written(places)  # not before: a write that fails is tried again
+async def keep_writing(marks: Watermarks, store: SessionStore, dispatcher: DispatcherPort, interval: float) -> None:
+    """Write what changed, every ``interval`` seconds, until cancelled."""
+    write = functools.partial(write_marks, marks, store, dispatcher)
+    while True:
+        await anyio.sleep(interval)
+        await contain("seen", write, WRITE_LIMIT)

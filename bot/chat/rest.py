@@ -11,7 +11,7 @@ import functools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import TypeVar
@@ -22,7 +22,7 @@ import anyio.lowlevel
 import discord
 import structlog
 import yarl
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from bot.reply.port import MessageGone, PortError, ThreadArchived, ThreadDeleted, ThreadGone, Unavailable
 from bot.work.observer import Observer
@@ -39,7 +39,9 @@ GONE = frozenset({UNKNOWN_GUILD, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED})
 
 UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 401, 403, 429, 500
 LEAVE_LIMIT = 5.0  # seconds that a call begun before a cancellation may still take
-READ_LEAVE_LIMIT = 2.0  # the same for one that changes nothing
+# The same for one that changes nothing. Not cut off at once: discord.py would hold the next request to the same place
+# back for 30 s.
+READ_LEAVE_LIMIT = 2.0
 
 # Discord bans an address at 10,000 refused requests in ten minutes. Ours stays below 1,000.
 WINDOW = 600.0  # seconds
@@ -82,44 +84,44 @@ class Level(IntEnum):
     NOTHING = 2
 
 
+@dataclass(slots=True)
 class Breaker:
     """Counts refused requests over all clients: their times, and the level that was logged last."""
 
-    def __init__(
-        self, sparing: int = SPARING, closed: int = CLOSED, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._sparing, self._closed, self._clock = sparing, closed, clock
-        self._times: deque[float] = deque(maxlen=closed)
-        self._logged = Level.ALL
+    sparing: int = SPARING
+    closed: int = CLOSED
+    clock: Callable[[], float] = time.monotonic
+    _times: deque[float] = field(default_factory=deque)
+    _logged: Level = Level.ALL
 
     def count(self, status: int, scope: str | None = None) -> None:
         """Take note of an answer."""
         # A limit that is shared with others does not count towards a ban: they may have used it up, not we.
         if status in _REFUSED and scope != _SHARED:
-            self._times.append(self._clock())
-            self._log_change()
+            self._times.append(self.clock())
+            # Bounded: more than these close it no further.
+            if len(self._times) > self.closed:
+                self._times.popleft()
+            self.level()
 
     def level(self) -> Level:
-        """Return what may go out now."""
-        since = self._clock() - WINDOW
+        """Return what may go out now; a change is logged."""
+        since = self.clock() - WINDOW
         while self._times and self._times[0] <= since:
             self._times.popleft()
         count = len(self._times)
-        return Level.NOTHING if count >= self._closed else Level.ESSENTIAL if count >= self._sparing else Level.ALL
+        level = Level.NOTHING if count >= self.closed else Level.ESSENTIAL if count >= self.sparing else Level.ALL
+        if level > self._logged:
+            log.warning("breaker.opened", level=level.name.lower(), refused=count, window=WINDOW)
+        elif level < self._logged:
+            log.info("breaker.closed", level=level.name.lower(), refused=count)
+        self._logged = level
+        return level
 
     def lets(self, *, essential: bool) -> bool:
         """Return whether a call may go out."""
-        level = self._log_change()
-        return level is Level.ALL or (essential and level is Level.ESSENTIAL)
-
-    def _log_change(self) -> Level:
         level = self.level()
-        if level > self._logged:
-            log.warning("breaker.opened", level=level.name.lower(), refused=len(self._times), window=WINDOW)
-        elif level < self._logged:
-            log.info("breaker.closed", level=level.name.lower(), refused=len(self._times))
-        self._logged = level
-        return level
+        return level is Level.ALL or (essential and level is Level.ESSENTIAL)
 
 
 def route(url: yarl.URL) -> str:
@@ -143,18 +145,16 @@ def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
 
     async def ended(_session: object, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
         status, scope = params.response.status, params.response.headers.get(_SCOPE, OTHER)
+        method = params.method if params.method in METHODS else OTHER
         breaker.count(status, scope)
-        answered(context, params.method, params.url, status)
+        observer.discord_answered(method, route(params.url), status, time.monotonic() - context.began)
         if status == TOO_MANY_REQUESTS:
             observer.discord_limited(scope if scope in SCOPES else OTHER)
 
     async def failed(_session: object, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
         if isinstance(params.exception, Exception):  # a call that we cut off ourselves says nothing of Discord
-            answered(context, params.method, params.url, 0)
-
-    def answered(context: SimpleNamespace, method: str, url: yarl.URL, status: int) -> None:
-        method = method if method in METHODS else OTHER
-        observer.discord_answered(method, route(url), status, time.monotonic() - context.began)
+            method = params.method if params.method in METHODS else OTHER
+            observer.discord_answered(method, route(params.url), 0, time.monotonic() - context.began)
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(started)
@@ -163,14 +163,16 @@ def trace_config(breaker: Breaker, observer: Observer) -> aiohttp.TraceConfig:
     return config
 
 
+@dataclass(frozen=True, slots=True)
 class Rest:
-    """Runs operations on the current client; it holds no client itself.
+    """Runs operations on the client that ``current`` returns at that moment; it holds no client itself.
 
-    What is not essential (a sign that comes late is of no use anyway) is the first that the breaker refuses.
+    What is not essential (a late sign is useless anyway) is the first that the breaker refuses.
     """
 
-    def __init__(self, current: Callable[[], discord.Client], limits: RetryLimits, breaker: Breaker) -> None:
-        self._current, self._limits, self._breaker = current, limits, breaker
+    current: Callable[[], discord.Client]
+    limits: RetryLimits
+    breaker: Breaker
 
     async def call(
         self,
@@ -181,23 +183,25 @@ class Rest:
     ) -> T:
         """Run an operation that does no harm when it is repeated.
 
+        Args:
+            leave_limit: seconds that it may still take once it is cancelled; `READ_LEAVE_LIMIT` if it changes nothing.
+
         Raises:
             PortError: one of its kinds, or itself when Discord refuses the request as it is.
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TryAgain),
-            stop=stop_after_delay(self._limits.budget),
+            stop=stop_after_delay(self.limits.budget),
             # With jitter: after an outage all threads would try again at the same moment.
-            wait=wait_random_exponential(multiplier=self._limits.first, max=self._limits.longest),
-            before_sleep=_log_retry,
+            wait=wait_random_exponential(multiplier=self.limits.first, max=self.limits.longest),
+            before_sleep=lambda state: log.info(
+                "discord.retried",
+                attempt=state.attempt_number,
+                error=str(state.outcome.exception() if state.outcome else None),
+            ),
             reraise=True,
         )
         return await retrying(functools.partial(self.once, operation, essential=essential, leave_limit=leave_limit))
-
-    async def read(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
-        """Run an operation that changes nothing, as `call` does; a cancellation is not kept waiting for long."""
-        # Not cut off at once: discord.py would hold the next request to the same place back for 30 s.
-        return await self.call(operation, leave_limit=READ_LEAVE_LIMIT)
 
     async def once(
         self,
@@ -207,10 +211,10 @@ class Rest:
         leave_limit: float = LEAVE_LIMIT,
     ) -> T:
         """Run an operation a single time; errors as in `call`."""
-        if not self._breaker.lets(essential=essential):
+        if not self.breaker.lets(essential=essential):
             raise Unavailable("discord refused so many requests that this one is not sent")
         # Asked for at each try: while the call waited for its next one, the client may have been replaced.
-        client = self._current()
+        client = self.current()
         try:
             return await unbroken(functools.partial(operation, client), leave_limit)
         except discord.HTTPException as exc:
@@ -247,7 +251,7 @@ def translate(error: discord.HTTPException) -> PortError:
 
 
 async def unbroken(call: Callable[[], Awaitable[T]], leave_limit: float = LEAVE_LIMIT) -> T:
-    """Run a call that a cancellation from outside must not cut: it may go on for ``leave_limit`` seconds then."""
+    """Run a call that an outside cancellation must not cut off: it may continue for ``leave_limit`` seconds."""
     result: list[T] = []
     failure: Exception | None = None
     async with anyio.create_task_group() as watch:
@@ -271,8 +275,3 @@ async def _limit_when_cancelled(scope: anyio.CancelScope, leave_limit: float) ->
         await anyio.sleep_forever()
     finally:
         scope.deadline = anyio.current_time() + leave_limit
-
-
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.info("discord.retried", attempt=state.attempt_number, error=str(error))

@@ -10,16 +10,20 @@ import pytest
 
 from bot.chat import catchup
 from bot.chat.authorize import Policy
-from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp, CatchUpLimits
+from bot.chat.catchup import AT_ONCE, MESSAGES, PLACES, CatchUp
+from bot.chat.client import CatchUpRequest, WeftClient
 from bot.chat.inbound import Decision, Place, Post, Weft, Wordings
+from bot.chat.port import DiscordChat
 from bot.chat.read_marks import Due, Watermarks
 from bot.chat.rest import TryAgain
 from bot.reply.port import ThreadGone
 from tests.bot.chat.harness import FakeDispatcher
 
 
-@dataclass
-class FakeSource:
+@dataclass(eq=False)
+class FakeClient(WeftClient):
+    """A client that is not connected."""
+
     dispatcher: FakeDispatcher = field(default_factory=FakeDispatcher)
     policy: Policy = field(default_factory=Policy)
 
@@ -31,7 +35,7 @@ class FakeSource:
         del guild_id
         return Weft(1)
 
-    def take(self, post: Post, decision: Decision, *, live: bool, missed: bool) -> None:
+    def take(self, post: Post, decision: Decision, *, live: bool = True, missed: bool = False) -> None:
         raise AssertionError(post, decision, live, missed)
 
     def vanished(self, place: Place) -> None:
@@ -48,7 +52,7 @@ class FakeSource:
 
 
 @dataclass
-class FakeArchive:
+class FakeArchive(DiscordChat):
     """Has nothing to tell; `gate` lets questions through."""
 
     gate: anyio.Event = field(default_factory=anyio.Event)
@@ -93,8 +97,14 @@ def marks_of(number: int) -> Watermarks:
     return marks
 
 
-@dataclass
-class KnowingSource(FakeSource):
+def catching_up(archive: FakeArchive, marks: Watermarks, hold: float = 10.0) -> tuple[CatchUp, CatchUpRequest]:
+    """Return a catch-up and the request by which clients ask for it."""
+    request = CatchUpRequest(marks, hold)
+    return CatchUp(archive, marks, Wordings(10), request, age=600.0), request
+
+
+@dataclass(eq=False)
+class KnowingClient(FakeClient):
     """A client in whose cache some places stand, with their newest message."""
 
     cached: dict[int, int] = field(default_factory=dict)
@@ -106,15 +116,15 @@ class KnowingSource(FakeSource):
 @pytest.mark.asyncio
 async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -> None:
     """R2: a bot in many threads does not flood Discord at its start; what is left out stays due."""
-    archive, marks, source = FakeArchive(), marks_of(PLACES + 50), FakeSource()
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    archive, marks, client = FakeArchive(), marks_of(PLACES + 50), FakeClient()
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.dispatcher)
-        catch_up.start(source)
+        request.begin(client.dispatcher)
+        request.start(client)
         await archive.wait(lambda archive: archive.at_once == AT_ONCE)
         archive.gate.set()
-        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
+        await client.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
     assert archive.most == AT_ONCE == 4
     assert [due.place.channel_id for due in archive.asked] == list(range(PLACES + 50, 50, -1))
@@ -125,20 +135,20 @@ async def test_at_most_200_places_are_read_the_newest_first_and_four_at_once() -
 @pytest.mark.asyncio
 async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders() -> None:
     """Q1, R2: what the first had not finished is read from where the first began; the work is released once."""
-    archive, marks, source = FakeArchive(), marks_of(2), FakeSource()
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    archive, marks, client = FakeArchive(), marks_of(2), FakeClient()
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.dispatcher)
-        catch_up.start(source)
+        request.begin(client.dispatcher)
+        request.start(client)
         await archive.wait(lambda archive: len(archive.asked) == 2)
         marks.note(Place(1, 1), 2000)
-        catch_up.begin(source.dispatcher)
+        request.begin(client.dispatcher)
         archive.gate.set()
-        catch_up.start(source)
-        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
+        request.start(client)
+        await client.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
-    assert source.dispatcher.course == ["hold", "hold", "release"]
+    assert client.dispatcher.course == ["hold", "hold", "release"]
     assert sorted((due.place.channel_id, due.after) for due in archive.asked[2:]) == [(1, 1001), (2, 1002)]
     assert marks.due() == []
 
@@ -146,29 +156,29 @@ async def test_a_later_ready_replaces_a_catch_up_under_way_and_keeps_its_borders
 @pytest.mark.asyncio
 async def test_the_work_is_released_in_time_if_the_client_never_gets_ready() -> None:
     """Q1: a connection lost again between READY and on_ready holds nothing for ever; each READY holds anew."""
-    source = FakeSource()
-    catch_up = CatchUp(FakeArchive(), marks_of(1), Wordings(), CatchUpLimits(hold=0.01))
+    client = FakeClient()
+    catch_up, request = catching_up(FakeArchive(), marks_of(1), hold=0.01)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
-            catch_up.begin(source.dispatcher)
-            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
+            request.begin(client.dispatcher)
+            await client.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
         group.cancel_scope.cancel()
-    assert source.dispatcher.course == ["hold", "release", "hold", "release"]
+    assert client.dispatcher.course == ["hold", "release", "hold", "release"]
 
 
 @pytest.mark.asyncio
 async def test_places_that_are_gone_are_not_asked_for_at_every_reconnection() -> None:
     """D10: refused requests count towards a ban."""
-    archive, marks, source = FakeArchive(gone=True), marks_of(3), FakeSource()
+    archive, marks, client = FakeArchive(gone=True), marks_of(3), FakeClient()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2, 3):
-            catch_up.begin(source.dispatcher)
-            catch_up.start(source)
-            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
+            request.begin(client.dispatcher)
+            request.start(client)
+            await client.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
         group.cancel_scope.cancel()
     assert len(archive.asked) == 3
 
@@ -183,15 +193,15 @@ async def test_an_archive_that_breaks_ends_neither_the_catch_up_nor_the_next_one
                 raise KeyError("a shape that nobody expected")
             return await super().history(place, after, limit)
 
-    archive, marks, source = Broken(), marks_of(3), FakeSource()
+    archive, marks, client = Broken(), marks_of(3), FakeClient()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
         for number in (1, 2):
-            catch_up.begin(source.dispatcher)
-            catch_up.start(source)
-            await source.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
+            request.begin(client.dispatcher)
+            request.start(client)
+            await client.dispatcher.wait(lambda dispatcher, number=number: dispatcher.course.count("release") == number)  # type: ignore[misc]
             assert [due.place.channel_id for due in marks.due()] == [2]
         group.cancel_scope.cancel()
 
@@ -201,13 +211,13 @@ async def test_a_place_that_certainly_has_news_is_read_before_those_of_which_not
     """R2: threads that were archived or left meanwhile are in no cache, and may be more than are read at once."""
     archive, marks = FakeArchive(), marks_of(PLACES + 50)
     archive.gate.set()
-    source = KnowingSource(cached={1: 5000})
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    client = KnowingClient(cached={1: 5000})
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.dispatcher)
-        catch_up.start(source)
-        await source.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
+        request.begin(client.dispatcher)
+        request.start(client)
+        await client.dispatcher.wait(lambda dispatcher: "release" in dispatcher.course)
         group.cancel_scope.cancel()
     assert archive.asked[0].place.channel_id == 1
     assert len(archive.asked) == PLACES
@@ -227,13 +237,13 @@ async def test_a_place_that_could_not_be_read_is_tried_again_without_another_rea
                 raise TryAgain("503")
             return found
 
-    archive, marks, source = Down(), marks_of(1), FakeSource()
+    archive, marks, client = Down(), marks_of(1), FakeClient()
     archive.gate.set()
-    catch_up = CatchUp(archive, marks, Wordings(), CatchUpLimits())
+    catch_up, request = catching_up(archive, marks)
     async with anyio.create_task_group() as group:
         group.start_soon(catch_up.run)
-        catch_up.begin(source.dispatcher)
-        catch_up.start(source)
+        request.begin(client.dispatcher)
+        request.start(client)
         await archive.wait(lambda archive: len(archive.asked) == 4)
         group.cancel_scope.cancel()
-    assert source.dispatcher.course == ["hold", "release"]
+    assert client.dispatcher.course == ["hold", "release"]

@@ -12,13 +12,14 @@ import pytest
 from bot.chat.authorize import Policy
 from bot.chat.catchup import MOST_WAITING, Roles, review_waiting
 from bot.chat.inbound import Place, Post, Wordings
+from bot.chat.port import DiscordChat
 from bot.model import Actor
 from bot.reply.port import MessageGone, ThreadGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
 from tests.pool.memory import MemoryStore
 
-from .test_catchup_limits import FakeSource
+from .test_catchup_limits import FakeClient
 
 pytestmark = pytest.mark.usefixtures("no_pause_before_identify")
 
@@ -126,13 +127,13 @@ async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_st
             assert chat.dispatcher.course[-1] == "release"
 
 
-@dataclass
-class Recorder(FakeSource):
+@dataclass(eq=False)
+class Recorder(FakeClient, DiscordChat):
     """A client whose messages say what a test has for them; `heard` is what events tell while one is looked up."""
 
     errors: dict[int, Exception] = field(default_factory=dict)
     heard: frozenset[int] = frozenset()
-    wordings: Wordings = field(default_factory=Wordings)
+    wordings: Wordings = field(default_factory=lambda: Wordings(100))
     policy: Policy = field(default_factory=lambda: Policy(users=frozenset({7})))
     asked: list[int] = field(default_factory=list)
     told: list[tuple[str, int]] = field(default_factory=list)

@@ -11,8 +11,10 @@ import pytest
 from discord import TeamMemberRole, TeamMembershipState
 
 from bot.chat.authorize import Policy, Reason
-from bot.chat.client import WeftClient, intents, owners_of
-from bot.chat.inbound import HELP
+from bot.chat.client import INTENTS, WeftClient, owners_of
+from bot.chat.inbound import HELP, Place
+from bot.chat.read_marks import Watermarks
+from bot.recent import RecentMap
 from bot.reply.port import Body
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.objects import message_event_json
@@ -247,7 +249,7 @@ async def test_an_outage_of_the_server_lets_nothing_go() -> None:
 @pytest.mark.asyncio
 async def test_only_message_content_is_asked_for_as_a_privileged_intent() -> None:
     """R3: what a bot has to have switched on in the portal is one intent."""
-    assert [name for name, on in intents() if on] == ["guilds", "guild_messages", "message_content"]
+    assert [name for name, on in INTENTS if on] == ["guilds", "guild_messages", "message_content"]
 
 
 def test_the_owners_of_a_teams_application_are_its_members_who_may_change_things() -> None:
@@ -452,3 +454,22 @@ async def test_a_message_deleted_while_its_thread_is_looked_up_is_never_handed_o
             assert after.dispatcher.revisions == [("deleted", gone.id), ("edited", kept.id, "kept, and new")]
             assert after.dispatcher.course[-3:] == ["deleted", "kept", "edited"]
             assert [one.text for one in after.dispatcher.inbounds] == ["kept"]
+
+
+@pytest.mark.asyncio
+async def test_only_the_threads_of_what_is_gone_are_let_go() -> None:
+    """D10: deleting a channel or leaving a server ends its threads, and what is gone is forgotten."""
+    threads: RecentMap[int, Place] = RecentMap(10)
+    for place in (Place(1, 100, 10, 99), Place(1, 101, 11, 99), Place(1, 102, 12, 99), Place(2, 103, 13, 99)):
+        threads.put(place.channel_id, place)
+    state: Any = SimpleNamespace(threads=threads, marks=Watermarks(), observer=None, breaker=None)
+    dispatcher = FakeDispatcher()
+    client = WeftClient(dispatcher, Policy(), state, guild_ready_timeout=0.0)
+    client.vanished(Place(1, 10))
+    assert dispatcher.calls == [("gone", 100, "its channel was deleted"), ("forget", 10, 100)]
+    client.vanished(Place(1, 101, 11))
+    assert dispatcher.calls[2:] == [("gone", 101, "the thread was deleted"), ("forget", 101)]
+    left: Any = SimpleNamespace(id=1)
+    await client.on_guild_remove(left)
+    assert dispatcher.calls[4:] == [("gone", 102, "Weft was removed from the server"), ("forget", 1, 102)]
+    assert list(threads) == [103]

@@ -28,11 +28,10 @@ from bot.chat.inbound import (
     decide,
     parse_prefix,
     revised,
-    strip_mention,
     title,
 )
 from bot.model import Actor, Lane, QueueMode, Quote
-from bot.recent import Recent
+from bot.recent import Recent, RecentMap
 
 WEFT = Weft(1, role=2)
 ALICE, BOB = Actor(10, "Alice"), Actor(11, "Bob")
@@ -229,7 +228,7 @@ def test_a_direct_message_is_refused() -> None:
 )
 def test_only_the_mentions_of_weft_are_cut_out(content: str, expected: str) -> None:
     """D1: the prompt is the text without our mention; others' mentions stay."""
-    assert expected == strip_mention(content, WEFT)
+    assert expected == parse_prefix(content, WEFT).text
 
 
 @pytest.mark.parametrize(
@@ -284,7 +283,7 @@ def test_bots_may_prompt_only_so_often_in_a_row() -> None:
 
 def test_bot_runs_forget_old_threads() -> None:
     """D2: the memory is bounded."""
-    runs = BotRuns(limit=1, threads=2)
+    runs = BotRuns(1, RecentMap(2))
     assert all(runs.allow(thread, automatic=True) for thread in (1, 2, 3))
     assert runs.allow(1, automatic=True)
     assert not runs.allow(3, automatic=True)
@@ -406,19 +405,19 @@ def test_what_a_prompt_said_is_known_for_the_latest_prompts() -> None:
 @pytest.mark.parametrize("typed", ["stop", "Stop", "STOP.", "!stop", "stop!", "!Stop."])
 def test_stop_typed_alone_is_a_command(typed: str) -> None:
     """Q7"""
-    assert parse_prefix(typed) == ParsedPrefix(command=Command.STOP)
+    assert parse_prefix(typed, WEFT) == ParsedPrefix(command=Command.STOP)
 
 
 @pytest.mark.parametrize("typed", ["stop all", "Stop  All", "!stop all", "stop all!", "STOP ALL."])
 def test_stop_all_typed_alone_is_a_command(typed: str) -> None:
     """Q7"""
-    assert parse_prefix(typed) == ParsedPrefix(command=Command.STOP_ALL)
+    assert parse_prefix(typed, WEFT) == ParsedPrefix(command=Command.STOP_ALL)
 
 
 @pytest.mark.parametrize("typed", ["status", "!status", "Status.", "STATUS!"])
 def test_status_typed_alone_is_a_command(typed: str) -> None:
     """Q11"""
-    assert parse_prefix(typed) == ParsedPrefix(command=Command.STATUS)
+    assert parse_prefix(typed, WEFT) == ParsedPrefix(command=Command.STATUS)
 
 
 @pytest.mark.parametrize(
@@ -427,20 +426,20 @@ def test_status_typed_alone_is_a_command(typed: str) -> None:
 )
 def test_a_stop_word_that_is_not_alone_is_a_prompt_like_any_other(typed: str) -> None:
     """Q7: nothing is stopped by guess."""
-    assert parse_prefix(typed) == ParsedPrefix(typed)
+    assert parse_prefix(typed, WEFT) == ParsedPrefix(typed)
 
 
 @pytest.mark.parametrize("mode", QueueMode)
 def test_the_first_word_chooses_the_queue_mode_and_is_cut_off(mode: QueueMode) -> None:
     """Q2"""
-    assert parse_prefix(f"!{mode} fix\nit") == ParsedPrefix("fix\nit", mode)
-    assert parse_prefix(f"!{mode.upper()}\n fix it") == ParsedPrefix("fix it", mode)
+    assert parse_prefix(f"!{mode} fix\nit", WEFT) == ParsedPrefix("fix\nit", mode)
+    assert parse_prefix(f"!{mode.upper()}\n fix it", WEFT) == ParsedPrefix("fix it", mode)
 
 
 @pytest.mark.parametrize("mode", QueueMode)
 def test_a_mode_alone_is_no_prompt(mode: QueueMode) -> None:
     """Q2"""
-    assert parse_prefix(f"!{mode}") == ParsedPrefix("", mode)
+    assert parse_prefix(f"!{mode}", WEFT) == ParsedPrefix("", mode)
 
 
 @pytest.mark.parametrize(
@@ -448,12 +447,12 @@ def test_a_mode_alone_is_no_prompt(mode: QueueMode) -> None:
 )
 def test_only_the_whole_word_at_the_very_start_chooses_a_mode(typed: str) -> None:
     """Q2"""
-    assert parse_prefix(typed) == ParsedPrefix(typed)
+    assert parse_prefix(typed, WEFT) == ParsedPrefix(typed)
 
 
 @given(st.text().map(str.strip))
 def test_what_is_no_word_of_ours_stays_as_it_is(typed: str) -> None:
     """Q2, Q7: a prompt is never changed but for its mode."""
-    wish = parse_prefix(typed)
+    wish = parse_prefix(typed, WEFT)
     assert wish.command is not None or typed.endswith(wish.text)
     assert wish.mode is not None or wish.command is not None or wish.text == typed

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.inbound import Place, Post
-from bot.chat.posts import files, gist, place_of, post_of, posts_of, whole
+from bot.chat.posts import WHOLE, files, gist, place_of, post_of, posts_of
 from bot.model import Actor, Quote
 
 THREAD = Place(100, 300, parent_id=200, owner_id=1)
@@ -114,8 +114,8 @@ def test_a_channel_that_cant_be_read_is_no_place() -> None:
 
 def test_an_update_of_a_preview_alone_says_nothing() -> None:
     """Q5."""
-    assert whole(message(1))
-    assert not whole({"id": "1", "channel_id": "300", "embeds": []})
+    assert message(1).keys() >= WHOLE
+    assert not {"id": "1", "channel_id": "300", "embeds": []}.keys() >= WHOLE
 
 
 def paths(data: object, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""How far places have been read, and where threads stand."""
+"""How far places have been read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from bot.chat.inbound import Place
-from bot.chat.read_marks import Due, ThreadCache, Watermarks
+from bot.chat.read_marks import Due, Watermarks
 from pool.store import SeenPlace
 
 CHANNEL, THREAD = Place(1, 10), Place(1, 20, 10, 99)
@@ -191,37 +191,3 @@ def test_a_place_forgotten_while_it_is_read_leaves_no_trace() -> None:
     marks.done(5, hold)
     marks.unreachable(5)
     assert (marks.due(), marks.marks(frozenset()), cast("object", marks.place(5))) == ([], [], None)
-
-
-def place(thread: int, channel: int = 10, guild: int = 1) -> Place:
-    return Place(guild, thread, channel, owner_id=99)
-
-
-def test_threads_are_found_by_id_channel_and_guild() -> None:
-    """D10: deleting a channel or leaving a server ends its threads."""
-    book = ThreadCache()
-    for one in (place(100), place(101, channel=11), place(102, channel=12, guild=2)):
-        book.put(one.channel_id, one)
-    assert place(101, channel=11) == book.get(101)
-    assert book.in_channel(10) == (100,)
-    assert book.in_guild(1) == (100, 101)
-
-
-def test_a_forgotten_thread_is_not_found() -> None:
-    """D10: what is gone is let go."""
-    book = ThreadCache()
-    book.put(100, place(100))
-    book.pop(100, None)
-    book.pop(100, None)
-    assert book.get(100) is None
-    assert book.in_channel(10) == ()
-
-
-def test_the_thread_used_longest_ago_is_forgotten_first() -> None:
-    """O2: the book is bounded, and forgetting costs no more than a request to Discord."""
-    book = ThreadCache(limit=2)
-    for thread in (100, 101, 100, 102):
-        book.put(thread, place(thread))
-    assert book.get(101) is None
-    assert book.get(100) is not None
-    assert book.get(102) is not None
