@@ -10,6 +10,7 @@ from enum import Enum, StrEnum, auto
 from typing import Any
 
 from acp.errors import AUTH_REQUIRED, AgentExit
+from acp.handed import HandedFile, HandedLink
 from acp.schema import Cost, PlanEntry, Usage
 
 BY_AGENT = "the agent"
@@ -133,6 +134,7 @@ class TurnSnapshot:
         text_length: characters of the whole answer so far.
         text_cut: bytes of the answer beyond what is kept.
         tools: in the order in which they were first named; ``tools_cut`` counts those beyond what is kept.
+        files, links: what content blocks held besides text; ``files_cut`` counts the files beyond what is kept.
         thoughts: the last part of the agent's reasoning.
         usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
         model, mode: None where neither the agent nor whoever made the turn has said.
@@ -153,6 +155,9 @@ class TurnSnapshot:
     text_cut: int = 0
     tools: tuple[ToolState, ...] = ()
     tools_cut: int = 0
+    files: tuple[HandedFile, ...] = ()
+    links: tuple[HandedLink, ...] = ()
+    files_cut: int = 0
     plan: tuple[PlanEntry, ...] = ()
     thoughts: str = ""
     usage: Usage | None = None

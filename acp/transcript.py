@@ -1,6 +1,7 @@
 """What an agent said and did in one turn, put together from its updates (pure).
 
-The mutable state is the answer, the tool calls, the plan, the end of the reasoning, and the latest of each metadata.
+The mutable state is the answer, the tool calls, what was handed over, the plan, the end of the reasoning, and the
+latest of each metadata.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from acp.answer_text import AnswerText, TailText
+from acp.handed import HandedFiles
 from acp.schema import (
     AgentMessageChunk,
     AgentThoughtChunk,
@@ -32,11 +34,19 @@ class Transcript:
     """What was said and done in a turn; `acp.turn_deadlines.TurnLimits` says what the bounds are."""
 
     def __init__(
-        self, text_bytes: int, tool_calls: int, head: int, tail: int, model: str | None, mode: str | None
+        self,
+        text_bytes: int,
+        tool_calls: int,
+        head: int,
+        tail: int,
+        model: str | None,
+        mode: str | None,
+        handed: HandedFiles | None = None,
     ) -> None:
         self.answer = AnswerText(text_bytes)
         self.thoughts = TailText(_THOUGHTS)
         self.tools = ToolCalls(tool_calls, head, tail)
+        self.handed = handed or HandedFiles(0, 0)
         self.plan: tuple[PlanEntry, ...] = ()
         self.context: ContextUse | None = None
         self.cost: Cost | None = None
@@ -48,9 +58,13 @@ class Transcript:
         """Take an update; True if it can be seen."""
         # Chunks come first: there are a thousand of them for each of the others.
         if isinstance(update, AgentMessageChunk):
-            self.answer.append(update.message_id, block_text(update.content))
+            block = update.content
+            # A text has no data: what is no text may be a file, which is posted below the answer.
+            handed = block.text is None and self.handed.take_from_message(block)
+            self.answer.append(update.message_id, "" if handed else block_text(block))
         elif isinstance(update, ToolCallUpdate):
             self.take_tool_call(update, asked=False)
+            self.handed.take_from_tool(update.content or ())
         elif isinstance(update, AgentThoughtChunk):
             self.thoughts.append(update.message_id, block_text(update.content))
         elif isinstance(update, Plan):

@@ -8,6 +8,7 @@ and says what has to be done (`tick`) and when to look again (`next_wakeup`): `a
 from __future__ import annotations
 
 from acp.errors import AcpError, AgentExit, AgentExited, RequestFailed
+from acp.handed import HandedFiles
 from acp.schema import SessionUpdate, ToolCallUpdate, Usage
 from acp.snapshot import BY_AGENT, Ending, Lost, Phase, PromptError, TurnSnapshot
 from acp.transcript import Transcript
@@ -34,7 +35,10 @@ class Turn:
         self.decided: Ending | None = None
         self._limits = limits
         self._deadlines = TurnDeadlines(limits, now)
-        self._said = Transcript(limits.text_bytes, limits.tool_calls, limits.tool_head, limits.tool_tail, model, mode)
+        handed = HandedFiles(limits.files, limits.file_bytes)
+        self._said = Transcript(
+            limits.text_bytes, limits.tool_calls, limits.tool_head, limits.tool_tail, model, mode, handed
+        )
         self._asked: dict[str, str] = {}
         self._overdue = False
         self._ended: float | None = None
@@ -192,6 +196,9 @@ class Turn:
             text_cut=said.answer.cut,
             tools=said.tools.states(),
             tools_cut=said.tools.cut,
+            files=said.handed.files,
+            links=said.handed.links,
+            files_cut=said.handed.cut,
             plan=said.plan,
             thoughts=said.thoughts.read(),
             usage=self._usage,

@@ -20,6 +20,7 @@ class TurnLimits:
         drain_quiet: after the response, silence that ends the turn; ``drain_max`` bounds it.
         card_extension_max: how much later open permission requests make the hard timeout, in all.
         text_bytes, tool_calls, tool_head, tool_tail: what is kept of the answer, and of each tool's output.
+        files, file_bytes: how many files in content blocks are kept, and their bytes in all.
     """
 
     liveness: float = 30.0
@@ -32,6 +33,8 @@ class TurnLimits:
     tool_calls: int = 1000
     tool_head: int = 64 * 1024
     tool_tail: int = 192 * 1024
+    files: int = 20
+    file_bytes: int = 24 * 1024 * 1024
 
 
 class Action(Enum):
