@@ -439,6 +439,7 @@ def work_limits(settings: Settings) -> WorkLimits:
     return WorkLimits(
         turn=turn_limits(settings),
         pacing=Pacing(interval=settings.edit_interval),
+        long_as_file=settings.long_answers == "file",
         rules=rules_of(settings),
         lanes=dict(zip(Lane, settings.lanes, strict=True)),
         user_messages=settings.user_messages,

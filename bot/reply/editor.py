@@ -71,6 +71,7 @@ class ThreadEditor:
         on_gone: called once, with the reason, when the thread can no longer be written to.
         on_idle: called whenever there is nothing left to deliver; it may close the editor.
         as_shown: what the port makes of a text before Discord gets it, where it takes something out.
+        long_as_file: a long answer ends as a summary and a file (V5).
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class ThreadEditor:
         on_gone: Callable[[str], None] | None = None,
         on_idle: Callable[[], None] | None = None,
         as_shown: Callable[[str], str] = str,
+        long_as_file: bool = False,
     ) -> None:
         self._port = port
+        self._long_as_file = long_as_file
         self._clock = clock
         self._on_gone = on_gone
         self._on_idle = on_idle
@@ -120,7 +123,17 @@ class ThreadEditor:
         on_shown: OnShown | None = None,
     ) -> LiveReply:
         """Return the live reply to the prompt ``key``; ``snapshot(offset)`` gives its text from the offset on."""
-        reply = LiveReply(key, snapshot, self._outbox, self._wake, self._clock, reply_to, stop_button, on_shown)
+        reply = LiveReply(
+            key,
+            snapshot,
+            self._outbox,
+            self._wake,
+            self._clock,
+            reply_to,
+            stop_button,
+            on_shown,
+            long_as_file=self._long_as_file,
+        )
         if self.gone:
             reply.end(delivered=False)
         else:
@@ -195,7 +208,14 @@ class ThreadEditor:
     ) -> LiveReply:
         """Show a reply that an earlier run left pending, exactly once; ``shown`` are the messages that show it."""
         reply = LiveReply(
-            key, saved.snapshot, self._outbox, self._wake, self._clock, reply_to=saved.reply_to, on_shown=on_shown
+            key,
+            saved.snapshot,
+            self._outbox,
+            self._wake,
+            self._clock,
+            reply_to=saved.reply_to,
+            on_shown=on_shown,
+            long_as_file=self._long_as_file,
         )
         # Laid out as it was, or the messages that are there could not be told apart by their texts.
         reply.messages.lay_out(saved)

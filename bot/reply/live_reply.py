@@ -19,7 +19,7 @@ from acp.snapshot import TurnSnapshot
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
 from bot.reply.port import Body, Button
-from bot.reply.recovery import Found, take_places, told_in_file
+from bot.reply.recovery import Found, pages_beside_file, take_places, told_in_file
 from bot.reply.render import STATUS_LIMIT, status_line
 from bot.reply.reply_messages import LATE, ReplyMessages
 from bot.reply.sanitise import units
@@ -54,6 +54,8 @@ class LiveReply:
         reply_to: int | None = None,
         stop_button: Button | None = None,
         on_shown: OnShown | None = None,
+        *,
+        long_as_file: bool = False,
     ) -> None:
         self.key = key
         self._snapshot = snapshot
@@ -61,7 +63,7 @@ class LiveReply:
         self._wake = wake
         self._clock = clock
         self._stop = (stop_button,) if stop_button else ()
-        self.messages = ReplyMessages(snapshot, outbox, reply_to)
+        self.messages = ReplyMessages(snapshot, outbox, reply_to, long_as_file=long_as_file)
         self._on_shown = on_shown
         self._told: tuple[int, ...] = ()
         self._after = max(key, outbox.newest)
@@ -217,6 +219,9 @@ class LiveReply:
         if self.final is not None and self.messages.say_refused(self.final):
             self._wake()
         else:
+            # It ends here: what the thread shows of a long answer is complete, and only becomes shorter.
+            with self.guarded():
+                self.messages.fold()
             self.end(delivered=delivered)
 
     @contextmanager
@@ -262,6 +267,11 @@ class LiveReply:
             return ()
         # What is in a file can't be compared with the text: all of it was sent, so none of it is sent again.
         if told_in_file(found, shown, saved.final.tail()):
+            with self.guarded():
+                folded = {key: OutgoingMessage() for key in pages_beside_file(found, shown)}
+                for key, message in folded.items():
+                    self._outbox.adopt(message, key)
+                self.messages.put_summary([*folded.values()], saved.text)
             self.end(delivered=True)
             return ()
         ids: list[int] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
+from bot.reply.long_answer import WHOLE
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
 from bot.reply.port import Body, OwnMessage, PortError, ThreadGone, ThreadPort, Unavailable
@@ -149,7 +150,15 @@ def covered(page: Page, text: str) -> int:
 def told_in_file(found: Found, shown: Sequence[int], tail: str) -> bool:
     """Return whether what a thread missed was sent to it as a file: then all of the reply is visible."""
     mine = [found.texts[key] for key in (*shown, *found.unknown) if key in found.texts]
-    return bool(tail) and any(text.startswith((HELD, LATE)) and text.endswith(tail.strip()) for text in mine)
+    return bool(tail) and any(text.startswith((HELD, LATE, WHOLE)) and text.endswith(tail.strip()) for text in mine)
+
+
+def pages_beside_file(found: Found, shown: Sequence[int]) -> list[int]:
+    """Return the messages that still show a long answer although its file is there."""
+    texts = {key: found.texts[key] for key in (*shown, *found.unknown) if key in found.texts}
+    if not any(text.startswith(WHOLE) for text in texts.values()):
+        return []
+    return [key for key in shown if key in texts and not texts[key].startswith(WHOLE)]
 
 
 def take_places(messages: ReplyMessages, outbox: Outbox, shown: Sequence[int], found: Found) -> tuple[int, ...]:

@@ -6,11 +6,12 @@ The mutable state is the pages, the messages below them, and how the end is laid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
 from bot.reply.fallback import fallback_text, tools_summary
+from bot.reply.long_answer import LONG, file_note, summary
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, below
@@ -40,13 +41,21 @@ class ReplyMessages:
         nonce_prefix: begins the nonces of messages that must not be posted twice even across restarts.
     """
 
-    def __init__(self, snapshot: Callable[[int], TurnSnapshot], outbox: Outbox, reply_to: int | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[int], TurnSnapshot],
+        outbox: Outbox,
+        reply_to: int | None = None,
+        *,
+        long_as_file: bool = False,
+    ) -> None:
         self.pages = Pages(reply_to)
         self.held = False
         self.composed = False
         self.snapshot = snapshot
         self._outbox = outbox
         self._reply_to = reply_to
+        self._long_as_file = long_as_file
         self._instead = ""
         self.apart: bool | None = None
         self._told_above = False
@@ -119,7 +128,8 @@ class ReplyMessages:
         apart = self._stands_apart(final)
         self._compose_pages(self.snapshot(self.pages.start), final, "" if apart else final.tail())
         # What stands in the place of text, and the rest of a long one, are known at the very end, and are above it.
-        if apart and not (self._ending or self.pages.blank or self.pages.overflow is not None):
+        above = self.pages.overflow is not None or self._goes_into_file
+        if apart and not (self._ending or self.pages.blank or above):
             self._add(final)
 
     def freeze(self, final: FinalReply) -> None:
@@ -142,7 +152,7 @@ class ReplyMessages:
 
     def _stands_apart(self, final: FinalReply) -> bool:
         """Return whether lines and footer stand in a message of their own."""
-        if self._ending or self.pages.overflow is not None:
+        if self._ending or self.pages.overflow is not None or self._goes_into_file:
             return True
         carrier = self.pages.carrier()
         # Below a card that was posted since: the end is looked for at the end of the thread.
@@ -194,7 +204,10 @@ class ReplyMessages:
         self.freeze(final)
         snapshot = self.snapshot(self.pages.start)
         self._compose_pages(snapshot, final, "" if self.apart else final.tail())
-        if self.pages.overflow is not None:
+        if self._goes_into_file:
+            text = self._instead or self.snapshot(0).text
+            self._add(final, file_note(text), text)
+        elif self.pages.overflow is not None:
             overflow = self.pages.overflow
             rest = self._instead[overflow:] if self._instead else self.snapshot(overflow).text
             self._add(final, _REST.format(size=len(rest)), reopened(self.pages.last.fence_at_end, rest) + rest)
@@ -207,6 +220,32 @@ class ReplyMessages:
         elif self.apart:
             self._add(final)
         self.composed = True
+
+    @property
+    def _goes_into_file(self) -> bool:
+        """Return whether all of the text becomes a file, and its messages a summary (V5)."""
+        return self._long_as_file and sum(bool(page.text) for page in self.pages.all) > LONG
+
+    def fold(self) -> None:
+        """Put the summary in place of the pages of a long answer, if its file is visible."""
+        there = any(message.displayed and message.displayed.file for message in self._ending)
+        # What was shown never goes before the file is there; a thread that takes no edit keeps it.
+        if there and self._goes_into_file and not self.held:
+            pages = [page.message for page in self.pages.all if page.message.message_id is not None]
+            self.put_summary(
+                [message for message in pages if not message.given_up], self._instead or self.snapshot(0).text
+            )
+
+    def put_summary(self, messages: Sequence[OutgoingMessage], text: str) -> None:
+        """Let the first of these messages show the summary of ``text``, and delete the others."""
+        for number, message in enumerate(messages):
+            # The reply is complete without: should the thread be archived, this waits until it is open again.
+            message.on_archived, message.final, message.expendable = None, True, True
+            if number:
+                self._outbox.remove(message, Body(ABOVE))
+            else:
+                message.desired = Body(summary(text))
+                self._outbox.changed(message)
 
     def _compose_pages(self, snapshot: TurnSnapshot, final: FinalReply, tail: str) -> None:
         """Let every page show its final text; the last one with ``tail`` below, and none with a Stop button."""
@@ -251,6 +290,9 @@ class ReplyMessages:
             return False  # the file got through
         self._refusals += 1
         rest, _ = self.pages.unshown(self._instead or self.snapshot(0).text)
+        if self._refusals == 1 and self._goes_into_file and not rest.strip():
+            self._post("f", final.tail(), "", final)  # of what is in the file nothing is lost: it all stands above
+            return True
         if self._refusals > 1 or not rest.strip():
             self._post("f", f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.", "", None)
             return True

@@ -95,7 +95,9 @@ class Dispatcher:
         # What shows things in Discord.
         pacing = replace(limits.pacing, streaming=lambda: len(self._runs.running))
         nonces, gone = nonce_source(time.time_ns()), self.thread_gone
-        editors = Editors(tasks, chat.thread, pacing, nonces, self._scheduler, on_gone=gone, as_shown=redact)
+        editors = Editors(
+            tasks, chat.thread, pacing, nonces, self._scheduler, gone, as_shown=redact, long_as_file=limits.long_as_file
+        )
         self._editors = editors
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
         self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, redact)

@@ -29,6 +29,7 @@ class Editors:
         scheduler: knows in which threads something is still to be done.
         on_gone: called with the thread and the reason when a thread can't be written to any more.
         as_shown: makes of a text what is posted of it: without the secrets.
+        long_as_file: long answers end as a summary and a file (V5).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Editors:
         scheduler: Scheduler[Any],
         on_gone: Callable[[int, str], None],
         as_shown: Callable[[str], str] = str,
+        long_as_file: bool = False,
     ) -> None:
         self._tasks = tasks
         self._port = port
@@ -48,6 +50,7 @@ class Editors:
         self._scheduler = scheduler
         self._on_gone = on_gone
         self._as_shown = as_shown
+        self._long_as_file = long_as_file
         self._editors: dict[int, ThreadEditor] = {}
 
     def of(self, thread_id: int) -> ThreadEditor:
@@ -62,6 +65,7 @@ class Editors:
                 # Its last request may end after whoever posted has let go of it.
                 on_idle=lambda: self.let_go(thread_id),
                 as_shown=self._as_shown,
+                long_as_file=self._long_as_file,
             )
             self._editors[thread_id] = editor
             self._tasks.start_soon(self._own, thread_id, editor, name=f"editor {thread_id}")

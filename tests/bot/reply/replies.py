@@ -50,6 +50,7 @@ class RestartedReply:
     ended: bool = False
     delivered: list[bool] = field(default_factory=list)
     runs: int = 0
+    long_as_file: bool = False
 
     @property
     def shown(self) -> tuple[int, ...]:
@@ -66,7 +67,9 @@ class RestartedReply:
         thread, numbers, run = self.thread, itertools.count(1), self.runs
         thread.requests, thread.crashed, thread.crash_at = 0, False, crash_at
         thread.fail = {} if self.trouble is None else {kind: self._faults() for kind in ("send", "edit")}
-        editor = ThreadEditor(thread, Pacing(), nonces=lambda: f"run{run}-{next(numbers)}")
+        editor = ThreadEditor(
+            thread, Pacing(), nonces=lambda: f"run{run}-{next(numbers)}", long_as_file=self.long_as_file
+        )
         known = len(self.records)
         try:
             async with anyio.create_task_group() as tasks:

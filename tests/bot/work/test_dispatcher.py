@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -14,7 +15,7 @@ from bot.reply.port import PortError
 from bot.work.queue_notices import QueueNotices
 from bot.work.runs import Claims
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
-from tests.bot.work.fakes import NotedStore, PlayedSession, chunk, running_work
+from tests.bot.work.fakes import LIMITS, NotedStore, PlayedSession, chunk, running_work
 from tests.bot.work.samples import ALICE, mention
 
 # --- messages ------------------------------------------------------------------------------------------------------
@@ -28,6 +29,23 @@ async def test_a_message_gets_its_answer_and_one_outcome() -> None:
         assert await work.over() == [(1, Outcome.ANSWERED)]
         assert ["an answer" in text for text in work.chat.texts()] == [True]
         assert work.store.calls == [("accept", 1), ("started", 1), ("finished", 1)]
+
+
+@in_virtual_time
+async def test_a_long_answer_is_a_file_where_that_is_wanted() -> None:
+    """V5."""
+
+    def tell_all(session: PlayedSession) -> None:
+        session.say("It is fine.\n\n" + "Many words say little. " * 400)
+        session.respond()
+
+    async with running_work(limits=replace(LIMITS, long_as_file=True), long=tell_all) as work:
+        work.post(1, "long")
+        assert await work.over() == [(1, Outcome.ANSWERED)]
+        await anyio.sleep(60)
+        first, last = work.chat.threads[100].messages.values()
+        assert first.text.startswith("It is fine.")
+        assert last.file is not None
 
 
 @in_virtual_time
