@@ -14,9 +14,15 @@ from bot.reply.tools import COMPARISONS, comparison_cost, output_block, tool_lin
 
 _DETAIL_ROOM = 1_000_000
 
+_DIFF_LINES = 30
+"""Lines of a change that a message shows; a longer one is a file (V3)."""
 
-def fallback_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
-    """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough."""
+
+def fallback_text(snapshot: TurnSnapshot, outcome: Outcome, files: list[str] | None = None) -> str:
+    """Return what stands in place of an answer that has no text (T4); empty if the outcome's lines say enough.
+
+    ``files``: takes the changes that are to be a file (V3); without it they stand in the text as well.
+    """
     if not snapshot.tools:
         if outcome is not Outcome.ANSWERED:
             return ""
@@ -29,12 +35,26 @@ def fallback_text(snapshot: TurnSnapshot, outcome: Outcome) -> str:
     for tool in snapshot.tools:
         parts = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected)]
         if room > 0:  # beyond a megabyte the states only
-            parts += [code_block(text, "diff") for text in itertools.islice(diffs, len(tool.diffs))]
+            for diff, text in zip(tool.diffs, itertools.islice(diffs, len(tool.diffs)), strict=True):
+                parts.append(_headline(diff.path, text))
+                if files is not None and text.count("\n") >= _DIFF_LINES:
+                    parts[-1] += f" ({text.count(chr(10)) + 1:,} lines, in the file)"
+                    files.append(text)
+                else:
+                    parts.append(code_block(text, "diff"))
             parts += [f"-# {tool.diffs_cut} more changes were too large to keep"] if tool.diffs_cut else []
             parts += [output_block(tool.output)] if tool.output.strip() else []
         blocks.append("\n".join(parts))
         room -= len(blocks[-1])
     return "\n\n".join(blocks)
+
+
+def _headline(path: str, diff: str) -> str:
+    """Return a file with the lines that came and went in it: `` `README.md` +4 −1``."""
+    # Counted in what is shown, so that the two never differ; the first two lines name the file.
+    lines = diff.split("\n")[2:]
+    added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
+    return f"{inline_code(path, 120)} +{added:,} −{removed:,}" if lines else inline_code(path, 120)
 
 
 def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterator[str]:

@@ -35,6 +35,7 @@ class SavedReply:
         apart: lines and footer stand in a message of their own.
         reply_to: the message that the first one answers.
         after: the newest message known to be older than all of the reply's.
+        changes: those that are a file beside the text (V3).
     """
 
     text: str
@@ -44,6 +45,7 @@ class SavedReply:
     apart: bool = False
     reply_to: int | None = None
     after: int = 0
+    changes: str = ""
 
     def snapshot(self, text_from: int = 0) -> TurnSnapshot:
         """Return the turn as far as it is still known, with its text from the offset on."""
@@ -60,6 +62,7 @@ class SavedReply:
             "apart": self.apart,
             "reply_to": self.reply_to,
             "after": self.after,
+            "changes": _whole(self.changes),
             "outcome": str(self.final.outcome),
             "lines": [_whole(line) for line in self.final.lines],
             "footer": _whole(self.final.footer),
@@ -90,6 +93,7 @@ class SavedReply:
                 apart=bool(fields.get("apart", False)),
                 reply_to=fields.get("reply_to"),
                 after=int(fields.get("after", 0)),
+                changes=str(fields.get("changes", "")),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"not an owed reply: {exc!r}") from exc

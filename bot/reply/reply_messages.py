@@ -17,7 +17,7 @@ from bot.reply.pages import Page, Pages
 from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, below
 from bot.reply.port import Attachment, Body, Button
 from bot.reply.render import HEADLINES
-from bot.reply.sanitise import clip, units, visible
+from bot.reply.sanitise import clip, code_block, units, visible
 from bot.reply.split import PAGE, reopened, take
 
 ABOVE = "-# Continued below."
@@ -25,6 +25,8 @@ HELD = "-# What the agent wrote while this thread was archived ("
 LATE = "-# What Discord could not show in time ("
 _IN_FILE = "{size:,} characters) is in the file."
 _REST = "-# The rest of the answer ({size:,} characters) is in the file."
+_CHANGES = "-# The changes of more than 30 lines are in the file."
+_NO_CHANGES = "-# Discord refused the file with the changes of more than 30 lines."
 _REFUSED = "-# Discord refused to show this answer ({size:,} characters); it is in the file."
 _REFUSED_ALL = "-# Discord refused to show this answer."
 _MOST_REFUSALS = 2
@@ -57,6 +59,7 @@ class ReplyMessages:
         self._reply_to = reply_to
         self._long_as_file = long_as_file
         self._instead = ""
+        self._changes = ""
         self.apart: bool | None = None
         self._told_above = False
         self._pinged = False
@@ -139,7 +142,9 @@ class ReplyMessages:
         self.pages.grow(self.snapshot(self.pages.start).text)
         if self.pages.blank:
             # Where the agent said nothing, what it did stands in place of its text (T4).
-            self._instead = fallback_text(self.snapshot(0), final.outcome)
+            files: list[str] = []
+            self._instead = fallback_text(self.snapshot(0), final.outcome, files)
+            self._changes = "\n".join(files)
             if not self._instead and not final.tail():
                 self._instead = f"-# {HEADLINES[final.outcome]}."
             if self._instead:
@@ -152,7 +157,7 @@ class ReplyMessages:
 
     def _stands_apart(self, final: FinalReply) -> bool:
         """Return whether lines and footer stand in a message of their own."""
-        if self._ending or self.pages.overflow is not None or self._goes_into_file:
+        if self._ending or self.pages.overflow is not None or self._goes_into_file or self._changes:
             return True
         carrier = self.pages.carrier()
         # Below a card that was posted since: the end is looked for at the end of the thread.
@@ -180,11 +185,12 @@ class ReplyMessages:
             apart=apart,
             reply_to=self._reply_to,
             after=after,
+            changes=self._changes,
         )
 
     def lay_out(self, saved: SavedReply) -> None:
         """Become the messages that ``saved`` was made of, of which nothing is posted yet."""
-        self.apart = saved.apart
+        self.apart, self._changes = saved.apart, saved.changes
         pages, text = self.pages, saved.text
         for number, page in enumerate(saved.pages):
             if number:
@@ -206,11 +212,14 @@ class ReplyMessages:
         self._compose_pages(snapshot, final, "" if self.apart else final.tail())
         if self._goes_into_file:
             text = self._instead or self.snapshot(0).text
-            self._add(final, file_note(text), text)
+            self._add(final, file_note(text), text + self._fenced_changes)
         elif self.pages.overflow is not None:
             overflow = self.pages.overflow
             rest = self._instead[overflow:] if self._instead else self.snapshot(overflow).text
-            self._add(final, _REST.format(size=len(rest)), reopened(self.pages.last.fence_at_end, rest) + rest)
+            rest = reopened(self.pages.last.fence_at_end, rest) + rest + self._fenced_changes
+            self._add(final, _REST.format(size=len(rest)), rest)
+        elif self._changes:
+            self._add(final, _CHANGES, self._changes, "changes.diff")
         elif self._ending:
             # It was announced; costs may have come late.
             message = self._ending[0]
@@ -220,6 +229,10 @@ class ReplyMessages:
         elif self.apart:
             self._add(final)
         self.composed = True
+
+    @property
+    def _fenced_changes(self) -> str:
+        return f"\n\n{code_block(self._changes, 'diff')}\n" if self._changes else ""
 
     @property
     def _goes_into_file(self) -> bool:
@@ -260,16 +273,16 @@ class ReplyMessages:
         if final.ping is not None and carrier.message.desired is not None:
             carrier.message.desired, self._pinged = replace(carrier.message.desired, ping=final.ping), True
 
-    def _add(self, final: FinalReply, text: str = "", rest: str = "") -> None:
+    def _add(self, final: FinalReply, text: str = "", rest: str = "", name: str = "answer.md") -> None:
         """Post one more message below: ``text``, lines and footer, and ``rest`` as a file."""
         tail = "" if self._told_above or self._ending else final.tail()
         if not (text or tail):
             return
-        self._post("h" if self.held else "e", below(text, tail), rest, final if tail else None)
+        self._post("h" if self.held else "e", below(text, tail), rest, final if tail else None, name)
 
-    def _post(self, sign: str, text: str, rest: str, final: FinalReply | None) -> None:
+    def _post(self, sign: str, text: str, rest: str, final: FinalReply | None, name: str = "answer.md") -> None:
         """Post a message, with ``rest`` as a file and what belongs to the end, if it is ``final``."""
-        file = Attachment("answer.md", rest.encode("utf-8", "replace")) if rest else None
+        file = Attachment(name, rest.encode("utf-8", "replace")) if rest else None
         ping, buttons = (final.ping, final.buttons) if final else (None, ())
         body = Body(clip(text, MESSAGE_LIMIT), buttons, file, ping)
         nonce = None if self.nonce_prefix is None else f"{self.nonce_prefix}{sign}{self._refusals}"
@@ -290,8 +303,10 @@ class ReplyMessages:
             return False  # the file got through
         self._refusals += 1
         rest, _ = self.pages.unshown(self._instead or self.snapshot(0).text)
-        if self._refusals == 1 and self._goes_into_file and not rest.strip():
-            self._post("f", final.tail(), "", final)  # of what is in the file nothing is lost: it all stands above
+        if self._refusals == 1 and (self._goes_into_file or self._changes) and not rest.strip():
+            self._post(
+                "f", below(_NO_CHANGES if self._changes else "", final.tail()), "", final
+            )  # of what is in the file nothing is lost: it all stands above
             return True
         if self._refusals > 1 or not rest.strip():
             self._post("f", f"{_REFUSED_ALL}\n-# {HEADLINES[final.outcome]}.", "", None)

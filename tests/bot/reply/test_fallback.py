@@ -24,10 +24,21 @@ def test_the_answer_made_of_tools_has_titles_states_diffs_and_output() -> None:
         tool(title="make", status="failed", output="boom"),
     )
     assert fallback_text(snapshot(tools=tools), Outcome.ANSWERED) == (
-        "✓ `Edit a.py`\n```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```\n"
+        "✓ `Edit a.py`\n`a.py` +1 −1\n```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```\n"
         "-# 1 more changes were too large to keep\n\n"
         "✗ `make` (failed)\n```\nboom\n```"
     )
+
+
+def test_a_change_of_more_than_thirty_lines_is_a_file() -> None:
+    """V3, T4"""
+    new = [Diff("new.py", None, "x\n" * lines) for lines in (27, 28)]
+    files: list[str] = []
+    text = fallback_text(snapshot(tools=(tool(title="Edit", diffs=tuple(new)),)), Outcome.ANSWERED, files)
+    assert files == [diff_of("new.py", None, "x\n" * 28)]
+    assert files[0].count("\n") + 1 == 31
+    assert text.startswith("· `Edit`\n`new.py` +27 −0\n```diff\n")
+    assert text.endswith("```\n`new.py` +28 −0 (31 lines, in the file)")
 
 
 def test_an_answer_made_of_endless_tools_ends_in_their_states(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from acp.snapshot import Diff
+from bot.reply.pending_reply import SavedReply
 from bot.reply.sanitise import clean, units
-from tests.bot.reply.fakes import PROSE, STOP, in_virtual_time, scene, spoken
+from tests.bot.reply.fakes import PROSE, STOP, final_reply, in_virtual_time, scene, spoken
+from tests.bot.reply.samples import tool
 
 
 @in_virtual_time
@@ -33,6 +36,26 @@ async def test_only_the_last_message_has_status_and_stop_button() -> None:
             STOP in body.buttons for body in at.thread.messages.values()
         ]
         assert [False] * (len(at.thread.texts) - 1) + [True] == ["-# ⏳" in text for text in at.thread.texts]
+
+
+@in_virtual_time
+async def test_long_changes_stand_in_a_file_at_the_end_of_the_reply() -> None:
+    """V3, T4: and still after a restart."""
+    change = Diff("a.py", "old\n", "new\n" * 300)
+    async with scene() as at:
+        at.turn.fields["tools"] = (tool(title="Edit", status="completed", diffs=(change,)),)
+        reply = at.open()
+        saved = SavedReply.from_json(reply.owed(final_reply()) or "")
+        assert await at.end(reply)
+        text, last = at.thread.messages.values()
+        assert text.text.endswith("`Edit`\n`a.py` +300 −1 (304 lines, in the file)")
+        assert last.text == "-# The changes of more than 30 lines are in the file.\n-# footer"
+        assert last.file is not None
+        assert last.file.name == "changes.diff"
+        assert last.file.data.decode().startswith("--- a.py\n+++ a.py\n@@ -1 +1,300 @@\n-old\n+new\n")
+    async with scene() as at:
+        assert await at.editor.restore(2, saved, ()).delivered()
+        assert [text, last] == list(at.thread.messages.values())
 
 
 @in_virtual_time
