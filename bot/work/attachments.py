@@ -1,0 +1,389 @@
+"""Files of messages, on their way to the agent: fetched when the turn starts, saved, made into blocks of the prompt.
+
+What can't be had costs itself alone: it is named to the agent and in the thread. `Fetch` gets the bytes, `inbox` saves
+them, `images` and `transcription` work on what was saved. There is no state between two prompts.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import anyio
+import anyio.to_thread
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from acp.schema import ContentBlock, PromptCapabilities, audio_block, embedded_text, image_block, resource_link
+from bot.model import Attachment, Inbound, Origin, Quote
+from bot.reply.port import Body
+from bot.reply.sanitise import clean, clip, inline_code
+from bot.work.images import NotAnImage, looks_like_image, picture_of
+from bot.work.inbox import IN, WEFT, Inbox, IncomingFile, NotSaved, distinct, safe_name
+from bot.work.ports import DownloadFailed, Fetch, TryDownloadAgain
+from bot.work.transcription import NotTranscribed, Transcriber
+
+log = structlog.get_logger(__name__)
+
+MOST_TEXT = 256 * 1024
+"""Bytes of a text that becomes part of the prompt."""
+
+MOST_INLINE = 12 * 1024 * 1024
+"""Bytes of images, sounds and texts in one prompt, before base64: it goes to the agent as one line."""
+
+_KIB, _MIB = 1024, 1024 * 1024
+_TRIES = 3
+_NAMES_SHOWN = 5
+_TOLD, _TRANSCRIPT_SHOWN = 1900, 1700
+_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_UNTYPED = "application/octet-stream"
+
+TIMED_OUT = "it did not arrive in time"
+NO_ROOM = "the prompt has no room left for it"
+HEADLINES = {
+    Origin.MESSAGE: "Attached files, saved in your working directory",
+    Origin.FORWARDED: "Files of the forwarded message, saved in your working directory",
+    Origin.REPLIED_TO: "Files of the message replied to, saved in your working directory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Bounds on files that people send.
+
+    Attributes:
+        most: how many of one message are passed on.
+        size: bytes of each.
+        fetch_timeout: seconds for all files of a prompt.
+        at_once: how many are fetched at the same time.
+    """
+
+    most: int = 10
+    size: int = 25 * _MIB
+    fetch_timeout: float = 60.0
+    at_once: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A thread's directory: ``here`` on this machine, ``inside`` as its agent sees it."""
+
+    here: Path
+    inside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came with a message.
+
+    Attributes:
+        blocks: what follows the text in the prompt.
+        quotes: what is said of it in the text.
+        left_out: what can't be passed on, each as a name with its type, its size and the reason.
+    """
+
+    blocks: tuple[ContentBlock, ...] = ()
+    quotes: tuple[Quote, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+NOTHING = Brought()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What came with the messages of a prompt, by their ids, and what their thread is told about it."""
+
+    brought: Mapping[int, Brought]
+    notices: tuple[Body, ...] = ()
+
+
+@dataclass(slots=True)
+class _File:
+    """A file on its way; it ends with either a block or the reason why there is none.
+
+    Attributes:
+        path: where it is saved, below the workspace.
+        no_image, no_transcript: why there is none, where there should be one.
+    """
+
+    attachment: Attachment
+    name: str
+    path: str
+    reason: str = ""
+    incoming: IncomingFile | None = None
+    block: ContentBlock | None = None
+    no_image: str = ""
+    transcript: str = ""
+    no_transcript: str = ""
+
+    @property
+    def described(self) -> str:
+        """Its name, with type and size."""
+        size = self.incoming.size if self.incoming is not None else self.attachment.size
+        return described(self.name, self.attachment.content_type, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """Prepares the files of prompts."""
+
+    fetch: Fetch
+    limits: FileLimits = field(default_factory=FileLimits)
+    transcriber: Transcriber | None = None
+
+    async def prepare(
+        self, messages: Sequence[Inbound], workspace: Workspace, can: PromptCapabilities, *, room: int = MOST_INLINE
+    ) -> Prepared:
+        """Fetch and save what came with messages of a thread, and make of it what their agent takes.
+
+        Never raises on what a file, Discord or the disk does. May be cancelled at any moment.
+
+        Args:
+            room: bytes that may become part of the prompt.
+        """
+        planned = plan(messages, self.limits)
+        if not any(planned.values()):
+            return Prepared({})
+        files = [file for some in planned.values() for file in some]
+        with ExitStack() as opened:
+            await self._fetch_all(messages, planned, workspace, opened)
+            # One after the other, in their order: decoded images are large, and what comes first has room first.
+            for file in files:
+                if file.incoming is not None:
+                    await self._shape(file, file.incoming, workspace, can, room)
+                    room -= _inline_size(file)
+        return Prepared({key: _brought(some) for key, some in planned.items() if some}, tuple(_notices(files)))
+
+    async def _fetch_all(
+        self,
+        messages: Sequence[Inbound],
+        planned: Mapping[int, Sequence[_File]],
+        workspace: Workspace,
+        opened: ExitStack,
+    ) -> None:
+        """Fetch what can be had; afterwards each file has its bytes or a reason."""
+        room = anyio.CapacityLimiter(self.limits.at_once)
+        wanted: list[_File] = []
+        with anyio.move_on_after(self.limits.fetch_timeout):
+            async with anyio.create_task_group() as tasks:
+                for message in messages:
+                    files = [file for file in planned[message.message_id] if not file.reason]
+                    if not files:
+                        continue
+                    wanted += files
+                    try:
+                        inbox = await anyio.to_thread.run_sync(
+                            Inbox, workspace.here, message.message_id, message.thread_id
+                        )
+                    except NotSaved as exc:
+                        _leave_out(files, str(exc))
+                        continue
+                    opened.callback(inbox.close)
+                    for file in files:
+                        tasks.start_soon(self._fetch_one, file, inbox, room, opened)
+        _leave_out([file for file in wanted if file.incoming is None and not file.reason], TIMED_OUT)
+
+    async def _fetch_one(self, file: _File, inbox: Inbox, room: anyio.CapacityLimiter, opened: ExitStack) -> None:
+        async with room:
+            try:
+                incoming = await anyio.to_thread.run_sync(inbox.receive, file.name)
+                # Closed with the prompt's preparation, not with the fetch: what was written is still to be read.
+                opened.callback(incoming.close)
+                await self._download(file.attachment, incoming)
+                await anyio.to_thread.run_sync(incoming.keep)
+            except (DownloadFailed, NotSaved) as exc:
+                file.reason = str(exc)
+            else:
+                file.incoming = incoming
+
+    async def _download(self, attachment: Attachment, incoming: IncomingFile) -> None:
+        async def save(data: bytes) -> None:
+            await anyio.to_thread.run_sync(incoming.write, data)
+
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(TryDownloadAgain),
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.5, max=4),
+            reraise=True,
+        )
+        async for attempt in tries:
+            with attempt:
+                await anyio.to_thread.run_sync(incoming.restart)
+                await self.fetch(attachment, save, self.limits.size)
+
+    async def _shape(
+        self, file: _File, incoming: IncomingFile, workspace: Workspace, can: PromptCapabilities, room: int
+    ) -> None:
+        """Give a saved file its block."""
+        uri = PurePosixPath(workspace.inside, file.path).as_uri()
+        make = partial(_block, file, incoming.file, incoming.size, uri, can, room)
+        # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
+        file.block, file.no_image = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+        if file.attachment.duration is not None and not _heard(file) and self.transcriber is not None:
+            try:
+                file.transcript = await self.transcriber.transcribe(incoming.file, file.name)
+            except NotTranscribed as exc:
+                file.no_transcript = str(exc)
+
+
+def plan(messages: Sequence[Inbound], limits: FileLimits) -> dict[int, list[_File]]:
+    """Return the files of each message with a name for each; those that are too many or too large have a reason."""
+    planned: dict[int, list[_File]] = {}
+    seen: set[int] = set()
+    for message in messages:
+        # The same file may hang on one message and be quoted by another.
+        attachments = [one for one in message.attachments if one.id not in seen]
+        seen.update(one.id for one in attachments)
+        names = distinct(one.name for one in attachments)
+        files = [
+            _File(attachment, name, f"{WEFT}/{IN}/{message.message_id}/{name}")
+            for attachment, name in zip(attachments, names, strict=True)
+        ]
+        for file in files[limits.most :]:
+            file.reason = f"more than {limits.most} files came with the message"
+        for file in files[: limits.most]:
+            if file.attachment.size > limits.size:
+                file.reason = f"it is larger than {limits.size / _MIB:,.3g} MiB"
+        planned[message.message_id] = files
+    return planned
+
+
+def described(name: str, content_type: str, size: int) -> str:
+    """Return a file's name with its type and its size in bytes."""
+    known = [content_type] if (content_type := mime_type_of(content_type, "")) else []
+    known.append(f"{size:,} byte{'' if size == 1 else 's'}" if size < _KIB else f"{size / _KIB:,.0f} KiB")
+    return f"{safe_name(name)} ({', '.join(known)})"
+
+
+def mime_type_of(declared: str, name: str) -> str:
+    """Return a well-formed type: the declared one without its parameters, else one by the name; "" if there is none."""
+    kind = declared.partition(";")[0].strip().lower()
+    return kind if _TYPE.fullmatch(kind) else mimetypes.guess_type(name)[0] or ""
+
+
+def _leave_out(files: Iterable[_File], reason: str) -> None:
+    for file in files:
+        file.reason = reason
+
+
+# --- from a file to a block; in a worker thread ---------------------------------------------------------------------
+
+
+def _block(
+    file: _File, saved: BinaryIO, size: int, uri: str, can: PromptCapabilities, room: int
+) -> tuple[ContentBlock, str]:
+    """Return a file's block; and of an image that is not passed on as one, why."""
+    kind = mime_type_of(file.attachment.content_type, file.name)
+    link = resource_link(uri, file.name, kind or _UNTYPED, size)
+    saved.seek(0)
+    # 1. By its bytes: what a file is called and what Discord takes it for proves nothing, and providers look.
+    if can.image and looks_like_image(saved.read(12)):
+        try:
+            picture = picture_of(saved)
+        except NotAnImage as exc:
+            return link, str(exc)
+        if len(picture.data) > room:
+            return link, NO_ROOM
+        return image_block(_base64(picture.data), picture.mime_type, uri), ""
+    if size > room:
+        return link, ""
+    # 2. Text before sound: no sound is UTF-8, but anything may be called one.
+    if can.embedded_context and (text := _text(saved, size)) is not None:
+        return embedded_text(uri, text, kind if kind and not kind.startswith("audio/") else "text/plain"), ""
+    if can.audio and (kind.startswith("audio/") or file.attachment.duration is not None):
+        saved.seek(0)
+        return audio_block(_base64(saved.read(size)), kind if kind.startswith("audio/") else "audio/ogg"), ""
+    # 3. The agent can read it for itself.
+    return link, ""
+
+
+def _text(saved: BinaryIO, size: int) -> str | None:
+    if size > MOST_TEXT:
+        return None
+    saved.seek(0)
+    data = saved.read(size)
+    try:
+        # With a NUL it is valid UTF-8, and still no text.
+        return None if b"\0" in data else data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _inline_size(file: _File) -> int:
+    block = file.block
+    if block is None:
+        return 0
+    text = str((block.resource or {}).get("text", ""))
+    return len(text.encode()) + len(block.data or "") * 3 // 4
+
+
+# --- what is said of it ---------------------------------------------------------------------------------------------
+
+
+def _brought(files: Sequence[_File]) -> Brought:
+    saved = [file for file in files if file.block is not None]
+    quotes = [
+        Quote(headline, "\n".join(map(_line, of_one)))
+        for origin, headline in HEADLINES.items()
+        if (of_one := [file for file in saved if file.attachment.origin is origin])
+    ]
+    quotes += [Quote(f"Transcript of {file.name}", file.transcript) for file in saved if file.transcript]
+    return Brought(
+        blocks=tuple(file.block for file in saved if file.block is not None),
+        quotes=tuple(quotes),
+        left_out=tuple(f"{file.described}: {file.reason}" for file in files if file.reason),
+    )
+
+
+def _line(file: _File) -> str:
+    """Return what the agent reads of a saved file."""
+    notes = [str(PurePosixPath(file.path).parent / file.described)]
+    if file.attachment.duration is not None:
+        notes.append("a voice message" if _heard(file) else "a voice message, which was not transcribed")
+    if file.no_image:
+        notes.append(f"not shown to you as an image: {file.no_image}")
+    return "; ".join(notes)
+
+
+def _heard(file: _File) -> bool:
+    return bool(file.transcript) or (file.block is not None and file.block.type == "audio")
+
+
+def _notices(files: Sequence[_File]) -> Iterator[Body]:
+    """Return what people read in the thread: transcripts, and what was not passed on, or not as it was meant."""
+    for file in files:
+        if file.transcript:
+            lines = clip(clean(file.transcript), _TRANSCRIPT_SHOWN).splitlines()
+            cut = " The agent has all of it." if len(file.transcript) > _TRANSCRIPT_SHOWN else ""
+            yield Body("\n".join([*(f"> {line}" for line in lines), f"-# What I heard.{cut}"]))
+    if lost := summary((file.name, file.reason) for file in files if file.reason):
+        yield Body(clip(f"-# Not passed on: {lost}", _TOLD))
+    if unseen := summary((file.name, file.no_image) for file in files if file.no_image):
+        yield Body(clip(f"-# Passed on as a file, not as an image: {unseen}", _TOLD))
+    if unheard := summary((file.name, file.no_transcript) for file in files if file.no_transcript):
+        yield Body(clip(f"-# Passed on as a file, without a transcript: {unheard}", _TOLD))
+
+
+def summary(reasons: Iterable[tuple[str, str]]) -> str:
+    """Return names with the reasons for them, the names of a reason together and at most five of them; "" for none."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"{_names(names)} ({reason})" for reason, names in by_reason.items())
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(inline_code(name) for name in names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
