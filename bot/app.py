@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from acp.connection import ConnectionLimits
 from acp.errors import leaves
+from acp.process import agent_environment
 from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, launcher_of, secret_values
@@ -40,9 +41,10 @@ from bot.ops.watch import Watch, watching
 from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
-from bot.work.limits import WorkLimits
+from bot.work.limits import FileLimits, WorkLimits
 from bot.work.ports import DispatcherPort
 from bot.work.queue.rules import Drop, Rules
+from bot.work.transcription import Transcriber
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore, open_store
@@ -64,6 +66,8 @@ LIVE = frozenset(
         "allowed_users",
         "allowed_roles",
         "liveness_interval",
+        "max_files",
+        "max_file_bytes",
         "hard_timeout",
         "cancel_grace",
         "permission_timeout",
@@ -188,6 +192,7 @@ async def running_bot(
                 watch.observer,
                 may=gateway.may,
                 redact=redactor.text,
+                transcriber=transcriber_of(settings, wanted),
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
@@ -422,6 +427,12 @@ def turn_limits(settings: Settings) -> TurnLimits:
     )
 
 
+def transcriber_of(settings: Settings, wanted: RunSettings) -> Transcriber | None:
+    """Return what writes down voice messages; it sees what every agent does of the environment."""
+    environment = agent_environment(wanted.environment, ())
+    return Transcriber(settings.transcribe, environment) if settings.transcribe else None
+
+
 def rules_of(settings: Settings) -> Rules:
     """Return how a thread's messages become turns."""
     return Rules(
@@ -447,4 +458,5 @@ def work_limits(settings: Settings) -> WorkLimits:
         permission_timeout=settings.permission_timeout,
         stop_grace=settings.stop_grace,
         stop_bound=settings.cancel_grace + 1,
+        files=FileLimits(most=settings.max_files, size=settings.max_file_bytes),
     )

@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     max_concurrent: Annotated[int, Field(ge=1)] = 1
     user_messages: Annotated[int, Field(ge=0)] = 30
     reactions: bool = True
+    max_files: Annotated[int, Field(ge=0)] = 10
+    max_file_bytes: Annotated[int, Field(ge=1)] = 25 * 1024 * 1024
+    transcribe: Argv = ()
     idle_ttl: Seconds = 900
     start_timeout: Seconds = 60
     liveness_interval: Seconds = 30
@@ -386,11 +389,17 @@ def unusable(settings: Settings, wrong: frozenset[str] = frozenset()) -> Iterato
     problems = {
         TOKEN_VARIABLE: [_run_token_problem(settings)],
         "WEFT_AGENTS_FILE": _agents_problems(settings, wrong),
+        "WEFT_TRANSCRIBE": [_transcriber_problem(settings)],
         "WEFT_STATE_DIR": [state_problem(settings.state_dir, settings.called("WEFT_STATE_DIR"))],
     }
     for name, found in problems.items():
         if name not in wrong:
             yield from filter(None, found)
+
+
+def _transcriber_problem(settings: Settings) -> str:
+    problem = program_problem(settings.transcribe[0]) if settings.transcribe else ""
+    return f"{settings.called('WEFT_TRANSCRIBE')}: {problem}" if problem else ""
 
 
 def _agents_problems(settings: Settings, wrong: frozenset[str] = frozenset(), path: str | None = None) -> Iterator[str]:

@@ -52,6 +52,11 @@ class Lease:
     _registry: Registry
 
     @property
+    def directory(self) -> str:
+        """Where the session works, as the agent sees it."""
+        return self._slot.cwd or ""
+
+    @property
     def slot(self) -> SlotStatus:
         """What can be said about the slot now."""
         return self._slot.status()

@@ -25,7 +25,19 @@ from bot.chat.answers import run_command, saved
 from bot.chat.authorize import Policy
 from bot.chat.connection_health import Logins, Progress
 from bot.chat.events import guard
-from bot.chat.inbound import BotRuns, Decision, Kind, OncePer, Place, Post, Weft, Wordings, decide, revised
+from bot.chat.inbound import (
+    BotRuns,
+    Decision,
+    Kind,
+    OncePer,
+    Place,
+    Post,
+    Weft,
+    Wordings,
+    asks_nothing,
+    decide,
+    revised,
+)
 from bot.chat.job_queue import CAPACITY, Job, JobQueue, contain
 from bot.chat.port import DiscordChat
 from bot.chat.posts import WHOLE, Json, post_of, snowflake
@@ -350,7 +362,7 @@ class WeftClient(discord.Client):
         state.wordings.note(inbound.message_id, inbound.text)
         if missed:
             self.dispatcher.missed(inbound)
-        elif inbound.text or inbound.quotes:
+        elif inbound.text or inbound.quotes or inbound.attachments:
             self.dispatcher.submit(inbound)
         else:
             state.answers.post(self._open_thread, inbound)
@@ -395,13 +407,17 @@ class WeftClient(discord.Client):
 
     def revise(self, post: Post) -> None:
         """Pass on what a message says now, if that is new."""
-        text = revised(post, self.weft(post.place.guild_id), self.policy)
+        weft = self.weft(post.place.guild_id)
+        text = revised(post, weft, self.policy)
         if text is None:
             return
         changed = self.state.wordings.note(post.message_id, text)
         # Of a text that is not known, as after a restart, Discord tells at least whether it ever was edited.
         if changed or (changed is None and post.edited):
-            self.dispatcher.edited(post.message_id, text) if text else self.withdraw(post.message_id)
+            if asks_nothing(post, text, weft):
+                self.withdraw(post.message_id)
+            else:
+                self.dispatcher.edited(post.message_id, text)
 
     def withdraw(self, message_id: int) -> None:
         """Remove a message that was deleted."""

@@ -129,7 +129,7 @@ class DiscordGateway:
     ) -> None:
         self._config, self._stamp, self._store = config, stamp, store
         self.breaker = Breaker()
-        self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor)
+        self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor, config.api_url)
         self._progress = Progress(time.monotonic)
         self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
         marks, wordings = Watermarks(), Wordings(MOST_WORDINGS)

@@ -8,11 +8,11 @@ spoke in a row, and what prompts last said.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bot.chat.authorize import Policy, Request, Verdict, authorize
-from bot.model import Actor, Inbound, Lane, QueueMode, Quote
+from bot.model import Actor, Attachment, Inbound, Lane, Origin, QueueMode, Quote
 from bot.recent import RecentMap
 from bot.reply.sanitise import clean, visible
 from bot.work.prompt import named
@@ -26,7 +26,6 @@ HELP = (
     "`/status`.\n"
     "`//` in front of a message leaves me out; `!queue`, `!followup`, `!interrupt` or `!steer` says when I take it up."
 )
-FILES_ONLY = "I can't pass files on yet. Write what you want done, and paste the text that matters."
 UNREAD = "I could not read anything in this message. Please send it again as text."
 _MODE = re.compile(rf"!({'|'.join(QueueMode)})(?:\s+|$)", re.IGNORECASE)
 _COMMAND = re.compile(r"!?(stop(?P<all>\s+all)?|status)[.!]?", re.IGNORECASE)
@@ -62,7 +61,7 @@ class Post:
         automatic: written by a bot or a webhook.
         mentions: the users whom its text mentions; that a reply notifies somebody is no mention.
         crowds: the roles that the message mentions; ``everyone`` is separate.
-        attachments: how many files hang on it.
+        attachments: its files, then those of what it forwards.
         has_thread: whether a thread was opened from it already.
         thread_owner: who opened that thread, where it is known.
         garbled: its text is there, and can't be read.
@@ -70,7 +69,6 @@ class Post:
         reacted: Weft has put a reaction on it.
         quotes: what it brings along that has words.
         gist: how it reads to somebody who quotes it.
-        left_out: what can't be passed on, each as a name with its type and size.
         original: the message that it replies to.
         reference: the id of that message while it is not known.
         custom_ids: those of its buttons.
@@ -85,7 +83,7 @@ class Post:
     mentions: frozenset[int] = frozenset()
     crowds: frozenset[int] = frozenset()
     everyone: bool = False
-    attachments: int = 0
+    attachments: tuple[Attachment, ...] = ()
     has_thread: bool = False
     thread_owner: int | None = None
     garbled: bool = False
@@ -93,7 +91,6 @@ class Post:
     reacted: bool = False
     quotes: tuple[Quote, ...] = ()
     gist: str = ""
-    left_out: tuple[str, ...] = ()
     original: Post | None = None
     reference: int | None = None
     custom_ids: tuple[str, ...] = ()
@@ -160,13 +157,11 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     if parsed.command is not None:
         return Decision(Kind.COMMAND, command=parsed.command)
     inbound = _inbound(post, parsed, weft)
-    if inbound.text or inbound.quotes:
+    if inbound.text or inbound.quotes or inbound.attachments:
         return Decision(Kind.PROMPT, inbound)
     # 4. Nothing: then its author learns why. A bot that answers help would get help again.
     if post.automatic:
         return IGNORED
-    if post.left_out:
-        return Decision(Kind.TELL, text=FILES_ONLY)
     if (addressed or parsed.mode is not None) and not post.garbled:
         return Decision(Kind.HELP, text=HELP)
     return Decision(Kind.TELL, text=UNREAD)
@@ -178,6 +173,11 @@ def revised(post: Post, weft: Weft, policy: Policy) -> str | None:
         return None
     # Its mentions no longer matter: it was a prompt already, or the work does not know it.
     return "" if _is_aside(post, weft) else parse_prefix(post.content, weft).text
+
+
+def asks_nothing(post: Post, text: str, weft: Weft) -> bool:
+    """Return whether an edited message is a prompt no more; ``text``: what `revised` made of it."""
+    return not text and (not post.attachments or _is_aside(post, weft))
 
 
 def _is_aside(post: Post, weft: Weft) -> bool:
@@ -192,13 +192,14 @@ def _judge(post: Post, policy: Policy) -> Verdict:
 
 def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
     """Return a message as a prompt; what it brings along is marked as such, since its author does not say it."""
-    place, original, quotes, left_out = post.place, post.original, post.quotes, post.left_out
+    place, original, quotes, attachments = post.place, post.original, post.quotes, post.attachments
     if original is not None:
         own = original.author.id == weft.id
         headline = "In reply to what you wrote" if own else f"In reply to {named(original.author)}, who wrote"
         quotes = (Quote(headline, clip(original.gist, QUOTE_LIMIT)), *quotes)
         # Files of Weft's own messages are the agent's: it has what is in them.
-        left_out += () if own else original.left_out
+        if not own:
+            attachments += tuple(replace(one, origin=Origin.REPLIED_TO) for one in original.attachments)
     elif post.reference is not None:
         # The agent has to know that something is missing, or it guesses what "this" means.
         quotes = (Quote("In reply to a message that could not be looked up", ""), *quotes)
@@ -212,13 +213,13 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
         author=post.author,
         text=parsed.text,
         opens_thread=not in_thread and not post.has_thread,
-        title=title("\n".join([parsed.text, *(quote.text for quote in quotes)])),
+        title=title("\n".join([parsed.text, *(quote.text for quote in quotes), *(one.name for one in attachments)])),
         mode=parsed.mode,
         lane=Lane.BACKGROUND if post.automatic else Lane.MAIN,
-        files=post.attachments,
+        files=sum(one.origin is Origin.MESSAGE for one in post.attachments),
         parent_id=place.parent_id,
         quotes=quotes,
-        left_out=left_out,
+        attachments=attachments,
     )
 
 

@@ -19,6 +19,7 @@ import discord
 import structlog
 from discord import ui
 
+from bot.chat.downloads import NOT_SENT, Downloads
 from bot.chat.inbound import Place, Post, clip
 from bot.chat.posts import place_of, post_of, posts_of
 from bot.chat.rest import (
@@ -32,10 +33,21 @@ from bot.chat.rest import (
     Rest,
     RetryLimits,
 )
-from bot.model import Inbound
+from bot.model import Attachment, Inbound
 from bot.recent import Recent
 from bot.redaction import Redactor
-from bot.reply.port import Body, Button, MessageGone, OwnMessage, PortError, ThreadArchived, ThreadGone, ThreadPort
+from bot.reply.port import (
+    Body,
+    Button,
+    MessageGone,
+    OwnMessage,
+    PortError,
+    ThreadArchived,
+    ThreadGone,
+    ThreadPort,
+    Unavailable,
+)
+from bot.work.ports import DownloadFailed, TryDownloadAgain
 
 log = structlog.get_logger(__name__)
 
@@ -117,13 +129,20 @@ class DiscordThread:
 class DiscordChat:
     """Discord as the work sees it (`bot.work.ports.Chat`).
 
-    ``current`` gives the current client, or raises `bot.chat.rest.TryAgain` when there is none.
+    ``current`` gives the current client, or raises `bot.chat.rest.TryAgain` when there is none; ``api_url`` is another
+    REST address than Discord's.
     """
 
     def __init__(
-        self, current: Callable[[], discord.Client], limits: RetryLimits, breaker: Breaker, redactor: Redactor
+        self,
+        current: Callable[[], discord.Client],
+        limits: RetryLimits,
+        breaker: Breaker,
+        redactor: Redactor,
+        api_url: str | None = None,
     ) -> None:
         self._rest, self._redactor = Rest(current, limits, breaker), redactor
+        self.fetch = Downloads(self._described_anew, api_url).fetch
         self._unreactive: Recent[int] = Recent(_MOST_UNREACTIVE)
 
     def thread(self, thread_id: int) -> ThreadPort:
@@ -237,6 +256,18 @@ class DiscordChat:
         # The reference stays, so that the prompt says that something is missing.
         log.warning("original.unknown", message=post.message_id, error=error)
         return post
+
+    async def _described_anew(self, attachment: Attachment) -> Attachment | None:
+        """Return an attachment with the address that it has now; None if its message has it no more."""
+        try:
+            post = await self.message(Place(None, attachment.channel_id), attachment.message_id)
+        except MessageGone:
+            return None
+        except Unavailable as exc:
+            raise TryDownloadAgain(NOT_SENT) from exc
+        except PortError as exc:
+            raise DownloadFailed(NOT_SENT) from exc
+        return next((one for one in post.attachments if one.id == attachment.id), None)
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
         """Return the roles of a member."""

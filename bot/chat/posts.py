@@ -15,14 +15,16 @@ import discord
 import structlog
 
 from bot.chat.inbound import Place, Post
-from bot.model import Actor, Quote
+from bot.model import Actor, Attachment, Origin, Quote
 
 log = structlog.get_logger(__name__)
 
 Json = Mapping[str, Any]
 T = TypeVar("T", str, list[Any], dict[str, Any])
-_KIB = 1024
 _DIGITS = 20
+
+MOST_ATTACHMENTS = 100
+"""Of a message and what it forwards; Discord has ten each."""
 
 ORDINARY = frozenset({discord.MessageType.default.value, discord.MessageType.reply.value})
 WHOLE = frozenset({"id", "channel_id", "author", "content", "type"})
@@ -86,14 +88,13 @@ def post_of(message: object, place: Place) -> Post | None:
         mentions=_mentions(data),
         crowds=_ids(field(data, "mention_roles", list)),
         everyone=bool(data.get("mention_everyone")),
-        attachments=len(field(data, "attachments", list)),
+        attachments=attachments(data, place.channel_id),
         has_thread=bool(thread) or marked,
         thread_owner=snowflake(thread.get("owner_id")),
         edited=data.get("edited_timestamp") is not None,
         reacted=any(isinstance(one, Mapping) and one.get("me") is True for one in field(data, "reactions", list)),
         quotes=quotes(data),
         gist=gist(data),
-        left_out=files(data),
         original=original,
         reference=reference,
         custom_ids=tuple(
@@ -150,18 +151,32 @@ def gist(message: Json) -> str:
     return "\n".join([*lines, *(quote.text for quote in quotes(message))])
 
 
-def files(message: Json) -> tuple[str, ...]:
-    """Return the files of a message and of what it forwards, each as a name with its type and size."""
-    found: list[str] = []
-    for attachment in [one for holder in (message, *_snapshots(message)) for one in field(holder, "attachments", list)]:
-        name = " ".join(field(attachment, "filename", str).split()) or "a file"
-        kind = field(attachment, "content_type", str).partition(";")[0]
-        size = attachment.get("size") if isinstance(attachment, Mapping) else None
-        known = [kind] if kind else []
-        if type(size) is int:
-            known.append(f"{size:,} bytes" if size < _KIB else f"{size / _KIB:,.0f} KiB")
-        found.append(f"{name} ({', '.join(known)})" if known else name)
-    return tuple(found)
+def attachments(message: Json, channel_id: int) -> tuple[Attachment, ...]:
+    """Return the files of a message, then those of what it forwards; what has no id can't be asked for."""
+    message_id, flags = snowflake(message.get("id")), message.get("flags")
+    voice = type(flags) is int and bool(flags & discord.MessageFlags.voice.flag)
+    found: list[Attachment] = []
+    for holder, origin in ((message, Origin.MESSAGE), *((one, Origin.FORWARDED) for one in _snapshots(message))):
+        for one in field(holder, "attachments", list):
+            attachment_id = snowflake(one.get("id")) if isinstance(one, Mapping) else None
+            if attachment_id is None or message_id is None:
+                continue
+            size, seconds = one.get("size"), one.get("duration_secs")
+            known = isinstance(seconds, int | float)
+            found.append(
+                Attachment(
+                    id=attachment_id,
+                    name=field(one, "filename", str),
+                    size=size if type(size) is int and size >= 0 else 0,
+                    content_type=field(one, "content_type", str),
+                    url=field(one, "url", str),
+                    channel_id=channel_id,
+                    message_id=message_id,
+                    origin=origin,
+                    duration=(float(seconds) if known else 0.0) if voice else None,
+                )
+            )
+    return tuple(found[:MOST_ATTACHMENTS])
 
 
 def _snapshots(message: Json) -> list[Json]:

@@ -25,9 +25,10 @@ from acp.schema import ContentBlock, PromptCapabilities, audio_block, embedded_t
 from bot.model import Attachment, Inbound, Origin, Quote
 from bot.reply.port import Body
 from bot.reply.sanitise import clean, clip, inline_code
-from bot.work.images import NotAnImage, looks_like_image, picture_of
 from bot.work.inbox import IN, WEFT, Inbox, IncomingFile, NotSaved, distinct, safe_name
+from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Fetch, TryDownloadAgain
+from bot.work.prompt import Brought
 from bot.work.transcription import NotTranscribed, Transcriber
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ _TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNTYPED = "application/octet-stream"
 
 TIMED_OUT = "it did not arrive in time"
+NO_FILES = "files are not passed on here"
 NO_ROOM = "the prompt has no room left for it"
 HEADLINES = {
     Origin.MESSAGE: "Attached files, saved in your working directory",
@@ -55,46 +57,11 @@ HEADLINES = {
 
 
 @dataclass(frozen=True, slots=True)
-class FileLimits:
-    """Bounds on files that people send.
-
-    Attributes:
-        most: how many of one message are passed on.
-        size: bytes of each.
-        fetch_timeout: seconds for all files of a prompt.
-        at_once: how many are fetched at the same time.
-    """
-
-    most: int = 10
-    size: int = 25 * _MIB
-    fetch_timeout: float = 60.0
-    at_once: int = 3
-
-
-@dataclass(frozen=True, slots=True)
 class Workspace:
     """A thread's directory: ``here`` on this machine, ``inside`` as its agent sees it."""
 
     here: Path
     inside: str
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What came with a message.
-
-    Attributes:
-        blocks: what follows the text in the prompt.
-        quotes: what is said of it in the text.
-        left_out: what can't be passed on, each as a name with its type, its size and the reason.
-    """
-
-    blocks: tuple[ContentBlock, ...] = ()
-    quotes: tuple[Quote, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-
-NOTHING = Brought()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +215,7 @@ def plan(messages: Sequence[Inbound], limits: FileLimits) -> dict[int, list[_Fil
             for attachment, name in zip(attachments, names, strict=True)
         ]
         for file in files[limits.most :]:
-            file.reason = f"more than {limits.most} files came with the message"
+            file.reason = f"more than {limits.most} files came with the message" if limits.most else NO_FILES
         for file in files[: limits.most]:
             if file.attachment.size > limits.size:
                 file.reason = f"it is larger than {limits.size / _MIB:,.3g} MiB"
@@ -281,6 +248,8 @@ def _block(
     file: _File, saved: BinaryIO, size: int, uri: str, can: PromptCapabilities, room: int
 ) -> tuple[ContentBlock, str]:
     """Return a file's block; and of an image that is not passed on as one, why."""
+    from bot.work.images import NotAnImage, looks_like_image, picture_of  # Pillow takes long: not before it is needed
+
     kind = mime_type_of(file.attachment.content_type, file.name)
     link = resource_link(uri, file.name, kind or _UNTYPED, size)
     saved.seek(0)

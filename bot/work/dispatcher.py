@@ -44,6 +44,8 @@ from bot.work.skipped import RateLimiter, SkippedMessages
 from bot.work.status import WorkCounts, describe_pool, describe_queue, describe_thread, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.transcription import Transcriber
+from bot.work.turn_files import TurnFiles
 from bot.work.turns import Claim, TurnCards, TurnService
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
@@ -63,6 +65,7 @@ class Dispatcher:
         agents: which there are.
         may: says whether a message's author would be let in now.
         redact: takes secrets out of what agents say about their failures.
+        transcriber: writes down voice messages for agents that take no sounds.
 
     Attributes:
         thread_settings: what is settled for each thread and server.
@@ -83,6 +86,7 @@ class Dispatcher:
         *,
         may: Callable[[Inbound], bool],
         redact: Callable[[str], str],
+        transcriber: Transcriber | None = None,
     ) -> None:
         self._may = may
         self._limits = limits
@@ -109,9 +113,11 @@ class Dispatcher:
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
         self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
         # What takes a message to its turn, and the turn to its end.
+        self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         turns = TurnService(
-            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, redact
-        )
+            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, self._files,
+            redact,
+        )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
             turns, self.thread_settings, observer, limits,
@@ -125,6 +131,7 @@ class Dispatcher:
         self._recovery = Recovery(tracker, chat, store, editors, self.deliveries, self._reactions, self._intake)
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         tasks.start_soon(self._keep_time, name="queue clock")
+        tasks.start_soon(self._files.remove_old_ones, name="old files")
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -469,6 +476,7 @@ class Dispatcher:
         self._limits = self._runs.limits = limits
         self._scheduler.rules_changed(anyio.current_time())
         self._cards.timeout = limits.permission_timeout
+        self._files.limits = limits.files
 
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""

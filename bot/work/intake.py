@@ -13,8 +13,7 @@ import anyio
 import structlog
 
 from bot.model import Inbound
-from bot.reply.port import Body, PortError, Unavailable
-from bot.reply.sanitise import inline_code
+from bot.reply.port import PortError, Unavailable
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
@@ -35,7 +34,6 @@ log = structlog.get_logger(__name__)
 
 OPEN_AGAIN, OPEN_AGAIN_LONGEST = 5.0, 60.0
 """Seconds until the opening of a thread is tried again that Discord did not take; doubled each time."""
-LEFT_OUT = "-# I can't pass files on yet. Left out: {names}"
 
 
 @dataclass(eq=False)
@@ -106,12 +104,7 @@ class Intake:
             log.exception("prompt.failed", prompt=inbound.message_id)
             await self.refuse(inbound, self._withdrawn(inbound) or crashed())
             return
-        # 3. What the agent does not get is said only where the message is going to run.
-        if await self.take_up(inbound) and inbound.left_out:
-            names = inline_code(", ".join(inbound.left_out), 200)
-            editor = self.editors.of(inbound.thread_id)
-            await editor.say(Body(LEFT_OUT.format(names=names)), reply_to=inbound.message_id).delivered()
-            self.editors.let_go(inbound.thread_id)
+        await self.take_up(inbound)
 
     async def take_up(self, inbound: Inbound) -> bool:
         """Take a message that is written down to where it may start; return whether it got there."""

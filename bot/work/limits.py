@@ -12,6 +12,23 @@ from bot.work.queue.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Bounds on files that people send.
+
+    Attributes:
+        most: how many of one message are passed on.
+        size: bytes of each.
+        fetch_timeout: seconds for all files of a prompt.
+        at_once: how many are fetched at the same time.
+    """
+
+    most: int = 10
+    size: int = 25 * 1024 * 1024
+    fetch_timeout: float = 60.0
+    at_once: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class WorkLimits:
     """The limits of the work; times in seconds.
 
@@ -25,6 +42,7 @@ class WorkLimits:
         stop_grace: how long turns may go on when the bot stops (R1).
         stop_bound: how long they then get to end, once they are cancelled.
         flush_bound: how long last messages and edits get after that (R1).
+        files: bounds on the files of messages (F4).
     """
 
     turn: TurnLimits
@@ -39,3 +57,4 @@ class WorkLimits:
     stop_grace: float = 0.0
     stop_bound: float = 15.0
     flush_bound: float = 5.0
+    files: FileLimits = field(default_factory=FileLimits)

@@ -87,6 +87,10 @@ class DispatcherPort(Protocol):
 class Chat(Protocol):
     """Discord, as the work sees it. Errors are those of `bot.reply.port`."""
 
+    @property
+    def fetch(self) -> Fetch:
+        """What fetches files."""
+
     def thread(self, thread_id: int) -> ThreadPort:
         """Return the port of a thread; it asks for the current client at each call."""
 

@@ -9,13 +9,33 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from acp.schema import ContentBlock
 from bot.model import Actor, Quote
 from bot.reply.sanitise import visible
 
 SAID_MEANWHILE = "[Said while you were working:]"
 LEFT_OUT = "Attached, but not passed on to you"
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came with a message, as its agent gets it.
+
+    Attributes:
+        blocks: what follows the text in the prompt.
+        quotes: what is said of it in the text.
+        left_out: what can't be passed on, each as a name with its type, its size and the reason.
+    """
+
+    blocks: tuple[ContentBlock, ...] = ()
+    quotes: tuple[Quote, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+NOTHING = Brought()
 
 
 class Said(NamedTuple):
@@ -41,7 +61,7 @@ def compose(messages: Iterable[Said], *, meanwhile: bool = False) -> str:
 
 def collect(messages: Iterable[Said]) -> tuple[str, tuple[Quote, ...]]:
     """Return what several messages say: what may stand plainly, and what has to be framed below it."""
-    said = [one for one in messages if one.text.strip() or one.quotes]
+    said = [one for one in messages if one.text.strip() or one.beside]
     quotes: list[Quote] = []
     several = len({one.author.id for one in said}) > 1
     # Framed, too, what only looks like a headline of ours: it could pass for somebody else's words.

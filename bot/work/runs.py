@@ -13,7 +13,6 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.errors import ForkFailed
-from acp.schema import text_block
 from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
 from bot.reply.cards import turn_button
@@ -30,6 +29,7 @@ from bot.work.queue_notices import QueueNotices
 from bot.work.silences import Silences
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.turn_files import nothing_left
 from bot.work.turns import Claim, RunningTurn, TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
@@ -166,21 +166,36 @@ class Runs:
         """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
         self.claims.forget(thread_id)
         self.pool.reset(thread_id)
+        self.turns.files.remove(thread_id)
 
     async def steer(self, into: Entry, entry: Entry) -> None:
         """Put an entry into a running turn, and let the queue know whether its messages are part of it (Q2)."""
         running, taken = self.running.get(into), False
-        session = running.session if running is not None else None
         try:
-            if running and session and session.can_steer and running.turn.phase is Phase.RUNNING:
-                # Written first, as for a prompt: what the agent may have read is not run again by itself.
-                await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
-                taken = await session.steer(running.turn, [text_block(entry.prompt_text())])
+            if running is not None:
+                taken = await self._steer(running, entry)
         finally:
             # The queue has handed the entry out: whatever happened to the agent, it has to get it back.
             with self.scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
                 decisions.extend(queue.steered(entry, ok=taken))
             self.notices.show(entry.thread_id)
+
+    async def _steer(self, running: RunningTurn, entry: Entry) -> bool:
+        lease, session = running.lease, running.session
+        if lease is None or session is None or not session.can_steer:
+            return False
+        # One after the other: a message with files, which are fetched first, is not overtaken by the next.
+        async with running.steering:
+            notices = await self.turns.files.bring(entry, lease)
+            # What has nothing left to say fails as a prompt of its own, with the reason.
+            if running.turn.phase is not Phase.RUNNING or nothing_left(entry):
+                return False
+            for notice in notices:
+                self.editors.of(entry.thread_id).say(notice)
+            # Written first, as for a prompt: what the agent may have read is not run again by itself.
+            await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
+            steered = session.steer(running.turn, entry.prompt())
+        return await steered
 
 
 class Claims:

@@ -18,7 +18,6 @@ from anyio.abc import TaskGroup
 
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission_request import PermissionRequest
-from acp.schema import text_block
 from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn import Turn
@@ -36,6 +35,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
+from bot.work.turn_files import TurnFiles, nothing_left
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.storage.durable import SessionStore
@@ -71,6 +71,8 @@ class RunningTurn:
         silent: nothing was heard of the agent for long while no tool was at work.
         hear: tells what the agent has said on its stderr in this turn, secrets blacked out; None before its session.
         agent: its name in the settings where there are several, else the one that it gives itself, once it did.
+        lease: its session and what it runs in, once the pool has given it.
+        steering: held while a text is put into the turn, so that one with files is not overtaken.
     """
 
     entry: Entry
@@ -89,6 +91,8 @@ class RunningTurn:
     silent: bool = False
     hear: Callable[[], str] | None = None
     agent: str | None = None
+    lease: Lease | None = None
+    steering: anyio.Lock = field(default_factory=anyio.Lock)
     cards: list[Card] = field(default_factory=list)
 
     @property
@@ -283,6 +287,7 @@ class TurnService:
     cards: TurnCards
     leftovers: Leftovers
     late: LateOutputs
+    files: TurnFiles
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -299,6 +304,13 @@ class TurnService:
                         lease = await stack.enter_async_context(self.pool.extra_session(claim))
                     else:
                         lease = await stack.enter_async_context(self.pool.session(running.thread_id, claim))
+                    running.lease = lease
+                    # Now, not at acceptance: no slow file changes who is next. A stop cuts it off, too (F3).
+                    notices = await self.files.bring(running.entry, lease)
+                    if reason := nothing_left(running.entry):
+                        return TurnEnd(Outcome.FAILED, reason=reason)
+                    for notice in notices:
+                        self.editors.of(running.thread_id).say(notice)
                     await self._prepare(running, lease)
                     # From here on a stop goes to the session.
                     running.session = lease.session
@@ -341,7 +353,6 @@ class TurnService:
             await running.looked.wait()
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
-        text = running.entry.prompt_text()
         end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
         settled = False
         try:
@@ -349,7 +360,7 @@ class TurnService:
                 lease.connection,
                 lease.session,
                 running.turn,
-                [text_block(text)],
+                running.entry.prompt(),
                 ReplySink(running, self.cards, self.deliveries, end_of),
                 clock=asyncio.get_running_loop().time,
             )

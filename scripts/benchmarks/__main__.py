@@ -16,6 +16,7 @@ import anyio.to_thread
 from scripts.benchmarks.answer import answer
 from scripts.benchmarks.chunks import chunks
 from scripts.benchmarks.control import control
+from scripts.benchmarks.files import files
 from scripts.benchmarks.fleet import fleet, sharing, soak, start
 from scripts.benchmarks.flood import flood, line
 from scripts.benchmarks.showing import first_visible, staleness
@@ -24,7 +25,8 @@ from scripts.benchmarks.stats import Figures, middle, spread
 Scenario = Callable[[], Awaitable[Figures]]
 RUNS, MOST_RUNS = (
     3,
-    {"answer": 2, "first_visible": 2, "control": 2, "flood": 1, "staleness": 1, "fleet": 1, "sharing": 1, "soak": 1},
+    {"answer": 2, "first_visible": 2, "control": 2}
+    | dict.fromkeys(("flood", "staleness", "files", "fleet", "sharing", "soak"), 1),
 )
 """How often a scenario runs unless told otherwise: all of them stay within ten minutes."""
 
@@ -44,6 +46,7 @@ def scenarios(soak_sessions: int) -> dict[str, Scenario]:
         "line": line,
         "flood": flood,
         "staleness": staleness,
+        "files": files,
         "fleet": fleet,
         "sharing": sharing,
         "soak": functools.partial(soak, soak_sessions),

@@ -27,6 +27,7 @@ FLOOD_LINES = (1 << 10, 1 << 16, 1 << 20)
 TOOL_CALL = {"sessionUpdate": "tool_call_update", "toolCallId": "t1"}
 PIECE = b"x" * (1 << 16)
 FLAT = {"path": "src/a.py", "line": 7}
+TAKES = {"promptCapabilities": {"image": True}}
 NESTED = {"path": "src/a.py", "range": {"start": 7, "end": 9}}
 
 
@@ -171,7 +172,7 @@ class Agent:
         elif method == "session/cancel" and self.player is not None:
             self.player.stop.set()
         elif "id" in message and method is not None:
-            result = {"protocolVersion": 1, "agentCapabilities": {}, "sessionId": f"s{time.monotonic_ns()}"}
+            result = {"protocolVersion": 1, "agentCapabilities": TAKES, "sessionId": f"s{time.monotonic_ns()}"}
             write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode() + b"\n")
 
     def prompt(self, message: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_what_a_message_brings_along_reaches_the_agent_as_such(tmp_path: Path) -> None:
-    """D1, D8, Q2: and what can't be passed on is told to both, once."""
+    """D1, D8, Q2."""
     agent = scenario(tmp_path)
     async with play(tmp_path, agent, **friends("bob")) as game:
         fd, bob = game.discord, game.discord.user("bob")
@@ -34,11 +34,9 @@ async def test_what_a_message_brings_along_reaches_the_agent_as_such(tmp_path: P
         quoted = "> [owner (user 1) wrote:]\n> > deploy"
         assert agent.prompts()[1:] == [
             f"fix this\n\n[In reply to eve (user {stranger.id}), who wrote:]\n{quoted}\n\n"
-            "[Attached, but not passed on to you:]\n> a.png (image/png, 3 bytes)",
+            "[Attached files, saved in your working directory:]\n"
+            f"> .weft/in/{messages[0].id}/a.png (image/png, 3 bytes)",
             f"[Forwarded message:]\n{quoted}",
             "[Sticker:]\n> Wave",
             "vote\n\n[Poll:]\n> Ship it?\n> - yes\n> - no",
         ]
-        told = "-# I can't pass files on yet. Left out: `a.png (image/png, 3 bytes)`"
-        await game.until_shown(thread_id, told)
-        assert game.shown(thread_id).count("Left out") == 1

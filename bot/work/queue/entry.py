@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from acp.schema import ContentBlock, text_block
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
-from bot.work.prompt import Said, compose
+from bot.work.prompt import NOTHING, Brought, Said, compose
 
 
 class EntryState(Enum):
@@ -61,6 +62,7 @@ class Entry:
         generation: of the session in which it runs.
         told_to_wait: whether its author was told that no agent is free.
         attempts: how often its turn was begun.
+        brought: what came with messages that have files, by id, once the files were fetched.
     """
 
     place: int
@@ -84,6 +86,7 @@ class Entry:
     injected: list[Inbound] = field(default_factory=list)
     told_to_wait: bool = False
     attempts: int = 0
+    brought: dict[int, Brought] = field(default_factory=dict)
 
     @property
     def authors(self) -> tuple[Actor, ...]:
@@ -116,9 +119,21 @@ class Entry:
         return self.state in PENDING
 
     def prompt_text(self) -> str:
-        """Return what the agent is asked."""
-        said = (Said(one.author, one.text, one.quotes, one.left_out) for one in self.messages)
+        """Return what the agent is asked, in words."""
+        said = (
+            Said(one.author, one.text, one.quotes + came.quotes, one.left_out + came.left_out)
+            for one, came in self._with_files()
+        )
         return compose(said, meanwhile=self.steered)
+
+    def prompt(self) -> list[ContentBlock]:
+        """Return what the agent is asked: the words, and behind them what came with the messages."""
+        return [text_block(self.prompt_text()), *(block for _, came in self._with_files() for block in came.blocks)]
+
+    def _with_files(self) -> list[tuple[Inbound, Brought]]:
+        # A message that was deleted meanwhile has no attachments any more, whatever was fetched for it.
+        brought = {one.message_id: self.brought.get(one.message_id) for one in self.messages if one.attachments}
+        return [(one, brought.get(one.message_id) or NOTHING) for one in self.messages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,7 +324,7 @@ class ThreadQueue:
         if entry.open and [one.message_id for one in entry.messages] == [message_id]:
             return cancel([entry], _DELETED)
         # Its turn does without it; the end that it shares with the others is on its way already.
-        return self._rewrite(message_id, text="", quotes=(), left_out=())
+        return self._rewrite(message_id, text="", quotes=(), left_out=(), attachments=())
 
     def expel(self, message_id: int) -> list[Decision]:
         """Take one message out whose author may no longer use Weft, if it waits (D2)."""

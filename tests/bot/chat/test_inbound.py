@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from bot.chat.authorize import Policy, Reason
 from bot.chat.inbound import (
-    FILES_ONLY,
     HELP,
     IGNORED,
     UNREAD,
@@ -24,13 +23,14 @@ from bot.chat.inbound import (
     Post,
     Weft,
     Wordings,
+    asks_nothing,
     clip,
     decide,
     parse_prefix,
     revised,
     title,
 )
-from bot.model import Actor, Lane, QueueMode, Quote
+from bot.model import Actor, Attachment, Lane, Origin, QueueMode, Quote
 from bot.recent import Recent, RecentMap
 
 WEFT = Weft(1, role=2)
@@ -39,6 +39,8 @@ POLICY = Policy(users=frozenset({ALICE.id}))
 CHANNEL = Place(100, 200)
 OWN_THREAD = Place(100, 300, parent_id=200, owner_id=WEFT.id)
 OTHER_THREAD = Place(100, 301, parent_id=200, owner_id=BOB.id)
+FILE = Attachment(5, "a.png", 3, "image/png", "https://cdn.discordapp.com/a.png", 300, 500)
+FORWARDED = dataclasses.replace(FILE, id=6, name="b.png", origin=Origin.FORWARDED)
 
 
 def post(content: str, place: Place = CHANNEL, **changes: object) -> Post:
@@ -147,9 +149,7 @@ def test_an_empty_mention_gets_help(content: str) -> None:
 
 
 def test_nothing_that_was_meant_for_weft_is_passed_over_in_silence() -> None:
-    """D1, D8: files without words, and what can't be read; a bot that is told so would be told so again."""
-    assert judged("", OWN_THREAD, left_out=("a.png",)) == Decision(Kind.TELL, text=FILES_ONLY)
-    assert judged("<@1>", left_out=("a.png",)) == Decision(Kind.TELL, text=FILES_ONLY)
+    """D1: what can't be read; a bot that is told so would be told so again."""
     assert judged("", OWN_THREAD) == Decision(Kind.TELL, text=UNREAD)
     assert judged("", garbled=True, mentions=frozenset({WEFT.id})) == Decision(Kind.TELL, text=UNREAD)
     assert judged("", OWN_THREAD, automatic=True) is IGNORED
@@ -158,15 +158,17 @@ def test_nothing_that_was_meant_for_weft_is_passed_over_in_silence() -> None:
 
 def test_a_reply_brings_along_what_it_replies_to() -> None:
     """D1, D8: with its author, cut, and apart from the asker's words; Weft's own words are said to be its own."""
-    bobs = post("", author=BOB, gist="x" * 501, left_out=("b.png",))
-    inbound = judged("fix this", OWN_THREAD, original=bobs, left_out=("a.png",)).inbound
+    bobs = post("", author=BOB, gist="x" * 501, attachments=(FILE, FORWARDED))
+    inbound = judged("fix this", OWN_THREAD, original=bobs, attachments=(FORWARDED,)).inbound
     assert inbound is not None
-    assert (inbound.text, inbound.left_out) == ("fix this", ("a.png", "b.png"))
+    assert (inbound.text, inbound.files) == ("fix this", 0)
+    quoted = [dataclasses.replace(one, origin=Origin.REPLIED_TO) for one in (FILE, FORWARDED)]
+    assert inbound.attachments == (FORWARDED, *quoted)
     assert inbound.quotes == (Quote("In reply to Bob (user 11), who wrote", "x" * 499 + "…"),)
-    own = post("", author=Actor(WEFT.id, "Weft"), gist="done", left_out=("answer.md",))
+    own = post("", author=Actor(WEFT.id, "Weft"), gist="done", attachments=(FILE,))
     inbound = judged("<@1>", original=own).inbound
     assert inbound is not None
-    assert (inbound.text, inbound.title, inbound.left_out) == ("", "done", ())
+    assert (inbound.text, inbound.title, inbound.attachments) == ("", "done", ())
     assert inbound.quotes == (Quote("In reply to what you wrote", "done"),)
 
 
@@ -293,7 +295,7 @@ def test_bot_runs_forget_old_threads() -> None:
 def test_a_bot_gets_no_help(content: str) -> None:
     """D2: two bots that answer each other would go on for ever."""
     assert judged(content, automatic=True) == IGNORED
-    assert judged("", OWN_THREAD, automatic=True, attachments=1) == IGNORED
+    assert judged("", OWN_THREAD, automatic=True) == IGNORED
 
 
 @pytest.mark.parametrize(
@@ -348,9 +350,26 @@ def test_bots_and_webhooks_have_a_lane_of_their_own(automatic: bool, lane: Lane)
 
 def test_an_inbound_says_how_many_files_came_with_it() -> None:
     """D8"""
-    inbound = judged("<@1> look", attachments=2).inbound
+    inbound = judged("<@1> look", attachments=(FILE, FILE, FORWARDED)).inbound
     assert inbound is not None
-    assert inbound.files == 2
+    assert (inbound.files, len(inbound.attachments)) == (2, 3)
+
+
+def test_files_alone_are_a_prompt() -> None:
+    """D1, F1: the thread that they open is named after them."""
+    inbound = judged("<@1>", attachments=(FILE,)).inbound
+    assert inbound is not None
+    assert (inbound.text, inbound.title, inbound.attachments) == ("", "a.png", (FILE,))
+    alone = judged("", OWN_THREAD, attachments=(FILE,))
+    assert alone.kind is Kind.PROMPT
+
+
+def test_an_edit_that_leaves_only_files_still_asks() -> None:
+    """Q5, F1"""
+    assert not asks_nothing(post("", OWN_THREAD, attachments=(FILE,)), "", WEFT)
+    assert asks_nothing(post("", OWN_THREAD), "", WEFT)
+    assert asks_nothing(post("// not for you", OWN_THREAD, attachments=(FILE,)), "", WEFT)
+    assert not asks_nothing(post("words", OWN_THREAD), "words", WEFT)
 
 
 @pytest.mark.parametrize(

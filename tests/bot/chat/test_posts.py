@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,17 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.inbound import Place, Post
-from bot.chat.posts import WHOLE, files, gist, place_of, post_of, posts_of
-from bot.model import Actor, Quote
+from bot.chat.posts import WHOLE, attachments, gist, place_of, post_of, posts_of
+from bot.model import Actor, Attachment, Origin, Quote
 
 THREAD = Place(100, 300, parent_id=200, owner_id=1)
+IMAGE = Attachment(5, "a.png", 2048, "image/png", "https://cdn.discordapp.com/a.png", 300, 1001)
 Json = dict[str, Any]
 
 
 def message(number: int, **changes: Any) -> Json:
     """Return a message with all that Weft looks at."""
     user = {"id": "11", "username": "ann", "global_name": "Ann", "bot": False}
-    image = {"id": "5", "filename": "a.png", "content_type": "image/png", "size": 2048}
+    url = "https://cdn.discordapp.com/a.png"
+    image = {"id": "5", "filename": "a.png", "content_type": "image/png", "size": 2048, "url": url}
     return {
         "id": str(1000 + number),
         "channel_id": "300",
@@ -58,13 +61,12 @@ def test_all_that_matters_is_read() -> None:
         "<@7> number 1",
         mentions=frozenset({7}),
         crowds=frozenset({31}),
-        attachments=1,
+        attachments=(IMAGE, replace(IMAGE, origin=Origin.FORWARDED)),
         has_thread=True,
         thread_owner=1,
         reacted=True,
         quotes=(Quote("Forwarded message", "look"), Quote("Poll", "Ship it?\n- yes"), Quote("Sticker", "Wave")),
         gist="<@7> number 1\nlook\nShip it?\n- yes\nWave",
-        left_out=("a.png (image/png, 2 KiB)", "a.png (image/png, 2 KiB)"),
         original=post.original,
     )
 
@@ -97,11 +99,30 @@ def test_a_reply_whose_original_is_not_told_names_it() -> None:
         assert (post.original, post.reference) == (None, reference)
 
 
-def test_previews_and_files_have_words() -> None:
+def test_previews_have_words() -> None:
     """D8: a forwarded message may consist of nothing else."""
     embed = {"title": "Build 7", "description": "failed", "fields": [{"name": "where", "value": "main"}, {}]}
     assert gist({"content": "", "embeds": [embed]}) == "Build 7\nfailed\nwhere: main"
-    assert files({"attachments": [{"filename": "a\nb", "size": 5}, None]}) == ("a b (5 bytes)", "a file")
+
+
+def test_of_a_file_only_its_id_has_to_be_right() -> None:
+    """F1: what has none can't be asked for."""
+    odd = {"id": "7", "filename": ["?"], "size": -5, "url": None, "content_type": 3, "duration_secs": "long"}
+    found = attachments({"id": "900", "attachments": [odd, None, {"filename": "a"}, {"id": "x"}]}, 300)
+    assert found == (Attachment(7, "", 0, "", "", 300, 900),)
+
+
+def test_a_voice_message_is_told_from_music_by_its_message() -> None:
+    """F6"""
+    sound = {"id": "7", "filename": "a.ogg", "duration_secs": 2.5}
+    told = {"id": "900", "attachments": [sound, {"id": "8"}]}
+    assert [one.duration for one in attachments(told | {"flags": 1 << 13}, 300)] == [2.5, 0.0]
+    assert [one.duration for one in attachments(told, 300)] == [None, None]
+
+
+def test_a_message_of_endless_files_has_some() -> None:
+    """O4"""
+    assert len(attachments({"id": "900", "attachments": [{"id": str(n + 1)} for n in range(5000)]}, 300)) == 100
 
 
 def test_a_channel_that_cant_be_read_is_no_place() -> None:

@@ -18,12 +18,13 @@ from acp.session import TurnSink
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, only
-from bot.model import Inbound, Outcome
+from bot.model import Attachment, Inbound, Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
+from bot.work.ports import Save
 from bot.work.queue.scheduler import Scheduler
 from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
@@ -184,6 +185,8 @@ class FakeChat:
     acknowledged: list[tuple[int, str]] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
     reacted: list[tuple[int, str]] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
     fail: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, anyio.Event] = field(default_factory=dict)
 
@@ -201,6 +204,11 @@ class FakeChat:
     async def react(self, channel_id: int, message_id: int, emoji: str, *, instead_of: tuple[str, ...] = ()) -> None:
         self.reacted.append((message_id, emoji))
         await self._answer("react")
+
+    async def fetch(self, attachment: Attachment, save: Save, limit: int) -> None:
+        self.fetched.append(attachment.name)
+        await self._answer("fetch")
+        await save(self.files[attachment.name])
 
     async def refuse(self, inbound: Inbound, text: str) -> None:
         self.refused.append((inbound.message_id, text))

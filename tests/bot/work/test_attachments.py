@@ -15,8 +15,9 @@ from PIL import Image
 
 from acp.schema import PromptCapabilities
 from bot.model import Attachment, Inbound, Origin
-from bot.work.attachments import Attachments, FileLimits, Prepared, Workspace
+from bot.work.attachments import Attachments, Prepared, Workspace
 from bot.work.inbox import Inbox, IncomingFile, NotSaved
+from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Save, TryDownloadAgain
 from bot.work.transcription import Transcriber
 from tests.bot.work.samples import inbound

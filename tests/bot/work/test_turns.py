@@ -19,8 +19,10 @@ from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
+from bot.reply.port import Body
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permission_cards import CardState, PermissionRegistry
+from bot.work.queue.entry import Entry
 from bot.work.queue.rules import Remembered
 from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, RunningTurn, TurnService
@@ -133,6 +135,10 @@ class Scene:
             yield ends
 
 
+async def no_files(_entry: Entry, _lease: object) -> list[Body]:
+    return []
+
+
 async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     pool, store, reply, now = FakePool(act), NotedStore(), FakeReply(), anyio.current_time()
     turn = Turn(TurnLimits(cancel_grace=GRACE), now)
@@ -150,6 +156,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         cast("Any", cards),
         cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),
         cast("Any", SimpleNamespace(attend=lambda _thread_id, _session: None)),
+        files=cast("Any", SimpleNamespace(bring=no_files)),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))
