@@ -128,7 +128,7 @@ class Inbound:
         files: how many files hang on the message.
         parent_id: the channel of the thread that it was posted in; None if it was posted in a channel.
         quotes: what it brings along; edits don't change it.
-        left_out: what can't be passed on, each as a name with its type and size.
+        left_out: names of files, of a message that was accepted by a version that passed none on.
         attachments: its own files, then those of what it forwards, then those of what it replies to.
     """
 
@@ -147,3 +147,9 @@ class Inbound:
     quotes: tuple[Quote, ...] = ()
     left_out: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def gist(self) -> str:
+        """How it reads in a list: its words, or else what it brings along."""
+        quoted = next((f"[{quote.headline}] {quote.text}" for quote in self.quotes), "")
+        return self.text or quoted or ", ".join(one.name for one in self.attachments)

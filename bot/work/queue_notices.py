@@ -71,7 +71,7 @@ def notice_of(what: Waiting, head: str = "") -> Body:
 
 def _line(number: int, entry: Entry) -> str:
     names = ", ".join(author.name for author in entry.authors)
-    return f"-# {number}. {inline_code(names, _NAME_LIMIT)}: {inline_code(entry.messages[0].text, _TEXT_LIMIT)}"
+    return f"-# {number}. {inline_code(names, _NAME_LIMIT)}: {inline_code(entry.messages[0].gist, _TEXT_LIMIT)}"
 
 
 def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:

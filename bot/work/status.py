@@ -90,8 +90,7 @@ def _waiting_line(number: int, entry: Entry) -> str:
     names = ", ".join(author.name for author in entry.authors)
     mode = f" ({entry.mode})" if entry.mode is not QueueMode.QUEUE else ""
     first = entry.messages[0]
-    gist = first.text or next((f"[{quote.headline}] {quote.text}" for quote in first.quotes), "")
-    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(gist, 120)}"
+    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(first.gist, 120)}"
 
 
 def describe_pool(
