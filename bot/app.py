@@ -403,7 +403,9 @@ def pool_limits(settings: Settings) -> PoolLimits:
     """Return the pool's limits; the net under a hung turn is wider than all that the turn itself may take."""
     turn = turn_limits(settings)
     longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace
-    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + 60)
+    # Its files come before its own time begins, but the session is its already.
+    files = FileLimits().fetch_timeout + (Transcriber(settings.transcribe).timeout if settings.transcribe else 0.0)
+    return PoolLimits(max_agents=settings.max_agents, idle_ttl=settings.idle_ttl, hung_after=longest + files + 60)
 
 
 def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimits:

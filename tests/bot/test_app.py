@@ -32,6 +32,7 @@ from bot.config import ConfigError, RunSettings, Settings
 from bot.model import Lane
 from bot.ops.supervisor import Supervisor
 from bot.redaction import Redactor
+from bot.work.limits import FileLimits
 from pool.model import PoolCounts, PoolLimits
 from tests.bot.ops.ear import ear
 
@@ -152,10 +153,11 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("hard_timeout", [1, 1800, 36_000])
 def test_a_slot_counts_as_hung_only_when_a_turn_can_not_hold_it_any_more(hard_timeout: float) -> None:
-    """P6: hard timeout, open cards and grace are over."""
+    """P6, F3: files, hard timeout, open cards and grace are over."""
     chosen = settings(hard_timeout=hard_timeout, cancel_grace=20)
     turn = turn_limits(chosen)
-    longest = turn.hard_timeout + turn.card_extension_max + turn.cancel_grace + turn.drain_max
+    files = FileLimits().fetch_timeout
+    longest = files + turn.hard_timeout + turn.card_extension_max + turn.cancel_grace + turn.drain_max
     assert pool_limits(chosen).hung_after > longest
 
 

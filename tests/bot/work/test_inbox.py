@@ -90,6 +90,15 @@ def test_a_file_is_for_its_user_alone_and_replaces_an_earlier_one(tmp_path: Path
     assert modes == [0o600, 0o700, 0o700, 0o700]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_where_the_workspace_is_another_user_s_so_are_the_files(tmp_path: Path) -> None:
+    """F2: a bot that runs as root may start its agents as somebody else, who could not read them."""
+    os.chown(tmp_path, 12345, 12346)
+    path = put(tmp_path, "a.txt")
+    owners = [(one.stat().st_uid, one.stat().st_gid) for one in (path, *path.parents[:3])]
+    assert owners == [(12345, 12346)] * 4
+
+
 def test_what_is_not_complete_is_never_seen_under_its_name(tmp_path: Path) -> None:
     """F2"""
     with closing(Inbox(tmp_path, 5, 1)) as inbox, closing(inbox.receive("a.txt")) as file:
