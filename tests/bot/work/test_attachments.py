@@ -229,8 +229,19 @@ async def test_the_files_of_several_messages_stay_with_theirs_and_none_comes_twi
 async def test_fifty_files_are_ten_and_the_others_are_named(tmp_path: Path) -> None:
     """F4"""
     files = [file(number, f"f{number}") for number in range(50)]
-    desk = Desk(tmp_path, Cdn({one.name: b"x" for one in files}))
-    prepared = await desk.prepare(message(*files))
+    gate = anyio.Event()
+    desk = Desk(tmp_path, Cdn({one.name: b"x" for one in files}, gates={one.name: gate for one in files}))
+    found: list[Prepared] = []
+
+    async def prepare() -> None:
+        found.append(await desk.prepare(message(*files)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(prepare)
+        while desk.cdn.at_once < 3:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        gate.set()
+    (prepared,) = found
     assert len(blocks(prepared)) == len(desk.saved()) == 10
     assert desk.cdn.most_at_once == 3
     assert len(prepared.brought[5].left_out) == 40
