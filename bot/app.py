@@ -43,7 +43,8 @@ from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import FileLimits, WorkLimits
 from bot.work.ports import DispatcherPort
-from bot.work.queue.rules import Drop, Rules
+from bot.work.queue.drop_rule import Drop
+from bot.work.queue.rules import Rules
 from bot.work.transcription import Transcriber
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool

@@ -10,8 +10,8 @@ from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Lane, QueueMode
 from bot.reply.render import SILENCE, context_share, cost, why_silent
 from bot.reply.sanitise import inline_code
+from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Entry
-from bot.work.queue.rules import Drop
 from bot.work.queue.scheduler import LaneCounts
 from bot.work.queue.thread_queue import ThreadQueue
 from pool.model import PoolCounts, SlotStatus

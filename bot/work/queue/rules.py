@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from bot.model import QueueMode
-
-
-class Drop(StrEnum):
-    """Who goes when one more message comes than may wait (Q3)."""
-
-    OLD = "old"
-    """The oldest that waits."""
-    NEW = "new"
-    """The one that came last."""
+from bot.work.queue.drop_rule import Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +14,8 @@ class Rules:
 
     Attributes:
         mode: for messages that ask for no mode themselves (Q2).
-        cap: how many prompts may wait behind what runs or could start at once (Q3).
-        debounce: seconds to wait for more of the same author; 0: none (Q4).
+        cap: how many prompts may wait behind what runs or could start at once; see `drop_rule` (Q3).
+        debounce: seconds to wait for more of the same author; 0: none; see `debounce` (Q4).
         debounce_max: seconds that it may take in all.
         max_concurrent: how many turns of the thread run at once (Q9).
         throttle: share of the context window from which on that is 1 for new starts.

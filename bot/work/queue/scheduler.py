@@ -10,7 +10,6 @@ next and those that got no agent, and the threads to be asked again.
 from __future__ import annotations
 
 import bisect
-import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from itertools import accumulate
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from bot.model import Lane
+from bot.work.queue.debounce import Wakeups
 from bot.work.queue.entry import Decision, Entry
 from bot.work.queue.rules import Remembered, Rules
 from bot.work.queue.thread_queue import ThreadQueue
@@ -185,39 +185,6 @@ class ReadyQueue:
         if head in self._wanting:
             self._wanting.remove(head)
             del self._wanting_in[lane][bisect.bisect_left(self._wanting_in[lane], head)]
-
-
-class Wakeups:
-    """When threads want to be asked again since time has passed; seconds of the caller's clock."""
-
-    def __init__(self) -> None:
-        self._at: dict[int, float] = {}
-        self._queue: list[tuple[float, int]] = []
-
-    def put(self, thread_id: int, at: float | None) -> None:
-        """Say when a thread wants to be asked again; None: not since time has passed."""
-        # An unchanged time is not pushed again: the heap would grow with each look.
-        if at == self._at.get(thread_id):
-            return
-        if at is None:
-            del self._at[thread_id]
-        else:
-            self._at[thread_id] = at
-            heapq.heappush(self._queue, (at, thread_id))
-
-    def first(self) -> float | None:
-        """Return the next of these times."""
-        while self._queue and self._at.get(self._queue[0][1]) != self._queue[0][0]:
-            heapq.heappop(self._queue)  # the thread wants another time by now
-        return self._queue[0][0] if self._queue else None
-
-    def due(self, now: float) -> list[int]:
-        """Return the threads whose time has come, and forget those times."""
-        threads: list[int] = []
-        while (at := self.first()) is not None and at <= now:
-            threads.append(heapq.heappop(self._queue)[1])
-            del self._at[threads[-1]]
-        return threads
 
 
 REMEMBERED = 1_000

@@ -14,6 +14,8 @@ from operator import attrgetter
 from typing import Any
 
 from bot.model import Inbound, Outcome, QueueMode
+from bot.work.queue import debounce
+from bot.work.queue.drop_rule import choose_dropped
 from bot.work.queue.entry import (
     PENDING,
     Cancel,
@@ -30,7 +32,7 @@ from bot.work.queue.entry import (
     cancel,
 )
 from bot.work.queue.pending import PendingMessages
-from bot.work.queue.rules import Drop, Remembered, Rules
+from bot.work.queue.rules import Remembered, Rules
 
 NEWER = "a newer message took its place"
 _STALE = Why(Outcome.STALE, reason="it was sent before everything here was stopped")
@@ -70,12 +72,8 @@ class ThreadQueue:
         idle, mode = not self.running and not len(self.line), inbound.mode or self.rules.mode
         # 2. Does it go on with what its author has just begun (Q4)?
         row = self._row if self._row is not None and self._row.messages else None
-        if row is not None:
-            last = row.messages[-1]
-            alike = (last.author.id, row.mode, row.lane) == (inbound.author.id, mode, inbound.lane)
-            # Not one that is older than the row's last: the prompt would read in another order than it was written.
-            if not (row.open and now < row.held_until and alike and last.message_id < inbound.message_id):
-                row = None
+        if row is not None and not debounce.may_join(row, inbound, mode, now):
+            row = None
         # Steering goes message by message: joined to a row, it would wait for that row's debounce.
         steers = bool(self.running) and mode is QueueMode.STEER
         if row is not None and row.state is EntryState.COLLECTING and not steers:
@@ -89,9 +87,8 @@ class ThreadQueue:
                 entry.joins = row.joins if row.state is EntryState.COLLECTING else row
         entry.unstored.add(inbound.message_id)
         self.line.index(entry)
-        # 4. It waits for more of its author, for so long in all since the row began; with files, all has been said.
-        latest = (entry.joins or entry).since + self.rules.debounce_max
-        entry.held_until = now if inbound.files else min(now + self.rules.debounce, latest)
+        # 4. It waits for more of its author.
+        entry.held_until = debounce.held_until(inbound, (entry.joins or entry).since, now, self.rules)
         entry.state = EntryState.COLLECTING if entry.held_until > now else EntryState.WAITING
         if not idle:
             return []
@@ -180,11 +177,9 @@ class ThreadQueue:
             return [Inject(turn, entry)]
         # 4. It waits; if that is one too many, the cap says who goes.
         decisions = []
-        counted = [other for other in islice(self.line, self.free, None) if other.taken]
-        if len(counted) > self.rules.cap and entry in counted:
-            # Never one in front: somebody has asked for that, or a turn was cancelled for it.
-            in_line = (other for other in counted if other in self.line.rest)
-            victim = entry if self.rules.drop is Drop.NEW else min(in_line, key=attrgetter("place"))
+        behind = islice(self.line, self.free, None)
+        victim = choose_dropped(entry, behind, self.line.front, self.rules.cap, self.rules.drop)
+        if victim is not None:
             reason = f"the queue of this thread is full ({self.rules.cap} waiting)"
             decisions = self._end(victim, Why(Outcome.DROPPED, reason=reason))
         place = self.place(entry)

@@ -17,7 +17,8 @@ from acp.steering import Steering
 from acp.turn import Turn
 from bot.model import Lane, QueueMode
 from bot.work.limits import WorkLimits
-from bot.work.queue.rules import Drop, Rules
+from bot.work.queue.drop_rule import Drop
+from bot.work.queue.rules import Rules
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, PlayedSession, Work, running_work
 from tests.bot.work.samples import ALICE, BOB

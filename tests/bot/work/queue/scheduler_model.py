@@ -12,8 +12,9 @@ from functools import partial
 from typing import TypeVar
 
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, EntryState, Inject, Joined, Queued, Why
-from bot.work.queue.rules import Drop, Rules
+from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
 from bot.work.queue.thread_queue import ThreadQueue
 from tests.bot.work.queue.bench import decide, removed

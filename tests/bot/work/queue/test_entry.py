@@ -6,8 +6,9 @@ import pytest
 
 from bot.model import Actor, Inbound, Lane, QueueMode
 from bot.work.prompt import SAID_MEANWHILE
+from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Entry, EntryState
-from bot.work.queue.rules import Drop, Rules
+from bot.work.queue.rules import Rules
 from tests.bot.work.queue.bench import ALICE, BOB, Bench, written
 
 

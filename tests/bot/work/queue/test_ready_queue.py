@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bot.model import Lane, QueueMode
 from bot.work.queue.entry import Entry
-from bot.work.queue.scheduler import ReadyQueue, Wakeups
+from bot.work.queue.scheduler import ReadyQueue
 from tests.bot.work.queue.bench import written
 
 BOTH = tuple(Lane)
@@ -73,30 +70,6 @@ def test_a_thread_without_heads_is_forgotten() -> None:
     heads.retry()
     assert one not in heads
     assert heads.first(BOTH) is None
-
-
-def test_the_earliest_time_counts_and_later_word_of_a_thread_replaces_earlier() -> None:
-    wakeups = Wakeups()
-    wakeups.put(1, 5.0)
-    wakeups.put(2, 3.0)
-    wakeups.put(2, 7.0)
-    assert wakeups.first() == 5.0
-    wakeups.put(1, None)
-    assert (wakeups.first(), wakeups.due(6.9)) == (7.0, [])
-    assert (wakeups.due(7.0), wakeups.first()) == ([2], None)
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.floats(0, 9))), max_size=40), st.floats(0, 9))
-def test_threads_are_asked_exactly_when_they_last_wanted(words: list[tuple[int, float | None]], now: float) -> None:
-    wakeups, wanted = Wakeups(), dict[int, float]()
-    for thread_id, at in words:
-        wakeups.put(thread_id, at)
-        wanted.pop(thread_id, None)
-        if at is not None:
-            wanted[thread_id] = at
-    assert wakeups.first() == min(wanted.values(), default=None)
-    assert sorted(wakeups.due(now)) == sorted(thread for thread, at in wanted.items() if at <= now)
-    assert wakeups.first() == min((at for at in wanted.values() if at > now), default=None)
 
 
 def test_those_that_stood_back_are_tried_again_when_their_elder_is_gone_and_not_before() -> None:

@@ -1,13 +1,13 @@
-"""A thread's queue: order, cap, debounce, concurrency."""
+"""A thread's queue: order, concurrency, what counts as idle."""
 
 from __future__ import annotations
 
 import pytest
 
-from bot.model import Lane, Outcome, QueueMode
-from bot.work.queue.entry import End, EntryState, Joined, Queued, Warm
-from bot.work.queue.rules import Drop, Rules
-from tests.bot.work.queue.bench import ALICE, BOB, PLAIN, Bench, cancels, ends, written
+from bot.model import QueueMode
+from bot.work.queue.entry import EntryState, Queued, Warm
+from bot.work.queue.rules import Rules
+from tests.bot.work.queue.bench import ALICE, Bench, written
 
 # Order
 
@@ -85,224 +85,7 @@ def test_a_queue_is_idle_when_nothing_is_without_an_outcome() -> None:
     assert [*seen, bench.queue.idle] == [True, False, True]
 
 
-# Cap
-
-
-def test_the_oldest_that_waits_is_dropped_when_the_queue_is_full() -> None:
-    """Q3, G4, G5."""
-    bench = Bench(Rules(debounce=0.0))
-    bench.busy()
-    assert ends(bench.say(*range(2, 12))) == []
-    assert ends(bench.say(12)) == [(2, Outcome.DROPPED)]
-    assert bench.waiting() == list(range(3, 13))
-
-
-def test_the_new_one_is_dropped_where_the_rules_say_so() -> None:
-    """Q3, G6."""
-    bench = Bench(Rules(debounce=0.0, cap=2, drop=Drop.NEW))
-    bench.busy()
-    bench.say(2, 3)
-    [end] = bench.say(4)
-    assert isinstance(end, End)
-    told = (end.message.message_id, end.why.outcome, end.why.reason)
-    assert told == (4, Outcome.DROPPED, "the queue of this thread is full (2 waiting)")
-    assert bench.waiting() == [2, 3]
-
-
-def test_every_message_of_a_dropped_prompt_is_told() -> None:
-    """Q3, O1."""
-    bench = Bench(Rules(cap=1))
-    bench.now = 5.0
-    bench.say(1)
-    bench.now = 6.0
-    bench.run()
-    bench.say(2, 3)
-    assert ends(bench.say(4, author=BOB)) == [(2, Outcome.DROPPED), (3, Outcome.DROPPED)]
-
-
-def test_a_restored_message_is_not_dropped_by_the_cap() -> None:
-    """Q3, R2: it was accepted before."""
-    bench = Bench(Rules(cap=0, debounce=0.0))
-    for number in (3, 1, 2):
-        assert bench.queue.restore(written(number)) == []
-    assert bench.waiting() == [1, 2, 3]
-
-
-def test_what_was_put_in_front_is_not_dropped() -> None:
-    """Q3, Q5."""
-    bench = Bench(Rules(debounce=0.0, cap=2))
-    bench.busy()
-    bench.say(2, 3)
-    bench.queue.promote(2, "alice")
-    assert ends(bench.say(4)) == [(3, Outcome.DROPPED)]
-
-
-# Debounce
-
-
-def test_the_first_message_of_an_idle_thread_is_not_held() -> None:
-    """Q4: nor is it by what its author writes next."""
-    bench = Bench(Rules())
-    assert bench.say(1) == [Warm(100)]
-    assert (bench.heads(), bench.queue.next_wakeup()) == ([1], None)
-    bench.say(2)
-    assert bench.run().prompt_text() == "1\n2"
-
-
-def test_what_follows_joins_a_turn_whose_agent_was_not_prompted_yet() -> None:
-    """Q4: each as soon as the store has it, within the debounce of the one before."""
-    bench = Bench(Rules())
-    bench.say(1)
-    entry = bench.start()
-    for bench.now, number in ((0.7, 2), (1.4, 3)):
-        assert [type(decision) for decision in bench.say(number)] == [Joined]
-    bench.now = 2.3
-    bench.say(4)
-    assert (entry.prompt_text(), bench.waiting()) == ("1\n2\n3", [4])
-
-
-def test_what_follows_a_prompted_turn_waits_for_more_and_is_one_prompt() -> None:
-    """Q2, Q4: also if it came before the prompt, and the store had it afterwards."""
-    bench = Bench(Rules())
-    bench.say(1)
-    entry = bench.start()
-    for number in (2, 3):
-        bench.queue.arrive(written(number), 0.1)
-    entry.prompted = True
-    for number in (2, 3):
-        bench.queue.accepted(number)
-    assert (entry.prompt_text(), bench.waiting()) == ("1", [2])
-    bench.queue.ended(entry)
-    assert bench.heads() == []
-    bench.now = 1.0
-    assert bench.run().prompt_text() == "2\n3"
-
-
-def test_what_follows_joins_a_message_that_waits_for_an_agent() -> None:
-    """Q4, P4."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.queue.arrive(written(2), 0.1)
-    bench.queue.arrive(written(3), 0.2)
-    assert bench.heads() == [1]
-    assert [bench.queue.accepted(number) for number in (2, 3)] == [[], []]
-    assert bench.run().prompt_text() == "1\n2\n3"
-
-
-@pytest.mark.parametrize("mode", [QueueMode.QUEUE, QueueMode.INTERRUPT, QueueMode.STEER])
-def test_what_joins_a_turn_has_no_effect_of_its_own(mode: QueueMode) -> None:
-    """Q2, Q4: it interrupts nothing, and needs no agent that can be steered."""
-    bench = Bench(Rules(mode=mode))
-    bench.say(1)
-    entry = bench.start()
-    assert cancels(bench.say(2)) == []
-    assert entry.prompt_text() == "1\n2"
-
-
-def test_nothing_joins_a_turn_that_is_being_cancelled() -> None:
-    """Q4, T6."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.start()
-    bench.queue.stop("bob")
-    bench.say(2)
-    assert bench.waiting() == [2]
-
-
-def test_what_one_author_sends_in_a_row_becomes_one_prompt() -> None:
-    """Q4, G8: behind a running turn; the place is that of its first message, and all ids are kept."""
-    bench = Bench(Rules())
-    turn = bench.busy(1)
-    for bench.now, number in ((0.0, 2), (0.3, 3), (0.6, 4)):
-        bench.say(number)
-    bench.queue.ended(turn)
-    assert bench.heads() == []
-    assert bench.queue.next_wakeup() == pytest.approx(1.4)
-    bench.now = 1.5
-    entry = bench.run()
-    assert (entry.place, [message.message_id for message in entry.messages]) == (2, [2, 3, 4])
-    assert entry.prompt_text() == "2\n3\n4"
-
-
-def test_different_authors_are_never_merged() -> None:
-    """Q4, G9."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.say(2, author=BOB)
-    assert bench.waiting() == [1, 2]
-
-
-def test_the_message_of_another_ends_the_row() -> None:
-    """Q4: the third is not moved before the second."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.say(2, author=BOB)
-    bench.say(3)
-    assert bench.waiting() == [1, 2, 3]
-
-
-def test_a_message_after_the_debounce_is_a_prompt_of_its_own() -> None:
-    """Q4."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.now = 0.9
-    bench.say(2)
-    assert bench.waiting() == [1, 2]
-
-
-def test_a_message_with_files_ends_the_debounce() -> None:
-    """Q4, G9: it joins the row, and the row is not held any longer."""
-    bench = Bench(Rules())
-    turn = bench.busy(1)
-    bench.say(2)
-    bench.say(3, files=1)
-    bench.queue.ended(turn)
-    assert bench.heads() == [2]
-    bench.say(4)
-    assert bench.waiting() == [2, 4]
-
-
-def test_modes_and_lanes_are_not_mixed_in_one_prompt() -> None:
-    """Q2, Q4, Q6."""
-    bench = Bench(Rules())
-    bench.say(1)
-    bench.say(2, mode=QueueMode.FOLLOWUP)
-    bench.queue.arrive(written(3, mode=QueueMode.FOLLOWUP, lane=Lane.BACKGROUND), 0)
-    assert bench.waiting() == [1, 2, 3]
-
-
-def test_an_agent_is_asked_for_before_the_store_has_the_message() -> None:
-    """Q4: once, and only for what will start next."""
-    bench = Bench(Rules())
-    assert bench.queue.arrive(written(1), 0) == [Warm(100)]
-    assert bench.queue.arrive(written(2), 0) == bench.queue.arrive(written(3, BOB), 0) == []
-
-
-def test_without_debounce_nothing_is_held() -> None:
-    """Q4."""
-    bench = Bench(PLAIN)
-    turn = bench.busy(1)
-    bench.say(2, 3)
-    bench.queue.ended(turn)
-    assert (bench.heads(), bench.waiting(), bench.queue.next_wakeup()) == ([2], [2, 3], None)
-
-
-def test_a_busy_thread_needs_no_waking() -> None:
-    """Q4: the end of the turn looks again anyway."""
-    bench = Bench(Rules())
-    bench.now = 1.0
-    bench.say(1)
-    bench.now = 2.0
-    bench.run()
-    bench.say(2)
-    assert bench.queue.next_wakeup() is None
-
-
-def test_a_restored_message_is_not_held() -> None:
-    """R2, Q4."""
-    bench = Bench(Rules())
-    bench.queue.restore(written(1))
-    assert bench.heads() == [1]
+# Restored
 
 
 def test_a_restored_message_may_have_to_wait_for_its_thread() -> None:
@@ -376,19 +159,6 @@ def test_a_turn_of_a_session_that_was_reset_keeps_the_thread_until_it_has_ended(
     assert bench.heads() == [2]
 
 
-def test_a_steady_typist_is_answered_after_three_seconds() -> None:
-    """B6: each message began the wait anew, until the cap dropped them."""
-    bench = Bench(Rules())
-    turn = bench.busy(2)
-    for number in range(3, 10):
-        bench.now = (number - 2) * 0.5
-        assert ends(bench.say(number)) == []
-        if turn in bench.queue.running:
-            bench.queue.ended(turn)
-        assert bench.heads() == ([] if number < 9 else [3])
-    assert bench.run().prompt_text() == "3\n4\n5\n6\n7\n8"
-
-
 def test_a_message_that_comes_twice_is_one() -> None:
     """B11: the copy took the first one's entry, and the limit was broken."""
     bench = Bench(Rules(debounce=0.0, max_concurrent=2))
@@ -397,15 +167,6 @@ def test_a_message_that_comes_twice_is_one() -> None:
     bench.say(2, 2, 3)
     assert bench.heads() == [2]
     assert bench.queue.running[0].place == 1
-
-
-@pytest.mark.parametrize("drop", Drop)
-def test_a_cap_of_zero_takes_a_message_while_the_thread_is_free(drop: Drop) -> None:
-    """B12: it was refused although nothing ran."""
-    bench = Bench(Rules(debounce=0.0, cap=0, drop=drop))
-    assert ends(bench.say(1)) == []
-    bench.run()
-    assert ends(bench.say(2)) == [(2, Outcome.DROPPED)]
 
 
 def test_the_end_of_one_turn_does_not_end_another_that_took_its_place() -> None:
