@@ -42,7 +42,6 @@ from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
 from bot.work.limits import FileLimits, WorkLimits
-from bot.work.ports import DispatcherPort
 from bot.work.queue.drop_rule import Drop
 from bot.work.queue.rules import Rules
 from bot.work.transcription import Transcriber
@@ -209,7 +208,7 @@ async def running_bot(
         gateway.close()
 
 
-async def _stay_connected(gateway: DiscordGateway, dispatcher: DispatcherPort) -> None:
+async def _stay_connected(gateway: DiscordGateway, dispatcher: Dispatcher) -> None:
     try:
         await gateway.run(dispatcher)
     except ChatConfigError as exc:

@@ -13,7 +13,8 @@ import structlog
 
 from bot.chat.inbound import Command
 from bot.model import Actor
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +26,10 @@ FAILED = "Something went wrong on my side; the details are in the log."
 NOT_IN_THREAD = "Use this command inside a Weft thread."
 ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
 
-Act = Callable[[DispatcherPort, Actor], Answer]
+Act = Callable[[Dispatcher, Actor], Answer]
 
 
-def run_command(wanted: Command | Act, dispatcher: DispatcherPort, thread_id: int | None, by: Actor, at: int) -> Answer:
+def run_command(wanted: Command | Act, dispatcher: Dispatcher, thread_id: int | None, by: Actor, at: int) -> Answer:
     """Do what was asked for and return the answer; a failure is an answer too.
 
     Args:
@@ -53,7 +54,7 @@ def run_command(wanted: Command | Act, dispatcher: DispatcherPort, thread_id: in
         return Answer(FAILED, accepted=False)
 
 
-async def saved(answer: Answer, dispatcher: DispatcherPort) -> Answer:
+async def saved(answer: Answer, dispatcher: Dispatcher) -> Answer:
     """Return the answer, with a line below it if what it promises is not written down within Discord's time."""
     if not answer.lasting:
         return answer

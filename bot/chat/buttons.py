@@ -14,7 +14,8 @@ from discord import ui
 
 from bot.chat.interactions import respond, tell
 from bot.model import Actor
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
 
 EXPIRED = "This button has expired."
 TEMPLATE = (
@@ -42,7 +43,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         named = self.match
         notice = interaction.message.id if interaction.message is not None else 0
 
-        def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
+        def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # 1. An option of a permission request: its token cannot be guessed, and the work knows its thread.
             if named["request"]:
                 return dispatcher.decide(named["request"], int(named["option"]), by)

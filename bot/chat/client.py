@@ -47,8 +47,8 @@ from bot.model import Inbound
 from bot.recent import Recent, RecentMap
 from bot.redaction import Redactor
 from bot.reply.port import PortError
+from bot.work.dispatcher import Dispatcher
 from bot.work.observer import Observer
-from bot.work.ports import DispatcherPort
 
 log = structlog.get_logger(__name__)
 
@@ -81,13 +81,13 @@ class CatchUpRequest:
     marks: Watermarks
     limit: float = 10.0
     client: WeftClient | None = None
-    held: DispatcherPort | None = None
+    held: Dispatcher | None = None
     until: float = 0.0
     number: int = 0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     changed: anyio.Event = field(default_factory=anyio.Event)
 
-    def begin(self, dispatcher: DispatcherPort) -> None:
+    def begin(self, dispatcher: Dispatcher) -> None:
         """Take note of a READY, before the first event that follows it; a pass under way is replaced."""
         dispatcher.hold()
         self.scope.cancel()
@@ -174,7 +174,7 @@ class WeftClient(discord.Client):
     """One connection to Discord."""
 
     def __init__(
-        self, dispatcher: DispatcherPort, policy: Policy, state: ClientState, *, guild_ready_timeout: float
+        self, dispatcher: Dispatcher, policy: Policy, state: ClientState, *, guild_ready_timeout: float
     ) -> None:
         super().__init__(
             intents=INTENTS,

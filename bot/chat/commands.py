@@ -22,7 +22,8 @@ from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Decision, Kind, Place, Post, title
 from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
 from bot.model import Actor, Inbound, QueueMode
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
     """
     thread_id, text = thread_of(interaction), (prompt or "").strip()
 
-    def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
+    def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         answer = dispatcher.renew(thread_id, agent, by)
         if not answer.accepted:
             return answer
@@ -189,7 +190,7 @@ async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhe
     """Choose a queue mode; everybody in the thread sees it, since it concerns their messages."""
     place_id = interaction.guild_id if everywhere else thread_of(interaction)
 
-    def act(dispatcher: DispatcherPort, by: Actor) -> Answer:
+    def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         if place_id is None:
             return ELSEWHERE
         if everywhere and not (interaction.permissions.manage_guild or by.owner):

@@ -35,8 +35,8 @@ from bot.chat.rest import Breaker, RetryLimits, TryAgain
 from bot.model import Inbound, Lane
 from bot.redaction import Redactor
 from bot.reply.port import Unavailable
+from bot.work.dispatcher import Dispatcher
 from bot.work.observer import Observer
-from bot.work.ports import DispatcherPort
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,7 @@ class DiscordGateway:
         latency = self._client.latency if self._client is not None and self.connected else inf
         return latency if isfinite(latency) else None
 
-    async def run(self, dispatcher: DispatcherPort) -> None:
+    async def run(self, dispatcher: Dispatcher) -> None:
         """Stay connected until `close` is called.
 
         Raises:
@@ -244,7 +244,7 @@ class DiscordGateway:
         if failure is not None:
             raise failure
 
-    async def _live(self, dispatcher: DispatcherPort) -> None:
+    async def _live(self, dispatcher: Dispatcher) -> None:
         """One client from login to its end; always raises."""
         began = anyio.current_time()
         try:
@@ -256,7 +256,7 @@ class DiscordGateway:
             if anyio.current_time() - began > STABLE_AFTER:
                 self._short_lives = 0
 
-    async def _log_in(self, dispatcher: DispatcherPort) -> WeftClient:
+    async def _log_in(self, dispatcher: Dispatcher) -> WeftClient:
         """Return a new client that is logged in and has taken the place of the one before."""
         self._progress.enter(Step.FINDING)
         api = self._config.api_url

@@ -16,7 +16,7 @@ import anyio
 from bot.chat.inbound import Place
 from bot.chat.job_queue import contain
 from bot.recent import RecentMap
-from bot.work.ports import DispatcherPort
+from bot.work.dispatcher import Dispatcher
 from pool.storage.durable import SessionStore
 from pool.store import SeenPlace
 
@@ -152,7 +152,7 @@ class Watermarks:
                 mark.written = max(mark.written, one.seen)
 
 
-async def write_marks(marks: Watermarks, store: SessionStore, dispatcher: DispatcherPort) -> None:
+async def write_marks(marks: Watermarks, store: SessionStore, dispatcher: Dispatcher) -> None:
     """Write what changed since the last time, but for messages that are not written themselves."""
     places = marks.marks(dispatcher.pending())
     if places:
@@ -160,7 +160,7 @@ async def write_marks(marks: Watermarks, store: SessionStore, dispatcher: Dispat
         marks.written(places)  # not before: a write that fails is tried again
 
 
-async def keep_writing(marks: Watermarks, store: SessionStore, dispatcher: DispatcherPort, interval: float) -> None:
+async def keep_writing(marks: Watermarks, store: SessionStore, dispatcher: Dispatcher, interval: float) -> None:
     """Write what changed, every ``interval`` seconds, until cancelled."""
     write = functools.partial(write_marks, marks, store, dispatcher)
     while True:

@@ -17,6 +17,7 @@ from bot.chat.rest import RetryLimits
 from bot.model import Actor, Inbound, QueueMode
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
+from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 from pool.storage.durable import SessionStore
 from tests.bot.work.observing import Noted
@@ -26,7 +27,7 @@ QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
 
 
 @dataclass
-class FakeDispatcher:
+class FakeDispatcher(Dispatcher):
     """Records what it is asked; `wait` waits for something recorded.
 
     `course` has all that concerns messages in order; `started` what a real dispatcher would start, each message once;

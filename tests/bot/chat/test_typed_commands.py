@@ -15,7 +15,8 @@ from bot.sandbox import FakeDiscord, Message
 from bot.sandbox.model import User
 from bot.sandbox.objects import message_event_json
 from bot.sandbox.people import add_member
-from bot.work.ports import Answer, DispatcherPort
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
 from tests.bot.chat.harness import RunningChat, in_a_thread, running_chat
 from tests.bot.work.samples import ALICE
 
@@ -214,5 +215,5 @@ def test_a_stop_that_was_typed_is_about_nothing_newer_than_itself() -> None:
             asked.append((args, fields))
             return Answer("Stopping.", accepted=True)
 
-    run_command(Command.STOP, cast("DispatcherPort", Asked()), 100, ALICE, 55)
+    run_command(Command.STOP, cast("Dispatcher", Asked()), 100, ALICE, 55)
     assert asked == [((100, ALICE), {"before": 55})]
