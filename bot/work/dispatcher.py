@@ -389,7 +389,7 @@ class Dispatcher:
         """Forget threads, channels or servers that no longer exist; call `thread_gone` before."""
         for place_id in gone:
             self.thread_settings.forget(place_id)
-            self._runs.claims.forget(place_id)
+            self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
 
@@ -402,7 +402,7 @@ class Dispatcher:
 
     def reserve(self, thread_id: int, behind: bool) -> Claim | None:
         """Claim an agent for a thread, if one may be had now."""
-        return self._runs.claims.reserve(thread_id, behind)
+        return self._runs.reserve(thread_id, behind)
 
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry, and show it."""
@@ -445,7 +445,7 @@ class Dispatcher:
         self._woken.set()
         for entry in held_up:
             with _contained():
-                self._runs.claims.held_up(entry)
+                self._runs.held_up(entry)
                 self._notices.show(entry.thread_id)
 
     async def _keep_time(self) -> None:

@@ -50,7 +50,7 @@ class Runs:
         limits: those of turns that start from now on.
         running: the turns that run, by entry, the oldest first.
         silences: knows which agents have fallen silent again and again.
-        claims: gives turns their agents.
+        serial: threads whose turns cannot run side by side, since their agent cannot copy a session.
     """
 
     tasks: TaskGroup
@@ -68,14 +68,38 @@ class Runs:
     limits: WorkLimits
     running: dict[Entry, RunningTurn] = field(default_factory=dict)
     silences: Silences = field(default_factory=Silences)
-    claims: Claims = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.claims = Claims(self.pool, self, self.editors)
+    serial: dict[int, None] = field(default_factory=dict)
 
     def in_thread(self, thread_id: int) -> list[RunningTurn]:
         """Return the turns that run in a thread, the oldest first."""
         return [running for running in self.running.values() if running.thread_id == thread_id]
+
+    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
+        """Claim the thread's session, or a copy of it where another turn has it (P4, Q9); never waits.
+
+        Args:
+            behind: an older prompt waits for an agent.
+        """
+        # Turns on copies leave the session itself free.
+        if all(turn.extra for turn in self.in_thread(thread_id)):
+            return self.pool.try_reserve(thread_id, behind=behind)
+        return None if thread_id in self.serial else self.pool.try_reserve_extra(thread_id, behind=behind)
+
+    def held_up(self, entry: Entry) -> None:
+        """Say that an entry waits for the turn before it, where that is since its agent can't do two at once."""
+        # None, not False, while nobody knows: only an agent that has said so is called unable.
+        if self.in_thread(entry.thread_id) and self.pool.can_fork(entry.thread_id) is False:
+            self.serialise(entry.thread_id)
+
+    def serialise(self, thread_id: int) -> None:
+        """Run the turns of a thread one after the other from now on, and say so once."""
+        if thread_id in self.serial:
+            return
+        self.serial[thread_id] = None
+        # Bounded: a thread that is forgotten here only finds out again.
+        if len(self.serial) > _REMEMBERED:
+            del self.serial[next(iter(self.serial))]
+        self.editors.of(thread_id).say(ONE_BY_ONE)
 
     def start(self, entry: Entry, claim: Claim) -> None:
         """Begin the turn of an admitted entry, in its own task."""
@@ -140,7 +164,7 @@ class Runs:
         if end is None and running.stopped_by is None:
             running.reply.end(delivered=False)
             # First: to be put back starts what may start, and this turn must not be tried beside the other once more.
-            self.claims.serialise(thread_id)
+            self.serialise(thread_id)
             self.scheduler.ended(entry, now, again=True)
             self.notices.show(thread_id)
         # 2. It has ended, as what stopped it decided.
@@ -164,7 +188,7 @@ class Runs:
 
     def start_afresh(self, thread_id: int) -> None:
         """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
-        self.claims.forget(thread_id)
+        self.serial.pop(thread_id, None)
         self.pool.reset(thread_id)
         self.turns.files.remove(thread_id)
 
@@ -196,47 +220,6 @@ class Runs:
             await self.store.started(running.first.message_id, [message.message_id for message in entry.messages])
             steered = session.steer(running.turn, entry.prompt())
         return await steered
-
-
-class Claims:
-    """Claims agents for turns: the thread's own session, or a copy of it for a turn beside another one (P4, Q9)."""
-
-    def __init__(self, pool: ConnectionPool, runs: Runs, editors: Editors) -> None:
-        self._pool = pool
-        self._runs = runs
-        self._editors = editors
-        self._serial: dict[int, None] = {}
-
-    def reserve(self, thread_id: int, behind: bool) -> Claim | None:
-        """Claim the thread's session, or a copy of it where another turn has it; never waits.
-
-        Args:
-            behind: an older prompt waits for an agent.
-        """
-        # Turns on copies leave the session itself free.
-        if all(turn.extra for turn in self._runs.in_thread(thread_id)):
-            return self._pool.try_reserve(thread_id, behind=behind)
-        return None if thread_id in self._serial else self._pool.try_reserve_extra(thread_id, behind=behind)
-
-    def held_up(self, entry: Entry) -> None:
-        """Say that an entry waits for the turn before it, where that is since its agent can't do two at once."""
-        # None, not False, while nobody knows: only an agent that has said so is called unable.
-        if self._runs.in_thread(entry.thread_id) and self._pool.can_fork(entry.thread_id) is False:
-            self.serialise(entry.thread_id)
-
-    def serialise(self, thread_id: int) -> None:
-        """Run the turns of a thread one after the other from now on, and say so once."""
-        if thread_id in self._serial:
-            return
-        self._serial[thread_id] = None
-        # Bounded: a thread that is forgotten here only finds out again.
-        if len(self._serial) > _REMEMBERED:
-            del self._serial[next(iter(self._serial))]
-        self._editors.of(thread_id).say(ONE_BY_ONE)
-
-    def forget(self, thread_id: int) -> None:
-        """Try it anew with the next session."""
-        self._serial.pop(thread_id, None)
 
 
 def end_waiting(scheduler: Scheduler[Claim], thread_id: int) -> None:

@@ -20,7 +20,7 @@ from bot.model import Lane, QueueMode
 from bot.work.queue.entry import Decision, Entry
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
-from bot.work.runs import Claims
+from bot.work.runs import Runs
 from bot.work.turns import Claim
 from pool.launcher import Sharing
 from pool.model import PoolLimits
@@ -61,7 +61,8 @@ class Walk:
         self.now = 0.0
         self.longest: Entry | None = None
         self.waited = 0
-        self.claims = Claims(self.at.pool, cast("Any", self), cast("Any", Editors()))
+        nothing: list[Any] = [None] * 7
+        self.runs = Runs(None, None, self.at.pool, None, None, Editors(), *nothing)  # type: ignore[arg-type]
         self.scheduler: Scheduler[Claim] = Scheduler(Lanes({Lane.MAIN: 4 + seed % 4, Lane.BACKGROUND: 1}), self)
 
     async def run(self) -> None:
@@ -112,29 +113,26 @@ class Walk:
         heads = [entry for queue in self.scheduler._queues.values() for entry in queue.heads(self.now)]
         free = [entry for entry in heads if self.scheduler.lanes.free(entry.lane)]
         for entry in free:
-            elder = any(one.place < entry.place and not self.in_thread(one.thread_id) for one in free)
-            claim = self.claims.reserve(entry.thread_id, elder)
+            elder = any(one.place < entry.place and not self.runs.in_thread(one.thread_id) for one in free)
+            claim = self.runs.reserve(entry.thread_id, elder)
             assert claim is None, f"{entry.place} could start"
 
     def rules_of(self, _thread_id: int) -> Rules:
         return self.rules
 
     def reserve(self, thread_id: int, behind: bool) -> Claim | None:
-        return self.claims.reserve(thread_id, behind)
+        return self.runs.reserve(thread_id, behind)
 
     def looked(self, held_up: list[Entry]) -> None:
         for entry in held_up:
-            self.claims.held_up(entry)
-
-    def in_thread(self, thread_id: int) -> list[Any]:
-        """Return the turns of a thread, as `Runs` does."""
-        mine = [claim for entry, (_, claim) in self.turns.items() if entry.thread_id == thread_id]
-        return [SimpleNamespace(extra=isinstance(claim, ExtraReservation)) for claim in mine]
+            self.runs.held_up(entry)
 
     # Turns
 
     def start(self, entry: Entry, claim: Claim) -> None:
         self.turns[entry] = (anyio.Event(), claim)
+        extra = isinstance(claim, ExtraReservation)
+        self.runs.running[entry] = cast("Any", SimpleNamespace(thread_id=entry.thread_id, extra=extra))
         self.tasks.start_soon(self.turn, entry, claim, self.turns[entry][0])
 
     async def turn(self, entry: Entry, claim: Claim, over: anyio.Event) -> None:
@@ -151,11 +149,11 @@ class Walk:
         except AgentSpawnError:
             pass
         finally:
-            del self.turns[entry]
+            del self.turns[entry], self.runs.running[entry]
             if forked:
                 self.scheduler.ended(entry, self.now)
             else:
-                self.claims.serialise(entry.thread_id)
+                self.runs.serialise(entry.thread_id)
                 self.scheduler.ended(entry, self.now, again=True)
             claim.release()
             self.count_an_end()
@@ -163,7 +161,7 @@ class Walk:
     def count_an_end(self) -> None:
         lanes = self.scheduler.lanes
         heads = [entry for queue in self.scheduler._queues.values() for entry in queue.heads(self.now)]
-        wanting = [one for one in heads if lanes.free(one.lane) and not self.in_thread(one.thread_id)]
+        wanting = [one for one in heads if lanes.free(one.lane) and not self.runs.in_thread(one.thread_id)]
         longest = min(wanting, key=lambda one: one.place, default=None)
         same = longest is not None and longest is self.longest and not self.scheduler.held
         self.waited = self.waited + 1 if same else 0
@@ -202,7 +200,7 @@ class Walk:
     def reset(self) -> None:
         thread = self.thread()
         decide(self.scheduler, thread, lambda queue: queue.reset("ann"), self.now)
-        self.claims.forget(thread)
+        self.runs.serial.pop(thread, None)
         self.at.pool.reset(thread)
 
     def evict(self) -> None:

@@ -13,7 +13,7 @@ from acp.schema import PermissionOption, PermissionParams, ToolCall
 from bot.model import Inbound, Outcome
 from bot.reply.port import PortError
 from bot.work.queue_notices import QueueNotices
-from bot.work.runs import Claims
+from bot.work.runs import Runs
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.fakes import LIMITS, NotedStore, PlayedSession, chunk, running_work
 from tests.bot.work.samples import ALICE, mention
@@ -288,7 +288,7 @@ async def test_a_fault_on_a_prompts_way_hurts_no_other(monkeypatch: pytest.Monke
     """O4, Q10: whatever it is, the work of the others goes on."""
     async with running_work() as work:
         with monkeypatch.context() as patched:
-            patched.setattr(Claims, "reserve", None)  # nothing that can be called
+            patched.setattr(Runs, "reserve", None)  # nothing that can be called
             work.post(1)
             await anyio.sleep(5)
         work.post(2, thread_id=200)
