@@ -153,7 +153,7 @@ class Dispatcher:
 
     def edited(self, message_id: int, text: str) -> None:
         """Take the new text of a message that waits (Q5)."""
-        self._about(message_id, lambda queue: queue.edit(message_id, text))
+        self._about(message_id, lambda queue: queue.edit(message_id, text=text))
 
     def deleted(self, message_id: int) -> None:
         """Take a message out that was deleted while it waited (Q5)."""

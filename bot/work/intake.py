@@ -95,7 +95,8 @@ class Intake:
             # 2. Record before show: what is acknowledged has to survive a kill, and a second copy is told apart here
             # (O2).
             if not await self.store.accept(accepted_prompt(inbound)):
-                self._leave(inbound)
+                with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+                    decisions.extend(queue.refused(inbound.message_id))
                 return
         except StoreBusy:
             await self.refuse(inbound, busy())
@@ -106,8 +107,8 @@ class Intake:
             return
         await self.take_up(inbound)
 
-    async def take_up(self, inbound: Inbound) -> bool:
-        """Take a message that is written down to where it may start; return whether it got there."""
+    async def take_up(self, inbound: Inbound) -> None:
+        """Take a message that is written down to where it may start."""
         self.reactions.accepted(inbound)
         try:
             refusal = await self._open_thread(inbound)
@@ -119,11 +120,10 @@ class Intake:
             # Only now do its mode and the cap affect others: the store has it, and its thread is there.
             with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
                 decisions.extend(queue.accepted(inbound.message_id))
-            return True
+            return
         # It was warmed while the thread was being opened: nobody will ever prompt it there.
         self.pool.evict(inbound.thread_id)
         await self.refuse(inbound, self._withdrawn(inbound) or refusal)
-        return False
 
     async def _open_thread(self, inbound: Inbound) -> TurnEnd | None:
         if not inbound.opens_thread:
@@ -148,7 +148,8 @@ class Intake:
     async def refuse(self, inbound: Inbound, end: TurnEnd) -> None:
         """Tell the end of a message where it was posted: it has no thread, or is not accepted."""
         # It leaves the queue before anybody waits for Discord: nothing behind it is held up by its notice.
-        self._leave(inbound)
+        with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+            decisions.extend(queue.refused(inbound.message_id))
         try:
             await self.chat.refuse(inbound, "\n".join(lines(end, self.redact)))
         except PortError as exc:
@@ -157,10 +158,6 @@ class Intake:
             # Nothing more can be shown; the outcome still has to be written down.
             log.exception("refusal.failed", message=inbound.message_id)
         await self.deliveries.record(inbound, end.outcome)
-
-    def _leave(self, inbound: Inbound) -> None:
-        with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
-            decisions.extend(queue.refused(inbound.message_id))
 
     def _withdrawn(self, inbound: Inbound) -> TurnEnd | None:
         """Return which end a message was given while it was being accepted."""

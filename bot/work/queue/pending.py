@@ -41,7 +41,7 @@ class PendingMessages:
     def add(self, entry: Entry) -> None:
         """Give an entry its place by snowflake."""
         bisect.insort(self.rest, entry, key=attrgetter("place"))
-        self.index(entry)
+        self.where.update({message.message_id: entry for message in entry.messages})
 
     def put_first(self, entry: Entry, behind: int = 0) -> None:
         """Put an entry before all others, but for so many of those in front."""
@@ -61,13 +61,9 @@ class PendingMessages:
         # Sorted: the agent reads what was said in the order in which it was posted, not in which it was handed over.
         entry.messages = sorted((*entry.messages, *other.messages), key=attrgetter("message_id"))
         entry.unstored |= other.unstored
+        self.where.update({message.message_id: entry for message in other.messages})
         # Moved, not shared: a message is in one entry, or it would have two outcomes.
         other.messages = []
-        self.index(entry)
-
-    def index(self, entry: Entry) -> None:
-        """Note where the messages of an entry are."""
-        self.where.update({message.message_id: entry for message in entry.owed})
 
     def leave(self, entry: Entry, message_id: int) -> None:
         """Take a message out of its entry; an empty entry is none."""
@@ -81,9 +77,3 @@ class PendingMessages:
     def holds(self, message_id: int) -> bool:
         """Whether the message has no outcome yet."""
         return message_id in self.where or message_id in self.undecided
-
-    def accepting(self) -> Iterator[int]:
-        """Return the ids of the messages that the store does not have yet."""
-        yield from self.undecided
-        for entry in self:
-            yield from entry.unstored

@@ -397,7 +397,10 @@ class Scheduler(Generic[R]):
 
     def accepting(self) -> Iterator[int]:
         """Return the ids of the messages that the store does not have yet."""
-        return (message_id for queue in list(self._queues.values()) for message_id in list(queue.line.accepting()))
+        for queue in self._queues.values():
+            yield from queue.line.undecided
+            for entry in queue.line:
+                yield from entry.unstored
 
     def counts(self) -> dict[Lane, LaneCounts]:
         """Return how full each lane is, and how many entries wait for it."""

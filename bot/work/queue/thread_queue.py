@@ -86,7 +86,7 @@ class ThreadQueue:
             if row is not None:
                 entry.joins = row.joins if row.state is EntryState.COLLECTING else row
         entry.unstored.add(inbound.message_id)
-        self.line.index(entry)
+        self.line.where[inbound.message_id] = entry
         # 4. It waits for more of its author.
         entry.held_until = debounce.held_until(inbound, (entry.joins or entry).since, now, self.rules)
         entry.state = EntryState.COLLECTING if entry.held_until > now else EntryState.WAITING
@@ -194,7 +194,7 @@ class ThreadQueue:
             # The messages are part of the turn: its outcome is theirs.
             entry.state = EntryState.ENDED
             turn.injected += entry.messages
-            self.line.index(turn)
+            self.line.where.update({message.message_id: turn for message in entry.messages})
             return []
         decisions: list[Decision] = []
         for message in list(entry.messages):
@@ -319,7 +319,7 @@ class ThreadQueue:
         if entry.open and [one.message_id for one in entry.messages] == [message_id]:
             return cancel([entry], _DELETED)
         # Its turn does without it; the end that it shares with the others is on its way already.
-        return self._rewrite(message_id, text="", quotes=(), left_out=(), attachments=())
+        return self.edit(message_id, text="", quotes=(), left_out=(), attachments=())
 
     def expel(self, message_id: int) -> list[Decision]:
         """Take one message out whose author may no longer use Weft, if it waits (D2)."""
@@ -327,11 +327,8 @@ class ThreadQueue:
         messages = [one for one in entry.messages if one.message_id == message_id] if entry is not None else []
         return [] if entry is None else self._end(entry, _EXPELLED, messages)
 
-    def edit(self, message_id: int, text: str) -> list[Decision]:
-        """Take the new text of a message, unless the agent was told it already (Q5)."""
-        return self._rewrite(message_id, text=text)
-
-    def _rewrite(self, message_id: int, **changes: Any) -> list[Decision]:
+    def edit(self, message_id: int, **changes: Any) -> list[Decision]:
+        """Change the text, or another field, of a message, unless the agent was told it already (Q5)."""
         entry = self.line.where.get(message_id)
         if entry is None or not entry.open:
             return []

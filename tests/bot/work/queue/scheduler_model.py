@@ -353,7 +353,7 @@ class SchedulerModel:
 
     def edit(self, choice: int) -> None:
         thread, message_id = self.on_message(choice)
-        if self.act(thread, lambda queue: queue.edit(message_id, f"e{choice}")):
+        if self.act(thread, lambda queue: queue.edit(message_id, text=f"e{choice}")):
             self.texts[message_id] = f"e{choice}"
 
     def delete(self, choice: int) -> None:

@@ -52,7 +52,7 @@ def test_a_waiting_message_reads_as_it_was_edited() -> None:
     """Q5."""
     bench = Bench()
     bench.say(1)
-    bench.queue.edit(1, "new")
+    bench.queue.edit(1, text="new")
     assert bench.run().prompt_text() == "new"
 
 

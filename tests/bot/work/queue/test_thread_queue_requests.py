@@ -15,7 +15,7 @@ def test_an_edit_changes_what_will_be_asked() -> None:
     bench = Bench()
     bench.busy()
     bench.say(2)
-    [edited] = bench.queue.edit(2, "better")
+    [edited] = bench.queue.edit(2, text="better")
     assert isinstance(edited, Edited)
     entry = bench.queue.line.where.get(2)
     assert entry is not None
@@ -26,7 +26,7 @@ def test_an_edit_of_what_the_agent_was_told_changes_nothing() -> None:
     """Q5."""
     bench = Bench()
     entry = bench.busy()
-    assert bench.queue.edit(1, "better") == []
+    assert bench.queue.edit(1, text="better") == []
     assert entry.prompt_text() == "1"
 
 
@@ -53,7 +53,7 @@ def test_what_is_edited_or_deleted_before_the_agent_was_told_is_asked_otherwise_
     bench = Bench(Rules())
     bench.say(1)
     entry = bench.start()
-    assert [type(decision) for decision in bench.queue.edit(1, "better")] == [Edited]
+    assert [type(decision) for decision in bench.queue.edit(1, text="better")] == [Edited]
     assert entry.prompt_text() == "better"
     bench.say(2)
     assert [type(decision) for decision in bench.queue.delete(1)] == [Edited]
