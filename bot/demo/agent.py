@@ -11,12 +11,14 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bot.demo.agent_scenes import Brought
 from bot.demo.agent_sessions import Session, Sessions, default_directory
 from bot.demo.agent_turn import Turn
 from bot.demo.agent_wire import (
@@ -32,6 +34,8 @@ from bot.demo.agent_wire import (
 )
 
 PROTOCOL_VERSION = 1
+FROM_WEFT, DEFAULT_FOLDER = "[From Weft", ".weft/out"
+OUT_FOLDER = re.compile(r"\.weft/out/\d+")
 LEAVE_LIMIT = 1.0  # seconds in which running turns must end after the end of stdin
 
 
@@ -51,6 +55,7 @@ class Agent:
         self._sessions = sessions
         self._pace = pace
         self._turns: dict[str, tuple[Turn, threading.Thread]] = {}
+        self._folders: dict[str, str] = {}
         self._requests: dict[str, Callable[[JSON], JSON]] = {
             "initialize": self._initialize,
             "session/new": self._new,
@@ -145,7 +150,10 @@ class Agent:
         session = self._sessions.get(str(params.get("sessionId")))
         if session is None:
             raise Refused(NOT_FOUND, f"no session {params.get('sessionId')}")
-        turn = Turn(self._wire, session, request_id, prompt_text(params.get("prompt")), self._pace)
+        prompt = params.get("prompt")
+        self._folders[session.id] = folder = folder_named(prompt) or self._folders.get(session.id, DEFAULT_FOLDER)
+        brought = Brought(tuple(described(prompt)), folder)
+        turn = Turn(self._wire, session, request_id, prompt_text(prompt), self._pace, brought)
         thread = threading.Thread(target=self._play, args=(turn,), daemon=True)
         with self._wire.changed:
             if session.id in self._turns:
@@ -169,8 +177,32 @@ class Agent:
 
 def prompt_text(blocks: Any) -> str:
     """Return a prompt's words: its texts, and the names of whatever else it holds, one a line."""
-    known = [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    # What Weft tells agents of itself is nobody's words.
+    known = [block for block in _known(blocks) if not str(block.get("text")).startswith(FROM_WEFT)]
     return "\n".join(str(block.get("text") or block.get("name") or f"({block.get('type')})") for block in known)
+
+
+def described(blocks: Any) -> Iterator[str]:
+    """Yield a line for each file in a prompt."""
+    for block in _known(blocks):
+        resource = block.get("resource")
+        held = resource if isinstance(resource, dict) else block
+        if block.get("type") == "text":
+            continue
+        name = block.get("name") or str(held.get("uri") or "").rpartition("/")[2] or "a file without a name"
+        size = f", {block['size']:,} bytes" if isinstance(block.get("size"), int) else ""
+        yield f"`{name}` ({block.get('type')}, {held.get('mimeType') or 'of no known type'}{size})"
+
+
+def folder_named(blocks: Any) -> str | None:
+    """Return the folder for files that a prompt names, below the working directory."""
+    texts = (str(block.get("text")) for block in _known(blocks))
+    told = [found[0] for text in texts if text.startswith(FROM_WEFT) and (found := OUT_FOLDER.search(text))]
+    return told[-1] if told else None
+
+
+def _known(blocks: Any) -> list[JSON]:
+    return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
 
 
 def pace(value: str) -> float:

@@ -7,6 +7,8 @@ Sending, pausing and cancelling belong to `agent_turn`, which runs the steps and
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 JSON = dict[str, Any]
 
-FILE_NAME = "weft-demo.txt"
+FILE_NAME, PICTURE_NAME = "weft-demo.txt", "picture.png"
 SHOWN_ENTRIES = 20
 ALLOW_ONCE, ALLOW_ALWAYS, REJECT = "allow_once", "allow_always", "reject_once"
 OPTIONS = (
@@ -79,6 +81,14 @@ Scene = Generator[Step, str, None]
 
 
 @dataclass(frozen=True, slots=True)
+class Brought:
+    """What comes with a prompt: a line for each file, and the folder for files that go back."""
+
+    files: tuple[str, ...] = ()
+    folder: str = ".weft/out"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A prompt as a scene sees it: ``turn`` makes its tool ids unique, ``rest`` is what follows the keyword."""
 
@@ -86,6 +96,7 @@ class Request:
     cwd: Path
     turn: str
     trusted: bool = False
+    brought: Brought = Brought()
     rest: str = ""
 
 
@@ -139,6 +150,20 @@ def write(request: Request) -> Scene:
     yield Say(f"{written}.")
 
 
+def draw(request: Request) -> Scene:
+    """Draw a picture and hand it out."""
+    folder = request.cwd / request.brought.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PICTURE_NAME).write_bytes(_picture(96, 64))
+    yield Say("I drew this for you.")
+
+
+def files(request: Request) -> Scene:
+    """Say which files came with the message."""
+    lines = [f"- {line}" for line in request.brought.files]
+    yield Say("\n".join(["I got these files:", *lines]) if lines else "No file came with your message.")
+
+
 def long(_: Request) -> Scene:
     """Answer at a length that needs several messages, with code and a table."""
     yield Say("".join(_chapter(number) for number in range(1, 13)))
@@ -175,6 +200,8 @@ SCENES: dict[str, Callable[[Request], Scene]] = {
     "plan": plan,
     "tools": tools,
     "write": write,
+    "draw": draw,
+    "files": files,
     "long": long,
     "wait": wait,
     "fail": fail,
@@ -240,6 +267,20 @@ def _summary(request: Request, entries: list[str], written: str) -> str:
         f"The working directory has **{size}**. {written}.\n\n"
         "I am Weft's demo agent: no model, no account, no network. Say `help` to see what I can do."
     )
+
+
+def _picture(width: int, height: int) -> bytes:
+    """Return a PNG in which colours run from corner to corner."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (
+        b"\0" + b"".join(bytes((255 * x // width, 255 * y // height, 160)) for x in range(width)) for y in range(height)
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def _chapter(number: int) -> str:

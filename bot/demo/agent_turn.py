@@ -19,6 +19,7 @@ from bot.demo.agent_scenes import (
     ALLOW_ALWAYS,
     OPTIONS,
     Ask,
+    Brought,
     Crash,
     Fail,
     Pause,
@@ -58,12 +59,13 @@ class Outcome:
 class Turn:
     """Mutable are the cancelled flag (set by the reading thread), the text said, and the tools not yet finished."""
 
-    def __init__(self, wire: Wire, session: Session, request_id: Any, text: str, pace: float) -> None:
+    def __init__(self, wire: Wire, session: Session, request_id: Any, text: str, pace: float, brought: Brought) -> None:
         self.session = session
         self.request_id = request_id
         self._wire = wire
         self._text = text
         self._pace = pace
+        self._brought = brought
         self._cancelled = False
         self._said: list[str] = []
         self._unfinished: set[str] = set()
@@ -92,7 +94,7 @@ class Turn:
         return outcome
 
     def _outcome(self) -> Outcome:
-        request = Request(self._text, Path(self.session.cwd), self._name, self.session.trusted)
+        request = Request(self._text, Path(self.session.cwd), self._name, self.session.trusted, self._brought)
         try:
             self._show_title()
             self._play(scene_for(request))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import bot.demo
-from bot.demo.agent import pace, prompt_text
-from bot.demo.agent_scenes import FILE_NAME, SCENES, Pause, Request, Say, scene_for
+from bot.demo.agent import described, folder_named, pace, prompt_text
+from bot.demo.agent_scenes import FILE_NAME, SCENES, Brought, Pause, Request, Say, scene_for
 from bot.demo.agent_sessions import Sessions, default_directory
 from bot.demo.agent_turn import CHUNK_PAUSE, chosen_option, pieces
 from tests.agents.client import Message, PipeClient, talking_to
@@ -419,3 +419,39 @@ def test_a_damaged_session_file_is_an_unknown_session(tmp_path: Path) -> None:
     session = sessions.create("/")
     (tmp_path / f"{session.id}.json").write_text('{"id": ')
     assert Sessions(tmp_path).reopen(session.id, "/") is None
+
+
+FROM_WEFT = "[From Weft: put it into .weft/out/42/ in your working directory.]"
+
+
+def test_a_picture_goes_into_the_folder_that_the_session_was_told(cwd: Path) -> None:
+    told = [{"type": "text", "text": "say hello"}, {"type": "text", "text": FROM_WEFT}]
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        client.call("session/prompt", sessionId=session, prompt=told)
+        play(client, session, "draw a picture")
+        assert client.text() == "helloI drew this for you."
+    assert (cwd / ".weft/out/42/picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_it_says_which_files_it_got() -> None:
+    blocks = [
+        {"type": "text", "text": "files"},
+        {
+            "type": "resource_link",
+            "uri": "file:///work/a.zip",
+            "name": "a.zip",
+            "mimeType": "application/zip",
+            "size": 9,
+        },
+        {"type": "resource", "resource": {"uri": "file:///work/b.txt", "text": "b", "mimeType": "text/plain"}},
+        {"type": "text", "text": FROM_WEFT},
+        "nonsense",
+    ]
+    files = tuple(described(blocks))
+    assert files == ("`a.zip` (resource_link, application/zip, 9 bytes)", "`b.txt` (resource, text/plain)")
+    (said,) = scene_for(Request("files", Path(), "t", brought=Brought(files)))
+    assert isinstance(said, Say)
+    assert said.text.splitlines() == ["I got these files:", *(f"- {line}" for line in files)]
+    assert folder_named(blocks) == ".weft/out/42"
+    assert "From Weft" not in prompt_text(blocks)
