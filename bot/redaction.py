@@ -8,7 +8,7 @@ out over several messages is out of reach; see ``docs/limits.md``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,13 +46,29 @@ class Redactor:
             value = value.replace(secret.encode(), REDACTED.encode())
         return value
 
+    def stream(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Return the content of a file that comes in pieces without the secrets, in other pieces."""
+        longest = max((len(secret.encode()) for secret in self._secrets), default=1)
+        held = b""
+        for chunk in chunks:
+            clean = self.data(held + chunk)
+            # The end may be the beginning of a secret, so it waits for what follows.
+            border = max(0, len(clean) - (longest - 1))
+            held = clean[border:]
+            yield clean[:border]
+        yield held
+
     def body(self, body: Body) -> Body:
-        """Return a message without the secrets in its text, the labels of its buttons, and its file with its name."""
+        """Return a message without the secrets in its text, the labels of its buttons, its file and all file names.
+
+        What it uploads is read when it is sent; see `stream`.
+        """
         # No text grows by this, so what fitted Discord's limits still does.
         buttons = tuple(replace(button, label=self.text(button.label)) for button in body.buttons)
         fileless = body.fileless and tuple(replace(button, label=self.text(button.label)) for button in body.fileless)
         file = body.file and replace(body.file, name=self.text(body.file.name), data=self.data(body.file.data))
-        return replace(body, text=self.text(body.text), buttons=buttons, fileless=fileless, file=file)
+        uploads = tuple(replace(upload, name=self.text(upload.name)) for upload in body.uploads)
+        return replace(body, text=self.text(body.text), buttons=buttons, fileless=fileless, file=file, uploads=uploads)
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Clean an event in place, nested values included."""

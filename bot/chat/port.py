@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from io import BufferedIOBase
 from typing import Any, Literal
 
 import anyio
+import anyio.to_thread
 import discord
 import structlog
 from discord import ui
@@ -32,6 +36,7 @@ from bot.chat.rest import (
     Breaker,
     Rest,
     RetryLimits,
+    TryAgain,
 )
 from bot.model import Attachment, Inbound
 from bot.recent import Recent
@@ -46,6 +51,8 @@ from bot.reply.port import (
     ThreadGone,
     ThreadPort,
     Unavailable,
+    Upload,
+    UploadRefused,
 )
 from bot.work.ports import DownloadFailed, TryDownloadAgain
 
@@ -56,12 +63,14 @@ ORIGINAL_LIMIT = 5.0
 """Seconds; a prompt waits no longer for what it replies to."""
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
+TOO_LARGE = 413  # HTTP
 PAGE = 100  # messages of a history at once
 NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 NO_FILE = "\n-# The file could not be posted: {why}."
 NO_ALLOWING = "\n**Nobody can see all of it, so it can only be rejected.**"
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
+_CHUNK = 1024 * 1024
 _MOST_UNREACTIVE = 1000  # channels remembered to have been logged
 
 
@@ -79,7 +88,12 @@ class DiscordThread:
         if not 0 < len(nonce) <= NONCE_LIMIT:
             raise ValueError(f"the nonce {nonce!r} has {len(nonce)} characters (1 to {NONCE_LIMIT} are possible)")
         clean = self._redactor.body(body)
-        return await self._rest.call(lambda client: _send(client, self._id, clean, nonce, reply_to))
+
+        async def send(client: discord.Client) -> int:
+            async with _copies(clean.uploads, self._redactor) as copies:
+                return await _send(client, self._id, clean, nonce, reply_to, copies)
+
+        return await self._rest.call(send)
 
     async def edit(self, message_id: int, body: Body) -> None:
         """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
@@ -117,7 +131,7 @@ class DiscordThread:
                 page = await client.http.logs_from(self._id, min(left, PAGE), after=newest)
                 posts = posts_of(page, Place(None, self._id))
                 mine = [post for post in posts if post.author.id == client.user.id]
-                own += [OwnMessage(post.message_id, post.content, post.custom_ids) for post in mine]
+                own += [OwnMessage(one.message_id, one.content, one.custom_ids, _replied_to(one)) for one in mine]
                 if len(page) < PAGE or not posts:
                     break
                 left, newest = left - PAGE, posts[-1].message_id
@@ -141,12 +155,20 @@ class DiscordChat:
         redactor: Redactor,
         api_url: str | None = None,
     ) -> None:
-        self._rest, self._redactor = Rest(current, limits, breaker), redactor
+        self._rest, self._redactor, self._current = Rest(current, limits, breaker), redactor, current
         self.fetch = Downloads(self._described_anew, api_url).fetch
         self._unreactive: Recent[int] = Recent(_MOST_UNREACTIVE)
 
     def thread(self, thread_id: int) -> ThreadPort:
         return DiscordThread(self._rest, self._redactor, thread_id)
+
+    def upload_limit(self, guild_id: int | None) -> int:
+        """Return how many bytes a file may have in a server, by its boosts; what every server takes if unknown."""
+        try:
+            guild = self._current().get_guild(guild_id) if guild_id is not None else None
+        except TryAgain:
+            guild = None
+        return guild.filesize_limit if guild is not None else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; one that exists already is used."""
@@ -278,8 +300,54 @@ class DiscordChat:
         return frozenset(int(role) for role in member["roles"])
 
 
-async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str, reply_to: int | None) -> int:
-    """Post a message; without its reference or its file if Discord refuses it for that. Return its id."""
+def _replied_to(post: Post) -> int | None:
+    return post.original.message_id if post.original is not None else post.reference
+
+
+@asynccontextmanager
+async def _copies(uploads: Sequence[Upload], redactor: Redactor) -> AsyncIterator[list[BufferedIOBase]]:
+    """Hold copies of files without the secrets, on disk and without names: an agent may change its files meanwhile."""
+
+    def copy_all() -> list[BufferedIOBase]:
+        return [_copy(upload, redactor, opened) for upload in uploads]
+
+    # Closed in a worker thread, too: what is deleted there may be large.
+    async with AsyncExitStack() as stack:
+        with ExitStack() as opened:
+            copies = await anyio.to_thread.run_sync(copy_all) if uploads else []
+            stack.push_async_callback(anyio.to_thread.run_sync, opened.pop_all().close)
+        yield copies
+
+
+def _copy(upload: Upload, redactor: Redactor, opened: ExitStack) -> BufferedIOBase:
+    try:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  open until it is sent
+        opened.callback(copy.close)
+        with upload.open() as source:
+            for chunk in redactor.stream(iter(functools.partial(source.read, _CHUNK), b"")):
+                copy.write(chunk)
+                # Counted while it is read: it may have grown since it was measured, and may go on growing.
+                if copy.tell() > upload.limit:
+                    raise UploadRefused(f"{upload.name} has grown beyond what this server takes")
+        copy.seek(0)
+    except OSError as exc:
+        # Not Discord's fault: it would be taken for a connection that broke.
+        raise UploadRefused(f"{upload.name} can't be read: {(exc.strerror or str(exc)).lower()}") from exc
+    return copy
+
+
+async def _send(
+    client: discord.Client,
+    channel_id: int,
+    body: Body,
+    nonce: str,
+    reply_to: int | None,
+    copies: Sequence[BufferedIOBase] = (),
+) -> int:
+    """Post a message; without its reference or its file if Discord refuses it for that. Return its id.
+
+    ``copies``: its uploads, without which it is not posted.
+    """
     # Ends: each round takes the reference or the file away, and what has neither is not tried again.
     while True:
         options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
@@ -288,6 +356,11 @@ async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str,
         if body.file is not None:
             # Made anew for each try: a file is read once.
             options["file"] = discord.File(io.BytesIO(body.file.data), filename=body.file.name)
+        if copies:
+            for copy in copies:
+                copy.seek(0)
+            named = zip(copies, body.uploads, strict=True)
+            options["files"] = [discord.File(copy, filename=upload.name) for copy, upload in named]
         if reply_to is not None:
             options["reference"] = discord.MessageReference(
                 message_id=reply_to, channel_id=channel_id, fail_if_not_exists=False
@@ -298,6 +371,8 @@ async def _send(client: discord.Client, channel_id: int, body: Body, nonce: str,
             if exc.code == NO_REPLIES and reply_to is not None:
                 reply_to = None
                 continue
+            if copies and (exc.status == TOO_LARGE or exc.code in _NO_FILE_WHY):
+                raise UploadRefused(_NO_FILE_WHY.get(exc.code, _NO_FILE_WHY[FILE_TOO_LARGE])) from exc
             if exc.code not in _NO_FILE_WHY or body.file is None:
                 raise
             why = _NO_FILE_WHY[exc.code]

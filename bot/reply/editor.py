@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import anyio
@@ -22,7 +23,7 @@ from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pending_reply import SavedReply
 from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
-from bot.reply.recovery import Found, LeftBehind, Recovery, finalize_interrupted
+from bot.reply.recovery import Found, LeftBehind, Recovery, finalize_interrupted, post_unless_there
 
 log = structlog.get_logger(__name__)
 
@@ -152,6 +153,26 @@ class ThreadEditor:
                 reply.look_now()
         self._outbox.post(message)
         self._notices.append(delivery)
+        self._look_again()
+        return delivery
+
+    def say_once(self, key: int, body: Body, *, nonce: str, reply_to: int | None, maybe_said: bool) -> Delivery:
+        """Post a message that no run may post twice, after everything that was said before.
+
+        Args:
+            key: no message of it is older than this one.
+            nonce: the same one in every run.
+            maybe_said: an earlier run may have posted it, so the thread is read first.
+        """
+        if not maybe_said:
+            delivery = self.say(body, reply_to=reply_to)
+            delivery.message.nonce = nonce
+            return delivery
+        message = OutgoingMessage(desired=body, reply_to=reply_to, nonce=nonce, given_up=self.gone)
+        delivery = Delivery(message)
+        self._notices.append(delivery)
+        apply = partial(post_unless_there, message, self._outbox)
+        self._recovery.pending.append(LeftBehind(key, (), apply))
         self._look_again()
         return delivery
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from bot.reply.pacing import Pacer
-from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable, UploadRefused
 
 NOTHING = Body("")
 """What a message is to show that is to be deleted."""
@@ -36,6 +36,7 @@ class OutgoingMessage:
         on_refused: called when Discord refuses it; somebody waits for it, so it is not tried again.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
+        why_not: why its files were not taken, for people; "" if that is not the reason.
         busy: a request for it is under way.
         posted: it was put in the queue of new messages, or is on Discord.
         nonce: of the new message; chosen when it is first sent, unless it was before.
@@ -60,6 +61,7 @@ class OutgoingMessage:
     displayed_mark: int = 0
     given_up: bool = False
     refused: bool = False
+    why_not: str = ""
     busy: bool = False
     posted: bool = False
     nonce: str | None = None
@@ -251,6 +253,10 @@ class Outbox:
                     self.park(message)
                 else:
                     message.on_archived()
+            case UploadRefused():
+                # Another try would end in the same way; what becomes of the files is for their owner to say.
+                message.why_not = str(error)
+                self.abandon(message)
             case MessageGone() if op.body == NOTHING:
                 message.displayed = NOTHING
             case MessageGone() if not is_post:

@@ -7,6 +7,7 @@ Saved are the text, the lines about the end, and where the messages begin, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -22,6 +23,27 @@ class SavedPage:
 
     start: int
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileMessage:
+    """A message below a reply: its text, and the names of the files that it is posted with."""
+
+    text: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """What an agent hands out with a reply: messages with files that lie in ``workspace`` until they are posted."""
+
+    workspace: str
+    messages: tuple[FileMessage, ...]
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file in it, and not only what is said of files."""
+        return any(message.names for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,7 @@ class SavedReply:
             "footer": _whole(self.final.footer),
             "ping": self.final.ping,
             "buttons": [[button.custom_id, button.label, button.style] for button in self.final.buttons],
+            "files": _saved_handout(self.final.handout),
         }
         return orjson.dumps(fields).decode()
 
@@ -83,7 +106,8 @@ class SavedReply:
             text, outcome = str(fields["text"]), Outcome(fields["outcome"])
             lines = tuple(str(line) for line in fields.get("lines", ()))
             buttons = tuple(Button(*button) for button in fields.get("buttons", ()))
-            final = FinalReply(outcome, lines, str(fields.get("footer", "")), fields.get("ping"), buttons)
+            handout = _handout_of(fields.get("files"))  # absent where an older version wrote it
+            final = FinalReply(outcome, lines, str(fields.get("footer", "")), fields.get("ping"), buttons, handout)
             return cls(
                 text,
                 final,
@@ -97,6 +121,21 @@ class SavedReply:
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"not an owed reply: {exc!r}") from exc
+
+
+def _saved_handout(handout: Handout | None) -> dict[str, Any] | None:
+    if handout is None:
+        return None
+    # Names are those of files on this machine, which were made safe: no lone surrogates.
+    messages = [[_whole(message.text), list(message.names)] for message in handout.messages]
+    return {"workspace": handout.workspace, "messages": messages}
+
+
+def _handout_of(fields: dict[str, Any] | None) -> Handout | None:
+    if fields is None:
+        return None
+    messages = tuple(FileMessage(str(text), tuple(map(str, names))) for text, names in fields["messages"])
+    return Handout(str(fields["workspace"]), messages)
 
 
 def _whole(text: str) -> str:
@@ -122,6 +161,7 @@ class FinalReply:
         footer: the last line of the last message.
         ping: the person to notify, in a new message, since an edit notifies nobody.
         buttons: stand below all that.
+        handout: the files that follow in messages of their own.
     """
 
     outcome: Outcome
@@ -129,6 +169,7 @@ class FinalReply:
     footer: str = ""
     ping: int | None = None
     buttons: tuple[Button, ...] = ()
+    handout: Handout | None = None
 
     def tail(self) -> str:
         """Return the lines and the footer."""

@@ -5,13 +5,15 @@ PortError
 │   └── ThreadDeleted   Discord no longer knows it: it never comes back
 ├── ThreadArchived  no edit is possible; sending a new message takes the thread out of the archive
 ├── MessageGone     the message was deleted, or takes no further edit: send its content anew, once
+├── UploadRefused   its files can't be read or are not taken: nothing was posted
 └── Unavailable     Discord did not take it after the port's own tries: try again later
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 ButtonStyle = Literal["primary", "secondary", "success", "danger"]
 
@@ -36,6 +38,20 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that stays where it is until it is sent.
+
+    Attributes:
+        open: called for each try; blocks, and raises OSError.
+        limit: bytes; of a file that turns out to have more, nothing is posted.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """What a message is to look like.
 
@@ -45,6 +61,7 @@ class Body:
         file: posted when the message is created; an edit leaves it as it is.
         ping: the only user this message may notify.
         fileless: the buttons if Discord does not take the file; None: the same.
+        uploads: files without which it is not posted; see `UploadRefused`.
     """
 
     text: str
@@ -52,14 +69,16 @@ class Body:
     file: Attachment | None = None
     ping: int | None = None
     fileless: tuple[Button, ...] | None = None
+    uploads: tuple[Upload, ...] = ()
 
 
 class OwnMessage(NamedTuple):
-    """One of Weft's messages as Discord gives it back; ``custom_ids`` are those of its buttons."""
+    """One of Weft's messages as Discord gives it back: ``custom_ids`` are those of its buttons; what it replies to."""
 
     message_id: int
     text: str
     custom_ids: tuple[str, ...] = ()
+    reply_to: int | None = None
 
 
 class PortError(Exception):
@@ -80,6 +99,10 @@ class ThreadArchived(PortError):
 
 class MessageGone(PortError):
     """The message was deleted, or is too old for one more edit."""
+
+
+class UploadRefused(PortError):
+    """The files of a message can't be read, or Discord does not take them; the text says why, for people."""
 
 
 class Unavailable(PortError):

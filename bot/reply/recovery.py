@@ -45,6 +45,7 @@ class Found:
         texts: Weft's messages, by id in ascending order, as Discord gives them back.
         unknown: those that nobody recorded and that can be the reply's, in order.
         custom_ids: those of the buttons of Weft's messages.
+        replies: which messages they reply to.
         as_shown: what the way to Discord makes of a text, where it takes something out.
     """
 
@@ -52,6 +53,7 @@ class Found:
     unknown: tuple[int, ...] = ()
     as_shown: Callable[[str], str] = str
     custom_ids: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    replies: Mapping[int, int | None] = field(default_factory=dict)
 
     def unrecorded(self, after: int, before: int, known: frozenset[int]) -> Found:
         """Return it with all messages unknown between ``after`` and ``before`` (0: now) that are not ``known``."""
@@ -213,6 +215,18 @@ def finalize_interrupted(
     return tuple(one.message_id for one in (message, *finalized) if one.message_id is not None)
 
 
+def post_unless_there(message: OutgoingMessage, outbox: Outbox, found: Found) -> tuple[int, ...]:
+    """Post ``message`` unless an earlier run did: a message with its text that replies to the same one."""
+    assert message.desired is not None
+    said = found.as_shown(message.desired.text).strip()
+    for key in found.unknown:
+        if found.texts[key] == said and found.replies.get(key) == message.reply_to:
+            outbox.adopt(message, key, as_wanted=True)
+            return (key,)
+    outbox.post(message)
+    return ()
+
+
 Apply = Callable[[Found], Iterable[int]]
 """Takes over what was found of a reply, and returns the messages that are the reply's."""
 
@@ -264,7 +278,8 @@ class Recovery:
             buttons = {one.message_id: one.custom_ids for one in own}
             self._claimed.update(recall.shown)
             known = frozenset(self._claimed).union(*(other.shown for other in self.pending))
-            found = Found(texts, as_shown=self._as_shown, custom_ids=buttons)
+            replies = {one.message_id: one.reply_to for one in own}
+            found = Found(texts, as_shown=self._as_shown, custom_ids=buttons, replies=replies)
             after = max([recall.after, *recall.shown])
             self._claimed.update(recall.apply(found.unrecorded(after, self._outbox.oldest, known)))
         self.reading = False

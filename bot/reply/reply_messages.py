@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from acp.snapshot import TurnSnapshot
+from bot.model import Outcome
 from bot.reply.fallback import fallback_text, tools_summary
 from bot.reply.long_answer import LONG, file_note, summary
 from bot.reply.outbox import Outbox, OutgoingMessage
@@ -143,7 +144,7 @@ class ReplyMessages:
         if self.pages.blank:
             # Where the agent said nothing, what it did stands in place of its text (T4).
             files: list[str] = []
-            self._instead = fallback_text(self.snapshot(0), final.outcome, files)
+            self._instead = _instead_of_text(self.snapshot(0), final, files)
             self._changes = "\n".join(files)
             if not self._instead and not final.tail():
                 self._instead = f"-# {HEADLINES[final.outcome]}."
@@ -328,7 +329,7 @@ class ReplyMessages:
         snapshot = self.snapshot(0)
         text = self._instead or snapshot.text
         if not visible(text):
-            text = fallback_text(snapshot, final.outcome)
+            text = _instead_of_text(snapshot, final)
         # Messages that took no edit lose status and buttons when that can be done; the reply does not wait for it. They
         # keep the text that they show, and show no other in the end, even where it is unknown whether an
         # edit went through: the new message has the rest, and no text is visible twice.
@@ -349,3 +350,10 @@ class ReplyMessages:
             rest = reopened(fence, rest) + rest
             self._add(final, (self._held_note + _IN_FILE).format(size=len(rest)), rest)
         self.composed = True
+
+
+def _instead_of_text(snapshot: TurnSnapshot, final: FinalReply, files: list[str] | None = None) -> str:
+    # A file is an answer: nothing has to stand in place of words (F7).
+    if final.outcome is Outcome.ANSWERED and final.handout is not None and final.handout.has_files:
+        return ""
+    return fallback_text(snapshot, final.outcome, files)

@@ -18,6 +18,7 @@ from bot.reply.port import Body
 from bot.reply.render import HEADLINES
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
+from bot.work.handouts import Handouts
 from bot.work.observer import Observer, TurnReport
 from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker
@@ -51,6 +52,7 @@ class Deliveries:
         store: SessionStore,
         reactions: Reactions,
         observer: Observer,
+        handouts: Handouts,
         redact: Callable[[str], str],
     ) -> None:
         self.listeners: list[Callable[[Inbound, Outcome], None]] = []
@@ -59,6 +61,7 @@ class Deliveries:
         self._store = store
         self._reactions = reactions
         self._observer = observer
+        self._handouts = handouts
         self._redact = redact
         self._marked: set[int] = set()
 
@@ -103,8 +106,12 @@ class Deliveries:
         await self._keep(messages, end.outcome, reply.owed(final))  # no name for it: it may have megabytes
         # Record before show, as above. The delivery itself has no bound: Discord may be away for hours.
         reply.finish(final)
+        # In the queue at once: what the next turn says in this thread comes below.
+        files = self._handouts.post(first, final.handout) if final.handout else []
         delivered = await reply.delivered() or await self._say_instead(first, end)
         self._tell(report, delivered=delivered)
+        if final.handout:
+            await self._handouts.settle(first, final.handout, files)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
             await self.record(message, end.outcome)
         self._editors.let_go(first.thread_id)

@@ -23,6 +23,7 @@ from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
+from bot.work.handouts import Handouts
 from bot.work.intake import Intake
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
@@ -104,19 +105,20 @@ class Dispatcher:
         )
         self._editors = editors
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
-        self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, redact)
+        self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
+        self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
+        handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
+        self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, handouts, redact)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, tracker, editors)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
-        self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
         # What takes a message to its turn, and the turn to its end.
-        self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, self._files,
-            redact,
+            handouts, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -128,7 +130,9 @@ class Dispatcher:
         )  # fmt: skip
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
-        self._recovery = Recovery(tracker, chat, store, editors, self.deliveries, self._reactions, self._intake)
+        self._recovery = Recovery(
+            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts
+        )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")

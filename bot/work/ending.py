@@ -13,7 +13,7 @@ from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
 from acp.snapshot import Ending, TurnSnapshot
 from bot.model import Inbound, Outcome
 from bot.reply.cards import turn_button
-from bot.reply.pending_reply import FinalReply
+from bot.reply.pending_reply import FinalReply, Handout
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
 from bot.reply.tools import tools_in_short
@@ -44,6 +44,7 @@ class TurnEnd:
         stderr: the last words of an agent that ended in its start.
         rejection: a sentence for a turn that the agent ended by itself since what it asked for was rejected.
         snapshot: the turn, if the prompt reached the agent.
+        handout: the files that the agent hands out.
     """
 
     outcome: Outcome
@@ -52,6 +53,7 @@ class TurnEnd:
     stderr: str = ""
     rejection: str = ""
     snapshot: TurnSnapshot | None = None
+    handout: Handout | None = None
 
 
 def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> TurnEnd:
@@ -151,4 +153,5 @@ def final_reply(
         footer=footer(end.snapshot, elapsed) if end.snapshot else "",
         ping=inbound.author.id if end.snapshot and elapsed >= LONG_TURN else None,
         buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
+        handout=end.handout,
     )

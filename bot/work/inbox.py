@@ -88,8 +88,8 @@ class Inbox:
     def __init__(self, workspace: Path, message_id: int, thread_id: int) -> None:
         self.message_id = message_id
         try:
-            self._owner = _owner_to_be(workspace)
-            self._fd = _open_below(workspace, (WEFT, IN, str(message_id)), self._owner)
+            self._owner = owner_to_be(workspace)
+            self._fd = open_below(workspace, (WEFT, IN, str(message_id)), self._owner)
         except OSError as exc:
             raise NotSaved(_why(exc)) from exc
         try:
@@ -179,7 +179,7 @@ class IncomingFile:
                 os.unlink(self._part, dir_fd=self._directory)
 
 
-def _open_below(workspace: Path, names: Iterable[str], owner: tuple[int, int] | None, *, make: bool = True) -> int:
+def open_below(workspace: Path, names: Iterable[str], owner: tuple[int, int] | None, *, make: bool = True) -> int:
     """Return a descriptor of a directory below the workspace; what is missing is made, no link is followed."""
     # The workspace itself may be a link: it comes from the settings.
     fd = os.open(workspace, _DIRECTORY & ~os.O_NOFOLLOW)
@@ -201,7 +201,7 @@ def _open_below(workspace: Path, names: Iterable[str], owner: tuple[int, int] | 
     return fd
 
 
-def _owner_to_be(workspace: Path) -> tuple[int, int] | None:
+def owner_to_be(workspace: Path) -> tuple[int, int] | None:
     """Return to whom files have to be given so that the agent can read them; None: to nobody else."""
     if os.geteuid() != 0:
         return None
@@ -264,7 +264,7 @@ def _short_text(path: Path) -> str:
 
 
 def _exclude(git: Path) -> None:
-    fd = _open_below(git, ("info",), None)
+    fd = open_below(git, ("info",), None)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open("exclude", flags, 0o644, dir_fd=fd), "r+b", buffering=0) as file:
@@ -294,7 +294,7 @@ def remove_old(workspace: Path, before: float) -> int:
 
 def _remove(workspace: Path, chosen: _Chosen) -> int:
     try:
-        fd = _open_below(workspace, (WEFT, IN), None, make=False)
+        fd = open_below(workspace, (WEFT, IN), None, make=False)
     except OSError:
         return 0  # there is nothing, or it is not ours
     try:

@@ -57,6 +57,9 @@ class Chat(Protocol):
     def thread(self, thread_id: int) -> ThreadPort:
         """Return the port of a thread; it asks for the current client at each call."""
 
+    def upload_limit(self, guild_id: int | None) -> int:
+        """Return how many bytes a file may have in a server."""
+
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; a thread that exists already is used."""
 

@@ -8,9 +8,10 @@ patience the end has left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import structlog
@@ -19,11 +20,12 @@ from bot.model import Actor, Inbound, Lane, Outcome
 from bot.reply.cards import turn_button
 from bot.reply.editor import Delivery
 from bot.reply.live_reply import LiveReply
-from bot.reply.pending_reply import SavedReply
+from bot.reply.pending_reply import Handout, SavedReply
 from bot.reply.port import Body, PortError
 from bot.reply.render import HEADLINES
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
+from bot.work.handouts import Handouts
 from bot.work.intake import Intake
 from bot.work.limits import WorkLimits
 from bot.work.ports import Answer, Chat
@@ -77,6 +79,7 @@ class Recovery:
         deliveries: Deliveries,
         reactions: Reactions,
         intake: Intake,
+        handouts: Handouts,
     ) -> None:
         self._tracker = tracker
         self._chat = chat
@@ -85,6 +88,7 @@ class Recovery:
         self._deliveries = deliveries
         self._reactions = reactions
         self._intake = intake
+        self._handouts = handouts
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
         self._taken: set[int] = set()
@@ -109,7 +113,7 @@ class Recovery:
                     cut_off.setdefault(turn_id, []).append((one, inbound_of(one.prompt)))
         for first, turn in cut_off.items():
             with _guarded(first):
-                self._tell_cut_off(turn)
+                self._tell_cut_off(turn, alone=len(cut_off) == 1)
         # 4. What waits comes last: its turn may begin at once, and say something.
         for one in opened:
             if not one.started:
@@ -129,6 +133,7 @@ class Recovery:
             return
         editor = self._editors.of(prompt.thread_id)
         delivery: Delivery | LiveReply
+        handout: Handout | None = None
         try:
             saved = SavedReply.from_json(reply.payload)
         except ValueError as exc:
@@ -143,9 +148,16 @@ class Recovery:
                 self._tracker.begin(self._store.shown, prompt.message_id, messages, name=name)
 
             delivery = editor.restore(prompt.message_id, saved, reply.shown, on_shown=note)
-        self._await_end([inbound_of(prompt)], delivery, Outcome(reply.outcome))
+            handout = saved.final.handout
+        inbound = inbound_of(prompt)
 
-    def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]]) -> None:
+        async def files() -> Handout | None:
+            # The end may have been announced, and the kill have come before the files were written down with it.
+            return handout or await self._handouts.recover(inbound)
+
+        self._await_end([inbound], delivery, Outcome(reply.outcome), files)
+
+    def _tell_cut_off(self, turn: list[tuple[OpenPrompt, Inbound]], *, alone: bool) -> None:
         """Tell that a turn was cut off: it may have had side effects, so nobody runs it again unasked.
 
         It is told once, on its first message; what was said into a turn that is over has lost that one.
@@ -154,7 +166,8 @@ class Recovery:
         body = _with_button(CUT_OFF, first)
         delivery = self._editors.of(first.thread_id).mark_interrupted(first.message_id, opened.shown, body)
         others = [inbound for _, inbound in turn if inbound is not first]
-        self._await_end([*others, first], delivery, Outcome.INTERRUPTED)  # last whose row the notice belongs to
+        files = partial(self._handouts.recover, first, alone=alone)
+        self._await_end([*others, first], delivery, Outcome.INTERRUPTED, files)  # last whose row the notice belongs to
 
     def _take_again(self, opened: OpenPrompt) -> None:
         inbound = inbound_of(opened.prompt)
@@ -163,9 +176,19 @@ class Recovery:
         else:
             self._intake.take_again(inbound)
 
-    def _await_end(self, messages: list[Inbound], delivery: Delivery | LiveReply, outcome: Outcome) -> None:
+    def _await_end(
+        self,
+        messages: list[Inbound],
+        delivery: Delivery | LiveReply,
+        outcome: Outcome,
+        files: Callable[[], Awaitable[Handout | None]],
+    ) -> None:
         async def wait() -> None:
+            handout = await files()
+            posted = self._handouts.post(messages[-1], handout, maybe_posted=True) if handout else []
             await delivery.delivered()
+            if handout:
+                await self._handouts.settle(messages[-1], handout, posted)
             for inbound in messages:
                 await self._end(inbound, outcome)
 

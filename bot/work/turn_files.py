@@ -20,6 +20,7 @@ import structlog
 from bot.agents.model import AgentProfile
 from bot.reply.port import Body
 from bot.work.attachments import Attachments, Workspace
+from bot.work.handouts import Place
 from bot.work.inbox import KEPT, remove_old, remove_thread
 from bot.work.limits import FileLimits
 from bot.work.ports import Fetch
@@ -69,6 +70,11 @@ class TurnFiles:
     def workspace_of(self, thread_id: int) -> Path:
         """Return where the thread's agent works, on this machine."""
         return Path(self._profile_of(thread_id).workspace.replace(THREAD_FIELD, str(thread_id)))
+
+    def place_of(self, thread_id: int) -> Place | None:
+        """Return the same, and whether no other thread works there; None: the agent has no directory."""
+        workspace = self._profile_of(thread_id).workspace
+        return Place(self.workspace_of(thread_id), own=THREAD_FIELD in workspace) if workspace else None
 
     def _profile_of(self, thread_id: int) -> AgentProfile:
         return self.thread_settings.agents.profiles[self.thread_settings.agent_of(thread_id)]

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission_request import PermissionRequest
+from acp.schema import text_block
 from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn import Turn
@@ -30,6 +31,7 @@ from bot.reply.render import SILENCE, coarse, last_lines
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
+from bot.work.handouts import Handouts
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection
@@ -288,6 +290,7 @@ class TurnService:
     leftovers: Leftovers
     late: LateOutputs
     files: TurnFiles
+    handouts: Handouts
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -349,29 +352,42 @@ class TurnService:
         first, *others = (message.message_id for message in running.entry.messages)
         # Started before prompt: after a crash, what may have had side effects is not repeated.
         await self.store.started(first, others)
+        if begins(lease):
+            await self.handouts.hide(thread_id)
         if running.looked is not None:
             await running.looked.wait()
 
     async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
+        prompt = running.entry.prompt()
         end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
         settled = False
-        try:
-            snapshot = await run_turn(
-                lease.connection,
-                lease.session,
-                running.turn,
-                running.entry.prompt(),
-                ReplySink(running, self.cards, self.deliveries, end_of),
-                clock=asyncio.get_running_loop().time,
-            )
-            settled = not snapshot.killed
-            lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
-        finally:
-            if not settled and not running.extra:
-                # The prompt may still be open: nobody gets this session before it was ended, or its process was. A copy
-                # is closed in any case; the others in its process go on.
-                lease.stop()
-        return end_of(snapshot)
+        with self.handouts.turn(running.first) as handing_out:
+            if begins(lease) and (told := self.handouts.instruction(handing_out)):
+                prompt.append(text_block(told))
+            try:
+                snapshot = await run_turn(
+                    lease.connection,
+                    lease.session,
+                    running.turn,
+                    prompt,
+                    ReplySink(running, self.cards, self.deliveries, end_of),
+                    clock=asyncio.get_running_loop().time,
+                )
+                settled = not snapshot.killed
+                lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
+            finally:
+                if not settled and not running.extra:
+                    # The prompt may still be open: nobody gets this session before it was ended, or its process was. A
+                    # copy is closed in any case; the others in its process go on.
+                    lease.stop()
+            # While the session is held: what the next turn writes must not be taken for this one's.
+            handout = await self.handouts.collect(handing_out, snapshot)
+        return replace(end_of(snapshot), handout=handout)
+
+
+def begins(lease: Lease) -> bool:
+    """Return whether a session gets its first prompt since it was opened; a copy knows what the original was told."""
+    return lease.how not in ("live", "forked")
 
 
 def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot) -> TurnEnd:

@@ -35,6 +35,8 @@ Steps, named by their first key:
     raw                   a line as it is, but $SESSION is the session's id (with times, end, base64)
     flood                 chunks of so many characters, encoded once (with times, text)
     deaf                  true: reads its input no more
+    files                 {path: base64}; {out} in a path is where the prompt said that files for people go
+    python                code, with that directory as ``out``
     spawn_shell           a command in a session of its own, logged as ``spawned``; with holds_stdout
 """
 
@@ -111,8 +113,9 @@ async def _enough(look: Callable[[], list[Entry]], count: int) -> list[Entry]:
 
 
 def prompt_text(message: Entry) -> str:
-    """Return the text blocks of a session/prompt message, joined."""
-    return "".join(block.get("text", "") for block in message["params"]["prompt"])
+    """Return the text blocks of a session/prompt message, joined, without what Weft tells agents of itself."""
+    texts = (block.get("text", "") for block in message["params"]["prompt"])
+    return "".join(text for text in texts if not text.startswith("[From Weft"))
 
 
 def scenario(directory: Path, *turns: Sequence[Mapping[str, Any]], **keys: Any) -> ScriptedAgent:

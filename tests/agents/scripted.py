@@ -12,6 +12,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from typing import Any
 
 JSON = dict[str, Any]
 POLL = 0.005  # seconds between two looks at a gate file
+FROM_WEFT = "[From Weft"
+OUT = re.compile(r"\.weft/out/\d+")
 EXIT_BAD_SCENARIO = 70
 AUTH_REQUIRED = {"code": -32000, "message": "Authentication required"}
 OPTIONS = [
@@ -66,7 +69,8 @@ def pieces(text: str, count: int) -> Iterator[str]:
 
 
 def prompt_text(blocks: list[JSON]) -> str:
-    return "".join(block.get("text", "") for block in blocks)
+    """Return what people say in a prompt: without what Weft tells agents of itself."""
+    return "".join(text for block in blocks if not (text := block.get("text", "")).startswith(FROM_WEFT))
 
 
 class Journal:
@@ -154,6 +158,7 @@ class Turn:
     message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     cancel_result: JSON = field(default_factory=lambda: {"stopReason": "cancelled"})
     late: list[tuple[float, JSON]] = field(default_factory=list)
+    out: str = ".weft/out"  # where files for people go
     more: list[tuple[str, list[JSON]]] = field(default_factory=list)
     cut: bool = False
     finished: bool = False
@@ -341,6 +346,16 @@ class Turn:
         sys.stderr.write(text * step.get("times", 1))
         sys.stderr.flush()
 
+    def do_files(self, files: dict[str, str], _: JSON) -> None:
+        for name, data in files.items():
+            path = Path(name.replace("{out}", self.out))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(data))
+
+    def do_python(self, code: str, _: JSON) -> None:
+        Path(self.out).mkdir(parents=True, exist_ok=True)
+        exec(code, {"out": Path(self.out)})
+
     def do_spawn_shell(self, command: str, step: JSON) -> None:
         out = None if step.get("holds_stdout") else subprocess.DEVNULL
         child = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, stdout=out, start_new_session=True)
@@ -398,6 +413,7 @@ class Agent:
         self.wire = Wire(self.journal)
         self.turns: list[Turn] = []
         self.sessions: set[str] = set()
+        self.out: dict[str, str] = {}
         self.played = 0
 
     def begin(self) -> None:
@@ -469,6 +485,9 @@ class Agent:
         if before and second == "cancels":
             self.cancel(session)
         turn = Turn(self.wire, self.behaviour, session, number, text)
+        if told := OUT.search("".join(block.get("text", "") for block in params["prompt"])):
+            self.out[session] = told[0]
+        turn.out = self.out.get(session, turn.out)
         turn.after = before[-1] if before and second != "overlaps" else None
         self.begin_turn(turn, steps)
 

@@ -57,3 +57,13 @@ def test_no_length_of_a_title_lets_a_part_of_a_secret_through(length: int) -> No
     """R5"""
     shown = Redactor([SECRET]).text(inline_code("x" * length + SECRET + "y", 80))
     assert SECRET[:8] not in shown
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, len(SECRET), 64])
+def test_a_secret_is_cut_out_of_a_file_wherever_its_pieces_end(size: int) -> None:
+    """R5, F7: in pieces of any size, and of bytes that are no text."""
+    content = b"\xff\0" + SECRET.encode() * 2 + b"ab" * 40 + SECRET.encode()[:9] + b"\xfe" + SECRET.encode()
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    cut = b"".join(Redactor([SECRET, "another secret"]).stream(pieces))
+    assert cut == content.replace(SECRET.encode(), b"[secret]")
+    assert b"".join(Redactor().stream(pieces)) == content

@@ -32,7 +32,7 @@ def agent_that(directory: Path, *takes: str, **keys: Any) -> ScriptedAgent:
 def blocks(agent: ScriptedAgent, number: int = -1) -> list[dict[str, Any]]:
     """What the agent was prompted with."""
     prompt: list[dict[str, Any]] = agent.received("session/prompt")[number]["params"]["prompt"]
-    return prompt
+    return [block for block in prompt if not block.get("text", "").startswith("[From Weft")]
 
 
 def kinds(agent: ScriptedAgent, number: int = -1) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -9,7 +11,7 @@ from bot.model import Outcome
 from bot.reply.outbox import Outbox
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pages import MAX_PAGES
-from bot.reply.pending_reply import FinalReply, SavedPage, SavedReply
+from bot.reply.pending_reply import FileMessage, FinalReply, Handout, SavedPage, SavedReply
 from bot.reply.port import Button
 from bot.reply.reply_messages import ReplyMessages
 from tests.bot.reply.fakes import PROSE, FakeTurn, final_reply
@@ -34,7 +36,12 @@ def row(text: str) -> ReplyMessages:
     return ReplyMessages(turn.snapshot, Outbox(Pacer(Pacing()), lambda: "n"))
 
 
-@pytest.mark.parametrize("owed", [FULL, SavedReply("", final_reply())])
+HANDOUT = Handout("/work", (FileMessage("-# `a.txt`", ("a.txt",)), FileMessage("-# `b` is empty.")))
+
+
+@pytest.mark.parametrize(
+    "owed", [FULL, SavedReply("", final_reply()), SavedReply("", replace(final_reply(), handout=HANDOUT))]
+)
 def test_what_was_written_down_is_read_again(owed: SavedReply) -> None:
     """R2"""
     assert owed == SavedReply.from_json(owed.to_json())

@@ -22,6 +22,7 @@ from bot.model import Attachment, Inbound, Outcome
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.dispatcher import Dispatcher
+from bot.work.handouts import Handouts
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.ports import Save
@@ -56,6 +57,11 @@ def permission_request(title: str = "rm -r build", number: int = 1) -> Permissio
     call = {"toolCallId": f"c{number}", "title": title}
     params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": options})
     return PermissionRequest(number, params, lambda _request, _response: None)
+
+
+def nothing_handed_out() -> Handouts:
+    """What agents without a directory hand out."""
+    return Handouts(cast("Any", None), lambda _thread_id: None, lambda _guild_id: 0)
 
 
 class PlayedSession:
@@ -192,6 +198,9 @@ class FakeChat:
 
     def thread(self, thread_id: int) -> ThreadPort:
         return self.threads.setdefault(thread_id, FakeThread())
+
+    def upload_limit(self, guild_id: int | None) -> int:
+        return 10 * 2**20
 
     async def open_thread(self, inbound: Inbound) -> None:
         self.opened.append(inbound.message_id)

@@ -37,6 +37,7 @@ from tests.bot.work.fakes import (
     answer,
     be_deaf,
     hang,
+    nothing_handed_out,
     permission_request,
 )
 from tests.bot.work.samples import ALICE, entry
@@ -62,6 +63,7 @@ class FakeLease:
     agent: InitializeResult = field(default_factory=lambda: InitializeResult(protocol_version=1))
     alone: bool = True
     lost: bool = False
+    how: str = "new"
 
     @property
     def connection(self) -> PlayedConnection:
@@ -157,6 +159,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),
         cast("Any", SimpleNamespace(attend=lambda _thread_id, _session: None)),
         files=cast("Any", SimpleNamespace(bring=no_files)),
+        handouts=nothing_handed_out(),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))

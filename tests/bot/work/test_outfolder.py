@@ -1,0 +1,140 @@
+"""Files that an agent hands out: taken by a rename, within bounds, by no link; kept until Discord has them (F7)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from acp.handed import HandedFile
+from bot.work import outfolder
+from bot.work.outfolder import Collected, Share, Taken, collect
+
+THREAD, PROMPT, LIMIT = 7, 9, 100
+OWN = Share(own=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / ".weft/out/7"
+    made.mkdir(parents=True)
+    return made
+
+
+def take(tmp_path: Path, share: Share = OWN, *handed: HandedFile) -> Collected:
+    return collect(tmp_path, THREAD, PROMPT, share, LIMIT, handed)
+
+
+def names(collected: Collected) -> list[str]:
+    return [one.name for one in collected.taken]
+
+
+def reasons(collected: Collected) -> dict[str, str]:
+    return {one.name: one.reason for one in collected.left}
+
+
+def test_files_are_moved_and_can_be_read_once_they_are_taken(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("one")
+    assert take(tmp_path) == Collected((Taken("a.txt", 3),))
+    assert list(folder.iterdir()) == []
+    with outfolder.open_taken(tmp_path, PROMPT, "a.txt") as file:
+        assert file.read() == b"one"
+    outfolder.remove_taken(tmp_path, PROMPT, ["a.txt", "never there"])
+    assert not (tmp_path / ".weft/sending").exists()
+
+
+def test_what_an_earlier_run_took_is_taken_again(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("one")
+    take(tmp_path)
+    (folder / "a.txt").write_text("another")
+    assert take(tmp_path) == Collected((Taken("a.txt", 3), Taken("a-2.txt", 7)))
+
+
+def test_names_are_made_safe(tmp_path: Path, folder: Path) -> None:
+    (folder / ".bashrc").write_text("x")
+    (folder / "a\u202egnp.exe\n").write_text("x")
+    assert names(take(tmp_path)) == ["bashrc", "agnp.exe"]
+
+
+def test_a_file_that_cannot_be_read_stays(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a.txt").write_text("x")
+
+    def refuse(name: str, *_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied", name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outfolder, "_open", refuse)
+        assert reasons(take(tmp_path)) == {"a.txt": "can't be read: permission denied"}
+    assert names(take(tmp_path)) == ["a.txt"]
+
+
+def test_what_takes_the_place_of_a_taken_file_is_not_opened(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("x")
+    (tmp_path / "private").write_text("private")
+    take(tmp_path)
+    taken = tmp_path / ".weft/sending/9/a.txt"
+    for put in (taken.symlink_to, taken.hardlink_to):
+        taken.unlink()
+        put(tmp_path / "private")
+        with pytest.raises(OSError, match=r"symbolic links|no ordinary file"):
+            outfolder.open_taken(tmp_path, PROMPT, "a.txt")
+    taken.unlink()
+    os.mkfifo(taken)
+    with pytest.raises(OSError, match="no ordinary file"):
+        outfolder.open_taken(tmp_path, PROMPT, "a.txt")
+
+
+def test_a_weft_directory_that_leads_elsewhere_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/out/7").mkdir(parents=True)
+    (tmp_path / "elsewhere/out/7/a.txt").write_text("x")
+    (tmp_path / ".weft").symlink_to("elsewhere")
+    assert reasons(take(tmp_path)) == {".weft": "can't be used for files: not a directory"}
+
+
+def test_without_a_folder_there_is_nothing(tmp_path: Path) -> None:
+    assert take(tmp_path) == Collected()
+    assert take(tmp_path / "missing") == Collected()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_itself_is_a_threads_if_nobody_else_works_there(tmp_path: Path, folder: Path) -> None:
+    plain = folder.parent / "a.txt"
+    plain.write_text("x")
+    (folder.parent / "8").mkdir()
+    changed = plain.stat().st_ctime
+    assert take(tmp_path, Share(own=False, since=changed + 1)) == Collected()
+    mixed = take(tmp_path, Share(own=False, since=changed - 1, mixed=True))
+    assert reasons(mixed) == {"a.txt": "lies in .weft/out itself, and other threads work there too"}
+    assert names(take(tmp_path, Share(own=False, since=changed - 1))) == ["a.txt"]
+
+
+def test_files_of_content_blocks_are_saved_unless_they_are_there(tmp_path: Path, folder: Path) -> None:
+    (folder / "plot.png").write_bytes(b"picture")
+    collected = take(
+        tmp_path,
+        OWN,
+        HandedFile("image", "", "image/png", b"picture"),
+        HandedFile("image", "", "image/jpeg; q=1", b"other"),
+        HandedFile("resource", "../../x.pdf", "", b"%PDF"),
+        HandedFile("audio", "", "audio/ogg", b"x" * 101),
+    )
+    assert names(collected) == ["plot.png", "image.jpg", "_.._x.pdf"]
+    assert list(reasons(collected).values()) == ["(0.1 MB) is larger than this server takes (0.1 MB)"]
+    assert sorted(path.name for path in (tmp_path / ".weft/sending/9").iterdir()) == sorted(names(collected))
+
+
+def test_files_that_were_not_posted_go_back_over_nothing(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("first")
+    take(tmp_path)
+    (folder / "a.txt").write_text("second")
+    outfolder.put_back(tmp_path, THREAD, PROMPT, ["a.txt"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.txt": "second", "a-2.txt": "first"}
+    assert not (tmp_path / ".weft/sending").exists()
+
+
+def test_the_folder_is_out_of_what_git_shows(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / ".git/info").mkdir(parents=True)
+    (folder / "a.txt").write_text("x")
+    take(tmp_path)
+    assert (tmp_path / ".git/info/exclude").read_text() == ".weft/\n"
