@@ -10,6 +10,7 @@ import ast
 import graphlib
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -21,12 +22,18 @@ Trees = dict[str, ast.Module]
 """The syntax tree of each module, by its dotted name."""
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, which several checks look at."""
+    return ast.parse(path.read_text())
+
+
 def parsed(root: Path, *folders: str) -> Trees:
     """Return the modules of some folders below ``root``."""
     trees = {}
     for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+        trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = tree_of(path)
     return trees
 
 
@@ -78,14 +85,16 @@ def own_members(node: ast.ClassDef) -> set[str]:
 
 def lonely_protocols(ours: Trees, everything: Trees) -> list[str]:
     """Return our protocols that fewer than two classes implement, fakes in tests included."""
-    by_name = {node.name: node for _, node in classes(everything)}
+    nodes = [node for _, node in classes(everything)]
+    by_name = {node.name: node for node in nodes}
 
+    @cache
     def members(node: ast.ClassDef) -> set[str]:
         inherited = (by_name[base] for base in bases(node) & by_name.keys() if base != node.name)
         return own_members(node).union(*map(members, inherited))
 
     # As for the type checker, whatever has all the names is an implementation.
-    concrete = [members(node) for _, node in classes(everything) if "Protocol" not in bases(node)]
+    concrete = [members(node) for node in nodes if "Protocol" not in bases(node)]
     return [
         f"{module}.{node.name}"
         for module, node in classes(ours)
@@ -96,15 +105,15 @@ def lonely_protocols(ours: Trees, everything: Trees) -> list[str]:
 def figures(root: Path) -> Iterator[str]:
     """Yield a line for each folder, and one with the largest files."""
     for folder in MEASURED:
-        texts = [path.read_text() for path in (root / folder).rglob("*.py")]
-        rows = [row.strip() for text in texts for row in text.splitlines()]
+        paths = list((root / folder).rglob("*.py"))
+        rows = [row.strip() for path in paths for row in path.read_text().splitlines()]
         comments = sum(row.startswith("#") or "  # " in row for row in rows)
         code = sum(bool(row) and not row.startswith("#") for row in rows)
-        nodes = (node for text in texts for node in ast.walk(ast.parse(text)))
+        nodes = (node for path in paths for node in ast.walk(tree_of(path)))
         functions = sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
         if rows:
             yield (
-                f"{folder}: {len(texts)} files, {len(rows):,} lines, {1000 * functions / len(rows):.0f} functions per"
+                f"{folder}: {len(paths)} files, {len(rows):,} lines, {1000 * functions / len(rows):.0f} functions per"
                 f" 1,000 lines, {100 * comments / code:.1f} comments per 100 lines of code"
             )
     paths = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
