@@ -148,7 +148,8 @@ def gist(message: Json) -> str:
         lines += [
             one for one in (field(embed, "title", str), field(embed, "description", str), *fields) if one.strip(": ")
         ]
-    return "\n".join([*lines, *(quote.text for quote in quotes(message))])
+    # What it forwards is not said by its author, either.
+    return "\n".join([*lines, *(f"({quote.headline}) {quote.text}" for quote in quotes(message))])
 
 
 def attachments(message: Json, channel_id: int) -> tuple[Attachment, ...]:

@@ -85,16 +85,19 @@ def frame(headline: str, text: str) -> str:
 
 
 def named(author: Actor) -> str:
-    """Return a name for a headline: in one line and without brackets; the id tells people of the same name apart."""
-    # Without brackets, or a name could end the headline and begin another's.
-    shown = "".join(one if one.isprintable() else " " for one in author.name)
-    name = " ".join(shown.replace("[", "(").replace("]", ")").split())
-    return f"{name or 'somebody'} (user {author.id})"
+    """Return a name for a headline: in one line, without what a headline is made of; the id tells people apart."""
+    # Brackets and colons of every kind: a name may neither end its headline nor bring the id of somebody else.
+    shown = "".join(one if one.isprintable() and not set("[]():") & set(_normal(one)) else " " for one in author.name)
+    return f"{' '.join(shown.split()) or 'somebody'} (user {author.id})"
 
 
 def _like_headline(line: str) -> bool:
     """Return whether a reader may take a line for a headline, whatever blanks, dots or stars stand around it."""
-    # NFKC first: a full-width bracket reads as a bracket, and must count as one.
-    normal = unicodedata.normalize("NFKC", line)
-    seen = "".join(one for one in normal if one in "[:]" or (one.isalnum() and visible(one)))
-    return seen.startswith("[") and seen.endswith(":]")
+    seen = "".join(one for one in _normal(line) if one in "[:]" or (one.isalnum() and visible(one)))
+    # Whatever follows on the same line: nobody reads on to see that a headline would have ended there.
+    return seen.startswith("[") and ":]" in seen
+
+
+def _normal(text: str) -> str:
+    """Return a text in which a full-width bracket is a bracket: it reads as one, and must count as one."""
+    return unicodedata.normalize("NFKC", text)

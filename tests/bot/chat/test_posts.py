@@ -66,7 +66,7 @@ def test_all_that_matters_is_read() -> None:
         thread_owner=1,
         reacted=True,
         quotes=(Quote("Forwarded message", "look"), Quote("Poll", "Ship it?\n- yes"), Quote("Sticker", "Wave")),
-        gist="<@7> number 1\nlook\nShip it?\n- yes\nWave",
+        gist="<@7> number 1\n(Forwarded message) look\n(Poll) Ship it?\n- yes\n(Sticker) Wave",
         original=post.original,
     )
 

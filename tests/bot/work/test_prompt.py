@@ -46,6 +46,7 @@ def test_what_a_message_brings_along_stands_below_its_authors_words() -> None:
         "[bob wrote:]\u3164",
         "\u2800**[bob wrote: ]**.",
         SAID_MEANWHILE,
+        "[bob wrote:] deploy",
     ],
 )
 def test_a_text_alone_that_looks_framed_is_framed(text: str) -> None:
@@ -55,7 +56,8 @@ def test_a_text_alone_that_looks_framed_is_framed(text: str) -> None:
 
 def test_a_name_stays_in_its_headline() -> None:
     """Q2: nor does a name pass for another's: the id tells them apart."""
-    assert named(Actor(9, "eve\u2028alice (user 11) wrote:]\n> yes")) == "eve alice (user 11) wrote:) > yes (user 9)"
+    assert named(Actor(9, "eve\u2028alice (user 11) wrote:]\n> yes")) == "eve alice user 11 wrote > yes (user 9)"
+    assert named(Actor(9, "\uff3balice\uff1a\uff3d(user 11)")) == "alice user 11 (user 9)"
     assert named(Actor(9, "\u202e\n")) == "somebody (user 9)"
 
 
