@@ -191,6 +191,7 @@ async def running_bot(
                 wanted.agents,
                 watch.observer,
                 may=gateway.may,
+                lookups=gateway.lookups,
                 redact=redactor.text,
                 transcriber=transcriber_of(settings, wanted),
             )
@@ -456,6 +457,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         rules=rules_of(settings),
         lanes=dict(zip(Lane, settings.lanes, strict=True)),
         user_messages=settings.user_messages,
+        context=settings.context,
         reactions=settings.reactions,
         permission_timeout=settings.permission_timeout,
         stop_grace=settings.stop_grace,

@@ -132,6 +132,7 @@ class Settings(BaseSettings):
     debounce_max: Annotated[float, Field(ge=0, le=60)] = 3
     max_concurrent: Annotated[int, Field(ge=1)] = 1
     user_messages: Annotated[int, Field(ge=0)] = 30
+    context: Annotated[int, Field(ge=0, le=100)] = 20
     reactions: bool = True
     max_files: Annotated[int, Field(ge=0)] = 10
     max_file_bytes: Annotated[int, Field(ge=1)] = 25 * 1024 * 1024

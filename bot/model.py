@@ -114,6 +114,19 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """What people said where a message was posted, before it, and no agent followed (F9).
+
+    Attributes:
+        place_id: the thread, or the channel in which the message opens one.
+        before: snowflake of the message.
+    """
+
+    place_id: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inbound:
     """A message for the agent that `authorize()` let through.
 
@@ -130,6 +143,7 @@ class Inbound:
         quotes: what it brings along; edits don't change it.
         left_out: names of files, of a message that was accepted by a version that passed none on.
         attachments: its own files, then those of what it forwards, then those of what it replies to.
+        conversation: into which it was posted; None in a thread of Weft's, where every message is a prompt.
     """
 
     message_id: int
@@ -147,6 +161,7 @@ class Inbound:
     quotes: tuple[Quote, ...] = ()
     left_out: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    conversation: Conversation | None = None
 
     @property
     def gist(self) -> str:

@@ -29,9 +29,10 @@ from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
 from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain
+from bot.chat.lookups import DiscordLookups
 from bot.chat.port import DiscordChat
 from bot.chat.read_marks import LAST_WRITE_LIMIT, Watermarks, keep_writing, write_marks
-from bot.chat.rest import Breaker, RetryLimits, TryAgain
+from bot.chat.rest import Breaker, Rest, RetryLimits, TryAgain
 from bot.model import Inbound, Lane
 from bot.redaction import Redactor
 from bot.reply.port import Unavailable
@@ -115,6 +116,7 @@ class DiscordGateway:
 
     Attributes:
         chat: what the work may ask of Discord; usable before and between connections (calls wait, within their budget).
+        lookups: what prompts refer to, asked of Discord.
         ready: set when Discord has sent everything that it tells at the start.
         breaker: counts what Discord refused.
 
@@ -130,6 +132,7 @@ class DiscordGateway:
         self._config, self._stamp, self._store = config, stamp, store
         self.breaker = Breaker()
         self.chat = DiscordChat(self.current, config.retries, self.breaker, redactor, config.api_url)
+        self.lookups = DiscordLookups(self.current, self.chat, Rest(self.current, config.retries, self.breaker))
         self._progress = Progress(time.monotonic)
         self._logins = Logins(time.monotonic, config.most_logins, config.login_window)
         marks, wordings = Watermarks(), Wordings(MOST_WORDINGS)
@@ -143,7 +146,7 @@ class DiscordGateway:
         self._closing, self._scope = False, anyio.CancelScope()
         self._short_lives = 0
 
-    def current(self) -> discord.Client:
+    def current(self) -> WeftClient:
         """Return the client of the moment.
 
         Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bot.chat.authorize import Policy, Request, Verdict, authorize
-from bot.model import Actor, Attachment, Inbound, Lane, Origin, QueueMode, Quote
+from bot.model import Actor, Attachment, Conversation, Inbound, Lane, Origin, QueueMode, Quote
 from bot.recent import RecentMap
 from bot.reply.sanitise import clean, visible
 from bot.work.prompt import named
@@ -220,7 +220,14 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
         parent_id=place.parent_id,
         quotes=quotes,
         attachments=attachments,
+        conversation=_conversation(post, weft),
     )
+
+
+def _conversation(post: Post, weft: Weft) -> Conversation | None:
+    """Return what the agent has not followed: a thread of other people's, or the channel in which a thread begins."""
+    followed = post.has_thread if post.place.parent_id is None else post.place.owner_id == weft.id
+    return None if followed else Conversation(post.place.channel_id, post.message_id)
 
 
 def parse_prefix(content: str, weft: Weft) -> ParsedPrefix:

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.work.background import Backgrounds
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -30,7 +31,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.permission_cards import PermissionRegistry
-from bot.work.ports import Answer, Chat
+from bot.work.ports import Answer, Chat, Lookups
 from bot.work.queue.entry import PENDING, Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm, Why
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -66,6 +67,7 @@ class Dispatcher:
         agents: which there are.
         may: says whether a message's author would be let in now.
         redact: takes secrets out of what agents say about their failures.
+        lookups: asks Discord for what prompts refer to.
         transcriber: writes down voice messages for agents that take no sounds.
 
     Attributes:
@@ -87,6 +89,7 @@ class Dispatcher:
         *,
         may: Callable[[Inbound], bool],
         redact: Callable[[str], str],
+        lookups: Lookups,
         transcriber: Transcriber | None = None,
     ) -> None:
         self._may = may
@@ -116,9 +119,10 @@ class Dispatcher:
         self.permissions = PermissionRegistry()
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
         # What takes a message to its turn, and the turn to its end.
+        backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(
-            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, self._files,
-            handouts, redact,
+            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, backgrounds,
+            self._files, handouts, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,

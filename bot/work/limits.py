@@ -43,6 +43,8 @@ class WorkLimits:
         stop_bound: how long they then get to end, once they are cancelled.
         flush_bound: how long last messages and edits get after that (R1).
         files: bounds on the files of messages (F4).
+        context: earlier messages of a conversation that a prompt brings along; 0: none (F9).
+        lookup: how long Discord has for what a prompt refers to.
     """
 
     turn: TurnLimits
@@ -58,3 +60,5 @@ class WorkLimits:
     stop_bound: float = 15.0
     flush_bound: float = 5.0
     files: FileLimits = field(default_factory=FileLimits)
+    context: int = 20
+    lookup: float = 5.0

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.model import Attachment, Inbound
+from bot.links import MessageLink
+from bot.model import Actor, Attachment, Inbound, Quote
 from bot.reply.port import ThreadPort
 
 
@@ -31,6 +32,24 @@ class Fetch(Protocol):
     """
 
     async def __call__(self, attachment: Attachment, save: Save, limit: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What was said before a message; ``read`` is how many messages have their words in there."""
+
+    quotes: tuple[Quote, ...] = ()
+    read: int = 0
+
+
+class Lookups(Protocol):
+    """What Discord can be asked about what a prompt refers to. Errors are those of `bot.reply.port`."""
+
+    async def linked(self, link: MessageLink, asker: Actor) -> Quote | None:
+        """Return a message; None: whoever asks or Weft may not read it. `MessageGone`: it was deleted."""
+
+    async def earlier(self, inbound: Inbound, since: int, most: int) -> Earlier:
+        """Return the newest ``most`` messages of the inbound's conversation that follow the message ``since``."""
 
 
 @dataclass(frozen=True, slots=True)

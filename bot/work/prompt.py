@@ -52,10 +52,17 @@ class Said(NamedTuple):
         return [*self.quotes, Quote(LEFT_OUT, "\n".join(self.left_out))] if self.left_out else [*self.quotes]
 
 
-def compose(messages: Iterable[Said], *, meanwhile: bool = False) -> str:
-    """Return one prompt of several messages; ``meanwhile``: marked as said while the agent was working."""
+def compose(messages: Iterable[Said], earlier: Iterable[Quote] = (), *, meanwhile: bool = False) -> str:
+    """Return one prompt of several messages.
+
+    Args:
+        earlier: what was said before them. It stands last: below a quote, what its author says in plain lines could be
+            read as more of the quote.
+        meanwhile: it is marked as said while the agent was working.
+    """
     text, quotes = collect(messages)
-    prompt = "\n\n".join([*([text] if text else []), *(frame(quote.headline, quote.text) for quote in quotes)])
+    frames = (frame(quote.headline, quote.text) for quote in (*quotes, *earlier))
+    prompt = "\n\n".join([*([text] if text else []), *frames])
     return f"{SAID_MEANWHILE}\n{prompt}" if meanwhile and prompt else prompt
 
 

@@ -210,7 +210,7 @@ class Runs:
             return False
         # One after the other: a message with files, which are fetched first, is not overtaken by the next.
         async with running.steering:
-            notices = await self.turns.files.bring(entry, lease)
+            notices = await self.turns.bring(entry, lease)
             # What has nothing left to say fails as a prompt of its own, with the reason.
             if running.turn.phase is not Phase.RUNNING or nothing_left(entry):
                 return False

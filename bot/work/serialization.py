@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from bot.model import Actor, Attachment, Inbound, Lane, Origin, QueueMode, Quote
+from bot.model import Actor, Attachment, Conversation, Inbound, Lane, Origin, QueueMode, Quote
 from pool.store import AcceptedPrompt
 
 
@@ -29,8 +29,8 @@ def inbound_of(prompt: AcceptedPrompt) -> Inbound:
     payload = orjson.loads(prompt.payload)
     payload.pop("missed", None)
     quotes, left_out = payload.pop("quotes", ()), payload.pop("left_out", ())
-    # Absent in rows of older versions, which passed no files on.
-    attachments = payload.pop("attachments", ())
+    # Absent in rows of older versions, which passed no files on and looked nothing up.
+    attachments, conversation = payload.pop("attachments", ()), payload.pop("conversation", None)
     author, mode, lane = payload.pop("author"), payload.pop("mode", None), payload.pop("lane", Lane.MAIN)
     return Inbound(
         **payload,
@@ -40,6 +40,7 @@ def inbound_of(prompt: AcceptedPrompt) -> Inbound:
         quotes=tuple(Quote(**quote) for quote in quotes),
         left_out=tuple(left_out),
         attachments=tuple(map(_attachment, attachments)),
+        conversation=Conversation(**conversation) if conversation is not None else None,
     )
 
 

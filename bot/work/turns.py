@@ -28,6 +28,7 @@ from bot.reply import cards
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.reply.render import SILENCE, coarse, last_lines
+from bot.work.background import ROUNDS, Backgrounds
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
@@ -289,6 +290,7 @@ class TurnService:
     cards: TurnCards
     leftovers: Leftovers
     late: LateOutputs
+    backgrounds: Backgrounds
     files: TurnFiles
     handouts: Handouts
     redact: Callable[[str], str]
@@ -309,7 +311,7 @@ class TurnService:
                         lease = await stack.enter_async_context(self.pool.session(running.thread_id, claim))
                     running.lease = lease
                     # Now, not at acceptance: no slow file changes who is next. A stop cuts it off, too (F3).
-                    notices = await self.files.bring(running.entry, lease)
+                    notices = await self.bring(running.entry, lease)
                     if reason := nothing_left(running.entry):
                         return TurnEnd(Outcome.FAILED, reason=reason)
                     for notice in notices:
@@ -329,6 +331,21 @@ class TurnService:
             finally:
                 # In any case, and before the session is given back: no card may stay open for a turn that is over.
                 close_cards(running)
+
+    async def bring(self, entry: Entry, lease: Lease) -> list[Body]:
+        """Get for an entry what it refers to and its files; return what its thread is to read about them.
+
+        There is no await after the last look at the entry: what is prompted next is all that was got.
+        """
+        notices: list[Body] = []
+        for _ in range(ROUNDS):
+            await self.backgrounds.look_up(entry)
+            # Last: a file that is not fetched would be missing in silence.
+            notices += await self.files.bring(entry, lease)
+            # Until the prompt is settled, messages may join the entry, change and go.
+            if self.backgrounds.settled(entry):
+                break
+        return [*self.backgrounds.tell(entry), *notices]
 
     async def _prepare(self, running: RunningTurn, lease: Lease) -> None:
         """Connect a turn with its session, and commit that its prompt is sent before it is.

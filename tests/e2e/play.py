@@ -161,7 +161,8 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def quick_work(settings: Settings) -> WorkLimits:
         limits = work_limits(settings)
-        return replace(limits, pacing=replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000))
+        pacing = replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000)
+        return replace(limits, pacing=pacing, lookup=0.5)
 
     async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME

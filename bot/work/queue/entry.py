@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from acp.schema import ContentBlock, text_block
-from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, Quote
 from bot.work.prompt import NOTHING, Brought, Said, compose
 
 
@@ -40,6 +40,29 @@ class Why:
     reason: str = ""
 
 
+Wordings = tuple[tuple[int, str], ...]
+"""Messages as they were at some moment: of each its id and its text."""
+
+
+@dataclass(slots=True)
+class Background:
+    """What an entry refers to and does not say itself, as it was looked up.
+
+    Attributes:
+        of: the messages that it was looked up for.
+        linked: what messages link to, by the id of the message.
+        earlier: what was said before them.
+        read: how many earlier messages the agent gets to read.
+        told: the thread has a line about it.
+    """
+
+    of: Wordings = ()
+    linked: dict[int, list[Quote]] = field(default_factory=dict)
+    earlier: list[Quote] = field(default_factory=list)
+    read: int = 0
+    told: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One turn to be.
@@ -63,6 +86,7 @@ class Entry:
         told_to_wait: whether its author was told that no agent is free.
         attempts: how often its turn was begun.
         brought: what came with messages that have files, by id, once the files were fetched.
+        background: what it refers to, once that was looked up.
     """
 
     place: int
@@ -87,6 +111,7 @@ class Entry:
     told_to_wait: bool = False
     attempts: int = 0
     brought: dict[int, Brought] = field(default_factory=dict)
+    background: Background = field(default_factory=Background)
 
     @property
     def authors(self) -> tuple[Actor, ...]:
@@ -120,11 +145,17 @@ class Entry:
 
     def prompt_text(self) -> str:
         """Return what the agent is asked, in words."""
+        linked = self.background.linked
         said = (
-            Said(one.author, one.text, one.quotes + came.quotes, one.left_out + came.left_out)
+            Said(
+                one.author,
+                one.text,
+                (*one.quotes, *linked.get(one.message_id, ()), *came.quotes),
+                one.left_out + came.left_out,
+            )
             for one, came in self._with_files()
         )
-        return compose(said, meanwhile=self.steered)
+        return compose(said, self.background.earlier, meanwhile=self.steered)
 
     def prompt(self) -> list[ContentBlock]:
         """Return what the agent is asked: the words, and behind them what came with the messages."""

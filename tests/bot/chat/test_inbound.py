@@ -30,7 +30,7 @@ from bot.chat.inbound import (
     revised,
     title,
 )
-from bot.model import Actor, Attachment, Lane, Origin, QueueMode, Quote
+from bot.model import Actor, Attachment, Conversation, Lane, Origin, QueueMode, Quote
 from bot.recent import Recent, RecentMap
 
 WEFT = Weft(1, role=2)
@@ -170,6 +170,18 @@ def test_a_reply_brings_along_what_it_replies_to() -> None:
     assert inbound is not None
     assert (inbound.text, inbound.title, inbound.attachments) == ("", "done", ())
     assert inbound.quotes == (Quote("In reply to what you wrote", "done"),)
+
+
+def test_where_no_agent_followed_the_talk_a_mention_says_so() -> None:
+    """F9: in a thread of other people's, and where a thread is opened in a channel."""
+    places = ((CHANNEL, 200), (OTHER_THREAD, 301), (OWN_THREAD, None))
+    for place, place_id in places:
+        inbound = judged("<@1> well?", place).inbound
+        assert inbound is not None
+        assert inbound.conversation == (None if place_id is None else Conversation(place_id, inbound.message_id))
+    again = judged("<@1> well?", has_thread=True).inbound
+    assert again is not None
+    assert again.conversation is None
 
 
 def test_words_without_text_are_a_prompt_too() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.inbound import Place, Post
+from bot.chat.lookups import as_said
 from bot.chat.posts import WHOLE, attachments, gist, place_of, post_of, posts_of
 from bot.model import Actor, Attachment, Origin, Quote
+from bot.work.prompt import frame
 
 THREAD = Place(100, 300, parent_id=200, owner_id=1)
 IMAGE = Attachment(5, "a.png", 2048, "image/png", "https://cdn.discordapp.com/a.png", 300, 1001)
@@ -173,3 +177,24 @@ def test_one_message_that_cant_be_read_costs_itself_alone(broken: int, path: tup
     assert [post for post in found if post in others] == others
     # It is there as well, unless its id is what can't be read.
     assert len(found) == len(others) + (bool(path) and path != ("id",)) or path == ("id",)
+
+
+PIECES = [*"ab>[]:(\n\r\u2028\x85\u200b\u202e\uff3b\uff1a\uff3d ", "(user 1) wrote:]", "ann"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+def test_no_name_and_no_text_of_an_earlier_message_yields_another_line(messages: list[tuple[str, str]]) -> None:
+    """F8, F9: each has one headline, with its own author's id only; all else is quoted."""
+    frames = []
+    for number, (name, text) in enumerate(messages, 1):
+        author = {"id": str(number), "username": name}
+        post = post_of({"id": str(number << 30), "author": author, "content": text, "type": 0}, THREAD)
+        assert post is not None
+        frames.append(frame(*dataclasses.astuple(as_said(post))))
+    lines = [line for line in "\n\n".join(frames).splitlines() if line and not line.startswith(">")]
+    assert len(lines) == len(messages)
+    for number, line in enumerate(lines, 1):
+        assert line.startswith("[On 2015-01-01 at 00:00 UTC, ")
+        assert line.endswith(f" (user {number}) wrote:]")
+        assert [unicodedata.normalize("NFKC", line).count(one) for one in ("[", "]", "(user")] == [1, 1, 1]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 
@@ -18,14 +18,15 @@ from acp.session import TurnSink
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, only
-from bot.model import Attachment, Inbound, Outcome
+from bot.links import MessageLink
+from bot.model import Actor, Attachment, Inbound, Outcome, Quote
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.dispatcher import Dispatcher
 from bot.work.handouts import Handouts
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.ports import Save
+from bot.work.ports import Earlier, Save
 from bot.work.queue.scheduler import Scheduler
 from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
@@ -36,6 +37,8 @@ from tests.bot.reply.fakes import FakeThread
 from tests.bot.work.samples import BOB, inbound
 from tests.pool.fakes import ByThread, FakeAgents, FakeConnection, FakeOpened
 from tests.pool.memory import MemoryStore
+
+T = TypeVar("T")
 
 ONE_AGENT = only((), "")
 LIMITS = WorkLimits(turn=TurnLimits(), pacing=Pacing())
@@ -234,6 +237,34 @@ class FakeChat:
         return self.threads[thread_id].texts if thread_id in self.threads else []
 
 
+@dataclass
+class FakeLookups:
+    """Lookups. ``messages`` and ``talks`` give what is found, by link and by message, or the error that is raised.
+
+    ``gate``: what every question waits for; ``asked``: all of them.
+    """
+
+    messages: dict[MessageLink, Quote | Exception | None] = field(default_factory=dict)
+    talks: dict[int, Earlier | Exception] = field(default_factory=dict)
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    gate: anyio.Event | None = None
+
+    async def linked(self, link: MessageLink, asker: Actor) -> Quote | None:
+        self.asked.append((link, asker.id))
+        return await self._answer(self.messages.get(link))
+
+    async def earlier(self, inbound: Inbound, since: int, most: int) -> Earlier:
+        self.asked.append((inbound.message_id, since, most))
+        return await self._answer(self.talks.get(inbound.message_id, Earlier()))
+
+    async def _answer(self, found: T | Exception) -> T:
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
 @dataclass(slots=True)
 class NotedStore(MemoryStore):
     """A store that notes its calls; ``fail`` gives the error of each call of a kind, ``gates`` what it waits for.
@@ -357,6 +388,7 @@ async def running_work(
     observer: Observer | None = None,
     may: Callable[[Inbound], bool] = lambda _inbound: True,
     launcher: ByThread | None = None,
+    lookups: FakeLookups | None = None,
     **parts: Callable[[PlayedSession], object],
 ) -> AsyncIterator[Work]:
     """A dispatcher at work while the block runs, set up and taken down as the bot does it; ``parts`` join `PARTS`."""
@@ -372,7 +404,18 @@ async def running_work(
         open_connection=cast("OpenConnection", agents.play),
     )
     async with pool, anyio.create_task_group() as tasks:
-        dispatcher = Dispatcher(tasks, chat, pool, store, limits, named, observer or Observer(), may=may, redact=redact)
+        dispatcher = Dispatcher(
+            tasks,
+            chat,
+            pool,
+            store,
+            limits,
+            named,
+            observer or Observer(),
+            may=may,
+            redact=redact,
+            lookups=lookups or FakeLookups(),
+        )
         listeners = dispatcher.deliveries.listeners
         listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))
         if held:

@@ -84,7 +84,9 @@ SAID = st.tuples(WHO, TEXT.map(str.strip), QUOTES).map(lambda parts: Said(*parts
 @given(st.lists(SAID, min_size=1, max_size=3))
 def test_what_everybody_said_can_be_read_out_of_a_prompt_again(said: list[Said]) -> None:
     """Q2: whatever texts and names are made of, so no text has a line that is taken for another's."""
-    words, frames = read(compose(said))
+    before = [Quote("Before", "> [x:]\u2028y")]
+    words, frames = read(compose(said, before))
+    assert frames.pop() == ("Before", ["> [x:]", "y"])
     counted = [one for one in said if one.text.strip() or one.quotes]
     if words is not None:
         assert len({one.author.id for one in counted}) == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from bot.model import Actor, Attachment, Inbound, Origin, Quote
+from bot.model import Actor, Attachment, Conversation, Inbound, Origin, Quote
 from bot.work.serialization import accepted_prompt, inbound_of
 from pool.storage.database import open_memory
 from pool.storage.operations import Accept
@@ -29,6 +29,7 @@ FULL = Inbound(
         Attachment(31, "../a\n\u202e.png", 3, "image/png", "https://cdn.discordapp.com/a?ex=1", 7, 2**63 + 1),
         Attachment(32, "voice.ogg", 0, "", "", 8, 5, Origin.REPLIED_TO, duration=1.5),
     ),
+    conversation=Conversation(7, 2**63 + 1),
 )
 
 
@@ -38,12 +39,12 @@ def test_a_message_comes_back_from_the_store_as_it_was(message: Inbound) -> None
     assert inbound_of(accepted_prompt(message)) == message
 
 
-def test_a_row_of_a_version_without_files_has_none() -> None:
-    """R2, F3: what waits over an update is still run."""
+def test_a_row_of_a_version_without_files_and_look_ups_has_none() -> None:
+    """R2, F3, F9: what waits over an update is still run."""
     payload = orjson.loads(accepted_prompt(FULL).payload)
-    del payload["attachments"]
+    del payload["attachments"], payload["conversation"]
     older = replace(accepted_prompt(FULL), payload=orjson.dumps(payload).decode())
-    assert inbound_of(older) == replace(FULL, attachments=())
+    assert inbound_of(older) == replace(FULL, attachments=(), conversation=None)
 
 
 def test_the_row_has_the_ids_in_columns_of_their_own() -> None:

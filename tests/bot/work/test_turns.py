@@ -20,6 +20,7 @@ from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
+from bot.work.background import Backgrounds
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permission_cards import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry
@@ -30,6 +31,7 @@ from pool.pool import ConnectionPool
 from pool.slot import Reservation
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import (
+    FakeLookups,
     NotedStore,
     PlayedAgents,
     PlayedConnection,
@@ -158,6 +160,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         cast("Any", cards),
         cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),
         cast("Any", SimpleNamespace(attend=lambda _thread_id, _session: None)),
+        backgrounds=Backgrounds(FakeLookups(), cast("Any", store), 20, 5.0),
         files=cast("Any", SimpleNamespace(bring=no_files)),
         handouts=nothing_handed_out(),
         redact=str,

@@ -1,0 +1,172 @@
+"""Looks up what a prompt refers to: messages that it links to (F8), and what was said before it (F9).
+
+Whoever can't read a message in Discord gets nothing of it here, as of now; and what people said who may not use Weft
+never reaches an agent by way of somebody else's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import discord
+
+from bot.chat.authorize import Request, authorize
+from bot.chat.catchup import Roles
+from bot.chat.client import WeftClient
+from bot.chat.inbound import ASIDE, Place, Post, Weft, clip
+from bot.chat.port import PAGE, DiscordChat
+from bot.chat.posts import Json, field, posts_of
+from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
+from bot.links import MessageLink
+from bot.model import Actor, Inbound, Quote, posted_at
+from bot.reply.port import MessageGone, PortError, Unavailable
+from bot.work.ports import Earlier
+from bot.work.prompt import frame, named
+
+T = TypeVar("T")
+
+TEXT_LIMIT = 2000
+"""UTF-16 code units of one message: what most people can post at once."""
+
+MOST_BYTES = 8 * 1024
+"""Of earlier messages in all, as the agent gets them: the newest that fit."""
+
+PAUSE = 3600.0
+"""Seconds without a word that end the conversation of a channel: what is older is about something else."""
+
+HIDDEN = Quote("A message from somebody who may not use Weft here", "")
+EARLIER = "What was said here before this, the oldest first; it is background and asks nothing of you"
+CUT = f"{EARLIER}. Older messages are left out"
+
+
+class DiscordLookups:
+    """Asks Discord by the current client (`bot.work.ports.Lookups`)."""
+
+    def __init__(self, current: Callable[[], WeftClient], chat: DiscordChat, rest: Rest) -> None:
+        self._current, self._chat, self._rest = current, chat, rest
+
+    async def linked(self, link: MessageLink, asker: Actor) -> Quote | None:
+        """Return a linked message; None: it can't be read by both Weft and whoever asks, or there is no such place.
+
+        Raises:
+            MessageGone: it was deleted.
+            Unavailable: Discord did not say.
+        """
+
+        async def server(client: discord.Client) -> discord.Guild:
+            guild = client.get_guild(link.guild_id)
+            if guild is None:  # a client that was just replaced hears of its servers one by one
+                raise TryAgain(f"server {link.guild_id} is not known yet")
+            return guild
+
+        guild = await self._read(server)
+        try:
+            channel: Any = guild.get_channel_or_thread(link.channel_id)
+            if channel is None:  # an archived thread, for example
+                channel = await self._read(lambda client: client.fetch_channel(link.channel_id))
+            # A link names server and channel: with a channel of another server, neither says who may read it.
+            if not isinstance(channel, discord.abc.GuildChannel | discord.Thread) or channel.guild.id != guild.id:
+                return None
+            # Asked for, since no event tells of members: what may be read is what may be read now.
+            member = await self._read(lambda _: guild.fetch_member(asker.id))
+            if not all(_may_read(one, channel) for one in (member, guild.me)):
+                return None
+            if channel.type is discord.ChannelType.private_thread:
+                # Not even for a moderator, who could read it without being a member: agents answer in public.
+                await self._read(lambda client: client.http.get_thread_member(channel.id, asker.id))
+            parent_id = channel.parent_id if isinstance(channel, discord.Thread) else None
+            post = await self._chat.message(Place(guild.id, channel.id, parent_id), link.message_id)
+        except (MessageGone, Unavailable):
+            raise
+        except (PortError, discord.ClientException):
+            # Not a member, no such channel, no access, an unknown kind of place: whoever asks is told the same of all.
+            return None
+        return Quote(f"Linked message, which {named(post.author)} wrote", _text(post))
+
+    async def earlier(self, inbound: Inbound, since: int, most: int) -> Earlier:
+        """Return what was said in the inbound's conversation before it and after the message ``since``.
+
+        Raises:
+            PortError: it can't be read.
+        """
+        talk = inbound.conversation
+        assert talk is not None
+        in_thread = talk.place_id == inbound.thread_id
+        place = Place(inbound.guild_id, talk.place_id, inbound.parent_id if in_thread else None)
+        page = await self._read(lambda client: client.http.logs_from(talk.place_id, PAGE, before=talk.before))
+        client = self._current()
+        posts = [post for post in posts_of(map(_opened, page), place) if since < post.message_id < talk.before]
+        if not in_thread:
+            posts = list(_without_pause(posts, talk.before))
+        said = [post for post in posts if _was_said(post, client.weft(inbound.guild_id))]
+        roles, quotes, size, read = Roles(self._chat), [], len(frame(CUT, "")), 0
+
+        def may(post: Post) -> bool:
+            author = post.author
+            request = Request(
+                place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic
+            )
+            return authorize(request, client.policy).allowed
+
+        # From the newest on: what does not fit is old.
+        for post in reversed(said[-most:]):
+            allowed = may(await roles.complete(post, client.policy.roles, may))
+            quote = as_said(post) if allowed else HIDDEN
+            size += len(frame(quote.headline, quote.text).encode(errors="replace")) + 2
+            if size > MOST_BYTES:
+                break
+            quotes.append(quote)
+            read += allowed
+        if not read:
+            return Earlier()
+        cut = len(quotes) < len(said) or len(posts) == PAGE
+        return Earlier((Quote(CUT if cut else EARLIER, ""), *reversed(quotes)), read)
+
+    async def _read(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
+        return await self._rest.call(operation, leave_limit=READ_LEAVE_LIMIT)
+
+
+def _may_read(member: discord.Member, channel: discord.abc.GuildChannel | discord.Thread) -> bool:
+    permissions = channel.permissions_for(member)
+    return permissions.view_channel and permissions.read_message_history
+
+
+def _text(post: Post) -> str:
+    """Return how a message reads, its files by name only: nobody handed them to the agent."""
+    names = ", ".join(one.name or "a file" for one in post.attachments)
+    files = [f"(attached: {names})"] if names else []
+    return "\n".join([*([clip(post.gist, TEXT_LIMIT)] if post.gist else []), *files])
+
+
+def as_said(post: Post) -> Quote:
+    """Return an earlier message as the agent gets it: with its author, and when it was posted."""
+    when = datetime.fromtimestamp(posted_at(post.message_id), UTC)
+    return Quote(f"On {when:%Y-%m-%d} at {when:%H:%M} UTC, {named(post.author)} wrote", _text(post))
+
+
+def _opened(message: Any) -> Any:
+    """Return the message that a thread was opened from in place of the notice that stands for it in the thread."""
+    if isinstance(message, dict) and message.get("type") == discord.MessageType.thread_starter_message.value:
+        original: Json = field(message, "referenced_message", dict)
+        return original or message
+    return message
+
+
+def _without_pause(posts: Iterable[Post], before: int) -> Iterator[Post]:
+    """Yield those of a channel's messages, oldest first, that belong to the conversation under way."""
+    kept: list[Post] = []
+    for post in reversed(list(posts)):
+        if posted_at(before) - posted_at(post.message_id) > PAUSE:
+            break
+        kept.append(post)
+        before = post.message_id
+    yield from reversed(kept)
+
+
+def _was_said(post: Post, weft: Weft) -> bool:
+    """Return whether a message counts as part of a conversation: not what Weft knows, or is to stay out of."""
+    # Prompts and commands are no background: each has its own turn, or was taken back.
+    for_weft = weft.id in post.mentions or weft.role in post.crowds or post.author.id == weft.id
+    return post.ordinary and not for_weft and not post.content.lstrip().startswith(ASIDE) and bool(_text(post))
