@@ -87,7 +87,7 @@ class Intake:
 
     async def accept(self, inbound: Inbound) -> None:
         """Take a message to where it may start; one that can't get there has its one outcome then."""
-        # 1. Not recorded while the bot stops, or it would be neither run nor told by anybody.
+        # 1. Not recorded while the bot stops, or nobody would run it or report its end.
         if self.closed:
             await self.refuse(inbound, interrupted())
             return
@@ -134,7 +134,7 @@ class Intake:
             try:
                 await self.chat.open_thread(inbound)
             except Unavailable as exc:
-                # Nothing could be told now, either; and what was accepted is not lost by Discord's connection (O2).
+                # A refusal would not get through, either; and what was accepted is not lost with the connection (O2).
                 log.warning("thread.not_opened", prompt=inbound.message_id, error=str(exc))
                 await anyio.sleep(max(pause, exc.retry_after))
                 pause = min(2 * pause, OPEN_AGAIN_LONGEST)

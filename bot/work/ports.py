@@ -54,7 +54,7 @@ class Lookups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the person who pressed a button is told.
+    """The answer to a press on a button, or to a command.
 
     Attributes:
         accepted: whether the press had an effect.

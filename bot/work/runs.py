@@ -86,7 +86,7 @@ class Runs:
         return None if thread_id in self.serial else self.pool.try_reserve_extra(thread_id, behind=behind)
 
     def held_up(self, entry: Entry) -> None:
-        """Say that an entry waits for the turn before it, where that is since its agent can't do two at once."""
+        """Say so where an entry waits for the turn before it because its agent can't work on two at once."""
         # None, not False, while nobody knows: only an agent that has said so is called unable.
         if self.in_thread(entry.thread_id) and self.pool.can_fork(entry.thread_id) is False:
             self.serialise(entry.thread_id)
@@ -211,7 +211,7 @@ class Runs:
         # One after the other: a message with files, which are fetched first, is not overtaken by the next.
         async with running.steering:
             notices = await self.turns.bring(entry, lease)
-            # What has nothing left to say fails as a prompt of its own, with the reason.
+            # What has nothing left to say fails as its own prompt, with the reason.
             if running.turn.phase is not Phase.RUNNING or nothing_left(entry):
                 return False
             for notice in notices:

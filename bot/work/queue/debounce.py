@@ -28,19 +28,19 @@ def held_until(inbound: Inbound, since: float, now: float, rules: Rules) -> floa
     # With files, all has been said: to hold it back would only delay the answer.
     if inbound.files:
         return now
-    # Each message extends the wait, but only so far: whoever goes on writing must get an answer at some time.
+    # Each message extends the wait, but only so far: a steady typist would never be answered otherwise.
     return min(now + rules.debounce, since + rules.debounce_max)
 
 
 class Wakeups:
-    """When threads want to be asked again since a debounce is over; seconds of the caller's clock."""
+    """When threads want to be asked again because a debounce is over; seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self._at: dict[int, float] = {}
         self._queue: list[tuple[float, int]] = []
 
     def put(self, thread_id: int, at: float | None) -> None:
-        """Say when a thread wants to be asked again; None: not since time has passed."""
+        """Say when a thread wants to be asked again; None: no debounce runs there."""
         # An unchanged time is not pushed again: the heap would grow with each look.
         if at == self._at.get(thread_id):
             return

@@ -162,7 +162,7 @@ class Entry:
         return [text_block(self.prompt_text()), *(block for _, came in self._with_files() for block in came.blocks)]
 
     def _with_files(self) -> list[tuple[Inbound, Brought]]:
-        # A message that was deleted meanwhile has no attachments any more, whatever was fetched for it.
+        # A message that was deleted meanwhile no longer has attachments, even if some were fetched.
         brought = {one.message_id: self.brought.get(one.message_id) for one in self.messages if one.attachments}
         return [(one, brought.get(one.message_id) or NOTHING) for one in self.messages]
 
@@ -185,7 +185,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """The entry is to be put into the running turn; whether that worked is told by `ThreadQueue.steered`."""
+    """The entry is to be put into the running turn; `ThreadQueue.steered` has to be called with the result."""
 
     into: Entry
     entry: Entry

@@ -108,7 +108,7 @@ class ReadyQueue:
         return self._head(entry) is not None
 
     def put(self, thread_id: int, entries: list[Entry]) -> None:
-        """Say which entries of a thread are next now, in order; those that were refused before are worth a try."""
+        """Say which entries of a thread are next now, in order; those that were refused before are tried again."""
         for head in self._of_thread.pop(thread_id, ()):
             self._leave(head)
         # Nobody ranks behind a younger one of the same thread: the thread's own order stays, whatever was put in front.
@@ -278,7 +278,7 @@ class Scheduler(Generic[R]):
         """Say that a turn has really ended; a second call does nothing.
 
         Args:
-            again: it could not begin: it waits again, and nothing behind it gets there first.
+            again: it could not begin: it waits again, ahead of everything that was behind it.
         """
         # Before the look at the end of the block: the next of its lane may start in the same step.
         self.lanes.release(entry)
@@ -309,7 +309,7 @@ class Scheduler(Generic[R]):
         self.tick(now)
 
     def tick(self, now: float) -> None:
-        """Look again since time has passed; `next_wakeup` says when that is worth while."""
+        """Look again because time has passed; `next_wakeup` says when to."""
         # What a start changes in the middle of a look is found by that look, which goes on until nothing is stale.
         if self.closed or self.held or self._looking:
             return

@@ -242,7 +242,7 @@ class ThreadQueue:
         self.running.append(entry)
 
     def ended(self, entry: Entry, *, again: bool = False) -> list[Decision]:
-        """Say that a turn has really ended: its place is free. Call `steered` before, where the answer is known.
+        """Free the place of a turn that has really ended. Call `steered` before, where the answer is known.
 
         Args:
             again: it could not begin: the entry waits again, as it is, at the place of its snowflake.
@@ -310,7 +310,7 @@ class ThreadQueue:
         return [decision for entry in entries for decision in self._end(entry, why)]
 
     def delete(self, message_id: int) -> list[Decision]:
-        """Take one message out that was deleted in Discord, unless the agent was told it already (Q5)."""
+        """Take one message out that was deleted in Discord, unless the agent has it already (Q5)."""
         entry = self.line.where.get(message_id)
         if entry is None:
             return []
@@ -328,7 +328,7 @@ class ThreadQueue:
         return [] if entry is None else self._end(entry, _EXPELLED, messages)
 
     def edit(self, message_id: int, **changes: Any) -> list[Decision]:
-        """Change the text, or another field, of a message, unless the agent was told it already (Q5)."""
+        """Change the text, or another field, of a message, unless the agent has it already (Q5)."""
         entry = self.line.where.get(message_id)
         if entry is None or not entry.open:
             return []
