@@ -36,7 +36,7 @@ from bot.work.reactions import Reactions
 from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
-from bot.work.turns import Claim, cancel_cards
+from bot.work.turns import Claim, close_cards
 from pool.storage.durable import SessionStore
 from pool.store import OpenPrompt, PendingReply, StoreBusy
 
@@ -320,7 +320,7 @@ class Shutdown:
         """Let turns finish for a while, cut the others off, and wait until all is delivered, within the limits."""
         # First: a turn that waits for a person would use up the time in which others can finish.
         for running in list(self._runs.running.values()):
-            cancel_cards(running)
+            close_cards(running)
         self._tell_threads(limits.stop_grace)
         self._notices.close()
         if not self._store.durable:

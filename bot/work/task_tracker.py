@@ -6,6 +6,7 @@ A task that fails is logged and harms no other. The mutable state is the count o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -14,6 +15,7 @@ from anyio.abc import TaskGroup
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class TaskTracker:
     """Starts tasks in a task group and counts them.
 
@@ -21,15 +23,14 @@ class TaskTracker:
         under_way: how many have begun and not ended.
     """
 
-    def __init__(self, tasks: TaskGroup) -> None:
-        self.under_way = 0
-        self._tasks = tasks
-        self._changed = anyio.Event()
+    tasks: TaskGroup
+    under_way: int = 0
+    _changed: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def over(self) -> bool:
         """Whether no more tasks may be started: the agents and Discord's connection end after the work."""
-        return self._tasks.cancel_scope.cancel_called
+        return self.tasks.cancel_scope.cancel_called
 
     def begin(self, step: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
         """Start a task."""
@@ -45,7 +46,7 @@ class TaskTracker:
 
         # Counted before it begins: the end of the bot must not look in between and find nothing to wait for.
         self.under_way += 1
-        self._tasks.start_soon(run, name=name)
+        self.tasks.start_soon(run, name=name)
 
     def changed(self) -> None:
         """Let `until` look again."""

@@ -424,16 +424,11 @@ def cut_off(running: RunningTurn) -> TurnEnd:
     return interrupted() if running.interrupted else stopped(running.stopped_by)
 
 
-def cancel_cards(running: RunningTurn) -> None:
-    """Answer the open permission requests of a turn ``cancelled``: nobody will be there to decide them (R1)."""
-    for card in running.cards:
-        if card.request.cancel():
-            card.close(CardState.CANCELLED)
-
-
 def close_cards(running: RunningTurn) -> None:
-    """Take the cards of a turn that is over to their end; the connection has answered their requests (T6)."""
+    """Take the cards of a turn to their end: it is over, or the bot stops and nobody will decide them (T6, R1)."""
     for card in running.cards:
+        # Before the card: the agent of a turn that goes on must not wait for an answer that nobody can give any longer.
+        card.request.cancel()
         card.close(CardState.CANCELLED)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 
 from bot.work.queue.entry import End, Entry, EntryState
 
 
+@dataclass(slots=True, eq=False)
 class PendingMessages:
     """Who is next.
 
@@ -26,11 +28,10 @@ class PendingMessages:
             a copy of one that has its outcome already, and only the store knows (O1).
     """
 
-    def __init__(self) -> None:
-        self.front: list[Entry] = []
-        self.rest: list[Entry] = []
-        self.where: dict[int, Entry] = {}
-        self.undecided: dict[int, End] = {}
+    front: list[Entry] = field(default_factory=list)
+    rest: list[Entry] = field(default_factory=list)
+    where: dict[int, Entry] = field(default_factory=dict)
+    undecided: dict[int, End] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Entry]:
         return chain(self.front, self.rest)
