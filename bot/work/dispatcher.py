@@ -114,7 +114,7 @@ class Dispatcher:
         self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, handouts, redact)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
-        self._leftovers = Leftovers(tasks, tracker, editors)
+        self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)

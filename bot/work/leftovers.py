@@ -17,12 +17,10 @@ from anyio.abc import TaskGroup
 from acp.shutdown import Members, StopLimits, command_line, end_processes, is_alive, outermost
 from bot.model import Actor, Inbound
 from bot.reply.cards import turn_button
-from bot.reply.editor import Delivery
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
-from bot.work.editors import Editors
 from bot.work.ports import Answer
-from bot.work.task_tracker import TaskTracker
+from bot.work.queue_notices import Notice, QueueNotices
 from pool.pool import Lease
 
 log = structlog.get_logger(__name__)
@@ -54,7 +52,7 @@ class _Left:
     thread_id: int
     processes: Members
     named: str
-    delivery: Delivery
+    notice: Notice
     by: str = ""
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -64,13 +62,12 @@ class Leftovers:
 
     Args:
         tasks: owns the looks.
-        tracker: what the end of the bot waits for.
+        notices: keeps what is told here known to the next run, which takes it away after a kill.
     """
 
-    def __init__(self, tasks: TaskGroup, tracker: TaskTracker, editors: Editors) -> None:
+    def __init__(self, tasks: TaskGroup, notices: QueueNotices) -> None:
         self._tasks = tasks
-        self._tracker = tracker
-        self._editors = editors
+        self._notices = notices
         self._watched: dict[int, _Watch] = {}
         self._left: dict[str, _Left] = {}
         self._closed = False
@@ -111,7 +108,7 @@ class Leftovers:
         # From here on no look may say anything more: agents end with all that they have started.
         self._closed = True
         for left in self._left.values():
-            self._say(left, f"-# ✓ Ended with the restart of Weft: {left.named}")
+            self._notices.end_beside(left.notice, Body(f"-# ✓ Ended with the restart of Weft: {left.named}"))
 
     # --- looks -----------------------------------------------------------------------------------------------------
 
@@ -143,8 +140,9 @@ class Leftovers:
         thread_id, token, named = prompt.thread_id, secrets.token_urlsafe(_TOKEN_BYTES), named_shortly(alive)
         body = Body(f"-# ⚙️ Still running from this turn: {named}", (turn_button("end", thread_id, token),))
         log.info("leftovers.found", thread=thread_id, prompt=prompt.message_id, pids=[one.pid for one in alive])
-        delivery = self._editors.of(thread_id).say(body, reply_to=None if prompt.opens_thread else prompt.message_id)
-        left = self._left[token] = _Left(thread_id, alive, named, delivery)
+        reply_to = None if prompt.opens_thread else prompt.message_id
+        notice = self._notices.say_beside(thread_id, body, prompt.message_id, reply_to)
+        left = self._left[token] = _Left(thread_id, alive, named, notice)
         try:
             while any(is_alive(process) for process in alive) and not self._closed:
                 with anyio.move_on_after(_LOOK_AGAIN):
@@ -154,7 +152,7 @@ class Leftovers:
         finally:
             del self._left[token]
         if not self._closed:
-            self._say(left, _last_line(left))
+            self._notices.end_beside(left.notice, Body(_last_line(left)))
 
     async def _end(self, left: _Left) -> None:
         try:
@@ -163,10 +161,6 @@ class Leftovers:
             log.exception("leftovers.failed", thread=left.thread_id)
         finally:
             left.ended.set()
-
-    def _say(self, left: _Left, text: str) -> None:
-        left.delivery = self._editors.of(left.thread_id).change(left.delivery, Body(text))
-        self._tracker.begin(left.delivery.delivered, name=f"tell left {left.thread_id}")
 
 
 def _last_line(left: _Left) -> str:

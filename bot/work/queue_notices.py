@@ -2,8 +2,8 @@
 
 A thread has one at most, beside those that are being taken away. It follows the queue and goes when nothing waits.
 Before one is posted the store knows from which message on to look for it, so that the next run can put right what this
-one leaves behind, whenever that is killed (Q5, R1, R2). The mutable state is the notices by thread: the current one,
-and all that may be visible.
+one leaves behind, whenever that is killed (Q5, R1, R2). So it does for what stands beside it in the thread and must go
+with the run, too (P13). The mutable state is the notices by thread: the current one, and all that may be visible.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ NO_AGENT = "-# ⏳ Waiting for a free agent: all of them are busy. This message 
 OVER = Body("-# ✓ Nothing is waiting here any more.")
 STOPPING = "-# ⏸ Weft is about to restart."
 RESTARTED = "-# ✓ Weft was restarted."
+LEFT_ENDED = Body("-# ✓ What still ran here was ended with the restart of Weft.")
 _NAME_LIMIT, _TEXT_LIMIT = 30, 60
 
 
@@ -85,10 +86,11 @@ def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
 
 
 @dataclass(slots=True, eq=False)
-class _Notice:
+class Notice:
     """A notice; ``head`` is what it says beside what waits, and it is not older than the message ``since``.
 
     ``begun``: its way to the thread has begun, and ``delivery`` is there as soon as the store knows that.
+    ``over``: nobody wants it in the thread any more.
     """
 
     thread_id: int
@@ -97,6 +99,7 @@ class _Notice:
     since: int = 0
     stopping: bool = False
     begun: bool = False
+    over: bool = False
     delivery: Delivery | None = None
     hurry: anyio.Event = field(default_factory=anyio.Event)
 
@@ -124,8 +127,8 @@ class QueueNotices:
         self._store = store
         self._scheduler = scheduler
         self._patience = patience
-        self._notices: dict[int, _Notice] = {}
-        self._visible: dict[int, list[_Notice]] = {}
+        self._notices: dict[int, Notice] = {}
+        self._visible: dict[int, list[Notice]] = {}
         self._closed = False
 
     def show(self, thread_id: int) -> None:
@@ -141,7 +144,7 @@ class QueueNotices:
         if notice is None:
             if self._closed or self._tasks.cancel_scope.cancel_called:
                 return
-            notice = self._notices[thread_id] = _Notice(thread_id, notice_of(waiting))
+            notice = self._notices[thread_id] = Notice(thread_id, notice_of(waiting))
             first = waiting.entries[0].messages[0].message_id
             self._tasks.start_soon(self._post_later, notice, first, name=f"notice {thread_id}")
         self._want(notice, notice_of(waiting, notice.head))
@@ -152,7 +155,7 @@ class QueueNotices:
         """Let the notice of a thread say ``text`` about the end of the bot; from now on nothing else changes it."""
         notice = self._notices.get(thread_id)
         if notice is None:
-            notice = self._notices[thread_id] = _Notice(thread_id, Body(text))
+            notice = self._notices[thread_id] = Notice(thread_id, Body(text))
         notice.stopping = True
         notice.hurry.set()
         if notice.begun:
@@ -173,38 +176,63 @@ class QueueNotices:
         waiting = waiting_in(self._scheduler.queue(kept.thread_id))
         head = RESTARTED if kept.stopping else ""
         body = notice_of(waiting, head)
-        notice = _Notice(kept.thread_id, body, head=head, since=kept.since, begun=True)
+        notice = Notice(kept.thread_id, body, head=head, since=kept.since, begun=True)
+        # What its processes were was ended before the bot got here, by the mark that they bear: it only has to go.
+        left = Notice(kept.thread_id, LEFT_ENDED, since=kept.since, begun=True, over=True)
+        if (begun_meanwhile := self._notices.get(kept.thread_id)) is not None:
+            begun_meanwhile.over = True
         self._notices[kept.thread_id] = notice
-        self._visible[kept.thread_id] = [notice]
+        self._visible.setdefault(kept.thread_id, []).extend((notice, left))
         editor = self._editors.of(kept.thread_id)
         notice.delivery = editor.take_over(kept.since, _is_notice, body if body.text else OVER, OVER)
         self._tracker.begin(self._find, notice, editor, notice.delivery, name=f"find notice {kept.thread_id}")
+        found = editor.take_over(kept.since, _is_left, LEFT_ENDED, LEFT_ENDED)
+        gone = editor.remove(found, LEFT_ENDED)
+        # Each turn may have left something running: all of that must be gone before the store forgets the thread.
+        gone.beside = found.beside
+        self._tracker.begin(self._forget, left, editor, gone, name=f"forget left {kept.thread_id}")
         if not waiting.entries:
             self._take_away(notice)
 
+    # --- beside it -------------------------------------------------------------------------------------------------
+
+    def say_beside(self, thread_id: int, body: Body, since: int, reply_to: int | None) -> Notice:
+        """Post a notice that the next run takes away if this one can't; it is newer than the message ``since``."""
+        notice = Notice(thread_id, body, since=since, begun=True)
+        self._tracker.begin(self._post, notice, reply_to, name=f"post beside {thread_id}")
+        return notice
+
+    def end_beside(self, notice: Notice, body: Body) -> None:
+        """Let a notice say its last word, from which on it may stay."""
+        notice.over = True
+        if notice.delivery is not None:
+            editor = self._editors.of(notice.thread_id)
+            last = editor.change(notice.delivery, body)
+            self._tracker.begin(self._forget, notice, editor, last, name=f"forget beside {notice.thread_id}")
+
     # --- one notice ----------------------------------------------------------------------------------------------
 
-    async def _post_later(self, notice: _Notice, reply_to: int) -> None:
+    async def _post_later(self, notice: Notice, reply_to: int) -> None:
         with anyio.move_on_after(self._patience):
             await notice.hurry.wait()
         # While it waited, the thread may have got another notice, or none may be needed any more.
-        if self._notices.get(notice.thread_id) is notice and not notice.begun:
+        if not notice.over and not notice.begun:
             self._begin(notice, reply_to)
 
-    def _begin(self, notice: _Notice, reply_to: int | None) -> None:
+    def _begin(self, notice: Notice, reply_to: int | None) -> None:
         notice.begun = True
         self._tracker.begin(self._post, notice, reply_to, name=f"post notice {notice.thread_id}")
 
-    async def _post(self, notice: _Notice, reply_to: int | None) -> None:
+    async def _post(self, notice: Notice, reply_to: int | None) -> None:
         # Every message that is known here is older than the notice will be.
         queue = self._scheduler.queue(notice.thread_id)
         known = (message.message_id for entry in (*queue.running, *queue.line) for message in entry.messages)
-        notice.since = max(known, default=notice.thread_id)
+        notice.since = max([notice.since, *known]) or notice.thread_id
         # Recorded before it is shown: of a kill in between, the next run must find what it leaves behind.
         self._visible.setdefault(notice.thread_id, []).append(notice)
         await self._record(notice.thread_id)
-        if self._notices.get(notice.thread_id) is not notice:
-            await self._gone(notice)  # meanwhile nothing waits any more
+        if notice.over:  # meanwhile nothing waits any more
+            await self._gone(notice)
             return
         delivery = notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
         if message_id := await delivery.posted():
@@ -212,9 +240,10 @@ class QueueNotices:
             notice.since = message_id
             await self._record(notice.thread_id)
 
-    async def _find(self, notice: _Notice, editor: ThreadEditor, delivery: Delivery) -> None:
+    async def _find(self, notice: Notice, editor: ThreadEditor, delivery: Delivery) -> None:
         """Start over where an earlier run left no notice: it was killed before that was visible."""
-        if await delivery.posted() is None and not editor.gone and self._notices.get(notice.thread_id) is notice:
+        if await delivery.posted() is None and not editor.gone and not notice.over:
+            notice.over = True
             del self._notices[notice.thread_id]
             await self._gone(notice)
             if notice.stopping:
@@ -222,16 +251,17 @@ class QueueNotices:
             else:
                 self.show(notice.thread_id)
 
-    def _want(self, notice: _Notice, body: Body) -> None:
+    def _want(self, notice: Notice, body: Body) -> None:
         if notice.wanted == body:
             return
         notice.wanted = body
         if notice.delivery is not None:
             notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, body)
 
-    def _take_away(self, notice: _Notice) -> None:
+    def _take_away(self, notice: Notice) -> None:
         """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
         # First, so that a message that waits from now on gets a notice of its own.
+        notice.over = True
         del self._notices[notice.thread_id]
         notice.hurry.set()
         if notice.delivery is None:
@@ -253,14 +283,14 @@ class QueueNotices:
         else:
             await self._store.drop_notice(thread_id)
 
-    async def _gone(self, notice: _Notice) -> None:
+    async def _gone(self, notice: Notice) -> None:
         visible = self._visible[notice.thread_id]
         visible.remove(notice)
         if not visible:
             del self._visible[notice.thread_id]
         await self._record(notice.thread_id)
 
-    async def _forget(self, notice: _Notice, editor: ThreadEditor, over: Delivery) -> None:
+    async def _forget(self, notice: Notice, editor: ThreadEditor, over: Delivery) -> None:
         await over.delivered()
         message = over.message
         # It could not be changed, as its thread is archived, or the editor has failed: the next start tries again.
@@ -274,3 +304,8 @@ def _is_notice(text: str, custom_ids: tuple[str, ...]) -> bool:
     # By its buttons, which no agent can give a message; what it says of a restart has none, and is a single line.
     waits = any(one.startswith(("weft:now:", "weft:drop:")) for one in custom_ids)
     return waits or (text.startswith(STOPPING) and "\n" not in text)
+
+
+def _is_left(_text: str, custom_ids: tuple[str, ...]) -> bool:
+    """Return whether a message of Weft's names what a turn left running, with the button that ends it."""
+    return any(one.startswith("weft:end:") for one in custom_ids)
