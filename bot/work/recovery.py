@@ -9,7 +9,7 @@ patience the end has left.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from bot.reply.editor import Delivery
 from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import Handout, SavedReply
 from bot.reply.port import Body, PortError
+from bot.reply.recovery import READ_LIMIT
 from bot.reply.render import HEADLINES
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
@@ -213,8 +214,15 @@ class Recovery:
 
     async def _say_missed(self, inbound: Inbound, look_first: bool) -> None:
         if inbound.opens_thread:
+            told = False
+            if look_first:
+                # The nonce keeps it from being said twice for minutes only; nothing else of ours replies to it there.
+                with suppress(PortError):  # where history can't be read, better told twice than not at all
+                    own = await self._chat.thread(inbound.channel_id).own_messages(inbound.message_id, READ_LIMIT)
+                    told = any(one.reply_to == inbound.message_id for one in own)
             try:
-                await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
+                if not told:
+                    await self._chat.refuse(inbound, MISSED_IN_CHANNEL)
             except PortError as exc:
                 log.warning("refusal.failed", message=inbound.message_id, error=str(exc))
         else:

@@ -259,7 +259,8 @@ async def test_wefts_own_messages_after_one_are_told_with_their_texts() -> None:
         sent = await port.send(Body("second", buttons), nonce="n2")
         second = OwnMessage(sent, "second", ("weft:now:1:2", "weft:drop:1:2"))
         await chat.fd.owner.say(thread_id, "by the owner")
-        third = OwnMessage(await port.send(Body("third"), nonce="n3"), "third")
+        sent = await port.send(Body("third"), nonce="n3", reply_to=sent)
+        third = OwnMessage(sent, "third", reply_to=second.message_id)
         assert await port.own_messages(thread_id, 50) == [first, second, third]
         assert await port.own_messages(first.message_id, 50) == [second, third]
         assert await port.own_messages(first.message_id, 2) == [second]

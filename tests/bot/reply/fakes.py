@@ -184,7 +184,11 @@ class FakeThread:
         self._arrive(applied=True)
         await self._answer("read")
         newer = [(key, self.messages[key]) for key in sorted(self.messages) if key > after][:limit]
-        return [OwnMessage(key, body.text.strip(), tuple(one.custom_id for one in body.buttons)) for key, body in newer]
+        replies = {call.message_id: call.reply_to for call in self.of("send")}
+        return [
+            OwnMessage(key, body.text.strip(), tuple(one.custom_id for one in body.buttons), replies.get(key))
+            for key, body in newer
+        ]
 
     def _arrive(self, *, applied: bool) -> None:
         self.requests += not applied

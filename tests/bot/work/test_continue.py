@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 
 from bot.model import Lane, Outcome
+from bot.reply.port import Body
 from bot.work.serialization import accepted_prompt, inbound_of
 from pool.store import StoreBusy
 from tests.bot.reply.fakes import in_virtual_time
@@ -147,6 +148,27 @@ async def test_a_mention_from_long_ago_is_not_run_by_itself_after_a_kill_either(
     async with running_work(store=store) as work:
         assert await work.over() == [(5, Outcome.INTERRUPTED)]
         assert (work.agents.prompted, work.chat.opened) == ([], [])
+        assert [message_id for message_id, _ in work.chat.refused] == [5]
+
+
+@in_virtual_time
+async def test_a_mention_from_long_ago_is_told_once_however_late_the_next_run_comes() -> None:
+    """R2, O1: Discord forgets a nonce after minutes, so what is there is looked up."""
+    store, chat = kept(), FakeChat()
+    store.gates["finished"] = anyio.Event()
+    async with running_work(store=store, chat=chat) as work:
+        work.dispatcher.missed(mention(5))
+        work.dispatcher.missed(mention(6))
+        await work.until(lambda: len(chat.refused) == 2)
+        told = dict(chat.refused)
+    store.gates["finished"].set()
+    # Of the two notices, one got through before the kill.
+    channel_id = mention(5).channel_id
+    await chat.thread(channel_id).send(Body(told[5]), nonce="a5", reply_to=5)
+    chat.refused.clear()
+    async with running_work(store=store, chat=chat) as work:
+        assert sorted(await work.over(2)) == [(5, Outcome.INTERRUPTED), (6, Outcome.INTERRUPTED)]
+        assert [message_id for message_id, _ in chat.refused] == [6]
 
 
 @in_virtual_time
