@@ -260,7 +260,7 @@ class Dispatcher:
             decisions.extend(queue.stop_all(by.name, before))
             ended = waiting - len(queue.line)
         # Kept: a message from before it may only be found by a later run, and must not run then either.
-        self.thread_settings.keep_cutoff(thread_id, queue.memory.cutoff)
+        self.thread_settings.settle(thread_id, cutoff=queue.memory.cutoff)
         running = sum(isinstance(decision, Cancel) for decision in decisions)
         if not running and not ended:
             return NOTHING_TO_STOP
@@ -314,19 +314,18 @@ class Dispatcher:
         """Go on afresh with an agent (Q8); without a thread, say whether one may be opened for that."""
         if self._intake.closed:
             return RESTARTING
-        refusal = self.thread_settings.renew(thread_id, agent)
-        if refusal is None and thread_id is not None:
+        answer = self.thread_settings.renew(thread_id, agent)
+        if answer.accepted and thread_id is not None:
             self.reset(thread_id, by)
-        opening = self.thread_settings.opening(thread_id, agent)
-        return refusal or Answer(opening, accepted=True, lasting=thread_id is not None)
+        return answer
 
     def assign(self, thread_id: int, agent: str) -> None:
         """Give a thread an agent before its first message; a name that `renew` took."""
-        self.thread_settings.assign(thread_id, agent)
+        self.thread_settings.settle(thread_id, agent=agent)
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose what a message does that comes while a turn runs (Q2)."""
-        self.thread_settings.choose_mode(place_id, mode)
+        self.thread_settings.settle(place_id, mode=mode)
         log.info("mode.chosen", place=place_id, mode=str(mode), user=by.id, server=server)
         where = "Everywhere here" if server else "In this thread"
         return Answer(f"{where} from now on: **{mode}**.", accepted=True, lasting=True)

@@ -61,7 +61,8 @@ class Intake:
     def take(self, inbound: Inbound) -> None:
         """Give a message its place, and have it written down."""
         self._settle_agent(inbound)
-        inbound = replace(inbound, mode=self.thread_settings.mode_of(inbound))
+        mode = self.thread_settings.mode_in(inbound.thread_id, inbound.guild_id, inbound.mode)
+        inbound = replace(inbound, mode=mode)
         now = anyio.current_time()
         # Its place first: what comes after it in the same moment must not get ahead while this one is written down.
         with self.scheduler.deciding(inbound.thread_id, now) as (queue, decisions):

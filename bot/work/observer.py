@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acp.snapshot import TurnSnapshot
 from bot.model import Lane, Outcome, QueueMode
 from bot.reply.sanitise import one_line
 from bot.work.ending import TurnEnd
@@ -63,6 +62,7 @@ class TurnReport:
 
     def fields(self) -> dict[str, object]:
         """Return the fields of the log line; what is not known is left out."""
+        # Listed by hand and not by asdict: their names and order are what operators search for.
         every = {
             "outcome": str(self.outcome),
             "thread": self.thread,
@@ -120,7 +120,18 @@ def turn_report(
     entry: Entry, messages: Sequence[object], end: TurnEnd, *, started: float, now: float, agent: str | None
 ) -> TurnReport:
     """Return what is told of the turn of an entry that was admitted at ``started`` and has just ended."""
-    snapshot = end.snapshot
+    snapshot, spending = end.snapshot, Spending()
+    stop_reason = snapshot.stop_reason if snapshot is not None else None
+    if snapshot is not None:
+        context, cost = snapshot.context, snapshot.cost
+        spending = Spending(
+            characters=snapshot.text_length,
+            tools=len(snapshot.tools) + snapshot.tools_cut,
+            # An agent that reports a window of no size must not end the turn's report with a division.
+            context=round(context.used / context.size, 3) if context is not None and context.size > 0 else None,
+            cost=cost.amount if cost is not None else None,
+            currency=one_line(cost.currency)[:_CURRENCY_LIMIT] if cost is not None else None,
+        )
     return TurnReport(
         end.outcome,
         entry.thread_id,
@@ -131,31 +142,14 @@ def turn_report(
         entry.attempts,
         waited=waited(entry, started),
         seconds=now - started,
+        # Names come from agents: cut to one short line, since each becomes a label that is kept for good.
         agent=one_line(agent)[:_NAME_LIMIT] if agent else None,
-        stop_reason=known_stop_reason(snapshot),
+        stop_reason="other" if stop_reason is not None and stop_reason not in STOP_REASONS else stop_reason,
         forced=snapshot is not None and snapshot.killed,
-        spending=spending(snapshot) if snapshot is not None else Spending(),
+        spending=spending,
     )
 
 
 def waited(entry: Entry, until: float) -> float | None:
     """Return for how long an entry has waited by ``until``; None if nobody knows when it came."""
     return until - entry.since if entry.since else None
-
-
-def known_stop_reason(snapshot: TurnSnapshot | None) -> str | None:
-    """Return the agent's reason if it is one of the protocol's."""
-    reason = snapshot.stop_reason if snapshot is not None else None
-    return reason if reason is None or reason in STOP_REASONS else "other"
-
-
-def spending(snapshot: TurnSnapshot) -> Spending:
-    """Return what a turn took."""
-    context, cost = snapshot.context, snapshot.cost
-    return Spending(
-        characters=snapshot.text_length,
-        tools=len(snapshot.tools) + snapshot.tools_cut,
-        context=round(context.used / context.size, 3) if context is not None and context.size > 0 else None,
-        cost=cost.amount if cost is not None else None,
-        currency=one_line(cost.currency)[:_CURRENCY_LIMIT] if cost is not None else None,
-    )

@@ -27,6 +27,7 @@ class Silences:
     def ended(self, agent: str | None, outcome: Outcome, *, silent: bool) -> None:
         """Take the end of a turn; ``silent``: nothing was heard of the agent for long, with no tool at work."""
         name = agent or ""
+        # Only an answer ends the row: a turn that a restart cut off says nothing about the provider.
         if outcome is Outcome.ANSWERED:
             self._in_a_row.pop(name, None)
         elif silent and outcome in _GIVEN_UP:
@@ -37,12 +38,10 @@ class Silences:
     def describe(self, agent: str | None = None) -> list[str]:
         """Return a line for the agent of that name, or, without a name, for each agent that is suspected."""
         counts = self._in_a_row.items() if agent is None else [(agent, self._in_a_row.get(agent, 0))]
-        return [_line(name, count) for name, count in counts if count >= SUSPICIOUS]
-
-
-def _line(name: str, count: int) -> str:
-    whose = f" of {inline_code(name)}" if name else ""
-    return (
-        f"⚠️ The last {count} turns{whose} ended without a word from its model: the provider may refuse or be "
-        "overloaded. Check the agent's login, its limits, and the provider's status page."
-    )
+        return [
+            f"⚠️ The last {count} turns{f' of {inline_code(name)}' if name else ''} ended without a word from its "
+            "model: the provider may refuse or be overloaded. Check the agent's login, its limits, and the provider's "
+            "status page."
+            for name, count in counts
+            if count >= SUSPICIOUS
+        ]

@@ -7,6 +7,7 @@ keys that nobody here knows stay in them.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -49,59 +50,47 @@ class ThreadSettings:
     async def load(self) -> None:
         """Read what was settled in earlier runs; what can't be understood counts as not settled."""
         for place_id, options in (await self._store.choices()).items():
+            # One damaged row must not keep the bot from starting; it stays as it is until something is settled there.
             try:
                 self._kept[place_id] = dict(orjson.loads(options))
+                QueueMode(self._kept[place_id].get(_MODE, self._default_mode))
             except (orjson.JSONDecodeError, TypeError, ValueError):
-                log.warning("choice.ignored", place=place_id)
-                continue
-            if _MODE in self._kept[place_id] and self._mode_at(place_id) is None:
                 log.warning("choice.ignored", place=place_id)
 
     def forget(self, place_id: int) -> None:
         """Drop what is settled for a place that is gone; its row is the store's to forget."""
         self._kept.pop(place_id, None)
 
-    def _put(self, place_id: int, key: str, value: object) -> None:
-        """Settle something; it holds at once, and is written down soon."""
-        kept = self._kept.setdefault(place_id, {})
+    def settle(
+        self, place_id: int, *, mode: QueueMode | None = None, agent: str | None = None, cutoff: int | None = None
+    ) -> None:
+        """Settle something for a thread or a server; it holds at once, and is written down soon.
+
+        Args:
+            cutoff: the snowflake before which nothing of a thread runs, since a stop-all is newer (Q7).
+        """
+        new = {_MODE: str(mode) if mode is not None else None, _AGENT: agent, _CUTOFF: cutoff}
         # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
-        kept[key] = value
-        options = orjson.dumps(kept).decode()
-
-        async def write() -> None:
-            await self._store.bind(place_id, options=options)
-
+        kept = self._kept.setdefault(place_id, {})
+        kept |= {key: value for key, value in new.items() if value is not None}
+        # Dumped now and not when it is written: the store keeps the order in which it was called.
+        write = partial(self._store.bind, place_id, options=orjson.dumps(kept).decode())
         self._tracker.begin(write, name=f"choose {place_id}")
 
-    def _get(self, place_id: int, key: str) -> Any:
-        return self._kept.get(place_id, {}).get(key)
-
-    # --- queue mode ------------------------------------------------------------------------------------------------
-
-    def mode_of(self, inbound: Inbound) -> QueueMode:
-        """Return the mode of a message: its own, else that of its thread, else of its server, else the default."""
-        return inbound.mode or self.mode_in(inbound.thread_id, inbound.guild_id)
-
-    def mode_in(self, thread_id: int, guild_id: int | None = None) -> QueueMode:
-        """Return the mode in force in a thread."""
-        of_server = self._mode_at(guild_id) if guild_id is not None else None
-        return self._mode_at(thread_id) or of_server or self._default_mode
-
-    def choose_mode(self, place_id: int, mode: QueueMode) -> None:
-        """Take a choice for a thread or a server."""
-        self._put(place_id, _MODE, str(mode))
-
-    def _mode_at(self, place_id: int) -> QueueMode | None:
-        try:
-            return QueueMode(self._get(place_id, _MODE))
-        except ValueError:
-            return None
+    def mode_in(self, thread_id: int, guild_id: int | None = None, own: QueueMode | None = None) -> QueueMode:
+        """Return the mode of a message: its ``own``, else that of its thread, else of its server, else the default."""
+        for place_id in (thread_id, guild_id) if own is None else ():
+            kept = self._kept.get(place_id, {}).get(_MODE) if place_id is not None else None
+            if kept in tuple(QueueMode):  # what an older or newer version wrote may be none
+                return QueueMode(kept)
+        return own or self._default_mode
 
     # --- agent -----------------------------------------------------------------------------------------------------
 
     def agent_of(self, thread_id: int) -> str:
         """Return the thread's agent: one that there is."""
         name = self._agent_kept(thread_id)
+        # The settings may have lost the one that is kept: it is replaced for good by the thread's next message only.
         return name if name is not None and name in self.agents else self.agents.default
 
     def agent_name_for(self, thread_id: int) -> str | None:
@@ -113,10 +102,6 @@ class ThreadSettings:
         hard_timeout = self.agents.profiles[self.agent_of(thread_id)].hard_timeout
         return usual if hard_timeout is None else replace(usual, hard_timeout=hard_timeout)
 
-    def assign(self, thread_id: int, name: str) -> None:
-        """Give a thread an agent."""
-        self._put(thread_id, _AGENT, name)
-
     def settle_agent(self, inbound: Inbound) -> str | None:
         """Give the message's thread an agent if it has none; return the name of the one it had if that is gone.
 
@@ -126,38 +111,33 @@ class ThreadSettings:
             return None
         before = self._agent_kept(inbound.thread_id)
         if before is None:
+            # A thread counts as its channel, whose agent is settled in the file.
             channel_id = inbound.channel_id if inbound.parent_id is None else inbound.parent_id
-            self.assign(inbound.thread_id, self.agents.for_channel(channel_id))
+            self.settle(inbound.thread_id, agent=self.agents.for_channel(channel_id))
         elif before not in self.agents:
-            self.assign(inbound.thread_id, self.agents.default)
+            self.settle(inbound.thread_id, agent=self.agents.default)
             return before
         return None
 
-    def renew(self, thread_id: int | None, name: str | None) -> Answer | None:
-        """Give the thread, if it is there already, the agent that was asked for; return why there is none such."""
+    def renew(self, thread_id: int | None, name: str | None) -> Answer:
+        """Give the thread, if it is there already, the agent that was asked for; say what stands over it then."""
         if name is not None and name not in self.agents:
             names = ", ".join(inline_code(known) for known in self.agents.names)
             return Answer(f"There is no agent {inline_code(name)}, only {names}.", accepted=False)
-        if name is not None and thread_id is not None:
-            self.assign(thread_id, name)
-        return None
-
-    def opening(self, thread_id: int | None, asked: str | None) -> str:
-        """Return what stands over a new conversation."""
-        name = asked if asked is not None or thread_id is None else self.agent_name_for(thread_id)
-        return f"A new conversation with {inline_code(name)}." if name is not None else "A new conversation."
+        if thread_id is not None:
+            if name is not None:
+                self.settle(thread_id, agent=name)
+            name = name or self.agent_name_for(thread_id)
+        text = f"A new conversation with {inline_code(name)}." if name is not None else "A new conversation."
+        return Answer(text, accepted=True, lasting=thread_id is not None)
 
     def _agent_kept(self, thread_id: int) -> str | None:
-        name = self._get(thread_id, _AGENT)
+        name = self._kept.get(thread_id, {}).get(_AGENT)
+        # Without a choice nobody asked for what is kept: it was settled under other settings, which may come back.
         return name if isinstance(name, str) and self.agents.chosen else None
-
-    # --- cutoff ----------------------------------------------------------------------------------------------------
-
-    def keep_cutoff(self, thread_id: int, cutoff: int) -> None:
-        """Write down the snowflake before which nothing of a thread runs, since a stop-all is newer (Q7)."""
-        self._put(thread_id, _CUTOFF, cutoff)
 
     def cutoffs(self) -> list[tuple[int, int]]:
         """Return threads and their cutoffs, the oldest first: the queues forget the oldest first, too."""
-        kept = ((place_id, self._get(place_id, _CUTOFF)) for place_id in self._kept)
-        return sorted((one for one in kept if type(one[1]) is int), key=lambda one: one[1])
+        kept = ((place_id, settled.get(_CUTOFF)) for place_id, settled in self._kept.items())
+        # Exactly int: JSON's true is one as well, for isinstance.
+        return sorted(((place_id, cutoff) for place_id, cutoff in kept if type(cutoff) is int), key=lambda one: one[1])

@@ -11,7 +11,7 @@ import pytest
 
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import AgentProfile, Agents, only
-from bot.model import QueueMode
+from bot.model import Inbound, QueueMode
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from tests.bot.reply.fakes import in_virtual_time
@@ -35,6 +35,10 @@ async def settled(store: MemoryStore, known: Agents = ONE_AGENT) -> AsyncIterato
         yield settings
 
 
+def mode_of(settings: ThreadSettings, message: Inbound) -> QueueMode:
+    return settings.mode_in(message.thread_id, message.guild_id, message.mode)
+
+
 # --- queue modes -----------------------------------------------------------------------------------------------
 
 
@@ -42,13 +46,13 @@ async def settled(store: MemoryStore, known: Agents = ONE_AGENT) -> AsyncIterato
 async def test_the_nearest_choice_counts() -> None:
     """Q2: the message's own, the thread's, the server's, the default."""
     async with settled(MemoryStore()) as settings:
-        assert settings.mode_of(inbound(1)) is QueueMode.QUEUE
-        settings.choose_mode(SERVER, QueueMode.FOLLOWUP)
-        assert settings.mode_of(inbound(1)) is QueueMode.FOLLOWUP
-        settings.choose_mode(THREAD, QueueMode.STEER)
-        assert settings.mode_of(inbound(1)) is QueueMode.STEER
-        assert settings.mode_of(inbound(1, thread_id=200)) is QueueMode.FOLLOWUP
-        assert settings.mode_of(replace(inbound(1), mode=QueueMode.INTERRUPT)) is QueueMode.INTERRUPT
+        assert mode_of(settings, inbound(1)) is QueueMode.QUEUE
+        settings.settle(SERVER, mode=QueueMode.FOLLOWUP)
+        assert mode_of(settings, inbound(1)) is QueueMode.FOLLOWUP
+        settings.settle(THREAD, mode=QueueMode.STEER)
+        assert mode_of(settings, inbound(1)) is QueueMode.STEER
+        assert mode_of(settings, inbound(1, thread_id=200)) is QueueMode.FOLLOWUP
+        assert mode_of(settings, replace(inbound(1), mode=QueueMode.INTERRUPT)) is QueueMode.INTERRUPT
 
 
 @pytest.mark.asyncio
@@ -56,8 +60,8 @@ async def test_choices_are_known_to_the_next_run() -> None:
     """Q2, R2"""
     store = MemoryStore()
     async with settled(store) as settings:
-        settings.choose_mode(THREAD, QueueMode.STEER)
-        settings.choose_mode(THREAD, QueueMode.INTERRUPT)
+        settings.settle(THREAD, mode=QueueMode.STEER)
+        settings.settle(THREAD, mode=QueueMode.INTERRUPT)
     async with settled(store) as settings:
         assert settings.mode_in(THREAD) is QueueMode.INTERRUPT
 
@@ -93,7 +97,7 @@ async def test_a_choice_counts_before_the_channel_and_the_channel_before_the_def
         for message in (opening, in_thread, inbound(3, thread_id=102)):
             assert settings.settle_agent(message) is None
         assert [settings.agent_of(thread) for thread in (THREAD, 101, 102)] == ["blue", "blue", "red"]
-        settings.assign(103, "green")
+        settings.settle(103, agent="green")
         settings.settle_agent(replace(inbound(4, thread_id=103), parent_id=CHANNEL))
         assert settings.agent_of(103) == "green"
 
@@ -114,7 +118,7 @@ async def test_an_agent_that_is_gone_is_told_once_and_replaced_by_the_default() 
     """P8, P12"""
     store = MemoryStore()
     async with settled(store, agents("red", "blue")) as settings:
-        settings.assign(THREAD, "blue")
+        settings.settle(THREAD, agent="blue")
     async with settled(store, agents("red", "green")) as settings:
         assert settings.agent_of(THREAD) == "red"
         assert settings.settle_agent(inbound(1)) == "blue"
@@ -153,7 +157,7 @@ async def test_the_agent_and_the_queue_mode_are_kept_side_by_side() -> None:
     store = MemoryStore()
     await store.bind(THREAD, options='{"queue_mode": "steer"}')
     async with settled(store, agents("red", "blue")) as settings:
-        settings.assign(THREAD, "blue")
+        settings.settle(THREAD, agent="blue")
     assert await store.choices() == {THREAD: '{"queue_mode":"steer","agent":"blue"}'}
 
 
@@ -165,7 +169,7 @@ async def test_a_turn_may_last_as_long_as_its_agent_says() -> None:
     async with settled(MemoryStore(), known) as settings:
         usual = TurnLimits(hard_timeout=60.0, cancel_grace=3.0)
         assert settings.limits_for(THREAD, usual) == usual
-        settings.assign(THREAD, "slow")
+        settings.settle(THREAD, agent="slow")
         assert settings.limits_for(THREAD, usual) == TurnLimits(hard_timeout=7200.0, cancel_grace=3.0)
     assert known.longest_turn(60.0) == 7200.0
     assert known.longest_turn(9000.0) == 9000.0
@@ -176,8 +180,7 @@ async def test_an_agent_that_is_not_there_is_refused_with_those_that_are() -> No
     """Q8"""
     async with settled(MemoryStore(), agents("red", "blue")) as settings:
         refusal = settings.renew(THREAD, "`green`")
-        assert refusal is not None
         assert (refusal.text, refusal.accepted) == ("There is no agent `green`, only `red`, `blue`.", False)
         assert settings.agent_of(THREAD) == "red"
-        assert settings.renew(THREAD, "blue") is None
+        assert settings.renew(THREAD, "blue").text == "A new conversation with `blue`."
         assert settings.agent_of(THREAD) == "blue"
