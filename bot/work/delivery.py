@@ -81,6 +81,7 @@ class Deliveries:
         try:
             return final_reply(end, first, seconds, self._redact, kept=self._store.durable)
         except Exception:
+            # The outcome is owed whatever goes wrong in drawing it.
             log.exception("reply.failed", prompt=first.message_id)
             return FinalReply(end.outcome)
 
@@ -108,8 +109,16 @@ class Deliveries:
         reply.finish(final)
         # In the queue at once: what the next turn says in this thread comes below.
         files = self._handouts.post(first, final.handout) if final.handout else []
-        delivered = await reply.delivered() or await self._say_instead(first, end)
-        self._tell(report, delivered=delivered)
+        delivered = await reply.delivered()
+        if not delivered and not (editor := self._editors.of(first.thread_id)).gone:
+            # It can't be shown as it is, but the thread can be written to: at least how it ended must be visible (O1).
+            body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
+            delivered = await editor.say(body, reply_to=first.message_id).delivered()
+        log.info("turn.finished", **report.fields(), delivered=delivered)
+        try:
+            self._observer.turn_finished(report)
+        except Exception:  # whoever counts must not keep the outcome from being recorded
+            log.exception("turn.listener_failed", prompt=report.prompt)
         if final.handout:
             await self._handouts.settle(first, final.handout, files)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
@@ -132,20 +141,6 @@ class Deliveries:
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)
-
-    def _tell(self, report: TurnReport, *, delivered: bool) -> None:
-        """Write the canonical line of a turn; a listener that fails must not keep the outcome from being recorded."""
-        log.info("turn.finished", **report.fields(), delivered=delivered)
-        try:
-            self._observer.turn_finished(report)
-        except Exception:
-            log.exception("turn.listener_failed", prompt=report.prompt)
-
-    async def _say_instead(self, message: Inbound, end: TurnEnd) -> bool:
-        """Say how a turn ended whose reply can't be shown as it is (O1); False where nothing can be shown."""
-        editor = self._editors.of(message.thread_id)
-        body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
-        return not editor.gone and await editor.say(body, reply_to=message.message_id).delivered()
 
     async def record(self, inbound: Inbound, outcome: Outcome) -> None:
         """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""

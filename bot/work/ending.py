@@ -17,7 +17,7 @@ from bot.reply.pending_reply import FinalReply, Handout
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
 from bot.reply.tools import tools_in_short
-from bot.work.errors import told_of_answer, told_of_start, with_data
+from bot.work.errors import FREE_FORM, LOGIN, ROWS, advised, with_data
 
 _LOOKED_AT = 4_096
 """Characters of an answer that are looked at before all of it is, which may be megabytes."""
@@ -62,30 +62,31 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
     by, reason = snapshot.cancelled_by or "", snapshot.error.message if snapshot.error else ""
     if snapshot.ending is not Ending.FAILED or snapshot.error is None:
         return TurnEnd(_ENDINGS[snapshot.ending], by=by, reason=reason, snapshot=snapshot)
-    told = told_of_answer(snapshot.error.code, with_data(reason, snapshot.error.data), methods)
-    return TurnEnd(told.outcome, by=by, reason=told.reason, snapshot=snapshot)
+    code = snapshot.error.code
+    row = FREE_FORM if code is None else ROWS.get(code, FREE_FORM)
+    reason = advised(row, with_data(reason, snapshot.error.data), methods)
+    return TurnEnd(row.outcome, by=by, reason=reason, snapshot=snapshot)
 
 
 def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
     """Return the end of a prompt for which there was no session."""
+    # 1. The agent refused the session. Only the advice to log in fits here: the rest of the rows is about prompts.
     if isinstance(error, RequestFailed):
-        message, text = with_data(error.message, error.data), with_data(str(error), error.data)
-        told = told_of_start(error.code, message, text, methods)
-        return TurnEnd(told.outcome, reason=told.reason)
-    refusal = _refusal(error)
+        row, message = ROWS.get(error.code, FREE_FORM), with_data(error.message, error.data)
+        # Elsewhere the text that also names the request and the code says most.
+        reason = advised(row, message, methods) if row.advice == LOGIN else with_data(str(error), error.data)
+        return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+    # 2. It did not get that far. The connection and the pool chain their errors to the agent's own, if it sent one.
+    refusal: BaseException | None = error
+    while refusal is not None and not isinstance(refusal, RequestFailed):
+        refusal = refusal.__cause__
     reason = with_data(str(error), refusal.data) if refusal is not None else str(error)
     exit = error.exit if isinstance(error, AgentSpawnError | AgentExited) else None  # noqa: A001
     if exit is None:
         return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+    # Some errors are made of how the process ended, and say it already.
     reason = reason if exit.describe() in reason else f"{reason} ({exit.describe()})"
     return TurnEnd(Outcome.COULD_NOT_START, reason=reason, stderr=exit.stderr_tail)
-
-
-def _refusal(error: BaseException | None) -> RequestFailed | None:
-    """Return the agent's own error behind a failed start: the connection and the pool chain theirs to it."""
-    while error is not None and not isinstance(error, RequestFailed):
-        error = error.__cause__
-    return error
 
 
 def stopped(by: str | None) -> TurnEnd:
@@ -95,10 +96,10 @@ def stopped(by: str | None) -> TurnEnd:
 
 def interrupted(snapshot: TurnSnapshot | None = None) -> TurnEnd:
     """Return the end of a prompt that the stop of the bot cut off."""
+    # It answered before the cancel reached it: it is not to be offered for a second run.
     if snapshot is not None and snapshot.ending is Ending.ANSWERED:
         return end_of_snapshot(snapshot)
-    reason = "Weft is restarting"
-    return TurnEnd(Outcome.INTERRUPTED, reason=reason, snapshot=snapshot)
+    return TurnEnd(Outcome.INTERRUPTED, reason="Weft is restarting", snapshot=snapshot)
 
 
 def busy() -> TurnEnd:
@@ -129,14 +130,6 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     )
 
 
-def _tools_line(snapshot: TurnSnapshot | None) -> tuple[str, ...]:
-    """Return what the agent did beside what it said; an answer without text is made of that anyway (T4)."""
-    if snapshot is None or not (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
-        return ()
-    line = tools_in_short(snapshot.tools, snapshot.tools_cut)
-    return (line,) if line else ()
-
-
 def final_reply(
     end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool
 ) -> FinalReply:
@@ -146,12 +139,18 @@ def final_reply(
         elapsed: seconds since the prompt was admitted.
         kept: the next run of the bot will know the prompt.
     """
+    snapshot, tools = end.snapshot, ""
+    # What the agent did beside what it said; an answer without text is made of that anyway (T4).
+    if snapshot is not None and (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
+        tools = tools_in_short(snapshot.tools, snapshot.tools_cut)
+    # Without a record the button could only say that nobody knows what was asked.
     again = kept and end.outcome is Outcome.INTERRUPTED
     return FinalReply(
         outcome=end.outcome,
-        lines=(*_tools_line(end.snapshot), *lines(end, redact)),
-        footer=footer(end.snapshot, elapsed) if end.snapshot else "",
-        ping=inbound.author.id if end.snapshot and elapsed >= LONG_TURN else None,
+        lines=(*((tools,) if tools else ()), *lines(end, redact)),
+        footer=footer(snapshot, elapsed) if snapshot else "",
+        # Whoever waited so long has probably gone away; a prompt that never ran is told at once anyway.
+        ping=inbound.author.id if snapshot and elapsed >= LONG_TURN else None,
         buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
         handout=end.handout,
     )

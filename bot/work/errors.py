@@ -14,7 +14,7 @@ from typing import Any
 from acp.errors import AUTH_REQUIRED, INVALID_PARAMS, REQUEST_CANCELLED, RESOURCE_NOT_FOUND
 from bot.model import Outcome
 
-_LOGIN = "log in"
+LOGIN = "log in"
 _MOST_METHODS = 5
 _DATA_KEYS = ("message", "details", "detail", "error")
 _DATA_DEPTH = 3
@@ -28,14 +28,6 @@ class Row:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What is told of an error."""
-
-    outcome: Outcome
-    reason: str
-
-
 FREE_FORM = Row()
 
 _LOST = Row(advice="the agent may no longer know this conversation")
@@ -43,11 +35,11 @@ _BUSY = Row(advice="the model's provider wants fewer requests, try again later")
 _FAULT = Row(advice="the model's provider has a fault, try again later")
 
 ROWS = {
-    AUTH_REQUIRED: Row(advice=_LOGIN),
+    AUTH_REQUIRED: Row(advice=LOGIN),
     REQUEST_CANCELLED: Row(Outcome.STOPPED),  # nobody asked for it, or the turn would not be a failed one
     RESOURCE_NOT_FOUND: _LOST,
     INVALID_PARAMS: _LOST,  # all that a prompt names is its session
-    401: Row(advice=_LOGIN),
+    401: Row(advice=LOGIN),
     429: _BUSY,
     500: _FAULT,
     502: _FAULT,
@@ -58,29 +50,13 @@ ROWS = {
 """Codes with a meaning of their own; all others are `FREE_FORM`."""
 
 
-def told_of_answer(code: int | None, message: str, methods: Sequence[str] = ()) -> Told:
-    """Return what is told of an error in the place of the answer to a prompt.
-
-    Args:
-        methods: names of the agent's ways to log in, as far as they are known.
-    """
-    row = ROWS.get(code, FREE_FORM) if code is not None else FREE_FORM
-    return Told(row.outcome, _advised(row, message, methods))
-
-
-def told_of_start(code: int, message: str, text: str, methods: Sequence[str] = ()) -> Told:
-    """Return what is told of an error that came instead of a session; ``text`` also names the request and the code."""
-    row = ROWS.get(code, FREE_FORM)
-    asks_for_login = row.advice == _LOGIN
-    return Told(Outcome.COULD_NOT_START, _advised(row, message, methods) if asks_for_login else text)
-
-
 def with_data(message: str, data: Any) -> str:
     """Return an error's message with the text of its `data` behind it where that says more: it is often the cause.
 
     `data` may be anything; understood are a text, and an object with a text, or such an object, under a usual name.
     """
     text = _text_in(data, _DATA_DEPTH)
+    # Some agents repeat the message there, in full or as its beginning.
     if not text or text.lower() in message.lower():
         return message
     return text if text.lower().startswith(message.lower()) else f"{message}: {text}"
@@ -89,16 +65,23 @@ def with_data(message: str, data: Any) -> str:
 def _text_in(data: Any, depth: int) -> str:
     if isinstance(data, str):
         return data.strip()
+    # Bounded: the agent may nest it as deep as it likes.
     if not isinstance(data, dict) or not depth:
         return ""
     texts = (_text_in(data.get(key), depth - 1) for key in _DATA_KEYS)
     return next((text for text in texts if text), "")
 
 
-def _advised(row: Row, message: str, methods: Sequence[str]) -> str:
-    if row.advice != _LOGIN:
+def advised(row: Row, message: str, methods: Sequence[str] = ()) -> str:
+    """Return an error's message behind the advice for its code.
+
+    Args:
+        methods: names of the agent's ways to log in, as far as they are known.
+    """
+    if row.advice != LOGIN:
         return ": ".join(part for part in (row.advice, message) if part)
-    if _LOGIN in message.lower() and not methods:
+    # Many agents say so themselves; only the names of the ways are worth saying it twice.
+    if LOGIN in message.lower() and not methods:
         return message
     ways = " or ".join(methods[:_MOST_METHODS])
     advice = f"log in with {ways}" if ways else "log in to the agent first"

@@ -71,7 +71,9 @@ class LateOutput:
             self._latest = now + LONGEST
             self._until_quiet = anyio.CancelScope()
             self._tasks.start_soon(self._show_when_quiet, name="late output")
+        # Put off by each update, but not for ever: an agent that never pauses would be heard only at its end.
         self._until_quiet.deadline = min(now + self._quiet, self._latest)
+        # Bounded: an agent may print without end while nobody has asked it anything.
         kept = text[: self._room]
         if kept:
             self._parts.append(kept)
@@ -81,6 +83,7 @@ class LateOutput:
     async def _show_when_quiet(self) -> None:
         with self._until_quiet:
             await anyio.sleep_forever()
+        # Taken before it is said: what comes from here on begins the next message.
         text, left_out = "".join(self._parts), self._left_out
         self._parts, self._room, self._left_out = [], KEPT, 0
         try:
@@ -101,12 +104,9 @@ def late_text(update: SessionUpdate) -> str:
     """Return what a person should see of an update outside a turn, or nothing."""
     if isinstance(update, AgentMessageChunk):
         return block_text(update.content)
-    if isinstance(update, ToolCallUpdate) and has_result(update):
-        return _tool_text(update)
-    return ""
-
-
-def _tool_text(update: ToolCallUpdate) -> str:
+    if not isinstance(update, ToolCallUpdate) or not has_result(update):
+        return ""
+    # By way of the turn's own table: title, status and output are cut and cleaned there as in a reply.
     calls = ToolCalls(1, LIMIT // 2, LIMIT // 2)
     calls.merge(update)
     (tool,) = calls.states()

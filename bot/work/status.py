@@ -49,8 +49,6 @@ _PHASES = {
     Phase.DRAINING: "finishing",
     Phase.ENDED: "done",
 }
-
-
 _MOST_SHOWN = 10
 _DROPPED = {Drop.OLD: "oldest", Drop.NEW: "newest"}
 
@@ -62,13 +60,26 @@ def describe_thread(
 
     ``agent``: the name by which the settings know the thread's agent, where there are several.
     """
-    lines = [_turn_line(snapshot, now) if snapshot else "Nothing is running here."]
+    lines = []
+    if snapshot is None:
+        lines.append("Nothing is running here.")
+    else:
+        silent = snapshot.silent_for(now)
+        # The same words as under the reply: both are read side by side, and must not differ.
+        quiet = f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}" if silent >= SILENCE else ""
+        lines.append(f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}")
     if snapshot and snapshot.permissions:
         lines.append("Waiting for an answer to a permission request.")
     if snapshot and snapshot.current_tool:
         lines.append(f"Tool: {inline_code(snapshot.current_tool.title, 200)}")
     lines.append(f"Queue: {waiting} waiting")
-    lines.append(f"Agent: {_agent(slot, agent)}")
+    if slot is None:
+        known = f"{inline_code(agent)}, not running" if agent else "none"
+        lines.append(f"Agent: {known} (it starts with the next message)")
+    else:
+        # Its own name as well: that in the settings is for people, and says nothing about what runs there.
+        own = inline_code(slot.agent or "unnamed")
+        lines.append(f"Agent: {f'{inline_code(agent)} ({own})' if agent else own}, {slot.state.value}")
     used = [context_share(snapshot), cost(snapshot)] if snapshot else []
     if any(used):
         lines.append("Used: " + ", ".join(filter(None, used)))
@@ -80,17 +91,15 @@ def describe_queue(queue: ThreadQueue, mode: QueueMode) -> str:
     rules = queue.rules
     lines = [f"Mode: {mode}. Up to {rules.cap} messages can wait; then the {_DROPPED[rules.drop]} is dropped."]
     waiting = list(queue.line)
-    lines += [_waiting_line(number, entry) for number, entry in enumerate(waiting[:_MOST_SHOWN], 1)]
+    for number, entry in enumerate(waiting[:_MOST_SHOWN], 1):  # Discord takes 2,000 characters
+        names = ", ".join(author.name for author in entry.authors)
+        mode_of_it = f" ({entry.mode})" if entry.mode is not QueueMode.QUEUE else ""
+        # Its gist and not its text: what is forwarded or attached may be all that a message says.
+        gist = inline_code(entry.messages[0].gist, 120)
+        lines.append(f"{number}. {inline_code(names, 60)}{mode_of_it}: {gist}")
     more = len(waiting) - _MOST_SHOWN
     lines += [f"-# and {more} more"] if more > 0 else []
     return "\n".join(lines if waiting else [*lines, "Nothing is waiting here."])
-
-
-def _waiting_line(number: int, entry: Entry) -> str:
-    names = ", ".join(author.name for author in entry.authors)
-    mode = f" ({entry.mode})" if entry.mode is not QueueMode.QUEUE else ""
-    first = entry.messages[0]
-    return f"{number}. {inline_code(names, 60)}{mode}: {inline_code(first.gist, 120)}"
 
 
 def describe_pool(
@@ -114,17 +123,3 @@ def describe_pool(
     )
     lines += [f"⚠️ Storage: {trouble}"] if trouble else []
     return "\n".join(lines)
-
-
-def _turn_line(snapshot: TurnSnapshot, now: float) -> str:
-    silent = snapshot.silent_for(now)
-    quiet = f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}" if silent >= SILENCE else ""
-    return f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}"
-
-
-def _agent(slot: SlotStatus | None, name: str | None) -> str:
-    if slot is None:
-        known = f"{inline_code(name)}, not running" if name else "none"
-        return f"{known} (it starts with the next message)"
-    own = inline_code(slot.agent or "unnamed")
-    return f"{inline_code(name)} ({own}), {slot.state.value}" if name else f"{own}, {slot.state.value}"
