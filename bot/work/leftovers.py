@@ -92,6 +92,7 @@ class Leftovers:
         left = self._left.get(token)
         if left is None or left.thread_id != thread_id:
             return EXPIRED
+        # Of two people who press at once the first one ends it; from here to the answer there is no await.
         if left.by:
             return Answer("It is already being ended.", accepted=False)
         left.by = by.name
@@ -142,17 +143,28 @@ class Leftovers:
         log.info("leftovers.found", thread=thread_id, prompt=prompt.message_id, pids=[one.pid for one in alive])
         reply_to = None if prompt.opens_thread else prompt.message_id
         notice = self._notices.say_beside(thread_id, body, prompt.message_id, reply_to)
+        # Known before it can be pressed.
         left = self._left[token] = _Left(thread_id, alive, named, notice)
         try:
             while any(is_alive(process) for process in alive) and not self._closed:
+                # Looked at now and then: the kernel tells only a parent that its process has ended.
                 with anyio.move_on_after(_LOOK_AGAIN):
                     await left.ended.wait()
                 if left.ended.is_set():
                     break
         finally:
             del self._left[token]
-        if not self._closed:
-            self._notices.end_beside(left.notice, Body(_last_line(left)))
+        if self._closed:
+            return  # `close` has said its last word
+        still = frozenset(process for process in alive if is_alive(process))
+        if not left.by:
+            text = f"-# ✓ No longer running: {named}"
+        elif still:
+            # What can't be killed is said so, or people would believe that its port is free.
+            text = f"-# ⚠️ {inline_code(left.by, 60)} tried to end it, and it still runs: {named_shortly(still)}"
+        else:
+            text = f"-# ⏹ Ended by {inline_code(left.by, 60)}: {named}"
+        self._notices.end_beside(left.notice, Body(text))
 
     async def _end(self, left: _Left) -> None:
         try:
@@ -160,16 +172,8 @@ class Leftovers:
         except Exception:
             log.exception("leftovers.failed", thread=left.thread_id)
         finally:
+            # Also after a failure: the line then says that it still runs.
             left.ended.set()
-
-
-def _last_line(left: _Left) -> str:
-    if not left.by:
-        return f"-# ✓ No longer running: {left.named}"
-    alive = frozenset(process for process in left.processes if is_alive(process))
-    if alive:
-        return f"-# ⚠️ {inline_code(left.by, 60)} tried to end it, and it still runs: {named_shortly(alive)}"
-    return f"-# ⏹ Ended by {inline_code(left.by, 60)}: {left.named}"
 
 
 def named_shortly(processes: Members) -> str:

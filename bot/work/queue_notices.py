@@ -8,7 +8,6 @@ with the run, too (P13). The mutable state is the notices by thread: the current
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from bot.reply.cards import turn_button
 from bot.reply.editor import Delivery, ThreadEditor
-from bot.reply.port import Body, Button
+from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors
 from bot.work.queue.entry import Entry
@@ -62,27 +61,21 @@ def notice_of(what: Waiting, head: str = "") -> Body:
     waiting, lines = what.entries, [head] if head else []
     if what.no_agent:
         lines.append(NO_AGENT)
+    # A single one that waits for an agent is named by the reply to it already.
     if len(waiting) > what.no_agent:
         lines.append("-# ⏳ Waiting:" if len(waiting) > 1 else "-# ⏳ Waiting, next in line:")
-        lines += [_line(number, entry) for number, entry in enumerate(waiting[:MOST_LISTED], 1)]
+        for number, entry in enumerate(waiting[:MOST_LISTED], 1):
+            names = inline_code(", ".join(author.name for author in entry.authors), _NAME_LIMIT)
+            lines.append(f"-# {number}. {names}: {inline_code(entry.messages[0].gist, _TEXT_LIMIT)}")
     if len(waiting) > MOST_LISTED:
         lines.append(f"-# and {len(waiting) - MOST_LISTED} more: `/queue show`")
-    return Body("\n".join(lines), _buttons(waiting[:MOST_LISTED]))
-
-
-def _line(number: int, entry: Entry) -> str:
-    names = ", ".join(author.name for author in entry.authors)
-    return f"-# {number}. {inline_code(names, _NAME_LIMIT)}: {inline_code(entry.messages[0].gist, _TEXT_LIMIT)}"
-
-
-def _buttons(waiting: Sequence[Entry]) -> tuple[Button, ...]:
-    """Return the pair of buttons of a single prompt; of several, a row each, by their numbers."""
-    ids = [(entry.thread_id, entry.messages[0].message_id) for entry in waiting]
+    # A pair of buttons for a single prompt; for several a row each, by their numbers.
+    ids = [(entry.thread_id, entry.messages[0].message_id) for entry in waiting[:MOST_LISTED]]
     sends, removes = [turn_button("now", *one) for one in ids], [turn_button("drop", *one) for one in ids]
     if len(ids) > 1:
         sends = [replace(one, label=f"Send {number} now", row=0) for number, one in enumerate(sends, 1)]
         removes = [replace(one, label=f"Remove {number}", row=1) for number, one in enumerate(removes, 1)]
-    return (*sends, *removes)
+    return Body("\n".join(lines), (*sends, *removes))
 
 
 @dataclass(slots=True, eq=False)
@@ -205,6 +198,7 @@ class QueueNotices:
     def end_beside(self, notice: Notice, body: Body) -> None:
         """Let a notice say its last word, from which on it may stay."""
         notice.over = True
+        # Without a delivery it is not there yet, and `_post` finds that it is over.
         if notice.delivery is not None:
             editor = self._editors.of(notice.thread_id)
             last = editor.change(notice.delivery, body)

@@ -73,11 +73,6 @@ class _Cell:
     fresh: bool = False
     inherited: bool = False
 
-    def next(self, now: float) -> Mark:
-        """Return what to set: the mark of the accept, unless that is overtaken."""
-        overtaken = self.wanted in _FINAL or self.due <= now
-        return Mark.SEEN if self.fresh and not overtaken else self.wanted
-
     def look_at(self) -> float:
         """Return when it is due; those that show nothing yet come first."""
         return -inf if self.fresh else self.due
@@ -123,6 +118,7 @@ class Reactions:
         if self._enabled:
             cell = self._cell(inbound, mark)
             cell.wanted = mark
+            # An end is shown at once: nothing overtakes it.
             cell.due = anyio.current_time() + (0.0 if mark in _FINAL else PATIENCE)
             self._schedule(cell)
 
@@ -144,7 +140,7 @@ class Reactions:
 
     def _schedule(self, cell: _Cell) -> None:
         if self._tasks.cancel_scope.cancel_called:
-            return
+            return  # a task begun now would never run, and `flush` would wait for it
         channel_id = cell.inbound.channel_id
         channel = self._channels.get(channel_id)
         if channel is None:
@@ -176,11 +172,19 @@ class Reactions:
 
     async def _set(self, message_id: int, cell: _Cell, channel: _Channel) -> None:
         # Chosen now and not when it was asked for: what was overtaken costs no request.
-        mark = cell.next(anyio.current_time())
+        overtaken = cell.wanted in _FINAL or cell.due <= anyio.current_time()
+        mark = Mark.SEEN if cell.fresh and not overtaken else cell.wanted
         cell.fresh = False
+        inbound = cell.inbound
         try:
-            await self._ask(cell, mark)
+            if mark is Mark.SEEN:
+                await self._chat.acknowledge(inbound, mark)
+            else:
+                # Of an earlier run's marks nobody knows which is there: taking away one that isn't costs a request.
+                others = _PASSING if cell.inherited else (cell.shown,) if cell.shown else ()
+                await self._chat.react(inbound.channel_id, inbound.message_id, mark, instead_of=others)
         except PortError as exc:
+            # Marks are an extra: the reply says the same, and there is nobody to tell.
             log.debug("reaction.failed", message=message_id, error=str(exc))
         except Exception:
             # A reaction that can't be set must not keep the others from being set, whatever the cause.
@@ -194,11 +198,3 @@ class Reactions:
         channel.due.pop(message_id, None)  # it was wanted once more
         if mark in _FINAL or not self._enabled:
             del self._cells[message_id]
-
-    async def _ask(self, cell: _Cell, mark: Mark) -> None:
-        inbound = cell.inbound
-        if mark is Mark.SEEN:
-            await self._chat.acknowledge(inbound, mark)
-            return
-        others = _PASSING if cell.inherited else (cell.shown,) if cell.shown else ()
-        await self._chat.react(inbound.channel_id, inbound.message_id, mark, instead_of=others)
