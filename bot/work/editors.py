@@ -58,6 +58,7 @@ class Editors:
         editor = self._editors.get(thread_id)
         if editor is None:
             editor = ThreadEditor(
+                # It finds the current client at each call: an editor outlives the connection to Discord.
                 self._port(thread_id),
                 self._pacing,
                 nonces=self._nonces,
@@ -93,6 +94,7 @@ class Editors:
         try:
             await editor.run()
         except Exception:
+            # The task group is everybody's: a fault in one thread must not end the work of the others.
             log.exception("editor.failed", thread=thread_id)
         finally:
             # By identity: the thread may have a successor by now.
@@ -103,5 +105,6 @@ class Editors:
 def nonce_source(seed: int) -> Callable[[], str]:
     """Return a source of nonces that differ over runs (by ``seed``) and within one; at most 25 characters each."""
     numbers: Iterator[int] = itertools.count(1)
+    # The end of it, which differs between two runs; Discord takes at most 25 characters.
     prefix = f"{seed % 10**12:012x}"[-12:]
     return lambda: f"{prefix}-{next(numbers):x}"

@@ -132,6 +132,7 @@ class LateOutputs:
 
     def cut_off(self, thread_id: int) -> None:
         """Say that the agent of a thread was ended although it was just at work outside a turn."""
+        # At the end of the bot all agents are ended: that is said once for all.
         if not self._tracker.over:
             self._say(thread_id, CUT_OFF)
 

@@ -85,6 +85,7 @@ class TurnReport:
         return {name: value for name, value in every.items() if value is not None}
 
 
+# Not a Protocol: most who listen want one or two of these, and tests none.
 class Observer:
     """Ignores everything; subclasses override what they want to hear.
 
@@ -141,6 +142,7 @@ def turn_report(
         entry.mode,
         entry.attempts,
         waited=waited(entry, started),
+        # Of the last attempt only: before it was put back nothing had run.
         seconds=now - started,
         # Names come from agents: cut to one short line, since each becomes a label that is kept for good.
         agent=one_line(agent)[:_NAME_LIMIT] if agent else None,
@@ -152,4 +154,5 @@ def turn_report(
 
 def waited(entry: Entry, until: float) -> float | None:
     """Return for how long an entry has waited by ``until``; None if nobody knows when it came."""
+    # The clock is this process's: what an earlier run accepted has no time in it.
     return until - entry.since if entry.since else None

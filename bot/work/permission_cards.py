@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
 
 import anyio
 import structlog
 
-from acp.schema import PermissionOption, ToolCallUpdate
+from acp.permission_request import PermissionRequest
+from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
 from bot.model import Actor
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
@@ -26,6 +26,7 @@ _REMEMBERED = 1000
 _TOKEN_BYTES = 9
 
 EXPIRED = "This request has expired."
+CANCELLED = "This request was cancelled."
 
 log = structlog.get_logger(__name__)
 
@@ -39,42 +40,6 @@ class CardState(Enum):
     CANCELLED = auto()
     UNSEEN = auto()
     """Cancelled at once: it can't be shown in full, and none of its options says no."""
-
-
-class Request(Protocol):
-    """The agent's permission request, as the connection hands it over."""
-
-    tool_call: ToolCallUpdate
-    options: list[PermissionOption]
-    complete: bool
-
-    @property
-    def answered(self) -> bool:
-        """Whether an answer has been written."""
-
-    def select(self, option_id: str) -> bool:
-        """Answer with an option; False if something else was quicker."""
-
-    def cancel(self) -> bool:
-        """Answer ``cancelled``; False if something else was quicker."""
-
-
-@dataclass(slots=True)
-class Decided:
-    """What is kept of a request that is over: a late click is told so, and needs neither the turn nor the command."""
-
-    tool_call: ToolCallUpdate
-    options: list[PermissionOption]
-    answered: bool = True
-    complete: bool = True
-
-    def select(self, option_id: str) -> bool:
-        """Return False: it is over."""
-        return False
-
-    def cancel(self) -> bool:
-        """Return False: it is over."""
-        return False
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +56,7 @@ class Card:
 
     token: str
     thread_id: int
-    request: Request
+    request: PermissionRequest
     requester: Actor
     registry: PermissionRegistry
     show: Callable[[Card], None] | None
@@ -133,13 +98,14 @@ class PermissionRegistry:
     def open(
         self,
         thread_id: int,
-        request: Request,
+        request: PermissionRequest,
         requester: Actor,
         show: Callable[[Card], None],
         *,
         for_owners: bool = False,
     ) -> Card:
         """Return a new card for the request; it is not shown yet."""
+        # Not its number: a custom_id can be sent by hand, and must not be guessed.
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         offered = frozenset(range(len(request.options)))
         card = Card(token, thread_id, request, requester, self, show, offered, for_owners=for_owners)
@@ -151,7 +117,9 @@ class PermissionRegistry:
         # The card outlives its turn by far: what it was shown and answered with would be kept with it.
         card.show = None
         bare = ToolCallUpdate(tool_call_id=card.request.tool_call.tool_call_id)
-        card.request = Decided(bare, card.request.options)
+        params = PermissionParams(session_id="", tool_call=bare, options=card.request.options)
+        card.request = PermissionRequest(card.request.id, params, lambda _request, _response: None)
+        card.request.answered = True
         # Only what is over is forgotten: an agent that asks a thousand times must not take away another thread's card.
         self._over[card.token] = self._open.pop(card.token)
         while len(self._over) > _REMEMBERED:
@@ -172,7 +140,11 @@ class PermissionRegistry:
         if card is None or option not in card.offered:
             return Answer(EXPIRED, accepted=False)
         if card.state is not CardState.OPEN:
-            return Answer(_too_late(card), accepted=False)
+            text = EXPIRED if card.state is CardState.EXPIRED else CANCELLED
+            if card.state is CardState.ANSWERED and card.answered_by:
+                text = f"Already answered by {inline_code(card.answered_by.name)}."
+            return Answer(text, accepted=False)
+        # Looked at only now: that a request is over is no secret, and says more than who might have answered it.
         if by.id != card.requester.id and not (card.for_owners and by.owner):
             who = "whoever runs me" if card.for_owners else inline_code(card.requester.name)
             return Answer(f"Only {who} may answer this.", accepted=False)
@@ -180,7 +152,7 @@ class PermissionRegistry:
         # The connection decides who was first: the agent's own cancel may have closed the request unseen.
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)
-            return Answer(_too_late(card), accepted=False)
+            return Answer(CANCELLED, accepted=False)
         card.close(CardState.ANSWERED, chosen, by)
         return Answer(f"Answered: {inline_code(chosen.name or chosen.option_id)}", accepted=True)
 
@@ -191,6 +163,7 @@ async def expire(card: Card, seconds: float) -> None:
         await card.closed.wait()
     if card.state is not CardState.OPEN:
         return
+    # The agent's own "no" first: after `cancelled` many agents end the whole turn.
     chosen = rejecting(card.request.options)
     taken = card.request.select(chosen.option_id) if chosen else card.request.cancel()
     card.close(CardState.EXPIRED if taken else CardState.CANCELLED, chosen if taken else None)
@@ -201,6 +174,7 @@ def rejection(cards: Sequence[Card]) -> str:
     decided = [card for card in cards if card.state not in (CardState.OPEN, CardState.CANCELLED)]
     if not decided:
         return ""
+    # The last one only: after an earlier "no" the agent went on, so that one did not end the turn.
     last = decided[-1]
     if last.state is CardState.EXPIRED:
         return "Nobody answered the agent's request in time, so the agent ended its turn. Write again to go on."
@@ -210,9 +184,3 @@ def rejection(cards: Sequence[Card]) -> str:
         return ""
     who = inline_code(last.answered_by.name, 60)
     return f"The agent ended its turn after the rejection by {who}. Write what it should do instead."
-
-
-def _too_late(card: Card) -> str:
-    if card.state is CardState.ANSWERED and card.answered_by:
-        return f"Already answered by {inline_code(card.answered_by.name)}."
-    return EXPIRED if card.state is CardState.EXPIRED else "This request was cancelled."

@@ -140,7 +140,7 @@ class Reactions:
 
     def _schedule(self, cell: _Cell) -> None:
         if self._tasks.cancel_scope.cancel_called:
-            return  # a task begun now would never run, and `flush` would wait for it
+            return  # the bot ends: what begins now would be cancelled in its first request
         channel_id = cell.inbound.channel_id
         channel = self._channels.get(channel_id)
         if channel is None:

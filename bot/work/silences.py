@@ -32,6 +32,7 @@ class Silences:
             self._in_a_row.pop(name, None)
         elif silent and outcome in _GIVEN_UP:
             count = self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+            # At each further turn: the line of the first may have gone by unseen.
             if count >= SUSPICIOUS:
                 log.warning("provider.suspected", agent=agent, turns=count)
 

@@ -82,17 +82,20 @@ class SkippedMessages:
         self._hurry.set()
 
     async def _tell(self, key: tuple[int, int, Outcome]) -> None:
+        # The end of the bot cuts the gathering short: what is told now need not be told by the next run.
         with anyio.move_on_after(self._burst):
             await self._hurry.wait()
         thread_id, _, outcome = key
         # One at a time: while Discord keeps a thread's notices waiting, more are gathered and not more notices made.
         async with self._speaking.setdefault(thread_id, anyio.Lock()):
             notice = self._gathering.pop(key)
-            first, text = notice.messages[0], text_of(notice.end, notice.messages, self._redact)
+            first, text = notice.messages[0], "\n".join(lines(notice.end, self._redact))
             if len(notice.messages) > 1:
+                text += f"\n-# {len(notice.messages)} messages of {inline_code(first.author.name)}"
                 # Before it is shown: the next run looks for the text that is kept, and would say it once more.
                 await self._store.save_pending_reply(first.message_id, outcome, _kept(notice, (text,)))
             delivered = await self._editors.of(thread_id).say(Body(text), reply_to=first.message_id).delivered()
+        # Whoever still gathers there will want the lock, also while nobody holds it just now.
         if all(other != thread_id for other, _, _ in self._gathering):
             self._speaking.pop(thread_id, None)
         for message in notice.messages:
@@ -112,14 +115,6 @@ class SkippedMessages:
 def _kept(notice: _Notice, said: tuple[str, ...]) -> str:
     first = notice.messages[0].message_id
     return SavedReply("", FinalReply(notice.end.outcome, said), reply_to=first, after=first).to_json()
-
-
-def text_of(end: TurnEnd, messages: list[Inbound], redact: Callable[[str], str]) -> str:
-    """Return what is said of messages that ended alike."""
-    text = "\n".join(lines(end, redact))
-    if len(messages) == 1:
-        return text
-    return f"{text}\n-# {len(messages)} messages of {inline_code(messages[0].author.name)}"
 
 
 class RateLimiter:
@@ -146,6 +141,7 @@ class RateLimiter:
 
     def refuses(self, inbound: Inbound) -> bool:
         """Count a message; True: it is one too many, and will be told so."""
+        # By its snowflake and not by the clock: a catch-up hands over in a moment what was written over minutes.
         at, author = posted_at(inbound.message_id), inbound.author.id
         if self._rate.take(author, at):
             return False
@@ -162,7 +158,7 @@ class RateLimiter:
         try:
             first = await self._store.accept(accepted_prompt(inbound))
         except StoreBusy:
-            first = True
+            first = True  # it can't be known, and a refusal that is told twice does no harm
         finally:
             self.pending.discard(inbound.message_id)
         if first and inbound.opens_thread:

@@ -39,6 +39,7 @@ class WorkCounts:
 
 def work_counts(lanes: Mapping[Lane, LaneCounts], waiting: Iterable[Entry], cards: int, pending: int) -> WorkCounts:
     """Return the counts; ``waiting`` are the entries of all threads that wait."""
+    # One pass: with each scrape all that waits is looked at.
     by_thread = Counter(entry.thread_id for entry in waiting)
     return WorkCounts(lanes, by_thread.total(), len(by_thread), max(by_thread.values(), default=0), cards, pending)
 
@@ -121,5 +122,6 @@ def describe_pool(
     lines.append(
         f"Agents: {counts.live} live, {counts.starting} starting, {counts.closing} ending, at most {counts.limit}"
     )
+    # For everybody to see: while it lasts, a restart would lose what is accepted now.
     lines += [f"⚠️ Storage: {trouble}"] if trouble else []
     return "\n".join(lines)

@@ -41,6 +41,7 @@ class RateLimit:
         """Count a message that was posted ``at`` (seconds); False: it is one too many."""
         if not self.per_user:
             return True
+        # What is refused costs nothing: or whoever goes on writing would never be let in again.
         bucket = self._bucket(user_id, at)
         allowed = bucket.tokens >= 1
         self._buckets[user_id] = _Bucket(bucket.tokens - 1 if allowed else bucket.tokens, bucket.at)
@@ -62,5 +63,6 @@ class RateLimit:
         bucket = self._buckets.get(user_id)
         if bucket is None:
             return _Bucket(float(self.per_user), at)
+        # Out of order: a message from before the last one has gained nothing by waiting.
         gained = max(0.0, at - bucket.at) * self.per_user / self.window
         return _Bucket(min(float(self.per_user), bucket.tokens + gained), max(bucket.at, at))

@@ -33,6 +33,7 @@ class Rules:
     throttle: float = 0.6
 
     def __post_init__(self) -> None:
+        # Here and not in the settings alone: a queue that lets nothing run would look like a bot that hangs.
         if self.cap < 0 or self.max_concurrent < 1:
             raise ValueError(f"cap is {self.cap} (at least 0), max_concurrent is {self.max_concurrent} (at least 1)")
         if self.debounce < 0 or self.debounce_max < 0:
@@ -40,6 +41,7 @@ class Rules:
 
     def limit(self, share: float | None) -> int:
         """Return how many turns may run at once when ``share`` of the context window is used (None: unknown)."""
+        # A turn beside another one runs on a copy of the session, which begins as full as that is.
         return 1 if share is not None and share >= self.throttle else self.max_concurrent
 
 

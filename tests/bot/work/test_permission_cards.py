@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 import pytest
 
-from acp.schema import PermissionOption, ToolCallUpdate
+from acp.jsonrpc import Response
+from acp.permission_request import PermissionRequest
+from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
 from bot.work.permission_cards import EXPIRED, Card, CardState, PermissionRegistry, expire, rejecting
 from tests.bot.work.samples import ALICE, BOB
 
@@ -18,25 +21,19 @@ REJECT = PermissionOption(option_id="no", name="Reject", kind="reject_once")
 NEVER = PermissionOption(option_id="never", name="Never", kind="reject_always")
 
 
-@dataclass
-class Request:
-    options: list[PermissionOption] = field(default_factory=lambda: [ALLOW, REJECT])
-    tool_call: ToolCallUpdate = field(default_factory=lambda: ToolCallUpdate(tool_call_id="t"))
-    answer: str | None = None
-    complete: bool = True
+class Request(PermissionRequest):
+    """A request of an agent; ``answer`` is the option that it got, or "cancelled"."""
 
-    @property
-    def answered(self) -> bool:
-        return self.answer is not None
+    def __init__(self, options: Sequence[PermissionOption] = (ALLOW, REJECT)) -> None:
+        self.answer: str | None = None
+        call = ToolCallUpdate(tool_call_id="t")
+        params = PermissionParams(session_id="s", tool_call=call, options=list(options))
+        super().__init__(1, params, lambda _request, response: self.note(response))
 
-    def select(self, option_id: str) -> bool:
-        if self.answered:
-            return False
-        self.answer = option_id
-        return True
-
-    def cancel(self) -> bool:
-        return self.select("cancelled")
+    def note(self, response: Response) -> None:
+        assert self.answer is None
+        outcome = response.result["outcome"]
+        self.answer = outcome.get("optionId", outcome["outcome"])
 
 
 def open_card(registry: PermissionRegistry, request: Request) -> tuple[Card, list[CardState]]:
