@@ -7,6 +7,7 @@ here; delivery outlives it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -35,6 +36,7 @@ SHARED = "shared"
 NOT_SHOWN = "-# ⚠️ **{headline}:** the reply could not be shown."
 
 
+@dataclass(eq=False)
 class Deliveries:
     """Sees final replies to their end.
 
@@ -45,41 +47,31 @@ class Deliveries:
         listeners: called with each outcome once it is recorded; one that fails is logged and hurts nobody.
     """
 
-    def __init__(
-        self,
-        tracker: TaskTracker,
-        editors: Editors,
-        store: SessionStore,
-        reactions: Reactions,
-        observer: Observer,
-        handouts: Handouts,
-        redact: Callable[[str], str],
-    ) -> None:
-        self.listeners: list[Callable[[Inbound, Outcome], None]] = []
-        self._tracker = tracker
-        self._editors = editors
-        self._store = store
-        self._reactions = reactions
-        self._observer = observer
-        self._handouts = handouts
-        self._redact = redact
-        self._marked: set[int] = set()
+    tracker: TaskTracker
+    editors: Editors
+    store: SessionStore
+    reactions: Reactions
+    observer: Observer
+    handouts: Handouts
+    redact: Callable[[str], str]
+    listeners: list[Callable[[Inbound, Outcome], None]] = field(init=False, default_factory=list)
+    _marked: set[int] = field(init=False, default_factory=set)
 
     def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport) -> None:
-        """Hand the final reply to ``messages`` over; ``report`` is what is told of the turn then."""
+        """Hand the final reply to ``messages`` over; ``report`` is logged once it is delivered."""
         final = self._final(messages[0], end, report.seconds)
         name = f"deliver {messages[0].message_id}"
-        self._tracker.begin(self._deliver, messages, reply, end, report, final, name=name)
+        self.tracker.begin(self._deliver, messages, reply, end, report, final, name=name)
 
     def announce(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, seconds: float) -> None:
         """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
         final = self._final(messages[0], end, seconds)
         name = f"announce {messages[0].message_id}"
-        self._tracker.begin(self._announce, messages, reply, end.outcome, final, name=name)
+        self.tracker.begin(self._announce, messages, reply, end.outcome, final, name=name)
 
     def _final(self, first: Inbound, end: TurnEnd, seconds: float) -> FinalReply:
         try:
-            return final_reply(end, first, seconds, self._redact, kept=self._store.durable)
+            return final_reply(end, first, seconds, self.redact, kept=self.store.durable)
         except Exception:
             # The outcome is owed whatever goes wrong in drawing it.
             log.exception("reply.failed", prompt=first.message_id)
@@ -95,7 +87,7 @@ class Deliveries:
             return
         reply.announce(final)
         for message in messages:
-            self._reactions.show(message, mark_of(outcome))
+            self.reactions.show(message, mark_of(outcome))
             # Shown now, so not once more when the outcome is recorded.
             self._marked.add(message.message_id)
 
@@ -108,22 +100,22 @@ class Deliveries:
         # Record before show, as above. The delivery itself has no bound: Discord may be away for hours.
         reply.finish(final)
         # In the queue at once: what the next turn says in this thread comes below.
-        files = self._handouts.post(first, final.handout) if final.handout else []
+        files = self.handouts.post(first, final.handout) if final.handout else []
         delivered = await reply.delivered()
-        if not delivered and not (editor := self._editors.of(first.thread_id)).gone:
+        if not delivered and not (editor := self.editors.of(first.thread_id)).gone:
             # It can't be shown as it is, but the thread can be written to: at least how it ended must be visible (O1).
             body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
             delivered = await editor.say(body, reply_to=first.message_id).delivered()
         log.info("turn.finished", **report.fields(), delivered=delivered)
         try:
-            self._observer.turn_finished(report)
+            self.observer.turn_finished(report)
         except Exception:  # whoever counts must not keep the outcome from being recorded
             log.exception("turn.listener_failed", prompt=report.prompt)
         if final.handout:
-            await self._handouts.settle(first, final.handout, files)
+            await self.handouts.settle(first, final.handout, files)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
             await self.record(message, end.outcome)
-        self._editors.let_go(first.thread_id)
+        self.editors.let_go(first.thread_id)
 
     async def _keep(self, messages: Sequence[Inbound], outcome: Outcome, payload: str | None) -> None:
         """Keep the reply until it is known to be visible: a later run goes on with it if this one can't.
@@ -136,8 +128,8 @@ class Deliveries:
         try:
             with anyio.fail_after(KEEP_LIMIT):
                 for message in messages[1:]:
-                    await self._store.save_pending_reply(message.message_id, outcome, SHARED)
-                await self._store.save_pending_reply(messages[0].message_id, outcome, payload)
+                    await self.store.save_pending_reply(message.message_id, outcome, SHARED)
+                await self.store.save_pending_reply(messages[0].message_id, outcome, payload)
         except Exception:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)
@@ -146,15 +138,15 @@ class Deliveries:
         """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
         try:
             # An interrupted prompt may be gone on with: see `Recovery.go_on`.
-            await self._store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
+            await self.store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
         if inbound.message_id in self._marked:
             self._marked.remove(inbound.message_id)
         else:
-            self._reactions.show(inbound, mark_of(outcome))
+            self.reactions.show(inbound, mark_of(outcome))
         try:
-            self._observer.prompt_ended(inbound.lane, outcome)
+            self.observer.prompt_ended(inbound.lane, outcome)
             # After the write: who hears of an outcome may rely on its being recorded.
             for listener in self.listeners:
                 listener(inbound, outcome)

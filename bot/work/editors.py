@@ -27,7 +27,7 @@ class Editors:
     Args:
         tasks: the task group that owns the editors' tasks.
         scheduler: knows in which threads something is still to be done.
-        on_gone: called with the thread and the reason when a thread can't be written to any more.
+        on_gone: called with the thread and the reason when a thread can no longer be written to.
         as_shown: makes of a text what is posted of it: without the secrets.
         long_as_file: long answers end as a summary and a file (V5).
     """

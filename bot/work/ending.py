@@ -1,4 +1,4 @@
-"""How a prompt ended, and what its thread is told about it (pure).
+"""How a prompt ended, and what its thread reads about it (pure).
 
 Which of the contract's outcomes a finished turn stands for is decided here and nowhere else (O1); what an agent's error
 codes mean stands in `bot.work.errors`.
@@ -149,7 +149,7 @@ def final_reply(
         outcome=end.outcome,
         lines=(*((tools,) if tools else ()), *lines(end, redact)),
         footer=footer(snapshot, elapsed) if snapshot else "",
-        # Whoever waited so long has probably gone away; a prompt that never ran is told at once anyway.
+        # Whoever waited so long has probably gone away; a prompt that never ran has its end at once.
         ping=inbound.author.id if snapshot and elapsed >= LONG_TURN else None,
         buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
         handout=end.handout,

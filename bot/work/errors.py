@@ -47,7 +47,7 @@ ROWS = {
     529: _FAULT,
     1001: Row(advice="a part of the agent has ended, try again"),
 }
-"""Codes with a meaning of their own; all others are `FREE_FORM`."""
+"""Codes with a known meaning; all others are `FREE_FORM`."""
 
 
 def with_data(message: str, data: Any) -> str:

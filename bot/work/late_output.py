@@ -1,4 +1,4 @@
-"""Output that comes outside any turn: collected for a moment, then shown as a message of its own (O3).
+"""Output that comes outside any turn: collected for a moment, then shown as a separate message (O3).
 
 Text and tool results only; metadata never makes a message. The mutable state is what was collected and not yet shown.
 """
@@ -6,6 +6,7 @@ Text and tool results only; metadata never makes a message. The mutable state is
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
 import structlog
@@ -114,34 +115,34 @@ def late_text(update: SessionUpdate) -> str:
     return f"\n{tool_line(tool.title or 'a tool call', tool.status)}\n{output}"
 
 
+@dataclass(eq=False)
 class LateOutputs:
     """Shows what sessions say outside their turns, each in its thread."""
 
-    def __init__(self, tasks: TaskGroup, tracker: TaskTracker, editors: Editors) -> None:
-        self._tasks = tasks
-        self._tracker = tracker
-        self._editors = editors
+    tasks: TaskGroup
+    tracker: TaskTracker
+    editors: Editors
 
     def attend(self, thread_id: int, session: AgentSession) -> None:
         """Show from now on what the session says outside its turns; once for each session."""
         if session.on_late is None:
             # The editor is asked for when there is something to say: by then another may own the thread.
-            late = LateOutput(self._tasks, lambda body: self._say(thread_id, body))
+            late = LateOutput(self.tasks, lambda body: self._say(thread_id, body))
             # A session outlives its turns: it is attended once, or its output would be shown once for each turn.
-            session.on_late = lambda update: None if self._tracker.over else late.feed(update)
+            session.on_late = lambda update: None if self.tracker.over else late.feed(update)
 
     def cut_off(self, thread_id: int) -> None:
         """Say that the agent of a thread was ended although it was just at work outside a turn."""
         # At the end of the bot all agents are ended: that is said once for all.
-        if not self._tracker.over:
+        if not self.tracker.over:
             self._say(thread_id, CUT_OFF)
 
     def _say(self, thread_id: int, body: Body) -> None:
-        notice = self._editors.of(thread_id).say(body)
+        notice = self.editors.of(thread_id).say(body)
 
         async def deliver() -> None:
             await notice.delivered()
-            self._editors.let_go(thread_id)
+            self.editors.let_go(thread_id)
 
         # Not counted by the tracker: the end of the bot does not wait for what nobody asked for.
-        self._tasks.start_soon(deliver, name="late output")
+        self.tasks.start_soon(deliver, name="late output")

@@ -1,7 +1,7 @@
 """What a turn has started and left running: named in its thread, with a button that ends it (P13).
 
-Agents run commands in sessions of their own, and not every agent ends them when its turn ends. What belongs to the
-agent is looked up before the prompt and after the turn; what came in between and still runs a moment later is told.
+Agents run commands in separate process sessions, and not every agent ends them when its turn ends. What belongs to the
+agent is looked up before the prompt and after the turn; what came in between and still runs a moment later is named.
 The mutable state is the turns that are watched and what was left running, by the token in its button.
 """
 
@@ -57,20 +57,20 @@ class _Left:
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
+@dataclass(eq=False)
 class Leftovers:
     """Watches turns, tells what they leave running, and ends it when somebody asks for that.
 
     Args:
         tasks: owns the looks.
-        notices: keeps what is told here known to the next run, which takes it away after a kill.
+        notices: lets the next run know of what is shown here, which takes it away after a kill.
     """
 
-    def __init__(self, tasks: TaskGroup, notices: QueueNotices) -> None:
-        self._tasks = tasks
-        self._notices = notices
-        self._watched: dict[int, _Watch] = {}
-        self._left: dict[str, _Left] = {}
-        self._closed = False
+    tasks: TaskGroup
+    notices: QueueNotices
+    _watched: dict[int, _Watch] = field(init=False, default_factory=dict)
+    _left: dict[str, _Left] = field(init=False, default_factory=dict)
+    _closed: bool = field(init=False, default=False)
 
     def watch(self, prompt: Inbound, lease: Lease) -> anyio.Event:
         """Look up what belongs to the agent of a turn; the turn waits with its prompt for the event.
@@ -78,14 +78,14 @@ class Leftovers:
         The agent must have its process to itself: beside other turns nobody could say which of them started what.
         """
         watch = self._watched[prompt.message_id] = _Watch(lease, anyio.Event())
-        self._tasks.start_soon(self._look_before, watch, name=f"look {prompt.thread_id}")
+        self.tasks.start_soon(self._look_before, watch, name=f"look {prompt.thread_id}")
         return watch.looked
 
     def ended(self, prompt: Inbound) -> None:
         """Tell, a moment after the end of a turn, what it has left running."""
         watch = self._watched.pop(prompt.message_id, None)
-        if watch is not None and not self._closed and not self._tasks.cancel_scope.cancel_called:
-            self._tasks.start_soon(self._look_after, watch, prompt, name=f"left by {prompt.message_id}")
+        if watch is not None and not self._closed and not self.tasks.cancel_scope.cancel_called:
+            self.tasks.start_soon(self._look_after, watch, prompt, name=f"left by {prompt.message_id}")
 
     def end(self, thread_id: int, token: str, by: Actor) -> Answer:
         """End what a button of the thread names, in steps as an agent is ended (P9)."""
@@ -97,7 +97,7 @@ class Leftovers:
             return Answer("It is already being ended.", accepted=False)
         left.by = by.name
         log.info("leftovers.ended", thread=thread_id, user=by.id, pids=[one.pid for one in left.processes])
-        self._tasks.start_soon(self._end, left, name=f"end left {thread_id}")
+        self.tasks.start_soon(self._end, left, name=f"end left {thread_id}")
         return Answer("Ending it.", accepted=True)
 
     def describe(self, thread_id: int) -> list[str]:
@@ -109,7 +109,7 @@ class Leftovers:
         # From here on no look may say anything more: agents end with all that they have started.
         self._closed = True
         for left in self._left.values():
-            self._notices.end_beside(left.notice, Body(f"-# ✓ Ended with the restart of Weft: {left.named}"))
+            self.notices.end_beside(left.notice, Body(f"-# ✓ Ended with the restart of Weft: {left.named}"))
 
     # --- looks -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Leftovers:
         body = Body(f"-# ⚙️ Still running from this turn: {named}", (turn_button("end", thread_id, token),))
         log.info("leftovers.found", thread=thread_id, prompt=prompt.message_id, pids=[one.pid for one in alive])
         reply_to = None if prompt.opens_thread else prompt.message_id
-        notice = self._notices.say_beside(thread_id, body, prompt.message_id, reply_to)
+        notice = self.notices.say_beside(thread_id, body, prompt.message_id, reply_to)
         # Known before it can be pressed.
         left = self._left[token] = _Left(thread_id, alive, named, notice)
         try:
@@ -164,7 +164,7 @@ class Leftovers:
             text = f"-# ⚠️ {inline_code(left.by, 60)} tried to end it, and it still runs: {named_shortly(still)}"
         else:
             text = f"-# ⏹ Ended by {inline_code(left.by, 60)}: {named}"
-        self._notices.end_beside(left.notice, Body(text))
+        self.notices.end_beside(left.notice, Body(text))
 
     async def _end(self, left: _Left) -> None:
         try:

@@ -16,7 +16,7 @@ from bot.work.ending import TurnEnd
 from bot.work.queue.entry import Entry
 
 STOP_REASONS = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
-"""Those of the protocol; what else an agent says may be any text, and is told as ``other``."""
+"""Those of the protocol; what else an agent says may be any text, and is reported as ``other``."""
 
 _NAME_LIMIT = 64
 _CURRENCY_LIMIT = 8
@@ -120,7 +120,7 @@ class Observer:
 def turn_report(
     entry: Entry, messages: Sequence[object], end: TurnEnd, *, started: float, now: float, agent: str | None
 ) -> TurnReport:
-    """Return what is told of the turn of an entry that was admitted at ``started`` and has just ended."""
+    """Return the report of the turn of an entry that was admitted at ``started`` and has just ended."""
     snapshot, spending = end.snapshot, Spending()
     stop_reason = snapshot.stop_reason if snapshot is not None else None
     if snapshot is not None:

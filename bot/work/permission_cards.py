@@ -48,7 +48,7 @@ class Card:
 
     Attributes:
         registry: remembers it once it is over.
-        show: called with the card each time that what it shows has changed; None: nobody looks any more.
+        show: called with the card each time that what it shows has changed; None: nobody looks at it.
         offered: the numbers of the options that have a button; what nobody can see whole can't be allowed.
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.

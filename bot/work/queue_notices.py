@@ -27,7 +27,7 @@ from pool.storage.durable import SessionStore
 from pool.store import KeptNotice
 
 PATIENCE = 1.5
-"""Seconds that a message waits before it is told that it does."""
+"""Seconds that a message waits before the notice says so."""
 
 MOST_LISTED = 5
 """Waiting prompts that the notice lists, each with its buttons; five buttons fit into a row."""
@@ -42,7 +42,7 @@ _NAME_LIMIT, _TEXT_LIMIT = 30, 60
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What people are told to wait in a thread, in order; ``no_agent``: for want of a free agent, as nothing runs."""
+    """What a thread's notice lists as waiting, in order; ``no_agent``: for want of a free agent, as nothing runs."""
 
     entries: tuple[Entry, ...] = ()
     no_agent: bool = False
@@ -83,7 +83,7 @@ class Notice:
     """A notice; ``head`` is what it says beside what waits, and it is not older than the message ``since``.
 
     ``begun``: its way to the thread has begun, and ``delivery`` is there as soon as the store knows that.
-    ``over``: nobody wants it in the thread any more.
+    ``over``: it no longer belongs in the thread.
     """
 
     thread_id: int
@@ -97,6 +97,7 @@ class Notice:
     hurry: anyio.Event = field(default_factory=anyio.Event)
 
 
+@dataclass(eq=False)
 class QueueNotices:
     """Shows the notices, keeps them up to date, and takes them away.
 
@@ -105,28 +106,19 @@ class QueueNotices:
         tracker: what the end of the bot waits for.
     """
 
-    def __init__(
-        self,
-        tasks: TaskGroup,
-        tracker: TaskTracker,
-        editors: Editors,
-        store: SessionStore,
-        scheduler: Scheduler[Any],
-        patience: float = PATIENCE,
-    ) -> None:
-        self._tasks = tasks
-        self._tracker = tracker
-        self._editors = editors
-        self._store = store
-        self._scheduler = scheduler
-        self._patience = patience
-        self._notices: dict[int, Notice] = {}
-        self._visible: dict[int, list[Notice]] = {}
-        self._closed = False
+    tasks: TaskGroup
+    tracker: TaskTracker
+    editors: Editors
+    store: SessionStore
+    scheduler: Scheduler[Any]
+    patience: float = PATIENCE
+    _notices: dict[int, Notice] = field(init=False, default_factory=dict)
+    _visible: dict[int, list[Notice]] = field(init=False, default_factory=dict)
+    _closed: bool = field(init=False, default=False)
 
     def show(self, thread_id: int) -> None:
         """Bring the notice of a thread up to date with its queue (Q5)."""
-        notice, waiting = self._notices.get(thread_id), waiting_in(self._scheduler.queue(thread_id))
+        notice, waiting = self._notices.get(thread_id), waiting_in(self.scheduler.queue(thread_id))
         # What it says about the restart is the last word; the next run puts it right.
         if notice is not None and notice.stopping:
             return
@@ -135,14 +127,14 @@ class QueueNotices:
                 self._take_away(notice)
             return
         if notice is None:
-            if self._closed or self._tasks.cancel_scope.cancel_called:
+            if self._closed or self.tasks.cancel_scope.cancel_called:
                 return
             notice = self._notices[thread_id] = Notice(thread_id, notice_of(waiting))
             first = waiting.entries[0].messages[0].message_id
-            self._tasks.start_soon(self._post_later, notice, first, name=f"notice {thread_id}")
+            self.tasks.start_soon(self._post_later, notice, first, name=f"notice {thread_id}")
         self._want(notice, notice_of(waiting, notice.head))
         if waiting.no_agent:
-            notice.hurry.set()  # nobody knows when one is free: that is told at once
+            notice.hurry.set()  # nobody knows when one is free: that is said at once
 
     def tell_stop(self, thread_id: int, text: str) -> None:
         """Let the notice of a thread say ``text`` about the end of the bot; from now on nothing else changes it."""
@@ -152,7 +144,7 @@ class QueueNotices:
         notice.stopping = True
         notice.hurry.set()
         if notice.begun:
-            self._tracker.begin(self._record, thread_id, name=f"record notice {thread_id}")
+            self.tracker.begin(self._record, thread_id, name=f"record notice {thread_id}")
         else:
             self._begin(notice, None)
         self._want(notice, Body(text))
@@ -166,24 +158,24 @@ class QueueNotices:
 
     def adopt(self, kept: KeptNotice) -> None:
         """Take over the notice of an earlier run, and let it say what is true now (R2)."""
-        waiting = waiting_in(self._scheduler.queue(kept.thread_id))
+        waiting = waiting_in(self.scheduler.queue(kept.thread_id))
         head = RESTARTED if kept.stopping else ""
         body = notice_of(waiting, head)
         notice = Notice(kept.thread_id, body, head=head, since=kept.since, begun=True)
-        # What its processes were was ended before the bot got here, by the mark that they bear: it only has to go.
+        # The processes that it names were ended before the bot got here, by the mark that they bear: it only has to go.
         left = Notice(kept.thread_id, LEFT_ENDED, since=kept.since, begun=True, over=True)
         if (begun_meanwhile := self._notices.get(kept.thread_id)) is not None:
             begun_meanwhile.over = True
         self._notices[kept.thread_id] = notice
         self._visible.setdefault(kept.thread_id, []).extend((notice, left))
-        editor = self._editors.of(kept.thread_id)
+        editor = self.editors.of(kept.thread_id)
         notice.delivery = editor.take_over(kept.since, _is_notice, body if body.text else OVER, OVER)
-        self._tracker.begin(self._find, notice, editor, notice.delivery, name=f"find notice {kept.thread_id}")
+        self.tracker.begin(self._find, notice, editor, notice.delivery, name=f"find notice {kept.thread_id}")
         found = editor.take_over(kept.since, _is_left, LEFT_ENDED, LEFT_ENDED)
         gone = editor.remove(found, LEFT_ENDED)
         # Each turn may have left something running: all of that must be gone before the store forgets the thread.
         gone.beside = found.beside
-        self._tracker.begin(self._forget, left, editor, gone, name=f"forget left {kept.thread_id}")
+        self.tracker.begin(self._forget, left, editor, gone, name=f"forget left {kept.thread_id}")
         if not waiting.entries:
             self._take_away(notice)
 
@@ -192,7 +184,7 @@ class QueueNotices:
     def say_beside(self, thread_id: int, body: Body, since: int, reply_to: int | None) -> Notice:
         """Post a notice that the next run takes away if this one can't; it is newer than the message ``since``."""
         notice = Notice(thread_id, body, since=since, begun=True)
-        self._tracker.begin(self._post, notice, reply_to, name=f"post beside {thread_id}")
+        self.tracker.begin(self._post, notice, reply_to, name=f"post beside {thread_id}")
         return notice
 
     def end_beside(self, notice: Notice, body: Body) -> None:
@@ -200,35 +192,35 @@ class QueueNotices:
         notice.over = True
         # Without a delivery it is not there yet, and `_post` finds that it is over.
         if notice.delivery is not None:
-            editor = self._editors.of(notice.thread_id)
+            editor = self.editors.of(notice.thread_id)
             last = editor.change(notice.delivery, body)
-            self._tracker.begin(self._forget, notice, editor, last, name=f"forget beside {notice.thread_id}")
+            self.tracker.begin(self._forget, notice, editor, last, name=f"forget beside {notice.thread_id}")
 
     # --- one notice ----------------------------------------------------------------------------------------------
 
     async def _post_later(self, notice: Notice, reply_to: int) -> None:
-        with anyio.move_on_after(self._patience):
+        with anyio.move_on_after(self.patience):
             await notice.hurry.wait()
-        # While it waited, the thread may have got another notice, or none may be needed any more.
+        # While it waited, the thread may have got another notice, or no longer need one.
         if not notice.over and not notice.begun:
             self._begin(notice, reply_to)
 
     def _begin(self, notice: Notice, reply_to: int | None) -> None:
         notice.begun = True
-        self._tracker.begin(self._post, notice, reply_to, name=f"post notice {notice.thread_id}")
+        self.tracker.begin(self._post, notice, reply_to, name=f"post notice {notice.thread_id}")
 
     async def _post(self, notice: Notice, reply_to: int | None) -> None:
         # Every message that is known here is older than the notice will be.
-        queue = self._scheduler.queue(notice.thread_id)
+        queue = self.scheduler.queue(notice.thread_id)
         known = (message.message_id for entry in (*queue.running, *queue.line) for message in entry.messages)
         notice.since = max([notice.since, *known]) or notice.thread_id
         # Recorded before it is shown: of a kill in between, the next run must find what it leaves behind.
         self._visible.setdefault(notice.thread_id, []).append(notice)
         await self._record(notice.thread_id)
-        if notice.over:  # meanwhile nothing waits any more
+        if notice.over:  # it is no longer needed
             await self._gone(notice)
             return
-        delivery = notice.delivery = self._editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
+        delivery = notice.delivery = self.editors.of(notice.thread_id).say(notice.wanted, reply_to=reply_to)
         if message_id := await delivery.posted():
             # The next run reads from here on, and only so far.
             notice.since = message_id
@@ -250,22 +242,22 @@ class QueueNotices:
             return
         notice.wanted = body
         if notice.delivery is not None:
-            notice.delivery = self._editors.of(notice.thread_id).change(notice.delivery, body)
+            notice.delivery = self.editors.of(notice.thread_id).change(notice.delivery, body)
 
     def _take_away(self, notice: Notice) -> None:
         """Delete a notice, or leave what it says beside what waits, now that nothing waits."""
-        # First, so that a message that waits from now on gets a notice of its own.
+        # First, so that a message that waits from now on gets a new notice.
         notice.over = True
         del self._notices[notice.thread_id]
         notice.hurry.set()
         if notice.delivery is None:
             return
-        editor = self._editors.of(notice.thread_id)
+        editor = self.editors.of(notice.thread_id)
         if notice.head:
             over = editor.change(notice.delivery, Body(notice.head))
         else:
             over = editor.remove(notice.delivery, OVER)
-        self._tracker.begin(self._forget, notice, editor, over, name=f"forget notice {notice.thread_id}")
+        self.tracker.begin(self._forget, notice, editor, over, name=f"forget notice {notice.thread_id}")
 
     # --- what the store knows --------------------------------------------------------------------------------------
 
@@ -273,9 +265,9 @@ class QueueNotices:
         # Taken and handed to the store with no await in between: what was handed in last is what holds.
         if visible := self._visible.get(thread_id):
             stopping = any(notice.stopping for notice in visible)
-            await self._store.keep_notice(KeptNotice(thread_id, min(notice.since for notice in visible), stopping))
+            await self.store.keep_notice(KeptNotice(thread_id, min(notice.since for notice in visible), stopping))
         else:
-            await self._store.drop_notice(thread_id)
+            await self.store.drop_notice(thread_id)
 
     async def _gone(self, notice: Notice) -> None:
         visible = self._visible[notice.thread_id]

@@ -1,6 +1,6 @@
 """The end of messages that never ran: dropped, superseded, removed, stale, stopped or one too many (O1, Q3).
 
-Nobody is told again and again: messages of one author that ended alike within a moment share one notice.
+Nobody is notified again and again: messages of one author that ended alike within a moment share one notice.
 The mutable state is the notices that are being gathered, in which threads one is on its way, and which messages of
 somebody who sends too many are not written down yet.
 """
@@ -39,27 +39,19 @@ class _Notice:
     messages: list[Inbound] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class SkippedMessages:
     """Tells the ends of messages that never ran."""
 
-    def __init__(
-        self,
-        tracker: TaskTracker,
-        editors: Editors,
-        deliveries: Deliveries,
-        store: SessionStore,
-        redact: Callable[[str], str],
-        burst: float = BURST,
-    ) -> None:
-        self._tracker = tracker
-        self._editors = editors
-        self._deliveries = deliveries
-        self._store = store
-        self._redact = redact
-        self._burst = burst
-        self._gathering: dict[tuple[int, int, Outcome], _Notice] = {}
-        self._speaking: dict[int, anyio.Lock] = {}
-        self._hurry = anyio.Event()
+    tracker: TaskTracker
+    editors: Editors
+    deliveries: Deliveries
+    store: SessionStore
+    redact: Callable[[str], str]
+    burst: float = BURST
+    _gathering: dict[tuple[int, int, Outcome], _Notice] = field(init=False, default_factory=dict)
+    _speaking: dict[int, anyio.Lock] = field(init=False, default_factory=dict)
+    _hurry: anyio.Event = field(init=False, default_factory=anyio.Event)
 
     def end(self, message: Inbound, end: TurnEnd) -> None:
         """Tell the end of a message, together with others of its author."""
@@ -67,34 +59,34 @@ class SkippedMessages:
         notice = self._gathering.get(key)
         if notice is None:
             self._gathering[key] = notice = _Notice(end)
-            self._tracker.begin(self._tell, key, name=f"unrun {message.message_id}")
+            self.tracker.begin(self._tell, key, name=f"unrun {message.message_id}")
         notice.messages.append(message)
-        # At once, and not when it is told: what a person took out must not be run by the next run after a kill.
+        # At once, and not when it is shown: what a person took out must not be run by the next run after a kill.
         payload, message_id = SHARED, message.message_id
         if len(notice.messages) == 1:
-            payload = _kept(notice, lines(notice.end, self._redact))
-        self._tracker.begin(
-            self._store.save_pending_reply, message_id, end.outcome, payload, name=f"save pending reply {message_id}"
+            payload = _kept(notice, lines(notice.end, self.redact))
+        self.tracker.begin(
+            self.store.save_pending_reply, message_id, end.outcome, payload, name=f"save pending reply {message_id}"
         )
 
     def hurry(self) -> None:
-        """Gather no more: the bot stops."""
+        """Stop gathering: the bot stops."""
         self._hurry.set()
 
     async def _tell(self, key: tuple[int, int, Outcome]) -> None:
-        # The end of the bot cuts the gathering short: what is told now need not be told by the next run.
-        with anyio.move_on_after(self._burst):
+        # The end of the bot cuts the gathering short: what is said now need not be said by the next run.
+        with anyio.move_on_after(self.burst):
             await self._hurry.wait()
         thread_id, _, outcome = key
         # One at a time: while Discord keeps a thread's notices waiting, more are gathered and not more notices made.
         async with self._speaking.setdefault(thread_id, anyio.Lock()):
             notice = self._gathering.pop(key)
-            first, text = notice.messages[0], "\n".join(lines(notice.end, self._redact))
+            first, text = notice.messages[0], "\n".join(lines(notice.end, self.redact))
             if len(notice.messages) > 1:
                 text += f"\n-# {len(notice.messages)} messages of {inline_code(first.author.name)}"
                 # Before it is shown: the next run looks for the text that is kept, and would say it once more.
-                await self._store.save_pending_reply(first.message_id, outcome, _kept(notice, (text,)))
-            delivered = await self._editors.of(thread_id).say(Body(text), reply_to=first.message_id).delivered()
+                await self.store.save_pending_reply(first.message_id, outcome, _kept(notice, (text,)))
+            delivered = await self.editors.of(thread_id).say(Body(text), reply_to=first.message_id).delivered()
         # Whoever still gathers there will want the lock, also while nobody holds it just now.
         if all(other != thread_id for other, _, _ in self._gathering):
             self._speaking.pop(thread_id, None)
@@ -108,8 +100,8 @@ class SkippedMessages:
                 attempts=0,
                 delivered=delivered,
             )
-            await self._deliveries.record(message, outcome)
-        self._editors.let_go(thread_id)
+            await self.deliveries.record(message, outcome)
+        self.editors.let_go(thread_id)
 
 
 def _kept(notice: _Notice, said: tuple[str, ...]) -> str:
@@ -117,6 +109,7 @@ def _kept(notice: _Notice, said: tuple[str, ...]) -> str:
     return SavedReply("", FinalReply(notice.end.outcome, said), reply_to=first, after=first).to_json()
 
 
+@dataclass(eq=False)
 class RateLimiter:
     """Refuses messages of somebody who sends too many; what counts is when they were posted (O1).
 
@@ -124,44 +117,36 @@ class RateLimiter:
         pending: refused messages that are not written down yet.
     """
 
-    def __init__(
-        self,
-        tracker: TaskTracker,
-        store: SessionStore,
-        rate: RateLimit,
-        intake: Intake,
-        skipped: SkippedMessages,
-    ) -> None:
-        self._tracker = tracker
-        self._store = store
-        self._rate = rate
-        self._intake = intake
-        self._skipped = skipped
-        self.pending: set[int] = set()
+    tracker: TaskTracker
+    store: SessionStore
+    rate: RateLimit
+    intake: Intake
+    skipped: SkippedMessages
+    pending: set[int] = field(init=False, default_factory=set)
 
     def refuses(self, inbound: Inbound) -> bool:
-        """Count a message; True: it is one too many, and will be told so."""
+        """Count a message; True: it is one too many, and will be answered with that."""
         # By its snowflake and not by the clock: a catch-up hands over in a moment what was written over minutes.
         at, author = posted_at(inbound.message_id), inbound.author.id
-        if self._rate.take(author, at):
+        if self.rate.take(author, at):
             return False
-        window, wait = self._rate.window, self._rate.wait(author, at)
-        reason = f"more than {self._rate.per_user} messages in {window:.0f} s; wait {wait:.0f} s"
+        window, wait = self.rate.window, self.rate.wait(author, at)
+        reason = f"more than {self.rate.per_user} messages in {window:.0f} s; wait {wait:.0f} s"
         # Until it is written down it counts as not seen: after a kill the next run has to fetch it.
         self.pending.add(inbound.message_id)
         end = TurnEnd(Outcome.DROPPED, reason=reason)
-        self._tracker.begin(self._refuse, inbound, end, name=f"refuse {inbound.message_id}")
+        self.tracker.begin(self._refuse, inbound, end, name=f"refuse {inbound.message_id}")
         return True
 
     async def _refuse(self, inbound: Inbound, end: TurnEnd) -> None:
         # Written down like any other: what had its end in an earlier run gets no second one, and this one no turn.
         try:
-            first = await self._store.accept(accepted_prompt(inbound))
+            first = await self.store.accept(accepted_prompt(inbound))
         except StoreBusy:
-            first = True  # it can't be known, and a refusal that is told twice does no harm
+            first = True  # it can't be known, and a refusal that is shown twice does no harm
         finally:
             self.pending.discard(inbound.message_id)
         if first and inbound.opens_thread:
-            await self._intake.refuse(inbound, end)  # it has no thread yet
+            await self.intake.refuse(inbound, end)  # it has no thread yet
         elif first:
-            self._skipped.end(inbound, end)
+            self.skipped.end(inbound, end)

@@ -28,7 +28,7 @@ _MODE, _AGENT, _CUTOFF = "queue_mode", "agent", "cutoff"
 
 
 def gone_line(gone: str, instead: str) -> Body:
-    """Return what a thread reads whose agent is in the settings no more."""
+    """Return what a thread reads whose agent is no longer in the settings."""
     return Body(f"-# The agent {inline_code(gone)} is gone: {inline_code(instead)} takes over, and starts afresh.")
 
 
