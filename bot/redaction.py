@@ -8,7 +8,7 @@ out over several messages is out of reach; see ``docs/limits.md``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,9 @@ REDACTED = "[secret]"
 _SHORTEST_SECRET = len(REDACTED)
 _CUTS = ("", "…", "\n", "`")
 """What may stand where a text was cut: its end, the sign of it, or the end of a line or of code."""
+_INSERTED = "\\\u200b"
+"""What `bot.reply` puts between characters, so that Discord does not take them for markup."""
+_WITHOUT_INSERTED = dict.fromkeys(map(ord, _INSERTED))
 
 
 class Redactor:
@@ -33,11 +36,17 @@ class Redactor:
         self._secrets = sorted(long | written, key=len, reverse=True)
 
     def text(self, value: str) -> str:
-        """Return ``value`` without the secrets."""
+        """Return ``value`` without the secrets, even if characters of theirs were escaped for Discord."""
         for secret in self._secrets:
-            value = _without_heads(value.replace(secret, REDACTED), secret, REDACTED)
-            if secret[-_SHORTEST_SECRET:] in value:  # a tail is a head from behind
-                value = _without_heads(value[::-1], secret[::-1], REDACTED[::-1])[::-1]
+            # A secret with Markdown in it no longer stands there as it was once its signs are escaped, and a page may
+            # end anywhere in it. So it is looked for in what people read, and cut out of what is sent.
+            places: Sequence[int] = range(len(value))
+            read, sought = value, secret
+            if any(sign in value for sign in _INSERTED):
+                places = [at for at, sign in enumerate(value) if sign not in _INSERTED]
+                read, sought = value.translate(_WITHOUT_INSERTED), secret.translate(_WITHOUT_INSERTED)
+            for start, end in reversed(_found(read, sought)):
+                value = value[: places[start]] + REDACTED + value[places[end - 1] + 1 :]
         return value
 
     def data(self, value: bytes) -> bytes:
@@ -86,14 +95,29 @@ class Redactor:
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
 
 
-def _without_heads(text: str, secret: str, instead: str) -> str:
-    """Return the text without beginnings of the secret that a limit on length or the end of a page has cut off."""
+def _found(text: str, secret: str) -> list[tuple[int, int]]:
+    """Return where the secret stands, or what a limit on length or the end of a page has left of it, in order."""
+    whole = _heads(text, secret)
+    # A tail is a head from behind.
+    tails = [(len(text) - end, len(text) - start) for start, end in _heads(text[::-1], secret[::-1])]
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted([*whole, *tails]):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _heads(text: str, secret: str) -> list[tuple[int, int]]:
+    """Return where the secret stands, or begins and is cut off."""
+    found = []
     start = text.find(secret[:_SHORTEST_SECRET])
     while start >= 0:
         end = start + _SHORTEST_SECRET
         while text[end : end + 1] == secret[end - start : end - start + 1] != "":
             end += 1
-        if text[end : end + 1] in _CUTS:
-            text = text[:start] + instead + text[end:]
+        if end - start == len(secret) or text[end : end + 1] in _CUTS:
+            found.append((start, end))
         start = text.find(secret[:_SHORTEST_SECRET], start + 1)
-    return text
+    return found

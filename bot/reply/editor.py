@@ -89,6 +89,7 @@ class ThreadEditor:
     ) -> None:
         self._port = port
         self._long_as_file = long_as_file
+        self._as_shown = as_shown
         self._clock = clock
         self._on_gone = on_gone
         self._on_idle = on_idle
@@ -134,6 +135,7 @@ class ThreadEditor:
             stop_button,
             on_shown,
             long_as_file=self._long_as_file,
+            redact=self._as_shown,
         )
         if self.gone:
             reply.end(delivered=False)
@@ -237,6 +239,7 @@ class ThreadEditor:
             reply_to=saved.reply_to,
             on_shown=on_shown,
             long_as_file=self._long_as_file,
+            redact=self._as_shown,
         )
         # Laid out as it was, or the messages that are there could not be told apart by their texts.
         reply.messages.lay_out(saved)

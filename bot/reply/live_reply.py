@@ -56,6 +56,7 @@ class LiveReply:
         on_shown: OnShown | None = None,
         *,
         long_as_file: bool = False,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.key = key
         self._snapshot = snapshot
@@ -63,7 +64,7 @@ class LiveReply:
         self._wake = wake
         self._clock = clock
         self._stop = (stop_button,) if stop_button else ()
-        self.messages = ReplyMessages(snapshot, outbox, reply_to, long_as_file=long_as_file)
+        self.messages = ReplyMessages(snapshot, outbox, reply_to, long_as_file=long_as_file, redact=redact)
         self._on_shown = on_shown
         self._told: tuple[int, ...] = ()
         self._after = max(key, outbox.newest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bot.reply.markdown import for_discord
 from bot.reply.sanitise import clean, clip, units
@@ -27,12 +27,16 @@ def file_note(text: str) -> str:
     return WHOLE + _IN_FILE.format(size=len(text))
 
 
-def summary(text: str) -> str:
-    """Return the message for a long answer; the cost is one pass over its lines."""
+def summary(text: str, redact: Callable[[str], str] = str) -> str:
+    """Return the message for a long answer; the cost is one pass over its lines.
+
+    Args:
+        redact: takes secrets out, before Discord's Markdown makes them look different.
+    """
     paragraph, headings = _outline(clean(text))
-    first = clip(for_discord("\n".join(paragraph)), _PARAGRAPH)
+    first = clip(for_discord(redact("\n".join(paragraph))), _PARAGRAPH)
     top = min((level for level, _ in headings), default=1)
-    lines = [f"{'  ' * min(level - top, 3)}- {clip(for_discord(title), _TITLE)}" for level, title in headings]
+    lines = [f"{'  ' * min(level - top, 3)}- {clip(for_discord(redact(title)), _TITLE)}" for level, title in headings]
     room = _ROOM - units(first)
     kept = 0
     while kept < len(lines) and (room := room - units(lines[kept]) - 1) >= 0:

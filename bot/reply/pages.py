@@ -6,6 +6,7 @@ What else a message shows (status, buttons, footer) is added in `bot.reply.reply
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bot.reply.outbox import OutgoingMessage
@@ -54,7 +55,8 @@ class Pages:
     taken over.
     """
 
-    def __init__(self, reply_to: int | None = None) -> None:
+    def __init__(self, reply_to: int | None = None, redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self.all = [Page(0, message=OutgoingMessage(reply_to=reply_to))]
         self.cut: int | None = None
         self.overflow: int | None = None
@@ -93,7 +95,7 @@ class Pages:
                 # White space alone is no reason for a message below the card.
                 text = text[:above] if page.message.posted else text
             elif page.message.posted:  # else nothing of it stands above the card
-                page.part = take(text[:above], 0, PAGE, page.fence) if above else None
+                page.part = take(text[:above], 0, PAGE, page.fence, self._redact) if above else None
                 if len(self.all) >= MAX_PAGES:
                     self.overflow, text = cut, text[:above]
                 else:
@@ -104,7 +106,7 @@ class Pages:
         start = 0
         while True:
             page = self.last
-            page.part = take(text, start, PAGE, page.fence) if start < len(text) else None
+            page.part = take(text, start, PAGE, page.fence, self._redact) if start < len(text) else None
             start += page.end - page.start
             if start >= len(text):
                 return

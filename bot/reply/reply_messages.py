@@ -51,8 +51,10 @@ class ReplyMessages:
         reply_to: int | None = None,
         *,
         long_as_file: bool = False,
+        redact: Callable[[str], str] = str,
     ) -> None:
-        self.pages = Pages(reply_to)
+        self.pages = Pages(reply_to, redact)
+        self._redact = redact
         self.held = False
         self.composed = False
         self.snapshot = snapshot
@@ -258,7 +260,7 @@ class ReplyMessages:
             if number:
                 self._outbox.remove(message, Body(ABOVE))
             else:
-                message.desired = Body(summary(text))
+                message.desired = Body(summary(text, self._redact))
                 self._outbox.changed(message)
 
     def _compose_pages(self, snapshot: TurnSnapshot, final: FinalReply, tail: str) -> None:
@@ -334,7 +336,8 @@ class ReplyMessages:
         # keep the text that they show, and show no other in the end, even where it is unknown whether an
         # edit went through: the new message has the rest, and no text is visible twice.
         for page in self.pages.all:
-            part = take(text[page.start : max(page.start, page.message.displayed_mark)], 0, PAGE, page.fence)
+            there = text[page.start : max(page.start, page.message.displayed_mark)]
+            part = take(there, 0, PAGE, page.fence, self._redact)
             final_body = Body(part.shown if visible(part.source) else page.note or ABOVE)
             if page.message.message_id is not None and page.message.displayed != final_body:
                 message = OutgoingMessage(desired=final_body, expendable=True)
@@ -343,7 +346,7 @@ class ReplyMessages:
                     self._outbox.park(message)  # the new message makes edits possible again
         rest, fence = self.pages.unshown(text)
         self._told_above = self._told_above or not (tail or rest.strip())
-        part = take(rest if rest.strip() else "", 0, fence=fence)
+        part = take(rest if rest.strip() else "", 0, fence=fence, redact=self._redact)
         if part.source in (rest, "") and units(below(part.shown, tail)) <= MESSAGE_LIMIT:
             self._add(final, part.shown if part.source else "")
         else:

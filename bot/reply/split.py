@@ -10,6 +10,7 @@ and after. Sizes are UTF-16 code units.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -79,12 +80,15 @@ class Part:
         return self.text[self.opened : len(self.text) - self.closed]
 
 
-def take(text: str, start: int = 0, limit: int = PAGE, fence: Open | None = None) -> Part:
+def take(
+    text: str, start: int = 0, limit: int = PAGE, fence: Open | None = None, redact: Callable[[str], str] = str
+) -> Part:
     """Return the first part of ``text[start:]``; the cost depends on ``limit`` only.
 
     Args:
         limit: how many units the part may show; at least 200.
         fence: the code block or table that is open at ``start``: that of the part before.
+        redact: takes secrets out, before Discord's Markdown makes them look different.
     """
     if limit < _SMALLEST:
         raise ValueError(f"limit is too small ({limit} of at least {_SMALLEST})")
@@ -94,19 +98,19 @@ def take(text: str, start: int = 0, limit: int = PAGE, fence: Open | None = None
     window = text[start : start + 2 * limit]
     room = limit
     if start + len(window) == len(text) and units(window) <= limit:
-        whole = _part(window, fence)
+        whole = _part(window, fence, redact)
         if units(whole.text) <= limit:
             if units(whole.shown) <= limit:
                 return whole
             room = limit * units(window) // units(whole.shown)
     # A table grows when its columns are aligned: less of the text goes into the part until that fits, too.
     while room >= _LEAST_ROOM:
-        part = _part(window[: _cut(window, room, fence)], fence)
+        part = _part(window[: _cut(window, room, fence)], fence, redact)
         if units(part.shown) <= limit:
             return part
         room = room * limit // units(part.shown)
-    part = _part(window[: _cut(window, min(limit * 9 // 10, units(window)), fence)], fence)
-    return part if units(part.shown) <= limit else replace(part, shown=with_nothing_hidden(clean(part.text)))
+    part = _part(window[: _cut(window, min(limit * 9 // 10, units(window)), fence)], fence, redact)
+    return part if units(part.shown) <= limit else replace(part, shown=with_nothing_hidden(redact(clean(part.text))))
 
 
 def reopened(fence: Open | None, rest: str) -> str:
@@ -146,11 +150,11 @@ def _table_after(text: str) -> Table | None:
     return None
 
 
-def _part(source: str, before: Open | None) -> Part:
+def _part(source: str, before: Open | None, redact: Callable[[str], str]) -> Part:
     opening = reopened(before, source)
     after = fence_after(source, before if isinstance(before, Fence) else None)
     closing = "" if after is None else after.closing if source.endswith("\n") else f"\n{after.closing}"
-    plain = f"{opening}{clean(source)}{closing}"
+    plain = redact(f"{opening}{clean(source)}{closing}")
     shown = for_discord(plain)
     # The parser takes a fence that is indented too far for something else; Discord and the balance here do not.
     if fence_after(shown) is not None:
