@@ -78,7 +78,8 @@ async def test_what_waits_at_a_stop_goes_on_after_the_start(tmp_path: Path) -> N
 async def test_what_is_posted_while_the_bot_is_away_is_answered_once(tmp_path: Path) -> None:
     """R2: in known threads, and mentions in channels where one was accepted; other talk is left alone."""
     agent = scenario(tmp_path, resume=True)
-    async with connected(tmp_path, agent) as (discord, bot):
+    alone: dict[str, Any] = {"WEFT_CONTEXT": "0"}  # the prompts are compared word for word
+    async with connected(tmp_path, agent, **alone) as (discord, bot):
         thread_id = await mention(discord, "before")
         await until_answered(discord, thread_id, "before")
         assert await bot.signalled(signal.SIGTERM) == 0
@@ -87,7 +88,7 @@ async def test_what_is_posted_while_the_bot_is_away_is_answered_once(tmp_path: P
         await discord.owner.say(discord.channel_id, "chatter")
         mentioned = await mention(discord, "in the channel")
         for _ in range(2):
-            async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            async with run(tmp_path, discord.api_url, discord.token, agent, **alone) as again:
                 await again.logged("catch_up.finished")
                 await until_answered(discord, thread_id, "in the thread")
                 await until_answered(discord, mentioned, "in the channel")
