@@ -1,4 +1,4 @@
-"""What must survive a restart: sessions, accepted prompts, replies on their way, and what was last seen where.
+"""What must survive a restart: sessions, prompts, replies on their way, what was seen where, decisions and rules.
 
 `pool.storage.durable.SessionStore` keeps these records. What a prompt or a reply consists of is opaque here.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 
 class StoreBusy(Exception):
@@ -107,3 +107,68 @@ class KeptNotice:
     thread_id: int
     since: int
     stopping: bool = False
+
+
+DecidedBy = Literal["person", "rule", "mode", "timeout", "cancel"]
+DecisionOutcome = Literal["agreed", "allowed", "rejected", "answered", "cancelled", "expired"]
+"""``agreed``: one of several people whose word is needed has given it; ``answered``: a question was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a request of an agent, by whom, when and where. No text of it is longer than needed.
+
+    Attributes:
+        at: seconds since the epoch.
+        prompt_id: the first message of the turn that asked.
+        asker_id, asker_name: whose prompt it is.
+        what: what was asked for; of a question, no answer.
+        kind: the kind of the tool that was to run, as the agent says it; "question" for a question.
+        person_id, person_name: who decided, agreed, or ended what asked; None: it was no person.
+        rule: the rule that decided, if one did.
+        option: what the agent calls the option that was taken; of a question, the names of the fields that were filled.
+        reason: why, in our words, where that is not to be seen from the rest.
+    """
+
+    at: float
+    guild_id: int | None
+    thread_id: int
+    prompt_id: int
+    asker_id: int
+    asker_name: str
+    what: str
+    kind: str
+    decided_by: DecidedBy
+    person_id: int | None
+    person_name: str | None
+    rule: str | None
+    option: str | None
+    outcome: DecisionOutcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRule:
+    """A rule that a person has added: what is allowed, or refused, to an agent in a directory without a question.
+
+    Attributes:
+        rule_id: names it; a later rule has a greater one.
+        agent, workspace: for which agent, and where.
+        kind, command, path: patterns; None: any.
+        added_at: seconds since the epoch.
+        thread_id, prompt_id, request: where it was added, and from which request.
+    """
+
+    rule_id: int
+    agent: str
+    workspace: str
+    allow: bool
+    kind: str | None
+    command: str | None
+    path: str | None
+    added_by_id: int
+    added_by_name: str
+    added_at: float
+    thread_id: int
+    prompt_id: int
+    request: str

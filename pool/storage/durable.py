@@ -5,13 +5,14 @@ Each call is an operation in the writer's inbox, questions too: they see everyth
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, Generic, TypeVar, Unpack, cast
 
 import anyio
 import anyio.to_thread
@@ -20,12 +21,14 @@ import structlog
 from acp.errors import leaves
 from pool.storage import operations
 from pool.storage.database import Connect, connect
-from pool.storage.ledger import Ledger
+from pool.storage.ledger import DISCORD_EPOCH, Ledger
 from pool.storage.model import Answer, StorageLimits
 from pool.storage.operations import Operation
 from pool.store import (
     AcceptedPrompt,
+    Decision,
     KeptNotice,
+    KeptRule,
     OpenPrompt,
     PendingReply,
     SeenPlace,
@@ -40,10 +43,19 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Waiting:
-    operation: Operation[Any]
+class Submitted(Generic[T]):
+    """An operation that was handed in; it is carried out even if nobody waits for it."""
+
+    operation: Operation[T]
     done: anyio.Event = field(default_factory=anyio.Event)
     answer: Answer = field(default_factory=Answer)
+
+    async def value(self) -> T:
+        """Return the operation's value once its batch is committed, or raise what it failed with."""
+        await self.done.wait()
+        if self.answer.error is not None:
+            raise self.answer.error
+        return cast("T", self.answer.value)
 
 
 class SessionStore:
@@ -65,7 +77,8 @@ class SessionStore:
     ) -> None:
         self._ledger, self._limits, self._now, self._clock = ledger, limits, now, clock
         self.observe: Callable[[float], None] | None = None
-        self._inbox: deque[_Waiting] = deque()
+        self._inbox: deque[Submitted[Any]] = deque()
+        self._last_id = 0
         self._wake = anyio.Event()
         self._closing = False
         self._abandoned = False
@@ -200,6 +213,39 @@ class SessionStore:
         """Return the places, the one with the newest message first."""
         return await self._submit(operations.All(SeenPlace))
 
+    def decided(self, decision: Decision) -> Submitted[None]:
+        """Hand in a decision at once, by whoever can't wait; what is returned tells when it is written.
+
+        Raises:
+            anyio.ClosedResourceError: the store was left.
+        """
+        return self._hand_in(operations.Decide(self.new_id(), decision))
+
+    async def decisions(
+        self, limit: int, *, thread_id: int | None = None, guild_id: int | None = None
+    ) -> list[Decision]:
+        """Return the newest decisions first: of a thread, of a server or all."""
+        return await self._submit(operations.Decisions(limit, thread_id, guild_id))
+
+    async def keep_rule(self, rule: KeptRule) -> None:
+        """Keep a rule; one with its id stays as it is."""
+        await self._submit(operations.KeepRule(rule))
+
+    async def revoke_rule(self, rule_id: int) -> None:
+        """Forget a rule."""
+        await self._submit(operations.RevokeRule(rule_id))
+
+    async def rules(self) -> list[KeptRule]:
+        """Return all rules, the oldest first."""
+        return await self._submit(operations.All(KeptRule))
+
+    def new_id(self) -> int:
+        """Return an id for a decision or a rule, greater than all before it in this process."""
+        # Milliseconds and chance, as snowflakes have a worker there: a clock that was set back repeats no id.
+        drawn = (max(0, int((self._now() - DISCORD_EPOCH) * 1000)) << 22) | secrets.randbits(22)
+        self._last_id = max(self._last_id + 1, drawn)
+        return self._last_id
+
     # --- the one writer ------------------------------------------------------------------------------------------
 
     async def _submit(self, operation: Operation[T], *, refusable: bool = False) -> T:
@@ -209,20 +255,23 @@ class SessionStore:
             StoreBusy: it is refusable, and the inbox is full.
             anyio.ClosedResourceError: the store was left.
         """
-        if self._ended.is_set():
-            raise anyio.ClosedResourceError
         if refusable and len(self._inbox) >= self._limits.inbox:
             raise StoreBusy(f"{len(self._inbox)} writes wait already")
-        waiting, began = _Waiting(operation), self._clock()
-        self._inbox.append(waiting)
-        self._wake.set()
+        began = self._clock()
+        waiting = self._hand_in(operation)
         # A caller that gives up leaves its operation in the inbox: what comes later may count on it.
         await waiting.done.wait()
         if self.observe is not None:
             self.observe(self._clock() - began)
-        if waiting.answer.error is not None:
-            raise waiting.answer.error
-        return cast("T", waiting.answer.value)
+        return await waiting.value()
+
+    def _hand_in(self, operation: Operation[T]) -> Submitted[T]:
+        if self._ended.is_set():
+            raise anyio.ClosedResourceError
+        waiting = Submitted(operation)
+        self._inbox.append(waiting)
+        self._wake.set()
+        return waiting
 
     async def run(self) -> None:
         """Write until closed and out of work; shielded, since those who leave still hand things in."""

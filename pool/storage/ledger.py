@@ -18,10 +18,11 @@ from typing import Any
 import structlog
 
 from pool.storage import database
+from pool.storage.backlog import Backlog
 from pool.storage.database import Connect, Database, connect
 from pool.storage.model import Answer, FileDamaged, FileTooNew, StorageFault, StorageLimits
-from pool.storage.operations import Backlog, Change, Operation, Prune
-from pool.storage.tables import PLACES, PROMPTS, THREADS
+from pool.storage.operations import Change, Operation, Prune
+from pool.storage.tables import DECISIONS, PLACES, PROMPTS, THREADS
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +109,7 @@ class Ledger:
                     Prune(PROMPTS, today - limits.finished_age, limits.finished_kept, limits.prune_step),
                     Prune(THREADS, today - limits.threads_age, limits.threads_kept, limits.prune_step),
                     Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
+                    Prune(DECISIONS, today - limits.decisions_age, limits.decisions_kept, limits.prune_step),
                 ]
             )
             # A table that grew for long is not emptied in one go: those who write would wait for that.

@@ -22,6 +22,7 @@ class StorageLimits:
         finished_age, finished_kept: finished prompts that are older, or more, are forgotten.
         threads_age, threads_kept: the same for threads that were not used for so long; servers stay.
         places_age, places_kept: the same for places in which nothing was said for so long.
+        decisions_age, decisions_kept: the same for decisions.
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
         prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
@@ -40,6 +41,8 @@ class StorageLimits:
     threads_kept: int = 20_000
     places_age: int = 180 * DAY
     places_kept: int = 5_000
+    decisions_age: int = 180 * DAY
+    decisions_kept: int = 50_000
     prune_first: float = 60.0
     prune_every: float = 3600.0
     prune_pause: float = 1.0

@@ -1,24 +1,33 @@
-"""What is asked of the database, and what waits for it: each change and each question is a value.
+"""What is asked of the database: each change and each question is a value.
 
 Changes can be carried out now or later, and repeated: a second time, none of them changes anything. While the file is
-out of order, a `Backlog` holds what it has yet to see.
+out of order, a `pool.storage.backlog.Backlog` holds what it has yet to see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage.tables import NOTICES, PLACES, PROMPTS, THREADS
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from pool.storage.tables import DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS
+from pool.store import (
+    AcceptedPrompt,
+    Decision,
+    KeptNotice,
+    KeptRule,
+    OpenPrompt,
+    PendingReply,
+    SeenPlace,
+    ThreadRecord,
+)
 
 T = TypeVar("T")
-Record = TypeVar("Record", OpenPrompt, PendingReply, KeptNotice, SeenPlace)
+Record = TypeVar("Record", OpenPrompt, PendingReply, KeptNotice, KeptRule, SeenPlace)
 
 
 class Operation(Generic[T]):
@@ -130,11 +139,32 @@ class Forget(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Decide(Operation[None]):
+    """Something was decided; a later decision has a greater ``decision_id``."""
+
+    decision_id: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRule(Operation[None]):
+    """A person has added a rule."""
+
+    rule: KeptRule
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeRule(Operation[None]):
+    """A person has taken a rule back."""
+
+    rule_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prune(Operation[int]):
     """Forget up to ``step`` rows of a table: those before ``before``, and the oldest beyond ``kept``; answer how many.
 
-    ``before`` is in the unit of the table's own age: seconds since the epoch for prompts and threads, a snowflake for
-    places.
+    ``before`` is in the unit of the table's own age: a snowflake for places, for the others seconds since the epoch.
     """
 
     table: sa.Table
@@ -143,7 +173,10 @@ class Prune(Operation[int]):
     step: int
 
 
-Change = Accept | Amend | Started | StartedTogether | Shown | SavePendingReply | Finish | Bind | Notice | See | Forget
+OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
+Change = (
+    Accept | OfAPrompt | StartedTogether | Bind | Notice | See | Forget | Decide | KeepRule | RevokeRule
+)  # fmt: skip
 """What has to reach the file, sooner or later."""
 
 
@@ -164,7 +197,7 @@ class TurnOf(Question[list[OpenPrompt]]):
 
 @dataclass(frozen=True, slots=True)
 class All(Question[list[Record]]):
-    """All records of a kind: by the message or the thread; places with the newest message first."""
+    """All records of a kind: by the message, the thread or the rule; places with the newest message first."""
 
     kind: type[Record]
 
@@ -187,6 +220,16 @@ class Thread(Question[ThreadRecord | None]):
 @dataclass(frozen=True, slots=True)
 class Choices(Question[dict[int, str]]):
     """What people have chosen, by thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions(Question[list[Decision]]):
+    """The newest decisions first: of a thread, a server or all, since a time (seconds since the epoch)."""
+
+    limit: int
+    thread_id: int | None = None
+    guild_id: int | None = None
+    since: float = 0.0
 
 
 # --- carrying them out ----------------------------------------------------------------------------------------------
@@ -252,6 +295,7 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
         THREADS.c.thread_id.not_in(sa.select(PLACES.c.guild_id).where(PLACES.c.guild_id.is_not(None))),
     ),
     PLACES: (PLACES.c.seen, sa.true()),
+    DECISIONS: (DECISIONS.c.at, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
 _NEW_NOTICE = insert(NOTICES)
@@ -304,6 +348,13 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             for place_id in gone:  # one by one: a statement takes only so many values
                 for statement in _FORGET:
                     connection.execute(statement, {"id": place_id})
+        case Decide(decision_id, decision):
+            row = {**asdict(decision), "decision_id": decision_id}
+            connection.execute(insert(DECISIONS).on_conflict_do_nothing(), row)
+        case KeepRule(rule):
+            connection.execute(insert(RULES).on_conflict_do_nothing(), asdict(rule))
+        case RevokeRule(rule_id):
+            connection.execute(sa.delete(RULES).where(RULES.c.rule_id == rule_id))
         case Prune():
             return _prune(connection, operation)
         case Question():
@@ -355,6 +406,11 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
         case Choices():
             chosen = sa.select(THREADS.c.thread_id, THREADS.c.options).where(THREADS.c.options.is_not(None))
             return {row.thread_id: row.options for row in connection.execute(chosen).all()}
+        case Decisions():
+            return _decisions(connection, question)
+        case All(kind) if kind is KeptRule:
+            kept = sa.select(RULES).order_by(RULES.c.rule_id)
+            return [KeptRule(**row._mapping) for row in connection.execute(kept).all()]
         case All(kind) if kind is KeptNotice:
             by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
             return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]
@@ -364,120 +420,21 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
     return None
 
 
+def _decisions(connection: sa.Connection, question: Decisions) -> list[Decision]:
+    columns = DECISIONS.c
+    newest_first = sa.select(*(columns[field.name] for field in fields(Decision))).order_by(columns.decision_id.desc())
+    if question.thread_id is not None:
+        newest_first = newest_first.where(columns.thread_id == question.thread_id)
+    if question.guild_id is not None:
+        newest_first = newest_first.where(columns.guild_id == question.guild_id)
+    if question.since:
+        newest_first = newest_first.where(columns.at >= question.since)
+    return [Decision(**row._mapping) for row in connection.execute(newest_first.limit(question.limit)).all()]
+
+
 def _open_prompts(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[OpenPrompt]:
     return [OpenPrompt(AcceptedPrompt(*row[:5]), row.started, _split(row.shown), row.turn) for row in rows]
 
 
 def _split(shown: str) -> tuple[int, ...]:
     return tuple(map(int, shown.split()))
-
-
-# --- what a file that is out of order has yet to see ----------------------------------------------------------------
-
-Key = tuple[type[Change], int, int]
-"""The kind of a change, its row, and how often something was forgotten before: what came after is another row's."""
-
-SPARED_FIRST = (Shown, See, Forget, Notice)
-"""What is dropped before anything else: after a restart it costs a look at Discord or a stale notice, and no prompt."""
-
-
-class Backlog:
-    """An ordered map of changes, one of each kind for each row, folded so that they take little and lose nothing.
-
-    Changes of different rows can change places; of those of one row, what a later one makes needless is dropped.
-
-    Attributes:
-        lost: how many changes did not fit.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._changes: dict[Key, Change] = {}
-        self._forgotten = 0
-        self.lost = 0
-
-    def __len__(self) -> int:
-        return len(self._changes)
-
-    def changes(self) -> list[Change]:
-        """Return what the file has yet to see, in order."""
-        return list(self._changes.values())
-
-    def clear(self) -> None:
-        """Forget what the file has seen."""
-        self._changes.clear()
-        self.lost = 0
-
-    def add(self, change: Change) -> None:
-        """Take a change in; of the prompts, only those that were accepted."""
-        match change:
-            case See(places):
-                for place in places:
-                    self._add_place(place)
-            case Bind():
-                self._add_binding(change)
-            case Forget():
-                self._forgotten += 1
-                self._changes[Forget, 0, self._forgotten] = change
-            case Notice(thread_id):
-                self._changes[Notice, thread_id, self._forgotten] = change  # the latest counts
-            case Accept(prompt):
-                # What came before concerned a message that nobody knew, and changed nothing.
-                for kind in (Amend, Started, Shown, SavePendingReply, Finish):
-                    self._changes.pop((kind, prompt.message_id, 0), None)
-                self._changes[Accept, prompt.message_id, 0] = change
-            case StartedTogether(parts):
-                for part in parts:
-                    self._add_to_prompt(part)
-            case _:
-                self._add_to_prompt(change)
-        while len(self._changes) > self._limit:
-            oldest = next(iter(self._changes))
-            del self._changes[next((key for key in self._changes if key[0] in SPARED_FIRST), oldest)]
-            self.lost += 1
-
-    def _add_to_prompt(self, change: Amend | Started | Shown | SavePendingReply | Finish) -> None:
-        of, changes = change.message_id, self._changes
-        if (Finish, of, 0) in changes:
-            return
-        key = (type(change), of, 0)
-        match change:
-            case Shown() | Started():
-                changes[key] = change
-            case Amend():
-                # A prompt that was started, or that is over, stays as it is; else the latest counts, in its old place.
-                if (Started, of, 0) not in changes and (SavePendingReply, of, 0) not in changes:
-                    changes[key] = change
-            case SavePendingReply():
-                # As in the file: the first outcome stays, and the latest reply with it.
-                earlier = changes.setdefault(key, change)
-                if isinstance(earlier, SavePendingReply) and earlier.outcome == change.outcome:
-                    changes[key] = change
-            case Finish():
-                # The reply is needless now, and its outcome was the first.
-                saved = changes.pop((SavePendingReply, of, 0), None)
-                changes.pop((Shown, of, 0), None)
-                changes[key] = replace(change, outcome=saved.outcome) if isinstance(saved, SavePendingReply) else change
-
-    def _add_binding(self, bind: Bind) -> None:
-        key = (Bind, bind.thread_id, self._forgotten)
-        earlier = self._changes.get(key)
-        before, after = dict(earlier.changes if isinstance(earlier, Bind) else ()), dict(bind.changes)
-        # The later value counts; a session that came and went in between is the previous one all the same.
-        passed = before.get("session_id")
-        if passed is not None and after.get("session_id", passed) != passed:
-            after.setdefault("previous_session_id", passed)
-        self._changes[key] = Bind(bind.thread_id, tuple((before | after).items()), bind.at)
-
-    def _add_place(self, place: SeenPlace) -> None:
-        key = (See, place.place_id, self._forgotten)
-        earlier = self._changes.get(key)
-        known = earlier.places[0] if isinstance(earlier, See) else place
-        merged = SeenPlace(
-            place.place_id,
-            known.guild_id if place.guild_id is None else place.guild_id,
-            known.parent_id if place.parent_id is None else place.parent_id,
-            known.owner_id if place.owner_id is None else place.owner_id,
-            max(place.seen, known.seen),
-        )
-        self._changes[key] = See((merged,))

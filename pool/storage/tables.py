@@ -73,6 +73,45 @@ NOTICES = sa.Table(
     sa.Column("stopping", sa.Boolean, nullable=False),
 )
 
+DECISIONS = sa.Table(
+    "decisions",
+    METADATA,
+    _key("decision_id"),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("guild_id", SNOWFLAKE),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("prompt_id", SNOWFLAKE, nullable=False),
+    sa.Column("asker_id", SNOWFLAKE, nullable=False),
+    sa.Column("asker_name", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("person_id", SNOWFLAKE),
+    sa.Column("person_name", sa.Text),
+    sa.Column("rule", sa.Text),
+    sa.Column("option", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+RULES = sa.Table(
+    "rules",
+    METADATA,
+    _key("rule_id"),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("workspace", sa.Text, nullable=False),
+    sa.Column("allow", sa.Boolean, nullable=False),
+    sa.Column("kind", sa.Text),
+    sa.Column("command", sa.Text),
+    sa.Column("path", sa.Text),
+    sa.Column("added_by_id", SNOWFLAKE, nullable=False),
+    sa.Column("added_by_name", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Float, nullable=False),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("prompt_id", SNOWFLAKE, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -138,7 +177,51 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         # Not the notice itself any more, which an older version would delete: it may be a message of somebody else.
         "ALTER TABLE notices RENAME COLUMN message_id TO since",
     ),
+    (
+        """
+        CREATE TABLE decisions (
+            decision_id INTEGER PRIMARY KEY,
+            at REAL NOT NULL,
+            guild_id INTEGER,
+            thread_id INTEGER NOT NULL,
+            prompt_id INTEGER NOT NULL,
+            asker_id INTEGER NOT NULL,
+            asker_name TEXT NOT NULL,
+            what TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            decided_by TEXT NOT NULL,
+            person_id INTEGER,
+            person_name TEXT,
+            rule TEXT,
+            option TEXT,
+            outcome TEXT NOT NULL,
+            reason TEXT
+        )
+        """,
+        "CREATE INDEX decisions_at ON decisions (at)",
+        "CREATE INDEX decisions_thread ON decisions (thread_id, decision_id)",
+        """
+        CREATE TABLE rules (
+            rule_id INTEGER PRIMARY KEY,
+            agent TEXT NOT NULL,
+            workspace TEXT NOT NULL,
+            allow INTEGER NOT NULL,
+            kind TEXT,
+            command TEXT,
+            path TEXT,
+            added_by_id INTEGER NOT NULL,
+            added_by_name TEXT NOT NULL,
+            added_at REAL NOT NULL,
+            thread_id INTEGER NOT NULL,
+            prompt_id INTEGER NOT NULL,
+            request TEXT NOT NULL
+        )
+        """,
+    ),
 )
+
+DECISIONS_SINCE: Final = 6
+"""The first format with decisions in it."""
 
 OLDEST_TABLES: Final = frozenset({"prompts", "threads", "places"})
 """What every file has that took a step: the first one makes them."""

@@ -11,8 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
-from pool.storage.durable import SessionStore
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadChanges, ThreadRecord
+from pool.storage.durable import SessionStore, Submitted
+from pool.storage.operations import Nothing
+from pool.store import (
+    AcceptedPrompt,
+    Decision,
+    KeptNotice,
+    KeptRule,
+    OpenPrompt,
+    PendingReply,
+    SeenPlace,
+    ThreadChanges,
+    ThreadRecord,
+)
 
 FINISHED_KEPT = 10_000
 """Finished prompts that are known again, the latest ones; of each the id and outcome are kept, and what was to be."""
@@ -40,6 +51,8 @@ class MemoryStore(SessionStore):
     _places: dict[int, SeenPlace] = field(default_factory=dict)
     _notices: dict[int, KeptNotice] = field(default_factory=dict)
     _started: dict[int, int] = field(default_factory=dict)
+    _decisions: list[Decision] = field(default_factory=list)
+    _rules: dict[int, KeptRule] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str:
@@ -170,3 +183,33 @@ class MemoryStore(SessionStore):
     async def places(self) -> list[SeenPlace]:
         """Return the places, the one with the newest message first."""
         return sorted(self._places.values(), key=lambda place: -place.seen)
+
+    def decided(self, decision: Decision) -> Submitted[None]:
+        """Keep a decision."""
+        self._decisions.append(decision)
+        submitted = Submitted(Nothing())
+        submitted.done.set()
+        return submitted
+
+    async def decisions(
+        self, limit: int, *, thread_id: int | None = None, guild_id: int | None = None
+    ) -> list[Decision]:
+        """Return the newest decisions first."""
+        of_thread = (one for one in reversed(self._decisions) if thread_id in (None, one.thread_id))
+        return [one for one in of_thread if guild_id in (None, one.guild_id)][:limit]
+
+    async def keep_rule(self, rule: KeptRule) -> None:
+        """Keep a rule."""
+        self._rules.setdefault(rule.rule_id, rule)
+
+    async def revoke_rule(self, rule_id: int) -> None:
+        """Forget a rule."""
+        self._rules.pop(rule_id, None)
+
+    async def rules(self) -> list[KeptRule]:
+        """Return all rules, the oldest first."""
+        return [rule for _, rule in sorted(self._rules.items())]
+
+    def new_id(self) -> int:
+        """Return an id greater than all before it."""
+        return max(self._rules, default=0) + 1

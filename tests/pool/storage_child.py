@@ -19,6 +19,7 @@ import anyio
 
 from pool.storage.durable import SessionStore, open_store
 from pool.store import AcceptedPrompt
+from tests.pool.samples import decision
 
 TASKS = 4
 
@@ -30,10 +31,14 @@ async def write_prompts(store: SessionStore, first: int, out: int) -> None:
         if message_id % 3 == 0:
             await store.finished(message_id, "answered")
             os.write(out, b"f%d\n" % message_id)
+        if message_id % 5 == 0:
+            # Handed in at once, and shown once it is written.
+            await store.decided(decision(prompt_id=message_id)).value()
+            os.write(out, b"d%d\n" % message_id)
 
 
 async def write(path: Path, first: int, out: int) -> None:
-    """Accept and finish prompts for ever; say so after each, on the descriptor."""
+    """Accept and finish prompts, and decide, for ever; say so after each, on the descriptor."""
     async with open_store(path) as store, anyio.create_task_group() as tasks:
         for number in range(TASKS):
             tasks.start_soon(write_prompts, store, first + number, out)

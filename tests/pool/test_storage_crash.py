@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pool.storage import database
-from pool.storage.operations import All
+from pool.storage.operations import All, Decisions
 from pool.store import OpenPrompt
 from tests.repeat import long_run
 
@@ -55,21 +55,22 @@ def ids(words: list[str], kind: str) -> set[int]:
     return {int(word[1:]) for word in words if word.startswith(kind)}
 
 
-def found(path: Path) -> tuple[set[int], set[int]]:
-    """Open the file as the bot does and as anybody would; return the accepted ids and the finished ones."""
+def found(path: Path) -> tuple[set[int], set[int], set[int]]:
+    """Open the file as the bot does and as anybody would; return the ids that are accepted, finished, decided about."""
     file = database.open_file(path, database.connect, 1)
-    open_ids = {each.prompt.message_id for each in file.apply([All(OpenPrompt)])[0].value}
+    every, decisions = (answer.value for answer in file.apply([All(OpenPrompt), Decisions(100_000)]))
+    open_ids, decided = {each.prompt.message_id for each in every}, {each.prompt_id for each in decisions}
     file.close()
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         rows = other.execute("SELECT message_id, finished_at IS NOT NULL FROM prompts").fetchall()
     finished = {message_id for message_id, over in rows if over}
     assert open_ids == {message_id for message_id, _ in rows} - finished
-    return {message_id for message_id, _ in rows}, finished
+    return {message_id for message_id, _ in rows}, finished, decided
 
 
 def test_no_acknowledged_row_is_lost_to_a_kill(tmp_path: Path) -> None:
-    """R6: SIGKILL at random points, over and over on the same file."""
+    """R6, C5: SIGKILL at random points, over and over on the same file; nothing that was shown is lost."""
     kill_writers(tmp_path, range(30))
 
 
@@ -85,16 +86,20 @@ def kill_writers(tmp_path: Path, seeds: Iterable[int]) -> None:
     path = tmp_path / "state.db"
     accepted: set[int] = set()
     finished: set[int] = set()
+    decided: set[int] = set()
     with child("-m", "tests.pool.storage_child", str(path)) as process:
         for seed in seeds:
             words = said_by_a_killed_writer(process, seed, max(accepted, default=0) + 100)
             assert words
             accepted |= ids(words, "a")
             finished |= ids(words, "f")
-            there, over = found(path)
+            decided |= ids(words, "d")
+            there, over, told = found(path)
             assert accepted <= there
             assert finished <= over
+            assert decided <= told
     assert finished
+    assert decided
 
 
 def power_cut(path: Path, pid: int, target: Path) -> None:
@@ -123,7 +128,8 @@ def test_a_copy_of_any_moment_opens_and_holds_what_was_acknowledged_before_it(tm
             log = database.beside(target, "-wal").read_bytes()
             cut = rng.randint(0, len(log))
             database.beside(torn, "-wal").write_bytes(log[:cut] + rng.randbytes(rng.choice([0, 5000])))
-            there, over = found(target)
+            there, over, told = found(target)
             assert ids(said, "a") <= there
             assert ids(said, "f") <= over
+            assert ids(said, "d") <= told
             assert found(torn)[0] <= there

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import DAY, StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
+from tests.pool.samples import decision
 
 
 def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
@@ -352,6 +353,35 @@ async def test_threads_and_places_are_forgotten_by_age_and_number_and_servers_ar
                 await anyio.lowlevel.checkpoint()
     assert rows(path, "SELECT thread_id FROM threads ORDER BY 1") == [(6,), (8,), (9,), (77,)]
     assert rows(path, "SELECT place_id FROM places ORDER BY 1") == [(1,), (4,)]
+
+
+@pytest.mark.asyncio
+async def test_a_decision_is_written_though_nobody_waits_and_forgotten_by_age_and_number(tmp_path: Path) -> None:
+    """C5, R6: it is handed in where nobody can wait, and the file does not grow for ever."""
+    path, start = tmp_path / "state.db", 1_764_000_000
+    limits = StorageLimits(decisions_age=5, decisions_kept=3, prune_step=1, prune_first=0, prune_pause=0)
+    async with open_store(path) as store:
+        for number in (6, 1, 2, 3, 4, 5):
+            store.decided(decision(number))
+    with pytest.raises(anyio.ClosedResourceError):
+        store.decided(decision())
+    now = start + 7.5  # 1 and 2 are too old; of the others 3 is one too many
+    with anyio.fail_after(5):
+        async with open_store(path, limits, now=lambda: now) as store:
+            while len(await store.decisions(9)) > 3:
+                await anyio.lowlevel.checkpoint()
+            assert [one.at - start for one in await store.decisions(9)] == [5, 4, 6], "in the order of being handed in"
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_set_back_repeats_no_id(tmp_path: Path) -> None:
+    """C5: two decisions with one id would be one row."""
+    async with open_store(tmp_path / "state.db", now=lambda: 0.0) as first:
+        ids = [first.new_id() for _ in range(3)]
+        assert ids == sorted(set(ids))
+    async with open_store(tmp_path / "state.db", now=lambda: 2_500_000_000.0) as store:
+        late = store.new_id()
+        assert ids[-1] < late < 2**63
 
 
 @pytest.mark.asyncio

@@ -19,6 +19,7 @@ from pool.storage import database, tables
 from pool.storage.durable import open_store
 from pool.storage.model import FileTooNew
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from tests.pool.samples import decision, rule
 from tests.pool.test_storage_durable import files, rows
 
 FORMATS = Path(__file__).parent / "formats"
@@ -117,6 +118,9 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         assert [one.prompt.message_id for one in await store.turn(SIXTH)] == [FIRST, SIXTH]
         await store.keep_notice(KeptNotice(THREAD, 90, stopping=True))
         assert await store.notices() == [KeptNotice(THREAD, 90, stopping=True)]
+        await store.decided(decision()).value()
+        await store.keep_rule(rule())
+        assert (await store.decisions(9), await store.rules()) == ([decision()], [rule()])
         await store.forget([THREAD])
         assert (await store.thread(THREAD), await store.notices()) == (None, [])
 

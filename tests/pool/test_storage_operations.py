@@ -4,17 +4,21 @@ import random
 from typing import Any
 
 from pool.storage import database
+from pool.storage.backlog import Backlog
 from pool.storage.database import Database
 from pool.storage.operations import (
     Accept,
     All,
-    Backlog,
     Bind,
     Change,
+    Decide,
+    Decisions,
     Finish,
     Forget,
+    KeepRule,
     Notice,
     Operation,
+    RevokeRule,
     SavePendingReply,
     See,
     Shown,
@@ -23,7 +27,8 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace
+from pool.store import AcceptedPrompt, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
+from tests.pool.samples import decision, rule
 
 
 def accept(message_id: int, payload: str = "{}") -> Accept:
@@ -46,12 +51,16 @@ def any_change(rng: random.Random) -> Change:
             Forget((rng.randint(1, 3),)),
             See((place, SeenPlace(2, 7, seen=at))),
             Notice(message_id, rng.choice([None, KeptNotice(message_id, at)])),
+            Decide(rng.randint(1, 9), decision(at)),
+            KeepRule(rule(message_id, command=text)),
+            RevokeRule(message_id),
         )
     )
 
 
 def contents(base: Database) -> list[object]:
     questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
+    questions += [All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
@@ -113,6 +122,15 @@ def test_beyond_its_bound_the_oldest_notes_on_what_was_shown_or_seen_go_first() 
         backlog.add(change)
     assert backlog.changes() == [accept(1), See((SeenPlace(1, 1),)), Started(1)]
     assert backlog.lost == 1
+
+
+def test_decisions_go_before_what_a_prompt_or_a_rule_needs() -> None:
+    """C5, R6: they stand in the log, too."""
+    backlog = Backlog(3)
+    for change in (KeepRule(rule(1)), accept(1), Decide(1, decision()), RevokeRule(2), Shown(1, (5,))):
+        backlog.add(change)
+    assert backlog.changes() == [KeepRule(rule(1)), accept(1), RevokeRule(2)]
+    assert backlog.lost == 2
 
 
 def test_when_there_are_no_such_notes_the_oldest_change_goes() -> None:

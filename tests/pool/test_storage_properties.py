@@ -16,6 +16,7 @@ from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, SeenPlace
 from tests.pool.memory import MemoryStore
+from tests.pool.samples import decision, rule
 from tests.repeat import long_run
 
 EAGER = StorageLimits(busy=0, busy_again=0, retry_pause=0)
@@ -40,6 +41,9 @@ def any_write(rng: random.Random) -> Call:
         lambda store: store.finished(number, text, keep=text == "a"),
         lambda store: store.bind(number, **changes),
         lambda store: store.see([place]),
+        lambda store: store.decided(decision(number, thread_id=number % 2)).value(),
+        lambda store: store.keep_rule(rule(number, kind=text)),
+        lambda store: store.revoke_rule(number),
     ]
     return rng.choice(calls)
 
@@ -56,6 +60,8 @@ def any_call(rng: random.Random) -> Call:
         lambda store: store.turn(number),
         lambda store: store.thread(number),
         lambda store: store.choices(),
+        lambda store: store.decisions(number, thread_id=1),
+        lambda store: store.rules(),
         places,
     ]
     return rng.choice(questions) if rng.random() < 0.3 else any_write(rng)

@@ -13,6 +13,7 @@ from pool.storage.durable import SessionStore, open_store
 from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
+from tests.pool.samples import decision, rule
 
 Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
 
@@ -290,6 +291,37 @@ async def test_a_thread_has_one_notice_at_most(opened: Opened, tmp_path: Path) -
         assert [KeptNotice(1, 11, stopping=True)] == await store.notices()
         await store.forget([1])
         assert await store.notices() == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_decisions_are_found_newest_first_by_thread_and_by_server(opened: Opened, tmp_path: Path) -> None:
+    """C5: whoever hands one in need not wait; a thread that is gone keeps its decisions."""
+    here, there = [decision(number) for number in (1, 2, 3)], decision(4, thread_id=2, guild_id=None, reason="ü🧵")
+    async with opened(tmp_path) as store:
+        handed_in = [store.decided(one) for one in (here[0], there, here[1], here[2])]
+        assert await store.decisions(2, thread_id=1) == [here[2], here[1]]
+        assert await store.decisions(9, guild_id=10) == here[::-1]
+        assert await store.decisions(9) == [here[2], here[1], there, here[0]]
+        for one in handed_in:
+            await one.value()
+        await store.forget([1, 10])
+        assert len(await store.decisions(9)) == 4
+
+
+@both
+@pytest.mark.asyncio
+async def test_a_rule_is_kept_until_it_is_revoked(opened: Opened, tmp_path: Path) -> None:
+    """C2"""
+    async with opened(tmp_path) as store:
+        first, second = rule(store.new_id()), rule(2**62, command=None, path="src/**", allow=False)
+        await store.keep_rule(second)
+        await store.keep_rule(first)
+        assert await store.rules() == [first, second]
+        await store.keep_rule(rule(first.rule_id, command="rm"))
+        await store.revoke_rule(second.rule_id)
+        await store.revoke_rule(5)
+        assert await store.rules() == [first]
 
 
 @both

@@ -1,0 +1,47 @@
+"""Decisions and rules to keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.store import Decision, KeptRule
+
+
+def decision(number: int = 1, **fields: Any) -> Decision:
+    """The decision of a person about a command; ``number`` is in its time and its command."""
+    usual: dict[str, Any] = {
+        "at": 1_764_000_000.0 + number,
+        "guild_id": 10,
+        "thread_id": 1,
+        "prompt_id": 7,
+        "asker_id": 3,
+        "asker_name": "alice",
+        "what": f"rm -r build/{number}",
+        "kind": "execute",
+        "decided_by": "person",
+        "person_id": 4,
+        "person_name": "bob ü🧵",
+        "rule": None,
+        "option": "Allow once",
+        "outcome": "allowed",
+    }
+    return Decision(**(usual | fields))
+
+
+def rule(rule_id: int = 1, **fields: Any) -> KeptRule:
+    usual: dict[str, Any] = {
+        "rule_id": rule_id,
+        "agent": "claude",
+        "workspace": "/work",
+        "allow": True,
+        "kind": "execute",
+        "command": "npm test",
+        "path": None,
+        "added_by_id": 4,
+        "added_by_name": "bob",
+        "added_at": 1_764_000_000.5,
+        "thread_id": 1,
+        "prompt_id": 7,
+        "request": "npm test -- login",
+    }
+    return KeptRule(**(usual | fields))
