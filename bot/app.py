@@ -48,7 +48,7 @@ from bot.work.transcription import Transcriber
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore, open_store
-from pool.storage.model import FileTooNew
+from pool.storage.model import DAY, FileTooNew, StorageLimits
 
 log = structlog.get_logger(__name__)
 
@@ -113,14 +113,14 @@ def held_state(settings: Settings) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def kept_state(state_dir: Path) -> AsyncIterator[SessionStore]:
+async def kept_state(state_dir: Path, limits: StorageLimits | None = None) -> AsyncIterator[SessionStore]:
     """Open the store in the state directory.
 
     Raises:
         ConfigError: a newer version has written it.
     """
     try:
-        async with open_store(state_dir / DATABASE) as store:
+        async with open_store(state_dir / DATABASE, limits) as store:
             yield store
     except FileTooNew as exc:
         raise ConfigError(str(exc)) from exc
@@ -173,7 +173,7 @@ async def running_bot(
 
     async with (
         watched(settings, redactor) as watch,
-        kept_state(settings.state_dir) as store,
+        kept_state(settings.state_dir, StorageLimits(decisions_age=settings.audit_days * DAY)) as store,
         anyio.create_task_group() as connection,
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
 from bot.work.background import Backgrounds
+from bot.work.decisions import Decisions
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -117,7 +118,8 @@ class Dispatcher:
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
-        self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout)
+        decisions = Decisions(tracker, store, redact)
+        self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout, decisions)
         # What takes a message to its turn, and the turn to its end.
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(

@@ -52,6 +52,7 @@ class Card:
         offered: the numbers of the options that have a button; what nobody can see whole can't be allowed.
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
+        reason: why it ended without an answer, where its state does not say so.
     """
 
     token: str
@@ -65,13 +66,21 @@ class Card:
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
     answered_by: Actor | None = None
+    reason: str | None = None
     closed: anyio.Event = field(default_factory=anyio.Event)
 
-    def close(self, state: CardState, chosen: PermissionOption | None = None, by: Actor | None = None) -> None:
+    def close(
+        self,
+        state: CardState,
+        chosen: PermissionOption | None = None,
+        by: Actor | None = None,
+        *,
+        reason: str | None = None,
+    ) -> None:
         """Take the card to its end; only the first call counts."""
         # Answer, timeout and cancel race for it; the state is set before anything is shown, so the loser sees it.
         if self.state is CardState.OPEN:
-            self.state, self.chosen, self.answered_by = state, chosen, by
+            self.state, self.chosen, self.answered_by, self.reason = state, chosen, by, reason
             self.closed.set()
             try:
                 if self.show is not None:
@@ -154,7 +163,8 @@ class PermissionRegistry:
             card.close(CardState.CANCELLED)
             return Answer(CANCELLED, accepted=False)
         card.close(CardState.ANSWERED, chosen, by)
-        return Answer(f"Answered: {inline_code(chosen.name or chosen.option_id)}", accepted=True)
+        # Lasting: that it was answered is said once it is written down who did it.
+        return Answer(f"Answered: {inline_code(chosen.name or chosen.option_id)}", accepted=True, lasting=True)
 
 
 async def expire(card: Card, seconds: float) -> None:

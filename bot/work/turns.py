@@ -17,7 +17,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
-from acp.permission_request import PermissionRequest
+from acp.permission_request import PermissionEnd, PermissionRequest
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
@@ -29,6 +29,7 @@ from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.reply.render import SILENCE, coarse, last_lines
 from bot.work.background import ROUNDS, Backgrounds
+from bot.work.decisions import Decisions, decision_of, decision_on
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted, stopped
@@ -53,6 +54,7 @@ MOST_OPEN = 20
 MOST_CARDS = 200
 """Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
 
+NOT_TAKEN = "Discord did not take the card"
 NOT_WRITTEN = "the state file did not answer, so the agent was not asked"
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
 
@@ -143,6 +145,7 @@ class TurnCards:
     Args:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
+        decisions: records how each request ended, before that is shown.
 
     Attributes:
         closed: the bot stops: what is asked from now on is answered ``cancelled``.
@@ -152,6 +155,7 @@ class TurnCards:
     registry: PermissionRegistry
     scheduler: Scheduler[Claim]
     timeout: float
+    decisions: Decisions
     closed: bool = False
 
     def open(self, running: RunningTurn, request: PermissionRequest) -> None:
@@ -171,21 +175,29 @@ class TurnCards:
         elif still_open >= MOST_OPEN:
             refusal = f"{still_open} requests of the turn are open"
         if refusal:
-            log.warning("permission.refused", thread=running.thread_id, reason=refusal)
             request.cancel()
+            refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=refusal)
+            self.decisions.record(refused)
             return
 
         def not_taken() -> None:
             # Discord refused the card, so nobody will ever see the request.
             if card.request.cancel():
-                log.warning("permission.refused", thread=running.thread_id, reason="Discord did not take the card")
-                card.close(CardState.CANCELLED)
+                card.close(CardState.CANCELLED, reason=NOT_TAKEN)
+
+        def show_end(body: Body) -> None:
+            running.reply.card(card.token, body, not_taken)
+            if card.reason == NOT_TAKEN:
                 # Without the agent's words: one of them may be what the server's rules don't let through.
                 running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
 
         def show(card: Card) -> None:
-            body = opened if card.state is CardState.OPEN else cards.closed_card(opened, card_end(card))
-            running.reply.card(card.token, body, not_taken)
+            if card.state is CardState.OPEN:
+                running.reply.card(card.token, opened, not_taken)
+            else:
+                # Record before show: what people have seen of a decision must be found afterwards (C5).
+                end = partial(show_end, cards.closed_card(opened, card_end(card)))
+                self.decisions.record(decision_of(card, running.first, running.stopped_by), end)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
             if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
                 self.scheduler.lanes.take_back(running.entry)
@@ -198,7 +210,7 @@ class TurnCards:
         opened = open_body(card, self.timeout)
         # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
         card.offered = cards.options_offered(opened)
-        request.on_closed = lambda _reason: card.close(CardState.CANCELLED)
+        request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
         running.cards.append(card)
         # 3. Without buttons nobody can answer it: it would wait until its time is up.
         if not opened.buttons:
@@ -429,7 +441,7 @@ def close_cards(running: RunningTurn) -> None:
     for card in running.cards:
         # Before the card: the agent of a turn that goes on must not wait for an answer that nobody can give any longer.
         card.request.cancel()
-        card.close(CardState.CANCELLED)
+        card.close(CardState.CANCELLED, reason=PermissionEnd.TURN_ENDED)
 
 
 def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:

@@ -18,6 +18,7 @@ from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
+from bot.work.decisions import Decision
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
 from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
 from tests.bot.reply.fakes import in_virtual_time
@@ -45,8 +46,24 @@ class FakeReply:
 
 
 @dataclass
+class Recorder:
+    """Takes decisions; what they let be shown is shown at once, or held back."""
+
+    made: list[Decision] = field(default_factory=list)
+    held: list[Callable[[], None]] | None = None
+
+    def record(self, decision: Decision, then: Callable[[], None] = lambda: None) -> None:
+        self.made.append(decision)
+        if self.held is None:
+            then()
+        else:
+            self.held.append(then)
+
+
+@dataclass
 class Scene:
     turn_cards: TurnCards
+    decisions: Recorder
     registry: PermissionRegistry
     reply: FakeReply
     running: RunningTurn
@@ -84,8 +101,9 @@ async def asking() -> AsyncIterator[Scene]:
             lend=lambda _entry, _now: states.append(True),
             lanes=SimpleNamespace(take_back=lambda _entry: states.append(False)),
         )
-        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT)
-        yield Scene(cards, registry, reply, running, [], states)
+        decisions = Recorder()
+        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT, cast("Any", decisions))
+        yield Scene(cards, decisions, registry, reply, running, [], states)
         tasks.cancel_scope.cancel()
 
 
@@ -317,3 +335,69 @@ async def test_what_nobody_can_see_whole_can_not_be_allowed_by_a_forged_press() 
         assert not scene.registry.decide(scene.token, 0, ALICE).accepted
         assert not request.answered
         assert scene.registry.decide(scene.token, 1, ALICE).accepted
+
+
+def told(decision: Decision) -> tuple[str, str, str | None, str | None, str | None]:
+    return decision.decided_by, decision.outcome, decision.person_name, decision.option, decision.reason
+
+
+@in_virtual_time
+async def test_every_end_of_a_request_is_one_decision() -> None:
+    """C5: who, what, by which option, and why nobody did."""
+    async with asking() as scene:
+        made = scene.decisions.made
+        scene.ask(ALLOW, REJECT)
+        scene.registry.decide(scene.token, 0, ALICE)
+        scene.registry.decide(scene.token, 1, ALICE)
+        (first,) = made
+        assert (first.guild_id, first.thread_id, first.prompt_id, first.asker_id, first.person_id) == (
+            1,
+            100,
+            1,
+            11,
+            11,
+        )
+        assert (first.what, first.kind) == ("rm -r build", "other")
+        scene.ask(ALLOW, REJECT, number=2)
+        scene.registry.decide(list(scene.reply.cards)[-1], 1, BOB)
+        scene.registry.decide(list(scene.reply.cards)[-1], 1, ALICE)
+        scene.ask(ALLOW, number=3)
+        await anyio.sleep(TIMEOUT + 1)
+        scene.ask()
+        unseen = scene.request(ALLOW)
+        unseen.complete = False
+        scene.turn_cards.open(scene.running, unseen)
+        scene.ask(REJECT, number=4)
+        assert scene.reply.refuse is not None
+        scene.reply.refuse()
+        withdrawn = scene.ask(REJECT, number=5)
+        withdrawn.close(PermissionEnd.WITHDRAWN)
+        scene.running.stopped_by = "bob"
+        scene.ask(REJECT, number=6)
+        close_cards(scene.running)
+        assert [told(one) for one in made] == [
+            ("person", "allowed", "alice", "Allow", None),
+            ("person", "rejected", "alice", "Reject", None),
+            ("timeout", "expired", None, None, None),
+            ("cancel", "cancelled", None, None, "it has no options"),
+            ("cancel", "cancelled", None, None, "it could not be shown in full"),
+            ("cancel", "cancelled", None, None, "Discord did not take the card"),
+            ("cancel", "cancelled", None, None, "the agent withdrew it"),
+            ("cancel", "cancelled", "bob", None, "the turn ended"),
+        ]
+
+
+@in_virtual_time
+async def test_an_end_is_shown_once_its_decision_is_written_and_the_agent_does_not_wait_for_that() -> None:
+    """C5, Q6: nor does the turn's place in its lane."""
+    async with asking() as scene:
+        scene.decisions.held = []
+        scene.ask(ALLOW, REJECT)
+        opened = scene.reply.cards[scene.token]
+        scene.registry.decide(scene.token, 0, ALICE)
+        assert scene.answers == [selected("yes")]
+        assert scene.waiting[-1] is False
+        assert scene.reply.cards[scene.token] == opened
+        (show,) = scene.decisions.held
+        show()
+        assert scene.last_line == "✅ `Allow` by `alice`"
