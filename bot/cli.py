@@ -1,4 +1,4 @@
-"""The command line: ``weft run``, ``status``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
+"""The command line: ``weft run``, ``status``, ``audit``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
 
 ``weft service`` is `bot.service.cli`.
 
@@ -113,6 +113,21 @@ def tell_status(env_file: Path) -> None:
     from bot.ops.status import run_status
 
     _guarded(lambda: run_status(env_file))
+
+
+@main.command()
+@env_file_option()
+@click.option("--since", default="7d", show_default=True, metavar="TIME", help="30m, 12h, 7d, 4w, or a date.")
+@click.option("--thread", type=click.IntRange(min=1), metavar="ID", help="Only those of this thread.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each decision, for scripts.")
+def audit(env_file: Path, since: str, thread: int | None, as_json: bool) -> None:
+    """Show what was decided about what agents asked.
+
+    It is read out of the state file, whether the bot runs or not; the oldest decision comes first.
+    """
+    from bot.ops.audit import run_audit
+
+    _guarded(lambda: run_audit(env_file, since, thread, as_json=as_json))
 
 
 @main.command()
