@@ -16,6 +16,7 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
+from acp.elicitation import ElicitationMode, cancelled_elicitation, read_elicitation
 from acp.errors import (
     AUTH_REQUIRED,
     INVALID_PARAMS,
@@ -39,8 +40,9 @@ from acp.handshake import (
     ways,
 )
 from acp.jsonrpc import MAX_LINE, Loss, RequestId
+from acp.open_request import RequestEnd, request_key
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
-from acp.permission_request import PermissionEnd, cancelled_response, permission_key
+from acp.permission_request import cancelled_response
 from acp.process import AgentProcess, LaunchSpec
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession
@@ -56,7 +58,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The limits of a connection; times are in seconds.
+    """What holds for a connection; times are in seconds.
 
     Attributes:
         start: for the answer to ``initialize``.
@@ -67,6 +69,7 @@ class ConnectionLimits:
         max_line: bytes in the longest line that is accepted.
         noise: bytes that may come before the first message.
         stop: the steps of the shutdown escalation.
+        elicitation: the kinds of questions that are announced and taken; none unless somebody shows them to people.
     """
 
     start: float = 60.0
@@ -77,6 +80,7 @@ class ConnectionLimits:
     max_line: int = MAX_LINE
     noise: int = NOISE_LIMIT
     stop: StopLimits = field(default_factory=StopLimits)
+    elicitation: tuple[ElicitationMode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,9 @@ async def open_connection(spec: LaunchSpec, limits: ConnectionLimits | None = No
             tasks.start_soon(connection._run)
             try:
                 try:
-                    raw = await connection._peer.request("initialize", introduction(), timeout=limits.start)
+                    raw = await connection._peer.request(
+                        "initialize", introduction(limits.elicitation), timeout=limits.start
+                    )
                 except AcpError as exc:
                     raise start_error(exc) from exc
                 connection.agent = understood(raw)
@@ -349,13 +355,24 @@ class AgentConnection:
                 session.on_update(params.get("update"))
         elif method == "$/cancel_request":
             for session in tuple(self._sessions.values()):  # it names a request, not its session
-                session.close_permissions(PermissionEnd.WITHDRAWN, permission_key(params.get("requestId")))
+                session.close_requests(RequestEnd.WITHDRAWN, request_key(params.get("requestId")))
+
+        elif method == "elicitation/complete":
+            elicitation_id = params.get("elicitationId")
+            if isinstance(elicitation_id, str):
+                for session in tuple(self._sessions.values()):
+                    session.complete_elicitation(elicitation_id)
 
     def on_request(self, request_id: RequestId, method: str, params: dict[str, Any]) -> None:
-        """Take a request; all but permission requests are refused at once, whatever capabilities were announced."""
-        if method != "session/request_permission":
+        """Take a request; all but those to people are refused at once, whatever capabilities were announced."""
+        if method == "session/request_permission":
+            self._on_permission(request_id, params)
+        elif method == "elicitation/create" and self._limits.elicitation:
+            self._on_elicitation(request_id, params)
+        else:
             self._peer.respond_error(request_id, METHOD_NOT_FOUND, f"method not found: {method}")
-            return
+
+    def _on_permission(self, request_id: RequestId, params: dict[str, Any]) -> None:
         try:
             permission = PermissionParams.parse(params)
         except ValidationError:
@@ -366,6 +383,23 @@ class AgentConnection:
             self._peer.send(cancelled_response(request_id))  # an agent that waits for ever can't be prompted again
         else:
             session.on_permission(request_id, permission)
+
+    def _on_elicitation(self, request_id: RequestId, params: dict[str, Any]) -> None:
+        try:
+            question = read_elicitation(params, self._limits.elicitation)
+        except ValueError as exc:
+            self._peer.respond_error(request_id, INVALID_PARAMS, str(exc))
+            return
+        session = self._sessions.get(question.session_id or "")
+        if question.request_id is not None:
+            # Of our requests only a prompt has people who wait for it. Typed exactly, as in `acp.peer`.
+            prompts = [one for one in self._sessions.values() if one.prompt is not None]
+            known = [one for one in prompts if one.prompt and repr(one.prompt.id) == repr(question.request_id)]
+            session = known[0] if known else None
+        if session is None:
+            self._peer.send(cancelled_elicitation(request_id))
+        else:
+            session.on_elicitation(request_id, question)
 
     def on_loss(self, loss: Loss) -> None:
         """Note a dropped message in the turn of its session; where it can't be told, in each that runs."""
@@ -424,6 +458,6 @@ class AgentConnection:
         ended = self.exit()
         # Cards first, then the prompts, then who watches the process: a turn that has ended asks nobody any more.
         for session in tuple(self._sessions.values()):
-            session.close_permissions(PermissionEnd.AGENT_DIED)
+            session.close_requests(RequestEnd.AGENT_DIED)
         self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
         self.exited.set()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from acp.elicitation import ElicitationMode
 from acp.errors import (
     AUTH_REQUIRED,
     INTERNAL_ERROR,
@@ -28,11 +30,14 @@ UNKNOWN_SESSION = (RESOURCE_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR)
 How = Literal["new", "resumed", "loaded"]
 
 
-def introduction() -> dict[str, Any]:
-    """Return the parameters of ``initialize``."""
+def introduction(elicitation: Iterable[ElicitationMode] = ()) -> dict[str, Any]:
+    """Return the parameters of ``initialize``; ``elicitation``: the kinds of questions that people can be asked."""
     client = Implementation(name="weft", version=importlib.metadata.version("weft"))
     # Nothing is offered: an agent has its own files and terminals, which its own sandbox and permissions guard.
-    capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    capabilities: dict[str, Any] = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    # An agent may take its question tool away from the model, or offer it, by this alone.
+    if modes := [*elicitation]:
+        capabilities["elicitation"] = {mode: {} for mode in modes}
     return {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities, "clientInfo": client.to_wire()}
 
 

@@ -11,20 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from acp.jsonrpc import RequestId, Response
+from acp.open_request import OpenRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
-
-
-class PermissionEnd(StrEnum):
-    """Why a permission request was closed by something other than a call of `select` or `cancel`."""
-
-    WITHDRAWN = "the agent withdrew it"
-    TURN_CANCELLED = "the turn was cancelled"
-    TURN_ENDED = "the turn ended"
-    AGENT_DIED = "the agent ended"
 
 
 def cancelled_response(request_id: RequestId) -> Response:
@@ -32,69 +23,38 @@ def cancelled_response(request_id: RequestId) -> Response:
     return Response(request_id, {"outcome": {"outcome": "cancelled"}})
 
 
-class PermissionRequest:
+class PermissionRequest(OpenRequest):
     """A permission request that waits for an answer; the first of select, cancel and close wins.
 
     Attributes:
-        id: the JSON-RPC id, with its exact type; ``key`` is the same as text in which 1 and ``"1"`` differ.
         tool_call: what is asked for, with all that the agent has said of it before.
         complete: whether that is all; what is too much is not kept.
-        answered: whether an answer was written, or can't be any more.
-        rejected: the answer was no, or that nobody decides it.
-        on_closed: called with the reason when `close` ended it.
     """
 
     def __init__(
         self,
         request_id: RequestId,
         params: PermissionParams,
-        answer: Callable[[PermissionRequest, Response], None],
+        answer: Callable[[OpenRequest, Response], None],
         *,
         complete: bool = True,
     ) -> None:
-        self.id = request_id
-        self.key = permission_key(request_id)
+        super().__init__(request_id, answer)
         self.complete = complete
         self.tool_call: ToolCallUpdate = params.tool_call
         self.options: list[PermissionOption] = params.options
-        self.answered = False
-        self.rejected = False
-        self.on_closed: Callable[[PermissionEnd], None] | None = None
-        self._answer = answer
+
+    def cancelled(self) -> Response:
+        return cancelled_response(self.id)
 
     def select(self, option_id: str) -> bool:
         """Answer with one of the options; False if it is already answered or has no such option."""
         # Only what the agent offered goes back to it, whoever sent the choice here.
         chosen = next((option for option in self.options if option.option_id == option_id), None)
-        if self.answered or chosen is None:
+        if chosen is None:
             return False
-        # Noted before it is written: two people who press at once must not both win.
-        self.answered, self.rejected = True, chosen.kind.startswith("reject")
-        self._answer(self, Response(self.id, {"outcome": {"outcome": "selected", "optionId": option_id}}))
-        return True
-
-    def cancel(self) -> bool:
-        """Answer ``cancelled``; False if it is already answered."""
-        if self.answered:
-            return False
-        self.answered = self.rejected = True
-        self._answer(self, cancelled_response(self.id))
-        return True
-
-    def close(self, reason: PermissionEnd) -> Response | None:
-        """Take it from whoever shows it; return the answer that is still to be written, None if there was one."""
-        if self.answered:
-            return None
-        self.answered = True
-        # Returned and not written here: the session puts all answers and its cancel into one write.
-        if self.on_closed is not None:
-            self.on_closed(reason)
-        return cancelled_response(self.id)
-
-
-def permission_key(request_id: Any) -> str:
-    """Return a JSON-RPC id as text in which 1 and ``"1"`` differ."""
-    return repr(request_id)
+        outcome = {"outcome": {"outcome": "selected", "optionId": option_id}}
+        return self._settle(Response(self.id, outcome), rejected=chosen.kind.startswith("reject"))
 
 
 MOST_KEPT = 16 * 1024 * 1024

@@ -1,9 +1,10 @@
-"""One session in an agent process: its turns, its open permission requests, the way of its updates.
+"""One session in an agent process: its turns, what waits for a person, the way of its updates.
 
 Everything here is synchronous and called in wire order: an await in the middle would let a later message overtake an
 earlier one. What an update does to a turn is decided in `acp.turn`. The mutable state is the open prompt with its turn
-and sink, the open permission requests, what tool calls said in full, the messages on their way into the turn, and
-whether the agent has begun a turn by itself; and in the router, which ids came first in which turn.
+and sink, the requests that wait for a person, the pages to be completed, what tool calls said in full, the messages on
+their way into the turn, and whether the agent has begun a turn by itself; and in the router, which ids came first in
+which turn.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
+from acp.elicitation import ElicitationParams, ElicitationRequest, cancelled_elicitation
 from acp.errors import INTERNAL_ERROR, ProtocolError, RequestFailed
 from acp.jsonrpc import Loss, Notification, RequestId, Response
+from acp.open_request import OpenRequest, RequestEnd, request_key
 from acp.peer import JsonRpcPeer, PendingRequest
-from acp.permission_request import AskedCalls, PermissionEnd, PermissionRequest, cancelled_response, permission_key
+from acp.permission_request import AskedCalls, PermissionRequest, cancelled_response
 from acp.schema import (
     OUTPUT_NAMES,
     AgentMessageChunk,
@@ -48,6 +51,9 @@ REPLAY_MAX = 2.0
 
 _MOST_IDS = 20_000
 """Ids that are remembered, the latest ones; a session lives for weeks."""
+
+_MOST_PAGES = 100
+"""Questions of one turn with a page, the latest ones, whose completion is waited for."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,13 +117,16 @@ class TurnRouter:
 
 
 class TurnSink(Protocol):
-    """What a turn reports to; both are called synchronously and must not raise."""
+    """What a turn reports to; all are called synchronously and must not raise."""
 
     def changed(self) -> None:
         """Something in the turn changed; called for each update, so it has to be cheap."""
 
     def permission(self, request: PermissionRequest) -> None:
-        """The agent asks; the request is to be shown and answered."""
+        """The agent asks for permission; the request is to be shown and answered."""
+
+    def question(self, request: ElicitationRequest) -> None:
+        """The agent asks a person something; the question is to be shown and answered."""
 
 
 class AgentSession:
@@ -153,7 +162,8 @@ class AgentSession:
         self._turn: Turn | None = None
         self._sink: TurnSink | None = None
         self.prompt: PendingRequest | None = None
-        self._permissions: dict[str, PermissionRequest] = {}
+        self._requests: dict[str, OpenRequest] = {}
+        self._pages: OrderedDict[str, ElicitationRequest] = OrderedDict()
         self._asked = AskedCalls()
         self._replay = anyio.CancelScope()
         self._steer_timeout = steer_timeout
@@ -183,6 +193,7 @@ class AgentSession:
         turn.begin(clock())  # before the first update, which may count against the deadlines already
         self.router.begin(turn)
         self._asked.new_turn()
+        self._pages.clear()
         params = {"sessionId": self.id, "prompt": [block.to_wire() for block in prompt]}
         # Bound to this turn and this sink: a response that comes late must not end the turn after it.
         self.prompt = self._peer.start_request(_PROMPT, params, on_response=partial(self._on_response, turn, sink))
@@ -205,7 +216,7 @@ class AgentSession:
                 await self.prompt.wait(timeout)
 
     def cancel(self, by: str | None = None) -> None:
-        """Cancel the open prompt and answer the open permission requests, in one write; else do nothing.
+        """Cancel the open prompt and answer what waits for a person, in one write; else do nothing.
 
         ``by`` stops the running turn as well, unless it has been answered or is being cancelled already. Never waits.
         """
@@ -216,7 +227,7 @@ class AgentSession:
         if self.is_prompting:
             # One write: the agent must not see the cancel while it still waits for an answer.
             cancel = Notification("session/cancel", {"sessionId": self.id})
-            self.close_permissions(PermissionEnd.TURN_CANCELLED, None, cancel)
+            self.close_requests(RequestEnd.TURN_CANCELLED, None, cancel)
         if by is not None and self._sink is not None:
             self._sink.changed()
 
@@ -261,23 +272,51 @@ class AgentSession:
         """Take a permission request; without a running turn there is nobody to decide it."""
         # Its tool call may be the first sight of it: it is shown, whoever decides.
         self._feed(params.tool_call)
-        turn, sink = self._turn, self._sink
-        if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
-            self._peer.send(cancelled_response(request_id))
+        asked = self._people_of(request_id, cancelled_response(request_id))
+        if asked is None:
             return
-        if permission_key(request_id) in self._permissions:
-            return  # the answer to the first one answers this one, too
+        turn, sink = asked
         tool_call, complete = self._asked.asked(params.tool_call)
         whole = params.model_copy(update={"tool_call": tool_call})
         request = PermissionRequest(request_id, whole, self._answer, complete=complete)
         # Open before it is shown: the sink may answer it at once.
-        self._permissions[request.key] = request
+        self._requests[request.key] = request
         turn.permission_opened(request.key, params.tool_call, self._clock())
         sink.permission(request)
 
-    def close_permissions(self, reason: PermissionEnd, key: str | None = None, *after: Notification) -> None:
-        """Close the open permission requests, or the one with this key; answers and ``after`` go out in one write."""
-        requests = [request for request in self._permissions.values() if key in (None, request.key)]
+    def on_elicitation(self, request_id: RequestId, params: ElicitationParams) -> None:
+        """Take a question to a person; without a running turn there is nobody to answer it."""
+        asked = self._people_of(request_id, cancelled_elicitation(request_id))
+        if asked is None:
+            return
+        turn, sink = asked
+        request = ElicitationRequest(request_id, params, self._answer)
+        self._requests[request.key] = request
+        if params.mode == "url" and params.elicitation_id:
+            while len(self._pages) >= _MOST_PAGES:
+                self._pages.popitem(last=False)
+            self._pages[params.elicitation_id] = request
+        turn.question_opened(request.key, params.tool_call_id or "", self._clock())
+        sink.question(request)
+
+    def complete_elicitation(self, elicitation_id: str) -> None:
+        """Note that what was to be done on a page is done; of a question that is not this turn's, nothing is."""
+        request = self._pages.pop(elicitation_id, None)
+        if request is not None:
+            request.complete()
+
+    def _people_of(self, request_id: RequestId, nobody: Response) -> tuple[Turn, TurnSink] | None:
+        """Return who decides a request; None: it was answered with ``nobody``, or will be with an open one's answer."""
+        turn, sink = self._turn, self._sink
+        if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
+            self._peer.send(nobody)
+            return None
+        # The answer to the first one of an id answers the others, too.
+        return None if request_key(request_id) in self._requests else (turn, sink)
+
+    def close_requests(self, reason: RequestEnd, key: str | None = None, *after: Notification) -> None:
+        """Close what waits for a person, or the request with this key; answers and ``after`` go out in one write."""
+        requests = [request for request in self._requests.values() if key in (None, request.key)]
         answers = [request.close(reason) for request in requests]
         for request in requests:
             self._forget(request)
@@ -306,7 +345,7 @@ class AgentSession:
         now = self._clock()
         # 1. Nobody may decide anything for a turn that is over, and text that is still on its way came too late.
         self._asked.new_turn()
-        self.close_permissions(PermissionEnd.TURN_ENDED)
+        self.close_requests(RequestEnd.TURN_ENDED)
         for steering in self._steerings:
             steering.settle(False)
         self._steerings.clear()
@@ -340,15 +379,15 @@ class AgentSession:
             self._stray = False
             self._peer.send(Notification("session/cancel", {"sessionId": self.id}))
 
-    # --- permission requests -------------------------------------------------------------------------------------
+    # --- what waits for a person -------------------------------------------------------------------------------------
 
-    def _answer(self, request: PermissionRequest, response: Response) -> None:
+    def _answer(self, request: OpenRequest, response: Response) -> None:
         # Written before anything else changes: whatever the sink does now, the agent has its answer.
         self._peer.send(response)
         self._forget(request)
 
-    def _forget(self, request: PermissionRequest) -> None:
-        del self._permissions[request.key]
+    def _forget(self, request: OpenRequest) -> None:
+        del self._requests[request.key]
         if self._turn is not None:
             self._turn.permission_closed(request.key, self._clock(), rejected=request.rejected)
         if self._sink is not None:

@@ -143,7 +143,7 @@ class TurnSnapshot:
         lost: what was dropped on its way here.
         exit: how the agent's process ended, if it did within the turn.
         killed: the agent did not react to the cancel within the grace and has to be ended.
-        permissions: tool call ids of the open permission requests.
+        permissions: tool call ids of the open permission requests and questions; "" for a question about none.
         started: when the prompt was written; ``ended`` is None before the end.
         version: grows with each visible change.
         last_words: the last line of the agent's stderr in this turn, where whoever made the snapshot looked for it.

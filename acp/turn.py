@@ -124,6 +124,12 @@ class Turn:
         self._deadlines.permission_opened(key, tool_call.tool_call_id, now)
         self.version += 1
 
+    def question_opened(self, key: str, tool_call_id: str, now: float) -> None:
+        """The agent waits for a person's answer to a question, to be closed as a permission request is."""
+        if self.phase is not Phase.ENDED:
+            self._deadlines.permission_opened(key, tool_call_id, now)
+            self.version += 1
+
     def permission_closed(self, key: str, now: float, *, rejected: bool = False) -> None:
         """A request was answered or taken back; ``rejected``: the answer was no."""
         if self.phase is Phase.ENDED:

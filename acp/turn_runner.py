@@ -11,6 +11,7 @@ from collections.abc import Callable
 import anyio
 
 from acp.connection import AgentConnection
+from acp.elicitation import ElicitationRequest
 from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock
 from acp.session import AgentSession, TurnSink
@@ -94,3 +95,6 @@ class _Alarm:
 
     def permission(self, request: PermissionRequest) -> None:
         self._sink.permission(request)
+
+    def question(self, request: ElicitationRequest) -> None:
+        self._sink.question(request)

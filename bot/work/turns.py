@@ -16,8 +16,10 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from acp.elicitation import ElicitationRequest
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
-from acp.permission_request import PermissionEnd, PermissionRequest
+from acp.open_request import RequestEnd
+from acp.permission_request import PermissionRequest
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
@@ -289,6 +291,10 @@ class ReplySink:
             log.exception("permission.failed", thread=self.running.thread_id)
             request.cancel()
 
+    def question(self, request: ElicitationRequest) -> None:
+        """Cancel it: nobody is shown questions yet, so no agent is told that it may ask any."""
+        request.cancel()
+
 
 @dataclass(eq=False)
 class TurnService:
@@ -441,7 +447,7 @@ def close_cards(running: RunningTurn) -> None:
     for card in running.cards:
         # Before the card: the agent of a turn that goes on must not wait for an answer that nobody can give any longer.
         card.request.cancel()
-        card.close(CardState.CANCELLED, reason=PermissionEnd.TURN_ENDED)
+        card.close(CardState.CANCELLED, reason=RequestEnd.TURN_ENDED)
 
 
 def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:

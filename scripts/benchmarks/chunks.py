@@ -22,6 +22,7 @@ import anyio
 import orjson
 
 from acp.connection import open_connection
+from acp.elicitation import ElicitationRequest
 from acp.permission_request import PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import text_block
@@ -52,6 +53,9 @@ class Sink:
 
     def permission(self, request: PermissionRequest) -> None:
         """Never called: the agent asks for nothing."""
+
+    def question(self, request: ElicitationRequest) -> None:
+        """Never called, either."""
 
 
 async def whole(count: int) -> float:

@@ -52,6 +52,15 @@ def permission(number, name="s1"):
     params = {"sessionId": name, "toolCall": {"toolCallId": "t", "title": "rm"}, "options": options}
     return {"id": number, "method": "session/request_permission", "params": params}
 
+def question(number, **params):
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    params = {"sessionId": "s1", "mode": "form", "message": "Who?", "requestedSchema": schema, **params}
+    return {"id": number, "method": "elicitation/create", "params": params}
+
+def page(number, **params):
+    where = {"mode": "url", "url": "https://example.org/login", "elicitationId": "e1"}
+    return question(number, **{**where, **params})
+
 def listen():
     while True:
         hear()

@@ -12,8 +12,10 @@ import anyio
 import pytest
 
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
+from acp.elicitation import ElicitationRequest
 from acp.errors import AgentSpawnError
-from acp.permission_request import PermissionEnd, PermissionRequest
+from acp.open_request import RequestEnd
+from acp.permission_request import PermissionRequest
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits
@@ -34,7 +36,8 @@ class Sink:
     def __init__(self) -> None:
         self.changes = anyio.Event()
         self.requests: list[PermissionRequest] = []
-        self.ends: list[PermissionEnd] = []
+        self.questions: list[ElicitationRequest] = []
+        self.ends: list[RequestEnd] = []
 
     def changed(self) -> None:
         self.changes.set()
@@ -44,6 +47,16 @@ class Sink:
         request.on_closed = self.ends.append
         self.requests.append(request)
         self.changed()
+
+    def question(self, request: ElicitationRequest) -> None:
+        request.on_closed = self.ends.append
+        self.questions.append(request)
+        self.changed()
+
+    async def until_questioned(self, count: int = 1) -> ElicitationRequest:
+        while len(self.questions) < count:
+            await self.changes.wait()
+        return self.questions[-1]
 
     async def until_asked(self, count: int = 1) -> PermissionRequest:
         while len(self.requests) < count:
@@ -72,8 +85,10 @@ async def connected(source: str, cwd: Path, limits: ConnectionLimits = QUICK) ->
 
 
 @asynccontextmanager
-async def in_session(source: str, cwd: Path) -> AsyncIterator[tuple[AgentConnection, AgentSession, Turn, Sink]]:
-    async with connected(f"greet()\nopen_session()\n{source}", cwd) as connection:
+async def in_session(
+    source: str, cwd: Path, limits: ConnectionLimits = QUICK
+) -> AsyncIterator[tuple[AgentConnection, AgentSession, Turn, Sink]]:
+    async with connected(f"greet()\nopen_session()\n{source}", cwd, limits) as connection:
         opened = await connection.open_session(str(cwd), None)
         yield connection, opened.session, Turn(TurnLimits(), anyio.current_time()), Sink()
 

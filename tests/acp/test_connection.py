@@ -12,7 +12,7 @@ import pytest
 from acp import connection as connection_module
 from acp.connection import AgentConnection, ConnectionLimits, open_connection
 from acp.errors import AgentExit, AgentExited, AgentSpawnError, ProtocolError, SpawnFailure
-from acp.permission_request import PermissionEnd
+from acp.open_request import RequestEnd
 from acp.schema import text_block
 from acp.session import AgentSession
 from acp.shutdown import StopLimits, StopStage
@@ -148,7 +148,7 @@ async def test_what_a_dying_agent_said_is_kept_and_its_end_told(tmp_path: Path) 
         ended = await connection.wait_exited()
         assert (ended.returncode, ended.stderr_tail) == (9, "oops")
         assert (said(turn), turn.snapshot().ending) == ("x" * 500, Ending.AGENT_DIED)
-        assert sink.ends == [PermissionEnd.AGENT_DIED]
+        assert sink.ends == [RequestEnd.AGENT_DIED]
         assert not connection.alive()
         with pytest.raises(AgentExited):
             await pending.wait()

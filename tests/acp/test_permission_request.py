@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from acp.errors import RequestTimeout
-from acp.permission_request import AskedCalls, PermissionEnd
+from acp.open_request import RequestEnd
+from acp.permission_request import AskedCalls
 from acp.schema import ToolCallUpdate
 from tests.acp.children import lines_of
 from tests.acp.connections import (
@@ -77,7 +78,7 @@ async def test_a_cancel_answers_open_permission_requests_in_the_same_write(tmp_p
         assert turn.cancel(anyio.current_time(), "someone")
         session.cancel()
         await pending.wait(5)
-        assert (sink.ends, len(sink.requests)) == ([PermissionEnd.TURN_CANCELLED] * 2, 2)
+        assert (sink.ends, len(sink.requests)) == ([RequestEnd.TURN_CANCELLED] * 2, 2)
     first, *later = writes.seen
     assert [(item.get("id"), item.get("result"), item.get("method")) for item in first] == [
         (1, CANCELLED, None),
@@ -111,7 +112,7 @@ async def test_a_request_that_the_agent_withdraws_is_closed_and_still_answered(t
         session.begin_turn(turn, sink, HELLO)
         request = await sink.until_asked()
         await lines_of(tmp_path / "heard", 4)
-        assert sink.ends == [PermissionEnd.WITHDRAWN]
+        assert sink.ends == [RequestEnd.WITHDRAWN]
         assert not request.select("yes")
     assert heard(tmp_path)[3] == {"jsonrpc": "2.0", "id": 1, "result": CANCELLED}
 
@@ -122,7 +123,7 @@ async def test_the_end_of_a_turn_closes_what_is_open(tmp_path: Path) -> None:
     source = "p = hear('session/prompt')\nsay(permission(1))\nanswer(p, {'stopReason': 'end_turn'})"
     async with in_session(source, tmp_path) as (_, session, turn, sink):
         await session.begin_turn(turn, sink, HELLO).wait(5)
-        assert sink.ends == [PermissionEnd.TURN_ENDED]
+        assert sink.ends == [RequestEnd.TURN_ENDED]
         assert turn.snapshot().permissions == ()
         await lines_of(tmp_path / "heard", 4)
     assert heard(tmp_path)[3]["result"] == CANCELLED

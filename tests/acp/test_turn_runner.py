@@ -12,8 +12,10 @@ import anyio.lowlevel
 import pytest
 
 from acp.connection import AgentConnection
+from acp.elicitation import ElicitationRequest
 from acp.errors import AgentExit, AgentExited, RequestFailed
 from acp.jsonrpc import Response
+from acp.open_request import OpenRequest
 from acp.permission_request import PermissionRequest
 from acp.schema import ContentBlock, PermissionParams, decode_update, text_block
 from acp.session import AgentSession, TurnSink
@@ -103,7 +105,7 @@ class FakeSession:
         self.sink.permission(request)
         return request
 
-    def _answered(self, request: PermissionRequest, _: Response) -> None:
+    def _answered(self, request: OpenRequest, _: Response) -> None:
         self.turn.permission_closed(request.key, self.clock())
         self.sink.changed()
 
@@ -120,6 +122,9 @@ class Sink:
 
     def permission(self, request: PermissionRequest) -> None:
         self.requests.append(request)
+
+    def question(self, request: ElicitationRequest) -> None:
+        raise NotImplementedError
 
 
 async def prompt(session: FakeSession, turn: Turn, sink: Sink) -> TurnSnapshot:

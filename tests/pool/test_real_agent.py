@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from acp.connection import ConnectionLimits
+from acp.elicitation import ElicitationRequest
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.permission_request import PermissionRequest
 from acp.schema import text_block
@@ -64,6 +65,9 @@ class Silent:
         pass
 
     def permission(self, request: PermissionRequest) -> None:
+        request.cancel()
+
+    def question(self, request: ElicitationRequest) -> None:
         request.cancel()
 
 

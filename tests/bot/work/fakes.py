@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import anyio
 
 from acp.errors import RequestFailed
-from acp.permission_request import PermissionEnd, PermissionRequest
+from acp.open_request import RequestEnd
+from acp.permission_request import PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
@@ -99,7 +100,7 @@ class PlayedSession:
             return
         self.cancels += 1
         for request in self.requests:
-            request.close(PermissionEnd.TURN_CANCELLED)
+            request.close(RequestEnd.TURN_CANCELLED)
         if self.deaf:
             self.sink.changed()
         else:

@@ -11,7 +11,8 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from acp.permission_request import PermissionEnd, PermissionRequest
+from acp.open_request import RequestEnd
+from acp.permission_request import PermissionRequest
 from acp.schema import PermissionParams
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
@@ -207,8 +208,8 @@ async def test_an_answered_card_does_not_expire() -> None:
         assert scene.last_line == "✅ `Allow` by `alice`"
 
 
-@pytest.mark.parametrize("reason", list(PermissionEnd))
-def test_a_request_that_was_closed_closes_its_card(reason: PermissionEnd) -> None:
+@pytest.mark.parametrize("reason", list(RequestEnd))
+def test_a_request_that_was_closed_closes_its_card(reason: RequestEnd) -> None:
     """D6, T6."""
 
     @in_virtual_time
@@ -272,9 +273,9 @@ async def test_a_turn_lends_its_place_in_the_lane_while_anything_is_asked() -> N
     """Q6: it is told when it begins to wait for a person, and when it waits for nobody any more."""
     async with asking() as scene:
         first, second = scene.ask(REJECT), scene.ask(REJECT, number=2)
-        first.close(PermissionEnd.TURN_CANCELLED)
+        first.close(RequestEnd.TURN_CANCELLED)
         assert False not in scene.waiting
-        second.close(PermissionEnd.TURN_CANCELLED)
+        second.close(RequestEnd.TURN_CANCELLED)
         assert (scene.waiting[0], scene.waiting[-1]) == (True, False)
 
 
@@ -371,7 +372,7 @@ async def test_every_end_of_a_request_is_one_decision() -> None:
         assert scene.reply.refuse is not None
         scene.reply.refuse()
         withdrawn = scene.ask(REJECT, number=5)
-        withdrawn.close(PermissionEnd.WITHDRAWN)
+        withdrawn.close(RequestEnd.WITHDRAWN)
         scene.running.stopped_by = "bob"
         scene.ask(REJECT, number=6)
         close_cards(scene.running)
