@@ -22,13 +22,14 @@ MAX_EMBEDS = 10
 MAX_EMBED_TEXT = 6000
 MAX_THREAD_NAME = 100
 MAX_COMMANDS = 100
-MAX_MODAL_TITLE = 45
 MAX_CHOICES = 25
+MAX_OPTION = 100
 MAX_APPLIED_TAGS = 5
 AUTO_ARCHIVE_MINUTES = frozenset({60, 1440, 4320, 10080})
 
 ACTION_ROW, BUTTON, TEXT_DISPLAY, CONTAINER = 1, 2, 10, 17
-SELECTS = frozenset({3, 5, 6, 7, 8})
+STRING_SELECT = 3
+SELECTS = frozenset({STRING_SELECT, 5, 6, 7, 8})
 LINK_STYLE, PREMIUM_STYLE = 5, 6
 _V2_ONLY = frozenset({9, 10, 11, 12, 13, 14, 17})
 _SUB_COMMANDS = frozenset({1, 2})
@@ -113,6 +114,8 @@ def _check_component(component: Json) -> None:
         _check_button(component)
     elif kind in SELECTS:
         _check_custom_id(component)
+        if kind == STRING_SELECT:
+            check_options(component, "components")
     elif kind not in _V2_ONLY:
         raise InvalidForm("components", f"Unknown component type {kind!r}.")
 
@@ -240,15 +243,26 @@ def _check_option(option: Json, path: str) -> None:
     _check_options(option.get("options") or [], f"{path}.options")
 
 
-def check_modal(data: Json) -> None:
-    """What a modal shows: 1 to 5 parts below a title."""
-    if not 1 <= utf16_length(data.get("title") or "") <= MAX_MODAL_TITLE:
-        reason = f"Must be between 1 and {MAX_MODAL_TITLE} in length."
-        raise InvalidForm("data.title", reason, "BASE_TYPE_BAD_LENGTH")
-    _check_custom_id(data)
-    if not 1 <= len(data.get("components") or []) <= MAX_ROWS:
-        reason = f"Must be between 1 and {MAX_ROWS} in length."
-        raise InvalidForm("data.components", reason, "BASE_TYPE_BAD_LENGTH")
+def check_options(select: Json, path: str) -> None:
+    """Raise a form error where a string select offers too much, too little or the same twice."""
+    options = select.get("options")
+    if not isinstance(options, list) or not 1 <= len(options) <= MAX_CHOICES:
+        raise InvalidForm(f"{path}.options", f"Must be between 1 and {MAX_CHOICES} in length.", "BASE_TYPE_BAD_LENGTH")
+    for index, option in enumerate(options):
+        for name, least in (("label", 1), ("value", 1), ("description", 0)):
+            text = option.get(name) or ""
+            if not isinstance(text, str) or not least <= utf16_length(text) <= MAX_OPTION:
+                reason = f"Must be between {least} and {MAX_OPTION} in length."
+                raise InvalidForm(f"{path}.options.{index}.{name}", reason, "BASE_TYPE_BAD_LENGTH")
+    if len({option["value"] for option in options}) < len(options):
+        raise InvalidForm(
+            f"{path}.options", "The specified option value is already used", "SELECT_OPTION_VALUE_DUPLICATED"
+        )
+    least, most = select.get("min_values", 1), select.get("max_values", 1)
+    if not 0 <= least <= most or not 1 <= most <= len(options):
+        raise InvalidForm(f"{path}.max_values", f"Must be between 1 and {len(options)}.", "NUMBER_TYPE_MAX")
+    if sum(bool(option.get("default")) for option in options) > most:
+        raise InvalidForm(f"{path}.options", f"At most {most} options may be chosen at first.")
 
 
 def check_suggestions(data: Json) -> None:

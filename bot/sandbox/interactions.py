@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 
 from bot.sandbox import messages, objects
-from bot.sandbox.checks import check_modal, check_suggestions
+from bot.sandbox.checks import check_suggestions
 from bot.sandbox.drafts import Upload, make_changes, make_draft
 from bot.sandbox.errors import DiscordError, InvalidForm
+from bot.sandbox.modals import check_modal
 from bot.sandbox.model import Channel, Event, Json, Message, MessageFlags, MessageType
 from bot.sandbox.state import State
 

@@ -1,18 +1,17 @@
-"""What a user's click, command or modal carries: pure functions from registered commands and messages to event data."""
+"""What a user's click or command carries: pure functions from registered commands and messages to event data."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bot.sandbox import objects
-from bot.sandbox.checks import BUTTON, utf16_length, walk
+from bot.sandbox.checks import BUTTON, STRING_SELECT, walk
 from bot.sandbox.model import Json, Message
 from bot.sandbox.state import State
 
 SUB_COMMAND, SUB_COMMAND_GROUP = 1, 2
 STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
 _CASTS: Mapping[int, Callable[[Any], Any]] = {STRING: str, INTEGER: int, NUMBER: float, BOOLEAN: bool}
-MAX_TYPED = 4000
-STRING_SELECT, MENTIONABLE_SELECT, TEXT_INPUT = 3, 7, 4
+MENTIONABLE_SELECT = 7
 _SELECTED = {5: USER, 6: ROLE, MENTIONABLE_SELECT: USER, 8: CHANNEL}
 _RESOLVED = {USER: "users", CHANNEL: "channels", ROLE: "roles"}
 
@@ -147,43 +146,3 @@ def _check_suggesting(command: Json, inner: list[str], option: str) -> None:
         level = next(one for one in level["options"] if one["name"] == sub)
     if not any(one["name"] == option and one.get("autocomplete") for one in level.get("options") or []):
         raise LookupError(f"{level['name']!r} suggests nothing for {option!r}")
-
-
-def modal_data(modal: Json, values: Mapping[str, str]) -> Json:
-    """The data of a submitted modal: its fields with what the user typed."""
-    known = {one["custom_id"] for one in _fields(modal.get("components") or [])}
-    if values.keys() - known:
-        raise LookupError(f"the modal has no fields {sorted(values.keys() - known)}, only {sorted(known)}")
-    return {"custom_id": modal["custom_id"], "components": _fill(modal["components"], values)}
-
-
-def _fields(components: list[Json]) -> list[Json]:
-    """Every input of a modal, in rows or in labels."""
-    found = [one["component"] for one in components if "component" in one]
-    return found + [one for one in walk(components) if "custom_id" in one]
-
-
-def _fill(components: list[Json], values: Mapping[str, str]) -> list[Json]:
-    filled: list[Json] = []
-    for index, component in enumerate(components):
-        shape: Json = {"type": component["type"], "id": component.get("id", index + 1)}
-        if "custom_id" in component:
-            custom_id = component["custom_id"]
-            typed = values.get(custom_id, component.get("value") or "")
-            _check_typed(component, typed)
-            shape |= {"custom_id": custom_id, "value": typed}
-        if "components" in component:
-            shape["components"] = _fill(component["components"], values)
-        if "component" in component:
-            (shape["component"],) = _fill([component["component"]], values)
-        filled.append(shape)
-    return filled
-
-
-def _check_typed(field: Json, text: str) -> None:
-    """Raise ValueError where the user's client would not let a text be sent."""
-    if field["type"] != TEXT_INPUT or (not text and not field.get("required", True)):
-        return
-    least, most = max(field.get("min_length") or 0, 1), field.get("max_length") or MAX_TYPED
-    if not least <= utf16_length(text) <= most:
-        raise ValueError(f"{field['custom_id']!r} takes {least} to {most} characters, not {utf16_length(text)}")

@@ -3,11 +3,11 @@
 What they attach to messages beside text and files has its form on the wire: polls, stickers, forwarded messages.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.sandbox import invocations, messages, objects
+from bot.sandbox import invocations, messages, modals, objects
 from bot.sandbox.checks import check_content
 from bot.sandbox.drafts import EVERYBODY, Draft, attach
 from bot.sandbox.errors import DiscordError
@@ -146,19 +146,23 @@ class Person:
         data = invocations.autocomplete_data(self.state, name, option, text, options)
         return self._begin(InteractionType.AUTOCOMPLETE, channel_id, data)
 
-    async def submit_modal(self, opened_by: Interaction, **values: str) -> Interaction:
-        """Submit the modal that an interaction opened; the values are by the fields' custom ids.
+    async def submit_modal(self, opened_by: Interaction, /, **values: str | Sequence[str]) -> Interaction:
+        """Submit the modal that an interaction opened: texts, and values of selects, by the fields' custom ids.
 
         Raises:
             LookupError: no modal was opened, or it has no such field.
-            ValueError: a text is too long or too short for its field.
+            ValueError: a text is too long or too short for its field, or a select has no such values.
 
         """
+        return await _settled(self.begin_submit(opened_by, **values))
+
+    def begin_submit(self, opened_by: Interaction, /, **values: str | Sequence[str]) -> Interaction:
+        """Submit a modal as `submit_modal` does, without waiting for the bot."""
         if opened_by.kind is not CallbackType.MODAL or opened_by.response is None:
             raise LookupError(f"interaction {opened_by.id} opened no modal")
-        data = invocations.modal_data(opened_by.response, values)
+        data = modals.submitted(opened_by.response, values)
         message = self.state.messages.get(opened_by.message_id or 0)
-        return await _settled(self._begin(InteractionType.MODAL, opened_by.channel_id, data, message))
+        return self._begin(InteractionType.MODAL, opened_by.channel_id, data, message)
 
     def _begin(self, kind: InteractionType, channel_id: int, data: Json, message: Message | None = None) -> Interaction:
         return self.interactions.start(kind, self.id, channel_id, data, message)
