@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bot.reply.port import Body
+from bot.reply.port import Body, Button
 
 REDACTED = "[secret]"
 """What stands in place of a secret: never longer than one, so that no text outgrows its limit."""
@@ -67,14 +67,18 @@ class Redactor:
             yield clean[:border]
         yield held
 
+    def buttons(self, buttons: Iterable[Button]) -> tuple[Button, ...]:
+        """Return buttons without the secrets in their labels; a link that has one in it goes nowhere without it."""
+        kept = [button for button in buttons if self.text(button.url) == button.url]
+        return tuple(replace(button, label=self.text(button.label)) for button in kept)
+
     def body(self, body: Body) -> Body:
         """Return a message without the secrets in its text, the labels of its buttons, its file and all file names.
 
         What it uploads is read when it is sent; see `stream`.
         """
         # No text grows by this, so what fitted Discord's limits still does.
-        buttons = tuple(replace(button, label=self.text(button.label)) for button in body.buttons)
-        fileless = body.fileless and tuple(replace(button, label=self.text(button.label)) for button in body.fileless)
+        buttons, fileless = self.buttons(body.buttons), body.fileless and self.buttons(body.fileless)
         file = body.file and replace(body.file, name=self.text(body.file.name), data=self.data(body.file.data))
         uploads = tuple(replace(upload, name=self.text(upload.name)) for upload in body.uploads)
         return replace(body, text=self.text(body.text), buttons=buttons, fileless=fileless, file=file, uploads=uploads)

@@ -394,6 +394,9 @@ def _mentions(body: Body) -> discord.AllowedMentions:
 def _view(buttons: tuple[Button, ...]) -> ui.View:
     view = ui.View(timeout=None)
     for button in buttons:
+        if button.url:
+            view.add_item(ui.Button(label=button.label, url=button.url, row=button.row))
+            continue
         style = discord.ButtonStyle[button.style]
         custom_id, disabled = button.custom_id, button.disabled
         view.add_item(

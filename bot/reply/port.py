@@ -20,13 +20,17 @@ ButtonStyle = Literal["primary", "secondary", "success", "danger"]
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button; ``custom_id`` has at most 100 characters, ``label`` at most 80; ``row`` 0 to 4, None: as they come."""
+    """A button; ``custom_id`` has at most 100 characters, ``label`` at most 80; ``row`` 0 to 4, None: as they come.
+
+    With a ``url`` (at most 512 characters) a press opens that page and tells nobody here, so it has no ``custom_id``.
+    """
 
     custom_id: str
     label: str
     style: ButtonStyle = "secondary"
     disabled: bool = False
     row: int | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

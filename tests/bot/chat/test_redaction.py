@@ -121,6 +121,21 @@ async def test_a_message_is_posted_without_the_secret_in_text_labels_and_file() 
 
 
 @pytest.mark.asyncio
+async def test_a_link_is_a_button_without_an_id_and_without_the_secret() -> None:
+    """C6, R5: without it, it would lead nowhere."""
+    async with leaking() as (chat, thread_id):
+        links = [Button("", f"Open {SECRET}", url=f"https://example.org/{end}") for end in ("login", f"?key={SECRET}")]
+        body = Body("open", (*links, Button("weft:ask:a:done", "Done")))
+        message_id = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
+        (row,) = chat.fd.message(message_id).components
+        shown = [tuple(one.get(key) for key in ("label", "style", "url", "custom_id")) for one in row["components"]]
+        assert shown == [
+            (f"Open {REDACTED}", 5, "https://example.org/login", None),
+            ("Done", 2, None, "weft:ask:a:done"),
+        ]
+
+
+@pytest.mark.asyncio
 async def test_an_edit_is_made_without_the_secret() -> None:
     """R5."""
     async with leaking() as (chat, thread_id):
