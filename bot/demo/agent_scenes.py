@@ -6,6 +6,7 @@ Sending, pausing and cancelling belong to `agent_turn`, which runs the steps and
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import zlib
@@ -15,6 +16,19 @@ from pathlib import Path
 from typing import Any
 
 JSON = dict[str, Any]
+
+PLAN = """## What I will do
+
+1. **Look** at the working directory.
+2. **Write** `weft-demo.txt`, with what you asked for.
+3. **Answer** with a summary.
+
+```python
+note = directory / "weft-demo.txt"
+note.write_text(request)
+```
+
+Nothing else is touched."""
 
 FILE_NAME, PICTURE_NAME = "weft-demo.txt", "picture.png"
 SHOWN_ENTRIES = 20
@@ -63,6 +77,15 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Ask a person to fill in a form; the step's value is the answer as JSON, nothing if there was none."""
+
+    message: str
+    properties: JSON
+    required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """Answer the prompt with an error."""
 
@@ -76,7 +99,7 @@ class Crash:
     code: int
 
 
-Step = Say | Think | Show | Pause | Ask | Fail | Crash
+Step = Say | Think | Show | Pause | Ask | Question | Fail | Crash
 Scene = Generator[Step, str, None]
 
 
@@ -129,6 +152,58 @@ def say(request: Request) -> Scene:
     yield Think("Just say it.")
     yield from _list_directory(request)
     yield Say(request.rest or "What shall I say?", chunks=25)
+
+
+def question(_: Request) -> Scene:
+    """Ask something: first a choice, then a form."""
+    colours = [
+        {"const": "red", "title": "Red", "description": "like fire"},
+        {"const": "green", "title": "Green", "description": "like moss"},
+        {"const": "blue", "title": "Blue", "description": "like the sea"},
+    ]
+    first: JSON = {
+        "colour": {"type": "string", "title": "Colour", "oneOf": colours},
+        "other": {"type": "string", "title": "Other", "description": "Type another colour."},
+    }
+    answer = yield Question("Which colour shall the button have?", first)
+    chosen = json.loads(answer) if answer else None
+    if chosen is None:
+        yield Say("Then I leave the button as it is.")
+        return
+    yield Say(f"**{chosen.get('other') or chosen.get('colour') or 'No'}** it is. One more thing.\n")
+    form: JSON = {
+        "name": {"type": "string", "title": "Name", "minLength": 2, "maxLength": 40, "default": "Send"},
+        "width": {"type": "integer", "title": "Width", "minimum": 20, "maximum": 400, "default": 120},
+        "rounded": {"type": "boolean", "title": "Round corners", "default": True},
+        "pages": {
+            "type": "array",
+            "title": "Pages",
+            "description": "Where it is shown.",
+            "items": {"type": "string", "enum": ["start", "search", "settings"]},
+            "minItems": 1,
+            "default": ["start"],
+        },
+    }
+    answer = yield Question("And how shall it look?", form, ("name", "width"))
+    filled = json.loads(answer) if answer else {}
+    lines = [f"- {form[key]['title']}: `{value}`" for key, value in filled.items() if key in form]
+    yield Say("\n".join(["You want a button with", *lines]) if lines else "Then I choose that myself.")
+
+
+def propose(request: Request) -> Scene:
+    """Show a plan and ask to carry it out."""
+    call: JSON = {
+        "toolCallId": f"{request.turn}-plan",
+        "title": "Ready to write?",
+        "kind": "switch_mode",
+        "status": "pending",
+    }
+    call |= {"content": [_content(PLAN)], "rawInput": {"plan": PLAN}}
+    yield Show({"sessionUpdate": "tool_call", **call})
+    chosen = yield Ask(call)
+    allowed = chosen in (ALLOW_ONCE, ALLOW_ALWAYS)
+    yield _change(f"{request.turn}-plan", status="completed" if allowed else "failed")
+    yield Say("I would begin now, if I were no demo." if allowed else "I keep planning, then.")
 
 
 def plan(_: Request) -> Scene:
@@ -198,6 +273,8 @@ def usage(_: Request) -> Scene:
 SCENES: dict[str, Callable[[Request], Scene]] = {
     "say": say,
     "plan": plan,
+    "propose": propose,
+    "question": question,
     "tools": tools,
     "write": write,
     "draw": draw,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bot.demo.agent_scenes import (
     Crash,
     Fail,
     Pause,
+    Question,
     Request,
     Say,
     Scene,
@@ -130,6 +132,8 @@ class Turn:
                 self._pause(seconds)
             case Ask(tool_call):
                 return self._ask(tool_call)
+            case Question(message, properties, required):
+                return self._question(message, properties, required)
             case Fail(message):
                 raise TurnFailed(message)
             case Crash(code):
@@ -152,14 +156,25 @@ class Turn:
 
     def _ask(self, tool_call: dict[str, Any]) -> str:
         params = {"sessionId": self.session.id, "toolCall": tool_call, "options": OPTIONS}
-        number = self._wire.request("session/request_permission", params)
+        chosen = chosen_option(self._answer("session/request_permission", params))
+        self.session.trusted = self.session.trusted or chosen == ALLOW_ALWAYS
+        return chosen
+
+    def _question(self, message: str, properties: dict[str, Any], required: Sequence[str]) -> str:
+        schema = {"type": "object", "properties": properties, "required": [*required]}
+        params = {"sessionId": self.session.id, "mode": "form", "message": message, "requestedSchema": schema}
+        result = self._answer("elicitation/create", params).get("result")
+        accepted = isinstance(result, dict) and result.get("action") == "accept"
+        return json.dumps(result.get("content", {})) if accepted and isinstance(result, dict) else ""
+
+    def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Ask people something and return the whole response."""
+        number = self._wire.request(method, params)
         self._wire.wait(lambda: self._cancelled or self._wire.answer(number) is not None)
         if self._cancelled:
             self._wire.wait(lambda: self._wire.answer(number) is not None, ANSWER_LIMIT)
             raise TurnCancelled
-        chosen = chosen_option(self._wire.answer(number) or {})
-        self.session.trusted = self.session.trusted or chosen == ALLOW_ALWAYS
-        return chosen
+        return self._wire.answer(number) or {}
 
     def _pause(self, seconds: float) -> None:
         if self._wire.wait(lambda: self._cancelled, seconds * self._pace):

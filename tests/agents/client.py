@@ -92,7 +92,11 @@ class PipeClient:
     def choose(self, request: Message, option: str | None) -> None:
         """Answer a permission request with an option, or with ``cancelled``."""
         outcome = {"outcome": "cancelled"} if option is None else {"outcome": "selected", "optionId": option}
-        self.send(id=request["id"], result={"outcome": outcome})
+        self.respond(request, {"outcome": outcome})
+
+    def respond(self, request: Message, result: Message) -> None:
+        """Answer a request of the agent's."""
+        self.send(id=request["id"], result=result)
 
     def updates(self, kind: str = "") -> list[Message]:
         """Return the updates read so far, of one kind or all."""

@@ -26,6 +26,9 @@ Steps, named by their first key:
     tool                  {id, title, kind, output, content, status}
     update                a raw update
     permission            {tool, options}; then: {option id, "cancelled", "error" or "*": steps}; wait: false goes on
+    elicit                {message, requestedSchema, mode, url, elicitationId}; then: {action, "error" or "*": steps},
+                          where "{answer}" stands for the answer as JSON; without then it is said; wait: false goes on
+    complete              the id of a page that is done
     request               {method, params}; wait: false goes on
     respond, error        the prompt's answer (id answers another one); the steps after it are outside the turn
     late                  [[seconds after the response, update], ...]

@@ -375,8 +375,32 @@ class Turn:
             chosen, then = self.decision(number), step.get("then", {})
             self.run(then.get(chosen, then.get("*", [])))
 
+    def do_elicit(self, asked: JSON, step: JSON) -> None:
+        """Ask a person; ``then`` has what follows each action, and ``{answer}`` in its texts is the whole answer."""
+        params = {"sessionId": self.session, "mode": "form", "message": "Which one?", **asked}
+        number = self.wire.request(
+            "elicitation/create", {name: value for name, value in params.items() if value is not None}
+        )
+        if step.get("wait", True):
+            self.until_answered(number)
+            message = self.wire.answers[number]
+            answer = message.get("result") or message.get("error")
+            then = step.get("then", {"*": [{"text": "{answer}"}]})
+            steps = then.get(message.get("result", {}).get("action", "error"), then.get("*", []))
+            told = json.dumps(json.dumps(answer, sort_keys=True))[1:-1]
+            self.run(json.loads(json.dumps(steps).replace("{answer}", told)))
+
+    def do_complete(self, elicitation: str, _: JSON) -> None:
+        self.wire.send(method="elicitation/complete", params={"elicitationId": elicitation})
+
     def decision(self, number: int) -> str:
         """Wait for the answer to a permission request: the option's id, ``cancelled`` or ``error``."""
+        self.until_answered(number)
+        outcome = self.wire.answers[number].get("result", {}).get("outcome", {"outcome": "error"})
+        return str(outcome.get("optionId", outcome["outcome"]))
+
+    def until_answered(self, number: int) -> None:
+        """Wait for the answer to a request to people, as the behaviour does when it is cancelled."""
         arrived = lambda: number in self.wire.answers  # noqa: E731
         try:
             self.checkpoint(threading.TIMEOUT_MAX, arrived)
@@ -390,8 +414,6 @@ class Turn:
                 with self.wire.changed:
                     self.wire.changed.wait_for(arrived)
             raise
-        outcome = self.wire.answers[number].get("result", {}).get("outcome", {"outcome": "error"})
-        return str(outcome.get("optionId", outcome["outcome"]))
 
 
 class RequestError(Exception):

@@ -108,6 +108,25 @@ def test_the_answer_to_a_permission_request_chooses_the_steps(tmp_path: Path, op
         assert [entry["method"] for entry in agent.events("answer")] == ["session/request_permission"]
 
 
+def test_the_answer_to_a_question_is_said_or_chooses_the_steps(tmp_path: Path) -> None:
+    steps: list[Step] = [
+        {"elicit": {"requestedSchema": {}}},
+        {"elicit": {"mode": "url", "url": "u", "elicitationId": "e"}, "then": {"decline": [{"text": "no"}]}},
+        {"complete": "e"},
+    ]
+    with scripted_session(tmp_path, steps) as (client, _, session):
+        number = client.prompt(session, "x")
+        first = client.asked("elicitation/create")
+        client.respond(first, {"action": "accept", "content": {"a": 'say "hi"'}})
+        client.respond(client.asked("elicitation/create"), {"action": "decline"})
+        client.answer_to(number)
+    assert first["params"]["mode"] == "form"
+    assert client.text() == '{"action": "accept", "content": {"a": "say \\"hi\\""}}no'
+    assert [message["params"] for message in client.seen if message.get("method") == "elicitation/complete"] == [
+        {"elicitationId": "e"}
+    ]
+
+
 def test_a_permission_request_that_is_not_waited_for_leaves_the_turn_to_end(tmp_path: Path) -> None:
     client, response = turn(tmp_path, {"permission": {"tool": {"toolCallId": "x"}}, "wait": False}, {"text": "on"})
     assert response["result"] == END_TURN

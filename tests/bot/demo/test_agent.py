@@ -26,6 +26,8 @@ NEVER = "1e6"  # a pace at which no pause ends
 @contextmanager
 def demo(cwd: Path, pace: str = "0") -> Iterator[PipeClient]:
     env = {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(cwd.parent / "state"), "WEFT_DEMO_PACE": pace}
+    # The code that is tested, wherever it is: an installed one may be another.
+    env |= {"PYTHONPATH": str(Path(bot.demo.__file__).parents[2])}
     with talking_to(ARGV, cwd, env=env) as client:
         yield client
 
@@ -75,6 +77,34 @@ def test_the_plan_progresses_until_all_of_it_is_done(cwd: Path) -> None:
     plans = [[entry["status"] for entry in update["entries"]] for update in client.updates("plan")]
     assert plans[0] == ["in_progress", "pending", "pending"]
     assert plans[-1] == ["completed"] * 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([{"action": "accept", "content": {"colour": "red"}}, {"action": "accept", "content": {"name": "Go"}}], "`Go`"),
+        ([{"action": "accept", "content": {"other": "pink"}}, {"action": "decline"}], "**pink** it is"),
+        ([{"action": "cancel"}], "I leave the button as it is"),
+    ],
+)
+def test_it_asks_a_choice_and_then_a_form(cwd: Path, answers: list[Message], said: str) -> None:
+    """C6."""
+    with demo(cwd) as client:
+        number = client.prompt(client.open(cwd), "question")
+        for answer in answers:
+            client.respond(client.asked("elicitation/create"), answer)
+        assert client.answer_to(number)["result"] == END_TURN
+    assert said in client.text()
+
+
+@pytest.mark.parametrize(("option", "said"), [("allow_once", "I would begin now"), ("reject_once", "I keep planning")])
+def test_it_asks_to_carry_out_a_plan(cwd: Path, option: str, said: str) -> None:
+    """C7."""
+    with demo(cwd) as client:
+        play(client, client.open(cwd), "propose", option)
+    call = permissions(client)[0]["params"]["toolCall"]
+    assert (call["kind"], call["rawInput"]["plan"]) == ("switch_mode", call["content"][0]["content"]["text"])
+    assert said in client.text()
 
 
 def test_the_tool_lists_the_working_directory(cwd: Path) -> None:
