@@ -20,7 +20,7 @@ import orjson
 from bot.reply.sanitise import inline_code, one_line, spelled, units
 from bot.reply.tools import COMPARISONS, comparison_cost
 
-_COMMAND_KEYS = ("command", "cmd", "script")
+COMMAND_KEYS = ("command", "cmd", "script")
 _ESCAPES = {f"\\u{code:04x}": f"<U+{code:04X}>" for code in range(0x20)}
 _ESCAPES |= {"\\b": "<U+0008>", "\\f": "<U+000C>", "\\r": "<U+000D>"}
 _OF_THE_PROTOCOL = ("toolCallId", "status", "sessionUpdate", "_meta")
@@ -81,7 +81,7 @@ def paths_of(call: Json) -> tuple[list[str], list[Any]]:
             odd.append(place)
         else:
             paths.append(path if line is None else f"{path}:{line}")
-    paths += [diff["path"] for diff in _content_of(call)[0] if diff.get("path")]
+    paths += [diff["path"] for diff in content_of(call)[0] if diff.get("path")]
     return list(dict.fromkeys(paths)), odd
 
 
@@ -99,7 +99,7 @@ def parts_of(call: Json, *, headline: Iterable[str] = (), places_shown: bool = F
     # What is taken out here is shown elsewhere; whatever is left at the end stands under "More".
     for key in headline:
         rest.pop(key, None)
-    diffs, texts, others = _content_of(call)
+    diffs, texts, others = content_of(call)
     if isinstance(rest.get("content"), list):
         del rest["content"]
     inputs = _input_parts(rest.pop("rawInput", None), diffs)
@@ -149,7 +149,7 @@ def _input_parts(raw: Any, diffs: list[Json]) -> list[Part]:
     return [Part("Command", where + line, "sh", file="command.txt"), Part("Input", json_text(beside))]
 
 
-def _content_of(call: Json) -> tuple[list[Json], list[str], list[Any]]:
+def content_of(call: Json) -> tuple[list[Json], list[str], list[Any]]:
     """Return the changes and the plain texts of a tool call's content, and what is neither, as it came."""
     content = call.get("content")
     diffs, texts, others = list[Json](), list[str](), list[Any]()
@@ -224,7 +224,7 @@ def _folded(lines: list[str]) -> Iterator[str]:
 
 def command_in(raw_input: Any) -> tuple[str, str] | None:
     """Return the key and the text of the command line in a tool call's input, if there is one."""
-    for key in _COMMAND_KEYS if isinstance(raw_input, dict) else ():
+    for key in COMMAND_KEYS if isinstance(raw_input, dict) else ():
         value = raw_input.get(key)
         if isinstance(value, str) and value.strip():
             return key, value
