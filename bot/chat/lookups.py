@@ -20,7 +20,7 @@ from bot.chat.port import PAGE, DiscordChat
 from bot.chat.posts import Json, field, posts_of
 from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
 from bot.links import MessageLink
-from bot.model import Actor, Inbound, Quote, posted_at
+from bot.model import Actor, Inbound, Lane, Quote, posted_at
 from bot.reply.port import MessageGone, PortError, Unavailable
 from bot.work.ports import Earlier
 from bot.work.prompt import frame, named
@@ -54,24 +54,10 @@ class DiscordLookups:
             MessageGone: it was deleted.
             Unavailable: Discord did not say.
         """
-
-        async def server(client: discord.Client) -> discord.Guild:
-            guild = client.get_guild(link.guild_id)
-            if guild is None:  # a client that was just replaced hears of its servers one by one
-                raise TryAgain(f"server {link.guild_id} is not known yet")
-            return guild
-
-        guild = await self._read(server)
+        guild = await self._server(link.guild_id)
         try:
-            channel: Any = guild.get_channel_or_thread(link.channel_id)
-            if channel is None:  # an archived thread, for example
-                channel = await self._read(lambda client: client.fetch_channel(link.channel_id))
-            # A link names server and channel: with a channel of another server, neither says who may read it.
-            if not isinstance(channel, discord.abc.GuildChannel | discord.Thread) or channel.guild.id != guild.id:
-                return None
-            # Asked for, since no event tells of members: what may be read is what may be read now.
-            member = await self._read(lambda _: guild.fetch_member(asker.id))
-            if not all(_may_read(one, channel) for one in (member, guild.me)):
+            channel, member = await self._place_and_member(guild, link.channel_id, asker)
+            if channel is None or not all(_may_read(one, channel) for one in (member, guild.me)):
                 return None
             if channel.type is discord.ChannelType.private_thread:
                 # Not even for a moderator, who could read it without being a member: agents answer in public.
@@ -93,6 +79,8 @@ class DiscordLookups:
         """
         talk = inbound.conversation
         assert talk is not None
+        if not await self._follows(inbound, talk.place_id):
+            return Earlier()
         in_thread = talk.place_id == inbound.thread_id
         place = Place(inbound.guild_id, talk.place_id, inbound.parent_id if in_thread else None)
         page = await self._read(lambda client: client.http.logs_from(talk.place_id, PAGE, before=talk.before))
@@ -124,13 +112,51 @@ class DiscordLookups:
         cut = len(quotes) < len(said) or len(posts) == PAGE
         return Earlier((Quote(CUT if cut else EARLIER, ""), *reversed(quotes)), read)
 
+    async def _follows(self, inbound: Inbound, place_id: int) -> bool:
+        """Return whether the author of a mention can read what was said there before it, in Discord as well."""
+        # A webhook is no member, and was listed by whoever runs Weft; people may write where they can't read back.
+        if inbound.guild_id is None or inbound.lane is Lane.BACKGROUND:
+            return inbound.guild_id is not None
+        guild = await self._server(inbound.guild_id)
+        try:
+            channel, member = await self._place_and_member(guild, place_id, inbound.author)
+            return channel is not None and _may_read(member, channel)
+        except Unavailable:
+            raise
+        except (PortError, discord.ClientException):
+            return False
+
+    async def _server(self, guild_id: int) -> discord.Guild:
+        async def server(client: discord.Client) -> discord.Guild:
+            guild = client.get_guild(guild_id)
+            if guild is None:  # a client that was just replaced hears of its servers one by one
+                raise TryAgain(f"server {guild_id} is not known yet")
+            return guild
+
+        return await self._read(server)
+
+    async def _place_and_member(
+        self, guild: discord.Guild, place_id: int, asker: Actor
+    ) -> tuple[discord.abc.GuildChannel | discord.Thread | None, discord.Member]:
+        """Return a channel or thread of the server, None if it has no such one, and who asks as a member of it."""
+        channel: Any = guild.get_channel_or_thread(place_id)
+        if channel is None:  # an archived thread, for example
+            channel = await self._read(lambda client: client.fetch_channel(place_id))
+        # Asked for, since no event tells of members: what may be read is what may be read now.
+        member = await self._read(lambda _: guild.fetch_member(asker.id))
+        # A link names server and channel: with a channel of another server, neither says who may read it.
+        known = isinstance(channel, discord.abc.GuildChannel | discord.Thread) and channel.guild.id == guild.id
+        return channel if known else None, member
+
     async def _read(self, operation: Callable[[discord.Client], Awaitable[T]]) -> T:
         return await self._rest.call(operation, leave_limit=READ_LEAVE_LIMIT)
 
 
 def _may_read(member: discord.Member, channel: discord.abc.GuildChannel | discord.Thread) -> bool:
     permissions = channel.permissions_for(member)
-    return permissions.view_channel and permissions.read_message_history
+    # Without *Connect*, people see that a voice channel is there, and nothing of its chat.
+    enters = permissions.connect or not isinstance(channel, discord.VoiceChannel | discord.StageChannel)
+    return permissions.view_channel and permissions.read_message_history and enters
 
 
 def _text(post: Post) -> str:

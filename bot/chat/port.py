@@ -292,12 +292,12 @@ class DiscordChat:
         return next((one for one in post.attachments if one.id == attachment.id), None)
 
     async def roles(self, guild_id: int, user_id: int) -> frozenset[int]:
-        """Return the roles of a member."""
+        """Return the roles of a member, with that of everybody, which has the server's id and which no member lists."""
         # Not Guild.fetch_member: a client that was just replaced may not know the server yet.
         member = await self._rest.call(
             lambda client: client.http.get_member(guild_id, user_id), leave_limit=READ_LEAVE_LIMIT
         )
-        return frozenset(int(role) for role in member["roles"])
+        return frozenset(int(role) for role in member["roles"]) | {guild_id}
 
 
 def _replied_to(post: Post) -> int | None:

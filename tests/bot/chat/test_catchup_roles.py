@@ -43,7 +43,7 @@ async def test_roles_are_looked_up_once_for_each_person_and_only_where_they_matt
                 await mallory.say(thread_id, "me too")
                 await fd.user("bob").say(fd.channel_id, "no mention")
             assert texts(chat.dispatcher)[1:] == ["by the owner", "first", "second"]
-            assert chat.dispatcher.inbounds[-1].author.roles == {devs}
+            assert chat.dispatcher.inbounds[-1].author.roles == {devs, fd.guild_id}
             members = [call.path.split("/")[-1] for call in fd.rest_calls("GET", "/members/")]
             assert sorted(members) == sorted([str(alice.id), str(mallory.id)])
 

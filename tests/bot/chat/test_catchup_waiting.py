@@ -123,7 +123,7 @@ async def test_the_roles_that_authors_have_now_reach_the_work_before_anything_st
         fd.faults.next("GET", f"/members/{cem.id}", Fault.rate_limited(1, via=False))
         async with running_chat(fd, policy, dispatcher=FakeDispatcher(writers=writers)) as chat:
             await chat.caught_up()
-            assert chat.dispatcher.revisions == [("roles", fd.guild_id, bea.id, frozenset({role}))]
+            assert chat.dispatcher.revisions == [("roles", fd.guild_id, bea.id, {role, fd.guild_id})]
             assert chat.dispatcher.course[-1] == "release"
 
 

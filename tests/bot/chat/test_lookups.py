@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import discord
 import pytest
 
 from bot.chat.authorize import Policy
 from bot.chat.inbound import Place
-from bot.chat.lookups import CUT, EARLIER, HIDDEN, MOST_BYTES, PAUSE, _opened, _without_pause
+from bot.chat.lookups import CUT, EARLIER, HIDDEN, MOST_BYTES, PAUSE, _may_read, _opened, _without_pause
 from bot.chat.posts import post_of
 from bot.links import MessageLink
 from bot.model import Actor, Quote, posted_at
@@ -137,6 +138,35 @@ async def test_a_private_thread_is_read_by_its_members_only() -> None:
         here.fd.assert_clean(allow={10007})
 
 
+class Voice(discord.VoiceChannel):
+    """A voice channel in which everybody may do the same."""
+
+    def __init__(self, permissions: discord.Permissions) -> None:
+        self.allowed = permissions
+
+    def permissions_for(self, obj: object, /) -> discord.Permissions:
+        return self.allowed
+
+
+async def test_the_chat_of_a_voice_channel_is_read_by_those_who_may_enter_it() -> None:
+    """F8: without *Connect* people see the channel, and nothing of what is said there."""
+    seen = discord.Permissions(view_channel=True, read_message_history=True)
+    member: Any = None
+    assert not _may_read(member, Voice(seen))
+    seen.connect = True
+    assert _may_read(member, Voice(seen))
+
+
+async def test_who_may_write_but_not_read_back_gets_no_conversation() -> None:
+    """F9: an agent tells nobody what Discord keeps from them; what is taken away counts at once."""
+    async with asking() as here:
+        await here.asker.say(here.hidden, "no mention")
+        assert (await here.earlier(here.hidden)).read == 1
+        here.fd.overwrite(here.hidden, here.asker.id, allow=["view_channel"], deny=["read_message_history"])
+        await settled(here, here.hidden, here.asker.id, view=True, history=False)
+        assert await here.earlier(here.hidden) == Earlier()
+
+
 async def test_a_link_into_the_void_is_like_one_to_what_can_t_be_read() -> None:
     """F8: only of a place that the asker can read it is said that a message was deleted there."""
     async with asking() as here:
@@ -204,6 +234,20 @@ async def test_a_role_that_lets_in_counts_as_of_now() -> None:
             found = await here.earlier(fd.channel_id)
         assert [quote.text for quote in found.quotes] == ["", "I am ben", "", ""]
         assert (found.quotes[2:], found.read) == ((HIDDEN, HIDDEN), 1)
+
+
+async def test_the_role_of_everybody_lets_every_member_in() -> None:
+    """F9, D2: it has the server's id, and Discord lists it with no member."""
+    async with FakeDiscord() as fd:
+        asker, ben, dan = fd.user("asker"), fd.user("ben"), fd.user("dan")
+        async with running_chat(fd, Policy(roles=frozenset({fd.guild_id}))) as chat:
+            await chat.caught_up()
+            here = Asking(chat, asker, ben, dan, 0)
+            for one in (ben, dan):
+                await one.say(fd.channel_id, f"I am {one.name}")
+            fd.kick(dan)
+            found = await here.earlier(fd.channel_id)
+        assert [quote.text for quote in found.quotes] == ["", "I am ben", ""]
 
 
 async def test_a_bot_has_a_word_if_it_is_listed() -> None:
