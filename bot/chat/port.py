@@ -61,6 +61,8 @@ log = structlog.get_logger(__name__)
 NONCE_LIMIT = 25
 ORIGINAL_LIMIT = 5.0
 """Seconds; a prompt waits no longer for what it replies to."""
+COPY_LIMIT = 60.0
+"""Seconds for the copies of a message's files."""
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 MESSAGE_LIMIT = 2000
 TOO_LARGE = 413  # HTTP
@@ -314,7 +316,12 @@ async def _copies(uploads: Sequence[Upload], redactor: Redactor) -> AsyncIterato
     # Closed in a worker thread, too: what is deleted there may be large.
     async with AsyncExitStack() as stack:
         with ExitStack() as opened:
-            copies = await anyio.to_thread.run_sync(copy_all) if uploads else []
+            try:
+                # Bounded: an editor sends nothing else meanwhile, and the files may lie on a disk that hangs.
+                with anyio.fail_after(COPY_LIMIT):
+                    copies = await anyio.to_thread.run_sync(copy_all, abandon_on_cancel=True) if uploads else []
+            except TimeoutError as exc:
+                raise UploadRefused("it takes too long to read") from exc
             stack.push_async_callback(anyio.to_thread.run_sync, opened.pop_all().close)
         yield copies
 

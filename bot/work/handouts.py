@@ -2,7 +2,7 @@
 
 A file is neither lost nor posted twice: `outfolder` has it on disk until Discord has it, the messages have nonces that
 every run makes alike, and after a restart the thread is read first. The mutable state is the turns that run, with the
-directories in which they do, and which files were said to be left.
+directories in which they do, whose files are on their way, and which files were said to be left.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ ANY_SERVER = 100 * 2**20
 
 _COLLECT_LIMIT = 20.0
 """Seconds after which a turn ends without its files: the directory may lie on a disk that hangs."""
+
+TOO_SLOW = "-# ⚠️ What lies in the folder for files could not be taken in time. The next turn brings it."
 
 _CLOCK_STEP = 0.02
 """Seconds by which the times of files may lag behind ours: a kernel may move its clock for them 50 times a second."""
@@ -95,6 +97,7 @@ class Handouts:
         self._place_of = place_of
         self._upload_limit = upload_limit
         self._running: list[RunningOut] = []
+        self._on_their_way: set[int] = set()
         self._told: Recent[tuple[int, str, tuple[int, int]]] = Recent(_REMEMBERED)
 
     @contextmanager
@@ -133,10 +136,15 @@ class Handouts:
         said = snapshot or TurnSnapshot()
         directory, share = turn.place.directory, Share(turn.place.own, turn.since, turn.mixed)
         limit = self._upload_limit(turn.guild_id) if turn.limit is None else turn.limit
-        take = partial(outfolder.collect, directory, turn.thread_id, turn.prompt_id, share, limit, said.files)
+        # Nobody else's, or they would be posted twice; what is taken for a turn that does not wait is the next one's.
+        busy = frozenset(self._on_their_way) | {one.prompt_id for one in self._running}
+        take = partial(outfolder.collect, directory, turn.thread_id, turn.prompt_id, share, limit, said.files, busy)
         try:
             with anyio.fail_after(_COLLECT_LIMIT):
                 collected = await anyio.to_thread.run_sync(take, abandon_on_cancel=True)
+        except TimeoutError:
+            log.warning("files.not_collected", thread=turn.thread_id, prompt=turn.prompt_id, limit=_COLLECT_LIMIT)
+            return Handout(str(directory), (FileMessage(TOO_SLOW),))
         except Exception:
             log.exception("files.not_collected", thread=turn.thread_id, prompt=turn.prompt_id)
             return None
@@ -144,7 +152,13 @@ class Handouts:
         left = [one for one in collected.left if self._told.first((turn.thread_id, one.name, one.version))]
         request = max(REQUEST, limit if turn.limit is None else 0)
         messages = file_messages(Collected(collected.taken, tuple(left)), said.links, said.files_cut, request)
+        if collected.taken:
+            self._on_their_way.add(turn.prompt_id)
         return Handout(str(directory), messages) if messages else None
+
+    def expect(self, prompt: Inbound) -> None:
+        """Keep the files of a prompt for it, which an earlier run took and `settle` is going to see to their end."""
+        self._on_their_way.add(prompt.message_id)
 
     async def recover(self, prompt: Inbound, *, alone: bool | None = None) -> Handout | None:
         """Take what the turn of a prompt handed out that an earlier run did not see to its end.
@@ -187,25 +201,37 @@ class Handouts:
             for number, message in enumerate(handout.messages)
         ]
 
-    async def settle(self, prompt: Inbound, handout: Handout, deliveries: Sequence[Delivery]) -> None:
-        """Wait until it is posted, and remove it then; what can't be posted goes back to where it was."""
-        workspace = Path(handout.workspace)
-        for message, delivery in zip(handout.messages, deliveries, strict=True):
-            delivered = await delivery.delivered()
-            if not message.names:
-                continue
-            if delivered:
-                await anyio.to_thread.run_sync(outfolder.remove_taken, workspace, prompt.message_id, message.names)
-                continue
-            back = partial(outfolder.put_back, workspace, prompt.thread_id, prompt.message_id, message.names)
-            await anyio.to_thread.run_sync(back)
-            why = delivery.message.why_not or "Discord did not take it"
-            log.warning("files.not_posted", thread=prompt.thread_id, prompt=prompt.message_id, reason=why)
-            editor = self._editors.of(prompt.thread_id)
-            if not editor.gone:
-                where = f"{WEFT}/{OUT}/{prompt.thread_id}"
-                text = f"-# ⚠️ {_named(message.names)} could not be posted: {clip(why, 200)}. It is in {where} again."
-                await editor.say(Body(text)).delivered()
+    async def settle(self, prompt: Inbound, handout: Handout | None, deliveries: Sequence[Delivery]) -> None:
+        """Wait until it is posted, and remove it then; what can't be posted goes back to where it was.
+
+        What is still there after that is taken by the next turn, unless it was posted.
+        """
+        posted_and_there = False
+        try:
+            for message, delivery in zip(handout.messages if handout else (), deliveries, strict=True):
+                delivered = await delivery.delivered()
+                if handout is None or not message.names:
+                    continue
+                workspace = Path(handout.workspace)
+                if delivered:
+                    remove = partial(outfolder.remove_taken, workspace, prompt.message_id, message.names)
+                    posted_and_there |= not await anyio.to_thread.run_sync(remove)
+                    continue
+                back = partial(outfolder.put_back, workspace, prompt.thread_id, prompt.message_id, message.names)
+                await anyio.to_thread.run_sync(back)
+                await self._say_not_posted(prompt, message, delivery.message.why_not or "Discord did not take it")
+        finally:
+            if not posted_and_there:
+                self._on_their_way.discard(prompt.message_id)
+
+    async def _say_not_posted(self, prompt: Inbound, message: FileMessage, why: str) -> None:
+        # Without the reason, which may have a file's name in it.
+        log.warning("files.not_posted", thread=prompt.thread_id, prompt=prompt.message_id, files=len(message.names))
+        editor = self._editors.of(prompt.thread_id)
+        if not editor.gone:
+            where = f"{WEFT}/{OUT}/{prompt.thread_id}"
+            text = f"-# ⚠️ {_named(message.names)} could not be posted: {clip(why, 200)}. It is in {where} again."
+            await editor.say(Body(text)).delivered()
 
 
 def file_messages(collected: Collected, links: Sequence[HandedLink], cut: int, request: int) -> tuple[FileMessage, ...]:

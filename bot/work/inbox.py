@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -28,8 +27,8 @@ KEPT = 7 * 86_400.0
 
 MOST_CHARACTERS = 100
 _NAME_BYTES = 240  # a name may have 255 bytes; the rest is for the counter
-_THREAD = ".thread"
-"""In a message's directory: the id of its thread, whose reset removes the files."""
+MARKER = ".thread"
+"""In the directory of a message, or of what is sent for it: the id of its thread, to which the files belong."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,7 +92,7 @@ class Inbox:
         except OSError as exc:
             raise NotSaved(_why(exc)) from exc
         try:
-            self._mark(thread_id)
+            write_marker(self._fd, thread_id, self._owner)
             hide_from_git(workspace)
         except BaseException:
             self.close()
@@ -106,11 +105,6 @@ class Inbox:
             NotSaved: it can't be made.
         """
         return IncomingFile(self._fd, name, self._owner)
-
-    def _mark(self, thread_id: int) -> None:
-        with closing(self.receive(_THREAD)) as marker:
-            marker.write(f"{thread_id}\n".encode())
-            marker.keep()
 
     def close(self) -> None:
         """Close the directory; may be called again."""
@@ -230,7 +224,8 @@ def hide_from_git(workspace: Path) -> None:
         if found is not None:
             _exclude(found)
     except (OSError, ValueError) as exc:
-        log.warning("git.not_excluded", workspace=str(workspace), error=str(exc))
+        error = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+        log.warning("git.not_excluded", workspace=str(workspace), error=error)
 
 
 def _git_directory(workspace: Path) -> Path | None:
@@ -250,17 +245,20 @@ def _git_directory(workspace: Path) -> Path | None:
         text = _short_text(dot) if stat.S_ISREG(mode) else ""
         if not text.startswith("gitdir:"):
             return None
-        private = directory / text.removeprefix("gitdir:").strip()
+        private = (directory / text.removeprefix("gitdir:").strip()).resolve()
         if not (private / "HEAD").is_file():
             return None
-        common = private / "commondir"
-        return private / _short_text(common).strip() if common.is_file() else private
+        told = private / "commondir"
+        common = (private / _short_text(told).strip()).resolve() if told.is_file() else private
+        # As git lays it out; else a file that anybody may write would lead to any directory.
+        return common if common == private or private.parent == common / "worktrees" else None
     return None
 
 
 def _short_text(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(_SMALL).decode()
+    # It may have been exchanged since it was looked at, and a pipe would hold us for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+        return file.read(_SMALL).decode() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
 
 
 def _exclude(git: Path) -> None:
@@ -283,8 +281,7 @@ def _exclude(git: Path) -> None:
 
 def remove_thread(workspace: Path, thread_id: int) -> int:
     """Remove the files of a thread's messages; return of how many."""
-    wanted = f"{thread_id}\n".encode()
-    return _remove(workspace, lambda fd: _marker(fd) == wanted)
+    return _remove(workspace, lambda fd: read_marker(fd) == thread_id)
 
 
 def remove_old(workspace: Path, before: float) -> int:
@@ -312,17 +309,54 @@ def _remove_if(directory: int, name: str, chosen: _Chosen) -> bool:
                 return False
         finally:
             os.close(fd)
-        shutil.rmtree(name, dir_fd=directory)
+        _remove_tree(directory, name)
     except OSError as exc:
-        log.warning("files.not_removed", message=name, error=str(exc))
+        log.warning("files.not_removed", message=name, error=exc.strerror)
         return False
     return True
 
 
-def _marker(directory: int) -> bytes:
+def _remove_tree(directory: int, name: str) -> None:
+    """Remove a directory with all that is in it, however deep: an agent may plant thousands of levels."""
+    # Without recursion, and with one descriptor for all levels: what lies below is moved up, under a name that no
+    # message has and that a later run removes, too.
+    todo, moved = [name], 0
+    while todo:
+        current = todo.pop()
+        fd = os.open(current, _DIRECTORY, dir_fd=directory)
+        try:
+            for entry in os.listdir(fd):  # noqa: PTH208  a Path has no descriptor
+                try:
+                    os.unlink(entry, dir_fd=fd)
+                except (IsADirectoryError, PermissionError):  # Linux says the one of a directory, others the other
+                    todo.append(f"0{name[:20]}{moved:09}")
+                    os.rename(entry, todo[-1], src_dir_fd=fd, dst_dir_fd=directory)
+                    moved += 1
+        finally:
+            os.close(fd)
+        os.rmdir(current, dir_fd=directory)
+
+
+# --- to which thread a directory belongs ------------------------------------------------------------------------------
+
+
+def write_marker(directory: int, thread_id: int, owner: tuple[int, int] | None = None) -> None:
+    """Write down to which thread an open directory belongs.
+
+    Raises:
+        NotSaved: it can't be written.
+    """
+    with closing(IncomingFile(directory, MARKER, owner)) as marker:
+        marker.write(f"{thread_id}\n".encode())
+        marker.keep()
+
+
+def read_marker(directory: int) -> int | None:
+    """Return the thread to which an open directory belongs; None if it does not say."""
     try:
-        fd = os.open(_THREAD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        fd = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
-        return b""
-    with os.fdopen(fd, "rb") as file:
-        return file.read(_SMALL)
+        return None
+    with os.fdopen(fd, "rb", buffering=0) as file, suppress(OSError, ValueError):
+        return int((file.read(_SMALL) or b"")[:20])
+    return None

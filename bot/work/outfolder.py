@@ -2,8 +2,9 @@
 
 A thread's folder is ``.weft/out/<thread id>``; what lies in ``.weft/out`` itself belongs to the thread whose turn ends,
 where that can be told. A file is taken by a rename, so a kill leaves it in one place or in the other, and whatever lies
-in ``.weft/sending/<prompt id>`` is still to be posted, for that prompt. As in `bot.work.inbox`, no link below the
-workspace is followed and everything blocks. There is no state.
+in ``.weft/sending/<prompt id>`` is still to be posted, for that prompt, or, if its turn could not wait, for the next
+one of the thread that is named in there. As in `bot.work.inbox`, no link below the workspace is followed and everything
+blocks. There is no state.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ from typing import BinaryIO, Self
 import structlog
 
 from acp.handed import HandedFile
-from bot.work.inbox import WEFT, distinct, hide_from_git, open_below, owner_to_be, safe_name
+from bot.work.inbox import (
+    MARKER,
+    WEFT,
+    NotSaved,
+    distinct,
+    hide_from_git,
+    open_below,
+    owner_to_be,
+    read_marker,
+    safe_name,
+    write_marker,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +44,7 @@ MOST = 20
 """Files of one turn."""
 
 _LOOKED_AT = 1000  # names of one folder
+_DIGITS = 20  # of a snowflake
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ENDINGS = {"image/jpeg": ".jpg", "audio/mpeg": ".mp3", "audio/wav": ".wav"}
 """Where the table of this machine has several, or none."""
@@ -90,13 +103,20 @@ def megabytes(size: float) -> str:
 
 
 def collect(
-    workspace: Path, thread_id: int, prompt_id: int, share: Share, limit: int, handed: Sequence[HandedFile] = ()
+    workspace: Path,
+    thread_id: int,
+    prompt_id: int,
+    share: Share,
+    limit: int,
+    handed: Sequence[HandedFile] = (),
+    busy: frozenset[int] = frozenset(),
 ) -> Collected:
     """Take what a turn hands out, with what an earlier run took for its prompt and did not post.
 
     Args:
         limit: bytes that a file may have.
         handed: files from content blocks; one that lies in the folder as well is taken once.
+        busy: prompts whose files somebody posts; what was taken for others of the thread is taken over.
     """
     try:
         weft = open_below(workspace, (WEFT,), owner_to_be(workspace), make=bool(handed))
@@ -106,8 +126,9 @@ def collect(
         return Collected(left=(Left(WEFT, (exc.errno or 0, 0), f"can't be used for files: {_said(exc)}"),))
     os.close(weft)
     hide_from_git(workspace)
-    with _Sending(workspace, prompt_id) as sending:
+    with _Sending(workspace, thread_id, prompt_id) as sending:
         left: list[Left] = []
+        _take_over(workspace, thread_id, share.own, busy | {prompt_id}, sending)
         for folder, is_own in ((str(thread_id), True), (None, share.own)):
             left += _empty(workspace, folder, None if is_own else share, sending, limit)
         left += [one for file in handed if (one := sending.add(file, limit)) is not None]
@@ -125,8 +146,8 @@ def open_taken(workspace: Path, prompt_id: int, name: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def remove_taken(workspace: Path, prompt_id: int, names: Iterable[str]) -> None:
-    """Remove files that Discord has."""
+def remove_taken(workspace: Path, prompt_id: int, names: Iterable[str]) -> bool:
+    """Remove files that Discord has; False: they may still be there."""
     try:
         with _directory(workspace, SENDING, str(prompt_id)) as directory:
             for name in names:
@@ -134,7 +155,9 @@ def remove_taken(workspace: Path, prompt_id: int, names: Iterable[str]) -> None:
                     os.unlink(name, dir_fd=directory)
         _remove_empty(workspace, prompt_id)
     except OSError as exc:
-        log.warning("files.not_removed", prompt=prompt_id, error=str(exc))
+        log.warning("files.not_removed", prompt=prompt_id, error=_said(exc))
+        return False
+    return True
 
 
 def put_back(workspace: Path, thread_id: int, prompt_id: int, names: Iterable[str]) -> None:
@@ -149,14 +172,15 @@ def put_back(workspace: Path, thread_id: int, prompt_id: int, names: Iterable[st
                     os.rename(name, _free(name, target), src_dir_fd=source, dst_dir_fd=target)
         _remove_empty(workspace, prompt_id)
     except OSError as exc:
-        log.warning("files.not_put_back", prompt=prompt_id, error=str(exc))
+        log.warning("files.not_put_back", prompt=prompt_id, error=_said(exc))
 
 
 class _Sending:
     """The directory of what is to be posted for one prompt; made when there is something to put into it."""
 
-    def __init__(self, workspace: Path, prompt_id: int) -> None:
+    def __init__(self, workspace: Path, thread_id: int, prompt_id: int) -> None:
         self._workspace = workspace
+        self._thread_id = thread_id
         self._names = (WEFT, SENDING, str(prompt_id))
         self._fd: int | None = None
         self._taken: list[Taken] = []
@@ -183,7 +207,10 @@ class _Sending:
     @property
     def fd(self) -> int:
         if self._fd is None:
-            self._fd = open_below(self._workspace, self._names, owner_to_be(self._workspace))
+            owner = owner_to_be(self._workspace)
+            self._fd = open_below(self._workspace, self._names, owner)
+            with suppress(NotSaved):  # without it only a thread that has the workspace for itself finds the files again
+                write_marker(self._fd, self._thread_id, owner)
         return self._fd
 
     def files(self) -> tuple[Taken, ...]:
@@ -204,7 +231,10 @@ class _Sending:
             return Left(name, (len(file.data), 0), _too_large(len(file.data), limit))
         if self.full:
             return Left(name, (len(file.data), 0), "was too much for one turn")
-        free = _free(name, self.fd)
+        try:
+            free = _free(name, self.fd)
+        except OSError as exc:
+            return Left(name, (0, 0), f"can't be saved: {_said(exc)}")
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(free, flags, 0o600, dir_fd=self.fd), "wb") as target:
@@ -223,6 +253,21 @@ class _Sending:
             return False
         with os.fdopen(fd, "rb") as file:
             return file.read(len(data) + 1) == data
+
+
+def _take_over(workspace: Path, thread_id: int, own: bool, busy: frozenset[int], sending: _Sending) -> None:
+    """Take over what was taken for earlier prompts of a thread and is posted by nobody; ``own``: no other has it."""
+    with suppress(OSError), _directory(workspace, SENDING) as directory:
+        for prompt in sorted(os.listdir(directory))[:_LOOKED_AT]:  # noqa: PTH208  a Path has no descriptor
+            if not (prompt.isascii() and prompt.isdecimal() and len(prompt) <= _DIGITS) or int(prompt) in busy:
+                continue
+            with suppress(OSError), _directory(workspace, SENDING, prompt) as source:
+                if read_marker(source) not in (thread_id, None if own else thread_id):
+                    continue
+                for name in sorted(os.listdir(source))[:_LOOKED_AT]:  # noqa: PTH208
+                    if name == safe_name(name) and not sending.full:
+                        sending.take(name, os.stat(name, dir_fd=source, follow_symlinks=False).st_size, source)
+            _remove_empty(workspace, int(prompt))
 
 
 def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _Sending, limit: int) -> Iterator[Left]:
@@ -303,7 +348,7 @@ def _name_of(file: HandedFile) -> str:
 
 def _free(name: str, directory: int) -> str:
     """Return a name that is not taken in a directory."""
-    taken = os.listdir(directory)
+    taken = (one for one in os.listdir(directory) if not one.startswith("."))
     return distinct([*taken, name])[-1]
 
 
@@ -327,6 +372,10 @@ def _closing(fd: int) -> Iterator[int]:
 
 def _remove_empty(workspace: Path, prompt_id: int) -> None:
     """Remove the directories of what was posted; those that have something in them stay."""
+    with suppress(OSError), _directory(workspace, SENDING, str(prompt_id)) as directory:
+        # Last: files that stay are found by it.
+        if os.listdir(directory) == [MARKER]:  # noqa: PTH208
+            os.unlink(MARKER, dir_fd=directory)
     for names, last in (((SENDING,), str(prompt_id)), ((), SENDING)):
         with suppress(OSError), _directory(workspace, *names) as directory:
             os.rmdir(last, dir_fd=directory)

@@ -184,12 +184,14 @@ class Recovery:
         outcome: Outcome,
         files: Callable[[], Awaitable[Handout | None]],
     ) -> None:
+        # Now: the next turn of the thread may end before anybody has looked for these files.
+        self._handouts.expect(messages[-1])
+
         async def wait() -> None:
             handout = await files()
             posted = self._handouts.post(messages[-1], handout, maybe_posted=True) if handout else []
             await delivery.delivered()
-            if handout:
-                await self._handouts.settle(messages[-1], handout, posted)
+            await self._handouts.settle(messages[-1], handout, posted)
             for inbound in messages:
                 await self._end(inbound, outcome)
 

@@ -97,8 +97,9 @@ class TurnFiles:
     def _remove_old(self, pattern: str) -> None:
         try:
             removed = sum(remove_old(workspace, self.wall() - KEPT) for workspace in _workspaces(pattern))
-        except OSError as exc:
-            log.warning("files.not_removed", workspace=pattern, error=str(exc))
+        except Exception:
+            # Whatever lies there: a fault in clearing up must not end the bot.
+            log.exception("files.not_removed", workspace=pattern)
             return
         if removed:
             log.info("files.removed", workspace=pattern, messages=removed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import BinaryIO
 
 import pytest
 
+from bot.chat import port
 from bot.reply.port import Body, OwnMessage, Upload, UploadRefused
 from bot.sandbox import Fault
 from tests.bot.chat.test_port import SENDS, in_a_thread
@@ -54,13 +56,31 @@ async def test_a_file_that_grows_without_end_or_is_gone_is_refused_and_nothing_i
         raise FileNotFoundError(2, "No such file or directory")
 
     async with in_a_thread() as (chat, thread_id):
-        port = chat.gateway.chat.thread(thread_id)
+        thread = chat.gateway.chat.thread(thread_id)
         before = len(chat.fd.messages(thread_id))
         growing = Upload("log.txt", lambda: Endless(), LIMIT)  # type: ignore[arg-type, return-value]  # noqa: PLW0108
         with pytest.raises(UploadRefused, match=r"log\.txt has grown beyond what this server takes"):
-            await port.send(Body("files", uploads=(growing,)), nonce="n1")
+            await thread.send(Body("files", uploads=(growing,)), nonce="n1")
         with pytest.raises(UploadRefused, match=r"a\.txt can't be read: no such file"):
-            await port.send(Body("files", uploads=(Upload("a.txt", gone, LIMIT),)), nonce="n2")
+            await thread.send(Body("files", uploads=(Upload("a.txt", gone, LIMIT),)), nonce="n2")
+        assert len(chat.fd.messages(thread_id)) == before
+
+
+async def test_a_file_on_a_disk_that_hangs_does_not_hold_up_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def hanging() -> BinaryIO:
+        go_on.wait(10)
+        return io.BytesIO(b"late")
+
+    monkeypatch.setattr(port, "COPY_LIMIT", 0.05)
+    async with in_a_thread() as (chat, thread_id):
+        before = len(chat.fd.messages(thread_id))
+        with pytest.raises(UploadRefused, match="takes too long to read"):
+            await chat.gateway.chat.thread(thread_id).send(
+                Body("f", uploads=(Upload("a", hanging, LIMIT),)), nonce="n1"
+            )
+        go_on.set()
         assert len(chat.fd.messages(thread_id)) == before
 
 
@@ -81,9 +101,9 @@ async def test_what_discord_does_not_take_is_refused_with_the_reason(fault: Faul
 
 async def test_a_message_says_what_it_replies_to_and_a_server_how_much_it_takes() -> None:
     async with in_a_thread() as (chat, thread_id):
-        port = chat.gateway.chat.thread(thread_id)
-        first = await port.send(Body("first"), nonce="n1")
-        second = await port.send(Body("second"), nonce="n2", reply_to=first)
-        assert await port.own_messages(first, 10) == [OwnMessage(second, "second", reply_to=first)]
+        thread = chat.gateway.chat.thread(thread_id)
+        first = await thread.send(Body("first"), nonce="n1")
+        second = await thread.send(Body("second"), nonce="n2", reply_to=first)
+        assert await thread.own_messages(first, 10) == [OwnMessage(second, "second", reply_to=first)]
         assert chat.gateway.chat.upload_limit(chat.fd.guild_id) == LIMIT
         assert chat.gateway.chat.upload_limit(None) == chat.gateway.chat.upload_limit(5) == LIMIT

@@ -16,7 +16,7 @@ from PIL import Image
 from acp.schema import PromptCapabilities
 from bot.model import Attachment, Inbound, Origin
 from bot.work.attachments import Attachments, Prepared, Workspace
-from bot.work.inbox import Inbox, IncomingFile, NotSaved
+from bot.work.inbox import IncomingFile, NotSaved
 from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Save, TryDownloadAgain
 from bot.work.transcription import Transcriber
@@ -320,7 +320,7 @@ async def test_a_full_disk_costs_the_files_and_not_the_turn(tmp_path: Path, monk
         raise NotSaved("the disk is full")
 
     monkeypatch.setattr(IncomingFile, "write", full)
-    monkeypatch.setattr(Inbox, "_mark", lambda _self, _thread_id: None)
+    monkeypatch.setattr("bot.work.inbox.write_marker", lambda *_: None)
     desk = Desk(tmp_path, Cdn({"a.txt": b"x"}))
     prepared = await desk.prepare(message(file(1, "a.txt")))
     assert told(prepared) == ["-# Not passed on: `a.txt` (the disk is full)"]

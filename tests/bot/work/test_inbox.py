@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.work.inbox import Inbox, NotSaved, distinct, hide_from_git, remove_old, remove_thread, safe_name
+from bot.work.inbox import Inbox, NotSaved, _short_text, distinct, hide_from_git, remove_old, remove_thread, safe_name
 
 
 def put(workspace: Path, name: str, data: bytes = b"hello", *, message_id: int = 5, thread_id: int = 1) -> Path:
@@ -215,6 +215,12 @@ def test_nothing_is_written_where_a_planted_git_leads(tmp_path: Path) -> None:
     hide_from_git(workspace)
     assert list((elsewhere / "info").iterdir()) == []
     (workspace / ".git").unlink()
+    for name, text in (("HEAD", "ref: x"), ("commondir", f"{elsewhere}\n")):
+        (workspace / name).write_text(text)
+    (workspace / ".git").write_text("gitdir: .\n")
+    hide_from_git(workspace)
+    assert list((elsewhere / "info").iterdir()) == []
+    (workspace / ".git").unlink()
     git(workspace, "init", "-q")
     precious = elsewhere / "precious"
     precious.write_text("mine")
@@ -260,3 +266,28 @@ def test_what_is_removed_is_nothing_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / ".weft/in/9").symlink_to(elsewhere / ".weft/in/5")
     assert remove_thread(tmp_path, 1) == 1
     assert (elsewhere / ".weft/in/5/a.txt").exists()
+
+
+def test_a_tree_of_any_depth_goes(tmp_path: Path) -> None:
+    """F2: an agent may plant one that no recursion gets through, and that would end the bot."""
+    put(tmp_path, "a.txt")
+    put(tmp_path, "a.txt", message_id=6)
+    fd = os.open(tmp_path / ".weft/in/5", os.O_RDONLY)
+    for number in range(3000):
+        os.mkdir("d", dir_fd=fd)
+        if number % 1000 == 0:
+            os.symlink(tmp_path / ".weft/in/6", "link", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    os.utime(tmp_path / ".weft/in/5", (1000, 1000))
+    assert remove_old(tmp_path, 2000) == 1
+    assert [path.name for path in (tmp_path / ".weft/in").iterdir()] == ["6"]
+    assert (tmp_path / ".weft/in/6/a.txt").exists()
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nobody(tmp_path: Path) -> None:
+    """F3: one that takes it between the look and the opening, too."""
+    os.mkfifo(tmp_path / ".git")
+    assert _short_text(tmp_path / ".git") == ""

@@ -121,7 +121,7 @@ def test_files_of_content_blocks_are_saved_unless_they_are_there(tmp_path: Path,
     )
     assert names(collected) == ["plot.png", "image.jpg", "_.._x.pdf"]
     assert list(reasons(collected).values()) == ["(0.1 MB) is larger than this server takes (0.1 MB)"]
-    assert sorted(path.name for path in (tmp_path / ".weft/sending/9").iterdir()) == sorted(names(collected))
+    assert {path.name for path in (tmp_path / ".weft/sending/9").iterdir()} == {".thread", *names(collected)}
 
 
 def test_files_that_were_not_posted_go_back_over_nothing(tmp_path: Path, folder: Path) -> None:
@@ -138,3 +138,67 @@ def test_the_folder_is_out_of_what_git_shows(tmp_path: Path, folder: Path) -> No
     (folder / "a.txt").write_text("x")
     take(tmp_path)
     assert (tmp_path / ".git/info/exclude").read_text() == ".weft/\n"
+
+
+def test_what_nobody_posts_any_more_is_the_next_turn_s(tmp_path: Path, folder: Path) -> None:
+    """F7: a turn that could not wait for its files leaves them taken; another thread's are not touched."""
+    (folder / "a.txt").write_text("late")
+    (folder / "thread").write_text("late, too")
+    take(tmp_path)
+    assert collect(tmp_path, THREAD, 10, OWN, LIMIT, busy=frozenset({PROMPT})) == Collected()
+    assert collect(tmp_path, 8, 10, Share(own=False), LIMIT) == Collected()
+    assert collect(tmp_path, THREAD, 11, OWN, LIMIT) == Collected((Taken("a.txt", 4), Taken("thread", 9)))
+    assert not (tmp_path / ".weft/sending/9").exists()
+    with outfolder.open_taken(tmp_path, 11, "a.txt") as file:
+        assert file.read() == b"late"
+    # An older version did not say whose they are.
+    (tmp_path / ".weft/sending/11/.thread").unlink()
+    assert collect(tmp_path, THREAD, 12, Share(own=False), LIMIT) == Collected()
+    assert names(collect(tmp_path, THREAD, 12, OWN, LIMIT)) == ["a.txt", "thread"]
+    assert outfolder.remove_taken(tmp_path, 12, ["a.txt", "thread"])
+    assert not (tmp_path / ".weft/sending").exists()
+
+
+def test_what_does_not_fit_into_a_turn_is_left_for_another(tmp_path: Path, folder: Path) -> None:
+    """F7"""
+    for prompt in (1, 2):
+        for number in range(15):
+            (folder / f"{prompt}-{number:02}").write_text("x")
+        collect(tmp_path, THREAD, prompt, OWN, LIMIT, busy=frozenset({1}))
+    assert len(collect(tmp_path, THREAD, 3, OWN, LIMIT).taken) == 20
+    busy = frozenset({3})
+    assert len(collect(tmp_path, THREAD, 4, OWN, LIMIT, busy=busy).taken) == 10
+    assert sorted(path.name for path in (tmp_path / ".weft/sending").iterdir()) == ["3", "4"]
+
+
+@pytest.mark.parametrize("planted", ["symlink", "file", "pipe"])
+def test_what_lies_in_the_place_of_a_directory_costs_no_other_file(tmp_path: Path, folder: Path, planted: str) -> None:
+    """F7: each is named with the reason, also those that came in content blocks."""
+    (folder / "a.txt").write_text("x")
+    sending, elsewhere = tmp_path / ".weft/sending", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if planted == "symlink":
+        sending.symlink_to(elsewhere)
+    elif planted == "file":
+        sending.touch()
+    else:
+        os.mkfifo(sending)
+    found = reasons(take(tmp_path, OWN, HandedFile("image", "b.png", "image/png", b"picture")))
+    assert sorted(found) == ["a.txt", "b.png"]
+    assert (folder / "a.txt").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_file_of_another_user_s_secrets_is_no_file_of_the_folder(tmp_path: Path, folder: Path) -> None:
+    """F7, R5: the database of the bot by a second name, and what looks like a file and has none of its bytes."""
+    secret = tmp_path / "weft.db"
+    secret.write_text("conversations")
+    (folder / "a.db").hardlink_to(secret)
+    with (folder / "sparse").open("wb") as sparse:
+        sparse.truncate(2**40)
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(secret)
+    (folder / "dir").mkdir()
+    collected = take(tmp_path)
+    assert collected.taken == ()
+    assert sorted(reasons(collected)) == ["a.db", "dir", "link", "pipe", "sparse"]
