@@ -113,15 +113,16 @@ class Downloads:
 
     def _checked(self, address: str) -> yarl.URL:
         """Return the address if files may be fetched from there; looked at again after each redirect."""
+        own = yarl.URL(self.api_url or "")
         try:
             url = yarl.URL(address)
-            port = url.port
+            # As it is asked of the network: how a name reads, and whether it can be read at all, is another matter.
+            place = url.scheme, url.raw_host, url.port
         except ValueError as exc:
             raise DownloadFailed(NOT_DISCORDS) from exc
-        if url.scheme == "https" and url.host in HOSTS and port == _HTTPS and url.user is None:
-            return url
-        own = yarl.URL(self.api_url or "")
-        if self.api_url and url.user is None and (url.scheme, url.host, port) == (own.scheme, own.host, own.port):
+        known = place in {("https", host, _HTTPS) for host in HOSTS}
+        known = known or (bool(self.api_url) and place == (own.scheme, own.raw_host, own.port))
+        if known and url.raw_user is None and url.raw_password is None:
             return url
         raise DownloadFailed(NOT_DISCORDS)
 

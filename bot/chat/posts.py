@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 Json = Mapping[str, Any]
 T = TypeVar("T", str, list[Any], dict[str, Any])
 _DIGITS = 20
+_MOST = 2**53
 
 MOST_ATTACHMENTS = 100
 """Of a message and what it forwards; Discord has ten each."""
@@ -163,12 +164,13 @@ def attachments(message: Json, channel_id: int) -> tuple[Attachment, ...]:
             if attachment_id is None or message_id is None:
                 continue
             size, seconds = one.get("size"), one.get("duration_secs")
-            known = isinstance(seconds, int | float)
+            # Nothing that is counted here has more: float() and the writing of numbers have an end.
+            known = isinstance(seconds, int | float) and 0 <= seconds < _MOST
             found.append(
                 Attachment(
                     id=attachment_id,
                     name=field(one, "filename", str),
-                    size=size if type(size) is int and size >= 0 else 0,
+                    size=size if type(size) is int and 0 <= size < _MOST else 0,
                     content_type=field(one, "content_type", str),
                     url=field(one, "url", str),
                     channel_id=channel_id,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -28,7 +30,7 @@ from bot.reply.sanitise import clean, clip, inline_code
 from bot.work.inbox import IN, WEFT, Inbox, IncomingFile, NotSaved, distinct, safe_name
 from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Fetch, TryDownloadAgain
-from bot.work.prompt import Brought
+from bot.work.prompt import Brought, headlined
 from bot.work.transcription import NotTranscribed, Transcriber
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,9 @@ MOST_TEXT = 256 * 1024
 MOST_INLINE = 12 * 1024 * 1024
 """Bytes of images, sounds and texts in one prompt, before base64: it goes to the agent as one line."""
 
+SHAPING = 30.0
+"""Seconds for all images of a prompt: what a file makes a decoder do must not hold up a turn."""
+
 _KIB, _MIB = 1024, 1024 * 1024
 _TRIES = 3
 _NAMES_SHOWN = 5
@@ -46,7 +51,10 @@ _TOLD, _TRANSCRIPT_SHOWN = 1900, 1700
 _TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNTYPED = "application/octet-stream"
 
+TOO_SLOW = "it takes too long to decode"
 TIMED_OUT = "it did not arrive in time"
+NOT_FETCHED = "it could not be fetched"
+NOT_READ = "it can't be read any more"
 NO_FILES = "files are not passed on here"
 NO_ROOM = "the prompt has no room left for it"
 HEADLINES = {
@@ -123,10 +131,12 @@ class Attachments:
         with ExitStack() as opened:
             await self._fetch_all(messages, planned, workspace, opened)
             # One after the other, in their order: decoded images are large, and what comes first has room first.
+            until = anyio.current_time() + SHAPING
             for file in files:
                 if file.incoming is not None:
-                    await self._shape(file, file.incoming, workspace, can, room)
+                    await _shape(file, file.incoming, workspace, can, room, until)
                     room -= _inline_size(file)
+            await self._hear(files)
         return Prepared({key: _brought(some) for key, some in planned.items() if some}, tuple(_notices(files)))
 
     async def _fetch_all(
@@ -168,6 +178,10 @@ class Attachments:
                 await anyio.to_thread.run_sync(incoming.keep)
             except (DownloadFailed, NotSaved) as exc:
                 file.reason = str(exc)
+            except Exception as exc:  # noqa: BLE001  logged without what it says
+                # What a disk or a server may yet think of costs this file, not the turn. Its address is a key to it.
+                log.warning("file.not_fetched", file=file.attachment.id, error=type(exc).__name__)
+                file.reason = NOT_FETCHED
             else:
                 file.incoming = incoming
 
@@ -186,19 +200,41 @@ class Attachments:
                 await anyio.to_thread.run_sync(incoming.restart)
                 await self.fetch(attachment, save, self.limits.size)
 
-    async def _shape(
-        self, file: _File, incoming: IncomingFile, workspace: Workspace, can: PromptCapabilities, room: int
-    ) -> None:
-        """Give a saved file its block."""
-        uri = PurePosixPath(workspace.inside, file.path).as_uri()
-        make = partial(_block, file, incoming.file, incoming.size, uri, can, room)
-        # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
-        file.block, file.no_image = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-        if file.attachment.duration is not None and not _heard(file) and self.transcriber is not None:
+    async def _hear(self, files: Sequence[_File]) -> None:
+        """Write down the voice messages that the agent can't hear; all of them have the time of one (P6)."""
+        if self.transcriber is None:
+            return
+        until = inf
+        for file in files:
+            if file.incoming is None or file.attachment.duration is None or _heard(file):
+                continue
+            left = until - anyio.current_time()
+            until = min(until, anyio.current_time() + self.transcriber.timeout)
             try:
-                file.transcript = await self.transcriber.transcribe(incoming.file, file.name)
+                file.transcript = await self.transcriber.transcribe(file.incoming.file, file.name, left)
             except NotTranscribed as exc:
                 file.no_transcript = str(exc)
+
+
+async def _shape(
+    file: _File, incoming: IncomingFile, workspace: Workspace, can: PromptCapabilities, room: int, until: float
+) -> None:
+    """Give a saved file its block; an image that is not decoded by ``until`` (of the loop's clock) is a link."""
+    uri = PurePosixPath(workspace.inside, file.path).as_uri()
+    link = resource_link(uri, file.name, _kind(file) or _UNTYPED, incoming.size)
+    # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
+    in_thread = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
+    try:
+        is_image = can.image and await in_thread(_is_image, incoming.file)
+        if not is_image:
+            file.block = await in_thread(_block, file, incoming.file, link, can, room)
+            return
+        file.block, file.no_image = link, TOO_SLOW
+        with anyio.move_on_at(until):
+            file.block, file.no_image = await in_thread(_image, incoming.file, uri, link, room)
+    except OSError as exc:
+        log.warning("file.not_read", file=file.attachment.id, error=exc.strerror)
+        file.block, file.reason = None, NOT_READ
 
 
 def plan(messages: Sequence[Inbound], limits: FileLimits) -> dict[int, list[_File]]:
@@ -244,34 +280,46 @@ def _leave_out(files: Iterable[_File], reason: str) -> None:
 # --- from a file to a block; in a worker thread ---------------------------------------------------------------------
 
 
-def _block(
-    file: _File, saved: BinaryIO, size: int, uri: str, can: PromptCapabilities, room: int
-) -> tuple[ContentBlock, str]:
-    """Return a file's block; and of an image that is not passed on as one, why."""
-    from bot.work.images import NotAnImage, looks_like_image, picture_of  # Pillow takes long: not before it is needed
+def _is_image(saved: BinaryIO) -> bool:
+    from bot.work.images import looks_like_image  # Pillow takes long: not before it is needed
 
-    kind = mime_type_of(file.attachment.content_type, file.name)
-    link = resource_link(uri, file.name, kind or _UNTYPED, size)
     saved.seek(0)
-    # 1. By its bytes: what a file is called and what Discord takes it for proves nothing, and providers look.
-    if can.image and looks_like_image(saved.read(12)):
+    # By its bytes: what a file is called and what Discord takes it for proves nothing, and providers look.
+    return looks_like_image(saved.read(12))
+
+
+def _image(saved: BinaryIO, uri: str, link: ContentBlock, room: int) -> tuple[ContentBlock, str]:
+    """Return the block of an image; if that is only a link, with the reason."""
+    from bot.work.images import NotAnImage, picture_of
+
+    # Its own descriptor: the other is closed while a thread that was left behind may still read.
+    with os.fdopen(os.dup(saved.fileno()), "rb") as own:
         try:
-            picture = picture_of(saved)
+            picture = picture_of(own)
         except NotAnImage as exc:
             return link, str(exc)
-        if len(picture.data) > room:
-            return link, NO_ROOM
-        return image_block(_base64(picture.data), picture.mime_type, uri), ""
+    if len(picture.data) > room:
+        return link, NO_ROOM
+    return image_block(_base64(picture.data), picture.mime_type, uri), ""
+
+
+def _block(file: _File, saved: BinaryIO, link: ContentBlock, can: PromptCapabilities, room: int) -> ContentBlock:
+    """Return the block of a file that is no image."""
+    kind, size, uri = _kind(file), link.size or 0, link.uri or ""
     if size > room:
-        return link, ""
-    # 2. Text before sound: no sound is UTF-8, but anything may be called one.
+        return link
+    # 1. Text before sound: no sound is UTF-8, but anything may be called one.
     if can.embedded_context and (text := _text(saved, size)) is not None:
-        return embedded_text(uri, text, kind if kind and not kind.startswith("audio/") else "text/plain"), ""
+        return embedded_text(uri, text, kind if kind and not kind.startswith("audio/") else "text/plain")
     if can.audio and (kind.startswith("audio/") or file.attachment.duration is not None):
         saved.seek(0)
-        return audio_block(_base64(saved.read(size)), kind if kind.startswith("audio/") else "audio/ogg"), ""
-    # 3. The agent can read it for itself.
-    return link, ""
+        return audio_block(_base64(saved.read(size)), kind if kind.startswith("audio/") else "audio/ogg")
+    # 2. The agent can read it for itself.
+    return link
+
+
+def _kind(file: _File) -> str:
+    return mime_type_of(file.attachment.content_type, file.name)
 
 
 def _text(saved: BinaryIO, size: int) -> str | None:
@@ -308,7 +356,7 @@ def _brought(files: Sequence[_File]) -> Brought:
         for origin, headline in HEADLINES.items()
         if (of_one := [file for file in saved if file.attachment.origin is origin])
     ]
-    quotes += [Quote(f"Transcript of {file.name}", file.transcript) for file in saved if file.transcript]
+    quotes += [Quote(f"Transcript of {headlined(file.name)}", file.transcript) for file in saved if file.transcript]
     return Brought(
         blocks=tuple(file.block for file in saved if file.block is not None),
         quotes=tuple(quotes),

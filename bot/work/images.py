@@ -7,6 +7,7 @@ nothing before the header's size is known. The state is the lock that lets in on
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 from dataclasses import dataclass
@@ -22,9 +23,17 @@ LONGEST_SIDE = 1568
 MOST_BYTES = 4 * 1024 * 1024
 """Of an image as it is sent, before base64."""
 
+MOST_SCANS = 100
+"""Of a JPEG; cameras and programs write about ten, and each may touch every pixel for a few bytes in the file."""
+
+PATIENCE = 20.0
+"""Seconds that an image waits for another one to be decoded."""
+
 # Decoded, an image may take 256 MB. A lock of threads, not of tasks: a task that is stopped leaves its thread behind.
 _one_at_a_time = threading.Lock()
 
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]", re.DOTALL)
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _QUALITY = 85
@@ -61,12 +70,17 @@ def picture_of(file: BinaryIO) -> Picture:
     An animation that has to be scaled down is its first frame.
 
     Raises:
-        NotAnImage: it is damaged, larger than `MOST_PIXELS`, or of another format.
+        NotAnImage: it is damaged, larger than `MOST_PIXELS`, of another format, or takes too long.
     """
+    # Bounded: what somebody's image does to a decoder is nothing that others' turns may wait for.
+    if not _one_at_a_time.acquire(timeout=PATIENCE):
+        raise NotAnImage("another image takes too long to decode")
     try:
-        file.seek(0)
-        with _one_at_a_time, Image.open(file, formats=FORMATS) as image:
+        _refuse_slow(file)
+        with Image.open(file, formats=FORMATS) as image:
             return _fitted(image, file)
+    except NotAnImage:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         raise NotAnImage(f"it has more than {MOST_PIXELS // 1_000_000} megapixels") from exc
     except UnidentifiedImageError as exc:
@@ -76,6 +90,31 @@ def picture_of(file: BinaryIO) -> Picture:
     # Pillow's decoders raise whatever a damaged file leads them to: OSError, SyntaxError, ValueError, struct.error.
     except Exception as exc:
         raise NotAnImage("it is damaged") from exc
+    finally:
+        _one_at_a_time.release()
+
+
+def _refuse_slow(file: BinaryIO) -> None:
+    """Go to the start of a file, unless it is one that is made to keep a decoder busy."""
+    file.seek(0)
+    if _scans(file.read()) > MOST_SCANS:
+        raise NotAnImage("it takes too long to decode")
+    file.seek(0)
+
+
+def _scans(data: bytes) -> int:
+    """Return how many scans a JPEG has; 0: it is none. Source: ITU-T T.81, annex B."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return 0
+    scans, at = 0, 2
+    while found := _MARKER.search(data, at):
+        marker, at = data[found.end() - 1], found.end()
+        if marker == _END_OF_IMAGE:  # what telephones put behind it is not looked at
+            break
+        # Behind a marker stands how long its segment is; in the data of a scan, the next marker is looked for.
+        scans += marker == _START_OF_SCAN
+        at += int.from_bytes(data[at : at + 2])
+    return scans
 
 
 def _fitted(image: Image.Image, file: BinaryIO) -> Picture:

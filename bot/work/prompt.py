@@ -93,9 +93,14 @@ def frame(headline: str, text: str) -> str:
 
 def named(author: Actor) -> str:
     """Return a name for a headline: in one line, without what a headline is made of; the id tells people apart."""
-    # Brackets and colons of every kind: a name may neither end its headline nor bring the id of somebody else.
-    shown = "".join(one if one.isprintable() and not set("[]():") & set(_normal(one)) else " " for one in author.name)
-    return f"{' '.join(shown.split()) or 'somebody'} (user {author.id})"
+    return f"{headlined(author.name) or 'somebody'} (user {author.id})"
+
+
+def headlined(name: str) -> str:
+    """Return a name that others chose, as it may stand in a headline: it can't end that, nor bring somebody's id."""
+    # Brackets and colons of every kind.
+    shown = "".join(one if one.isprintable() and not set("[]():") & set(_normal(one)) else " " for one in name)
+    return " ".join(shown.split())
 
 
 def _like_headline(line: str) -> bool:

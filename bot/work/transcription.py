@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,8 +49,11 @@ class Transcriber:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 120.0
 
-    async def transcribe(self, sound: BinaryIO, name: str) -> str:
+    async def transcribe(self, sound: BinaryIO, name: str, left: float = inf) -> str:
         """Return what is said in a sound; ``name`` is safe, and its ending may tell the program what it gets.
+
+        Args:
+            left: seconds until somebody stops waiting, if that is sooner than `timeout`.
 
         Raises:
             NotTranscribed: the program failed, said nothing, or took too long.
@@ -58,10 +62,11 @@ class Transcriber:
             with tempfile.TemporaryDirectory(prefix="weft-voice-", ignore_cleanup_errors=True) as directory:
                 path = Path(directory, name)
                 await anyio.to_thread.run_sync(_copy, sound, path)
-                with anyio.fail_after(self.timeout):
+                with anyio.fail_after(min(left, self.timeout)):
                     text = await self._run(path)
         except TimeoutError as exc:
-            raise NotTranscribed(f"it took longer than {self.timeout:g} s") from exc
+            before = "the voice messages before it took too long"
+            raise NotTranscribed(before if left < self.timeout else f"it took longer than {self.timeout:g} s") from exc
         except OSError as exc:
             log.warning("transcriber.not_started", error=str(exc))
             raise NotTranscribed("the program for it could not be started") from exc

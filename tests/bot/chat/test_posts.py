@@ -114,6 +114,9 @@ def test_of_a_file_only_its_id_has_to_be_right() -> None:
     odd = {"id": "7", "filename": ["?"], "size": -5, "url": None, "content_type": 3, "duration_secs": "long"}
     found = attachments({"id": "900", "attachments": [odd, None, {"filename": "a"}, {"id": "x"}]}, 300)
     assert found == (Attachment(7, "", 0, "", "", 300, 900),)
+    vast = {"id": "7", "size": 10**4000, "duration_secs": 10**400}
+    (one,) = attachments({"id": "900", "flags": 1 << 13, "attachments": [vast]}, 300)
+    assert (one.size, one.duration) == (0, 0.0)
 
 
 def test_a_voice_message_is_told_from_music_by_its_message() -> None:

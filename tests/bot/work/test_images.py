@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bot.work.images import LONGEST_SIDE, MOST_BYTES, NotAnImage, Picture, looks_like_image, picture_of
+from bot.work import images
+from bot.work.images import (
+    LONGEST_SIDE,
+    MOST_BYTES,
+    MOST_SCANS,
+    NotAnImage,
+    Picture,
+    looks_like_image,
+    picture_of,
+)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -142,6 +151,28 @@ def test_what_is_damaged_or_something_else_is_no_image(data: bytes) -> None:
     """F5: formats whose decoders start programs are not even tried."""
     with pytest.raises(NotAnImage):
         picture_of(io.BytesIO(data))
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded() -> None:
+    """F5: each takes a few bytes of the file, and may take a look at every pixel."""
+    progressive = encoded(noise(60, 60), "JPEG", progressive=True)
+    assert picture_of(io.BytesIO(progressive)).data == progressive
+    last = progressive.rindex(b"\xff\xda")
+    scan, end = progressive[last:-2], progressive[-2:]
+    # What hides a scan from a reader of markers hides it from the decoder, too: a marker without a length is none.
+    for between in (b"", b"\xff\x01", b"\xff\xff\xd0"):
+        with pytest.raises(NotAnImage, match="takes too long"):
+            picture_of(io.BytesIO(progressive[:last] + (scan + between) * (MOST_SCANS + 1) + end))
+    # Behind its end it has what it likes: telephones put films there.
+    assert picture_of(io.BytesIO(progressive + scan * 200)).mime_type == "image/jpeg"
+
+
+def test_nobody_waits_for_long_for_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F5, O4: a decoder that hangs costs its own turn the image, and the others' theirs."""
+    monkeypatch.setattr(images, "PATIENCE", 0.0)
+    with images._one_at_a_time, pytest.raises(NotAnImage, match="another image"):
+        picture_of(io.BytesIO(plain(20, 20)))
+    assert picture_of(io.BytesIO(plain(20, 20))).data
 
 
 def test_a_file_that_is_closed_meanwhile_is_no_image() -> None:
