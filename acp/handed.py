@@ -14,6 +14,8 @@ from typing import Any
 from acp.schema import ContentBlock, ToolCallContent
 
 _MOST_LINKS = 20
+_MOST_NAMED = 1000
+"""Characters of a name, an address or a type that are kept: a line from an agent may have millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class HandedFiles:
             if item.type != "content" or block is None:
                 continue
             if block.type == "resource_link" and block.uri:
-                link = HandedLink(block.name or "", block.uri)
+                link = HandedLink((block.name or "")[:_MOST_NAMED], block.uri[:_MOST_NAMED])
                 if link not in self.links and len(self.links) < _MOST_LINKS:
                     self.links += (link,)
             elif (found := _encoded(block)) is not None or (found := _text(block)) is not None:
@@ -96,8 +98,9 @@ class HandedFiles:
         self._room -= len(data)
         resource: dict[str, Any] = block.resource or {}
         uri, mime_type = resource.get("uri") or block.uri or "", resource.get("mimeType") or block.mime_type or ""
-        name = block.name or str(uri).rstrip("/").rpartition("/")[2]
-        self.files += (HandedFile(block.type, name, str(mime_type), data),)
+        # The end of a name says what the file is.
+        name = (block.name or str(uri)[-_MOST_NAMED:].rstrip("/").rpartition("/")[2])[-_MOST_NAMED:]
+        self.files += (HandedFile(block.type, name, str(mime_type)[:_MOST_NAMED], data),)
         return True
 
 

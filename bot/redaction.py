@@ -57,15 +57,18 @@ class Redactor:
 
     def stream(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Return the content of a file that comes in pieces without the secrets, in other pieces."""
-        longest = max((len(secret.encode()) for secret in self._secrets), default=1)
+        secrets = [secret.encode() for secret in self._secrets]
         held = b""
         for chunk in chunks:
-            clean = self.data(held + chunk)
-            # The end may be the beginning of a secret, so it waits for what follows.
-            border = max(0, len(clean) - (longest - 1))
-            held = clean[border:]
-            yield clean[:border]
-        yield held
+            held += chunk
+            # The end may be the beginning of a secret, so it waits for what follows: as it is, since a shorter secret
+            # in it may turn out to be a part of a longer one.
+            border = max(0, len(held) - (max(map(len, secrets), default=1) - 1))
+            while starts := [at for secret in secrets if (at := _over(held, secret, border)) >= 0]:
+                border = min(starts)
+            yield self.data(held[:border])
+            held = held[border:]
+        yield self.data(held)
 
     def buttons(self, buttons: Iterable[Button]) -> tuple[Button, ...]:
         """Return buttons without the secrets in their labels; a link that has one in it goes nowhere without it."""
@@ -97,6 +100,11 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self._clean(item) for item in value]
         return value if isinstance(value, int | float | bool | None) else self.text(str(value))
+
+
+def _over(data: bytes, secret: bytes, border: int) -> int:
+    """Return where a secret begins that stands on both sides of a border; -1 if there is none."""
+    return data.find(secret, max(0, border - len(secret) + 1), border + len(secret) - 1)
 
 
 def _found(text: str, secret: str) -> list[tuple[int, int]]:

@@ -102,3 +102,13 @@ def test_links_are_bounded() -> None:
     handed.take_from_tool(update.content)  # type: ignore[union-attr, arg-type]
     assert len(handed.links) == 20
     assert not handed.take_from_message(ContentBlock(type="audio"))
+
+
+def test_what_an_agent_says_of_a_file_or_a_link_is_bounded() -> None:
+    long = "u:" + "x" * 100_000
+    link = {"type": "resource_link", "uri": long, "name": long}
+    seen = fed(tool(link), chunk(image(uri=f"file:///{long}.png", mimeType=long)))
+    ((name, uri),) = [(one.name, one.uri) for one in seen.links]
+    assert len(name) == len(uri) == 1000
+    (file,) = seen.files
+    assert (len(file.name), len(file.mime_type), file.name[-6:]) == (1000, 1000, "xx.png")

@@ -72,6 +72,15 @@ def test_a_secret_is_cut_out_of_a_file_wherever_its_pieces_end(size: int) -> Non
     assert b"".join(Redactor().stream(pieces)) == content
 
 
+@pytest.mark.parametrize("size", [1, 5, 11, 13, 100])
+def test_a_secret_that_holds_another_is_cut_out_of_a_file_as_a_whole(size: int) -> None:
+    """R5, F7: the shorter one must not break the longer one while its end is still to come."""
+    content = b"x" * 7 + b"user:password@host" + b"y" * 40 + b"password"
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    cut = b"".join(Redactor(["user:password@host", "password"]).stream(pieces))
+    assert cut == b"x" * 7 + b"[secret]" + b"y" * 40 + b"[secret]"
+
+
 SIGNS = "abcXYZ019_*~`-.+/=:#>"
 PLACES = ("a {} b", "# {}", "- {} and", "> {}", "**{}**", "`{}`", "```\n{}\n```", "| a | b |\n|---|---|\n| {} | c |\n")
 
