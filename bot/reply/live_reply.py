@@ -77,6 +77,7 @@ class LiveReply:
         self._opened_at: float | None = None
         self.done = anyio.Event()
         self._delivered = False
+        self._folding: list[OutgoingMessage] | None = None
 
     # --- what the work calls -----------------------------------------------------------------------------------
 
@@ -161,6 +162,8 @@ class LiveReply:
     def due_at(self) -> float:
         """Return when the next look at the turn is due."""
         pacing = self._outbox.pacer.pacing
+        if self._folding is not None:
+            return inf
         if self.done.is_set() or (self.messages.apart is not None and self.final is None):
             return inf  # it is written down now, and nothing of the end may be visible before that
         if self.messages.composed:
@@ -201,7 +204,8 @@ class LiveReply:
 
     def look_now(self) -> None:
         """Look at the turn outside the pace, so that what was said before is in the queue first."""
-        if not self.done.is_set() and not self.messages.composed and (self._dirty or self.final is not None):
+        over = self.done.is_set() or self.messages.composed or self._folding is not None
+        if not over and (self._dirty or self.final is not None):
             self.look(self._clock())
 
     def settle(self) -> None:
@@ -215,15 +219,19 @@ class LiveReply:
             except Exception:
                 # A fault in keeping the ids must not hold up the end of the reply.
                 log.exception("shown.failed", key=self.key)
-        if self.done.is_set() or (delivered := self.messages.delivered) is None:
+        if self.done.is_set():
             return
-        if self.final is not None and self.messages.say_refused(self.final):
-            self._wake()
-        else:
-            # It ends here: what the thread shows of a long answer is complete, and only becomes shorter.
+        if self._folding is None and (delivered := self.messages.delivered) is not None:
+            if self.final is not None and self.messages.say_refused(self.final):
+                self._wake()
+                return
+            self._delivered = delivered
             with self.guarded():
-                self.messages.fold()
-            self.end(delivered=delivered)
+                # What the thread shows of a long answer is complete, and only becomes shorter.
+                self._folding = self.messages.fold()
+        # Not before: what a kill leaves unfolded, the next run folds, for as long as the reply is kept.
+        if self._folding is not None and all(message.settled for message in self._folding):
+            self.end(delivered=self._delivered)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -273,7 +281,7 @@ class LiveReply:
                 for key, message in folded.items():
                     self._outbox.adopt(message, key)
                 self.messages.put_summary([*folded.values()], saved.text)
-            self.end(delivered=True)
+                self._folding, self._delivered = [*folded.values()], True
             return ()
         ids: list[int] = []
         with self.guarded():

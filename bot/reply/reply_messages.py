@@ -242,15 +242,16 @@ class ReplyMessages:
         """Return whether all of the text becomes a file, and its messages a summary (V5)."""
         return self._long_as_file and sum(bool(page.text) for page in self.pages.all) > LONG
 
-    def fold(self) -> None:
-        """Put the summary in place of the pages of a long answer, if its file is visible."""
+    def fold(self) -> list[OutgoingMessage]:
+        """Put the summary in place of the pages of a long answer, if its file is visible; return what that changes."""
         there = any(message.displayed and message.displayed.file for message in self._ending)
         # What was shown never goes before the file is there; a thread that takes no edit keeps it.
         if there and self._goes_into_file and not self.held:
             pages = [page.message for page in self.pages.all if page.message.message_id is not None]
-            self.put_summary(
-                [message for message in pages if not message.given_up], self._instead or self.snapshot(0).text
-            )
+            pages = [message for message in pages if not message.given_up]
+            self.put_summary(pages, self._instead or self.snapshot(0).text)
+            return pages
+        return []
 
     def put_summary(self, messages: Sequence[OutgoingMessage], text: str) -> None:
         """Let the first of these messages show the summary of ``text``, and delete the others."""

@@ -135,3 +135,6 @@ async def test_a_kill_at_any_request_loses_no_text(crash_at: int) -> None:
         assert len([body for body in bodies if body.text.endswith("-# footer")]) == 1
         # Either all of it is in the file, or it all stands in the thread.
         assert [file.data.decode() for file in files] == [ANSWER] or life.said == "".join(ANSWER.split())
+        # And not half of each: pages beside the file are taken away by the next run.
+        said = [body.text for body in bodies if body.file is None and not body.text.startswith("-# card ")]
+        assert not files or said == [SHORT]
