@@ -32,6 +32,9 @@ _RUN = re.compile("`(?=``)")
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+\-.#]+")
 _QUOTED = re.compile(r"[ \t>]*")
 _CONTAINERS = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*")
+_FENCE = re.compile(
+    r"(?P<before>(?:[ \t]*(?:[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*)(?P<marker>`{3,}|~{3,})(?P<info>.*)"
+)
 _CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _LINE_BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
 _HIDING = re.compile(
@@ -39,7 +42,7 @@ _HIDING = re.compile(
     r"|```(?:[\w+\-.#]+?\n)?\n*[^\n][\s\S]*?\n*```"
     r"|(?P<ticks>`+)[\s\S]*?[^`](?P=ticks)(?!`)"
     r"|<https?://[^\s>]*>"
-    r"|(?P<link>\]\()(?=\s*<?[a-z]+:)"
+    r"|(?P<link>\]\()(?=\s*<?[a-z\\]+:)"
     r"|(?P<bars>\|\|)",
     re.IGNORECASE,
 )
@@ -106,7 +109,7 @@ class _Document:
 
     def converted(self) -> str:
         """Return the text with everything replaced that has to be."""
-        tokens = _BLOCKS.parse("\n".join(_dedented(self.lines)), {})
+        tokens = _BLOCKS.parse("\n".join(_with_ends_in_place(_dedented(self.lines))), {})
         for number, token in enumerate(tokens):
             if token.map is None:
                 continue
@@ -285,6 +288,8 @@ class _Document:
         columns = max(map(len, rows))
         rows = [row + [""] * (columns - len(row)) for row in rows]
         shown = _aligned(rows, aligns) or _listed(rows)
+        if not shown:
+            return  # a table of nothing
         lines = shown.split("\n")
         around_blank = around.rstrip()
         text = "\n".join([lines[0], *(f"{around}{line}" if line else around_blank for line in lines[1:])])
@@ -304,12 +309,36 @@ def _dedented(lines: list[str]) -> Iterator[str]:
         yield line[depth:] if depth else line
 
 
+def _with_ends_in_place(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines for the parser; a fence of an item that ends further left ends, and is not the next one's begin.
+
+    That is how people and agents write it, and what Discord shows.
+    """
+    column, marker, begun = 0, "", False
+    for line in lines:
+        found = _FENCE.match(line)
+        indent = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
+        if not marker:
+            if found and not ("`" in found["marker"] and "`" in found["info"]):
+                column, marker, begun = len(found["before"].expandtabs(4)), found["marker"], False
+        elif found and found["marker"].startswith(marker) and not (found["before"].strip() or found["info"].strip()):
+            if begun and indent < column:
+                line = " " * column + found["marker"]  # noqa: PLW2901  only the parser sees it
+            marker = ""
+        elif line.strip() and indent < column:
+            marker = ""  # the item has ended, and the fence with it
+        else:
+            begun = begun or bool(line.strip())
+        yield line
+
+
 def _cells(row: str) -> list[str]:
     """Return the cells of a row, also those for which the table has no column."""
     cells = escapedSplit(row.strip())
     cells = cells[1:] if cells and not cells[0] else cells
     cells = cells[:-1] if cells and not cells[-1] else cells
-    return [cell.strip() for cell in cells]
+    # What only breaks lines is an empty cell, and no reason against a table.
+    return [cell.strip() if _LINE_BREAK.sub("", cell).strip() else "" for cell in cells]
 
 
 def _aligned(rows: list[list[str]], aligns: Sequence[str]) -> str:
@@ -351,12 +380,18 @@ def _padded(text: str, width: int, side: str) -> str:
 def _listed(rows: list[list[str]]) -> str:
     """Return a table with the names of its columns at each value, a blank line between two rows."""
     head, *body = rows
+    body = [row for row in body if any(row)]
+    if not body:
+        return "\n".join(_value(name) for name in head if name)
     names = [_bold(f"{name.rstrip(':')}:") if name else "" for name in head]
     groups = []
-    for row in body or [head]:
-        pairs = zip(names if body else [""] * len(head), row, strict=True)
-        lines = [f"{name} {_value(cell)}".strip() for name, cell in pairs if cell]
-        groups.append("\n".join(lines))
+    for number, row in enumerate(body):
+        # A column without any value has its name in the first group, or that would be lost.
+        said = [
+            bool(row[column]) or (not number and not any(one[column] for one in body)) for column in range(len(row))
+        ]
+        lines = [f"{name} {_value(cell)}".strip() for name, cell, says in zip(names, row, said, strict=True) if says]
+        groups.append("\n".join(line for line in lines if line))
     return "\n\n".join(group for group in groups if group)
 
 

@@ -87,6 +87,19 @@ def test_a_table_with_links_or_line_breaks_is_a_list_since_code_has_none() -> No
     )
 
 
+def test_a_cell_that_only_breaks_lines_is_empty() -> None:
+    """V4"""
+    assert for_discord("| a | b |\n|---|---|\n| <br> | 2<br>3 |\n|<br/>||\n") == "**a:**\n**b:** 2\n3\n"
+    assert for_discord("| a |\n|---|\n| <br><BR /> |\n") == "```\na\n-\n\n```\n"
+
+
+def test_the_name_of_a_column_without_values_is_not_lost() -> None:
+    """V4"""
+    wide = "x" * TABLE_WIDTH
+    assert for_discord(f"|A|B|\n|-|-|\n|{wide}||\n|2||\n") == f"**A:** {wide}\n**B:**\n\n**A:** 2\n"
+    assert for_discord("|[A](https://a.org)|B|\n|-|-|\n|||\n") == "A (<https://a.org>)\nB\n"
+
+
 def test_cells_beyond_the_columns_of_the_table_are_not_lost() -> None:
     """V4"""
     assert for_discord("|a|b|\n|-|-|\n|1|2|3|\n") == "```\na  b\n-  -  -\n1  2  3\n```\n"
@@ -160,6 +173,7 @@ def test_the_last_line_makes_no_heading_or_rule_while_it_grows() -> None:
         ("[![badge](https://a.org/b.svg)](https://a.org)", "badge (<https://a.org/b.svg>) (<https://a.org>)"),
         ("[a](https://b.org 'x)", "[a]\\(https://b.org 'x)"),
         ("[# a](https://b.org)", "\\# a (<https://b.org>)"),
+        ("[a](https\\://b.org 'x)", "[a]\\(https\\://b.org 'x)"),
     ],
 )
 def test_a_link_shows_where_it_leads(text: str, shown: str) -> None:
@@ -217,6 +231,17 @@ def test_a_code_block_that_its_list_ends_is_closed_there() -> None:
     """V4"""
     assert for_discord("- a\n  ```py\n  x\nwords\n") == "- a\n  ```py\n  x\n  ```\nwords\n"
     assert for_discord("> ```\n> x\n\nwords\n") == "> ```\n> x\n> ```\n\nwords\n"
+
+
+@pytest.mark.parametrize("item", ["- a\n  ```py\n  x\n", "1. ```py\n   x\n\n   y\n", "- a\n  - b\n\n    ~~~\n    ``\n"])
+def test_a_code_block_of_an_item_that_ends_further_left_is_one(item: str) -> None:
+    """V4: what follows is no code, and there is no empty block."""
+    sign = "~~~" if "~~~" in item else "```"
+    shown = for_discord(f"{item}{sign}\n\nwords **and** `code`\n")
+    assert shown == f"{item}{sign}\n\nwords **and** `code`\n".replace("~~~", "```")
+    assert len(read(shown).blocks) == 1
+    # Until the item has ended, that is: then it is the next one's begin.
+    assert read(for_discord(f"{item}out\n{sign}\nwords\n{sign}\n")).blocks[1:] == ["words"]
 
 
 def test_indented_code_is_fenced() -> None:
