@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from bot.agents.file import _Agent, _Limits
+from bot.agents.file import _Agent, _AgentPermissions, _Limits
 from bot.config import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +19,10 @@ DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 EXAMPLES = [ROOT / ".env.example", ROOT / "weft.toml.example"]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 SETTINGS = {"DISCORD_TOKEN"} | {f"WEFT_{name.upper()}" for name in Settings.model_fields if name != "discord_token"}
-AGENT_KEYS = (set(_Agent.model_fields) - {"limits"}) | {f"limits.{key}" for key in _Limits.model_fields}
+TABLES: dict[str, type[BaseModel]] = {"limits": _Limits, "permissions": _AgentPermissions}
+AGENT_KEYS = (set(_Agent.model_fields) - set(TABLES)) | {
+    f"{table}.{key}" for table, model in TABLES.items() for key in model.model_fields
+}
 NO_SETTINGS = {
     "WEFT_SOAK",
     "WEFT_AGENT",  # marks what an agent has started (P9)
@@ -82,7 +86,7 @@ def test_there_is_a_row_for_each_key_of_an_agent() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
     assert set(rows) == AGENT_KEYS
     example = EXAMPLES[1].read_text()
-    assert [key for key in AGENT_KEYS if f"{key.removeprefix('limits.')} = " not in example] == []
+    assert [key for key in AGENT_KEYS if f"{key.rpartition('.')[2]} = " not in example] == []
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=name)

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,7 @@ from acp.shutdown import MARKER
 from bot.agents.model import AgentProfile, Agents
 from bot.files import read_text
 from bot.wording import nearest, told
+from bot.work.permission_rules import Mode, Rule, Rules, problem_of
 from pool.wrapping import ResourceLimits, unknown_placeholders
 
 FILE_NAME = "weft.toml"
@@ -33,6 +34,10 @@ _ID = re.compile(r"[0-9]{15,20}")
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LEAST_MEMORY = 16 * 2**20
+_TOO_MUCH_TRUST = (
+    "allow lets {name} do whatever it asks for, with nobody looking. Give it a wrapper (docs/isolation.md), "
+    "or write i_trust_this_agent = true below [agents.{name}.permissions]"
+)
 
 
 class AgentsFileError(Exception):
@@ -125,10 +130,12 @@ def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
 
 def _said(table: object, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Return how far a location leads."""
+    inner: Any = table
     for depth, step in enumerate(location):
-        if not (isinstance(table, dict) and step in table):
+        in_list = isinstance(inner, list) and isinstance(step, int) and step < len(inner)
+        if not (in_list or (isinstance(inner, dict) and step in inner)):
             return location[:depth]
-        table = table[step]
+        inner = inner[step]
     return location
 
 
@@ -167,6 +174,10 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]
     return check
 
 
+def _command_or_table(value: object) -> object:
+    return {"command": value} if isinstance(value, str) else value
+
+
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "variable's name"))]
 _Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
@@ -184,6 +195,29 @@ class _Limits(_Strict):
     open_files: Annotated[int, Field(ge=16)] | None = None
 
 
+class _Rule(_Strict):
+    kind: str | None = None
+    command: str | None = None
+    path: str | None = None
+
+    def rule(self) -> Rule:
+        return Rule(self.kind, self.command, self.path)
+
+
+class _Permissions(_Strict):
+    mode: Literal["ask", "deny", "allow"] | None = None
+    two_person: list[Annotated[_Rule, BeforeValidator(_command_or_table)]] = []
+    allow: list[_Rule] = []
+    deny: list[_Rule] = []
+
+    def rules(self) -> Rules:
+        return Rules(*(tuple(one.rule() for one in several) for several in (self.allow, self.deny, self.two_person)))
+
+
+class _AgentPermissions(_Permissions):
+    i_trust_this_agent: bool = False
+
+
 class _Agent(_Strict):
     command: Annotated[_Words, Field(min_length=1)]
     env: list[_Variable] = []
@@ -195,10 +229,12 @@ class _Agent(_Strict):
     wrapper: _Words = []
     sessions_per_process: Annotated[int, Field(ge=1)] | None = None
     limits: _Limits = _Limits()
+    permissions: _AgentPermissions = _AgentPermissions()
 
 
 class _Content(_Strict):
     default: str | None = None
+    permissions: _Permissions = _Permissions()
     agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
     channels: dict[_Channel, str] = {}
 
@@ -206,14 +242,23 @@ class _Content(_Strict):
 Problem = tuple[tuple[int | str, ...], str]
 """What is wrong, and the keys that lead to it."""
 
-_KEYS: dict[int, type[BaseModel]] = {1: _Content, 3: _Agent, 4: _Limits}
-"""Which keys there are, by how deep they lie: agents.NAME.limits.KEY."""
+_TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
+    (): _Content,
+    ("permissions",): _Permissions,
+    ("agents", "*"): _Agent,
+    ("agents", "*", "limits"): _Limits,
+    ("agents", "*", "permissions"): _AgentPermissions,
+}
+"""Which keys there are, by the table that they are in; in the tables below these there are rules."""
 
 
 def _told(error: ErrorDetails) -> Problem:
     location = error["loc"]
     if error["type"] == "extra_forbidden":
-        near = nearest(str(location[-1]), _KEYS[len(location)].model_fields)
+        table = tuple(
+            "*" if depth == 1 and location[0] == "agents" else step for depth, step in enumerate(location[:-1])
+        )
+        near = nearest(str(location[-1]), _TABLES.get(table, _Rule).model_fields)
         return location, "there is no such setting" + (f"; did you mean {near}?" if near else "")
     if location == ("agents",) and error["type"] in ("missing", "too_short"):
         return (), "there is no [agents.NAME] in it"
@@ -232,8 +277,14 @@ def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
     for channel, agent in content.channels.items():
         if agent not in content.agents:
             yield ("channels", channel), f"there is no agent {agent!r}, only {names}"
+    yield from _rule_problems(("permissions",), content.permissions)
     for name, entry in content.agents.items():
         yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
+        own = ("agents", name, "permissions")
+        yield from _rule_problems(own, entry.permissions)
+        if _mode(content, entry) is Mode.ALLOW and not (entry.wrapper or entry.permissions.i_trust_this_agent):
+            said = (*own, "mode") if entry.permissions.mode is not None else ("permissions", "mode")
+            yield said, _TOO_MUCH_TRUST.format(name=name)
 
 
 def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str, str]]:
@@ -254,19 +305,31 @@ def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str,
         yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 
 
+def _rule_problems(table: tuple[str, ...], said: _Permissions) -> Iterator[Problem]:
+    for key, rules in (("allow", said.allow), ("deny", said.deny), ("two_person", said.two_person)):
+        for number, rule in enumerate(rules):
+            if problem := problem_of(rule.rule(), allow=key == "allow"):
+                yield (*table, key, number), problem
+
+
+def _mode(content: _Content, entry: _Agent) -> Mode:
+    return Mode(entry.permissions.mode or content.permissions.mode or Mode.ASK)
+
+
 def _withheld(name: str) -> bool:
     return bool(named({name: ""}, WITHHELD))
 
 
 def _agents(content: _Content, workspace: str) -> Agents:
     return Agents(
-        profiles={name: _profile(name, entry, workspace) for name, entry in content.agents.items()},
+        profiles={name: _profile(content, name, workspace) for name in content.agents},
         default=content.default or next(iter(content.agents)),
         channels={int(channel): agent for channel, agent in content.channels.items()},
     )
 
 
-def _profile(name: str, entry: _Agent, workspace: str) -> AgentProfile:
+def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
+    entry = content.agents[name]
     limits: dict[str, Any] = entry.limits.model_dump()
     return AgentProfile(
         name=name,
@@ -280,4 +343,7 @@ def _profile(name: str, entry: _Agent, workspace: str) -> AgentProfile:
         hard_timeout=entry.hard_timeout,
         sessions_per_process=entry.sessions_per_process,
         limits=ResourceLimits(**limits),
+        rules=content.permissions.rules() + entry.permissions.rules(),
+        mode=_mode(content, entry),
+        trusted=entry.permissions.i_trust_this_agent,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from acp.process import agent_environment, named
+from bot.work.permission_rules import Mode, Rules
 from pool.launcher import LauncherByName, LocalLauncher
 from pool.wrapping import ResourceLimits
 
@@ -27,6 +28,9 @@ class AgentProfile:
         start_timeout: seconds for each step of its start; None: as for all.
         hard_timeout: seconds that a turn of it may last; None: as for all.
         sessions_per_process: how many threads may share a process of it; None: as for all, behind a wrapper one.
+        rules: on its permission requests, those for all agents among them.
+        mode: what happens to requests that no rule decides.
+        trusted: somebody wrote that it may be allowed everything without a wrapper.
     """
 
     name: str
@@ -40,6 +44,9 @@ class AgentProfile:
     hard_timeout: float | None = None
     sessions_per_process: int | None = None
     limits: ResourceLimits = field(default_factory=ResourceLimits)
+    rules: Rules = field(default_factory=Rules)
+    mode: Mode = Mode.ASK
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

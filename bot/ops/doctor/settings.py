@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from acp.process import named
 from bot.agents.checks import THREAD_FIELD, fixed_part
+from bot.agents.model import AgentProfile
 from bot.config import (
     NO_TOKEN,
     ConfigError,
@@ -21,6 +22,7 @@ from bot.config import (
 from bot.files import may, user_name
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.doctor.machine import Unit
+from bot.work.permission_rules import Mode
 
 
 def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:
@@ -100,6 +102,18 @@ def check_agents_file(
         yield check_workspace(workspace, user)
     for agent in agents:
         yield from check_agent_variables(f"agents.{agent.name}.env", agent.env, environment)
+    yield from map(check_permissions, agents)
+
+
+def check_permissions(agent: AgentProfile) -> Finding:
+    """Say what answers an agent's requests in people's place."""
+    rules = agent.rules
+    counts = f"{len(rules.allow)} to allow, {len(rules.deny)} to deny, {len(rules.two_person)} for two people"
+    text = f"{agent.name}: mode {agent.mode}; rules: {counts}"
+    alone = agent.mode is Mode.ALLOW and not agent.wrapper
+    return (
+        warn("permissions", f"{text}; nobody looks, and no wrapper is around it") if alone else ok("permissions", text)
+    )
 
 
 def check_agent_variables(place: str, names: Iterable[str], environment: Mapping[str, str]) -> Iterator[Finding]:

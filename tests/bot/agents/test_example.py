@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.file import AgentsFile, _Agent, _Limits
+from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Limits
 
 EXAMPLE = Path(__file__).parents[3] / "weft.toml.example"
 LINES = EXAMPLE.read_text().splitlines()
@@ -30,7 +30,7 @@ def test_a_line_that_is_off_can_be_switched_on(number: int) -> None:
     before = AgentsFile(EXAMPLE, EXAMPLE.read_text()).agents("/srv")
     after = AgentsFile(EXAMPLE, switched_on(number)).agents("/srv")
     # Those that show their default change nothing.
-    assert after != before or LINES[number].startswith("#sessions_per_process = 1")
+    assert after != before or LINES[number].startswith(("#sessions_per_process = 1", '#mode = "ask"'))
 
 
 def test_all_lines_together_are_valid() -> None:
@@ -38,9 +38,11 @@ def test_all_lines_together_are_valid() -> None:
     agents = AgentsFile(EXAMPLE, switched_on(*OFF)).agents("/srv")
     assert agents.channels == {123456789012345678: "codex"}
     assert agents.profiles["claude"].limits
+    assert [len(agents.profiles[name].rules.deny) for name in ("claude", "codex")] == [3, 2]
 
 
 def test_every_setting_of_an_agent_has_its_line() -> None:
     """Settings and exits."""
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
-    assert shown == {*_Agent.model_fields, *_Limits.model_fields, "default"} - {"limits"}
+    every = {*_Agent.model_fields, *_Limits.model_fields, *_AgentPermissions.model_fields, "default"}
+    assert shown == every - {"limits", "permissions"}

@@ -9,6 +9,7 @@ import pytest
 
 from bot.agents.file import AgentsFile, AgentsFileError, line_of
 from bot.agents.model import AgentProfile, Agents
+from bot.work.permission_rules import Mode, Rule, Rules
 from pool.wrapping import ResourceLimits
 
 CHANNEL = "100000000000000001"
@@ -128,6 +129,43 @@ def test_memory_has_a_unit(size: str, expected: int) -> None:
             agent("sessions_per_process = 2\nwrapper = ['bwrap', '{thread_id}']"),
             "agents.red.wrapper: {thread_id} means one thread, but sessions_per_process lets several share it",
         ),
+        (
+            agent(more="[permissions]\nmode = 'yes'"),
+            "permissions.mode: 'yes' is unknown: write 'ask', 'deny' or 'allow'",
+        ),
+        (
+            agent(more="[permissions]\nallow = ['ls']"),
+            "permissions.allow.0: 'ls' is not a table: write { NAME = value }",
+        ),
+        (agent(more="[permissions]\ntwo_person = [1]"), "permissions.two_person.0: 1 is not a table"),
+        (agent(more="[permissions]\ntwo_person = ['']"), "permissions.two_person.0: '' names no program"),
+        (agent(more="[[permissions.deny]]"), "permissions.deny.0: says nothing: give it kind, command or path"),
+        (
+            agent(more="[[agents.red.permissions.allow]]\ncommand = 'sudo *'"),
+            "agents.red.permissions.allow.0: can never match: sudo runs other commands",
+        ),
+        (agent(more="[permissions]\nmod = 'ask'"), "permissions.mod: there is no such setting; did you mean mode?"),
+        (
+            agent(more="[agents.red.permissions]\ni_trust_this_agnt = true"),
+            "agents.red.permissions.i_trust_this_agnt: there is no such setting; did you mean i_trust_this_agent?",
+        ),
+        (
+            agent(more="[[permissions.allow]]\nkind = 'read'\ncomand = 'ls'"),
+            "permissions.allow.0.comand: there is no such setting; did you mean command?",
+        ),
+        (
+            agent(more="[permissions]\ni_trust_this_agent = true"),
+            "permissions.i_trust_this_agent: there is no such setting",
+        ),
+        (
+            agent(more="[permissions]\nmode = 'allow'"),
+            "permissions.mode: allow lets red do whatever it asks for, with nobody looking. Give it a wrapper "
+            "(docs/isolation.md), or write i_trust_this_agent = true below [agents.red.permissions]",
+        ),
+        (
+            agent(more="[agents.red.permissions]\nmode = 'allow'"),
+            "agents.red.permissions.mode: allow lets red do whatever it asks for",
+        ),
         ("[agents.red\n", "Expected ']'"),
         ("[agents.red]\n[agents.red]", "Cannot declare ('agents', 'red') twice (at line 2, column 12)"),
     ],
@@ -207,3 +245,34 @@ def test_the_line_of_a_key_is_where_it_begins() -> None:
     keys = {("a",): 3, ("a", "list"): 4, ("a", "list", 1): 4, ("a", "text"): 9, ("a", "key"): 12, ("b", "c", "d"): 14}
     assert {key: line_of(text, key) for key in keys} == keys
     assert (line_of(text, ("b", "none")), line_of(text, ("none",)), line_of("[", ("a",))) == (13, None, None)
+
+
+def test_an_agent_has_the_rules_for_all_and_its_own_and_its_own_mode() -> None:
+    """C2, C3"""
+    both = agents(
+        f"default = 'red'\n{agent(more='[agents.blue]')}\ncommand = 'blue'\n"
+        "[permissions]\nmode = 'deny'\ntwo_person = ['git push*']\n"
+        "[[permissions.allow]]\ncommand = 'ls *'\n[[permissions.allow]]\nkind = 'read'\npath = 'docs/'\n"
+        "[agents.blue.permissions]\nmode = 'allow'\ni_trust_this_agent = true\ntwo_person = [{ kind = 'delete' }]\n"
+        "[[agents.blue.permissions.deny]]\ncommand = 'curl *'\n"
+    )
+    red, blue = both
+    allow, pushes = (Rule(command="ls *"), Rule(kind="read", path="docs/")), Rule(command="git push*")
+    assert (red.mode, red.rules) == (Mode.DENY, Rules(allow, (), (pushes,)))
+    assert (blue.mode, blue.trusted) == (Mode.ALLOW, True)
+    assert blue.rules == Rules(allow, (Rule(command="curl *"),), (pushes, Rule(kind="delete")))
+
+
+def test_a_wrapper_is_as_good_as_trust_for_an_agent_that_is_allowed_everything() -> None:
+    """C3"""
+    (red,) = agents(agent("wrapper = ['bwrap']", more="[permissions]\nmode = 'allow'"))
+    assert (red.mode, red.trusted) == (Mode.ALLOW, False)
+
+
+def test_a_mistake_in_the_second_rule_is_told_at_its_line() -> None:
+    """Settings and exits."""
+    text = f"{agent()}\n[[permissions.deny]]\nkind = 'edit'\n[[permissions.deny]]\n# why\nkind = 'run'\n"
+    (line,) = problems(text)
+    assert line.startswith("weft.toml, line 7: permissions.deny.1: 'run' is not a kind of tool call")
+    (line,) = problems(text.replace("'run'", "1"))
+    assert line == "weft.toml, line 9: permissions.deny.1.kind: 1 is not text: put it in quotes"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from bot.agents.model import AgentProfile
 from bot.config import Settings, looks_like_token
-from bot.ops.doctor.finding import Verdict, warn
+from bot.ops.doctor.finding import Verdict, ok, warn
 from bot.ops.doctor.machine import Unit
-from bot.ops.doctor.settings import check_agent_variables, check_settings
+from bot.ops.doctor.settings import check_agent_variables, check_permissions, check_settings
+from bot.work.permission_rules import Mode, Rule, Rules
 from tests.commands import TOKEN
 
 
@@ -46,3 +49,14 @@ def test_an_agent_that_only_this_shell_finds_is_not_there_for_the_unit(
         f" {tmp_path}/own-agent: write that, or run `weft service install` from this shell"
     )
     assert "/usr/bin:/bin" in there["path"].text
+
+
+def test_an_agent_that_nobody_watches_is_told() -> None:
+    """C3."""
+    rules = Rules(allow=(Rule(command="git status *"),), two_person=(Rule(command="git push*"),))
+    asking = AgentProfile("red", ("red",), "/srv", rules=rules)
+    text = "red: mode ask; rules: 1 to allow, 0 to deny, 1 for two people"
+    assert check_permissions(asking) == ok("permissions", text)
+    allowing = AgentProfile("red", ("red",), "/srv", mode=Mode.ALLOW, trusted=True)
+    assert check_permissions(allowing).verdict is Verdict.WARN
+    assert check_permissions(dataclasses.replace(allowing, wrapper=("bwrap",))).verdict is Verdict.OK
