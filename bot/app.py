@@ -65,6 +65,7 @@ LIVE = frozenset(
         "allowed_channels",
         "allowed_users",
         "allowed_roles",
+        "approver_roles",
         "liveness_interval",
         "max_files",
         "max_file_bytes",
@@ -384,6 +385,7 @@ def policy_of(settings: Settings) -> Policy:
         channels=frozenset(settings.allowed_channels),
         users=frozenset(settings.allowed_users),
         roles=frozenset(settings.allowed_roles),
+        approvers=frozenset(settings.approver_roles),
     )
 
 
@@ -460,6 +462,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         context=settings.context,
         reactions=settings.reactions,
         permission_timeout=settings.permission_timeout,
+        approvers=settings.approver_roles,
         stop_grace=settings.stop_grace,
         stop_bound=settings.cancel_grace + 1,
         files=FileLimits(most=settings.max_files, size=settings.max_file_bytes),

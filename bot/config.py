@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     allowed_channels: Ids = ()
     allowed_users: Ids = ()
     allowed_roles: Ids = ()
+    approver_roles: Ids = ()
     max_agents: Annotated[int, Field(ge=1)] = 12
     sessions_per_process: Annotated[int, Field(ge=1)] = 1
     lane_main: Annotated[int | None, Field(ge=1)] = None

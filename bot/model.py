@@ -21,13 +21,15 @@ def posted_at(snowflake: int) -> float:
 class Actor:
     """A person as far as the work needs one: id, the name to show, and the roles that may give rights.
 
-    ``owner``: owns the Discord application, or is in its team; known of whoever presses a button or gives a command.
+    ``owner``: owns the Discord application, or is in its team; ``approver``: has a role that may decide what agents ask
+    (C1). Both are known of whoever presses a button or gives a command.
     """
 
     id: int
     name: str
     roles: frozenset[int] = frozenset()
     owner: bool = False
+    approver: bool = False
 
 
 class QueueMode(StrEnum):

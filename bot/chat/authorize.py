@@ -6,7 +6,7 @@ Closed by default. What a person may do with somebody else's turn is decided by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 
 class Reason(StrEnum):
@@ -18,6 +18,15 @@ class Reason(StrEnum):
     CHANNEL = "I am not set up to work in this channel."
     BOT = "I don't take requests from this bot."
     PERSON = "You are not on the list of people I take requests from. Ask whoever runs me."
+
+
+class Purpose(Enum):
+    """What somebody wants to do."""
+
+    PROMPT = auto()
+    """Have an agent work, or control what it does."""
+    DECIDE = auto()
+    """Answer what an agent asks, or look at what was answered (C1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Policy:
     """Who may use Weft: ids only.
 
     An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners may.
+    ``approvers`` are roles, too: who has one of them may decide, and prompt only if on another list as well.
     """
 
     guilds: frozenset[int] = frozenset()
@@ -51,6 +61,7 @@ class Policy:
     users: frozenset[int] = frozenset()
     roles: frozenset[int] = frozenset()
     owners: frozenset[int] = frozenset()
+    approvers: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Verdict:
     reason: Reason = Reason.NONE
 
 
-def authorize(request: Request, policy: Policy) -> Verdict:
+def authorize(request: Request, policy: Policy, purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
     if request.guild_id is None:
         return Verdict(allowed=False, reason=Reason.DIRECT)
@@ -79,5 +90,6 @@ def authorize(request: Request, policy: Policy) -> Verdict:
         # A role never admits a bot: two bots that answer each other would never stop.
         reason = Reason.BOT
     else:
-        reason = Reason.NONE if request.roles & policy.roles else Reason.PERSON
+        roles = policy.roles | policy.approvers if purpose is Purpose.DECIDE else policy.roles
+        reason = Reason.NONE if request.roles & roles else Reason.PERSON
     return Verdict(allowed=not reason, reason=reason)

@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 import discord
 from discord import ui
 
+from bot.chat.authorize import Purpose
 from bot.chat.interactions import respond, tell
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
@@ -65,7 +66,8 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return dispatcher.go_on(thread_id, prompt, notice, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
-        await respond(interaction, act, once=named["action"] == "go")
+        purpose = Purpose.DECIDE if named["request"] else Purpose.PROMPT
+        await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
 
 
 async def on_interaction(interaction: discord.Interaction[Any]) -> None:

@@ -16,7 +16,7 @@ import structlog
 from discord.http import Route
 
 from bot.chat.answers import Act, run_command, saved
-from bot.chat.authorize import Request, Verdict, authorize
+from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
 from bot.chat.port import MESSAGE_LIMIT, NOBODY
@@ -39,12 +39,22 @@ def actor_of(person: discord.abc.User) -> Actor:
     return Actor(person.id, person.display_name, roles)
 
 
+def asker_of(interaction: discord.Interaction[Any]) -> Actor:
+    """Return who pressed or typed something, with the rights that they have now."""
+    client, person = interaction.client, interaction.user
+    assert isinstance(client, WeftClient)
+    actor, policy = actor_of(person), client.policy
+    # No role lets a bot in, and so none makes it an approver.
+    approver = not person.bot and bool(actor.roles & policy.approvers)
+    return replace(actor, owner=person.id in policy.owners, approver=approver)
+
+
 def thread_of(interaction: discord.Interaction[Any]) -> int | None:
     """Return the id of the thread in which something was pressed or typed, or None outside threads."""
     return interaction.channel.id if isinstance(interaction.channel, discord.Thread) else None
 
 
-def verdict_on(interaction: discord.Interaction[Any]) -> Verdict:
+def verdict_on(interaction: discord.Interaction[Any], purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Return whether the person may use Weft here."""
     channel, client = interaction.channel, interaction.client
     assert isinstance(client, WeftClient)
@@ -57,11 +67,16 @@ def verdict_on(interaction: discord.Interaction[Any]) -> Verdict:
         roles=actor_of(interaction.user).roles,
         automatic=interaction.user.bot,
     )
-    return authorize(request, client.policy)
+    return authorize(request, client.policy, purpose)
 
 
 async def respond(
-    interaction: discord.Interaction[Any], wanted: Command | Act, *, shown: bool = False, once: bool = False
+    interaction: discord.Interaction[Any],
+    wanted: Command | Act,
+    *,
+    purpose: Purpose = Purpose.PROMPT,
+    shown: bool = False,
+    once: bool = False,
 ) -> int | None:
     """Do what was asked if the person may, and answer: only to them or, if ``shown``, to everybody.
 
@@ -70,13 +85,12 @@ async def respond(
 
     Returns the id of the message that everybody sees, if there is one.
     """
-    client, person = interaction.client, interaction.user
+    client = interaction.client
     assert isinstance(client, WeftClient)
     # Decided at each press: the person may no longer be allowed what they were when the button was posted.
-    verdict = verdict_on(interaction)
+    verdict = verdict_on(interaction, purpose)
     if verdict.allowed:
-        actor = replace(actor_of(person), owner=person.id in client.policy.owners)
-        done = run_command(wanted, client.dispatcher, thread_of(interaction), actor, interaction.id)
+        done = run_command(wanted, client.dispatcher, thread_of(interaction), asker_of(interaction), interaction.id)
         answer = await saved(done, client.dispatcher)
     else:
         answer = Answer(verdict.reason, accepted=False)

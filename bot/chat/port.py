@@ -1,7 +1,7 @@
 """What the work and the reply may ask of Discord: `DiscordChat` and `DiscordThread`.
 
 Everything is addressed by id on the current client, so nothing here depends on a cache or on one client's life.
-Every body says whom it may notify: nobody, or the one user in `Body.ping`. Together with the answers of
+Every body says whom it may notify: nobody, or the one user and the one role that it names. Together with the answers of
 `bot.chat.interactions` this is the only way out to Discord, and no configured secret passes it, whatever text, label,
 file or name holds it (R5); see `bot.redaction`.
 """
@@ -171,6 +171,14 @@ class DiscordChat:
         except TryAgain:
             guild = None
         return guild.filesize_limit if guild is not None else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+
+    def first_role(self, guild_id: int | None, among: Sequence[int]) -> int | None:
+        """Return the first of these roles that a server has; of a server that is not known now, the first of all."""
+        try:
+            guild = self._current().get_guild(guild_id) if guild_id is not None else None
+        except Unavailable:
+            guild = None
+        return next((role for role in among if guild is None or guild.get_role(role) is not None), None)
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; one that exists already is used."""
@@ -391,11 +399,10 @@ async def _send(
 
 
 def _mentions(body: Body) -> discord.AllowedMentions:
-    if body.ping is None:
+    if body.ping is None and body.role is None:
         return NOBODY
-    return discord.AllowedMentions(
-        everyone=False, roles=False, users=[discord.Object(id=body.ping)], replied_user=False
-    )
+    users, roles = ([discord.Object(id=one)] if one is not None else False for one in (body.ping, body.role))
+    return discord.AllowedMentions(everyone=False, users=users, roles=roles, replied_user=False)
 
 
 def _view(buttons: tuple[Button, ...]) -> ui.View:

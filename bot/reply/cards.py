@@ -63,6 +63,7 @@ def permission_card(
     *,
     who: str,
     ping: int | None = None,
+    role: int | None = None,
     deadline: str = "",
     complete: bool = True,
 ) -> Body:
@@ -71,7 +72,7 @@ def permission_card(
     Args:
         token: names the request in the buttons' ids; at most 80 characters.
         who: who may press, as Discord Markdown.
-        ping: the person to notify.
+        ping: the person to notify; ``role``: the role.
         deadline: when the time is up and what happens then, as Discord Markdown.
         complete: whether ``tool_call`` is all that the agent has said of it; if not, nobody can allow it.
     """
@@ -85,7 +86,7 @@ def permission_card(
     few = len(paths) <= _MOST_PLACES
     places_shown = few and all("`" not in path and is_short_line(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
-    head, last = _head(call, paths, ping), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
+    head, last = _head(call, paths, ping, role), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
     # Nobody may approve what they can't see in full: then only refusals are left.
     refusing, _ = _buttons(token, options, seen=False)
     buttons, names = _buttons(token, options, seen=complete)
@@ -104,7 +105,7 @@ def permission_card(
     more = [f"-# {left_out:,} more options have no button."] if left_out else []
     lines = [*head, *shown, *([note] if note else []), *([listed.text] if listed else []), *more, last]
     # If Discord does not take the file, nobody sees what is only in there.
-    return Body("\n".join(lines), buttons, file, ping, fileless=refusing if file else None)
+    return Body("\n".join(lines), buttons, file, ping, role, fileless=refusing if file else None)
 
 
 def options_offered(card: Body) -> frozenset[int]:
@@ -116,7 +117,7 @@ def closed_card(card: Body, end: str) -> Body:
     """Return the card after its end: without buttons, with ``end`` (see `answered_by()`) in place of who may press."""
     # The file stays: what was decided must remain readable.
     text, _, _ = card.text.rpartition("\n")
-    return Body(f"{text}\n{end}", file=card.file, ping=card.ping)
+    return Body(f"{text}\n{end}", file=card.file, ping=card.ping, role=card.role)
 
 
 def answered_by(option: PermissionOption, name: str) -> str:
@@ -136,12 +137,12 @@ UNSEEN = "⏹ Cancelled: it is too long to show in full, and the agent offers no
 NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the request, so it was cancelled."
 
 
-def _head(call: Json, paths: list[str], ping: int | None) -> list[str]:
+def _head(call: Json, paths: list[str], ping: int | None, role: int | None) -> list[str]:
     """Return whom it is for, what is to be done, and where."""
     title, kind = call.get("title"), call.get("kind")
     sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
     name = title if isinstance(title, str) and title else "an unnamed tool"
-    lines = [f"<@{ping}>"] if ping is not None else []
+    lines = [f"<@{ping}>"] if ping is not None else [f"<@&{role}>"] if role is not None else []
     lines.append(f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}")
     if paths:
         shown = ", ".join(inline(path, _PLACE_LIMIT) for path in paths[:_MOST_PLACES])

@@ -63,7 +63,7 @@ class Body:
         text: Discord Markdown, at most 2,000 UTF-16 code units.
         buttons: at most 25, five in a row.
         file: posted when the message is created; an edit leaves it as it is.
-        ping: the only user this message may notify.
+        ping: the only user this message may notify; ``role``: the only role.
         fileless: the buttons if Discord does not take the file; None: the same.
         uploads: files without which it is not posted; see `UploadRefused`.
     """
@@ -72,6 +72,7 @@ class Body:
     buttons: tuple[Button, ...] = ()
     file: Attachment | None = None
     ping: int | None = None
+    role: int | None = None
     fileless: tuple[Button, ...] | None = None
     uploads: tuple[Upload, ...] = ()
 

@@ -119,7 +119,14 @@ class Dispatcher:
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         decisions = Decisions(tracker, store, redact)
-        self._cards = TurnCards(tasks, self.permissions, self._scheduler, limits.permission_timeout, decisions)
+        self._cards = TurnCards(
+            tasks,
+            self.permissions,
+            self._scheduler,
+            limits.permission_timeout,
+            decisions,
+            lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
+        )
         # What takes a message to its turn, and the turn to its end.
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(

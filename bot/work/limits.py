@@ -39,6 +39,7 @@ class WorkLimits:
         user_messages, user_window: how many messages one person may send in so many seconds; 0: any number.
         reactions: whether messages show their progress by reactions.
         permission_timeout: how long a permission card waits for a person (D6).
+        approvers: roles of which each member may decide what an agent asks (C1).
         stop_grace: how long turns may go on when the bot stops (R1).
         stop_bound: how long they then get to end, once they are cancelled.
         flush_bound: how long last messages and edits get after that (R1).
@@ -56,6 +57,7 @@ class WorkLimits:
     user_window: float = 60.0
     reactions: bool = True
     permission_timeout: float = 600.0
+    approvers: tuple[int, ...] = ()
     stop_grace: float = 0.0
     stop_bound: float = 15.0
     flush_bound: float = 5.0

@@ -50,6 +50,7 @@ class Card:
         registry: remembers it once it is over.
         show: called with the card each time that what it shows has changed; None: nobody looks at it.
         offered: the numbers of the options that have a button; what nobody can see whole can't be allowed.
+        approvers: people with an approver role may answer, too, if there are any (C1).
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
         reason: why it ended without an answer, where its state does not say so.
@@ -62,6 +63,7 @@ class Card:
     registry: PermissionRegistry
     show: Callable[[Card], None] | None
     offered: frozenset[int]
+    approvers: bool = False
     for_owners: bool = False
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
@@ -91,6 +93,19 @@ class Card:
             self.registry.remember(self)
 
 
+def may_decide(card: Card, by: Actor) -> bool:
+    """Return whether somebody who is let in may answer a card: buttons and commands ask this alone (C1)."""
+    return by.approver or (by.owner if card.for_owners else by.id == card.requester.id)
+
+
+def who_may(card: Card, requester: str) -> str:
+    """Return who may answer a card, ``requester`` standing for whoever asked."""
+    named = ["an approver"] if card.approvers else []
+    # The requester first, but for a bot, which can press nothing.
+    named = [*named, "whoever runs me"] if card.for_owners else [requester, *named]
+    return " or ".join(named)
+
+
 def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
     """Return the option that says no this once, else one that says no for good, else None."""
     by_kind = {option.kind: option for option in reversed(options)}
@@ -111,13 +126,14 @@ class PermissionRegistry:
         requester: Actor,
         show: Callable[[Card], None],
         *,
+        approvers: bool = False,
         for_owners: bool = False,
     ) -> Card:
         """Return a new card for the request; it is not shown yet."""
         # Not its number: a custom_id can be sent by hand, and must not be guessed.
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         offered = frozenset(range(len(request.options)))
-        card = Card(token, thread_id, request, requester, self, show, offered, for_owners=for_owners)
+        card = Card(token, thread_id, request, requester, self, show, offered, approvers, for_owners)
         self._open[token] = card
         return card
 
@@ -154,9 +170,8 @@ class PermissionRegistry:
                 text = f"Already answered by {inline_code(card.answered_by.name)}."
             return Answer(text, accepted=False)
         # Looked at only now: that a request is over is no secret, and says more than who might have answered it.
-        if by.id != card.requester.id and not (card.for_owners and by.owner):
-            who = "whoever runs me" if card.for_owners else inline_code(card.requester.name)
-            return Answer(f"Only {who} may answer this.", accepted=False)
+        if not may_decide(card, by):
+            return Answer(f"Only {who_may(card, inline_code(card.requester.name))} may answer this.", accepted=False)
         chosen = card.request.options[option]
         # The connection decides who was first: the agent's own cancel may have closed the request unseen.
         if not card.request.select(chosen.option_id):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,6 +78,9 @@ class Chat(Protocol):
 
     def upload_limit(self, guild_id: int | None) -> int:
         """Return how many bytes a file may have in a server."""
+
+    def first_role(self, guild_id: int | None, among: Sequence[int]) -> int | None:
+        """Return the first of these roles that a server has."""
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; a thread that exists already is used."""

@@ -38,7 +38,7 @@ from bot.work.ending import TurnEnd, end_of_error, end_of_snapshot, interrupted,
 from bot.work.handouts import Handouts
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
-from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection
+from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection, who_may
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.turn_files import TurnFiles, nothing_left
@@ -148,6 +148,7 @@ class TurnCards:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
         decisions: records how each request ended, before that is shown.
+        approver_in: returns a role whose members may answer in a server, if there is one (C1).
 
     Attributes:
         closed: the bot stops: what is asked from now on is answered ``cancelled``.
@@ -158,6 +159,7 @@ class TurnCards:
     scheduler: Scheduler[Claim]
     timeout: float
     decisions: Decisions
+    approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
     def open(self, running: RunningTurn, request: PermissionRequest) -> None:
@@ -205,11 +207,13 @@ class TurnCards:
                 self.scheduler.lanes.take_back(running.entry)
 
         # 2. From here on it can be answered.
-        first = running.first
+        first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
+        role = self.approver_in(first.guild_id)
         card = self.registry.open(
-            running.thread_id, request, first.author, show, for_owners=first.lane is Lane.BACKGROUND
+            running.thread_id, request, first.author, show, approvers=role is not None, for_owners=for_owners
         )
-        opened = open_body(card, self.timeout)
+        # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
+        opened = open_body(card, self.timeout, role if for_owners else None)
         # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
         card.offered = cards.options_offered(opened)
         request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
@@ -227,15 +231,17 @@ class TurnCards:
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
 
 
-def open_body(card: Card, timeout: float) -> Body:
-    """Return the card as it asks."""
+def open_body(card: Card, timeout: float, role: int | None = None) -> Body:
+    """Return the card as it asks, notifying ``role``."""
+    who = who_may(card, f"<@{card.requester.id}>")
     can_reject = rejecting(card.request.options) is not None
     return cards.permission_card(
         card.token,
         card.request.tool_call,
         card.request.options,
-        who="A bot asked, so only whoever runs me" if card.for_owners else f"<@{card.requester.id}>",
+        who=f"A bot asked, so only {who}" if card.for_owners else who,
         ping=None if card.for_owners else card.requester.id,
+        role=role,
         deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
         complete=card.request.complete,
     )

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from bot import app
 from bot.agents.model import AgentProfile, Agents, only
 from bot.app import (
+    LIVE,
     Reload,
     apply_settings,
     changed_names,
@@ -36,7 +37,7 @@ from bot.work.limits import FileLimits
 from pool.model import PoolCounts, PoolLimits
 from tests.bot.ops.ear import ear
 
-GUILD, CHANNEL, USER, ROLE = (10**17 + number for number in range(4))
+GUILD, CHANNEL, USER, ROLE, APPROVERS = (10**17 + number for number in range(5))
 WANTED = RunSettings("a-token-for-tests", only(("agent",), "/srv"))
 
 
@@ -220,17 +221,24 @@ def test_last_edits_get_five_seconds_when_the_bot_stops() -> None:
 def test_who_is_let_in_is_what_the_settings_say() -> None:
     """D2."""
     chosen = settings(
-        allowed_guilds=str(GUILD), allowed_channels=str(CHANNEL), allowed_users=str(USER), allowed_roles=str(ROLE)
+        allowed_guilds=str(GUILD),
+        allowed_channels=str(CHANNEL),
+        allowed_users=str(USER),
+        allowed_roles=str(ROLE),
+        approver_roles=f"{APPROVERS}, {ROLE}",
     )
     policy = chat_config(chosen, WANTED).policy
     lists = [policy.guilds, policy.channels, policy.users, policy.roles]
     assert lists == [frozenset({number}) for number in (GUILD, CHANNEL, USER, ROLE)]
+    assert policy.approvers == {APPROVERS, ROLE}
+    assert work_limits(chosen).approvers == (APPROVERS, ROLE)
+    assert "approver_roles" in LIVE
 
 
 def test_without_settings_nobody_is_on_a_list() -> None:
     """D2."""
     policy = chat_config(settings(), WANTED).policy
-    assert [policy.guilds, policy.channels, policy.users, policy.roles] == [frozenset()] * 4
+    assert [policy.guilds, policy.channels, policy.users, policy.roles, policy.approvers] == [frozenset()] * 5
 
 
 def test_the_token_and_the_address_of_discord_are_handed_over() -> None:

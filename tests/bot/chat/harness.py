@@ -36,6 +36,7 @@ class FakeDispatcher(Dispatcher):
 
     inbounds: list[Inbound] = field(default_factory=list)
     calls: list[tuple[object, ...]] = field(default_factory=list)
+    deciders: list[Actor] = field(default_factory=list)
     late: list[Inbound] = field(default_factory=list)
     revisions: list[tuple[object, ...]] = field(default_factory=list)
     course: list[str] = field(default_factory=list)
@@ -82,6 +83,7 @@ class FakeDispatcher(Dispatcher):
         self._record("assign", thread_id, agent)
 
     def decide(self, request: str, option: int, by: Actor) -> Answer:
+        self.deciders.append(by)
         self._record("decide", request, option, by.id)
         return Answer("Allowed.", accepted=True)
 

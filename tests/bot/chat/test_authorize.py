@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from bot.chat.authorize import Policy, Reason, Request, authorize
+from bot.chat.authorize import Policy, Purpose, Reason, Request, authorize
 
 GUILD, OTHER_GUILD = 100, 101
 CHANNEL, OTHER_CHANNEL, THREAD = 200, 201, 202
 ALICE, OWNER, BOT = 300, 301, 302
-DEVS, GUESTS = 400, 401
+DEVS, GUESTS, JUDGES = 400, 401, 402
 
 OPEN = Policy(users=frozenset({ALICE}))
 BY_ROLE = Policy(roles=frozenset({DEVS}))
@@ -23,6 +23,8 @@ NARROW = Policy(
     owners=frozenset({OWNER}),
 )
 CLOSED = Policy(owners=frozenset({OWNER}))
+JUDGED = dataclasses.replace(NARROW, approvers=frozenset({JUDGES}))
+JUDGE = Request(GUILD, CHANNEL, None, 7, frozenset({JUDGES}))
 ASK = Request(GUILD, CHANNEL, None, ALICE)
 
 
@@ -99,6 +101,27 @@ def test_everybody_else_is_refused_with_the_reason(request_: Request, policy: Po
     verdict = authorize(request_, policy)
     assert not verdict.allowed
     assert verdict.reason is reason
+
+
+def test_an_approver_may_decide_and_not_prompt() -> None:
+    """C1, D2: and only where the lists let Weft work; no role lets a bot in."""
+    assert authorize(JUDGE, JUDGED, Purpose.DECIDE).allowed
+    assert authorize(JUDGE, JUDGED).reason is Reason.PERSON
+    refused = {
+        Reason.GUILD: dataclasses.replace(JUDGE, guild_id=OTHER_GUILD),
+        Reason.CHANNEL: dataclasses.replace(JUDGE, channel_id=OTHER_CHANNEL),
+        Reason.DIRECT: dataclasses.replace(JUDGE, guild_id=None),
+        Reason.BOT: dataclasses.replace(JUDGE, automatic=True),
+    }
+    assert {reason: authorize(asked, JUDGED, Purpose.DECIDE).reason for reason, asked in refused.items()} == {
+        reason: reason for reason in refused
+    }
+
+
+def test_whoever_may_prompt_may_be_asked_to_decide() -> None:
+    """C1: whether they may answer a card is the card's to say."""
+    assert authorize(ASK, JUDGED, Purpose.DECIDE).allowed
+    assert authorize(ask(user_id=7), JUDGED, Purpose.DECIDE).reason is Reason.PERSON
 
 
 def test_a_new_policy_lets_nobody_in() -> None:

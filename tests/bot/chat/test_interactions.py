@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import anyio
@@ -159,6 +160,28 @@ async def test_a_stranger_may_press_nothing(custom_id: str) -> None:
         message_id = await post(chat, thread_id, custom_id)
         assert told(await chat.fd.user("mallory").click(message_id, custom_id)) == Reason.PERSON
         assert chat.dispatcher.calls == []
+
+
+@pytest.mark.asyncio
+async def test_an_approver_may_press_cards_and_nothing_else_until_a_reload_takes_the_role_off_the_list() -> None:
+    """C1, D2: the rights are those of the press, and the channels that are listed bind approvers, too."""
+    async with in_a_thread() as (chat, thread_id):
+        role = chat.fd.add_role("approvers")
+        judge, policy = chat.fd.user("judge", roles=[role]), chat.gateway.current().policy
+        other, press = chat.fd.add_channel("other"), "weft:perm:abc:0"
+        card, stop = await post(chat, thread_id, press), f"weft:stop:{thread_id}:42"
+        sent = await chat.gateway.chat.thread(thread_id).send(Body("working", (Button(stop, "Stop"),)), nonce="n2")
+        elsewhere = await chat.gateway.chat.thread(other).send(Body("card", (Button(press, "Allow"),)), nonce="n3")
+        assert told(await judge.click(card, press)) == Reason.PERSON
+        chat.gateway.allow(dataclasses.replace(policy, approvers=frozenset({role})))
+        assert told(await judge.click(card, press)) == "Allowed."
+        assert chat.dispatcher.deciders == [Actor(judge.id, "judge", frozenset({role, chat.fd.guild_id}), approver=True)]
+        assert told(await judge.click(sent, stop)) == Reason.PERSON
+        assert told(await judge.slash(thread_id, "stop")) == Reason.PERSON
+        assert told(await judge.click(elsewhere, press)) == Reason.CHANNEL
+        chat.gateway.allow(policy)
+        assert told(await judge.click(card, press)) == Reason.PERSON
+        assert chat.dispatcher.calls == [("decide", "abc", 0, judge.id)]
 
 
 @pytest.mark.asyncio

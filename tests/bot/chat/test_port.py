@@ -74,6 +74,23 @@ async def test_only_the_person_named_in_the_body_is_notified() -> None:
 
 
 @pytest.mark.asyncio
+async def test_only_the_role_named_in_the_body_is_notified() -> None:
+    """D9, C1: of the first listed role that the server has; a server that is not known may have it."""
+    async with in_a_thread() as (chat, thread_id):
+        approvers, others = chat.fd.add_role("approvers"), chat.fd.add_role("others")
+        body = Body(f"<@&{approvers}> <@&{others}> <@{chat.fd.owner.id}>", role=approvers)
+        message_id = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
+        assert chat.fd.message(message_id).mention_roles == (approvers,)
+        assert chat.fd.message(message_id).mentions == ()
+        guild_id = (await chat.dispatcher.inbound()).guild_id
+        discord = chat.gateway.chat
+        assert discord.first_role(guild_id, (77, approvers, others)) == approvers
+        assert (discord.first_role(guild_id, (77,)), discord.first_role(guild_id, ())) == (None, None)
+        assert discord.first_role(78, (77, approvers)) == 77
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
 async def test_buttons_arrive_as_given_five_in_a_row() -> None:
     """D6: label, style, custom_id and whether it can be pressed."""
     async with in_a_thread() as (chat, thread_id):

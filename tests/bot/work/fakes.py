@@ -203,6 +203,10 @@ class FakeChat:
     def thread(self, thread_id: int) -> ThreadPort:
         return self.threads.setdefault(thread_id, FakeThread())
 
+    def first_role(self, guild_id: int | None, among: Sequence[int]) -> int | None:
+        del guild_id
+        return next(iter(among), None)
+
     def upload_limit(self, guild_id: int | None) -> int:
         return 10 * 2**20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,15 @@ import pytest
 from acp.jsonrpc import Response
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
-from bot.work.permission_cards import EXPIRED, Card, CardState, PermissionRegistry, expire, rejecting
+from bot.work.permission_cards import (
+    EXPIRED,
+    Card,
+    CardState,
+    PermissionRegistry,
+    expire,
+    may_decide,
+    rejecting,
+)
 from tests.bot.work.samples import ALICE, BOB
 
 ALLOW = PermissionOption(option_id="yes", name="Allow", kind="allow_once")
@@ -150,6 +159,16 @@ def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
     card = registry.open(100, request, BOB, lambda _card: None, for_owners=True)
     assert registry.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
     assert registry.decide(card.token, 0, replace(ALICE, owner=True)).accepted
+
+
+@pytest.mark.parametrize("for_owners", [False, True], ids=["of a person", "of a bot"])
+def test_who_may_decide(for_owners: bool) -> None:
+    """C1, D6: every combination of requester, owner and approver."""
+    registry = PermissionRegistry()
+    card = registry.open(100, Request(), ALICE, lambda _card: None, approvers=True, for_owners=for_owners)
+    for person, owner, approver in itertools.product((ALICE, BOB), (False, True), (False, True)):
+        expected = approver or (owner if for_owners else person is ALICE)
+        assert may_decide(card, replace(person, owner=owner, approver=approver)) is expected
 
 
 def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:

@@ -92,7 +92,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def asking() -> AsyncIterator[Scene]:
+async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
     registry, reply = PermissionRegistry(), FakeReply()
     now = anyio.current_time()
     running = RunningTurn(entry(1), cast("LiveReply", reply), Turn(TurnLimits(), now), started=now, hard_timeout=60)
@@ -103,7 +103,8 @@ async def asking() -> AsyncIterator[Scene]:
             lanes=SimpleNamespace(take_back=lambda _entry: states.append(False)),
         )
         decisions = Recorder()
-        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT, cast("Any", decisions))
+        approver_in = lambda _guild_id: approver  # noqa: E731
+        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT, cast("Any", decisions), approver_in)
         yield Scene(cards, decisions, registry, reply, running, [], states)
         tasks.cancel_scope.cancel()
 
@@ -313,6 +314,28 @@ async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
         assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")
         assert not scene.registry.decide(scene.token, 0, BOB).accepted
         assert scene.registry.decide(scene.token, 0, replace(BOB, owner=True)).accepted
+
+
+@in_virtual_time
+async def test_where_there_are_approvers_a_card_says_that_they_may_answer_and_calls_them_for_a_bot_only() -> None:
+    """C1, D9: once, by the role's own id; of a person's prompt the person is notified, and nobody else."""
+    async with asking(approver=400) as scene:
+        scene.ask(ALLOW, REJECT)
+        card = scene.reply.cards[scene.token]
+        assert (card.ping, card.role) == (ALICE.id, None)
+        assert scene.last_line.startswith(f"-# <@{ALICE.id}> or an approver may answer.")
+        assert scene.registry.decide(scene.token, 0, BOB).text == "Only `alice` or an approver may answer this."
+        assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
+    async with asking(approver=400) as scene:
+        (message,) = scene.running.entry.messages
+        scene.running.entry.messages = [replace(message, lane=Lane.BACKGROUND)]
+        scene.ask(ALLOW, REJECT)
+        card = scene.reply.cards[scene.token]
+        assert (card.ping, card.role, card.text.splitlines()[0]) == (None, 400, "<@&400>")
+        assert scene.last_line.startswith("-# A bot asked, so only an approver or whoever runs me may answer.")
+        assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
+        closed = scene.reply.cards[scene.token]
+        assert (closed.role, closed.text.splitlines()[0]) == (400, "<@&400>")
 
 
 @in_virtual_time
