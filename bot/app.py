@@ -192,6 +192,7 @@ async def running_bot(
                 wanted.agents,
                 watch.observer,
                 may=gateway.may,
+                rights=gateway.rights,
                 lookups=gateway.lookups,
                 redact=redactor.text,
                 transcriber=transcriber_of(settings, wanted),

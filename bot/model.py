@@ -32,6 +32,15 @@ class Actor:
     approver: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadPlace:
+    """Where a thread is; ``parent_id`` is the channel that it stands in."""
+
+    guild_id: int | None
+    thread_id: int
+    parent_id: int | None
+
+
 class QueueMode(StrEnum):
     """What a message does that comes while a turn of its thread runs (Q2)."""
 
@@ -164,6 +173,13 @@ class Inbound:
     left_out: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     conversation: Conversation | None = None
+
+    @property
+    def thread(self) -> ThreadPlace:
+        """Where its conversation is."""
+        # What was asked in a channel has its thread there.
+        parent_id = self.parent_id if self.channel_id == self.thread_id else self.channel_id
+        return ThreadPlace(self.guild_id, self.thread_id, parent_id)
 
     @property
     def gist(self) -> str:

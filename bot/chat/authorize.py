@@ -5,8 +5,10 @@ Closed by default. What a person may do with somebody else's turn is decided by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
+
+from bot.model import Actor
 
 
 class Reason(StrEnum):
@@ -62,6 +64,12 @@ class Policy:
     roles: frozenset[int] = frozenset()
     owners: frozenset[int] = frozenset()
     approvers: frozenset[int] = frozenset()
+
+
+    def knows(self, actor: Actor) -> Actor:
+        """Return a person with the rights that their id and their roles give them."""
+        owner, approver = actor.id in self.owners, bool(actor.roles & self.approvers)
+        return replace(actor, owner=owner, approver=approver)
 
 
 @dataclass(frozen=True, slots=True)

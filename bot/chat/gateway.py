@@ -22,7 +22,7 @@ import yarl
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
-from bot.chat.authorize import Policy, Request, authorize
+from bot.chat.authorize import Policy, Purpose, Request, authorize
 from bot.chat.catchup import CatchUp
 from bot.chat.client import CatchUpRequest, ClientState, WeftClient
 from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
@@ -33,7 +33,7 @@ from bot.chat.lookups import DiscordLookups
 from bot.chat.port import DiscordChat
 from bot.chat.read_marks import LAST_WRITE_LIMIT, Watermarks, keep_writing, write_marks
 from bot.chat.rest import Breaker, Rest, RetryLimits, TryAgain
-from bot.model import Inbound, Lane
+from bot.model import Actor, Inbound, Lane, ThreadPlace
 from bot.redaction import Redactor
 from bot.reply.port import Unavailable
 from bot.work.dispatcher import Dispatcher
@@ -177,6 +177,17 @@ class DiscordGateway:
         author, automatic = inbound.author, inbound.lane is Lane.BACKGROUND
         request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
         return authorize(request, client.policy).allowed
+
+    def rights(self, by: Actor, place: ThreadPlace) -> Actor | None:
+        """Return a person with the rights to decide that they have in a thread now, by the roles of their last press.
+
+        None: they are not let in. While nobody is logged in, what was known before holds.
+        """
+        if self._client is None:
+            return by
+        request = Request(place.guild_id, place.thread_id, place.parent_id, by.id, by.roles)
+        policy = self._client.policy
+        return policy.knows(by) if authorize(request, policy, Purpose.DECIDE).allowed else None
 
     @property
     def connected(self) -> bool:

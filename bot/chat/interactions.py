@@ -43,10 +43,8 @@ def asker_of(interaction: discord.Interaction[Any]) -> Actor:
     """Return who pressed or typed something, with the rights that they have now."""
     client, person = interaction.client, interaction.user
     assert isinstance(client, WeftClient)
-    actor, policy = actor_of(person), client.policy
     # No role lets a bot in, and so none makes it an approver.
-    approver = not person.bot and bool(actor.roles & policy.approvers)
-    return replace(actor, owner=person.id in policy.owners, approver=approver)
+    return actor_of(person) if person.bot else client.policy.knows(actor_of(person))
 
 
 def thread_of(interaction: discord.Interaction[Any]) -> int | None:

@@ -7,7 +7,7 @@ hide or reorder text are written out, and all of the agent's text stands in code
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from acp.schema import PermissionOption, ToolCallUpdate
@@ -18,6 +18,10 @@ from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line,
 _TEXT_LIMIT = 2000
 _SPARE = 320
 """Units of a card for its notes, and for the line of its end, which may be longer than that of who may press."""
+_SPARE_FOR_TWO = 320
+"""The same for who has agreed so far, where two people have to (C1)."""
+_MOST_AGREED = 2
+_AGREED = "-# ☑️ {name} agreed to {option}. One more person has to."
 
 _TITLE_LIMIT, _KIND_LIMIT, _PLACE_LIMIT, _LABEL_LIMIT = 200, 30, 120, 80
 _DETAIL_LIMIT, _OPTIONS_LIMIT = 900, 500
@@ -66,6 +70,7 @@ def permission_card(
     role: int | None = None,
     deadline: str = "",
     complete: bool = True,
+    two_person: bool = False,
 ) -> Body:
     """Return the card of a permission request (D6).
 
@@ -75,6 +80,7 @@ def permission_card(
         ping: the person to notify; ``role``: the role.
         deadline: when the time is up and what happens then, as Discord Markdown.
         complete: whether ``tool_call`` is all that the agent has said of it; if not, nobody can allow it.
+        two_person: two people have to agree to what does not reject.
     """
     call = tool_call.as_sent()
     paths, _ = paths_of(call)
@@ -86,14 +92,16 @@ def permission_card(
     few = len(paths) <= _MOST_PLACES
     places_shown = few and all("`" not in path and is_short_line(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
-    head, last = _head(call, paths, ping, role), f"-# {who} may answer." + (f" {deadline}" if deadline else "")
+    head, last = _head(call, paths, ping, role), f"-# {who} may answer."
+    last += (" Two people have to agree." if two_person else "") + (f" {deadline}" if deadline else "")
     # Nobody may approve what they can't see in full: then only refusals are left.
     refusing, _ = _buttons(token, options, seen=False)
     buttons, names = _buttons(token, options, seen=complete)
     left_out = len(options) - len(buttons) if complete else 0
     listed = _block(names, names.text, _OPTIONS_LIMIT, height=_MOST_OPTIONS + 3) if names else None
     fixed = sum(units(line) + 1 for line in (*head, last)) + (listed.size if listed else 0)
-    shown, note = _shown_detail(parts, min(_DETAIL_LIMIT, _TEXT_LIMIT - _SPARE - fixed))
+    spare = _SPARE + (_SPARE_FOR_TWO if two_person else 0)
+    shown, note = _shown_detail(parts, min(_DETAIL_LIMIT, _TEXT_LIMIT - spare - fixed))
     if listed and not listed.whole and names:
         parts, note = [*parts, names], note or _OPTIONS_IN_FILE
     file, missing = _file(parts) if note else (None, 0)
@@ -113,6 +121,18 @@ def options_offered(card: Body) -> frozenset[int]:
     return frozenset(int(button.custom_id.rpartition(":")[2]) for button in card.buttons)
 
 
+def agreed_card(card: Body, agreed: Sequence[tuple[PermissionOption, str]]) -> Body:
+    """Return the card with the options that somebody has agreed to, and their names, above its last line (C1)."""
+    text, _, last = card.text.rpartition("\n")
+    lines = [
+        _AGREED.format(name=inline_code(name, 40), option=inline_code(_label(option), 40))
+        for option, name in agreed[:_MOST_AGREED]
+    ]
+    more = len(agreed) - len(lines)
+    lines += [f"-# ☑️ Somebody agreed to {more} more."] if more > 0 else []
+    return replace(card, text="\n".join([text, *lines, last]))
+
+
 def closed_card(card: Body, end: str) -> Body:
     """Return the card after its end: without buttons, with ``end`` (see `answered_by()`) in place of who may press."""
     # The file stays: what was decided must remain readable.
@@ -120,10 +140,10 @@ def closed_card(card: Body, end: str) -> Body:
     return Body(f"{text}\n{end}", file=card.file, ping=card.ping, role=card.role)
 
 
-def answered_by(option: PermissionOption, name: str) -> str:
-    """Return the last line of a card that somebody answered."""
+def answered_by(option: PermissionOption, *names: str) -> str:
+    """Return the last line of a card that somebody answered, or two people together."""
     sign = "✅" if option.kind.startswith("allow") else "⛔" if option.kind.startswith("reject") else "☑️"
-    return f"{sign} {inline_code(_label(option))} by {inline_code(name, 60)}"
+    return f"{sign} {inline_code(_label(option))} by {' and '.join(inline_code(name, 60) for name in names)}"
 
 
 def expired(option: PermissionOption | None) -> str:

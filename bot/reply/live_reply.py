@@ -97,7 +97,7 @@ class LiveReply:
         """
         message = self._cards.get(key)
         if message is not None:
-            if message.message_id is not None:
+            if message.message_id is not None and not body.buttons:
                 body = replace(body, file=None)  # it is on Discord; a turn may have hundreds of cards
             message.desired, message.final, message.expendable = body, not body.buttons, not body.buttons
             self._outbox.changed(message)

@@ -19,7 +19,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
-from bot.model import Actor, Inbound, Lane, Outcome, QueueMode
+from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
 from bot.work.background import Backgrounds
 from bot.work.decisions import Decisions
 from bot.work.delivery import Deliveries
@@ -67,6 +67,7 @@ class Dispatcher:
         tasks: owns every task of the work: accepts, turns, editors, timers.
         agents: which there are.
         may: says whether a message's author would be let in now.
+        rights: gives somebody the rights to decide that they have in a thread now; None: they are not let in.
         redact: takes secrets out of what agents say about their failures.
         lookups: asks Discord for what prompts refer to.
         transcriber: writes down voice messages for agents that take no sounds.
@@ -89,11 +90,13 @@ class Dispatcher:
         observer: Observer,
         *,
         may: Callable[[Inbound], bool],
+        rights: Callable[[Actor, ThreadPlace], Actor | None],
         redact: Callable[[str], str],
         lookups: Lookups,
         transcriber: Transcriber | None = None,
     ) -> None:
         self._may = may
+        self._rights = rights
         self._limits = limits
         self._pool = pool
         self._store = store
@@ -186,12 +189,13 @@ class Dispatcher:
         self.expel()
 
     def expel(self) -> None:
-        """Take out what waits of people who may no longer use Weft; they might when it was accepted (D2)."""
+        """Take out what waits, and what was agreed to, of people who may no longer use Weft, as they might then (D2)."""
         # Lists: each that goes changes what is gone through here.
         for entry in list(self._scheduler.waiting()):
             for message in list(entry.messages):
                 if not self._may(message):
                     self._about(message.message_id, partial(ThreadQueue.expel, message_id=message.message_id))
+        self.permissions.recheck(self._rights)
 
     def hold(self) -> None:
         """Start nothing new until `release`: what was missed is being looked up (Q1). Calls don't add up."""

@@ -18,7 +18,7 @@ import structlog
 
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
-from bot.model import Actor
+from bot.model import Actor, ThreadPlace
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 
@@ -26,6 +26,7 @@ _REMEMBERED = 1000
 _TOKEN_BYTES = 9
 
 EXPIRED = "This request has expired."
+AGREED_ALREADY = "You have agreed already. Somebody else has to agree, too."
 CANCELLED = "This request was cancelled."
 
 log = structlog.get_logger(__name__)
@@ -52,12 +53,15 @@ class Card:
         offered: the numbers of the options that have a button; what nobody can see whole can't be allowed.
         approvers: people with an approver role may answer, too, if there are any (C1).
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
+        two_person: an option that does not reject is taken once two people have agreed to it (C1).
+        agreed: who was the first to agree to such an option, by its number.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
         reason: why it ended without an answer, where its state does not say so.
+        seconded: who agreed to it before ``answered_by`` did.
     """
 
     token: str
-    thread_id: int
+    place: ThreadPlace
     request: PermissionRequest
     requester: Actor
     registry: PermissionRegistry
@@ -65,10 +69,13 @@ class Card:
     offered: frozenset[int]
     approvers: bool = False
     for_owners: bool = False
+    two_person: bool = False
+    agreed: dict[int, Actor] = field(default_factory=dict)
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
     answered_by: Actor | None = None
     reason: str | None = None
+    seconded: Actor | None = None
     closed: anyio.Event = field(default_factory=anyio.Event)
 
     def close(
@@ -84,13 +91,35 @@ class Card:
         if self.state is CardState.OPEN:
             self.state, self.chosen, self.answered_by, self.reason = state, chosen, by, reason
             self.closed.set()
-            try:
-                if self.show is not None:
-                    self.show(self)
-            except Exception:
-                # Called from the agent's reader and from timers: what can't be shown must end neither.
-                log.exception("card.failed", thread=self.thread_id)
+            self.refresh()
             self.registry.remember(self)
+
+    def refresh(self) -> None:
+        """Show what has changed."""
+        try:
+            if self.show is not None:
+                self.show(self)
+        except Exception:
+            # Called from the agent's reader and from timers: what can't be shown must end neither.
+            log.exception("card.failed", thread=self.place.thread_id)
+
+    def agree(self, option: int, by: Actor) -> Answer | None:
+        """Count somebody's agreement to an option; None: it was the second, so the option may be taken."""
+        first = self.agreed.get(option)
+        if first is not None and first.id == by.id:
+            return Answer(AGREED_ALREADY, accepted=False)
+        if first is not None:
+            self.seconded = first
+            return None
+        others = {one.name for number, one in self.agreed.items() if number != option and one.id != by.id}
+        self.agreed[option] = by
+        self.refresh()
+        text = f"You have agreed to {_named(self.request.options[option])}. Somebody else has to agree, too."
+        if others:
+            # Two who each want something else have not agreed on anything.
+            named = " and ".join(inline_code(name, 60) for name in sorted(others))
+            text = f"{text} {named} agreed to another option, which does not count for this one."
+        return Answer(text, accepted=True)
 
 
 def may_decide(card: Card, by: Actor) -> bool:
@@ -121,19 +150,31 @@ class PermissionRegistry:
 
     def open(
         self,
-        thread_id: int,
+        place: ThreadPlace,
         request: PermissionRequest,
         requester: Actor,
         show: Callable[[Card], None],
         *,
         approvers: bool = False,
         for_owners: bool = False,
+        two_person: bool = False,
     ) -> Card:
         """Return a new card for the request; it is not shown yet."""
         # Not its number: a custom_id can be sent by hand, and must not be guessed.
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         offered = frozenset(range(len(request.options)))
-        card = Card(token, thread_id, request, requester, self, show, offered, approvers, for_owners)
+        card = Card(
+            token,
+            place,
+            request,
+            requester,
+            self,
+            show,
+            offered,
+            approvers=approvers,
+            for_owners=for_owners,
+            two_person=two_person,
+        )
         self._open[token] = card
         return card
 
@@ -149,6 +190,22 @@ class PermissionRegistry:
         self._over[card.token] = self._open.pop(card.token)
         while len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)
+
+    def recheck(self, rights: Callable[[Actor, ThreadPlace], Actor | None]) -> None:
+        """Take back the agreement of people who may no longer decide: two have to agree who may.
+
+        Args:
+            rights: gives somebody the rights that they have in a place now; None: they are not let in.
+        """
+        for card in self._open.values():
+            kept = {
+                option: by
+                for option, by in card.agreed.items()
+                if (now := rights(by, card.place)) is not None and may_decide(card, now)
+            }
+            if kept.keys() != card.agreed.keys():
+                card.agreed = kept
+                card.refresh()
 
     @property
     def open_cards(self) -> int:
@@ -167,19 +224,28 @@ class PermissionRegistry:
         if card.state is not CardState.OPEN:
             text = EXPIRED if card.state is CardState.EXPIRED else CANCELLED
             if card.state is CardState.ANSWERED and card.answered_by:
-                text = f"Already answered by {inline_code(card.answered_by.name)}."
+                who = " and ".join(inline_code(one.name) for one in (card.seconded, card.answered_by) if one)
+                text = f"Already answered by {who}."
             return Answer(text, accepted=False)
         # Looked at only now: that a request is over is no secret, and says more than who might have answered it.
         if not may_decide(card, by):
             return Answer(f"Only {who_may(card, inline_code(card.requester.name))} may answer this.", accepted=False)
         chosen = card.request.options[option]
+        rejects = chosen.kind.startswith("reject")
+        # From here to the answer there is no await: of two who press at once, one is the second to agree.
+        if card.two_person and not rejects and not card.request.answered and (waits := card.agree(option, by)):
+            return waits
         # The connection decides who was first: the agent's own cancel may have closed the request unseen.
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)
             return Answer(CANCELLED, accepted=False)
         card.close(CardState.ANSWERED, chosen, by)
         # Lasting: that it was answered is said once it is written down who did it.
-        return Answer(f"Answered: {inline_code(chosen.name or chosen.option_id)}", accepted=True, lasting=True)
+        return Answer(f"Answered: {_named(chosen)}", accepted=True, lasting=True)
+
+
+def _named(option: PermissionOption) -> str:
+    return inline_code(option.name or option.option_id)
 
 
 async def expire(card: Card, seconds: float) -> None:

@@ -271,11 +271,10 @@ class Recovery:
         before = inbound_of(turn[prompt].prompt)
         whole, quotes = collect(Said(one.author, one.text, one.quotes, one.left_out) for one in said)
         text = GO_ON.format(text=whole).strip() if turn[prompt].started else whole
-        # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
-        parent_id = before.parent_id if before.channel_id == thread_id else before.channel_id
         again = replace(before, message_id=notice, channel_id=thread_id, author=by, text=text, opens_thread=False)
         files = tuple(file for one in said for file in one.attachments)
-        again = replace(again, parent_id=parent_id, quotes=quotes, left_out=(), attachments=files)
+        # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
+        again = replace(again, parent_id=before.thread.parent_id, quotes=quotes, left_out=(), attachments=files)
         again = replace(again, lane=Lane.MAIN)  # a person asks for it now, whoever did before
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:

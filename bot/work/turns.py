@@ -162,10 +162,13 @@ class TurnCards:
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
-    def open(self, running: RunningTurn, request: PermissionRequest) -> None:
-        """Show ``request`` as a card in the turn's thread and let it wait for the requester.
+    def open(self, running: RunningTurn, request: PermissionRequest, *, two_person: bool = False) -> None:
+        """Show ``request`` as a card in the turn's thread and let it wait for people.
 
         One that nobody could answer, or one too many, is answered ``cancelled`` at once.
+
+        Args:
+            two_person: two people have to agree (C1).
         """
         # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
         still_open = sum(card.state is CardState.OPEN for card in running.cards)
@@ -196,11 +199,14 @@ class TurnCards:
                 running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
 
         def show(card: Card) -> None:
+            named = [(card.request.options[number], by.name) for number, by in card.agreed.items()]
+            # Of what was taken, the end names all who did.
+            body = cards.agreed_card(opened, named) if named and card.state is not CardState.ANSWERED else opened
             if card.state is CardState.OPEN:
-                running.reply.card(card.token, opened, not_taken)
+                running.reply.card(card.token, body, not_taken)
             else:
                 # Record before show: what people have seen of a decision must be found afterwards (C5).
-                end = partial(show_end, cards.closed_card(opened, card_end(card)))
+                end = partial(show_end, cards.closed_card(body, card_end(card)))
                 self.decisions.record(decision_of(card, running.first, running.stopped_by), end)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
             if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
@@ -210,7 +216,13 @@ class TurnCards:
         first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
         role = self.approver_in(first.guild_id)
         card = self.registry.open(
-            running.thread_id, request, first.author, show, approvers=role is not None, for_owners=for_owners
+            first.thread,
+            request,
+            first.author,
+            show,
+            approvers=role is not None,
+            for_owners=for_owners,
+            two_person=two_person,
         )
         # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
         opened = open_body(card, self.timeout, role if for_owners else None)
@@ -244,13 +256,14 @@ def open_body(card: Card, timeout: float, role: int | None = None) -> Body:
         role=role,
         deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
         complete=card.request.complete,
+        two_person=card.two_person,
     )
 
 
 def card_end(card: Card) -> str:
     """Return the last line of a card that is over."""
     if card.state is CardState.ANSWERED and card.chosen and card.answered_by:
-        return cards.answered_by(card.chosen, card.answered_by.name)
+        return cards.answered_by(card.chosen, *(by.name for by in (card.seconded, card.answered_by) if by))
     if card.state is CardState.UNSEEN:
         return cards.UNSEEN
     return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.reply.cards import CANCELLED, answered_by, closed_card, expired, permission_card, turn_button
+from bot.reply.cards import (
+    CANCELLED,
+    agreed_card,
+    answered_by,
+    closed_card,
+    expired,
+    permission_card,
+    turn_button,
+)
 from bot.reply.port import Body
 from bot.reply.sanitise import units
 
@@ -91,6 +99,26 @@ def test_the_largest_card_fits_into_a_message() -> None:
     paths = [{"path": "p" * 400 + str(n)} for n in range(50)]
     body = card(title="t" * 900, kind="k" * 99, locations=paths, rawInput={"command": "`" * 9000})
     assert units(body.text) <= 2000
+
+
+def test_the_largest_card_for_two_people_has_room_for_who_agreed_to_what() -> None:
+    """C1, D6: their names and those of the options can have any length, too."""
+    options = [PermissionOption(option_id=str(n), name="🟥" * 90, kind="allow_once") for n in range(25)]
+    paths = [{"path": "p" * 400 + str(n)} for n in range(50)]
+    call = {"toolCallId": "t1", "title": "t" * 900, "kind": "k" * 99, "locations": paths}
+    body = permission_card(
+        "tok",
+        ToolCallUpdate.parse({**call, "rawInput": {"command": "`" * 9000}}),
+        options,
+        who=f"A bot asked, so only <@{2**63}> or an approver",
+        deadline="Without an answer within 10 min it is cancelled.",
+        two_person=True,
+    )
+    agreed = agreed_card(body, [(option, "🟦" * 90) for option in options])
+    assert agreed.text.splitlines()[-2] == "-# ☑️ Somebody agreed to 23 more."
+    assert units(agreed.text) <= 2000
+    assert units(closed_card(agreed, answered_by(options[0], "🟦" * 90, "🟦" * 90)).text) <= 2000
+    assert (agreed.buttons, agreed.file) == (body.buttons, body.file)
 
 
 def test_a_closed_card_has_no_buttons_and_says_how_it_ended() -> None:

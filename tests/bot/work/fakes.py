@@ -20,7 +20,7 @@ from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, only
 from bot.links import MessageLink
-from bot.model import Actor, Attachment, Inbound, Outcome, Quote
+from bot.model import Actor, Attachment, Inbound, Outcome, Quote, ThreadPlace
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.dispatcher import Dispatcher
@@ -392,6 +392,7 @@ async def running_work(
     named: Agents = ONE_AGENT,
     observer: Observer | None = None,
     may: Callable[[Inbound], bool] = lambda _inbound: True,
+    rights: Callable[[Actor, ThreadPlace], Actor | None] = lambda by, _place: by,
     launcher: ByThread | None = None,
     lookups: FakeLookups | None = None,
     **parts: Callable[[PlayedSession], object],
@@ -418,6 +419,7 @@ async def running_work(
             named,
             observer or Observer(),
             may=may,
+            rights=rights,
             redact=redact,
             lookups=lookups or FakeLookups(),
         )

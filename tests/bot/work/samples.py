@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.model import Actor, Inbound, QueueMode
+from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.work.queue.entry import Entry
 
 ALICE = Actor(id=11, name="alice")
 BOB = Actor(id=12, name="bob")
+PLACE = ThreadPlace(guild_id=1, thread_id=100, parent_id=7)
 
 
 def inbound(message_id: int, *, thread_id: int = 100, text: str = "hello", author: Actor = ALICE) -> Inbound:

@@ -14,7 +14,9 @@ import pytest
 from acp.jsonrpc import Response
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
+from bot.model import Actor, ThreadPlace
 from bot.work.permission_cards import (
+    AGREED_ALREADY,
     EXPIRED,
     Card,
     CardState,
@@ -23,7 +25,7 @@ from bot.work.permission_cards import (
     may_decide,
     rejecting,
 )
-from tests.bot.work.samples import ALICE, BOB
+from tests.bot.work.samples import ALICE, BOB, PLACE
 
 ALLOW = PermissionOption(option_id="yes", name="Allow", kind="allow_once")
 REJECT = PermissionOption(option_id="no", name="Reject", kind="reject_once")
@@ -47,7 +49,7 @@ class Request(PermissionRequest):
 
 def open_card(registry: PermissionRegistry, request: Request) -> tuple[Card, list[CardState]]:
     shown: list[CardState] = []
-    return registry.open(100, request, ALICE, lambda card: shown.append(card.state)), shown
+    return registry.open(PLACE, request, ALICE, lambda card: shown.append(card.state)), shown
 
 
 def test_the_requester_answers_with_one_of_the_agents_own_options() -> None:
@@ -156,7 +158,7 @@ def test_old_cards_are_forgotten_once_they_are_over() -> None:
 def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
     """D6: a bot presses no button."""
     registry, request = PermissionRegistry(), Request()
-    card = registry.open(100, request, BOB, lambda _card: None, for_owners=True)
+    card = registry.open(PLACE, request, BOB, lambda _card: None, for_owners=True)
     assert registry.decide(card.token, 0, ALICE).text == "Only whoever runs me may answer this."
     assert registry.decide(card.token, 0, replace(ALICE, owner=True)).accepted
 
@@ -165,10 +167,88 @@ def test_a_bots_request_is_answered_by_an_owner_of_the_application() -> None:
 def test_who_may_decide(for_owners: bool) -> None:
     """C1, D6: every combination of requester, owner and approver."""
     registry = PermissionRegistry()
-    card = registry.open(100, Request(), ALICE, lambda _card: None, approvers=True, for_owners=for_owners)
+    card = registry.open(PLACE, Request(), ALICE, lambda _card: None, approvers=True, for_owners=for_owners)
     for person, owner, approver in itertools.product((ALICE, BOB), (False, True), (False, True)):
         expected = approver or (owner if for_owners else person is ALICE)
         assert may_decide(card, replace(person, owner=owner, approver=approver)) is expected
+
+
+ALWAYS = PermissionOption(option_id="always", name="Always", kind="allow_always")
+CAROL = Actor(id=13, name="carol", approver=True)
+JUDGE = replace(BOB, approver=True)
+
+
+def for_two(registry: PermissionRegistry) -> tuple[Card, Request, list[dict[int, str]]]:
+    request, shown = Request([ALLOW, REJECT, ALWAYS]), list[dict[int, str]]()
+
+    def show(card: Card) -> None:
+        shown.append({number: by.name for number, by in card.agreed.items()})
+
+    return registry.open(PLACE, request, ALICE, show, approvers=True, two_person=True), request, shown
+
+
+def test_two_people_have_to_agree_to_the_same_option() -> None:
+    """C1: the same person twice is one, and agreement to another option counts for that one only."""
+    registry = PermissionRegistry()
+    card, request, shown = for_two(registry)
+    assert not registry.decide(card.token, 0, BOB).accepted
+    first = registry.decide(card.token, 0, ALICE)
+    assert (first.accepted, first.text) == (True, "You have agreed to `Allow`. Somebody else has to agree, too.")
+    again = registry.decide(card.token, 0, ALICE)
+    assert (again.accepted, again.text) == (False, AGREED_ALREADY)
+    other = registry.decide(card.token, 2, JUDGE)
+    assert other.text.endswith("`alice` agreed to another option, which does not count for this one.")
+    assert (request.answer, card.state, shown[-1]) == (None, CardState.OPEN, {0: "alice", 2: "bob"})
+    assert registry.decide(card.token, 0, JUDGE).text == "Answered: `Allow`"
+    assert (request.answer, card.answered_by, card.seconded) == ("yes", JUDGE, ALICE)
+    # Of two who press at once one is late; no option is taken twice.
+    assert registry.decide(card.token, 2, CAROL).text == "Already answered by `alice` and `bob`."
+
+
+def test_one_person_is_enough_to_reject() -> None:
+    """C1: also after somebody has agreed."""
+    registry = PermissionRegistry()
+    card, request, _ = for_two(registry)
+    assert registry.decide(card.token, 0, ALICE).accepted
+    assert registry.decide(card.token, 1, JUDGE).text == "Answered: `Reject`"
+    assert (request.answer, card.seconded) == ("no", None)
+
+
+def test_agreement_to_what_the_agent_took_back_is_refused() -> None:
+    """C1, D6: whoever is late learns that it is over."""
+    registry = PermissionRegistry()
+    card, request, shown = for_two(registry)
+    request.cancel()
+    assert registry.decide(card.token, 0, ALICE).text == "This request was cancelled."
+    assert (request.answer, shown) == ("cancelled", [{}])
+
+
+def test_who_may_no_longer_decide_has_agreed_to_nothing() -> None:
+    """C1: two people have to agree who both may, when the second does."""
+    registry = PermissionRegistry()
+    card, request, shown = for_two(registry)
+    assert registry.decide(card.token, 0, JUDGE).accepted
+    assert registry.decide(card.token, 2, ALICE).accepted
+
+    def rights(by: Actor, place: ThreadPlace) -> Actor | None:
+        assert place == PLACE
+        return replace(by, approver=False)
+
+    registry.recheck(rights)
+    assert shown[-1] == {2: "alice"}
+    assert registry.decide(card.token, 0, CAROL).text.startswith("You have agreed to `Allow`.")
+    registry.recheck(lambda _by, _place: None)
+    assert (request.answer, card.agreed) == (None, {})
+
+
+@pytest.mark.asyncio
+async def test_one_agreement_is_none_when_the_time_is_up() -> None:
+    """C1, D6"""
+    registry = PermissionRegistry()
+    card, request, _ = for_two(registry)
+    assert registry.decide(card.token, 0, ALICE).accepted
+    await expire(card, 0)
+    assert (request.answer, card.state, card.answered_by) == ("no", CardState.EXPIRED, None)
 
 
 def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
@@ -179,7 +259,7 @@ def test_a_card_that_is_over_holds_on_to_nothing_of_its_turn() -> None:
             """Show nothing."""
 
     registry, turn, request = PermissionRegistry(), Turn(), Request()
-    card = registry.open(100, request, ALICE, turn.show)
+    card = registry.open(PLACE, request, ALICE, turn.show)
     assert registry.decide(card.token, 1, ALICE).accepted
     gone = weakref.ref(turn), weakref.ref(request)
     del turn, request
@@ -195,6 +275,6 @@ def test_a_card_that_can_not_be_shown_is_over_all_the_same() -> None:
         raise RuntimeError("broken")
 
     registry, request = PermissionRegistry(), Request()
-    card = registry.open(100, request, ALICE, fail)
+    card = registry.open(PLACE, request, ALICE, fail)
     assert registry.decide(card.token, 0, ALICE).accepted
     assert (card.state, request.answer) == (CardState.ANSWERED, "yes")

@@ -76,9 +76,9 @@ class Scene:
         params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": list(options)})
         return PermissionRequest(number, params, lambda _request, answer: self.answers.append(answer.result))
 
-    def ask(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
+    def ask(self, *options: dict[str, str], number: int = 1, two_person: bool = False) -> PermissionRequest:
         request = self.request(*options, number=number)
-        self.turn_cards.open(self.running, request)
+        self.turn_cards.open(self.running, request, two_person=two_person)
         return request
 
     @property
@@ -336,6 +336,41 @@ async def test_where_there_are_approvers_a_card_says_that_they_may_answer_and_ca
         assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
         closed = scene.reply.cards[scene.token]
         assert (closed.role, closed.text.splitlines()[0]) == (400, "<@&400>")
+
+
+@in_virtual_time
+async def test_a_card_for_two_people_shows_who_has_agreed_and_who_did_in_the_end() -> None:
+    """C1: its buttons stay until the second has agreed."""
+    async with asking(approver=400) as scene:
+        scene.ask(ALLOW, REJECT, two_person=True)
+        before = scene.reply.cards[scene.token]
+        assert scene.last_line.startswith(
+            f"-# <@{ALICE.id}> or an approver may answer. Two people have to agree. Without an answer"
+        )
+        assert scene.registry.decide(scene.token, 0, ALICE).accepted
+        between = scene.reply.cards[scene.token]
+        assert between.text.splitlines()[-2] == "-# ☑️ `alice` agreed to `Allow`. One more person has to."
+        assert (between.text.splitlines()[-1], between.buttons) == (before.text.splitlines()[-1], before.buttons)
+        assert scene.waiting == [True]
+        assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
+        after = scene.reply.cards[scene.token]
+        assert (after.text.splitlines()[:-1], after.buttons) == (before.text.splitlines()[:-1], ())
+        assert scene.last_line == "✅ `Allow` by `alice` and `bob`"
+        assert (scene.answers, scene.waiting) == ([selected("yes")], [True, False])
+
+
+@in_virtual_time
+async def test_a_card_for_two_people_that_runs_out_says_who_had_agreed() -> None:
+    """C1, D6"""
+    async with asking(approver=400) as scene:
+        scene.ask(ALLOW, REJECT, two_person=True)
+        assert scene.registry.decide(scene.token, 0, ALICE).accepted
+        await anyio.sleep(TIMEOUT + 1)
+        assert scene.answers == [selected("no")]
+        assert scene.reply.cards[scene.token].text.splitlines()[-2:] == [
+            "-# ☑️ `alice` agreed to `Allow`. One more person has to.",
+            "⌛ No answer in time, so `Reject` was chosen.",
+        ]
 
 
 @in_virtual_time

@@ -42,7 +42,7 @@ from tests.bot.work.fakes import (
     nothing_handed_out,
     permission_request,
 )
-from tests.bot.work.samples import ALICE, entry
+from tests.bot.work.samples import ALICE, PLACE, entry
 from tests.pool.fakes import FakeConnection
 
 GRACE = 10.0
@@ -497,7 +497,7 @@ def test_the_end_of_a_turn_closes_its_cards(act: Callable[[PlayedSession], objec
     @in_virtual_time
     async def play() -> None:
         made = await scene(act)
-        card = PermissionRegistry().open(100, permission_request(), ALICE, lambda card: None)
+        card = PermissionRegistry().open(PLACE, permission_request(), ALICE, lambda card: None)
         made.running.cards.append(card)
         async with made.under_way():
             made.running.stop("bob")
