@@ -98,6 +98,25 @@ class SeenPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptCard:
+    """A card that a thread may show, and that waits for people.
+
+    Attributes:
+        token: names it, and is in the ids of its buttons.
+        prompt: the first message of its turn, which is older than the card.
+        message_id: of the card, once that is known; 0 before.
+        archive: the minutes of silence after which the thread was archived before the card was there, if that was
+            changed for it.
+    """
+
+    token: str
+    thread_id: int
+    prompt: int
+    message_id: int = 0
+    archive: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeptNotice:
     """A thread that may show notices of what waits in it; none of them is older than the message ``since``.
 

@@ -65,7 +65,6 @@ class Policy:
     owners: frozenset[int] = frozenset()
     approvers: frozenset[int] = frozenset()
 
-
     def knows(self, actor: Actor) -> Actor:
         """Return a person with the rights that their id and their roles give them."""
         owner, approver = actor.id in self.owners, bool(actor.roles & self.approvers)

@@ -42,12 +42,12 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named = self.match
-        notice = interaction.message.id if interaction.message is not None else 0
+        message_id = interaction.message.id if interaction.message is not None else 0
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # 1. An option of a permission request: its token cannot be guessed, and the work knows its thread.
             if named["request"]:
-                return dispatcher.decide(named["request"], int(named["option"]), by)
+                return dispatcher.decide(named["request"], int(named["option"]), by, message_id)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
             # forged custom_id can name any other.
             thread_id = int(named["thread"] or named["left_in"])
@@ -63,7 +63,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
                     return dispatcher.promote(thread_id, prompt, by)
                 case "drop":
                     return dispatcher.remove(thread_id, prompt, by)
-            return dispatcher.go_on(thread_id, prompt, notice, by)
+            return dispatcher.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
         purpose = Purpose.DECIDE if named["request"] else Purpose.PROMPT

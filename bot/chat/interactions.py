@@ -7,7 +7,6 @@ in the thread. Answers are sent by `tell` alone, without secrets (R5).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -19,9 +18,10 @@ from bot.chat.answers import Act, run_command, saved
 from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
-from bot.chat.port import MESSAGE_LIMIT, NOBODY
+from bot.chat.port import NOBODY
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
+from bot.reply.port import MESSAGE_LIMIT
 from bot.work.ports import Answer
 
 log = structlog.get_logger(__name__)

@@ -42,6 +42,7 @@ from bot.model import Attachment, Inbound
 from bot.recent import Recent
 from bot.redaction import Redactor
 from bot.reply.port import (
+    MESSAGE_LIMIT,
     Body,
     Button,
     MessageGone,
@@ -53,6 +54,7 @@ from bot.reply.port import (
     Unavailable,
     Upload,
     UploadRefused,
+    without_file,
 )
 from bot.work.ports import DownloadFailed, TryDownloadAgain
 
@@ -64,12 +66,9 @@ ORIGINAL_LIMIT = 5.0
 COPY_LIMIT = 60.0
 """Seconds for the copies of a message's files."""
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
-MESSAGE_LIMIT = 2000
 TOO_LARGE = 413  # HTTP
 PAGE = 100  # messages of a history at once
 NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
-NO_FILE = "\n-# The file could not be posted: {why}."
-NO_ALLOWING = "\n**Nobody can see all of it, so it can only be rejected.**"
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
 _CHUNK = 1024 * 1024
@@ -393,9 +392,10 @@ async def _send(
             why = _NO_FILE_WHY[exc.code]
         if body.fileless == ():
             raise PortError("a card of which nothing is left to press without its file")
-        note = NO_FILE.format(why=why) + ("" if body.fileless is None else NO_ALLOWING)
-        buttons = body.buttons if body.fileless is None else body.fileless
-        body = replace(body, text=clip(body.text, MESSAGE_LIMIT - len(note)) + note, buttons=buttons, file=None)
+        # Before anybody sees the rest of it: what nobody can see whole must not be allowed by a forged press.
+        if body.on_fileless is not None:
+            body.on_fileless(why)
+        body = without_file(body, why)
 
 
 def _mentions(body: Body) -> discord.AllowedMentions:

@@ -136,8 +136,18 @@ def agreed_card(card: Body, agreed: Sequence[tuple[PermissionOption, str]]) -> B
 def closed_card(card: Body, end: str) -> Body:
     """Return the card after its end: without buttons, with ``end`` (see `answered_by()`) in place of who may press."""
     # The file stays: what was decided must remain readable.
-    text, _, _ = card.text.rpartition("\n")
-    return Body(f"{text}\n{end}", file=card.file, ping=card.ping, role=card.role)
+    return Body(ended(card.text, end), file=card.file, ping=card.ping, role=card.role)
+
+
+def ended(text: str, end: str) -> str:
+    """Return the text of a card after its end, which stands in place of who may press."""
+    above, _, _ = text.rpartition("\n")
+    return f"{above}\n{end}"
+
+
+def is_card(token: str, custom_ids: Sequence[str]) -> bool:
+    """Return whether a message with these buttons is the card of a request."""
+    return any(one.startswith(f"weft:perm:{token}:") for one in custom_ids)
 
 
 def answered_by(option: PermissionOption, *names: str) -> str:
@@ -153,6 +163,8 @@ def expired(option: PermissionOption | None) -> str:
 
 
 CANCELLED = "⏹ Cancelled: the turn ended before anyone answered."
+RESTARTED = "⏹ Ended with the restart."
+RESTARTED_GO_ON = "⏹ Ended with the restart: *Continue* below runs the turn again."
 UNSEEN = "⏹ Cancelled: it is too long to show in full, and the agent offers no way to reject it."
 NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the request, so it was cancelled."
 

@@ -220,6 +220,32 @@ class ThreadEditor:
         self._look_again()
         return delivery
 
+    def end_card(self, since: int, ours: Callable[[tuple[str, ...]], bool], ended: Callable[[str], str]) -> Delivery:
+        """Let a card of an earlier run show its end, without buttons; it is given up if it is not there.
+
+        Args:
+            since: the card is no older than this message.
+            ours: tells it by the custom_ids of its buttons.
+            ended: makes the text of its end of the one that it shows.
+        """
+        # Busy until the thread was read: its end is not known to be settled before that.
+        message = OutgoingMessage(desired=Body(ended("")), final=True, expendable=True, given_up=self.gone, busy=True)
+        delivery = self._follow(message)
+
+        def take(found: Found) -> tuple[int, ...]:
+            message.busy = False
+            mine = [key for key in found.texts if ours(found.custom_ids.get(key, ()))]
+            if not mine:
+                self._outbox.abandon(message)
+                return ()
+            message.desired = Body(ended(found.texts[mine[0]]))
+            self._outbox.adopt(message, mine[0])
+            return (mine[0],)
+
+        self._recovery.pending.append(LeftBehind(since - 1, (), take))
+        self._look_again()
+        return delivery
+
     def _follow(self, message: OutgoingMessage) -> Delivery:
         delivery = Delivery(message)
         self._notices.append(delivery)

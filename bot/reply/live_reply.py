@@ -17,8 +17,8 @@ import structlog
 
 from acp.snapshot import TurnSnapshot
 from bot.reply.outbox import Outbox, OutgoingMessage
-from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedReply, below
-from bot.reply.port import Body, Button
+from bot.reply.pending_reply import FinalReply, SavedReply, below
+from bot.reply.port import MESSAGE_LIMIT, Body, Button
 from bot.reply.recovery import Found, pages_beside_file, take_places, told_in_file
 from bot.reply.render import STATUS_LIMIT, status_line
 from bot.reply.reply_messages import LATE, ReplyMessages
@@ -90,10 +90,21 @@ class LiveReply:
             self._dirty = True
             self._wake()
 
-    def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
+    def card(
+        self,
+        key: str,
+        body: Body,
+        on_refused: Callable[[], None] | None = None,
+        on_shown: Callable[[int, Body], None] | None = None,
+        *,
+        held: bool = False,
+    ) -> None:
         """Post a card below the text so far; with a key that was used before, edit that card.
 
-        ``on_refused`` is called when it can't be shown, or Discord does not take it: then nobody will ever see it.
+        Args:
+            on_refused: called when it can't be shown, or Discord does not take it: then nobody will ever see it.
+            on_shown: called with the message and what it shows, each time that Discord has taken that.
+            held: it keeps its place, with all that comes after it, until `release`.
         """
         message = self._cards.get(key)
         if message is not None:
@@ -107,13 +118,23 @@ class LiveReply:
                 on_refused()
         else:
             self._cards[key] = message = OutgoingMessage(
-                desired=body, expendable=not body.buttons, on_refused=on_refused
+                desired=body,
+                expendable=not body.buttons,
+                on_refused=on_refused,
+                on_shown=on_shown,
+                retry_at=inf if held else 0.0,
             )
             self.look_now()
             self.messages.pages.cut = self.messages.pages.last.end
             self._outbox.post(message)
         self._dirty = True
         self._wake()
+
+    def release(self, key: str) -> None:
+        """Let a card be posted that was held."""
+        if (message := self._cards.get(key)) is not None:
+            message.retry_at = 0.0
+            self._wake()
 
     def announce(self, final: FinalReply) -> None:
         """Show the end already, although text may still come; `finish()` is to follow."""

@@ -34,6 +34,7 @@ class OutgoingMessage:
         on_archived: called when the thread is archived and the message can't be edited; without it, the edit is made
             once the thread is open again.
         on_refused: called when Discord refuses it; somebody waits for it, so it is not tried again.
+        on_shown: called with its id and what it shows, each time that Discord has taken that.
         given_up: nothing more is tried.
         refused: given up since Discord does not take what it should show, or fails on it each time.
         why_not: why its files were not taken, for people; "" if that is not the reason.
@@ -56,6 +57,7 @@ class OutgoingMessage:
     instead: Body | None = None
     on_archived: Callable[[], None] | None = None
     on_refused: Callable[[], None] | None = None
+    on_shown: Callable[[int, Body], None] | None = None
     message_id: int | None = None
     displayed: Body | None = None
     displayed_mark: int = 0
@@ -213,9 +215,13 @@ class Outbox:
         message.displayed, message.displayed_mark = op.body, op.mark
         if op.message_id is not None:
             self.pacer.succeeded()
+            if message.on_shown is not None:
+                message.on_shown(op.message_id, op.body)
             return
         self._posts.pop(message, None)
         message.message_id = message_id
+        if message.on_shown is not None and message_id is not None:
+            message.on_shown(message_id, op.body)
         self.newest = max(self.newest, message_id or 0)
         self.oldest = self.oldest or self.newest
         # A new message takes a thread out of the archive: what could not be edited in it can be now.

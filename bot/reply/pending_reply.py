@@ -13,7 +13,7 @@ import orjson
 
 from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Outcome
-from bot.reply.port import Button
+from bot.reply.port import MESSAGE_LIMIT, Button
 from bot.reply.sanitise import clip
 
 
@@ -147,9 +147,6 @@ def _whole(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-MESSAGE_LIMIT = 2000
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,14 @@ PortError
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal, NamedTuple, Protocol
+
+from bot.reply.sanitise import clip, units
+
+MESSAGE_LIMIT = 2000
+NO_FILE = "\n-# The file could not be posted: {why}."
+NO_ALLOWING = "\n**Nobody can see all of it, so it can only be rejected.**"
 
 ButtonStyle = Literal["primary", "secondary", "success", "danger"]
 
@@ -65,6 +71,7 @@ class Body:
         file: posted when the message is created; an edit leaves it as it is.
         ping: the only user this message may notify; ``role``: the only role.
         fileless: the buttons if Discord does not take the file; None: the same.
+        on_fileless: called with the reason before it is posted without its file; see `without_file`.
         uploads: files without which it is not posted; see `UploadRefused`.
     """
 
@@ -74,7 +81,20 @@ class Body:
     ping: int | None = None
     role: int | None = None
     fileless: tuple[Button, ...] | None = None
+    on_fileless: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     uploads: tuple[Upload, ...] = ()
+
+
+def without_file(body: Body, why: str) -> Body:
+    """Return a body as it is posted where Discord does not take its file; ``why`` is for people."""
+    note = NO_FILE.format(why=why)
+    if body.fileless is None:
+        return replace(body, text=clip(body.text, MESSAGE_LIMIT - units(note)) + note, file=None)
+    # The last line of a card says who may press, or how it ended, and stays the last.
+    above, _, last = body.text.rpartition("\n")
+    below = f"{note}{NO_ALLOWING}\n{last}"
+    text = clip(above, MESSAGE_LIMIT - units(below)) + below
+    return replace(body, text=text, buttons=body.fileless, file=None, fileless=None)
 
 
 class OwnMessage(NamedTuple):

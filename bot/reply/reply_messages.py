@@ -15,8 +15,8 @@ from bot.reply.fallback import fallback_text, tools_summary
 from bot.reply.long_answer import LONG, file_note, summary
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page, Pages
-from bot.reply.pending_reply import MESSAGE_LIMIT, FinalReply, SavedPage, SavedReply, below
-from bot.reply.port import Attachment, Body, Button
+from bot.reply.pending_reply import FinalReply, SavedPage, SavedReply, below
+from bot.reply.port import MESSAGE_LIMIT, Attachment, Body, Button
 from bot.reply.render import HEADLINES
 from bot.reply.sanitise import clip, code_block, units, visible
 from bot.reply.split import PAGE, reopened, take

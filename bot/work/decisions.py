@@ -89,7 +89,9 @@ def decision_of(card: Card, asked_by: Inbound, stopped_by: str | None) -> Decisi
     call = card.request.tool_call
     if card.state is CardState.ANSWERED and card.chosen is not None:
         outcome: DecisionOutcome = "rejected" if card.chosen.kind.startswith("reject") else "allowed"
-        return decision_on(call, asked_by, "person", outcome, person=card.answered_by, option=card.chosen)
+        # By its id, as the reason goes into the log, which has no names.
+        also = f"the other of two was {card.seconded.id}" if card.seconded else None
+        return decision_on(call, asked_by, "person", outcome, person=card.answered_by, option=card.chosen, reason=also)
     if card.state is CardState.EXPIRED:
         return decision_on(call, asked_by, "timeout", "expired", option=card.chosen)
     reason = NOT_IN_FULL if card.state is CardState.UNSEEN else card.reason

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
 from bot.work.background import Backgrounds
+from bot.work.card_records import CardRecords
 from bot.work.decisions import Decisions
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
@@ -122,12 +123,14 @@ class Dispatcher:
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         decisions = Decisions(tracker, store, redact)
+        records = CardRecords(tracker, store, editors)
         self._cards = TurnCards(
             tasks,
             self.permissions,
             self._scheduler,
             limits.permission_timeout,
             decisions,
+            records,
             lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
         )
         # What takes a message to its turn, and the turn to its end.
@@ -147,7 +150,7 @@ class Dispatcher:
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(
-            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts
+            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts, records
         )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         tasks.start_soon(self._keep_time, name="queue clock")
@@ -189,7 +192,7 @@ class Dispatcher:
         self.expel()
 
     def expel(self) -> None:
-        """Take out what waits, and what was agreed to, of people who may no longer use Weft, as they might then (D2)."""
+        """Take out what waits, and what was agreed to, of people who may no longer use Weft; they might then (D2)."""
         # Lists: each that goes changes what is gone through here.
         for entry in list(self._scheduler.waiting()):
             for message in list(entry.messages):
@@ -343,9 +346,9 @@ class Dispatcher:
         where = "Everywhere here" if server else "In this thread"
         return Answer(f"{where} from now on: **{mode}**.", accepted=True, lasting=True)
 
-    def decide(self, request: str, option: int, by: Actor) -> Answer:
-        """Answer a permission request, if ``by`` may (D6)."""
-        return self.permissions.decide(request, option, by)
+    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
+        """Answer a permission request, if ``by`` may; ``message_id``: of the card that was pressed (D6)."""
+        return self.permissions.decide(request, option, by, message_id)
 
     def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
         """End what a turn of the thread has left running; ``token`` is the one in the button (P13)."""

@@ -8,6 +8,7 @@ while, so that a late click gets a true answer.
 from __future__ import annotations
 
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import structlog
 
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
-from bot.model import Actor, ThreadPlace
+from bot.model import Actor, ThreadPlace, posted_at
 from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 
@@ -28,6 +29,7 @@ _TOKEN_BYTES = 9
 EXPIRED = "This request has expired."
 AGREED_ALREADY = "You have agreed already. Somebody else has to agree, too."
 CANCELLED = "This request was cancelled."
+RESTARTED = "This request ended with the restart; press Continue to run the turn again."
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class Card:
         approvers: people with an approver role may answer, too, if there are any (C1).
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         two_person: an option that does not reject is taken once two people have agreed to it (C1).
+        message_id: the message that shows it; 0 before there is one.
         agreed: who was the first to agree to such an option, by its number.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
         reason: why it ended without an answer, where its state does not say so.
@@ -70,6 +73,7 @@ class Card:
     approvers: bool = False
     for_owners: bool = False
     two_person: bool = False
+    message_id: int = 0
     agreed: dict[int, Actor] = field(default_factory=dict)
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
@@ -142,9 +146,14 @@ def rejecting(options: list[PermissionOption]) -> PermissionOption | None:
 
 
 class PermissionRegistry:
-    """All permission requests that people may still press, and those that are over, as many as are remembered."""
+    """All permission requests that people may still press, and those that are over, as many as are remembered.
 
-    def __init__(self) -> None:
+    Args:
+        started: when this run began, in seconds of the wall clock; None: now.
+    """
+
+    def __init__(self, started: float | None = None) -> None:
+        self._started = time.time() if started is None else started
         self._open: dict[str, Card] = {}
         self._over: OrderedDict[str, Card] = OrderedDict()
 
@@ -216,9 +225,15 @@ class PermissionRegistry:
         """Return the card of a token that is still remembered."""
         return self._open.get(token) or self._over.get(token)
 
-    def decide(self, token: str, option: int, by: Actor) -> Answer:
-        """Answer a request with its option number ``option``, if ``by`` may; tell the person what happened."""
+    def decide(self, token: str, option: int, by: Actor, message_id: int = 0) -> Answer:
+        """Answer a request with its option number ``option``, if ``by`` may; tell the person what happened.
+
+        Args:
+            message_id: of the card that was pressed.
+        """
         card = self.find(token)
+        if card is None and message_id and posted_at(message_id) < self._started:
+            return Answer(RESTARTED, accepted=False)
         if card is None or option not in card.offered:
             return Answer(EXPIRED, accepted=False)
         if card.state is not CardState.OPEN:

@@ -24,6 +24,7 @@ from bot.reply.pending_reply import Handout, SavedReply
 from bot.reply.port import Body, PortError
 from bot.reply.recovery import READ_LIMIT
 from bot.reply.render import HEADLINES
+from bot.work.card_records import CardRecords
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.handouts import Handouts
@@ -81,6 +82,7 @@ class Recovery:
         reactions: Reactions,
         intake: Intake,
         handouts: Handouts,
+        records: CardRecords,
     ) -> None:
         self._tracker = tracker
         self._chat = chat
@@ -90,6 +92,7 @@ class Recovery:
         self._reactions = reactions
         self._intake = intake
         self._handouts = handouts
+        self._records = records
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
         self._taken: set[int] = set()
@@ -115,7 +118,9 @@ class Recovery:
         for first, turn in cut_off.items():
             with _guarded(first):
                 self._tell_cut_off(turn, alone=len(cut_off) == 1)
-        # 4. What waits comes last: its turn may begin at once, and say something.
+        # 4. The cards of those turns, before anything new stands in their threads.
+        self._records.close_left(await self._store.cards(), cut_off.keys())
+        # 5. What waits comes last: its turn may begin at once, and say something.
         for one in opened:
             if not one.started:
                 with _guarded(one.prompt.message_id):

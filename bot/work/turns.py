@@ -28,9 +28,10 @@ from acp.turn_runner import run_turn
 from bot.model import Inbound, Lane, Outcome
 from bot.reply import cards
 from bot.reply.live_reply import LiveReply
-from bot.reply.port import Body
+from bot.reply.port import Body, without_file
 from bot.reply.render import SILENCE, coarse, last_lines
 from bot.work.background import ROUNDS, Backgrounds
+from bot.work.card_records import CardRecords
 from bot.work.decisions import Decisions, decision_of, decision_on
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
@@ -45,6 +46,7 @@ from bot.work.turn_files import TurnFiles, nothing_left
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.storage.durable import SessionStore
+from pool.store import KeptCard
 
 Claim = Reservation | ExtraReservation
 
@@ -148,6 +150,7 @@ class TurnCards:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
         decisions: records how each request ended, before that is shown.
+        records: writes down which cards threads show.
         approver_in: returns a role whose members may answer in a server, if there is one (C1).
 
     Attributes:
@@ -159,6 +162,7 @@ class TurnCards:
     scheduler: Scheduler[Claim]
     timeout: float
     decisions: Decisions
+    records: CardRecords
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
@@ -193,17 +197,26 @@ class TurnCards:
                 card.close(CardState.CANCELLED, reason=NOT_TAKEN)
 
         def show_end(body: Body) -> None:
-            running.reply.card(card.token, body, not_taken)
+            running.reply.card(card.token, body, not_taken, shown)
             if card.reason == NOT_TAKEN:
+                self.records.over(kept)
                 # Without the agent's words: one of them may be what the server's rules don't let through.
                 running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
+
+        def shown(message_id: int, body: Body) -> None:
+            if not body.buttons:
+                self.records.over(kept)
+            elif card.message_id != message_id:
+                card.message_id = message_id
+                self.records.shown(kept, message_id)
 
         def show(card: Card) -> None:
             named = [(card.request.options[number], by.name) for number, by in card.agreed.items()]
             # Of what was taken, the end names all who did.
             body = cards.agreed_card(opened, named) if named and card.state is not CardState.ANSWERED else opened
             if card.state is CardState.OPEN:
-                running.reply.card(card.token, body, not_taken)
+                # Held until it is written down: after a kill the next start has to find it (C4).
+                running.reply.card(card.token, body, not_taken, shown, held=True)
             else:
                 # Record before show: what people have seen of a decision must be found afterwards (C5).
                 end = partial(show_end, cards.closed_card(body, card_end(card)))
@@ -226,6 +239,15 @@ class TurnCards:
         )
         # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
         opened = open_body(card, self.timeout, role if for_owners else None)
+
+        def fileless(why: str) -> None:
+            # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
+            nonlocal opened
+            opened = without_file(opened, why)
+            card.offered = cards.options_offered(opened)
+
+        opened = replace(opened, on_fileless=fileless)
+        kept = KeptCard(card.token, running.thread_id, first.message_id)
         # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
         card.offered = cards.options_offered(opened)
         request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
@@ -238,6 +260,7 @@ class TurnCards:
         show(card)
         if card.state is not CardState.OPEN:
             return  # it could not be shown
+        self.records.keep(kept, lambda: running.reply.release(card.token))
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")

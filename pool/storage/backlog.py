@@ -12,6 +12,7 @@ from pool.storage.operations import (
     Decide,
     Finish,
     Forget,
+    KeepCard,
     KeepRule,
     Notice,
     OfAPrompt,
@@ -24,13 +25,14 @@ from pool.storage.operations import (
 )
 from pool.store import SeenPlace
 
-Key = tuple[type[Change], int, int]
+Key = tuple[type[Change], int | str, int]
 """The kind of a change, its row, and how often something was forgotten before: what came after is another row's."""
 
-SPARED_FIRST = (Shown, See, Forget, Notice), (Decide,)
+SPARED_FIRST = (Shown, See, Forget, Notice, KeepCard), (Decide,)
 """What is dropped before anything else, in this order.
 
-The first ones cost a look at Discord or a stale notice after a restart, and no prompt. Decisions stand in the log, too.
+The first ones cost a look at Discord, a stale notice or a stale card after a restart, and no prompt. Decisions stand in
+the log, too.
 """
 
 
@@ -74,6 +76,8 @@ class Backlog:
                 self._changes[Forget, 0, self._forgotten] = change
             case Notice(thread_id):
                 self._changes[Notice, thread_id, self._forgotten] = change  # the latest counts
+            case KeepCard(token):
+                self._changes[KeepCard, token, self._forgotten] = change  # here, too
             case Accept(prompt):
                 # What came before concerned a message that nobody knew, and changed nothing.
                 for kind in (Amend, Started, Shown, SavePendingReply, Finish):

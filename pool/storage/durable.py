@@ -27,6 +27,7 @@ from pool.storage.operations import Operation
 from pool.store import (
     AcceptedPrompt,
     Decision,
+    KeptCard,
     KeptNotice,
     KeptRule,
     OpenPrompt,
@@ -203,6 +204,18 @@ class SessionStore:
     async def notices(self) -> list[KeptNotice]:
         """Return all threads that may show notices."""
         return await self._submit(operations.All(KeptNotice))
+
+    async def keep_card(self, card: KeptCard) -> None:
+        """Remember that a thread may show a card, in place of what was remembered of it."""
+        await self._submit(operations.KeepCard(card.token, card))
+
+    async def drop_card(self, token: str) -> None:
+        """Remember that a card waits no more, and shows that."""
+        await self._submit(operations.KeepCard(token, None))
+
+    async def cards(self) -> list[KeptCard]:
+        """Return the cards that threads may show, those of the oldest turns first."""
+        return await self._submit(operations.All(KeptCard))
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places; ``seen`` only grows, and what is not known of a place takes nothing away."""

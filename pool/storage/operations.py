@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage.tables import DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS
+from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS
 from pool.store import (
     AcceptedPrompt,
     Decision,
+    KeptCard,
     KeptNotice,
     KeptRule,
     OpenPrompt,
@@ -27,7 +28,7 @@ from pool.store import (
 )
 
 T = TypeVar("T")
-Record = TypeVar("Record", OpenPrompt, PendingReply, KeptNotice, KeptRule, SeenPlace)
+Record = TypeVar("Record", OpenPrompt, PendingReply, KeptCard, KeptNotice, KeptRule, SeenPlace)
 
 
 class Operation(Generic[T]):
@@ -125,6 +126,14 @@ class Notice(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCard(Operation[None]):
+    """A thread may show a card; ``card`` None: the one of this token waits no more."""
+
+    token: str
+    card: KeptCard | None
+
+
+@dataclass(frozen=True, slots=True)
 class See(Operation[None]):
     """Remember places, or what is new of them."""
 
@@ -175,7 +184,7 @@ class Prune(Operation[int]):
 
 OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
 Change = (
-    Accept | OfAPrompt | StartedTogether | Bind | Notice | See | Forget | Decide | KeepRule | RevokeRule
+    Accept | OfAPrompt | StartedTogether | Bind | Notice | KeepCard | See | Forget | Decide | KeepRule | RevokeRule
 )  # fmt: skip
 """What has to reach the file, sooner or later."""
 
@@ -283,7 +292,7 @@ _THREADS_INSIDE = sa.select(PLACES.c.place_id).where(_INSIDE)
 _FORGET = (
     *(
         sa.delete(table).where(sa.or_(table.c.thread_id == bindparam("id"), table.c.thread_id.in_(_THREADS_INSIDE)))
-        for table in (THREADS, NOTICES)
+        for table in (THREADS, NOTICES, CARDS)
     ),
     sa.delete(PLACES).where(_INSIDE),  # last: the others look for what stands in them
 )
@@ -302,6 +311,11 @@ _NEW_NOTICE = insert(NOTICES)
 _KEEP_NOTICE = _NEW_NOTICE.on_conflict_do_update(
     index_elements=[NOTICES.c.thread_id],
     set_={"since": _NEW_NOTICE.excluded.since, "stopping": _NEW_NOTICE.excluded.stopping},
+)
+_NEW_CARD = insert(CARDS)
+_KEEP_CARD = _NEW_CARD.on_conflict_do_update(
+    index_elements=[CARDS.c.token],
+    set_={name: _NEW_CARD.excluded[name] for name in ("thread_id", "prompt", "message_id", "archive")},
 )
 _NEW_PLACE = insert(PLACES)
 _SEE = _NEW_PLACE.on_conflict_do_update(
@@ -341,6 +355,10 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             connection.execute(_KEEP_NOTICE, asdict(notice))
         case Notice(thread_id):
             connection.execute(sa.delete(NOTICES).where(NOTICES.c.thread_id == thread_id))
+        case KeepCard(_, KeptCard() as card):
+            connection.execute(_KEEP_CARD, asdict(card))
+        case KeepCard(token):
+            connection.execute(sa.delete(CARDS).where(CARDS.c.token == token))
         case See(places):
             for place in places:
                 connection.execute(_SEE, asdict(place))
@@ -414,6 +432,9 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
         case All(kind) if kind is KeptNotice:
             by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
             return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]
+        case All(kind) if kind is KeptCard:
+            by_age = sa.select(CARDS).order_by(CARDS.c.prompt, CARDS.c.message_id, CARDS.c.token)
+            return [KeptCard(**row._mapping) for row in connection.execute(by_age).all()]
         case All():
             newest_first = sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)
             return [SeenPlace(**row._mapping) for row in connection.execute(newest_first).all()]

@@ -112,6 +112,16 @@ RULES = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
 )
 
+CARDS = sa.Table(
+    "cards",
+    METADATA,
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("prompt", SNOWFLAKE, nullable=False),
+    sa.Column("message_id", SNOWFLAKE, nullable=False),
+    sa.Column("archive", sa.Integer),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -215,6 +225,17 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             thread_id INTEGER NOT NULL,
             prompt_id INTEGER NOT NULL,
             request TEXT NOT NULL
+        )
+        """,
+    ),
+    (
+        """
+        CREATE TABLE cards (
+            token TEXT PRIMARY KEY NOT NULL,
+            thread_id INTEGER NOT NULL,
+            prompt INTEGER NOT NULL,
+            message_id INTEGER NOT NULL,
+            archive INTEGER
         )
         """,
     ),

@@ -16,6 +16,7 @@ from pool.storage.operations import Nothing
 from pool.store import (
     AcceptedPrompt,
     Decision,
+    KeptCard,
     KeptNotice,
     KeptRule,
     OpenPrompt,
@@ -50,6 +51,7 @@ class MemoryStore(SessionStore):
     _threads: dict[int, ThreadRecord] = field(default_factory=dict)
     _places: dict[int, SeenPlace] = field(default_factory=dict)
     _notices: dict[int, KeptNotice] = field(default_factory=dict)
+    _cards: dict[str, KeptCard] = field(default_factory=dict)
     _started: dict[int, int] = field(default_factory=dict)
     _decisions: list[Decision] = field(default_factory=list)
     _rules: dict[int, KeptRule] = field(default_factory=dict)
@@ -150,6 +152,7 @@ class MemoryStore(SessionStore):
             for place_id in (one, *(place.place_id for place in places)):
                 self._threads.pop(place_id, None)
                 self._notices.pop(place_id, None)
+                self._cards = {token: one for token, one in self._cards.items() if one.thread_id != place_id}
                 self._places.pop(place_id, None)
 
     async def choices(self) -> dict[int, str]:
@@ -167,6 +170,18 @@ class MemoryStore(SessionStore):
     async def notices(self) -> list[KeptNotice]:
         """Return the notices of all threads that have one."""
         return [notice for _, notice in sorted(self._notices.items())]
+
+    async def keep_card(self, card: KeptCard) -> None:
+        """Remember a card."""
+        self._cards[card.token] = card
+
+    async def drop_card(self, token: str) -> None:
+        """Forget a card."""
+        self._cards.pop(token, None)
+
+    async def cards(self) -> list[KeptCard]:
+        """Return the cards, those of the oldest turns first."""
+        return sorted(self._cards.values(), key=lambda card: (card.prompt, card.message_id, card.token))
 
     async def see(self, places: Iterable[SeenPlace]) -> None:
         """Remember places."""

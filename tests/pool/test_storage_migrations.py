@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pool.storage import database, tables
 from pool.storage.durable import open_store
 from pool.storage.model import FileTooNew
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 from tests.pool.samples import decision, rule
 from tests.pool.test_storage_durable import files, rows
 
@@ -71,6 +71,8 @@ async def test_a_file_of_an_earlier_format_gives_every_row_back(tmp_path: Path, 
             SeenPlace(THREAD + 2, None, None, None, 0),
         ]
         assert await store.notices() == ([KeptNotice(THREAD, FIRST + 89, stopping=True)] if number > 3 else [])
+        decided = ([decision(2)], [rule(2)]) if number > 5 else ([], [])
+        assert (await store.decisions(9), await store.rules()) == decided
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -82,8 +84,9 @@ async def test_no_column_of_an_earlier_format_loses_its_value(tmp_path: Path, nu
     async with open_store(path):
         pass
     after = contents(path)
-    notices = {"notices": 1} if number > 3 else {}
-    assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | notices
+    newer = {"notices": 1} if number > 3 else {}
+    newer |= {"decisions": 1, "rules": 1} if number > 5 else {}
+    assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | newer
     for name, found in before.items():
         # By position: a step may give a column another name, and adds new ones at the end.
         assert [row[: len(found[0])] for row in after[name]] == found, name
@@ -120,7 +123,10 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         assert await store.notices() == [KeptNotice(THREAD, 90, stopping=True)]
         await store.decided(decision()).value()
         await store.keep_rule(rule())
-        assert (await store.decisions(9), await store.rules()) == ([decision()], [rule()])
+        assert decision() in await store.decisions(9)
+        assert rule() in await store.rules()
+        await store.keep_card(KeptCard("x", THREAD, FIRST))
+        assert await store.cards() == [KeptCard("x", THREAD, FIRST)]
         await store.forget([THREAD])
         assert (await store.thread(THREAD), await store.notices()) == (None, [])
 

@@ -15,6 +15,7 @@ from pool.storage.operations import (
     Decisions,
     Finish,
     Forget,
+    KeepCard,
     KeepRule,
     Notice,
     Operation,
@@ -27,7 +28,7 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
-from pool.store import AcceptedPrompt, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
+from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
 from tests.pool.samples import decision, rule
 
 
@@ -51,6 +52,7 @@ def any_change(rng: random.Random) -> Change:
             Forget((rng.randint(1, 3),)),
             See((place, SeenPlace(2, 7, seen=at))),
             Notice(message_id, rng.choice([None, KeptNotice(message_id, at)])),
+            KeepCard(text, rng.choice([None, KeptCard(text, rng.randint(1, 3), message_id, at)])),
             Decide(rng.randint(1, 9), decision(at)),
             KeepRule(rule(message_id, command=text)),
             RevokeRule(message_id),
@@ -60,7 +62,7 @@ def any_change(rng: random.Random) -> Change:
 
 def contents(base: Database) -> list[object]:
     questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
-    questions += [All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
+    questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]

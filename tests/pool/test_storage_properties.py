@@ -14,7 +14,7 @@ import pytest
 
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
-from pool.store import AcceptedPrompt, SeenPlace
+from pool.store import AcceptedPrompt, KeptCard, SeenPlace
 from tests.pool.memory import MemoryStore
 from tests.pool.samples import decision, rule
 from tests.repeat import long_run
@@ -41,6 +41,8 @@ def any_write(rng: random.Random) -> Call:
         lambda store: store.finished(number, text, keep=text == "a"),
         lambda store: store.bind(number, **changes),
         lambda store: store.see([place]),
+        lambda store: store.keep_card(KeptCard(text, number, number * 2, number, guild)),
+        lambda store: store.drop_card(text),
         lambda store: store.decided(decision(number, thread_id=number % 2)).value(),
         lambda store: store.keep_rule(rule(number, kind=text)),
         lambda store: store.revoke_rule(number),
@@ -60,6 +62,7 @@ def any_call(rng: random.Random) -> Call:
         lambda store: store.turn(number),
         lambda store: store.thread(number),
         lambda store: store.choices(),
+        lambda store: store.cards(),
         lambda store: store.decisions(number, thread_id=1),
         lambda store: store.rules(),
         places,

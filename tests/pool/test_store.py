@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pool.storage.durable import SessionStore, open_store
-from pool.store import AcceptedPrompt, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
 from tests.pool.samples import decision, rule
@@ -322,6 +322,22 @@ async def test_a_rule_is_kept_until_it_is_revoked(opened: Opened, tmp_path: Path
         await store.revoke_rule(second.rule_id)
         await store.revoke_rule(5)
         assert await store.rules() == [first]
+
+
+@both
+@pytest.mark.asyncio
+async def test_cards_are_kept_until_they_show_their_end(opened: Opened, tmp_path: Path) -> None:
+    """C4: record before show; what is known later of one takes the place of what was."""
+    async with opened(tmp_path) as store:
+        await store.keep_card(KeptCard("b", 1, 20))
+        await store.keep_card(KeptCard("a", 2, 10))
+        await store.keep_card(KeptCard("b", 1, 20, message_id=25, archive=60))
+        await store.drop_card("c")
+        assert await store.cards() == [KeptCard("a", 2, 10), KeptCard("b", 1, 20, message_id=25, archive=60)]
+        await store.drop_card("a")
+        assert [card.token for card in await store.cards()] == ["b"]
+        await store.forget([1])
+        assert await store.cards() == []
 
 
 @both

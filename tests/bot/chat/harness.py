@@ -82,7 +82,8 @@ class FakeDispatcher(Dispatcher):
     def assign(self, thread_id: int, agent: str) -> None:
         self._record("assign", thread_id, agent)
 
-    def decide(self, request: str, option: int, by: Actor) -> Answer:
+    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
+        del message_id
         self.deciders.append(by)
         self._record("decide", request, option, by.id)
         return Answer("Allowed.", accepted=True)

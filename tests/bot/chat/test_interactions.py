@@ -175,7 +175,9 @@ async def test_an_approver_may_press_cards_and_nothing_else_until_a_reload_takes
         assert told(await judge.click(card, press)) == Reason.PERSON
         chat.gateway.allow(dataclasses.replace(policy, approvers=frozenset({role})))
         assert told(await judge.click(card, press)) == "Allowed."
-        assert chat.dispatcher.deciders == [Actor(judge.id, "judge", frozenset({role, chat.fd.guild_id}), approver=True)]
+        assert chat.dispatcher.deciders == [
+            Actor(judge.id, "judge", frozenset({role, chat.fd.guild_id}), approver=True)
+        ]
         assert told(await judge.click(sent, stop)) == Reason.PERSON
         assert told(await judge.slash(thread_id, "stop")) == Reason.PERSON
         assert told(await judge.click(elsewhere, press)) == Reason.CHANNEL
@@ -315,7 +317,7 @@ async def test_what_a_person_is_told_of_an_agent_holds_no_secret() -> None:
         def status(self, thread_id: int | None) -> str:
             return "Tool: `echo hunter2hunter2`"
 
-        def decide(self, request: str, option: int, by: Actor) -> Answer:
+        def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
             return Answer("Answered: hunter2hunter2", accepted=True)
 
     async with in_a_thread(dispatcher=Chatty(), secrets=("hunter2hunter2",)) as (chat, thread_id):

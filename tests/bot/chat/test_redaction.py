@@ -46,7 +46,7 @@ class LeakyDispatcher(FakeDispatcher):
         super().reset(thread_id, by)
         return Answer(f"Reset {SECRET}", accepted=True)
 
-    def decide(self, request: str, option: int, by: Actor) -> Answer:
+    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
         super().decide(request, option, by)
         return Answer(f"Answered: {SECRET}", accepted=False)
 

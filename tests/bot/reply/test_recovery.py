@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import anyio
 import pytest
 
 from acp.schema import PlanEntry
 from acp.snapshot import Phase
-from bot.reply.editor import ThreadEditor
+from bot.reply.cards import ended, is_card
+from bot.reply.editor import Delivery, ThreadEditor
 from bot.reply.pacing import Pacing
 from bot.reply.pages import Page
 from bot.reply.pending_reply import SavedPage, SavedReply, below
-from bot.reply.port import Body, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
+from bot.reply.port import Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
 from bot.reply.recovery import Found, Places, Wanted, covered, places, told_in_file, without_status
 from bot.reply.render import status_line
 from bot.reply.split import take
-from tests.bot.reply.fakes import PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
+from tests.bot.reply.fakes import ALLOW, PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
 from tests.bot.reply.replies import DONE, INTERRUPTED, KEY, RestartedReply, long_owed, show
 from tests.bot.reply.samples import snapshot, tool
 
@@ -431,3 +436,52 @@ async def test_a_message_that_takes_no_edit_does_not_hold_the_interruption_up(er
         shown = show(at.thread, "Half\n-# ⏳ 5 s")
         assert await at.editor.mark_interrupted(KEY, shown, INTERRUPTED).delivered()
         assert at.thread.texts == ["Half\n-# ⏳ 5 s", INTERRUPTED.text]
+
+
+CARD = Body("🔐 `rm`\n-# ☑️ `alice` agreed to `Allow`.\n-# <@1> may answer.", (ALLOW,))
+CLOSED = "🔐 `rm`\n-# ☑️ `alice` agreed to `Allow`.\n⏹ over"
+
+
+def end_card(at: Any, since: int, token: str = "x") -> Delivery:
+    delivery: Delivery = at.editor.end_card(since, partial(is_card, token), partial(ended, end="⏹ over"))
+    return delivery
+
+
+@in_virtual_time
+async def test_a_card_of_an_earlier_run_loses_its_buttons_and_keeps_its_text() -> None:
+    """C4: whether its message was recorded, or only that there is one; no other is touched."""
+    for since in (101, 102):
+        async with scene() as at:
+            show(at.thread, Body("Half\n-# ⏳ 5 s", (STOP,)), CARD, CARD, "later")
+            others = replace(CARD, buttons=(Button("weft:perm:xy:0", "Allow"),))
+            at.thread.messages[103] = others
+            notice = at.editor.mark_interrupted(KEY, (101,), INTERRUPTED)
+            assert await end_card(at, since).delivered()
+            assert await notice.delivered()
+            assert at.thread.texts == ["Half", CLOSED, CARD.text, "later", INTERRUPTED.text]
+            assert [bool(at.thread.messages[key].buttons) for key in (102, 103)] == [False, True]
+
+
+@in_virtual_time
+async def test_a_card_that_is_not_there_is_given_up() -> None:
+    """C4: it was deleted, never posted, or shows its end; nothing is posted in its place."""
+    for bodies in ([], [replace(CARD, buttons=())], [CARD]):
+        async with scene(fail={"edit": [MessageGone()]}) as at:
+            show(at.thread, *bodies)
+            delivery = end_card(at, 101)
+            await delivery.delivered()
+            assert at.thread.of("send") == []
+            assert delivery.message.given_up
+
+
+@in_virtual_time
+async def test_a_card_in_an_archived_thread_shows_its_end_once_that_is_open() -> None:
+    """C4, D10: what is posted there opens it."""
+    async with scene(fail={"edit": [ThreadArchived()]}) as at:
+        show(at.thread, CARD)
+        delivery = end_card(at, 101)
+        await delivery.delivered()
+        assert delivery.message.given_up
+        assert await at.editor.say(Body("next")).delivered()
+        await anyio.sleep(5)
+        assert at.thread.texts == [CLOSED, "next"]

@@ -14,10 +14,11 @@ import pytest
 from acp.jsonrpc import Response
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
-from bot.model import Actor, ThreadPlace
+from bot.model import Actor, ThreadPlace, posted_at
 from bot.work.permission_cards import (
     AGREED_ALREADY,
     EXPIRED,
+    RESTARTED,
     Card,
     CardState,
     PermissionRegistry,
@@ -92,6 +93,15 @@ def test_an_unknown_card_is_told_to_have_expired() -> None:
     """D6."""
     answer = PermissionRegistry().decide("unknown", 0, ALICE)
     assert (answer.accepted, answer.text) == (False, EXPIRED)
+
+
+def test_a_press_on_a_card_of_an_earlier_run_is_told_that_the_restart_ended_it() -> None:
+    """C4: by the age of the message, as its token died with the process; of this run's, it is forgotten only."""
+    registry = PermissionRegistry(started=posted_at(1000 << 22))
+    assert registry.decide("unknown", 0, ALICE, 999 << 22).text == RESTARTED
+    assert registry.decide("unknown", 0, ALICE, 1000 << 22).text == EXPIRED
+    card, _ = open_card(registry, Request())
+    assert registry.decide(card.token, 7, ALICE, 999 << 22).text == EXPIRED
 
 
 def test_a_click_that_comes_after_the_agents_own_end_of_the_request_is_told_so() -> None:

@@ -13,17 +13,21 @@ import pytest
 
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
-from acp.schema import PermissionParams
+from acp.schema import PermissionParams, ToolCallUpdate
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.model import Lane
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
+from bot.work.card_records import KEEP_LIMIT, CardRecords
 from bot.work.decisions import Decision
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
+from bot.work.task_tracker import TaskTracker
 from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
+from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.samples import ALICE, BOB, entry
+from tests.pool.memory import MemoryStore
 
 ALLOW = {"optionId": "yes", "name": "Allow", "kind": "allow_once"}
 REJECT = {"optionId": "no", "name": "Reject", "kind": "reject_once"}
@@ -35,10 +39,32 @@ class FakeReply:
     cards: dict[str, Body] = field(default_factory=dict)
     shown: list[tuple[str, Body]] = field(default_factory=list)
     refuse: Callable[[], None] | None = None
+    on_shown: Callable[[int, Body], None] | None = None
+    held: set[str] = field(default_factory=set)
     given_up: bool = False
 
-    def card(self, key: str, body: Body, on_refused: Callable[[], None] | None = None) -> None:
-        self.refuse = on_refused
+    def release(self, key: str) -> None:
+        self.held.remove(key)
+
+    def arrive(self, message_id: int) -> None:
+        """Discord takes what is to be shown."""
+        (key,) = self.cards
+        assert key not in self.held
+        assert self.on_shown is not None
+        self.on_shown(message_id, self.cards[key])
+
+    def card(
+        self,
+        key: str,
+        body: Body,
+        on_refused: Callable[[], None] | None = None,
+        on_shown: Callable[[int, Body], None] | None = None,
+        *,
+        held: bool = False,
+    ) -> None:
+        self.refuse, self.on_shown = on_refused, on_shown
+        if held and key not in self.cards:
+            self.held.add(key)
         if self.given_up and on_refused is not None:
             on_refused()
             return
@@ -70,6 +96,7 @@ class Scene:
     running: RunningTurn
     answers: list[Any]
     waiting: list[bool]
+    store: MemoryStore
 
     def request(self, *options: dict[str, str], number: int = 1) -> PermissionRequest:
         call = {"toolCallId": f"c{number}", "title": "rm -r build", "rawInput": {"command": "rm -r build"}}
@@ -103,9 +130,11 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
             lanes=SimpleNamespace(take_back=lambda _entry: states.append(False)),
         )
         decisions = Recorder()
-        approver_in = lambda _guild_id: approver  # noqa: E731
-        cards = TurnCards(tasks, registry, cast("Any", scheduler), TIMEOUT, cast("Any", decisions), approver_in)
-        yield Scene(cards, decisions, registry, reply, running, [], states)
+        store = MemoryStore()
+        records = CardRecords(TaskTracker(tasks), store, cast("Any", None))
+        lent, told = cast("Any", scheduler), cast("Any", decisions)
+        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, records, lambda _guild_id: approver)
+        yield Scene(cards, decisions, registry, reply, running, [], states, store)
         tasks.cancel_scope.cancel()
 
 
@@ -460,3 +489,75 @@ async def test_an_end_is_shown_once_its_decision_is_written_and_the_agent_does_n
         (show,) = scene.decisions.held
         show()
         assert scene.last_line == "✅ `Allow` by `alice`"
+
+
+@in_virtual_time
+async def test_a_card_is_written_down_before_it_is_shown_and_forgotten_once_it_shows_its_end() -> None:
+    """C4: from then on the next start has nothing to close."""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        assert (scene.reply.held, await scene.store.cards()) == ({scene.token}, [])
+        await anyio.sleep(0.1)
+        kept = KeptCard(scene.token, 100, 1)
+        assert (scene.reply.held, await scene.store.cards()) == (set(), [kept])
+        scene.reply.arrive(55)
+        await anyio.sleep(0.1)
+        assert await scene.store.cards() == [replace(kept, message_id=55)]
+        assert scene.registry.decide(scene.token, 0, ALICE).accepted
+        await anyio.sleep(0.1)
+        assert await scene.store.cards() == [replace(kept, message_id=55)], "its end is not visible yet"
+        scene.reply.arrive(55)
+        await anyio.sleep(0.1)
+        assert await scene.store.cards() == []
+
+
+@in_virtual_time
+async def test_a_disk_that_hangs_keeps_no_card_from_people() -> None:
+    """C4, R6"""
+
+    class Stalled(MemoryStore):
+        async def keep_card(self, card: KeptCard) -> None:
+            await anyio.sleep_forever()
+
+    async with asking() as scene:
+        scene.turn_cards.records.store = Stalled()
+        scene.ask(ALLOW, REJECT)
+        await anyio.sleep(KEEP_LIMIT - 0.1)
+        assert scene.reply.held == {scene.token}
+        await anyio.sleep(0.2)
+        assert scene.reply.held == set()
+
+
+@in_virtual_time
+async def test_a_card_that_discord_does_not_take_is_forgotten() -> None:
+    """C4, D6"""
+    async with asking() as scene:
+        scene.ask(ALLOW, REJECT)
+        await anyio.sleep(0.1)
+        assert scene.reply.refuse is not None
+        scene.reply.refuse()
+        await anyio.sleep(0.1)
+        assert await scene.store.cards() == []
+
+
+@in_virtual_time
+async def test_what_was_in_a_file_that_discord_refuses_can_not_be_allowed_by_a_forged_press() -> None:
+    """D6: the button went with the file; and it stays away, whatever the card shows next."""
+    async with asking() as scene:
+        request = scene.request(ALLOW, REJECT)
+        request.tool_call = ToolCallUpdate.parse({"toolCallId": "c1", "rawInput": {"command": "x" * 5000}})
+        scene.turn_cards.open(scene.running, request)
+        body = scene.reply.cards[scene.token]
+        assert body.file is not None
+        assert body.on_fileless is not None
+        body.on_fileless("it is too large here")
+        assert scene.registry.decide(scene.token, 0, ALICE).text == EXPIRED
+        assert scene.answers == []
+        assert scene.registry.decide(scene.token, 1, ALICE).accepted
+        shown = scene.reply.cards[scene.token]
+        assert shown.file is None
+        assert shown.text.splitlines()[-3:] == [
+            "-# The file could not be posted: it is too large here.",
+            "**Nobody can see all of it, so it can only be rejected.**",
+            "⛔ `Reject` by `alice`",
+        ]
