@@ -129,8 +129,8 @@ class KeptNotice:
 
 
 DecidedBy = Literal["person", "rule", "mode", "timeout", "cancel"]
-DecisionOutcome = Literal["agreed", "allowed", "rejected", "answered", "cancelled", "expired"]
-"""``agreed``: one of several people whose word is needed has given it; ``answered``: a question was."""
+DecisionOutcome = Literal["agreed", "allowed", "rejected", "answered", "cancelled", "expired", "kept", "revoked"]
+"""``agreed``: one of several people whose word is needed; ``answered``: a question; ``kept``, ``revoked``: a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ class Decision:
         prompt_id: the first message of the turn that asked.
         asker_id, asker_name: whose prompt it is.
         what: what was asked for; of a question, no answer.
-        kind: the kind of the tool that was to run, as the agent says it; "question" for a question.
+        kind: the kind of the tool that was to run, as the agent says it; "question" for a question, "rule" for a rule
+            that somebody has added or taken back.
         person_id, person_name: who decided, agreed, or ended what asked; None: it was no person.
         rule: the rule that decided, if one did.
         option: what the agent calls the option that was taken; of a question, the names of the fields that were filled.

@@ -55,6 +55,7 @@ class MemoryStore(SessionStore):
     _started: dict[int, int] = field(default_factory=dict)
     _decisions: list[Decision] = field(default_factory=list)
     _rules: dict[int, KeptRule] = field(default_factory=dict)
+    _ids: int = 0
 
     @property
     def trouble(self) -> str:
@@ -227,4 +228,5 @@ class MemoryStore(SessionStore):
 
     def new_id(self) -> int:
         """Return an id greater than all before it."""
-        return max(self._rules, default=0) + 1
+        self._ids += 1
+        return self._ids
