@@ -1,0 +1,56 @@
+"""The last decisions as people read them in Discord (C5, pure): newest first, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.reply.sanitise import clip, inline_code, units
+from pool.store import Decision, DecisionOutcome
+
+LIMIT = 2000
+SHOWN = 15
+"""How many are asked for."""
+
+NOTHING_HERE = "Nothing that an agent asked was decided in this thread yet."
+NOTHING_ANYWHERE = "Nothing that an agent asked was decided in this server yet."
+_MORE = "-# The last {count}; `weft audit` on the machine shows all of them in full."
+_SIGNS: dict[DecisionOutcome, str] = {
+    "allowed": "✅",
+    "rejected": "⛔",
+    "agreed": "☑️",
+    "answered": "💬",
+    "cancelled": "⏹",
+    "expired": "⌛",
+}
+_WIDTHS = (90, 60, 40, 24)
+"""Units of what was asked: as many as there is room for."""
+
+
+def describe_decisions(decisions: Sequence[Decision], *, server: bool) -> str:
+    """Return the decisions as Discord Markdown within its limit; ``server``: each with its thread."""
+    if not decisions:
+        return NOTHING_ANYWHERE if server else NOTHING_HERE
+    for width in _WIDTHS:
+        text = "\n".join([*(_line(one, width, server=server) for one in decisions), _MORE.format(count=len(decisions))])
+        if units(text) <= LIMIT:
+            return text
+    # Names and rules are long here: the oldest go.
+    return describe_decisions(decisions[:-1], server=server)
+
+
+def _line(one: Decision, width: int, *, server: bool) -> str:
+    place = f" in <#{one.thread_id}>" if server else ""
+    return f"{_SIGNS[one.outcome]} <t:{int(one.at)}:R>{place} {inline_code(one.what, width)}: {_told(one)}"
+
+
+def _told(one: Decision) -> str:
+    """Return what became of it, and through whom or what."""
+    if one.decided_by == "timeout":
+        return "nobody answered in time"
+    if one.decided_by == "mode":
+        return f"{one.outcome} by the agent's mode"
+    if one.decided_by == "rule":
+        return f"{one.outcome} by the rule {inline_code(one.rule or '?', 40)}"
+    if one.decided_by == "person":
+        return f"{one.outcome} by {inline_code(one.person_name or '?', 30)}"
+    return f"{one.outcome}, as {clip(one.reason, 60)}" if one.reason else one.outcome
