@@ -1,0 +1,77 @@
+"""Who decided what: over kills and disks in trouble, and as `weft audit` prints it beside a bot that runs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bot.demo.transcript import card_buttons
+from bot.sandbox import FakeDiscord, Message
+from bot.sandbox.audit import Problem
+from tests.agents import scenario
+from tests.commands import weft
+from tests.e2e.play import LIMIT
+from tests.e2e.process import connected, mention, run, shown, until_shown
+
+pytestmark = pytest.mark.asyncio
+
+TOOL = {"toolCallId": "t1", "title": "Clean", "kind": "execute", "rawInput": {"command": "rm -r build"}}
+OPTIONS = [
+    {"optionId": "yes", "name": "Allow once", "kind": "allow_once"},
+    {"optionId": "no", "name": "Reject", "kind": "reject_once"},
+]
+ASK = {"permission": {"tool": TOOL, "options": OPTIONS}, "then": {"*": [{"text": "went on"}]}}
+
+
+async def card(discord: FakeDiscord, thread_id: int) -> Message:
+    def found() -> list[Message]:
+        opened = any(thread.id == thread_id for thread in discord.threads())
+        return [one for one in (discord.messages(thread_id) if opened else []) if card_buttons(one)]
+
+    await discord.wait_for(lambda _: found(), timeout=LIMIT)
+    return found()[0]
+
+
+def audit(directory: Path) -> list[dict[str, Any]]:
+    printed = weft(directory, "audit", "--json")
+    assert printed.returncode == 0, printed.stderr
+    return [json.loads(line) for line in printed.stdout.splitlines()]
+
+
+async def test_a_kill_takes_no_decision_that_anybody_was_shown(tmp_path: Path) -> None:
+    """C5, R6: the agent waits for no disk, and people see nothing before it is written."""
+    agent = scenario(tmp_path, [ASK])
+    async with connected(tmp_path, agent, allow=[Problem.UNANSWERED]) as (discord, bot):
+        thread_id = await mention(discord, "first")
+        asked = await card(discord, thread_id)
+        with closing(sqlite3.connect(tmp_path / "state" / "weft" / "weft.db", isolation_level=None)) as other:
+            other.execute("begin immediate")
+            pressed = discord.owner.begin_click(asked, card_buttons(asked)[0].custom_id)
+            with anyio.fail_after(LIMIT):
+                await until_shown(discord, thread_id, "went on")
+            # The lock is waited for longer than that: nothing is written, and nothing said.
+            assert (card_buttons(discord.message(asked.id)) != [], pressed.acked) == (True, False)
+            bot.process.kill()
+            await bot.process.wait()
+        assert audit(tmp_path) == []
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            await again.logged("gateway.ready")
+            thread_id = await mention(discord, "second")
+            asked = await card(discord, thread_id)
+            pressed = await discord.owner.click(asked, card_buttons(asked)[1].custom_id)
+            await until_shown(discord, thread_id, "`Reject` by `owner`")
+            again.process.kill()
+            await again.process.wait()
+        (row,) = audit(tmp_path)
+        assert (row["outcome"], row["person_id"], row["what"]) == ("rejected", str(discord.owner.id), "rm -r build")
+        assert (row["thread_id"], row["prompt_id"], row["option"]) == (str(thread_id), str(thread_id), "Reject")
+        (line,) = (event for event in again.events() if event["event"] == "permission.decided")
+        assert (line["outcome"], line["person"], line["kind"]) == ("rejected", discord.owner.id, "execute")
+        assert "rm -r build" not in again.said
+        assert "Reject" in shown(discord, thread_id)
