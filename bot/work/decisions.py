@@ -33,7 +33,20 @@ WHAT_LIMIT, NAME_LIMIT, NOTE_LIMIT = 1_000, 100, 300
 NOT_IN_FULL = "it could not be shown in full"
 
 _KINDS = frozenset(
-    ("read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other", "question", "rule")
+    (
+        "read",
+        "edit",
+        "delete",
+        "move",
+        "search",
+        "execute",
+        "think",
+        "fetch",
+        "switch_mode",
+        "other",
+        "question",
+        "rule",
+    )
 )
 """Those of the protocol, and our own; what else an agent says may be any text, and is logged as ``other``."""
 

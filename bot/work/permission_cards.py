@@ -21,6 +21,7 @@ from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, PermissionParams, ToolCallUpdate
 from bot.model import Actor, ThreadPlace, posted_at
 from bot.reply.sanitise import inline_code
+from bot.work.kept_rules import Offer
 from bot.work.ports import Answer
 
 _REMEMBERED = 1000
@@ -58,9 +59,11 @@ class Card:
         two_person: an option that does not reject is taken once two people have agreed to it (C1).
         message_id: the message that shows it; 0 before there is one.
         agreed: who was the first to agree to such an option, by its number.
+        agreements: all that were given, in order, even if they were taken back.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
         reason: why it ended without an answer, where its state does not say so.
         seconded: who agreed to it before ``answered_by`` did.
+        offer: the rule that would allow this from now on; None: none is offered.
     """
 
     token: str
@@ -75,11 +78,13 @@ class Card:
     two_person: bool = False
     message_id: int = 0
     agreed: dict[int, Actor] = field(default_factory=dict)
+    agreements: list[tuple[PermissionOption, Actor]] = field(default_factory=list)
     state: CardState = CardState.OPEN
     chosen: PermissionOption | None = None
     answered_by: Actor | None = None
     reason: str | None = None
     seconded: Actor | None = None
+    offer: Offer | None = None
     closed: anyio.Event = field(default_factory=anyio.Event)
 
     def close(
@@ -114,16 +119,18 @@ class Card:
             return Answer(AGREED_ALREADY, accepted=False)
         if first is not None:
             self.seconded = first
+            self.agreements.append((self.request.options[option], by))
             return None
         others = {one.name for number, one in self.agreed.items() if number != option and one.id != by.id}
         self.agreed[option] = by
+        self.agreements.append((self.request.options[option], by))
         self.refresh()
         text = f"You have agreed to {_named(self.request.options[option])}. Somebody else has to agree, too."
         if others:
             # Two who each want something else have not agreed on anything.
             named = " and ".join(inline_code(name, 60) for name in sorted(others))
             text = f"{text} {named} agreed to another option, which does not count for this one."
-        return Answer(text, accepted=True)
+        return Answer(text, accepted=True, lasting=True)
 
 
 def may_decide(card: Card, by: Actor) -> bool:
@@ -190,7 +197,7 @@ class PermissionRegistry:
     def remember(self, card: Card) -> None:
         """Keep a card that is over for a while, so that a late click gets a true answer."""
         # The card outlives its turn by far: what it was shown and answered with would be kept with it.
-        card.show = None
+        card.show = card.offer = None
         bare = ToolCallUpdate(tool_call_id=card.request.tool_call.tool_call_id)
         params = PermissionParams(session_id="", tool_call=bare, options=card.request.options)
         card.request = PermissionRequest(card.request.id, params, lambda _request, _response: None)
@@ -232,16 +239,8 @@ class PermissionRegistry:
             message_id: of the card that was pressed.
         """
         card = self.find(token)
-        if card is None and message_id and posted_at(message_id) < self._started:
-            return Answer(RESTARTED, accepted=False)
-        if card is None or option not in card.offered:
-            return Answer(EXPIRED, accepted=False)
-        if card.state is not CardState.OPEN:
-            text = EXPIRED if card.state is CardState.EXPIRED else CANCELLED
-            if card.state is CardState.ANSWERED and card.answered_by:
-                who = " and ".join(inline_code(one.name) for one in (card.seconded, card.answered_by) if one)
-                text = f"Already answered by {who}."
-            return Answer(text, accepted=False)
+        if card is None or option not in card.offered or card.state is not CardState.OPEN:
+            return self.too_late(card, message_id)
         # Looked at only now: that a request is over is no secret, and says more than who might have answered it.
         if not may_decide(card, by):
             return Answer(f"Only {who_may(card, inline_code(card.requester.name))} may answer this.", accepted=False)
@@ -250,6 +249,22 @@ class PermissionRegistry:
         # From here to the answer there is no await: of two who press at once, one is the second to agree.
         if card.two_person and not rejects and not card.request.answered and (waits := card.agree(option, by)):
             return waits
+        return self.take(card, chosen, by)
+
+    def too_late(self, card: Card | None, message_id: int = 0) -> Answer:
+        """Return what is said to a press on a card that can't be answered, or not in that way, any more."""
+        if card is None and message_id and posted_at(message_id) < self._started:
+            return Answer(RESTARTED, accepted=False)
+        if card is None or card.state in (CardState.OPEN, CardState.EXPIRED):
+            return Answer(EXPIRED, accepted=False)
+        text = CANCELLED
+        if card.state is CardState.ANSWERED and card.answered_by:
+            who = " and ".join(inline_code(one.name) for one in (card.seconded, card.answered_by) if one)
+            text = f"Already answered by {who}."
+        return Answer(text, accepted=False)
+
+    def take(self, card: Card, chosen: PermissionOption, by: Actor) -> Answer:
+        """Answer an open request with one of its options, for somebody who may."""
         # The connection decides who was first: the agent's own cancel may have closed the request unseen.
         if not card.request.select(chosen.option_id):
             card.close(CardState.CANCELLED)

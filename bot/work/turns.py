@@ -210,17 +210,33 @@ class TurnCards:
                 card.message_id = message_id
                 self.records.shown(kept, message_id)
 
-        def show(card: Card) -> None:
+        def agreed_so_far() -> Body:
             named = [(card.request.options[number], by.name) for number, by in card.agreed.items()]
-            # Of what was taken, the end names all who did.
-            body = cards.agreed_card(opened, named) if named and card.state is not CardState.ANSWERED else opened
+            return cards.agreed_card(opened, named) if named else opened
+
+        def show_open() -> None:
+            # As it is by now: what was agreed to may have been taken back while it was written down.
             if card.state is CardState.OPEN:
                 # Held until it is written down: after a kill the next start has to find it (C4).
-                running.reply.card(card.token, body, not_taken, shown, held=True)
+                running.reply.card(card.token, agreed_so_far(), not_taken, shown, held=True)
+
+        recorded = 0
+
+        def show(card: Card) -> None:
+            # Record before show: what people have seen of a decision must be found afterwards (C5).
+            nonlocal recorded
+            fresh, recorded = card.agreements[recorded:], len(card.agreements)
+            for option, by in fresh:
+                agreed = decision_on(request.tool_call, first, "person", "agreed", person=by, option=option)
+                self.decisions.record(agreed, show_open)
+            if card.state is CardState.OPEN:
+                if not fresh:
+                    show_open()
             else:
-                # Record before show: what people have seen of a decision must be found afterwards (C5).
+                # Of what was taken, the end names all who did.
+                body = opened if card.state is CardState.ANSWERED else agreed_so_far()
                 end = partial(show_end, cards.closed_card(body, card_end(card)))
-                self.decisions.record(decision_of(card, running.first, running.stopped_by), end)
+                self.decisions.record(decision_of(card, first, running.stopped_by), end)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
             if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
                 self.scheduler.lanes.take_back(running.entry)

@@ -18,6 +18,7 @@ import anyio
 import anyio.abc
 
 from bot.sandbox import FakeDiscord
+from bot.sandbox.audit import Problem
 from tests.agents import ScriptedAgent, Step, alive
 from tests.commands import WEFT, environment
 from tests.e2e.play import LIMIT
@@ -109,7 +110,7 @@ async def run(
 
 @asynccontextmanager
 async def connected(
-    directory: Path, agent: ScriptedAgent, *, allow: Collection[int] = (), **more: str
+    directory: Path, agent: ScriptedAgent, *, allow: Collection[int | str | Problem] = (), **more: str
 ) -> AsyncIterator[tuple[FakeDiscord, Run]]:
     """Run the bot until it is ready, and the test; it may have broken no rule of Discord's but those ``allow``ed."""
     async with FakeDiscord() as discord, run(directory, discord.api_url, discord.token, agent, **more) as bot:

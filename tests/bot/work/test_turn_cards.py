@@ -561,3 +561,35 @@ async def test_what_was_in_a_file_that_discord_refuses_can_not_be_allowed_by_a_f
             "**Nobody can see all of it, so it can only be rejected.**",
             "⛔ `Reject` by `alice`",
         ]
+
+
+@in_virtual_time
+async def test_each_agreement_is_a_decision_and_is_shown_once_it_is_written() -> None:
+    """C1, C5: two agree, and the end says so once more; an agreement that was taken back meanwhile is not shown."""
+    approver = replace(BOB, approver=True)
+    async with asking() as scene:
+        scene.decisions.held = []
+        scene.ask(ALLOW, REJECT, two_person=True)
+        opened = scene.reply.cards[scene.token]
+        answer = scene.registry.decide(scene.token, 0, ALICE)
+        assert (answer.accepted, answer.lasting) == (True, True)
+        assert scene.reply.cards[scene.token] == opened
+        scene.decisions.held.pop()()
+        assert "`alice` agreed" in scene.reply.cards[scene.token].text
+        scene.registry.recheck(lambda _by, _place: None)
+        scene.registry.decide(scene.token, 0, ALICE)
+        scene.registry.recheck(lambda _by, _place: None)
+        scene.decisions.held.pop()()
+        assert scene.reply.cards[scene.token].text == opened.text
+        scene.registry.decide(scene.token, 0, approver)
+        scene.registry.decide(scene.token, 0, ALICE)
+        assert [told(one)[:4] for one in scene.decisions.made] == [
+            ("person", "agreed", "alice", "Allow"),
+            ("person", "agreed", "alice", "Allow"),
+            ("person", "agreed", "bob", "Allow"),
+            ("person", "agreed", "alice", "Allow"),
+            ("person", "allowed", "alice", "Allow"),
+        ]
+        for show in scene.decisions.held:
+            show()
+        assert scene.last_line == "✅ `Allow` by `bob` and `alice`"
