@@ -140,3 +140,21 @@ def test_the_doctor_starts_each_agent_as_it_is_wrapped(tmp_path: Path) -> None:
     assert "scripted" in red
     # The bot runs without it: whoever asks for it is told.
     assert any(line.startswith("warn initialize blue: ") for line in lines)
+
+
+@pytest.mark.parametrize("above", ["permissions", "agents.blue.permissions"])
+def test_rules_for_two_people_need_approvers(above: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """C1: else each of them would only wait until its time is up."""
+    given(monkeypatch, {"WEFT_WORKSPACE": str(tmp_path)})
+    path = tmp_path / "weft.toml"
+    path.write_text(f"{TWO}[{above}]\ntwo_person = ['git push*']\n")
+    with pytest.raises(ConfigError) as refused:
+        names(load_settings(tmp_path / ".env"))
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"WEFT_APPROVER_ROLES is not set: {path} has two_person rules")
+    given(monkeypatch, {"WEFT_APPROVER_ROLES": "12"})
+    with pytest.raises(ConfigError) as refused:
+        names(load_settings(tmp_path / ".env"))
+    assert "is not a Discord id" in refused.value.problems[0]
+    given(monkeypatch, {"WEFT_APPROVER_ROLES": "123456789012345678"})
+    assert names(load_settings(tmp_path / ".env")) == ("red", "blue")
