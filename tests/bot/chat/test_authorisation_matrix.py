@@ -1,0 +1,242 @@
+"""Who may do what, where: one table, each cell driven through the real client on the loopback Discord (D2, C1).
+
+Everybody tries everything everywhere, on one boot. A word that is not in `EFFECTS` or `REFUSALS` is a cell that can't
+exist; `IMPOSSIBLE` says why.
+
+    asker       is listed by id, and asked in a thread of their own
+    approver    has an approver role and is on no other list
+    both        is listed and has an approver role
+    stranger    is on no list, though a thread of theirs is there
+    robot       is a bot, listed by its id
+    former      had a listed role when they wrote, and lost it
+    left        had a listed role, and has left the server
+
+    message     writes a prompt: in a channel as a mention
+    edit        edits one that was written while they had their role
+    card        presses a permission card: outside other people's threads it is the card of their own turn
+    stop        presses a Stop button; ``/stop`` is the command
+    suggest     types into an option of a command that suggests the names of agents
+    catch-up    has written while Weft was away, before the role was lost and the server left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from bot.chat.answers import NOT_IN_THREAD
+from bot.chat.authorize import Policy, Reason
+from bot.model import Actor, Inbound, ThreadPlace
+from bot.reply.port import Body, Button
+from bot.sandbox import FakeDiscord, Interaction, Person
+from bot.sandbox.model import User
+from bot.work.permission_cards import PermissionRegistry
+from bot.work.ports import Answer
+from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
+from tests.bot.work.fakes import permission_request
+
+WAYS = ("message", "edit", "card", "stop", "/stop", "suggest", "catch-up")
+PLACES = ("own", "other", "listed", "unlisted", "dm")
+TABLE = """
+asker     own       taken    taken    decided  done     done       agents   taken
+asker     other     taken    taken    theirs   done     done       agents   taken
+asker     listed    taken    taken    decided  done     elsewhere  agents   taken
+asker     unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+asker     dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+approver  own       no       no       decided  PERSON   PERSON     none     no
+approver  other     no       no       decided  PERSON   PERSON     none     no
+approver  listed    no       no       decided  PERSON   PERSON     none     no
+approver  unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+approver  dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+both      own       taken    taken    decided  done     done       agents   taken
+both      other     taken    taken    decided  done     done       agents   taken
+both      listed    taken    taken    decided  done     elsewhere  agents   taken
+both      unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+both      dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+stranger  own       no       no       PERSON   PERSON   PERSON     none     no
+stranger  other     no       no       PERSON   PERSON   PERSON     none     no
+stranger  listed    no       no       PERSON   PERSON   PERSON     none     no
+stranger  unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+stranger  dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+robot     own       taken    taken    theirs   done     done       agents   taken
+robot     other     taken    taken    theirs   done     done       agents   taken
+robot     listed    taken    taken    theirs   done     elsewhere  agents   taken
+robot     unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+robot     dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+former    own       no       no       PERSON   PERSON   PERSON     none     no
+former    other     no       no       PERSON   PERSON   PERSON     none     no
+former    listed    no       no       PERSON   PERSON   PERSON     none     no
+former    unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
+former    dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+left      own       gone     gone     gone     gone     gone       gone     no
+left      other     gone     gone     gone     gone     gone       gone     no
+left      listed    gone     gone     gone     gone     gone       gone     no
+left      unlisted  gone     gone     gone     gone     gone       gone     no
+left      dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+"""
+IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
+
+Cell = tuple[str, str, str]
+
+
+def expected() -> dict[Cell, str]:
+    rows = [line.split() for line in TABLE.strip().splitlines()]
+    return {(who, where, way): word for who, where, *words in rows for way, word in zip(WAYS, words, strict=True)}
+
+
+class Decider(FakeDispatcher):
+    """A dispatcher whose cards are real."""
+
+    permissions: PermissionRegistry
+
+    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
+        return self.permissions.decide(request, option, by, message_id)
+
+
+@dataclass
+class Stage:
+    """The people, the places, and what stands there."""
+
+    chat: RunningChat
+    people: dict[str, Person]
+    places: dict[tuple[str, str], int]
+    cards: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    stops: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+    def pairs(self, *, gone: bool = False) -> Iterator[tuple[str, str, Person, int]]:
+        """Yield who can be where: not in the server whoever has left it."""
+        for (who, where), place in self.places.items():
+            if gone or who != "left" or where == "dm":
+                yield who, where, self.people[who], place
+
+    async def everybody_says(self, text: str, *, gone: bool = False) -> dict[tuple[str, str], int]:
+        return {
+            (who, where): (await person.say(place, text, mention_bot=where in ("listed", "unlisted"))).id
+            for who, where, person, place in self.pairs(gone=gone)
+        }
+
+    async def everybody(
+        self, act: Callable[[Person, int, str, str], Awaitable[Interaction]]
+    ) -> dict[tuple[str, str], Interaction]:
+        return {(who, where): await act(person, place, who, where) for who, where, person, place in self.pairs()}
+
+
+async def set_up(chat: RunningChat, people: dict[str, Person], unlisted: int) -> Stage:
+    fd, listed = chat.fd, chat.fd.channel_id
+
+    async def thread_of(person: Person) -> int:
+        said = await person.say(listed, "open", mention_bot=True)
+        by = Actor(person.id, person.name)
+        await chat.gateway.chat.open_thread(Inbound(said.id, listed, said.id, fd.guild_id, by, "", True, "open"))
+        return said.id
+
+    other = await thread_of(fd.owner)
+    places: dict[tuple[str, str], int] = {}
+    for who, person in people.items():
+        own, dm = await thread_of(person), fd.open_dm(person)
+        places |= {(who, "own"): own, (who, "other"): other, (who, "listed"): listed}
+        places |= {(who, "unlisted"): unlisted, (who, "dm"): dm}
+    # Each place is known to Weft by a prompt of its owner's, so that a catch-up looks there.
+    for place in dict.fromkeys(place for (_, where), place in places.items() if where != "dm"):
+        await fd.owner.say(place, "by the owner", mention_bot=True)
+    await chat.settled(listed)
+    stage = Stage(chat, people, places)
+    await post_cards(stage, chat.dispatcher)
+    return stage
+
+
+async def post_cards(stage: Stage, dispatcher: FakeDispatcher) -> None:
+    """Post in each place the cards that can be pressed there, and a Stop button."""
+    buttons: dict[int, list[Button]] = {place: [] for place in stage.places.values()}
+    tokens: dict[tuple[str, str], str] = {}
+    for number, ((who, where), place) in enumerate(stage.places.items()):
+        asked_by = stage.chat.fd.owner if where == "other" else stage.people[who]
+        card = dispatcher.permissions.open(
+            ThreadPlace(stage.chat.fd.guild_id, place, None),
+            permission_request(number=number),
+            Actor(asked_by.id, asked_by.name),
+            lambda _card: None,
+            approvers=True,
+            for_owners=who == "robot" and where != "other",
+        )
+        tokens[who, where] = f"weft:perm:{card.token}:0"
+        buttons[place].append(Button(tokens[who, where], f"{who} {where}"))
+    for number, (place, row) in enumerate(buttons.items()):
+        stop = f"weft:stop:{place}:42"
+        body = Body("a card", (*row, Button(stop, "Stop")))
+        message_id = await stage.chat.gateway.chat.thread(place).send(body, nonce=f"m{number}")
+        stage.stops[place] = message_id, stop
+        stage.cards |= {pair: (message_id, tokens[pair]) for pair in tokens if stage.places[pair] == place}
+
+
+def word_of(interaction: Interaction) -> str:
+    """Return the table's word for an answer, which only the person sees."""
+    data = interaction.response or {}
+    if "choices" in data:
+        return "agents" if data["choices"] else "none"
+    text = str(data["content"])
+    assert interaction.ephemeral
+    refusals = {str(reason): reason.name for reason in Reason if reason}
+    words = {"Answered: `Allow`": "decided", "Stopping.": "done", NOT_IN_THREAD: "elsewhere"}
+    return refusals.get(text) or words.get(text) or ("theirs" if text.startswith("Only ") else text)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("no_pause_before_identify")
+async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
+    """D2, C1: buttons, commands, messages, edits and what is fetched after a gap ask one function."""
+    async with FakeDiscord() as fd:
+        devs, judges, guests = (fd.add_role(name) for name in ("devs", "judges", "guests"))
+        unlisted = fd.add_channel("unlisted")
+        people = {
+            "asker": fd.user("asker"),
+            "approver": fd.user("approver", roles=[judges]),
+            "both": fd.user("both", roles=[judges]),
+            "stranger": fd.user("stranger", roles=[guests]),
+            "robot": fd._join(User(fd.state.ids(), "robot", bot=True), [judges, devs]),
+            "former": fd.user("former", roles=[devs, guests]),
+            "left": fd.user("left", roles=[devs]),
+        }
+        policy = Policy(
+            channels=frozenset({fd.channel_id}),
+            users=frozenset(people[who].id for who in ("asker", "both", "robot")),
+            roles=frozenset({devs}),
+            approvers=frozenset({judges}),
+        )
+        dispatcher = Decider()
+        dispatcher.permissions = PermissionRegistry()
+        async with running_chat(fd, policy, dispatcher=dispatcher) as chat:
+            await chat.caught_up()
+            stage = await set_up(chat, people, unlisted)
+            # 1. While all of them have their roles: what is edited later, and what is missed.
+            first = await stage.everybody_says("first", gone=True)
+            await chat.settled(fd.channel_id)
+            async with chat.gap():
+                missed = await stage.everybody_says("missed", gone=True)
+                fd.user("former", roles=[guests])
+                fd.kick(people["left"])
+            # 2. As things are now.
+            for who, where, person, _ in stage.pairs():
+                await person.edit(first[who, where], "second")
+            said = await stage.everybody_says("now")
+            await chat.settled(fd.channel_id)
+            pressed = {
+                "card": await stage.everybody(lambda by, _, who, where: by.click(*stage.cards[who, where])),
+                "stop": await stage.everybody(lambda by, place, _, __: by.click(*stage.stops[place])),
+                "/stop": await stage.everybody(lambda by, place, _, __: by.slash(place, "stop")),
+                "suggest": await stage.everybody(lambda by, place, _, __: by.autocomplete(place, "new", "agent", "")),
+            }
+        taken = {inbound.message_id for inbound in dispatcher.inbounds}
+        edited = {revision[1] for revision in dispatcher.revisions if revision[0] == "edited"}
+        found: dict[Cell, str] = {
+            (*pair, way): word_of(one) for way, all_ in pressed.items() for pair, one in all_.items()
+        }
+        for way, ids, known in (("message", said, taken), ("edit", first, edited), ("catch-up", missed, taken)):
+            found |= {(*pair, way): "taken" if message_id in known else "no" for pair, message_id in ids.items()}
+        wanted = expected()
+        assert wanted.keys() == {(who, where, way) for who in people for where in PLACES for way in WAYS}
+        impossible = {cell for cell, word in wanted.items() if word in IMPOSSIBLE}
+        assert {cell: word for cell, word in found.items() if word != wanted[cell] and cell not in impossible} == {}
+        assert wanted.keys() - impossible <= found.keys()
