@@ -162,6 +162,12 @@ def expired(option: PermissionOption | None) -> str:
     return f"⌛ No answer in time, so {taken}."
 
 
+def ruled(by: str, name: str, what: str, *, allowed: bool) -> str:
+    """Return the line that tells what a rule or a mode has decided; ``what``: what was asked for, in one line."""
+    sign, done = ("✓", "allowed") if allowed else ("⛔", "denied")
+    return f"-# {sign} {done} by {by} {inline(name, _TITLE_LIMIT)}: {inline(what, _TITLE_LIMIT)}"
+
+
 CANCELLED = "⏹ Cancelled: the turn ended before anyone answered."
 RESTARTED = "⏹ Ended with the restart."
 RESTARTED_GO_ON = "⏹ Ended with the restart: *Continue* below runs the turn again."

@@ -42,6 +42,7 @@ from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Mark, Reactions
 from bot.work.recovery import Recovery, Shutdown
+from bot.work.rulings import Rulings
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.skipped import RateLimiter, SkippedMessages
@@ -123,6 +124,7 @@ class Dispatcher:
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
         decisions = Decisions(tracker, store, redact)
+        rulings = Rulings(self.thread_settings.rules_for, decisions)
         records = CardRecords(tracker, store, editors)
         self._cards = TurnCards(
             tasks,
@@ -130,6 +132,7 @@ class Dispatcher:
             self._scheduler,
             limits.permission_timeout,
             decisions,
+            rulings,
             records,
             lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
         )

@@ -20,7 +20,7 @@ from acp.elicitation import ElicitationRequest
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
-from acp.schema import text_block
+from acp.schema import PermissionOption, text_block
 from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn import Turn
@@ -40,8 +40,10 @@ from bot.work.handouts import Handouts
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection, who_may
+from bot.work.permission_rules import Ruling, Verdict
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
+from bot.work.rulings import MOST_RULED, RuledLines, Rulings
 from bot.work.turn_files import TurnFiles, nothing_left
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
@@ -57,6 +59,9 @@ MOST_OPEN = 20
 
 MOST_CARDS = 200
 """Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
+
+_NO_TEXT = 2**40
+"""An offset behind all text of a turn."""
 
 NOT_TAKEN = "Discord did not take the card"
 NOT_WRITTEN = "the state file did not answer, so the agent was not asked"
@@ -82,6 +87,7 @@ class RunningTurn:
         agent: its name in the settings where there are several, else the one that it gives itself, once it did.
         lease: its session and what it runs in, once the pool has given it.
         steering: held while a text is put into the turn, so that one with files is not overtaken.
+        ruled: what rules have decided in people's place.
     """
 
     entry: Entry
@@ -103,6 +109,7 @@ class RunningTurn:
     lease: Lease | None = None
     steering: anyio.Lock = field(default_factory=anyio.Lock)
     cards: list[Card] = field(default_factory=list)
+    ruled: RuledLines = field(default_factory=RuledLines)
 
     @property
     def thread_id(self) -> int:
@@ -150,6 +157,7 @@ class TurnCards:
         tasks: owns the timers of the cards.
         timeout: seconds that a card waits for a person.
         decisions: records how each request ended, before that is shown.
+        rulings: answers what rules decide.
         records: writes down which cards threads show.
         approver_in: returns a role whose members may answer in a server, if there is one (C1).
 
@@ -162,17 +170,18 @@ class TurnCards:
     scheduler: Scheduler[Claim]
     timeout: float
     decisions: Decisions
+    rulings: Rulings
     records: CardRecords
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
     def open(self, running: RunningTurn, request: PermissionRequest, *, two_person: bool = False) -> None:
-        """Show ``request`` as a card in the turn's thread and let it wait for people.
+        """Show ``request`` as a card in the turn's thread and let it wait for people, unless a rule decides it.
 
         One that nobody could answer, or one too many, is answered ``cancelled`` at once.
 
         Args:
-            two_person: two people have to agree (C1).
+            two_person: two people have to agree, whatever the rules say (C1).
         """
         # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
         still_open = sum(card.state is CardState.OPEN for card in running.cards)
@@ -185,10 +194,15 @@ class TurnCards:
             refusal = f"the turn has asked {MOST_CARDS} times"
         elif still_open >= MOST_OPEN:
             refusal = f"{still_open} requests of the turn are open"
+        elif running.ruled.count >= MOST_RULED:
+            refusal = f"rules have decided {MOST_RULED} requests of the turn"
         if refusal:
             request.cancel()
             refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=refusal)
             self.decisions.record(refused)
+            return
+        judged = self._judged(running, request)
+        if judged.ruling is not Ruling.ASK:
             return
 
         def not_taken() -> None:
@@ -251,7 +265,7 @@ class TurnCards:
             show,
             approvers=role is not None,
             for_owners=for_owners,
-            two_person=two_person,
+            two_person=two_person or judged.two_person,
         )
         # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
         opened = open_body(card, self.timeout, role if for_owners else None)
@@ -280,6 +294,21 @@ class TurnCards:
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+    def _judged(self, running: RunningTurn, request: PermissionRequest) -> Verdict:
+        """Let the rules answer a request; `Ruling.ASK`: people have to (C2, C3)."""
+
+        def tell(line: str) -> None:
+            # Lines stand in one message until something else comes: an agent may ask for a hundred small things.
+            place = (len(running.cards), running.turn.snapshot(_NO_TEXT).text_length)
+            running.ruled.tell(running.reply, line, place)
+
+        def may_take(option: PermissionOption) -> bool:
+            card = cards.permission_card("", request.tool_call, request.options, who="", complete=request.complete)
+            return request.options.index(option) in cards.options_offered(card)
+
+        workspace = running.lease.directory if running.lease is not None else ""
+        return self.rulings.settle(request, running.first, workspace, running.ruled, tell, may_take)
 
 
 def open_body(card: Card, timeout: float, role: int | None = None) -> Body:

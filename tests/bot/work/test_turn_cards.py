@@ -22,6 +22,8 @@ from bot.reply.port import Body
 from bot.work.card_records import KEEP_LIMIT, CardRecords
 from bot.work.decisions import Decision
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
+from bot.work.permission_rules import Mode, Rules
+from bot.work.rulings import Rulings
 from bot.work.task_tracker import TaskTracker
 from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
 from pool.store import KeptCard
@@ -130,10 +132,11 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
             lanes=SimpleNamespace(take_back=lambda _entry: states.append(False)),
         )
         decisions = Recorder()
+        rulings = Rulings(lambda _thread, _workspace: (Rules(), Mode.ASK), cast("Any", decisions))
         store = MemoryStore()
         records = CardRecords(TaskTracker(tasks), store, cast("Any", None))
         lent, told = cast("Any", scheduler), cast("Any", decisions)
-        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, records, lambda _guild_id: approver)
+        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, rulings, records, lambda _guild_id: approver)
         yield Scene(cards, decisions, registry, reply, running, [], states, store)
         tasks.cancel_scope.cancel()
 
