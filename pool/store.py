@@ -23,6 +23,7 @@ class ThreadRecord:
         cwd: the directory in which the session was opened.
         previous_session_id: the session before this one, when it was forgotten or unknown to the agent.
         mode: the session's mode that people chose; options: their other choices, as JSON.
+        base: what its directory was like when it began.
     """
 
     thread_id: int
@@ -33,6 +34,7 @@ class ThreadRecord:
     title: str | None = None
     mode: str | None = None
     options: str | None = None
+    base: str | None = None
 
 
 class ThreadChanges(TypedDict, total=False):
@@ -44,6 +46,7 @@ class ThreadChanges(TypedDict, total=False):
     title: str | None
     mode: str | None
     options: str | None
+    base: str | None
 
 
 @dataclass(frozen=True, slots=True)

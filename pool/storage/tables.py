@@ -53,6 +53,7 @@ THREADS = sa.Table(
     sa.Column("mode", sa.Text),
     sa.Column("options", sa.Text),
     sa.Column("used_at", sa.BigInteger, nullable=False),
+    sa.Column("base", sa.Text),
 )
 
 PLACES = sa.Table(
@@ -239,6 +240,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
     ),
+    ("ALTER TABLE threads ADD COLUMN base TEXT",),
 )
 
 DECISIONS_SINCE: Final = 6

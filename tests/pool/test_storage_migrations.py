@@ -86,6 +86,7 @@ async def test_no_column_of_an_earlier_format_loses_its_value(tmp_path: Path, nu
     after = contents(path)
     newer = {"notices": 1} if number > 3 else {}
     newer |= {"decisions": 1, "rules": 1} if number > 5 else {}
+    newer |= {"cards": 1} if number > 6 else {}
     assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | newer
     for name, found in before.items():
         # By position: a step may give a column another name, and adds new ones at the end.
@@ -127,6 +128,10 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         assert rule() in await store.rules()
         await store.keep_card(KeptCard("x", THREAD, FIRST))
         assert await store.cards() == [KeptCard("x", THREAD, FIRST)]
+        await store.bind(THREAD, base="9f3c")
+        assert await store.thread(THREAD) == ThreadRecord(
+            THREAD, "gemini", "second", "/work/a", "first", "A title", "plan", '{"model": "large"}', "9f3c"
+        )
         await store.forget([THREAD])
         assert (await store.thread(THREAD), await store.notices()) == (None, [])
 

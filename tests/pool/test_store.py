@@ -238,11 +238,11 @@ async def test_binding_changes_only_what_is_given(opened: Opened, tmp_path: Path
     """P8"""
     async with opened(tmp_path) as store:
         assert await store.thread(1) is None
-        await store.bind(1, agent="a", session_id="s", cwd="/w", title="t", mode="m", options="{}")
+        await store.bind(1, agent="a", session_id="s", cwd="/w", title="t", mode="m", options="{}", base="b")
         await store.bind(1, session_id=None)
         await store.bind(1)
         await store.bind(2)
-        assert ThreadRecord(1, "a", None, "/w", "s", "t", "m", "{}") == await store.thread(1)
+        assert ThreadRecord(1, "a", None, "/w", "s", "t", "m", "{}", "b") == await store.thread(1)
         assert ThreadRecord(2) == await store.thread(2)
 
 
