@@ -19,6 +19,8 @@ from typing import BinaryIO
 
 import structlog
 
+from bot.work.repository import find_repository
+
 log = structlog.get_logger(__name__)
 
 WEFT, IN = ".weft", "in"
@@ -220,45 +222,13 @@ def _why(exc: OSError) -> str:
 def hide_from_git(workspace: Path) -> None:
     """Put ``.weft/`` into ``info/exclude`` if the workspace is in a work tree; that it can't be is only logged."""
     try:
-        found = _git_directory(workspace)
+        # Git itself is not asked, as a repository can make it run things.
+        found = find_repository(workspace)
         if found is not None:
-            _exclude(found)
+            _exclude(found.common)
     except (OSError, ValueError) as exc:
         error = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
         log.warning("git.not_excluded", workspace=str(workspace), error=error)
-
-
-def _git_directory(workspace: Path) -> Path | None:
-    """Return the directory that has ``info/exclude``; git itself is not asked, as a repository can make it run things.
-
-    Source: gitrepository-layout(5): ``gitdir:`` files and ``commondir``.
-    """
-    for directory in (workspace, *workspace.parents):
-        dot = directory / ".git"
-        try:
-            mode = dot.lstat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if stat.S_ISDIR(mode):
-            return dot
-        # A work tree of a repository elsewhere, or a submodule. A link would be somebody's way to make us write there.
-        text = _short_text(dot) if stat.S_ISREG(mode) else ""
-        if not text.startswith("gitdir:"):
-            return None
-        private = (directory / text.removeprefix("gitdir:").strip()).resolve()
-        if not (private / "HEAD").is_file():
-            return None
-        told = private / "commondir"
-        common = (private / _short_text(told).strip()).resolve() if told.is_file() else private
-        # As git lays it out; else a file that anybody may write would lead to any directory.
-        return common if common == private or private.parent == common / "worktrees" else None
-    return None
-
-
-def _short_text(path: Path) -> str:
-    # It may have been exchanged since it was looked at, and a pipe would hold us for ever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
-        return file.read(_SMALL).decode() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
 
 
 def _exclude(git: Path) -> None:

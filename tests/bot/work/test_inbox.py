@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.work.inbox import Inbox, NotSaved, _short_text, distinct, hide_from_git, remove_old, remove_thread, safe_name
+from bot.work.inbox import Inbox, NotSaved, distinct, hide_from_git, remove_old, remove_thread, safe_name
+from bot.work.repository import _short_text
 
 
 def put(workspace: Path, name: str, data: bytes = b"hello", *, message_id: int = 5, thread_id: int = 1) -> Path:
