@@ -1,4 +1,4 @@
-"""Slash commands: /stop, /status, /reset, /new and /queue, in servers only.
+"""Slash commands: /stop, /status, /diff, /reset, /new and /queue, in servers only.
 
 They are answered to the person who asks, but for `/new` and `/queue mode`, which concern everybody in the thread. What
 `/stop` and `/status` do, the same words do when they are typed alone; see `bot.chat.answers`.
@@ -20,7 +20,15 @@ from bot.chat.answers import ELSEWHERE, FAILED
 from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Decision, Kind, Place, Post, title
-from bot.chat.interactions import actor_of, on_unreadable_interaction, respond, tell, thread_of, verdict_on
+from bot.chat.interactions import (
+    actor_of,
+    on_unreadable_interaction,
+    respond,
+    respond_later,
+    tell,
+    thread_of,
+    verdict_on,
+)
 from bot.model import Actor, Inbound, QueueMode
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
@@ -32,6 +40,8 @@ UNKNOWN = "I don't know this command any more. Discord may show an old list; try
 WRITE_ON = "Write in the thread what you want done."
 MOST_SUGGESTED = 25
 """Discord's limit."""
+
+AnyCommand = app_commands.Command[Any, ..., None] | app_commands.Group
 
 MODES = {
     QueueMode.QUEUE: "it waits and gets its own turn",
@@ -68,7 +78,7 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)
-    commands: tuple[app_commands.Command[Any, ..., None] | app_commands.Group, ...] = (stop, status, reset, new, queue)
+    commands: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue)
     for command in commands:
         tree.add_command(command)
     return tree
@@ -88,6 +98,17 @@ async def stop(interaction: discord.Interaction[Any], what: str = "turn") -> Non
 async def status(interaction: discord.Interaction[Any]) -> None:
     """Show the thread's state; outside threads the whole bot's."""
     await respond(interaction, Command.STATUS)
+
+
+@app_commands.command(name="diff", description="Show everything that changed in the workspace since the thread began")
+@app_commands.guild_only()
+async def diff(interaction: discord.Interaction[Any]) -> None:
+    """Show what changed in the thread's workspace."""
+    thread_id = thread_of(interaction)
+    if thread_id is None:
+        await respond(interaction, lambda _work, _by: ELSEWHERE)
+    else:
+        await respond_later(interaction, lambda work: work.diff(thread_id))
 
 
 @app_commands.command(name="reset", description="End this thread's agent and start afresh with the next message")

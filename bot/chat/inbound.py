@@ -23,7 +23,7 @@ ASIDE = "//"
 HELP = (
     "Mention me with what you want done. I open a thread for it, and there you just write on.\n"
     "`stop`, `stop all` and `status` work as words alone; the commands are `/new`, `/queue`, `/stop`, `/reset`, "
-    "`/status`.\n"
+    "`/status`, `/diff`.\n"
     "`//` in front of a message leaves me out; `!queue`, `!followup`, `!interrupt` or `!steer` says when I take it up."
 )
 UNREAD = "I could not read anything in this message. Please send it again as text."

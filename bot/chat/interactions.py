@@ -1,32 +1,37 @@
 """What buttons and commands share: who asks, whether they may, and an answer within Discord's three seconds.
 
-The work is synchronous, so the answer is the first thing sent; nothing is deferred. A promise that has to outlive the
-process waits a moment until it is written down. Only the person who asks sees the answer, unless it concerns everybody
-in the thread. Answers are sent by `tell` alone, without secrets (R5).
+The work is synchronous, so the answer is the first thing sent; only what has to be looked up is deferred. A promise
+that has to outlive the process waits a moment until it is written down. Only the person who asks sees the answer,
+unless it concerns everybody in the thread. Answers are sent by `tell` alone, without secrets (R5).
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
+import anyio.to_thread
 import discord
 import structlog
 from discord.http import Route
 
-from bot.chat.answers import Act, run_command, saved
+from bot.chat.answers import FAILED, Act, run_command, saved
 from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
 from bot.chat.port import NOBODY
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
-from bot.reply.port import MESSAGE_LIMIT
+from bot.reply.port import MESSAGE_LIMIT, Attachment
+from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
 log = structlog.get_logger(__name__)
 
 QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
+NO_FILE = "\n-# ⚠️ Discord did not take the file that belongs here."
 UNREAD = "I could not read this. Please try again."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
@@ -104,8 +109,33 @@ async def respond(
     return message_id if public else None
 
 
-async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True) -> int | None:
-    """Answer without secrets and return the answer's id; what was answered already is followed up.
+async def respond_later(
+    interaction: discord.Interaction[Any], asked: Callable[[Dispatcher], Awaitable[Answer]]
+) -> None:
+    """Answer the person alone, if they may ask, with what takes longer than Discord waits for the first sign."""
+    client, verdict = interaction.client, verdict_on(interaction)
+    assert isinstance(client, WeftClient)
+    if not verdict.allowed:
+        await tell(interaction, verdict.reason)
+        return
+    try:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
+        return
+    try:
+        answer = await asked(client.dispatcher)
+    except Exception:
+        # If raised, Discord would show for a quarter of an hour that Weft thinks.
+        log.exception("command.failed", asked=interaction.id)
+        answer = Answer(FAILED, accepted=False)
+    await tell(interaction, answer.text, file=answer.file)
+
+
+async def tell(
+    interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True, file: Attachment | None = None
+) -> int | None:
+    """Answer without secrets and return the answer's id; what was answered already is followed up, with its file.
 
     An answer that does not arrive is logged, not raised: what the person asked for is done.
     """
@@ -114,13 +144,30 @@ async def tell(interaction: discord.Interaction[Any], content: str, *, ephemeral
     content = clip(interaction.client.state.redactor.text(content), MESSAGE_LIMIT)
     try:
         if interaction.response.is_done():
-            await interaction.followup.send(content, ephemeral=True, **QUIETLY)
+            await _follow_up(interaction, content, file)
             return None
         sent = await interaction.response.send_message(content, ephemeral=ephemeral, **QUIETLY)
     except _LOST as exc:
         log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
         return None
     return sent.message_id
+
+
+async def _follow_up(interaction: discord.Interaction[Any], content: str, file: Attachment | None) -> None:
+    """Follow an answer up; if Discord does not take the file, without it."""
+    if file is not None:
+        redactor = interaction.client.state.redactor
+        # In a worker thread: it may have megabytes.
+        data = await anyio.to_thread.run_sync(redactor.data, file.data)
+        attached = discord.File(io.BytesIO(data), filename=redactor.text(file.name))
+        try:
+            await interaction.followup.send(content, ephemeral=True, file=attached, **QUIETLY)
+        except discord.HTTPException as exc:
+            log.warning("answer.without_file", interaction=interaction.id, error=repr(exc))
+            content = clip(content, MESSAGE_LIMIT - len(NO_FILE)) + NO_FILE
+        else:
+            return
+    await interaction.followup.send(content, ephemeral=True, **QUIETLY)
 
 
 async def on_unreadable_interaction(client: discord.Client, interaction: Json) -> None:

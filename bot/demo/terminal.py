@@ -28,12 +28,13 @@ from bot.sandbox import FakeDiscord, Interaction, Message
 
 HELP = (
     "Type a message, such as help. "
-    "Also: a number answers a question, /stop /status /queue /reset, /new TEXT for another thread, /quit."
+    "Also: a number answers a question, /stop /status /diff /queue /reset, /new TEXT for another thread, /quit."
 )
 TEXT_LIMIT = 1950
 """UTF-16 units of a message: Discord takes 2,000, and the mention needs some of them."""
 
 _READ_SIZE = 64 * 1024
+_DEFERRED = 60.0  # seconds until an answer has to be there that Weft thinks about
 
 TERMINAL_S_OWN = ("new", "quit")
 _COMMAND = re.compile(r"/[A-Za-z][\w-]*(?!\S)")  # not a path such as /etc/hosts, with which a prompt may begin
@@ -161,7 +162,7 @@ class Terminal:
             self._screen.tell(f"choose 1 to {len(buttons)}" if len(buttons) > 1 else "there is only 1 to choose")
             return
         self._pressed.add(message_id)
-        self._tell(await self._discord.owner.click(message_id, buttons[number - 1].custom_id))
+        await self._tell(await self._discord.owner.click(message_id, buttons[number - 1].custom_id))
 
     async def _open(self, text: str) -> None:
         message = await self._discord.owner.say(self._discord.channel_id, text, mention_bot=True)
@@ -182,7 +183,7 @@ class Terminal:
             self._screen.tell(str(problem))
             return
         place = self._thread or self._discord.channel_id
-        self._tell(await self._discord.owner.slash(place, use.path, **use.options))
+        await self._tell(await self._discord.owner.slash(place, use.path, **use.options))
 
     async def _new(self, text: str) -> None:
         if problem := text_problem(text):
@@ -190,12 +191,14 @@ class Terminal:
         else:
             await self._open(text)
 
-    def _tell(self, answer: Interaction) -> None:
-        """Print an answer that only the person who asked for it sees."""
+    async def _tell(self, answer: Interaction) -> None:
+        """Print an answer that only the person who asked for it sees, once it is there."""
         if not answer.acked:
             self._screen.tell("no answer")
-        elif answer.ephemeral and answer.response is not None:
-            self._screen.tell(str(answer.response.get("content", "")))
+        elif answer.ephemeral:
+            text = str((await answer.filled(_DEFERRED)).get("content", ""))
+            files = self._discord.message(answer.original_id).attachments if answer.original_id is not None else ()
+            self._screen.tell("\n".join([text, *(one.content.decode(errors="replace") for one in files)]))
 
     def _open_card(self) -> tuple[int, list[CardButton]] | None:
         """Return the card that a number answers: one of the present thread, else the latest of another."""

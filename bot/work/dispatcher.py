@@ -1,8 +1,8 @@
 """The work as Discord sees it: takes messages, answers commands at once, carries out what the queues decide.
 
-Every call but `saved`, `recover` and `shutdown` returns at once, whatever an agent does. Each part decides its own:
-`queue` which message becomes which turn, `runs` what happens to a turn, `delivery` how a reply gets to its end. The
-mutable state is which messages came too late to be taken, and the event that wakes the clock of the queues.
+Every call but `diff`, `saved`, `recover` and `shutdown` returns at once, whatever an agent does. Each part decides its
+own: `queue` which message becomes which turn, `runs` what happens to a turn, `delivery` how a reply gets to its end.
+The mutable state is which messages came too late to be taken, and the event that wakes the clock of the queues.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
 from bot.work.background import Backgrounds
 from bot.work.card_records import CardRecords
+from bot.work.changes import WorkspaceChanges
 from bot.work.decisions import Decisions
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
@@ -137,10 +138,11 @@ class Dispatcher:
             lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
         )
         # What takes a message to its turn, and the turn to its end.
+        self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, backgrounds,
-            self._files, handouts, redact,
+            self._files, handouts, self._changes, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -392,6 +394,10 @@ class Dispatcher:
         left = self._leftovers.describe(thread_id)
         return "\n".join([thread, *left, *silences.describe(name or (slot.agent if slot else None))])
 
+    async def diff(self, thread_id: int) -> Answer:
+        """Return what changed in a thread's workspace since the thread began (V3); takes up to 20 s."""
+        return await self._changes.show(thread_id, [turn.turn.snapshot() for turn in self._runs.in_thread(thread_id)])
+
     # --- threads come and go ---------------------------------------------------------------------------------------
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
@@ -417,6 +423,7 @@ class Dispatcher:
             self.thread_settings.forget(place_id)
             self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)
+            self._changes.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
 
     # --- what the scheduler asks for -------------------------------------------------------------------------------

@@ -119,12 +119,14 @@ class Comparison:
 
     Attributes:
         commit: what was compared with; the commit that is checked out, where the one that was asked for is gone.
+        uncounted: there are so many new files that the last of them were not even looked at.
     """
 
     changes: Changes
     commit: str
     left_out: tuple[tuple[str, str], ...] = ()
     more_left_out: int = 0
+    uncounted: bool = False
 
 
 class Git:
@@ -320,7 +322,7 @@ async def compare(repository: Repository, head: str | None, workspace: Path, bas
             # It may be gone: what no branch leads to is thrown away some day.
             found = await git.run("cat-file", "--batch-check", given=f"{base}^{{tree}}\n".encode())
             commit = base if b" tree " in found.data else commit
-        listed = await git.run("ls-files", "-z", "--others", "--exclude-standard", *_HERE)
+        listed = await git.run("ls-files", "-z", "--others", "--exclude-standard", *_HERE, most=_LIST)
         names = [name for name in listed.data.split(b"\0") if name]
         taken, left_out = await anyio.to_thread.run_sync(_new_files, workspace, names, abandon_on_cancel=True)
         if taken:
@@ -330,10 +332,10 @@ async def compare(repository: Repository, head: str | None, workspace: Path, bas
             prefix = top.data.removesuffix(b"\n")
             entries = [b"%o %s\t%s%s\0" % (mode, empty, prefix, name) for name, mode in taken]
             await git.run("update-index", "-z", "--replace", "--index-info", given=b"".join(entries))
-        shape = ("-z", "--numstat", "--patch", "--relative", "--find-renames", "--no-color")
+        shape = ("-z", "--numstat", "--patch", "--relative", "--find-renames", "-l200", "--no-color")
         safe = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
         output = await git.run("diff", *shape, *safe, commit, *_HERE, most=MOST_BYTES)
-        return Comparison(parse(output), commit, tuple(left_out[:3]), max(0, len(left_out) - 3))
+        return Comparison(parse(output), commit, tuple(left_out[:3]), max(0, len(left_out) - 3), listed.cut)
 
 
 _HERE = ("--", ".", f":(exclude){WEFT}")

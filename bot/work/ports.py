@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Quote
+from bot.reply.port import Attachment as File
 from bot.reply.port import ThreadPort
 
 
@@ -59,11 +60,13 @@ class Answer:
     Attributes:
         accepted: whether the press had an effect.
         lasting: the text promises what has to outlive the process, so it waits for `Dispatcher.saved`.
+        file: goes with the text.
     """
 
     text: str
     accepted: bool
     lasting: bool = False
+    file: File | None = None
 
 
 class Chat(Protocol):

@@ -32,6 +32,7 @@ from bot.reply.port import Body, without_file
 from bot.reply.render import SILENCE, coarse, last_lines
 from bot.work.background import ROUNDS, Backgrounds
 from bot.work.card_records import CardRecords
+from bot.work.changes import WorkspaceChanges
 from bot.work.decisions import Decisions, decision_of, decision_on
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
@@ -398,6 +399,7 @@ class TurnService:
     backgrounds: Backgrounds
     files: TurnFiles
     handouts: Handouts
+    changes: WorkspaceChanges
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -410,11 +412,13 @@ class TurnService:
             try:
                 # From here to the prompt a stop cancels this scope, and leaves the agent starting for whoever is next.
                 with running.starting:
+                    look = self.changes.look(running.thread_id)
                     if isinstance(claim, ExtraReservation):
                         lease = await stack.enter_async_context(self.pool.extra_session(claim))
                     else:
                         lease = await stack.enter_async_context(self.pool.session(running.thread_id, claim))
                     running.lease = lease
+                    await self.changes.begin(running.thread_id, lease, look)
                     # Now, not at acceptance: no slow file changes who is next. A stop cuts it off, too (F3).
                     notices = await self.bring(running.entry, lease)
                     if reason := nothing_left(running.entry):
@@ -496,6 +500,7 @@ class TurnService:
                     clock=asyncio.get_running_loop().time,
                 )
                 settled = not snapshot.killed
+                self.changes.report(running.thread_id, snapshot)
                 lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
             finally:
                 if not settled and not running.extra:

@@ -49,6 +49,7 @@ class FakeDispatcher(Dispatcher):
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."
+    changes: Answer = field(default_factory=lambda: Answer("Nothing has changed.", accepted=True))
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def saved(self) -> bool:
@@ -149,6 +150,10 @@ class FakeDispatcher(Dispatcher):
         self._record("stop all", thread_id, by.id, before)
         self.course.append("stop all")
         return Answer("Stopping all.", accepted=True)
+
+    async def diff(self, thread_id: int) -> Answer:
+        self._record("diff", thread_id)
+        return self.changes
 
     def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         self._record("queue", thread_id)

@@ -13,9 +13,10 @@ from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import UNKNOWN
+from bot.chat.interactions import NO_FILE
 from bot.model import Actor
-from bot.reply.port import Body, Button
-from bot.sandbox import FakeDiscord, Interaction
+from bot.reply.port import Attachment, Body, Button
+from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
 from tests.bot.chat.harness import FakeDispatcher, MemoryStamp, RunningChat, in_a_thread, running_chat
@@ -75,7 +76,7 @@ async def test_status_tells_of_the_thread_or_of_everything() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("command", ["stop", "reset"])
+@pytest.mark.parametrize("command", ["stop", "reset", "diff"])
 async def test_a_thread_command_in_a_channel_says_where_it_belongs(command: str) -> None:
     """T6: nothing is stopped by guess."""
     async with in_a_thread() as (chat, _):
@@ -84,7 +85,7 @@ async def test_a_thread_command_in_a_channel_says_where_it_belongs(command: str)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("command", ["stop", "status", "reset"])
+@pytest.mark.parametrize("command", ["stop", "status", "reset", "diff"])
 async def test_a_stranger_may_use_no_command(command: str) -> None:
     """D2: commands ask the same authorize() as messages."""
     async with in_a_thread() as (chat, thread_id):
@@ -120,6 +121,31 @@ async def test_a_command_that_fails_is_answered_all_the_same() -> None:
         assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == FAILED
         chat.dispatcher.broken = False
         assert told(await chat.fd.user("alice").slash(thread_id, "stop")) == "Stopping."
+
+
+def attached(interaction: Interaction, chat: RunningChat) -> dict[str, bytes]:
+    """Return the files of the answer that filled a deferred one."""
+    assert interaction.original_id is not None
+    return {one.name: one.content for one in chat.fd.message(interaction.original_id).attachments}
+
+
+@pytest.mark.asyncio
+async def test_what_takes_longer_is_deferred_and_brings_its_file() -> None:
+    """V3, D2: to the person alone; without the file where Discord does not take it, and a fault is an answer, too."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        chat.dispatcher.changes = Answer("1 file", accepted=True, file=Attachment("changes.diff", b"+x\n"))
+        asked = await alice.slash(thread_id, "diff")
+        assert asked.kind is CallbackType.DEFERRED_MESSAGE
+        assert await asked.told() == told(asked) == "1 file"
+        assert attached(asked, chat) == {"changes.diff": b"+x\n"}
+        chat.fd.faults.next("POST", r"/webhooks/", Fault.status(413, 40005))
+        asked = await alice.slash(thread_id, "diff")
+        assert await asked.told() == f"1 file{NO_FILE}"
+        assert attached(asked, chat) == {}
+        assert chat.dispatcher.calls == [("diff", thread_id)] * 2
+        chat.dispatcher.broken = True
+        assert await (await alice.slash(thread_id, "diff")).told() == FAILED
 
 
 @pytest.mark.asyncio
@@ -267,7 +293,7 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
             await chat.settled(fd.channel_id)
         assert fd.command_syncs == 1
         assert stamp.value == first
-        assert sorted(command["name"] for command in fd.commands) == ["new", "queue", "reset", "status", "stop"]
+        assert sorted(command["name"] for command in fd.commands) == ["diff", "new", "queue", "reset", "status", "stop"]
         registered = fd.rest_calls("PUT", "/commands")[0].body
         assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
             json.dumps(registered)

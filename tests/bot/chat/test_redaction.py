@@ -58,6 +58,10 @@ class LeakyDispatcher(FakeDispatcher):
         super().queue(thread_id, guild_id)
         return f"1. {SECRET}"
 
+    async def diff(self, thread_id: int) -> Answer:
+        await super().diff(thread_id)
+        return Answer(f"`{SECRET}` +1", accepted=True, file=Attachment(f"{SECRET}.diff", f"+{SECRET}\n".encode()))
+
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         super().choose_mode(place_id, mode, by, server=server)
         return Answer(f"Mode {SECRET}", accepted=True)
@@ -207,6 +211,10 @@ async def test_no_answer_to_a_command_or_a_button_tells_a_secret() -> None:
         assert await typed("stop") == f"Stopping {REDACTED}"
         assert await typed("status") == f"Tool: {REDACTED}"
         assert await typed("reset") == f"Reset {REDACTED}"
+        asked = await owner.slash(thread_id, "diff")
+        assert await asked.told() == f"`{REDACTED}` +1"
+        (file,) = chat.fd.message(asked.original_id or 0).attachments
+        assert (file.name, file.content) == (f"{REDACTED}.diff", f"+{REDACTED}\n".encode())
         assert await typed("stop", what="all") == f"Stopping all {REDACTED}"
         assert await typed("queue show") == f"1. {REDACTED}"
         assert await typed("queue mode", mode="steer") == f"Mode {REDACTED}"
@@ -223,6 +231,7 @@ async def test_no_answer_to_a_command_or_a_button_tells_a_secret() -> None:
             ("stop", thread_id, owner.id, None),
             ("status", thread_id),
             ("reset", thread_id, owner.id),
+            ("diff", thread_id),
             ("queue", thread_id),
             ("mode", thread_id, QueueMode.STEER, owner.id, False),
             ("clear", thread_id, owner.id),

@@ -263,7 +263,7 @@ def until(holds: object) -> None:
 
 
 def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> None:
-    """D6, Q11."""
+    """D6, Q11, V3."""
     with talking(tmp_path) as talk:
         talk.until("/quit.\n")
         talk.type("write")
@@ -281,6 +281,8 @@ def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> Non
         talk.until("Agent")
         talk.type("/queue")
         talk.until("Nothing is waiting here.")
+        talk.type("/diff")
+        talk.until("+write\n")
         talk.type("/quit")
         talk.end(close=False)
     assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])

@@ -279,6 +279,12 @@ async def test_other_kinds_of_repositories(tmp_path: Path) -> None:
     assert len(base) == 64
     (tmp_path / "new").write_text("n\n")
     assert (await compared(tmp_path, base)).changes.files == (ChangedFile("new", 1, 0),)
+    if os.geteuid() == 0:  # it may belong to anybody, as nothing in it is obeyed
+        for one in (tmp_path / ".git", tmp_path):
+            os.chown(one, 12345, 12345)
+        assert (await compared(tmp_path, base)).changes.files == (ChangedFile("new", 1, 0),)
+        for one in (tmp_path / ".git", tmp_path):
+            os.chown(one, 0, 0)
     run_git(tmp_path, "update-index", "--split-index")
     run_git(tmp_path, "config", "core.autocrlf", "true")
     run_git(tmp_path, "config", "core.filemode", "false")
@@ -305,7 +311,9 @@ async def test_new_files_are_bounded_and_named(tmp_path: Path, monkeypatch: pyte
     found = await compared(tmp_path, base)
     assert [file.path for file in found.changes.files] == ["n0", "n1"]
     assert found.left_out == (("inner/", "a repository of its own"), ("large", "3 MiB"), ("n2", "too much"))
-    assert found.more_left_out == 1
+    assert (found.more_left_out, found.uncounted) == (1, False)
+    monkeypatch.setattr(git, "_LIST", 10)
+    assert (await compared(tmp_path, base)).uncounted
 
 
 async def test_a_diff_without_end_is_cut_and_one_that_takes_too_long_is_ended(

@@ -21,6 +21,7 @@ from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.background import Backgrounds
+from bot.work.changes import WorkspaceChanges
 from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permission_cards import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry
@@ -163,6 +164,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         backgrounds=Backgrounds(FakeLookups(), cast("Any", store), 20, 5.0),
         files=cast("Any", SimpleNamespace(bring=no_files)),
         handouts=nothing_handed_out(),
+        changes=WorkspaceChanges(cast("Any", None), store, lambda _thread_id: None),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))
