@@ -10,13 +10,13 @@ import base64
 import mimetypes
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -45,11 +45,15 @@ SHAPING = 30.0
 """Seconds for all images of a prompt: what a file makes a decoder do must not hold up a turn."""
 
 _KIB, _MIB = 1024, 1024 * 1024
+_CLOSING = 5.0  # seconds
 _TRIES = 3
 _NAMES_SHOWN = 5
 _TOLD, _TRANSCRIPT_SHOWN = 1900, 1700
 _TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNTYPED = "application/octet-stream"
+
+_Closable = Inbox | IncomingFile
+_C = TypeVar("_C", Inbox, IncomingFile)
 
 TOO_SLOW = "it takes too long to decode"
 TIMED_OUT = "it did not arrive in time"
@@ -106,6 +110,35 @@ class _File:
         return described(self.name, self.attachment.content_type, size)
 
 
+_in_thread = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
+"""Runs what works on files: on a disk that hangs the thread stays behind, and the turn goes on or is stopped."""
+
+
+class _Opened:
+    """What is open for a prompt: closed at its end, even if it comes from a thread that was left behind before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[_Closable] | None = []
+
+    def keep(self, make: Callable[[], _C]) -> _C:
+        """Return what ``make`` opens."""
+        made = make()
+        with self._lock:
+            if self._open is not None:
+                self._open.append(made)
+                return made
+        made.close()
+        return made
+
+    def close(self) -> None:
+        """Close everything, the last first."""
+        with self._lock:
+            found, self._open = self._open or [], None
+        for one in reversed(found):
+            one.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Attachments:
     """Prepares the files of prompts."""
@@ -128,7 +161,8 @@ class Attachments:
         if not any(planned.values()):
             return Prepared({})
         files = [file for some in planned.values() for file in some]
-        with ExitStack() as opened:
+        opened = _Opened()
+        try:
             await self._fetch_all(messages, planned, workspace, opened)
             # One after the other, in their order: decoded images are large, and what comes first has room first.
             until = anyio.current_time() + SHAPING
@@ -137,6 +171,9 @@ class Attachments:
                     await _shape(file, file.incoming, workspace, can, room, until)
                     room -= _inline_size(file)
             await self._hear(files)
+        finally:
+            with anyio.move_on_after(_CLOSING, shield=True):
+                await _in_thread(opened.close)
         return Prepared({key: _brought(some) for key, some in planned.items() if some}, tuple(_notices(files)))
 
     async def _fetch_all(
@@ -144,7 +181,7 @@ class Attachments:
         messages: Sequence[Inbound],
         planned: Mapping[int, Sequence[_File]],
         workspace: Workspace,
-        opened: ExitStack,
+        opened: _Opened,
     ) -> None:
         """Fetch what can be had; afterwards each file has its bytes or a reason."""
         room = anyio.CapacityLimiter(self.limits.at_once)
@@ -156,26 +193,23 @@ class Attachments:
                     if not files:
                         continue
                     wanted += files
+                    open_inbox = partial(Inbox, workspace.here, message.message_id, message.thread_id)
                     try:
-                        inbox = await anyio.to_thread.run_sync(
-                            Inbox, workspace.here, message.message_id, message.thread_id
-                        )
+                        inbox = await _in_thread(opened.keep, open_inbox)
                     except NotSaved as exc:
                         _leave_out(files, str(exc))
                         continue
-                    opened.callback(inbox.close)
                     for file in files:
                         tasks.start_soon(self._fetch_one, file, inbox, room, opened)
         _leave_out([file for file in wanted if file.incoming is None and not file.reason], TIMED_OUT)
 
-    async def _fetch_one(self, file: _File, inbox: Inbox, room: anyio.CapacityLimiter, opened: ExitStack) -> None:
+    async def _fetch_one(self, file: _File, inbox: Inbox, room: anyio.CapacityLimiter, opened: _Opened) -> None:
         async with room:
             try:
-                incoming = await anyio.to_thread.run_sync(inbox.receive, file.name)
                 # Closed with the prompt's preparation, not with the fetch: what was written is still to be read.
-                opened.callback(incoming.close)
+                incoming = await _in_thread(opened.keep, partial(inbox.receive, file.name))
                 await self._download(file.attachment, incoming)
-                await anyio.to_thread.run_sync(incoming.keep)
+                await _in_thread(incoming.keep)
             except (DownloadFailed, NotSaved) as exc:
                 file.reason = str(exc)
             except Exception as exc:  # noqa: BLE001  logged without what it says
@@ -187,7 +221,7 @@ class Attachments:
 
     async def _download(self, attachment: Attachment, incoming: IncomingFile) -> None:
         async def save(data: bytes) -> None:
-            await anyio.to_thread.run_sync(incoming.write, data)
+            await _in_thread(incoming.write, data)
 
         tries = AsyncRetrying(
             retry=retry_if_exception_type(TryDownloadAgain),
@@ -197,7 +231,7 @@ class Attachments:
         )
         async for attempt in tries:
             with attempt:
-                await anyio.to_thread.run_sync(incoming.restart)
+                await _in_thread(incoming.restart)
                 await self.fetch(attachment, save, self.limits.size)
 
     async def _hear(self, files: Sequence[_File]) -> None:
@@ -222,16 +256,15 @@ async def _shape(
     """Give a saved file its block; an image that is not decoded by ``until`` (of the loop's clock) is a link."""
     uri = PurePosixPath(workspace.inside, file.path).as_uri()
     link = resource_link(uri, file.name, _kind(file) or _UNTYPED, incoming.size)
-    # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
-    in_thread = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
     try:
-        is_image = can.image and await in_thread(_is_image, incoming.file)
+        is_image = can.image and await _in_thread(_is_image, incoming.file)
         if not is_image:
-            file.block = await in_thread(_block, file, incoming.file, link, can, room)
+            file.block = await _in_thread(_block, file, incoming.file, link, can, room)
             return
         file.block, file.no_image = link, TOO_SLOW
+        # A thread that decodes is left behind if the turn is stopped: `images` lets no second one in beside it.
         with anyio.move_on_at(until):
-            file.block, file.no_image = await in_thread(_image, incoming.file, uri, link, room)
+            file.block, file.no_image = await _in_thread(_image, incoming.file, uri, link, room)
     except OSError as exc:
         log.warning("file.not_read", file=file.attachment.id, error=exc.strerror)
         file.block, file.reason = None, NOT_READ

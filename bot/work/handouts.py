@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import anyio.to_thread
 import structlog
@@ -33,6 +34,8 @@ from bot.work.outfolder import OUT, Collected, Left, Share, Taken
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 AT_ONCE = 10
 """Files of one message; Discord takes no more."""
 
@@ -43,7 +46,7 @@ ANY_SERVER = 100 * 2**20
 """Bytes that no server exceeds; at the start, before servers are known, Discord itself has to refuse what is larger."""
 
 _COLLECT_LIMIT = 20.0
-"""Seconds after which a turn ends without its files: the directory may lie on a disk that hangs."""
+"""Seconds after which a turn ends without its files, or nobody waits until they are gone: a disk may hang."""
 
 TOO_SLOW = "-# ⚠️ What lies in the folder for files could not be taken in time. The next turn brings it."
 
@@ -215,10 +218,10 @@ class Handouts:
                 workspace = Path(handout.workspace)
                 if delivered:
                     remove = partial(outfolder.remove_taken, workspace, prompt.message_id, message.names)
-                    posted_and_there |= not await anyio.to_thread.run_sync(remove)
+                    posted_and_there |= not await _in_time(remove)
                     continue
                 back = partial(outfolder.put_back, workspace, prompt.thread_id, prompt.message_id, message.names)
-                await anyio.to_thread.run_sync(back)
+                await _in_time(back)
                 await self._say_not_posted(prompt, message, delivery.message.why_not or "Discord did not take it")
         finally:
             if not posted_and_there:
@@ -232,6 +235,14 @@ class Handouts:
             where = f"{WEFT}/{OUT}/{prompt.thread_id}"
             text = f"-# ⚠️ {_named(message.names)} could not be posted: {clip(why, 200)}. It is in {where} again."
             await editor.say(Body(text)).delivered()
+
+
+async def _in_time(job: Callable[[], T]) -> T | None:
+    """Return what a job in a worker thread returns; None: it goes on, and nobody waits for it."""
+    with anyio.move_on_after(_COLLECT_LIMIT):
+        return await anyio.to_thread.run_sync(job, abandon_on_cancel=True)
+    log.warning("files.slow", limit=_COLLECT_LIMIT)
+    return None
 
 
 def file_messages(collected: Collected, links: Sequence[HandedLink], cut: int, request: int) -> tuple[FileMessage, ...]:

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -128,6 +129,8 @@ class IncomingFile:
         self._directory = directory
         self._part = f".{name}.part"
         self._kept = False
+        # A thread that hangs in the one call is left behind, and another one comes to close the file.
+        self._lock = threading.Lock()
         try:
             with suppress(FileNotFoundError):
                 os.unlink(self._part, dir_fd=directory)  # of a run that was killed
@@ -147,8 +150,9 @@ class IncomingFile:
         """Add bytes at the end."""
         view = memoryview(data)
         try:
-            while view:  # unbuffered: a write may take a part only
-                view = view[self._file.write(view) or 0 :]
+            with self._lock:
+                while view:  # unbuffered: a write may take a part only
+                    view = view[self._file.write(view) or 0 :]
         except OSError as exc:
             raise NotSaved(_why(exc)) from exc
         self.size += len(data)
@@ -169,9 +173,9 @@ class IncomingFile:
 
     def close(self) -> None:
         """Close the file; one that was not kept is removed."""
-        self._file.close()
-        if not self._kept:
-            with suppress(OSError):
+        with self._lock, suppress(OSError):
+            self._file.close()
+            if not self._kept:
                 os.unlink(self._part, dir_fd=self._directory)
 
 

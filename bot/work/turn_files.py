@@ -83,7 +83,9 @@ class TurnFiles:
         """Remove the files of a thread whose session is given up."""
         if self._profile_of(thread_id).workspace:
             job = partial(remove_thread, self.workspace_of(thread_id), thread_id)
-            self.tracker.begin(anyio.to_thread.run_sync, job, name=f"remove files {thread_id}")
+            # Left behind at the end of the bot, should the disk hang.
+            run = partial(anyio.to_thread.run_sync, job, abandon_on_cancel=True)
+            self.tracker.begin(run, name=f"remove files {thread_id}")
 
     async def remove_old_ones(self) -> None:
         """Remove what is older than `KEPT`, now and once a day; never returns."""
@@ -91,7 +93,7 @@ class TurnFiles:
             for agent in self.thread_settings.agents:
                 # Without a directory there is nothing to look at, and no reason to start a worker thread.
                 if agent.workspace:
-                    await anyio.to_thread.run_sync(self._remove_old, agent.workspace)
+                    await anyio.to_thread.run_sync(self._remove_old, agent.workspace, abandon_on_cancel=True)
             await anyio.sleep(DAY)
 
     def _remove_old(self, pattern: str) -> None:

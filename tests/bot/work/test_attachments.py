@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import sys
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from PIL import Image
 
@@ -17,7 +19,7 @@ from acp.schema import PromptCapabilities
 from bot.model import Attachment, Inbound, Origin, Quote
 from bot.work import attachments, inbox
 from bot.work.attachments import Attachments, Prepared, Workspace
-from bot.work.inbox import IncomingFile, NotSaved
+from bot.work.inbox import Inbox, IncomingFile, NotSaved
 from bot.work.limits import FileLimits
 from bot.work.ports import DownloadFailed, Save, TryDownloadAgain
 from bot.work.transcription import Transcriber
@@ -313,6 +315,47 @@ async def test_a_file_that_hangs_does_not_keep_the_others(tmp_path: Path) -> Non
     assert [block["type"] for block in blocks(prepared)] == ["resource"]
     assert told(prepared) == ["-# Not passed on: `b.txt` (it did not arrive in time)"]
     assert desk.saved() == {"a.txt": b"fine"}
+
+
+@pytest.mark.parametrize("where", ["open", "write"])
+async def test_a_disk_that_hangs_holds_neither_the_turn_nor_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """F3: what it holds is closed when it goes on."""
+    hanging, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    make, write, close = Inbox, IncomingFile.write, Inbox.close
+
+    def hang() -> None:
+        hanging.set()
+        go_on.wait(10)
+
+    def open_slowly(*args: Any) -> Inbox:
+        hang()
+        return make(*args)
+
+    def write_slowly(file: IncomingFile, data: bytes) -> None:
+        with file._lock:
+            hang()
+        write(file, data)
+
+    def close_and_tell(inbox: Inbox) -> None:
+        close(inbox)
+        closed.set()
+
+    monkeypatch.setattr(Inbox, "close", close_and_tell)
+    monkeypatch.setattr(attachments, "_CLOSING", 0.1)
+    if where == "open":
+        monkeypatch.setattr(attachments, "Inbox", open_slowly)
+    else:
+        monkeypatch.setattr("bot.work.inbox.write_marker", lambda *_: None)
+        monkeypatch.setattr(IncomingFile, "write", write_slowly)
+    desk = Desk(tmp_path, Cdn({"a.txt": b"x"}), FileLimits(fetch_timeout=0.2))
+    prepared = await desk.prepare(message(file(1, "a.txt")))
+    assert told(prepared) == ["-# Not passed on: `a.txt` (it did not arrive in time)"]
+    assert hanging.is_set()
+    assert not closed.is_set()
+    go_on.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 10)
 
 
 async def test_a_stop_ends_it_at_once_and_leaves_nothing_half_done(tmp_path: Path) -> None:
