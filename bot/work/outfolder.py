@@ -142,7 +142,7 @@ def open_taken(workspace: Path, prompt_id: int, name: str) -> BinaryIO:
         OSError: it is gone, or something else is in its place.
     """
     with _directory(workspace, SENDING, str(prompt_id)) as directory:
-        fd, _ = _open(name, directory)
+        fd, _ = _open(name, directory, owner_to_be(workspace))
     return os.fdopen(fd, "rb")
 
 
@@ -181,6 +181,7 @@ class _Sending:
     def __init__(self, workspace: Path, thread_id: int, prompt_id: int) -> None:
         self._workspace = workspace
         self._thread_id = thread_id
+        self._owner = owner_to_be(workspace)
         self._names = (WEFT, SENDING, str(prompt_id))
         self._fd: int | None = None
         self._taken: list[Taken] = []
@@ -207,10 +208,9 @@ class _Sending:
     @property
     def fd(self) -> int:
         if self._fd is None:
-            owner = owner_to_be(self._workspace)
-            self._fd = open_below(self._workspace, self._names, owner)
+            self._fd = open_below(self._workspace, self._names, self._owner)
             with suppress(NotSaved):  # without it only a thread that has the workspace for itself finds the files again
-                write_marker(self._fd, self._thread_id, owner)
+                write_marker(self._fd, self._thread_id, self._owner)
         return self._fd
 
     def files(self) -> tuple[Taken, ...]:
@@ -248,7 +248,7 @@ class _Sending:
 
     def _is(self, name: str, data: bytes) -> bool:
         try:
-            fd, _ = _open(name, self.fd)
+            fd, _ = _open(name, self.fd, self._owner)
         except OSError:
             return False
         with os.fdopen(fd, "rb") as file:
@@ -289,7 +289,7 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
                     continue
                 if share is not None and found.st_ctime < share.since:
                     continue  # there before this turn: another thread's, or told of before
-                reason = _refusal(name, source, found, limit)
+                reason = _refusal(name, source, found, limit, owner_to_be(workspace))
                 if not reason and share is not None and share.mixed:
                     reason = f"lies in {WEFT}/{OUT} itself, and other threads work there too"
                 if not reason and not sending.full:
@@ -302,7 +302,7 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
             yield Left(name, (found.st_ino, found.st_ctime_ns), reason, "/".join(path))
 
 
-def _refusal(name: str, directory: int, found: os.stat_result, limit: int) -> str:
+def _refusal(name: str, directory: int, found: os.stat_result, limit: int, owner: tuple[int, int] | None) -> str:
     """Return why a file is not posted; "" if it is."""
     if stat.S_ISLNK(found.st_mode):
         return "is a link; only files themselves are posted"
@@ -317,7 +317,7 @@ def _refusal(name: str, directory: int, found: os.stat_result, limit: int) -> st
     if found.st_size > limit:
         return _too_large(found.st_size, limit)
     try:
-        fd, _ = _open(name, directory)
+        fd, _ = _open(name, directory, owner)
     except OSError as exc:
         return f"can't be read: {_said(exc)}"
     os.close(fd)
@@ -328,13 +328,20 @@ def _too_large(size: int, limit: int) -> str:
     return f"({megabytes(size)}) is larger than this server takes ({megabytes(limit)})"
 
 
-def _open(name: str, directory: int) -> tuple[int, os.stat_result]:
-    """Open an ordinary file for reading: no link, no device, nothing that has another name elsewhere."""
+def _open(name: str, directory: int, owner: tuple[int, int] | None) -> tuple[int, os.stat_result]:
+    """Open an ordinary file for reading: no link, no device, nothing that has another name elsewhere.
+
+    Args:
+        owner: whose the workspace is, where we are root and its agent is not: it may move what it can't read.
+    """
     fd = os.open(name, _FILE, dir_fd=directory)
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is no ordinary file any more")
+    if owner is not None and found.st_uid != owner[0] and not found.st_mode & stat.S_IROTH:
+        os.close(fd)
+        raise OSError(errno.EACCES, "it belongs to another user")
     return fd, found
 
 

@@ -202,3 +202,22 @@ def test_a_file_of_another_user_s_secrets_is_no_file_of_the_folder(tmp_path: Pat
     collected = take(tmp_path)
     assert collected.taken == ()
     assert sorted(reasons(collected)) == ["a.db", "dir", "link", "pipe", "sparse"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_bot_that_is_root_posts_nothing_that_the_agent_could_not_read(tmp_path: Path, folder: Path) -> None:
+    """F7: it may move what it can't open."""
+    for name, mode in (("secret", 0o600), ("plain", 0o644), ("own", 0o600)):
+        (folder / name).write_text("x")
+        (folder / name).chmod(mode)
+    for path in (tmp_path, folder / "own"):
+        os.chown(path, 12345, 12346)
+    collected = take(tmp_path)
+    assert (names(collected), reasons(collected)) == (
+        ["own", "plain"],
+        {"secret": "can't be read: it belongs to another user"},
+    )
+    (tmp_path / ".weft/sending/9/own").unlink()
+    (folder / "secret").rename(tmp_path / ".weft/sending/9/own")
+    with pytest.raises(OSError, match="another user"):
+        outfolder.open_taken(tmp_path, PROMPT, "own")
