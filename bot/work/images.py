@@ -138,7 +138,8 @@ def _scalable(image: Image.Image) -> Image.Image:
     if image.mode in ("RGB", "RGBA", "L"):
         return image
     if image.mode.startswith("I"):  # 16 bits of grey, of which a conversion would keep the lower half
-        return image.convert("I").point(lambda value: value / 256).convert("L")
+        grey = image if image.mode == "I;16" else image.convert("I")  # of four bytes each, twice
+        return grey.point(lambda value: value / 256).convert("L")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
