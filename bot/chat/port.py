@@ -25,7 +25,7 @@ from discord import ui
 
 from bot.chat.downloads import NOT_SENT, Downloads
 from bot.chat.inbound import Place, Post, clip
-from bot.chat.posts import place_of, post_of, posts_of
+from bot.chat.posts import field, place_of, post_of, posts_of, reply_to, snowflake
 from bot.chat.rest import (
     FILE_TOO_LARGE,
     MISSING_PERMISSIONS,
@@ -132,7 +132,11 @@ class DiscordThread:
                 page = await client.http.logs_from(self._id, min(left, PAGE), after=newest)
                 posts = posts_of(page, Place(None, self._id))
                 mine = [post for post in posts if post.author.id == client.user.id]
-                own += [OwnMessage(one.message_id, one.content, one.custom_ids, _replied_to(one)) for one in mine]
+                # By the reference, which stays when the message that it leads to is deleted.
+                replies = {snowflake(field(one, "id", str)): reply_to(one) for one in page}
+                own += [
+                    OwnMessage(one.message_id, one.content, one.custom_ids, replies.get(one.message_id)) for one in mine
+                ]
                 if len(page) < PAGE or not posts:
                     break
                 left, newest = left - PAGE, posts[-1].message_id
@@ -307,10 +311,6 @@ class DiscordChat:
             lambda client: client.http.get_member(guild_id, user_id), leave_limit=READ_LEAVE_LIMIT
         )
         return frozenset(int(role) for role in member["roles"]) | {guild_id}
-
-
-def _replied_to(post: Post) -> int | None:
-    return post.original.message_id if post.original is not None else post.reference
 
 
 @asynccontextmanager

@@ -130,6 +130,12 @@ def _replied_to(data: Json, place: Place) -> tuple[Post | None, int | None]:
     return None, snowflake(field(data, "message_reference", dict).get("message_id"))
 
 
+def reply_to(message: object) -> int | None:
+    """Return the id of the message that a reply names, be that still there or not."""
+    is_reply = isinstance(message, Mapping) and message.get("type") == discord.MessageType.reply.value
+    return snowflake(field(field(message, "message_reference", dict), "message_id", str)) if is_reply else None
+
+
 def quotes(message: Json) -> tuple[Quote, ...]:
     """Return the words of a message besides its text: what it forwards, its poll and its stickers."""
     found = [Quote("Forwarded message", gist(one)) for one in _snapshots(message)]

@@ -105,5 +105,8 @@ async def test_a_message_says_what_it_replies_to_and_a_server_how_much_it_takes(
         first = await thread.send(Body("first"), nonce="n1")
         second = await thread.send(Body("second"), nonce="n2", reply_to=first)
         assert await thread.own_messages(first, 10) == [OwnMessage(second, "second", reply_to=first)]
+        # Also of one that is gone: a run that was killed must not post its answer again.
+        await thread.delete(first)
+        assert await thread.own_messages(first, 10) == [OwnMessage(second, "second", reply_to=first)]
         assert chat.gateway.chat.upload_limit(chat.fd.guild_id) == LIMIT
         assert chat.gateway.chat.upload_limit(None) == chat.gateway.chat.upload_limit(5) == LIMIT
