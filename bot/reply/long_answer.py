@@ -68,7 +68,7 @@ def _outside_of_code(text: str) -> Iterator[str]:
     fence: Fence | None = None
     for line in text.split("\n"):
         before = fence
-        if line.lstrip().startswith(("```", "~~~")):
+        if "```" in line or "~~~" in line:
             fence = fence_after(line, fence)
         if before is None:
             yield line if fence is None else ""

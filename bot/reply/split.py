@@ -23,18 +23,25 @@ PAGE = 1870
 _SMALLEST = 200
 _CLOSING_ROOM = 26
 _LEAST_ROOM = 120
-_FENCE = re.compile(r"^([ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)", re.MULTILINE)
+_FENCE = re.compile(
+    r"^((?:[ \t]{0,12}(?:[-*+]|\d{1,9}[.)])(?=[ \t])){0,4}[ \t]{0,12})(`{3,12}(?!`)|~{3,12}(?!~))([^\n]*)", re.MULTILINE
+)
+"""Behind the signs of an item, too: there a fence may begin, and not end."""
 _DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # not `splitlines()`: Discord ends a line at a line feed only
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """An open code block: the indentation and marker of its first line, and the first word after them."""
+    """An open code block: the indentation and marker of its first line, and the first word after them.
+
+    ``item``: it began behind the signs of an item of a list, and ends with that.
+    """
 
     indent: str
     marker: str
     info: str = ""
+    item: bool = False
 
     @property
     def opening(self) -> str:
@@ -130,15 +137,31 @@ def open_after(text: str) -> Open | None:
 
 def fence_after(text: str, fence: Fence | None = None) -> Fence | None:
     """Return the code block that is open at the end of ``text`` as a reader sees it, without escapes and controls."""
-    for indent, marker, behind in _FENCE.findall(clean(text)):
-        info = behind.strip()
-        if fence is not None:
-            # As Markdown has it: the same sign, at least as many of them, and nothing behind.
-            if not info and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker):
-                fence = None
-        elif marker[0] != "`" or "`" not in info:  # else it is inline code of three backticks
-            fence = Fence(indent, marker, info.split()[0][:40] if info else "")
-    return fence
+    text, end = clean(text), 0
+    for found in _FENCE.finditer(text):
+        (indent, marker, behind), info = found.groups(), found[3].strip()
+        fence = _inside(fence, text[end : found.start()])
+        end = found.end()
+        # As Markdown has it: the same sign, at least as many of them, and nothing else on the line.
+        ends = fence is not None and not info and not indent.strip()
+        if fence is not None and ends and marker[0] == fence.marker[0] and len(marker) >= len(fence.marker):
+            fence = None
+            continue
+        if _inside(fence, found[0]) is None and (marker[0] != "`" or "`" not in behind):
+            # Else it is inline code of three backticks.
+            fence = Fence(
+                re.sub(r"[^ \t]", " ", indent), marker, info.split()[0][:40] if info else "", bool(indent.strip())
+            )
+    return _inside(fence, text[end:])
+
+
+def _inside(fence: Fence | None, text: str) -> Fence | None:
+    """Return a code block that goes on below ``text``; None: that is less indented, and has ended its item with it."""
+    if fence is None or not fence.item:
+        return fence
+    lines = (line.expandtabs(4) for line in text.split("\n"))
+    ended = any(line.strip() and len(line) - len(line.lstrip()) < len(fence.indent.expandtabs(4)) for line in lines)
+    return None if ended else fence
 
 
 def _table_after(text: str) -> Table | None:

@@ -62,6 +62,9 @@ def test_a_summary_has_room_in_a_message_and_says_what_it_leaves_out() -> None:
 def test_a_summary_of_an_answer_without_words_is_still_one() -> None:
     """V5"""
     assert summary("```\ncode\n```\n") == "-# The whole answer is in the file below."
+    assert summary("1. ```sh\n   # no heading\n   ```\n\n# One\n") == (
+        "- One\n\n-# The whole answer is in the file below."
+    )
     assert summary("### [x](https://a.org)\n| a |\n|---|\n") == (
         "- x (<https://a.org>)\n\n-# The whole answer is in the file below."
     )

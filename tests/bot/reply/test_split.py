@@ -241,3 +241,15 @@ def test_the_first_part_costs_a_window_and_not_the_text() -> None:
 
     take(Watched("word " * 100_000), 1_000)
     assert Watched.asked <= 4 * PAGE
+
+
+@pytest.mark.parametrize(
+    "item", ["- ```py\n  code\n  ```\n", "1. ```sh\n   ls\n```\n", "- a\n  * ~~~\n    ```\n    ~~~\n"]
+)
+def test_a_code_block_that_begins_an_item_ends_where_it_does(item: str) -> None:
+    """D4: what follows is no code, and no fence is added."""
+    assert fence_after(item) is None
+    assert take(f"{item}after").text == f"{item}after"
+    long = take(item.replace("code", "code " * 500).replace("ls", "ls " * 500) + "after", 0, 500)
+    assert len(long.text) < 510
+    assert fence_after(long.text) is None
