@@ -37,13 +37,16 @@ _FENCE = re.compile(
 )
 _CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _LINE_BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
+_MASKED = re.compile(r"\]\((?=\s*<?[a-z\\]+:)", re.IGNORECASE)
 _HIDING = re.compile(
-    r"\\[^\w\s]"
+    r"(?P<escaped>\\\])(?=\(\s*<?[a-z\\]+:)"
+    r"|\\[^\w\s]"
     r"|```(?:[\w+\-.#]+?\n)?\n*[^\n][\s\S]*?\n*```"
     r"|(?P<ticks>`+)[\s\S]*?[^`](?P=ticks)(?!`)"
     r"|<https?://[^\s>]*>"
     r"|(?P<link>\]\()(?=\s*<?[a-z\\]+:)"
-    r"|(?P<bars>\|\|)",
+    r"|(?P<bars>\|\|)"
+    r"|(?P<bracket>\[)",
     re.IGNORECASE,
 )
 """What Discord finds first at each place: in code and behind a backslash nothing has an effect."""
@@ -83,13 +86,18 @@ def with_nothing_hidden(text: str) -> str:
     """Return ``text``, as Discord gets it, without what would cover something: spoilers, and links still masked."""
     if "](" not in text and "||" not in text:
         return text
-    return _HIDING.sub(_uncovered, text)
+    # To Discord a link begins before the code that its words end in: without its bracket there is none.
+    in_code = [found for found in _HIDING.finditer(text) if found[0][0] == "`" and _MASKED.search(found[0])]
+    last = in_code[-1].start() if in_code else 0
 
+    def uncovered(found: re.Match[str]) -> str:
+        if found["link"] or found["escaped"]:
+            return f"{found[0][:-1]}\\(" if found["link"] else f"{found[0]}\\"
+        if found["bracket"] and found.start() < last:
+            return "\\["
+        return "\\|\\|" if found["bars"] else found[0]
 
-def _uncovered(found: re.Match[str]) -> str:
-    if found["link"]:
-        return "]\\("
-    return "\\|\\|" if found["bars"] else found[0]
+    return _HIDING.sub(uncovered, text)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -546,7 +554,9 @@ def _span(kind: str, start: int, state: StateInline, inner: tuple[_Span, ...]) -
     if kind not in ("link", "image"):
         return _Span(kind, start, state.pos)
     label = state.md.helpers.parseLinkLabel(state, start + (kind == "image"), kind == "link")
-    opened = next(token for token in reversed(state.tokens) if token.type in ("link_open", "image"))
+    # What stands in the words of a link has tokens, too, and is none with words of its own.
+    sort = "image" if kind == "image" else "link_open"
+    opened = next(one for one in reversed(state.tokens) if one.type == sort and one.markup != "autolink")
     target = state.md.helpers.parseLinkDestination(state.src, _behind_blanks(state.src, label + 2), state.posMax)
     # An image's own text was parsed apart, with offsets that mean nothing here.
     return _Span(

@@ -20,6 +20,7 @@ PIECES = st.sampled_from(
         "\n", "\n\n", " ", "    ", "\t", "| a | b |\n", "|---|:-:|\n", "| c | `d` |\n", "word ", "other", "||", "|",
         "- ", "- [ ] ", "- [x] ", "1. ", "> ", ">>> ", "# ", "##### ", "---\n", "===\n", "***\n", "+ ", "**", "\\",
         "[text](https://example.org/a)", "[https://a.org](https://b.org)", "](", "[", "![alt](x.png \"title\")", ")",
+        "](https://b.org)", "\\](https://b.org)",
         "<b>bold</b>", "$x_1 + y_1$", "\u6f22\u5b57", "\U0001f600", "code();\n", "<https://a.org>", "[^1]", "[x]: /y\n",
     ]
 )  # fmt: skip
@@ -174,6 +175,11 @@ def test_the_last_line_makes_no_heading_or_rule_while_it_grows() -> None:
         ("[a](https://b.org 'x)", "[a]\\(https://b.org 'x)"),
         ("[# a](https://b.org)", "\\# a (<https://b.org>)"),
         ("[a](https\\://b.org 'x)", "[a]\\(https\\://b.org 'x)"),
+        ("[a `b](https://c.org)`", "\\[a `b](https://c.org)`"),
+        ("[a ``b](https://c.org)`` [d]", "\\[a ``b](https://c.org)`` [d]"),
+        ("[a\\](https://b.org)", "[a\\]\\(https://b.org)"),
+        ("[a <https://b.org>](https://c.org 'T')", 'a <https://b.org> (<https://c.org> "T")'),
+        ("[![a](b.png)](https://c.org 'T')", 'a (`b.png`) (<https://c.org> "T")'),
     ],
 )
 def test_a_link_shows_where_it_leads(text: str, shown: str) -> None:
