@@ -17,6 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 MOST_PIXELS = 64_000_000
+MOST_PIXELS_WEBP = MOST_PIXELS // 4
+"""Each takes sixteen bytes there: libwebp keeps three copies, and a file of 300 bytes may claim all that there is."""
+
 LONGEST_SIDE = 1568
 """Pixels; models scale down what is larger, so more only costs."""
 
@@ -118,6 +121,8 @@ def _scans(data: bytes) -> int:
 
 
 def _fitted(image: Image.Image, file: BinaryIO) -> Picture:
+    if image.format == "WEBP" and image.width * image.height > MOST_PIXELS_WEBP:
+        raise NotAnImage(f"it is a WebP of more than {MOST_PIXELS_WEBP // 1_000_000} megapixels")
     # What telephones write is MPO to Pillow, and to everybody else a JPEG with more behind it.
     photograph = image.format in ("JPEG", "MPO")
     upright = image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT

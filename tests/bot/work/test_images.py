@@ -127,6 +127,16 @@ def test_a_bomb_is_not_decoded(size: tuple[int, int]) -> None:
         picture_of(io.BytesIO(bomb))
 
 
+def test_a_few_bytes_of_webp_do_not_become_a_gigabyte() -> None:
+    """F5: its canvas may be larger than what is drawn on it."""
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    animation = bytearray(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    assert animation[12:16] == b"VP8X"
+    animation[24:30] = (4999).to_bytes(3, "little") * 2
+    with pytest.raises(NotAnImage, match="a WebP of more than 16 megapixels"):
+        picture_of(io.BytesIO(bytes(animation)))
+
+
 def test_data_that_unpacks_to_more_than_the_header_says_is_of_no_use_to_anybody() -> None:
     """F5: a bomb in the data: 100 MB of it behind a header of four pixels."""
     picture, image = shaped(png_of_header(2, 2, zlib.compress(bytes(100_000_000), 9)))
