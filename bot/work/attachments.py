@@ -199,6 +199,10 @@ class Attachments:
                     except NotSaved as exc:
                         _leave_out(files, str(exc))
                         continue
+                    except Exception as exc:  # noqa: BLE001  as in `_fetch_one`
+                        log.warning("files.not_fetched", message=message.message_id, error=type(exc).__name__)
+                        _leave_out(files, NOT_FETCHED)
+                        continue
                     for file in files:
                         tasks.start_soon(self._fetch_one, file, inbox, room, opened)
         _leave_out([file for file in wanted if file.incoming is None and not file.reason], TIMED_OUT)

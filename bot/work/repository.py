@@ -63,15 +63,20 @@ def find_repository(workspace: Path) -> Repository | None:
         text = _short_text(dot) if stat.S_ISREG(mode) else ""
         if not text.startswith("gitdir:"):
             return None
-        private = (directory / text.removeprefix("gitdir:").strip()).resolve()
+        private = _real(directory / text.removeprefix("gitdir:").strip())
         if not (private / "HEAD").is_file():
             return None
         told = private / "commondir"
-        common = (private / _short_text(told).strip()).resolve() if told.is_file() else private
+        common = _real(private / _short_text(told).strip()) if told.is_file() else private
         # As git lays it out; else a file that anybody may write would lead to any directory.
         known = common == private or private.parent == common / "worktrees"
         return Repository(directory, private, common) if known else None
     return None
+
+
+def _real(path: Path) -> Path:
+    # Not `Path.resolve`, which raises what is no OSError where links lead in a circle.
+    return Path(os.path.realpath(path))
 
 
 def check_own(repository: Repository) -> None:
@@ -85,7 +90,7 @@ def check_own(repository: Repository) -> None:
         # The repository has to know of its work tree, which is one beside the first then: who plants a file that names
         # somebody else's repository can't write into that.
         back = repository.private / "gitdir"
-        known = back.is_file() and (repository.private / _short_text(back).strip()).resolve() == dot.resolve()
+        known = back.is_file() and _real(repository.private / _short_text(back).strip()) == _real(dot)
         if not known or repository.private == repository.common:
             raise Unreadable("its repository is kept somewhere else")
     objects = repository.common / "objects"

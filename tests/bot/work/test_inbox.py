@@ -216,6 +216,10 @@ def test_nothing_is_written_where_a_planted_git_leads(tmp_path: Path) -> None:
     hide_from_git(workspace)
     assert list((elsewhere / "info").iterdir()) == []
     (workspace / ".git").unlink()
+    (workspace / "circle").symlink_to("circle")
+    (workspace / ".git").write_text("gitdir: circle\n")
+    hide_from_git(workspace)
+    (workspace / ".git").unlink()
     for name, text in (("HEAD", "ref: x"), ("commondir", f"{elsewhere}\n")):
         (workspace / name).write_text(text)
     (workspace / ".git").write_text("gitdir: .\n")
