@@ -48,8 +48,8 @@ _KEPT = 256 * 1024  # characters of what was reported in a thread
 NOTHING = "Nothing has changed here"
 REPORTED = "Only what the agent's tools have reported since I started, as {why}."
 NO_REPORTS = "Nothing to show: the agent's tools have reported no change since I started, and {why}."
-BEFORE = "What had not been committed when the thread began is among it."
-SHARED = "Other threads work in this directory, too: their changes are among it."
+BEFORE = "Changes from before the thread began may be among it."
+SHARED = "Threads share this directory: what others changed is among it."
 UNKNOWN = "Where the repository was when this thread began isn't known."
 GONE = "The commit at which this thread began ({base}) is no longer there."
 
