@@ -239,7 +239,7 @@ class _Document:
         opening = self.lines[first]
         column = opening.index(token.markup)
         # An empty block is none to Discord, which would take its closing fence for the opening one of the next.
-        blank = "" if token.content.strip("\n") else "\n "
+        blank = "" if token.content.strip("\n") else f"\n{self._quote_signs(first)} "
         words = info.split(maxsplit=1)
         if column == 0 and words and (len(words) > 1 or not _LANGUAGE.fullmatch(info)):
             # To Discord it would be the first line of the code, which then has no colours either.

@@ -231,6 +231,8 @@ def test_an_empty_code_block_does_not_swallow_what_follows() -> None:
     """V4"""
     assert read(for_discord("```\n```\n\nwords\n\n```py\nx\n```\n")).blocks == [" ", "x"]
     assert read(for_discord("```py\n\n\n```\nwords\n")).blocks == [" "]
+    # In a quote every line has its sign, or the quote ends with half of the block.
+    assert for_discord("> ```\n> ```\n> words\n") == "> ```\n>  \n> ```\n> words\n"
 
 
 def test_a_code_block_that_its_list_ends_is_closed_there() -> None:
