@@ -369,7 +369,11 @@ def _new_files(workspace: Path, names: Sequence[bytes]) -> tuple[list[tuple[byte
 
 
 def parse(output: Output) -> Changes:
-    """Return what ``git diff -z --numstat --patch`` printed."""
+    """Return what ``git diff -z --numstat --patch`` printed.
+
+    Raises:
+        Unreadable: it has a file that is not below the directory.
+    """
     files: list[ChangedFile] = []
     at, data, patch = 0, output.data, b""
     # A record is `added TAB removed TAB path NUL`, or without the path, and old and new path after it, of what has got
@@ -385,6 +389,10 @@ def parse(output: Output) -> Changes:
             if len(names) < 3:
                 break
             path, at = names[1], len(data) - len(names[2])
+        # Git checks the names in an index when it writes them, and not when it reads them: one that was planted would
+        # have it read any file that we may read.
+        if path.startswith(b"/") or b".." in path.split(b"/"):
+            raise Unreadable("its index leads outside of its directory")
         counts = [None if count == b"-" else int(count) for count in (added, removed)]
         files.append(ChangedFile(path.decode(errors="replace"), *counts))
     return Changes(tuple(files), patch, cut=output.cut)

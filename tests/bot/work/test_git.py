@@ -225,6 +225,26 @@ async def test_somebody_elses_repository_is_not_shown(tmp_path: Path) -> None:
     assert (await compared(tmp_path / "beside", base)).changes.files == (ChangedFile("new", 1, 0),)
 
 
+async def test_an_index_leads_to_no_file_outside_of_the_work_tree(tmp_path: Path) -> None:
+    """V3, R5: by its names, which git checks when it writes them only, or through a link."""
+    workspace, secret = tmp_path / "w", "what only the bot can read"
+    base = make_repository(workspace)
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    (workspace / "zz").mkdir()
+    (workspace / "zz/secret").write_text("x\n")
+    (workspace / ".git/index").unlink()
+    run_git(workspace, "update-index", "--add", "a.txt", "zz/secret")
+    index = (workspace / ".git/index").read_bytes()
+    (workspace / "zz/secret").unlink()
+    (workspace / "zz").rmdir()
+    (workspace / "zz").symlink_to(tmp_path)
+    assert secret not in (await compared(workspace, base)).changes.patch.decode()
+    (workspace / ".git/index").write_bytes(index.replace(b"zz/secret", b"../secret"))
+    assert secret in run_git(workspace, "diff", base), "git itself would show it"
+    with pytest.raises(Unreadable, match="outside of its directory"):
+        await compared(workspace, base)
+
+
 # --- where it is ---
 
 
