@@ -28,6 +28,7 @@ import anyio.to_thread
 import structlog
 
 from bot.reply.changes import ChangedFile, Changes
+from bot.reply.sanitise import inline_code
 from bot.work.inbox import WEFT
 from bot.work.repository import Repository, Unreadable, check_own, find_repository, head_of, open_file
 
@@ -180,7 +181,8 @@ class Git:
         if code != 0:
             why = said.decode(errors="replace").strip().split("\n")[0].removeprefix("fatal: ")
             log.warning("git.failed", command=args[0], exit_code=code, said=why)
-            raise Unreadable(f"git refused ({why[:200]})" if why else f"git ended with exit code {code}")
+            # As code: it may quote what a repository has in it.
+            raise Unreadable(f"git refused: {inline_code(why, 200)}" if why else f"git ended with exit code {code}")
         return output
 
 
