@@ -312,7 +312,7 @@ async def test_other_kinds_of_repositories(tmp_path: Path) -> None:
     (tmp_path / "a.txt").chmod(0o755)
     assert (await compared(tmp_path, base)).changes.files == (ChangedFile("new", 1, 0),)
     (tmp_path / ".git/index").write_bytes(b"DIRC broken")
-    with pytest.raises(Unreadable, match="git refused: `.+`$"):
+    with pytest.raises(Unreadable, match=r"git refused: `.+`$"):
         await compared(tmp_path, base)
 
 
