@@ -1,103 +1,29 @@
-"""Rules that answer permission requests in a person's place: what is asked, what a rule covers, who wins (pure).
+"""Rules that answer permission requests in a person's place: what a rule covers, which one wins (pure).
 
-`ask_of` says what a request is about, `verdict` what the rules make of it, `suggest` which rule would allow it from now
-on, `option_for` which of the agent's options that is. An allow rule has to cover all that a request does, and what is
-not understood is not covered; a deny rule matches if any of it does, and where that can't be told a person decides.
-docs/permissions.md says the same to those who write rules.
+`bot.work.permission_asks` says what a request is about, `verdict` what the rules make of it, `suggest` which rule would
+allow it from now on, `option_for` which of the agent's options that is. An allow rule has to cover all that a request
+does, and what is not understood is not covered; a deny rule matches if any of it does, and where that can't be told a
+person decides. docs/permissions.md says the same to those who write rules.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
 
-from acp.schema import PermissionOption, ToolCallUpdate
-from bot.reply.request_detail import COMMAND_KEYS, command_in, content_of
+from acp.schema import PermissionOption
 from bot.reply.sanitise import spelled
-from bot.work.command_lines import Runs, exact_words, names_in, runs_of, runs_others, script_of
+from bot.work.command_lines import runs_others
 from bot.work.command_patterns import Match, fits, is_glob, may_fit, pattern_for, pattern_of
+from bot.work.permission_asks import Ask, Place
 
 KINDS = ("read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other")
 """The kinds of the protocol; what has none is ``other``."""
 
 _OF_FILES = frozenset({"read", "edit", "delete", "move"})
-_TOP_KEYS = names_in("toolCallId sessionUpdate _meta title name kind status content locations rawInput rawOutput")
-
-HARMLESS_KEYS = names_in(
-    "description reason justification timeout timeout_ms timeoutMs call_id callId turn_id turnId item_id itemId "
-    "thread_id threadId approval_id approvalId started_at_ms startedAtMs parsed_cmd parsedCmd command_actions "
-    "commandActions available_decisions availableDecisions proposed_execpolicy_amendment "
-    "proposedExecpolicyAmendment"
-)
-"""Keys of an input that change nothing that a command does: what is said of it, how long it may take, ids, how an
-agent reads its own command, and what other answers would do."""
-
-_OFF_KEYS = frozenset(
-    {"run_in_background", "runInBackground", "is_background", "background", "dangerouslyDisableSandbox"}
-)
-"""Those that change nothing while they are false."""
-
-_DIRECTORY_KEYS = ("cwd", "workdir", "working_directory", "workingDirectory", "dir_path", "directory")
-_WORDS_KEYS = ("args", "arguments", "argv", "commands", "stdin", "input")
-_PATH_KEYS = names_in(
-    "path paths file files file_path filePath filepath filename abs_path absolute_path absolutePath notebook_path "
-    "source destination old_path oldPath new_path newPath"
-) | set(_DIRECTORY_KEYS)
-_TEXT_KEYS = names_in(
-    "content contents text old_string new_string oldString newString old_str new_str old_text new_text oldText "
-    "newText old_source new_source replace_all replaceAll expected_replacements edits instruction instructions "
-    "offset limit line insert_line insert_text view_range encoding diff query pattern glob include type "
-    "output_mode case_sensitive multiline head_limit recursive url urls prompt format max_length"
-)
-_MOST_VALUES = 5_000
-_NOTHING: tuple[Any, ...] = (None, "", [], {})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A path that a request names.
-
-    Attributes:
-        parts: of the absolute path, dots resolved by their letters alone.
-        inside: its parts below the workspace; None: it is elsewhere.
-        clear: it means the same to everybody. With ``..``, which a link can lead astray, ``~`` or a hidden character it
-            does not.
-    """
-
-    parts: tuple[str, ...]
-    inside: tuple[str, ...] | None
-    clear: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a request would do.
-
-    Attributes:
-        kinds: what the agent calls it, and what is in it: with a command ``execute``, with a change ``edit``.
-        words: the command, if it is one of literal words, with nothing hidden.
-        runs: all that the command may run; None: there is no command.
-        places: the files and directories that it names.
-        directory: where the command runs.
-        changes: whether it brings changes of files.
-        whole: this is all that it would do: an allow rule that covers it covers the request.
-        complete: all that the agent said of it is known; else nothing but a person answers it.
-    """
-
-    kinds: frozenset[str]
-    words: tuple[str, ...] | None
-    runs: Runs | None
-    places: tuple[Place, ...]
-    directory: Place
-    changes: bool
-    whole: bool
-    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,11 +193,13 @@ def _denies(rule: Rule, ask: Ask) -> Match:
     kind = Match.YES if rule.kind is None or rule.kind in ask.kinds else Match.NO
     command = path = Match.YES
     if rule.command is not None:
-        command = Match.NO if ask.runs is None else may_fit(pattern_of(rule.command), ask.runs)
+        runs = ask.runs or ask.hints
+        command = Match.NO if runs is None else may_fit(pattern_of(rule.command), runs)
     if rule.path is not None:
-        places = (*ask.places, ask.directory) if rule.command is not None else ask.places
-        unknown = not ask.complete or (not places and bool(ask.kinds & _OF_FILES))
-        path = max((_path_may_fit(rule.path, place) for place in places), default=Match(int(unknown)))
+        places = (*ask.places, *ask.mentioned, *((ask.directory,) if rule.command is not None else ()))
+        unknown = not ask.complete or (not ask.places and bool(ask.kinds & _OF_FILES))
+        path = max((_path_may_fit(rule.path, place) for place in places), default=Match.NO)
+        path = max(path, Match(int(unknown)))
     return min(kind, command, path)
 
 
@@ -328,142 +256,3 @@ def _path_may_fit(path: str, place: Place) -> Match:
     if any(_path_fits(pattern, [part.lower() for part in parts], hidden=True) for parts in seen):
         return Match.YES
     return Match.NO if place.clear else Match.MAYBE
-
-
-def place_of(path: str, workspace: str) -> Place:
-    """Return what a path means to an agent that works in ``workspace``, which is absolute, or empty if unknown."""
-    root = _parts(workspace)
-    parts = _parts(posixpath.join(workspace or "/", path))
-    inside = parts[len(root) :] if workspace and parts[: len(root)] == root else None
-    odd = path.startswith("~") or ".." in path.split("/") or ":/" in path or "\\" in path or spelled(path) != path
-    return Place(parts, inside, clear=bool(path and workspace) and not odd and not re.search(r"[\t\n]", path))
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in posixpath.normpath(path or "/").split("/") if part)
-
-
-# --- what is asked ------------------------------------------------------------------------------------------------
-
-
-def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> Ask:
-    """Return what a permission request's tool call would do.
-
-    Args:
-        call: with all that the agent has said of it.
-        workspace: where the session works, as the agent sees it; empty if that is not known.
-        complete: whether the tool call is all that the agent has said, and can be shown.
-    """
-    sent = call.as_sent()
-    raw, kind = sent.get("rawInput"), sent.get("kind")
-    fields: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
-    diffs, _, odd = content_of(sent)
-    whole = complete and not odd and not set(sent) - _TOP_KEYS and isinstance(kind, str | None)
-    whole &= isinstance(sent.get("content"), list | None)
-    kinds = {kind if isinstance(kind, str) and kind else "other"} | ({"edit"} if diffs else set())
-    runs, words = _command_of(sent, fields)
-    # Where a diff or a location does not say, the agent's own input may.
-    paths = [diff.get("path") for diff in diffs]
-    located = sent.get("locations") or []
-    paths += [place.get("path") if isinstance(place, dict) else None for place in _listed(located)]
-    directory = workspace
-    if runs is not None:
-        kinds.add("execute")
-        key, _ = command_in(raw) or ("", "")
-        for name, value in fields.items():
-            if name in _DIRECTORY_KEYS and isinstance(value, str) and value:
-                whole &= directory in (workspace, value)
-                directory = value
-            elif name != key and name not in HARMLESS_KEYS and value not in _NOTHING:
-                whole &= name in _OFF_KEYS and value is False
-        whole &= isinstance(raw, dict)
-    else:
-        names, values = _inside(fields)
-        paths += values
-        whole &= names <= _PATH_KEYS | _TEXT_KEYS | HARMLESS_KEYS and (isinstance(raw, dict) or raw in _NOTHING)
-    whole &= all(isinstance(path, str) for path in paths)
-    places = tuple(place_of(path, workspace) for path in paths if isinstance(path, str))
-    return Ask(
-        frozenset(kinds),
-        words if words and whole else None,
-        runs,
-        tuple(dict.fromkeys(places)),
-        place_of(directory, workspace),
-        bool(diffs),
-        whole,
-        complete,
-    )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _inside(fields: Mapping[str, Any]) -> tuple[set[str], list[Any]]:
-    """Return all keys in an input, at any depth, and what stands for paths in it; of one without end, too little."""
-    names, paths = set[str](), list[Any]()
-    todo: list[Any] = [fields]
-    while todo:
-        item = todo.pop()
-        if len(todo) > _MOST_VALUES:
-            return {*names, ""}, [*paths, None]
-        if isinstance(item, Mapping):
-            for name, value in item.items():
-                names.add(name)
-                if name in _PATH_KEYS and value not in _NOTHING:
-                    paths += _listed(value)
-                todo.append(value)
-        elif isinstance(item, list):
-            todo += item
-    return names, paths
-
-
-def _command_of(sent: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Runs | None, tuple[str, ...] | None]:
-    """Return what the command of a request may run, None if there is none; and its words, if they are exact."""
-    raw = sent.get("rawInput")
-    found = command_in(raw)
-    given = {key: fields[key] for key in (*COMMAND_KEYS, *_WORDS_KEYS) if fields.get(key) not in _NOTHING}
-    if found is None:
-        if sent.get("kind") != "execute" and not any(key in given for key in (*COMMAND_KEYS, "commands", "argv")):
-            return None, None
-        # Some agents say it in the title alone, where nobody can tell what else it is: good enough to forbid.
-        runs = runs_of(raw if isinstance(raw, str) else " ".join(map(str, _flat(given) or [sent.get("title") or ""])))
-        runs.unreadable = True
-        return runs, None
-    key, line = found
-    value = fields[key]
-    command: str | list[str] = value if isinstance(value, str) else list(value)
-    if len(given) == 1:
-        return runs_of(command), _exactly(command)
-    # "command" beside "args", or two commands: what is run of it only the agent knows.
-    rest = [str(word) for word in _flat({name: given[name] for name in given if name != key})]
-    runs = runs_of(" ".join([line, shlex.join(rest)]))
-    for other in [line, *rest]:
-        more = runs_of(other)
-        runs.commands += more.commands
-    runs.unreadable |= set(given) - {key} != {"args"}
-    return runs, None
-
-
-def _exactly(command: str | list[str]) -> tuple[str, ...] | None:
-    if isinstance(command, str):
-        return exact_words(command)
-    script = script_of(command)
-    if script is not None:
-        return exact_words(script)
-    words = exact_words(shlex.join(command))
-    # An agent that joins its words again must not run more than is matched.
-    return words if words == tuple(command) and not re.search(r"[;&|<>`$]", "".join(command)) else None
-
-
-def _flat(value: Any) -> list[Any]:
-    """Return what is in lists and objects, in order, as far as anybody would read it."""
-    found, todo = list[Any](), [value]
-    while todo and len(found) < _MOST_VALUES:
-        item = todo.pop()
-        inner = list(item.values()) if isinstance(item, Mapping) else item
-        if isinstance(inner, list):
-            todo += reversed(inner)
-        else:
-            found.append(item)
-    return found

@@ -20,7 +20,8 @@ from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.reply.sanitise import units
 from bot.work.decisions import DecidedBy, Decisions, decision_on, what_of
-from bot.work.permission_rules import Mode, Rules, Ruling, Verdict, ask_of, option_for, verdict
+from bot.work.permission_asks import ask_of
+from bot.work.permission_rules import Mode, Rules, Ruling, Verdict, option_for, verdict
 
 InForce = Callable[[int, str], tuple[Rules, Mode]]
 """Returns the rules and the mode for a thread's agent, in the directory where its session works."""

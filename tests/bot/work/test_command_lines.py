@@ -7,7 +7,8 @@ import pytest
 from acp.schema import ToolCallUpdate
 from bot.work.command_lines import runs_of, script_of
 from bot.work.command_patterns import Match, may_fit, pattern_for, pattern_of
-from bot.work.permission_rules import Mode, Rule, Rules, Ruling, ask_of, verdict
+from bot.work.permission_asks import ask_of
+from bot.work.permission_rules import Mode, Rule, Rules, Ruling, verdict
 
 RULES = Rules(
     allow=tuple(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from acp.schema import ToolCallUpdate
 from bot.work.command_lines import runs_of
 from bot.work.command_patterns import Match, may_fit, pattern_of
-from bot.work.permission_rules import Rule, ask_of, covers
+from bot.work.permission_asks import ask_of
+from bot.work.permission_rules import Rule, covers
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 
@@ -38,15 +40,18 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             (home / "bin" / name).symlink_to(found)
     (home / "bin" / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
     (home / "bin" / "sudo").chmod(0o755)
-    log = home / "executed"
+    numbers = count()
 
     def run(shell: str, line: str) -> list[list[str]]:
-        log.write_bytes(b"")
+        # One for each run: what goes on in the background of another one may come late.
+        log = home / f"executed{next(numbers)}"
+        log.touch()
         environment = {
             "PATH": str(home / "bin"),
             "EXECUTED": str(log),
             "HOME": str(home / "empty"),
             "LC_ALL": "C.UTF-8",
+            "FUNCNEST": "10",
         }
         argv = [os.fsencode(word) for word in (shell, "-c", line)]
         # A line may wait for input or loop: neither is what is looked at.
@@ -191,7 +196,7 @@ SHAPES: list[Callable[[str], str]] = [
     lambda line: f"timeout 5 bash -c {quoted(line)}",
     lambda line: f"if true; then {line}\nfi",
     lambda line: f"for x in a; do {line}\ndone",
-    lambda line: f"f() {{ {line}\n}}; f",
+    lambda line: f"f{len(line)}() {{ {line}\n}}; f{len(line)}",  # never one that calls itself
     lambda line: f"cat <<'E'\nit's\nE\n{line}",
     lambda line: f"cat <<E\nit's $({line}) \"\nE",
     lambda line: f"cat <<E | bash\n{line}\nE",

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from acp.schema import PermissionOption, ToolCallUpdate
+from bot.work.permission_asks import Ask, ask_of
 from bot.work.permission_rules import (
-    Ask,
     Mode,
     Rule,
     Rules,
     Ruling,
     Verdict,
-    ask_of,
     covers,
     option_for,
     problem_of,
@@ -183,6 +182,38 @@ def test_a_rule_on_a_kind_is_about_the_workspace() -> None:
     assert not covers(rule, edit("a.py", kind="read"))
     assert not covers(rule, ask(kind="read", rawInput={"command": "git status"}))
     assert covers(Rule(kind="fetch"), ask(kind="fetch", rawInput={"url": "https://example.org"}))
+
+
+def test_a_search_is_where_its_globs_are() -> None:
+    """C2"""
+    rule = Rule(kind="search")
+    assert covers(rule, ask(kind="search", rawInput={"pattern": "TODO", "path": "src", "glob": "*.py"}))
+    for outside in ({"glob": "/etc/*"}, {"include": "../*"}, {"pattern": "~/*"}, {"path": "/etc"}):
+        assert not covers(rule, ask(kind="search", rawInput=outside))
+
+
+def test_a_command_is_of_the_kind_execute_whatever_the_agent_calls_it() -> None:
+    """C2"""
+    rule = Rule(kind="execute", command="git status*")
+    for kind in (None, "other", "execute"):
+        assert covers(rule, ask(kind=kind, rawInput={"command": "git status"}))
+    assert not covers(rule, ask(kind="read", rawInput={"command": "git status"}))
+
+
+def test_what_may_be_a_command_or_a_path_under_an_unknown_key_is_found_to_deny() -> None:
+    """C1, C2: an agent's own tools have names for things that nobody knows here."""
+    rules = Rules(deny=(Rule(command="git push*"), Rule(path="secrets/**")))
+    maybe = [
+        ask(rawInput={"cmdline": "cd x && git push"}),
+        ask(rawInput={"steps": [{"run": "git push"}]}),
+        ask(rawInput={"command": "make", "then": "git push"}),
+        ask(rawInput={"blob": "x" * 300_000}),
+    ]
+    assert {verdict(one, rules, Mode.ALLOW).ruling for one in maybe} == {Ruling.ASK}
+    denied = [ask(kind="move", rawInput={"to": "secrets/a"}), ask(rawInput={"changes": {"secrets/a": {"type": "add"}}})]
+    assert {verdict(one, rules, Mode.ALLOW).ruling for one in denied} == {Ruling.DENY}
+    harmless = [ask(rawInput={"issue": "Pushes fail"}), ask(kind="fetch", rawInput={"url": "https://git/push"})]
+    assert {verdict(one, rules, Mode.ALLOW).ruling for one in harmless} == {Ruling.ALLOW}
 
 
 def test_deny_comes_first_then_two_people_then_allow() -> None:
