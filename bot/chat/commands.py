@@ -1,4 +1,4 @@
-"""Slash commands: /stop, /status, /diff, /reset, /new and /queue, in servers only.
+"""Slash commands: /stop, /status, /diff, /reset, /new and /queue, in servers only; `permission_commands` has more.
 
 They are answered to the person who asks, but for `/new` and `/queue mode`, which concern everybody in the thread. What
 `/stop` and `/status` do, the same words do when they are typed alone; see `bot.chat.answers`.
@@ -22,6 +22,7 @@ from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, Decision, Kind, Place, Post, title
 from bot.chat.interactions import (
     actor_of,
+    choices_of,
     on_unreadable_interaction,
     respond,
     respond_later,
@@ -29,6 +30,7 @@ from bot.chat.interactions import (
     thread_of,
     verdict_on,
 )
+from bot.chat.permission_commands import inbox, permissions
 from bot.model import Actor, Inbound, QueueMode
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
@@ -38,9 +40,6 @@ log = structlog.get_logger(__name__)
 NOT_FOR_SERVER = "Only people with the Manage Server permission can choose this for the whole server."
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
 WRITE_ON = "Write in the thread what you want done."
-MOST_SUGGESTED = 25
-"""Discord's limit."""
-
 AnyCommand = app_commands.Command[Any, ..., None] | app_commands.Group
 
 MODES = {
@@ -78,7 +77,7 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)
-    commands: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue)
+    commands: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox)
     for command in commands:
         tree.add_command(command)
     return tree
@@ -178,8 +177,7 @@ async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Cho
     if not verdict_on(interaction).allowed:
         return []
     client: WeftClient = interaction.client
-    names = [name for name in client.dispatcher.agents() if typed.lower() in name]
-    return [Choice(name=name, value=name) for name in names[:MOST_SUGGESTED]]
+    return choices_of(interaction, typed, [(name, name) for name in client.dispatcher.agents()])
 
 
 queue = app_commands.Group(name="queue", description="What waits in this thread", guild_only=True)

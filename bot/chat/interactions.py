@@ -8,13 +8,14 @@ unless it concerns everybody in the thread. Answers are sent by `tell` alone, wi
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import aiohttp
 import anyio.to_thread
 import discord
 import structlog
+from discord.app_commands import Choice
 from discord.http import Route
 
 from bot.chat.answers import FAILED, Act, run_command, saved
@@ -25,6 +26,7 @@ from bot.chat.port import NOBODY
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
 from bot.reply.port import MESSAGE_LIMIT, Attachment
+from bot.reply.sanitise import one_line
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
 NO_FILE = "\n-# ⚠️ Discord did not take the file that belongs here."
+MOST_SUGGESTED, NAME_LIMIT = 25, 100
+"""Discord's limits: of suggestions, and of characters of each."""
 UNREAD = "I could not read this. Please try again."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
@@ -130,6 +134,26 @@ async def respond_later(
         log.exception("command.failed", asked=interaction.id)
         answer = Answer(FAILED, accepted=False)
     await tell(interaction, answer.text, file=answer.file)
+
+
+def choices_of(
+    interaction: discord.Interaction[Any], typed: str, found: Iterable[tuple[str, str]]
+) -> list[Choice[str]]:
+    """Return suggestions without secrets, of names and values: those that have in them what was typed."""
+    assert isinstance(interaction.client, WeftClient)
+    redact = interaction.client.state.redactor.text
+    # Redacted before it is cut, as in `tell`, and before it is looked through: no search may tell a secret.
+    choices: dict[str, str] = {}
+    for name, value in found:
+        shown = base = clip(one_line(redact(name)) or "?", NAME_LIMIT)
+        same = 1
+        while shown in choices:  # two that read alike are two all the same
+            same += 1
+            shown = f"{clip(base, NAME_LIMIT - 5)} ({same})"
+        choices[shown] = value
+    # What was chosen before comes back as its value.
+    wanted = [(name, value) for name, value in choices.items() if typed.lower() in name.lower() or typed == value]
+    return [Choice(name=name, value=value) for name, value in wanted[:MOST_SUGGESTED]]
 
 
 async def tell(

@@ -181,7 +181,9 @@ class DiscordChat:
             guild = self._current().get_guild(guild_id) if guild_id is not None else None
         except Unavailable:
             guild = None
-        return next((role for role in among if guild is None or guild.get_role(role) is not None), None)
+        # Not the role of everybody, which has the server's id: nobody calls all of a server for a card.
+        named = (role for role in among if role != guild_id)
+        return next((role for role in named if guild is None or guild.get_role(role) is not None), None)
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; one that exists already is used."""

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
+from bot.work.asked import Asked, asked_of
 from bot.work.background import Backgrounds
 from bot.work.card_records import CardRecords
 from bot.work.changes import WorkspaceChanges
@@ -354,6 +355,10 @@ class Dispatcher:
     def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
         """Answer a permission request, if ``by`` may; ``message_id``: of the card that was pressed (D6)."""
         return self.permissions.decide(request, option, by, message_id)
+
+    def asked_of(self, by: Actor) -> list[Asked]:
+        """Return what somebody may decide, in all threads, what waits longest first (A2)."""
+        return asked_of(self.permissions.waiting(), by)
 
     def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
         """End what a turn of the thread has left running; ``token`` is the one in the button (P13)."""

@@ -58,6 +58,7 @@ class Card:
         for_owners: a bot asked, which can press nothing: those who own the application may answer in its place.
         two_person: an option that does not reject is taken once two people have agreed to it (C1).
         message_id: the message that shows it; 0 before there is one.
+        since: when it was asked, by the monotonic clock.
         agreed: who was the first to agree to such an option, by its number.
         agreements: all that were given, in order, even if they were taken back.
         chosen: the option that was taken, by a person or, when the time was up, in the person's place.
@@ -77,6 +78,7 @@ class Card:
     for_owners: bool = False
     two_person: bool = False
     message_id: int = 0
+    since: float = field(default_factory=time.monotonic)
     agreed: dict[int, Actor] = field(default_factory=dict)
     agreements: list[tuple[PermissionOption, Actor]] = field(default_factory=list)
     state: CardState = CardState.OPEN
@@ -222,6 +224,10 @@ class PermissionRegistry:
             if kept.keys() != card.agreed.keys():
                 card.agreed = kept
                 card.refresh()
+
+    def waiting(self) -> list[Card]:
+        """Return the requests that wait for people."""
+        return list(self._open.values())
 
     @property
     def open_cards(self) -> int:

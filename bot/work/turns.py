@@ -323,7 +323,9 @@ def open_body(card: Card, timeout: float, role: int | None = None) -> Body:
         who=f"A bot asked, so only {who}" if card.for_owners else who,
         ping=None if card.for_owners else card.requester.id,
         role=role,
-        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}.",
+        # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
+        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
+        "In an archived thread: `/permissions answer`.",
         complete=card.request.complete,
         two_person=card.two_person,
     )

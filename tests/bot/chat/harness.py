@@ -11,15 +11,18 @@ import anyio
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from acp.permission_request import PermissionRequest
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
 from bot.chat.rest import RetryLimits
-from bot.model import Actor, Inbound, QueueMode
+from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.dispatcher import Dispatcher
+from bot.work.permission_cards import Card, PermissionRegistry
 from bot.work.ports import Answer
 from pool.storage.durable import SessionStore
+from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
 
@@ -204,6 +207,25 @@ class FakeDispatcher(Dispatcher):
     async def inbound(self, number: int = 1) -> Inbound:
         await self.wait(lambda dispatcher: len(dispatcher.inbounds) >= number)
         return self.inbounds[number - 1]
+
+
+@dataclass
+class Decider(FakeDispatcher):
+    """A dispatcher whose permission requests are real."""
+
+    permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
+
+    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
+        return self.permissions.decide(request, option, by, message_id)
+
+    def asked(
+        self, place: ThreadPlace, by: Actor, title: str = "rm", *, message_id: int = 77, **rights: bool
+    ) -> tuple[Card, PermissionRequest]:
+        """Return a request of somebody's turn whose card is shown."""
+        request = permission_request(title)
+        card = self.permissions.open(place, request, by, lambda _card: None, **rights)
+        card.message_id = message_id
+        return card, request
 
 
 @dataclass

@@ -16,6 +16,9 @@ exist; `IMPOSSIBLE` says why.
     card        presses a permission card: outside other people's threads it is the card of their own turn
     stop        presses a Stop button; ``/stop`` is the command
     suggest     types into an option of a command that suggests the names of agents
+    /answer     answers a request by command; in a channel that of their own turn in a thread there
+    requests    types into the option of that command that suggests requests
+    /inbox      looks at what waits for them
     catch-up    has written while Weft was away, before the role was lost and the server left
 """
 
@@ -28,53 +31,52 @@ import pytest
 
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
+from bot.chat.permission_commands import ALL_QUIET, NOT_OPEN
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Person
 from bot.sandbox.model import User
-from bot.work.permission_cards import PermissionRegistry
-from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDispatcher, RunningChat, running_chat
-from tests.bot.work.fakes import permission_request
+from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
-WAYS = ("message", "edit", "card", "stop", "/stop", "suggest", "catch-up")
+WAYS = ("message", "edit", "card", "stop", "/stop", "suggest", "/answer", "requests", "/inbox", "catch-up")
 PLACES = ("own", "other", "listed", "unlisted", "dm")
 TABLE = """
-asker     own       taken    taken    decided  done     done       agents   taken
-asker     other     taken    taken    theirs   done     done       agents   taken
-asker     listed    taken    taken    decided  done     elsewhere  agents   taken
-asker     unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-asker     dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-approver  own       no       no       decided  PERSON   PERSON     none     no
-approver  other     no       no       decided  PERSON   PERSON     none     no
-approver  listed    no       no       decided  PERSON   PERSON     none     no
-approver  unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-approver  dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-both      own       taken    taken    decided  done     done       agents   taken
-both      other     taken    taken    decided  done     done       agents   taken
-both      listed    taken    taken    decided  done     elsewhere  agents   taken
-both      unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-both      dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-stranger  own       no       no       PERSON   PERSON   PERSON     none     no
-stranger  other     no       no       PERSON   PERSON   PERSON     none     no
-stranger  listed    no       no       PERSON   PERSON   PERSON     none     no
-stranger  unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-stranger  dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-robot     own       taken    taken    theirs   done     done       agents   taken
-robot     other     taken    taken    theirs   done     done       agents   taken
-robot     listed    taken    taken    theirs   done     elsewhere  agents   taken
-robot     unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-robot     dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-former    own       no       no       PERSON   PERSON   PERSON     none     no
-former    other     no       no       PERSON   PERSON   PERSON     none     no
-former    listed    no       no       PERSON   PERSON   PERSON     none     no
-former    unlisted  no       no       CHANNEL  CHANNEL  CHANNEL    none     no
-former    dm        no       no       DIRECT   DIRECT   DIRECT     none     no
-left      own       gone     gone     gone     gone     gone       gone     no
-left      other     gone     gone     gone     gone     gone       gone     no
-left      listed    gone     gone     gone     gone     gone       gone     no
-left      unlisted  gone     gone     gone     gone     gone       gone     no
-left      dm        no       no       DIRECT   DIRECT   DIRECT     none     no
+who       where     message   edit      card      stop      /stop     suggest   /answer   requests  /inbox    catch-up
+asker     own       taken     taken     decided   done      done      agents    decided   shown     shown     taken
+asker     other     taken     taken     theirs    done      done      agents    theirs    none      shown     taken
+asker     listed    taken     taken     decided   done      elsewhere agents    decided   shown     shown     taken
+asker     unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+asker     dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+approver  own       no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
+approver  other     no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
+approver  listed    no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
+approver  unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+approver  dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+both      own       taken     taken     decided   done      done      agents    decided   shown     shown     taken
+both      other     taken     taken     decided   done      done      agents    decided   shown     shown     taken
+both      listed    taken     taken     decided   done      elsewhere agents    decided   shown     shown     taken
+both      unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+both      dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+stranger  own       no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+stranger  other     no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+stranger  listed    no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+stranger  unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+stranger  dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+robot     own       taken     taken     theirs    done      done      agents    theirs    none      none      taken
+robot     other     taken     taken     theirs    done      done      agents    theirs    none      none      taken
+robot     listed    taken     taken     theirs    done      elsewhere agents    theirs    none      none      taken
+robot     unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+robot     dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+former    own       no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+former    other     no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+former    listed    no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
+former    unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
+former    dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+left      own       gone      gone      gone      gone      gone      gone      gone      gone      gone      no
+left      other     gone      gone      gone      gone      gone      gone      gone      gone      gone      no
+left      listed    gone      gone      gone      gone      gone      gone      gone      gone      gone      no
+left      unlisted  gone      gone      gone      gone      gone      gone      gone      gone      gone      no
+left      dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
 """
 IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
 
@@ -82,17 +84,9 @@ Cell = tuple[str, str, str]
 
 
 def expected() -> dict[Cell, str]:
-    rows = [line.split() for line in TABLE.strip().splitlines()]
+    head, *rows = [line.split() for line in TABLE.strip().splitlines()]
+    assert head == ["who", "where", *WAYS]
     return {(who, where, way): word for who, where, *words in rows for way, word in zip(WAYS, words, strict=True)}
-
-
-class Decider(FakeDispatcher):
-    """A dispatcher whose cards are real."""
-
-    permissions: PermissionRegistry
-
-    def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
-        return self.permissions.decide(request, option, by, message_id)
 
 
 @dataclass
@@ -104,6 +98,7 @@ class Stage:
     places: dict[tuple[str, str], int]
     cards: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     stops: dict[int, tuple[int, str]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def pairs(self, *, gone: bool = False) -> Iterator[tuple[str, str, Person, int]]:
         """Yield who can be where: not in the server whoever has left it."""
@@ -143,24 +138,24 @@ async def set_up(chat: RunningChat, people: dict[str, Person], unlisted: int) ->
         await fd.owner.say(place, "by the owner", mention_bot=True)
     await chat.settled(listed)
     stage = Stage(chat, people, places)
+    assert isinstance(chat.dispatcher, Decider)
     await post_cards(stage, chat.dispatcher)
     return stage
 
 
-async def post_cards(stage: Stage, dispatcher: FakeDispatcher) -> None:
+async def post_cards(stage: Stage, dispatcher: Decider) -> None:
     """Post in each place the cards that can be pressed there, and a Stop button."""
     buttons: dict[int, list[Button]] = {place: [] for place in stage.places.values()}
     tokens: dict[tuple[str, str], str] = {}
-    for number, ((who, where), place) in enumerate(stage.places.items()):
+    for (who, where), place in stage.places.items():
         asked_by = stage.chat.fd.owner if where == "other" else stage.people[who]
-        card = dispatcher.permissions.open(
-            ThreadPlace(stage.chat.fd.guild_id, place, None),
-            permission_request(number=number),
-            Actor(asked_by.id, asked_by.name),
-            lambda _card: None,
-            approvers=True,
-            for_owners=who == "robot" and where != "other",
+        in_thread = ThreadPlace(
+            stage.chat.fd.guild_id, stage.places[who, "other" if where == "other" else "own"], stage.chat.fd.channel_id
         )
+        robot, by = who == "robot" and where != "other", Actor(asked_by.id, asked_by.name)
+        card, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
+        other, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
+        stage.asked[who, where] = other.token
         tokens[who, where] = f"weft:perm:{card.token}:0"
         buttons[place].append(Button(tokens[who, where], f"{who} {where}"))
     for number, (place, row) in enumerate(buttons.items()):
@@ -175,12 +170,20 @@ def word_of(interaction: Interaction) -> str:
     """Return the table's word for an answer, which only the person sees."""
     data = interaction.response or {}
     if "choices" in data:
-        return "agents" if data["choices"] else "none"
+        names = {choice["name"] for choice in data["choices"]}
+        return "none" if not names else "agents" if names == {"claude", "codex", "gemini"} else "shown"
     text = str(data["content"])
     assert interaction.ephemeral
     refusals = {str(reason): reason.name for reason in Reason if reason}
-    words = {"Answered: `Allow`": "decided", "Stopping.": "done", NOT_IN_THREAD: "elsewhere"}
-    return refusals.get(text) or words.get(text) or ("theirs" if text.startswith("Only ") else text)
+    words = {
+        "Answered: `Allow`": "decided",
+        "Stopping.": "done",
+        NOT_IN_THREAD: "elsewhere",
+        NOT_OPEN: "theirs",
+        ALL_QUIET: "none",
+    }
+    begins = {"Only ": "theirs", "**Waiting for you**": "shown"}
+    return refusals.get(text) or words.get(text) or next((begins[one] for one in begins if text.startswith(one)), text)
 
 
 @pytest.mark.asyncio
@@ -206,7 +209,6 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
             approvers=frozenset({judges}),
         )
         dispatcher = Decider()
-        dispatcher.permissions = PermissionRegistry()
         async with running_chat(fd, policy, dispatcher=dispatcher) as chat:
             await chat.caught_up()
             stage = await set_up(chat, people, unlisted)
@@ -226,6 +228,15 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 "card": await stage.everybody(lambda by, _, who, where: by.click(*stage.cards[who, where])),
                 "stop": await stage.everybody(lambda by, place, _, __: by.click(*stage.stops[place])),
                 "/stop": await stage.everybody(lambda by, place, _, __: by.slash(place, "stop")),
+                "/inbox": await stage.everybody(lambda by, place, _, __: by.slash(place, "inbox")),
+                "requests": await stage.everybody(
+                    lambda by, place, _, __: by.autocomplete(place, "permissions answer", "request", "")
+                ),
+                "/answer": await stage.everybody(
+                    lambda by, place, who, where: by.slash(
+                        place, "permissions answer", request=stage.asked[who, where], option="0"
+                    )
+                ),
                 "suggest": await stage.everybody(lambda by, place, _, __: by.autocomplete(place, "new", "agent", "")),
             }
         taken = {inbound.message_id for inbound in dispatcher.inbounds}

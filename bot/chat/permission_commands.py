@@ -1,0 +1,103 @@
+"""`/permissions` and `/inbox`: what agents ask, for people who are not at the card.
+
+A card in an archived thread can't be pressed by everybody, as Discord opens the thread first; a command reaches it from
+the channel, too. Suggestions are as private as answers: Discord asks for them whoever types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Choice
+
+from bot.chat.authorize import Purpose
+from bot.chat.client import WeftClient
+from bot.chat.interactions import choices_of, respond, verdict_on
+from bot.chat.questions_here import questions_for
+from bot.model import Actor
+from bot.reply.port import MESSAGE_LIMIT
+from bot.reply.render import coarse
+from bot.reply.sanitise import inline_code, units
+from bot.work.asked import Asked
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
+
+NOT_OPEN = "There is no such open request here. Choose one of those that are suggested."
+NO_SUCH_OPTION = "This request has no such option. Choose one of those that are suggested."
+ALL_QUIET = "Nothing waits for you. Enjoy the quiet."
+MORE = "-# and {count} more"
+_WHAT_LIMIT = 80
+
+permissions = app_commands.Group(name="permissions", description="What agents ask you to allow", guild_only=True)
+
+
+@permissions.command(name="answer", description="Answer a request of an agent in this thread or channel")
+@app_commands.describe(request="What the agent asks", option="What you answer")
+async def answer(interaction: discord.Interaction[Any], request: str, option: str) -> None:
+    """Do what a press on the card does."""
+    here = await _here(interaction)
+
+    def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        asked = next((one for one in here if one.token == request), None)
+        if asked is None:
+            return Answer(NOT_OPEN, accepted=False)
+        # People can type on instead of choosing; a name that stands for two options stands for neither.
+        numbers = [number for number, name in asked.options if option in (str(number), name)]
+        if len(numbers) != 1:
+            return Answer(NO_SUCH_OPTION, accepted=False)
+        return dispatcher.decide(asked.token, numbers[0], by, asked.message_id)
+
+    await respond(interaction, act, purpose=Purpose.DECIDE)
+
+
+@answer.autocomplete("request")
+async def suggest_request(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the open requests of this thread or channel that the person may decide."""
+    found = [(f"{coarse(one.waited)}: {one.what}", one.token) for one in await _here(interaction)]
+    return choices_of(interaction, typed, found)
+
+
+@answer.autocomplete("option")
+async def suggest_option(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the options of the request that was chosen."""
+    request = getattr(interaction.namespace, "request", "")
+    asked = next((one for one in await _here(interaction) if one.token == request), None)
+    found = [(name, str(number)) for number, name in asked.options] if asked is not None else []
+    return choices_of(interaction, typed, found)
+
+
+async def _here(interaction: discord.Interaction[Any]) -> list[Asked]:
+    """Return the requests of the thread, or of the threads of the channel, in which somebody types."""
+    if not verdict_on(interaction, Purpose.DECIDE).allowed:
+        return []
+    place = interaction.channel_id
+    return [
+        one
+        for one in await questions_for(interaction)
+        if one.options and place in (one.place.thread_id, one.place.parent_id)
+    ]
+
+
+@app_commands.command(name="inbox", description="Show what waits for your answer, in all threads of this server")
+@app_commands.guild_only()
+async def inbox(interaction: discord.Interaction[Any]) -> None:
+    """List the questions that wait for whoever asks, those that wait longest first."""
+    allowed = verdict_on(interaction, Purpose.DECIDE).allowed
+    found = [one for one in await questions_for(interaction) if not one.agreed] if allowed else []
+    client: WeftClient = interaction.client
+    redact = client.state.redactor.text
+    # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
+    lines = [f"- {coarse(one.waited)}: {inline_code(redact(one.what), _WHAT_LIMIT)} {one.link}" for one in found]
+    text = fitting(["**Waiting for you**", *lines]) if lines else ALL_QUIET
+    await respond(interaction, lambda _work, _by: Answer(text, accepted=True), purpose=Purpose.DECIDE)
+
+
+def fitting(lines: list[str]) -> str:
+    """Return as many of the lines as a message has room for, and how many there are besides."""
+    room, kept = MESSAGE_LIMIT - units(MORE.format(count=len(lines))) - 1, 0
+    while kept < len(lines) and (room := room - units(lines[kept]) - 1) >= 0:
+        kept += 1
+    more = [MORE.format(count=len(lines) - kept)] if kept < len(lines) else []
+    return "\n".join([*lines[:kept], *more])
