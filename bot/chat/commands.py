@@ -1,4 +1,4 @@
-"""Slash commands: /stop, /status, /diff, /reset, /new and /queue, in servers only; `permission_commands` has more.
+"""Slash commands: /stop, /status, /diff, /reset, /new and /queue, in servers only; two other modules have more.
 
 They are answered to the person who asks, but for `/new` and `/queue mode`, which concern everybody in the thread. What
 `/stop` and `/status` do, the same words do when they are typed alone; see `bot.chat.answers`.
@@ -31,6 +31,7 @@ from bot.chat.interactions import (
     verdict_on,
 )
 from bot.chat.permission_commands import inbox, permissions
+from bot.chat.rule_commands import audit
 from bot.model import Actor, Inbound, QueueMode
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
@@ -77,7 +78,7 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)
-    commands: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox)
+    commands: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox, audit)
     for command in commands:
         tree.add_command(command)
     return tree

@@ -114,10 +114,13 @@ async def respond(
 
 
 async def respond_later(
-    interaction: discord.Interaction[Any], asked: Callable[[Dispatcher], Awaitable[Answer]]
+    interaction: discord.Interaction[Any],
+    asked: Callable[[Dispatcher], Awaitable[Answer]],
+    *,
+    purpose: Purpose = Purpose.PROMPT,
 ) -> None:
     """Answer the person alone, if they may ask, with what takes longer than Discord waits for the first sign."""
-    client, verdict = interaction.client, verdict_on(interaction)
+    client, verdict = interaction.client, verdict_on(interaction, purpose)
     assert isinstance(client, WeftClient)
     if not verdict.allowed:
         await tell(interaction, verdict.reason)

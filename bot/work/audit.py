@@ -21,6 +21,8 @@ _SIGNS: dict[DecisionOutcome, str] = {
     "answered": "💬",
     "cancelled": "⏹",
     "expired": "⌛",
+    "kept": "📌",
+    "revoked": "🗑",
 }
 _WIDTHS = (90, 60, 40, 24)
 """Units of what was asked: as many as there is room for."""
@@ -51,6 +53,8 @@ def _told(one: Decision) -> str:
         return f"{one.outcome} by the agent's mode"
     if one.decided_by == "rule":
         return f"{one.outcome} by the rule {inline_code(one.rule or '?', 40)}"
+    if one.kind == "rule":
+        return f"the rule {inline_code(one.rule or '?', 40)} {one.outcome} by {inline_code(one.person_name or '?', 30)}"
     if one.decided_by == "person":
         return f"{one.outcome} by {inline_code(one.person_name or '?', 30)}"
     return f"{one.outcome}, as {clip(one.reason, 60)}" if one.reason else one.outcome

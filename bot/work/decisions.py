@@ -152,6 +152,10 @@ class Decisions:
 
         self.tracker.begin(show_when_written, name=f"decision in {decision.thread_id}")
 
+    async def last(self, count: int, *, thread_id: int | None = None, guild_id: int | None = None) -> list[Decision]:
+        """Return the newest decisions of a thread or a server, the newest first."""
+        return await self.store.decisions(count, thread_id=thread_id, guild_id=guild_id)
+
     def _bounded(self, decision: Decision) -> Decision:
         def short(text: str, limit: int) -> str:
             # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.

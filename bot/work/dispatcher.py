@@ -30,6 +30,7 @@ from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
 from bot.work.handouts import Handouts
 from bot.work.intake import Intake
+from bot.work.kept_rules import KeptRules
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
@@ -44,6 +45,7 @@ from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Mark, Reactions
 from bot.work.recovery import Recovery, Shutdown
+from bot.work.rule_keeping import RuleKeeping
 from bot.work.rulings import Rulings
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
@@ -79,6 +81,8 @@ class Dispatcher:
     Attributes:
         thread_settings: what is settled for each thread and server.
         permissions: the permission requests that people may press.
+        rules: what is allowed without a question.
+        decisions: what was decided.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
     """
@@ -125,8 +129,10 @@ class Dispatcher:
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.permissions = PermissionRegistry()
-        decisions = Decisions(tracker, store, redact)
-        rulings = Rulings(self.thread_settings.rules_for, decisions)
+        self.decisions = decisions = Decisions(tracker, store, redact)
+        kept = self._kept_rules = KeptRules(tracker, store)
+        self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
+        rulings = Rulings(self.rules.in_force, decisions)
         records = CardRecords(tracker, store, editors)
         self._cards = TurnCards(
             tasks,
@@ -519,6 +525,7 @@ class Dispatcher:
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
+        await self._kept_rules.load()
         # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.
         for thread_id, cutoff in self.thread_settings.cutoffs():
             with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):

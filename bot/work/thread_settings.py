@@ -18,7 +18,6 @@ from bot.agents.model import Agents
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
-from bot.work.permission_rules import Mode, Rules
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
 from pool.storage.durable import SessionStore
@@ -102,12 +101,6 @@ class ThreadSettings:
         """Return the limits of a turn of the thread's agent."""
         hard_timeout = self.agents.profiles[self.agent_of(thread_id)].hard_timeout
         return usual if hard_timeout is None else replace(usual, hard_timeout=hard_timeout)
-
-    def rules_for(self, thread_id: int, workspace: str) -> tuple[Rules, Mode]:
-        """Return what answers the requests of the thread's agent, which works in ``workspace``."""
-        del workspace  # the file's rules hold wherever it works
-        agent = self.agents.profiles[self.agent_of(thread_id)]
-        return agent.rules, agent.mode
 
     def settle_agent(self, inbound: Inbound) -> str | None:
         """Give the message's thread an agent if it has none; return the name of the one it had if that is gone.

@@ -11,12 +11,15 @@ from typing import Any
 import anyio
 import pytest
 
+from bot.chat.answers import NOT_IN_THREAD
 from bot.demo.transcript import card_buttons
-from bot.sandbox import FakeDiscord, Message
+from bot.sandbox import FakeDiscord, Interaction, Message, Person
 from bot.sandbox.audit import Problem
+from bot.work.audit import NOTHING_HERE
+from bot.work.rule_keeping import NO_RULES, NOT_KEPT
 from tests.agents import scenario
 from tests.commands import weft
-from tests.e2e.play import LIMIT
+from tests.e2e.play import LIMIT, play
 from tests.e2e.process import connected, mention, run, shown, until_shown
 
 pytestmark = pytest.mark.asyncio
@@ -75,3 +78,39 @@ async def test_a_kill_takes_no_decision_that_anybody_was_shown(tmp_path: Path) -
         assert (line["outcome"], line["person"], line["kind"]) == ("rejected", discord.owner.id, "execute")
         assert "rm -r build" not in again.said
         assert "Reject" in shown(discord, thread_id)
+
+
+async def test_the_last_decisions_are_shown_to_whoever_may_decide(tmp_path: Path) -> None:
+    """C5, C1: of the thread; of the server to approvers and owners alone."""
+    agent = scenario(tmp_path, [ASK], [ASK])
+
+    def text(answer: Interaction) -> str:
+        return answer.followups[0].content if answer.followups else str((answer.response or {}).get("content"))
+
+    async with play(tmp_path, agent) as game:
+        owner, stranger, here = game.owner, game.discord.user("mallory"), game.discord.channel_id
+        first = await game.mention("first")
+        await game.card(first)
+        assert text(await settled(owner, first)) == NOTHING_HERE
+        await game.press(first, "Allow once")
+        await game.outcome(first)
+        second = await game.mention("second")
+        await game.press(second, "Reject")
+        await game.outcome(second)
+        shown = text(await settled(owner, first)).split("\n")
+        assert [line.split(" ")[0] for line in shown] == ["✅", "-#"]
+        assert shown[0].endswith(" `rm -r build`: allowed by `owner`")
+        everywhere = text(await settled(owner, here, server=True)).split("\n")
+        assert [line.split(" ")[0] for line in everywhere] == ["⛔", "✅", "-#"]
+        assert f" in <#{second}> " in everywhere[0]
+        assert text(await settled(owner, here)) == NOT_IN_THREAD
+        assert text(await settled(stranger, first)).startswith("You are not on the list")
+        assert text(await owner.slash(first, "permissions list")) == NO_RULES
+        assert text(await owner.slash(first, "permissions revoke", rule="npm test")) == NOT_KEPT.text
+
+
+async def settled(person: Person, channel_id: int, **options: Any) -> Interaction:
+    """Ask for the audit and wait for what follows."""
+    asked = await person.slash(channel_id, "audit", **options)
+    await asked.told()
+    return asked

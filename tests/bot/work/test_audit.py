@@ -17,6 +17,8 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         decision(4, decided_by="rule", rule="execute npm test", **nobody),
         decision(5, decided_by="mode", outcome="rejected", **nobody),
         decision(6, decided_by="cancel", outcome="cancelled", reason="the turn ended", **nobody),
+        decision(8, kind="rule", outcome="kept", rule="npm test"),
+        decision(9, kind="rule", outcome="revoked", rule="npm test"),
         decision(7, decided_by="cancel", outcome="cancelled", **nobody),
     ]
     assert describe_decisions(found, server=False).split("\n") == [
@@ -26,8 +28,10 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         "✅ <t:1764000004:R> `rm -r build/4`: allowed by the rule `execute npm test`",
         "⛔ <t:1764000005:R> `rm -r build/5`: rejected by the agent's mode",
         "⏹ <t:1764000006:R> `rm -r build/6`: cancelled, as the turn ended",
+        "📌 <t:1764000008:R> `rm -r build/8`: the rule `npm test` kept by `bob ü🧵`",
+        "🗑 <t:1764000009:R> `rm -r build/9`: the rule `npm test` revoked by `bob ü🧵`",
         "⏹ <t:1764000007:R> `rm -r build/7`: cancelled",
-        "-# The last 7; `weft audit` on the machine shows all of them in full.",
+        "-# The last 9; `weft audit` on the machine shows all of them in full.",
     ]
     assert " in <#1> `rm -r build/1`:" in describe_decisions(found, server=True)
 

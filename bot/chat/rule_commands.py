@@ -1,0 +1,75 @@
+"""Commands about what agents may do: `/permissions list` and `revoke`, for rules, and `/audit`, for what was decided.
+
+They are answered to the person who asks. Whoever may decide what agents ask may use them; rules, and the decisions of
+the whole server, are for approvers and owners, which `bot.work.rule_keeping` decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import discord
+from discord import app_commands
+from discord.app_commands import Choice
+
+from bot.chat.answers import ELSEWHERE
+from bot.chat.authorize import Purpose
+from bot.chat.client import WeftClient
+from bot.chat.interactions import asker_of, choices_of, respond, respond_later, thread_of, verdict_on
+from bot.chat.permission_commands import permissions
+from bot.work.audit import SHOWN, describe_decisions
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
+from bot.work.rule_keeping import NOT_YOURS, may_keep
+
+READ_LIMIT = 10.0
+"""Seconds that the state file has for an answer."""
+
+TOO_SLOW = "The state file does not answer in time. Try again in a minute."
+
+
+@permissions.command(name="list", description="Show the rules by which requests of agents are answered")
+async def list_rules(interaction: discord.Interaction[Any]) -> None:
+    """Show the rules that people added and those of the file."""
+    await respond(interaction, lambda work, by: work.rules.describe(by), purpose=Purpose.DECIDE)
+
+
+@permissions.command(name="revoke", description="Take back a rule that was added from a card")
+@app_commands.describe(rule="Which rule; those in weft.toml are changed there")
+async def revoke(interaction: discord.Interaction[Any], rule: str) -> None:
+    """Take a rule back: what it allowed is asked again."""
+    guild_id, place_id = interaction.guild_id, interaction.channel_id or 0
+    await respond(interaction, lambda work, by: work.rules.revoke(rule, by, guild_id, place_id), purpose=Purpose.DECIDE)
+
+
+@revoke.autocomplete("rule")
+async def suggest_rules(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the kept rules that have what was typed in them."""
+    # Discord asks for these whoever types: rules tell how a project is built.
+    if not verdict_on(interaction, Purpose.DECIDE).allowed:
+        return []
+    client: WeftClient = interaction.client
+    return choices_of(interaction, typed, client.dispatcher.rules.choices(asker_of(interaction)))
+
+
+@app_commands.command(name="audit", description="Show who decided what about the requests of agents")
+@app_commands.describe(server="In all threads of the server, for approvers; otherwise in this thread")
+@app_commands.guild_only()
+async def audit(interaction: discord.Interaction[Any], server: bool = False) -> None:
+    """Show the last decisions of the thread, or of the server."""
+    thread_id, guild_id, by = thread_of(interaction), interaction.guild_id, asker_of(interaction)
+
+    async def look_up(dispatcher: Dispatcher) -> Answer:
+        if server and not may_keep(by):
+            return NOT_YOURS
+        if thread_id is None and not server:
+            return ELSEWHERE
+        with anyio.move_on_after(READ_LIMIT):
+            found = await dispatcher.decisions.last(
+                SHOWN, thread_id=None if server else thread_id, guild_id=guild_id if server else None
+            )
+            return Answer(describe_decisions(found, server=server), accepted=True)
+        return Answer(TOO_SLOW, accepted=False)
+
+    await respond_later(interaction, look_up, purpose=Purpose.DECIDE)
