@@ -22,6 +22,9 @@ _LONGEST_READ = 32_768
 _MOST_COMMANDS = 500
 _MOST_NESTED = 8
 _MOST_WORDS = 500
+MOST_ARGUMENTS = 50
+"""Of a program that nobody knows here, at how many arguments a command is looked for."""
+
 _MOST_READ = 200_000
 """Characters that are read of a line in all, with what it runs in turn: whoever waits for this is every thread."""
 
@@ -64,6 +67,14 @@ _TAKES_LINES = names_in(
     "su runuser watch parallel ssh flock script entr tmux screen eval trap alias emulate nix-shell bind sched "
     "complete compgen"
 )
+_TAKES_DATA = names_in(
+    "echo printf cat ls cp mv rm mkdir rmdir touch ln chmod chown stat file head tail wc sort uniq cut tr diff cmp tee "
+    "grep egrep fgrep cd pwd test [ [[ true false sleep which type man whatis basename dirname realpath date "
+    "kill pkill killall pgrep ps apt apt-get apt-cache dnf yum apk brew pip pip3 git jq yq sha256sum md5sum df du"
+)
+"""Programs whose arguments are no commands, whatever they look like, unless an option of theirs says so."""
+
+_GIT_RUNS = frozenset({"run", "foreach", "-x", "--exec"})
 _INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|deno|php|lua|tclsh|rscript|osascript|[gnm]?awk|ed|vim?)[\d.]*")
 _OPERANDS = {"ssh": 1, "chroot": 1, "flock": 1, "su": 1, "runuser": 1, "taskset": 1, "script": 1, "repeat": 1}
 _FIND_RUNS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
@@ -116,6 +127,7 @@ class Runs:
     Attributes:
         text: the line.
         commands: those that were found, and what they run in turn.
+        arguments: the words of programs that nobody knows here: a command may begin at each.
         doubtful: there is more in it than its words say, such as a here-document or code of another language: a
             pattern whose words are mentioned in it may match.
         unreadable: it may run anything.
@@ -124,6 +136,7 @@ class Runs:
 
     text: str
     commands: list[Words] = field(default_factory=list)
+    arguments: list[Words] = field(default_factory=list)
     doubtful: bool = False
     unreadable: bool = False
     read: int = 0
@@ -175,8 +188,15 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
         for number, word in enumerate(known):
             if program == "env" and (split := re.match(r"-[A-Za-z]*S|--split[a-z-]*=?", word)):
                 _read_line(" ".join([word[split.end() :], *known[number + 1 :]]), runs, depth + 1)
-    elif _INTERPRETERS.fullmatch(program) or any(word.startswith(("-c", "--config-env")) for word in known):
-        runs.doubtful = True  # code of another language, or settings that may be a command, as those of git
+    elif program in _TAKES_DATA:
+        runs.doubtful |= program == "git" and (
+            not _GIT_RUNS.isdisjoint(known) or any(word.startswith(("-c", "--config-env")) for word in known)
+        )
+    else:
+        # It may be one more that runs its arguments, or code of another language.
+        runs.arguments.append(words[1:])
+        in_words = any(re.search(r"\s", word) for word in known)
+        runs.doubtful |= in_words or len(words) > MOST_ARGUMENTS or _INTERPRETERS.fullmatch(program) is not None
 
 
 def _unwrap_shell(words: Words, runs: Runs, depth: int) -> None:

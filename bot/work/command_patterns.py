@@ -14,7 +14,7 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from bot.work.command_lines import Runs, Words, runs_others
+from bot.work.command_lines import MOST_ARGUMENTS, Runs, Words, runs_others
 
 _GLOB = re.compile(r"[*?\[]")
 _NAMED = re.compile(r"\[[*?\[]\]")
@@ -88,7 +88,15 @@ def may_fit(pattern: Pattern, runs: Runs) -> Match:
     best = max((_may_fit(pattern, words) for words in runs.commands), default=Match.NO)
     if best is Match.NO and (runs.unreadable or (runs.doubtful and _mentioned(pattern, runs.text))):
         return Match.MAYBE
+    if best is Match.NO and any(_may_begin(pattern, words) for words in runs.arguments):
+        return Match.MAYBE
     return best
+
+
+def _may_begin(pattern: Pattern, words: Words) -> bool:
+    """Return whether a command that a pattern matches may begin among the first arguments of a program."""
+    ends = range(min(len(words), MOST_ARGUMENTS))
+    return any(words[at] is not None and _may_fit(pattern, words[at:]) is not Match.NO for at in ends)
 
 
 def _may_fit(pattern: Pattern, words: Words) -> Match:
