@@ -115,7 +115,8 @@ def take(
         part = _part(window[: _cut(window, room, fence)], fence, redact)
         if units(part.shown) <= limit:
             return part
-        room = room * limit // units(part.shown)
+        # Below what was cut, too: a little less room may end at the same row, and a conversion is what costs.
+        room = min(room * limit // units(part.shown), units(part.text) - 1)
     part = _part(window[: _cut(window, min(limit * 9 // 10, units(window)), fence)], fence, redact)
     return part if units(part.shown) <= limit else replace(part, shown=with_nothing_hidden(redact(clean(part.text))))
 
