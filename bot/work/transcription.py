@@ -75,14 +75,16 @@ class Transcriber:
         return text.strip()
 
     async def _run(self, path: Path) -> str:
-        process = await anyio.open_process(
-            [*self.command, str(path)],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=path.parent,
-            env=self.environment,
-            start_new_session=True,
-        )
+        # A stop that came between its start and our hearing of it would leave what it has started by then.
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                [*self.command, str(path)],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=path.parent,
+                env=self.environment,
+                start_new_session=True,
+            )
         try:
             output = await _read(process)
             code = await process.wait()
