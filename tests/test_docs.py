@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,18 @@ NO_SETTINGS = {
 DECISION_LIMIT = 40  # lines
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 NAMED = re.compile(r"`((?:acp|pool|bot)/[\w/]+):([A-Za-z_][\w.]*)`((?:,\s`[A-Za-z_][\w.]*`)*)")
-MODULES = {
-    path.relative_to(ROOT).with_suffix("").as_posix(): ast.parse(path.read_text())
-    for package in ("acp", "pool", "bot")
-    for path in sorted((ROOT / package).rglob("*.py"))
-}
 KEYED_BY_ID = re.compile(r"(dict|set|OrderedDict|Counter|Recent|RecentMap)\[(tuple\[)?int\b")
 NOT_THE_BOT = ("bot/sandbox/", "bot/demo/", "bot/ops/doctor/")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """All modules by their paths, parsed by the first test that looks at them."""
+    return {
+        path.relative_to(ROOT).with_suffix("").as_posix(): ast.parse(path.read_text())
+        for package in ("acp", "pool", "bot")
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
 
 
 def name(path: Path) -> str:
@@ -134,7 +140,7 @@ def definitions(tree: ast.Module) -> set[str]:
 def test_what_the_architecture_names_is_in_the_code() -> None:
     named = names_on_the_page()
     assert len(named) > 100
-    known = {(module, one) for module, tree in MODULES.items() for one in definitions(tree)}
+    known = {(module, one) for module, tree in modules().items() for one in definitions(tree)}
     assert sorted(named - known) == []
 
 
@@ -142,7 +148,7 @@ def test_the_architecture_names_every_map_keyed_by_an_id() -> None:
     """One that grows for ever is found late: the page says of each when it forgets."""
     maps = {
         (module, f"{holder.name}.{attribute}")
-        for module, tree in MODULES.items()
+        for module, tree in modules().items()
         if not module.startswith(("acp/", *NOT_THE_BOT))
         for holder in tree.body
         if isinstance(holder, ast.ClassDef)
