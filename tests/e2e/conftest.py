@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e import process
 from tests.e2e.busy import hurry_notices
 from tests.e2e.play import hurry_discord
 
@@ -23,4 +24,10 @@ def quick_notices(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `quick_notices`, but what waits is not shown within a test."""
-    hurry_notices(monkeypatch, patience=10)
+    hurry_notices(monkeypatch, patience=600)
+
+
+@pytest.fixture
+def cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bot is started as its users start it, not forked."""
+    monkeypatch.setattr(process, "START", process.start_cold)

@@ -8,22 +8,24 @@ import re
 import shlex
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.abc
 
 from bot.sandbox import FakeDiscord
 from bot.sandbox.audit import Problem
+from tests import warm
 from tests.agents import ScriptedAgent, Step, alive
 from tests.commands import WEFT, environment
 from tests.e2e.play import LIMIT
+from tests.warm import WarmProcess
 
-END_LIMIT = 8.0
+END_LIMIT = 30.0
 """Seconds from a signal to the end: the bounds of the turn, the last edits and the agents, with a noisy machine."""
 
 HANG: list[Step] = [{"text": "so far"}, {"hang": True}]
@@ -33,7 +35,7 @@ HANG: list[Step] = [{"text": "so far"}, {"hang": True}]
 class Run:
     """The bot's process."""
 
-    process: anyio.abc.Process
+    process: anyio.abc.Process | WarmProcess
     log_path: Path
 
     @property
@@ -66,6 +68,23 @@ class Run:
             return await self.process.wait()
 
 
+async def start_cold(
+    arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: BinaryIO, stderr: BinaryIO
+) -> anyio.abc.Process:
+    """Start the program as its users do, for what is about that."""
+    return await anyio.open_process([*WEFT, *arguments], cwd=cwd, env=env, stdin=stdin, stderr=stderr)
+
+
+async def start_warm(
+    arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: BinaryIO, stderr: BinaryIO
+) -> WarmProcess:
+    """Fork a program that has imported all it needs."""
+    return warm.start(arguments, cwd, env, stdin.fileno(), stderr.fileno())
+
+
+START: Callable[..., Awaitable[anyio.abc.Process | WarmProcess]] = start_warm
+
+
 def _source(path: str) -> Path:
     return Path(path or os.devnull)
 
@@ -95,9 +114,7 @@ async def run(
     log_path, source = directory / "stderr", _source(stdin)
     variables = environment(directory, **(settings | more))
     with log_path.open("wb") as log, source.open("rb") as file, anyio.fail_after(LIMIT + END_LIMIT):
-        process = await anyio.open_process(
-            [*WEFT, "run", *options], cwd=directory, env=variables, stdin=file, stderr=log
-        )
+        process = await START(["run", *options], directory, variables, file, log)
         async with process:
             try:
                 yield Run(process, log_path)

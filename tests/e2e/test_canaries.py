@@ -17,7 +17,7 @@ from tests.commands import WEFT, environment
 from tests.e2e.play import LIMIT
 from tests.e2e.process import Run, mention, run, shown, until_answered, until_shown
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
 
 KEY = "canary_0f1e2d3c_4b5a*6978*8796~a5b4`c3d2"
 NAME = "CANARY_API_KEY"

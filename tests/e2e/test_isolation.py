@@ -34,6 +34,8 @@ def needs(*argv: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(reason), reason=reason)
 
 
+pytestmark = pytest.mark.usefixtures("cold_start")  # agents look into the bot's own environment
+
 bubblewrapped = needs("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
 
 

@@ -17,7 +17,7 @@ from tests.agents import Step, alive, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, connected, mention, run, shown, until_shown
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
 
 
 async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(tmp_path: Path) -> None:
@@ -35,6 +35,7 @@ async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(t
         assert bot.plain_lines() == []
         assert discord.token not in bot.said
         assert "canary" not in bot.said
+        assert isinstance(bot.process, anyio.abc.Process)
         assert bot.process.stdout is not None
         with pytest.raises(anyio.EndOfStream):
             await bot.process.stdout.receive()

@@ -14,7 +14,7 @@ from tests.bot.ops.ear import ear
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, mention, run, until_shown
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
 
 REFUSED = 4004  # the token
 

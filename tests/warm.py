@@ -1,0 +1,178 @@
+"""Processes of ``weft`` that begin as forks of one that has imported everything: most of a start is that.
+
+A fork has its own arguments, directory, environment, files and id, and is signalled and killed like any other process.
+What it has not is its own start: what is about that, or about what ``/proc`` tells of it, runs ``weft`` itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import anyio
+
+_MOST = 1 << 20
+_servers: dict[int, socket.socket] = {}
+
+
+class WarmProcess:
+    """What `anyio.abc.Process` offers, as far as it is used."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self.pid = int(line.recv(64))
+        self._code: int | None = None
+        line.setblocking(False)
+
+    @property
+    def returncode(self) -> int | None:
+        if self._code is None:
+            try:
+                self._code = int(self._line.recv(64))
+            except BlockingIOError:
+                return None
+        return self._code
+
+    async def wait(self) -> int:
+        while self.returncode is None:
+            await anyio.wait_readable(self._line)
+        assert self._code is not None
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            self.kill()
+            await self.wait()
+        self._line.close()
+
+
+def start(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: int, stderr: int) -> WarmProcess:
+    """Start ``weft`` with these arguments; nobody reads what it prints."""
+    asked = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}).encode()
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its, Path(os.devnull).open("wb") as nowhere:
+        socket.send_fds(_server(), [asked], [its.fileno(), stdin, nowhere.fileno(), stderr])
+    return WarmProcess(ours)
+
+
+def _server() -> socket.socket:
+    """Return the line to the process that is forked; each process of the tests has its own."""
+    if os.getpid() not in _servers:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            command = [sys.executable, "-P", "-m", "tests.warm", str(its.fileno())]
+            process = subprocess.Popen(command, cwd="/", env=_environment(), pass_fds=[its.fileno()])
+        _servers[os.getpid()] = ours
+
+        def end() -> None:
+            ours.close()
+            process.wait()
+
+        atexit.register(end)
+    return _servers[os.getpid()]
+
+
+def _environment() -> dict[str, str]:
+    here = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": here}
+
+
+class _Fork(NamedTuple):
+    """What the child is to be; ``files`` are its standard descriptors."""
+
+    arguments: list[str]
+    cwd: str
+    env: dict[str, str]
+    files: list[int]
+
+
+def _serve(line: socket.socket) -> _Fork | None:
+    """Fork for each request, and tell the end of each fork on its own line; until the tests hang up.
+
+    In a child this returns what it is to be; all that is the server's is closed there.
+    """
+    lives: dict[int, socket.socket] = {}
+    with ExitStack() as mine:
+        woken, wakes = (mine.enter_context(one) for one in socket.socketpair())
+        wakes.setblocking(False)
+        signal.set_wakeup_fd(wakes.fileno())
+        mine.callback(signal.set_wakeup_fd, -1)
+        mine.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
+        mine.callback(line.close)
+        ready = mine.enter_context(selectors.DefaultSelector())
+        ready.register(line, selectors.EVENT_READ)
+        ready.register(woken, selectors.EVENT_READ)
+        while True:
+            found = [key.fileobj for key, _ in ready.select()]
+            if woken in found:
+                woken.recv(_MOST)
+                _tell_ends(lives)
+            if line in found:
+                asked, given, _, _ = socket.recv_fds(line, _MOST, 4)
+                if not asked:
+                    return None
+                its, files = socket.socket(fileno=given[0]), given[1:]
+                pid = os.fork()
+                if pid == 0:
+                    for one in (its, *lives.values()):
+                        one.close()
+                    return _Fork(**json.loads(asked), files=files)
+                lives[pid] = its
+                its.send(str(pid).encode())
+                for number in files:
+                    os.close(number)
+
+
+def _tell_ends(lives: dict[int, socket.socket]) -> None:
+    while lives:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with lives.pop(pid) as its, suppress(OSError):  # whoever asked may be gone
+            its.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(fork: _Fork) -> None:
+    for number, given in enumerate(fork.files):
+        os.dup2(given, number)
+        os.close(given)
+    os.chdir(fork.cwd)
+    os.environ.clear()
+    os.environ.update(fork.env)
+    sys.argv = ["weft", *fork.arguments]
+    main(prog_name="weft")
+
+
+if __name__ == "__main__":
+    import bot.app
+    import bot.log  # noqa: F401  with the app, all that a bot needs
+    from bot.cli import main
+
+    gc.collect()
+    gc.freeze()
+    if (wanted := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
+        _become(wanted)
