@@ -97,13 +97,13 @@ class Interaction:
         with anyio.move_on_after(ACKNOWLEDGE_SECONDS):
             await self._acked.wait()
 
-    async def filled(self, timeout: float = 5.0) -> Json:
+    async def filled(self, timeout: float = 30.0) -> Json:
         """Wait for a response with data, also one that was deferred; raises TimeoutError."""
         with anyio.fail_after(timeout):
             await self._filled.wait()
         return self.response or {}
 
-    async def told(self, timeout: float = 5.0) -> str:
+    async def told(self, timeout: float = 30.0) -> str:
         """Wait for the text that answers the user: the response's or, where that has none, the first followup's."""
         text = (await self.filled(timeout)).get("content")
         if text is None:

@@ -328,14 +328,14 @@ class FakeDiscord:
 
     # -- waiting and judging ---------------------------------------------------------------------------------------
 
-    async def wait_for(self, pred: Callable[["FakeDiscord"], object], timeout: float = 5.0) -> None:
+    async def wait_for(self, pred: Callable[["FakeDiscord"], object], timeout: float = 30.0) -> None:
         """Wait until the predicate holds; it is asked again after each change. Raises TimeoutError."""
         with anyio.fail_after(timeout):
             while not pred(self):
                 await self.state.changes.wait()
 
     async def wait_message(
-        self, channel_id: int, pred: Callable[[Message], object] = bool, timeout: float = 5.0
+        self, channel_id: int, pred: Callable[[Message], object] = bool, timeout: float = 30.0
     ) -> Message:
         """The first state of a message in that channel, past or to come, that the predicate takes.
 

@@ -79,7 +79,7 @@ class Writes:
 
 @asynccontextmanager
 async def connected(source: str, cwd: Path, limits: ConnectionLimits = QUICK) -> AsyncIterator[AgentConnection]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with open_connection(agent(source, cwd), limits) as connection:
             yield connection
 

@@ -181,7 +181,7 @@ async def test_last_words_are_handed_on_before_the_end_is_told() -> None:
     connection = AgentConnection(process, ConnectionLimits())  # type: ignore[arg-type]
     pending = connection._peer.start_request("m", {})
     process.stdout.write({"id": pending.id, "result": "last words"})
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with process.stdout, process.stdin:
             await connection._run()
             assert await pending.wait() == "last words"
@@ -196,7 +196,7 @@ async def test_an_exit_is_noticed_while_a_process_of_the_agents_holds_its_output
     async with in_session(source, tmp_path) as (connection, session, turn, sink):
         session.begin_turn(turn, sink, HELLO)
         await gone(connection.pid)
-        with anyio.fail_after(1):
+        with anyio.fail_after(30):
             ended = await connection.wait_exited()
         assert ended.returncode == 3
         [shell] = await lines_of(tmp_path / "pids", 1)

@@ -61,7 +61,7 @@ class Line:
 @asynccontextmanager
 async def running(**limits: Any) -> AsyncIterator[Line]:
     held = Line(**limits)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks, held.output, held.input:
             tasks.start_soon(held.run)
             yield held
@@ -213,7 +213,7 @@ async def test_a_reader_that_stalls_for_too_long_counts_as_hung() -> None:
     held = Line(write_timeout=0.02)
     held.input.open = anyio.Event()
     held.peer.send(Notification("m", {}))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with held.output, held.input:
             await held.run()
     assert held.end is PeerEnd.HUNG
@@ -224,7 +224,7 @@ async def test_a_reader_for_which_too_much_gathers_counts_as_hung_before_its_tim
     """T6, T9: whoever asks and never reads the answers costs bounded memory."""
     held = Line(outbox_limit=1000)
     held.input.open = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with held.output, held.input, anyio.create_task_group() as tasks:
             tasks.start_soon(held.run)
             held.peer.send(Notification("first", {}))
@@ -241,7 +241,7 @@ async def test_what_a_dying_process_said_is_read_although_it_reads_no_more() -> 
     held = Line()
     held.input.breaks = anyio.Event()
     held.peer.send(Notification("m", {}))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with held.output, held.input, anyio.create_task_group() as tasks:
             tasks.start_soon(held.run)
             await held.input.breaks.wait()
@@ -269,7 +269,7 @@ async def test_too_much_noise_before_the_first_message_ends_the_peer() -> None:
     """T9."""
     held = Line(noise_limit=1000)
     held.output.write(b"noise\n" * 300)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with held.output, held.input:
             await held.run()
     assert held.end is PeerEnd.NOISE
@@ -343,7 +343,7 @@ async def test_a_last_line_without_an_end_is_handed_on() -> None:
     held = Line()
     held.output.write(line({"method": "whole"}), line({"method": "cut"}).rstrip())
     held.output.close()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with held.output, held.input:
             await held.run()
     assert [method for method, _ in held.handler.seen] == ["whole", "cut"]

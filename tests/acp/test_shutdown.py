@@ -46,7 +46,7 @@ sys.stdin.read()
 async def test_an_agent_that_obeys_the_end_of_its_input_is_not_signalled(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         report = await process.stop(PATIENT)
     assert report.stage is StopStage.EOF
     assert (await process.wait()).returncode == 0
@@ -56,7 +56,7 @@ async def test_an_agent_that_obeys_the_end_of_its_input_is_not_signalled(tmp_pat
 async def test_an_agent_that_ignores_the_end_of_its_input_gets_term(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(python(IGNORE_EOF, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.stdout.receive()
         report = await process.stop(StopLimits(eof=0.1, term=3.0, kill=1.0))
     assert report.stage is StopStage.TERM
@@ -67,7 +67,7 @@ async def test_an_agent_that_ignores_the_end_of_its_input_gets_term(tmp_path: Pa
 async def test_an_agent_that_ignores_term_gets_kill(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.stdout.receive()
         report = await process.stop(StopLimits(eof=0.1, term=0.1, kill=2.0))
     assert report.stage is StopStage.KILL
@@ -81,7 +81,7 @@ async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_de
     environment, pipes = "{'PATH': '/bin:/usr/bin'}", "stdin=-3, stdout=-3, stderr=-3"
     spec = with_a_shell(tmp_path, READ_TO_END, environment=environment, pipes=pipes)
     process = await AgentProcess.start(spec)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         [shell] = await lines_of(tmp_path / "pids", 1)
         assert alive(int(shell))
         await process.stop(QUICK_STOP)
@@ -92,7 +92,7 @@ async def test_a_shell_in_a_session_of_its_own_without_our_marker_is_found_by_de
 async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(python(DAEMON, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         [daemon] = await lines_of(tmp_path / "pids", 1)
         found = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
         assert int(daemon) not in found
@@ -104,7 +104,7 @@ async def test_a_daemon_that_is_nobodys_descendant_is_found_by_the_marker(tmp_pa
 async def test_what_a_dead_agent_left_behind_is_ended_too(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(with_a_shell(tmp_path, "os.kill(os.getpid(), 9)"))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.wait()
         [shell] = await lines_of(tmp_path / "pids", 1)
         report = await process.stop(PATIENT)
@@ -117,7 +117,7 @@ async def test_processes_of_another_agent_are_left_alone(tmp_path: Path) -> None
     """O4, P9."""
     one = await AgentProcess.start(python(READ_TO_END, tmp_path))
     other = await AgentProcess.start(python(READ_TO_END, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await one.stop(QUICK_STOP)
         assert other.exit() is None
         assert alive(other.pid)
@@ -130,7 +130,7 @@ async def test_what_an_earlier_run_left_is_found_by_the_mark_of_that_run(tmp_pat
     spec = python(READ_TO_END, tmp_path)
     ours = await AgentProcess.start(replace(spec, env={**ENV, "RUN": str(tmp_path)}))
     other = await AgentProcess.start(replace(spec, env={**ENV, "RUN": f"{tmp_path}2"}))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         report = await end_strays("RUN", str(tmp_path), PATIENT)
         assert report.stage is StopStage.TERM
         assert [alive(ours.pid), alive(other.pid)] == [False, True]
@@ -147,7 +147,7 @@ async def test_stopping_twice_at_once_is_stopping_once(tmp_path: Path) -> None:
     async def stop() -> None:
         reports.append(await process.stop(QUICK_STOP))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop)
             tasks.start_soon(stop)
@@ -158,7 +158,7 @@ async def test_stopping_twice_at_once_is_stopping_once(tmp_path: Path) -> None:
 async def test_a_cancelled_stop_goes_on_to_its_end(tmp_path: Path) -> None:
     """P9."""
     process = await AgentProcess.start(python(IGNORE_TERM, tmp_path))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.stdout.receive()
         with anyio.CancelScope() as scope:
             scope.cancel()
@@ -170,7 +170,7 @@ async def test_a_cancelled_stop_goes_on_to_its_end(tmp_path: Path) -> None:
 async def test_starting_and_stopping_leaves_no_open_file(tmp_path: Path) -> None:
     """P9."""
     counts = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         for _ in range(3):
             process = await AgentProcess.start(python(READ_TO_END, tmp_path))
             await process.stop(QUICK_STOP)
@@ -186,7 +186,7 @@ async def test_a_reused_process_id_is_not_signalled(tmp_path: Path) -> None:
     vars(namesake)["_ident"] = (process.pid, 1.0)
     assert shutdown.send_signal([namesake], signal.SIGKILL) == 0
     assert not shutdown.is_alive(namesake)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.stop(PATIENT)
         assert (await process.wait()).returncode == 0
 
@@ -210,7 +210,7 @@ async def test_a_process_in_the_middle_of_an_exec_is_found_all_the_same(
     monkeypatch.setattr(psutil.Process, "environ", environ)
     assert {found.pid for found in shutdown.carriers(process.marker)} == {process.pid}
     assert empty == []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await process.stop(PATIENT)
         await process.wait()
 
@@ -229,7 +229,7 @@ async def test_processes_that_appear_while_others_are_killed_are_killed_too(monk
     monkeypatch.setattr(shutdown, "survey", lambda *_: frozenset(lists.pop(0)))
     monkeypatch.setattr(shutdown, "is_alive", lambda _: False)
     monkeypatch.setattr(shutdown, "send_signal", lambda members, number: killed.append((number, set(members))))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         report = await end_tree(frozenset(), "marker", QUICK_STOP, anyio.lowlevel.checkpoint)
     assert report.leaked == ()
     assert lists == []
@@ -243,7 +243,7 @@ async def test_what_cannot_be_ended_is_reported_and_not_waited_for(monkeypatch: 
     stuck = psutil.Process(os.getpid())
     monkeypatch.setattr(shutdown, "survey", lambda *_: frozenset({stuck}))
     monkeypatch.setattr(shutdown, "send_signal", lambda *_: 0)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         report = await end_tree(frozenset(), "marker", StopLimits(0, 0, 0.05), anyio.lowlevel.checkpoint)
     assert report.stage is StopStage.KILL
     assert report.leaked_pids() == (os.getpid(),)

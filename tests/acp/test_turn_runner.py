@@ -156,7 +156,7 @@ class Running:
 
 @asynccontextmanager
 async def running(limits: TurnLimits = QUICK, **parts: Any) -> AsyncIterator[Running]:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         made = Running(Turn(limits, anyio.current_time()), **parts)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(made.run)

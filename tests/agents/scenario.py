@@ -17,9 +17,9 @@ Keys of a scenario:
     load        "ok", "unknown", "replay_after" (the replay follows the response); absent: not offered
     resume      true, "unknown"; absent: not offered
     history     [[role, text], ...], what load replays
-    start       hang (a method never answered), delay, exit, stderr, noise (lines), noise_bytes, auth_required,
-                protocolVersion, ignore_eof, ignore_term, answers (as above); first: n limits all of these
-                to the first n processes, after: n leaves the first n out
+    start       hang (a method never answered), gate (a file that initialize waits for), exit, stderr, noise (lines),
+                noise_bytes, auth_required, protocolVersion, ignore_eof, ignore_term, answers (as above); first: n
+                limits all of these to the first n processes, after: n leaves the first n out
 
 Steps, named by their first key:
     text, thought, echo   with chunks, repeat (-1: until cancelled), delay, id (the messageId; None: without)
@@ -134,7 +134,7 @@ def scenario(directory: Path, *turns: Sequence[Mapping[str, Any]], **keys: Any) 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A file that holds a turn up until the test opens it."""
+    """A file that holds a turn or a start up until the test opens it."""
 
     path: Path
 
@@ -143,8 +143,13 @@ class Gate:
         """The step that waits here."""
         return {"wait_file": str(self.path)}
 
+    @property
+    def start(self) -> Step:
+        """The ``start`` that waits here."""
+        return {"gate": str(self.path)}
+
     def open(self) -> None:
-        """Let the turn go on."""
+        """Let the turn, or the start, go on."""
         self.path.touch()
 
 

@@ -550,7 +550,8 @@ class Agent:
             "sessionCapabilities": session,
             **self.scenario.get("agent", {}),
         }
-        time.sleep(self.start.get("delay", 0))
+        while "gate" in self.start and not Path(self.start["gate"]).exists():
+            time.sleep(POLL)
         info = {"name": f"scripted-{self.scenario.get('behaviour', 'plain')}", "version": "1"}
         version = self.start.get("protocolVersion", 1)
         result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info, "authMethods": []}

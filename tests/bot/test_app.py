@@ -360,7 +360,7 @@ async def test_the_watchdog_starves_with_any_part_and_is_fed_to_the_end_of_a_sto
     """R3: at the end the parts go one by one, and that is no fault."""
     bot = FakeBot()
     bot.ready.set()
-    with ear(tmp_path / "notify") as supervisor, anyio.fail_after(5):
+    with ear(tmp_path / "notify") as supervisor, anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             told = Supervisor(supervisor.notifier, PERIOD)
             notifier = supervise(tasks, cast("Any", bot), PoolLimits(maintenance=30.0), told)
@@ -382,7 +382,7 @@ async def test_without_a_watchdog_none_is_fed(tmp_path: Path) -> None:
     """R3"""
     bot = FakeBot()
     bot.ready.set()
-    with ear(tmp_path / "notify") as supervisor, anyio.fail_after(5):
+    with ear(tmp_path / "notify") as supervisor, anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             supervise(tasks, cast("Any", bot), PoolLimits(), Supervisor(supervisor.notifier))
             await supervisor.until(lambda lines: "READY=1" in lines)

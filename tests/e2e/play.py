@@ -28,7 +28,7 @@ from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
 from bot.work.limits import WorkLimits
 from tests.agents import ScriptedAgent, alive
 
-LIMIT = 20.0
+LIMIT = 40.0
 """Seconds that a whole test may take; a net, not a measure."""
 
 QUICK: dict[str, Any] = {
@@ -84,6 +84,10 @@ class Play:
 
     async def until_shown(self, thread_id: int, text: str) -> None:
         await self.discord.wait_for(lambda _: self.opened(thread_id) and text in self.shown(thread_id), timeout=LIMIT)
+
+    async def until_begun(self, thread_id: int) -> None:
+        """Wait until a turn of a thread has begun: its agent may be started ahead, before the thread is there."""
+        await self.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"), timeout=LIMIT)
 
     def opened(self, thread_id: int) -> bool:
         return any(thread.id == thread_id for thread in self.discord.threads())

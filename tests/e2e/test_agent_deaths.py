@@ -35,7 +35,7 @@ pytestmark = pytest.mark.asyncio
 NOTICED = 1.0
 """Seconds from an agent's last sign to the moment in which its turn is over."""
 
-TOLD = 3.0
+TOLD = 30.0
 """Seconds until the thread shows it: how long that takes is Discord's and this machine's affair."""
 
 

@@ -242,7 +242,7 @@ async def test_an_agent_that_ignores_the_end_of_its_input_and_term_is_killed(
     async with witnessed(tmp_path, agent) as game:
         thread_id, _ = await game.ask("one")
         await game.owner.slash(thread_id, "reset")
-        with anyio.fail_after(8):
+        with anyio.fail_after(30):
             assert await game.outcome(await game.say(thread_id, "two")) is Outcome.ANSWERED
         assert not alive(agent.pids()[1])
 

@@ -15,8 +15,8 @@ from tests.e2e.play import play, until_marked
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices")]
 
-SOON = 3.0
-"""Seconds within which a command is answered, on a busy machine."""
+SOON = 30.0
+"""Seconds within which a command is answered, on a busy machine; half of what it would wait."""
 
 
 async def test_three_messages_in_a_row_are_one_prompt_with_one_reply(tmp_path: Path) -> None:
@@ -45,11 +45,13 @@ async def test_a_lone_message_in_an_idle_thread_is_asked_at_once(tmp_path: Path)
 
 async def test_a_mention_and_what_follows_it_in_its_new_thread_are_one_prompt(tmp_path: Path) -> None:
     """Q4, D1: while the agent starts."""
-    agent = scenario(tmp_path, start={"delay": 1.0})
-    async with play(tmp_path, agent, debounce=3.0) as game:
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, start=gate.start)
+    async with play(tmp_path, agent, debounce=2.0) as game:
         thread_id = await game.mention("do this")
         await game.discord.wait_for(lambda _: game.opened(thread_id))
         more = await game.say(thread_id, "and that")
+        gate.open()
         assert [await game.outcome(one) for one in (thread_id, more)] == [Outcome.ANSWERED] * 2
         assert agent.prompts() == ["do this\nand that"]
 

@@ -135,10 +135,12 @@ async def test_one_of_several_messages_in_a_row_can_be_edited_and_another_delete
 
 async def test_a_message_deleted_while_the_agent_starts_is_not_asked(tmp_path: Path) -> None:
     """Q5, O1: the turn has begun, but the agent was told nothing yet."""
-    agent = scenario(tmp_path, start={"delay": 0.4})
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, start=gate.start)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("go")
-        await agent.seen("start")
+        await game.until_begun(thread_id)
         await game.owner.delete(thread_id)
         assert await game.outcome(thread_id) is Outcome.REMOVED
+        gate.open()
         assert agent.prompts() == []

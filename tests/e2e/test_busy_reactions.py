@@ -33,7 +33,7 @@ def was_given(game: Play, message_id: int) -> list[str]:
 
 async def until_bears(game: Play, message_id: int, *emoji: str) -> None:
     try:
-        await game.discord.wait_for(lambda _: bears(game, message_id) == list(emoji), timeout=5)
+        await game.discord.wait_for(lambda _: bears(game, message_id) == list(emoji), timeout=LIMIT)
     except TimeoutError:
         given = was_given(game, message_id)
         raise AssertionError(f"it bears {bears(game, message_id)} and was given {given}, not {emoji}") from None

@@ -9,7 +9,7 @@ import pytest
 
 from bot.sandbox import FakeDiscord, Fault, Person, delay
 from tests.agents import scenario
-from tests.e2e.play import until_marked
+from tests.e2e.play import LIMIT, until_marked
 from tests.e2e.process import (
     HANG,
     Run,
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def slash(discord: FakeDiscord, who: Person, place: int, name: str, **options: str) -> str:
-    await discord.wait_for(lambda fd: fd.commands, timeout=10)
+    await discord.wait_for(lambda fd: fd.commands, timeout=LIMIT)
     return await (await who.slash(place, name, **options)).told()
 
 
@@ -100,7 +100,9 @@ async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_s
         await until_shown(discord, first, "so far")
         second = (await discord.owner.say(first, "second")).id
         await until_shown(discord, first, "Waiting, next in line")
-        await discord.wait_for(lambda _: (bears(discord, first), bears(discord, second)) == (["⚙️"], ["⏳"]), timeout=10)
+        await discord.wait_for(
+            lambda _: (bears(discord, first), bears(discord, second)) == (["⚙️"], ["⏳"]), timeout=LIMIT
+        )
         await until_rows(tmp_path, "select count(*) from notices", [(1,)])
         await end(bot, how)
         told = [text for text in first_lines(discord, first) if "about to restart" in text]
@@ -108,7 +110,7 @@ async def test_notice_and_reactions_of_a_busy_thread_are_put_right_by_the_next_s
         async with run(tmp_path, discord.api_url, discord.token, agent, **busy) as again:
             await until_answered(discord, first, "second")
             await discord.wait_for(
-                lambda _: (bears(discord, first), bears(discord, second)) == (["❌"], ["✅"]), timeout=10
+                lambda _: (bears(discord, first), bears(discord, second)) == (["❌"], ["✅"]), timeout=LIMIT
             )
             await until_rows(tmp_path, "select count(*) from notices", [(0,)])
             text = shown(discord, first)
@@ -137,7 +139,7 @@ async def test_a_notice_is_found_by_the_next_start_if_the_kill_came_before_its_i
         discord.faults.clear()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_answered(discord, thread_id, "second")
-            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=10)
+            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=LIMIT)
             await until_rows(tmp_path, "select count(*) from notices", [(0,)])
             await end(again, signal.SIGTERM)
 
@@ -164,7 +166,7 @@ async def test_a_notice_that_is_being_taken_away_is_found_by_the_next_start_besi
         discord.faults.clear()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             await until_shown(discord, thread_id, "**Interrupted:**")
-            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=10)
+            await discord.wait_for(lambda _: notices(discord, thread_id) == [], timeout=LIMIT)
             await until_rows(tmp_path, "select count(*) from notices", [(0,)])
             await end(again, signal.SIGTERM)
 

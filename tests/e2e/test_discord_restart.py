@@ -30,8 +30,8 @@ from tests.e2e.process import (
 pytestmark = pytest.mark.asyncio
 
 UNKNOWN_CHANNEL = 10003
-HURRIED = 12.0
-"""Seconds from the second signal to the end; requests under way are given five of them."""
+HURRIED = 30.0
+"""Seconds from the second signal to the end; requests under way are given five of them, and would take minutes."""
 
 OWED = "select count(*) from prompts where reply is not null and finished_at is null"
 UNFINISHED = "select count(*) from prompts where finished_at is null"
@@ -209,7 +209,7 @@ async def test_signals_to_the_very_last_moment_do_not_change_the_exit_code(tmp_p
 # --- Discord out of reach ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_a_stop_while_discord_takes_no_message_is_over_in_time_and_the_reply_arrives_afterwards(
     tmp_path: Path,
 ) -> None:
@@ -217,14 +217,14 @@ async def test_a_stop_while_discord_takes_no_message_is_over_in_time_and_the_rep
     agent = scenario(tmp_path, words={"work": [{"text": "the answer"}]}, resume=True)
     async with FakeDiscord() as discord:
         async with run(tmp_path, discord.api_url, discord.token, agent) as bot:
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await discord.ready.wait()
             discord.faults.next("POST", r"/channels/\d+/messages$", Fault.delay(120), times=1000)
             thread_id = await mention(discord, "work")
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 while not rows(tmp_path, "select 1 from prompts where reply is not null"):  # noqa: ASYNC110
                     await anyio.sleep(0.05)
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await hurried(bot)
         discord.faults.clear()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
@@ -235,7 +235,7 @@ async def test_a_stop_while_discord_takes_no_message_is_over_in_time_and_the_rep
         assert len(said) == 1
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path: Path) -> None:
     """O2, R1, R2: a prompt that waits for its thread, one that waits for its turn, and a reply on its way."""
     agent = scenario(tmp_path, words={"work": [{"text": "so far"}, {"hang": True}]}, resume=True)
@@ -249,7 +249,7 @@ async def test_a_start_without_discord_loses_nothing_and_can_be_stopped(tmp_path
         before = rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1")
         async with run(tmp_path, NOWHERE, discord.token, agent) as away:
             await away.logged("gateway.lost")
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 await hurried(away)
         assert rows(tmp_path, "select message_id, outcome, reply, started from prompts order by 1") == before
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:

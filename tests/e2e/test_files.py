@@ -135,7 +135,7 @@ async def test_a_slow_file_changes_no_order_and_a_stop_ends_its_wait(tmp_path: P
         started = anyio.current_time()
         assert await game.stop(thread_id) == "Stopping."
         assert await game.outcome(slow) is Outcome.STOPPED
-        assert anyio.current_time() - started < 5
+        assert anyio.current_time() - started < 30
         assert await game.outcome(after) is Outcome.ANSWERED
         assert agent.prompts()[1:] == ["second"]
         assert saved(tmp_path, slow) == {}
@@ -218,7 +218,7 @@ async def test_a_reset_removes_the_files_of_its_thread(tmp_path: Path) -> None:
         assert [await game.outcome(number) for number in (mine, other)] == [Outcome.ANSWERED] * 2
         directory = tmp_path / "workspace/.weft/in"
         await game.owner.slash(one, "reset")
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while (directory / str(mine)).exists():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         assert saved(tmp_path, other) == {"a.txt": b"x"}

@@ -160,7 +160,7 @@ async def campaign(directory: Path, seed: int, kills: int) -> None:
         discord.assert_clean(allow={THREAD_EXISTS})
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(tmp_path: Path, seed: int) -> None:
     """R2, R6, O1, P9: with the other seed ten kills in all."""

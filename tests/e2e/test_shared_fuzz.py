@@ -68,7 +68,7 @@ class Room:
             await anyio.lowlevel.checkpoint()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_every_message_has_one_end_and_no_process_is_one_too_many(
     tmp_path: Path, seed: int

@@ -238,10 +238,14 @@ async def test_a_cancel_that_is_not_obeyed_kills_the_process_and_the_neighbours_
 
 async def test_a_start_that_fails_is_told_to_each_thread_that_waits_for_it(tmp_path: Path) -> None:
     """P10, P11, O1"""
-    agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "delay": 0.2, "protocolVersion": 99})
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words=words(tmp_path), start={"after": 1, "protocolVersion": 99, **gate.start})
     async with witnessed(tmp_path, agent, sessions_per_process=2) as game:
         await game.ask("fills up")
         threads = [await game.mention(f"t{number}") for number in range(2)]
+        for thread_id in threads:
+            await game.until_begun(thread_id)
+        gate.open()
         assert [await game.outcome(thread_id) for thread_id in threads] == [Outcome.COULD_NOT_START] * 2
         for thread_id in threads:
             assert "protocol version 99" in game.shown(thread_id)

@@ -9,7 +9,7 @@ import pytest
 
 from bot.model import Outcome
 from tests.agents import Gate, Step, scenario
-from tests.e2e.play import Play, play
+from tests.e2e.play import LIMIT, Play, play
 
 pytestmark = pytest.mark.asyncio
 
@@ -25,7 +25,7 @@ def first_and_second(directory: Path) -> tuple[Gate, dict[str, list[Step]]]:
 async def until_answered(game: Play, thread_id: int, text: str) -> None:
     await game.discord.wait_for(
         lambda _: any(text in reply.content and "\n-# " in reply.content for reply in game.replies(thread_id)),
-        timeout=10,
+        timeout=LIMIT,
     )
 
 

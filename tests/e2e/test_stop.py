@@ -51,16 +51,16 @@ async def test_the_stop_command_goes_on_with_what_waits(tmp_path: Path) -> None:
 
 async def test_a_stop_while_the_agent_starts_leaves_the_start_going(tmp_path: Path) -> None:
     """T6: spawning; the agent becomes an idle slot that the next message uses."""
-    agent = scenario(tmp_path, [{"echo": True}], start={"delay": 2})
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, [{"echo": True}], start=gate.start)
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("go")
-        await agent.seen("start")
-        # The agent may start before the thread is there, and the turn only then.
-        await game.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"))
+        await game.until_begun(thread_id)
         assert await game.stop(thread_id) == "Stopping."
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert "**Stopped** by `owner`." in game.shown(thread_id)
         follow_up = await game.say(thread_id, "again")
+        gate.open()
         assert await game.outcome(follow_up) is Outcome.ANSWERED
         assert agent.prompts() == ["again"]
         assert len(agent.pids()) == 1
@@ -170,14 +170,16 @@ async def test_reset_ends_the_agent_and_the_next_message_starts_a_new_session(tm
 
 async def test_a_reset_while_the_agent_starts_stops_the_turn_and_starts_afresh(tmp_path: Path) -> None:
     """Q8, T6: nobody is left waiting for the start that was called off, and what waited runs in a new session."""
-    agent = scenario(tmp_path, [{"echo": True}], start={"delay": 0.5, "first": 1})
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, [{"echo": True}], start={"first": 1, **gate.start})
     async with play(tmp_path, agent) as game:
         thread_id = await game.mention("go")
-        await agent.seen("start")
+        await game.until_begun(thread_id)
         waiting = await game.say(thread_id, "next")
         await game.owner.slash(thread_id, "reset")
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
+        gate.open()
         await game.outcome(waiting)
         last = await game.say(thread_id, "again")
         assert await game.outcome(last) is Outcome.ANSWERED

@@ -21,7 +21,7 @@ ONE = PoolLimits(max_agents=1, idle_ttl=10, hung_after=100)
 @asynccontextmanager
 async def busy(at: PoolUnderTest) -> AsyncIterator[tuple[ConnectionPool, Lease]]:
     """Enter the pool, with a turn of thread 1 that has its session."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as lease:
             yield pool, lease
 
@@ -98,7 +98,7 @@ async def test_nobody_knows_whether_an_agent_can_fork_before_it_is_ready() -> No
     changes: list[bool | None] = []
     at = make_pool(ONE, on_change=lambda: changes.append(at.pool.can_fork(1)))
     at.agents.start_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             assert (pool.can_fork(1), pool.try_reserve_extra(1)) == (None, None)
             reservation = pool.try_reserve(1)
@@ -118,7 +118,7 @@ async def _turn(pool: ConnectionPool, reservation: object) -> None:
 @pytest.mark.asyncio
 async def test_while_no_turn_has_the_session_there_is_nothing_to_run_beside() -> None:
     """Q9: the turn gets the thread's own session, and what is said there is remembered."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with make_pool(ONE).pool as pool:
             await use(pool, 1)
             assert (pool.can_fork(1), pool.try_reserve_extra(1)) == (True, None)
@@ -127,7 +127,7 @@ async def test_while_no_turn_has_the_session_there_is_nothing_to_run_beside() ->
 @pytest.mark.asyncio
 async def test_when_the_first_turn_ends_before_the_extra_one_the_session_is_free_for_the_next() -> None:
     """Q9, P2: a copy holds no lock."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with make_pool(ONE).pool as pool:
             async with pool.session(1):
                 reservation = reserved(pool)
@@ -140,7 +140,7 @@ async def test_when_the_first_turn_ends_before_the_extra_one_the_session_is_free
 async def test_an_extra_turn_keeps_its_slot_from_being_a_victim() -> None:
     """Q9, P4: also when the turn beside it has ended, and before it has begun."""
     at = make_pool(ONE)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1):
                 reservation = reserved(pool)
@@ -156,7 +156,7 @@ async def test_an_extra_turn_keeps_its_slot_from_being_a_victim() -> None:
 async def test_an_extra_turn_keeps_its_slot_from_idling() -> None:
     """Q9, P3: and the time without a turn counts from its end."""
     at = make_pool(ONE)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1):
                 reservation = reserved(pool)
@@ -174,7 +174,7 @@ async def test_an_extra_turn_keeps_its_slot_from_idling() -> None:
 async def test_an_extra_turn_hung_beyond_every_limit_is_stopped_with_its_agent() -> None:
     """Q9, P6: although the turn beside it has only begun."""
     at = make_pool(ONE)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1):
                 reservation = reserved(pool)
@@ -283,7 +283,7 @@ async def test_an_evicted_agent_takes_no_extra_turn_any_more() -> None:
 async def test_an_agent_with_internal_errors_is_not_stopped_under_a_turn_that_runs_beside() -> None:
     """Q9, P8, O4: only the last one to leave has it replaced."""
     at = make_pool(ONE)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             capabilities = AgentCapabilities(load_session=True)

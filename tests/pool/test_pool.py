@@ -28,7 +28,7 @@ async def test_twenty_first_turns_at_once_make_one_agent() -> None:
     async def turn() -> None:
         done.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool, anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(turn)
@@ -45,7 +45,7 @@ async def test_a_start_that_hangs_delays_no_other_thread() -> None:
     """P1, O4"""
     at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             tasks.start_soon(use, pool, 1)
             await at.agents.waiting.wait()
@@ -63,7 +63,7 @@ async def test_a_busy_slot_is_never_evicted_for_a_newcomer() -> None:
     async def newcomer() -> None:
         came.append(await use(at.pool, 2))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             async with pool.session(1) as lease:
                 tasks.start_soon(newcomer)
@@ -77,7 +77,7 @@ async def test_a_busy_slot_is_never_evicted_for_a_newcomer() -> None:
 async def test_status_eviction_and_counts_answer_while_a_turn_runs() -> None:
     """P2, P6: nobody takes the lock for that."""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1):
             status = pool.status(1)
             assert status
@@ -100,7 +100,7 @@ async def test_a_thread_without_a_slot_has_no_status_and_nothing_to_evict() -> N
 async def test_an_evicted_busy_slot_returns_its_place_although_its_turn_never_ends() -> None:
     """P6"""
     at = make_pool(PoolLimits(max_agents=1))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1):
             pool.evict(1)
             assert await use(pool, 2) == "new"
@@ -111,7 +111,7 @@ async def test_a_successor_starts_only_after_its_predecessor_is_gone() -> None:
     """P5"""
     at = make_pool(PoolLimits(max_agents=5))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             pool.evict(1)
@@ -128,7 +128,7 @@ async def test_rapid_evictions_never_make_two_agents_of_a_thread() -> None:
     """P5: also when a successor is evicted while it waits for its predecessor."""
     at = make_pool(PoolLimits(max_agents=5))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             for _ in range(6):
@@ -146,7 +146,7 @@ async def test_the_newcomer_starts_only_after_the_victim_is_gone() -> None:
     """P4: live + starting + closing never exceed the limit."""
     at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             tasks.start_soon(use, pool, 2)
@@ -161,7 +161,7 @@ async def test_the_newcomer_starts_only_after_the_victim_is_gone() -> None:
 async def test_a_reset_forgets_the_session_but_remembers_which_it_was() -> None:
     """Q8, P8"""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1) as lease:
                 old, generation = lease.session.id, lease.slot.generation
@@ -194,7 +194,7 @@ async def test_the_session_after_a_reset_waits_until_the_old_one_is_forgotten() 
     async def turn() -> None:
         came.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             assert (pool.reset(1), pool.reset(1)) == (True, False)
@@ -227,7 +227,7 @@ async def test_a_reset_holds_although_the_disk_stalls_until_after_the_pool_was_l
     def connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Disk)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with open_store(path, connect=connect) as store:
             at = make_pool(store=cast("MemoryStore", store))
             async with at.pool as pool:
@@ -255,7 +255,7 @@ async def test_a_start_does_not_wait_for_a_store_that_hangs_for_ever() -> None:
             await anyio.sleep_forever()
 
     at = make_pool(PoolLimits(max_agents=2, store_bound=0.01), store=Hanging())
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             with pytest.raises(AgentSpawnError, match="the state file did not answer"):
                 await use(pool, 1)
@@ -273,7 +273,7 @@ async def test_a_store_that_fails_to_forget_harms_no_other_thread() -> None:
             await super().bind(thread_id, **fields)
 
     at = make_pool(store=Broken())
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             pool.reset(1)
             await settle()
@@ -284,7 +284,7 @@ async def test_a_store_that_fails_to_forget_harms_no_other_thread() -> None:
 async def test_a_reset_thread_stays_reset_when_no_message_follows() -> None:
     """Q8: the store forgets too."""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             pool.reset(1)
@@ -298,7 +298,7 @@ async def test_closing_ends_every_agent_also_the_busy_and_the_hanging() -> None:
     """R1"""
     at = make_pool(PoolLimits(max_agents=3))
     at.agents.start_gates["3"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             assert pool.warm(3)
@@ -322,7 +322,7 @@ async def test_closing_wakes_who_waits_for_a_place() -> None:
             await use(at.pool, 2)
         told.append(str(caught.value))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks, at.pool as pool, pool.session(1):
             tasks.start_soon(turn)
             await settle()
@@ -335,7 +335,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
     """R1: an agent that outlives its escalation holds nobody up beyond the bound."""
     at = make_pool(PoolLimits(close_bound=0.01))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await pool.close()
@@ -349,7 +349,7 @@ async def test_a_cancelled_pool_ends_its_agents_too() -> None:
     at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
     at.agents.stop_gates["1"].set()
-    with anyio.fail_after(5), anyio.CancelScope() as root:
+    with anyio.fail_after(30), anyio.CancelScope() as root:
         async with at.pool as pool, pool.session(1):
             root.cancel()
             await anyio.sleep_forever()

@@ -105,7 +105,7 @@ async def test_releasing_after_the_victim_was_told_frees_the_victims_place_when_
     """P4: the victim goes all the same; its place is nobody's then."""
     at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             reservation = pool.try_reserve(2)
@@ -123,7 +123,7 @@ async def test_who_ends_anyway_is_inherited_before_a_victim_is_chosen() -> None:
     """P4"""
     at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await use(pool, 2)
@@ -139,7 +139,7 @@ async def test_a_newcomer_takes_the_place_that_an_unclaimed_newcomer_waited_for(
     """P4, T6: a start that nobody waits for any more is a victim even before its own victim is gone."""
     at = make_pool(PoolLimits(max_agents=1))
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             with anyio.CancelScope() as gives_up:
@@ -164,7 +164,7 @@ async def test_a_change_is_reported_when_a_turn_ends_and_when_an_agent_is_gone()
             return False
         return at.pool.try_reserve(2) is not None
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1):
                 granted.clear()
@@ -181,7 +181,7 @@ async def test_a_listener_that_fails_harms_nobody() -> None:
         raise RuntimeError("listener")
 
     at = make_pool(on_change=broken)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             assert await use(pool, 1) == "new"
 
@@ -200,7 +200,7 @@ async def test_a_reservation_serves_its_own_thread_only() -> None:
 async def test_warming_takes_a_free_place_only() -> None:
     """Q6: a pre-spawn suspends nobody, and is suspended for a turn."""
     at = make_pool(PoolLimits(max_agents=1))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             assert pool.warm(1)
             await until(lambda: pool.counts().live == 1)
@@ -248,7 +248,7 @@ async def test_a_turn_whose_agent_died_has_the_place_of_it_before_any_newcomer()
     """P4, P5, Q6: it was admitted, and holds its thread and lane while it waits."""
     newcomers = Newcomers()
     at = newcomers.at
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             claim = pool.try_reserve(1)
@@ -269,7 +269,7 @@ async def test_a_process_whose_promised_place_leaked_has_the_next_one_before_any
     """P4, P5: the turn that waits for it was admitted long ago."""
     newcomers = Newcomers()
     at = newcomers.at
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             gate = at.agents.stop_gates["1"] = anyio.Event()
@@ -292,7 +292,7 @@ async def test_sessions_and_what_ended_them_are_counted_by_how_and_why() -> None
     at = make_pool(PoolLimits(max_agents=1))
     at.agents.unknown.add("old")
     await at.store.bind(1, session_id="old")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await use(pool, 2)
@@ -309,7 +309,7 @@ async def test_sessions_and_what_ended_them_are_counted_by_how_and_why() -> None
 async def test_a_death_and_a_failed_start_are_counted_as_such() -> None:
     """P3, P10"""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             at.agents.last(1).die()
@@ -327,7 +327,7 @@ async def test_an_agent_that_outlives_its_shutdown_escalation_is_counted_once() 
     """P5"""
     at = make_pool()
     at.agents.stop_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             pool.evict(1)
@@ -342,7 +342,7 @@ async def test_an_agent_that_outlives_its_shutdown_escalation_is_counted_once() 
 async def test_an_idle_slot_is_suspended_and_its_session_kept() -> None:
     """P3"""
     at = make_pool(PoolLimits(idle_ttl=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             at.clock.now += 100
@@ -355,7 +355,7 @@ async def test_an_idle_slot_is_suspended_and_its_session_kept() -> None:
 async def test_a_slot_used_lately_is_left_alone() -> None:
     """P3: the time counts from the end of the last turn."""
     at = make_pool(PoolLimits(idle_ttl=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1):
                 at.clock.now += 500
@@ -368,7 +368,7 @@ async def test_a_slot_used_lately_is_left_alone() -> None:
 async def test_what_an_agent_does_after_its_turn_counts_as_use_as_long_as_a_turn_may_take() -> None:
     """P3: and an end amid that is told."""
     at = make_pool(PoolLimits(idle_ttl=100, hung_after=150))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1) as lease:
                 session = lease.session
@@ -418,7 +418,7 @@ async def _maintain(pool: ConnectionPool) -> None:
 async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -> None:
     """P6: nobody takes its lock for that, and its capacity comes back."""
     at = make_pool(PoolLimits(max_agents=1, hung_after=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as lease:
             at.clock.now += 100
             pool.maintain()
@@ -430,7 +430,7 @@ async def test_a_slot_hung_beyond_every_limit_is_stopped_although_it_is_busy() -
 async def test_the_net_under_a_hung_turn_is_widened_while_it_runs_and_never_narrowed() -> None:
     """P6, R1: a reload may allow longer turns; one that runs keeps what it was given."""
     at = make_pool(PoolLimits(max_agents=1, hung_after=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as lease:
             pool.widen(200)
             pool.widen(50)
@@ -446,7 +446,7 @@ async def test_the_net_under_a_hung_turn_is_widened_while_it_runs_and_never_narr
 async def test_passes_follow_each_other_by_themselves() -> None:
     """P3, R3: the last pass is a sign of life."""
     at = make_pool(PoolLimits(idle_ttl=100, maintenance=0.001))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             at.clock.now += 100
@@ -465,6 +465,6 @@ async def test_a_pass_that_fails_is_followed_by_the_next(monkeypatch: pytest.Mon
         raise RuntimeError("pass")
 
     monkeypatch.setattr(at.pool._registry, "maintain", broken)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool:
             await until(lambda: len(calls) > 2)

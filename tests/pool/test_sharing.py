@@ -28,7 +28,7 @@ from tests.pool.fakes import (
 async def test_threads_of_an_equal_key_have_a_session_each_in_one_process() -> None:
     """P1, P4: their turns run at the same time, each behind its own lock."""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as one, pool.session(2) as two:
             assert (one.slot.pid, one.session.id) == (two.slot.pid, "session-100")
             assert two.session.id == "session-100-2"
@@ -53,7 +53,7 @@ async def test_a_full_process_is_joined_by_nobody_and_the_next_one_needs_a_place
 async def test_at_capacity_a_thread_that_may_join_a_process_stops_nobody() -> None:
     """P4"""
     at = make_shared_pool(PoolLimits(max_agents=2), threads=(1, 2, 3))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await use(pool, 7)
@@ -71,7 +71,7 @@ async def test_a_thread_of_another_key_is_put_into_a_process_of_its_own() -> Non
     """R5, O4: another agent, environment, launcher or owner of the workspace."""
     at = make_shared_pool(PoolLimits(max_agents=3), threads=(1, 2))
     at.launcher.shared[3] = Sharing("others", 20)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for thread in (1, 2, 3, 4):
                 await use(pool, thread)
@@ -82,7 +82,7 @@ async def test_a_thread_of_another_key_is_put_into_a_process_of_its_own() -> Non
 async def test_a_thread_does_not_wait_for_a_hanging_start_while_another_process_has_room() -> None:
     """P1: the one that serves is joined before one that starts, and the fuller before the emptier."""
     at = make_shared_pool(PoolLimits(max_agents=2), sessions=3)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for thread in (1, 2, 3):
                 await use(pool, thread)
@@ -100,7 +100,7 @@ async def test_a_session_that_hangs_while_it_is_opened_delays_no_other() -> None
     """P1, O4"""
     at = make_shared_pool()
     at.agents.session_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             assert pool.warm(1)
             assert await use(pool, 2) == "new"
@@ -113,7 +113,7 @@ async def test_a_session_that_hangs_while_it_is_opened_delays_no_other() -> None
 async def test_a_reservation_that_is_given_back_leaves_the_process_alone() -> None:
     """P4, Q6: also the one for which the process was to be started."""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             founder, other = pool.try_reserve(1), pool.try_reserve(2)
             assert founder
@@ -134,7 +134,7 @@ async def test_a_reservation_that_is_given_back_leaves_the_process_alone() -> No
 async def test_an_idle_thread_leaves_its_process_and_comes_back_to_it() -> None:
     """P3: idle clean-up is by thread; the session is ended and can be resumed."""
     at = make_shared_pool(PoolLimits(max_agents=1, idle_ttl=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             at.clock.now += 60
@@ -151,7 +151,7 @@ async def test_an_idle_thread_leaves_its_process_and_comes_back_to_it() -> None:
 async def test_the_last_one_to_leave_ends_the_process() -> None:
     """P3, P4"""
     at = make_shared_pool(PoolLimits(max_agents=1, idle_ttl=100))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await use(pool, 2)
@@ -167,7 +167,7 @@ async def test_the_last_one_to_leave_ends_the_process() -> None:
 async def test_room_is_given_back_when_a_session_is_ended_and_not_before() -> None:
     """P4"""
     at = make_shared_pool(sessions=2)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2):
             await use(pool, 1)
             at.agents.end_gates["session-100-2"] = anyio.Event()
@@ -189,7 +189,7 @@ async def test_a_successor_opens_its_session_after_its_predecessors_was_ended() 
     async def turn() -> None:
         came.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             await use(pool, 1)
             await use(pool, 2)
@@ -207,7 +207,7 @@ async def test_a_busy_thread_that_is_told_to_stop_is_cancelled_and_ended_when_it
     """P5, T6, O4: its neighbour's turn goes on."""
     at = make_shared_pool()
     leave = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks, pool.session(2) as neighbour:
             tasks.start_soon(hold_session, pool, 1, leave)
             await until(lambda: slot_state(pool, 1) is SlotState.READY)
@@ -225,7 +225,7 @@ async def test_a_busy_thread_that_is_told_to_stop_is_cancelled_and_ended_when_it
 async def test_a_reset_ends_the_threads_session_only_and_the_next_one_is_new_in_the_same_process() -> None:
     """Q8, O4"""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2) as neighbour:
             await use(pool, 1)
             assert pool.reset(1)
@@ -239,7 +239,7 @@ async def test_a_session_that_was_reset_while_it_was_opened_is_not_remembered() 
     """Q8, P5: it is ended as soon as it is there."""
     at = make_shared_pool()
     at.agents.session_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 2)
             assert pool.warm(1)
@@ -256,7 +256,7 @@ async def test_a_session_that_was_reset_while_it_was_opened_is_not_remembered() 
 async def test_two_internal_errors_in_a_row_move_the_thread_and_leave_the_process_to_the_others() -> None:
     """P8, O4: what is dead inside may be dead for all, so nobody else joins them."""
     at = make_shared_pool(PoolLimits(max_agents=2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2) as neighbour:
             await use(pool, 1)
             capabilities = AgentCapabilities(load_session=True)
@@ -278,7 +278,7 @@ async def test_two_internal_errors_in_a_row_move_the_thread_and_leave_the_proces
 async def test_a_process_is_a_victim_only_when_none_of_its_threads_has_a_turn() -> None:
     """P4"""
     at = make_shared_pool(threads=(1, 2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             async with pool.session(2):
@@ -291,7 +291,7 @@ async def test_a_process_is_a_victim_only_when_none_of_its_threads_has_a_turn() 
 async def test_the_victim_is_the_process_whose_last_turn_was_longest_ago() -> None:
     """P4: not the one with the thread that idles longest."""
     at = make_shared_pool(PoolLimits(max_agents=2), threads=(1, 2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for thread in (1, 7, 2):
                 at.clock.now += 1
@@ -310,7 +310,7 @@ async def test_the_victim_is_the_process_whose_last_turn_was_longest_ago() -> No
 async def test_in_a_full_process_that_is_busy_the_longest_idle_session_makes_room() -> None:
     """P4: nobody waits for a process to be idle as a whole; and its limit holds."""
     at = make_shared_pool(sessions=3)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for thread in (2, 3):
                 at.clock.now += 1
@@ -328,7 +328,7 @@ async def test_in_a_full_process_that_is_busy_the_longest_idle_session_makes_roo
 async def test_no_session_with_a_turn_makes_room_and_none_that_is_warmed_ahead_takes_it() -> None:
     """P4, Q6"""
     at = make_shared_pool(sessions=2)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1):
             async with pool.session(2):
                 assert pool.try_reserve(3) is None
@@ -343,7 +343,7 @@ async def test_a_process_that_is_always_busy_is_kept_free_for_a_thread_that_wait
     """P4, Q6: newer turns stay away from the process that is nearest to being idle, and from no other."""
     at = make_shared_pool(PoolLimits(max_agents=2), threads=(1, 2, 3, 4))
     at.launcher.shared |= dict.fromkeys((5, 6), Sharing("other", 20))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(5), pool.session(6):
             await use(pool, 2)
             async with pool.session(1):

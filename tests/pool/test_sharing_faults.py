@@ -29,7 +29,7 @@ CRASH = AgentSpawnError("exited during start", failure=SpawnFailure.EXITED, exit
 async def test_the_death_of_a_process_moves_all_its_threads_to_one_successor() -> None:
     """P5, P8, O4"""
     at = make_shared_pool(PoolLimits(max_agents=2), threads=(1, 2, 3))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for thread in (1, 2, 3, 7):
                 await use(pool, thread)
@@ -50,7 +50,7 @@ async def test_a_start_that_fails_is_told_to_all_who_wait_for_it() -> None:
             await use(at.pool, thread)
         told.append(str(caught.value))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for _ in range(3):
                 async with anyio.create_task_group() as tasks:
@@ -76,7 +76,7 @@ async def test_a_death_while_sessions_are_opened_is_told_with_its_exit() -> None
             await use(at.pool, thread)
         exits.append(caught.value.exit)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool, anyio.create_task_group() as tasks:
             tasks.start_soon(turn, 1)
             tasks.start_soon(turn, 2)
@@ -91,7 +91,7 @@ async def test_a_thread_without_a_directory_is_alone_in_failing() -> None:
     """P7, O4: also when it is the one for which the process is to be started."""
     at = make_shared_pool()
     at.launcher.errors[1] = AgentSpawnError("no directory", failure=SpawnFailure.BAD_DIRECTORY)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             broken, sound = pool.try_reserve(1), pool.try_reserve(2)
             with pytest.raises(AgentSpawnError, match="no directory"):
@@ -108,7 +108,7 @@ async def test_a_session_that_can_not_be_opened_harms_no_neighbour() -> None:
     """O4, P10"""
     at = make_shared_pool()
     at.agents.session_errors["1"] = AgentSpawnError("log in", failure=SpawnFailure.AUTH_REQUIRED)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2) as neighbour:
             with pytest.raises(AgentSpawnError, match="log in"):
                 await use(pool, 1)
@@ -130,7 +130,7 @@ async def test_a_store_that_fails_for_one_thread_harms_no_neighbour() -> None:
 
     at = make_pool(PoolLimits(max_agents=1), store=Broken())
     at.launcher.shared = dict.fromkeys((1, 2), Sharing("shared", 2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2) as neighbour:
             with pytest.raises(AgentSpawnError, match="OSError"):
                 await use(pool, 1)
@@ -142,7 +142,7 @@ async def test_a_process_that_did_not_open_a_session_in_time_is_joined_by_nobody
     """P1, P10: the next one would wait as long; those who are in it go on."""
     at = make_shared_pool(PoolLimits(max_agents=2))
     at.agents.session_errors["1"] = RequestTimeout("session/new", 60)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(2) as neighbour:
             with pytest.raises(AgentSpawnError, match="60 s"):
                 await use(pool, 1)
@@ -156,7 +156,7 @@ async def test_a_process_that_does_not_end_a_session_in_time_is_joined_by_nobody
     """P5: a session that may still be open there is not opened there again."""
     at = make_shared_pool(PoolLimits(max_agents=2))
     at.agents.end_errors["session-100"] = RequestTimeout("session/close", 10)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             async with pool.session(2) as neighbour:
@@ -173,7 +173,7 @@ async def test_a_prompt_that_stays_open_after_its_cancel_costs_the_process() -> 
     """T6: as for any cancel that is not obeyed."""
     at = make_shared_pool(PoolLimits(max_agents=2))
     at.agents.end_errors["session-100"] = RequestTimeout("session/prompt", 10)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1) as lease:
                 lease.session.is_prompting = True  # type: ignore[misc]
@@ -187,7 +187,7 @@ async def test_a_prompt_that_stays_open_after_its_cancel_costs_the_process() -> 
 async def test_a_hung_turn_costs_the_process() -> None:
     """P6: nothing else would end it; its capacity comes back."""
     at = make_shared_pool(PoolLimits(max_agents=1, hung_after=100), threads=(1, 2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1) as hung:
             at.clock.now += 100
             await use(pool, 2)
@@ -201,7 +201,7 @@ async def test_a_successor_does_not_wait_longer_than_the_bound_for_its_predecess
     """P5: it goes elsewhere, as does everybody else."""
     at = make_shared_pool(PoolLimits(max_agents=2, stop_bound=5))
     leave = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks, pool.session(2):
             tasks.start_soon(hold_session, pool, 1, leave)
             await until(lambda: slot_state(pool, 1) is SlotState.READY)
@@ -220,7 +220,7 @@ async def test_a_successor_does_not_wait_longer_than_the_bound_for_its_predecess
 async def test_closing_the_pool_ends_shared_processes_with_all_their_sessions() -> None:
     """R1"""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1), pool.session(2):
             assert pool.warm(3)
             await pool.close()
@@ -232,7 +232,7 @@ async def test_closing_the_pool_ends_shared_processes_with_all_their_sessions() 
 async def test_a_copy_of_a_session_runs_in_the_shared_process() -> None:
     """Q9"""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, pool.session(1), pool.session(2) as second:
             reservation = pool.try_reserve_extra(2)
             assert reservation
@@ -246,7 +246,7 @@ async def test_a_copy_of_a_session_runs_in_the_shared_process() -> None:
 async def test_a_process_that_hung_up_under_its_threads_is_replaced_for_all() -> None:
     """P5, O2"""
     at = make_shared_pool(PoolLimits(max_agents=1))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             await use(pool, 2)
@@ -271,7 +271,7 @@ async def test_a_death_that_a_newcomer_notices_first_is_told_to_each_as_it_conce
     async def second() -> None:
         came.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks, pool.session(1):
             tasks.start_soon(opening)
             tasks.start_soon(second)
@@ -290,7 +290,7 @@ async def test_a_death_that_a_newcomer_notices_first_is_told_to_each_as_it_conce
 async def test_a_thread_that_was_never_prompted_is_not_held_back_for_its_neighbours_deaths() -> None:
     """P7: a loop is what dies before any turn."""
     at = make_shared_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             for _ in range(4):
                 await use(pool, 1)
@@ -311,7 +311,7 @@ async def test_who_waits_for_a_session_in_a_process_that_a_neighbour_hung_goes_o
         await use(at.pool, 2)
         used.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             tasks.start_soon(hold_session, pool, 1, leave)
             await until(lambda: slot_state(pool, 1) is SlotState.READY)

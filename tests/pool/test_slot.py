@@ -27,7 +27,7 @@ async def test_turns_of_a_thread_run_one_after_the_other() -> None:
             await settle()
             inside.pop()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool, anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(turn)
@@ -40,7 +40,7 @@ async def test_turns_of_a_thread_run_one_after_the_other() -> None:
 async def test_a_replaced_slot_survives_the_end_of_the_old_turn() -> None:
     """P5: removal is by identity."""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with AsyncExitStack() as old_turn:
                 old = await old_turn.enter_async_context(pool.session(1))
@@ -58,7 +58,7 @@ async def test_a_replaced_slot_survives_the_end_of_the_old_turn() -> None:
 async def test_a_turn_that_fails_or_is_cancelled_leaves_the_agent_alive() -> None:
     """T6, Q10"""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             with pytest.raises(RuntimeError, match="turn"):
                 async with pool.session(1):
@@ -80,7 +80,7 @@ async def test_an_agent_that_hung_up_is_replaced_although_its_process_still_live
     async def second() -> None:
         came.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             async with pool.session(1):
                 tasks.start_soon(second)
@@ -96,7 +96,7 @@ async def test_an_agent_that_hung_up_is_replaced_although_its_process_still_live
 async def test_an_agent_that_died_between_turns_is_replaced_and_its_session_resumed() -> None:
     """P8"""
     at = make_pool()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with pool.session(1) as lease:
                 session_id = lease.session.id
@@ -114,7 +114,7 @@ async def test_who_waits_for_the_lock_of_a_dying_agent_moves_on_to_its_successor
     async def second() -> None:
         came.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks, pool.session(1):
             tasks.start_soon(second)
             await settle()
@@ -127,7 +127,7 @@ async def test_a_cancelled_waiter_leaves_the_start_going() -> None:
     """T6: it becomes an idle slot."""
     at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             tasks.start_soon(use, pool, 1)
             await at.agents.waiting.wait()
@@ -136,7 +136,7 @@ async def test_a_cancelled_waiter_leaves_the_start_going() -> None:
         assert at.agents.running == []
     at = make_pool()
     at.agents.start_gates["1"] = anyio.Event()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(use, pool, 1)
@@ -162,7 +162,7 @@ async def test_everyone_who_waits_for_a_start_that_fails_is_told_why() -> None:
             await use(at.pool, 1)
         told.append(caught.value)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool, anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(turn)
@@ -185,7 +185,7 @@ async def test_a_hanging_start_that_is_evicted_wakes_its_waiters() -> None:
             await use(at.pool, 1)
         told.append(str(caught.value))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             tasks.start_soon(turn)
             await at.agents.waiting.wait()
@@ -198,7 +198,7 @@ async def ended_badly(*turns: bool, can_load: bool = True) -> list[SlotState | N
     """Tell of the ends of turns, internal errors or not; return the slot's state after each."""
     at = make_pool()
     states: list[SlotState | None] = []
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool:
             await use(pool, 1)
             capabilities = AgentCapabilities(load_session=can_load)
@@ -231,7 +231,7 @@ async def test_a_turn_that_waits_for_a_start_goes_on_afresh_after_a_reset() -> N
     async def waits() -> None:
         how.append(await use(at.pool, 1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with at.pool as pool, anyio.create_task_group() as tasks:
             at.agents.start_gates["1"] = anyio.Event()
             tasks.start_soon(waits)

@@ -74,7 +74,7 @@ class Disk:
 
 @asynccontextmanager
 async def eager(path: Path, disk: Disk | None = None) -> AsyncIterator[SessionStore]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(path, EAGER, connect=(disk or Disk()).connect) as store:
             yield store
 
@@ -164,7 +164,7 @@ async def test_the_timer_tries_again_when_nobody_calls(tmp_path: Path) -> None:
     """R6"""
     path = tmp_path / "state.db"
     limits = StorageLimits(busy=0, busy_again=0, retry=0.01, retry_pause=1000)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(path, limits) as store:
             with lock(path):
                 await store.accept(prompt(1))
@@ -179,7 +179,7 @@ async def test_calls_in_quick_succession_do_not_try_each_time(tmp_path: Path) ->
     """R6: a broken disk is not asked for every chunk."""
     disk = Disk()
     disk.unreachable = True
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(tmp_path / "state.db", StorageLimits(retry_pause=1000), connect=disk.connect) as store:
             disk.repair()
             for message_id in range(20):
@@ -208,7 +208,7 @@ async def test_what_the_backlog_cannot_hold_is_counted_for_people(tmp_path: Path
     disk = Disk()
     disk.unreachable = True
     limits = StorageLimits(backlog=2, retry_pause=0)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(tmp_path / "state.db", limits, connect=disk.connect) as store:
             await store.accept(prompt(1))
             await store.see(SeenPlace(place, 1) for place in (1, 2, 3))
@@ -273,7 +273,7 @@ def release(process: subprocess.Popen[str]) -> None:
 async def test_a_lock_that_is_let_go_in_time_is_waited_for(tmp_path: Path) -> None:
     """R6"""
     path = tmp_path / "state.db"
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(path, StorageLimits(busy=15)) as store, anyio.create_task_group() as tasks:
             with holder(path) as other:
                 tasks.start_soon(store.accept, prompt(1))

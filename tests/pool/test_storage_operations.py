@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 from pool.storage import database
 from pool.storage.backlog import Backlog
 from pool.storage.database import Database
@@ -30,6 +32,7 @@ from pool.storage.operations import (
 )
 from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
 from tests.pool.samples import decision, rule
+from tests.repeat import long_run
 
 
 def accept(message_id: int, payload: str = "{}") -> Accept:
@@ -70,7 +73,14 @@ def contents(base: Database) -> list[object]:
 
 def test_a_folded_backlog_leads_to_the_same_file_as_every_change_did() -> None:
     """R6"""
-    for seed in range(120):
+    for seed in range(40):
+        fold(random.Random(seed))
+
+
+@pytest.mark.soak
+def test_many_folded_backlogs_lead_to_the_same_file_as_every_change_did() -> None:
+    """R6"""
+    for seed in range(40, 40 + long_run(2_000, 80)):
         fold(random.Random(seed))
 
 

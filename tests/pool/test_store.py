@@ -25,7 +25,7 @@ async def in_memory(_: Path) -> AsyncIterator[SessionStore]:
 
 @asynccontextmanager
 async def in_a_file(folder: Path) -> AsyncIterator[SessionStore]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(folder / "state.db") as store:
             yield store
 

@@ -200,7 +200,7 @@ class FakeDispatcher(Dispatcher):
         self._changed = anyio.Event()
 
     async def wait(self, ready: Callable[[FakeDispatcher], object]) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not ready(self):
                 await self._changed.wait()
 
@@ -338,7 +338,7 @@ async def running_chat(
     async with discords_address_kept(), anyio.create_task_group() as group:
         group.start_soon(gateway.run, dispatcher)
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 if wait:
                     await gateway.ready.wait()
                 if wait and commands and stamp is None:

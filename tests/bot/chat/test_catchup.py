@@ -370,7 +370,7 @@ async def test_how_far_was_read_is_written_while_the_bot_runs() -> None:
         async with running_chat(fd, Policy(), seen=store, seen_interval=0.02) as chat:
             thread_id = await open_thread(chat)
             said = await fd.owner.say(thread_id, "step")
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 while said.id not in {place.seen for place in await store.places()}:
                     await anyio.lowlevel.checkpoint()
             place = {one.place_id: one for one in await store.places()}[thread_id]
@@ -414,7 +414,7 @@ async def test_a_bot_told_to_close_during_a_catch_up_is_not_kept_waiting_for_lon
             thread_id = await open_thread(chat)
         await fd.owner.say(thread_id, "missed")
         fd.faults.next("GET", HISTORY, Fault.delay(3600.0), times=10)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with running_chat(fd, Policy(), seen=store):
                 while fd.faults.pending == 10:
                     await anyio.lowlevel.checkpoint()

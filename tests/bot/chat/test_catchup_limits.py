@@ -85,7 +85,7 @@ class FakeArchive(DiscordChat):
         raise AssertionError(guild_id, user_id)
 
     async def wait(self, ready: Callable[[FakeArchive], object]) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not ready(self):
                 await self._changed.wait()
 

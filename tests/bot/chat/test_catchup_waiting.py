@@ -165,7 +165,7 @@ class Recorder(FakeClient, DiscordChat):
 
     async def look(self, queued: dict[int, list[int]]) -> None:
         self.dispatcher.queued = queued
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await review_waiting(self, self, self.wordings, Roles(self))
 
 

@@ -10,7 +10,7 @@ from bot.chat.job_queue import JobQueue
 
 async def in_line(jobs: JobQueue, wanted: anyio.Event) -> None:
     """Run the line until the event comes."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(jobs.run)
             await wanted.wait()

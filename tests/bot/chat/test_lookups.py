@@ -119,7 +119,7 @@ async def test_a_link_gives_nothing_of_what_the_asker_or_weft_can_t_read() -> No
 async def settled(here: Asking, channel_id: int, who: int, *, view: bool, history: bool) -> None:
     """Wait until Weft has heard of an overwrite."""
     client = here.chat.gateway.current()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while True:
             channel: Any = client.get_channel(channel_id)
             mine = {one.id: bits for one, bits in channel.overwrites.items()}.get(who)

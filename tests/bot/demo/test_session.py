@@ -108,7 +108,7 @@ def test_the_owner_presses_what_was_asked_for(tmp_path: Path, how: str, option: 
 @pytest.mark.usefixtures("in_process")
 def test_a_question_that_nobody_answers_times_out_and_stays_in_the_transcript(tmp_path: Path) -> None:
     agent = scenario(tmp_path, [{"permission": {}, "then": {"*": []}}])
-    done = prompt(agent, "--permission", "wait", "--timeout", "1")
+    done = prompt(agent, "--permission", "wait", "--timeout", "3")
     assert (done.exit_code, done.stderr) == (1, "")
     assert "[Allow] [Reject]" in done.stdout
     assert done.stdout.splitlines()[-1] == "outcome: timed_out"

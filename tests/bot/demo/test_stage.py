@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 
 async def test_an_outcome_is_kept_for_whoever_asks_later(tmp_path: Path) -> None:
     agent = scenario(tmp_path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with stage(agent.argv, directory=tmp_path, edit_interval=0.02) as on_stage:
             discord = on_stage.discord
             message = await discord.owner.say(discord.channel_id, "hello", mention_bot=True)
@@ -30,7 +30,7 @@ async def test_an_outcome_is_kept_for_whoever_asks_later(tmp_path: Path) -> None
 
 async def test_a_second_outcome_of_a_message_is_an_error(tmp_path: Path) -> None:
     """O1: never two."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with stage(scenario(tmp_path).argv, directory=tmp_path) as on_stage:
             inbound = Inbound(1, 2, 1, 3, Actor(4, "owner"), "x", opens_thread=True, title="x")
             on_stage.record(inbound, Outcome.STOPPED)
@@ -50,7 +50,7 @@ async def test_settings_come_from_the_caller_and_not_from_the_environment(
         "WEFT_IDLE_TTL": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with stage(scenario(tmp_path).argv, directory=tmp_path, idle_ttl=7) as on_stage:
             settings = on_stage.settings
             assert settings.discord_api == on_stage.discord.api_url
@@ -65,7 +65,7 @@ async def test_who_is_invited_is_there_before_the_bot(tmp_path: Path) -> None:
     def invite(discord: FakeDiscord) -> dict[str, object]:
         return {"allowed_users": (discord.user("bob").id,)}
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with stage(scenario(tmp_path).argv, directory=tmp_path, invite=invite, edit_interval=0.02) as on_stage:
             discord = on_stage.discord
             message = await discord.user("bob").say(discord.channel_id, "hello", mention_bot=True)
@@ -78,7 +78,7 @@ async def test_state_and_workspace_are_removed_unless_a_directory_is_given(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     agent = scenario(tmp_path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with stage(agent.argv):
             (made,) = (tmp_path / "temporary").iterdir()
             assert {path.name for path in made.iterdir()} == {"state", "workspace"}

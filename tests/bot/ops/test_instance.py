@@ -42,7 +42,7 @@ def test_a_killed_instance_leaves_no_lock_behind(tmp_path: Path) -> None:
         with pytest.raises(AlreadyRunning), sole_instance(tmp_path):
             pytest.fail("two instances at once")
         os.kill(holder.pid, signal.SIGKILL)
-        holder.wait(timeout=5)
+        holder.wait(timeout=30)
     with sole_instance(tmp_path) as identity:
         assert len(identity) == 32
 

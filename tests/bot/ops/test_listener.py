@@ -29,7 +29,7 @@ ANYWHERE = Loopback("127.0.0.1", 0)
 async def answering(
     address: Address = ANYWHERE, status: Status = Status.OK, lifetime: float = 10.0
 ) -> AsyncIterator[Address]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         told = (lambda: health(status, parts())), (lambda _: (b"m 1\n", "text/plain"))
         async with listening(address, *told, lifetime) as found:
             yield found

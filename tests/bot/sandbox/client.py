@@ -82,7 +82,7 @@ async def running(bot: Bot, fd: FakeDiscord) -> AsyncIterator[Bot]:
     async with anyio.create_task_group() as tasks, bot:
         await bot.login(fd.token)
         tasks.start_soon(bot.connect)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await bot.was_ready.wait()
         yield bot
         await bot.close()

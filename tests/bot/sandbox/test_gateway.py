@@ -32,7 +32,7 @@ async def test_a_resume_replays_what_was_missed(monkeypatch: pytest.MonkeyPatch)
 async def test_a_reconnect_request_is_followed_by_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(monkeypatch) as (fd, _bot):
         await fd.gateway.reconnect()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await fd.ready.wait()
 
         assert (fd.gateway.identifies, fd.gateway.resumes) == (1, 1)
@@ -49,7 +49,7 @@ async def test_a_refused_resume_ends_in_a_new_session_without_the_missed_message
         fd.gateway.refuse_resume = True
         await fd.gateway.close(4000)
         await fd.user("alice").say(fd.channel_id, "missed")
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await fd.ready.wait()
         await fd.user("alice").say(fd.channel_id, "seen")
         await bot.wait_until(lambda b: b.seen)
@@ -65,7 +65,7 @@ async def test_an_invalidated_session_is_identified_anew(monkeypatch: pytest.Mon
     monkeypatch.setattr(discord.Client, "before_identify_hook", at_once)
     async with connected(monkeypatch) as (fd, _bot):
         await fd.gateway.invalidate(resumable=False)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await fd.ready.wait()
 
         assert fd.gateway.identifies == 2
@@ -88,7 +88,7 @@ async def test_a_client_that_closes_with_1000_gives_up_its_session() -> None:
     async with FakeDiscord() as fd:
         async with socket(fd) as ws:
             await ws.send_json({"op": 2, "d": {"token": fd.token, "intents": 0}})
-            assert (await ws.receive_json(timeout=5))["t"] == "READY"
+            assert (await ws.receive_json(timeout=30))["t"] == "READY"
             assert len(fd.gateway.sessions) == 1
             await ws.close(code=1000)
         await fd.wait_for(lambda f: not f.gateway.sessions)
@@ -201,7 +201,7 @@ async def test_a_malformed_event_ends_the_librarys_connection(monkeypatch: pytes
                 await fd.gateway.dispatch_raw("MESSAGE_CREATE", {"id": "1"})
 
             tasks.start_soon(break_it)
-            with anyio.fail_after(5), pytest.raises(KeyError):
+            with anyio.fail_after(30), pytest.raises(KeyError):
                 await bot.connect()
 
 
@@ -217,7 +217,7 @@ async def test_a_client_that_dies_can_resume(monkeypatch: pytest.MonkeyPatch) ->
         async with socket(fd) as ws:
             await ws.send_json({"op": 6, "d": {"token": fd.token, "session_id": session_id, "seq": 1}})
 
-            assert (await ws.receive_json(timeout=5))["t"] == "RESUMED"
+            assert (await ws.receive_json(timeout=30))["t"] == "RESUMED"
 
 
 async def test_a_token_may_come_with_the_prefix_that_rest_wants() -> None:
@@ -225,12 +225,12 @@ async def test_a_token_may_come_with_the_prefix_that_rest_wants() -> None:
         token = f"Bot {fd.token}"
         async with socket(fd) as ws:
             await ws.send_json({"op": 2, "d": {"token": token, "intents": 0}})
-            session_id = (await ws.receive_json(timeout=5))["d"]["session_id"]
+            session_id = (await ws.receive_json(timeout=30))["d"]["session_id"]
             await ws.close(code=4000)
         async with socket(fd) as ws:
             await ws.send_json({"op": 6, "d": {"token": token, "session_id": session_id, "seq": 1}})
 
-            assert (await ws.receive_json(timeout=5))["t"] == "RESUMED"
+            assert (await ws.receive_json(timeout=30))["t"] == "RESUMED"
 
 
 async def test_the_first_connection_can_be_refused() -> None:
@@ -264,7 +264,7 @@ FRAMES: list[tuple[Any, int]] = [
 async def test_a_frame_that_breaks_the_protocol_closes_with_its_code(frame: str, code: int) -> None:
     async with FakeDiscord() as fd, socket(fd) as ws:
         await ws.send_str(frame)
-        message = await ws.receive(timeout=5)
+        message = await ws.receive(timeout=30)
 
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
 
@@ -273,19 +273,19 @@ async def test_unknown_intent_bits_close_with_4013_and_a_second_identify_with_40
     async with FakeDiscord() as fd:
         async with socket(fd) as ws:
             await ws.send_json({"op": 2, "d": {"token": fd.token, "intents": 1 << 40}})
-            assert (await ws.receive(timeout=5)).data == 4013
+            assert (await ws.receive(timeout=30)).data == 4013
         async with socket(fd) as ws:
             for _ in range(2):
                 await ws.send_json({"op": 2, "d": {"token": fd.token, "intents": 0}})
-            assert (await ws.receive_json(timeout=5))["t"] == "READY"
-            assert (await ws.receive(timeout=5)).data == 4005
+            assert (await ws.receive_json(timeout=30))["t"] == "READY"
+            assert (await ws.receive(timeout=30)).data == 4005
 
 
 async def test_an_unknown_session_cannot_be_resumed() -> None:
     async with FakeDiscord() as fd, socket(fd) as ws:
         await ws.send_json({"op": 6, "d": {"token": fd.token, "session_id": "nope", "seq": 1}})
 
-        assert await ws.receive_json(timeout=5) == {"op": 9, "d": False}
+        assert await ws.receive_json(timeout=30) == {"op": 9, "d": False}
 
 
 async def test_events_lost_are_lost_to_a_resume_too(monkeypatch: pytest.MonkeyPatch) -> None:

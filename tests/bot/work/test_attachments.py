@@ -90,7 +90,7 @@ class Desk:
     async def prepare(self, *messages: Inbound, can: PromptCapabilities = ALL, **options: Any) -> Prepared:
         place = Workspace(self.workspace, self.inside or str(self.workspace))
         work = Attachments(self.cdn, self.limits, self.transcriber)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             return await work.prepare(messages, place, can, **options)
 
     def saved(self, message_id: int = 5) -> dict[str, bytes]:
@@ -362,7 +362,7 @@ async def test_a_stop_ends_it_at_once_and_leaves_nothing_half_done(tmp_path: Pat
     """F3, T6"""
     cdn = Cdn({"a.txt": b"never"}, gates={"a.txt": anyio.Event()})
     desk = Desk(tmp_path, cdn)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(desk.prepare, message(file(1, "a.txt")))
             while not cdn.asked:  # noqa: ASYNC110

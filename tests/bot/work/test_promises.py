@@ -32,7 +32,7 @@ async def test_what_was_promised_is_in_the_file_once_it_counts_as_saved(tmp_path
         assert answer.lasting
         assert await work.dispatcher.saved()
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(path) as store, running_work(store=cast("NotedStore", store)) as work:
             work.post(1, "hang")
             await work.prompted("hang")
@@ -59,7 +59,7 @@ async def test_what_was_promised_is_in_the_file_once_it_counts_as_saved(tmp_path
 async def test_going_on_is_in_the_file_once_it_counts_as_saved(tmp_path: Path) -> None:
     """R2: the button vanishes when the answer comes."""
     path = tmp_path / "state.db"
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with open_store(path) as store, running_work(store=cast("NotedStore", store)) as work:
             work.post(1, "hang")
             await work.prompted("hang")

@@ -18,7 +18,7 @@ OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 
 
 async def ask(discord: FakeDiscord, token: str | None = None, **settings: Any) -> list[Finding]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         return await check_discord(Settings(_env_file=None, **settings), discord.api_url, token or discord.token)
 
 

@@ -26,7 +26,7 @@ def spec(agent: ScriptedAgent, cwd: str = "/") -> LaunchSpec:
 
 
 async def check(agent: ScriptedAgent, limits: ConnectionLimits = LIMITS) -> list[Finding]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         found = await check_agent("one", spec(agent), limits, Redactor(["canary-secret"]).text)
     assert [alive(pid) for pid in agent.pids()] in ([], [False])
     return found
@@ -62,7 +62,7 @@ async def test_the_session_works_in_an_empty_directory_that_is_gone_afterwards(t
 @pytest.mark.asyncio
 async def test_a_wrapped_agent_works_where_its_wrapper_says(tmp_path: Path) -> None:
     agent = scenario(tmp_path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         await check_agent("one", LaunchSpec(agent.argv, str(tmp_path), {}, session_cwd="/elsewhere"), LIMITS)
     assert agent.received("session/new")[0]["params"]["cwd"] == "/elsewhere"
     assert agent.events("start")[0]["cwd"] == str(tmp_path)

@@ -34,7 +34,7 @@ ELSEWHERE = 100_000_000_000_000_009
 
 
 async def look(discord: FakeDiscord, **settings: Any) -> list[Finding]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         found = await check_discord(Settings(_env_file=None, **settings), discord.api_url, discord.token)
     return [finding for finding in found if finding.subject in ("servers", "server", "channel", "places")][1:]
 
