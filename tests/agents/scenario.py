@@ -58,7 +58,7 @@ import anyio
 Step = dict[str, Any]
 Entry = dict[str, Any]
 
-SCRIPT = Path(__file__).with_name("scripted.py")
+SCRIPT = Path(__file__).with_name("player.py")
 # Isolated and without site-packages: the agent needs nothing of ours and starts in a fraction of the time.
 COMMAND = (sys.executable, "-I", "-S", str(SCRIPT))
 POLL = 0.01  # seconds between two looks at the log

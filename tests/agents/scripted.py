@@ -1,30 +1,30 @@
 """An agent that plays a scenario: speaks ACP v1 on stdio, says what it is told to, and logs what it hears.
 
-Pure standard library and one file, so that it starts fast and runs in any working directory. The scenario is a path or
-inline JSON, in ``argv[1]`` or ``AGENT_SCENARIO``; `scenario.py` names its keys and steps. The main thread reads stdin;
-each prompt is played by a worker thread of its own. The mutable state is the turns, the open requests and their
-answers: all guarded by `Wire.changed`.
+Pure standard library and one file, so that it starts fast (by `player.py`) and runs in any working directory. The
+scenario is a path or inline JSON, in ``argv[1]`` or ``AGENT_SCENARIO``; `scenario.py` names its keys and steps. The
+main thread reads stdin; each prompt is played by a worker thread of its own. The mutable state is the turns, the open
+requests and their answers: all guarded by `Wire.changed`.
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import itertools
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-JSON = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # A thousand of these are started in the tests, and these modules take longer than all that most of them do.
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    JSON = dict[str, Any]
 POLL = 0.005  # seconds between two looks at a gate file
 FROM_WEFT = "[From Weft"
 OUT = re.compile(r"\.weft/out/\d+")
@@ -37,7 +37,6 @@ OPTIONS = [
 HISTORY = [["user", "earlier question"], ["agent", "earlier answer"]]
 
 
-@dataclass(frozen=True, slots=True)
 class Behaviour:
     """How one kind of agent differs from the protocol's plain reading."""
 
@@ -47,6 +46,9 @@ class Behaviour:
     second: str = "overlaps"  # a prompt while one runs: "overlaps", "queues", "merges", or "cancels" the one that runs
     load_error: int = -32002
     prompt_error: int = -32002
+
+    def __init__(self, **differs: Any) -> None:
+        vars(self).update(differs)
 
 
 BEHAVIOURS = {
@@ -86,8 +88,8 @@ class Journal:
             os.write(self._fd, json.dumps(entry).encode() + b"\n")
 
     def count(self, event: str) -> int:
-        lines = Path(self._path).read_text().splitlines() if self._path else []
-        return sum(json.loads(line)["event"] == event for line in lines)
+        with open(self._path or os.devnull) as log:
+            return sum(json.loads(line)["event"] == event for line in log)
 
 
 class Wire:
@@ -140,31 +142,32 @@ class SteeredTurn(Exception):
     """More text was put into the turn; what it asks for is played instead of the rest."""
 
 
-@dataclass(eq=False)
 class Turn:
     """One prompt being played: each step ``{"name": ...}`` is done by the method ``do_name``.
 
     A turn without a request id is one that nobody prompted, and has no response.
     """
 
-    wire: Wire
-    behaviour: Behaviour
-    session: str
-    request_id: Any
-    text: str
     cancelled: bool = False
     responded: bool = False
     ignore_cancel: bool = False
-    message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    cancel_result: JSON = field(default_factory=lambda: {"stopReason": "cancelled"})
-    late: list[tuple[float, JSON]] = field(default_factory=list)
     out: str = ".weft/out"  # where files for people go
-    more: list[tuple[str, list[JSON]]] = field(default_factory=list)
     cut: bool = False
     finished: bool = False
-    merged: list[Any] = field(default_factory=list)
     after: Turn | None = None
-    over: threading.Event = field(default_factory=threading.Event)
+
+    def __init__(self, wire: Wire, behaviour: Behaviour, session: str, request_id: Any, text: str) -> None:
+        self.wire = wire
+        self.behaviour = behaviour
+        self.session = session
+        self.request_id = request_id
+        self.text = text
+        self.message_id = os.urandom(16).hex()
+        self.cancel_result: JSON = {"stopReason": "cancelled"}
+        self.late: list[tuple[float, JSON]] = []
+        self.more: list[tuple[str, list[JSON]]] = []
+        self.merged: list[Any] = []
+        self.over = threading.Event()
 
     def play(self, steps: list[JSON]) -> None:
         if self.after is not None:
@@ -190,7 +193,7 @@ class Turn:
                 if self.finished:
                     return
                 self.text, steps = self.more.pop(0)
-                self.message_id = uuid.uuid4().hex
+                self.message_id = os.urandom(16).hex()
 
     def add(self, text: str, steps: list[JSON], number: Any = None) -> bool:
         """Take more text, before or instead of the rest; the one with a number is a prompt. False: it is too late."""
@@ -305,7 +308,7 @@ class Turn:
         self.cancel_result = result
 
     def do_wait_file(self, path: str, _: JSON) -> None:
-        while not Path(path).exists():
+        while not os.path.exists(path):
             self.checkpoint(POLL)
 
     def do_mark(self, name: str, _: JSON) -> None:
@@ -320,7 +323,7 @@ class Turn:
         threading.Event().wait()
 
     def do_raw(self, text: str, step: JSON) -> None:
-        line = base64.b64decode(text) if step.get("base64") else text.encode()
+        line = binascii.a2b_base64(text) if step.get("base64") else text.encode()
         line = line.replace(b"$SESSION", self.session.encode())
         self.wire.write(line * step.get("times", 1) + step.get("end", "\n").encode())
 
@@ -348,15 +351,20 @@ class Turn:
 
     def do_files(self, files: dict[str, str], _: JSON) -> None:
         for name, data in files.items():
-            path = Path(name.replace("{out}", self.out))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(base64.b64decode(data))
+            path = name.replace("{out}", self.out)
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(binascii.a2b_base64(data))
 
     def do_python(self, code: str, _: JSON) -> None:
+        from pathlib import Path
+
         Path(self.out).mkdir(parents=True, exist_ok=True)
         exec(code, {"out": Path(self.out)})
 
     def do_spawn_shell(self, command: str, step: JSON) -> None:
+        import subprocess
+
         out = None if step.get("holds_stdout") else subprocess.DEVNULL
         child = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, stdout=out, start_new_session=True)
         self.wire.journal.write("spawned", child=child.pid)
@@ -443,7 +451,7 @@ class Agent:
         if not self.start.get("after", 0) <= self.journal.count("start") < self.start.get("first", sys.maxsize):
             self.start = {}
         environment = {"names": sorted(os.environ), "marker": os.environ.get("WEFT_AGENT")}
-        self.journal.write("start", cwd=str(Path.cwd()), ppid=os.getppid(), environment=environment)
+        self.journal.write("start", cwd=os.getcwd(), ppid=os.getppid(), environment=environment)
         if self.start.get("ignore_term"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.stderr.write(self.start.get("stderr", ""))
@@ -550,7 +558,7 @@ class Agent:
             "sessionCapabilities": session,
             **self.scenario.get("agent", {}),
         }
-        while "gate" in self.start and not Path(self.start["gate"]).exists():
+        while "gate" in self.start and not os.path.exists(self.start["gate"]):
             time.sleep(POLL)
         info = {"name": f"scripted-{self.scenario.get('behaviour', 'plain')}", "version": "1"}
         version = self.start.get("protocolVersion", 1)
@@ -582,7 +590,7 @@ class Agent:
             raise RequestError(AUTH_REQUIRED)
         if self.behaviour.greets:
             self.wire.send(method="_auth/status_update", params={"status": "ok"})
-        session = str(uuid.uuid4())
+        session = os.urandom(16).hex()
         self.sessions.add(session)
         self.wire.send(id=number, result={"sessionId": session})
         if self.behaviour is not BEHAVIOURS["plain"]:
@@ -610,7 +618,7 @@ class Agent:
             raise RequestError({"code": -32601, "message": "method not found"})
         if how == "fails" or params["sessionId"] not in self.sessions:
             raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
-        session = str(uuid.uuid4())
+        session = os.urandom(16).hex()
         self.sessions.add(session)
         if how == "replay":
             self.replay(session)
@@ -638,7 +646,10 @@ class Agent:
 
 def main() -> None:
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ["AGENT_SCENARIO"]
-    scenario = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+    if not given.lstrip().startswith("{"):
+        with open(given) as file:
+            given = file.read()
+    scenario = json.loads(given)
     agent = Agent(scenario)
     agent.begin()
     agent.serve()
