@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -32,23 +33,30 @@ class WarmProcess:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self.pid = int(line.recv(64))
-        self._code: int | None = None
+        self.code: int | None = None
         line.setblocking(False)
 
     @property
     def returncode(self) -> int | None:
-        if self._code is None:
+        if self.code is None:
             try:
-                self._code = int(self._line.recv(64))
+                self.code = int(self._line.recv(64))
             except BlockingIOError:
                 return None
-        return self._code
+        return self.code
 
     async def wait(self) -> int:
         while self.returncode is None:
             await anyio.wait_readable(self._line)
-        assert self._code is not None
-        return self._code
+        assert self.code is not None
+        return self.code
+
+    def wait_here(self, timeout: float) -> int:
+        """As `wait`, where no loop runs."""
+        if self.returncode is None and not select.select([self._line], [], [], timeout)[0]:
+            raise TimeoutError(f"it runs after {timeout} s")
+        assert self.returncode is not None
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -60,22 +68,56 @@ class WarmProcess:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def close(self) -> None:
+        """Kill it if it still runs, and forget it."""
+        self.kill()
+        self.wait_here(30.0)
+        self._line.close()
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with anyio.CancelScope(shield=True):
-            self.kill()
-            await self.wait()
-        self._line.close()
+        self.close()
 
 
-def start(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: int, stderr: int) -> WarmProcess:
-    """Start ``weft`` with these arguments; nobody reads what it prints."""
+class WarmPopen:
+    """What `subprocess.Popen` with pipes offers, as far as it is used."""
+
+    def __init__(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+        (its_in, our_in), (our_out, its_out), (our_err, its_err) = (os.pipe() for _ in range(3))
+        try:
+            self._process = start(arguments, cwd, env, its_in, its_err, its_out)
+        finally:
+            for number in (its_in, its_out, its_err):
+                os.close(number)
+        self.stdin, self.stdout, self.stderr = (
+            os.fdopen(our_in, "wb"),
+            os.fdopen(our_out, "rb"),
+            os.fdopen(our_err, "rb"),
+        )
+        self.wait, self.send_signal, self.kill = self._process.wait_here, self._process.send_signal, self._process.kill
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self.stdout, self.stderr):
+            file.close()
+        with suppress(BrokenPipeError):  # something was left that it did not read
+            self.stdin.close()
+        self._process.close()
+
+
+def start(
+    arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: int, stderr: int, stdout: int | None = None
+) -> WarmProcess:
+    """Start ``weft`` with these arguments; what it prints is read by nobody, if there is no ``stdout``."""
     asked = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}).encode()
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its, Path(os.devnull).open("wb") as nowhere:
-        socket.send_fds(_server(), [asked], [its.fileno(), stdin, nowhere.fileno(), stderr])
+        out = nowhere.fileno() if stdout is None else stdout
+        socket.send_fds(_server(), [asked], [its.fileno(), stdin, out, stderr])
     return WarmProcess(ours)
 
 
@@ -169,7 +211,10 @@ def _become(fork: _Fork) -> None:
 
 if __name__ == "__main__":
     import bot.app
-    import bot.log  # noqa: F401  with the app, all that a bot needs
+    import bot.demo.session
+    import bot.demo.stage
+    import bot.demo.terminal
+    import bot.log  # noqa: F401  with the app, all that is needed
     from bot.cli import main
 
     gc.collect()

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 
 from bot.sandbox import FakeDiscord
 from tests.agents import ScriptedAgent, Step, scenario
-from tests.commands import WEFT, environment
+from tests.commands import environment
 from tests.e2e.play import LIMIT
 from tests.e2e.process import Run, mention, run, shown, until_answered, until_shown
+from tests.warm import WarmPopen
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
 
@@ -83,10 +85,13 @@ async def asked(bot_socket: Path) -> str:
 
 async def commanded(directory: Path, *arguments: str, **variables: str) -> str:
     """Return what a command says that is given the same settings."""
-    done = await anyio.run_process(
-        [*WEFT, *arguments], cwd=directory, env=environment(directory, **variables), check=False
-    )
-    return (done.stdout + done.stderr).decode()
+
+    def run_to_its_end() -> bytes:
+        with WarmPopen(arguments, directory, environment(directory, **variables)) as process:
+            process.stdin.close()
+            return process.stdout.read() + process.stderr.read()
+
+    return (await anyio.to_thread.run_sync(run_to_its_end)).decode()
 
 
 async def talk(discord: FakeDiscord) -> str:

@@ -17,9 +17,10 @@ from tests.agents import Step, alive, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, connected, mention, run, shown, until_shown
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
+pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.usefixtures("cold_start")
 async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(tmp_path: Path) -> None:
     """R5, R1: the process ends with 0 and leaves no agent."""
     steps: list[Step] = [{"stderr": "canary-noise\n"}, {"thought": "canary-thought"}, {"text": "canary-answer"}]
@@ -43,6 +44,7 @@ async def test_a_mention_is_answered_and_the_log_is_json_without_token_or_text(t
         assert (tmp_path / "state" / "weft").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.usefixtures("cold_start")
 @pytest.mark.parametrize(
     ("number", "steps"),
     [
@@ -115,6 +117,7 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
         assert "bot.hurried" in [event["event"] for event in bot.events()]
 
 
+@pytest.mark.usefixtures("cold_start")
 async def test_a_token_that_discord_refuses_is_one_line_and_78(tmp_path: Path) -> None:
     """Settings and exits."""
     agent = scenario(tmp_path)
@@ -153,6 +156,7 @@ async def test_a_discord_that_can_not_be_reached_is_tried_again_and_a_signal_end
             assert bot.plain_lines() == []
 
 
+@pytest.mark.usefixtures("cold_start")
 async def test_a_second_instance_is_refused_and_leaves_the_first_ones_agents_alone(tmp_path: Path) -> None:
     """R4, P9: the start of a run ends what an earlier one left, so it has to be sure that it is alone."""
     agent = scenario(tmp_path, HANG)

@@ -14,11 +14,12 @@ from tests.bot.ops.ear import ear
 from tests.e2e.play import LIMIT
 from tests.e2e.process import HANG, mention, run, until_shown
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cold_start")]
+pytestmark = pytest.mark.asyncio
 
 REFUSED = 4004  # the token
 
 
+@pytest.mark.usefixtures("cold_start")
 async def test_a_supervisor_hears_of_start_turns_reload_and_stop(tmp_path: Path) -> None:
     """R3, R1, R5: all of it from the bot's own process; agents can't reach the socket."""
     agent = scenario(tmp_path, words={"work": HANG, "env": [{"text": "x"}]}, resume=True)

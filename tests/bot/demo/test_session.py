@@ -25,6 +25,7 @@ from bot.demo.session import Permission, choice
 from bot.demo.terminal import TEXT_LIMIT, clean, text_problem
 from tests.agents import ScriptedAgent, Step, alive, scenario
 from tests.commands import LIMIT, environment, left_by, started, temporary_files, weft
+from tests.warm import WarmPopen
 
 REAL_BOT = {
     "DISCORD_TOKEN": "canary.canary.canary",
@@ -190,15 +191,14 @@ def test_a_signal_ends_the_demo_and_its_agent_in_order(
 ) -> None:
     """P9: also while it waits for a line from the terminal."""
     agent = scenario(tmp_path, [{"mark": "running"}, {"hang": True}])
-    with started(tmp_path, "demo", *arguments, "--agent", shlex.join(agent.argv)) as process:
+    command = ["demo", *arguments, "--agent", shlex.join(agent.argv)]
+    with WarmPopen(command, tmp_path, environment(tmp_path)) as process:
         if not arguments:
-            assert process.stdin
             process.stdin.write(b"go\n")
             process.stdin.flush()
         until(lambda: agent.marks() == ["running"])
         process.send_signal(number)
         assert process.wait(LIMIT) == code
-        assert process.stderr
         assert process.stderr.read() == b""
     assert [alive(pid) for pid in agent.pids()] == [False]
     assert temporary_files(tmp_path) == []
@@ -210,7 +210,7 @@ def test_a_signal_ends_the_demo_and_its_agent_in_order(
 class Talk:
     """A demo at the other end of pipes."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | WarmPopen) -> None:
         self.process = process
         self.shown = ""
 
@@ -249,9 +249,14 @@ class Talk:
 
 @contextmanager
 def talking(directory: Path, agent: ScriptedAgent | None = None) -> Iterator[Talk]:
-    arguments = ["--agent", shlex.join(agent.argv)] if agent else []
-    with started(directory, "demo", *arguments) as process:
-        yield Talk(process)
+    """Talk with a demo; with its own agent, as its users start it."""
+    if agent is None:
+        with started(directory, "demo") as process:
+            yield Talk(process)
+    else:
+        arguments = ["demo", "--agent", shlex.join(agent.argv)]
+        with WarmPopen(arguments, directory, environment(directory)) as fork:
+            yield Talk(fork)
 
 
 def until(holds: object) -> None:
