@@ -17,6 +17,7 @@ import pytest
 from discord.backoff import ExponentialBackoff
 
 from bot import app
+from bot.chat import lookups
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig
 from bot.chat.rest import RetryLimits
@@ -171,6 +172,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME
 
+    monkeypatch.setattr(lookups, "READ_LEAVE_LIMIT", 0.1)
     monkeypatch.setattr(app, "chat_config", quick_chat)
     monkeypatch.setattr(app, "work_limits", quick_work)
     monkeypatch.setattr(WeftClient, "before_identify_hook", at_once)

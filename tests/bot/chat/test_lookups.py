@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import anyio
 import discord
 import pytest
 
+from bot.chat import lookups
 from bot.chat.authorize import Policy
 from bot.chat.inbound import Place
 from bot.chat.lookups import CUT, EARLIER, HIDDEN, MOST_BYTES, PAUSE, _may_read, _opened, _without_pause
@@ -22,6 +23,7 @@ from bot.reply.port import Body, MessageGone, Unavailable
 from bot.sandbox import FakeDiscord, Fault, Message, Person, people
 from bot.work.ports import Earlier
 from bot.work.prompt import frame
+from tests.bot.chat import harness
 from tests.bot.chat.harness import RunningChat, running_chat
 
 pytestmark = pytest.mark.asyncio
@@ -286,8 +288,10 @@ async def test_a_conversation_is_cut_at_eight_kib() -> None:
         assert (found.quotes[-1].text, found.quotes[0].headline) == ("last", CUT)
 
 
-async def test_faults_are_for_the_caller() -> None:
+async def test_faults_are_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """F8, F9: within its own limit."""
+    monkeypatch.setattr(harness, "QUICK", replace(harness.QUICK, budget=0.2))
+    monkeypatch.setattr(lookups, "READ_LEAVE_LIMIT", 0.1)
     async with asking() as here:
         message = await here.friend.say(here.fd.channel_id, "hello")
         here.fd.faults.next("GET", r"/messages/\d+$", Fault.status(503), times=1000)
