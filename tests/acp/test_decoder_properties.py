@@ -20,7 +20,7 @@ KINDS = (Noise, Notification, Request, Response)
 SAMPLE = 256
 """Bytes that are kept of either end of an overlong line."""
 SEQUENCES = 2_000
-LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 4
+LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 4
 PIECES = (
     *(b"\n", b"\r\n", b"\r", b"", b"\n\n\r\n"),
     *(b"{", b"}", b'{"jsonrpc":"2.0",', b'"method":"m"}', b'"id":1,', b'"result":{"a":"', b'"}}\n', b"null"),
@@ -100,7 +100,7 @@ def walk(seeds: Iterable[int]) -> None:
 CHUNKS = st.lists(st.sampled_from(PIECES) | st.binary(max_size=30), max_size=30)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(CHUNKS, st.integers(1, 300))
 def test_no_short_stream_breaks_the_decoder(chunks: list[bytes], max_line: int) -> None:
     """T5, T9: the same for streams that shrink well."""
@@ -109,14 +109,14 @@ def test_no_short_stream_breaks_the_decoder(chunks: list[bytes], max_line: int) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
 @given(CHUNKS, st.integers(1, 300))
 def test_no_stream_breaks_the_decoder_in_a_long_run(chunks: list[bytes], max_line: int) -> None:
     """T5, T9."""
     check(chunks, max_line)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 60), max_size=20), st.integers(1, 40))
 def test_lines_do_not_depend_on_where_the_stream_is_cut(stream: bytes, sizes: list[int], max_line: int) -> None:
     """T9."""
@@ -125,7 +125,7 @@ def test_lines_do_not_depend_on_where_the_stream_is_cut(stream: bytes, sizes: li
     assert decoded(chunks, max_line) == decoded([stream], max_line)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_line_raises(line: bytes) -> None:
     """T9."""

@@ -25,8 +25,8 @@ from tests.repeat import long_run
 LIMITS = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0, text_bytes=400)
 ROOMY = TurnLimits(liveness=3.0, hard_timeout=40.0, cancel_grace=5.0, card_extension_max=30.0)
 LATEST_END = 40.0 + 30.0 + 5.0
-SEQUENCES, PARTS = 1_500, 2
-LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 8
+SEQUENCES, PARTS = 500, 2
+LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 8
 STEPS = (
     *("text",) * 8,
     *("tick",) * 6,
@@ -184,7 +184,7 @@ def walk_turns(seeds: Iterable[int]) -> None:
             raise
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3, 4))])
 def test_a_chattering_agent_ends_within_its_limits(seed: int) -> None:
     """T2: hard timeout, plus at most the time for cards, plus the grace; chatter and open cards change nothing."""
     rng = random.Random(seed)
@@ -224,7 +224,7 @@ def play(steps: list[Step]) -> None:
     watcher.check_end()
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(scripts(STEPS))
 def test_no_short_sequence_breaks_a_turn(steps: list[Step]) -> None:
     """O1, T2, T3, T6, T10: the same for sequences that shrink well."""
@@ -233,7 +233,7 @@ def test_no_short_sequence_breaks_a_turn(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
 @given(scripts(STEPS))
 def test_no_sequence_breaks_a_turn_in_a_long_run(steps: list[Step]) -> None:
     """O1, T2, T3, T6, T10."""
@@ -369,7 +369,7 @@ def play_row(steps: list[Step]) -> None:
     row.finish()
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(scripts(ROW))
 def test_no_short_sequence_mixes_turns(steps: list[Step]) -> None:
     """O1, O3, P8: the same for sequences that shrink well."""
@@ -378,7 +378,7 @@ def test_no_short_sequence_mixes_turns(steps: list[Step]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
 @given(scripts(ROW))
 def test_no_sequence_mixes_turns_in_a_long_run(steps: list[Step]) -> None:
     """O1, O3, P8."""

@@ -20,8 +20,8 @@ from pool.slot import Reservation
 from tests.pool.registry_model import MIXES, STEPS, play
 from tests.repeat import long_run
 
-SEQUENCES, LEAKING, PARTS = 1_200, 400, 2
-LONG_RUN, LONG_PARTS = long_run(16_000, 6_000), 8
+SEQUENCES, LEAKING, PARTS = 400, 150, 2
+LONG_RUN, LONG_PARTS = long_run(16_000, 4_000), 8
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
@@ -91,7 +91,7 @@ async def test_a_slot_whose_promised_place_leaked_is_nobodys_victim() -> None:
 SCRIPT = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 59)), max_size=50)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=FIXTURE)
 @given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
 async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]], leaks: bool, mix: int) -> None:
@@ -101,7 +101,7 @@ async def test_no_short_sequence_breaks_the_registry(steps: list[tuple[str, int]
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None, suppress_health_check=FIXTURE)
 @given(SCRIPT, st.booleans(), st.integers(0, len(MIXES) - 1))
 @pytest.mark.asyncio
 async def test_no_sequence_breaks_the_registry_in_a_long_run(

@@ -29,7 +29,7 @@ from tests.bot.work.queue.bench import ALICE, BOB, decide, removed, written
 from tests.pool.fakes import make_pool, settle
 from tests.repeat import long_run
 
-WALKS, LONG_RUN, STEPS, PARTS = 60, long_run(4000, 800), 80, 2
+WALKS, LONG_RUN, STEPS, PARTS = 24, long_run(4000, 500), 80, 2
 PATIENCE = 25
 """Turns that may end while the same prompt waits longest: twice as many as it takes at most."""
 ONE, TWO = Sharing("one", 3), Sharing("two", 2)
@@ -243,7 +243,7 @@ class Walk:
             gate.set()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
 @pytest.mark.asyncio
 async def test_who_waits_longest_gets_an_agent_however_busy_the_others_are(seed: int) -> None:
     """P4, Q6"""

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.bot.work.queue.scheduler_model import SchedulerModel
 from tests.repeat import long_run
 
-SEQUENCES, PARTS = 1_500, 3
-LONG_RUN, LONG_PARTS = long_run(20_000, 8_000), 10
+SEQUENCES, PARTS = 450, 3
+LONG_RUN, LONG_PARTS = long_run(20_000, 5_000), 10
 STEPS = (
     *("arrive",) * 12,
     *("accept",) * 20,
@@ -66,7 +66,7 @@ def test_whatever_happens_in_a_long_run_queues_and_scheduler_keep_their_promises
 SEQUENCE = st.lists(st.tuples(st.sampled_from(sorted(set(STEPS))), st.integers(0, 59)), max_size=200)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(SEQUENCE)
 def test_no_short_sequence_breaks_a_promise(steps: list[tuple[str, int]]) -> None:
     """O1, Q1 to Q10."""
@@ -75,7 +75,7 @@ def test_no_short_sequence_breaks_a_promise(steps: list[tuple[str, int]]) -> Non
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=long_run(10_000, 2_000), derandomize=True, deadline=None)
+@settings(max_examples=long_run(10_000, 1_200), derandomize=True, deadline=None)
 @given(SEQUENCE)
 def test_no_sequence_at_all_breaks_a_promise(steps: list[tuple[str, int]]) -> None:
     """O1, Q1 to Q10: the same at length."""
