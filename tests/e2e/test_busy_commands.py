@@ -25,7 +25,7 @@ DEAF: list[Step] = [{"deaf": True}, {"text": "so far "}, {"ignore_cancel": True}
 STATES: dict[str, dict[str, Any]] = {
     "is deaf": {"words": {"first": DEAF}},
     "ignores the cancel": {"words": {"first": [{"text": "so far "}, {"ignore_cancel": True}, {"hang": True}]}},
-    "hangs in its start": {"start": {"hang": "initialize", "first": 1}},
+    "hangs in its start": {"start": {"hang": "initialize", "first": 3}},
     "waits for a person": {"words": {"first": [{"text": "so far "}, {"permission": {}}]}},
 }
 
@@ -37,20 +37,23 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def stuck(directory: Path, state: str) -> AsyncIterator[tuple[Play, ScriptedAgent, int, list[int]]]:
-    """A thread whose first turn does not go on, with two messages that wait."""
+async def stuck(
+    directory: Path, state: str, count: int = 1
+) -> AsyncIterator[tuple[Play, ScriptedAgent, dict[int, list[int]]]]:
+    """So many threads whose first turn does not go on, each with two messages that wait."""
     agent = scenario(directory, **STATES[state])
     async with play(directory, agent, cancel_grace=0.3) as game:
-        thread_id = await game.mention("first")
-        if "start" in STATES[state]:
-            await agent.heard("initialize")
-            # The agent may start before the thread is there, and the turn only then.
-            await game.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"))
-        else:
-            await game.until_shown(thread_id, "so far")
-        waiting = [await game.say(thread_id, text) for text in ("second", "third")]
-        await until_marked(game.discord, *waiting)
-        yield game, agent, thread_id, waiting
+        threads: dict[int, list[int]] = {}
+        for number in range(count):
+            thread_id = await game.mention("first")
+            if "start" in STATES[state]:
+                await agent.heard("initialize", number + 1)
+                await game.until_begun(thread_id)
+            else:
+                await game.until_shown(thread_id, "so far")
+            threads[thread_id] = [await game.say(thread_id, text) for text in ("second", "third")]
+            await until_marked(game.discord, *threads[thread_id])
+        yield game, agent, threads
 
 
 async def typed(game: Play, thread_id: int, text: str) -> str:
@@ -79,19 +82,18 @@ async def ask(game: Play, thread_id: int, command: str) -> str:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("command", ["/stop", "stop"])
-async def test_stop_ends_the_turn_of_a_stuck_agent_and_goes_on_with_what_waits(
-    tmp_path: Path, state: str, command: str
-) -> None:
-    """Q7, T6"""
-    async with stuck(tmp_path, state) as (game, agent, thread_id, waiting):
-        assert await ask(game, thread_id, command) == "Stopping."
-        assert await game.outcome(thread_id) is Outcome.STOPPED
-        if "start" in STATES[state]:
-            await _give_up(game, thread_id, waiting)
-        else:
-            assert [await game.outcome(one) for one in waiting] == [Outcome.ANSWERED] * 2
-            assert agent.prompts()[-2:] == ["second", "third"]
+async def test_stop_ends_the_turn_of_a_stuck_agent_and_goes_on_with_what_waits(tmp_path: Path, state: str) -> None:
+    """Q7, T6: from the menu, and typed."""
+    async with stuck(tmp_path, state, 2) as (game, agent, threads):
+        for command, (thread_id, waiting) in zip(("/stop", "stop"), threads.items(), strict=True):
+            before = agent.prompts()
+            assert await ask(game, thread_id, command) == "Stopping."
+            assert await game.outcome(thread_id) is Outcome.STOPPED
+            if "start" in STATES[state]:
+                await _give_up(game, thread_id, waiting)
+            else:
+                assert [await game.outcome(one) for one in waiting] == [Outcome.ANSWERED] * 2
+                assert agent.prompts() == [*before, "second", "third"]
 
 
 async def _give_up(game: Play, thread_id: int, waiting: list[int]) -> None:
@@ -101,21 +103,23 @@ async def _give_up(game: Play, thread_id: int, waiting: list[int]) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("command", ["/stop all", "stop all", "!STOP ALL."])
-async def test_stop_all_ends_everything_and_what_comes_after_it_runs(tmp_path: Path, state: str, command: str) -> None:
-    """Q7"""
-    async with stuck(tmp_path, state) as (game, agent, thread_id, waiting):
-        assert await ask(game, thread_id, command) == "Stopping everything: 1 running, 2 waiting."
-        assert [await game.outcome(one) for one in (thread_id, *waiting)] == [Outcome.STOPPED] * 3
-        if "start" not in STATES[state]:
-            assert await game.outcome(await game.say(thread_id, "after it")) is Outcome.ANSWERED
-            assert agent.prompts() == ["first", "after it"]
+async def test_stop_all_ends_everything_and_what_comes_after_it_runs(tmp_path: Path, state: str) -> None:
+    """Q7: from the menu, and typed in two ways."""
+    async with stuck(tmp_path, state, 3) as (game, agent, threads):
+        for command, (thread_id, waiting) in zip(("/stop all", "stop all", "!STOP ALL."), threads.items(), strict=True):
+            before = agent.prompts()
+            assert await ask(game, thread_id, command) == "Stopping everything: 1 running, 2 waiting."
+            assert [await game.outcome(one) for one in (thread_id, *waiting)] == [Outcome.STOPPED] * 3
+            if "start" not in STATES[state]:
+                assert await game.outcome(await game.say(thread_id, "after it")) is Outcome.ANSWERED
+                assert agent.prompts() == [*before, "after it"]
 
 
 @pytest.mark.parametrize("state", STATES)
 async def test_status_and_the_queue_are_told_whatever_the_agent_does(tmp_path: Path, state: str) -> None:
     """Q11, Q5: typed alone as well; and the queue is emptied without touching what runs."""
-    async with stuck(tmp_path, state) as (game, _, thread_id, waiting):
+    async with stuck(tmp_path, state) as (game, _, threads):
+        ((thread_id, waiting),) = threads.items()
         for command in ("status", "/status"):
             assert "Queue: 2 waiting" in await ask(game, thread_id, command)
         shown = await ask(game, thread_id, "/queue show")
@@ -132,21 +136,24 @@ async def test_status_and_the_queue_are_told_whatever_the_agent_does(tmp_path: P
         assert await game.outcome(thread_id) is Outcome.STOPPED
 
 
-@pytest.mark.parametrize("text", ["stop it", "please stop", "status?", "stop all of them", "// stop"])
-async def test_words_that_only_begin_like_a_command_stop_nothing(tmp_path: Path, text: str) -> None:
+async def test_words_that_only_begin_like_a_command_stop_nothing(tmp_path: Path) -> None:
     """Q7: they are prompts, or asides."""
     gate = Gate(tmp_path / "gate")
     agent = scenario(tmp_path, words={"first": held(gate)})
+    prompts, aside = ["stop it", "please stop", "status?", "stop all of them"], "// stop"
     async with play(tmp_path, agent) as game:
-        thread_id = await game.mention("first")
-        await game.until_shown(thread_id, "so far")
-        said = await game.say(thread_id, text)
-        await game.owner.slash(thread_id, "status")
+        said = {}
+        for text in (*prompts, aside):
+            thread_id = await game.mention("first")
+            await game.until_shown(thread_id, "so far")
+            said[text] = (thread_id, await game.say(thread_id, text))
+            await game.owner.slash(thread_id, "status")
         gate.open()
-        assert await game.outcome(thread_id) is Outcome.ANSWERED
-        if not text.startswith("//"):
-            assert await game.outcome(said) is Outcome.ANSWERED
-        assert agent.prompts() == ["first", *([] if text.startswith("//") else [text])]
+        for text, (thread_id, message_id) in said.items():
+            assert await game.outcome(thread_id) is Outcome.ANSWERED
+            if text != aside:
+                assert await game.outcome(message_id) is Outcome.ANSWERED
+        assert sorted(agent.prompts()) == sorted(["first"] * 5 + prompts)
 
 
 async def test_commands_where_nothing_runs_say_so(tmp_path: Path) -> None:
