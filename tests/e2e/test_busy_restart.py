@@ -229,7 +229,7 @@ async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.S
 async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path: Path, how: signal.Signals) -> None:
     """R2, Q2, O1: none of its messages is run again by itself, and none is forgotten."""
     agent = scenario(tmp_path, words={"third": HANG}, resume=True)
-    async with connected(tmp_path, agent, WEFT_DEBOUNCE="0.3") as (discord, bot):
+    async with connected(tmp_path, agent, WEFT_DEBOUNCE="1.5") as (discord, bot):
         thread_id = await mention(discord, "hello")
         await until_answered(discord, thread_id, "hello")
         for text in ("second", "third"):
