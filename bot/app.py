@@ -420,7 +420,13 @@ def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimit
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
     """Return the limits of an agent's connection."""
-    return ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout, max_line=settings.max_line)
+    return ConnectionLimits(
+        start=settings.start_timeout,
+        session=settings.start_timeout,
+        max_line=settings.max_line,
+        # People are shown what agents ask, so agents are told that they may.
+        elicitation=("form", "url"),
+    )
 
 
 def turn_limits(settings: Settings) -> TurnLimits:

@@ -14,15 +14,18 @@ from discord import ui
 
 from bot.chat.authorize import Purpose
 from bot.chat.interactions import respond, tell
+from bot.chat.modals import SUBMITTED, filled_in
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
+from bot.work.questions import QuestionRegistry
 
 EXPIRED = "This button has expired."
 TEMPLATE = (
     r"weft:(?:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
-    r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+))"
+    r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
+    r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<word>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
 
@@ -45,9 +48,11 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         message_id = interaction.message.id if interaction.message is not None else 0
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
-            # 1. An option of a permission request: its token cannot be guessed, and the work knows its thread.
+            # 1. A permission request or a question: its token cannot be guessed, and the work knows its thread.
             if named["request"]:
                 return dispatcher.decide(named["request"], int(named["option"]), by, message_id)
+            if named["question"]:
+                return answer_question(dispatcher.questions, named, by)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
             # forged custom_id can name any other.
             thread_id = int(named["thread"] or named["left_in"])
@@ -66,19 +71,45 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return dispatcher.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
-        purpose = Purpose.DECIDE if named["request"] else Purpose.PROMPT
+        purpose = Purpose.DECIDE if named["request"] or named["question"] else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
 
 
+def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor) -> Answer:
+    """Do what a button of a question stands for."""
+    token = named["question"]
+    if named["pick"]:
+        return questions.choose(token, int(named["pick"]), by)
+    if named["step"]:
+        return questions.open_step(token, int(named["step"]), by)
+    return questions.agree(token, by) if named["word"] == "done" else questions.decline(token, by)
+
+
 async def on_interaction(interaction: discord.Interaction[Any]) -> None:
-    """Answer the use of a component that nothing here handles, or that its message no longer has."""
-    if interaction.type is not discord.InteractionType.component:
-        return
+    """Answer a form, and the use of a component that nothing here handles, or that its message no longer has."""
     used: Mapping[str, Any] = {**interaction.data} if interaction.data else {}
     custom_id = str(used.get("custom_id", ""))
+    if interaction.type is discord.InteractionType.modal_submit:
+        await _on_modal(interaction, SUBMITTED.fullmatch(custom_id), filled_in(used))
+    if interaction.type is not discord.InteractionType.component:
+        return
     rows = interaction.message.components if interaction.message is not None else []
     buttons = [button for row in rows if isinstance(row, discord.ActionRow) for button in row.children]
     # discord.py stays silent on a press of a button that the message no longer has.
     stands = any(isinstance(button, discord.Button) and button.custom_id == custom_id for button in buttons)
     if not (KNOWN.fullmatch(custom_id) and stands):
         await tell(interaction, EXPIRED)
+
+
+async def _on_modal(
+    interaction: discord.Interaction[Any], named: re.Match[str] | None, given: dict[str, tuple[str, ...]]
+) -> None:
+    if named is None:
+        await tell(interaction, EXPIRED)
+        return
+    token, step = named["question"], int(named["step"])
+
+    def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        return dispatcher.questions.fill_in(token, step, given, by)
+
+    await respond(interaction, act, purpose=Purpose.DECIDE)

@@ -8,7 +8,7 @@ unless it concerns everybody in the thread. Answers are sent by `tell` alone, wi
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import aiohttp
@@ -22,13 +22,15 @@ from bot.chat.answers import FAILED, Act, run_command, saved
 from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
-from bot.chat.port import NOBODY
+from bot.chat.modals import modal_view
+from bot.chat.port import NOBODY, view_of
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
-from bot.reply.port import MESSAGE_LIMIT, Attachment
+from bot.reply.port import MESSAGE_LIMIT, Attachment, Button
 from bot.reply.sanitise import one_line
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
+from bot.work.question_cards import Modal
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +103,9 @@ async def respond(
         answer = await saved(done, client.dispatcher)
     else:
         answer = Answer(verdict.reason, accepted=False)
+    if answer.modal is not None:
+        await show_modal(interaction, answer.modal)
+        return None
     if once and answer.accepted:
         # The first response, as only that one can edit the message; the answer follows it up.
         try:
@@ -109,7 +114,7 @@ async def respond(
             log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
     # A refusal is nobody else's concern.
     public = shown and answer.accepted
-    message_id = await tell(interaction, answer.text, ephemeral=not public)
+    message_id = await tell(interaction, answer.text, answer.buttons, ephemeral=not public)
     return message_id if public else None
 
 
@@ -160,20 +165,31 @@ def choices_of(
 
 
 async def tell(
-    interaction: discord.Interaction[Any], content: str, *, ephemeral: bool = True, file: Attachment | None = None
+    interaction: discord.Interaction[Any],
+    content: str,
+    buttons: Sequence[Button] = (),
+    *,
+    ephemeral: bool = True,
+    file: Attachment | None = None,
 ) -> int | None:
     """Answer without secrets and return the answer's id; what was answered already is followed up, with its file.
 
     An answer that does not arrive is logged, not raised: what the person asked for is done.
     """
     assert isinstance(interaction.client, WeftClient)
+    redactor, pressed = interaction.client.state.redactor, interaction.message
     # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
-    content = clip(interaction.client.state.redactor.text(content), MESSAGE_LIMIT)
+    content = clip(redactor.text(content), MESSAGE_LIMIT)
+    view = view_of(redactor.buttons(buttons)) if buttons else discord.utils.MISSING
     try:
         if interaction.response.is_done():
             await _follow_up(interaction, content, file)
             return None
-        sent = await interaction.response.send_message(content, ephemeral=ephemeral, **QUIETLY)
+        if pressed is not None and pressed.flags.ephemeral:
+            # What only this person sees is about the same thing: one message, and no button that has had its time.
+            await interaction.response.edit_message(content=content, view=view or None, allowed_mentions=NOBODY)
+            return None
+        sent = await interaction.response.send_message(content, view=view, ephemeral=ephemeral, **QUIETLY)
     except _LOST as exc:
         log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
         return None
@@ -195,6 +211,15 @@ async def _follow_up(interaction: discord.Interaction[Any], content: str, file: 
         else:
             return
     await interaction.followup.send(content, ephemeral=True, **QUIETLY)
+
+
+async def show_modal(interaction: discord.Interaction[Any], modal: Modal) -> None:
+    """Open a form for whoever pressed, without secrets; it has to be the first response."""
+    assert isinstance(interaction.client, WeftClient)
+    try:
+        await interaction.response.send_modal(modal_view(modal, interaction.client.state.redactor))
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
 
 
 async def on_unreadable_interaction(client: discord.Client, interaction: Json) -> None:

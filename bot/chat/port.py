@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
@@ -99,7 +99,7 @@ class DiscordThread:
     async def edit(self, message_id: int, body: Body) -> None:
         """Replace a message's text and buttons; with an empty bucket it returns seconds after it was applied."""
         clean = self._redactor.body(body)
-        view = _view(clean.buttons) if clean.buttons else None
+        view = view_of(clean.buttons) if clean.buttons else None
         await self._rest.call(
             lambda client: (
                 client.get_partial_messageable(self._id)
@@ -368,7 +368,7 @@ async def _send(
     while True:
         options: dict[str, Any] = {"nonce": nonce, "allowed_mentions": _mentions(body), "suppress_embeds": True}
         if body.buttons:
-            options["view"] = _view(body.buttons)
+            options["view"] = view_of(body.buttons)
         if body.file is not None:
             # Made anew for each try: a file is read once.
             options["file"] = discord.File(io.BytesIO(body.file.data), filename=body.file.name)
@@ -407,7 +407,8 @@ def _mentions(body: Body) -> discord.AllowedMentions:
     return discord.AllowedMentions(everyone=False, users=users, roles=roles, replied_user=False)
 
 
-def _view(buttons: tuple[Button, ...]) -> ui.View:
+def view_of(buttons: Iterable[Button]) -> ui.View:
+    """Return buttons as discord.py sends them."""
     view = ui.View(timeout=None)
     for button in buttons:
         if button.url:

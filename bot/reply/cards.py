@@ -146,8 +146,8 @@ def ended(text: str, end: str) -> str:
 
 
 def is_card(token: str, custom_ids: Sequence[str]) -> bool:
-    """Return whether a message with these buttons is the card of a request."""
-    return any(one.startswith(f"weft:perm:{token}:") for one in custom_ids)
+    """Return whether a message with these buttons is the card of a request, or of a question."""
+    return any(one.startswith((f"weft:perm:{token}:", f"weft:ask:{token}:")) for one in custom_ids)
 
 
 def answered_by(option: PermissionOption, *names: str) -> str:

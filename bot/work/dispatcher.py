@@ -37,6 +37,7 @@ from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.permission_cards import PermissionRegistry
 from bot.work.ports import Answer, Chat, Lookups
+from bot.work.questions import QuestionRegistry
 from bot.work.queue.entry import PENDING, Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm, Why
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -55,6 +56,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.transcription import Transcriber
 from bot.work.turn_files import TurnFiles
+from bot.work.turn_questions import TurnQuestions
 from bot.work.turns import Claim, TurnCards, TurnService
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
@@ -83,6 +85,7 @@ class Dispatcher:
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
+        questions: the questions that people may answer.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
     """
@@ -134,6 +137,10 @@ class Dispatcher:
         self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
         rulings = Rulings(self.rules.in_force, decisions)
         records = CardRecords(tracker, store, editors)
+
+        def approver_in(guild_id: int | None) -> int | None:
+            return chat.first_role(guild_id, self._limits.approvers)
+
         self._cards = TurnCards(
             tasks,
             self.permissions,
@@ -142,14 +149,18 @@ class Dispatcher:
             decisions,
             rulings,
             records,
-            lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
+            approver_in,
+        )
+        self.questions = QuestionRegistry()
+        self._asking = TurnQuestions(
+            tasks, self.questions, self._scheduler, limits.permission_timeout, decisions, records, approver_in
         )
         # What takes a message to its turn, and the turn to its end.
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(
-            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._leftovers, late, backgrounds,
-            self._files, handouts, self._changes, redact,
+            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._asking, self._leftovers, late,
+            backgrounds, self._files, handouts, self._changes, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -512,14 +523,14 @@ class Dispatcher:
 
     def counts(self) -> WorkCounts:
         """Return how much work there is in all threads."""
-        scheduler, cards = self._scheduler, self.permissions.open_cards
+        scheduler, cards = self._scheduler, self.permissions.open_cards + self.questions.open_questions
         return work_counts(scheduler.counts(), scheduler.waiting(), cards, self._tracker.under_way)
 
     def limit(self, limits: WorkLimits) -> None:
         """Put other limits in force; a turn that runs keeps its own."""
         self._limits = self._runs.limits = limits
         self._scheduler.rules_changed(anyio.current_time())
-        self._cards.timeout = limits.permission_timeout
+        self._cards.timeout = self._asking.timeout = limits.permission_timeout
         self._files.limits = limits.files
 
     async def recover(self) -> None:
@@ -537,7 +548,7 @@ class Dispatcher:
     async def shutdown(self) -> None:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
         # All three at once: what is refused here must not be started or asked there.
-        self._intake.closed = self._scheduler.closed = self._cards.closed = True
+        self._intake.closed = self._scheduler.closed = self._cards.closed = self._asking.closed = True
         self._skipped.hurry()
         self._leftovers.close()
         await self._shutdown.run(self._limits)

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Protocol
 
 import anyio
 import structlog
@@ -135,12 +136,20 @@ class Card:
         return Answer(text, accepted=True, lasting=True)
 
 
-def may_decide(card: Card, by: Actor) -> bool:
+class Waiting(Protocol):
+    """What waits for a person: a card, or a question."""
+
+    requester: Actor
+    approvers: bool
+    for_owners: bool
+
+
+def may_decide(card: Waiting, by: Actor) -> bool:
     """Return whether somebody who is let in may answer a card: buttons and commands ask this alone (C1)."""
     return by.approver or (by.owner if card.for_owners else by.id == card.requester.id)
 
 
-def who_may(card: Card, requester: str) -> str:
+def who_may(card: Waiting, requester: str) -> str:
     """Return who may answer a card, ``requester`` standing for whoever asked."""
     named = ["an approver"] if card.approvers else []
     # The requester first, but for a bot, which can press nothing.

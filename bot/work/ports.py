@@ -9,7 +9,8 @@ from typing import Protocol
 from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Quote
 from bot.reply.port import Attachment as File
-from bot.reply.port import ThreadPort
+from bot.reply.port import Button, ThreadPort
+from bot.work.question_cards import Modal
 
 
 class DownloadFailed(Exception):
@@ -61,12 +62,16 @@ class Answer:
         accepted: whether the press had an effect.
         lasting: the text promises what has to outlive the process, so it waits for `Dispatcher.saved`.
         file: goes with the text.
+        buttons: what only the person who asked can press.
+        modal: a form to be shown in place of the text.
     """
 
     text: str
     accepted: bool
     lasting: bool = False
     file: File | None = None
+    buttons: tuple[Button, ...] = ()
+    modal: Modal | None = None
 
 
 class Chat(Protocol):

@@ -25,7 +25,7 @@ class WorkCounts:
         waiting: prompts that wait, in all threads.
         queues: threads in which some do.
         longest: how many wait in the thread in which most do.
-        cards: permission requests that wait for a person.
+        cards: permission requests and questions that wait for a person.
         pending: messages whose outcome or reply is being seen to.
     """
 
@@ -70,7 +70,7 @@ def describe_thread(
         quiet = f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}" if silent >= SILENCE else ""
         lines.append(f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}")
     if snapshot and snapshot.permissions:
-        lines.append("Waiting for an answer to a permission request.")
+        lines.append("Waiting for an answer from a person.")
     if snapshot and snapshot.current_tool:
         lines.append(f"Tool: {inline_code(snapshot.current_tool.title, 200)}")
     lines.append(f"Queue: {waiting} waiting")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -21,15 +21,13 @@ from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, text_block
-from acp.session import AgentSession
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
-from acp.turn import Turn
 from acp.turn_runner import run_turn
-from bot.model import Inbound, Lane, Outcome
+from bot.model import Lane, Outcome
 from bot.reply import cards
-from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body, without_file
-from bot.reply.render import SILENCE, coarse, last_lines
+from bot.reply.render import coarse
+from bot.work import question_cards
 from bot.work.background import ROUNDS, Backgrounds
 from bot.work.card_records import CardRecords
 from bot.work.changes import WorkspaceChanges
@@ -42,10 +40,13 @@ from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.permission_cards import Card, CardState, PermissionRegistry, expire, rejecting, rejection, who_may
 from bot.work.permission_rules import Ruling, Verdict
+from bot.work.questions import why_ended
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
-from bot.work.rulings import MOST_RULED, RuledLines, Rulings
+from bot.work.rulings import MOST_RULED, Rulings
+from bot.work.running_turn import RunningTurn
 from bot.work.turn_files import TurnFiles, nothing_left
+from bot.work.turn_questions import TurnQuestions
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation, Reservation
 from pool.storage.durable import SessionStore
@@ -55,99 +56,12 @@ Claim = Reservation | ExtraReservation
 
 log = structlog.get_logger(__name__)
 
-MOST_OPEN = 20
-"""Cards of one turn that people may answer at the same time."""
-
-MOST_CARDS = 200
-"""Cards of one turn in all: an agent that asks without end must not fill thread and memory."""
-
 _NO_TEXT = 2**40
 """An offset behind all text of a turn."""
 
 NOT_TAKEN = "Discord did not take the card"
 NOT_WRITTEN = "the state file did not answer, so the agent was not asked"
 CONTEXT_LOST = Body("-# The agent no longer knew this conversation: it starts afresh.")
-
-
-@dataclass(slots=True, eq=False)
-class RunningTurn:
-    """A turn that was admitted.
-
-    Attributes:
-        starting: around all that comes before the prompt; cancelling it leaves the spawn going (T6).
-        hard_timeout: seconds after which the turn ends whatever it waits for (T2).
-        session: the session that is prompted, once the prompt may be sent.
-        stopped_by: who stopped it, in whatever phase.
-        abandoned: the thread is gone, so the agent is let go after the turn (D10).
-        interrupted: the bot's stop is what stopped it (R1).
-        over_at: when the agent ended it otherwise than with an answer; the drain is still to come then.
-        extra: it runs on a copy of the thread's session, beside the turn that has the session (Q9).
-        looked: set once it is known what belonged to the agent before the prompt; None: that is not looked up.
-        silent: nothing was heard of the agent for long while no tool was at work.
-        hear: tells what the agent has said on its stderr in this turn, secrets blacked out; None before its session.
-        agent: its name in the settings where there are several, else the one that it gives itself, once it did.
-        lease: its session and what it runs in, once the pool has given it.
-        steering: held while a text is put into the turn, so that one with files is not overtaken.
-        ruled: what rules have decided in people's place.
-    """
-
-    entry: Entry
-    reply: LiveReply
-    turn: Turn
-    started: float
-    hard_timeout: float
-    starting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    session: AgentSession | None = None
-    stopped_by: str | None = None
-    abandoned: bool = False
-    interrupted: bool = False
-    over_at: float | None = None
-    extra: bool = False
-    looked: anyio.Event | None = None
-    silent: bool = False
-    hear: Callable[[], str] | None = None
-    agent: str | None = None
-    lease: Lease | None = None
-    steering: anyio.Lock = field(default_factory=anyio.Lock)
-    cards: list[Card] = field(default_factory=list)
-    ruled: RuledLines = field(default_factory=RuledLines)
-
-    @property
-    def thread_id(self) -> int:
-        """The thread the turn belongs to."""
-        return self.entry.thread_id
-
-    @property
-    def first(self) -> Inbound:
-        """The message that the reply answers."""
-        return self.entry.messages[0]
-
-    def look(self, text_from: int = 0) -> TurnSnapshot:
-        """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
-        snapshot = self.turn.snapshot(text_from)
-        if snapshot.silent_for(anyio.current_time()) < SILENCE:
-            return snapshot
-        self.silent = self.silent or snapshot.current_tool is None
-        return replace(snapshot, last_words="".join(last_lines(self.hear()))) if self.hear is not None else snapshot
-
-    def stop(self, by: str, *, restart: bool = False) -> bool:
-        """Stop the turn in whatever phase it is; False: it was over already.
-
-        Args:
-            restart: the bot stops; what was decided before that stays as it is.
-        """
-        if restart:
-            self.interrupted = self.stopped_by is None
-        # The agent has answered: a stop would change nothing but the outcome, which is known (T6).
-        if self.turn.phase in (Phase.DRAINING, Phase.ENDED):
-            return False
-        self.stopped_by = self.stopped_by or by
-        # Before the prompt there is nothing to cancel but the wait; the agent goes on starting, for whoever is next.
-        if self.session is not None:
-            self.session.cancel(by)
-        else:
-            self.starting.cancel()
-        return True
 
 
 @dataclass(eq=False)
@@ -185,16 +99,11 @@ class TurnCards:
             two_person: two people have to agree, whatever the rules say (C1).
         """
         # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
-        still_open = sum(card.state is CardState.OPEN for card in running.cards)
-        refusal = ""
+        refusal = running.asked_enough
         if self.closed:
             refusal = "the bot stops"
         elif not request.options:
             refusal = "it has no options"
-        elif len(running.cards) >= MOST_CARDS:
-            refusal = f"the turn has asked {MOST_CARDS} times"
-        elif still_open >= MOST_OPEN:
-            refusal = f"{still_open} requests of the turn are open"
         elif running.ruled.count >= MOST_RULED:
             refusal = f"rules have decided {MOST_RULED} requests of the turn"
         if refusal:
@@ -253,7 +162,7 @@ class TurnCards:
                 end = partial(show_end, cards.closed_card(body, card_end(card)))
                 self.decisions.record(decision_of(card, first, running.stopped_by), end)
             # A turn may wait for several answers; it needs its place in the lane again only after the last one.
-            if not any(one.state is CardState.OPEN for one in (card, *running.cards)):
+            if card.state is not CardState.OPEN and not running.waiting_for_people:
                 self.scheduler.lanes.take_back(running.entry)
 
         # 2. From here on it can be answered.
@@ -346,6 +255,7 @@ class ReplySink:
 
     running: RunningTurn
     cards: TurnCards
+    questions: TurnQuestions
     deliveries: Deliveries
     end_of: Callable[[TurnSnapshot], TurnEnd]
     answered: bool = False
@@ -382,8 +292,13 @@ class ReplySink:
             request.cancel()
 
     def question(self, request: ElicitationRequest) -> None:
-        """Cancel it: nobody is shown questions yet, so no agent is told that it may ask any."""
-        request.cancel()
+        """Show a card for the question; one that can't be shown is answered ``cancel``: nobody could answer it."""
+        try:
+            self.questions.open(self.running, request)
+        except Exception:
+            # As above.
+            log.exception("question.failed", thread=self.running.thread_id)
+            request.cancel()
 
 
 @dataclass(eq=False)
@@ -396,6 +311,7 @@ class TurnService:
     editors: Editors
     deliveries: Deliveries
     cards: TurnCards
+    questions: TurnQuestions
     leftovers: Leftovers
     late: LateOutputs
     backgrounds: Backgrounds
@@ -498,7 +414,7 @@ class TurnService:
                     lease.session,
                     running.turn,
                     prompt,
-                    ReplySink(running, self.cards, self.deliveries, end_of),
+                    ReplySink(running, self.cards, self.questions, self.deliveries, end_of),
                     clock=asyncio.get_running_loop().time,
                 )
                 settled = not snapshot.killed
@@ -526,7 +442,8 @@ def _end_of(running: RunningTurn, methods: Sequence[str], snapshot: TurnSnapshot
         return interrupted(snapshot)
     end = end_of_snapshot(snapshot, methods)
     by_itself = end.outcome is Outcome.STOPPED and snapshot.cancelled_by in (None, BY_AGENT)
-    return replace(end, rejection=rejection(running.cards)) if by_itself else end
+    why = rejection(running.cards) or why_ended(running.questions)
+    return replace(end, rejection=why) if by_itself else end
 
 
 def cut_off(running: RunningTurn) -> TurnEnd:
@@ -542,6 +459,11 @@ def close_cards(running: RunningTurn) -> None:
         # Before the card: the agent of a turn that goes on must not wait for an answer that nobody can give any longer.
         card.request.cancel()
         card.close(CardState.CANCELLED, reason=RequestEnd.TURN_ENDED)
+    for question in running.questions:
+        question.request.cancel()
+        question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=RequestEnd.TURN_ENDED)
+        # Its reply is final now, whatever the agent says of a page.
+        question.show = None
 
 
 def as_decided(end: TurnEnd, why: Why | None) -> TurnEnd:

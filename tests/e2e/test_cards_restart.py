@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ from bot.demo.transcript import card_buttons
 from bot.sandbox import FakeDiscord, Message
 from bot.sandbox.interactions import InteractionType
 from bot.work.permission_cards import RESTARTED
+from bot.work.questions import EXPIRED
 from tests.agents import scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.play import LIMIT
@@ -21,10 +23,17 @@ pytestmark = pytest.mark.asyncio
 OPTIONS = allow_options(("yes", "allow_once"), ("no", "reject_once"))
 
 
-def cards(discord: FakeDiscord, thread_id: int) -> list[Message]:
+FORM = {"type": "object", "properties": {"name": {"type": "string"}}}
+
+
+def cards(discord: FakeDiscord, thread_id: int, sign: str = "🔐") -> list[Message]:
     if all(thread.id != thread_id for thread in discord.threads()):
         return []
-    return [message for message in discord.messages(thread_id) if "🔐" in message.content]
+    return [message for message in discord.messages(thread_id) if sign in message.content]
+
+
+def is_closed(discord: FakeDiscord, key: int) -> bool:
+    return not discord.message(key).components
 
 
 async def press_late(discord: FakeDiscord, card: Message) -> str:
@@ -34,28 +43,36 @@ async def press_late(discord: FakeDiscord, card: Message) -> str:
     return await late.told()
 
 
-async def test_a_kill_closes_the_card_at_the_next_start_and_the_turn_can_be_continued(tmp_path: Path) -> None:
-    """C4: its text stays in full, its buttons go, and a late press is told what happened."""
+async def test_a_kill_closes_the_cards_at_the_next_start_and_the_turn_can_be_continued(tmp_path: Path) -> None:
+    """C4, C6: their texts stay in full, their buttons go, and a late press or form is told what happened."""
     command = "make " + "x" * 3000
     ask = {"permission": {"tool": {"title": "make", "rawInput": {"command": command}}, "options": OPTIONS}, "then": {}}
-    agent = scenario(tmp_path, words={"cut off": [{"text": "went on"}], "ask": [{"text": "Well. "}, ask]}, resume=True)
+    question = {"elicit": {"message": "Which?", "requestedSchema": FORM}, "wait": False}
+    words = {"cut off": [{"text": "went on"}], "ask": [{"text": "Well. "}, question, ask]}
+    agent = scenario(tmp_path, words=words, resume=True)
     async with connected(tmp_path, agent) as (discord, bot):
         thread_id = await mention(discord, "ask")
-        await discord.wait_for(lambda fd: cards(fd, thread_id), timeout=LIMIT)
-        (card,) = cards(discord, thread_id)
-        await until_rows(tmp_path, "select thread_id, message_id from cards", [(thread_id, card.id)])
+        await discord.wait_for(lambda fd: cards(fd, thread_id) and cards(fd, thread_id, "❓"), timeout=LIMIT)
+        (card,), (form,) = cards(discord, thread_id), cards(discord, thread_id, "❓")
+        kept = [(thread_id, key) for key in sorted((form.id, card.id))]
+        await until_rows(tmp_path, "select thread_id, message_id from cards order by message_id", kept)
+        opened = await discord.owner.click(form, form.components[0]["components"][0]["custom_id"])
         bot.process.kill()
         await bot.process.wait()
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
             with anyio.fail_after(LIMIT):
                 await again.logged("gateway.ready")
-                await discord.wait_for(lambda fd: not fd.message(card.id).components, timeout=LIMIT)
+                for key in (card.id, form.id):
+                    await discord.wait_for(partial(is_closed, key=key), timeout=LIMIT)
             closed = discord.message(card.id)
             above, _, last = closed.content.rpartition("\n")
             assert above == card.content.rpartition("\n")[0]
             assert last == "⏹ Ended with the restart: *Continue* below runs the turn again."
             assert closed.attachments == card.attachments
+            assert discord.message(form.id).content.rpartition("\n")[2] == last
             assert await press_late(discord, card) == RESTARTED
+            submitted = await discord.owner.submit_modal(opened, f0="in vain")
+            assert await submitted.told() == EXPIRED
             await until_rows(tmp_path, "select * from cards", [])
             notice = discord.messages(thread_id)[-1]
             assert notice.id > card.id

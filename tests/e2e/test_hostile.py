@@ -12,7 +12,7 @@ import pytest
 
 from bot.model import Outcome
 from bot.sandbox import status
-from bot.work.turns import MOST_OPEN
+from bot.work.running_turn import MOST_OPEN
 from tests.agents import Gate, ScriptedAgent, scenario
 from tests.e2e.play import LIMIT, Play, play
 

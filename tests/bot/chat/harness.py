@@ -21,6 +21,7 @@ from bot.sandbox import FakeDiscord
 from bot.work.dispatcher import Dispatcher
 from bot.work.permission_cards import Card, PermissionRegistry
 from bot.work.ports import Answer
+from bot.work.questions import QuestionRegistry
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
@@ -53,6 +54,7 @@ class FakeDispatcher(Dispatcher):
     refuses: bool = False
     state: str = "All quiet."
     changes: Answer = field(default_factory=lambda: Answer("Nothing has changed.", accepted=True))
+    questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def saved(self) -> bool:

@@ -57,7 +57,7 @@ def test_a_silent_agent_is_reported_from_a_minute_on() -> None:
 def test_quiet_while_a_card_is_open_is_no_silence() -> None:
     """T7."""
     first, second, *_ = lines(turn(last_event=1000.0, permissions=("c1",)))
-    assert (first, second) == ("Working for 90 s", "Waiting for an answer to a permission request.")
+    assert (first, second) == ("Working for 90 s", "Waiting for an answer from a person.")
 
 
 def test_the_current_tool_is_named_as_code() -> None:

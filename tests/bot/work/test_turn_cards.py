@@ -24,8 +24,9 @@ from bot.work.decisions import Decision
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
 from bot.work.permission_rules import Mode, Rules
 from bot.work.rulings import Rulings
+from bot.work.running_turn import MOST_OPEN, RunningTurn
 from bot.work.task_tracker import TaskTracker
-from bot.work.turns import MOST_OPEN, RunningTurn, TurnCards, close_cards
+from bot.work.turns import TurnCards, close_cards
 from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.samples import ALICE, BOB, entry

@@ -26,8 +26,9 @@ from bot.work.ending import TurnEnd, end_of_snapshot
 from bot.work.permission_cards import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry
 from bot.work.queue.rules import Remembered
+from bot.work.running_turn import RunningTurn
 from bot.work.serialization import accepted_prompt
-from bot.work.turns import ReplySink, RunningTurn, TurnService
+from bot.work.turns import ReplySink, TurnService
 from pool.pool import ConnectionPool
 from pool.slot import Reservation
 from tests.bot.reply.fakes import in_virtual_time
@@ -121,7 +122,7 @@ class Scene:
 
     def sink(self) -> ReplySink:
         service = self.service
-        return ReplySink(self.running, service.cards, service.deliveries, end_of_snapshot)
+        return ReplySink(self.running, service.cards, service.questions, service.deliveries, end_of_snapshot)
 
     async def run(self) -> TurnEnd:
         return await self.service.run(self.running, cast("Reservation", None))
@@ -159,6 +160,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         cast("Any", None),
         cast("Any", SimpleNamespace(announce=lambda _messages, _reply, end, _seconds: ends.append(end))),
         cast("Any", cards),
+        cast("Any", None),
         cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),
         cast("Any", SimpleNamespace(attend=lambda _thread_id, _session: None)),
         backgrounds=Backgrounds(FakeLookups(), cast("Any", store), 20, 5.0),
