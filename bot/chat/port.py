@@ -121,6 +121,21 @@ class DiscordThread:
         """Show the typing sign; one try only, since a late sign is of no use."""
         await self._rest.once(lambda client: client.get_partial_messageable(self._id).typing(), essential=False)
 
+    async def archives_after(self) -> int | None:
+        """Return after how many minutes of silence the thread is archived; None: it is archived, or is a channel."""
+        described = await self._rest.call(
+            lambda client: client.http.get_channel(self._id), essential=False, leave_limit=READ_LEAVE_LIMIT
+        )
+        thread = field(described, "thread_metadata", dict)
+        minutes = thread.get("auto_archive_duration")
+        return minutes if type(minutes) is int and thread.get("archived") is not True else None
+
+    async def archive_after(self, minutes: int) -> None:
+        """Let the thread be archived after so many minutes of silence; Discord knows 60, 1440, 4320 and 10080."""
+        await self._rest.call(
+            lambda client: client.http.edit_channel(self._id, auto_archive_duration=minutes), essential=False
+        )
+
     async def own_messages(self, after: int, limit: int = 50) -> list[OwnMessage]:
         """Return Weft's own among the ``limit`` messages that follow a message, oldest first."""
 

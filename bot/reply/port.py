@@ -157,6 +157,12 @@ class ThreadPort(Protocol):
     async def typing(self) -> None:
         """Show the typing sign for about ten seconds."""
 
+    async def archives_after(self) -> int | None:
+        """Return after how many minutes of silence it is archived; None: it is archived, or never will be."""
+
+    async def archive_after(self, minutes: int) -> None:
+        """Let it be archived after so many minutes of silence."""
+
     async def own_messages(self, after: int, limit: int) -> list[OwnMessage]:
         """Return Weft's own among the ``limit`` messages that follow the message ``after``, oldest first.
 

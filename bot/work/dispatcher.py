@@ -136,7 +136,7 @@ class Dispatcher:
         kept = self._kept_rules = KeptRules(tracker, store)
         self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
         rulings = Rulings(self.rules.in_force, decisions)
-        records = CardRecords(tracker, store, editors)
+        records = CardRecords(tracker, store, editors, chat.thread)
 
         def approver_in(guild_id: int | None) -> int | None:
             return chat.first_role(guild_id, self._limits.approvers)

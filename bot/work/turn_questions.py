@@ -143,7 +143,7 @@ class TurnQuestions:
         show(question)
         if question.state is not CardState.OPEN:
             return  # it could not be shown
-        self.records.keep(kept, lambda: running.reply.release(question.token))
+        self.records.keep(kept, lambda: running.reply.release(question.token), self.timeout)
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, question, self.timeout, name=f"question {question.token}")

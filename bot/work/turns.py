@@ -200,7 +200,7 @@ class TurnCards:
         show(card)
         if card.state is not CardState.OPEN:
             return  # it could not be shown
-        self.records.keep(kept, lambda: running.reply.release(card.token))
+        self.records.keep(kept, lambda: running.reply.release(card.token), self.timeout)
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")

@@ -44,16 +44,17 @@ async def press_late(discord: FakeDiscord, card: Message) -> str:
 
 
 async def test_a_kill_closes_the_cards_at_the_next_start_and_the_turn_can_be_continued(tmp_path: Path) -> None:
-    """C4, C6: their texts stay in full, their buttons go, and a late press or form is told what happened."""
+    """C4, C6, C1: texts stay in full, buttons go, a late press or form is told why, and the thread ages as before."""
     command = "make " + "x" * 3000
     ask = {"permission": {"tool": {"title": "make", "rawInput": {"command": command}}, "options": OPTIONS}, "then": {}}
     question = {"elicit": {"message": "Which?", "requestedSchema": FORM}, "wait": False}
     words = {"cut off": [{"text": "went on"}], "ask": [{"text": "Well. "}, question, ask]}
     agent = scenario(tmp_path, words=words, resume=True)
-    async with connected(tmp_path, agent) as (discord, bot):
+    async with connected(tmp_path, agent, WEFT_PERMISSION_TIMEOUT="90000") as (discord, bot):
         thread_id = await mention(discord, "ask")
         await discord.wait_for(lambda fd: cards(fd, thread_id) and cards(fd, thread_id, "❓"), timeout=LIMIT)
         (card,), (form,) = cards(discord, thread_id), cards(discord, thread_id, "❓")
+        await discord.wait_for(lambda fd: fd.thread(thread_id).auto_archive_minutes == 10_080, timeout=LIMIT)
         kept = [(thread_id, key) for key in sorted((form.id, card.id))]
         await until_rows(tmp_path, "select thread_id, message_id from cards order by message_id", kept)
         opened = await discord.owner.click(form, form.components[0]["components"][0]["custom_id"])
@@ -74,6 +75,7 @@ async def test_a_kill_closes_the_cards_at_the_next_start_and_the_turn_can_be_con
             submitted = await discord.owner.submit_modal(opened, f0="in vain")
             assert await submitted.told() == EXPIRED
             await until_rows(tmp_path, "select * from cards", [])
+            assert discord.thread(thread_id).auto_archive_minutes == 1440
             notice = discord.messages(thread_id)[-1]
             assert notice.id > card.id
             await discord.owner.click(notice, f"weft:go:{thread_id}:{thread_id}")

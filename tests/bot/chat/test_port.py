@@ -91,6 +91,23 @@ async def test_only_the_role_named_in_the_body_is_notified() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_thread_tells_and_takes_after_how_much_silence_it_is_archived() -> None:
+    """C1: other people's threads are not Weft's to change."""
+    async with in_a_thread() as (chat, thread_id):
+        port, fd = chat.gateway.chat.thread(thread_id), chat.fd
+        assert await port.archives_after() == 1440
+        await port.archive_after(10_080)
+        assert await port.archives_after() == 10_080
+        await fd.archive(thread_id)
+        assert await port.archives_after() is None
+        assert await chat.gateway.chat.thread(fd.channel_id).archives_after() is None
+        foreign = await fd.start_thread(fd.owner, await fd.owner.say(fd.channel_id, "topic"), "topic")
+        fd.deny("manage_threads", fd.channel_id)
+        with pytest.raises(ThreadGone):
+            await chat.gateway.chat.thread(foreign.id).archive_after(10_080)
+
+
+@pytest.mark.asyncio
 async def test_buttons_arrive_as_given_five_in_a_row() -> None:
     """D6: label, style, custom_id and whether it can be pressed."""
     async with in_a_thread() as (chat, thread_id):

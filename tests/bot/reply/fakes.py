@@ -173,6 +173,12 @@ class FakeThread:
         self.typed += 1
         await self._answer("typing")
 
+    async def archives_after(self) -> int | None:
+        return None
+
+    async def archive_after(self, minutes: int) -> None:
+        raise AssertionError(minutes)
+
     def skip(self, count: int) -> None:
         """Leave out ids: those messages are there already."""
         for _ in range(count):

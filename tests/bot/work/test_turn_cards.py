@@ -135,7 +135,7 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
         decisions = Recorder()
         rulings = Rulings(lambda _thread, _workspace: (Rules(), Mode.ASK), cast("Any", decisions))
         store = MemoryStore()
-        records = CardRecords(TaskTracker(tasks), store, cast("Any", None))
+        records = CardRecords(TaskTracker(tasks), store, cast("Any", None), cast("Any", None))
         lent, told = cast("Any", scheduler), cast("Any", decisions)
         cards = TurnCards(tasks, registry, lent, TIMEOUT, told, rulings, records, lambda _guild_id: approver)
         yield Scene(cards, decisions, registry, reply, running, [], states, store)
