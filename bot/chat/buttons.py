@@ -19,12 +19,14 @@ from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 from bot.work.questions import QuestionRegistry
+from bot.work.rule_keeping import FIELD
 
 EXPIRED = "This button has expired."
 TEMPLATE = (
     r"weft:(?:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
+    r"|always:(?P<card>[A-Za-z0-9_-]+)"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<word>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
@@ -51,6 +53,8 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             # 1. A permission request or a question: its token cannot be guessed, and the work knows its thread.
             if named["request"]:
                 return dispatcher.decide(named["request"], int(named["option"]), by, message_id)
+            if named["card"]:
+                return dispatcher.rules.open(named["card"], by)
             if named["question"]:
                 return answer_question(dispatcher.questions, named, by)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
@@ -71,7 +75,8 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return dispatcher.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
-        purpose = Purpose.DECIDE if named["request"] or named["question"] else Purpose.PROMPT
+        decides = named["request"] or named["card"] or named["question"]
+        purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
 
 
@@ -107,9 +112,10 @@ async def _on_modal(
     if named is None:
         await tell(interaction, EXPIRED)
         return
-    token, step = named["question"], int(named["step"])
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
-        return dispatcher.questions.fill_in(token, step, given, by)
+        if named["card"]:
+            return dispatcher.rules.keep(named["card"], "".join(given.get(FIELD, ())), by)
+        return dispatcher.questions.fill_in(named["question"], int(named["step"]), given, by)
 
     await respond(interaction, act, purpose=Purpose.DECIDE)

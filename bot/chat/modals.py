@@ -16,8 +16,8 @@ from discord import ui
 from bot.redaction import Redactor
 from bot.work.question_cards import Modal, ModalField
 
-SUBMITTED = re.compile(r"weft:ask:(?P<question>[A-Za-z0-9_-]+):(?P<step>\d{1,3})")
-"""The custom_id of a modal: a step of a question."""
+SUBMITTED = re.compile(r"weft:(?:ask:(?P<question>[A-Za-z0-9_-]+):(?P<step>\d{1,3})|keep:(?P<card>[A-Za-z0-9_-]+))")
+"""The custom_id of a modal: a step of a question, or the rule that a card offers."""
 
 
 def modal_view(modal: Modal, redactor: Redactor) -> ui.Modal:

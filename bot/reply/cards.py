@@ -6,6 +6,7 @@ hide or reorder text are written out, and all of the agent's text stands in code
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,6 +29,7 @@ _DETAIL_LIMIT, _OPTIONS_LIMIT = 900, 500
 _MOST_LINES = 25
 _MOST_PLACES = 3
 _MOST_OPTIONS = 25
+_OPTION = re.compile(r"weft:perm:[A-Za-z0-9_-]*:(\d+)")
 _FILE_LIMIT = 8 * 2**20
 """Bytes of a card's file: less than Discord takes on any server."""
 
@@ -118,7 +120,15 @@ def permission_card(
 
 def options_offered(card: Body) -> frozenset[int]:
     """Return the numbers of the options that have a button."""
-    return frozenset(int(button.custom_id.rpartition(":")[2]) for button in card.buttons)
+    found = (_OPTION.fullmatch(button.custom_id) for button in card.buttons)
+    return frozenset(int(option[1]) for option in found if option)
+
+
+def with_rule_button(card: Body, token: str) -> Body:
+    """Return a card with a button that shows the rule which would allow this from now on, if there is room (C2)."""
+    button = Button(f"weft:always:{token}", "Always here…")
+    # Not among those without the file: nobody allows for good what nobody could see in full.
+    return replace(card, buttons=(*card.buttons, button)) if len(card.buttons) < _MOST_OPTIONS else card
 
 
 def agreed_card(card: Body, agreed: Sequence[tuple[PermissionOption, str]]) -> Body:

@@ -148,6 +148,7 @@ class Dispatcher:
             limits.permission_timeout,
             decisions,
             rulings,
+            self.rules,
             records,
             approver_in,
         )

@@ -21,12 +21,16 @@ from bot.work.permission_asks import ask_of
 from bot.work.permission_cards import Card, CardState, PermissionRegistry
 from bot.work.permission_rules import Mode, Rule, Rules, Ruling, option_for, suggest
 from bot.work.ports import Answer
+from bot.work.question_cards import Modal, ModalField
 from pool.store import KeptRule
 
 log = structlog.get_logger(__name__)
 
 LONGEST = 300
 """Characters of a rule that a card may offer: as many as people read, and as the audit shows."""
+
+FIELD = "rule"
+"""Names the part of the modal that has the rule in it."""
 
 NOT_YOURS = Answer("Only approvers may do this.", accepted=False)
 FULL = Answer("No more rules can be kept: take some back with `/permissions revoke` first.", accepted=False)
@@ -39,6 +43,7 @@ IN_THE_FILE = Answer("This rule stands in weft.toml: change it there, and restar
 NO_RULES = "There are no rules: every request is asked. An approver can add one from a card, with *Always here…*."
 
 _TEXT_LIMIT = 2000
+_ABOUT_LIMIT = 100
 _FOR_THE_FILE = 500
 _MORE_KEPT = "-# {count} older ones: `/permissions revoke` finds each."
 _MORE_IN_FILE = "-# {count} more, to be read there."
@@ -97,6 +102,18 @@ class RuleKeeping:
         agent = self.agents.profiles[self.agent_of(asked_by.thread_id)]
         what = clip(redact(what_of(request.tool_call)), WHAT_LIMIT)
         return Offer(rule, agent.name, agent.workspace, asked_by, what)
+
+    def open(self, token: str, by: Actor) -> Answer:
+        """Return the modal that shows exactly the rule that a card offers."""
+        card = self._find(token, by)
+        if isinstance(card, Answer):
+            return card
+        offer, _ = card
+        about = clip(f"Without a card from now on, for {offer.agent} in {offer.workspace}.", _ABOUT_LIMIT)
+        rule = ModalField(
+            FIELD, "Leave the rule as it is", about, True, True, value=(str(offer.rule),), most=2 * LONGEST
+        )
+        return Answer("", accepted=True, modal=Modal(f"weft:keep:{token}", "Always allow exactly this?", (rule,)))
 
     def keep(self, token: str, typed: str, by: Actor) -> Answer:
         """Keep the rule that a card offers, and allow its request once.

@@ -43,6 +43,7 @@ from bot.work.permission_rules import Ruling, Verdict
 from bot.work.questions import why_ended
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
+from bot.work.rule_keeping import RuleKeeping
 from bot.work.rulings import MOST_RULED, Rulings
 from bot.work.running_turn import RunningTurn
 from bot.work.turn_files import TurnFiles, nothing_left
@@ -73,6 +74,7 @@ class TurnCards:
         timeout: seconds that a card waits for a person.
         decisions: records how each request ended, before that is shown.
         rulings: answers what rules decide.
+        rules: offers rules on cards.
         records: writes down which cards threads show.
         approver_in: returns a role whose members may answer in a server, if there is one (C1).
 
@@ -86,6 +88,7 @@ class TurnCards:
     timeout: float
     decisions: Decisions
     rulings: Rulings
+    rules: RuleKeeping
     records: CardRecords
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
@@ -184,8 +187,12 @@ class TurnCards:
             # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
             nonlocal opened
             opened = without_file(opened, why)
-            card.offered = cards.options_offered(opened)
+            card.offered, card.offer = cards.options_offered(opened), None
 
+        workspace = running.lease.directory if running.lease is not None else ""
+        card.offer = self.rules.offer(card, first, workspace, cards.options_offered(opened))
+        if card.offer is not None:
+            opened = cards.with_rule_button(opened, card.token)
         opened = replace(opened, on_fileless=fileless)
         kept = KeptCard(card.token, running.thread_id, first.message_id)
         # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.

@@ -24,6 +24,7 @@ from bot.work.permission_cards import Card, CardState, PermissionRegistry
 from bot.work.permission_rules import Mode, Rule, Rules, Ruling, verdict
 from bot.work.rule_keeping import (
     CHANGED,
+    FIELD,
     FULL,
     IN_THE_FILE,
     LONGEST,
@@ -117,6 +118,11 @@ async def test_an_approver_keeps_exactly_the_rule_that_was_shown_and_that_answer
     """C2, C5: for once, whatever else the agent offers; from then on nobody is asked for the same."""
     async with keeping() as scene:
         card = scene.card()
+        modal = scene.rules.open(card.token, APPROVER).modal
+        assert modal is not None
+        (field,) = modal.fields
+        assert (field.custom_id, field.value) == (FIELD, ("npm test",))
+        assert "for claude in /work" in field.about
         assert scene.judged() is Ruling.ASK
         answer = scene.rules.keep(card.token, " npm test\n", APPROVER)
         assert (answer.accepted, answer.lasting) == (True, True)
@@ -142,7 +148,7 @@ async def test_nobody_else_and_nothing_else_is_taken() -> None:
     async with keeping() as scene:
         card = scene.card()
         for by in (ALICE, BOB):
-            assert scene.rules.keep(card.token, "npm test", by) == NOT_YOURS
+            assert scene.rules.open(card.token, by) == scene.rules.keep(card.token, "npm test", by) == NOT_YOURS
         for typed in ("npm *", "npm test x", "", "npm"):
             assert scene.rules.keep(card.token, typed, APPROVER) == CHANGED
         assert (scene.answers, scene.rules.kept.all()) == ([], [])
@@ -163,7 +169,7 @@ async def test_when_there_are_too_many_rules_no_more_is_kept(monkeypatch: pytest
     async with keeping() as scene:
         assert scene.rules.keep(scene.card().token, "npm test", OWNER).accepted
         other = scene.card({"kind": "execute", "rawInput": {"command": "npm run lint"}})
-        assert scene.rules.keep(other.token, "npm run lint", OWNER) == FULL
+        assert scene.rules.open(other.token, OWNER) == scene.rules.keep(other.token, "npm run lint", OWNER) == FULL
         assert other.state is CardState.OPEN
 
 

@@ -16,13 +16,16 @@ from acp.permission_request import PermissionRequest
 from acp.schema import PermissionParams, ToolCallUpdate
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
+from bot.agents.model import ONLY, only
 from bot.model import Lane
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.card_records import KEEP_LIMIT, CardRecords
 from bot.work.decisions import Decision
+from bot.work.kept_rules import KeptRules
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
 from bot.work.permission_rules import Mode, Rules
+from bot.work.rule_keeping import RuleKeeping
 from bot.work.rulings import Rulings
 from bot.work.running_turn import MOST_OPEN, RunningTurn
 from bot.work.task_tracker import TaskTracker
@@ -82,6 +85,9 @@ class Recorder:
     made: list[Decision] = field(default_factory=list)
     held: list[Callable[[], None]] | None = None
 
+    def redact(self, text: str) -> str:
+        return text
+
     def record(self, decision: Decision, then: Callable[[], None] = lambda: None) -> None:
         self.made.append(decision)
         if self.held is None:
@@ -137,7 +143,9 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
         store = MemoryStore()
         records = CardRecords(TaskTracker(tasks), store, cast("Any", None), cast("Any", None))
         lent, told = cast("Any", scheduler), cast("Any", decisions)
-        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, rulings, records, lambda _guild_id: approver)
+        kept = KeptRules(records.tracker, store)
+        rules = RuleKeeping(registry, kept, told, only((), "/work"), lambda _thread_id: ONLY)
+        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, rulings, rules, records, lambda _guild_id: approver)
         yield Scene(cards, decisions, registry, reply, running, [], states, store)
         tasks.cancel_scope.cancel()
 
@@ -597,3 +605,30 @@ async def test_each_agreement_is_a_decision_and_is_shown_once_it_is_written() ->
         for show in scene.decisions.held:
             show()
         assert scene.last_line == "✅ `Allow` by `bob` and `alice`"
+
+
+@in_virtual_time
+async def test_a_card_has_a_button_for_the_rule_that_it_offers_and_none_that_could_not_be_allowed() -> None:
+    """C2: it is no option of the agent's, and goes with the card."""
+    async with asking() as scene:
+        scene.running.lease = cast("Any", SimpleNamespace(directory="/work"))
+        scene.ask(ALLOW, REJECT)
+        buttons = scene.reply.cards[scene.token].buttons
+        assert [button.custom_id for button in buttons] == [
+            *(f"weft:perm:{scene.token}:{number}" for number in (0, 1)),
+            f"weft:always:{scene.token}",
+        ]
+        assert not scene.registry.decide(scene.token, 2, ALICE).accepted
+        assert scene.turn_cards.rules.keep(scene.token, "rm -r build", replace(BOB, approver=True)).accepted
+        assert scene.answers == [selected("yes")]
+        assert scene.last_line == "✅ `Allow` by `bob`"
+        assert [told(one)[:3] for one in scene.decisions.made] == [
+            ("person", "allowed", "bob"),
+            ("person", "kept", "bob"),
+        ]
+        assert scene.turn_cards.rules.in_force(100, "/work")[0].allow != ()
+    for option, two_person in ((ALLOW, True), (ALLOW | {"kind": "allow_always"}, False)):
+        async with asking() as scene:
+            scene.running.lease = cast("Any", SimpleNamespace(directory="/work"))
+            scene.ask(option, REJECT, two_person=two_person)
+            assert len(scene.reply.cards[scene.token].buttons) == 2
