@@ -7,8 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.model import Actor, ThreadPlace
+from bot.reply.sanitise import one_line
 from bot.work.decisions import what_of
 from bot.work.permission_cards import Card, may_decide
+from bot.work.questions import Question
+
+_LOOKED_AT = 1000
+"""Characters of a question: an agent's text may have megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +47,29 @@ class Asked:
         return f"https://discord.com/channels/{self.place.guild_id}/{self.place.thread_id}/{self.message_id}"
 
 
-def asked_of(cards: Iterable[Card], by: Actor) -> list[Asked]:
-    """Return the permission requests that somebody may decide, those that wait longest first."""
-    return sorted(
-        (
-            Asked(
-                card.token,
-                card.place,
-                card.message_id,
-                what_of(card.request.tool_call),
-                card.since,
-                tuple((number, _name(card, number)) for number in sorted(card.offered)),
-                any(one.id == by.id for one in card.agreed.values()),
-            )
-            for card in cards
-            # Nobody decides what they can't look at: not before its message is there.
-            if card.message_id and may_decide(card, by)
-        ),
-        key=lambda one: one.since,
+def asked_of(cards: Iterable[Card], questions: Iterable[Question], by: Actor) -> list[Asked]:
+    """Return the permission requests and questions that somebody may answer, those that wait longest first."""
+    # Nobody decides what they can't look at: not before its message is there.
+    asked = [_of_card(one, by) for one in cards if one.message_id and may_decide(one, by)]
+    asked += [_of_question(one) for one in questions if one.message_id and may_decide(one, by)]
+    return sorted(asked, key=lambda one: one.since)
+
+
+def _of_card(card: Card, by: Actor) -> Asked:
+    return Asked(
+        card.token,
+        card.place,
+        card.message_id,
+        what_of(card.request.tool_call),
+        card.since,
+        tuple((number, _name(card, number)) for number in sorted(card.offered)),
+        any(one.id == by.id for one in card.agreed.values()),
     )
+
+
+def _of_question(question: Question) -> Asked:
+    message = one_line(question.request.params.message[:_LOOKED_AT])
+    return Asked(question.token, question.place, question.message_id, message, question.since)
 
 
 def _name(card: Card, number: int) -> str:

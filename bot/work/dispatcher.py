@@ -376,7 +376,7 @@ class Dispatcher:
 
     def asked_of(self, by: Actor) -> list[Asked]:
         """Return what somebody may decide, in all threads, what waits longest first (A2)."""
-        return asked_of(self.permissions.waiting(), by)
+        return asked_of(self.permissions.waiting(), self.questions.waiting(), by)
 
     def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
         """End what a turn of the thread has left running; ``token`` is the one in the button (P13)."""

@@ -8,6 +8,7 @@ state is the map of known questions; ended ones are kept for a while, without wh
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ import anyio
 import structlog
 
 from acp.elicitation import ElicitationParams, ElicitationRequest
-from bot.model import Actor
+from bot.model import Actor, ThreadPlace
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
 from bot.work import question_cards
@@ -45,6 +46,7 @@ class Question:
         show: called with the question each time that what it shows has changed; None: nobody looks at it.
         approvers, for_owners: who may answer besides the requester, or in its place, as of a permission card.
         message_id: the message that shows it; 0 before there is one.
+        since: when it was asked, by the monotonic clock.
         drafts: what people have filled in so far, by person.
         end: the last line of its card, once it is over.
         declined: somebody did not want to answer.
@@ -52,7 +54,7 @@ class Question:
     """
 
     token: str
-    thread_id: int
+    place: ThreadPlace
     request: ElicitationRequest
     form: Form
     requester: Actor
@@ -61,6 +63,7 @@ class Question:
     approvers: bool = False
     for_owners: bool = False
     message_id: int = 0
+    since: float = field(default_factory=time.monotonic)
     state: CardState = CardState.OPEN
     answered_by: Actor | None = None
     end: str = ""
@@ -93,7 +96,7 @@ class Question:
                 self.show(self)
         except Exception:
             # Called from the agent's reader and from timers: what can't be shown must end neither.
-            log.exception("question.failed", thread=self.thread_id)
+            log.exception("question.failed", thread=self.place.thread_id)
 
 
 class QuestionRegistry:
@@ -103,6 +106,10 @@ class QuestionRegistry:
         self._open: dict[str, Question] = {}
         self._over: RecentMap[str, Question] = RecentMap(_REMEMBERED)
 
+    def waiting(self) -> list[Question]:
+        """Return the questions that wait for people."""
+        return list(self._open.values())
+
     @property
     def open_questions(self) -> int:
         """How many questions wait for a person."""
@@ -110,7 +117,7 @@ class QuestionRegistry:
 
     def open(
         self,
-        thread_id: int,
+        place: ThreadPlace,
         request: ElicitationRequest,
         form: Form,
         requester: Actor,
@@ -122,7 +129,7 @@ class QuestionRegistry:
         """Return a new question; it is not shown yet."""
         # Not its number: a custom_id can be sent by hand, and must not be guessed.
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        question = Question(token, thread_id, request, form, requester, self, show, approvers, for_owners)
+        question = Question(token, place, request, form, requester, self, show, approvers, for_owners)
         self._open[token] = question
         return question
 

@@ -126,7 +126,7 @@ class TurnQuestions:
         # 3. From here on it can be answered.
         role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
         question = self.registry.open(
-            running.thread_id,
+            first.thread,
             request,
             form,
             first.author,

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.permission_request import PermissionRequest
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, DiscordGateway
@@ -21,7 +23,8 @@ from bot.sandbox import FakeDiscord
 from bot.work.dispatcher import Dispatcher
 from bot.work.permission_cards import Card, PermissionRegistry
 from bot.work.ports import Answer
-from bot.work.questions import QuestionRegistry
+from bot.work.question_form import read_form
+from bot.work.questions import Question, QuestionRegistry
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
@@ -228,6 +231,17 @@ class Decider(FakeDispatcher):
         card = self.permissions.open(place, request, by, lambda _card: None, **rights)
         card.message_id = message_id
         return card, request
+
+    def questioned(
+        self, place: ThreadPlace, by: Actor, properties: dict[str, Any], *, message_id: int = 78, **rights: bool
+    ) -> Question:
+        """Return a question with fields, of somebody's turn, whose card is shown."""
+        params = ElicitationParams(message="Which\none?", mode="form")
+        request = ElicitationRequest(1, params, lambda _request, _response: None)
+        form = read_form({"properties": properties})
+        question = self.questions.open(place, request, form, by, lambda _question: None, **rights)
+        question.message_id = message_id
+        return question
 
 
 @dataclass

@@ -14,10 +14,13 @@ exist; `IMPOSSIBLE` says why.
     message     writes a prompt: in a channel as a mention
     edit        edits one that was written while they had their role
     card        presses a permission card: outside other people's threads it is the card of their own turn
+    form        opens the form of a question by its button, which is theirs where the card is
+    modal       sends one with a text, also as a client does that had it open before anything changed
+    select      sends one with a choice of a menu
     stop        presses a Stop button; ``/stop`` is the command
     suggest     types into an option of a command that suggests the names of agents
     /answer     answers a request by command; in a channel that of their own turn in a thread there
-    requests    types into the option of that command that suggests requests
+    choices     types into the option of that command that suggests requests
     /inbox      looks at what waits for them
     catch-up    has written while Weft was away, before the role was lost and the server left
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -35,48 +39,53 @@ from bot.chat.permission_commands import ALL_QUIET, NOT_OPEN
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Person
+from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
+from bot.work.questions import SENT
 from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
-WAYS = ("message", "edit", "card", "stop", "/stop", "suggest", "/answer", "requests", "/inbox", "catch-up")
+WAYS = (
+    "message", "edit", "card", "form", "modal", "select", "stop", "/stop", "suggest", "/answer", "choices", "/inbox",
+    "catch-up",
+)  # fmt: skip
 PLACES = ("own", "other", "listed", "unlisted", "dm")
 TABLE = """
-who       where     message   edit      card      stop      /stop     suggest   /answer   requests  /inbox    catch-up
-asker     own       taken     taken     decided   done      done      agents    decided   shown     shown     taken
-asker     other     taken     taken     theirs    done      done      agents    theirs    none      shown     taken
-asker     listed    taken     taken     decided   done      elsewhere agents    decided   shown     shown     taken
-asker     unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-asker     dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-approver  own       no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
-approver  other     no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
-approver  listed    no        no        decided   PERSON    PERSON    none      decided   shown     shown     no
-approver  unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-approver  dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-both      own       taken     taken     decided   done      done      agents    decided   shown     shown     taken
-both      other     taken     taken     decided   done      done      agents    decided   shown     shown     taken
-both      listed    taken     taken     decided   done      elsewhere agents    decided   shown     shown     taken
-both      unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-both      dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-stranger  own       no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-stranger  other     no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-stranger  listed    no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-stranger  unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-stranger  dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-robot     own       taken     taken     theirs    done      done      agents    theirs    none      none      taken
-robot     other     taken     taken     theirs    done      done      agents    theirs    none      none      taken
-robot     listed    taken     taken     theirs    done      elsewhere agents    theirs    none      none      taken
-robot     unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-robot     dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-former    own       no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-former    other     no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-former    listed    no        no        PERSON    PERSON    PERSON    none      PERSON    none      PERSON    no
-former    unlisted  no        no        CHANNEL   CHANNEL   CHANNEL   none      CHANNEL   none      CHANNEL   no
-former    dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
-left      own       gone      gone      gone      gone      gone      gone      gone      gone      gone      no
-left      other     gone      gone      gone      gone      gone      gone      gone      gone      gone      no
-left      listed    gone      gone      gone      gone      gone      gone      gone      gone      gone      no
-left      unlisted  gone      gone      gone      gone      gone      gone      gone      gone      gone      no
-left      dm        no        no        DIRECT    DIRECT    DIRECT    none      DIRECT    none      DIRECT    no
+who      where    message edit  card    form    modal   select  stop    /stop   suggest /answer choices /inbox  catch-up
+asker    own      taken   taken decided shown   decided decided done    done    agents  decided shown   shown   taken
+asker    other    taken   taken theirs  theirs  theirs  theirs  done    done    agents  theirs  none    shown   taken
+asker    listed   taken   taken decided shown   decided decided done    outside agents  decided shown   shown   taken
+asker    unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+asker    dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+approver own      no      no    decided shown   decided decided PERSON  PERSON  none    decided shown   shown   no
+approver other    no      no    decided shown   decided decided PERSON  PERSON  none    decided shown   shown   no
+approver listed   no      no    decided shown   decided decided PERSON  PERSON  none    decided shown   shown   no
+approver unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+approver dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+both     own      taken   taken decided shown   decided decided done    done    agents  decided shown   shown   taken
+both     other    taken   taken decided shown   decided decided done    done    agents  decided shown   shown   taken
+both     listed   taken   taken decided shown   decided decided done    outside agents  decided shown   shown   taken
+both     unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+both     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+stranger own      no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+stranger other    no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+stranger listed   no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+stranger unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+stranger dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+robot    own      taken   taken theirs  theirs  theirs  theirs  done    done    agents  theirs  none    none    taken
+robot    other    taken   taken theirs  theirs  theirs  theirs  done    done    agents  theirs  none    none    taken
+robot    listed   taken   taken theirs  theirs  theirs  theirs  done    outside agents  theirs  none    none    taken
+robot    unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+robot    dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+former   own      no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+former   other    no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+former   listed   no      no    PERSON  PERSON  PERSON  PERSON  PERSON  PERSON  none    PERSON  none    PERSON  no
+former   unlisted no      no    CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL CHANNEL none    CHANNEL none    CHANNEL no
+former   dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
+left     own      gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
+left     other    gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
+left     listed   gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
+left     unlisted gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
+left     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
 """
 IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
 
@@ -99,6 +108,7 @@ class Stage:
     cards: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     stops: dict[int, tuple[int, str]] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
+    forms: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     def pairs(self, *, gone: bool = False) -> Iterator[tuple[str, str, Person, int]]:
         """Yield who can be where: not in the server whoever has left it."""
@@ -156,6 +166,12 @@ async def post_cards(stage: Stage, dispatcher: Decider) -> None:
         card, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
         other, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
         stage.asked[who, where] = other.token
+        text, menu = (
+            dispatcher.questioned(in_thread, by, {"which": one}, approvers=True, for_owners=robot).token
+            for one in ({"type": "string"}, {"type": "string", "enum": ["a", "b"]})
+        )
+        stage.forms[who, where] = text, menu
+        buttons[place].append(Button(f"weft:ask:{text}:step-0", f"{who} {where} form"))
         tokens[who, where] = f"weft:perm:{card.token}:0"
         buttons[place].append(Button(tokens[who, where], f"{who} {where}"))
     for number, (place, row) in enumerate(buttons.items()):
@@ -166,9 +182,23 @@ async def post_cards(stage: Stage, dispatcher: Decider) -> None:
         stage.cards |= {pair: (message_id, tokens[pair]) for pair in tokens if stage.places[pair] == place}
 
 
+TYPED = {"type": 4, "custom_id": "f0", "value": "main"}
+CHOSEN = {"type": 3, "custom_id": "f0", "values": ["1"]}
+
+
+async def send(by: Person, place: int, token: str, part: dict[str, Any]) -> Interaction:
+    """Send a form, whether this person could open it or not."""
+    data = {"custom_id": f"weft:ask:{token}:0", "components": [{"type": 18, "id": 1, "component": part}]}
+    sent = by._begin(InteractionType.MODAL, place, data)
+    await sent.settle()
+    return sent
+
+
 def word_of(interaction: Interaction) -> str:
     """Return the table's word for an answer, which only the person sees."""
     data = interaction.response or {}
+    if interaction.kind is CallbackType.MODAL:
+        return "shown"
     if "choices" in data:
         names = {choice["name"] for choice in data["choices"]}
         return "none" if not names else "agents" if names == {"claude", "codex", "gemini"} else "shown"
@@ -177,8 +207,9 @@ def word_of(interaction: Interaction) -> str:
     refusals = {str(reason): reason.name for reason in Reason if reason}
     words = {
         "Answered: `Allow`": "decided",
+        SENT: "decided",
         "Stopping.": "done",
-        NOT_IN_THREAD: "elsewhere",
+        NOT_IN_THREAD: "outside",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -226,10 +257,21 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
             await chat.settled(fd.channel_id)
             pressed = {
                 "card": await stage.everybody(lambda by, _, who, where: by.click(*stage.cards[who, where])),
+                "form": await stage.everybody(
+                    lambda by, place, who, where: by.click(
+                        stage.stops[place][0], f"weft:ask:{stage.forms[who, where][0]}:step-0"
+                    )
+                ),
+                "modal": await stage.everybody(
+                    lambda by, place, who, where: send(by, place, stage.forms[who, where][0], TYPED)
+                ),
+                "select": await stage.everybody(
+                    lambda by, place, who, where: send(by, place, stage.forms[who, where][1], CHOSEN)
+                ),
                 "stop": await stage.everybody(lambda by, place, _, __: by.click(*stage.stops[place])),
                 "/stop": await stage.everybody(lambda by, place, _, __: by.slash(place, "stop")),
                 "/inbox": await stage.everybody(lambda by, place, _, __: by.slash(place, "inbox")),
-                "requests": await stage.everybody(
+                "choices": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "permissions answer", "request", "")
                 ),
                 "/answer": await stage.everybody(

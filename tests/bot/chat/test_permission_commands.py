@@ -129,6 +129,12 @@ async def test_the_inbox_has_what_waits_for_whoever_looks_the_oldest_first() -> 
         assert await at.inbox(at.judge) == "\n".join(["**Waiting for you**", lines[0]])
         assert await at.inbox(at.alice) == "\n".join(["**Waiting for you**", *lines])
         assert await at.inbox(at.fd.user("bob")) == ALL_QUIET
+        # A question is answered in its thread alone.
+        by = Actor(at.alice.id, "alice")
+        question = at.dispatcher.questioned(at.place(), by, {"name": {"type": "string"}}, message_id=73)
+        assert (await at.inbox(at.alice)).splitlines()[-1] == f"- 0 s: `Which one?` {link}/73"
+        assert await at.answer(at.alice, question.token) == NOT_OPEN
+        assert await at.inbox(at.fd.user("bob")) == ALL_QUIET
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from bot.work.question_cards import COMPLETED
 from bot.work.question_form import read_form
 from bot.work.questions import EXPIRED, NO_FORM, Question, QuestionRegistry, expire, why_ended
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.samples import ALICE, BOB
+from tests.bot.work.samples import ALICE, BOB, PLACE
 
 OWNER = Actor(9, "olga", owner=True)
 NAME = {"type": "string", "minLength": 2}
@@ -43,7 +43,7 @@ class Asked:
         schema = {"properties": self.properties, "required": list(self.required)}
         form = NO_FORM if self.url else read_form(schema)
         self.question: Question = self.registry.open(
-            100, self.request, form, ALICE, lambda one: self.shown.append(one.state), for_owners=self.for_owners
+            PLACE, self.request, form, ALICE, lambda one: self.shown.append(one.state), for_owners=self.for_owners
         )
         self.token = self.question.token
 
