@@ -24,9 +24,10 @@ _MOST_NESTED = 8
 _MOST_WORDS = 500
 MOST_ARGUMENTS = 50
 """Of a program that nobody knows here, at how many arguments a command is looked for."""
-
-_MOST_READ = 200_000
-"""Characters that are read of a line in all, with what it runs in turn: whoever waits for this is every thread."""
+_MOST_READ = 100_000
+_MOST_LOOKED_AT, _MOST_STEPS = 4_000, 6_000
+"""Characters that are read of a line and what it runs in turn, words of all its commands, and pieces of one reading:
+every thread waits for this, and a command that has a launcher in each word, as in ``npx npx ...``, has very many."""
 
 
 def names_in(text: str) -> frozenset[str]:
@@ -131,7 +132,8 @@ class Runs:
         doubtful: there is more in it than its words say, such as a here-document or code of another language: a
             pattern whose words are mentioned in it may match.
         unreadable: it may run anything.
-        read: how much was read for it.
+        read: how many characters were read for it.
+        looked_at: how many words all commands have, also those that were ``seen`` before.
     """
 
     text: str
@@ -140,6 +142,8 @@ class Runs:
     doubtful: bool = False
     unreadable: bool = False
     read: int = 0
+    seen: set[Words] = field(default_factory=set)
+    looked_at: int = 0
 
 
 def runs_of(command: str | Sequence[str]) -> Runs:
@@ -147,6 +151,8 @@ def runs_of(command: str | Sequence[str]) -> Runs:
     runs = Runs(command if isinstance(command, str) else shlex.join(command))
     if isinstance(command, str):
         _read_line(command, runs, 0)
+    elif sum(map(len, command)) > _LONGEST_READ:
+        runs.unreadable = True
     else:
         _unwrap(tuple(command), runs, 0)
     return runs
@@ -156,11 +162,15 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
     """Note a command and what it runs in turn."""
     first = next((at for at, word in enumerate(words) if word is None or not _ASSIGNMENT.match(word)), len(words))
     words, runs.doubtful = words[first:], runs.doubtful or first > 0
-    if not words or words in runs.commands:
+    if not words:
         return
-    if depth > _MOST_NESTED or len(runs.commands) >= _MOST_COMMANDS:
+    if depth > _MOST_NESTED or len(runs.commands) >= _MOST_COMMANDS or runs.looked_at > _MOST_LOOKED_AT:
         runs.unreadable = True
         return
+    runs.looked_at += len(words)
+    if words in runs.seen:
+        return
+    runs.seen.add(words)
     runs.commands.append(words)
     if len(words) > _MOST_WORDS:
         runs.unreadable = True
@@ -257,6 +267,8 @@ def _read_line(line: str | None, runs: Runs, depth: int) -> None:
 _REDIRECTION = re.compile(r"&>>?|<<<|<<-?|<>|<&|>>|>&|>\||<|>")
 _PARAMETER = re.compile(r"\$(?:\w+|[@*#?$!-]|\{[#!]?[\w@*#?$!-][^{}'\"`$\\()]*\})")
 _PLAIN_BRACES = re.compile(r"\{(?![^{}]*\.\.)[^\s{},'\"$`\\;&|<>()]*\}")
+_LITERAL = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+_LITERAL_IN_QUOTES = re.compile(r'[^"\\$`]+')
 _ENDS_A_WORD = frozenset(" \t\n;&|()<>")
 
 
@@ -276,6 +288,7 @@ class _Reader:
     at: int = 0
     doubtful: bool = False
     commands: list[Words] = field(default_factory=list)
+    steps: int = 0
 
     def read(self, closing: str = "") -> None:
         """Read commands up to the bracket that closes them, or to the end."""
@@ -285,6 +298,10 @@ class _Reader:
         bodies: list[tuple[str, bool, bool]] = []
         starts, redirected = True, False
         while self.at < len(self.text):
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                self.end_command(words)
+                raise _UnreadableError
             sign = self.text[self.at]
             if sign in " \t":
                 self.at += 1
@@ -381,10 +398,13 @@ class _Reader:
         pieces: list[str] = []
         known: str | None = None
         begin = self.at
-        while self.at < len(self.text) and self.text[self.at] not in _ENDS_A_WORD:
+        while self.at < len(self.text) and self.text[self.at] not in _ENDS_A_WORD and self.steps <= _MOST_STEPS:
+            self.steps += 1
             sign, rest = self.text[self.at], self.text[self.at : self.at + 2]
             piece: str | None = sign
-            if sign == "\\":
+            if literal := _LITERAL.match(self.text, self.at):
+                piece, self.at = literal[0], literal.end()
+            elif sign == "\\":
                 piece = "" if rest == "\\\n" else rest[1:]
                 if len(rest) < 2:
                     raise _UnreadableError
@@ -424,6 +444,7 @@ class _Reader:
         pieces: list[str] = []
         known = True
         while self.at < len(self.text):
+            self.steps += 1
             sign = self.text[self.at]
             if sign == '"' and not (body and self.at < len(self.text) - 1):
                 self.at += 1
@@ -436,6 +457,9 @@ class _Reader:
                 piece = self.expansion(quoted=True)
                 known = known and piece is not None
                 pieces.append(piece or "")
+            elif literal := _LITERAL_IN_QUOTES.match(self.text, self.at):
+                pieces.append(literal[0])
+                self.at = literal.end()
             else:
                 pieces.append(sign)
                 self.at += 1

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 
 from bot.work.command_lines import MOST_ARGUMENTS, Runs, Words, runs_others
@@ -157,10 +157,20 @@ def _letters(words: Iterable[str]) -> set[str]:
 
 def _mentioned(pattern: Pattern, text: str) -> bool:
     """Return whether the words of a pattern stand in a text in their order, whatever stands between them."""
-    tokens = re.findall(r"[\w./+-]+", re.sub(r"\\\n|['\"\\]", "", text.lower()))
+    tokens = _tokens(text)
     flags = [word.lower() for word in pattern.words[1:] if word.startswith("-")]
     rest = iter(tokens)
     wanted = [word.lower() for word in pattern.words if word.lower() not in flags]
-    return all(_has_flag(tokens, flag) for flag in flags) and all(
-        any(fnmatchcase(token, word) or fnmatchcase(token, f"*/{word}") for token in rest) for word in wanted
-    )
+    return all(any(map(_named(word), rest)) for word in wanted) and all(_has_flag(tokens, flag) for flag in flags)
+
+
+@lru_cache(maxsize=4)
+def _tokens(text: str) -> tuple[str, ...]:
+    # Of the last few texts: each is held against all rules.
+    return tuple(re.findall(r"[\w./+-]+", re.sub(r"\\\n|['\"\\]", "", text.lower())))
+
+
+@lru_cache(maxsize=1024)
+def _named(word: str) -> Callable[[str], re.Match[str] | None]:
+    """Return what matches a word by a glob, by whatever path."""
+    return re.compile(f"(?s:.*/)?(?:{translate(word)})").match

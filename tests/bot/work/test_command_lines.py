@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from acp.schema import ToolCallUpdate
@@ -661,3 +663,31 @@ def test_a_shell_is_one_by_its_own_name_and_place() -> None:
     """C2"""
     assert script_of(("bash", "-c", "x")) == "x"
     assert script_of(("./bash", "-c", "x")) is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("npx " * 199, id="launchers"),
+        pytest.param("{ " * 399, id="braces"),
+        pytest.param("| x .. ]] " * 3_000, id="pipes"),
+        pytest.param("`" * 20_000, id="backticks"),
+        pytest.param("watch parallel `" * 2_000, id="lines of lines"),
+        pytest.param("cat <<'E'\n" + "git hello\n" * 3_000 + "E", id="a document"),
+        pytest.param(["python", "git x " * 3_000_000], id="a word of megabytes"),
+    ],
+)
+def test_reading_takes_no_time_that_threads_would_notice(command: str | list[str]) -> None:
+    """D6, C2: requests are judged where every thread waits for it; some of these once took 12 s."""
+    patterns = [pattern_of(f"git push {number}") for number in range(10)]
+    start = time.process_time()
+    runs = runs_of(command)
+    found = {may_fit(pattern, runs) for pattern in patterns}
+    assert time.process_time() - start < 1
+    assert Match.YES not in found
+
+
+def test_of_a_command_too_long_to_be_read_its_beginning_is() -> None:
+    runs = runs_of("rm -rf " + "x " * 10_000)
+    assert may_fit(pattern_of("rm -rf*"), runs) is Match.YES
+    assert may_fit(pattern_of("git push"), runs) is Match.MAYBE
