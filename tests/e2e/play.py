@@ -153,7 +153,7 @@ def _count_outcomes(on_stage: Stage) -> Counter[int]:
     return counts
 
 
-def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurry_discord(monkeypatch: pytest.MonkeyPatch, lookup: float = 5.0) -> None:
     """Shorten the pauses before Discord is tried again, ours and discord.py's, and those between many edits.
 
     They are no settings. The loopback Discord has no limits of its own here.
@@ -167,7 +167,7 @@ def hurry_discord(monkeypatch: pytest.MonkeyPatch) -> None:
     def quick_work(settings: Settings) -> WorkLimits:
         limits = work_limits(settings)
         pacing = replace(limits.pacing, backoff=0.02, backoff_max=0.1, bucket=1_000)
-        return replace(limits, pacing=pacing, lookup=0.5)
+        return replace(limits, pacing=pacing, lookup=lookup)
 
     async def at_once(_client: WeftClient, _shard: int | None, *, initial: bool = False) -> None:
         del initial  # discord.py waits five seconds after a refused RESUME

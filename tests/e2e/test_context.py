@@ -163,7 +163,7 @@ async def test_a_look_up_that_fails_costs_a_line_and_no_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, times: int
 ) -> None:
     """F8, F9, O4: and other threads go on meanwhile."""
-    hurry_discord(monkeypatch)
+    hurry_discord(monkeypatch, lookup=0.5)
     agent = scenario(tmp_path)
     async with play(tmp_path, agent, clean=False) as game:
         fd = game.discord

@@ -366,7 +366,7 @@ async def test_a_decision_is_written_though_nobody_waits_and_forgotten_by_age_an
     with pytest.raises(anyio.ClosedResourceError):
         store.decided(decision())
     now = start + 7.5  # 1 and 2 are too old; of the others 3 is one too many
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with open_store(path, limits, now=lambda: now) as store:
             while len(await store.decisions(9)) > 3:
                 await anyio.lowlevel.checkpoint()

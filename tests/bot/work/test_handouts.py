@@ -73,7 +73,7 @@ class Desk:
         self.folder.mkdir(parents=True)
 
     async def turn(self, prompt_id: int) -> Handout | None:
-        with self.handouts.turn(inbound(prompt_id, thread_id=7)) as turn, anyio.fail_after(5):
+        with self.handouts.turn(inbound(prompt_id, thread_id=7)) as turn, anyio.fail_after(30):
             return await self.handouts.collect(turn)
 
     async def settle(self, prompt_id: int, handout: Handout | None, *, delivered: bool = True) -> None:
