@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import structlog
@@ -74,14 +75,14 @@ class TurnQuestions:
             form = _form_of(asked)
         except Unaskable as exc:
             request.refuse(str(exc))
-            self.decisions.record(_decided(first, _what(asked), "cancel", reason="it can't be asked here"))
-            running.reply.card(key, question_cards.unaskable_card(agent, str(exc)))
+            told = partial(running.reply.card, key, question_cards.unaskable_card(agent, str(exc)))
+            self.decisions.record(_decided(first, _what(asked), "cancel", reason="it can't be asked here"), told)
             return
         url = asked.url or ""
         if asked.mode == "url" and (why := question_cards.refused_page(url)):
             request.cancel()
-            self.decisions.record(_decided(first, _what(asked), "cancel", reason=why))
-            running.reply.card(key, question_cards.refused_page_card(agent, asked.message, url, why))
+            told = partial(running.reply.card, key, question_cards.refused_page_card(agent, asked.message, url, why))
+            self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
             return
 
         def not_taken() -> None:

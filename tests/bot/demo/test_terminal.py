@@ -52,7 +52,11 @@ def test_words_name_sub_commands_and_options(registered: list[dict[str, Any]], l
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/foo", "no such command: /foo. There are /diff, /new, /queue, /quit, /reset, /status, /stop."),
+        (
+            "/foo",
+            "no such command: /foo. There are /audit, /diff, /inbox, /new, /permissions, /queue, /quit, /reset, "
+            "/status, /stop.",
+        ),
         ("/stats", "no such command: /stats. Did you mean /status?"),
         ("/quite", "no such command: /quite. Did you mean /quit?"),
         ("/queue shwo", "no such command: /queue shwo. Did you mean /queue show?"),
