@@ -10,7 +10,7 @@ from bot.model import Outcome
 from tests.agents import Gate, alive, scenario
 from tests.e2e.play import play
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
 
 
 async def test_eight_first_messages_of_one_thread_make_one_agent(tmp_path: Path) -> None:
