@@ -174,7 +174,7 @@ async def running_bot(
 
     async with (
         watched(settings, redactor) as watch,
-        kept_state(settings.state_dir, StorageLimits(decisions_age=settings.audit_days * DAY)) as store,
+        kept_state(settings.state_dir, storage_limits(settings)) as store,
         anyio.create_task_group() as connection,
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
@@ -416,6 +416,11 @@ def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimit
     """Return the pool's limits with a net under the turns of all agents: some may last longer than the settings say."""
     longer = agents.longest_turn(settings.hard_timeout) - settings.hard_timeout
     return dataclasses.replace(limits, hung_after=limits.hung_after + max(0.0, longer))
+
+
+def storage_limits(settings: Settings) -> StorageLimits:
+    """Return what bounds the state file."""
+    return StorageLimits(decisions_age=settings.audit_days * DAY)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

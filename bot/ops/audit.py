@@ -94,7 +94,8 @@ def _as_json(decision: Decision) -> dict[str, object]:
 
 
 def _row(one: Decision) -> tuple[str, ...]:
-    what = clip(one.what, _WHAT)
+    # Of a rule that was added or taken back, the rule itself is what matters.
+    what = clip((one.rule or one.what) if one.kind == "rule" else one.what, _WHAT)
     return _local(one.at), one.outcome, by_whom(one), one.asker_name, str(one.thread_id), f"{one.kind}: {what}"
 
 

@@ -19,7 +19,7 @@ from bot.work.decisions import WHAT_LIMIT, Decision, Decisions, decision_on, wha
 from bot.work.kept_rules import KeptRules, Offer, rule_of
 from bot.work.permission_asks import ask_of
 from bot.work.permission_cards import Card, CardState, PermissionRegistry
-from bot.work.permission_rules import Mode, Rule, Rules, Ruling, option_for, suggest
+from bot.work.permission_rules import Mode, Rule, Rules, Ruling, option_for, suggest, verdict
 from bot.work.ports import Answer
 from bot.work.question_cards import Modal, ModalField
 from pool.store import KeptRule
@@ -88,7 +88,12 @@ class RuleKeeping:
         if card.two_person or not request.complete or chosen is None or request.options.index(chosen) not in offered:
             return None
         try:
-            rule = suggest(ask_of(request.tool_call, workspace))
+            ask = ask_of(request.tool_call, workspace)
+            rule = suggest(ask)
+            rules, mode = self.in_force(asked_by.thread_id, workspace)
+            # Where a deny rule may match, a person is asked all the same: a rule would promise what it can't keep.
+            if rule is not None and verdict(ask, rules + Rules(allow=(rule,)), mode).ruling is not Ruling.ALLOW:
+                return None
         except Exception:
             # A fault here must not keep people from deciding.
             log.exception("rule.not_offered", thread=asked_by.thread_id)

@@ -24,6 +24,7 @@ from bot.app import (
     longest_stop,
     pool_limits,
     run_bot,
+    storage_limits,
     supervise,
     turn_limits,
     widened,
@@ -145,7 +146,9 @@ def test_the_limits_of_a_turn_are_settings() -> None:
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    """T1, T2, T3, T6, P3, D3, D6, Q6."""
+    """T1, T2, T3, T6, P3, D3, D6, Q6, C5."""
+    days = [storage_limits(chosen).decisions_age / 86400 for chosen in (settings(), settings(audit_days=7))]
+    assert days == [180, 7]
     turn, pool, dispatcher = turn_limits(settings()), pool_limits(settings()), work_limits(settings())
     assert (turn.liveness, turn.hard_timeout, turn.cancel_grace, turn.drain_quiet) == (30, 1800, 10, 0.2)
     assert (pool.max_agents, pool.idle_ttl) == (12, 900)

@@ -55,7 +55,8 @@ LATE = decision(2, decided_by="timeout", person_id=None, person_name=None, optio
 @pytest.mark.asyncio
 async def test_decisions_are_printed_the_oldest_first_and_leave_the_state_as_it_is(tmp_path: Path) -> None:
     """C5: as a table for people, which nothing in it can steer, and as JSON with ids that no reader rounds."""
-    await keep(tmp_path, EARLY, LATE)
+    added = decision(3, kind="rule", outcome="kept", rule="npm test", thread_id=5)
+    await keep(tmp_path, EARLY, LATE, added)
     before = contents(tmp_path)
     shown = audit("--since", "2025-11-24T16:00")
     assert shown.exit_code == 0
@@ -63,15 +64,17 @@ async def test_decisions_are_printed_the_oldest_first_and_leave_the_state_as_it_
         "TIME                 OUTCOME  BY              ASKED BY    THREAD  WHAT",
         "2025-11-24 16:00:01  allowed  bob ü🧵          alice �[2J  77      execute: rm -r build/1",
         "2025-11-24 16:00:02  expired  nobody in time  alice       1       edit: rm -r build/2",
+        "2025-11-24 16:00:03  kept     bob ü🧵          alice       5       rule: npm test",
     ]
     lines = [json.loads(line) for line in audit("--since", "2025-11-24", "--json").stdout.splitlines()]
     assert [(one["at"], one["thread_id"], one["outcome"]) for one in lines] == [
         ("2025-11-24T16:00:01.000+00:00", "77", "allowed"),
         ("2025-11-24T16:00:02.000+00:00", "1", "expired"),
+        ("2025-11-24T16:00:03.000+00:00", "5", "kept"),
     ]
     assert (lines[0]["person_id"], lines[1]["person_id"], lines[1]["option"]) == ("4", None, "No")
     assert audit("--since", "2025-11-24", "--thread", "77", "--json").stdout.count("\n") == 1
-    assert audit("--thread", "5").stdout.startswith("No decisions in thread 5 since ")
+    assert audit("--thread", "6").stdout.startswith("No decisions in thread 6 since ")
     assert contents(tmp_path) == before
 
 

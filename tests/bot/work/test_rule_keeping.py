@@ -112,6 +112,10 @@ async def test_a_card_offers_the_rule_for_just_what_it_asks() -> None:
         assert scene.card(complete=False).offer is None
         assert scene.card(options=(ALWAYS, REJECT)).offer is None
         assert scene.card(offered=frozenset({2})).offer is None
+    sure, unsure = Rule(command="npm test"), Rule(command="rm *")
+    async with keeping(rules=Rules(deny=(unsure,), two_person=(sure,))) as scene:
+        code = {"kind": "execute", "rawInput": {"command": "python -c 'rm x'"}}
+        assert [offered(scene.card(call)) for call in (TEST, code)] == [None, None], "it would be asked all the same"
 
 
 async def test_an_approver_keeps_exactly_the_rule_that_was_shown_and_that_answers_the_card() -> None:
