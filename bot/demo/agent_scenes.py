@@ -30,6 +30,7 @@ note.write_text(request)
 
 Nothing else is touched."""
 
+DANGEROUS = "rm -rf build && git push --force origin main"
 FILE_NAME, PICTURE_NAME = "weft-demo.txt", "picture.png"
 SHOWN_ENTRIES = 20
 ALLOW_ONCE, ALLOW_ALWAYS, REJECT = "allow_once", "allow_always", "reject_once"
@@ -225,6 +226,18 @@ def write(request: Request) -> Scene:
     yield Say(f"{written}.")
 
 
+def run(request: Request) -> Scene:
+    """Ask to run a command, a dangerous one if none is given; a demo runs nothing."""
+    command, tool_id = request.rest or DANGEROUS, f"{request.turn}-run"
+    call: JSON = {"toolCallId": tool_id, "title": "Run a command", "kind": "execute", "status": "pending"}
+    call["rawInput"] = {"command": command, "cwd": str(request.cwd)}
+    yield Show({"sessionUpdate": "tool_call", **call})
+    allowed = (yield Ask(call)) in (ALLOW_ONCE, ALLOW_ALWAYS)
+    yield _change(tool_id, status="completed" if allowed else "failed")
+    # Not even what was allowed: a rule that somebody tries out would run it unseen.
+    yield Say("I would run it now, if I were no demo." if allowed else "Then I leave it.")
+
+
 def draw(request: Request) -> Scene:
     """Draw a picture and hand it out."""
     folder = request.cwd / request.brought.folder
@@ -277,6 +290,7 @@ SCENES: dict[str, Callable[[Request], Scene]] = {
     "question": question,
     "tools": tools,
     "write": write,
+    "run": run,
     "draw": draw,
     "files": files,
     "long": long,

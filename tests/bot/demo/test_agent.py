@@ -107,6 +107,24 @@ def test_it_asks_to_carry_out_a_plan(cwd: Path, option: str, said: str) -> None:
     assert said in client.text()
 
 
+@pytest.mark.parametrize(
+    ("prompt", "option", "command", "said"),
+    [
+        ("run", "allow_once", "rm -rf build && git push --force origin main", "I would run it now"),
+        ("run touch trace", "allow_once", "touch trace", "I would run it now"),
+        ("run touch trace", "reject_once", "touch trace", "Then I leave it"),
+    ],
+)
+def test_it_asks_to_run_and_runs_nothing(cwd: Path, prompt: str, option: str, command: str, said: str) -> None:
+    before = sorted(cwd.iterdir())
+    with demo(cwd) as client:
+        play(client, client.open(cwd), prompt, option)
+    call = permissions(client)[0]["params"]["toolCall"]
+    assert (call["kind"], call["rawInput"]) == ("execute", {"command": command, "cwd": str(cwd)})
+    assert said in client.text()
+    assert sorted(cwd.iterdir()) == before
+
+
 def test_the_tool_lists_the_working_directory(cwd: Path) -> None:
     with demo(cwd) as client:
         play(client, client.open(cwd), "tools")
