@@ -11,6 +11,7 @@ import pytest
 from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord
+from bot.work.permission_cards import AGREED_ALREADY
 from bot.work.permission_rules import Mode, Rule, Rules
 from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import play
@@ -98,3 +99,30 @@ async def test_what_takes_two_people_is_not_allowed_by_one(tmp_path: Path) -> No
         await game.press(thread_id, "Reject")
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert "no 1." in game.shown(thread_id)
+
+
+async def test_what_rules_name_for_two_people_takes_the_requester_and_an_approver(tmp_path: Path) -> None:
+    """C1, C2: with its buttons until the second has agreed; an approver's words alone start nothing."""
+
+    def invite(discord: FakeDiscord) -> dict[str, Any]:
+        role = discord.add_role("approvers")
+        discord.user("judge", roles=[role])
+        return {"approver_roles": (role,)}
+
+    rules = Rules(two_person=(Rule(command="git push*"),))
+    agent = scenario(tmp_path, [asks(1, "git push origin")])
+    async with play(tmp_path, agent, agents=with_rules(agent, rules), invite=invite) as game:
+        judge = game.discord.user("judge")
+        await judge.say(game.discord.channel_id, "push it", mention_bot=True)
+        thread_id = await game.mention("go")
+        card_id, _ = await game.card(thread_id)
+        assert "or an approver may answer. Two people have to agree." in game.discord.message(card_id).content
+        told = [await (await game.press(thread_id, "Allow once")).told() for _ in range(2)]
+        assert told[0] == "You have agreed to `Allow once`. Somebody else has to agree, too."
+        assert told[1] == AGREED_ALREADY
+        await game.until_shown(thread_id, "☑️ `owner` agreed to `Allow once`. One more person has to.")
+        await game.press(thread_id, "Allow once", judge)
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        await game.until_shown(thread_id, "✅ `Allow once` by `owner` and `judge`")
+        assert "yes 1." in game.shown(thread_id)
+        assert agent.prompts() == ["go"]

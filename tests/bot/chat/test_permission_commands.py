@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from bot.chat.authorize import Policy
+from acp.jsonrpc import Response
+from acp.open_request import OpenRequest
+from acp.permission_request import PermissionRequest
+from bot.chat.authorize import Policy, Reason
+from bot.chat.gateway import DiscordGateway
 from bot.chat.permission_commands import ALL_QUIET, NO_SUCH_OPTION, NOT_OPEN, fitting
 from bot.model import Actor, ThreadPlace
+from bot.reply.port import Body, Button
 from bot.reply.sanitise import units
 from bot.sandbox import FakeDiscord, Person
 from tests.bot.chat.harness import Decider, running_chat
@@ -27,6 +32,7 @@ class Scene:
 
     fd: FakeDiscord
     dispatcher: Decider
+    gateway: DiscordGateway
     thread_id: int
 
     @property
@@ -54,6 +60,9 @@ class Scene:
         found = await by.autocomplete(where or self.thread_id, "permissions answer", option, typed, **given)
         return {choice["name"]: choice["value"] for choice in (found.response or {})["choices"]}
 
+    async def post(self, body: Body) -> int:
+        return await self.gateway.chat.thread(self.thread_id).send(body, nonce=f"n{self.fd.state.ids()}")
+
     async def inbox(self, by: Person) -> str:
         told = await by.slash(self.fd.channel_id, "inbox")
         assert told.ephemeral
@@ -66,9 +75,9 @@ async def scene() -> AsyncIterator[Scene]:
         judges = fd.add_role("judges")
         alice, _ = fd.user("alice"), fd.user("judge", roles=[judges])
         policy = Policy(users=frozenset({alice.id, fd.user("bob").id}), approvers=frozenset({judges}))
-        async with running_chat(fd, policy, dispatcher=(dispatcher := Decider()), secrets=(SECRET,)):
+        async with running_chat(fd, policy, dispatcher=(dispatcher := Decider()), secrets=(SECRET,)) as chat:
             thread = await fd.start_thread(alice, await alice.say(fd.channel_id, "topic"), "topic")
-            yield Scene(fd, dispatcher, thread.id)
+            yield Scene(fd, dispatcher, chat.gateway, thread.id)
         fd.assert_clean(allow={UNKNOWN_MEMBER})
 
 
@@ -164,3 +173,56 @@ def test_a_long_list_says_how_much_is_missing() -> None:
     text = fitting(["🟥" * 90] * 30)
     assert text.splitlines()[-1] == f"-# and {30 - text.count('🟥🟥') // 45} more"
     assert 1700 < units(text) <= 2000
+
+
+def noted(request: PermissionRequest) -> list[Any]:
+    """Return what the agent is answered, from now on."""
+    answers: list[Any] = []
+
+    def note(_request: OpenRequest, response: Response) -> None:
+        answers.append(response.result)
+
+    request._answer = note
+    return answers
+
+
+@pytest.mark.asyncio
+async def test_of_two_who_press_in_the_same_moment_exactly_one_counts() -> None:
+    """C1, D6: on the button and by the command; with two people, one is the first and one the second."""
+    async with scene() as at:
+        by, press = Actor(at.alice.id, "alice"), "weft:perm:{}:{}"
+        for two_person in (False, True):
+            card, request = at.dispatcher.asked(at.place(), by, approvers=True, two_person=two_person)
+            answers = noted(request)
+            buttons = tuple(Button(press.format(card.token, number), str(number)) for number in range(2))
+            message_id = await at.post(Body("card", buttons))
+            pressed = [at.alice.begin_click(message_id, press.format(card.token, 0))]
+            pressed.append(at.judge.begin_click(message_id, press.format(card.token, 0)))
+            told = sorted([await one.told() for one in pressed])
+            first = "You have agreed to `Allow`. Somebody else has to agree, too."
+            late = "Already answered by `alice`." if not two_person else first
+            assert told == sorted(["Answered: `Allow`", late])
+            assert answers == [{"outcome": {"outcome": "selected", "optionId": "yes"}}]
+            by_both = "Already answered by `alice` and `judge`." if two_person else "Already answered by `alice`."
+            late_press = await at.judge.click(message_id, press.format(card.token, 1))
+            assert await late_press.told() == by_both
+            assert await at.answer(at.judge, card.token) == NOT_OPEN
+
+
+@pytest.mark.asyncio
+async def test_what_somebody_agreed_to_counts_no_more_once_a_reload_takes_their_right() -> None:
+    """C1: by the roles of their press; while nobody is logged in, what was known holds."""
+    async with scene() as at:
+        judges = next(iter(at.gateway.current().policy.approvers))
+        judge, stranger = Actor(1, "judge", frozenset({judges})), Actor(2, "stranger")
+        assert at.gateway.rights(judge, at.place()) == replace(judge, approver=True)
+        assert at.gateway.rights(stranger, at.place()) is None
+        card, _ = at.dispatcher.asked(at.place(), Actor(at.alice.id, "alice"), approvers=True, two_person=True)
+        assert (await at.answer(at.judge, card.token)).startswith("You have agreed")
+        at.gateway.allow(replace(at.gateway.current().policy, approvers=frozenset()))
+        at.dispatcher.permissions.recheck(at.gateway.rights)
+        assert card.agreed == {}
+        assert await at.answer(at.judge, card.token) == Reason.PERSON
+        client, at.gateway._client = at.gateway._client, None
+        assert at.gateway.rights(stranger, at.place()) == stranger
+        at.gateway._client = client

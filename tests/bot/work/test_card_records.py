@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import anyio
+import pytest
 
-from bot.reply.port import PortError, ThreadGone
+from bot.reply import cards
+from bot.reply.port import Body, Button, PortError, ThreadGone
 from bot.work.card_records import LONGEST_SILENCE, CardRecords
+from bot.work.serialization import accepted_prompt
 from bot.work.task_tracker import TaskTracker
 from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
+from tests.bot.reply.replies import show
+from tests.bot.work.fakes import FakeChat, kept, running_work
+from tests.bot.work.samples import inbound
 from tests.pool.memory import MemoryStore
 
 DAY, WEEK = 24 * 60, LONGEST_SILENCE
@@ -61,34 +67,34 @@ def nothing() -> None:
 async def test_a_thread_stays_open_until_the_last_of_its_cards_is_over() -> None:
     """C1: what was is on disk until it is given back, whatever else is written down of the card."""
     thread = Silence()
-    async with records(thread) as (kept, store, settled):
-        kept.keep(FIRST, nothing, LONG)
-        kept.shown(FIRST, 55)
-        kept.keep(SECOND, nothing, LONG)
+    async with records(thread) as (at, store, settled):
+        at.keep(FIRST, nothing, LONG)
+        at.shown(FIRST, 55)
+        at.keep(SECOND, nothing, LONG)
         await settled()
-        kept.shown(FIRST, 56)
+        at.shown(FIRST, 56)
         await settled()
         assert thread.changes == [WEEK]
         assert await store.cards() == [SECOND, KeptCard("a", 100, 1, message_id=56, archive=DAY)]
-        kept.over(FIRST)
+        at.over(FIRST)
         await settled()
         assert thread.changes == [WEEK]
         assert [card.archive for card in await store.cards()] == [None, DAY]
-        kept.over(SECOND)
+        at.over(SECOND)
         await settled()
-        assert (thread.changes, await store.cards(), kept._threads) == ([WEEK, DAY], [], {})
+        assert (thread.changes, await store.cards(), at._threads) == ([WEEK, DAY], [], {})
 
 
 @in_virtual_time
 async def test_a_card_that_comes_while_the_thread_is_given_back_keeps_it_open() -> None:
     """C1"""
     thread = Silence()
-    async with records(thread) as (kept, store, settled):
-        kept.keep(FIRST, nothing, LONG)
+    async with records(thread) as (at, store, settled):
+        at.keep(FIRST, nothing, LONG)
         await settled()
-        kept.over(FIRST)
+        at.over(FIRST)
         await anyio.sleep(0.05)
-        kept.keep(SECOND, nothing, LONG)
+        at.keep(SECOND, nothing, LONG)
         await settled()
         assert (thread.changes, thread.minutes) == ([WEEK, DAY, WEEK], WEEK)
         assert [(card.token, card.archive) for card in await store.cards()] == [("b", DAY)]
@@ -104,9 +110,57 @@ async def test_a_thread_is_left_as_it_is_where_that_is_enough_or_weft_may_not_ch
         (Silence(minutes=None), LONG),
         (Silence(error=ThreadGone("50013")), LONG),
     ):
-        async with records(thread) as (kept, store, settled):
-            kept.keep(FIRST, nothing, timeout)
+        async with records(thread) as (at, store, settled):
+            at.keep(FIRST, nothing, timeout)
             await settled()
-            kept.over(FIRST)
+            at.over(FIRST)
             await settled()
-            assert (thread.changes, await store.cards(), kept._threads) == ([], [], {})
+            assert (thread.changes, await store.cards(), at._threads) == ([], [], {})
+
+
+OPEN = Body("🔐 `rm`\n-# <@11> may answer.", (Button("weft:perm:a:0", "Allow"), Button("weft:perm:a:1", "No")))
+AGREED = replace(OPEN, text="🔐 `rm`\n-# ☑️ `bob` agreed to `Allow`.\n-# <@11> may answer.")
+ENDED = Body("🔐 `rm`\n✅ `Allow` by `alice`")
+QUESTION = Body("❓ Which?\n-# <@11> may answer.", (Button("weft:ask:a:step-0", "Answer…"),))
+GO_ON, OVER = f"🔐 `rm`\n{cards.RESTARTED_GO_ON}", f"🔐 `rm`\n{cards.RESTARTED}"
+ROW = KeptCard("a", 100, 1)
+SHOWN = replace(ROW, message_id=101)
+
+LEFT: dict[str, tuple[KeptCard, Body | None, bool, str | None]] = {
+    "written down and not posted": (ROW, None, True, None),
+    "posted, its message not known": (ROW, OPEN, True, GO_ON),
+    "shown": (SHOWN, OPEN, True, GO_ON),
+    "one of two has agreed": (SHOWN, AGREED, True, GO_ON.replace("\n", "\n-# ☑️ `bob` agreed to `Allow`.\n", 1)),
+    "its file refused, so that it can only be rejected": (SHOWN, replace(OPEN, buttons=OPEN.buttons[1:]), True, GO_ON),
+    "its end shown, and still written down": (SHOWN, ENDED, True, ENDED.text),
+    "deleted by somebody": (SHOWN, None, True, None),
+    "its turn over": (SHOWN, OPEN, False, OVER),
+    "a question": (SHOWN, QUESTION, True, f"❓ Which?\n{cards.RESTARTED_GO_ON}"),
+}
+"""What a kill leaves of a card: its row, its message, whether its turn was cut off; and what its message shows then."""
+
+
+@pytest.mark.parametrize("state", LEFT)
+def test_whatever_state_a_kill_leaves_a_card_in_the_next_start_ends_it_once(state: str) -> None:
+    """C4: without buttons and with all of its text; the start after that finds nothing to do."""
+    row, body, cut_off, wanted = LEFT[state]
+
+    @in_virtual_time
+    async def play() -> None:
+        store, chat = kept(), FakeChat()
+        if cut_off:
+            await store.accept(accepted_prompt(inbound(1)))
+            await store.started(1)
+        await store.keep_card(row)
+        chat.thread(100)
+        if body is not None:
+            show(chat.threads[100], body)
+        for _ in range(2):
+            async with running_work(store=store, chat=chat) as work:
+                await work.settled()
+            assert await store.cards() == []
+            assert [text for text in chat.texts() if "Interrupted" not in text] == ([] if wanted is None else [wanted])
+            pressable = [one.custom_id for shown in chat.threads[100].messages.values() for one in shown.buttons]
+            assert pressable == (["weft:go:100:1"] if cut_off else [])
+
+    play()
