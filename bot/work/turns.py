@@ -20,11 +20,12 @@ from acp.elicitation import ElicitationRequest
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
-from acp.schema import PermissionOption, text_block
+from acp.schema import PermissionOption, ToolCallUpdate, text_block
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn_runner import run_turn
 from bot.model import Lane, Outcome
 from bot.reply import cards
+from bot.reply.plan import plan_bodies, plan_of, without_plan
 from bot.reply.port import Body, without_file
 from bot.reply.render import coarse
 from bot.work import question_cards
@@ -180,8 +181,11 @@ class TurnCards:
             for_owners=for_owners,
             two_person=two_person or judged.two_person,
         )
+        # A plan stands above its card, to be read as an answer is, and not once more in it (C7).
+        plan = plan_of(request.tool_call)
+        call = without_plan(request.tool_call, plan) if plan else request.tool_call
         # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
-        opened = open_body(card, self.timeout, role if for_owners else None)
+        opened = open_body(card, call, self.timeout, role if for_owners else None)
 
         def fileless(why: str) -> None:
             # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
@@ -204,7 +208,11 @@ class TurnCards:
             request.cancel()
             card.close(CardState.UNSEEN)
             return
-        show(card)
+        for number, body in enumerate(plan_bodies(plan, self.decisions.redact)):
+            # Without it the card asks for what nobody sees.
+            running.reply.card(f"{card.token} plan {number}", body, not_taken)
+        if card.state is CardState.OPEN:
+            show(card)
         if card.state is not CardState.OPEN:
             return  # it could not be shown
         self.records.keep(kept, lambda: running.reply.release(card.token), self.timeout)
@@ -228,13 +236,13 @@ class TurnCards:
         return self.rulings.settle(request, running.first, workspace, running.ruled, tell, may_take)
 
 
-def open_body(card: Card, timeout: float, role: int | None = None) -> Body:
-    """Return the card as it asks, notifying ``role``."""
+def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None = None) -> Body:
+    """Return the card as it asks about ``call``, notifying ``role``."""
     who = who_may(card, f"<@{card.requester.id}>")
     can_reject = rejecting(card.request.options) is not None
     return cards.permission_card(
         card.token,
-        card.request.tool_call,
+        call,
         card.request.options,
         who=f"A bot asked, so only {who}" if card.for_owners else who,
         ping=None if card.for_owners else card.requester.id,

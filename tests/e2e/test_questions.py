@@ -174,6 +174,39 @@ async def test_a_page_is_linked_with_its_host_and_completed_by_the_agent(tmp_pat
         assert answers(agent) == [{"action": "cancel"}, {"action": "accept"}]
 
 
+@pytest.mark.parametrize("long", [False, True], ids=["messages", "file"])
+async def test_a_plan_is_shown_in_full_before_its_buttons(long: bool, tmp_path: Path) -> None:
+    """C7: to be read like an answer, and not once more on the card."""
+    plan = "## The plan\n\n1. **Look** around\n2. Write" + "\n\nAnd so on, at length." * (300 if long else 1)
+    call: dict[str, Any] = {
+        "toolCallId": "t1",
+        "title": "Ready to code?",
+        "kind": "switch_mode",
+        "rawInput": {"plan": plan, "model": "m"},
+    }
+    call["content"] = [{"type": "content", "content": {"type": "text", "text": plan}}]
+    ask = {"permission": {"tool": call}, "then": {"allow": [{"text": "begun"}], "*": []}}
+    agent = scenario(tmp_path, [{"text": "I have a plan."}, ask])
+    async with play(tmp_path, agent) as game:
+        thread_id = await game.mention("plan it")
+        card_id, _ = await game.card(thread_id)
+        above = [one for one in game.replies(thread_id) if one.id < card_id]
+        shown = next(one for one in above if "The agent's plan" in one.content)
+        assert above[-1].id == shown.id
+        assert "## The plan\n\n1. **Look** around\n2. Write" in shown.content
+        if long:
+            (file,) = shown.attachments
+            assert (file.name, file.content.decode()) == ("plan.md", f"{plan}\n")
+            assert f"all of it ({len(plan):,} characters) is in the file" in shown.content
+        card = game.discord.message(card_id)
+        assert "Look" not in card.content
+        assert '"model": "m"' in card.content
+        assert card.attachments == ()
+        await game.press(thread_id, "Allow")
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert "begun" in game.shown(thread_id)
+
+
 async def test_what_cannot_be_asked_is_refused_with_the_reason(tmp_path: Path) -> None:
     """C6: a thousand fields, nested ones, and more questions than a turn may ask at once."""
     many = {f"f{number}": {"type": "string"} for number in range(1000)}

@@ -45,6 +45,7 @@ class FakeReply:
     cards: dict[str, Body] = field(default_factory=dict)
     shown: list[tuple[str, Body]] = field(default_factory=list)
     refuse: Callable[[], None] | None = None
+    refuses: dict[str, Callable[[], None] | None] = field(default_factory=dict)
     on_shown: Callable[[int, Body], None] | None = None
     held: set[str] = field(default_factory=set)
     given_up: bool = False
@@ -69,6 +70,7 @@ class FakeReply:
         held: bool = False,
     ) -> None:
         self.refuse, self.on_shown = on_refused, on_shown
+        self.refuses[key] = on_refused
         if held and key not in self.cards:
             self.held.add(key)
         if self.given_up and on_refused is not None:
@@ -632,3 +634,19 @@ async def test_a_card_has_a_button_for_the_rule_that_it_offers_and_none_that_cou
             scene.running.lease = cast("Any", SimpleNamespace(directory="/work"))
             scene.ask(option, REJECT, two_person=two_person)
             assert len(scene.reply.cards[scene.token].buttons) == 2
+
+
+@in_virtual_time
+async def test_a_plan_that_discord_does_not_take_is_agreed_to_by_nobody() -> None:
+    """C7."""
+    async with asking() as scene:
+        call = {"toolCallId": "c1", "kind": "switch_mode", "rawInput": {"plan": "Delete it all."}}
+        params = PermissionParams.parse({"sessionId": "s", "toolCall": call, "options": [ALLOW, REJECT]})
+        request = PermissionRequest(1, params, lambda _request, answer: scene.answers.append(answer.result))
+        scene.turn_cards.open(scene.running, request)
+        plan, card = [body.text for _, body in scene.reply.shown]
+        assert ("Delete it all." in plan, "Delete it all." in card) == (True, False)
+        refused = scene.reply.refuses[f"{scene.running.cards[0].token} plan 0"]
+        assert refused is not None
+        refused()
+        assert scene.answers == [CANCELLED]
