@@ -56,7 +56,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             if named["card"]:
                 return dispatcher.rules.open(named["card"], by)
             if named["question"]:
-                return answer_question(dispatcher.questions, named, by)
+                return answer_question(dispatcher.questions, named, by, message_id)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
             # forged custom_id can name any other.
             thread_id = int(named["thread"] or named["left_in"])
@@ -80,9 +80,11 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
 
 
-def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor) -> Answer:
-    """Do what a button of a question stands for."""
+def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor, message_id: int) -> Answer:
+    """Do what a button of a question stands for; ``message_id``: of its card."""
     token = named["question"]
+    if ended := questions.of_earlier_run(token, message_id):
+        return ended
     if named["pick"]:
         return questions.choose(token, int(named["pick"]), by)
     if named["step"]:
@@ -112,10 +114,12 @@ async def _on_modal(
     if named is None:
         await tell(interaction, EXPIRED)
         return
+    message_id = interaction.message.id if interaction.message is not None else 0
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         if named["card"]:
             return dispatcher.rules.keep(named["card"], "".join(given.get(FIELD, ())), by)
-        return dispatcher.questions.fill_in(named["question"], int(named["step"]), given, by)
+        ended = dispatcher.questions.of_earlier_run(named["question"], message_id)
+        return ended or dispatcher.questions.fill_in(named["question"], int(named["step"]), given, by)
 
     await respond(interaction, act, purpose=Purpose.DECIDE)

@@ -16,11 +16,11 @@ import anyio
 import structlog
 
 from acp.elicitation import ElicitationParams, ElicitationRequest
-from bot.model import Actor, ThreadPlace
+from bot.model import Actor, ThreadPlace, posted_at
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
 from bot.work import question_cards
-from bot.work.permission_cards import CardState, may_decide, who_may
+from bot.work.permission_cards import RESTARTED, CardState, may_decide, who_may
 from bot.work.ports import Answer
 from bot.work.question_form import Form
 
@@ -100,9 +100,14 @@ class Question:
 
 
 class QuestionRegistry:
-    """All questions that people may still answer, and those that are over, as many as are remembered."""
+    """All questions that people may still answer, and those that are over, as many as are remembered.
 
-    def __init__(self) -> None:
+    Args:
+        started: when this run began, in seconds of the wall clock; None: now.
+    """
+
+    def __init__(self, started: float | None = None) -> None:
+        self._started = time.time() if started is None else started
         self._open: dict[str, Question] = {}
         self._over: RecentMap[str, Question] = RecentMap(_REMEMBERED)
 
@@ -146,6 +151,13 @@ class QuestionRegistry:
         # Only what is over is forgotten: an agent that asks a thousand times must not take away another thread's.
         del self._open[question.token]
         self._over.put(question.token, question)
+
+    def of_earlier_run(self, token: str, message_id: int) -> Answer | None:
+        """Return what to tell whoever answers a question of an earlier run, by its card's message; None: it is not."""
+        known = token in self._open or token in self._over
+        if known or not message_id or posted_at(message_id) >= self._started:
+            return None
+        return Answer(RESTARTED, accepted=False)
 
     # --- what people do --------------------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from bot.demo.transcript import card_buttons
 from bot.sandbox import FakeDiscord, Message
 from bot.sandbox.interactions import InteractionType
 from bot.work.permission_cards import RESTARTED
-from bot.work.questions import EXPIRED
 from tests.agents import scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.play import LIMIT
@@ -73,7 +72,7 @@ async def test_a_kill_closes_the_cards_at_the_next_start_and_the_turn_can_be_con
             assert discord.message(form.id).content.rpartition("\n")[2] == last
             assert await press_late(discord, card) == RESTARTED
             submitted = await discord.owner.submit_modal(opened, f0="in vain")
-            assert await submitted.told() == EXPIRED
+            assert await submitted.told() == RESTARTED
             await until_rows(tmp_path, "select * from cards", [])
             assert discord.thread(thread_id).auto_archive_minutes == 1440
             notice = discord.messages(thread_id)[-1]

@@ -10,8 +10,8 @@ import pytest
 
 from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.open_request import RequestEnd
-from bot.model import Actor
-from bot.work.permission_cards import CardState
+from bot.model import Actor, posted_at
+from bot.work.permission_cards import RESTARTED, CardState
 from bot.work.ports import Answer
 from bot.work.question_cards import COMPLETED
 from bot.work.question_form import read_form
@@ -231,3 +231,13 @@ def test_a_card_that_cannot_be_shown_ends_nobody_who_answers() -> None:
     asked.question.show = fail
     assert asked.fill(0, f0="name").accepted
     assert asked.answers == [{"action": "accept", "content": {"name": "name"}}]
+
+
+def test_an_answer_to_a_question_of_an_earlier_run_is_told_that_the_restart_ended_it() -> None:
+    """C4: by the age of its card, as its token died with the process; one that is known, or new, has not."""
+    asked = Asked({"name": NAME}, registry=QuestionRegistry(started=posted_at(1000 << 22)))
+    assert asked.registry.of_earlier_run("?", 999 << 22) == Answer(RESTARTED, accepted=False)
+    assert asked.registry.of_earlier_run("?", 1000 << 22) is None
+    for _ in range(2):
+        assert asked.registry.of_earlier_run(asked.token, 999 << 22) is None
+        asked.registry.decline(asked.token, ALICE)
