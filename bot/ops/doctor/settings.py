@@ -81,6 +81,7 @@ def check_access(settings: Settings) -> Finding:
     """Say who may speak to the bot besides its owner."""
     if settings.allowed_users or settings.allowed_roles:
         people = f"{len(settings.allowed_users)} users, {len(settings.allowed_roles)} roles"
+        people += f"; {len(settings.approver_roles)} roles of approvers" if settings.approver_roles else ""
         return ok("access", f"the application's owner, {people}")
     return warn(
         "access",

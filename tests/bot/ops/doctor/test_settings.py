@@ -11,7 +11,7 @@ from bot.agents.model import AgentProfile
 from bot.config import Settings, looks_like_token
 from bot.ops.doctor.finding import Verdict, ok, warn
 from bot.ops.doctor.machine import Unit
-from bot.ops.doctor.settings import check_agent_variables, check_permissions, check_settings
+from bot.ops.doctor.settings import check_access, check_agent_variables, check_permissions, check_settings
 from bot.work.permission_rules import Mode, Rule, Rules
 from tests.commands import TOKEN
 
@@ -60,3 +60,9 @@ def test_an_agent_that_nobody_watches_is_told() -> None:
     allowing = AgentProfile("red", ("red",), "/srv", mode=Mode.ALLOW, trusted=True)
     assert check_permissions(allowing).verdict is Verdict.WARN
     assert check_permissions(dataclasses.replace(allowing, wrapper=("bwrap",))).verdict is Verdict.OK
+
+
+def test_who_may_answer_is_told_with_who_may_ask() -> None:
+    """D2, C1."""
+    listed = Settings(_env_file=None, allowed_users=(10**17 + 1,), approver_roles=(10**17 + 2,))
+    assert check_access(listed) == ok("access", "the application's owner, 1 users, 0 roles; 1 roles of approvers")
