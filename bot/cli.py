@@ -79,7 +79,7 @@ def _token(stdin: bool) -> str | None:
     type=click.Choice(["allow", "reject", "wait"]),
     default="allow",
     show_default=True,
-    help="What the simulated owner presses when the agent asks (with --prompt).",
+    help="What the simulated owner presses when the agent asks, a question too (with --prompt).",
 )
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds.")
 def demo(prompt: str | None, agent: str | None, permission: str, timeout: float) -> None:

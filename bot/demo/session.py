@@ -23,7 +23,7 @@ from anyio import CancelScope
 from acp.schema import PermissionOption
 from bot.config import ConfigError, agent_problem
 from bot.demo.stage import DEMO_AGENT, Stage, stage
-from bot.demo.terminal import clean, converse_on, names_in
+from bot.demo.terminal import clean, converse_on, names_in, press
 from bot.demo.transcript import CardButton, card_buttons, plain_text
 from bot.log import configure_logging
 from bot.model import Outcome
@@ -138,7 +138,7 @@ async def press_buttons(on_stage: Stage, thread_id: int, permission: Permission,
         await discord.wait_for(card_is_open, timeout=math.inf)
         message_id, button = found[0]
         pressed[message_id] = button.label
-        await discord.owner.click(message_id, button.custom_id)
+        await press(discord, message_id, button)
 
 
 def unanswered(
@@ -151,8 +151,15 @@ def unanswered(
     for message in on_stage.discord.messages(thread_id):
         buttons = card_buttons(message) if message.id not in pressed else []
         card = on_stage.bot.dispatcher.permissions.find(buttons[0].request) if buttons else None
-        wanted = choice(card.request.options, permission) if card else None
-        found += [(message.id, button) for button in buttons if card and card.request.options[button.option] is wanted]
+        if card:
+            wanted = choice(card.request.options, permission)
+            options = [card.request.options[one.option] if one.option is not None else None for one in buttons]
+            found += [
+                (message.id, one) for one, option in zip(buttons, options, strict=True) if option and option is wanted
+            ]
+        elif buttons and buttons[0].option is None:
+            # A question: its first answer, or none.
+            found.append((message.id, buttons[0] if permission is Permission.ALLOW else buttons[-1]))
     return found
 
 

@@ -24,7 +24,7 @@ from anyio import CancelScope
 from bot.chat.inbound import ASIDE
 from bot.demo.stage import Stage
 from bot.demo.transcript import CardButton, LivePrinter, card_buttons, named
-from bot.sandbox import FakeDiscord, Interaction, Message
+from bot.sandbox import CallbackType, FakeDiscord, Interaction, Message
 
 HELP = (
     "Type a message, such as help. "
@@ -162,7 +162,7 @@ class Terminal:
             self._screen.tell(f"choose 1 to {len(buttons)}" if len(buttons) > 1 else "there is only 1 to choose")
             return
         self._pressed.add(message_id)
-        await self._tell(await self._discord.owner.click(message_id, buttons[number - 1].custom_id))
+        await self._tell(await press(self._discord, message_id, buttons[number - 1]))
 
     async def _open(self, text: str) -> None:
         message = await self._discord.owner.say(self._discord.channel_id, text, mention_bot=True)
@@ -209,6 +209,17 @@ class Terminal:
             if message.id not in self._pressed and (buttons := card_buttons(message))
         ]
         return max(cards, key=lambda card: card[:2])[1:] if cards else None
+
+
+async def press(discord: FakeDiscord, message_id: int, button: CardButton) -> Interaction:
+    """Press a button as the owner; a form that it opens is sent as it stands, or declined, as a terminal has none."""
+    pressed = await discord.owner.click(message_id, button.custom_id)
+    if pressed.kind is not CallbackType.MODAL:
+        return pressed
+    try:
+        return await discord.owner.submit_modal(pressed)
+    except ValueError:  # something has to be filled in
+        return await discord.owner.click(message_id, f"{button.custom_id.rpartition(':')[0]}:decline")
 
 
 def is_for_weft(message: Message) -> bool:

@@ -13,28 +13,36 @@ from bot.sandbox import Message
 SMALL = "-# "
 """What Discord shows in small print begins with this: status lines and the footer."""
 
-_CARD = re.compile(r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)")
+_CARD = re.compile(
+    r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
+    r"|weft:ask:(?P<question>[A-Za-z0-9_-]+):(?:pick-\d+|step-\d+|done|decline)"
+)
 _MENTION = re.compile(r"<(?P<sign>@|#)[!&]?(?P<id>\d+)>")
 
 
 @dataclass(frozen=True, slots=True)
 class CardButton:
-    """A button of a permission card."""
+    """A button of a permission card, or of a question: that has no ``option`` of a request."""
 
     custom_id: str
     label: str
     request: str
-    option: int
+    option: int | None
 
 
 def card_buttons(message: Message) -> list[CardButton]:
-    """Return the buttons that answer a permission request, in their order."""
+    """Return the buttons that answer a permission request or a question, in their order."""
     found = []
     for button in _buttons(message.components):
         match = _CARD.fullmatch(str(button.get("custom_id", "")))
         if match and not button.get("disabled"):
             found.append(
-                CardButton(match.group(), str(button.get("label", "?")), match["request"], int(match["option"]))
+                CardButton(
+                    match.group(),
+                    str(button.get("label", "?")),
+                    match["request"] or match["question"],
+                    int(match["option"]) if match["option"] else None,
+                )
             )
     return found
 

@@ -107,6 +107,20 @@ def test_the_owner_presses_what_was_asked_for(tmp_path: Path, how: str, option: 
 
 
 @pytest.mark.usefixtures("in_process")
+def test_the_owner_answers_questions_by_their_first_button_and_forms_as_they_stand(tmp_path: Path) -> None:
+    """C6: what has to be filled in is declined."""
+    choice, text = {"type": "string", "enum": ["x", "y"]}, {"type": "string", "default": "d"}
+    schemas: list[dict[str, object]] = [{"properties": {"a": field}} for field in (choice, text)]
+    schemas.append({"properties": {"a": {"type": "string"}}, "required": ["a"]})
+    agent = scenario(tmp_path, [{"elicit": {"requestedSchema": one}} for one in schemas])
+    done = prompt(agent)
+    assert done.exit_code == 0, done.stderr
+    answers = [entry["result"] for entry in agent.events("answer")]
+    first, second = ({"action": "accept", "content": {"a": value}} for value in ("x", "d"))
+    assert answers == [first, second, {"action": "decline"}]
+
+
+@pytest.mark.usefixtures("in_process")
 def test_a_question_that_nobody_answers_times_out_and_stays_in_the_transcript(tmp_path: Path) -> None:
     agent = scenario(tmp_path, [{"permission": {}, "then": {"*": []}}])
     done = prompt(agent, "--permission", "wait", "--timeout", "3")
