@@ -50,7 +50,10 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         message_id = interaction.message.id if interaction.message is not None else 0
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
-            # 1. A permission request or a question: its token cannot be guessed, and the work knows its thread.
+            # 1. A permission request or a question: its token cannot be guessed, but read, and sent from elsewhere.
+            asked = named["request"] or named["card"] or named["question"]
+            if asked and is_elsewhere(interaction, dispatcher, asked):
+                return Answer(EXPIRED, accepted=False)
             if named["request"]:
                 return dispatcher.decide(named["request"], int(named["option"]), by, message_id)
             if named["card"]:
@@ -78,6 +81,15 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         decides = named["request"] or named["card"] or named["question"]
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
+
+
+def is_elsewhere(interaction: discord.Interaction[Any], dispatcher: Dispatcher, token: str) -> bool:
+    """Return whether a request or a question is shown in another thread than that of a press.
+
+    The roles of a person are those of the server of the press: an approver of one server is none in the next.
+    """
+    place = dispatcher.place_of(token)
+    return place is not None and place.thread_id != interaction.channel_id
 
 
 def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor, message_id: int) -> Answer:
@@ -117,6 +129,8 @@ async def _on_modal(
     message_id = interaction.message.id if interaction.message is not None else 0
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        if is_elsewhere(interaction, dispatcher, named["card"] or named["question"]):
+            return Answer(EXPIRED, accepted=False)
         if named["card"]:
             return dispatcher.rules.keep(named["card"], "".join(given.get(FIELD, ())), by)
         ended = dispatcher.questions.of_earlier_run(named["question"], message_id)

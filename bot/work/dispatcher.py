@@ -374,6 +374,11 @@ class Dispatcher:
         """Answer a permission request, if ``by`` may; ``message_id``: of the card that was pressed (D6)."""
         return self.permissions.decide(request, option, by, message_id)
 
+    def place_of(self, token: str) -> ThreadPlace | None:
+        """Return the thread in which a request or a question is shown, if it is remembered."""
+        asked = self.permissions.find(token) or self.questions.find(token)
+        return asked.place if asked is not None else None
+
     def asked_of(self, by: Actor) -> list[Asked]:
         """Return what somebody may decide, in all threads, what waits longest first (A2)."""
         return asked_of(self.permissions.waiting(), self.questions.waiting(), by)

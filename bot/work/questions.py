@@ -115,6 +115,10 @@ class QuestionRegistry:
         """Return the questions that wait for people."""
         return list(self._open.values())
 
+    def find(self, token: str) -> Question | None:
+        """Return the question of a token that is still remembered."""
+        return self._open.get(token) or self._over.get(token)
+
     @property
     def open_questions(self) -> int:
         """How many questions wait for a person."""
@@ -243,7 +247,7 @@ class QuestionRegistry:
 
     def _find(self, token: str, by: Actor) -> Question | Answer:
         """Return the open question of a token if the person may answer it, else what to tell them."""
-        question = self._open.get(token) or self._over.get(token)
+        question = self.find(token)
         if question is None:
             return Answer(EXPIRED, accepted=False)
         if question.state is not CardState.OPEN:

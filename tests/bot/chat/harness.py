@@ -57,6 +57,7 @@ class FakeDispatcher(Dispatcher):
     refuses: bool = False
     state: str = "All quiet."
     changes: Answer = field(default_factory=lambda: Answer("Nothing has changed.", accepted=True))
+    permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
@@ -217,8 +218,6 @@ class FakeDispatcher(Dispatcher):
 @dataclass
 class Decider(FakeDispatcher):
     """A dispatcher whose permission requests are real."""
-
-    permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
 
     def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
         return self.permissions.decide(request, option, by, message_id)

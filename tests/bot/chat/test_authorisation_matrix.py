@@ -28,7 +28,7 @@ exist; `IMPOSSIBLE` says why.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -163,11 +163,13 @@ async def post_cards(stage: Stage, dispatcher: Decider) -> None:
             stage.chat.fd.guild_id, stage.places[who, "other" if where == "other" else "own"], stage.chat.fd.channel_id
         )
         robot, by = who == "robot" and where != "other", Actor(asked_by.id, asked_by.name)
-        card, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
+        # What is pressed is answered where it stands; a command reaches a thread from its channel, too.
+        here = in_thread if where in ("own", "other") else replace(in_thread, thread_id=place)
+        card, _ = dispatcher.asked(here, by, approvers=True, for_owners=robot)
         other, _ = dispatcher.asked(in_thread, by, approvers=True, for_owners=robot)
         stage.asked[who, where] = other.token
         text, menu = (
-            dispatcher.questioned(in_thread, by, {"which": one}, approvers=True, for_owners=robot).token
+            dispatcher.questioned(here, by, {"which": one}, approvers=True, for_owners=robot).token
             for one in ({"type": "string"}, {"type": "string", "enum": ["a", "b"]})
         )
         stage.forms[who, where] = text, menu

@@ -14,12 +14,12 @@ from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import UNKNOWN
 from bot.chat.interactions import NO_FILE
-from bot.model import Actor
+from bot.model import Actor, ThreadPlace
 from bot.reply.port import Attachment, Body, Button
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
-from tests.bot.chat.harness import FakeDispatcher, MemoryStamp, RunningChat, in_a_thread, running_chat
+from tests.bot.chat.harness import Decider, FakeDispatcher, MemoryStamp, RunningChat, in_a_thread, running_chat
 
 
 def told(interaction: Interaction) -> str:
@@ -380,3 +380,21 @@ async def test_the_continue_button_works_in_its_own_thread_and_for_people_who_ma
         own = await chat.gateway.chat.thread(thread_id).send(Body("stopped", (Button(here, "Continue"),)), nonce="n2")
         assert told(await chat.fd.user("mallory").click(own, here)) == Reason.PERSON
         assert chat.dispatcher.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_card_is_answered_in_its_own_thread_only() -> None:
+    """C1, C6: whoever has read a token may send it from a place, or a server, in which they have other rights."""
+    async with in_a_thread(dispatcher=(work := Decider())) as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        place = ThreadPlace(12, 12345, 123)
+        card, request = work.asked(place, Actor(alice.id, "alice"))
+        question = work.questioned(place, Actor(alice.id, "alice"), {"port": {"type": "integer"}})
+        presses = [f"weft:perm:{card.token}:0", f"weft:always:{card.token}"]
+        presses += [f"weft:ask:{question.token}:{word}" for word in ("step-0", "decline")]
+        body = Body("forged", tuple(Button(custom_id, "Press") for custom_id in presses))
+        message_id = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
+        for custom_id in presses:
+            assert told(await alice.click(message_id, custom_id)) == EXPIRED
+        assert not request.answered
+        assert not question.request.answered
