@@ -25,6 +25,9 @@ MOST_OPEN = 20
 MOST_CARDS = 200
 """Cards and questions of one turn in all: an agent that asks without end must not fill thread and memory."""
 
+MOST_REFUSALS = 100
+"""Refused requests of one turn that are recorded: it must not push the decisions of people out of the audit either."""
+
 
 @dataclass(slots=True, eq=False)
 class RunningTurn:
@@ -46,6 +49,8 @@ class RunningTurn:
         lease: its session and what it runs in, once the pool has given it.
         steering: held while a text is put into the turn, so that one with files is not overtaken.
         ruled: what rules have decided in people's place.
+        refused: how many requests and questions nobody was asked, as there were too many.
+        unaskable: how many questions were shown as what can't be asked.
     """
 
     entry: Entry
@@ -69,6 +74,8 @@ class RunningTurn:
     cards: list[Card] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     ruled: RuledLines = field(default_factory=RuledLines)
+    refused: int = 0
+    unaskable: int = 0
 
     @property
     def thread_id(self) -> int:
@@ -89,10 +96,17 @@ class RunningTurn:
     @property
     def asked_enough(self) -> str:
         """Why nothing more is asked in it now; "" if something may be."""
-        if len(self.cards) + len(self.questions) >= MOST_CARDS:
+        if len(self.cards) + len(self.questions) + self.unaskable >= MOST_CARDS:
             return f"the turn has asked {MOST_CARDS} times"
         waiting = self.waiting_for_people
         return f"{waiting} requests of the turn are open" if waiting >= MOST_OPEN else ""
+
+    def note_refusal(self, reason: str) -> str:
+        """Count a request that was refused at once; return what is to be recorded of it, "" if nothing is."""
+        self.refused += 1
+        if self.refused >= MOST_REFUSALS:
+            return f"{reason}; further ones are not recorded" if self.refused == MOST_REFUSALS else ""
+        return reason
 
     def look(self, text_from: int = 0) -> TurnSnapshot:
         """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""

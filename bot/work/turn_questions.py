@@ -67,19 +67,22 @@ class TurnQuestions:
         first, asked = running.first, request.params
         if refusal := "the bot stops" if self.closed else running.asked_enough:
             request.cancel()
-            self.decisions.record(_decided(first, _what(asked), "cancel", reason=refusal))
+            if reason := running.note_refusal(refusal):
+                self.decisions.record(_decided(first, _what(asked), "cancel", reason=reason))
             return
         # 2. What can't be asked: the agent is told why, and people that it wanted something.
         agent, key = running.agent or "", f"question {request.key}"
         try:
             form = _form_of(asked)
         except Unaskable as exc:
+            running.unaskable += 1
             request.refuse(str(exc))
             told = partial(running.reply.card, key, question_cards.unaskable_card(agent, str(exc)))
             self.decisions.record(_decided(first, _what(asked), "cancel", reason="it can't be asked here"), told)
             return
         url = asked.url or ""
         if asked.mode == "url" and (why := question_cards.refused_page(url)):
+            running.unaskable += 1
             request.cancel()
             told = partial(running.reply.card, key, question_cards.refused_page_card(agent, asked.message, url, why))
             self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)

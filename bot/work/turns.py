@@ -112,8 +112,9 @@ class TurnCards:
             refusal = f"rules have decided {MOST_RULED} requests of the turn"
         if refusal:
             request.cancel()
-            refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=refusal)
-            self.decisions.record(refused)
+            if reason := running.note_refusal(refusal):
+                refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=reason)
+                self.decisions.record(refused)
             return
         judged = self._judged(running, request)
         if judged.ruling is not Ruling.ASK:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionParams, ToolCallUpdate
@@ -25,10 +26,12 @@ from bot.work.decisions import Decision
 from bot.work.kept_rules import KeptRules
 from bot.work.permission_cards import EXPIRED, PermissionRegistry
 from bot.work.permission_rules import Mode, Rules
+from bot.work.questions import QuestionRegistry
 from bot.work.rule_keeping import RuleKeeping
 from bot.work.rulings import Rulings
-from bot.work.running_turn import MOST_OPEN, RunningTurn
+from bot.work.running_turn import MOST_CARDS, MOST_OPEN, MOST_REFUSALS, RunningTurn
 from bot.work.task_tracker import TaskTracker
+from bot.work.turn_questions import TurnQuestions
 from bot.work.turns import TurnCards, close_cards
 from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
@@ -650,3 +653,33 @@ async def test_a_plan_that_discord_does_not_take_is_agreed_to_by_nobody() -> Non
         assert refused is not None
         refused()
         assert scene.answers == [CANCELLED]
+
+
+@in_virtual_time
+async def test_refusals_without_end_push_nothing_out_of_the_audit() -> None:
+    """C5: each request is answered, but not each is a row and a line in the log."""
+    async with asking() as scene:
+        for number in range(MOST_REFUSALS + 20):
+            scene.ask(number=number)
+        assert scene.answers == [CANCELLED] * (MOST_REFUSALS + 20)
+        made = [one.reason for one in scene.decisions.made]
+        assert len(made) == MOST_REFUSALS
+        assert made[-1] == "it has no options; further ones are not recorded"
+
+
+@in_virtual_time
+async def test_questions_that_cannot_be_asked_fill_no_thread() -> None:
+    """C6, T10 in spirit: each has a line in the thread, up to the bound for all that a turn asks."""
+    async with asking() as scene:
+        made, records = cast("Any", scene.decisions), scene.turn_cards.records
+        nothing = cast("Any", None)
+        questions = TurnQuestions(nothing, QuestionRegistry(), nothing, TIMEOUT, made, records, lambda _guild_id: None)
+        answers: list[Any] = []
+        asked = [
+            ElicitationParams(message="?", mode="form", requested_schema={"type": "array"}),
+            ElicitationParams(message="?", mode="url", url="http://example.org"),
+        ]
+        for number in range(MOST_CARDS + 10):
+            request = ElicitationRequest(number, asked[number % 2], lambda _request, answer: answers.append(answer))
+            questions.open(scene.running, request)
+        assert (len(scene.reply.cards), len(answers)) == (MOST_CARDS, MOST_CARDS + 10)
