@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from bot.agents.model import Agents
+from bot.agents.model import AgentProfile, Agents
 from bot.model import Actor, Inbound
 from bot.reply.sanitise import clip, inline_code, one_line, units
 from bot.work.decisions import WHAT_LIMIT, Decision, Decisions, decision_on, what_of
@@ -22,6 +22,7 @@ from bot.work.permission_cards import Card, CardState, PermissionRegistry
 from bot.work.permission_rules import Mode, Rule, Rules, Ruling, option_for, suggest, verdict
 from bot.work.ports import Answer
 from bot.work.question_cards import Modal, ModalField
+from pool.launcher import THREAD_FIELD
 from pool.store import KeptRule
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,11 @@ _MORE_KEPT = "-# {count} older ones: `/permissions revoke` finds each."
 _MORE_IN_FILE = "-# {count} more, to be read there."
 
 
+def _place(agent: AgentProfile, thread_id: int) -> str:
+    """Return where kept rules of an agent hold: ``./test.sh`` in one thread's directory is not that of the next."""
+    return agent.workspace.replace(THREAD_FIELD, str(thread_id))
+
+
 def may_keep(by: Actor) -> bool:
     """Return whether somebody who is let in may say what is allowed without a question."""
     return by.approver or by.owner
@@ -71,7 +77,7 @@ class RuleKeeping:
     def in_force(self, thread_id: int, _workspace: str) -> tuple[Rules, Mode]:
         """Return the rules of the file with those that people added from cards, and the mode, for a thread's agent."""
         agent = self.agents.profiles[self.agent_of(thread_id)]
-        return agent.rules + self.kept.current(agent.name, agent.workspace), agent.mode
+        return agent.rules + self.kept.current(agent.name, _place(agent, thread_id)), agent.mode
 
     # --- from a card -----------------------------------------------------------------------------------------------
 
@@ -106,7 +112,7 @@ class RuleKeeping:
             return None
         agent = self.agents.profiles[self.agent_of(asked_by.thread_id)]
         what = clip(redact(what_of(request.tool_call)), WHAT_LIMIT)
-        return Offer(rule, agent.name, agent.workspace, asked_by, what)
+        return Offer(rule, agent.name, _place(agent, asked_by.thread_id), asked_by, what)
 
     def open(self, token: str, by: Actor) -> Answer:
         """Return the modal that shows exactly the rule that a card offers."""

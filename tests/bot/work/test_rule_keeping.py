@@ -221,3 +221,14 @@ async def test_a_list_of_many_rules_fits_a_message_and_says_what_is_left_out() -
         assert "older ones: `/permissions revoke` finds each." in text
         assert "cmd0" in text
         assert "more, to be read there." in text
+
+
+async def test_what_is_kept_in_a_directory_of_one_thread_holds_in_no_other() -> None:
+    """C2: another thread has other files, and what a command runs of them nobody has looked at."""
+    async with keeping() as scene:
+        agents = {name: replace(one, workspace="/srv/{thread_id}") for name, one in scene.rules.agents.profiles.items()}
+        scene.rules.agents = Agents(agents, "claude")
+        card = scene.card()
+        assert scene.rules.keep(card.token, "npm test", APPROVER).accepted
+        assert scene.rules.in_force(100, "/srv/100")[0].allow == (Rule(command="npm test"),)
+        assert scene.rules.in_force(101, "/srv/101")[0].allow == ()
