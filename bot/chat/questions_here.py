@@ -1,7 +1,8 @@
-"""Which of the questions that wait somebody may look at: who can't see a thread learns nothing of it."""
+"""Which questions and decisions somebody may look at: who can't see a thread learns nothing of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
@@ -23,18 +24,23 @@ async def questions_for(interaction: discord.Interaction[Any]) -> list[Asked]:
     client: WeftClient = interaction.client
     by = asker_of(interaction)
     asked = [one for one in client.dispatcher.asked_of(by) if _stands_open(interaction, by, one.place)]
+    visible = await seen_by(interaction, {one.place.thread_id for one in asked}, LOOK_LIMIT)
+    return [one for one in asked if one.place.thread_id in visible]
+
+
+async def seen_by(interaction: discord.Interaction[Any], place_ids: Iterable[int], limit: float) -> set[int]:
+    """Return which of some threads and channels whoever asks may see now; of those not told in time, nothing."""
     visible: set[int] = set()
 
-    async def look(thread_id: int) -> None:
-        if await _may_enter(interaction, thread_id):
-            visible.add(thread_id)
+    async def look(place_id: int) -> None:
+        if await _may_enter(interaction, place_id):
+            visible.add(place_id)
 
-    # What Discord does not tell of in time is left out.
-    with anyio.move_on_after(LOOK_LIMIT):
+    with anyio.move_on_after(limit):
         async with anyio.create_task_group() as looks:
-            for thread_id in {one.place.thread_id for one in asked}:
-                looks.start_soon(look, thread_id)
-    return [one for one in asked if one.place.thread_id in visible]
+            for place_id in place_ids:
+                looks.start_soon(look, place_id)
+    return visible
 
 
 def _stands_open(interaction: discord.Interaction[Any], by: Actor, place: ThreadPlace) -> bool:
@@ -50,13 +56,19 @@ def _stands_open(interaction: discord.Interaction[Any], by: Actor, place: Thread
 
 
 async def _may_enter(interaction: discord.Interaction[Any], thread_id: int) -> bool:
-    """Return whether a thread whose channel the person sees is public, or they are a member of it."""
+    """Return whether a person sees a channel, or that of a thread that is public or has them as a member."""
     if interaction.channel is not None and interaction.channel.id == thread_id:
         return True
     client, guild = interaction.client, interaction.guild
+    if guild is None or not isinstance(interaction.user, discord.Member):
+        return False
     try:
-        thread = guild.get_thread(thread_id) if guild is not None else None
-        found = thread or await client.fetch_channel(thread_id)  # in no cache: an archived one
+        found = guild.get_channel_or_thread(thread_id) or await client.fetch_channel(thread_id)  # an archived one
+        channel = guild.get_channel(found.parent_id) if isinstance(found, discord.Thread) else found
+        if not isinstance(channel, discord.abc.GuildChannel) or channel.guild.id != guild.id:
+            return False
+        if not channel.permissions_for(interaction.user).view_channel:
+            return False
         if found.type is discord.ChannelType.private_thread:
             await client.http.get_thread_member(thread_id, interaction.user.id)
     except (discord.DiscordException, aiohttp.ClientError, OSError):

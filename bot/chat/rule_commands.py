@@ -18,6 +18,7 @@ from bot.chat.authorize import Purpose
 from bot.chat.client import WeftClient
 from bot.chat.interactions import asker_of, choices_of, respond, respond_later, thread_of, verdict_on
 from bot.chat.permission_commands import permissions
+from bot.chat.questions_here import seen_by
 from bot.work.audit import SHOWN, describe_decisions
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
@@ -25,6 +26,9 @@ from bot.work.rule_keeping import NOT_YOURS, may_keep
 
 READ_LIMIT = 10.0
 """Seconds that the state file has for an answer."""
+
+_LOOKED_AT, _LOOK_LIMIT = 100, 5.0
+"""How many of the server's last decisions are looked through for those that a person may see, and for how long."""
 
 TOO_SLOW = "The state file does not answer in time. Try again in a minute."
 
@@ -66,9 +70,13 @@ async def audit(interaction: discord.Interaction[Any], server: bool = False) -> 
         if thread_id is None and not server:
             return ELSEWHERE
         with anyio.move_on_after(READ_LIMIT):
-            found = await dispatcher.decisions.last(
-                SHOWN, thread_id=None if server else thread_id, guild_id=guild_id if server else None
-            )
+            if not server:
+                found = await dispatcher.decisions.last(SHOWN, thread_id=thread_id)
+            else:
+                last = await dispatcher.decisions.last(_LOOKED_AT, guild_id=guild_id)
+                # An approver of the server need not see all of its channels.
+                seen = await seen_by(interaction, {one.thread_id for one in last}, _LOOK_LIMIT)
+                found = [one for one in last if one.thread_id in seen][:SHOWN]
             return Answer(describe_decisions(found, server=server), accepted=True)
         return Answer(TOO_SLOW, accepted=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -19,11 +20,13 @@ from bot.model import Actor, ThreadPlace
 from bot.reply.port import Body, Button
 from bot.reply.sanitise import units
 from bot.sandbox import FakeDiscord, Person
+from pool.store import Decision
 from tests.bot.chat.harness import Decider, running_chat
+from tests.pool.samples import decision
 
 SECRET = "hunter2hunter2"
-UNKNOWN_MEMBER = 10007
-"""What Discord says of somebody who is not in a private thread."""
+UNKNOWN_CHANNEL, UNKNOWN_MEMBER = 10003, 10007
+"""What Discord says of what is gone, and of somebody who is not in a private thread."""
 
 
 @dataclass
@@ -78,7 +81,7 @@ async def scene() -> AsyncIterator[Scene]:
         async with running_chat(fd, policy, dispatcher=(dispatcher := Decider()), secrets=(SECRET,)) as chat:
             thread = await fd.start_thread(alice, await alice.say(fd.channel_id, "topic"), "topic")
             yield Scene(fd, dispatcher, chat.gateway, thread.id)
-        fd.assert_clean(allow={UNKNOWN_MEMBER})
+        fd.assert_clean(allow={UNKNOWN_CHANNEL, UNKNOWN_MEMBER})
 
 
 @pytest.mark.asyncio
@@ -226,3 +229,24 @@ async def test_what_somebody_agreed_to_counts_no_more_once_a_reload_takes_their_
         client, at.gateway._client = at.gateway._client, None
         assert at.gateway.rights(stranger, at.place()) == stranger
         at.gateway._client = client
+
+
+@pytest.mark.asyncio
+async def test_the_audit_of_the_server_has_what_its_reader_may_see() -> None:
+    """C5, D2: an approver learns nothing of a hidden channel, a private thread or what is gone."""
+    async with scene() as at:
+        fd = at.fd
+        hidden = fd.add_channel("hidden")
+        fd.overwrite(hidden, fd.guild_id, deny=["view_channel"])
+        fd.overwrite(hidden, fd.bot_user.id, allow=["view_channel"])
+        private = await fd.start_private_thread(at.alice, fd.channel_id, "between us")
+        places = {"hidden": hidden, "private": private.id, "gone": 4242, "open": at.thread_id, "channel": fd.channel_id}
+        made = [decision(thread_id=place, what=what) for what, place in places.items()]
+
+        async def last(_count: int, *, guild_id: int) -> list[Decision]:
+            assert guild_id == fd.guild_id
+            return made
+
+        at.dispatcher.decisions = cast("Any", SimpleNamespace(last=last))
+        told = await (await at.judge.slash(at.thread_id, "audit", server=True)).told()
+        assert [what for what in places if f"`{what}`" in told] == ["open", "channel"]
