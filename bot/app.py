@@ -41,10 +41,10 @@ from bot.ops.watch import Watch, watching
 from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher
+from bot.work.files.transcription import Transcriber
 from bot.work.limits import FileLimits, WorkLimits
 from bot.work.queue.drop_rule import Drop
 from bot.work.queue.rules import Rules
-from bot.work.transcription import Transcriber
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore, open_store

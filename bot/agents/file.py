@@ -22,7 +22,7 @@ from acp.shutdown import MARKER
 from bot.agents.model import AgentProfile, Agents
 from bot.files import read_text
 from bot.wording import nearest, told
-from bot.work.permission_rules import Mode, Rule, Rules, problem_of
+from bot.work.permissions.rules import Mode, Rule, Rules, problem_of
 from pool.wrapping import ResourceLimits, unknown_placeholders
 
 FILE_NAME = "weft.toml"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from acp.process import agent_environment, named
-from bot.work.permission_rules import Mode, Rules
+from bot.work.permissions.rules import Mode, Rules
 from pool.launcher import LauncherByName, LocalLauncher
 from pool.wrapping import ResourceLimits
 

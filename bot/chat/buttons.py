@@ -17,9 +17,9 @@ from bot.chat.interactions import respond, tell
 from bot.chat.modals import SUBMITTED, filled_in
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
+from bot.work.permissions.rule_keeping import FIELD
 from bot.work.ports import Answer
-from bot.work.questions import QuestionRegistry
-from bot.work.rule_keeping import FIELD
+from bot.work.questions.registry import QuestionRegistry
 
 EXPIRED = "This button has expired."
 TEMPLATE = (

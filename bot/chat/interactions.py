@@ -30,7 +30,7 @@ from bot.reply.port import MESSAGE_LIMIT, Attachment, Button
 from bot.reply.sanitise import one_line
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
-from bot.work.question_cards import Modal
+from bot.work.questions.cards import Modal
 
 log = structlog.get_logger(__name__)
 

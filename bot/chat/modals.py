@@ -14,7 +14,7 @@ import discord
 from discord import ui
 
 from bot.redaction import Redactor
-from bot.work.question_cards import Modal, ModalField
+from bot.work.questions.cards import Modal, ModalField
 
 SUBMITTED = re.compile(r"weft:(?:ask:(?P<question>[A-Za-z0-9_-]+):(?P<step>\d{1,3})|keep:(?P<card>[A-Za-z0-9_-]+))")
 """The custom_id of a modal: a step of a question, or the rule that a card offers."""

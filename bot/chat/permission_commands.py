@@ -20,8 +20,8 @@ from bot.model import Actor
 from bot.reply.port import MESSAGE_LIMIT
 from bot.reply.render import coarse
 from bot.reply.sanitise import inline_code, units
-from bot.work.asked import Asked
 from bot.work.dispatcher import Dispatcher
+from bot.work.permissions.waiting import Asked
 from bot.work.ports import Answer
 
 NOT_OPEN = "There is no such open request here. Choose one of those that are suggested."

@@ -13,7 +13,7 @@ from bot.chat.authorize import Purpose, Request, authorize
 from bot.chat.client import WeftClient
 from bot.chat.interactions import asker_of
 from bot.model import Actor, ThreadPlace
-from bot.work.asked import Asked
+from bot.work.permissions.waiting import Asked
 
 LOOK_LIMIT = 1.0
 """Seconds that Discord has to tell of private threads: an answer is due within three."""

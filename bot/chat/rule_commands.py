@@ -1,7 +1,7 @@
 """Commands about what agents may do: `/permissions list` and `revoke`, for rules, and `/audit`, for what was decided.
 
 They are answered to the person who asks. Whoever may decide what agents ask may use them; rules, and the decisions of
-the whole server, are for approvers and owners, which `bot.work.rule_keeping` decides.
+the whole server, are for approvers and owners, which `bot.work.permissions.rule_keeping` decides.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from bot.chat.client import WeftClient
 from bot.chat.interactions import asker_of, choices_of, respond, respond_later, thread_of, verdict_on
 from bot.chat.permission_commands import permissions
 from bot.chat.questions_here import seen_by
-from bot.work.audit import SHOWN, describe_decisions
 from bot.work.dispatcher import Dispatcher
+from bot.work.permissions.audit import SHOWN, describe_decisions
+from bot.work.permissions.rule_keeping import NOT_YOURS, may_keep
 from bot.work.ports import Answer
-from bot.work.rule_keeping import NOT_YOURS, may_keep
 
 READ_LIMIT = 10.0
 """Seconds that the state file has for an answer."""

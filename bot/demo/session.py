@@ -29,7 +29,7 @@ from bot.log import configure_logging
 from bot.model import Outcome
 from bot.redaction import Redactor
 from bot.sandbox import Message
-from bot.work.permission_cards import rejecting
+from bot.work.permissions.cards import rejecting
 
 _LEVELS = ("debug", "info", "warning", "error")
 _SIGNALLED = 128  # what a shell adds to a signal's number

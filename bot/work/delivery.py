@@ -19,7 +19,7 @@ from bot.reply.port import Body
 from bot.reply.render import HEADLINES
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
-from bot.work.handouts import Handouts
+from bot.work.files.handouts import Handouts
 from bot.work.observer import Observer, TurnReport
 from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker

@@ -20,24 +20,29 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
-from bot.work.asked import Asked, asked_of
 from bot.work.background import Backgrounds
-from bot.work.card_records import CardRecords
-from bot.work.changes import WorkspaceChanges
-from bot.work.decisions import Decisions
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
-from bot.work.handouts import Handouts
+from bot.work.files.handouts import Handouts
+from bot.work.files.transcription import Transcriber
+from bot.work.files.turn_files import TurnFiles
 from bot.work.intake import Intake
-from bot.work.kept_rules import KeptRules
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.permission_cards import PermissionRegistry
+from bot.work.permissions.card_records import CardRecords
+from bot.work.permissions.cards import PermissionRegistry
+from bot.work.permissions.decisions import Decisions
+from bot.work.permissions.kept_rules import KeptRules
+from bot.work.permissions.rule_keeping import RuleKeeping
+from bot.work.permissions.rulings import Rulings
+from bot.work.permissions.turn_cards import TurnCards
+from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
-from bot.work.questions import QuestionRegistry
+from bot.work.questions.registry import QuestionRegistry
+from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import PENDING, Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm, Why
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -46,18 +51,15 @@ from bot.work.queue.thread_queue import ThreadQueue
 from bot.work.queue_notices import QueueNotices
 from bot.work.reactions import Mark, Reactions
 from bot.work.recovery import Recovery, Shutdown
-from bot.work.rule_keeping import RuleKeeping
-from bot.work.rulings import Rulings
+from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.skipped import RateLimiter, SkippedMessages
 from bot.work.status import WorkCounts, describe_pool, describe_queue, describe_thread, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
-from bot.work.transcription import Transcriber
-from bot.work.turn_files import TurnFiles
-from bot.work.turn_questions import TurnQuestions
-from bot.work.turns import Claim, TurnCards, TurnService
+from bot.work.turns import TurnService
+from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
 

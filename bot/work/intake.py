@@ -21,11 +21,11 @@ from bot.work.observer import Observer
 from bot.work.ports import Chat
 from bot.work.queue.scheduler import Scheduler
 from bot.work.reactions import Reactions
+from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings, gone_line
-from bot.work.turns import Claim
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
 from pool.store import StoreBusy

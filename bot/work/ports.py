@@ -10,7 +10,7 @@ from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Quote
 from bot.reply.port import Attachment as File
 from bot.reply.port import Button, ThreadPort
-from bot.work.question_cards import Modal
+from bot.work.questions.cards import Modal
 
 
 class DownloadFailed(Exception):

@@ -24,21 +24,22 @@ from bot.reply.pending_reply import Handout, SavedReply
 from bot.reply.port import Body, PortError
 from bot.reply.recovery import READ_LIMIT
 from bot.reply.render import HEADLINES
-from bot.work.card_records import CardRecords
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
-from bot.work.handouts import Handouts
+from bot.work.files.handouts import Handouts
 from bot.work.intake import Intake
 from bot.work.limits import WorkLimits
+from bot.work.permissions.card_records import CardRecords
+from bot.work.permissions.turn_cards import close_cards
 from bot.work.ports import Answer, Chat
 from bot.work.prompt import Said, collect
 from bot.work.queue.scheduler import Scheduler
 from bot.work.queue_notices import STOPPING, QueueNotices
 from bot.work.reactions import Reactions
+from bot.work.running_turn import Claim
 from bot.work.runs import Runs, end_waiting
 from bot.work.serialization import accepted_prompt, inbound_of, was_missed
 from bot.work.task_tracker import TaskTracker
-from bot.work.turns import Claim, close_cards
 from pool.storage.durable import SessionStore
 from pool.store import OpenPrompt, PendingReply, StoreBusy
 

@@ -13,11 +13,14 @@ from acp.turn import Turn
 from bot.model import Inbound
 from bot.reply.live_reply import LiveReply
 from bot.reply.render import SILENCE, last_lines
-from bot.work.permission_cards import Card, CardState
-from bot.work.questions import Question
+from bot.work.permissions.cards import Card, CardState
+from bot.work.permissions.rulings import RuledLines
+from bot.work.questions.registry import Question
 from bot.work.queue.entry import Entry
-from bot.work.rulings import RuledLines
 from pool.pool import Lease
+from pool.slot import ExtraReservation, Reservation
+
+Claim = Reservation | ExtraReservation
 
 MOST_OPEN = 20
 """Cards and questions of one turn that people may answer at the same time."""

@@ -20,18 +20,18 @@ from bot.reply.port import Body
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, crashed, interrupted
+from bot.work.files.turn_files import nothing_left
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer, turn_report, waited
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.queue_notices import QueueNotices
-from bot.work.running_turn import RunningTurn
+from bot.work.running_turn import Claim, RunningTurn
 from bot.work.silences import Silences
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
-from bot.work.turn_files import nothing_left
-from bot.work.turns import Claim, TurnService, as_decided, cut_off
+from bot.work.turns import TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
 from pool.storage.durable import SessionStore

@@ -15,8 +15,8 @@ from bot.chat.answers import NOT_IN_THREAD
 from bot.demo.transcript import card_buttons
 from bot.sandbox import FakeDiscord, Interaction, Message, Person
 from bot.sandbox.audit import Problem
-from bot.work.audit import NOTHING_HERE
-from bot.work.rule_keeping import NO_RULES, NOT_KEPT
+from bot.work.permissions.audit import NOTHING_HERE
+from bot.work.permissions.rule_keeping import NO_RULES, NOT_KEPT
 from tests.agents import scenario
 from tests.commands import weft
 from tests.e2e.play import LIMIT, play

@@ -11,7 +11,7 @@ import pytest
 from bot.demo.transcript import card_buttons
 from bot.sandbox import FakeDiscord, Message
 from bot.sandbox.interactions import InteractionType
-from bot.work.permission_cards import RESTARTED
+from bot.work.permissions.cards import RESTARTED
 from tests.agents import scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.play import LIMIT

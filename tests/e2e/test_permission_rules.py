@@ -11,8 +11,8 @@ import pytest
 from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord
-from bot.work.permission_cards import AGREED_ALREADY
-from bot.work.permission_rules import Mode, Rule, Rules
+from bot.work.permissions.cards import AGREED_ALREADY
+from bot.work.permissions.rules import Mode, Rule, Rules
 from tests.agents import ScriptedAgent, scenario
 from tests.e2e.play import play
 

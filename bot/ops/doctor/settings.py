@@ -22,7 +22,7 @@ from bot.config import (
 from bot.files import may, user_name
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.doctor.machine import Unit
-from bot.work.permission_rules import Mode
+from bot.work.permissions.rules import Mode
 
 
 def check_settings(settings: Settings, environment: Mapping[str, str], unit: Unit | None = None) -> Iterator[Finding]:

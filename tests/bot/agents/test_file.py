@@ -9,7 +9,7 @@ import pytest
 
 from bot.agents.file import AgentsFile, AgentsFileError, line_of
 from bot.agents.model import AgentProfile, Agents
-from bot.work.permission_rules import Mode, Rule, Rules
+from bot.work.permissions.rules import Mode, Rule, Rules
 from pool.wrapping import ResourceLimits
 
 CHANNEL = "100000000000000001"

@@ -21,10 +21,10 @@ from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.dispatcher import Dispatcher
-from bot.work.permission_cards import Card, PermissionRegistry
+from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
-from bot.work.question_form import read_form
-from bot.work.questions import Question, QuestionRegistry
+from bot.work.questions.form import read_form
+from bot.work.questions.registry import Question, QuestionRegistry
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted

@@ -41,7 +41,7 @@ from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Person
 from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
-from bot.work.questions import SENT
+from bot.work.questions.registry import SENT
 from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
 WAYS = (

@@ -9,8 +9,8 @@ import pytest
 
 from bot.chat.modals import filled_in, modal_view
 from bot.redaction import REDACTED, Redactor
-from bot.work.question_cards import Modal, ModalField
-from bot.work.question_form import Choice
+from bot.work.questions.cards import Modal, ModalField
+from bot.work.questions.form import Choice
 
 SECRET = "hunter2hunter2"
 

@@ -24,7 +24,7 @@ from bot.model import Actor, Attachment, Inbound, Outcome, Quote, ThreadPlace
 from bot.reply.pacing import Pacing
 from bot.reply.port import ThreadPort
 from bot.work.dispatcher import Dispatcher
-from bot.work.handouts import Handouts
+from bot.work.files.handouts import Handouts
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
 from bot.work.ports import Earlier, Save

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.work import git
-from bot.work.git import Comparison, locate
+from bot.work.workspace import git
+from bot.work.workspace.git import Comparison, locate
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -20,8 +20,8 @@ from bot.model import Lane, QueueMode
 from bot.work.queue.entry import Decision, Entry
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
+from bot.work.running_turn import Claim
 from bot.work.runs import Runs
-from bot.work.turns import Claim
 from pool.launcher import Sharing
 from pool.model import PoolLimits
 from pool.slot import ExtraReservation

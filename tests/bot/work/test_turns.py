@@ -21,14 +21,14 @@ from bot.model import Outcome
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
 from bot.work.background import Backgrounds
-from bot.work.changes import WorkspaceChanges
 from bot.work.ending import TurnEnd, end_of_snapshot
-from bot.work.permission_cards import CardState, PermissionRegistry
+from bot.work.permissions.cards import CardState, PermissionRegistry
 from bot.work.queue.entry import Entry
 from bot.work.queue.rules import Remembered
 from bot.work.running_turn import RunningTurn
 from bot.work.serialization import accepted_prompt
 from bot.work.turns import ReplySink, TurnService
+from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool
 from pool.slot import Reservation
 from tests.bot.reply.fakes import in_virtual_time

@@ -12,7 +12,7 @@ from bot.config import Settings, looks_like_token
 from bot.ops.doctor.finding import Verdict, ok, warn
 from bot.ops.doctor.machine import Unit
 from bot.ops.doctor.settings import check_access, check_agent_variables, check_permissions, check_settings
-from bot.work.permission_rules import Mode, Rule, Rules
+from bot.work.permissions.rules import Mode, Rule, Rules
 from tests.commands import TOKEN
 
 

@@ -1,0 +1,123 @@
+"""The files of turns: brought to the agent when a turn starts, removed with the thread's session or after some days.
+
+`bot.work.files.attachments` makes of a message's files what the agent takes; here is for which turn, in which
+directory, and what the thread reads about it. There is no state.
+"""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from bot.agents.model import AgentProfile
+from bot.reply.port import Body
+from bot.work.files.attachments import Attachments, Workspace
+from bot.work.files.handouts import Place
+from bot.work.files.inbox import KEPT, remove_old, remove_thread
+from bot.work.files.transcription import Transcriber
+from bot.work.limits import FileLimits
+from bot.work.ports import Fetch
+from bot.work.prompt import NOTHING
+from bot.work.queue.entry import Entry
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
+from pool.launcher import THREAD_FIELD
+from pool.pool import Lease
+
+log = structlog.get_logger(__name__)
+
+DAY = 86_400.0
+NONE_LEFT = "none of the files could be passed on: {files}"
+
+
+@dataclass(eq=False)
+class TurnFiles:
+    """Brings files to turns.
+
+    Attributes:
+        limits: those of turns that start from now on.
+    """
+
+    tracker: TaskTracker
+    fetch: Fetch
+    thread_settings: ThreadSettings
+    limits: FileLimits
+    transcriber: Transcriber | None = None
+    wall: Callable[[], float] = time.time
+
+    async def bring(self, entry: Entry, lease: Lease) -> list[Body]:
+        """Fetch the files of all messages of an entry; return what its thread is to read about them."""
+        notices: list[Body] = []
+        work = Attachments(self.fetch, self.limits, self.transcriber)
+        can = lease.connection.agent.agent_capabilities.prompt_capabilities
+        # Again and again: until the prompt is settled, messages may join the entry.
+        while missing := [one for one in entry.messages if one.attachments and one.message_id not in entry.brought]:
+            place = Workspace(self.workspace_of(entry.thread_id), lease.directory)
+            prepared = await work.prepare(missing, place, can)
+            for one in missing:
+                entry.brought[one.message_id] = prepared.brought.get(one.message_id, NOTHING)
+            notices += prepared.notices
+        return notices
+
+    def workspace_of(self, thread_id: int) -> Path:
+        """Return where the thread's agent works, on this machine."""
+        return Path(self._profile_of(thread_id).workspace.replace(THREAD_FIELD, str(thread_id)))
+
+    def place_of(self, thread_id: int) -> Place | None:
+        """Return the same, and whether no other thread works there; None: the agent has no directory."""
+        workspace = self._profile_of(thread_id).workspace
+        return Place(self.workspace_of(thread_id), own=THREAD_FIELD in workspace) if workspace else None
+
+    def _profile_of(self, thread_id: int) -> AgentProfile:
+        return self.thread_settings.agents.profiles[self.thread_settings.agent_of(thread_id)]
+
+    def remove(self, thread_id: int) -> None:
+        """Remove the files of a thread whose session is given up."""
+        if self._profile_of(thread_id).workspace:
+            job = partial(remove_thread, self.workspace_of(thread_id), thread_id)
+            # Left behind at the end of the bot, should the disk hang.
+            run = partial(anyio.to_thread.run_sync, job, abandon_on_cancel=True)
+            self.tracker.begin(run, name=f"remove files {thread_id}")
+
+    async def remove_old_ones(self) -> None:
+        """Remove what is older than `KEPT`, now and once a day; never returns."""
+        while True:
+            for agent in self.thread_settings.agents:
+                # Without a directory there is nothing to look at, and no reason to start a worker thread.
+                if agent.workspace:
+                    await anyio.to_thread.run_sync(self._remove_old, agent.workspace, abandon_on_cancel=True)
+            await anyio.sleep(DAY)
+
+    def _remove_old(self, pattern: str) -> None:
+        try:
+            removed = sum(remove_old(workspace, self.wall() - KEPT) for workspace in _workspaces(pattern))
+        except Exception:
+            # Whatever lies there: a fault in clearing up must not end the bot.
+            log.exception("files.not_removed", workspace=pattern)
+            return
+        if removed:
+            log.info("files.removed", workspace=pattern, messages=removed)
+
+
+def nothing_left(entry: Entry) -> str:
+    """Return why an entry has nothing to ask, its files having been brought; "" if it has something."""
+    files = [line for brought in entry.brought.values() for line in brought.left_out]
+    something = any(one.text.strip() or one.quotes for one in entry.messages)
+    blocks = any(brought.blocks for brought in entry.brought.values())
+    return "" if something or blocks or not files else NONE_LEFT.format(files="; ".join(files))
+
+
+def _workspaces(pattern: str) -> Iterator[Path]:
+    """Return the working directories that there are for an agent."""
+    if THREAD_FIELD not in pattern:
+        return iter([Path(pattern)])
+    head, *rest = (glob.escape(part) for part in pattern.split(THREAD_FIELD))
+    return (Path(found) for found in glob.iglob("[0-9]*".join([head, *rest])))  # noqa: PTH207  the pattern is absolute

@@ -1,0 +1,1 @@
+"""What agents ask leave for: rules, cards, decisions, and who may do what."""

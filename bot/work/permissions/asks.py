@@ -1,0 +1,261 @@
+"""What a permission request would do, as far as rules go by it: commands, paths, kinds (pure).
+
+It is read from the tool call as the agent sent it. What is in it that rules do not know makes it less than `Ask.whole`,
+which no allow rule covers; for deny rules, everything that may be a path or a command is told. What a rule makes of it
+is decided in `bot.work.permissions.rules`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from acp.schema import ToolCallUpdate
+from bot.reply.request_detail import COMMAND_KEYS, command_in, content_of, paths_of
+from bot.reply.sanitise import spelled
+from bot.work.permissions.command_lines import Runs, exact_words, names_in, runs_of, script_of
+
+_TOP_KEYS = names_in("toolCallId sessionUpdate _meta title name kind status content locations rawInput rawOutput")
+
+HARMLESS_KEYS = names_in(
+    "description reason justification timeout timeout_ms timeoutMs call_id callId turn_id turnId item_id itemId "
+    "thread_id threadId approval_id approvalId started_at_ms startedAtMs parsed_cmd parsedCmd command_actions "
+    "commandActions available_decisions availableDecisions proposed_execpolicy_amendment "
+    "proposedExecpolicyAmendment"
+)
+"""Keys of an input that change nothing that a command does: what is said of it, how long it may take, ids, how an
+agent reads its own command, and what other answers would do."""
+
+_OFF_KEYS = frozenset(
+    {"run_in_background", "runInBackground", "is_background", "background", "dangerouslyDisableSandbox"}
+)
+"""Those that change nothing while they are false."""
+
+_DIRECTORY_KEYS = ("cwd", "workdir", "working_directory", "workingDirectory", "dir_path", "directory")
+_WORDS_KEYS = ("args", "arguments", "argv", "commands", "stdin", "input")
+_PATH_KEYS = names_in(
+    "path paths file files file_path filePath filepath filename abs_path absolute_path absolutePath notebook_path "
+    "source destination old_path oldPath new_path newPath"
+) | set(_DIRECTORY_KEYS)
+_TEXT_KEYS = names_in(
+    "content contents text old_string new_string oldString newString old_str new_str old_text new_text oldText "
+    "newText old_source new_source replace_all replaceAll expected_replacements edits instruction instructions "
+    "offset limit line insert_line insert_text view_range encoding diff query pattern glob include type "
+    "output_mode case_sensitive multiline head_limit recursive url urls prompt format max_length"
+)
+_GLOB_KEYS = ("glob", "include", "pattern")
+_MOST_VALUES, _MOST_WORDS = 5_000, 500
+_MOST_TEXT, _LONGEST_PATH = 200_000, 1_000
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path that a request names.
+
+    Attributes:
+        parts: of the absolute path, dots resolved by their letters alone.
+        inside: its parts below the workspace; None: it is elsewhere.
+        clear: it means the same to everybody. With ``..``, which a link can lead astray, ``~`` or a hidden character it
+            does not.
+    """
+
+    parts: tuple[str, ...]
+    inside: tuple[str, ...] | None
+    clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request would do.
+
+    Attributes:
+        kinds: what the agent calls it, and what is in it: with a command ``execute``, with a change ``edit``.
+        words: the command, if it is one of literal words, with nothing hidden.
+        runs: all that the command may run; None: there is no command.
+        hints: of one without a command, texts of which nobody knows whether they are run; None: there are none.
+        places: the files and directories that it names.
+        mentioned: what else may be a path in it; only for forbidding.
+        directory: where the command runs.
+        changes: whether it brings changes of files.
+        whole: this is all that it would do: an allow rule that covers it covers the request.
+        complete: all that the agent said of it is known; else nothing but a person answers it.
+    """
+
+    kinds: frozenset[str]
+    words: tuple[str, ...] | None
+    runs: Runs | None
+    hints: Runs | None
+    places: tuple[Place, ...]
+    mentioned: tuple[Place, ...]
+    directory: Place
+    changes: bool
+    whole: bool
+    complete: bool = True
+
+
+def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> Ask:
+    """Return what a permission request's tool call would do.
+
+    Args:
+        call: with all that the agent has said of it.
+        workspace: where the session works, as the agent sees it; empty if that is not known.
+        complete: whether the tool call is all that the agent has said, and can be shown.
+    """
+    sent = call.as_sent()
+    raw, kind = sent.get("rawInput"), sent.get("kind")
+    fields: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
+    diffs, _, odd = content_of(sent)
+    whole = complete and not odd and not paths_of(sent)[1] and not set(sent) - _TOP_KEYS
+    whole &= isinstance(sent.get("content"), list | None) and isinstance(kind, str | None)
+    runs, words = _command_of(sent, fields)
+    # Whatever the agent calls it; "other" is what it calls all that it has no word for.
+    kinds = {"execute"} if runs is not None else set[str]()
+    kinds |= {"edit"} if diffs else set()
+    kinds |= {kind} if isinstance(kind, str) and kind not in ("", "other") else set() if kinds else {"other"}
+    located = sent.get("locations") or []
+    paths = [diff.get("path") for diff in diffs]
+    paths += [place.get("path") if isinstance(place, dict) else None for place in _listed(located)]
+    directory, inside = workspace, _Inside()
+    if runs is not None:
+        key, _ = command_in(raw) or ("", "")
+        for name, value in fields.items():
+            if name in _DIRECTORY_KEYS and isinstance(value, str) and value:
+                whole &= directory in (workspace, value)
+                directory = value
+            elif name != key and name not in HARMLESS_KEYS and value not in _NOTHING:
+                whole &= name in _OFF_KEYS and value is False
+                if isinstance(value, str) and len(value) <= _MOST_TEXT:
+                    runs.text, runs.doubtful = f"{runs.text}\n{value}", True
+        whole &= isinstance(raw, dict)
+    else:
+        inside.read(raw)
+        paths += inside.paths
+        whole &= inside.known and (isinstance(raw, dict) or raw in _NOTHING)
+    whole &= all(isinstance(path, str) for path in paths)
+    texts = "\n".join(inside.others)
+    return Ask(
+        kinds=frozenset(kinds),
+        words=words if words and whole else None,
+        runs=runs,
+        # Nobody knows whether they are run, so they are only looked at for what they mention.
+        hints=Runs(texts, doubtful=True, unreadable=len(texts) > _MOST_TEXT) if texts else None,
+        places=tuple(dict.fromkeys(place_of(path, workspace) for path in paths if isinstance(path, str))),
+        mentioned=tuple(place_of(text, workspace) for text in inside.others if len(text) <= _LONGEST_PATH),
+        directory=place_of(directory, workspace),
+        changes=bool(diffs),
+        whole=whole,
+        complete=complete,
+    )
+
+
+@dataclass(slots=True)
+class _Inside:
+    """What an input has in it, at any depth.
+
+    Attributes:
+        known: there are only keys that rules know.
+        paths: what stands for paths.
+        others: texts below other keys, and these keys.
+    """
+
+    known: bool = True
+    paths: list[Any] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def read(self, raw: Any) -> None:
+        """Read an input, as far as anybody would."""
+        todo, seen = [("", raw)], 0
+        while todo and seen < _MOST_VALUES:
+            seen += 1
+            name, value = todo.pop()
+            if isinstance(value, Mapping):
+                todo += value.items()
+                unknown = value.keys() - _PATH_KEYS - _TEXT_KEYS - HARMLESS_KEYS
+                self.known &= not unknown
+                self.others += sorted(unknown)
+            elif isinstance(value, list):
+                todo += [(name, item) for item in value[:_MOST_VALUES]]
+            elif name in _PATH_KEYS:
+                self.paths += [value] if value not in _NOTHING else []
+            elif isinstance(value, str) and name in _GLOB_KEYS:
+                # Of a search, it may be somewhere else than it seems.
+                self.paths += [value] if value.startswith(("/", "~")) or ".." in value else []
+            elif isinstance(value, str) and name not in _TEXT_KEYS | HARMLESS_KEYS:
+                self.others.append(value)
+        self.known &= not todo
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _command_of(sent: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Runs | None, tuple[str, ...] | None]:
+    """Return what the command of a request may run, None if there is none; and its words, if they are exact."""
+    raw = sent.get("rawInput")
+    found = command_in(raw)
+    given = {key: fields[key] for key in (*COMMAND_KEYS, *_WORDS_KEYS) if fields.get(key) not in _NOTHING}
+    if found is None:
+        if sent.get("kind") != "execute" and not any(key in given for key in (*COMMAND_KEYS, "commands", "argv")):
+            return None, None
+        # Some agents say it in the title alone, where nobody can tell what else it is: good enough to forbid.
+        runs = runs_of(raw if isinstance(raw, str) else " ".join(map(str, _flat(given) or [sent.get("title") or ""])))
+        runs.unreadable = True
+        return runs, None
+    key, line = found
+    value = fields[key]
+    command: str | list[str] = value if isinstance(value, str) else list(value)
+    rest = [str(word) for word in _flat({name: given[name] for name in given if name != key})]
+    if len(command) > _MOST_TEXT or len(rest) > _MOST_WORDS or sum(map(len, rest)) > _MOST_TEXT:
+        return Runs("", unreadable=True), None
+    if not rest:
+        return runs_of(command), _exactly(command)
+    # "command" beside "args", or two commands: what is run of it only the agent knows.
+    runs = runs_of(f"{line} {shlex.join(rest)}")
+    for other in (line, *rest):
+        more = runs_of(other)
+        runs.commands += more.commands
+        runs.doubtful |= more.doubtful
+    runs.unreadable |= set(given) - {key} != {"args"}
+    return runs, None
+
+
+def _exactly(command: str | list[str]) -> tuple[str, ...] | None:
+    if isinstance(command, str):
+        return exact_words(command)
+    script = script_of(command)
+    if script is not None:
+        return exact_words(script)
+    words = exact_words(shlex.join(command))
+    # An agent that joins its words again must not run more than is matched.
+    return words if words == tuple(command) and not re.search(r"[;&|<>`$]", "".join(command)) else None
+
+
+def _flat(value: Any) -> list[Any]:
+    """Return what is in lists and objects, in order, as far as anybody would read it."""
+    found, todo = list[Any](), [value]
+    while todo and len(found) < _MOST_VALUES:
+        item = todo.pop()
+        inner = list(item.values()) if isinstance(item, Mapping) else item
+        if isinstance(inner, list):
+            todo += reversed(inner)
+        else:
+            found.append(item)
+    return found
+
+
+def place_of(path: str, workspace: str) -> Place:
+    """Return what a path means to an agent that works in ``workspace``, which is absolute, or empty if unknown."""
+    root = _parts(workspace)
+    parts = _parts(posixpath.join(workspace or "/", path))
+    inside = parts[len(root) :] if workspace and parts[: len(root)] == root else None
+    odd = path.startswith("~") or ".." in path.split("/") or ":/" in path or "\\" in path or spelled(path) != path
+    return Place(parts, inside, clear=bool(path and workspace) and not odd and not re.search(r"[\t\n]", path))
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in posixpath.normpath(path or "/").split("/") if part)

@@ -1,0 +1,501 @@
+"""What a command line runs, told in two ways that err on opposite sides (pure).
+
+`exact_words` is for allowing: the words of a line that is one command with nothing in it that any shell would expand,
+else None. `runs_of` is for forbidding: every command that a line may run, however it is wrapped, and how far that can
+be told. Patterns are held against them in `bot.work.permissions.command_patterns`. Nothing is run, looked up or
+expanded here.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bot.reply.sanitise import spelled
+
+Words = tuple[str | None, ...]
+"""The words of a command; None: one that is known only when it runs, and may become none or several."""
+
+_LONGEST_EXACT = 8_192
+_LONGEST_READ = 32_768
+_MOST_COMMANDS = 500
+_MOST_NESTED = 8
+_MOST_WORDS = 500
+MOST_ARGUMENTS = 50
+"""Of a program that nobody knows here, at how many arguments a command is looked for."""
+_MOST_READ = 100_000
+_MOST_LOOKED_AT, _MOST_STEPS = 4_000, 6_000
+"""Characters that are read of a line and what it runs in turn, words of all its commands, and pieces of one reading:
+every thread waits for this, and a command that has a launcher in each word, as in ``npx npx ...``, has very many."""
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Return the words of a text as a set: these are many, and a line for each of them would hide them all."""
+    return frozenset(text.split())
+
+
+_POSIX = names_in("sh bash dash zsh ksh mksh ash rbash")
+_SHELLS = _POSIX | {"fish", "csh", "tcsh", "pwsh"}
+
+_WRAPPERS = names_in(
+    "env sudo doas su runuser chroot nice ionice chrt taskset nohup setsid stdbuf unbuffer timeout time watch "
+    "xargs parallel ssh flock unshare nsenter script strace ltrace systemd-run at batch crontab entr prlimit "
+    "setpriv firejail bwrap torsocks proxychains caffeinate rlwrap tmux screen pkexec busybox"
+)
+_RUNNING_BUILTINS = names_in(
+    ". alias bind builtin command compgen complete emulate eval exec fc jobs noglob repeat sched source trap"
+)
+_CHANGING_BUILTINS = names_in(
+    ": autoload bg break caller compopt continue declare dirs disown enable exit export fg functions getopts hash "
+    "help history let local logout mapfile popd print printf pushd read readarray readonly return set setopt "
+    "shift shopt string suspend test times typeset ulimit umask unalias unset unsetopt vared wait zcompile zle "
+    "zmodload"
+)
+"""They change what comes next, or run what is in a quoted argument: ``printf -v 'a[$(id)]'`` runs ``id``."""
+
+_RESERVED = names_in(
+    "if then else elif fi case esac for foreach select while until do done in function coproc end begin and or "
+    "not switch ! { }"
+)
+_LAUNCHERS = names_in(
+    "npx npm pnpm yarn bunx bun uv uvx poetry pipenv pipx hatch tox nox conda mamba mise asdf direnv nix "
+    "nix-shell docker podman kubectl make just bundle rbenv pyenv nvm dotenv doppler op vagrant gh cargo go"
+)
+"""Programs that may run a command among their arguments beside what else they do; only for forbidding."""
+
+_TAKES_LINES = names_in(
+    "su runuser watch parallel ssh flock script entr tmux screen eval trap alias emulate nix-shell bind sched "
+    "complete compgen"
+)
+_TAKES_DATA = names_in(
+    "echo printf cat ls cp mv rm mkdir rmdir touch ln chmod chown stat file head tail wc sort uniq cut tr diff cmp tee "
+    "grep egrep fgrep cd pwd test [ [[ true false sleep which type man whatis basename dirname realpath date "
+    "kill pkill killall pgrep ps apt apt-get apt-cache dnf yum apk brew pip pip3 git jq yq sha256sum md5sum df du"
+)
+"""Programs whose arguments are no commands, whatever they look like, unless an option of theirs says so."""
+
+_GIT_RUNS = frozenset({"run", "foreach", "-x", "--exec"})
+_INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|deno|php|lua|tclsh|rscript|osascript|[gnm]?awk|ed|vim?)[\d.]*")
+_OPERANDS = {"ssh": 1, "chroot": 1, "flock": 1, "su": 1, "runuser": 1, "taskset": 1, "script": 1, "repeat": 1}
+_FIND_RUNS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
+_FIND_CHANGES = _FIND_RUNS | {"-delete", "-fprint", "-fprint0", "-fprintf", "-fls"}
+_NOT_FOR_GLOBS = (_SHELLS, _WRAPPERS, _RUNNING_BUILTINS, _CHANGING_BUILTINS, _RESERVED)
+
+# --- for allowing -------------------------------------------------------------------------------------------------
+
+# What bash, dash, zsh and fish read alike. Left out although bash takes it literally: a backslash (fish reads it in
+# single quotes), "!" (history), "^" and "~" (globs of zsh), words that begin with "=" or "%" (zsh, jobs), tabs (a
+# terminal completes), all that is not ASCII.
+_WORD = r"""(?![=%])(?:[A-Za-z0-9_./:@%+,=-]|'[ -&(-\[\]-~]*+'|"[ #%-\[\]-_a-~]*+")++"""
+_LINE = re.compile(rf" *+{_WORD}(?: ++{_WORD})*+ *+")
+_PROGRAM = re.compile(r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*")
+
+
+def exact_words(line: str) -> tuple[str, ...] | None:
+    """Return the words of a line that is one command of literal words for every shell; None if it is not."""
+    if len(line) > _LONGEST_EXACT or not _LINE.fullmatch(line):
+        return None
+    words = tuple(shlex.split(line))
+    # No assignment and no word of the grammar: after those, the command is another one.
+    return words if _PROGRAM.fullmatch(words[0]) and words[0] not in _RESERVED else None
+
+
+def script_of(words: Sequence[str]) -> str | None:
+    """Return the line in ``bash -c LINE``, as some agents send every command; None if that is not all of it."""
+    if len(words) != 3 or words[1] not in ("-c", "-lc"):
+        return None
+    directory, _, shell = words[0].rpartition("/")
+    known = directory in ("", "/bin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin") and shell in _POSIX
+    return words[2] if known else None
+
+
+def runs_others(words: Sequence[str]) -> bool:
+    """Return whether a command is there to run, or to change, what its arguments say."""
+    program = words[0].rpartition("/")[2]
+    if program == "find":
+        return not _FIND_CHANGES.isdisjoint(words)
+    return any(program in names for names in _NOT_FOR_GLOBS)
+
+
+# --- for forbidding -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Runs:
+    """What a line may run.
+
+    Attributes:
+        text: the line.
+        commands: those that were found, and what they run in turn.
+        arguments: the words of programs that nobody knows here: a command may begin at each.
+        doubtful: there is more in it than its words say, such as a here-document or code of another language: a
+            pattern whose words are mentioned in it may match.
+        unreadable: it may run anything.
+        read: how many characters were read for it.
+        looked_at: how many words all commands have, also those that were ``seen`` before.
+    """
+
+    text: str
+    commands: list[Words] = field(default_factory=list)
+    arguments: list[Words] = field(default_factory=list)
+    doubtful: bool = False
+    unreadable: bool = False
+    read: int = 0
+    seen: set[Words] = field(default_factory=set)
+    looked_at: int = 0
+
+
+def runs_of(command: str | Sequence[str]) -> Runs:
+    """Return all that a line, or a command of some words, may run."""
+    runs = Runs(command if isinstance(command, str) else shlex.join(command))
+    if isinstance(command, str):
+        _read_line(command, runs, 0)
+    elif sum(map(len, command)) > _LONGEST_READ:
+        runs.unreadable = True
+    else:
+        _unwrap(tuple(command), runs, 0)
+    return runs
+
+
+def _unwrap(words: Words, runs: Runs, depth: int) -> None:
+    """Note a command and what it runs in turn."""
+    first = next((at for at, word in enumerate(words) if word is None or not _ASSIGNMENT.match(word)), len(words))
+    words, runs.doubtful = words[first:], runs.doubtful or first > 0
+    if not words:
+        return
+    if depth > _MOST_NESTED or len(runs.commands) >= _MOST_COMMANDS or runs.looked_at > _MOST_LOOKED_AT:
+        runs.unreadable = True
+        return
+    runs.looked_at += len(words)
+    if words in runs.seen:
+        return
+    runs.seen.add(words)
+    runs.commands.append(words)
+    if len(words) > _MOST_WORDS:
+        runs.unreadable = True
+        return
+    program, known = (words[0] or "").rpartition("/")[2].lower(), [word for word in words[1:] if word is not None]
+    if any(re.search(r"\$\(|`", word) for word in known):
+        runs.doubtful = True  # quoted, but whoever gets it may run it
+    if program in _SHELLS:
+        _unwrap_shell(words, runs, depth)
+    elif program in _RESERVED:
+        for at in (1, *(number + 1 for number, word in enumerate(words) if number and word == "{")):
+            _unwrap(words[at:], runs, depth + 1)
+    elif program == "find":
+        for at, word in enumerate(words):
+            if word in _FIND_RUNS:
+                _unwrap(_filled_in(words[at + 1 :]), runs, depth + 1)
+    elif program in _WRAPPERS or program in _RUNNING_BUILTINS or program in _LAUNCHERS:
+        runs.unreadable |= program in ("at", "batch", "crontab") or any(word.startswith("/dev/") for word in known[:1])
+        for at in _starts(program, words):
+            inner = words[at:]
+            _unwrap((*_filled_in(inner), None) if program in ("xargs", "parallel") else inner, runs, depth + 1)
+        if program in _TAKES_LINES:
+            for line in (*(word for word in known if re.search(r"[\s;&|$`]", word)), " ".join(known)):
+                _read_line(line, runs, depth + 1)
+        for number, word in enumerate(known):
+            if program == "env" and (split := re.match(r"-[A-Za-z]*S|--split[a-z-]*=?", word)):
+                _read_line(" ".join([word[split.end() :], *known[number + 1 :]]), runs, depth + 1)
+    elif program in _TAKES_DATA:
+        runs.doubtful |= program == "git" and (
+            not _GIT_RUNS.isdisjoint(known) or any(word.startswith(("-c", "--config-env")) for word in known)
+        )
+    else:
+        # It may be one more that runs its arguments, or code of another language.
+        runs.arguments.append(words[1:])
+        in_words = any(re.search(r"\s", word) for word in known)
+        runs.doubtful |= in_words or len(words) > MOST_ARGUMENTS or _INTERPRETERS.fullmatch(program) is not None
+
+
+def _unwrap_shell(words: Words, runs: Runs, depth: int) -> None:
+    operands = [word for word in words[1:] if word is None or not word.startswith(("-", "+"))]
+    flags = "".join(word for word in words[1:] if word and word.startswith("-") and not word.startswith("--"))
+    runs.doubtful = True
+    # Then it reads what it runs from elsewhere.
+    if not operands or "s" in flags or any((word or "").startswith("/dev/") for word in operands):
+        runs.unreadable = True
+    for word in operands:
+        _read_line(word, runs, depth + 1)
+
+
+def _filled_in(words: Words) -> Words:
+    return tuple(None if word is None or "{}" in word else word for word in words)
+
+
+def _starts(program: str, words: Words) -> Iterator[int]:
+    """Yield at which words the command may begin that a program runs."""
+    if program in _LAUNCHERS:
+        yield from (at for at, word in enumerate(words) if at and word is not None)
+        return
+    # Options, their values, assignments and times come before it.
+    operands, after_option = _OPERANDS.get(program, 0), False
+    for at, word in enumerate(words[1:], start=1):
+        yield at
+        if word is None:
+            after_option = False
+        elif word.startswith(("-", "+")):
+            after_option = True
+        elif _ASSIGNMENT.match(word) or re.fullmatch(r"[\d.]+[smhd]?", word) or after_option:
+            after_option = False
+        elif operands:
+            operands -= 1
+        else:
+            return
+
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
+
+
+def _read_line(line: str | None, runs: Runs, depth: int) -> None:
+    runs.read += len(line or "")
+    too_much = len(line or "") > _LONGEST_READ or runs.read > _MOST_READ or depth > _MOST_NESTED
+    if line is None or too_much or spelled(line) != line:
+        runs.unreadable = True
+        return
+    reader = _Reader(line, depth)
+    try:
+        reader.read()
+    except _UnreadableError:
+        runs.unreadable = True
+    runs.doubtful |= reader.doubtful
+    for words in reader.commands:
+        _unwrap(words, runs, depth + 1)
+
+
+_REDIRECTION = re.compile(r"&>>?|<<<|<<-?|<>|<&|>>|>&|>\||<|>")
+_PARAMETER = re.compile(r"\$(?:\w+|[@*#?$!-]|\{[#!]?[\w@*#?$!-][^{}'\"`$\\()]*\})")
+_PLAIN_BRACES = re.compile(r"\{(?![^{}]*\.\.)[^\s{},'\"$`\\;&|<>()]*\}")
+_LITERAL = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+_LITERAL_IN_QUOTES = re.compile(r'[^"\\$`]+')
+_ENDS_A_WORD = frozenset(" \t\n;&|()<>")
+
+
+class _UnreadableError(Exception):
+    """The line has something that this does not understand."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads a line as a shell does, as far as it takes to find its commands; what is rarer is `_UnreadableError`.
+
+    Where it is in doubt it finds one command too many, never one too few.
+    """
+
+    text: str
+    depth: int = 0
+    at: int = 0
+    doubtful: bool = False
+    commands: list[Words] = field(default_factory=list)
+    steps: int = 0
+
+    def read(self, closing: str = "") -> None:
+        """Read commands up to the bracket that closes them, or to the end."""
+        if self.depth > _MOST_NESTED:
+            raise _UnreadableError
+        words: list[str | None] = []
+        bodies: list[tuple[str, bool, bool]] = []
+        starts, redirected = True, False
+        while self.at < len(self.text):
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                self.end_command(words)
+                raise _UnreadableError
+            sign = self.text[self.at]
+            if sign in " \t":
+                self.at += 1
+            elif self.text.startswith("\\\n", self.at):
+                self.at += 2
+            elif sign == "#":
+                self.doubtful = True
+                self.at = end if (end := self.text.find("\n", self.at)) >= 0 else len(self.text)
+            elif self.text.startswith(("<(", ">("), self.at):
+                self.at += 2
+                self.nested(")")
+                words.append(None)
+            elif redirection := _REDIRECTION.match(self.text, self.at):
+                # A number right before it is no word of the command.
+                if words and (words[-1] or "").isdigit() and self.text[self.at - 1].isdigit():
+                    words.pop()
+                self.at = redirection.end()
+                redirected = True
+                if redirection[0] in ("<<", "<<-"):
+                    bodies.append(self.here(dashed=redirection[0] == "<<-"))
+                    redirected = False
+            elif sign in "\n;&|()":
+                self.at += 1
+                self.end_command(words)
+                words, starts, redirected = [], True, False
+                if sign == "\n":
+                    self.skip(bodies)
+                elif sign == "(":
+                    self.doubtful |= self.text.startswith("(", self.at)
+                    self.nested(")")
+                elif sign == ")":
+                    if not closing or bodies:
+                        raise _UnreadableError
+                    return
+            else:
+                word = self.word(starts=starts)
+                if not redirected:
+                    words.append(word)
+                    starts = starts and word is not None and _ASSIGNMENT.match(word) is not None
+                redirected = False
+        self.end_command(words)
+        if closing or bodies:
+            raise _UnreadableError
+
+    def end_command(self, words: list[str | None]) -> None:
+        """Note a command, if there is one."""
+        if words:
+            self.commands.append(tuple(words))
+        # Its patterns end with single brackets, and what stands in its branches could be taken for something else.
+        if words and words[0] in ("case", "esac"):
+            raise _UnreadableError
+
+    def nested(self, closing: str) -> None:
+        """Read the commands in brackets."""
+        self.depth += 1
+        self.read(closing)
+        self.depth -= 1
+
+    def here(self, *, dashed: bool) -> tuple[str, bool, bool]:
+        """Return what ends the here-document that begins: the word, whether it was quoted, whether after tabs."""
+        self.doubtful = True
+        while self.text.startswith((" ", "\t"), self.at):
+            self.at += 1
+        start = self.at
+        word = self.word(starts=False)
+        if not word:
+            raise _UnreadableError
+        return word, re.search(r"['\"\\]", self.text[start : self.at]) is not None, dashed
+
+    def skip(self, bodies: list[tuple[str, bool, bool]]) -> None:
+        """Skip the here-documents that begin with this line; what they substitute is run all the same."""
+        for word, literal, dashed in bodies:
+            start = self.at
+            while True:
+                if self.at >= len(self.text):
+                    raise _UnreadableError
+                end, next_line = self.at, self.text.find("\n", self.at)
+                line = self.text[end : next_line if next_line >= 0 else None]
+                self.at += len(line) + 1
+                if (line.lstrip("\t") if dashed else line) == word:
+                    break
+            if not literal:
+                inner = _Reader(self.text[start:end] + '"', self.depth + 1)
+                inner.quoted(body=True)
+                self.commands += inner.commands
+        bodies.clear()
+
+    def word(self, *, starts: bool) -> str | None:
+        """Read a word; None if it has something in it that is known only when it runs.
+
+        Args:
+            starts: it may be an assignment before a command: of that, the name is enough.
+        """
+        pieces: list[str] = []
+        known: str | None = None
+        begin = self.at
+        while self.at < len(self.text) and self.text[self.at] not in _ENDS_A_WORD and self.steps <= _MOST_STEPS:
+            self.steps += 1
+            sign, rest = self.text[self.at], self.text[self.at : self.at + 2]
+            piece: str | None = sign
+            if literal := _LITERAL.match(self.text, self.at):
+                piece, self.at = literal[0], literal.end()
+            elif sign == "\\":
+                piece = "" if rest == "\\\n" else rest[1:]
+                if len(rest) < 2:
+                    raise _UnreadableError
+                self.at += 2
+            elif sign == "'":
+                end = self.text.find("'", self.at + 1)
+                if end < 0:
+                    raise _UnreadableError
+                piece, self.at = self.text[self.at + 1 : end], end + 1
+            elif sign == '"':
+                self.at += 1
+                piece = self.quoted()
+            elif sign in "$`":
+                piece = self.expansion()
+            elif sign == "{" and (plain := _PLAIN_BRACES.match(self.text, self.at)):
+                piece, self.at = plain[0], plain.end()
+            else:
+                alone = self.text[self.at + 1 : self.at + 2] in ("", " ", "\t", "\n")
+                brackets = sign == "[" and self.at == begin and (alone or rest == "[[")
+                self.doubtful |= rest == "[["
+                lone = brackets or (sign == "{" and self.at == begin and alone)
+                if (sign in "*?[{" and not lone) or (sign in "~=" and self.at == begin):
+                    piece = None
+                if brackets and rest == "[[":
+                    piece, self.at = rest, self.at + 1
+                self.at += 1
+            if piece is None and known is None:
+                known = "".join(pieces)
+            pieces.append(piece or "")
+        if known is None:
+            return "".join(pieces)
+        assignment = _ASSIGNMENT.match(known) if starts else None
+        return assignment[0] if assignment else None
+
+    def quoted(self, *, body: bool = False) -> str | None:
+        """Read up to the closing double quote; ``body``: up to the end of a here-document, which has no quotes."""
+        pieces: list[str] = []
+        known = True
+        while self.at < len(self.text):
+            self.steps += 1
+            sign = self.text[self.at]
+            if sign == '"' and not (body and self.at < len(self.text) - 1):
+                self.at += 1
+                return "".join(pieces) if known else None
+            if sign == "\\":
+                following = self.text[self.at + 1 : self.at + 2]
+                pieces.append("" if following == "\n" else following if following in '$`"\\' else f"\\{following}")
+                self.at += 2
+            elif sign in "$`":
+                piece = self.expansion(quoted=True)
+                known = known and piece is not None
+                pieces.append(piece or "")
+            elif literal := _LITERAL_IN_QUOTES.match(self.text, self.at):
+                pieces.append(literal[0])
+                self.at = literal.end()
+            else:
+                pieces.append(sign)
+                self.at += 1
+        raise _UnreadableError
+
+    def expansion(self, *, quoted: bool = False) -> str | None:
+        """Read what a dollar or a backtick begins; return a dollar that begins nothing."""
+        if self.text[self.at] == "`":
+            end = re.compile(r"(?:[^`\\]|\\.)*+`", re.DOTALL).match(self.text, self.at + 1)
+            if end is None:
+                raise _UnreadableError
+            inner = _Reader(re.sub(r'\\([$`\\"])' if quoted else r"\\([$`\\])", r"\1", end[0][:-1]), self.depth + 1)
+            inner.read()
+            self.commands += inner.commands
+            self.doubtful, self.at = True, end.end()
+            return None
+        if self.text.startswith("$(", self.at):
+            self.doubtful |= self.text.startswith("$((", self.at)
+            self.at += 2
+            self.nested(")")
+            return None
+        if not quoted and self.text.startswith('$"', self.at):
+            self.at += 2
+            return self.quoted()
+        if not quoted and self.text.startswith("$'", self.at):
+            end = re.compile(r"(?:[^'\\]|\\.)*+'", re.DOTALL).match(self.text, self.at + 2)
+            if end is None:
+                raise _UnreadableError
+            self.at = end.end()
+            return None
+        if parameter := _PARAMETER.match(self.text, self.at):
+            self.doubtful |= "{" in parameter[0]
+            self.at = parameter.end()
+            return None
+        if self.text.startswith(("${", "$["), self.at):
+            raise _UnreadableError
+        self.at += 1
+        return "$"

@@ -1,0 +1,253 @@
+"""Shows the permission requests of a running turn as cards, and closes them in time (D6).
+
+`bot.work.permissions.rules` may answer first, `bot.work.permissions.cards` says who may press and what a press does,
+`bot.reply.cards` draws. The mutable state is whether the bot stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp.open_request import RequestEnd
+from acp.permission_request import PermissionRequest
+from acp.schema import PermissionOption, ToolCallUpdate
+from bot.model import Lane
+from bot.reply import cards
+from bot.reply.plan import plan_bodies, plan_of, without_plan
+from bot.reply.port import Body, without_file
+from bot.reply.render import coarse
+from bot.work.permissions.card_records import CardRecords
+from bot.work.permissions.cards import Card, CardState, PermissionRegistry, expire, rejecting, who_may
+from bot.work.permissions.decisions import Decisions, decision_of, decision_on
+from bot.work.permissions.rule_keeping import RuleKeeping
+from bot.work.permissions.rules import Ruling, Verdict
+from bot.work.permissions.rulings import MOST_RULED, Rulings
+from bot.work.questions import cards as question_cards
+from bot.work.queue.scheduler import Scheduler
+from bot.work.running_turn import Claim, RunningTurn
+from pool.store import KeptCard
+
+log = structlog.get_logger(__name__)
+
+_NO_TEXT = 2**40
+"""An offset behind all text of a turn."""
+
+NOT_TAKEN = "Discord did not take the card"
+
+
+@dataclass(eq=False)
+class TurnCards:
+    """Shows the permission requests of running turns: opened, kept in step with their request, closed in time (D6).
+
+    Args:
+        tasks: owns the timers of the cards.
+        timeout: seconds that a card waits for a person.
+        decisions: records how each request ended, before that is shown.
+        rulings: answers what rules decide.
+        rules: offers rules on cards.
+        records: writes down which cards threads show.
+        approver_in: returns a role whose members may answer in a server, if there is one (C1).
+
+    Attributes:
+        closed: the bot stops: what is asked from now on is answered ``cancelled``.
+    """
+
+    tasks: TaskGroup
+    registry: PermissionRegistry
+    scheduler: Scheduler[Claim]
+    timeout: float
+    decisions: Decisions
+    rulings: Rulings
+    rules: RuleKeeping
+    records: CardRecords
+    approver_in: Callable[[int | None], int | None]
+    closed: bool = False
+
+    def open(self, running: RunningTurn, request: PermissionRequest, *, two_person: bool = False) -> None:
+        """Show ``request`` as a card in the turn's thread and let it wait for people, unless a rule decides it.
+
+        One that nobody could answer, or one too many, is answered ``cancelled`` at once.
+
+        Args:
+            two_person: two people have to agree, whatever the rules say (C1).
+        """
+        # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        refusal = running.asked_enough
+        if self.closed:
+            refusal = "the bot stops"
+        elif not request.options:
+            refusal = "it has no options"
+        elif running.ruled.count >= MOST_RULED:
+            refusal = f"rules have decided {MOST_RULED} requests of the turn"
+        if refusal:
+            request.cancel()
+            if reason := running.note_refusal(refusal):
+                refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=reason)
+                self.decisions.record(refused)
+            return
+        judged = self._judged(running, request)
+        if judged.ruling is not Ruling.ASK:
+            return
+
+        def not_taken() -> None:
+            # Discord refused the card, so nobody will ever see the request.
+            if card.request.cancel():
+                card.close(CardState.CANCELLED, reason=NOT_TAKEN)
+
+        def show_end(body: Body) -> None:
+            running.reply.card(card.token, body, not_taken, shown)
+            if card.reason == NOT_TAKEN:
+                self.records.over(kept)
+                # Without the agent's words: one of them may be what the server's rules don't let through.
+                running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
+
+        def shown(message_id: int, body: Body) -> None:
+            if not body.buttons:
+                self.records.over(kept)
+            elif card.message_id != message_id:
+                card.message_id = message_id
+                self.records.shown(kept, message_id)
+
+        def agreed_so_far() -> Body:
+            named = [(card.request.options[number], by.name) for number, by in card.agreed.items()]
+            return cards.agreed_card(opened, named) if named else opened
+
+        def show_open() -> None:
+            # As it is by now: what was agreed to may have been taken back while it was written down.
+            if card.state is CardState.OPEN:
+                # Held until it is written down: after a kill the next start has to find it (C4).
+                running.reply.card(card.token, agreed_so_far(), not_taken, shown, held=True)
+
+        recorded = 0
+
+        def show(card: Card) -> None:
+            # Record before show: what people have seen of a decision must be found afterwards (C5).
+            nonlocal recorded
+            fresh, recorded = card.agreements[recorded:], len(card.agreements)
+            for option, by in fresh:
+                agreed = decision_on(request.tool_call, first, "person", "agreed", person=by, option=option)
+                self.decisions.record(agreed, show_open)
+            if card.state is CardState.OPEN:
+                if not fresh:
+                    show_open()
+            else:
+                # Of what was taken, the end names all who did.
+                body = opened if card.state is CardState.ANSWERED else agreed_so_far()
+                end = partial(show_end, cards.closed_card(body, card_end(card)))
+                self.decisions.record(decision_of(card, first, running.stopped_by), end)
+            # A turn may wait for several answers; it needs its place in the lane again only after the last one.
+            if card.state is not CardState.OPEN and not running.waiting_for_people:
+                self.scheduler.lanes.take_back(running.entry)
+
+        # 2. From here on it can be answered.
+        first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
+        role = self.approver_in(first.guild_id)
+        card = self.registry.open(
+            first.thread,
+            request,
+            first.author,
+            show,
+            approvers=role is not None,
+            for_owners=for_owners,
+            two_person=two_person or judged.two_person,
+        )
+        # A plan stands above its card, to be read as an answer is, and not once more in it (C7).
+        plan = plan_of(request.tool_call)
+        call = without_plan(request.tool_call, plan) if plan else request.tool_call
+        # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
+        opened = open_body(card, call, self.timeout, role if for_owners else None)
+
+        def fileless(why: str) -> None:
+            # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
+            nonlocal opened
+            opened = without_file(opened, why)
+            card.offered, card.offer = cards.options_offered(opened), None
+
+        workspace = running.lease.directory if running.lease is not None else ""
+        card.offer = self.rules.offer(card, first, workspace, cards.options_offered(opened))
+        if card.offer is not None:
+            opened = cards.with_rule_button(opened, card.token)
+        opened = replace(opened, on_fileless=fileless)
+        kept = KeptCard(card.token, running.thread_id, first.message_id)
+        # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
+        card.offered = cards.options_offered(opened)
+        request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
+        running.cards.append(card)
+        # 3. Without buttons nobody can answer it: it would wait until its time is up.
+        if not opened.buttons:
+            request.cancel()
+            card.close(CardState.UNSEEN)
+            return
+        for number, body in enumerate(plan_bodies(plan, self.decisions.redact)):
+            # Without it the card asks for what nobody sees.
+            running.reply.card(f"{card.token} plan {number}", body, not_taken)
+        if card.state is CardState.OPEN:
+            show(card)
+        if card.state is not CardState.OPEN:
+            return  # it could not be shown
+        self.records.keep(kept, lambda: running.reply.release(card.token), self.timeout)
+        # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
+        self.scheduler.lend(running.entry, anyio.current_time())
+        self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+    def _judged(self, running: RunningTurn, request: PermissionRequest) -> Verdict:
+        """Let the rules answer a request; `Ruling.ASK`: people have to (C2, C3)."""
+
+        def tell(line: str) -> None:
+            # Lines stand in one message until something else comes: an agent may ask for a hundred small things.
+            place = (len(running.cards), running.turn.snapshot(_NO_TEXT).text_length)
+            running.ruled.tell(running.reply, line, place)
+
+        def may_take(option: PermissionOption) -> bool:
+            card = cards.permission_card("", request.tool_call, request.options, who="", complete=request.complete)
+            return request.options.index(option) in cards.options_offered(card)
+
+        workspace = running.lease.directory if running.lease is not None else ""
+        return self.rulings.settle(request, running.first, workspace, running.ruled, tell, may_take)
+
+
+def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None = None) -> Body:
+    """Return the card as it asks about ``call``, notifying ``role``."""
+    who = who_may(card, f"<@{card.requester.id}>")
+    can_reject = rejecting(card.request.options) is not None
+    return cards.permission_card(
+        card.token,
+        call,
+        card.request.options,
+        who=f"A bot asked, so only {who}" if card.for_owners else who,
+        ping=None if card.for_owners else card.requester.id,
+        role=role,
+        # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
+        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
+        "In an archived thread: `/permissions answer`.",
+        complete=card.request.complete,
+        two_person=card.two_person,
+    )
+
+
+def card_end(card: Card) -> str:
+    """Return the last line of a card that is over."""
+    if card.state is CardState.ANSWERED and card.chosen and card.answered_by:
+        return cards.answered_by(card.chosen, *(by.name for by in (card.seconded, card.answered_by) if by))
+    if card.state is CardState.UNSEEN:
+        return cards.UNSEEN
+    return cards.expired(card.chosen) if card.state is CardState.EXPIRED else cards.CANCELLED
+
+
+def close_cards(running: RunningTurn) -> None:
+    """Take the cards of a turn to their end: it is over, or the bot stops and nobody will decide them (T6, R1)."""
+    for card in running.cards:
+        # Before the card: the agent of a turn that goes on must not wait for an answer that nobody can give any longer.
+        card.request.cancel()
+        card.close(CardState.CANCELLED, reason=RequestEnd.TURN_ENDED)
+    for question in running.questions:
+        question.request.cancel()
+        question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=RequestEnd.TURN_ENDED)
+        # Its reply is final now, whatever the agent says of a page.
+        question.show = None

@@ -1,0 +1,1 @@
+"""What agents ask people in words: forms, links, and their answers."""

@@ -1,0 +1,197 @@
+"""Shows the questions of running turns: opened, kept in step with their request, closed in time (C6).
+
+What can't be asked is answered at once: with the reason where the agent can ask better, else ``cancel``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from acp.elicitation import ElicitationParams, ElicitationRequest
+from acp.schema import ToolCallUpdate
+from bot.model import Inbound, Lane
+from bot.reply.port import Body
+from bot.reply.render import coarse
+from bot.work.permissions.card_records import CardRecords
+from bot.work.permissions.cards import CardState, who_may
+from bot.work.permissions.decisions import Decision, Decisions, decision_on
+from bot.work.questions import cards as question_cards
+from bot.work.questions.form import Form, Unaskable, read_form
+from bot.work.questions.registry import NO_FORM, Question, QuestionRegistry, expire
+from bot.work.queue.scheduler import Scheduler
+from bot.work.running_turn import RunningTurn
+from pool.slot import ExtraReservation, Reservation
+from pool.store import KeptCard
+
+LONGEST_MESSAGE = 64 * 1024
+"""Characters of what a question says; more is no question."""
+
+NOT_TAKEN = "Discord did not take the card"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class TurnQuestions:
+    """Takes the questions of running turns.
+
+    Args:
+        tasks: owns the timers of the questions.
+        timeout: seconds that a question waits for a person.
+        decisions: records how each question ended, before that is shown.
+        records: writes down which questions threads show.
+        approver_in: returns a role whose members may answer in a server, if there is one (C1).
+
+    Attributes:
+        closed: the bot stops: what is asked from now on is answered ``cancel``.
+    """
+
+    tasks: TaskGroup
+    registry: QuestionRegistry
+    scheduler: Scheduler[Reservation | ExtraReservation]
+    timeout: float
+    decisions: Decisions
+    records: CardRecords
+    approver_in: Callable[[int | None], int | None]
+    closed: bool = False
+
+    def open(self, running: RunningTurn, request: ElicitationRequest) -> None:
+        """Show a question as a card in the turn's thread and let it wait for the requester."""
+        # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        first, asked = running.first, request.params
+        if refusal := "the bot stops" if self.closed else running.asked_enough:
+            request.cancel()
+            if reason := running.note_refusal(refusal):
+                self.decisions.record(_decided(first, _what(asked), "cancel", reason=reason))
+            return
+        # 2. What can't be asked: the agent is told why, and people that it wanted something.
+        agent, key = running.agent or "", f"question {request.key}"
+        try:
+            form = _form_of(asked)
+        except Unaskable as exc:
+            running.unaskable += 1
+            request.refuse(str(exc))
+            told = partial(running.reply.card, key, question_cards.unaskable_card(agent, str(exc)))
+            self.decisions.record(_decided(first, _what(asked), "cancel", reason="it can't be asked here"), told)
+            return
+        url = asked.url or ""
+        if asked.mode == "url" and (why := question_cards.refused_page(url)):
+            running.unaskable += 1
+            request.cancel()
+            told = partial(running.reply.card, key, question_cards.refused_page_card(agent, asked.message, url, why))
+            self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
+            return
+
+        def not_taken() -> None:
+            # Discord refused the card, so nobody will ever see the question.
+            if request.cancel():
+                question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=NOT_TAKEN)
+
+        recorded = written = False
+
+        def show_end() -> None:
+            nonlocal written
+            written = True
+            # As it is now: while the first end was written down, the agent may have said that the page is done.
+            running.reply.card(question.token, question_cards.closed(opened, question.end), not_taken, shown)
+            if question.reason == NOT_TAKEN:
+                self.records.over(kept)
+                # Without the agent's words: one of them may be what the server's rules don't let through.
+                running.reply.card(f"{question.token} not taken", Body(question_cards.NOT_TAKEN))
+
+        def shown(message_id: int, body: Body) -> None:
+            if not body.buttons:
+                self.records.over(kept)
+            elif question.message_id != message_id:
+                question.message_id = message_id
+                self.records.shown(kept, message_id)
+
+        def show(question: Question) -> None:
+            nonlocal recorded
+            if question.state is CardState.OPEN:
+                # Held until it is written down: after a kill the next start has to find it (C4).
+                running.reply.card(question.token, opened, not_taken, shown, held=True)
+            elif not recorded:
+                # Record before show: what people have seen of a decision must be found afterwards (C5).
+                recorded = True
+                self.decisions.record(_decision_of(question, _what(asked, form), first, running.stopped_by), show_end)
+            elif written:
+                show_end()
+            # A turn may wait for several answers; it needs its place in the lane again only after the last one.
+            if question.state is not CardState.OPEN and not running.waiting_for_people:
+                self.scheduler.lanes.take_back(running.entry)
+
+        # 3. From here on it can be answered.
+        role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
+        question = self.registry.open(
+            first.thread,
+            request,
+            form,
+            first.author,
+            show,
+            approvers=role is not None,
+            for_owners=for_owners,
+        )
+        # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
+        opened = self._card(question, agent, role if for_owners else None)
+        kept = KeptCard(question.token, running.thread_id, first.message_id)
+        request.on_closed = lambda reason: question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=reason)
+        request.on_completed = question.complete
+        running.questions.append(question)
+        show(question)
+        if question.state is not CardState.OPEN:
+            return  # it could not be shown
+        self.records.keep(kept, lambda: running.reply.release(question.token), self.timeout)
+        # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
+        self.scheduler.lend(running.entry, anyio.current_time())
+        self.tasks.start_soon(expire, question, self.timeout, name=f"question {question.token}")
+
+    def _card(self, question: Question, agent: str, role: int | None) -> Body:
+        asked = question.request.params
+        who = who_may(question, f"<@{question.requester.id}>")
+        told = {
+            "who": f"A bot asked, so only {who}" if question.for_owners else who,
+            "deadline": f"Without an answer within {coarse(self.timeout)} it is cancelled.",
+        }
+        ping = None if question.for_owners else question.requester.id
+        token, said = question.token, asked.message
+        if asked.mode == "url":
+            return question_cards.page_card(token, agent, said, asked.url or "", ping=ping, role=role, **told)
+        return question_cards.form_card(token, agent, said, question.form, ping=ping, role=role, **told)
+
+
+def _form_of(asked: ElicitationParams) -> Form:
+    if len(asked.message) > LONGEST_MESSAGE:
+        raise Unaskable(f"the message is longer than {LONGEST_MESSAGE:,} characters")
+    return read_form(asked.requested_schema or {}) if asked.mode == "form" else NO_FORM
+
+
+def _what(asked: ElicitationParams, form: Form = NO_FORM) -> str:
+    """Return what is kept of a question: the names of its fields, and neither its words nor an answer (C5)."""
+    if asked.mode == "url":
+        return "a page to open"
+    return f"a form: {', '.join(field.title for field in form.fields)}" if form.fields else "a question"
+
+
+def _decided(asked_by: Inbound, what: str, decided_by: str, *, reason: str | None = None) -> Decision:
+    """Return that a question had no answer."""
+    call = ToolCallUpdate(tool_call_id="", title=what, kind="question")
+    outcome = "expired" if decided_by == "timeout" else "cancelled"
+    return decision_on(call, asked_by, decided_by, outcome, reason=reason)  # type: ignore[arg-type]
+
+
+def _decision_of(question: Question, what: str, asked_by: Inbound, stopped_by: str | None) -> Decision:
+    """Return how a question ended; what was answered is nobody's business but the agent's."""
+    if question.state is CardState.EXPIRED:
+        return _decided(asked_by, what, "timeout")
+    if question.state is not CardState.ANSWERED:
+        return replace(_decided(asked_by, what, "cancel", reason=question.reason), person_name=stopped_by)
+    call = ToolCallUpdate(tool_call_id="", title=what, kind="question")
+    outcome = "rejected" if question.declined else "answered"
+    return decision_on(call, asked_by, "person", outcome, person=question.answered_by)  # type: ignore[arg-type]

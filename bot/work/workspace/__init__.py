@@ -1,0 +1,1 @@
+"""The directory in which an agent works, and what has changed in it."""
