@@ -18,11 +18,8 @@ from bot.reply.sanitise import spelled
 Words = tuple[str | None, ...]
 """The words of a command; None: one that is known only when it runs, and may become none or several."""
 
-_LONGEST_EXACT = 8_192
-_LONGEST_READ = 32_768
-_MOST_COMMANDS = 500
-_MOST_NESTED = 8
-_MOST_WORDS = 500
+_LONGEST_EXACT, _LONGEST_READ = 8_192, 32_768
+_MOST_COMMANDS, _MOST_NESTED, _MOST_WORDS = 500, 8, 500
 MOST_ARGUMENTS = 50
 """Of a program that nobody knows here, at how many arguments a command is looked for."""
 _MOST_READ = 100_000
@@ -71,12 +68,14 @@ _TAKES_LINES = names_in(
 )
 _TAKES_DATA = names_in(
     "echo printf cat ls cp mv rm mkdir rmdir touch ln chmod chown stat file head tail wc sort uniq cut tr diff cmp tee "
-    "grep egrep fgrep cd pwd test [ [[ true false sleep which type man whatis basename dirname realpath date "
+    "grep egrep fgrep cd pwd test [ [[ true false sleep which type whatis basename dirname realpath date "
     "kill pkill killall pgrep ps apt apt-get apt-cache dnf yum apk brew pip pip3 git jq yq sha256sum md5sum df du"
 )
-"""Programs whose arguments are no commands, whatever they look like, unless an option of theirs says so."""
-
-_GIT_RUNS = frozenset({"run", "foreach", "-x", "--exec"})
+"""Programs whose arguments are no commands, whatever they look like, unless they are in an option or in doubt."""
+_DOUBTED = names_in("apt apt-get dnf yum apk brew pip pip3")
+_OF_GIT = names_in(
+    "add am blame branch checkout cherry-pick commit diff log merge mv reset restore rm show stash status switch tag"
+)
 _INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|deno|php|lua|tclsh|rscript|osascript|[gnm]?awk|ed|vim?)[\d.]*")
 _OPERANDS = {"ssh": 1, "chroot": 1, "flock": 1, "su": 1, "runuser": 1, "taskset": 1, "script": 1, "repeat": 1}
 _FIND_RUNS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
@@ -200,9 +199,11 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
             if program == "env" and (split := re.match(r"-[A-Za-z]*S|--split[a-z-]*=?", word)):
                 _read_line(" ".join([word[split.end() :], *known[number + 1 :]]), runs, depth + 1)
     elif program in _TAKES_DATA:
-        runs.doubtful |= program == "git" and (
-            not _GIT_RUNS.isdisjoint(known) or any(word.startswith(("-c", "--config-env")) for word in known)
-        )
+        # Many a subcommand of git runs what it is given, and so do options of any program: sort --compress-program.
+        if program == "git":
+            runs.doubtful |= next((word for word in known if not word.startswith("-")), "") not in _OF_GIT
+            runs.doubtful |= any(word.startswith(("-c", "--config-env")) for word in known)
+        runs.doubtful |= any(re.search(r"^-.*\s" if program not in _DOUBTED else r"\s", word) for word in known)
     else:
         # It may be one more that runs its arguments, or code of another language.
         runs.arguments.append(words[1:])

@@ -104,9 +104,10 @@ def _may_fit(pattern: Pattern, words: Words) -> Match:
     if program is None or not pattern.words:
         return Match.MAYBE if program is None else Match.YES
     # By whatever path; and on some systems GIT is git.
-    name = program if "/" in pattern.words[0] else program.rpartition("/")[2]
-    if not fnmatchcase(name.lower(), pattern.words[0].lower()):
-        return Match.NO
+    name = (program if "/" in pattern.words[0] else program.rpartition("/")[2]).lower().removesuffix(".exe")
+    if not fnmatchcase(name, pattern.words[0].lower()):
+        # Each of git's subcommands is a program, too.
+        return _may_fit(pattern, ("git", name[4:], *words[1:])) if name.startswith("git-") else Match.NO
     wanted = [word for word in pattern.words[1:] if not word.startswith("-")]
     # Options and their values may stand between the words that are looked for: git -C /srv push.
     states = {(0, False)}

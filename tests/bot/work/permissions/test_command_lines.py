@@ -338,6 +338,13 @@ UNCLEAR = [
     "git bisect run git push",
     "git submodule foreach 'git push'",
     "git rebase -x 'git push' main",
+    "git rebase --exec='git push' main",
+    "git clone -u 'git push' x",
+    "git -p --config-env=alias.log=X log git push",
+    "git config alias.p push",
+    "sort --compress-program='git push' x",
+    "apt -o DPkg::Pre-Invoke='git push' install x",
+    "man -P 'git push' x",
     "mytool --then git $X",
     "at now",
     "crontab x",
@@ -354,6 +361,9 @@ UNCLEAR = [
 ]
 
 DENIED = [
+    "git.exe push",
+    "git-push origin",
+    "/usr/lib/git-core/git-push origin",
     "git push",
     "git push origin main",
     "git push --force",
