@@ -10,8 +10,9 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from acp.schema import ToolCallUpdate
@@ -47,9 +48,14 @@ _TEXT_KEYS = names_in(
     "offset limit line insert_line insert_text view_range encoding diff query pattern glob include type "
     "output_mode case_sensitive multiline head_limit recursive url urls prompt format max_length"
 )
-_GLOB_KEYS = ("glob", "include", "pattern")
-_MOST_VALUES, _MOST_WORDS = 5_000, 500
-_MOST_TEXT, _LONGEST_PATH = 200_000, 1_000
+_GLOB_KEYS, _ADDRESS_KEYS = ("glob", "include", "pattern"), ("url", "urls")
+_MOST_VALUES, _MOST_WORDS, _MOST_ARGUMENTS = 5_000, 500, 50
+_MOST_TEXT, _LONGEST_PATH, _MOST_PATHS = 200_000, 1_000, 500
+"""A path that is longer, and whatever there is of more paths, is anywhere: every thread waits for this."""
+
+_OF_DATA = frozenset({"read", "edit", "delete", "move", "search", "think", "fetch", "switch_mode", "execute"})
+"""Kinds that say what is done; of the others, the title may be a command."""
+
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -67,6 +73,9 @@ class Place:
     parts: tuple[str, ...]
     inside: tuple[str, ...] | None
     clear: bool
+
+
+_ANYWHERE = Place((), None, clear=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> As
     sent = call.as_sent()
     raw, kind = sent.get("rawInput"), sent.get("kind")
     fields: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
-    diffs, _, odd = content_of(sent)
+    diffs, texts, odd = content_of(sent)
     whole = complete and not odd and not paths_of(sent)[1] and not set(sent) - _TOP_KEYS
     whole &= isinstance(sent.get("content"), list | None) and isinstance(kind, str | None)
     runs, words = _command_of(sent, fields)
@@ -121,6 +130,9 @@ def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> As
     paths = [diff.get("path") for diff in diffs]
     paths += [place.get("path") if isinstance(place, dict) else None for place in _listed(located)]
     directory, inside = workspace, _Inside()
+    if isinstance(sent.get("title"), str) and not kinds & _OF_DATA:
+        # Some agents say in it alone what a tool of theirs does.
+        inside.others += [sent["title"], *texts]
     if runs is not None:
         key, _ = command_in(raw) or ("", "")
         for name, value in fields.items():
@@ -137,15 +149,19 @@ def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> As
         paths += inside.paths
         whole &= inside.known and (isinstance(raw, dict) or raw in _NOTHING)
     whole &= all(isinstance(path, str) for path in paths)
-    texts = "\n".join(inside.others)
+    others = "\n".join(inside.others)
+    places, few = _places_of(paths, workspace)
+    mentioned, _ = _places_of([text for text in inside.others if len(text) <= _LONGEST_PATH], workspace)
+    globs, _ = _places_of(inside.globs, workspace)
+    whole &= few
     return Ask(
         kinds=frozenset(kinds),
         words=words if words and whole else None,
         runs=runs,
         # Nobody knows whether they are run, so they are only looked at for what they mention.
-        hints=Runs(texts, doubtful=True, unreadable=len(texts) > _MOST_TEXT) if texts else None,
-        places=tuple(dict.fromkeys(place_of(path, workspace) for path in paths if isinstance(path, str))),
-        mentioned=tuple(place_of(text, workspace) for text in inside.others if len(text) <= _LONGEST_PATH),
+        hints=Runs(others, doubtful=True, unreadable=len(others) > _MOST_TEXT) if others else None,
+        places=places,
+        mentioned=(*mentioned, *globs),
         directory=place_of(directory, workspace),
         changes=bool(diffs),
         whole=whole,
@@ -160,11 +176,13 @@ class _Inside:
     Attributes:
         known: there are only keys that rules know.
         paths: what stands for paths.
+        globs: those of a search; only for forbidding.
         others: texts below other keys, and these keys.
     """
 
     known: bool = True
     paths: list[Any] = field(default_factory=list)
+    globs: list[Any] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
     def read(self, raw: Any) -> None:
@@ -174,20 +192,38 @@ class _Inside:
             seen += 1
             name, value = todo.pop()
             if isinstance(value, Mapping):
-                todo += value.items()
+                todo += reversed(list(value.items()))
                 unknown = value.keys() - _PATH_KEYS - _TEXT_KEYS - HARMLESS_KEYS
                 self.known &= not unknown
                 self.others += sorted(unknown)
             elif isinstance(value, list):
-                todo += [(name, item) for item in value[:_MOST_VALUES]]
+                # Backwards, as the last is read next: a list may be a command.
+                todo += [(name, item) for item in reversed(value[:_MOST_VALUES])]
             elif name in _PATH_KEYS:
                 self.paths += [value] if value not in _NOTHING else []
             elif isinstance(value, str) and name in _GLOB_KEYS:
                 # Of a search, it may be somewhere else than it seems.
                 self.paths += [value] if value.startswith(("/", "~")) or ".." in value else []
+                self.paths += [None] if re.search(r"[{,(|][/~]", value) else []
+                # With a backslash it is a regular expression, which names no path.
+                self.globs += [value] if "\\" not in value else []
+            elif isinstance(value, str) and name in _ADDRESS_KEYS:
+                # A file has an address, too.
+                web = re.match(r"https?://", value, re.IGNORECASE)
+                self.paths, self.globs = self.paths + ([] if web else [None]), self.globs + ([] if web else [value])
             elif isinstance(value, str) and name not in _TEXT_KEYS | HARMLESS_KEYS:
                 self.others.append(value)
         self.known &= not todo
+
+
+def _places_of(paths: Sequence[Any], workspace: str) -> tuple[tuple[Place, ...], bool]:
+    """Return what some paths mean, and whether all were looked at."""
+    known = dict.fromkeys(path for path in paths if isinstance(path, str))
+    few = [path for path in islice(known, _MOST_PATHS) if len(path) <= _LONGEST_PATH]
+    places = dict.fromkeys(place_of(path, workspace) for path in few)
+    if len(few) < len(known):
+        places[_ANYWHERE] = None
+    return tuple(places), len(few) == len(known)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -216,11 +252,15 @@ def _command_of(sent: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Run
         return runs_of(command), _exactly(command)
     # "command" beside "args", or two commands: what is run of it only the agent knows.
     runs = runs_of(f"{line} {shlex.join(rest)}")
-    for other in (line, *rest):
+    for other in (line, *rest[:_MOST_ARGUMENTS]):
         more = runs_of(other)
         runs.commands += more.commands
         runs.doubtful |= more.doubtful
-    runs.unreadable |= set(given) - {key} != {"args"}
+        runs.looked_at += more.looked_at
+        if runs.looked_at > _MOST_WORDS:
+            runs.unreadable = True
+            break
+    runs.unreadable |= len(rest) > _MOST_ARGUMENTS or set(given) - {key} != {"args"}
     return runs, None
 
 
@@ -232,7 +272,7 @@ def _exactly(command: str | list[str]) -> tuple[str, ...] | None:
         return exact_words(script)
     words = exact_words(shlex.join(command))
     # An agent that joins its words again must not run more than is matched.
-    return words if words == tuple(command) and not re.search(r"[;&|<>`$]", "".join(command)) else None
+    return words if words == tuple(command) and not re.search(r"[;&|<>`$()]", "".join(command)) else None
 
 
 def _flat(value: Any) -> list[Any]:

@@ -167,6 +167,9 @@ def covers(rule: Rule, ask: Ask) -> bool:
     """Return whether an allow rule covers all that a request does."""
     if not ask.whole or (rule.kind is not None and ask.kinds != {rule.kind}):
         return False
+    # A plan that is agreed to changes what comes next: no path of it says what.
+    if "switch_mode" in ask.kinds and rule.kind is None:
+        return False
     if rule.command is None:
         # Without a path it is about the workspace, without what begins with a dot there.
         known = bool(ask.places) or not ask.kinds & _OF_FILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -370,3 +371,60 @@ def test_a_deny_rule_may_say_more_than_an_allow_rule() -> None:
         assert problem_of(rule, allow=False) == ""
     assert verdict(command("ls"), Rules(deny=(Rule(command="*"),)), Mode.ASK).ruling is Ruling.DENY
     assert problem_of(Rule(command=""), allow=False)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ask(kind="fetch", rawInput={"url": "file:///etc/passwd"}),
+        ask(kind="read", rawInput={"url": "file:///etc/passwd"}, locations=[{"path": "a"}]),
+        ask(kind="search", rawInput={"pattern": "{/etc,a}/*"}),
+        ask(kind="switch_mode", rawInput={"path": "src/a"}),
+        ask(kind="read", rawInput={"paths": [f"a/{number}" for number in range(501)]}),
+        ask(kind="read", rawInput={"path": "a/" * 501}),
+        command(["git", "status", "(id)"]),
+    ],
+)
+def test_what_may_lead_elsewhere_is_covered_by_no_rule(asked: Ask) -> None:
+    """C2: an address of a file, a glob, a plan, more than is looked at, words that fish would run once joined."""
+    wide = (STATUS, *(Rule(kind=kind) for kind in ("fetch", "read", "search")), Rule(path="src/**"))
+    assert [rule for rule in wide if covers(rule, asked)] == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"title": "git push"},
+        {"title": "git push", "kind": "bash"},
+        {"title": "Run", "content": [{"type": "content", "content": {"type": "text", "text": "git push"}}]},
+        {"kind": "other", "rawInput": ["git", "push"]},
+        {"kind": "read", "rawInput": {"paths": ["a/" * 600]}},
+        {"kind": "read", "rawInput": {"paths": [f"{number}" for number in range(501)] + [".env"]}},
+    ],
+)
+def test_what_may_be_denied_is_asked_wherever_it_stands(call: dict[str, Any]) -> None:
+    """C2, C3: some agents say in the title alone what is run; and what is not looked at may be anything."""
+    rules = Rules(deny=(Rule(command="git push*"), Rule(path="**/.env")))
+    assert verdict(ask(**call), rules, Mode.ALLOW) == Verdict(Ruling.ASK)
+
+
+def test_a_glob_of_a_search_is_denied_as_the_path_that_it_names() -> None:
+    rules = Rules(deny=(Rule(path="**/.env"),))
+    searches = [ask(kind="search", rawInput={"pattern": pattern}) for pattern in ("**/.env", "*.py", r"\benv")]
+    assert [verdict(one, rules, Mode.ALLOW).ruling for one in searches] == [Ruling.DENY, Ruling.ALLOW, Ruling.ALLOW]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {f"k{number}": "a/" * 490 for number in range(4_990)},
+        {"path": "a/" * 4_000_000},
+        {"command": "ls", "args": ["npx npx npx npx " * 25] * 499},
+    ],
+)
+def test_judging_takes_no_time_that_threads_would_notice(raw: dict[str, Any]) -> None:
+    """C2: these took 5 to 38 s, while every thread waited."""
+    start = time.process_time()
+    rules = Rules(allow=(Rule(kind="read"),), deny=(Rule(command="git push*"), Rule(path="**/.env")))
+    assert verdict(ask(kind="read", rawInput=raw), rules, Mode.ASK).ruling is Ruling.ASK
+    assert time.process_time() - start < 1
