@@ -125,7 +125,9 @@ class Rulings:
         )
         # The connection decides who was first: the agent may have taken it back.
         if request.select(option.option_id) if option is not None else request.cancel():
-            line = cards.ruled(by, name, what_of(request.tool_call), allowed=allows)
+            # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
+            what = self.decisions.redact(what_of(request.tool_call))
+            line = cards.ruled(by, name, what, allowed=allows)
             # Record before show, as of people's decisions (C5).
             self.decisions.record(decision, partial(tell, line))
         return judged

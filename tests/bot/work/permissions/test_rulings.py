@@ -21,6 +21,7 @@ ALLOW = {"optionId": "yes", "name": "Allow", "kind": "allow_once"}
 ALWAYS = {"optionId": "always", "name": "Always", "kind": "allow_always"}
 REJECT = {"optionId": "no", "name": "Reject", "kind": "reject_once"}
 STATUS, PUSH = Rule(command="git status *"), Rule(command="git push*")
+SECRET = "sk-0123456789abcdef"
 CANCELLED = {"outcome": {"outcome": "cancelled"}}
 
 
@@ -43,6 +44,9 @@ class Bench:
     def in_force(self, thread_id: int, workspace: str) -> tuple[Rules, Mode]:
         self.places.append((thread_id, workspace))
         return self.rules, self.mode
+
+    def redact(self, text: str) -> str:
+        return text.replace(SECRET, "█")
 
     def record(self, decision: Decision, then: Callable[[], None]) -> None:
         self.made.append(decision)
@@ -174,3 +178,13 @@ def test_lines_share_a_message_until_something_else_comes() -> None:
     told = "\n".join(reply.cards.values()).split("\n")
     assert len(told) == MOST_TOLD + 1
     assert "in the audit" in told[-1]
+
+
+def test_a_line_that_is_cut_shows_no_part_of_a_secret() -> None:
+    """R5, C2: what is cut off a secret would leave a rest that nothing recognises."""
+    rule = Rule(command="echo *")
+    for room in range(100):
+        bench = Bench(Rules(allow=(rule,)))
+        bench.ask(f"echo {'x' * room} {SECRET}")
+        bench.held[0]()
+        assert "sk-" not in bench.lines[0]
