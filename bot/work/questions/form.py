@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import Enum, auto
@@ -268,6 +268,20 @@ def read_form(schema: Mapping[str, Any]) -> Form:
             title = described.get("title") if isinstance(described, dict) else None
             left_out.append(title if isinstance(title, str) and title.strip() else key)
     return Form(tuple(fields), tuple(left_out))
+
+
+def without_secrets(form: Form, redact: Callable[[str], str]) -> Form:
+    """Return a form with secrets taken out of what people read; what the agent gets stays as it is.
+
+    Before anything of it is cut: the rest of a cut secret would not be recognised.
+    """
+
+    def shown(field: Field) -> Field:
+        choices = tuple(replace(one, name=redact(one.name), about=redact(one.about)) for one in field.choices)
+        default = tuple(map(redact, field.default))
+        return replace(field, title=redact(field.title), about=redact(field.about), choices=choices, default=default)
+
+    return replace(form, fields=tuple(map(shown, form.fields)), left_out=tuple(map(redact, form.left_out)))
 
 
 def _field(key: str, described: Any, *, required: bool) -> Field:

@@ -22,7 +22,7 @@ from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import CardState, who_may
 from bot.work.permissions.decisions import Decision, Decisions, decision_on
 from bot.work.questions import cards as question_cards
-from bot.work.questions.form import Form, Unaskable, read_form
+from bot.work.questions.form import Form, Unaskable, read_form, without_secrets
 from bot.work.questions.registry import NO_FORM, Question, QuestionRegistry, expire
 from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import RunningTurn
@@ -73,7 +73,7 @@ class TurnQuestions:
         # 2. What can't be asked: the agent is told why, and people that it wanted something.
         agent, key = running.agent or "", f"question {request.key}"
         try:
-            form = _form_of(asked)
+            form = without_secrets(_form_of(asked), self.decisions.redact)
         except Unaskable as exc:
             running.unaskable += 1
             request.refuse(str(exc))
@@ -84,7 +84,8 @@ class TurnQuestions:
         if asked.mode == "url" and (why := question_cards.refused_page(url)):
             running.unaskable += 1
             request.cancel()
-            told = partial(running.reply.card, key, question_cards.refused_page_card(agent, asked.message, url, why))
+            said = self.decisions.redact(asked.message)
+            told = partial(running.reply.card, key, question_cards.refused_page_card(agent, said, url, why))
             self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
             return
 
@@ -160,7 +161,7 @@ class TurnQuestions:
             "deadline": f"Without an answer within {coarse(self.timeout)} it is cancelled.",
         }
         ping = None if question.for_owners else question.requester.id
-        token, said = question.token, asked.message
+        token, said = question.token, self.decisions.redact(asked.message)
         if asked.mode == "url":
             return question_cards.page_card(token, agent, said, asked.url or "", ping=ping, role=role, **told)
         return question_cards.form_card(token, agent, said, question.form, ping=ping, role=role, **told)

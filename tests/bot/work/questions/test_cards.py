@@ -10,7 +10,7 @@ from bot.reply.port import Body
 from bot.reply.sanitise import units
 from bot.work.questions import cards as question_cards
 from bot.work.questions.cards import LABEL, ModalField, form_card, literal, modal, page_card, refused_page
-from bot.work.questions.form import Form, read_form
+from bot.work.questions.form import Form, read_form, without_secrets
 
 
 def form(required: tuple[str, ...] = (), **properties: Any) -> Form:
@@ -171,3 +171,15 @@ def test_a_page_is_linked_and_its_address_stands_in_full(length: int, linked: bo
     assert [one.label for one in shown.buttons] == [*(["Open example.org"] if linked else []), "Done", "Decline"]
     assert (shown.buttons[0].url == url) is linked
     assert shown.file is not None
+
+
+def test_what_is_cut_shows_no_part_of_a_secret() -> None:
+    """R5, C6: nor is a value changed that the agent gets."""
+    secret = "sk-0123456789abcdef"
+    for room in range(LABEL + 60):
+        said = f"{'x' * room} {secret}"
+        asked = form(a={"type": "string", "title": said, "description": said, "default": said}, b={"enum": [said, "z"]})
+        clean = without_secrets(asked, lambda text: text.replace(secret, "█"))
+        assert "sk-" not in repr(modal("tok", clean, 0, {}, {}))
+        assert "sk-" not in card(clean).text
+        assert clean.read({"b": ("0",)})[0] == {"b": said}
