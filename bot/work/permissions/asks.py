@@ -22,14 +22,16 @@ from bot.work.permissions.command_lines import Runs, exact_words, names_in, runs
 
 _TOP_KEYS = names_in("toolCallId sessionUpdate _meta title name kind status content locations rawInput rawOutput")
 
-HARMLESS_KEYS = names_in(
+_HARMLESS_LISTS = names_in(
+    "parsed_cmd parsedCmd command_actions commandActions available_decisions availableDecisions "
+    "proposed_execpolicy_amendment proposedExecpolicyAmendment"
+)
+_HARMLESS_KEYS = _HARMLESS_LISTS | names_in(
     "description reason justification timeout timeout_ms timeoutMs call_id callId turn_id turnId item_id itemId "
-    "thread_id threadId approval_id approvalId started_at_ms startedAtMs parsed_cmd parsedCmd command_actions "
-    "commandActions available_decisions availableDecisions proposed_execpolicy_amendment "
-    "proposedExecpolicyAmendment"
+    "thread_id threadId approval_id approvalId started_at_ms startedAtMs"
 )
 """Keys of an input that change nothing that a command does: what is said of it, how long it may take, ids, how an
-agent reads its own command, and what other answers would do."""
+agent reads its own command, and what other answers would do. Only of the last two are objects and lists taken."""
 
 _OFF_KEYS = frozenset(
     {"run_in_background", "runInBackground", "is_background", "background", "dangerouslyDisableSandbox"}
@@ -139,10 +141,12 @@ def ask_of(call: ToolCallUpdate, workspace: str, *, complete: bool = True) -> As
             if name in _DIRECTORY_KEYS and isinstance(value, str) and value:
                 whole &= directory in (workspace, value)
                 directory = value
-            elif name != key and name not in HARMLESS_KEYS and value not in _NOTHING:
+            elif name != key and not _is_harmless(name, value) and value not in _NOTHING:
                 whole &= name in _OFF_KEYS and value is False
-                if isinstance(value, str) and len(value) <= _MOST_TEXT:
-                    runs.text, runs.doubtful = f"{runs.text}\n{value}", True
+                beside = _flat(value)
+                if texts_beside := [text for text in beside if isinstance(text, str)]:
+                    runs.text, runs.doubtful = "\n".join([runs.text, *texts_beside]), True
+                runs.unreadable |= len(runs.text) > _MOST_TEXT or len(beside) >= _MOST_VALUES
         whole &= isinstance(raw, dict)
     else:
         inside.read(raw)
@@ -191,9 +195,11 @@ class _Inside:
         while todo and seen < _MOST_VALUES:
             seen += 1
             name, value = todo.pop()
+            if name and name in _HARMLESS_KEYS and not _is_harmless(name, value):
+                self.known, name = False, ""
             if isinstance(value, Mapping):
                 todo += reversed(list(value.items()))
-                unknown = value.keys() - _PATH_KEYS - _TEXT_KEYS - HARMLESS_KEYS
+                unknown = value.keys() - _PATH_KEYS - _TEXT_KEYS - _HARMLESS_KEYS
                 self.known &= not unknown
                 self.others += sorted(unknown)
             elif isinstance(value, list):
@@ -211,9 +217,13 @@ class _Inside:
                 # A file has an address, too.
                 web = re.match(r"https?://", value, re.IGNORECASE)
                 self.paths, self.globs = self.paths + ([] if web else [None]), self.globs + ([] if web else [value])
-            elif isinstance(value, str) and name not in _TEXT_KEYS | HARMLESS_KEYS:
+            elif isinstance(value, str) and name not in _TEXT_KEYS | _HARMLESS_KEYS:
                 self.others.append(value)
         self.known &= not todo
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    return name in _HARMLESS_LISTS or (name in _HARMLESS_KEYS and not isinstance(value, Mapping | list))
 
 
 def _places_of(paths: Sequence[Any], workspace: str) -> tuple[tuple[Place, ...], bool]:

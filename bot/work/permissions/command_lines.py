@@ -119,6 +119,16 @@ def runs_others(words: Sequence[str]) -> bool:
 # --- for forbidding -----------------------------------------------------------------------------------------------
 
 
+def values_in(option: str) -> list[str]:
+    """Return what may be the value in an option that is one word with it: ``--exec=rm``, ``-xrm``, also ``-ixrm``."""
+    if not option.startswith("-"):
+        return []
+    name, sign, value = option.partition("=")
+    if sign or name.startswith("--"):
+        return [value] if value else []
+    return [option[at:] for at in range(2, min(len(option), 6))]
+
+
 @dataclass(slots=True)
 class Runs:
     """What a line may run.
@@ -174,8 +184,12 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
         runs.unreadable = True
         return
     program, known = (words[0] or "").rpartition("/")[2].lower(), [word for word in words[1:] if word is not None]
-    if any(re.search(r"\$\(|`", word) for word in known):
-        runs.doubtful = True  # quoted, but whoever gets it may run it
+    # Quoted, but whoever gets it may run it; and so do options of any program: sort --compress-program.
+    runs.doubtful |= any(re.search(r"\$\(|`|^-.*\s", word) for word in known)
+    for value in (value for word in known[:MOST_ARGUMENTS] if word.startswith("-") for value in values_in(word)):
+        runs.unreadable |= len(runs.arguments) >= _MOST_COMMANDS
+        if not runs.unreadable:
+            runs.arguments.append((value,))
     if program in _SHELLS:
         _unwrap_shell(words, runs, depth)
     elif program in _RESERVED:
@@ -197,11 +211,12 @@ def _unwrap(words: Words, runs: Runs, depth: int) -> None:
             if program == "env" and (split := re.match(r"-[A-Za-z]*S|--split[a-z-]*=?", word)):
                 _read_line(" ".join([word[split.end() :], *known[number + 1 :]]), runs, depth + 1)
     elif program in _TAKES_DATA:
-        # Many a subcommand of git runs what it is given, and so do options of any program: sort --compress-program.
         if program == "git":
+            # Many a subcommand runs what it is given, and an alias may be a line for a shell: -c alias.x='!sh'.
             runs.doubtful |= next((word for word in known if not word.startswith("-")), "") not in _OF_GIT
             runs.doubtful |= any(word.startswith(("-c", "--config-env")) for word in known)
-        runs.doubtful |= any(re.search(r"^-.*\s" if program not in _DOUBTED else r"\s", word) for word in known)
+            runs.unreadable |= any(re.match(r"(-c)?[\w.-]+=\s*!", word) for word in known)
+        runs.doubtful |= program in _DOUBTED and any(re.search(r"\s", word) for word in known)
     else:
         # It may be one more that runs its arguments, or code of another language.
         runs.arguments.append(words[1:])

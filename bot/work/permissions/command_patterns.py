@@ -14,7 +14,8 @@ from enum import IntEnum
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 
-from bot.work.permissions.command_lines import MOST_ARGUMENTS, Runs, Words, runs_others
+from bot.work.permissions.command_lines import MOST_ARGUMENTS, Runs, runs_others, values_in
+from bot.work.permissions.shell_reader import Words
 
 _GLOB = re.compile(r"[*?\[]")
 _NAMED = re.compile(r"\[[*?\[]\]")
@@ -168,7 +169,10 @@ def _mentioned(pattern: Pattern, text: str) -> bool:
 @lru_cache(maxsize=4)
 def _tokens(text: str) -> tuple[str, ...]:
     # Of the last few texts: each is held against all rules.
-    return tuple(re.findall(r"[\w./+-]+", re.sub(r"\\\n|['\"\\]", "", text.lower())))
+    found = list[str]()
+    for token in re.findall(r"[\w./+-]+", re.sub(r"\\\n|['\"\\]", "", text.lower())):
+        found += [token, *values_in(token)]
+    return tuple(found)
 
 
 @lru_cache(maxsize=1024)

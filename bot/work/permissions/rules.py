@@ -9,6 +9,7 @@ told a person decides. docs/permissions.md says the same to those who write rule
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -253,9 +254,14 @@ def _with_empty(pattern: Sequence[str], states: set[int]) -> set[int]:
 
 
 def _path_may_fit(path: str, place: Place) -> Match:
-    pattern = _segments(path.lower())
+    pattern = _segments(_folded(path))
     seen = [place.parts] if path.startswith(("/", "**/")) else []
     seen += [place.inside] if place.inside is not None and not path.startswith("/") else []
-    if any(_path_fits(pattern, [part.lower() for part in parts], hidden=True) for parts in seen):
+    if any(_path_fits(pattern, [_folded(part) for part in parts], hidden=True) for parts in seen):
         return Match.YES
     return Match.NO if place.clear else Match.MAYBE
+
+
+def _folded(name: str) -> str:
+    """Return a name so that all that some file system takes for the same is equal: in any case, composed or not."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

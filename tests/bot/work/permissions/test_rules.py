@@ -64,6 +64,10 @@ def edit(*paths: str, kind: str = "edit", **call: Any) -> Ask:
         ({"script": "ls"}, False),
         ({"of the future": 1}, False),
         ({"sandbox": False}, False),
+        ({"timeout": {"env": {"PATH": "."}}}, False),
+        ({"timeout": ["x"]}, False),
+        ({"description": {"stdin": "x"}}, False),
+        ({"run_in_background": 0}, False),
     ],
 )
 def test_what_stands_beside_a_command_must_be_harmless(beside: dict[str, Any], covered: bool) -> None:
@@ -273,6 +277,13 @@ def test_a_denied_command_is_found_where_agents_say_it(call: dict[str, Any]) -> 
         ("a/.env", Ruling.DENY),
         ("/home/me/.env", Ruling.DENY),
         ("b/../.ENV", Ruling.DENY),
+        ("caf\u00e9/a", Ruling.DENY),
+        ("cafe\u0301/a", Ruling.DENY),
+        ("CAF\u00c9/a", Ruling.DENY),
+        ("CAFE\u0301/a", Ruling.DENY),
+        ("STRASSE/a", Ruling.DENY),
+        ("stra\u00dfe/a", Ruling.DENY),
+        ("cafe/a", Ruling.ALLOW),
         ("secrets/a/b", Ruling.DENY),
         (f"{WORKSPACE}/secrets/a", Ruling.DENY),
         ("src/a", Ruling.ALLOW),
@@ -283,7 +294,8 @@ def test_a_denied_command_is_found_where_agents_say_it(call: dict[str, Any]) -> 
 )
 def test_a_denied_path_is_found_and_an_unclear_one_is_asked(path: str, ruling: Ruling) -> None:
     """C2, C3"""
-    rules = Rules(deny=(Rule(path="**/.env"), Rule(path="secrets/**")))
+    named = ("**/.env", "secrets/**", "cafe\u0301/**", "Stra\u00dfe/**")
+    rules = Rules(deny=tuple(Rule(path=one) for one in named))
     assert verdict(edit("src/ok", path), rules, Mode.ALLOW).ruling is ruling
 
 
@@ -383,6 +395,8 @@ def test_a_deny_rule_may_say_more_than_an_allow_rule() -> None:
         ask(kind="read", rawInput={"paths": [f"a/{number}" for number in range(501)]}),
         ask(kind="read", rawInput={"path": "a/" * 501}),
         command(["git", "status", "(id)"]),
+        ask(kind="read", rawInput={"path": "src/a", "timeout": {"limit": "b"}}),
+        ask(kind="read", rawInput={"path": "src/a", "description": ["b"]}),
     ],
 )
 def test_what_may_lead_elsewhere_is_covered_by_no_rule(asked: Ask) -> None:
@@ -398,6 +412,10 @@ def test_what_may_lead_elsewhere_is_covered_by_no_rule(asked: Ask) -> None:
         {"title": "git push", "kind": "bash"},
         {"title": "Run", "content": [{"type": "content", "content": {"type": "text", "text": "git push"}}]},
         {"kind": "other", "rawInput": ["git", "push"]},
+        {"rawInput": {"command": "make", "timeout": {"then": ["git push"]}}},
+        {"rawInput": {"command": "make", "env": {"EDITOR": "git push"}}},
+        {"kind": "read", "rawInput": {"timeout": {"x": "git push"}}},
+        {"kind": "read", "rawInput": {"timeout": ["git push"]}},
         {"kind": "read", "rawInput": {"paths": ["a/" * 600]}},
         {"kind": "read", "rawInput": {"paths": [f"{number}" for number in range(501)] + [".env"]}},
     ],
