@@ -100,7 +100,7 @@ async def status(interaction: discord.Interaction[Any]) -> None:
     await respond(interaction, Command.STATUS)
 
 
-@app_commands.command(name="diff", description="Show everything that changed in the workspace since the thread began")
+@app_commands.command(name="diff", description="Show everything that changed in the workspace since this thread began")
 @app_commands.guild_only()
 async def diff(interaction: discord.Interaction[Any]) -> None:
     """Show what changed in the thread's workspace."""

@@ -24,16 +24,16 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.permissions.waiting import Asked
 from bot.work.ports import Answer
 
-NOT_OPEN = "There is no such open request here. Choose one of those that are suggested."
-NO_SUCH_OPTION = "This request has no such option. Choose one of those that are suggested."
-ALL_QUIET = "Nothing waits for you. Enjoy the quiet."
+NOT_OPEN = "No such request is open here. Choose one from the suggestions."
+NO_SUCH_OPTION = "This request has no such option. Choose one from the suggestions."
+ALL_QUIET = "Nothing is waiting for your answer."
 MORE = "-# and {count} more"
 _WHAT_LIMIT = 80
 
 permissions = app_commands.Group(name="permissions", description="What agents ask you to allow", guild_only=True)
 
 
-@permissions.command(name="answer", description="Answer a request of an agent in this thread or channel")
+@permissions.command(name="answer", description="Answer an agent's request in this thread or channel")
 @app_commands.describe(request="What the agent asks", option="What you answer")
 async def answer(interaction: discord.Interaction[Any], request: str, option: str) -> None:
     """Do what a press on the card does."""
@@ -90,7 +90,7 @@ async def inbox(interaction: discord.Interaction[Any]) -> None:
     redact = client.state.redactor.text
     # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
     lines = [f"- {coarse(one.waited)}: {inline_code(redact(one.what), _WHAT_LIMIT)} {one.link}" for one in found]
-    text = fitting(["**Waiting for you**", *lines]) if lines else ALL_QUIET
+    text = fitting(["**Waiting for your answer**", *lines]) if lines else ALL_QUIET
     await respond(interaction, lambda _work, _by: Answer(text, accepted=True), purpose=Purpose.DECIDE)
 
 

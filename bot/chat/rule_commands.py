@@ -30,10 +30,10 @@ READ_LIMIT = 10.0
 _LOOKED_AT, _LOOK_LIMIT = 100, 5.0
 """How many of the server's last decisions are looked through for those that a person may see, and for how long."""
 
-TOO_SLOW = "The state file does not answer in time. Try again in a minute."
+TOO_SLOW = "I could not read my records in time. Try again in a minute."
 
 
-@permissions.command(name="list", description="Show the rules by which requests of agents are answered")
+@permissions.command(name="list", description="Show the rules that answer agents' requests")
 async def list_rules(interaction: discord.Interaction[Any]) -> None:
     """Show the rules that people added and those of the file."""
     await respond(interaction, lambda work, by: work.rules.describe(by), purpose=Purpose.DECIDE)
@@ -57,8 +57,8 @@ async def suggest_rules(interaction: discord.Interaction[Any], typed: str) -> li
     return choices_of(interaction, typed, client.dispatcher.rules.choices(asker_of(interaction)))
 
 
-@app_commands.command(name="audit", description="Show who decided what about the requests of agents")
-@app_commands.describe(server="In all threads of the server, for approvers; otherwise in this thread")
+@app_commands.command(name="audit", description="Show who decided what about agents' requests")
+@app_commands.describe(server="True: in all threads of this server, for approvers only; otherwise in this thread")
 @app_commands.guild_only()
 async def audit(interaction: discord.Interaction[Any], server: bool = False) -> None:
     """Show the last decisions of the thread, or of the server."""

@@ -22,7 +22,7 @@ _SPARE = 320
 _SPARE_FOR_TWO = 320
 """The same for who has agreed so far, where two people have to (C1)."""
 _MOST_AGREED = 2
-_AGREED = "-# ☑️ {name} agreed to {option}. One more person has to."
+_AGREED = "-# ☑️ {name} agreed to {option}. One more person has to agree."
 
 _TITLE_LIMIT, _KIND_LIMIT, _PLACE_LIMIT, _LABEL_LIMIT = 200, 30, 120, 80
 _DETAIL_LIMIT, _OPTIONS_LIMIT = 900, 500
@@ -95,7 +95,9 @@ def permission_card(
     places_shown = few and all("`" not in path and is_short_line(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
     head, last = _head(call, paths, ping, role), f"-# {who} may answer."
-    last += (" Two people have to agree." if two_person else "") + (f" {deadline}" if deadline else "")
+    last += (" Two people have to agree to it; one can reject it." if two_person else "") + (
+        f" {deadline}" if deadline else ""
+    )
     # Nobody may approve what they can't see in full: then only refusals are left.
     refusing, _ = _buttons(token, options, seen=False)
     buttons, names = _buttons(token, options, seen=complete)
@@ -179,8 +181,8 @@ def ruled(by: str, name: str, what: str, *, allowed: bool) -> str:
 
 
 CANCELLED = "⏹ Cancelled: the turn ended before anyone answered."
-RESTARTED = "⏹ Ended with the restart."
-RESTARTED_GO_ON = "⏹ Ended with the restart: *Continue* below runs the turn again."
+RESTARTED = "⏹ Ended when Weft restarted."
+RESTARTED_GO_ON = "⏹ Ended when Weft restarted: *Continue* below runs the turn again."
 UNSEEN = "⏹ Cancelled: it is too long to show in full, and the agent offers no way to reject it."
 NOT_TAKEN = "⏹ The agent asked for permission, but Discord refused to show the request, so it was cancelled."
 

@@ -105,7 +105,7 @@ async def test_the_last_decisions_are_shown_to_whoever_may_decide(tmp_path: Path
         assert f" in <#{second}> " in everywhere[0]
         assert text(await settled(owner, here)) == NOT_IN_THREAD
         assert text(await settled(stranger, first)).startswith("You are not on the list")
-        assert text(await owner.slash(first, "permissions list")) == NO_RULES
+        assert text(await owner.slash(first, "permissions list")).startswith(NO_RULES)
         assert text(await owner.slash(first, "permissions revoke", rule="npm test")) == NOT_KEPT.text
 
 

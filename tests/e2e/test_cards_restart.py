@@ -67,7 +67,7 @@ async def test_a_kill_closes_the_cards_at_the_next_start_and_the_turn_can_be_con
             closed = discord.message(card.id)
             above, _, last = closed.content.rpartition("\n")
             assert above == card.content.rpartition("\n")[0]
-            assert last == "⏹ Ended with the restart: *Continue* below runs the turn again."
+            assert last == "⏹ Ended when Weft restarted: *Continue* below runs the turn again."
             assert closed.attachments == card.attachments
             assert discord.message(form.id).content.rpartition("\n")[2] == last
             assert await press_late(discord, card) == RESTARTED

@@ -47,7 +47,7 @@ async def test_a_rule_from_a_card_holds_for_the_next_request_until_it_is_revoked
         assert "Nothing was kept" in text(await owner.submit_modal(modal, rule="npm *"))
         kept = await owner.submit_modal(modal, rule="npm test")
         assert kept.ephemeral
-        assert "Not asked here from now on: `npm test`" in text(kept)
+        assert "Allowed here without asking from now on: `npm test`" in text(kept)
         assert await game.outcome(first) is Outcome.ANSWERED
         assert "`Allow once` by `owner`" in game.discord.message(card_id).content
 
@@ -61,7 +61,7 @@ async def test_a_rule_from_a_card_holds_for_the_next_request_until_it_is_revoked
         suggested = await owner.autocomplete(first, "permissions revoke", "rule", "npm")
         (choice,) = (suggested.response or {})["choices"]
         revoked = await owner.slash(first, "permissions revoke", rule=choice["value"])
-        assert text(revoked) == "Asked again from now on: `npm test`"
+        assert text(revoked) == "Taken back: `npm test`. From now on people are asked again."
         third = await game.mention("third")
         await game.press(third, "Reject")
         assert await game.outcome(third) is Outcome.ANSWERED

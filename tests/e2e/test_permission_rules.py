@@ -116,11 +116,14 @@ async def test_what_rules_name_for_two_people_takes_the_requester_and_an_approve
         await judge.say(game.discord.channel_id, "push it", mention_bot=True)
         thread_id = await game.mention("go")
         card_id, _ = await game.card(thread_id)
-        assert "or an approver may answer. Two people have to agree." in game.discord.message(card_id).content
+        assert (
+            "or an approver may answer. Two people have to agree to it; one can reject it."
+            in game.discord.message(card_id).content
+        )
         told = [await (await game.press(thread_id, "Allow once")).told() for _ in range(2)]
         assert told[0] == "You have agreed to `Allow once`. Somebody else has to agree, too."
         assert told[1] == AGREED_ALREADY
-        await game.until_shown(thread_id, "☑️ `owner` agreed to `Allow once`. One more person has to.")
+        await game.until_shown(thread_id, "☑️ `owner` agreed to `Allow once`. One more person has to agree.")
         await game.press(thread_id, "Allow once", judge)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         await game.until_shown(thread_id, "✅ `Allow once` by `owner` and `judge`")

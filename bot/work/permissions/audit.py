@@ -11,9 +11,9 @@ LIMIT = 2000
 SHOWN = 15
 """How many are asked for."""
 
-NOTHING_HERE = "Nothing that an agent asked was decided in this thread yet."
-NOTHING_ANYWHERE = "Nothing that an agent asked was decided in this server yet."
-_MORE = "-# The last {count}; `weft audit` on the machine shows all of them in full."
+NOTHING_HERE = "No agent's request was decided in this thread yet."
+NOTHING_ANYWHERE = "No agent's request was decided in this server yet."
+_MORE = "-# Newest first; older ones and all details: `weft audit` on the machine that runs me."
 _SIGNS: dict[DecisionOutcome, str] = {
     "allowed": "✅",
     "rejected": "⛔",
@@ -33,7 +33,7 @@ def describe_decisions(decisions: Sequence[Decision], *, server: bool) -> str:
     if not decisions:
         return NOTHING_ANYWHERE if server else NOTHING_HERE
     for width in _WIDTHS:
-        text = "\n".join([*(_line(one, width, server=server) for one in decisions), _MORE.format(count=len(decisions))])
+        text = "\n".join([*(_line(one, width, server=server) for one in decisions), _MORE])
         if units(text) <= LIMIT:
             return text
     # Names and rules are long here: the oldest go.
@@ -49,12 +49,12 @@ def _told(one: Decision) -> str:
     """Return what became of it, and through whom or what."""
     if one.decided_by == "timeout":
         return "nobody answered in time"
-    if one.decided_by == "mode":
-        return f"{one.outcome} by the agent's mode"
-    if one.decided_by == "rule":
-        return f"{one.outcome} by the rule {inline_code(one.rule or '?', 40)}"
+    if one.decided_by in ("mode", "rule"):
+        # As its line in the thread says it: a rule denies, also where the agent has no option for that.
+        done = "allowed" if one.outcome == "allowed" else "denied"
+        return f"{done} by the {one.decided_by} {inline_code(one.rule or '?', 40)}"
     if one.kind == "rule":
         return f"the rule {inline_code(one.rule or '?', 40)} {one.outcome} by {inline_code(one.person_name or '?', 30)}"
     if one.decided_by == "person":
         return f"{one.outcome} by {inline_code(one.person_name or '?', 30)}"
-    return f"{one.outcome}, as {clip(one.reason, 60)}" if one.reason else one.outcome
+    return f"{one.outcome}: {clip(one.reason, 60)}" if one.reason else one.outcome

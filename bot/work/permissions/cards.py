@@ -31,7 +31,9 @@ _TOKEN_BYTES = 9
 EXPIRED = "This request has expired."
 AGREED_ALREADY = "You have agreed already. Somebody else has to agree, too."
 CANCELLED = "This request was cancelled."
-RESTARTED = "This request ended with the restart; press Continue to run the turn again."
+RESTARTED = (
+    "This ended when Weft restarted. *Continue* below runs the turn again; if there is no such button, write again."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -315,8 +317,8 @@ def rejection(cards: Sequence[Card]) -> str:
     if last.state is CardState.EXPIRED:
         return "Nobody answered the agent's request in time, so the agent ended its turn. Write again to go on."
     if last.state is CardState.UNSEEN:
-        return "The agent ended its turn since its request could not be shown in full. Write again to go on."
+        return "The agent ended its turn because its request could not be shown in full. Write again to go on."
     if last.answered_by is None or last.chosen is None or not last.chosen.kind.startswith("reject"):
         return ""
     who = inline_code(last.answered_by.name, 60)
-    return f"The agent ended its turn after the rejection by {who}. Write what it should do instead."
+    return f"The agent ended its turn after {who} rejected its request. Write what it should do instead."

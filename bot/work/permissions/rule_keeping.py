@@ -39,15 +39,21 @@ CHANGED = Answer(
     "Nothing was kept, as the text of the rule was changed. Press *Always here…* again and leave it as it is.",
     accepted=False,
 )
-NOT_KEPT = Answer("There is no such rule any more.", accepted=False)
+NOT_KEPT = Answer("There is no such rule any more. `/permissions list` shows all.", accepted=False)
 IN_THE_FILE = Answer("This rule stands in weft.toml: change it there, and restart Weft.", accepted=False)
-NO_RULES = "There are no rules: every request is asked. An approver can add one from a card, with *Always here…*."
+NO_RULES = "There are no rules yet. An approver can add one from a card, with *Always here…*."
 
 _TEXT_LIMIT = 2000
 _ABOUT_LIMIT = 100
 _FOR_THE_FILE = 500
-_MORE_KEPT = "-# {count} older ones: `/permissions revoke` finds each."
-_MORE_IN_FILE = "-# {count} more, to be read there."
+_UNDO = "-# To take a rule back: `/permissions revoke`"
+_OTHERWISE = {
+    Mode.ASK: "People answer what no rule decides",
+    Mode.DENY: "What no rule allows is denied",
+    Mode.ALLOW: "What no rule denies is allowed",
+}
+_MORE_KEPT = "-# and {count} older: `/permissions revoke` finds each."
+_MORE_IN_FILE = "-# and {count} more in the file"
 
 
 def _place(agent: AgentProfile, thread_id: int) -> str:
@@ -120,7 +126,7 @@ class RuleKeeping:
         if isinstance(card, Answer):
             return card
         offer, _ = card
-        about = clip(f"Without a card from now on, for {offer.agent} in {offer.workspace}.", _ABOUT_LIMIT)
+        about = clip(f"From now on, {offer.agent} may do this without asking, in {offer.workspace}.", _ABOUT_LIMIT)
         rule = ModalField(
             FIELD, "Leave the rule as it is", about, True, True, value=(str(offer.rule),), most=2 * LONGEST
         )
@@ -147,9 +153,8 @@ class RuleKeeping:
         self.kept.keep(offer, by)
         added = decision_on(call, offer.asked_by, "person", "kept", person=by, rule=str(offer.rule))
         self.decisions.record(replace(added, kind="rule"))
-        return replace(
-            answer, text=f"{answer.text}\nNot asked here from now on: {inline_code(str(offer.rule), LONGEST)}"
-        )
+        told = f"Allowed here without asking from now on: {inline_code(str(offer.rule), LONGEST)}"
+        return replace(answer, text=f"{answer.text}\n{told}\n{_UNDO}")
 
     def _find(self, token: str, by: Actor) -> tuple[Offer, Card] | Answer:
         card = self.registry.find(token)
@@ -167,12 +172,15 @@ class RuleKeeping:
             return NOT_YOURS
         kept = [self._kept_line(one) for one in reversed(self.kept.all())]
         file = [f"{verb} {inline_code(str(rule), 80)}{self._of(agent)}" for agent, verb, rule in self._configured()]
+        rest = self._otherwise()
         if not kept and not file:
-            return Answer(NO_RULES, accepted=True)
+            return Answer("\n".join([NO_RULES, *rest]), accepted=True)
+        rest += [_UNDO] if kept else []
+        room = _TEXT_LIMIT - sum(units(line) + 1 for line in rest)
         # Those of the file can be read there, so they have what room the others leave, and a little in any case.
-        lines = _fitting("**Added from cards**", kept, _MORE_KEPT, _TEXT_LIMIT - (_FOR_THE_FILE if file else 0))
-        lines += _fitting("**In weft.toml**", file, _MORE_IN_FILE, _TEXT_LIMIT - sum(units(one) + 1 for one in lines))
-        return Answer("\n".join(lines), accepted=True)
+        lines = _fitting("**Added from cards**", kept, _MORE_KEPT, room - (_FOR_THE_FILE if file else 0))
+        lines += _fitting("**In weft.toml**", file, _MORE_IN_FILE, room - sum(units(one) + 1 for one in lines))
+        return Answer("\n".join([*lines, *rest]), accepted=True)
 
     def choices(self, by: Actor) -> list[tuple[str, str]]:
         """Return the kept rules, the newest first: how each reads, and its id."""
@@ -209,7 +217,20 @@ class RuleKeeping:
             outcome="revoked",
         )
         self.decisions.record(revoked)
-        return Answer(f"Asked again from now on: {inline_code(rule, LONGEST)}", accepted=True, lasting=True)
+        return Answer(
+            f"Taken back: {inline_code(rule, LONGEST)}. From now on people are asked again.",
+            accepted=True,
+            lasting=True,
+        )
+
+    def _otherwise(self) -> list[str]:
+        """Return what becomes of requests that no rule decides, with the agents where they differ in that."""
+        modes = dict.fromkeys(profile.mode for profile in self.agents)
+        names = {mode: ", ".join(one.name for one in self.agents if one.mode is mode) for mode in modes}
+        return [
+            f"-# {_OTHERWISE[mode]}{f' ({clip(names[mode], _ABOUT_LIMIT)})' if len(modes) > 1 else ''}."
+            for mode in modes
+        ]
 
     def _kept_line(self, kept: KeptRule) -> str:
         verb, rule = "allow" if kept.allow else "deny", inline_code(str(rule_of(kept)), 80)

@@ -32,7 +32,7 @@ MOST_RULED = 2_000
 MOST_TOLD = 200
 """Of these, how many are told in the thread; all are in the audit."""
 
-_NO_MORE = "-# What rules decide from here on in this turn is not told here, but in the audit."
+_NO_MORE = "-# From here on, `/audit` alone shows what rules decide in this turn."
 _LINES, _UNITS = 10, 1_800
 _ASK = Verdict(Ruling.ASK)
 

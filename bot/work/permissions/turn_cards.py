@@ -225,7 +225,7 @@ def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None
         role=role,
         # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
         deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
-        "In an archived thread: `/permissions answer`.",
+        "If the thread is archived: `/permissions answer`.",
         complete=card.request.complete,
         two_person=card.two_person,
     )

@@ -215,7 +215,7 @@ def word_of(interaction: Interaction) -> str:
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
-    begins = {"Only ": "theirs", "**Waiting for you**": "shown"}
+    begins = {"Only ": "theirs", "**Waiting for your answer**": "shown"}
     return refusals.get(text) or words.get(text) or next((begins[one] for one in begins if text.startswith(one)), text)
 
 

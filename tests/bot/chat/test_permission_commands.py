@@ -136,10 +136,10 @@ async def test_the_inbox_has_what_waits_for_whoever_looks_the_oldest_first() -> 
         token = at.ask("npm test", message_id=72, approvers=True, two_person=True)
         link = f"https://discord.com/channels/{at.fd.guild_id}/{at.thread_id}"
         lines = [f"- 0 s: `make [secret]` {link}/71", f"- 0 s: `npm test` {link}/72"]
-        assert await at.inbox(at.judge) == "\n".join(["**Waiting for you**", *lines])
+        assert await at.inbox(at.judge) == "\n".join(["**Waiting for your answer**", *lines])
         assert (await at.answer(at.judge, token)).startswith("You have agreed to `Allow`.")
-        assert await at.inbox(at.judge) == "\n".join(["**Waiting for you**", lines[0]])
-        assert await at.inbox(at.alice) == "\n".join(["**Waiting for you**", *lines])
+        assert await at.inbox(at.judge) == "\n".join(["**Waiting for your answer**", lines[0]])
+        assert await at.inbox(at.alice) == "\n".join(["**Waiting for your answer**", *lines])
         assert await at.inbox(at.fd.user("bob")) == ALL_QUIET
         # A question is answered in its thread alone.
         by = Actor(at.alice.id, "alice")

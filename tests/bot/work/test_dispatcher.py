@@ -427,7 +427,7 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
     ("option", "line"),
     [
         (0, "⏹ **Stopped** by the agent."),
-        (1, "⏹ The agent ended its turn after the rejection by `alice`."),
+        (1, "⏹ The agent ended its turn after `alice` rejected its request."),
         (None, "⏹ Nobody answered the agent's request in time, so the agent ended its turn."),
     ],
     ids=["allowed", "rejected", "expired"],

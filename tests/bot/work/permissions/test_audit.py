@@ -15,7 +15,7 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         decision(2, outcome="rejected", what="a `b`\n@everyone"),
         decision(3, decided_by="timeout", outcome="expired", **nobody),
         decision(4, decided_by="rule", rule="execute npm test", **nobody),
-        decision(5, decided_by="mode", outcome="rejected", **nobody),
+        decision(5, decided_by="mode", outcome="rejected", rule="deny", **nobody),
         decision(6, decided_by="cancel", outcome="cancelled", reason="the turn ended", **nobody),
         decision(8, kind="rule", outcome="kept", rule="npm test"),
         decision(9, kind="rule", outcome="revoked", rule="npm test"),
@@ -26,17 +26,17 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         "⛔ <t:1764000002:R> `a ˋbˋ @everyone`: rejected by `bob ü🧵`",
         "⌛ <t:1764000003:R> `rm -r build/3`: nobody answered in time",
         "✅ <t:1764000004:R> `rm -r build/4`: allowed by the rule `execute npm test`",
-        "⛔ <t:1764000005:R> `rm -r build/5`: rejected by the agent's mode",
-        "⏹ <t:1764000006:R> `rm -r build/6`: cancelled, as the turn ended",
+        "⛔ <t:1764000005:R> `rm -r build/5`: denied by the mode `deny`",
+        "⏹ <t:1764000006:R> `rm -r build/6`: cancelled: the turn ended",
         "📌 <t:1764000008:R> `rm -r build/8`: the rule `npm test` kept by `bob ü🧵`",
         "🗑 <t:1764000009:R> `rm -r build/9`: the rule `npm test` revoked by `bob ü🧵`",
         "⏹ <t:1764000007:R> `rm -r build/7`: cancelled",
-        "-# The last 9; `weft audit` on the machine shows all of them in full.",
+        "-# Newest first; older ones and all details: `weft audit` on the machine that runs me.",
     ]
     assert " in <#1> `rm -r build/1`:" in describe_decisions(found, server=True)
 
 
-def test_the_list_fits_a_message_and_says_how_many_it_has() -> None:
+def test_the_list_fits_a_message_and_says_where_the_rest_is() -> None:
     """C5: long names, rules and commands cost length first, and then the oldest their place."""
     assert (describe_decisions([], server=False), describe_decisions([], server=True)) == (
         NOTHING_HERE,
@@ -47,4 +47,4 @@ def test_the_list_fits_a_message_and_says_how_many_it_has() -> None:
         text = describe_decisions(found, server=True)
         assert units(text) <= LIMIT
         assert text.count("<t:") >= 11
-        assert f"The last {text.count('<t:')};" in text
+        assert "`weft audit`" in text

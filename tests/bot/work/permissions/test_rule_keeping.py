@@ -126,11 +126,15 @@ async def test_an_approver_keeps_exactly_the_rule_that_was_shown_and_that_answer
         assert modal is not None
         (field,) = modal.fields
         assert (field.custom_id, field.value) == (FIELD, ("npm test",))
-        assert "for claude in /work" in field.about
+        assert "claude may do this without asking, in /work" in field.about
         assert scene.judged() is Ruling.ASK
         answer = scene.rules.keep(card.token, " npm test\n", APPROVER)
         assert (answer.accepted, answer.lasting) == (True, True)
-        assert answer.text == "Answered: `Allow once`\nNot asked here from now on: `npm test`"
+        assert answer.text.split("\n") == [
+            "Answered: `Allow once`",
+            "Allowed here without asking from now on: `npm test`",
+            "-# To take a rule back: `/permissions revoke`",
+        ]
         assert scene.answers == [{"outcome": {"outcome": "selected", "optionId": "yes"}}]
         assert (scene.judged(), scene.judged("npm test -- x")) == (Ruling.ALLOW, Ruling.ASK)
         (decision,) = await scene.store.decisions(9)
@@ -188,7 +192,7 @@ async def test_a_rule_that_was_revoked_is_asked_again() -> None:
         assert scene.rules.revoke("rm *", OWNER, 1, 5) == IN_THE_FILE
         assert scene.rules.revoke("cargo", OWNER, 1, 5) == NOT_KEPT
         answer = scene.rules.revoke(value, OWNER, 1, 5)
-        assert (answer.text, answer.lasting) == ("Asked again from now on: `npm test`", True)
+        assert (answer.text, answer.lasting) == ("Taken back: `npm test`. From now on people are asked again.", True)
         assert scene.judged() is Ruling.ASK
         (decision, _) = await scene.store.decisions(9)
         assert (decision.outcome, decision.thread_id, decision.guild_id, decision.what) == ("revoked", 5, 1, "npm test")
@@ -199,13 +203,31 @@ async def test_all_rules_are_listed_with_where_they_come_from() -> None:
     """C2"""
     async with keeping() as scene:
         assert scene.rules.describe(ALICE) == NOT_YOURS
-        assert scene.rules.describe(APPROVER).text == NO_RULES
+        assert scene.rules.describe(APPROVER).text == f"{NO_RULES}\n-# People answer what no rule decides."
     async with keeping(rules=Rules(allow=(Rule(kind="read"),), deny=(DENIED,)), mode=Mode.DENY) as scene:
         scene.rules.keep(scene.card().token, "npm test", APPROVER)
         listed = scene.rules.describe(OWNER).text.split("\n")
         assert listed[0] == "**Added from cards**"
         assert listed[1].startswith("allow `npm test` for `claude` in `/work`, by `bob` <t:")
-        assert listed[2:] == ["**In weft.toml**", "allow `read` for `claude`", "deny `rm *` for `claude`"]
+        assert listed[2:] == [
+            "**In weft.toml**",
+            "allow `read` for `claude`",
+            "deny `rm *` for `claude`",
+            "-# What no rule allows is denied.",
+            "-# To take a rule back: `/permissions revoke`",
+        ]
+
+
+async def test_the_list_says_what_becomes_of_all_else_where_agents_differ() -> None:
+    """C2, C3: without rules a mode of deny denies everything, and nobody is asked."""
+    async with keeping(mode=Mode.DENY) as scene:
+        profiles = scene.rules.agents.profiles
+        scene.rules.agents = Agents({**profiles, "codex": replace(profiles["codex"], mode=Mode.ASK)}, "claude")
+        assert scene.rules.describe(OWNER).text.split("\n") == [
+            NO_RULES,
+            "-# What no rule allows is denied (claude).",
+            "-# People answer what no rule decides (codex).",
+        ]
 
 
 async def test_a_list_of_many_rules_fits_a_message_and_says_what_is_left_out() -> None:
@@ -218,9 +240,9 @@ async def test_a_list_of_many_rules_fits_a_message_and_says_what_is_left_out() -
         text = scene.rules.describe(OWNER).text
         assert units(text) <= 2000
         assert "npm run 49" in text
-        assert "older ones: `/permissions revoke` finds each." in text
+        assert "older: `/permissions revoke` finds each." in text
         assert "cmd0" in text
-        assert "more, to be read there." in text
+        assert "more in the file" in text
 
 
 async def test_what_is_kept_in_a_directory_of_one_thread_holds_in_no_other() -> None:

@@ -177,7 +177,7 @@ def test_lines_share_a_message_until_something_else_comes() -> None:
         ruled.tell(cast("LiveReply", reply), "line", 5)
     told = "\n".join(reply.cards.values()).split("\n")
     assert len(told) == MOST_TOLD + 1
-    assert "in the audit" in told[-1]
+    assert "`/audit` alone shows" in told[-1]
 
 
 def test_a_line_that_is_cut_shows_no_part_of_a_secret() -> None:

@@ -391,11 +391,12 @@ async def test_a_card_for_two_people_shows_who_has_agreed_and_who_did_in_the_end
         scene.ask(ALLOW, REJECT, two_person=True)
         before = scene.reply.cards[scene.token]
         assert scene.last_line.startswith(
-            f"-# <@{ALICE.id}> or an approver may answer. Two people have to agree. Without an answer"
+            f"-# <@{ALICE.id}> or an approver may answer. "
+            "Two people have to agree to it; one can reject it. Without an answer"
         )
         assert scene.registry.decide(scene.token, 0, ALICE).accepted
         between = scene.reply.cards[scene.token]
-        assert between.text.splitlines()[-2] == "-# ☑️ `alice` agreed to `Allow`. One more person has to."
+        assert between.text.splitlines()[-2] == "-# ☑️ `alice` agreed to `Allow`. One more person has to agree."
         assert (between.text.splitlines()[-1], between.buttons) == (before.text.splitlines()[-1], before.buttons)
         assert scene.waiting == [True]
         assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
@@ -414,7 +415,7 @@ async def test_a_card_for_two_people_that_runs_out_says_who_had_agreed() -> None
         await anyio.sleep(TIMEOUT + 1)
         assert scene.answers == [selected("no")]
         assert scene.reply.cards[scene.token].text.splitlines()[-2:] == [
-            "-# ☑️ `alice` agreed to `Allow`. One more person has to.",
+            "-# ☑️ `alice` agreed to `Allow`. One more person has to agree.",
             "⌛ No answer in time, so `Reject` was chosen.",
         ]
 
