@@ -433,7 +433,8 @@ def _file_problems(settings: Settings, file: AgentsFile, wrong: frozenset[str], 
         yield from agents_problems(agents, file, path)
         unset = not settings.approver_roles and "WEFT_APPROVER_ROLES" not in wrong
         if unset and any(agent.rules.two_person for agent in agents):
-            yield f"WEFT_APPROVER_ROLES is not set: {file.path} has two_person rules, and nobody could be the second"
+            what = f"the two_person rules in {file.path} need a second person"
+            yield f"WEFT_APPROVER_ROLES is not set: name a role, as {what}"
 
 
 def agents_of(settings: Settings, path: str | None = None) -> Agents:

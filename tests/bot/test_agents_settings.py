@@ -151,7 +151,7 @@ def test_rules_for_two_people_need_approvers(above: str, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError) as refused:
         names(load_settings(tmp_path / ".env"))
     (problem,) = refused.value.problems
-    assert problem.startswith(f"WEFT_APPROVER_ROLES is not set: {path} has two_person rules")
+    assert problem.startswith(f"WEFT_APPROVER_ROLES is not set: name a role, as the two_person rules in {path} ")
     given(monkeypatch, {"WEFT_APPROVER_ROLES": "12"})
     with pytest.raises(ConfigError) as refused:
         names(load_settings(tmp_path / ".env"))

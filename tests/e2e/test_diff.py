@@ -52,7 +52,7 @@ async def test_everything_since_the_thread_began_is_shown_whatever_was_committed
             f"2 files +41 −1 since `{base[:7]}`",
             "`a.txt` +1 −1",
             "`new.txt` +40 −0",
-            "-# Threads share this directory: what others changed is among it.",
+            "-# Threads share this directory, so this includes what others changed.",
         ]
         (file,) = answer.attachments
         assert (file.name, file.content.count(b"+x\n")) == ("changes.diff", 40)

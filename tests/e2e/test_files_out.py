@@ -85,7 +85,7 @@ async def test_twelve_files_are_two_messages_and_more_than_twenty_wait(tmp_path:
         assert [len(message) for message in posted(game.replies(thread_id))] == [10, 2]
         await game.outcome(await game.say(thread_id, "again"))
         assert [len(message) for message in posted(game.replies(thread_id))] == [10, 2, 10, 10]
-        assert "A turn posts at most 20 files. The next one brings `20.txt`, `21.txt`." in game.shown(thread_id)
+        assert "A turn posts at most 20 files. After the next one: `20.txt`, `21.txt`." in game.shown(thread_id)
         await game.outcome(await game.say(thread_id, "and"))
         assert posted(game.replies(thread_id))[-1] == {"20.txt": b"x", "21.txt": b"x"}
         assert left(tmp_path) == []
@@ -117,7 +117,7 @@ async def test_what_is_no_plain_file_of_a_fitting_size_is_refused_in_a_line_each
             "-# 📎 `good.txt`",
             f"-# ⚠️ `big.zip` (31 MB) is larger than this server takes (10 MB).{stays}",
             f"-# ⚠️ `empty.txt` is empty.{stays}",
-            f"-# ⚠️ `folder` is a directory; only files are posted.{stays}",
+            f"-# ⚠️ `folder` is a folder; only files are posted.{stays}",
             f"-# ⚠️ `hard` is a file with more than one name (a hard link).{stays}",
             f"-# ⚠️ `link` is a link; only files themselves are posted.{stays}",
             f"-# ⚠️ `pipe` is no ordinary file.{stays}",
@@ -191,7 +191,7 @@ async def test_two_threads_in_one_directory_have_a_folder_each(tmp_path: Path) -
         await game.until_shown(first, "so far")
         second, _ = await game.ask("two")
         assert posted(game.replies(second)) == [{"b.txt": b"two"}]
-        line = "`plain.txt` lies in .weft/out itself, and other threads work there too. It stays in .weft/out."
+        line = "`plain.txt` is in .weft/out itself, which other threads use, too. It stays in .weft/out."
         assert line in game.shown(second)
         gate.open()
         await game.outcome(first)
@@ -216,7 +216,7 @@ async def test_files_that_discord_refuses_go_back_and_it_is_said(tmp_path: Path)
     async with play(tmp_path, agent, clean=False) as game:
         game.discord.deny("attach_files", game.discord.channel_id)
         thread_id, _ = await game.ask("draw")
-        line = "`plot.png` could not be posted: I lack the permission Attach Files. It is in .weft/out/"
+        line = "`plot.png` could not be posted: I lack the permission Attach Files. It is back in .weft/out/"
         assert line in game.shown(thread_id)
         assert left(tmp_path) == [f"out/{thread_id}/plot.png"]
         game.discord.allow("attach_files", game.discord.channel_id)

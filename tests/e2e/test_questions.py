@@ -106,13 +106,13 @@ async def test_ten_fields_are_filled_in_over_steps_and_a_mistake_is_corrected(tm
         second = await game.owner.click(first, buttons(first)["Next (2 of 2)…"])
         refused = told(game, await game.owner.submit_modal(second, f8="twelve", f7="seven"))
         assert refused.id == first.id
-        assert refused.content == "Not sent yet; what you typed is kept.\n`Port`: 'twelve' is not a whole number."
+        assert refused.content == "Not sent yet; what you typed is kept.\n`Port`: takes a whole number, not 'twelve'."
         assert answers(agent) == []
-        again = await game.owner.click(refused, buttons(refused)["Correct it…"])
+        again = await game.owner.click(refused, buttons(refused)["Correct…"])
         assert again.response is not None
         parts = {part["component"]["custom_id"]: part for part in again.response["components"]}
         assert (parts["f7"]["component"]["value"], parts["f8"]["component"]["value"]) == ("seven", "twelve")
-        assert parts["f8"]["description"] == "⚠ Port 'twelve' is not a whole number"
+        assert parts["f8"]["description"] == "⚠ Port takes a whole number, not 'twelve'"
         sent = told(game, await game.owner.submit_modal(again, f8="12", f9=["0", "2"]))
         assert (sent.content, sent.components) == ("Your answer was sent.", [])
         assert await game.outcome(thread_id) is Outcome.ANSWERED
@@ -142,7 +142,7 @@ async def test_a_question_without_an_answer_ends_as_the_protocol_says(
         shown = await card(game, thread_id)
         if end == "Decline":
             stranger = await game.discord.user("mallory").click(shown.id, buttons(shown)["Decline"])
-            assert told(game, stranger).content != "Declined."
+            assert not told(game, stranger).content.startswith("Declined")
             await game.owner.click(shown.id, buttons(shown)["Decline"])
         elif end == "stop":
             await game.stop(thread_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 
 from acp.process import named
 from bot.agents.checks import THREAD_FIELD, fixed_part
@@ -80,8 +80,8 @@ def check_token(settings: Settings) -> Finding:
 def check_access(settings: Settings) -> Finding:
     """Say who may speak to the bot besides its owner."""
     if settings.allowed_users or settings.allowed_roles:
-        people = f"{len(settings.allowed_users)} users, {len(settings.allowed_roles)} roles"
-        people += f"; {len(settings.approver_roles)} roles of approvers" if settings.approver_roles else ""
+        people = f"{_counted(settings.allowed_users, 'user')}, {_counted(settings.allowed_roles, 'role')}"
+        people += f"; {_counted(settings.approver_roles, 'approver role')}" if settings.approver_roles else ""
         return ok("access", f"the application's owner, {people}")
     return warn(
         "access",
@@ -106,6 +106,10 @@ def check_agents_file(
     yield from map(check_permissions, agents)
 
 
+def _counted(items: Sized, thing: str) -> str:
+    return f"{len(items)} {thing}{'' if len(items) == 1 else 's'}"
+
+
 def check_permissions(agent: AgentProfile) -> Finding:
     """Say what answers an agent's requests in people's place."""
     rules = agent.rules
@@ -113,7 +117,9 @@ def check_permissions(agent: AgentProfile) -> Finding:
     text = f"{agent.name}: mode {agent.mode}; rules: {counts}"
     alone = agent.mode is Mode.ALLOW and not agent.wrapper
     return (
-        warn("permissions", f"{text}; nobody looks, and no wrapper is around it") if alone else ok("permissions", text)
+        warn("permissions", f"{text}; it may do whatever it asks for, with no wrapper around it (docs/isolation.md)")
+        if alone
+        else ok("permissions", text)
     )
 
 

@@ -48,7 +48,7 @@ ANY_SERVER = 100 * 2**20
 _COLLECT_LIMIT = 20.0
 """Seconds after which a turn ends without its files, or nobody waits until they are gone: a disk may hang."""
 
-TOO_SLOW = "-# ⚠️ What lies in the folder for files could not be taken in time. The next turn brings it."
+TOO_SLOW = "-# ⚠️ The agent's files could not be collected in time. They are posted after the next turn."
 
 _CLOCK_STEP = 0.02
 """Seconds by which the times of files may lag behind ours: a kernel may move its clock for them 50 times a second."""
@@ -233,7 +233,7 @@ class Handouts:
         editor = self._editors.of(prompt.thread_id)
         if not editor.gone:
             where = f"{WEFT}/{OUT}/{prompt.thread_id}"
-            text = f"-# ⚠️ {_named(message.names)} could not be posted: {clip(why, 200)}. It is in {where} again."
+            text = f"-# ⚠️ {_named(message.names)} could not be posted: {clip(why, 200)}. It is back in {where}."
             await editor.say(Body(text)).delivered()
 
 
@@ -282,7 +282,7 @@ def _lines(left: Sequence[Left], links: Sequence[HandedLink], cut: int) -> Itera
     if len(refused) > _LINES:
         yield f"-# ⚠️ {len(refused) - _LINES:,} more can't be posted."
     if rest := [one.name for one in left if not one.reason]:
-        yield f"-# ⚠️ A turn posts at most {outfolder.MOST} files. The next one brings {_named(rest)}."
+        yield f"-# ⚠️ A turn posts at most {outfolder.MOST} files. After the next one: {_named(rest)}."
     if cut:
         yield f"-# ⚠️ Not kept, as it was too much for one turn: {cut:,} more file{'s' if cut > 1 else ''}."
 

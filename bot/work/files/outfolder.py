@@ -291,7 +291,7 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
                     continue  # there before this turn: another thread's, or told of before
                 reason = _refusal(name, source, found, limit, owner_to_be(workspace))
                 if not reason and share is not None and share.mixed:
-                    reason = f"lies in {WEFT}/{OUT} itself, and other threads work there too"
+                    reason = f"is in {WEFT}/{OUT} itself, which other threads use, too"
                 if not reason and not sending.full:
                     sending.take(name, found.st_size, source)
                     continue
@@ -307,7 +307,7 @@ def _refusal(name: str, directory: int, found: os.stat_result, limit: int, owner
     if stat.S_ISLNK(found.st_mode):
         return "is a link; only files themselves are posted"
     if stat.S_ISDIR(found.st_mode):
-        return "is a directory; only files are posted"
+        return "is a folder; only files are posted"
     if not stat.S_ISREG(found.st_mode):
         return "is no ordinary file"
     if found.st_nlink > 1:

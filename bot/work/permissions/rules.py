@@ -158,7 +158,7 @@ def problem_of(rule: Rule, *, allow: bool) -> str:
     if not pattern.words and (allow or not pattern.more):
         return f"{rule.command!r} names no program"
     if allow and is_glob(pattern.words[0]):
-        return f"{rule.command!r} leaves the program open"
+        return f"{rule.command!r} would allow any program: write the first word without * and ?"
     if allow and not pattern.literal and runs_others(pattern.words):
         return f"can never match: {pattern.words[0]} runs other commands, so write all of its words, without * and ?"
     return ""

@@ -86,7 +86,7 @@ def refused_page(url: str) -> str:
     if not host or "@" in place.netloc:
         return "its address hides which host it is on"
     if len(url) > _LONGEST_PAGE or not url.isascii() or not url.isprintable() or re.search(r'[\s\\"<>`]', url):
-        return "its address is too long or has signs that no address has"
+        return "its address is too long or has characters that no address has"
     return ""
 
 
@@ -99,8 +99,12 @@ def form_card(
     head = [*_ping(ping, role), f"❓ **The agent asks**{_named(agent)}", *quoted, *lines]
     if form.left_out:
         count = len(form.left_out)
-        what = "1 more field" if count == 1 else f"{count} more fields"
-        head.append(f"-# {what} can't be asked here, and nobody has to fill that in.")
+        what = (
+            "1 optional field can't be asked here and stays"
+            if count == 1
+            else (f"{count} optional fields can't be asked here and stay")
+        )
+        head.append(f"-# {what} empty.")
     file = None
     if not (whole and complete):
         head.append(_WHOLE)
@@ -120,7 +124,7 @@ def page_card(
     if not whole:
         head.append(_WHOLE)
         file = Attachment("question.txt", in_full(message).encode("utf-8", "replace"))
-    last = f"-# {who} may answer: press Done after the page, not before. {deadline}"
+    last = f"-# {who} may answer. Press Done when you have finished there. {deadline}"
     link = (Button("", clip(f"Open {host}", 80), url=url),) if len(url) <= _LONGEST_LINK else ()
     buttons = (*link, _button(token, "done", "Done", "success"), _button(token, "decline", "Decline", "secondary"))
     return Body("\n".join([*head, last]), buttons, file, ping, role)
@@ -136,7 +140,8 @@ def refused_page_card(agent: str, message: str, url: str, why: str) -> Body:
 
 def unaskable_card(agent: str, why: str) -> Body:
     """Return what stands in place of a question that can't be asked."""
-    return Body(f"⏹ The agent{_named(agent)} asked a question that can't be asked here: {literal(clip(why, 300))}.")
+    asked = f"⏹ The agent{_named(agent)} asked a question that can't be asked here, and was told why"
+    return Body(f"{asked}: {literal(clip(why, 300))}.")
 
 
 def closed(card: Body, end: str) -> Body:
@@ -250,7 +255,7 @@ def _described(form: Form) -> list[str]:
 
 
 def _need(field: Field) -> str:
-    return " (needed)" if field.required else ""
+    return " (required)" if field.required else ""
 
 
 def _in_full(message: str, form: Form) -> str:

@@ -125,7 +125,7 @@ class Field:
             return f"{several} of {_counted(len(self.choices), 'option')}"
         if self.kind is Kind.TEXT:
             length = _bounds(self.least or None, self.most)
-            length = length and f"{length} characters"
+            length = length and f"{length} character{'' if (self.most or self.least) == 1 else 's'}"
             match = f"matching {self.pattern}" if self.pattern else ""
             return ", ".join(one for one in (FORMATS.get(self.format, ""), length, match) if one)
         number = {Kind.INTEGER: "a whole number", Kind.NUMBER: "a number"}.get(self.kind, "")
@@ -190,11 +190,11 @@ class Field:
     def _number(self, text: str) -> int | float:
         whole = self.kind is Kind.INTEGER
         if len(text) > _LONGEST_NUMBER or not (_INTEGER if whole else _NUMBER).fullmatch(text):
-            raise Wrong(f"{_quoted(text)} is not a {'whole ' if whole else ''}number")
+            raise Wrong(f"takes a {'whole ' if whole else ''}number, not {_quoted(text)}")
         # What was typed as a whole number is sent as one: 8080 and not 8080.0.
         number: int | float = int(text) if _INTEGER.fullmatch(text) else float(text)
         if not math.isfinite(number) or (isinstance(number, int) and abs(number) > _LARGEST_INTEGER):
-            raise Wrong(f"{_quoted(text)} is too large")
+            raise Wrong(f"takes no number as large as {_quoted(text)}")
         if self.least is not None and number < self.least:
             raise Wrong(f"must be at least {_written(self.least)}")
         if self.most is not None and number > self.most:

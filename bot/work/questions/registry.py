@@ -31,7 +31,7 @@ NO_FORM = Form(())
 EXPIRED = "This question has expired."
 CANCELLED = "This question was cancelled."
 SENT = "Your answer was sent."
-DECLINED = "Declined."
+DECLINED = "Declined. The agent has been told."
 
 log = structlog.get_logger(__name__)
 
@@ -235,7 +235,7 @@ class QuestionRegistry:
             return Answer(EXPIRED, accepted=False)
         taken = question.request.accept(None if page else {})
         end = question_cards.opened(by.name) if page else question_cards.answered(by.name)
-        return _settled(question, taken, end, by, "The agent is told so." if page else SENT)
+        return _settled(question, taken, end, by, "The agent has been told." if page else SENT)
 
     def decline(self, token: str, by: Actor) -> Answer:
         """Tell the agent that nobody wants to answer."""
@@ -277,7 +277,7 @@ def _correct(question: Question, step: int, wrong: Mapping[str, str]) -> Answer:
     """Return what is wrong, by fields, and the button that opens the step with all that was typed."""
     fields = [one for one in question.form.steps[step] if one.key in wrong]
     lines = [f"{question_cards.title_of(one)}: {question_cards.literal(wrong[one.key])}." for one in fields]
-    button = question_cards.step_button(question.token, step, "Correct it…")
+    button = question_cards.step_button(question.token, step, "Correct…")
     text = "\n".join(["Not sent yet; what you typed is kept.", *lines])
     return Answer(text, accepted=False, buttons=(button,))
 

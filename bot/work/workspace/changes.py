@@ -48,10 +48,10 @@ _KEPT = 256 * 1024  # characters of what was reported in a thread
 NOTHING = "Nothing has changed here"
 REPORTED = "Only what the agent's tools have reported since I started, as {why}."
 NO_REPORTS = "Nothing to show: the agent's tools have reported no change since I started, and {why}."
-BEFORE = "Changes from before the thread began may be among it."
-SHARED = "Threads share this directory: what others changed is among it."
-UNKNOWN = "Where the repository was when this thread began isn't known."
-GONE = "The commit at which this thread began ({base}) is no longer there."
+BEFORE = "Some of this may be from before the thread began."
+SHARED = "Threads share this directory, so this includes what others changed."
+UNKNOWN = "It isn't known at which commit this thread began."
+GONE = "The commit at which this thread began, {base}, no longer exists."
 
 
 @dataclass(slots=True, eq=False)
@@ -200,7 +200,7 @@ class WorkspaceChanges:
         commit = inline_code(found.commit[:SHORT])
         since = f"since {commit}" if found.commit == began else f"since the last commit, {commit}"
         if found.commit == NO_COMMIT:
-            since = "since before the first commit"
+            since = "in a repository without a commit"
         if not found.changes.files:
             return Answer("\n".join([f"{NOTHING} {since}.", *(f"-# {note}" for note in notes)]), accepted=True)
         text, file = changes_message(found.changes, since, notes)

@@ -65,4 +65,4 @@ def test_an_agent_that_nobody_watches_is_told() -> None:
 def test_who_may_answer_is_told_with_who_may_ask() -> None:
     """D2, C1."""
     listed = Settings(_env_file=None, allowed_users=(10**17 + 1,), approver_roles=(10**17 + 2,))
-    assert check_access(listed) == ok("access", "the application's owner, 1 users, 0 roles; 1 roles of approvers")
+    assert check_access(listed) == ok("access", "the application's owner, 1 user, 0 roles; 1 approver role")

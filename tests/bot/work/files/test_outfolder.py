@@ -105,7 +105,7 @@ def test_the_folder_itself_is_a_threads_if_nobody_else_works_there(tmp_path: Pat
     changed = plain.stat().st_ctime
     assert take(tmp_path, Share(own=False, since=changed + 1)) == Collected()
     mixed = take(tmp_path, Share(own=False, since=changed - 1, mixed=True))
-    assert reasons(mixed) == {"a.txt": "lies in .weft/out itself, and other threads work there too"}
+    assert reasons(mixed) == {"a.txt": "is in .weft/out itself, which other threads use, too"}
     assert names(take(tmp_path, Share(own=False, since=changed - 1))) == ["a.txt"]
 
 

@@ -359,7 +359,7 @@ def test_a_rule_takes_only_what_holds_once() -> None:
         (Rule(command="git 'x"), "has a quote that is not closed"),
         (Rule(command=""), "names no program"),
         (Rule(command="*"), "names no program"),
-        (Rule(command="g* status"), "leaves the program open"),
+        (Rule(command="g* status"), "would allow any program"),
         (Rule(command="sudo *"), "sudo runs other commands"),
         (Rule(command="bash -c *"), "bash runs other commands"),
         (Rule(command="find . -exec *"), "find runs other commands"),

@@ -49,9 +49,9 @@ def test_a_card_quotes_the_message_and_names_the_fields() -> None:
         "❓ **The agent asks** (`claude`)",
         "> Which?",
         "> Now, please.",
-        "• Port (needed): a whole number 1 to 9. to listen on",
+        "• Port (required): a whole number 1 to 9. to listen on",
         "• note",
-        "-# 1 more field can't be asked here, and nobody has to fill that in.",
+        "-# 1 optional field can't be asked here and stays empty.",
         "-# <@7> may answer. Soon it is cancelled.",
     ]
     assert [(one.custom_id, one.label) for one in shown.buttons] == [
@@ -140,7 +140,7 @@ def test_a_modal_has_the_fields_of_its_step_with_what_was_given() -> None:
     [
         ("https://example.org", ""),
         ("https://example.org:8443/a?b=c#d", ""),
-        ("https://bücher.example/", "its address is too long or has signs that no address has"),
+        ("https://bücher.example/", "its address is too long or has characters that no address has"),
         ("https://xn--bcher-kva.example/", ""),
         ("http://example.org", "only pages with https are linked here"),
         ("http://localhost:1234/", "only pages with https are linked here"),
@@ -151,10 +151,13 @@ def test_a_modal_has_the_fields_of_its_step_with_what_was_given() -> None:
         ("https://[1/", "its address can't be read"),
         ("https://example.org:x/", "its address can't be read"),
         (f"https://{'a' * 64}.org/", "its address can't be read"),
-        ("https://example.org/\nb", "its address is too long or has signs that no address has"),
-        ("https://example.org/> <https://evil.example", "its address is too long or has signs that no address has"),
+        ("https://example.org/\nb", "its address is too long or has characters that no address has"),
+        (
+            "https://example.org/> <https://evil.example",
+            "its address is too long or has characters that no address has",
+        ),
         ("https://example.org\\@evil.example/", "its address hides which host it is on"),
-        (f"https://example.org/{'a' * 1200}", "its address is too long or has signs that no address has"),
+        (f"https://example.org/{'a' * 1200}", "its address is too long or has characters that no address has"),
     ],
 )
 def test_people_are_sent_only_to_plain_https_pages(url: str, why: str) -> None:

@@ -73,15 +73,15 @@ def test_a_wrong_answer_is_not_sent_and_nothing_that_was_typed_is_lost() -> None
     assert refused.text.splitlines() == [
         "Not sent yet; what you typed is kept.",
         "`name`: needs at least 2 characters and has 1.",
-        "`port`: '\\*x\\*' is not a whole number.",
+        "`port`: takes a whole number, not '\\*x\\*'.",
     ]
-    assert ([one.label for one in refused.buttons], asked.answers) == (["Correct it…"], [])
+    assert ([one.label for one in refused.buttons], asked.answers) == (["Correct…"], [])
     assert asked.texts() == [("m",), ("*x*",)]
     modal = asked.registry.open_step(asked.token, 0, ALICE).modal
     assert modal is not None
     assert [one.about for one in modal.fields] == [
         "⚠ name needs at least 2 characters and has 1",
-        "⚠ port '*x*' is not a whole number",
+        "⚠ port takes a whole number, not '*x*'",
     ]
     assert asked.fill(0, f0="main", f1="1").accepted
 

@@ -120,11 +120,11 @@ async def test_a_repository_without_a_commit_and_a_commit_that_is_gone(tmp_path:
         assert await at.begin() == NO_COMMIT
         (tmp_path / "new").write_text("n\n")
         head = commit(tmp_path)
-        assert (await at.shown())[:2] == ["1 file +1 −0 since before the first commit", "`new` +1 −0"]
+        assert (await at.shown())[:2] == ["1 file +1 −0 in a repository without a commit", "`new` +1 −0"]
         await at.store.bind(THREAD, base="1" * 40)
         assert await at.shown() == [
             f"Nothing has changed here since the last commit, `{head[:7]}`.",
-            "-# The commit at which this thread began (`1111111`) is no longer there.",
+            "-# The commit at which this thread began, `1111111`, no longer exists.",
         ]
 
 
