@@ -54,7 +54,10 @@ def _told(one: Decision) -> str:
         done = "allowed" if one.outcome == "allowed" else "denied"
         return f"{done} by the {one.decided_by} {inline_code(one.rule or '?', 40)}"
     if one.kind == "rule":
-        return f"the rule {inline_code(one.rule or '?', 40)} {one.outcome} by {inline_code(one.person_name or '?', 30)}"
+        done = "added" if one.outcome == "kept" else "taken back"
+        return f"rule {inline_code(one.rule or '?', 40)} {done} by {inline_code(one.person_name or '?', 30)}"
     if one.decided_by == "person":
-        return f"{one.outcome} by {inline_code(one.person_name or '?', 30)}"
-    return f"{one.outcome}: {clip(one.reason, 60)}" if one.reason else one.outcome
+        # As the buttons say it: a question is declined.
+        done = "declined" if one.kind == "question" and one.outcome == "rejected" else one.outcome
+        return f"{done} by {inline_code(one.person_name or '?', 30)}"
+    return f"{one.outcome} ({clip(one.reason, 60)})" if one.reason else one.outcome

@@ -129,7 +129,9 @@ class Field:
             match = f"matching {self.pattern}" if self.pattern else ""
             return ", ".join(one for one in (FORMATS.get(self.format, ""), length, match) if one)
         number = {Kind.INTEGER: "a whole number", Kind.NUMBER: "a number"}.get(self.kind, "")
-        return f"{number} {_bounds(self.least, self.most)}".strip()
+        bounds = _bounds(self.least, self.most)
+        # "a number from 1 to 9", but "a number at least 1"
+        return f"{number} {'from ' if ' to ' in bounds else ''}{bounds}".strip()
 
     def read(self, given: Sequence[str]) -> Any:
         """Return the value for the agent; None: it stays empty.

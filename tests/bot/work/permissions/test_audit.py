@@ -20,6 +20,7 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         decision(8, kind="rule", outcome="kept", rule="npm test"),
         decision(9, kind="rule", outcome="revoked", rule="npm test"),
         decision(7, decided_by="cancel", outcome="cancelled", **nobody),
+        decision(10, kind="question", outcome="rejected", what="a form: Port"),
     ]
     assert describe_decisions(found, server=False).split("\n") == [
         "✅ <t:1764000001:R> `rm -r build/1`: allowed by `bob ü🧵`",
@@ -27,10 +28,11 @@ def test_each_decision_is_a_line_with_who_or_what_decided() -> None:
         "⌛ <t:1764000003:R> `rm -r build/3`: nobody answered in time",
         "✅ <t:1764000004:R> `rm -r build/4`: allowed by the rule `execute npm test`",
         "⛔ <t:1764000005:R> `rm -r build/5`: denied by the mode `deny`",
-        "⏹ <t:1764000006:R> `rm -r build/6`: cancelled: the turn ended",
-        "📌 <t:1764000008:R> `rm -r build/8`: the rule `npm test` kept by `bob ü🧵`",
-        "🗑 <t:1764000009:R> `rm -r build/9`: the rule `npm test` revoked by `bob ü🧵`",
+        "⏹ <t:1764000006:R> `rm -r build/6`: cancelled (the turn ended)",
+        "📌 <t:1764000008:R> `rm -r build/8`: rule `npm test` added by `bob ü🧵`",
+        "🗑 <t:1764000009:R> `rm -r build/9`: rule `npm test` taken back by `bob ü🧵`",
         "⏹ <t:1764000007:R> `rm -r build/7`: cancelled",
+        "⛔ <t:1764000010:R> `a form: Port`: declined by `bob ü🧵`",
         "-# Newest first; older ones and all details: `weft audit` on the machine that runs me.",
     ]
     assert " in <#1> `rm -r build/1`:" in describe_decisions(found, server=True)

@@ -49,7 +49,7 @@ def test_a_card_quotes_the_message_and_names_the_fields() -> None:
         "❓ **The agent asks** (`claude`)",
         "> Which?",
         "> Now, please.",
-        "• Port (required): a whole number 1 to 9. to listen on",
+        "• Port (required): a whole number from 1 to 9. to listen on",
         "• note",
         "-# 1 optional field can't be asked here and stays empty.",
         "-# <@7> may answer. Soon it is cancelled.",

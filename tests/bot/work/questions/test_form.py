@@ -145,7 +145,7 @@ def test_a_field_says_what_it_is_for_and_what_it_takes() -> None:
         ("mail", "", False),
     ]
     assert [one.takes for one in asked.fields] == [
-        "a whole number 1024 to 65535",
+        "a whole number from 1024 to 65535",
         "2 characters, matching ^[a-z]+$",
         "an e-mail address",
         "one of 2 options",
