@@ -154,6 +154,17 @@ def test_a_field_says_what_it_is_for_and_what_it_takes() -> None:
     assert asked.fields[4].choices[0] == Choice("#F00", "Red", "like fire")
 
 
+def test_one_is_counted_in_the_singular() -> None:
+    one = [{"minLength": 1, "maxLength": 1}, {"maxLength": 1}, {"minLength": 1}, {"minLength": 1, "maxLength": 2}]
+    asked = read_form({"properties": {str(number): {"type": "string"} | keys for number, keys in enumerate(one)}})
+    assert [field.takes for field in asked.fields] == [
+        "1 character",
+        "at most 1 character",
+        "at least 1 character",
+        "1 to 2 characters",
+    ]
+
+
 @pytest.mark.parametrize(("count", "steps"), [(0, []), (1, [1]), (5, [5]), (6, [3, 3]), (10, [5, 5]), (11, [4, 4, 3])])
 def test_fields_are_spread_evenly_over_steps(count: int, steps: list[int]) -> None:
     asked = read_form({"properties": {f"f{number}": {"type": "string"} for number in range(count)}})
