@@ -59,8 +59,10 @@ class WarmProcess:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
+        # It may end, and be reaped by the process that forked it, between the look and the signal.
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -191,11 +193,14 @@ def _serve(line: socket.socket) -> _Fork | None:
 
 def _tell_ends(lives: dict[int, socket.socket]) -> None:
     while lives:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
+        # Told before it is reaped: until then nobody else gets its id, and a signal to it does no harm.
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
             return
-        with lives.pop(pid) as its, suppress(OSError):  # whoever asked may be gone
-            its.send(str(os.waitstatus_to_exitcode(status)).encode())
+        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        with lives.pop(found.si_pid) as its, suppress(OSError):  # whoever asked may be gone
+            its.send(str(code).encode())
+        os.waitpid(found.si_pid, 0)
 
 
 def _become(fork: _Fork) -> None:
