@@ -57,7 +57,7 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             if named["request"]:
                 return dispatcher.decide(named["request"], int(named["option"]), by, message_id)
             if named["card"]:
-                return dispatcher.rules.open(named["card"], by)
+                return dispatcher.rules.open(named["card"], by, message_id)
             if named["question"]:
                 return answer_question(dispatcher.questions, named, by, message_id)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
@@ -132,7 +132,7 @@ async def _on_modal(
         if is_elsewhere(interaction, dispatcher, named["card"] or named["question"]):
             return Answer(EXPIRED, accepted=False)
         if named["card"]:
-            return dispatcher.rules.keep(named["card"], "".join(given.get(FIELD, ())), by)
+            return dispatcher.rules.keep(named["card"], "".join(given.get(FIELD, ())), by, message_id)
         ended = dispatcher.questions.of_earlier_run(named["question"], message_id)
         return ended or dispatcher.questions.fill_in(named["question"], int(named["step"]), given, by)
 

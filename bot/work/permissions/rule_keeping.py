@@ -120,9 +120,9 @@ class RuleKeeping:
         what = clip(redact(what_of(request.tool_call)), WHAT_LIMIT)
         return Offer(rule, agent.name, _place(agent, asked_by.thread_id), asked_by, what)
 
-    def open(self, token: str, by: Actor) -> Answer:
-        """Return the modal that shows exactly the rule that a card offers."""
-        card = self._find(token, by)
+    def open(self, token: str, by: Actor, message_id: int = 0) -> Answer:
+        """Return the modal that shows exactly the rule that a card offers; ``message_id``: of the card."""
+        card = self._find(token, by, message_id)
         if isinstance(card, Answer):
             return card
         offer, _ = card
@@ -132,13 +132,14 @@ class RuleKeeping:
         )
         return Answer("", accepted=True, modal=Modal(f"weft:keep:{token}", "Always allow exactly this?", (rule,)))
 
-    def keep(self, token: str, typed: str, by: Actor) -> Answer:
+    def keep(self, token: str, typed: str, by: Actor, message_id: int = 0) -> Answer:
         """Keep the rule that a card offers, and allow its request once.
 
         Args:
             typed: what the modal had in it when it was sent; nothing but the rule itself is taken.
+            message_id: of the card.
         """
-        card = self._find(token, by)
+        card = self._find(token, by, message_id)
         if isinstance(card, Answer):
             return card
         offer, opened = card
@@ -156,10 +157,10 @@ class RuleKeeping:
         told = f"Allowed here without asking from now on: {inline_code(str(offer.rule), LONGEST)}"
         return replace(answer, text=f"{answer.text}\n{told}\n{_UNDO}")
 
-    def _find(self, token: str, by: Actor) -> tuple[Offer, Card] | Answer:
+    def _find(self, token: str, by: Actor, message_id: int) -> tuple[Offer, Card] | Answer:
         card = self.registry.find(token)
         if card is None or card.offer is None or card.state is not CardState.OPEN:
-            return self.registry.too_late(card)
+            return self.registry.too_late(card, message_id)
         if not may_keep(by):
             return NOT_YOURS
         return FULL if self.kept.full else (card.offer, card)

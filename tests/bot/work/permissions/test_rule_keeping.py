@@ -18,7 +18,7 @@ from bot.redaction import Redactor
 from bot.reply.sanitise import units
 from bot.work.permissions import kept_rules
 from bot.work.permissions.asks import ask_of
-from bot.work.permissions.cards import Card, CardState, PermissionRegistry
+from bot.work.permissions.cards import EXPIRED, RESTARTED, Card, CardState, PermissionRegistry
 from bot.work.permissions.decisions import Decisions
 from bot.work.permissions.kept_rules import KeptRules
 from bot.work.permissions.rule_keeping import (
@@ -169,6 +169,14 @@ async def test_nobody_else_and_nothing_else_is_taken() -> None:
         assert (scene.rules.kept.all(), taken_back.state) == ([], CardState.CANCELLED)
         assert scene.registry.decide(card.token, 2, ALICE).accepted
         assert scene.rules.keep(card.token, "npm test", OWNER).text == "Already answered by `alice`."
+
+
+async def test_a_card_of_an_earlier_run_offers_no_rule_and_says_why() -> None:
+    """C4: by the age of the message, as on its other buttons; a form may be sent after the restart."""
+    async with keeping() as scene:
+        assert scene.rules.open("unknown", APPROVER, 1 << 22).text == RESTARTED
+        assert scene.rules.keep("unknown", "npm test", APPROVER, 1 << 22).text == RESTARTED
+        assert scene.rules.keep("unknown", "npm test", APPROVER).text == EXPIRED
 
 
 async def test_when_there_are_too_many_rules_no_more_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
