@@ -96,6 +96,9 @@ async def respond(
     """
     client = interaction.client
     assert isinstance(client, WeftClient)
+    # Also of whoever is refused now: what they agreed to before must not count any longer.
+    if interaction.guild_id is not None and isinstance(interaction.user, discord.Member):
+        client.dispatcher.pressed(interaction.guild_id, actor_of(interaction.user))
     # Decided at each press: the person may no longer be allowed what they were when the button was posted.
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:

@@ -215,7 +215,13 @@ class Dispatcher:
             for index, one in enumerate(entry.messages):
                 if (one.guild_id, one.author.id) == (guild_id, user_id):
                     entry.messages[index] = replace(one, author=replace(one.author, roles=roles))
+        self.permissions.roles_now(guild_id, user_id, roles)
         self.expel()
+
+    def pressed(self, guild_id: int, by: Actor) -> None:
+        """Take note of who presses or types: what they agreed to before goes by the roles that they have now (C1)."""
+        if self.permissions.roles_now(guild_id, by.id, by.roles):
+            self.permissions.recheck(self._rights)
 
     def expel(self) -> None:
         """Take out what waits, and what was agreed to, of people who may no longer use Weft; they might then (D2)."""

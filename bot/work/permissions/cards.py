@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Protocol
 
@@ -219,6 +219,22 @@ class PermissionRegistry:
         self._over[card.token] = self._open.pop(card.token)
         while len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)
+
+    def roles_now(self, guild_id: int | None, user_id: int, roles: frozenset[int]) -> bool:
+        """Take note of the roles that somebody has now in a server; return whether they have agreed to anything there.
+
+        What they agreed to stands until `recheck`.
+        """
+        found = [
+            (card, option, by)
+            for card in self._open.values()
+            if card.place.guild_id == guild_id
+            for option, by in card.agreed.items()
+            if by.id == user_id
+        ]
+        for card, option, by in found:
+            card.agreed[option] = replace(by, roles=roles)
+        return bool(found)
 
     def recheck(self, rights: Callable[[Actor, ThreadPlace], Actor | None]) -> None:
         """Take back the agreement of people who may no longer decide: two have to agree who may.

@@ -144,6 +144,9 @@ class FakeDispatcher(Dispatcher):
     def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:
         self._revise("roles", guild_id, user_id, roles)
 
+    def pressed(self, guild_id: int, by: Actor) -> None:
+        self.permissions.roles_now(guild_id, by.id, by.roles)
+
     def edited(self, message_id: int, text: str) -> None:
         self._revise("edited", message_id, text)
 

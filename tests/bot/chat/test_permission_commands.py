@@ -232,6 +232,20 @@ async def test_what_somebody_agreed_to_counts_no_more_once_a_reload_takes_their_
 
 
 @pytest.mark.asyncio
+async def test_what_somebody_agreed_to_counts_no_more_once_they_press_without_the_role() -> None:
+    """C1: Discord tells of a lost role with the next press, whatever it is on, and also if it is refused."""
+    async with scene() as at:
+        card, _ = at.dispatcher.asked(at.place(), Actor(at.alice.id, "alice"), approvers=True, two_person=True)
+        assert (await at.answer(at.judge, card.token)).startswith("You have agreed")
+        at.dispatcher.permissions.recheck(at.gateway.rights)
+        assert [by.id for by in card.agreed.values()] == [at.judge.id]
+        at.fd.user("judge", roles=[at.fd.add_role("others")])
+        assert await at.answer(at.judge, card.token) == Reason.PERSON
+        at.dispatcher.permissions.recheck(at.gateway.rights)
+        assert card.agreed == {}
+
+
+@pytest.mark.asyncio
 async def test_the_audit_of_the_server_has_what_its_reader_may_see() -> None:
     """C5, D2: an approver learns nothing of a hidden channel, a private thread or what is gone."""
     async with scene() as at:
