@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox import FakeDiscord, Fault, Person, delay
-from tests.agents import scenario
+from tests.agents import Gate, scenario
 from tests.e2e.play import LIMIT, until_marked
 from tests.e2e.process import (
     HANG,
@@ -228,12 +228,14 @@ async def test_a_chosen_mode_holds_after_a_restart(tmp_path: Path, how: signal.S
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_turn_of_several_messages_that_was_cut_off_is_told_once(tmp_path: Path, how: signal.Signals) -> None:
     """R2, Q2, O1: none of its messages is run again by itself, and none is forgotten."""
-    agent = scenario(tmp_path, words={"third": HANG}, resume=True)
-    async with connected(tmp_path, agent, WEFT_DEBOUNCE="1.5") as (discord, bot):
+    gate = Gate(tmp_path / "gate")
+    agent = scenario(tmp_path, words={"hello": [{"text": "not yet"}, gate.step], "third": HANG}, resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
         thread_id = await mention(discord, "hello")
-        await until_answered(discord, thread_id, "hello")
-        for text in ("second", "third"):
-            await discord.owner.say(thread_id, text)
+        await until_shown(discord, thread_id, "not yet")
+        texts = ("!followup second", "!followup third")
+        await until_marked(discord, *[(await discord.owner.say(thread_id, text)).id for text in texts])
+        gate.open()
         await until_shown(discord, thread_id, "so far")
         await end(bot, how)
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
