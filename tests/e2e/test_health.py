@@ -141,7 +141,8 @@ async def test_a_start_that_fails_is_counted_by_its_reason(tmp_path: Path) -> No
         _, outcome = await game.ask("hello")
         assert outcome is Outcome.COULD_NOT_START
         rise = await risen(game, before)
-        assert rise["weft_agent_start_failures_total exited"] == 1
+        # It is started ahead for the message, and once more for the turn if that has failed by then.
+        assert rise["weft_agent_start_failures_total exited"] in (1, 2)
         assert rise["weft_prompts_ended_total main could_not_start"] == 1
         assert "weft_agent_deaths_total" not in rise
 
