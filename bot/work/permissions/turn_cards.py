@@ -77,19 +77,8 @@ class TurnCards:
         Args:
             two_person: two people have to agree, whatever the rules say (C1).
         """
-        # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
-        refusal = running.asked_enough
-        if self.closed:
-            refusal = "the bot stops"
-        elif not request.options:
-            refusal = "it has no options"
-        elif running.ruled.count >= MOST_RULED:
-            refusal = f"rules have decided {MOST_RULED} requests of the turn"
-        if refusal:
-            request.cancel()
-            if reason := running.note_refusal(refusal):
-                refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=reason)
-                self.decisions.record(refused)
+        # 1. Some are answered without a person.
+        if self._refuses(running, request):
             return
         judged = self._judged(running, request)
         if judged.ruling is not Ruling.ASK:
@@ -195,6 +184,23 @@ class TurnCards:
         # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+    def _refuses(self, running: RunningTurn, request: PermissionRequest) -> bool:
+        """Cancel a request that is one too many, or that nobody could answer; return whether it was."""
+        # Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        refusal = running.asked_enough
+        if self.closed:
+            refusal = "the bot stops"
+        elif not request.options:
+            refusal = "it has no options"
+        elif running.ruled.count >= MOST_RULED:
+            refusal = f"rules have decided {MOST_RULED} requests of the turn"
+        if refusal:
+            request.cancel()
+            if reason := running.note_refusal(refusal):
+                refused = decision_on(request.tool_call, running.first, "cancel", "cancelled", reason=reason)
+                self.decisions.record(refused)
+        return bool(refusal)
 
     def _judged(self, running: RunningTurn, request: PermissionRequest) -> Verdict:
         """Let the rules answer a request; `Ruling.ASK`: people have to (C2, C3)."""

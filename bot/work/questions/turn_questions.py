@@ -63,31 +63,11 @@ class TurnQuestions:
 
     def open(self, running: RunningTurn, request: ElicitationRequest) -> None:
         """Show a question as a card in the turn's thread and let it wait for the requester."""
-        # 1. Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        # 1. What nobody could answer, or is one too many, has its answer at once.
+        form = self._form_to_ask(running, request)
+        if form is None:
+            return
         first, asked = running.first, request.params
-        if refusal := "the bot stops" if self.closed else running.asked_enough:
-            request.cancel()
-            if reason := running.note_refusal(refusal):
-                self.decisions.record(_decided(first, _what(asked), "cancel", reason=reason))
-            return
-        # 2. What can't be asked: the agent is told why, and people that it wanted something.
-        agent, key = running.agent or "", f"question {request.key}"
-        try:
-            form = without_secrets(_form_of(asked), self.decisions.redact)
-        except Unaskable as exc:
-            running.unaskable += 1
-            request.refuse(str(exc))
-            told = partial(running.reply.card, key, question_cards.unaskable_card(agent, str(exc)))
-            self.decisions.record(_decided(first, _what(asked), "cancel", reason="it can't be asked here"), told)
-            return
-        url = asked.url or ""
-        if asked.mode == "url" and (why := question_cards.refused_page(url)):
-            running.unaskable += 1
-            request.cancel()
-            said = self.decisions.redact(asked.message)
-            told = partial(running.reply.card, key, question_cards.refused_page_card(agent, said, url, why))
-            self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
-            return
 
         def not_taken() -> None:
             # Discord refused the card, so nobody will ever see the question.
@@ -128,7 +108,7 @@ class TurnQuestions:
             if question.state is not CardState.OPEN and not running.waiting_for_people:
                 self.scheduler.lanes.take_back(running.entry)
 
-        # 3. From here on it can be answered.
+        # 2. From here on it can be answered.
         role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
         question = self.registry.open(
             first.thread,
@@ -140,7 +120,7 @@ class TurnQuestions:
             for_owners=for_owners,
         )
         # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
-        opened = self._card(question, agent, role if for_owners else None)
+        opened = self._card(question, running.agent or "", role if for_owners else None)
         kept = KeptCard(question.token, running.thread_id, first.message_id)
         request.on_closed = lambda reason: question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=reason)
         request.on_completed = question.complete
@@ -149,9 +129,35 @@ class TurnQuestions:
         if question.state is not CardState.OPEN:
             return  # it could not be shown
         self.records.keep(kept, lambda: running.reply.release(question.token), self.timeout)
-        # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
+        # 3. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
         self.scheduler.lend(running.entry, anyio.current_time())
         self.tasks.start_soon(expire, question, self.timeout, name=f"question {question.token}")
+
+    def _form_to_ask(self, running: RunningTurn, request: ElicitationRequest) -> Form | None:
+        """Return what is asked; None: it can't be, which the agent and people have been told."""
+        first, asked = running.first, request.params
+        # Bounded, since an agent that asks without end must fill neither the thread nor the memory.
+        if refusal := "the bot stops" if self.closed else running.asked_enough:
+            request.cancel()
+            if reason := running.note_refusal(refusal):
+                self.decisions.record(_decided(first, _what(asked), "cancel", reason=reason))
+            return None
+        agent, url = running.agent or "", asked.url or ""
+        try:
+            form = without_secrets(_form_of(asked), self.decisions.redact)
+        except Unaskable as exc:
+            request.refuse(str(exc))
+            why, card = "it can't be asked here", question_cards.unaskable_card(agent, str(exc))
+        else:
+            why = question_cards.refused_page(url) if asked.mode == "url" else ""
+            if not why:
+                return form
+            request.cancel()
+            card = question_cards.refused_page_card(agent, self.decisions.redact(asked.message), url, why)
+        running.unaskable += 1
+        told = partial(running.reply.card, f"question {request.key}", card)
+        self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
+        return None
 
     def _card(self, question: Question, agent: str, role: int | None) -> Body:
         asked = question.request.params
