@@ -185,6 +185,26 @@ class ConfigOptionUpdate(WireModel):
     config_options: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class CommandInput(WireModel):
+    """What may follow a command's name: free text."""
+
+    hint: str = ""
+
+
+class AvailableCommand(WireModel):
+    """A command of the agent's own; its name may begin with a slash or not."""
+
+    name: str
+    description: str = ""
+    input: CommandInput | None = None
+
+
+class AvailableCommandsUpdate(WireModel):
+    """The complete list of the session's commands."""
+
+    available_commands: list[AvailableCommand] = Field(default_factory=list)
+
+
 class UnknownUpdate(WireModel):
     """An update that this version does not know, or that lacks what it requires."""
 
@@ -203,6 +223,7 @@ SessionUpdate = (
     | SessionInfoUpdate
     | CurrentModeUpdate
     | ConfigOptionUpdate
+    | AvailableCommandsUpdate
     | UnknownUpdate
 )
 
@@ -217,6 +238,7 @@ _UPDATES: dict[str, type[SessionUpdate]] = {
     "session_info_update": SessionInfoUpdate,
     "current_mode_update": CurrentModeUpdate,
     "config_option_update": ConfigOptionUpdate,
+    "available_commands_update": AvailableCommandsUpdate,
 }
 
 

@@ -20,6 +20,7 @@ import anyio
 import structlog
 from pydantic import ValidationError
 
+from acp.commands import AgentCommand, usable_commands
 from acp.elicitation import ElicitationParams, ElicitationRequest, cancelled_elicitation
 from acp.errors import INTERNAL_ERROR, ProtocolError, RequestFailed
 from acp.jsonrpc import Loss, Notification, RequestId, Response
@@ -29,6 +30,7 @@ from acp.permission_request import AskedCalls, PermissionRequest, cancelled_resp
 from acp.schema import (
     OUTPUT_NAMES,
     AgentMessageChunk,
+    AvailableCommandsUpdate,
     ContentBlock,
     MessageChunk,
     PermissionParams,
@@ -138,6 +140,7 @@ class AgentSession:
         can_steer: whether the agent takes text into a running turn.
         on_late: called with output that belongs to no running turn.
         prompt: the latest prompt, open or answered.
+        commands: which commands the agent offers now; empty before it has said so.
         heard: when it last said something or reported on a tool outside its turns; 0 before.
 
     Args:
@@ -156,6 +159,7 @@ class AgentSession:
         # Set by who shows a thread's output, once it knows the thread; until then nobody asked anything of the session.
         self.on_late: Callable[[SessionUpdate], None] | None = None
         self.heard = 0.0
+        self.commands: tuple[AgentCommand, ...] = ()
         self._pid = pid
         self._peer = peer
         self._clock: Callable[[], float] = anyio.current_time
@@ -258,6 +262,9 @@ class AgentSession:
         update = decode_update(raw)
         if isinstance(update, UnknownUpdate) and update.name in OUTPUT_NAMES:
             self._lose(None)
+        if isinstance(update, AvailableCommandsUpdate):
+            # Also within a replay: what the session can do now is no history.
+            self.commands = usable_commands(update.available_commands)
         self._feed(update)
         # After the turn has it, and as it came: the turn keeps what is shown, this what is asked about.
         if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
