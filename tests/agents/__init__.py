@@ -1,4 +1,4 @@
-"""Agents for the tests: `scenario` says what one does, `scripted.py` does it, `behaviours` has four real ones."""
+"""Agents for the tests: `scenario` says what one does, `scripted` does it; four real ones in `behaviours`, `offers`."""
 
 from tests.agents.scenario import Entry, Gate, ScriptedAgent, Step, alive, scenario
 

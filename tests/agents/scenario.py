@@ -1,6 +1,6 @@
 """Scenarios for the scripted agent: writes one, names the command that plays it, and reads the log it leaves.
 
-Keys of a scenario:
+`offers` has what real agents offer, `behaviours` their turns. Keys of a scenario:
     turns       a list of lists of steps; the last repeats; without turns each prompt is echoed
     words       {word: steps}: the first word that a prompt has wins over ``turns``
     counter     "process", or "log": turns are counted over all processes of the scenario
@@ -12,6 +12,23 @@ Keys of a scenario:
                 offered. What is put into a turn is played like a prompt, instead of the rest of the turn
     fork        true, "fails", "replay" (history comes before the answer); absent: not offered
     close       true; absent: not offered
+    delete      true; absent: not offered
+    list        true, or the size of a page of session/list; absent: not offered
+    listed      entries of session/list beside the sessions of this scenario
+    store       a directory in which sessions survive: another process of the scenario can load, resume, fork and list
+                them, and replays what was said. Without it any id can be loaded, and replays ``history``
+    titles      how a session gets its title, which is its first prompt: "prompt" (an update as the turn begins), "late"
+                (one 20 ms after the response), "listed" (in session/list only); absent: it has none
+    options     config options as in the protocol, a copy for each session; booleans for clients that announce them.
+                What is malformed or of an unknown type goes out as it stands
+    modes, models   states as in the protocol, for session/set_mode and session/set_model
+    refuses     {option id, "id=value", "mode" or "model": error object}
+    commands    available commands as in the protocol, told after each opening; a prompt ``/name rest`` that begins with
+                one plays the steps of ``slash``, {name: steps} with "{rest}", or says both
+    auth        {methods, required (true), answer ("ok" or an error object), logout, file}: what needs a session is
+                refused until authenticate; with a file, while it is not there, over all processes
+    spend       what each turn reports at its end, as the step
+    gates       {method: path}: answered once that file is there; other requests are answered meanwhile
     agent       capabilities that replace the agent's own
     answers     {method: {"result": ...} or {"error": ...}} for any other request
     load        "ok", "unknown", "replay_after" (the replay follows the response); absent: not offered
@@ -23,7 +40,11 @@ Keys of a scenario:
 
 Steps, named by their first key:
     text, thought, echo   with chunks, repeat (-1: until cancelled), delay, id (the messageId; None: without)
-    tool                  {id, title, kind, output, content, status}
+    tool                  {id, title, kind, input, locations, output, diff ({path, oldText, newText}), content, status}
+    plan                  [[text, status], ...]: the complete list
+    title                 the session's title, None takes it away; late: seconds after the response
+    spend                 {used, cost (added up over the session), currency, response (the answer's ``usage``)}
+    set                   {option id: value}: options that change by themselves; "mode" where there are modes only
     update                a raw update
     permission            {tool, options}; then: {option id, "cancelled", "error" or "*": steps}; wait: false goes on
     elicit                {message, requestedSchema, mode, url, elicitationId}; then: {action, "error" or "*": steps},

@@ -1,9 +1,9 @@
 """An agent that plays a scenario: speaks ACP v1 on stdio, says what it is told to, and logs what it hears.
 
-Pure standard library and one file, so that it starts fast (by `player.py`) and runs in any working directory. The
-scenario is a path or inline JSON, in ``argv[1]`` or ``AGENT_SCENARIO``; `scenario.py` names its keys and steps. The
-main thread reads stdin; each prompt is played by a worker thread of its own. The mutable state is the turns, the open
-requests and their answers: all guarded by `Wire.changed`.
+Pure standard library and, with `offered`, two files, so that it starts fast (by `player.py`) and runs in any working
+directory. The scenario is a path or inline JSON, in ``argv[1]`` or ``AGENT_SCENARIO``; `scenario.py` names its keys and
+steps. The main thread reads stdin; each prompt is played by a worker thread of its own. The mutable state is the turns,
+the open requests and their answers: all guarded by `Wire.changed`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from tests.agents.offered import (
+        AUTH_REQUIRED,
+        HISTORY,
+        METHOD_NOT_FOUND,
+        Login,
+        RequestError,
+        Session,
+        Sessions,
+        title_of,
+    )
+
     JSON = dict[str, Any]
+else:
+    # By its place beside this file: the agent runs without the packages of the tests.
+    from offered import AUTH_REQUIRED, HISTORY, METHOD_NOT_FOUND, Login, RequestError, Sessions, title_of
 POLL = 0.005  # seconds between two looks at a gate file
 FROM_WEFT = "[From Weft"
 OUT = re.compile(r"\.weft/out/\d+")
 EXIT_BAD_SCENARIO = 70
-AUTH_REQUIRED = {"code": -32000, "message": "Authentication required"}
+LATE_TITLE = 0.02  # seconds after a response; 3 to 44 ms were measured
 OPTIONS = [
     {"optionId": "allow", "name": "Allow", "kind": "allow_once"},
     {"optionId": "reject", "name": "Reject", "kind": "reject_once"},
 ]
-HISTORY = [["user", "earlier question"], ["agent", "earlier answer"]]
+TOOL_FIELDS = {"input": "rawInput", "locations": "locations"}
 
 
 class Behaviour:
@@ -46,6 +60,11 @@ class Behaviour:
     second: str = "overlaps"  # a prompt while one runs: "overlaps", "queues", "merges", or "cancels" the one that runs
     load_error: int = -32002
     prompt_error: int = -32002
+    tells_options: bool = False  # sends `config_option_update` whenever an option was set
+    tells_mode: bool = False  # sends `current_mode_update` when the option that is the mode was set
+    any_model: bool = False  # session/set_model takes a name that was never offered
+    commands_first: bool = False  # tells its commands before the answer to session/load
+    commands_again: bool = False  # tells them once more in the first turn
 
     def __init__(self, **differs: Any) -> None:
         vars(self).update(differs)
@@ -54,9 +73,9 @@ class Behaviour:
 BEHAVIOURS = {
     "plain": Behaviour(),
     "opencode": Behaviour(on_cancel="ends", second="merges", load_error=-32603, prompt_error=-32602),
-    "claude": Behaviour(greets=True, on_cancel="withdraws", second="queues"),
-    "codex": Behaviour(greets=True, on_cancel="withdraws", second="queues"),
-    "gemini": Behaviour(message_ids=False, second="cancels", load_error=-32603, prompt_error=-32602),
+    "claude": Behaviour(greets=True, on_cancel="withdraws", second="queues", tells_mode=True, commands_again=True),
+    "codex": Behaviour(greets=True, on_cancel="withdraws", second="queues", tells_options=True, commands_first=True),
+    "gemini": Behaviour(message_ids=False, second="cancels", load_error=-32603, prompt_error=-32602, any_model=True),
 }
 
 
@@ -156,10 +175,16 @@ class Turn:
     finished: bool = False
     after: Turn | None = None
 
-    def __init__(self, wire: Wire, behaviour: Behaviour, session: str, request_id: Any, text: str) -> None:
+    def __init__(
+        self, wire: Wire, behaviour: Behaviour, sessions: Sessions, kept: Session, request_id: Any, text: str
+    ) -> None:
         self.wire = wire
         self.behaviour = behaviour
-        self.session = session
+        self.sessions = sessions
+        self.kept = kept
+        self.session = kept.id
+        self.said: list[str] = []
+        self.usage: JSON | None = None
         self.request_id = request_id
         self.text = text
         self.message_id = os.urandom(16).hex()
@@ -172,6 +197,8 @@ class Turn:
     def play(self, steps: list[JSON]) -> None:
         if self.after is not None:
             self.after.over.wait()
+        # What was asked outlives the process in the middle of the turn, what was said so far does not: as in all four.
+        self.sessions.remember(self.kept, "user", self.text)
         try:
             self.run_all(steps)
         except CancelledTurn:
@@ -231,9 +258,17 @@ class Turn:
         return self.cancelled and not self.ignore_cancel and not self.responded
 
     def respond(self, result: JSON) -> None:
-        self.responded = True
-        for number in self.numbers():
+        result = result if self.usage is None else {**result, "usage": self.usage}
+        for number in self.ending():
             self.wire.send(id=number, result=result)
+
+    def ending(self) -> list[Any]:
+        """Keep what was said, before anybody hears that the turn is over; return the ids to answer."""
+        if self.said:
+            self.sessions.remember(self.kept, "agent", "".join(self.said))
+            self.said.clear()
+        self.responded = True
+        return self.numbers()
 
     def numbers(self) -> list[Any]:
         """Return the ids of the requests that the turn answers: none if nobody prompted it."""
@@ -257,6 +292,8 @@ class Turn:
         parts = list(pieces(text, step.get("chunks", 1)))
         for part in (part for _ in rounds for part in parts):
             self.update({**update, "content": {"type": "text", "text": part}})
+            if kind == "agent_message_chunk":
+                self.said.append(part)
             self.checkpoint(step.get("delay", 0))
 
     def do_text(self, text: str, step: JSON) -> None:
@@ -272,8 +309,10 @@ class Turn:
         """Report a tool call in three updates; what a behaviour does instead is written out as ``update`` steps."""
         call = {"toolCallId": tool.get("id", "tool-1")}
         title, kind, output = tool.get("title", "run"), tool.get("kind", "execute"), tool.get("output", "")
-        done = {"status": tool.get("status", "completed"), "content": tool.get("content", content(output))}
-        self.update({"sessionUpdate": "tool_call", **call, "title": title, "kind": kind, "status": "pending"})
+        shown = [{"type": "diff", **tool["diff"]}] if "diff" in tool else content(output)
+        done = {"status": tool.get("status", "completed"), "content": tool.get("content", shown)}
+        more = {wire: tool[name] for name, wire in TOOL_FIELDS.items() if name in tool}
+        self.update({"sessionUpdate": "tool_call", **call, "title": title, "kind": kind, "status": "pending", **more})
         for changes in ({"status": "in_progress"}, done):
             self.checkpoint(step.get("delay", 0))
             self.update({"sessionUpdate": "tool_call_update", **call, **changes})
@@ -281,17 +320,52 @@ class Turn:
     def do_update(self, update: JSON, _: JSON) -> None:
         self.update(update)
 
+    def do_plan(self, entries: list[tuple[str, str]], _: JSON) -> None:
+        told = [{"content": text, "priority": "medium", "status": status} for text, status in entries]
+        self.update({"sessionUpdate": "plan", "entries": told})
+
+    def do_title(self, title: str | None, step: JSON) -> None:
+        """Name the session, or take its name away (None); ``late``: so many seconds after the response."""
+        self.kept.title = title
+        self.sessions.save(self.kept)
+        update = {"sessionUpdate": "session_info_update", "title": title}
+        if "late" in step:
+            self.late.append((step["late"], update))
+        elif step.get("shown", True):
+            self.update(update)
+
+    def do_spend(self, spent: JSON, _: JSON) -> None:
+        """Report what was used: with ``cost``, the sum over the session; ``response`` goes into the answer."""
+        self.usage = spent.get("response", self.usage)
+        update = {"sessionUpdate": "usage_update", "used": spent.get("used", 12_000), "size": 200_000}
+        if "cost" in spent:
+            self.kept.cost = round(self.kept.cost + spent["cost"], 6)
+            self.sessions.save(self.kept)
+            update["cost"] = {"amount": self.kept.cost, "currency": spent.get("currency", "USD")}
+        if set(spent) != {"response"}:
+            self.update(update)
+
+    def do_set(self, changes: JSON, _: JSON) -> None:
+        """Change options by itself: {option id: value}, where the session has modes only its mode as ``mode``."""
+        for name, value in changes.items():
+            if self.kept.options is None:
+                self.kept.choose_mode(value)
+                self.update({"sessionUpdate": "current_mode_update", "currentModeId": value})
+            else:
+                self.kept.choose(name, value)
+        if self.kept.options is not None:
+            self.update({"sessionUpdate": "config_option_update", "configOptions": self.kept.shown_options()})
+
     def do_late(self, updates: list[tuple[float, JSON]], _: JSON) -> None:
         self.late += updates
 
     def do_respond(self, result: JSON, step: JSON) -> None:
-        self.responded = True
-        for number in [step["id"]] if "id" in step else self.numbers():
+        numbers = self.ending()
+        for number in [step["id"]] if "id" in step else numbers:
             self.wire.send(id=number, result=result)
 
     def do_error(self, error: JSON, _: JSON) -> None:
-        self.responded = True
-        for number in self.numbers():
+        for number in self.ending():
             self.wire.send(id=number, error=error)
 
     def do_pause(self, seconds: float, _: JSON) -> None:
@@ -424,14 +498,6 @@ class Turn:
             raise
 
 
-class RequestError(Exception):
-    """A request is answered with this error object."""
-
-    def __init__(self, error: JSON) -> None:
-        super().__init__(error["message"])
-        self.error = error
-
-
 class Agent:
     """Answers the client's requests as the scenario says."""
 
@@ -442,7 +508,8 @@ class Agent:
         self.journal = Journal(scenario.get("log"))
         self.wire = Wire(self.journal)
         self.turns: list[Turn] = []
-        self.sessions: set[str] = set()
+        self.sessions = Sessions(scenario)
+        self.login = Login(scenario.get("auth"))
         self.out: dict[str, str] = {}
         self.played = 0
 
@@ -484,6 +551,18 @@ class Agent:
             self.answer(message["id"], method, params)
 
     def answer(self, number: Any, method: str, params: JSON) -> None:
+        if gate := self.scenario.get("gates", {}).get(method):
+            threading.Thread(target=self.answer_behind, args=(gate, number, method, params), daemon=True).start()
+        else:
+            self.answer_now(number, method, params)
+
+    def answer_behind(self, gate: str, number: Any, method: str, params: JSON) -> None:
+        """Answer once that file is there; other requests are answered meanwhile."""
+        while not os.path.exists(gate):
+            time.sleep(POLL)
+        self.answer_now(number, method, params)
+
+    def answer_now(self, number: Any, method: str, params: JSON) -> None:
         name = "on_" + method.replace("/", "_")
         try:
             answers = {**self.scenario.get("answers", {}), **self.start.get("answers", {})}
@@ -492,7 +571,7 @@ class Agent:
             elif hasattr(self, name):
                 getattr(self, name)(number, params)
             else:
-                raise RequestError({"code": -32601, "message": f"method not found: {method}"})
+                raise RequestError(METHOD_NOT_FOUND)
         except RequestError as exc:
             self.wire.send(id=number, error=exc.error)
 
@@ -514,12 +593,26 @@ class Agent:
             return
         if before and second == "cancels":
             self.cancel(session)
-        turn = Turn(self.wire, self.behaviour, session, number, text)
+        turn = self.new_turn(session, number, text)
         if told := OUT.search("".join(block.get("text", "") for block in params["prompt"])):
             self.out[session] = told[0]
         turn.out = self.out.get(session, turn.out)
         turn.after = before[-1] if before and second != "overlaps" else None
-        self.begin_turn(turn, steps)
+        self.begin_turn(turn, self.around(turn.kept, text, steps))
+
+    def new_turn(self, session: str, number: Any, text: str) -> Turn:
+        return Turn(self.wire, self.behaviour, self.sessions, self.sessions[session], number, text)
+
+    def around(self, kept: Session, text: str, steps: list[JSON]) -> list[JSON]:
+        """Add what every turn of the scenario has: in the first one of a session its title and commands, then costs."""
+        before: list[JSON] = []
+        if not kept.prompted and (titles := self.scenario.get("titles")):
+            ways: JSON = {"prompt": {}, "late": {"late": LATE_TITLE}, "listed": {"shown": False}}
+            before.append({"title": title_of(text), **ways[titles]})
+        if not kept.prompted and self.behaviour.commands_again and "commands" in self.scenario:
+            before.append({"update": self.commands()})
+        kept.prompted = True
+        return [*before, *steps, *({"spend": spent} for spent in [self.scenario.get("spend")] if spent)]
 
     def begin_turn(self, turn: Turn, steps: list[JSON]) -> None:
         self.turns = [*(other for other in self.turns if not other.responded), turn]
@@ -540,7 +633,9 @@ class Agent:
             os._exit(EXIT_BAD_SCENARIO)
 
     def steps(self, text: str) -> list[JSON]:
-        """Return the steps for a prompt: those of the first word it has in ``words``, else the next of ``turns``."""
+        """Return the steps for a prompt: those of its command, of its first word in ``words``, else of ``turns``."""
+        if command := self.command_in(text):
+            return command
         for word, steps in self.scenario.get("words", {}).items():
             if word in text:
                 return list(steps)
@@ -550,19 +645,34 @@ class Agent:
         turns = self.scenario.get("turns") or [[{"echo": True}]]
         return list(turns[min(number, len(turns) - 1)])
 
-    def on_initialize(self, number: Any, _: JSON) -> None:
-        session: JSON = {name: {} for name in ("resume", "fork", "close") if self.scenario.get(name)}
+    def command_in(self, text: str) -> list[JSON]:
+        """Return the steps of the command that a prompt begins with, where the scenario has that one."""
+        name, _, rest = text.removeprefix("/").partition(" ")
+        if not text.startswith("/") or name not in [known.get("name") for known in self.scenario.get("commands", [])]:
+            return []
+        steps = self.scenario.get("slash", {}).get(name, [{"text": f"/{name}: {{rest}}"}])
+        filled: list[JSON] = json.loads(json.dumps(steps).replace("{rest}", json.dumps(rest)[1:-1]))
+        return filled
+
+    def on_initialize(self, number: Any, params: JSON) -> None:
+        client = params.get("clientCapabilities") or {}
+        announced = ((client.get("session") or {}).get("configOptions") or {}).get("boolean")
+        self.sessions.booleans = announced not in (None, False)  # an empty object announces, as everywhere
+        offered = ("resume", "fork", "close", "list", "delete")
+        session: JSON = {name: {} for name in offered if self.scenario.get(name)}
         capabilities = {
             "loadSession": bool(self.scenario.get("load")),
             "promptCapabilities": {"image": True, "embeddedContext": True},
             "sessionCapabilities": session,
+            **({"auth": {"logout": {}}} if self.scenario.get("auth", {}).get("logout") else {}),
             **self.scenario.get("agent", {}),
         }
         while "gate" in self.start and not os.path.exists(self.start["gate"]):
             time.sleep(POLL)
         info = {"name": f"scripted-{self.scenario.get('behaviour', 'plain')}", "version": "1"}
         version = self.start.get("protocolVersion", 1)
-        result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info, "authMethods": []}
+        result = {"protocolVersion": version, "agentCapabilities": capabilities, "agentInfo": info}
+        result["authMethods"] = self.login.methods(client)
         if self.scenario.get("steering"):
             result["_meta"] = {"steering": {"supported": True}}
         self.wire.send(id=number, result=result)
@@ -571,7 +681,7 @@ class Agent:
         """Put text into the running turn; the answer is on its way before anything that comes of it."""
         how = self.scenario.get("steering")
         if not how:
-            raise RequestError({"code": -32601, "message": "method not found"})
+            raise RequestError(METHOD_NOT_FOUND)
         session, text = params["sessionId"], prompt_text(params["prompt"])
         polite = params.get("_meta", {}).get("steering", {}).get("idleBehavior") == "promptRequired"
         with self.wire.changed:
@@ -583,65 +693,139 @@ class Agent:
                 self.wire.send(id=number, result={"outcome": "promptRequired", "reason": "noRunningTurn"})
             else:
                 self.wire.send(id=number, result={"outcome": "startedNewTurn"})
-                self.begin_turn(Turn(self.wire, self.behaviour, session, None, text), self.steps(text))
+                self.begin_turn(self.new_turn(session, None, text), self.steps(text))
 
-    def on_session_new(self, number: Any, _: JSON) -> None:
+    def on_session_new(self, number: Any, params: JSON) -> None:
         if self.start.get("auth_required"):
             raise RequestError(AUTH_REQUIRED)
+        self.login.require()
         if self.behaviour.greets:
             self.wire.send(method="_auth/status_update", params={"status": "ok"})
-        session = os.urandom(16).hex()
-        self.sessions.add(session)
-        self.wire.send(id=number, result={"sessionId": session})
-        if self.behaviour is not BEHAVIOURS["plain"]:
-            commands = [{"name": "compact", "description": "shorten the history"}]
-            update = {"sessionUpdate": "available_commands_update", "availableCommands": commands}
-            self.wire.update(session, update)
+        session = self.sessions.create(params.get("cwd", ""))
+        self.wire.send(id=number, result={"sessionId": session.id, **session.opened()})
+        self.tell_commands(session.id)
+
+    def commands(self) -> JSON:
+        default = [{"name": "compact", "description": "shorten the history"}]
+        told = self.scenario.get("commands", default)
+        return {"sessionUpdate": "available_commands_update", "availableCommands": told}
+
+    def tell_commands(self, session: str) -> None:
+        if "commands" in self.scenario or self.behaviour is not BEHAVIOURS["plain"]:
+            self.wire.update(session, self.commands())
 
     def on_session_load(self, number: Any, params: JSON) -> None:
         how = self.scenario.get("load")
-        self.reopen(how, params)
+        session = self.reopen(how, params)
+        if self.behaviour.commands_first and "commands" in self.scenario:
+            self.tell_commands(session.id)
         if how == "replay_after":
-            self.wire.send(id=number, result={})
-        self.replay(params["sessionId"])
+            self.wire.send(id=number, result=session.opened())
+        self.replay(session)
         if how != "replay_after":
-            self.wire.send(id=number, result={})
+            self.wire.send(id=number, result=session.opened())
+        if not self.behaviour.commands_first and "commands" in self.scenario:
+            self.tell_commands(session.id)
 
     def on_session_resume(self, number: Any, params: JSON) -> None:
-        self.reopen(self.scenario.get("resume"), params)
-        self.wire.send(id=number, result={})
+        session = self.reopen(self.scenario.get("resume"), params)
+        self.wire.send(id=number, result=session.opened())
+        if "commands" in self.scenario:
+            self.tell_commands(session.id)
 
     def on_session_fork(self, number: Any, params: JSON) -> None:
         """Copy a session, prompted or not; ``replay``: with its history, as one real agent does."""
         how = self.scenario.get("fork")
         if not how:
-            raise RequestError({"code": -32601, "message": "method not found"})
-        if how == "fails" or params["sessionId"] not in self.sessions:
+            raise RequestError(METHOD_NOT_FOUND)
+        self.login.require()
+        session = None if how == "fails" else self.sessions.fork(params["sessionId"], params.get("cwd", ""))
+        if session is None:
             raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
-        session = os.urandom(16).hex()
-        self.sessions.add(session)
         if how == "replay":
             self.replay(session)
-        self.wire.send(id=number, result={"sessionId": session})
+        self.wire.send(id=number, result={"sessionId": session.id, **session.opened()})
+        if "commands" in self.scenario:
+            self.tell_commands(session.id)
 
     def on_session_close(self, number: Any, params: JSON) -> None:
-        if not self.scenario.get("close"):
-            raise RequestError({"code": -32601, "message": "method not found"})
+        self.close(number, params, "close")
+
+    def on_session_delete(self, number: Any, params: JSON) -> None:
+        self.close(number, params, "delete")
+
+    def close(self, number: Any, params: JSON, how: str) -> None:
+        if not self.scenario.get(how):
+            raise RequestError(METHOD_NOT_FOUND)
         self.cancel(params["sessionId"])
-        self.sessions.discard(params["sessionId"])
+        self.sessions.forget(params["sessionId"], deleted=how == "delete")
         self.wire.send(id=number, result={})
 
-    def replay(self, session: str) -> None:
-        for role, text in self.scenario.get("history", HISTORY):
-            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
-            self.wire.update(session, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
+    def on_session_list(self, number: Any, params: JSON) -> None:
+        if not self.scenario.get("list"):
+            raise RequestError(METHOD_NOT_FOUND)
+        self.login.require()
+        self.wire.send(id=number, result=self.sessions.page(params.get("cwd"), params.get("cursor")))
 
-    def reopen(self, how: Any, params: JSON) -> None:
+    def replay(self, session: Session) -> None:
+        history = session.history if "store" in self.scenario else self.scenario.get("history", HISTORY)
+        for role, text in history:
+            kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
+            self.wire.update(session.id, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
+
+    def reopen(self, how: Any, params: JSON) -> Session:
         if not how:
-            raise RequestError({"code": -32601, "message": "method not found"})
-        if how == "unknown":
+            raise RequestError(METHOD_NOT_FOUND)
+        self.login.require()
+        session = None if how == "unknown" else self.sessions.reopen(params["sessionId"], params.get("cwd", ""))
+        if session is None:
             raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
-        self.sessions.add(params["sessionId"])
+        return session
+
+    def on_session_set_config_option(self, number: Any, params: JSON) -> None:
+        session = self.opened(params)
+        if session.options is None:
+            raise RequestError(METHOD_NOT_FOUND)
+        self.refuse(params["configId"], params["value"])
+        option = session.choose(params["configId"], params["value"])
+        if self.behaviour.tells_mode and option.get("category") == "mode":
+            self.wire.update(
+                session.id, {"sessionUpdate": "current_mode_update", "currentModeId": option["currentValue"]}
+            )
+        if self.behaviour.tells_options:
+            told = {"sessionUpdate": "config_option_update", "configOptions": session.shown_options()}
+            self.wire.update(session.id, told)
+        self.wire.send(id=number, result={"configOptions": session.shown_options()})
+
+    def on_session_set_mode(self, number: Any, params: JSON) -> None:
+        self.refuse("mode", params["modeId"])
+        session = self.opened(params)
+        session.choose_mode(params["modeId"])
+        self.wire.send(id=number, result={})
+
+    def on_session_set_model(self, number: Any, params: JSON) -> None:
+        self.refuse("model", params["modelId"])
+        self.opened(params).choose_model(params["modelId"], any_name=self.behaviour.any_model)
+        self.wire.send(id=number, result={})
+
+    def opened(self, params: JSON) -> Session:
+        if params["sessionId"] not in self.sessions:
+            raise RequestError({"code": self.behaviour.prompt_error, "message": f"no session {params['sessionId']}"})
+        return self.sessions[params["sessionId"]]
+
+    def refuse(self, name: str, value: Any) -> None:
+        """Refuse what the scenario refuses: an option as a whole, or one value of it as ``id=value``."""
+        refused = self.scenario.get("refuses", {})
+        if error := refused.get(name) or refused.get(f"{name}={value}"):
+            raise RequestError(error)
+
+    def on_authenticate(self, number: Any, params: JSON) -> None:
+        self.login.authenticate(params.get("methodId"))
+        self.wire.send(id=number, result={})
+
+    def on_logout(self, number: Any, _: JSON) -> None:
+        self.login.logout()
+        self.wire.send(id=number, result={})
 
 
 def main() -> None:
