@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bot.reply.port import Body, Button
+from bot.reply.port import Body, Button, Select, SelectChoice
 
 REDACTED = "[secret]"
 """What stands in place of a secret: never longer than one, so that no text outgrows its limit."""
@@ -74,6 +74,17 @@ class Redactor:
         """Return buttons without the secrets in their labels; a link that has one in it goes nowhere without it."""
         kept = [button for button in buttons if self.text(button.url) == button.url]
         return tuple(replace(button, label=self.text(button.label)) for button in kept)
+
+    def selects(self, selects: Iterable[Select]) -> tuple[Select, ...]:
+        """Return menus without the secrets in what people read of them; values are not shown."""
+
+        def clean(choice: SelectChoice) -> SelectChoice:
+            return replace(choice, label=self.text(choice.label), description=self.text(choice.description))
+
+        return tuple(
+            replace(one, choices=tuple(map(clean, one.choices)), placeholder=self.text(one.placeholder))
+            for one in selects
+        )
 
     def body(self, body: Body) -> Body:
         """Return a message without the secrets in its text, the labels of its buttons, its file and all file names.

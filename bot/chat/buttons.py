@@ -113,9 +113,10 @@ async def on_interaction(interaction: discord.Interaction[Any]) -> None:
     if interaction.type is not discord.InteractionType.component:
         return
     rows = interaction.message.components if interaction.message is not None else []
-    buttons = [button for row in rows if isinstance(row, discord.ActionRow) for button in row.children]
-    # discord.py stays silent on a press of a button that the message no longer has.
-    stands = any(isinstance(button, discord.Button) and button.custom_id == custom_id for button in buttons)
+    pressable = [one for row in rows if isinstance(row, discord.ActionRow) for one in row.children]
+    # discord.py stays silent on the use of a button or a menu that the message no longer has.
+    kinds = discord.Button | discord.SelectMenu
+    stands = any(isinstance(one, kinds) and one.custom_id == custom_id for one in pressable)
     if not (KNOWN.fullmatch(custom_id) and stands):
         await tell(interaction, EXPIRED)
 

@@ -15,6 +15,7 @@ import aiohttp
 import anyio.to_thread
 import discord
 import structlog
+from discord import ui
 from discord.app_commands import Choice
 from discord.http import Route
 
@@ -26,7 +27,7 @@ from bot.chat.modals import modal_view
 from bot.chat.port import NOBODY, view_of
 from bot.chat.posts import Json, field, snowflake
 from bot.model import Actor
-from bot.reply.port import MESSAGE_LIMIT, Attachment, Button
+from bot.reply.port import MESSAGE_LIMIT, Attachment, Button, Select
 from bot.reply.sanitise import one_line
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
@@ -117,7 +118,7 @@ async def respond(
             log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
     # A refusal is nobody else's concern.
     public = shown and answer.accepted
-    message_id = await tell(interaction, answer.text, answer.buttons, ephemeral=not public)
+    message_id = await tell(interaction, answer.text, answer.buttons, selects=answer.selects, ephemeral=not public)
     return message_id if public else None
 
 
@@ -144,7 +145,7 @@ async def respond_later(
         # If raised, Discord would show for a quarter of an hour that Weft thinks.
         log.exception("command.failed", asked=interaction.id)
         answer = Answer(FAILED, accepted=False)
-    await tell(interaction, answer.text, file=answer.file)
+    await tell(interaction, answer.text, answer.buttons, selects=answer.selects, file=answer.file)
 
 
 def choices_of(
@@ -172,6 +173,7 @@ async def tell(
     content: str,
     buttons: Sequence[Button] = (),
     *,
+    selects: Sequence[Select] = (),
     ephemeral: bool = True,
     file: Attachment | None = None,
 ) -> int | None:
@@ -183,37 +185,41 @@ async def tell(
     redactor, pressed = interaction.client.state.redactor, interaction.message
     # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
     content = clip(redactor.text(content), MESSAGE_LIMIT)
-    view = view_of(redactor.buttons(buttons)) if buttons else discord.utils.MISSING
+    view = view_of(redactor.buttons(buttons), redactor.selects(selects)) if buttons or selects else None
     try:
         if interaction.response.is_done():
-            await _follow_up(interaction, content, file)
+            await _follow_up(interaction, content, view, file)
             return None
         if pressed is not None and pressed.flags.ephemeral:
             # What only this person sees is about the same thing: one message, and no button that has had its time.
-            await interaction.response.edit_message(content=content, view=view or None, allowed_mentions=NOBODY)
+            await interaction.response.edit_message(content=content, view=view, allowed_mentions=NOBODY)
             return None
-        sent = await interaction.response.send_message(content, view=view, ephemeral=ephemeral, **QUIETLY)
+        shown = view or discord.utils.MISSING
+        sent = await interaction.response.send_message(content, view=shown, ephemeral=ephemeral, **QUIETLY)
     except _LOST as exc:
         log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
         return None
     return sent.message_id
 
 
-async def _follow_up(interaction: discord.Interaction[Any], content: str, file: Attachment | None) -> None:
+async def _follow_up(
+    interaction: discord.Interaction[Any], content: str, view: ui.View | None, file: Attachment | None
+) -> None:
     """Follow an answer up; if Discord does not take the file, without it."""
+    options = {"view": view or discord.utils.MISSING, "ephemeral": True, **QUIETLY}
     if file is not None:
         redactor = interaction.client.state.redactor
         # In a worker thread: it may have megabytes.
         data = await anyio.to_thread.run_sync(redactor.data, file.data)
         attached = discord.File(io.BytesIO(data), filename=redactor.text(file.name))
         try:
-            await interaction.followup.send(content, ephemeral=True, file=attached, **QUIETLY)
+            await interaction.followup.send(content, file=attached, **options)
         except discord.HTTPException as exc:
             log.warning("answer.without_file", interaction=interaction.id, error=repr(exc))
             content = clip(content, MESSAGE_LIMIT - len(NO_FILE)) + NO_FILE
         else:
             return
-    await interaction.followup.send(content, ephemeral=True, **QUIETLY)
+    await interaction.followup.send(content, **options)
 
 
 async def show_modal(interaction: discord.Interaction[Any], modal: Modal) -> None:

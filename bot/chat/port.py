@@ -48,6 +48,7 @@ from bot.reply.port import (
     MessageGone,
     OwnMessage,
     PortError,
+    Select,
     ThreadArchived,
     ThreadGone,
     ThreadPort,
@@ -422,9 +423,17 @@ def _mentions(body: Body) -> discord.AllowedMentions:
     return discord.AllowedMentions(everyone=False, users=users, roles=roles, replied_user=False)
 
 
-def view_of(buttons: Iterable[Button]) -> ui.View:
-    """Return buttons as discord.py sends them."""
+def view_of(buttons: Iterable[Button], selects: Iterable[Select] = ()) -> ui.View:
+    """Return menus and the buttons below them as discord.py sends them."""
     view = ui.View(timeout=None)
+    for select in selects:
+        options = [
+            discord.SelectOption(
+                label=one.label, value=one.value, description=one.description or None, default=one.chosen
+            )
+            for one in select.choices
+        ]
+        view.add_item(ui.Select(custom_id=select.custom_id, placeholder=select.placeholder or None, options=options))
     for button in buttons:
         if button.url:
             view.add_item(ui.Button(label=button.label, url=button.url, row=button.row))

@@ -40,6 +40,30 @@ class Button:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectChoice:
+    """One of the choices of a `Select`; label, value and description have at most 100 UTF-16 units each."""
+
+    label: str
+    value: str
+    description: str = ""
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A menu from which one is chosen, in a row of its own; ``custom_id`` as of a `Button`.
+
+    Attributes:
+        choices: 1 to 25, no two with the same value, at most one of them chosen.
+        placeholder: stands there while none is; at most 150 units.
+    """
+
+    custom_id: str
+    choices: tuple[SelectChoice, ...]
+    placeholder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """A file to post with a message."""
 

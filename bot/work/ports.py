@@ -9,7 +9,7 @@ from typing import Protocol
 from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Quote
 from bot.reply.port import Attachment as File
-from bot.reply.port import Button, ThreadPort
+from bot.reply.port import Button, Select, ThreadPort
 from bot.work.questions.cards import Modal
 
 
@@ -62,7 +62,7 @@ class Answer:
         accepted: whether the press had an effect.
         lasting: the text promises what has to outlive the process, so it waits for `Dispatcher.saved`.
         file: goes with the text.
-        buttons: what only the person who asked can press.
+        buttons: what only the person who asked can press; ``selects``: the menus above them, at most five rows in all.
         modal: a form to be shown in place of the text.
     """
 
@@ -71,6 +71,7 @@ class Answer:
     lasting: bool = False
     file: File | None = None
     buttons: tuple[Button, ...] = ()
+    selects: tuple[Select, ...] = ()
     modal: Modal | None = None
 
 

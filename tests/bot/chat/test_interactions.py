@@ -15,7 +15,8 @@ from bot.chat.buttons import EXPIRED, KNOWN
 from bot.chat.commands import UNKNOWN
 from bot.chat.interactions import NO_FILE
 from bot.model import Actor, ThreadPlace
-from bot.reply.port import Attachment, Body, Button
+from bot.redaction import REDACTED
+from bot.reply.port import Attachment, Body, Button, Select, SelectChoice
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction
 from bot.sandbox.interactions import InteractionType
 from bot.work.ports import Answer
@@ -146,6 +147,27 @@ async def test_what_takes_longer_is_deferred_and_brings_its_file() -> None:
         assert chat.dispatcher.calls == [("diff", thread_id)] * 2
         chat.dispatcher.broken = True
         assert await (await alice.slash(thread_id, "diff")).told() == FAILED
+
+
+@pytest.mark.asyncio
+async def test_a_menu_comes_without_secrets_and_its_use_is_answered_when_nothing_knows_it() -> None:
+    """K1, R5: what people read of it has no secret, what comes back is what was offered."""
+    choices = (SelectChoice("a hunter2-hünter2", "first", "hunter2-hünter2!", chosen=True), SelectChoice("b", "second"))
+    menu = Select("weft:unknown", choices, "hunter2-hünter2?")
+    async with in_a_thread(secrets=("hunter2-hünter2",)) as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        chat.dispatcher.changes = Answer("Which?", accepted=True, selects=(menu,), buttons=(Button("weft:x", "More"),))
+        asked = await alice.slash(thread_id, "diff")
+        assert await asked.told() == "Which?"
+        (row, below) = chat.fd.message(asked.original_id or 0).components
+        (select,) = row["components"]
+        assert below["components"][0]["label"] == "More"
+        shown = [(one["label"], one["value"], one.get("description"), one["default"]) for one in select["options"]]
+        assert shown == [(f"a {REDACTED}", "first", f"{REDACTED}!", True), ("b", "second", None, False)]
+        assert select["placeholder"] == f"{REDACTED}?"
+        used = await alice.choose(asked.original_id or 0, "weft:unknown", "second")
+        assert (used.response or {})["content"] == EXPIRED
+        chat.fd.assert_clean()
 
 
 @pytest.mark.asyncio
