@@ -41,13 +41,13 @@ def run_command(wanted: Command | Act, dispatcher: Dispatcher, thread_id: int | 
         if not isinstance(wanted, Command):
             return wanted(dispatcher, by)
         if wanted is Command.STATUS:
-            return Answer(dispatcher.status(thread_id), accepted=True)
+            return Answer(dispatcher.controls.status(thread_id), accepted=True)
         if thread_id is None:
             return ELSEWHERE
         if wanted is Command.STOP_ALL:
-            return dispatcher.stop_all(thread_id, by, at)
+            return dispatcher.controls.stop_all(thread_id, by, at)
         # A catch-up may find the word after newer messages have begun: it does not apply to those.
-        return dispatcher.stop(thread_id, by, before=at)
+        return dispatcher.controls.stop(thread_id, by, before=at)
     except Exception:
         # If raised, it would end in discord.py's log, and the person would wait for an answer that never comes.
         log.exception("command.failed", asked=at)

@@ -66,16 +66,16 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             if interaction.channel_id != thread_id:
                 return Answer(EXPIRED, accepted=False)
             if named["token"]:
-                return dispatcher.end_left(thread_id, named["token"], by)
+                return dispatcher.controls.end_left(thread_id, named["token"], by)
             prompt = int(named["prompt"])
             match named["action"]:
                 case "stop":
-                    return dispatcher.stop(thread_id, by, prompt=prompt)
+                    return dispatcher.controls.stop(thread_id, by, prompt=prompt)
                 case "now":
-                    return dispatcher.promote(thread_id, prompt, by)
+                    return dispatcher.controls.promote(thread_id, prompt, by)
                 case "drop":
-                    return dispatcher.remove(thread_id, prompt, by)
-            return dispatcher.go_on(thread_id, prompt, message_id, by)
+                    return dispatcher.controls.remove(thread_id, prompt, by)
+            return dispatcher.controls.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
         decides = named["request"] or named["card"] or named["question"]

@@ -2,7 +2,7 @@
 
 discord.py runs each handler as a separate task, in the order of the events, so a handler here does its work before
 any await, and what needs one goes to a `JobQueue`. The client may be replaced at any time; what must outlive it, its
-`ClientState`, is passed in. Commands and buttons are added by `bot.chat.commands`.
+`ClientState`, is passed in. Commands and buttons are added by `bot.chat.commands.tree`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from discord.http import Route
 from bot.chat.authorize import Policy, Purpose, Request, authorize
 from bot.chat.catchup import CatchUp
 from bot.chat.client import CatchUpRequest, ClientState, WeftClient
-from bot.chat.commands import CommandStamp, answer_interactions, sync_if_changed
+from bot.chat.commands.tree import CommandStamp, answer_interactions, sync_if_changed
 from bot.chat.connection_health import LOGIN_WINDOW, MOST_LOGINS, Logins, Progress, Step
 from bot.chat.inbound import Wordings
 from bot.chat.job_queue import contain

@@ -57,7 +57,7 @@ def _private(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CommandStampFile:
-    """Keeps over restarts which commands were registered last; see `bot.chat.commands`."""
+    """Keeps over restarts which commands were registered last; see `bot.chat.commands.tree`."""
 
     path: Path
 

@@ -1,6 +1,6 @@
-"""The work as Discord sees it: takes messages, answers commands at once, carries out what the queues decide.
+"""The work as Discord sees it: takes messages, and carries out what the queues decide.
 
-Every call but `diff`, `saved`, `recover` and `shutdown` returns at once, whatever an agent does. Each part decides its
+Every call but `saved`, `recover` and `shutdown` returns at once, whatever an agent does. Each part decides its
 own: `queue` which message becomes which turn, `runs` what happens to a turn, `delivery` how a reply gets to its end.
 The mutable state is which messages came too late to be taken, and the event that wakes the clock of the queues.
 """
@@ -19,8 +19,9 @@ import structlog
 from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
-from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, ThreadPlace
+from bot.model import Actor, Inbound, Lane, ThreadPlace
 from bot.work.background import Backgrounds
+from bot.work.controls import Controls
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
 from bot.work.ending import TurnEnd
@@ -43,7 +44,7 @@ from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
 from bot.work.questions.registry import QuestionRegistry
 from bot.work.questions.turn_questions import TurnQuestions
-from bot.work.queue.entry import PENDING, Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm, Why
+from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
 from bot.work.queue.scheduler import Lanes, Scheduler
@@ -55,7 +56,7 @@ from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.skipped import RateLimiter, SkippedMessages
-from bot.work.status import WorkCounts, describe_pool, describe_queue, describe_thread, work_counts
+from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.turns import TurnService
@@ -64,10 +65,6 @@ from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
-
-RESTARTING = Answer("Weft is restarting. Try again in a minute.", accepted=False)
-NOT_WAITING = Answer("This message is no longer waiting.", accepted=False)
-NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
 class Dispatcher:
@@ -83,6 +80,7 @@ class Dispatcher:
         transcriber: writes down voice messages for agents that take no sounds.
 
     Attributes:
+        controls: what people do to turns and queues, by command, button or typed word.
         thread_settings: what is settled for each thread and server.
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
@@ -179,6 +177,10 @@ class Dispatcher:
             tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts, records
         )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
+        self.controls = Controls(
+            self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
+            self.thread_settings, self._changes, pool, store,
+        )  # fmt: skip
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 
@@ -279,104 +281,7 @@ class Dispatcher:
             with self._scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):
                 decisions.extend(act(queue))
 
-    # --- what people ask for: decided by the thread's queue, answered at once --------------------------------------
-
-    def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
-        """Stop the oldest running turn of the thread, else take its next waiting prompt out (Q7, T6).
-
-        Args:
-            prompt: only the turn of this message.
-            before: nothing that is newer than this snowflake.
-        """
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            waiting = len(queue.line)
-            decisions.extend(queue.stop(by.name, prompt, before))
-            # By the line, not by the decisions: a message that the store does not have yet gets its end later. Counted
-            # before the block ends, since what starts then leaves the line, too.
-            ended = waiting - len(queue.line)
-        if any(isinstance(decision, Cancel) for decision in decisions):
-            return Answer("Stopping.", accepted=True)
-        if ended:
-            return Answer("Stopped before it began.", accepted=True, lasting=True)
-        finished = prompt is not None or self._runs.in_thread(thread_id)
-        return Answer("Already finished.", accepted=False) if finished else NOTHING_TO_STOP
-
-    def stop_all(self, thread_id: int, by: Actor, before: int) -> Answer:
-        """End the turns of the thread and empty its queue, up to snowflake ``before`` (Q7)."""
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            waiting = len(queue.line)
-            decisions.extend(queue.stop_all(by.name, before))
-            ended = waiting - len(queue.line)
-        # Kept: a message from before it may only be found by a later run, and must not run then either.
-        self.thread_settings.settle(thread_id, cutoff=queue.memory.cutoff)
-        running = sum(isinstance(decision, Cancel) for decision in decisions)
-        if not running and not ended:
-            return NOTHING_TO_STOP
-        return Answer(f"Stopping everything: {running} running, {ended} waiting.", accepted=True, lasting=True)
-
-    def clear(self, thread_id: int, by: Actor) -> Answer:
-        """Take everything out that waits in a thread; the running turn goes on."""
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            waiting = len(queue.line)
-            decisions.extend(queue.end_waiting(Why(Outcome.REMOVED, by=by.name)))
-        if not waiting:
-            return Answer("Nothing is waiting here.", accepted=False)
-        return Answer(f"Removed {waiting}.", accepted=True, lasting=True)
-
-    def promote(self, thread_id: int, prompt: int, by: Actor) -> Answer:
-        """Run a waiting prompt now (Q5)."""
-        if not self._waits(thread_id, prompt):
-            return NOT_WAITING
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            decisions.extend(queue.promote(prompt, by.name))
-        self._notices.show(thread_id)  # in another order, perhaps
-        return Answer("It is next.", accepted=True)
-
-    def remove(self, thread_id: int, prompt: int, by: Actor) -> Answer:
-        """Take a waiting prompt out (Q5)."""
-        if not self._waits(thread_id, prompt):
-            return NOT_WAITING
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            decisions.extend(queue.end_waiting(Why(Outcome.REMOVED, by=by.name), prompt))
-        return Answer("Removed.", accepted=True, lasting=True)
-
-    def _waits(self, thread_id: int, prompt: int) -> bool:
-        entry = self._scheduler.queue(thread_id).line.where.get(prompt)
-        return entry is not None and entry.state in PENDING
-
-    def reset(self, thread_id: int, by: Actor) -> Answer:
-        """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
-        if self._intake.closed:
-            return RESTARTING
-        with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
-            decisions.extend(queue.reset(by.name))
-        # After the cancels: a turn that is asked to stop before its agent is ended has the outcome of a stop.
-        self._runs.start_afresh(thread_id)
-        return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
-
-    def agents(self) -> tuple[str, ...]:
-        """Return the names of the agents, of which people may choose one."""
-        return self.thread_settings.agents.names
-
-    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
-        """Go on afresh with an agent (Q8); without a thread, say whether one may be opened for that."""
-        if self._intake.closed:
-            return RESTARTING
-        answer = self.thread_settings.renew(thread_id, agent)
-        if answer.accepted and thread_id is not None:
-            self.reset(thread_id, by)
-        return answer
-
-    def assign(self, thread_id: int, agent: str) -> None:
-        """Give a thread an agent before its first message; a name that `renew` took."""
-        self.thread_settings.settle(thread_id, agent=agent)
-
-    def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
-        """Choose what a message does that comes while a turn runs (Q2)."""
-        self.thread_settings.settle(place_id, mode=mode)
-        log.info("mode.chosen", place=place_id, mode=str(mode), user=by.id, server=server)
-        where = "Everywhere here" if server else "In this thread"
-        return Answer(f"{where} from now on: **{mode}**.", accepted=True, lasting=True)
+    # --- what agents ask -------------------------------------------------------------------------------------------
 
     def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
         """Answer a permission request, if ``by`` may; ``message_id``: of the card that was pressed (D6)."""
@@ -390,49 +295,6 @@ class Dispatcher:
     def asked_of(self, by: Actor) -> list[Asked]:
         """Return what somebody may decide, in all threads, what waits longest first (A2)."""
         return asked_of(self.permissions.waiting(), self.questions.waiting(), by)
-
-    def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:
-        """End what a turn of the thread has left running; ``token`` is the one in the button (P13)."""
-        return self._leftovers.end(thread_id, token, by)
-
-    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
-        """Go on with an interrupted prompt, asked for by a press on message ``notice`` of the thread (R2)."""
-        if self._intake.closed:
-            return RESTARTING
-        # A stop-all of before does not mean what is asked for now; the notice that is pressed may be older than it.
-        cutoff = self._scheduler.queue(thread_id).memory.cutoff
-        return self._recovery.go_on(thread_id, prompt, notice, by, cutoff)
-
-    def queue(self, thread_id: int, guild_id: int | None = None) -> str:
-        """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
-        return describe_queue(self._scheduler.queue(thread_id), self.thread_settings.mode_in(thread_id, guild_id))
-
-    def status(self, thread_id: int | None) -> str:
-        """Return the state of a thread, or of the whole bot, as Discord Markdown (Q11)."""
-        silences = self._runs.silences
-        if thread_id is None:
-            waiting = sum(1 for _ in self._scheduler.waiting())
-            asking = sum(lane.lent for lane in self._scheduler.counts().values())
-            counts, trouble = self._pool.counts(), self._store.trouble
-            pool = describe_pool(
-                counts, running=len(self._runs.running), waiting=waiting, asking=asking, trouble=trouble
-            )
-            return "\n".join([pool, *silences.describe()])
-        running, slot = self._runs.in_thread(thread_id), self._pool.status(thread_id)
-        name = self.thread_settings.agent_name_for(thread_id)
-        thread = describe_thread(
-            running[0].look() if running else None,
-            waiting=len(self._scheduler.queue(thread_id).line),
-            slot=slot,
-            agent=name,
-            now=anyio.current_time(),
-        )
-        left = self._leftovers.describe(thread_id)
-        return "\n".join([thread, *left, *silences.describe(name or (slot.agent if slot else None))])
-
-    async def diff(self, thread_id: int) -> Answer:
-        """Return what changed in a thread's workspace since the thread began (V3); takes up to 20 s."""
-        return await self._changes.show(thread_id, [turn.turn.snapshot() for turn in self._runs.in_thread(thread_id)])
 
     # --- threads come and go ---------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ async def test_what_a_turn_left_running_is_named_and_its_button_ends_it_alone(
         assert (alive(old), alive(new), alive(agent.pids()[0])) == (False, True, True)
         assert game.discord.message(notice.id).components == []
         dispatcher, token = game.on_stage.bot.dispatcher, button.split(":")[-1]
-        assert dispatcher.end_left(first, token, Actor(1, "ann")) is EXPIRED
+        assert dispatcher.controls.end_left(first, token, Actor(1, "ann")) is EXPIRED
         await game.owner.slash(first, "reset")
         await game.until_shown(first, "-# ✓ No longer running: ")
         with anyio.fail_after(LIMIT):

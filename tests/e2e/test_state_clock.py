@@ -71,11 +71,11 @@ async def test_a_clock_that_jumps_fires_no_limit_and_evicts_nobody(
         await agent.heard("session/prompt", 4)
         monkeypatch.setattr(time, "time", lambda: now() + moved)
         await passes.some()
-        turns, asked, agents, *_ = game.on_stage.bot.dispatcher.status(None).splitlines()
+        turns, asked, agents, *_ = game.on_stage.bot.dispatcher.controls.status(None).splitlines()
         assert turns == "3 running, 0 waiting"
         assert asked.startswith("1 waiting for an answer")
         assert agents.startswith("Agents: 4 live,")
-        assert "no sign of life" not in game.on_stage.bot.dispatcher.status(quiet)
+        assert "no sign of life" not in game.on_stage.bot.dispatcher.controls.status(quiet)
         await game.press(asking, "Allow")
         assert await game.outcome(asking) is Outcome.ANSWERED
         assert await game.outcome(await game.say(idle, "hello again")) is Outcome.ANSWERED

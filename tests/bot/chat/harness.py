@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from discord.gateway import DiscordWebSocket
@@ -20,6 +20,7 @@ from bot.chat.rest import RetryLimits
 from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
+from bot.work.controls import Controls
 from bot.work.dispatcher import Dispatcher
 from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
@@ -60,6 +61,10 @@ class FakeDispatcher(Dispatcher):
     permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def __post_init__(self) -> None:
+        # What people ask for is recorded with all the rest.
+        self.controls = cast("Controls", self)
 
     async def saved(self) -> bool:
         return True

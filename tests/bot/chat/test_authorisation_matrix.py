@@ -35,7 +35,8 @@ import pytest
 
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
-from bot.chat.permission_commands import ALL_QUIET, NOT_OPEN
+from bot.chat.commands.inbox import ALL_QUIET
+from bot.chat.commands.permissions import NOT_OPEN
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Person

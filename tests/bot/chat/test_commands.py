@@ -7,7 +7,7 @@ import pytest
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
 from bot.chat.buttons import EXPIRED, KNOWN
-from bot.chat.commands import NOT_FOR_SERVER
+from bot.chat.commands.queue import NOT_FOR_SERVER
 from bot.model import Actor, QueueMode
 from bot.reply.cards import turn_button
 from bot.reply.port import Body

@@ -12,7 +12,7 @@ from bot.chat import answers
 from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, KNOWN
-from bot.chat.commands import UNKNOWN
+from bot.chat.commands.tree import UNKNOWN
 from bot.chat.interactions import NO_FILE
 from bot.model import Actor, ThreadPlace
 from bot.redaction import REDACTED

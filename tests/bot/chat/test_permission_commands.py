@@ -14,8 +14,9 @@ from acp.jsonrpc import Response
 from acp.open_request import OpenRequest
 from acp.permission_request import PermissionRequest
 from bot.chat.authorize import Policy, Reason
+from bot.chat.commands.inbox import ALL_QUIET, fitting
+from bot.chat.commands.permissions import NO_SUCH_OPTION, NOT_OPEN
 from bot.chat.gateway import DiscordGateway
-from bot.chat.permission_commands import ALL_QUIET, NO_SUCH_OPTION, NOT_OPEN, fitting
 from bot.model import Actor, ThreadPlace
 from bot.reply.port import Body, Button
 from bot.reply.sanitise import units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -215,5 +216,5 @@ def test_a_stop_that_was_typed_is_about_nothing_newer_than_itself() -> None:
             asked.append((args, fields))
             return Answer("Stopping.", accepted=True)
 
-    run_command(Command.STOP, cast("Dispatcher", Asked()), 100, ALICE, 55)
+    run_command(Command.STOP, cast("Dispatcher", SimpleNamespace(controls=Asked())), 100, ALICE, 55)
     assert asked == [((100, ALICE), {"before": 55})]

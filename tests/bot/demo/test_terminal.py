@@ -7,7 +7,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.chat.commands import answer_interactions
+from bot.chat.commands.tree import answer_interactions
 from bot.demo.terminal import CommandUse, NotACommand, is_command, parse
 
 

@@ -61,11 +61,11 @@ class Asking:
 
 
 async def stop(work: Work) -> None:
-    work.dispatcher.stop(100, ALICE)
+    work.dispatcher.controls.stop(100, ALICE)
 
 
 async def reset(work: Work) -> None:
-    work.dispatcher.reset(100, ALICE)
+    work.dispatcher.controls.reset(100, ALICE)
 
 
 async def gone(work: Work) -> None:

@@ -131,7 +131,7 @@ async def test_a_question_that_gets_no_answer_holds_its_turn_for_seconds_and_nob
         assert len(notes(work)) == 1
         post(work, 12, "third")
         await work.until(lambda: (12, 10, 20) in lookups.asked)
-        work.dispatcher.stop(FOREIGN, ALICE)
+        work.dispatcher.controls.stop(FOREIGN, ALICE)
         assert await work.outcome(12) is Outcome.STOPPED
         assert len(work.agents.prompted) == 3
 
@@ -191,7 +191,7 @@ async def test_what_runs_first_brings_what_is_older_than_itself_and_no_other_bri
         post(work, 12, "second")
         post(work, 15, "third", author=BOB)
         await work.until(lambda: len(work.store.calls) >= 4)
-        assert work.dispatcher.promote(FOREIGN, 15, BOB).accepted
+        assert work.dispatcher.controls.promote(FOREIGN, 15, BOB).accepted
         await work.until(lambda: len(work.agents.prompted) == 3)
         assert work.agents.prompted[1:] == ["third", "second"]
     assert lookups.asked == [(9, 0, 20), (15, 9, 20)]

@@ -29,15 +29,15 @@ async def test_continue_asks_the_agent_to_go_on_with_the_request() -> None:
     async with running_work(store=store) as work:
         await work.over()
         ((notice, _),) = work.buttons()
-        told = work.dispatcher.go_on(100, 1, notice, BOB)
+        told = work.dispatcher.controls.go_on(100, 1, notice, BOB)
         assert (told.text, told.accepted) == ("Going on.", True)
-        again = work.dispatcher.go_on(100, 1, notice, BOB)
+        again = work.dispatcher.controls.go_on(100, 1, notice, BOB)
         assert (again.text, again.accepted) == ("Already going on.", False)
         assert await work.over(2) == [(1, Outcome.INTERRUPTED), (notice, Outcome.ANSWERED)]
         (prompted,) = work.agents.prompted
         assert prompted.endswith("go on with this request:\n\nbuild it")
     async with running_work(store=store, chat=work.chat) as work:
-        work.dispatcher.go_on(100, 1, notice, BOB)
+        work.dispatcher.controls.go_on(100, 1, notice, BOB)
         await work.settled()
         assert work.agents.prompted == []
 
@@ -53,7 +53,7 @@ async def test_continue_keeps_in_which_channel_its_thread_stands() -> None:
         await store.started(one.message_id)
     async with running_work(store=store, held=True) as work:
         for prompt in (1, 2):
-            work.dispatcher.go_on(100, prompt, 50 + prompt, BOB)
+            work.dispatcher.controls.go_on(100, prompt, 50 + prompt, BOB)
         await work.settled()
         again = {one.prompt.message_id: inbound_of(one.prompt) for one in await store.open_prompts()}
         assert [(again[one].channel_id, again[one].parent_id) for one in (51, 52)] == [(100, 7), (100, 7)]
@@ -69,11 +69,11 @@ async def test_continue_is_not_stale_by_a_stop_of_all_that_came_before_it_was_pr
     async with running_work(store=store) as work:
         await work.over(2)
         (first, _), (second, _) = work.buttons()
-        work.dispatcher.stop_all(100, ALICE, before=second + 1000)
-        work.dispatcher.go_on(100, 1, first, BOB)
+        work.dispatcher.controls.stop_all(100, ALICE, before=second + 1000)
+        work.dispatcher.controls.go_on(100, 1, first, BOB)
         assert (await work.over(3))[2:] == [(first, Outcome.ANSWERED)]
-        work.dispatcher.go_on(100, 2, second, BOB)
-        work.dispatcher.stop_all(100, ALICE, before=second + 2000)
+        work.dispatcher.controls.go_on(100, 2, second, BOB)
+        work.dispatcher.controls.stop_all(100, ALICE, before=second + 2000)
         assert (await work.over(4))[3:] == [(second, Outcome.STALE)]
 
 
@@ -85,7 +85,7 @@ async def test_continue_of_another_thread_s_prompt_starts_nothing() -> None:
     await store.started(1)
     async with running_work(store=store) as work:
         await work.over()
-        work.dispatcher.go_on(200, 1, 999, ALICE)
+        work.dispatcher.controls.go_on(200, 1, 999, ALICE)
         await work.shown("no longer know what was asked", 200)
         assert work.agents.prompted == []
 
@@ -102,7 +102,7 @@ async def test_a_message_from_long_ago_is_told_once_and_runs_when_asked_for() ->
         assert text.startswith("⚠️ **Interrupted:** Weft was away when this was posted")
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:5"
-        work.dispatcher.go_on(100, 5, notice, ALICE)
+        work.dispatcher.controls.go_on(100, 5, notice, ALICE)
         await work.over(2)
         assert work.agents.prompted == ["deploy"]
 
@@ -131,7 +131,7 @@ async def test_a_message_from_long_ago_is_not_run_by_itself_after_a_kill_either(
         await work.over()
         assert (work.agents.prompted, work.outcomes) == ([], [(5, Outcome.INTERRUPTED)])
         assert len(work.told("Weft was away when this was posted")) == 1
-        work.dispatcher.go_on(100, 5, max(chat.threads[100].messages), ALICE)
+        work.dispatcher.controls.go_on(100, 5, max(chat.threads[100].messages), ALICE)
         await work.over(2)
         assert work.agents.prompted == ["deploy"]
 
@@ -190,7 +190,7 @@ async def test_a_press_just_before_a_stop_is_the_next_run_s() -> None:
     async with running_work(store=store) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
-        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.controls.go_on(100, 1, notice, BOB).accepted
     async with running_work(store=store) as work:
         assert await work.over() == [(notice, Outcome.ANSWERED)]
         assert len(work.agents.prompted) == 1
@@ -205,10 +205,10 @@ async def test_a_press_that_could_not_be_written_down_can_be_repeated() -> None:
         await work.over()
         notice = max(work.chat.threads[100].messages)
         store.fail["accept"] = StoreBusy("too much")
-        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.controls.go_on(100, 1, notice, BOB).accepted
         await work.shown("Please press again")
         store.fail.clear()
-        assert work.dispatcher.go_on(100, 1, notice, BOB).accepted
+        assert work.dispatcher.controls.go_on(100, 1, notice, BOB).accepted
         await work.over(2)
         assert len(work.agents.prompted) == 1
 
@@ -221,7 +221,7 @@ async def test_what_is_gone_on_with_belongs_to_whoever_pressed() -> None:
     async with running_work(store=store, hanging=lambda _session: None) as work:
         await work.over()
         notice = max(work.chat.threads[100].messages)
-        work.dispatcher.go_on(100, 1, notice, BOB)
+        work.dispatcher.controls.go_on(100, 1, notice, BOB)
         await work.until(lambda: ("accept", notice) in store.calls)
         (again,) = await store.turn(notice)
         assert (again.prompt.author_id, again.prompt.thread_id) == (BOB.id, 100)
@@ -234,7 +234,7 @@ async def test_a_bots_prompt_that_a_person_goes_on_with_is_a_persons() -> None:
     await store.accept(accepted_prompt(replace(inbound(1, text="build it"), lane=Lane.BACKGROUND)))
     await store.started(1)
     async with running_work(store=store, held=True) as work:
-        work.dispatcher.go_on(100, 1, 51, BOB)
+        work.dispatcher.controls.go_on(100, 1, 51, BOB)
         await work.settled()
         (again,) = [one.prompt for one in await store.open_prompts()]
         assert (inbound_of(again).lane, inbound_of(again).author.id) == (Lane.MAIN, BOB.id)
@@ -249,7 +249,7 @@ async def test_continue_of_a_turn_of_several_messages_repeats_all_of_it() -> Non
         await work.over(3)
         ((notice, _),) = work.buttons()
     async with running_work(store=store, chat=work.chat) as work:
-        work.dispatcher.go_on(100, 1, notice, BOB)
+        work.dispatcher.controls.go_on(100, 1, notice, BOB)
         await work.over()
         (prompted,) = work.agents.prompted
         one, two, three = (

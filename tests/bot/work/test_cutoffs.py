@@ -17,7 +17,7 @@ async def test_what_is_older_than_a_stop_of_all_is_stale_in_the_next_run() -> No
     """Q7, R2: also if there was nothing to stop then, and in that thread only."""
     store = kept()
     async with running_work(store=store) as work:
-        assert not work.dispatcher.stop_all(100, ALICE, before=50).accepted
+        assert not work.dispatcher.controls.stop_all(100, ALICE, before=50).accepted
         await work.settled()
     async with running_work(store=store) as work:
         work.post(40, "older")
@@ -44,7 +44,7 @@ async def test_an_older_stop_of_all_moves_nothing_back_after_a_restart() -> None
     store = kept()
     for before in (50, 30, 50):
         async with running_work(store=store) as work:
-            work.dispatcher.stop_all(100, ALICE, before)
+            work.dispatcher.controls.stop_all(100, ALICE, before)
             await work.settled()
     assert orjson.loads((await store.choices())[100]) == {"cutoff": 50}
 
@@ -55,11 +55,11 @@ async def test_a_stop_of_all_and_a_chosen_mode_are_kept_side_by_side() -> None:
     store = kept()
     await store.bind(100, options='{"queue_mode":"steer","colour":"red"}')
     async with running_work(store=store) as work:
-        work.dispatcher.stop_all(100, ALICE, before=50)
+        work.dispatcher.controls.stop_all(100, ALICE, before=50)
         await work.settled()
     async with running_work(store=store) as work:
         assert work.dispatcher.thread_settings.mode_in(100) is QueueMode.STEER
-        work.dispatcher.choose_mode(100, QueueMode.FOLLOWUP, ALICE, server=False)
+        work.dispatcher.controls.choose_mode(100, QueueMode.FOLLOWUP, ALICE, server=False)
         await work.settled()
     assert orjson.loads((await store.choices())[100]) == {"queue_mode": "followup", "colour": "red", "cutoff": 50}
 

@@ -73,7 +73,7 @@ async def test_an_event_that_comes_twice_while_its_message_runs_is_one_message()
         work.post(1, "hang")
         await work.prompted("hang")
         work.post(1, "hang")
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         assert await work.over() == [(1, Outcome.STOPPED)]
         assert work.store.calls.count(("accept", 1)) == 1
 
@@ -86,7 +86,7 @@ async def test_an_event_that_comes_twice_while_its_message_waits_is_one_message(
         await work.prompted("hang")
         work.post(2)
         work.post(2)
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
         assert work.agents.prompted == ["hang", "hello"]
 
@@ -113,7 +113,7 @@ async def test_a_thread_has_one_turn_at_a_time_in_order_of_arrival() -> None:
         work.post(2, "second")
         await work.settled()
         assert work.agents.prompted == ["hang"]
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         await work.over(3)
         assert work.agents.prompted == ["hang", "second", "third"]
 
@@ -130,7 +130,7 @@ async def test_who_waits_for_an_agent_is_told_once() -> None:
         await work.settled()
         waits = [call for call in work.chat.threads[200].of("send") if "Waiting" in call.body.text]
         assert [call.reply_to for call in waits] == [2]
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         assert await work.over(2) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED)]
 
 
@@ -194,7 +194,7 @@ async def test_a_fault_in_a_turn_frees_the_thread_and_touches_no_neighbour() -> 
         assert await work.over(2) == [(2, Outcome.FAILED), (3, Outcome.ANSWERED)]
         assert any("something went wrong in Weft itself" in text for text in work.chat.texts())
         assert not any("a fault of ours" in text for text in work.chat.texts())
-        assert work.dispatcher.status(None).startswith("1 running, 0 waiting\n")
+        assert work.dispatcher.controls.status(None).startswith("1 running, 0 waiting\n")
 
 
 @in_virtual_time
@@ -224,7 +224,7 @@ async def test_an_outcome_that_the_store_does_not_take_harms_no_other_thread() -
         assert await work.outcome(3) is Outcome.ANSWERED
         await work.settled()
         del work.store.fail["finished"]
-        work.dispatcher.stop(200, ALICE)
+        work.dispatcher.controls.stop(200, ALICE)
         assert (1, Outcome.STOPPED) in await work.over(3)
 
 
@@ -354,7 +354,7 @@ async def test_a_thread_whose_last_edit_was_of_a_notice_keeps_no_editor() -> Non
         work.post(2)
         await work.shown("Waiting, next in line")
         work.chat.threads[100].delay = 2.0
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         await work.over(2)
         await anyio.sleep(30)
         assert work.dispatcher._editors._editors == {}
@@ -377,9 +377,9 @@ async def test_a_decision_that_can_not_be_carried_out_ends_no_other_thread(
 
         with monkeypatch.context() as patched:
             patched.setattr(QueueNotices, "show", fail)
-            work.dispatcher.stop(100, ALICE)
+            work.dispatcher.controls.stop(100, ALICE)
             await anyio.sleep(5)
-        work.dispatcher.stop(200, ALICE)
+        work.dispatcher.controls.stop(200, ALICE)
         await work.over(3)
         assert sorted(work.outcomes) == [(1, Outcome.STOPPED), (2, Outcome.ANSWERED), (3, Outcome.STOPPED)]
 
@@ -397,7 +397,7 @@ async def test_the_end_of_a_stopped_turn_is_shown_with_the_agents_answer_and_the
         await work.shown("so far")
         work.post(2, "next")
         await anyio.sleep(2)
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         await anyio.sleep(0.04)
         assert any("so far\n⏹ **Stopped**" in text for text in work.chat.texts())
         assert not any(body.buttons for body in work.chat.threads[100].messages.values() if "so far" in body.text)
@@ -418,7 +418,7 @@ async def test_an_end_is_not_shown_before_it_is_written_down() -> None:
     async with running_work(store=store) as work:
         work.post(1, "hang")
         await work.prompted("hang")
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         await work.shown("**Stopped**")
         assert [one.outcome for one in await store.pending_replies()] == [Outcome.STOPPED]
 

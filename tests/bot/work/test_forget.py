@@ -46,10 +46,10 @@ async def test_what_is_known_of_a_thread_is_forgotten_with_it() -> None:
     async with running_work(chat=FakeChat(), named=AGENTS) as work:
         for number, thread_id in enumerate((100, 200), 1):
             work.post(number, thread_id=thread_id)
-            work.dispatcher.choose_mode(thread_id, QueueMode.STEER, ALICE, server=False)
+            work.dispatcher.controls.choose_mode(thread_id, QueueMode.STEER, ALICE, server=False)
         work.post(3, "hang", thread_id=100)
         await work.over(2)
-        work.dispatcher.stop_all(200, ALICE, before=9)
+        work.dispatcher.controls.stop_all(200, ALICE, before=9)
         assert known(work.dispatcher, work.pool) == {100, 200}
         work.dispatcher.thread_gone(100, "the thread was deleted")
         work.dispatcher.forget(100)

@@ -102,7 +102,7 @@ async def test_each_turn_has_one_line_with_its_waits_and_its_agent_and_without_i
             await work.until(lambda: work.dispatcher.counts().waiting == 1)
             assert (work.dispatcher.counts().queues, work.dispatcher.counts().longest) == (1, 1)
             await work.settled()
-            work.dispatcher.stop(100, ALICE)
+            work.dispatcher.controls.stop(100, ALICE)
             await work.over(2)
     first, second = lines_of(logs)
     assert (first["outcome"], first["prompt"], first["waited"]) == ("stopped", 1, 0.0)
@@ -141,7 +141,7 @@ async def test_what_waits_in_several_threads_is_counted_over_all_of_them() -> No
         counts = work.dispatcher.counts()
         assert (counts.waiting, counts.queues, counts.longest, counts.cards) == (3, 2, 2, 0)
         assert counts.lanes[Lane.MAIN].running == 1
-        work.dispatcher.stop_all(100, ALICE, before=10)
-        work.dispatcher.stop_all(200, ALICE, before=10)
+        work.dispatcher.controls.stop_all(100, ALICE, before=10)
+        work.dispatcher.controls.stop_all(200, ALICE, before=10)
         await work.over(4)
         assert work.dispatcher.counts().waiting == 0

@@ -91,7 +91,7 @@ class Chance:
 
     def stop(self, work: Work) -> None:
         message, thread = self.one()
-        work.dispatcher.stop(thread, BOB, self.random.choice((None, message)))
+        work.dispatcher.controls.stop(thread, BOB, self.random.choice((None, message)))
 
     def touch(self, work: Work) -> None:
         message, thread = self.one()
@@ -99,8 +99,8 @@ class Chance:
             (
                 lambda: work.dispatcher.edited(message, f"text {message} instead"),
                 lambda: work.dispatcher.deleted(message),
-                lambda: work.dispatcher.promote(thread, message, BOB),
-                lambda: work.dispatcher.remove(thread, message, BOB),
+                lambda: work.dispatcher.controls.promote(thread, message, BOB),
+                lambda: work.dispatcher.controls.remove(thread, message, BOB),
                 lambda: work.post(message, thread_id=thread) if self.posted else None,
             )
         )()
@@ -109,9 +109,9 @@ class Chance:
         message, thread = self.one()
         self.random.choice(
             (
-                lambda: work.dispatcher.stop_all(thread, BOB, message),
-                lambda: work.dispatcher.clear(thread, BOB),
-                lambda: work.dispatcher.reset(thread, BOB),
+                lambda: work.dispatcher.controls.stop_all(thread, BOB, message),
+                lambda: work.dispatcher.controls.clear(thread, BOB),
+                lambda: work.dispatcher.controls.reset(thread, BOB),
                 work.dispatcher.hold,
                 work.dispatcher.release,
             )

@@ -144,7 +144,7 @@ async def test_a_message_that_was_removed_is_not_run_by_the_next_run() -> None:
         await work.prompted("hang")
         work.post(2)
         await anyio.sleep(0.1)
-        assert work.dispatcher.remove(100, 2, ALICE).accepted
+        assert work.dispatcher.controls.remove(100, 2, ALICE).accepted
         await anyio.sleep(0.2)
         assert [prompt.prompt.message_id for prompt in await store.open_prompts()] == [1]
         (pending,) = await store.pending_replies()
@@ -162,7 +162,7 @@ async def test_the_next_run_tells_what_a_kill_left_untold() -> None:
         work.post(2)
         work.post(3)
         await anyio.sleep(0.1)
-        work.dispatcher.clear(100, ALICE)
+        work.dispatcher.controls.clear(100, ALICE)
         await anyio.sleep(0.2)
         left = kept()  # as a kill right now would leave it
         left._prompts.update({key: work.store._prompts[key] for key in (2, 3)})
@@ -210,7 +210,7 @@ async def test_a_prompt_that_waits_for_its_thread_can_be_stopped() -> None:
     async with running_work(chat=FarChat(until=anyio.current_time() + 3600)) as work:
         work.dispatcher.submit(mention(100))
         await anyio.sleep(600)
-        assert work.dispatcher.stop(100, ALICE, 100).accepted
+        assert work.dispatcher.controls.stop(100, ALICE, 100).accepted
         await anyio.sleep(600)
         assert work.outcomes == [(100, Outcome.STOPPED)]
 
@@ -285,7 +285,7 @@ async def test_what_was_said_into_a_turn_that_is_over_is_told_once_too() -> None
         assert sorted(await work.over(2)) == [(2, Outcome.INTERRUPTED), (3, Outcome.INTERRUPTED)]
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:2"
-        work.dispatcher.go_on(100, 2, notice, BOB)
+        work.dispatcher.controls.go_on(100, 2, notice, BOB)
         await work.over(3)
         assert work.agents.prompted[0].endswith(
             "request:\n\n[alice (user 11) wrote:]\n> two\n\n[bob (user 12) wrote:]\n> three"

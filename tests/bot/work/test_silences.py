@@ -44,11 +44,11 @@ async def test_a_silent_turn_shows_the_agents_last_words_without_secrets() -> No
             await anyio.sleep(70)
             (shown,) = [text for text in work.chat.texts() if "no sign of life for 1 min" in text]
             assert f"(it last said `429 too many requests, attempt {number} of …`). Wait or press Stop" in shown
-            assert "attempt" in work.dispatcher.status(100)
-            work.dispatcher.stop(100, ALICE)
+            assert "attempt" in work.dispatcher.controls.status(100)
+            work.dispatcher.controls.stop(100, ALICE)
             await work.over(number)
-        assert "⚠️ The last 3 turns of `fake` ended without a word" in work.dispatcher.status(100)
-        assert "⚠️ The last 3 turns of `fake` ended without a word" in work.dispatcher.status(None)
+        assert "⚠️ The last 3 turns of `fake` ended without a word" in work.dispatcher.controls.status(100)
+        assert "⚠️ The last 3 turns of `fake` ended without a word" in work.dispatcher.controls.status(None)
         work.post(5)
         await work.over(5)
-        assert "⚠️" not in work.dispatcher.status(100)
+        assert "⚠️" not in work.dispatcher.controls.status(100)

@@ -100,7 +100,7 @@ async def test_an_end_that_was_told_of_several_messages_is_not_told_again_after_
         work.post(2)
         work.post(3)
         await work.settled()
-        work.dispatcher.clear(100, ALICE)
+        work.dispatcher.controls.clear(100, ALICE)
         await work.shown("2 messages of `alice`")
     store.gates.clear()
     async with running_work(store=store, chat=chat) as work:

@@ -177,8 +177,8 @@ async def test_a_message_after_the_end_is_left_alone() -> None:
         work.chat.thread(100)
     work.post(1)
     work.dispatcher.admit()
-    assert not work.dispatcher.reset(100, ALICE).accepted
-    assert not work.dispatcher.stop(100, ALICE).accepted
+    assert not work.dispatcher.controls.reset(100, ALICE).accepted
+    assert not work.dispatcher.controls.stop(100, ALICE).accepted
     assert work.outcomes == []
 
 
@@ -200,7 +200,7 @@ async def test_a_turn_that_a_person_stopped_before_the_shutdown_stays_stopped() 
     async with running_work(limits=HASTY_END, mute=ignore_cancel) as work:
         work.post(1, "mute")
         await work.prompted("mute")
-        assert work.dispatcher.stop(100, ALICE).accepted
+        assert work.dispatcher.controls.stop(100, ALICE).accepted
         await work.dispatcher.shutdown()
         assert work.outcomes == [(1, Outcome.STOPPED)]
 
@@ -329,7 +329,7 @@ async def test_a_turn_that_outlasts_the_grace_is_cancelled_and_told() -> None:
         ((notice, custom_id),) = work.buttons()
         assert custom_id == "weft:go:100:1"
     async with running_work(store=work.store, chat=work.chat) as again:
-        again.dispatcher.go_on(100, 1, notice, ALICE)
+        again.dispatcher.controls.go_on(100, 1, notice, ALICE)
         await again.until(lambda: again.agents.prompted)
         assert again.agents.prompted[0].endswith("go on with this request:\n\nhang")
 

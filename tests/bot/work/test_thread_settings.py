@@ -39,6 +39,21 @@ def mode_of(settings: ThreadSettings, message: Inbound) -> QueueMode:
     return settings.mode_in(message.thread_id, message.guild_id, message.mode)
 
 
+@pytest.mark.asyncio
+async def test_a_part_keeps_json_values_of_its_own() -> None:
+    """They hold at once and in the next run, beside what is settled, and None takes one back."""
+    store = MemoryStore()
+    async with settled(store) as settings:
+        settings.settle(THREAD, mode=QueueMode.STEER)
+        settings.keep(THREAD, {"colour": ["red", 1], "shape": "round"})
+        settings.keep(THREAD, {"shape": None})
+        assert (settings.kept(THREAD, "colour"), settings.kept(THREAD, "shape")) == (["red", 1], None)
+        assert settings.kept(CHANNEL, "colour") is settings.kept(None, "colour") is None
+    async with settled(store) as settings:
+        assert settings.kept(THREAD, "colour") == ["red", 1]
+        assert settings.mode_in(THREAD) is QueueMode.STEER
+
+
 # --- queue modes -----------------------------------------------------------------------------------------------
 
 
@@ -80,8 +95,8 @@ async def test_a_choice_that_can_not_be_understood_is_none(options: str) -> None
 async def test_the_mode_of_the_server_is_shown_as_that_of_its_threads() -> None:
     """Q2, Q11."""
     async with running_work() as work:
-        work.dispatcher.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
-        assert "Mode: followup" in work.dispatcher.queue(100, 1)
+        work.dispatcher.controls.choose_mode(1, QueueMode.FOLLOWUP, ALICE, server=True)
+        assert "Mode: followup" in work.dispatcher.controls.queue(100, 1)
 
 
 # --- agents ----------------------------------------------------------------------------------------------------

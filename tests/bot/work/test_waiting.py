@@ -64,7 +64,7 @@ async def test_who_stood_back_goes_on_when_the_one_that_waited_is_stopped() -> N
         await work.settled()
         work.post(3, "newer", thread_id=200)
         await work.settled()
-        work.dispatcher.stop(300, BOB)
+        work.dispatcher.controls.stop(300, BOB)
         await work.prompted("hang", "newer")
         assert (3, Outcome.ANSWERED) in await work.over(2)
 
@@ -77,7 +77,7 @@ async def test_what_still_collects_when_the_turn_before_it_ends_starts_by_itself
         await work.prompted("hang")
         work.post(2, "next")
         await anyio.sleep(0.5)
-        work.dispatcher.stop(100, ALICE)
+        work.dispatcher.controls.stop(100, ALICE)
         await anyio.sleep(2)
         assert work.agents.prompted == ["hang", "next"]
 
@@ -103,8 +103,8 @@ async def test_what_still_collects_when_the_one_before_it_is_removed_starts_by_i
         await anyio.sleep(3)
         work.post(3, "other", author=BOB)
         await anyio.sleep(0.5)
-        work.dispatcher.remove(100, 2, ALICE)
-        work.dispatcher.stop(200, ALICE)
+        work.dispatcher.controls.remove(100, 2, ALICE)
+        work.dispatcher.controls.stop(200, ALICE)
         await anyio.sleep(2.5)
         assert work.agents.prompted == ["hang", "other"]
 
@@ -122,7 +122,7 @@ async def test_a_turn_that_could_not_be_forked_keeps_its_place() -> None:
         await anyio.sleep(0.5)
         work.post(3, "third")
         await anyio.sleep(0.5)
-        work.dispatcher.stop(100, ALICE, prompt=1)
+        work.dispatcher.controls.stop(100, ALICE, prompt=1)
         gate.set()
         await work.over(3)
         assert work.agents.prompted == ["hang", "second", "third"]

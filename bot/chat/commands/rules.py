@@ -16,8 +16,8 @@ from discord.app_commands import Choice
 from bot.chat.answers import ELSEWHERE
 from bot.chat.authorize import Purpose
 from bot.chat.client import WeftClient
+from bot.chat.commands.permissions import permissions
 from bot.chat.interactions import asker_of, choices_of, respond, respond_later, thread_of, verdict_on
-from bot.chat.permission_commands import permissions
 from bot.chat.questions_here import seen_by
 from bot.work.dispatcher import Dispatcher
 from bot.work.permissions.audit import SHOWN, describe_decisions

@@ -1,0 +1,1 @@
+"""The slash commands: each module one subject, `tree` registers them."""

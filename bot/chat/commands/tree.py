@@ -1,0 +1,81 @@
+"""Registers the slash commands with Discord, and answers those that it still shows and that are gone.
+
+Their answers go to the person who asks, but for what concerns everybody in the thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+import discord
+import structlog
+from discord import app_commands
+
+from bot.chat.answers import FAILED
+from bot.chat.buttons import WeftButton, on_interaction
+from bot.chat.commands.control import diff, reset, status, stop
+from bot.chat.commands.inbox import inbox
+from bot.chat.commands.new import new
+from bot.chat.commands.permissions import permissions
+from bot.chat.commands.queue import queue
+from bot.chat.commands.rules import audit
+from bot.chat.interactions import on_unreadable_interaction, tell
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
+AnyCommand = app_commands.Command[Any, ..., None] | app_commands.Group
+
+COMMANDS: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox, audit)
+
+
+class CommandStamp(Protocol):
+    """Keeps, over restarts, which set of commands was registered last."""
+
+    def read(self) -> str | None:
+        """Return what was written last, if anything."""
+
+    def write(self, stamp: str) -> None:
+        """Keep ``stamp``."""
+
+
+class WeftTree(app_commands.CommandTree[Any]):
+    """The commands; errors end in an answer and a log line."""
+
+    async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /) -> None:
+        if isinstance(error, app_commands.CommandNotFound):
+            await tell(interaction, UNKNOWN)
+            return
+        log.error("command.failed", interaction=interaction.id, exc_info=error)
+        await tell(interaction, FAILED)
+
+
+def answer_interactions(client: discord.Client) -> WeftTree:
+    """Let the client answer commands and buttons, including unknown and unreadable ones; return its commands."""
+    client.add_dynamic_items(WeftButton)
+    client.event(on_interaction)
+    client.event(on_unreadable_interaction)
+    tree = WeftTree(client)
+    for command in COMMANDS:
+        tree.add_command(command)
+    return tree
+
+
+async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:
+    """Register the commands if their description for Discord differs from what was registered last."""
+    described = sorted((command.to_dict(tree) for command in tree.get_commands()), key=lambda entry: str(entry["name"]))
+    text = json.dumps([application_id, described], sort_keys=True, default=str)
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    # Registrations are few a day: a bot that restarts again and again would use them up.
+    if stamp.read() == wanted:
+        return
+    try:
+        await tree.sync()
+    except discord.DiscordException as exc:
+        # Not raised: messages and buttons work without commands, and Discord keeps the last list.
+        log.warning("commands.refused", error=repr(exc))
+        return
+    stamp.write(wanted)
+    log.info("commands.registered", count=len(tree.get_commands()))
