@@ -59,6 +59,7 @@ from bot.work.skipped import RateLimiter, SkippedMessages
 from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
 from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool
@@ -81,6 +82,7 @@ class Dispatcher:
 
     Attributes:
         controls: what people do to turns and queues, by command, button or typed word.
+        turn_events: tells who watches turns.
         thread_settings: what is settled for each thread and server.
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
@@ -136,6 +138,8 @@ class Dispatcher:
         kept = self._kept_rules = KeptRules(tracker, store)
         self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
         rulings = Rulings(self.rules.in_force, decisions)
+        self.turn_events = events = TurnEvents()
+        waits = WaitsForPeople(self._scheduler, events)
         records = CardRecords(tracker, store, editors, chat.thread)
 
         def approver_in(guild_id: int | None) -> int | None:
@@ -144,7 +148,7 @@ class Dispatcher:
         self._cards = TurnCards(
             tasks,
             self.permissions,
-            self._scheduler,
+            waits,
             limits.permission_timeout,
             decisions,
             rulings,
@@ -154,7 +158,7 @@ class Dispatcher:
         )
         self.questions = QuestionRegistry()
         self._asking = TurnQuestions(
-            tasks, self.questions, self._scheduler, limits.permission_timeout, decisions, records, approver_in
+            tasks, self.questions, waits, limits.permission_timeout, decisions, records, approver_in
         )
         # What takes a message to its turn, and the turn to its end.
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
@@ -165,7 +169,7 @@ class Dispatcher:
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
-            turns, self.thread_settings, observer, limits,
+            turns, self.thread_settings, observer, events, limits,
         )  # fmt: skip
         self._intake = Intake(
             tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,

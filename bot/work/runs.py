@@ -31,6 +31,7 @@ from bot.work.running_turn import Claim, RunningTurn
 from bot.work.silences import Silences
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.turn_events import TurnEvents
 from bot.work.turns import TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
 from pool.slot import ExtraReservation
@@ -66,6 +67,7 @@ class Runs:
     turns: TurnService
     thread_settings: ThreadSettings
     observer: Observer
+    events: TurnEvents
     limits: WorkLimits
     running: dict[Entry, RunningTurn] = field(default_factory=dict)
     silences: Silences = field(default_factory=Silences)
@@ -133,6 +135,7 @@ class Runs:
         entry.attempts += 1
         # In the map before its task begins: a stop may come first, and has to find it.
         self.running[entry] = running
+        self.events.started(running)
         self.tasks.start_soon(self._run, running, claim, name=f"turn {entry.place}")
 
     async def _run(self, running: RunningTurn, claim: Claim) -> None:
@@ -176,6 +179,7 @@ class Runs:
             self.silences.ended(running.agent, end.outcome, silent=running.silent)
             self.deliveries.finish(entry.owed, running.reply, end, report)
             self.leftovers.ended(running.first)
+            self.events.ended(running, end)
             context = end.snapshot.context if end.snapshot is not None else None
             memory = self.scheduler.queue(thread_id).memory
             # What a session that was reset had used says nothing about the next one.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import anyio
 import structlog
 from anyio.abc import TaskGroup
 
@@ -29,8 +28,8 @@ from bot.work.permissions.rule_keeping import RuleKeeping
 from bot.work.permissions.rules import Ruling, Verdict
 from bot.work.permissions.rulings import MOST_RULED, Rulings
 from bot.work.questions import cards as question_cards
-from bot.work.queue.scheduler import Scheduler
-from bot.work.running_turn import Claim, RunningTurn
+from bot.work.running_turn import RunningTurn
+from bot.work.turn_events import WaitsForPeople
 from pool.store import KeptCard
 
 log = structlog.get_logger(__name__)
@@ -60,7 +59,7 @@ class TurnCards:
 
     tasks: TaskGroup
     registry: PermissionRegistry
-    scheduler: Scheduler[Claim]
+    waits: WaitsForPeople
     timeout: float
     decisions: Decisions
     rulings: Rulings
@@ -130,9 +129,8 @@ class TurnCards:
                 body = opened if card.state is CardState.ANSWERED else agreed_so_far()
                 end = partial(show_end, cards.closed_card(body, card_end(card)))
                 self.decisions.record(decision_of(card, first, running.stopped_by), end)
-            # A turn may wait for several answers; it needs its place in the lane again only after the last one.
-            if card.state is not CardState.OPEN and not running.waiting_for_people:
-                self.scheduler.lanes.take_back(running.entry)
+            if card.state is not CardState.OPEN:
+                self.waits.settled(running)
 
         # 2. From here on it can be answered.
         first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
@@ -181,8 +179,8 @@ class TurnCards:
         if card.state is not CardState.OPEN:
             return  # it could not be shown
         self.records.keep(kept, lambda: running.reply.release(card.token), self.timeout)
-        # 4. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
-        self.scheduler.lend(running.entry, anyio.current_time())
+        # 4. From here on the turn waits for people.
+        self.waits.begun(running)
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
 
     def _refuses(self, running: RunningTurn, request: PermissionRequest) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import anyio
 import structlog
 from anyio.abc import TaskGroup
 
@@ -24,9 +23,8 @@ from bot.work.permissions.decisions import Decision, Decisions, decision_on
 from bot.work.questions import cards as question_cards
 from bot.work.questions.form import Form, Unaskable, read_form, without_secrets
 from bot.work.questions.registry import NO_FORM, Question, QuestionRegistry, expire
-from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import RunningTurn
-from pool.slot import ExtraReservation, Reservation
+from bot.work.turn_events import WaitsForPeople
 from pool.store import KeptCard
 
 LONGEST_MESSAGE = 64 * 1024
@@ -54,7 +52,7 @@ class TurnQuestions:
 
     tasks: TaskGroup
     registry: QuestionRegistry
-    scheduler: Scheduler[Reservation | ExtraReservation]
+    waits: WaitsForPeople
     timeout: float
     decisions: Decisions
     records: CardRecords
@@ -104,9 +102,8 @@ class TurnQuestions:
                 self.decisions.record(_decision_of(question, _what(asked, form), first, running.stopped_by), show_end)
             elif written:
                 show_end()
-            # A turn may wait for several answers; it needs its place in the lane again only after the last one.
-            if question.state is not CardState.OPEN and not running.waiting_for_people:
-                self.scheduler.lanes.take_back(running.entry)
+            if question.state is not CardState.OPEN:
+                self.waits.settled(running)
 
         # 2. From here on it can be answered.
         role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
@@ -129,8 +126,8 @@ class TurnQuestions:
         if question.state is not CardState.OPEN:
             return  # it could not be shown
         self.records.keep(kept, lambda: running.reply.release(question.token), self.timeout)
-        # 3. A turn that waits for a person keeps its agent, but not its place in the lane (Q6).
-        self.scheduler.lend(running.entry, anyio.current_time())
+        # 3. From here on the turn waits for people.
+        self.waits.begun(running)
         self.tasks.start_soon(expire, question, self.timeout, name=f"question {question.token}")
 
     def _form_to_ask(self, running: RunningTurn, request: ElicitationRequest) -> Form | None:

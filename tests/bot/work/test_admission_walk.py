@@ -61,7 +61,7 @@ class Walk:
         self.now = 0.0
         self.longest: Entry | None = None
         self.waited = 0
-        nothing: list[Any] = [None] * 7
+        nothing: list[Any] = [None] * 8
         self.runs = Runs(None, None, self.at.pool, None, None, Editors(), *nothing)  # type: ignore[arg-type]
         self.scheduler: Scheduler[Claim] = Scheduler(Lanes({Lane.MAIN: 4 + seed % 4, Lane.BACKGROUND: 1}), self)
 

@@ -33,6 +33,7 @@ from bot.work.questions.registry import QuestionRegistry
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.running_turn import MOST_CARDS, MOST_OPEN, MOST_REFUSALS, RunningTurn
 from bot.work.task_tracker import TaskTracker
+from bot.work.turn_events import TurnEvents, WaitsForPeople
 from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.samples import ALICE, BOB, entry
@@ -147,10 +148,10 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
         rulings = Rulings(lambda _thread, _workspace: (Rules(), Mode.ASK), cast("Any", decisions))
         store = MemoryStore()
         records = CardRecords(TaskTracker(tasks), store, cast("Any", None), cast("Any", None))
-        lent, told = cast("Any", scheduler), cast("Any", decisions)
+        waits, told = WaitsForPeople(cast("Any", scheduler), TurnEvents()), cast("Any", decisions)
         kept = KeptRules(records.tracker, store)
         rules = RuleKeeping(registry, kept, told, only((), "/work"), lambda _thread_id: ONLY)
-        cards = TurnCards(tasks, registry, lent, TIMEOUT, told, rulings, rules, records, lambda _guild_id: approver)
+        cards = TurnCards(tasks, registry, waits, TIMEOUT, told, rulings, rules, records, lambda _guild_id: approver)
         yield Scene(cards, decisions, registry, reply, running, [], states, store)
         tasks.cancel_scope.cancel()
 
