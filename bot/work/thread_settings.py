@@ -6,6 +6,7 @@ keys that nobody here knows stay in them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -70,12 +71,7 @@ class ThreadSettings:
             cutoff: the snowflake before which nothing of a thread runs, since a stop-all is newer (Q7).
         """
         new = {_MODE: str(mode) if mode is not None else None, _AGENT: agent, _CUTOFF: cutoff}
-        # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
-        kept = self._kept.setdefault(place_id, {})
-        kept |= {key: value for key, value in new.items() if value is not None}
-        # Dumped now and not when it is written: the store keeps the order in which it was called.
-        write = partial(self._store.bind, place_id, options=orjson.dumps(kept).decode())
-        self._tracker.begin(write, name=f"choose {place_id}")
+        self.keep(place_id, {key: value for key, value in new.items() if value is not None})
 
     def mode_in(self, thread_id: int, guild_id: int | None = None, own: QueueMode | None = None) -> QueueMode:
         """Return the mode of a message: its ``own``, else that of its thread, else of its server, else the default."""
@@ -84,6 +80,26 @@ class ThreadSettings:
             if kept in tuple(QueueMode):  # what an older or newer version wrote may be none
                 return QueueMode(kept)
         return own or self._default_mode
+
+    # --- choices that only their own part understands ---------------------------------------------------------------
+
+    def kept(self, place_id: int | None, key: str) -> Any:
+        """Return what is kept under a key for a thread, channel or server, as JSON has it; None if nothing is.
+
+        It may be what an older or newer version wrote, so whoever asks looks at its type.
+        """
+        return self._kept.get(place_id, {}).get(key) if place_id is not None else None
+
+    def keep(self, place_id: int, values: Mapping[str, Any]) -> None:
+        """Keep JSON values by key for a place; they hold at once, and are written down soon. None: no more."""
+        # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
+        kept = self._kept.setdefault(place_id, {})
+        kept.update(values)
+        for key in [key for key, value in kept.items() if value is None]:
+            del kept[key]
+        # Dumped now and not when it is written: the store keeps the order in which it was called.
+        write = partial(self._store.bind, place_id, options=orjson.dumps(kept).decode())
+        self._tracker.begin(write, name=f"choose {place_id}")
 
     # --- agent -----------------------------------------------------------------------------------------------------
 
