@@ -40,6 +40,16 @@ class Launcher(Protocol):
     def sharing(self, thread_id: int) -> Sharing | None:
         """Return with whom the thread may share a process; None: with nobody. Never raises."""
 
+    def errand(self, place_id: int) -> LaunchSpec:
+        """Return what to start for requests without a session, as `ConnectionPool.borrow` does.
+
+        Raises:
+            AgentSpawnError: the directory is missing.
+        """
+
+    def same_agent(self, place_id: int, other: int) -> bool:
+        """Whether two places have the same agent, so that a process of one tells what holds for the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalLauncher:
@@ -68,10 +78,7 @@ class LocalLauncher:
     start_timeout: float | None = None
 
     def spec(self, thread_id: int) -> LaunchSpec:
-        directory, base = self._directory(thread_id), self._base()
-        # Only the thread's part is made: a base that is missing is a disk that is not mounted or a typing error.
-        if not base.is_dir():
-            raise AgentSpawnError(f"{base} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
+        directory, base = self._directory(thread_id), self._existing_base()
         if directory != base:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -82,6 +89,14 @@ class LocalLauncher:
         if self.sessions_per_process > 1:
             return self.spec_in(base, thread_id, str(directory))
         return self.spec_in(directory, thread_id)
+
+    def errand(self, place_id: int) -> LaunchSpec:
+        # No directory is made for a thread that may never be.
+        return self.spec_in(self._existing_base(), place_id)
+
+    def same_agent(self, place_id: int, other: int) -> bool:
+        del place_id, other
+        return True
 
     def spec_in(self, directory: Path, thread_id: int, session_cwd: str | None = None) -> LaunchSpec:
         """Return what to start in a directory that is there, whatever the workspace is."""
@@ -112,6 +127,13 @@ class LocalLauncher:
     def _directory(self, thread_id: int) -> Path:
         return Path(self.workspace.replace(THREAD_FIELD, str(thread_id)))
 
+    def _existing_base(self) -> Path:
+        # Only a thread's part is ever made: a base that is missing is a disk that is not mounted or a typing error.
+        base = self._base()
+        if not base.is_dir():
+            raise AgentSpawnError(f"{base} is not a directory", failure=SpawnFailure.BAD_DIRECTORY)
+        return base
+
     def _base(self) -> Path:
         """Return the part of the workspace that is the same for all threads."""
         head = self.workspace.split(THREAD_FIELD)[0]
@@ -132,6 +154,12 @@ class LauncherByName:
 
     def spec(self, thread_id: int) -> LaunchSpec:
         return self.launchers[self.name_of(thread_id)].spec(thread_id)
+
+    def errand(self, place_id: int) -> LaunchSpec:
+        return self.launchers[self.name_of(place_id)].errand(place_id)
+
+    def same_agent(self, place_id: int, other: int) -> bool:
+        return self.name_of(place_id) == self.name_of(other)
 
     def sharing(self, thread_id: int) -> Sharing | None:
         name = self.name_of(thread_id)

@@ -22,15 +22,18 @@ from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.session import AgentSession
-from pool.agent_task import AgentTask, OpenConnection
+from pool.agent_task import AgentTask, OpenConnection, wait_until
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
 from pool.registry import Registry
-from pool.slot import ExtraReservation, Reservation, Slot
+from pool.slot import Claim, ExtraReservation, Reservation, Slot
 from pool.storage.durable import SessionStore
 
 MOST_INTERNAL_ERRORS = 2
 """Turns in a row that may end in an internal error before the agent is replaced."""
+
+PLACE_LIMIT = 10.0
+"""Seconds that an errand waits for a place: a person waits for its answer."""
 
 log = structlog.get_logger(__name__)
 
@@ -248,6 +251,46 @@ class ConnectionPool:
         finally:
             reservation.release()
 
+    # --- requests without a session ------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def borrow(self, place_id: int) -> AsyncIterator[AgentConnection]:
+        """Hold a connection to the agent of a thread or channel, for requests beside all turns.
+
+        It is that of a living process, which is not suspended meanwhile, else of a new one, which has a place in the
+        pool as any other and ends with the block. Entered and left by one task; what is asked is for it to bound.
+
+        Raises:
+            AgentSpawnError: the agent could not be started, no place came free in time, or the pool is closing.
+        """
+        registry = self._registry
+        claim = Claim(place_id, registry.release)
+        living = registry.book_any(claim, partial(self._launcher.same_agent, place_id))
+        if living is not None:
+            try:
+                yield living
+            finally:
+                claim.release()
+            return
+        agent = registry.hire()
+        try:
+            with agent.scope:
+                with anyio.move_on_after(PLACE_LIMIT) as waited:
+                    await wait_until(registry, lambda: registry.cleared(agent))
+                if waited.cancelled_caught:
+                    busy = f"all places for agents are taken ({registry.limits.max_agents})"
+                    raise AgentSpawnError(busy, failure=SpawnFailure.OTHER)
+                async with self._open_connection(self._launcher.errand(place_id), self._connection_limits) as hired:
+                    registry.hired(agent, hired)
+                    try:
+                        yield hired
+                    finally:
+                        registry.dismiss(agent)
+            if agent.scope.cancelled_caught:
+                raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
+        finally:
+            registry.retire(agent)
+
     async def _acquire(self, claim: Reservation) -> Slot:
         registry = self._registry
         while True:
@@ -294,6 +337,11 @@ class ConnectionPool:
         """Return what can be said about the thread's slot, or None if it has none."""
         slot = self._registry.slots.get(thread_id)
         return slot.status() if slot is not None else None
+
+    def live_session(self, thread_id: int) -> AgentSession | None:
+        """Return the thread's session if a turn may begin in it now, to be looked at only: turns hold it by a lock."""
+        slot = self._registry.slots.get(thread_id)
+        return slot.session if slot is not None and slot.usable else None
 
     def counts(self) -> PoolCounts:
         """Return how full the pool is."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import structlog
 
-from acp.connection import OpenedSession
+from acp.connection import AgentConnection, OpenedSession
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.capacity import Capacity
 from pool.crash_breaker import CrashBreaker
@@ -157,6 +157,44 @@ class Registry:
         if not slot.claims and not slot.begun:
             self.stop(slot, Reason.UNUSED)
         self.changed()
+
+    # --- errands: requests without a session ---------------------------------------------------------------------
+
+    def book_any(self, claim: Claim, fits: Callable[[int], bool]) -> AgentConnection | None:
+        """Claim a process that serves a thread that ``fits``; return its connection, or None if there is none."""
+        ready = (slot for slot in self.slots.values() if slot.usable and fits(slot.thread_id))
+        slot = next(ready, None) if not self.closing else None
+        if slot is None:
+            return None
+        claim.slot = slot
+        slot.claims.add(claim)
+        return slot.agent.connection
+
+    def hire(self) -> PooledAgent:
+        """Make an entry for a process without a thread; it looks for a place like any other, and is `retire`d.
+
+        Raises:
+            AgentSpawnError: the pool is closing.
+        """
+        if self.closing:
+            raise AgentSpawnError("the pool is closing", failure=SpawnFailure.OTHER)
+        agent = PooledAgent(errand=True)
+        agent.enter(AgentState.STARTING)
+        self._agents[agent] = None
+        return agent
+
+    def hired(self, agent: PooledAgent, connection: AgentConnection) -> None:
+        """Called when the process of an errand has started."""
+        agent.connection = connection
+        if agent.state is AgentState.STARTING:
+            agent.enter(AgentState.SERVING)
+
+    def dismiss(self, agent: PooledAgent) -> None:
+        """Called when an errand is done, or must not go on: its process ends, and its place may be promised."""
+        if agent.live:
+            agent.stopping_since = self.clock()
+            agent.enter(AgentState.STOPPING)
+            self.changed()
 
     # --- places --------------------------------------------------------------------------------------------------
 
@@ -440,6 +478,9 @@ class Registry:
         self.closing = True  # first: what becomes free must not be claimed again
         for agent in tuple(self._agents):
             self.stop_agent(agent, Reason.SHUTDOWN)
+            if agent.errand and agent.live:
+                self.dismiss(agent)
+                agent.scope.cancel()
         self.changed()
 
     def at_rest(self) -> bool:

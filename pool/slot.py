@@ -37,10 +37,12 @@ class PooledAgent:
         stopping_since: when it was told to stop, or ended.
         takes_sessions: False once a session went wrong in a way that may not be the session's fault.
         had_a_turn: whether a turn was ever given to one of its sessions.
+        errand: whether it is for requests without a session, and lives only as long as whoever made it needs it.
     """
 
-    def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = ()) -> None:
+    def __init__(self, sharing: Sharing | None = None, after: tuple[Slot, ...] = (), *, errand: bool = False) -> None:
         self.sharing = sharing
+        self.errand = errand
         self.slots: dict[Slot, None] = {}
         self.after = after
         self.scope = anyio.CancelScope()
@@ -68,8 +70,8 @@ class PooledAgent:
 
     @property
     def claimed(self) -> bool:
-        """Whether a turn or a reservation protects any of its sessions."""
-        return any(slot.claims for slot in self.slots)
+        """Whether somebody needs it: a turn or a reservation in any of its sessions, or who made it for an errand."""
+        return self.errand or any(slot.claims for slot in self.slots)
 
     def fits(self, sharing: Sharing) -> bool:
         """Whether a thread of that key may be in it, as it is going to live; that there is room is not said."""

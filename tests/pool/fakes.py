@@ -234,6 +234,13 @@ class ByThread:
     def sharing(self, thread_id: int) -> Sharing | None:
         return self.shared.get(thread_id)
 
+    def errand(self, place_id: int) -> LaunchSpec:
+        return self.spec(place_id)
+
+    def same_agent(self, place_id: int, other: int) -> bool:
+        # Agents have a hundred threads each.
+        return place_id // 100 == other // 100
+
 
 @dataclass
 class PoolUnderTest:

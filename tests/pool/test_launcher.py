@@ -205,3 +205,16 @@ def test_a_trial_needs_no_workspace(tmp_path: Path) -> None:
     assert caught.value.failure is SpawnFailure.BAD_DIRECTORY
     spec = launcher.spec_in(tmp_path, 0)
     assert (spec.argv, spec.cwd) == (("wrap", str(tmp_path), "agent"), str(tmp_path))
+
+
+def test_an_errand_needs_the_base_alone_and_knows_whose_agent_it_asks(tmp_path: Path) -> None:
+    """P4, P12, K4: no directory is made for a thread that may never be."""
+    launchers = {name: local(f"{tmp_path}/{name}/{THREADS}") for name in ("a", "b")}
+    launcher = LauncherByName(launchers, lambda thread_id: "a" if thread_id < 10 else "b")
+    (tmp_path / "a").mkdir()
+    assert launcher.errand(5).cwd == f"{tmp_path}/a"
+    assert list((tmp_path / "a").iterdir()) == []
+    with pytest.raises(AgentSpawnError):
+        launcher.errand(15)
+    assert launcher.same_agent(1, 2)
+    assert not launcher.same_agent(1, 15)
