@@ -46,6 +46,7 @@ from acp.permission_request import cancelled_response
 from acp.process import AgentProcess, LaunchSpec
 from acp.schema import InitializeResult, PermissionParams, SessionCapabilities, SessionResult
 from acp.session import AgentSession
+from acp.session_list import SessionList, read_pages
 from acp.shutdown import StopLimits, StopReport
 from acp.steering import STEER_TIMEOUT
 
@@ -233,6 +234,19 @@ class AgentConnection:
             return OpenedSession(session, how, lost=False, result=session_result(raw))
         log.info("session.lost", pid=self.pid)
         return None
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the agent says which sessions it has."""
+        return self._can.listing is not None
+
+    async def list_sessions(self) -> SessionList:
+        """Return the sessions that the agent has, within bounds, whatever turns run.
+
+        Raises:
+            RequestFailed, RequestTimeout, AgentExited: it does not say; one that can't is not asked.
+        """
+        return await read_pages(lambda params: self._peer.request("session/list", params, timeout=self._limits.session))
 
     @property
     def can_fork(self) -> bool:

@@ -291,6 +291,7 @@ class SessionCapabilities(WireModel):
     close: dict[str, Any] | None = None
     fork: dict[str, Any] | None = None
     delete: dict[str, Any] | None = None
+    listing: dict[str, Any] | None = Field(default=None, alias="list")
 
 
 class McpCapabilities(WireModel):
