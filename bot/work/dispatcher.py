@@ -59,6 +59,7 @@ from bot.work.skipped import RateLimiter, SkippedMessages
 from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.thread_states import ThreadStates
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
 from bot.work.workspace.changes import WorkspaceChanges
@@ -84,6 +85,7 @@ class Dispatcher:
         controls: what people do to turns and queues, by command, button or typed word.
         turn_events: tells who watches turns.
         thread_settings: what is settled for each thread and server.
+        thread_states: what is going on in each thread, for whoever shows that elsewhere.
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
@@ -138,7 +140,8 @@ class Dispatcher:
         kept = self._kept_rules = KeptRules(tracker, store)
         self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
         rulings = Rulings(self.rules.in_force, decisions)
-        self.turn_events = events = TurnEvents()
+        self.thread_states = ThreadStates(self._scheduler)
+        self.turn_events = events = TurnEvents([self.thread_states])
         waits = WaitsForPeople(self._scheduler, events)
         records = CardRecords(tracker, store, editors, chat.thread)
 
@@ -323,6 +326,7 @@ class Dispatcher:
         """Forget threads, channels or servers that no longer exist; call `thread_gone` before."""
         for place_id in gone:
             self.thread_settings.forget(place_id)
+            self.thread_states.forget(place_id)
             self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)
             self._changes.forget(place_id)
