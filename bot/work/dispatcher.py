@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, ThreadPlace
+from bot.work.asking import Asking
 from bot.work.background import Backgrounds
 from bot.work.controls import Controls
 from bot.work.delivery import Deliveries
@@ -33,17 +34,8 @@ from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.permissions.card_records import CardRecords
-from bot.work.permissions.cards import PermissionRegistry
-from bot.work.permissions.decisions import Decisions
-from bot.work.permissions.kept_rules import KeptRules
-from bot.work.permissions.rule_keeping import RuleKeeping
-from bot.work.permissions.rulings import Rulings
-from bot.work.permissions.turn_cards import TurnCards
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
-from bot.work.questions.registry import QuestionRegistry
-from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -135,44 +127,27 @@ class Dispatcher:
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
-        self.permissions = PermissionRegistry()
-        self.decisions = decisions = Decisions(tracker, store, redact)
-        kept = self._kept_rules = KeptRules(tracker, store)
-        self.rules = RuleKeeping(self.permissions, kept, decisions, agents, self.thread_settings.agent_of)
-        rulings = Rulings(self.rules.in_force, decisions)
         self.thread_states = ThreadStates(self._scheduler)
-        self.turn_events = events = TurnEvents([self.thread_states])
-        waits = WaitsForPeople(self._scheduler, events)
-        records = CardRecords(tracker, store, editors, chat.thread)
-
-        def approver_in(guild_id: int | None) -> int | None:
-            return chat.first_role(guild_id, self._limits.approvers)
-
-        self._cards = TurnCards(
-            tasks,
-            self.permissions,
-            waits,
-            limits.permission_timeout,
-            decisions,
-            rulings,
-            self.rules,
-            records,
-            approver_in,
-        )
-        self.questions = QuestionRegistry()
-        self._asking = TurnQuestions(
-            tasks, self.questions, waits, limits.permission_timeout, decisions, records, approver_in
-        )
+        self.turn_events = TurnEvents([self.thread_states])
+        self._asking = asking = Asking(
+            tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
+            agent_of=self.thread_settings.agent_of,
+            approver_in=lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
+            timeout=limits.permission_timeout,
+            redact=redact,
+        )  # fmt: skip
+        self.permissions, self.questions = asking.permissions, asking.questions
+        self.rules, self.decisions = asking.rules, asking.decisions
         # What takes a message to its turn, and the turn to its end.
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(
-            pool, store, self._scheduler, editors, self.deliveries, self._cards, self._asking, self._leftovers, late,
+            pool, store, self._scheduler, editors, self.deliveries, asking.cards, asking.forms, self._leftovers, late,
             backgrounds, self._files, handouts, self._changes, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
-            turns, self.thread_settings, observer, events, limits,
+            turns, self.thread_settings, observer, self.turn_events, limits,
         )  # fmt: skip
         self._intake = Intake(
             tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
@@ -181,7 +156,7 @@ class Dispatcher:
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(
-            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts, records
+            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts, asking.records
         )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         self.controls = Controls(
@@ -296,8 +271,7 @@ class Dispatcher:
 
     def place_of(self, token: str) -> ThreadPlace | None:
         """Return the thread in which a request or a question is shown, if it is remembered."""
-        asked = self.permissions.find(token) or self.questions.find(token)
-        return asked.place if asked is not None else None
+        return self._asking.place_of(token)
 
     def asked_of(self, by: Actor) -> list[Asked]:
         """Return what somebody may decide, in all threads, what waits longest first (A2)."""
@@ -407,20 +381,20 @@ class Dispatcher:
 
     def counts(self) -> WorkCounts:
         """Return how much work there is in all threads."""
-        scheduler, cards = self._scheduler, self.permissions.open_cards + self.questions.open_questions
-        return work_counts(scheduler.counts(), scheduler.waiting(), cards, self._tracker.under_way)
+        scheduler = self._scheduler
+        return work_counts(scheduler.counts(), scheduler.waiting(), self._asking.open, self._tracker.under_way)
 
     def limit(self, limits: WorkLimits) -> None:
         """Put other limits in force; a turn that runs keeps its own."""
         self._limits = self._runs.limits = limits
         self._scheduler.rules_changed(anyio.current_time())
-        self._cards.timeout = self._asking.timeout = limits.permission_timeout
+        self._asking.limit(limits.permission_timeout)
         self._files.limits = limits.files
 
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
-        await self._kept_rules.load()
+        await self._asking.load()
         # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.
         for thread_id, cutoff in self.thread_settings.cutoffs():
             with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
@@ -431,8 +405,9 @@ class Dispatcher:
 
     async def shutdown(self) -> None:
         """Take nothing more, let turns finish for a while, end the others, deliver what is left; bounded (R1)."""
-        # All three at once: what is refused here must not be started or asked there.
-        self._intake.closed = self._scheduler.closed = self._cards.closed = self._asking.closed = True
+        # All three in one step: what is refused here must not be started or asked there.
+        self._intake.closed = self._scheduler.closed = True
+        self._asking.close()
         self._skipped.hurry()
         self._leftovers.close()
         await self._shutdown.run(self._limits)
