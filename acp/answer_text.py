@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from acp.truncation import BoundedOutput
+
 _BLOCK = 65_536
 """Characters after which a run of chunks is joined for good; what is read is joined at most this much too long."""
 
@@ -153,13 +155,12 @@ class AnswerText:
             self._last = (self._last + text)[-2:]
 
 
-class TailText:
-    """The end of a growing text; what is further back than ``limit`` characters is forgotten."""
+class Thoughts:
+    """The agent's reasoning; of a long one the beginning and the end are kept, and what is left out is counted."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts: list[str] = []
-        self._length = 0
+    def __init__(self, head: int, tail: int) -> None:
+        self._kept = BoundedOutput(head, tail)
+        self._begun = False
         self._id: str | None = None
 
     def append(self, message_id: str | None, text: str) -> None:
@@ -167,15 +168,11 @@ class TailText:
         if not text:
             return
         # Thoughts come without ids as well; then nothing says where one begins.
-        if message_id != self._id and self._length:
+        if message_id != self._id and self._begun:
             text = f"\n\n{text}"
-        self._id = message_id
-        self._parts.append(text[-self._limit :])
-        self._length += len(self._parts[-1])
-        if self._length > 2 * self._limit:  # cut only now and then: a cut costs the whole limit
-            self._parts = [self.read()]
-            self._length = len(self._parts[0])
+        self._id, self._begun = message_id, True
+        self._kept.append(text)
 
     def read(self) -> str:
-        """Return the last ``limit`` characters."""
-        return "".join(self._parts)[-self._limit :]
+        """Return what is kept, with a line in the place of what is not."""
+        return self._kept.text()

@@ -135,7 +135,7 @@ class TurnSnapshot:
         text_cut: bytes of the answer beyond what is kept.
         tools: in the order in which they were first named; ``tools_cut`` counts those beyond what is kept.
         files, links: what content blocks held besides text; ``files_cut`` counts the files beyond what is kept.
-        thoughts: the last part of the agent's reasoning.
+        thoughts: the agent's reasoning; the middle of a long one is replaced by a line that says so.
         usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
         model, mode: None where neither the agent nor whoever made the turn has said.
         stop_reason: the agent's own word, None without a response.

@@ -1,14 +1,14 @@
 """What an agent said and did in one turn, put together from its updates (pure).
 
-The mutable state is the answer, the tool calls, what was handed over, the plan, the end of the reasoning, and the
-latest of each metadata.
+The mutable state is the answer, the tool calls, what was handed over, the plan, the reasoning, and the latest of
+each metadata.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from acp.answer_text import AnswerText, TailText
+from acp.answer_text import AnswerText, Thoughts
 from acp.handed import HandedFiles
 from acp.schema import (
     AgentMessageChunk,
@@ -26,7 +26,8 @@ from acp.schema import (
 from acp.snapshot import ContextUse
 from acp.tool_calls import ToolCalls, block_text
 
-_THOUGHTS = 4_000
+_THOUGHTS_HEAD, _THOUGHTS_TAIL = 16_384, 49_152
+"""Bytes of the agent's reasoning that are kept."""
 _PLAN_STEPS = 200
 
 
@@ -44,7 +45,7 @@ class Transcript:
         handed: HandedFiles | None = None,
     ) -> None:
         self.answer = AnswerText(text_bytes)
-        self.thoughts = TailText(_THOUGHTS)
+        self.thoughts = Thoughts(_THOUGHTS_HEAD, _THOUGHTS_TAIL)
         self.tools = ToolCalls(tool_calls, head, tail)
         self.handed = handed or HandedFiles(0, 0)
         self.plan: tuple[PlanEntry, ...] = ()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp.answer_text import AnswerText, BlockText, TailText
+from acp.answer_text import AnswerText, BlockText, Thoughts
 
 PLENTY = 1_000_000
 
@@ -249,20 +249,20 @@ def test_reading_the_end_does_not_touch_what_is_joined() -> None:
     assert text._recent == ["end"]
 
 
-def test_reasoning_keeps_its_end() -> None:
-    """T10: thoughts are bounded."""
-    tail = TailText(10)
+def test_long_reasoning_keeps_its_beginning_and_its_end() -> None:
+    """T10, V2: thoughts are bounded, and say what is left out."""
+    thoughts = Thoughts(6, 8)
     for number in range(1_000):
-        tail.append("a", f"{number} ")
-    assert tail.read() == "7 998 999 "
+        thoughts.append("a", f"{number} ")
+    assert thoughts.read() == "0 1 2 \n[… 3876 bytes left out …]\n998 999 "
 
 
 def test_reasoning_under_a_new_id_begins_after_a_blank_line() -> None:
     """T8: messageId separates thoughts, too."""
-    tail = TailText(100)
+    thoughts = Thoughts(100, 100)
     for message_id, text in (("a", "one"), ("b", ""), ("b", "two")):
-        tail.append(message_id, text)
-    assert tail.read() == "one\n\ntwo"
+        thoughts.append(message_id, text)
+    assert thoughts.read() == "one\n\ntwo"
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
