@@ -1,4 +1,4 @@
-"""What must survive a restart: sessions, prompts, replies on their way, what was seen where, decisions and rules.
+"""What must survive a restart: sessions, prompts, replies on their way, what was seen, decided, ruled and transcribed.
 
 `pool.storage.durable.SessionStore` keeps these records. What a prompt or a reply consists of is opaque here.
 """
@@ -168,6 +168,22 @@ class Decision:
     option: str | None
     outcome: DecisionOutcome
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTranscript:
+    """What was said and done in a turn.
+
+    Attributes:
+        turn_id: the first message of the turn.
+        at: when it ended, in seconds since the epoch.
+        payload: whoever made it knows how to read it.
+    """
+
+    turn_id: int
+    thread_id: int
+    at: int
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,21 @@ from pool.storage.operations import (
     Started,
     StartedTogether,
 )
+from pool.storage.transcripts import KeepTranscript
 from pool.store import SeenPlace
 
 Key = tuple[type[Change], int | str, int]
 """The kind of a change, its row, and how often something was forgotten before: what came after is another row's."""
 
-SPARED_FIRST = (Shown, See, Forget, Notice, KeepCard), (Decide,)
+SPARED_FIRST = (KeepTranscript,), (Shown, See, Forget, Notice, KeepCard), (Decide,)
 """What is dropped before anything else, in this order.
 
-The first ones cost a look at Discord, a stale notice or a stale card after a restart, and no prompt. Decisions stand in
-the log, too.
+The first ones are there to be looked up, the next cost a look at Discord, a stale notice or a stale card after a
+restart, and no prompt. Decisions stand in the log, too.
 """
+
+MOST_TRANSCRIPTS = 100
+"""Of all changes these alone may have a quarter of a megabyte each."""
 
 
 class Backlog:
@@ -88,6 +92,8 @@ class Backlog:
                     self._add_to_prompt(part)
             case Decide(row_id):
                 self._changes.setdefault((Decide, row_id, 0), change)
+            case KeepTranscript(transcript):
+                self._add_transcript(transcript.turn_id, change)
             case KeepRule(rule):
                 self._changes.setdefault((KeepRule, rule.rule_id, 0), change)
             case RevokeRule(row_id):
@@ -123,6 +129,13 @@ class Backlog:
                 saved = changes.pop((SavePendingReply, of, 0), None)
                 changes.pop((Shown, of, 0), None)
                 changes[key] = replace(change, outcome=saved.outcome) if isinstance(saved, SavePendingReply) else change
+
+    def _add_transcript(self, turn_id: int, change: Change) -> None:
+        self._changes[KeepTranscript, turn_id, self._forgotten] = change  # the latest counts
+        held = [key for key in self._changes if key[0] is KeepTranscript]
+        if len(held) > MOST_TRANSCRIPTS:
+            del self._changes[held[0]]
+            self.lost += 1
 
     def _add_binding(self, bind: Bind) -> None:
         key = (Bind, bind.thread_id, self._forgotten)

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from pool.storage import tables
-from pool.storage.model import Answer, FileDamaged, StorageFault
-from pool.storage.operations import Operation, perform
+from pool.storage.model import Answer, FileDamaged, Operation, StorageFault
+from pool.storage.operations import perform
 
 Connect = Callable[[Path], sqlite3.Connection]
 

@@ -19,17 +19,17 @@ import anyio.to_thread
 import structlog
 
 from acp.errors import leaves
-from pool.storage import operations
+from pool.storage import operations, transcripts
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import DISCORD_EPOCH, Ledger
-from pool.storage.model import Answer, StorageLimits
-from pool.storage.operations import Operation
+from pool.storage.model import Answer, Operation, StorageLimits
 from pool.store import (
     AcceptedPrompt,
     Decision,
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptTranscript,
     OpenPrompt,
     PendingReply,
     SeenPlace,
@@ -251,6 +251,26 @@ class SessionStore:
     async def rules(self) -> list[KeptRule]:
         """Return all rules, the oldest first."""
         return await self._submit(operations.All(KeptRule))
+
+    def transcribed(self, transcript: KeptTranscript) -> Submitted[None]:
+        """Hand in what was said and done in a turn, in place of what was kept of it; what follows is not written first.
+
+        Raises:
+            anyio.ClosedResourceError: the store was left.
+        """
+        return self._hand_in(transcripts.KeepTranscript(transcript))
+
+    async def transcript(self, turn_id: int) -> KeptTranscript | None:
+        """Return the transcript of a turn."""
+        return await self._submit(transcripts.TranscriptOf(turn_id))
+
+    async def transcripts(self, thread_id: int, limit: int, before: int | None = None) -> list[KeptTranscript]:
+        """Return transcripts of a thread, the newest turns first; of turns that are older than ``before``."""
+        return await self._submit(transcripts.TranscriptsOf(thread_id, limit, before))
+
+    async def count_transcripts(self, thread_id: int) -> int:
+        """Return how many turns of a thread have a transcript."""
+        return await self._submit(transcripts.CountTranscripts(thread_id))
 
     def new_id(self) -> int:
         """Return an id for a decision or a rule, greater than all before it in this process."""

@@ -20,9 +20,9 @@ import structlog
 from pool.storage import database
 from pool.storage.backlog import Backlog
 from pool.storage.database import Connect, Database, connect
-from pool.storage.model import Answer, FileDamaged, FileTooNew, StorageFault, StorageLimits
-from pool.storage.operations import Change, Operation, Prune
-from pool.storage.tables import DECISIONS, PLACES, PROMPTS, THREADS
+from pool.storage.model import Answer, FileDamaged, FileTooNew, Operation, StorageFault, StorageLimits
+from pool.storage.operations import Change, Prune
+from pool.storage.tables import DECISIONS, PLACES, PROMPTS, THREADS, TRANSCRIPTS
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +99,8 @@ class Ledger:
         now = self._clock()
         if self._file is None:
             self._recover()
+            if self._standby is not None:
+                self._standby.apply([self._old_transcripts()])  # memory has no room for what a disk may take
         elif now >= self._next_prune:
             limits = self._limits
             # Places know no time, but the snowflake of their newest message: milliseconds above 22 bits.
@@ -110,11 +112,22 @@ class Ledger:
                     Prune(THREADS, today - limits.threads_age, limits.threads_kept, limits.prune_step),
                     Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
                     Prune(DECISIONS, today - limits.decisions_age, limits.decisions_kept, limits.prune_step),
+                    self._old_transcripts(),
                 ]
             )
             # A table that grew for long is not emptied in one go: those who write would wait for that.
             more = any(answer.value == limits.prune_step for answer in answers)
             self._next_prune = now + (limits.prune_pause if more else limits.prune_every)
+
+    def _old_transcripts(self) -> Prune:
+        limits = self._limits
+        return Prune(
+            TRANSCRIPTS,
+            int(self._now()) - limits.transcripts_age,
+            limits.transcripts_kept,
+            limits.prune_step,
+            limits.transcripts_bytes,
+        )
 
     def close(self) -> None:
         """Close; a backlog gets a last chance."""

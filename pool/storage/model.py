@@ -1,9 +1,11 @@
-"""The values of the storage: its limits, its faults, and the answer to an operation (pure)."""
+"""The values of the storage: its limits, its faults, operations and their answers (pure)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
+
+T = TypeVar("T")
 
 DAY = 24 * 3600
 
@@ -23,6 +25,7 @@ class StorageLimits:
         threads_age, threads_kept: the same for threads that were not used for so long; servers stay.
         places_age, places_kept: the same for places in which nothing was said for so long.
         decisions_age, decisions_kept: the same for decisions.
+        transcripts_age, transcripts_kept: the same for transcripts; transcripts_bytes: of all that are kept together.
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
         prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
@@ -43,6 +46,9 @@ class StorageLimits:
     places_kept: int = 5_000
     decisions_age: int = 180 * DAY
     decisions_kept: int = 50_000
+    transcripts_age: int = 30 * DAY
+    transcripts_kept: int = 20_000
+    transcripts_bytes: int = 64 * 2**20
     prune_first: float = 60.0
     prune_every: float = 3600.0
     prune_pause: float = 1.0
@@ -68,3 +74,17 @@ class Answer:
 
     value: Any = None
     error: Exception | None = None
+
+
+class Operation(Generic[T]):
+    """A change or a question, and the type of its answer; ``writes`` tells which."""
+
+    __slots__ = ()
+    writes: ClassVar[bool] = True
+
+
+class Question(Operation[T]):
+    """What changes nothing."""
+
+    __slots__ = ()
+    writes: ClassVar[bool] = False

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS
+from pool.storage import transcripts
+from pool.storage.model import Operation, Question
+from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS, TRANSCRIPTS
+from pool.storage.transcripts import KeepTranscript
 from pool.store import (
     AcceptedPrompt,
     Decision,
@@ -27,22 +30,7 @@ from pool.store import (
     ThreadRecord,
 )
 
-T = TypeVar("T")
 Record = TypeVar("Record", OpenPrompt, PendingReply, KeptCard, KeptNotice, KeptRule, SeenPlace)
-
-
-class Operation(Generic[T]):
-    """A change or a question, and the type of its answer; ``writes`` tells which."""
-
-    __slots__ = ()
-    writes: ClassVar[bool] = True
-
-
-class Question(Operation[T]):
-    """What changes nothing."""
-
-    __slots__ = ()
-    writes: ClassVar[bool] = False
 
 
 # --- changes --------------------------------------------------------------------------------------------------------
@@ -174,17 +162,20 @@ class Prune(Operation[int]):
     """Forget up to ``step`` rows of a table: those before ``before``, and the oldest beyond ``kept``; answer how many.
 
     ``before`` is in the unit of the table's own age: a snowflake for places, for the others seconds since the epoch.
+    ``bytes_kept``: of a table with a ``size``, the oldest go beyond that, too.
     """
 
     table: sa.Table
     before: int
     kept: int
     step: int
+    bytes_kept: int | None = None
 
 
 OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
 Change = (
     Accept | OfAPrompt | StartedTogether | Bind | Notice | KeepCard | See | Forget | Decide | KeepRule | RevokeRule
+    | KeepTranscript
 )  # fmt: skip
 """What has to reach the file, sooner or later."""
 
@@ -292,7 +283,7 @@ _THREADS_INSIDE = sa.select(PLACES.c.place_id).where(_INSIDE)
 _FORGET = (
     *(
         sa.delete(table).where(sa.or_(table.c.thread_id == bindparam("id"), table.c.thread_id.in_(_THREADS_INSIDE)))
-        for table in (THREADS, NOTICES, CARDS)
+        for table in (THREADS, NOTICES, CARDS, TRANSCRIPTS)
     ),
     sa.delete(PLACES).where(_INSIDE),  # last: the others look for what stands in them
 )
@@ -305,6 +296,7 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     ),
     PLACES: (PLACES.c.seen, sa.true()),
     DECISIONS: (DECISIONS.c.at, sa.true()),
+    TRANSCRIPTS: (TRANSCRIPTS.c.at, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
 _NEW_NOTICE = insert(NOTICES)
@@ -373,8 +365,12 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             connection.execute(insert(RULES).on_conflict_do_nothing(), asdict(rule))
         case RevokeRule(rule_id):
             connection.execute(sa.delete(RULES).where(RULES.c.rule_id == rule_id))
+        case KeepTranscript(transcript):
+            transcripts.keep(connection, transcript)
         case Prune():
             return _prune(connection, operation)
+        case transcripts.TranscriptQuestion():
+            return transcripts.answer(connection, operation)
         case Question():
             return _answer(connection, operation)
     return None
@@ -397,7 +393,15 @@ def _prune(connection: sa.Connection, prune: Prune) -> int:
     (key,) = prune.table.primary_key.columns
     count = sa.select(func.count()).select_from(prune.table).where(may_go)
     surplus = connection.execute(count).scalar_one() - prune.kept
-    due = min(prune.step, max(surplus, connection.execute(count.where(age < prune.before)).scalar_one()))
+    too_old = connection.execute(count.where(age < prune.before)).scalar_one()
+    too_much = 0
+    if prune.bytes_kept is not None:
+        # From the newest down: what all of them take up to each row.
+        taken = func.sum(prune.table.c.size).over(order_by=(age.desc(), key.desc())).label("taken")
+        rows = sa.select(taken).where(may_go).subquery()
+        beyond = sa.select(func.count()).select_from(rows).where(rows.c.taken > prune.bytes_kept)
+        too_much = connection.execute(beyond).scalar_one()
+    due = min(prune.step, max(surplus, too_old, too_much))
     oldest = sa.select(key).where(may_go).order_by(age, key).limit(due)
     connection.execute(sa.delete(prune.table).where(key.in_(oldest)))
     return due

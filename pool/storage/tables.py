@@ -123,6 +123,16 @@ CARDS = sa.Table(
     sa.Column("archive", sa.Integer),
 )
 
+TRANSCRIPTS = sa.Table(
+    "transcripts",
+    METADATA,
+    _key("turn_id"),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -241,6 +251,19 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     ("ALTER TABLE threads ADD COLUMN base TEXT",),
+    (
+        """
+        CREATE TABLE transcripts (
+            turn_id INTEGER PRIMARY KEY,
+            thread_id INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            payload BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX transcripts_thread ON transcripts (thread_id, turn_id)",
+        "CREATE INDEX transcripts_at ON transcripts (at, turn_id, size)",
+    ),
 )
 
 DECISIONS_SINCE: Final = 6

@@ -19,6 +19,7 @@ from pool.store import (
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptTranscript,
     OpenPrompt,
     PendingReply,
     SeenPlace,
@@ -55,6 +56,7 @@ class MemoryStore(SessionStore):
     _started: dict[int, int] = field(default_factory=dict)
     _decisions: list[Decision] = field(default_factory=list)
     _rules: dict[int, KeptRule] = field(default_factory=dict)
+    _transcripts: dict[int, KeptTranscript] = field(default_factory=dict)
     _ids: int = 0
 
     @property
@@ -154,6 +156,7 @@ class MemoryStore(SessionStore):
                 self._threads.pop(place_id, None)
                 self._notices.pop(place_id, None)
                 self._cards = {token: one for token, one in self._cards.items() if one.thread_id != place_id}
+                self._transcripts = {key: one for key, one in self._transcripts.items() if one.thread_id != place_id}
                 self._places.pop(place_id, None)
 
     async def choices(self) -> dict[int, str]:
@@ -206,6 +209,27 @@ class MemoryStore(SessionStore):
         submitted = Submitted(Nothing())
         submitted.done.set()
         return submitted
+
+    def transcribed(self, transcript: KeptTranscript) -> Submitted[None]:
+        """Keep a transcript."""
+        self._transcripts[transcript.turn_id] = transcript
+        submitted = Submitted(Nothing())
+        submitted.done.set()
+        return submitted
+
+    async def transcript(self, turn_id: int) -> KeptTranscript | None:
+        """Return the transcript of a turn."""
+        return self._transcripts.get(turn_id)
+
+    async def transcripts(self, thread_id: int, limit: int, before: int | None = None) -> list[KeptTranscript]:
+        """Return transcripts of a thread, the newest turns first."""
+        found = [one for one in self._transcripts.values() if one.thread_id == thread_id]
+        found = [one for one in found if before is None or one.turn_id < before]
+        return sorted(found, key=lambda one: -one.turn_id)[:limit]
+
+    async def count_transcripts(self, thread_id: int) -> int:
+        """Return how many turns of a thread have a transcript."""
+        return len(await self.transcripts(thread_id, len(self._transcripts)))
 
     async def decisions(
         self, limit: int, *, thread_id: int | None = None, guild_id: int | None = None

@@ -1,10 +1,10 @@
-"""Decisions and rules to keep."""
+"""Decisions, rules and transcripts to keep."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pool.store import Decision, KeptRule
+from pool.store import Decision, KeptRule, KeptTranscript
 
 
 def decision(number: int = 1, **fields: Any) -> Decision:
@@ -45,3 +45,7 @@ def rule(rule_id: int = 1, **fields: Any) -> KeptRule:
         "request": "npm test -- login",
     }
     return KeptRule(**(usual | fields))
+
+
+def transcript(turn_id: int = 1, thread_id: int = 1, at: int = 1_764_000_000, payload: bytes = b"") -> KeptTranscript:
+    return KeptTranscript(turn_id, thread_id, at, payload or f"turn {turn_id}\0".encode())

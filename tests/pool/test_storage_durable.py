@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import DAY, StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace, StoreBusy
-from tests.pool.samples import decision
+from tests.pool.samples import decision, transcript
 
 
 def prompt(message_id: int, payload: str = "{}") -> AcceptedPrompt:
@@ -371,6 +371,29 @@ async def test_a_decision_is_written_though_nobody_waits_and_forgotten_by_age_an
             while len(await store.decisions(9)) > 3:
                 await anyio.lowlevel.checkpoint()
             assert [one.at - start for one in await store.decisions(9)] == [5, 4, 6], "in the order of being handed in"
+
+
+@pytest.mark.asyncio
+async def test_transcripts_are_forgotten_by_age_number_and_size(tmp_path: Path) -> None:
+    """S3, R6: the oldest first, a few at a time."""
+    path, day = tmp_path / "state.db", 1_764_000_000
+    kept = [transcript(turn, at=day + turn, payload=bytes(10)) for turn in range(1, 10, 2)]
+    async with open_store(path) as store:
+        for one in kept:
+            store.transcribed(one)
+
+    async def left(**limits: int) -> list[tuple[object, ...]]:
+        at_once = StorageLimits(prune_step=1, prune_first=0, prune_pause=0, **({"transcripts_age": 99} | limits))
+        before, count = rows(path, "SELECT count(*) FROM transcripts")[0][0], "SELECT count(*) FROM transcripts"
+        async with open_store(path, at_once, now=lambda: day + 9.0):
+            while rows(path, count)[0][0] == before:
+                await anyio.lowlevel.checkpoint()
+        return rows(path, "SELECT turn_id FROM transcripts ORDER BY turn_id")
+
+    with anyio.fail_after(30):
+        assert await left(transcripts_age=7) == [(3,), (5,), (7,), (9,)]
+        assert await left(transcripts_kept=3) == [(5,), (7,), (9,)]
+        assert await left(transcripts_bytes=29) == [(7,), (9,)]
 
 
 @pytest.mark.asyncio

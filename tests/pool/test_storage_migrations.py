@@ -19,7 +19,7 @@ from pool.storage import database, tables
 from pool.storage.durable import open_store
 from pool.storage.model import FileTooNew
 from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
-from tests.pool.samples import decision, rule
+from tests.pool.samples import decision, rule, transcript
 from tests.pool.test_storage_durable import files, rows
 
 FORMATS = Path(__file__).parent / "formats"
@@ -30,6 +30,8 @@ GUILD, AUTHOR, CHANNEL, THREAD, FIRST = (number * 10**17 + 1 for number in (10, 
 SECOND, THIRD, FOURTH, FIFTH, SIXTH = range(FIRST + 1, FIRST + 6)
 SHOWN = (FIRST + 20, FIRST + 21)
 FINISHED_AT = 1_764_000_000
+BASE = (None, "9f3c")
+"""What a thread began with, before format 8 and since."""
 
 
 def old_file(folder: Path, number: int) -> Path:
@@ -62,7 +64,7 @@ async def test_a_file_of_an_earlier_format_gives_every_row_back(tmp_path: Path, 
         assert await store.turn(FIFTH) == []
         assert [await store.accept(prompt(known)) for known in range(FIRST, SIXTH + 1)] == [False] * 6
         assert await store.thread(THREAD) == ThreadRecord(
-            THREAD, "gemini", "second", "/work/a", "first", "A title", "plan", '{"model": "large"}'
+            THREAD, "gemini", "second", "/work/a", "first", "A title", "plan", '{"model": "large"}', BASE[number > 7]
         )
         assert await store.thread(THREAD + 1) == ThreadRecord(THREAD + 1, cwd="/work/b")
         assert await store.choices() == {THREAD: '{"model": "large"}'}
@@ -132,8 +134,10 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         assert await store.thread(THREAD) == ThreadRecord(
             THREAD, "gemini", "second", "/work/a", "first", "A title", "plan", '{"model": "large"}', "9f3c"
         )
+        await store.transcribed(transcript(SECOND, THREAD)).value()
+        assert await store.transcripts(THREAD, 9) == [transcript(SECOND, THREAD)]
         await store.forget([THREAD])
-        assert (await store.thread(THREAD), await store.notices()) == (None, [])
+        assert (await store.thread(THREAD), await store.notices(), await store.transcript(SECOND)) == (None, [], None)
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pool.storage import database
-from pool.storage.backlog import Backlog
+from pool.storage.backlog import MOST_TRANSCRIPTS, Backlog
 from pool.storage.database import Database
+from pool.storage.model import Operation
 from pool.storage.operations import (
     Accept,
     All,
@@ -20,7 +21,6 @@ from pool.storage.operations import (
     KeepCard,
     KeepRule,
     Notice,
-    Operation,
     RevokeRule,
     SavePendingReply,
     See,
@@ -30,8 +30,9 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
+from pool.storage.transcripts import CountTranscripts, KeepTranscript, TranscriptsOf
 from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
-from tests.pool.samples import decision, rule
+from tests.pool.samples import decision, rule, transcript
 from tests.repeat import long_run
 
 
@@ -59,6 +60,7 @@ def any_change(rng: random.Random) -> Change:
             Decide(rng.randint(1, 9), decision(at)),
             KeepRule(rule(message_id, command=text)),
             RevokeRule(message_id),
+            KeepTranscript(transcript(message_id, rng.randint(1, 3), at)),
         )
     )
 
@@ -66,6 +68,7 @@ def any_change(rng: random.Random) -> Change:
 def contents(base: Database) -> list[object]:
     questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
     questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
+    questions += [*(ask for thread in (1, 2, 3) for ask in (TranscriptsOf(thread, 9), CountTranscripts(thread)))]
     questions += [*map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
@@ -113,6 +116,19 @@ def test_a_prompt_that_ended_keeps_its_first_outcome_and_drops_its_reply() -> No
     ):
         backlog.add(change)
     assert backlog.changes() == [accept(1), Finish(1, "answered", 9)]
+
+
+def test_a_backlog_holds_few_transcripts_and_drops_them_before_anything_else() -> None:
+    """S3, R6: each may have a quarter of a megabyte, and stays in memory while the disk fails."""
+    backlog = Backlog(1_000)
+    for number in range(MOST_TRANSCRIPTS + 5):
+        backlog.add(KeepTranscript(transcript(number)))
+    assert (len(backlog), backlog.lost) == (MOST_TRANSCRIPTS, 5)
+    assert backlog.changes()[0] == KeepTranscript(transcript(5))
+    small = Backlog(2)
+    for change in (accept(1), KeepTranscript(transcript(1)), KeepTranscript(transcript(1, at=9)), accept(2)):
+        small.add(change)
+    assert (small.changes(), small.lost) == ([accept(1), accept(2)], 1)
 
 
 def test_the_latest_reply_of_the_first_outcome_is_kept() -> None:

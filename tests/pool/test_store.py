@@ -13,7 +13,7 @@ from pool.storage.durable import SessionStore, open_store
 from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
-from tests.pool.samples import decision, rule
+from tests.pool.samples import decision, rule, transcript
 
 Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
 
@@ -291,6 +291,22 @@ async def test_a_thread_has_one_notice_at_most(opened: Opened, tmp_path: Path) -
         assert [KeptNotice(1, 11, stopping=True)] == await store.notices()
         await store.forget([1])
         assert await store.notices() == []
+
+
+@both
+@pytest.mark.asyncio
+async def test_transcripts_are_found_by_turn_and_by_thread_and_go_with_it(opened: Opened, tmp_path: Path) -> None:
+    """S3, V2, R6: the newest turns first, and the latest of a turn counts, though nobody waits for it."""
+    kept = [transcript(turn, thread_id=1 + turn % 2) for turn in range(1, 10)]
+    async with opened(tmp_path) as store:
+        for one in (transcript(4, thread_id=1, payload=b"early"), *kept):
+            store.transcribed(one)
+        assert (await store.transcript(4), await store.transcript(99)) == (kept[3], None)
+        assert [one.turn_id for one in await store.transcripts(1, 2)] == [8, 6]
+        assert [one.turn_id for one in await store.transcripts(1, 9, before=6)] == [4, 2]
+        assert [await store.count_transcripts(thread) for thread in (1, 2, 3)] == [4, 5, 0]
+        await store.forget([1])
+        assert [await store.count_transcripts(thread) for thread in (1, 2)] == [0, 5]
 
 
 @both
