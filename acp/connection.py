@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from signal import SIGKILL
 from typing import Any
 
@@ -220,8 +221,10 @@ class AgentConnection:
             # Known before the request is sent: the replay comes before its answer.
             session = self._add_session(session_id, replayed=True)
             params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
+            # Read before the next line is: what follows the answer may tell of a change already.
+            pending = self._peer.start_request(method, params, on_response=partial(_read_options, session))
             try:
-                raw = await self._peer.request(method, params, timeout=self._limits.session)
+                raw = await pending.wait(self._limits.session)
             except BaseException as exc:
                 self._sessions.pop(session_id, None)
                 if isinstance(exc, RequestFailed) and exc.code == METHOD_NOT_FOUND:
@@ -229,6 +232,8 @@ class AgentConnection:
                 if isinstance(exc, RequestFailed) and exc.code in UNKNOWN_SESSION:
                     break
                 raise
+            finally:
+                self._peer.forget(pending)
             if how == "loaded":
                 await session.end_of_replay()
             return OpenedSession(session, how, lost=False, result=session_result(raw))
@@ -283,6 +288,7 @@ class AgentConnection:
             if not session_id or session_id in self._sessions:
                 return  # an id that is in use stays its owner's: a thread must not see what another one asked
             made.append(self._add_session(session_id, replayed=replayed))
+            _read_options(made[0], pending)
             if abandoned:
                 self.close_session(made[0])
 
@@ -475,3 +481,9 @@ class AgentConnection:
             session.close_requests(RequestEnd.AGENT_DIED)
         self._peer.fail_all(AgentExited(ended) if ended else ProtocolError("the connection to the agent failed"))
         self.exited.set()
+
+
+def _read_options(session: AgentSession, pending: PendingRequest) -> None:
+    """Take what the answer to a request that opened a session says of its options."""
+    if pending.error is None:
+        session.options.opened(session_result(pending.result))

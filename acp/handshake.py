@@ -35,6 +35,8 @@ def introduction(elicitation: Iterable[ElicitationMode] = ()) -> dict[str, Any]:
     client = Implementation(name="weft", version=importlib.metadata.version("weft"))
     # Nothing is offered: an agent has its own files and terminals, which its own sandbox and permissions guard.
     capabilities: dict[str, Any] = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    # An agent leaves out options that are on or off, unless this says that they can be shown and set.
+    capabilities["session"] = {"configOptions": {"boolean": {}}}
     # An agent may take its question tool away from the model, or offer it, by this alone.
     if modes := [*elicitation]:
         capabilities["elicitation"] = {mode: {} for mode in modes}

@@ -31,7 +31,9 @@ from acp.schema import (
     OUTPUT_NAMES,
     AgentMessageChunk,
     AvailableCommandsUpdate,
+    ConfigOptionUpdate,
     ContentBlock,
+    CurrentModeUpdate,
     MessageChunk,
     PermissionParams,
     PromptResult,
@@ -40,6 +42,7 @@ from acp.schema import (
     UnknownUpdate,
     decode_update,
 )
+from acp.session_options import SessionOptions
 from acp.snapshot import Phase
 from acp.steering import INJECTED, METHOD, STARTED_TURN, STAY_IDLE, Steering, not_steered
 from acp.tool_calls import block_text, has_result
@@ -141,6 +144,7 @@ class AgentSession:
         on_late: called with output that belongs to no running turn.
         prompt: the latest prompt, open or answered.
         commands: which commands the agent offers now; empty before it has said so.
+        options: what can be chosen in it, and is.
         heard: when it last said something or reported on a tool outside its turns; 0 before.
 
     Args:
@@ -160,6 +164,7 @@ class AgentSession:
         self.on_late: Callable[[SessionUpdate], None] | None = None
         self.heard = 0.0
         self.commands: tuple[AgentCommand, ...] = ()
+        self.options = SessionOptions()
         self._pid = pid
         self._peer = peer
         self._clock: Callable[[], float] = anyio.current_time
@@ -195,6 +200,7 @@ class AgentSession:
         # All before the prompt is sent: its answer may be handed on as soon as the loop runs again.
         self._turn, self._sink, self._clock = turn, sink, clock
         turn.begin(clock())  # before the first update, which may count against the deadlines already
+        turn.note_options(self.options.model, self.options.unusual_mode)
         self.router.begin(turn)
         self._asked.new_turn()
         self._pages.clear()
@@ -235,6 +241,31 @@ class AgentSession:
         if by is not None and self._sink is not None:
             self._sink.changed()
 
+    async def set_option(self, option_id: str, value: str, timeout: float) -> str:
+        """Choose a value of one of `options`; return the one that is chosen then, as the agent says.
+
+        A prompt may be open meanwhile. An answer that comes too late still counts for what is known of the options.
+
+        Raises:
+            ValueError: there is no such option, or it has no such value.
+            RequestFailed: the agent refused.
+            RequestTimeout: it did not answer within ``timeout`` seconds.
+            AgentExited, ProtocolError: it never will.
+        """
+        option = self.options.find(option_id)
+        if option is None or not option.offers(value):
+            raise ValueError(f"the session has no option {option_id!r} with the value {value!r}")
+        method, params = option.request(value)
+        answered = partial(self._on_option, option_id, value)
+        pending = self._peer.start_request(method, {"sessionId": self.id, **params}, on_response=answered)
+        try:
+            await pending.wait(timeout)
+        finally:
+            if not pending.done:
+                self._peer.abandon(pending)
+        now = self.options.find(option_id)
+        return now.current if now is not None else value
+
     def steer(self, turn: Turn, prompt: list[ContentBlock]) -> Steering:
         """Put text into a turn; it is written at once, so that texts keep their order.
 
@@ -266,6 +297,10 @@ class AgentSession:
             # Also within a replay: what the session can do now is no history.
             self.commands = usable_commands(update.available_commands)
         self._feed(update)
+        if isinstance(update, ConfigOptionUpdate | CurrentModeUpdate):
+            # After the turn has it, whose words for it are the agent's ids.
+            self.options.take(update)
+            self._note_options()
         # After the turn has it, and as it came: the turn keeps what is shown, this what is asked about.
         if isinstance(raw, dict) and raw.get("sessionUpdate") in ("tool_call", "tool_call_update"):
             self._asked.news(raw)
@@ -368,6 +403,18 @@ class AgentSession:
             else:
                 turn.respond(result.stop_reason, result.usage, now)
         sink.changed()
+
+    def _on_option(self, option_id: str, value: str, pending: PendingRequest) -> None:
+        # In wire order, as an update that follows may already tell of the next change.
+        if pending.error is None:
+            self.options.chosen(option_id, value, pending.result)
+            self._note_options()
+
+    def _note_options(self) -> None:
+        turn, sink = self._turn, self._sink
+        if turn is not None and sink is not None and turn.phase is not Phase.ENDED:
+            turn.note_options(self.options.model, self.options.unusual_mode)
+            sink.changed()
 
     def _on_steered(self, turn: Turn, steering: Steering, pending: PendingRequest) -> None:
         outcome = pending.result.get("outcome") if isinstance(pending.result, dict) else None

@@ -137,7 +137,8 @@ class TurnSnapshot:
         files, links: what content blocks held besides text; ``files_cut`` counts the files beyond what is kept.
         thoughts: the agent's reasoning; the middle of a long one is replaced by a line that says so.
         usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
-        model, mode: None where neither the agent nor whoever made the turn has said.
+        model, mode: None where neither the agent nor whoever made the turn has said; the mode also where it is the one
+            in which the session was opened.
         stop_reason: the agent's own word, None without a response.
         cancelled_by: who stopped it, `BY_AGENT` if the agent did unasked.
         lost: what was dropped on its way here.

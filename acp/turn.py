@@ -66,6 +66,14 @@ class Turn:
         if self._said.feed(update):
             self.version += 1
 
+    def note_options(self, model: str | None, mode: str | None) -> None:
+        """Take the names of the session's model and mode, as they are now; None: not known, or not worth telling."""
+        before = self._said.model, self._said.mode
+        # A model that was once named stays: an agent may offer no choice of models and still have said which it is.
+        self._said.model, self._said.mode = model or self._said.model, mode
+        if self.phase is not Phase.ENDED and before != (self._said.model, mode):
+            self.version += 1
+
     def lose(self, too_long: int | None) -> None:
         """Note that a message of the agent was dropped: for its size (in bytes), or since it could not be read."""
         if self.phase is not Phase.ENDED:

@@ -181,7 +181,7 @@ def last_lines(text: str, count: int = 1) -> list[str]:
 
 
 def footer(snapshot: TurnSnapshot, seconds: float) -> str:
-    """Return ``-# 12 s · 3 tools · 41% of context · $0.02 · model``; unknown parts are left out (D5)."""
+    """Return ``-# 12 s · 3 tools · 41% of context · $0.02 · model · mode``; unknown parts are left out (D5)."""
     whole = max(0, round(seconds))
     # What was not allowed did not run, whatever the agent calls it.
     tools = sum(not tool.rejected for tool in snapshot.tools) + snapshot.tools_cut
@@ -191,6 +191,7 @@ def footer(snapshot: TurnSnapshot, seconds: float) -> str:
         context_share(snapshot),
         cost(snapshot),
         inline_code(snapshot.model, 40) if snapshot.model else "",
+        inline_code(snapshot.mode, 24) if snapshot.mode else "",
     ]
     return clip("-# " + " · ".join(part for part in parts if part), _FOOTER_LIMIT)
 

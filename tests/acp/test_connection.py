@@ -38,7 +38,7 @@ from tests.agents import alive
 
 @pytest.mark.asyncio
 async def test_the_agent_is_told_what_we_are_and_that_we_offer_nothing(tmp_path: Path) -> None:
-    """T5."""
+    """T5; K1: but to show options that are on or off."""
     async with connected("greet(agentInfo={'name': 'a', 'version': '1'})", tmp_path) as connection:
         assert connection.agent.agent_info is not None
         assert connection.agent.agent_info.name == "a"
@@ -48,7 +48,8 @@ async def test_the_agent_is_told_what_we_are_and_that_we_offer_nothing(tmp_path:
     params = initialize["params"]
     assert (params["protocolVersion"], type(params["protocolVersion"])) == (1, int)
     assert params["clientInfo"]["name"] == "weft"
-    assert params["clientCapabilities"] == {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    nothing = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    assert params["clientCapabilities"] == {**nothing, "session": {"configOptions": {"boolean": {}}}}
 
 
 @pytest.mark.asyncio

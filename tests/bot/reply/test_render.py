@@ -173,6 +173,7 @@ def test_the_footer_names_what_is_known() -> None:
         tools=(tool(), tool(), tool()), context=ContextUse(82_000, 200_000), cost=Cost(amount=0.0213), model="sonnet"
     )
     assert footer(turn, 12.3) == "-# 12 s · 3 tools · 41% of context · $0.02 · `sonnet`"
+    assert footer(snapshot(model="sonnet", mode="plan`"), 1) == "-# 1 s · `sonnet` · `plan`"
 
 
 def test_the_footer_leaves_out_what_is_unknown() -> None:
@@ -189,7 +190,9 @@ def test_a_small_or_foreign_amount_is_still_an_amount() -> None:
 
 def test_the_footer_has_at_most_its_room() -> None:
     """D5"""
-    turn = snapshot(model="m" * 300, cost=Cost(amount=1e30, currency="X" * 99), context=ContextUse(10**40, 1))
+    turn = snapshot(
+        model="m" * 300, mode="p" * 300, cost=Cost(amount=1e30, currency="X" * 99), context=ContextUse(10**40, 1)
+    )
     assert units(footer(turn, 1e9)) <= 120
 
 
