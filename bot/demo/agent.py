@@ -15,10 +15,12 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.demo.agent_scenes import Brought
+from bot.demo.agent_options import commands, config_options, offered
+from bot.demo.agent_scenes import Brought, summaries
 from bot.demo.agent_sessions import Session, Sessions, default_directory
 from bot.demo.agent_turn import Turn
 from bot.demo.agent_wire import (
@@ -36,6 +38,7 @@ from bot.demo.agent_wire import (
 PROTOCOL_VERSION = 1
 FROM_WEFT, DEFAULT_FOLDER = "[From Weft", ".weft/out"
 OUT_FOLDER = re.compile(r"\.weft/out/\d+")
+OPENING = ("session/new", "session/load", "session/resume", "session/fork")
 LEAVE_LIMIT = 1.0  # seconds in which running turns must end after the end of stdin
 
 
@@ -61,6 +64,9 @@ class Agent:
             "session/new": self._new,
             "session/load": self._load,
             "session/resume": self._resume,
+            "session/list": self._list,
+            "session/fork": self._fork,
+            "session/set_config_option": self._set_option,
         }
 
     def serve(self, lines: Iterable[bytes]) -> None:
@@ -96,7 +102,10 @@ class Agent:
             elif handler is None:
                 self._wire.fail(request_id, METHOD_NOT_FOUND, f"method not found: {method}")
             else:
-                self._wire.respond(request_id, handler(params))
+                result = handler(params)
+                self._wire.respond(request_id, result)
+                if method in OPENING:
+                    self._tell_commands(str(result.get("sessionId") or params.get("sessionId")))
         except Refused as exc:
             self._wire.fail(request_id, exc.code, str(exc))
 
@@ -119,7 +128,10 @@ class Agent:
     def _initialize(self, _: JSON) -> JSON:
         return {
             "protocolVersion": PROTOCOL_VERSION,
-            "agentCapabilities": {"loadSession": True, "sessionCapabilities": {"resume": {}}},
+            "agentCapabilities": {
+                "loadSession": True,
+                "sessionCapabilities": {"resume": {}, "list": {}, "fork": {}},
+            },
             "agentInfo": {"name": "weft-demo", "title": "Weft demo agent", "version": "1"},
             "authMethods": [],
         }
@@ -127,18 +139,41 @@ class Agent:
     def _new(self, params: JSON) -> JSON:
         session = self._sessions.create(_directory(params))
         self._sessions.save(session)
-        return {"sessionId": session.id}
+        return {"sessionId": session.id, **_options(session)}
+
+    def _fork(self, params: JSON) -> JSON:
+        # One that runs in this process stays where it works.
+        origin = self._sessions.get(str(params.get("sessionId"))) or self._reopened(params)
+        copied = self._sessions.copy(origin, _directory(params))
+        self._sessions.save(copied)
+        return {"sessionId": copied.id, **_options(copied)}
+
+    def _list(self, params: JSON) -> JSON:
+        cwd = params.get("cwd")
+        listed = self._sessions.listed(cwd if isinstance(cwd, str) else None)
+        return {"sessions": [_info(changed, session) for changed, session in listed]}
+
+    def _set_option(self, params: JSON) -> JSON:
+        session, option, value = self._known(params), params.get("configId"), params.get("value")
+        if not offered(option, value):
+            raise Refused(INVALID_PARAMS, f"{option} can't be {value}")
+        session.chosen[str(option)] = str(value)
+        self._sessions.save(session)
+        return _options(session)
+
+    def _tell_commands(self, session_id: str) -> None:
+        told = {"sessionUpdate": "available_commands_update", "availableCommands": commands(summaries())}
+        self._wire.update(session_id, told)
 
     def _load(self, params: JSON) -> JSON:
         session = self._reopened(params)
         for role, text in session.history:
             kind = "user_message_chunk" if role == "user" else "agent_message_chunk"
             self._wire.update(session.id, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
-        return {}
+        return _options(session)
 
     def _resume(self, params: JSON) -> JSON:
-        self._reopened(params)
-        return {}
+        return _options(self._reopened(params))
 
     def _reopened(self, params: JSON) -> Session:
         session = self._sessions.reopen(str(params.get("sessionId")), _directory(params))
@@ -146,10 +181,14 @@ class Agent:
             raise Refused(NOT_FOUND, f"no session {params.get('sessionId')}")
         return session
 
-    def _prompt(self, request_id: Any, params: JSON) -> None:
+    def _known(self, params: JSON) -> Session:
         session = self._sessions.get(str(params.get("sessionId")))
         if session is None:
             raise Refused(NOT_FOUND, f"no session {params.get('sessionId')}")
+        return session
+
+    def _prompt(self, request_id: Any, params: JSON) -> None:
+        session = self._known(params)
         prompt = params.get("prompt")
         self._folders[session.id] = folder = folder_named(prompt) or self._folders.get(session.id, DEFAULT_FOLDER)
         brought = Brought(tuple(described(prompt)), folder)
@@ -212,6 +251,16 @@ def pace(value: str) -> float:
     except ValueError:
         return 1.0
     return factor if math.isfinite(factor) and factor >= 0 else 1.0
+
+
+def _options(session: Session) -> JSON:
+    return {"configOptions": config_options(session.chosen)}
+
+
+def _info(changed: float, session: Session) -> JSON:
+    info = {"sessionId": session.id, "cwd": session.cwd, "title": session.title or None}
+    told = datetime.fromtimestamp(changed, UTC).isoformat() if changed else None
+    return {name: value for name, value in {**info, "updatedAt": told}.items() if value is not None}
 
 
 def _params(message: JSON) -> JSON:

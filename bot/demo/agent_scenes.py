@@ -129,7 +129,7 @@ def scene_for(request: Request) -> Scene:
     for line in request.text.splitlines():
         # Several people's messages in one prompt come as "name: text".
         for words in (line, re.sub(r"^\s*[^\s:]+:\s+", "", line)):
-            found = re.match(r"\s*([a-z]+)\b[\s:,]*(.*)", words, re.IGNORECASE)
+            found = re.match(r"\s*/?([a-z]+)\b[\s:,]*(.*)", words, re.IGNORECASE)
             if found and (scene := SCENES.get(found[1].lower())):
                 return scene(replace(request, rest=found[2].strip()))
     return everything(request)
@@ -279,7 +279,7 @@ def crash(_: Request) -> Scene:
 
 def usage(_: Request) -> Scene:
     """List the keywords."""
-    lines = [f"- `{name}`: {(scene.__doc__ or '').splitlines()[0]}" for name, scene in SCENES.items()]
+    lines = [f"- `{name}`: {about}" for name, about in summaries().items()]
     yield Say("\n".join(["Begin a message with one of these, or with anything else to see everything.", *lines]))
 
 
@@ -299,6 +299,11 @@ SCENES: dict[str, Callable[[Request], Scene]] = {
     "crash": crash,
     "help": usage,
 }
+
+
+def summaries() -> dict[str, str]:
+    """Return the keywords, each with a sentence on its scene."""
+    return {name: (scene.__doc__ or "").splitlines()[0] for name, scene in SCENES.items()}
 
 
 def _plan(done: int) -> Show:

@@ -17,13 +17,16 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.demo.agent_options import AUTO, MODE, MODEL, beginning, offered
+
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
-PRICE_OF_A_TURN = 0.0042  # dollars, invented
+PRICES_OF_A_TURN = {"demo-small": 0.0042, "demo-large": 0.0084}  # dollars, invented
+LISTED = 100  # sessions that are listed: the newest
 
 
 @dataclass(slots=True)
 class Session:
-    """One conversation; ``history`` holds (role, text) with the roles ``user`` and ``agent``."""
+    """One conversation; ``history`` holds (role, text), the roles ``user`` and ``agent``; ``chosen`` the options."""
 
     id: str
     cwd: str
@@ -31,6 +34,17 @@ class Session:
     trusted: bool = False
     cost: float = 0.0
     history: list[tuple[str, str]] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=beginning)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks before it writes."""
+        return not self.trusted and self.chosen[MODE] != AUTO
+
+    @property
+    def price(self) -> float:
+        """What a turn costs, in dollars."""
+        return PRICES_OF_A_TURN[self.chosen[MODEL]]
 
     @property
     def used(self) -> int:
@@ -64,6 +78,29 @@ class Sessions:
         self._sessions[session.id] = session
         return session
 
+    def copy(self, session: Session, cwd: str) -> Session:
+        """Start a session that knows what was said in another one."""
+        copied = dataclasses.replace(
+            session, id=uuid.uuid4().hex, cwd=cwd, history=list(session.history), chosen=dict(session.chosen)
+        )
+        copied.trusted = False
+        self._sessions[copied.id] = copied
+        return copied
+
+    def listed(self, cwd: str | None) -> list[tuple[float, Session]]:
+        """Return when each session of all processes last changed, and it, the newest first; of one directory or all.
+
+        Times are in seconds since the epoch; sessions that could not be kept have none and come last.
+        """
+        found = {session.id: (0.0, session) for session in self._sessions.values()}
+        for path in self._directory.glob("*.json") if self._directory else []:
+            # Another process may remove it, and a file that is not a session is none.
+            with contextlib.suppress(OSError):
+                if session := self.get(path.stem) or self._read(path.stem):
+                    found[session.id] = (path.stat().st_mtime, session)
+        wanted = [entry for entry in found.values() if cwd in (None, entry[1].cwd)]
+        return sorted(wanted, key=lambda entry: entry[0], reverse=True)[:LISTED]
+
     def get(self, session_id: str) -> Session | None:
         """Return a session of this process."""
         return self._sessions.get(session_id)
@@ -96,5 +133,8 @@ class Sessions:
         except (OSError, ValueError, TypeError):
             return None
         session.history = [(role, text) for role, text in session.history]
+        # A file of an earlier version has no choices, one of a later version others.
+        known = {option: value for option, value in session.chosen.items() if offered(option, value)}
+        session.chosen = beginning() | known
         session.trusted = False  # what was allowed "always" holds for one process
         return session

@@ -33,7 +33,7 @@ from bot.demo.agent_scenes import (
     Think,
     scene_for,
 )
-from bot.demo.agent_sessions import PRICE_OF_A_TURN, Session
+from bot.demo.agent_sessions import Session
 from bot.demo.agent_wire import Wire
 
 CHUNK_PAUSE = 0.05  # seconds between two chunks, at pace 1
@@ -90,13 +90,13 @@ class Turn:
         save(self.session)
         outcome = self._outcome()
         self.session.history.append(("agent", "".join(self._said)))
-        self.session.cost += PRICE_OF_A_TURN
+        self.session.cost += self.session.price
         save(self.session)
         self._show_usage()
         return outcome
 
     def _outcome(self) -> Outcome:
-        request = Request(self._text, Path(self.session.cwd), self._name, self.session.trusted, self._brought)
+        request = Request(self._text, Path(self.session.cwd), self._name, not self.session.asks, self._brought)
         try:
             self._show_title()
             self._play(scene_for(request))

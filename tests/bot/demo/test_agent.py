@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 import bot.demo
 from bot.demo.agent import described, folder_named, pace, prompt_text
 from bot.demo.agent_scenes import FILE_NAME, SCENES, Brought, Pause, Request, Say, scene_for
-from bot.demo.agent_sessions import Sessions, default_directory
+from bot.demo.agent_sessions import PRICES_OF_A_TURN, Sessions, default_directory
 from bot.demo.agent_turn import CHUNK_PAUSE, chosen_option, pieces
 from tests.agents.client import Message, PipeClient, talking_to
 
@@ -66,6 +67,7 @@ def test_by_default_it_shows_everything_an_agent_can_show(cwd: Path) -> None:
         "tool_call_update",
         "session_info_update",
         "usage_update",
+        "available_commands_update",
     }
     assert response["result"] == END_TURN
     assert "please tidy up" in client.text()
@@ -336,7 +338,7 @@ def test_load_replays_what_an_earlier_process_said_and_resume_does_not(
         session = client.open(cwd)
         play(client, session, "say remembered")
     with demo(cwd) as client:
-        assert client.call(method, sessionId=session, cwd=str(cwd), mcpServers=[])["result"] == {}
+        assert list(client.call(method, sessionId=session, cwd=str(cwd), mcpServers=[])["result"]) == ["configOptions"]
         assert [update["content"]["text"] for update in client.updates()] == replayed
         assert play(client, session, "say on")["result"] == END_TURN
 
@@ -361,7 +363,7 @@ def test_an_unknown_session_is_not_found(cwd: Path, method: str, session: str) -
 
 def test_it_answers_what_it_does_not_know_and_survives_noise(cwd: Path) -> None:
     with demo(cwd) as client:
-        assert client.call("session/fork", sessionId="x")["error"]["code"] == -32601
+        assert client.call("session/unknown", sessionId="x")["error"]["code"] == -32601
         for line, code in ((b"garbage", -32700), (b"\xff\xfe", -32700), (b"[" * 100_000, -32700), (b"[1]", -32600)):
             client.stdin.write(line + b"\n")
             client.stdin.flush()
@@ -370,6 +372,55 @@ def test_it_answers_what_it_does_not_know_and_survives_noise(cwd: Path) -> None:
         client.send(id=True, result={})
         assert client.call("session/new", cwd="relative", mcpServers=[])["error"]["code"] == -32602
         assert play(client, client.open(cwd), "say on")["result"] == END_TURN
+
+
+def test_it_has_a_mode_a_model_and_an_effort_to_choose(cwd: Path) -> None:
+    """K1: kept for a later process; in the mode ``auto`` it writes without asking, the large model costs more."""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        for option, value in (("mode", "auto"), ("model", "demo-large")):
+            result = client.call("session/set_config_option", sessionId=session, configId=option, value=value)["result"]
+        for option, other in (("mode", "never"), ("colour", "red"), ("model", True)):
+            refused = client.call("session/set_config_option", sessionId=session, configId=option, value=other)
+            assert refused["error"]["code"] == -32602
+        play(client, session, "write it")
+        assert permissions(client) == []
+        assert client.updates("usage_update")[0]["cost"]["amount"] == PRICES_OF_A_TURN["demo-large"]
+    with demo(cwd) as client:
+        again = client.call("session/resume", sessionId=session, cwd=str(cwd))["result"]
+    assert again == result
+    assert [(one["id"], one["currentValue"]) for one in again["configOptions"]] == [
+        ("mode", "auto"),
+        ("model", "demo-large"),
+        ("effort", "low"),
+    ]
+
+
+def test_its_keywords_are_commands(cwd: Path) -> None:
+    """K3"""
+    with demo(cwd) as client:
+        session = client.open(cwd)
+        told = client.updated("available_commands_update")["availableCommands"]
+        play(client, session, "/say hello")
+    assert [command["name"] for command in told] == list(SCENES)
+    assert {"name": "say", "description": ANY, "input": {"hint": "what to say"}} in told
+    assert client.text() == "hello"
+
+
+def test_sessions_are_listed_by_all_processes_and_copied(cwd: Path) -> None:
+    """S1, S2"""
+    with demo(cwd) as client:
+        first = client.open(cwd)
+        play(client, first, "say first")
+    with demo(cwd) as client:
+        copied = client.call("session/fork", sessionId=first, cwd=str(cwd), mcpServers=[])["result"]["sessionId"]
+        play(client, copied, "say more")
+        sessions = client.call("session/list", cwd=str(cwd))["result"]["sessions"]
+        assert client.call("session/list", cwd="/nowhere")["result"]["sessions"] == []
+        client.call("session/load", sessionId=copied, cwd=str(cwd), mcpServers=[])
+    assert [(info["sessionId"], info["title"]) for info in sessions] == [(copied, "say first"), (first, "say first")]
+    assert all(info["updatedAt"].endswith("+00:00") for info in sessions)
+    assert [update["content"]["text"] for update in client.updates("user_message_chunk")] == ["say first", "say more"]
 
 
 def test_it_speaks_version_one_and_offers_load_and_resume(cwd: Path) -> None:
