@@ -48,6 +48,7 @@ from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
 from bot.work.skipped import RateLimiter, SkippedMessages
+from bot.work.slash.commands import AgentCommands
 from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -75,6 +76,7 @@ class Dispatcher:
 
     Attributes:
         controls: what people do to turns and queues, by command, button or typed word.
+        commands: which commands the agents offer.
         turn_events: tells who watches turns.
         thread_settings: what is settled for each thread and server.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
@@ -128,7 +130,8 @@ class Dispatcher:
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.thread_states = ThreadStates(self._scheduler)
-        self.turn_events = TurnEvents([self.thread_states])
+        self.commands = AgentCommands(pool, self.thread_settings)
+        self.turn_events = TurnEvents([self.thread_states, self.commands])
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
             agent_of=self.thread_settings.agent_of,
@@ -304,6 +307,7 @@ class Dispatcher:
             self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)
             self._changes.forget(place_id)
+            self.commands.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
 
     # --- what the scheduler asks for -------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import anyio
 import structlog
 
-from bot.model import Inbound
+from bot.model import Inbound, QueueMode
 from bot.reply.port import PortError, Unavailable
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
 from bot.work.observer import Observer
 from bot.work.ports import Chat
+from bot.work.prompt import is_command
 from bot.work.queue.scheduler import Scheduler
 from bot.work.reactions import Reactions
 from bot.work.running_turn import Claim
@@ -62,6 +63,9 @@ class Intake:
         """Give a message its place, and have it written down."""
         self._settle_agent(inbound)
         mode = self.thread_settings.mode_in(inbound.thread_id, inbound.guild_id, inbound.mode)
+        # A command of the agent's counts only as the first text of a prompt: it shares none, and steers none (K3).
+        if is_command(inbound.text) and mode is not QueueMode.INTERRUPT:
+            mode = QueueMode.QUEUE
         inbound = replace(inbound, mode=mode)
         now = anyio.current_time()
         # Its place first: what comes after it in the same moment must not get ahead while this one is written down.

@@ -7,6 +7,7 @@ like a headline is put into a frame as well.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bot.reply.sanitise import visible
 
 SAID_MEANWHILE = "[Said while you were working:]"
 LEFT_OUT = "Attached, but not passed on to you"
+_COMMAND = re.compile(r"/[\w:.-]+(?:\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ class Said(NamedTuple):
     def beside(self) -> list[Quote]:
         """What is not the author's own words."""
         return [*self.quotes, Quote(LEFT_OUT, "\n".join(self.left_out))] if self.left_out else [*self.quotes]
+
+
+def is_command(text: str) -> bool:
+    """Return whether a message looks like a command of the agent's own, which counts only at the start of a prompt."""
+    # Not a path such as `/etc/hosts`; `/tmp` alone looks like one, and costs no more than a turn of its own.
+    return _COMMAND.match(text) is not None
 
 
 def compose(messages: Iterable[Said], earlier: Iterable[Quote] = (), *, meanwhile: bool = False) -> str:

@@ -15,6 +15,7 @@ from discord import app_commands
 
 from bot.chat.answers import FAILED
 from bot.chat.buttons import WeftButton, on_interaction
+from bot.chat.commands.agent import agent
 from bot.chat.commands.control import diff, reset, status, stop
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.new import new
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
 AnyCommand = app_commands.Command[Any, ..., None] | app_commands.Group
 
-COMMANDS: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox, audit)
+COMMANDS: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox, audit, agent)
 
 
 class CommandStamp(Protocol):

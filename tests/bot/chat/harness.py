@@ -12,6 +12,7 @@ import anyio
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from acp.commands import AgentCommand
 from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.permission_request import PermissionRequest
 from bot.chat.authorize import Policy
@@ -26,12 +27,26 @@ from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
+from bot.work.slash.commands import NO_COMMANDS, AgentCommands
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
 
 QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
+
+
+class FakeCommands(AgentCommands):
+    """One command, which every agent has; running it is refused, as every place shows that alike."""
+
+    def __init__(self) -> None:
+        pass
+
+    def of(self, thread_id: int, guild_id: int | None) -> tuple[AgentCommand, ...]:
+        return (AgentCommand("compact", "makes it short", "how much"),)
+
+    def prompt(self, thread_id: int, guild_id: int | None, name: str, given: str) -> Answer:
+        return Answer(NO_COMMANDS, accepted=False)
 
 
 @dataclass
@@ -60,6 +75,7 @@ class FakeDispatcher(Dispatcher):
     changes: Answer = field(default_factory=lambda: Answer("Nothing has changed.", accepted=True))
     permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
+    commands: FakeCommands = field(default_factory=FakeCommands)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -199,6 +215,10 @@ class FakeDispatcher(Dispatcher):
     def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
         self._record("go on", thread_id, prompt, notice, by.id)
         return Answer("Going on.", accepted=not self.refuses)
+
+    def place_of(self, token: str) -> ThreadPlace | None:
+        asked = self.permissions.find(token) or self.questions.find(token)
+        return asked.place if asked is not None else None
 
     def thread_gone(self, thread_id: int, reason: str) -> None:
         self._record("gone", thread_id, reason)

@@ -23,6 +23,8 @@ exist; `IMPOSSIBLE` says why.
     choices     types into the option of that command that suggests requests
     /inbox      looks at what waits for them
     catch-up    has written while Weft was away, before the role was lost and the server left
+    /agent      runs a command of the agent's
+    commands    types into the option of that command that suggests them
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from bot.sandbox import FakeDiscord, Interaction, Person
 from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
 from bot.work.questions.registry import SENT
+from bot.work.slash.commands import NO_COMMANDS
 from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
 WAYS = (
@@ -88,6 +91,11 @@ left     listed   gone    gone  gone    gone    gone    gone    gone    gone    
 left     unlisted gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
 left     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
 """
+# Decided as another way is; by place, the word for what it does for those whom that one lets in, where it is another.
+LIKE: dict[str, tuple[str, dict[str, str]]] = {
+    "/agent": ("/stop", {}),
+    "commands": ("suggest", {"own": "shown", "other": "shown", "listed": "none"}),
+}
 IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
 
 Cell = tuple[str, str, str]
@@ -96,7 +104,13 @@ Cell = tuple[str, str, str]
 def expected() -> dict[Cell, str]:
     head, *rows = [line.split() for line in TABLE.strip().splitlines()]
     assert head == ["who", "where", *WAYS]
-    return {(who, where, way): word for who, where, *words in rows for way, word in zip(WAYS, words, strict=True)}
+    cells = {(who, where, way): word for who, where, *words in rows for way, word in zip(WAYS, words, strict=True)}
+    for way, (other, words_where) in LIKE.items():
+        for who, where in {(who, where) for who, where, _ in cells}:
+            word = cells[who, where, other]
+            lets_in = word in ("done", "outside", "agents")
+            cells[who, where, way] = words_where.get(where, word) if lets_in else word
+    return cells
 
 
 @dataclass
@@ -213,6 +227,7 @@ def word_of(interaction: Interaction) -> str:
         SENT: "decided",
         "Stopping.": "done",
         NOT_IN_THREAD: "outside",
+        NO_COMMANDS: "done",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -282,6 +297,10 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                         place, "permissions answer", request=stage.asked[who, where], option="0"
                     )
                 ),
+                "/agent": await stage.everybody(lambda by, place, _, __: by.slash(place, "agent", command="x")),
+                "commands": await stage.everybody(
+                    lambda by, place, _, __: by.autocomplete(place, "agent", "command", "")
+                ),
                 "suggest": await stage.everybody(lambda by, place, _, __: by.autocomplete(place, "new", "agent", "")),
             }
         taken = {inbound.message_id for inbound in dispatcher.inbounds}
@@ -292,7 +311,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
         for way, ids, known in (("message", said, taken), ("edit", first, edited), ("catch-up", missed, taken)):
             found |= {(*pair, way): "taken" if message_id in known else "no" for pair, message_id in ids.items()}
         wanted = expected()
-        assert wanted.keys() == {(who, where, way) for who in people for where in PLACES for way in WAYS}
+        assert wanted.keys() == {(who, where, way) for who in people for where in PLACES for way in (*WAYS, *LIKE)}
         impossible = {cell for cell, word in wanted.items() if word in IMPOSSIBLE}
         assert {cell: word for cell, word in found.items() if word != wanted[cell] and cell not in impossible} == {}
         assert wanted.keys() - impossible <= found.keys()

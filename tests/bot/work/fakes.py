@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
+from acp.commands import AgentCommand
 from acp.errors import RequestFailed
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
@@ -80,6 +81,7 @@ class PlayedSession:
         self.is_prompting = False
         self.can_steer = False
         self.heard = 0.0
+        self.commands: tuple[AgentCommand, ...] = ()
         self.cancels = 0
         self.requests: list[PermissionRequest] = []
         self._agents = agents

@@ -1,0 +1,38 @@
+"""The answer to a command as the message of a prompt: from there on it is treated like any other message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+
+from bot.chat.client import WeftClient
+from bot.chat.inbound import Decision, Kind, Place, Post, title
+from bot.chat.interactions import actor_of
+from bot.model import Inbound
+
+
+def ask(interaction: discord.Interaction[Any], message_id: int, text: str) -> None:
+    """Have the agent of the thread asked ``text`` by who gave the command; ``message_id``: of the answer."""
+    client, channel, author = interaction.client, interaction.channel, actor_of(interaction.user)
+    assert isinstance(client, WeftClient)
+    assert isinstance(channel, discord.Thread)
+    place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
+    inbound = Inbound(
+        message_id=message_id,
+        channel_id=channel.id,
+        thread_id=channel.id,
+        guild_id=interaction.guild_id,
+        author=author,
+        text=text,
+        opens_thread=False,
+        title=title(text),
+        parent_id=channel.parent_id,
+    )
+    # Checked again: the bot may have begun to stop while the answer was sent, and the next run does not look for its
+    # own messages.
+    now = client.dispatcher.controls.renew(None, None, author)
+    if now.accepted:
+        client.take(Post(message_id, place, author, text), Decision(Kind.PROMPT, inbound))
+    else:
+        client.state.answers.post(client.state.chat.refuse, inbound, now.text)
