@@ -13,9 +13,15 @@ from bot.sandbox.model import Channel, ChannelType, Event, Intents, Json, Overwr
 from bot.sandbox.state import State
 
 
-def add_channel(state: State, name: str, kind: ChannelType = ChannelType.TEXT, tags: Iterable[str] = ()) -> Channel:
-    """Make a channel of the guild; only a forum has tags."""
-    made = tuple(Tag(state.ids(), one) for one in tags)
+def add_channel(
+    state: State,
+    name: str,
+    kind: ChannelType = ChannelType.TEXT,
+    tags: Iterable[str] = (),
+    moderated: Iterable[str] = (),
+) -> Channel:
+    """Make a channel of the guild; only a forum has tags, the ``moderated`` ones last."""
+    made = (*(Tag(state.ids(), one) for one in tags), *(Tag(state.ids(), one, moderated=True) for one in moderated))
     channel = state.put_channel(Channel(state.ids(), kind, name, tags=made))
     state.publish(Event("CHANNEL_CREATE", objects.channel_json(state, channel), Intents.GUILDS))
     return channel
@@ -49,6 +55,12 @@ def start_thread(
     shape = {**objects.channel_json(state, thread), "newly_created": True}
     state.publish(Event("THREAD_CREATE", shape, Intents.GUILDS))
     return thread
+
+
+def moderated_changes(state: State, thread: Channel, wanted: Iterable[int]) -> bool:
+    """Whether other tags of a post differ from its present ones in some that only moderators may change."""
+    changed = set(wanted) ^ set(thread.applied_tags)
+    return any(one.moderated and one.id in changed for one in state.channels[thread.parent_id or 0].tags)
 
 
 def _applied_tags(parent: Channel, wanted: list[Any] | None) -> tuple[int, ...]:
@@ -99,7 +111,10 @@ def patch_fields(state: State, channel: Channel, body: Json) -> dict[str, Any]:
     if "name" in body:
         fields["name"] = checks.check_thread_name(body["name"])
     if "available_tags" in body and channel.type is ChannelType.FORUM:
-        fields["tags"] = tuple(Tag(int(one.get("id") or state.ids()), one["name"]) for one in body["available_tags"])
+        fields["tags"] = tuple(
+            Tag(int(one.get("id") or state.ids()), one["name"], bool(one.get("moderated")))
+            for one in body["available_tags"]
+        )
     if channel.is_thread:
         if "applied_tags" in body:
             fields["applied_tags"] = _applied_tags(state.channels[channel.parent_id or 0], body["applied_tags"])

@@ -28,6 +28,7 @@ class MessageType(IntEnum):
     """The message types that exist here."""
 
     DEFAULT = 0
+    CHANNEL_NAME_CHANGE = 4
     REPLY = 19
     COMMAND = 20
 
@@ -125,10 +126,11 @@ class Overwrite:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag of a forum."""
+    """A tag of a forum; a ``moderated`` one is set and taken away by whoever manages threads only."""
 
     id: int
     name: str
+    moderated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

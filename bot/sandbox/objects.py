@@ -119,8 +119,8 @@ def channel_json(state: State, channel: Channel) -> Json:
 
 
 def _tags(forum: Channel) -> list[Json]:
-    shape = {"moderated": False, "emoji_id": None, "emoji_name": None}
-    return [{**shape, "id": str(one.id), "name": one.name} for one in forum.tags]
+    shape = {"emoji_id": None, "emoji_name": None}
+    return [{**shape, "id": str(one.id), "name": one.name, "moderated": one.moderated} for one in forum.tags]
 
 
 def _overwrites(state: State, channel: Channel) -> list[Json]:

@@ -23,14 +23,17 @@ def _patch(call: Call) -> Reply:
     channel = state.channel(call.id("channel"))
     fields = channels.patch_fields(state, channel, call.form)
     _require_change(state, channel, fields)
-    return Reply(objects.channel_json(state, channels.change(state, channel, fields)))
+    changed = channels.change(state, channel, fields)
+    messages.tell_of_name(state, channel, changed, state.bot.id)
+    return Reply(objects.channel_json(state, changed))
 
 
 def _require_change(state: State, channel: Channel, fields: dict[str, Any]) -> None:
-    """The bot may archive and rename its own threads; all else needs the permission to manage."""
+    """The bot may archive, rename and tag its own threads; all else needs the permission to manage."""
+    moderated = "applied_tags" in fields and channels.moderated_changes(state, channel, fields["applied_tags"])
     if not channel.is_thread:
         state.require(channel, "manage_channels")
-    elif channel.owner_id != state.bot.id or "locked" in fields:
+    elif channel.owner_id != state.bot.id or "locked" in fields or moderated:
         state.require(channel, "manage_threads")
     else:
         state.require(channel)

@@ -169,9 +169,15 @@ class FakeDiscord:
         self._people[user.name] = person
         return person
 
-    def add_channel(self, name: str, kind: ChannelType = ChannelType.TEXT, tags: Iterable[str] = ()) -> int:
-        """Make a channel and return its id; a forum can have tags."""
-        return channels.add_channel(self.state, name, kind, tags).id
+    def add_channel(
+        self,
+        name: str,
+        kind: ChannelType = ChannelType.TEXT,
+        tags: Iterable[str] = (),
+        moderated: Iterable[str] = (),
+    ) -> int:
+        """Make a channel and return its id; a forum can have tags, of which only moderators change some."""
+        return channels.add_channel(self.state, name, kind, tags, moderated).id
 
     def add_role(self, name: str, permissions: int = 0) -> int:
         """Make a role and return its id."""
@@ -225,6 +231,24 @@ class FakeDiscord:
         known = {one.name: one.id for one in forum.tags}
         body = {"name": name, "applied_tags": [known[one] for one in tags]}
         return messages.start_post(self.state, forum, person.id, body, Draft(content=text))[0]
+
+    async def rename(self, person: Person, thread_id: int, name: str) -> None:
+        """Let a person give a thread another name."""
+        before = self.state.channel(thread_id)
+        after = channels.change(self.state, before, {"name": name})
+        messages.tell_of_name(self.state, before, after, person.id)
+
+    async def tag(self, thread_id: int, *names: str) -> None:
+        """Give a forum's post these tags and no others, as its author or a moderator does."""
+        thread = self.state.channel(thread_id)
+        ids = tuple(one.id for one in self.state.channel(thread.parent_id or 0).tags if one.name in names)
+        channels.change(self.state, thread, {"applied_tags": ids})
+
+    def tags(self, thread_id: int) -> list[str]:
+        """The names of a post's tags, in their order."""
+        thread = self.state.channel(thread_id)
+        names = {one.id: one.name for one in self.state.channel(thread.parent_id or 0).tags}
+        return [names[one] for one in thread.applied_tags]
 
     async def archive(self, thread_id: int, *, locked: bool = False) -> None:
         """Archive a thread, as a moderator does."""

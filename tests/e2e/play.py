@@ -26,6 +26,7 @@ from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
 from bot.model import Inbound, Outcome
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
+from bot.sandbox.model import MessageType
 from bot.work.limits import WorkLimits
 from tests.agents import ScriptedAgent, alive
 
@@ -75,9 +76,10 @@ class Play:
         return message_id, await self.outcome(message_id)
 
     def replies(self, thread_id: int) -> list[Message]:
-        """What Weft has posted in a thread."""
-        bot = self.discord.bot_user.id
-        return [message for message in self.discord.messages(thread_id) if message.author_id == bot]
+        """What Weft has posted in a thread, without Discord's notices of what it did there."""
+        bot, notice = self.discord.bot_user.id, MessageType.CHANNEL_NAME_CHANGE
+        posted = self.discord.messages(thread_id)
+        return [message for message in posted if message.author_id == bot and message.type is not notice]
 
     def shown(self, thread_id: int) -> str:
         """All that Weft has posted in a thread."""

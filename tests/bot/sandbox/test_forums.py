@@ -62,3 +62,48 @@ async def test_direct_messages_go_both_ways_whoever_began(monkeypatch: pytest.Mo
         assert isinstance(bot.seen[0].channel, discord.DMChannel)
         assert [one.content for one in fd.messages(fd.open_dm(alice))] == ["psst", "yes?"]
         assert [one.content for one in fd.messages(fd.open_dm(bob))] == ["hello bob"]
+
+
+async def test_whoever_may_not_manage_threads_sets_no_moderated_tag_and_none_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        forum_id = fd.add_channel("ideas", ChannelType.FORUM, tags=("idea",), moderated=("done",))
+        theirs = await fd.start_post(fd.user("alice"), forum_id, "hers", "it breaks")
+        forum = await bot.fetch_channel(forum_id)
+        assert isinstance(forum, discord.ForumChannel)
+        idea, done = forum.available_tags
+        assert (idea.moderated, done.moderated) == (False, True)
+        mine = (await forum.create_thread(name="mine", content="first")).thread
+        post = await bot.fetch_channel(theirs.id)
+        assert isinstance(post, discord.Thread)
+        await post.edit(applied_tags=[done])
+        fd.deny("manage_threads", forum_id)
+        await mine.edit(applied_tags=[idea])
+        for thread, tags in ((mine, [idea, done]), (post, [idea, done])):
+            with pytest.raises(discord.Forbidden) as caught:
+                await thread.edit(applied_tags=tags)
+            assert caught.value.code == 50013
+
+        assert (fd.tags(mine.id), fd.tags(post.id)) == (["idea"], ["done"])
+        await fd.tag(mine.id, "done")
+        assert fd.tags(mine.id) == ["done"]
+
+
+async def test_another_name_of_a_thread_is_told_in_it_in_the_name_of_who_gave_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected(monkeypatch) as (fd, bot):
+        alice = fd.user("alice")
+        said = await alice.say(fd.channel_id, "start")
+        await bot.wait_until(lambda b: b.seen)
+        thread = await bot.seen[0].create_thread(name="work")
+        await thread.edit(name="more work")
+        await thread.edit(name="more work", auto_archive_duration=60)
+        await fd.rename(alice, said.id, "no work")
+        await bot.wait_until(lambda b: len(b.seen) == 2)
+
+        told = [(one.author_id, one.content) for one in fd.messages(said.id)]
+        assert told == [(fd.bot_user.id, "more work"), (alice.id, "no work")]
+        assert bot.seen[1].type is discord.MessageType.channel_name_change
+        fd.assert_clean()
