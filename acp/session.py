@@ -37,6 +37,7 @@ from acp.schema import (
     MessageChunk,
     PermissionParams,
     PromptResult,
+    SessionInfoUpdate,
     SessionUpdate,
     ToolCallUpdate,
     UnknownUpdate,
@@ -142,6 +143,7 @@ class AgentSession:
         router: knows which turn an update belongs to.
         can_steer: whether the agent takes text into a running turn.
         on_late: called with output that belongs to no running turn.
+        on_title: called with a title that comes between turns; one that comes within a turn is in its snapshot.
         prompt: the latest prompt, open or answered.
         commands: which commands the agent offers now; empty before it has said so.
         options: what can be chosen in it, and is.
@@ -162,6 +164,7 @@ class AgentSession:
         self.can_steer = can_steer
         # Set by who shows a thread's output, once it knows the thread; until then nobody asked anything of the session.
         self.on_late: Callable[[SessionUpdate], None] | None = None
+        self.on_title: Callable[[str], None] | None = None
         self.heard = 0.0
         self.commands: tuple[AgentCommand, ...] = ()
         self.options = SessionOptions()
@@ -382,6 +385,9 @@ class AgentSession:
             self.heard = self._clock()
         if target is LATE and self.on_late is not None:
             self.on_late(update)
+        # Some agents think it up after the answer, by another call to their model: it may come after the drain.
+        if isinstance(update, SessionInfoUpdate) and update.title and self.on_title is not None:
+            self.on_title(update.title)
 
     def _on_response(self, turn: Turn, sink: TurnSink, pending: PendingRequest) -> None:
         now = self._clock()

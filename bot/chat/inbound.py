@@ -14,10 +14,9 @@ from enum import Enum
 from bot.chat.authorize import Policy, Request, Verdict, authorize
 from bot.model import Actor, Attachment, Conversation, Inbound, Lane, Origin, QueueMode, Quote
 from bot.recent import RecentMap
-from bot.reply.sanitise import clean, visible
+from bot.reply.title import title_of
 from bot.work.prompt import named
 
-TITLE_LIMIT = 100
 QUOTE_LIMIT = 500
 ASIDE = "//"
 HELP = (
@@ -29,9 +28,6 @@ HELP = (
 UNREAD = "I could not read anything in this message. Please send it again as text."
 _MODE = re.compile(rf"!({'|'.join(QueueMode)})(?:\s+|$)", re.IGNORECASE)
 _COMMAND = re.compile(r"!?(stop(?P<all>\s+all)?|status)[.!]?", re.IGNORECASE)
-_MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
-_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +246,7 @@ def parse_prefix(content: str, weft: Weft) -> ParsedPrefix:
 
 def title(text: str) -> str:
     """Return a thread's name, 1 to 100 characters: the first line that says something, without markup and mentions."""
-    for line in _REORDERING.sub("", clean(text)).splitlines():
-        name = " ".join(_MARKUP.sub("", _MENTION.sub("", line)).split())
-        if visible(name):
-            return clip(name, TITLE_LIMIT)
-    return "Request"
+    return title_of(text) or "Request"
 
 
 def clip(text: str, limit: int) -> str:

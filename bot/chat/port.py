@@ -23,6 +23,7 @@ import discord
 import structlog
 from discord import ui
 
+from bot.chat.channels import DiscordChannels
 from bot.chat.downloads import NOT_SENT, Downloads
 from bot.chat.inbound import Place, Post, clip
 from bot.chat.posts import field, place_of, post_of, posts_of, reply_to, snowflake
@@ -178,6 +179,7 @@ class DiscordChat:
     ) -> None:
         self._rest, self._redactor, self._current = Rest(current, limits, breaker), redactor, current
         self.fetch = Downloads(self._described_anew, api_url).fetch
+        self.channels = DiscordChannels(current, self._rest, redactor)
         self._unreactive: Recent[int] = Recent(_MOST_UNREACTIVE)
 
     def thread(self, thread_id: int) -> ThreadPort:

@@ -34,6 +34,7 @@ from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
+from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
@@ -132,6 +133,8 @@ class Dispatcher:
         self.thread_states = ThreadStates(self._scheduler)
         self.commands = AgentCommands(pool, self.thread_settings)
         self.turn_events = TurnEvents([self.thread_states, self.commands])
+        self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, redact)
+        self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
             agent_of=self.thread_settings.agent_of,
@@ -304,6 +307,7 @@ class Dispatcher:
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self.thread_states.forget(place_id)
+            self.outside.forget(place_id)
             self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)
             self._changes.forget(place_id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bot.links import MessageLink
@@ -75,12 +75,47 @@ class Answer:
     modal: Modal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadHeader:
+    """What stands above a thread.
+
+    Attributes:
+        own: Weft opened it.
+        open: it is neither archived nor locked.
+        tags: the ids of the tags that it has, of a forum's post.
+        choices: the ids of its forum's tags by their names in lower case; empty elsewhere.
+    """
+
+    name: str
+    own: bool
+    open: bool
+    tags: tuple[int, ...] = ()
+    choices: Mapping[str, int] = field(default_factory=dict)
+
+
+class Channels(Protocol):
+    """Threads from outside. Errors are those of `bot.reply.port`."""
+
+    async def header(self, thread_id: int) -> ThreadHeader:
+        """Return what stands above a thread now."""
+
+    async def change_header(self, thread_id: int, *, name: str | None, tags: Sequence[int] | None) -> None:
+        """Change a thread's name and tags in one request; None: they stay. May return long after it is done."""
+
+    def seen_by_all(self, thread_id: int, channel_id: int) -> bool:
+        """Return whether everybody who sees a channel sees a thread, as far as that is known for certain."""
+
+
 class Chat(Protocol):
     """Discord, as the work sees it. Errors are those of `bot.reply.port`."""
 
     @property
     def fetch(self) -> Fetch:
         """What fetches files."""
+
+    @property
+    def channels(self) -> Channels:
+        """Threads from outside."""
 
     def thread(self, thread_id: int) -> ThreadPort:
         """Return the port of a thread; it asks for the current client at each call."""

@@ -28,7 +28,7 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.files.handouts import Handouts
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.ports import Earlier, Save
+from bot.work.ports import Earlier, Save, ThreadHeader
 from bot.work.queue.scheduler import Scheduler
 from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
@@ -76,6 +76,7 @@ class PlayedSession:
         self.id = session_id
         self.connection = connection
         self.on_late: Callable[[SessionUpdate], None] | None = None
+        self.on_title: Callable[[str], None] | None = None
         self.deaf = False
         self.on_cancel: Callable[[PlayedSession], object] = lambda session: session.respond("cancelled")
         self.is_prompting = False
@@ -189,6 +190,39 @@ PARTS: dict[str, Callable[[PlayedSession], object]] = {"hang": hang, "deaf": be_
 
 
 @dataclass
+class FakeChannels:
+    """Channels: threads with what stands above them. ``fail`` gives the errors of the next changes.
+
+    ``changes`` has thread, name and tags of each change, with its time.
+    """
+
+    headers: dict[int, ThreadHeader] = field(default_factory=dict)
+    changes: list[tuple[float, int, str | None, tuple[int, ...] | None]] = field(default_factory=list)
+    hidden: set[int] = field(default_factory=set)
+    fail: list[Exception | None] = field(default_factory=list)
+    slow: dict[int, float] = field(default_factory=dict)
+
+    async def header(self, thread_id: int) -> ThreadHeader:
+        return self.headers.get(thread_id, ThreadHeader("hello", own=True, open=True))
+
+    async def change_header(self, thread_id: int, *, name: str | None, tags: Sequence[int] | None) -> None:
+        self.changes.append((anyio.current_time(), thread_id, name, tuple(tags) if tags is not None else None))
+        error = self.fail.pop(0) if self.fail else None
+        if error is not None:
+            raise error
+        old = await self.header(thread_id)
+        self.headers[thread_id] = replace(
+            old, name=name if name is not None else old.name, tags=tuple(tags) if tags is not None else old.tags
+        )
+        # As with an empty bucket: it is done, and the call returns much later.
+        await anyio.sleep(self.slow.get(thread_id, 0.0))
+
+    def seen_by_all(self, thread_id: int, channel_id: int) -> bool:
+        del channel_id
+        return thread_id not in self.hidden
+
+
+@dataclass
 class FakeChat:
     """A Chat. ``fail`` gives the error of each call of a kind, ``gates`` what it waits for."""
 
@@ -201,6 +235,7 @@ class FakeChat:
     files: dict[str, bytes] = field(default_factory=dict)
     fail: dict[str, Exception] = field(default_factory=dict)
     gates: dict[str, anyio.Event] = field(default_factory=dict)
+    channels: FakeChannels = field(default_factory=FakeChannels)
 
     def thread(self, thread_id: int) -> ThreadPort:
         return self.threads.setdefault(thread_id, FakeThread())

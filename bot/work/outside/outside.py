@@ -1,0 +1,39 @@
+"""The parts that show threads elsewhere, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anyio.abc import TaskGroup
+
+from bot.work.outside.headers import ThreadHeaders
+from bot.work.outside.titles import Titles
+from bot.work.ports import Chat
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
+from bot.work.turn_events import TurnListener
+from pool.storage.durable import SessionStore
+
+
+class Outside:
+    """What threads look like from outside.
+
+    Attributes:
+        listeners: have to hear of turns after the states of threads.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        tracker: TaskTracker,
+        chat: Chat,
+        store: SessionStore,
+        settings: ThreadSettings,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._headers = ThreadHeaders(tasks, chat.channels)
+        self.listeners: list[TurnListener] = [Titles(tracker, store, settings, self._headers, redact)]
+
+    def forget(self, place_id: int) -> None:
+        """Drop what is shown of a thread, a channel or a server that is gone."""
+        self._headers.forget(place_id)
