@@ -124,8 +124,13 @@ def inline_code(text: str, limit: int = 80) -> str:
 def code_block(text: str, language: str = "") -> str:
     """Return ``text`` as a code block that it can't end: runs of three backticks are broken by a zero-width space."""
     # Cleaned first: an escape between two backticks would hide the run from the pattern, and not from the reader.
-    safe = re.sub(r"`(?=``)", f"`{_ZERO_WIDTH_SPACE}", clean(text)).strip("\n")
+    safe = without_fences(clean(text)).strip("\n")
     return f"```{language}\n{safe or ' '}\n```"
+
+
+def without_fences(text: str) -> str:
+    """Return ``text`` with a zero-width space in every run of three backticks, so that it can't end a code block."""
+    return re.sub(r"`(?=``)", f"`{_ZERO_WIDTH_SPACE}", text)
 
 
 def fitting(text: str, limit: int) -> int:

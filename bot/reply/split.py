@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from bot.reply.markdown import for_discord, with_nothing_hidden
+from bot.reply.markdown import for_discord
+from bot.reply.markdown_inline import with_nothing_hidden
 from bot.reply.sanitise import clean, fitting, units
 
 PAGE = 1870

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from wcwidth import wcswidth
 
-from bot.reply.markdown import TABLE_WIDTH, for_discord
+from bot.reply.markdown import for_discord
+from bot.reply.markdown_table import TABLE_WIDTH
 from tests.bot.reply.discord_reader import read
 
 PIECES = st.sampled_from(
