@@ -6,6 +6,7 @@ Titles, outputs and errors are an agent's or a program's: they are shown as code
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
 from bot.model import Outcome
@@ -91,6 +92,14 @@ def coarse(seconds: float) -> str:
         return f"{whole // 5 * 5} s"
     minutes = whole // 60
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def duration(seconds: float) -> str:
+    """Return a limit of time as people say it, never shorter than it is: ``4 s``, ``1 min 30 s``, ``10 min``."""
+    whole = max(1, ceil(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
 def outcome_lines(

@@ -20,7 +20,7 @@ from bot.model import Lane
 from bot.reply import cards
 from bot.reply.plan import plan_bodies, plan_of, without_plan
 from bot.reply.port import Body, without_file
-from bot.reply.render import coarse
+from bot.reply.render import duration
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import Card, CardState, PermissionRegistry, expire, rejecting, who_may
 from bot.work.permissions.decisions import Decisions, decision_of, decision_on
@@ -228,7 +228,7 @@ def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None
         ping=None if card.for_owners else card.requester.id,
         role=role,
         # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
-        deadline=f"Without an answer within {coarse(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
+        deadline=f"Without an answer within {duration(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
         "If the thread is archived: `/permissions answer`.",
         complete=card.request.complete,
         two_person=card.two_person,

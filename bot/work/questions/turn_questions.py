@@ -16,7 +16,7 @@ from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.schema import ToolCallUpdate
 from bot.model import Inbound, Lane
 from bot.reply.port import Body
-from bot.reply.render import coarse
+from bot.reply.render import duration
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import CardState, who_may
 from bot.work.permissions.decisions import Decision, Decisions, decision_on
@@ -161,7 +161,7 @@ class TurnQuestions:
         who = who_may(question, f"<@{question.requester.id}>")
         told = {
             "who": f"A bot asked, so only {who}" if question.for_owners else who,
-            "deadline": f"Without an answer within {coarse(self.timeout)} it is cancelled.",
+            "deadline": f"Without an answer within {duration(self.timeout)} it is cancelled.",
         }
         ping = None if question.for_owners else question.requester.id
         token, said = question.token, self.decisions.redact(asked.message)

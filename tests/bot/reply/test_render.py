@@ -14,6 +14,7 @@ from bot.model import Outcome
 from bot.reply.render import (
     HEADLINES,
     coarse,
+    duration,
     footer,
     outcome_lines,
     status_line,
@@ -71,6 +72,23 @@ def test_a_status_line_leaves_room_in_the_message() -> None:
 def test_a_running_time_changes_seldom(seconds: float, shown: str) -> None:
     """D3: time alone causes few edits."""
     assert coarse(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.4, "1 s"),
+        (4, "4 s"),
+        (59.2, "1 min"),
+        (90, "1 min 30 s"),
+        (600, "10 min"),
+        (3660, "1 h 1 min"),
+        (7200, "2 h"),
+    ],
+)
+def test_a_limit_of_time_is_never_told_shorter_than_it_is(seconds: float, shown: str) -> None:
+    """D6: a card that waits for four seconds does not wait for zero."""
+    assert duration(seconds) == shown
 
 
 # --- the end
