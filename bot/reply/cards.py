@@ -13,7 +13,7 @@ from typing import Literal
 
 from acp.schema import PermissionOption, ToolCallUpdate
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
-from bot.reply.request_detail import Json, Part, inline, is_short_line, one_row, parts_of, paths_of
+from bot.reply.request_detail import Json, Part, command_in, inline, is_short_line, one_row, parts_of, paths_of
 from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
 _TEXT_LIMIT = 2000
@@ -91,6 +91,8 @@ def permission_card(
     texts = {key: call[key] for key in limits if isinstance(call.get(key), str)}
     # Backticks, which can run a command, can't stand in inline code: with one, it is not shown as it is.
     headline = [key for key, text in texts.items() if "`" not in text and is_short_line(text, limits[key])]
+    if _named_by_command(call):
+        headline.append("title")
     few = len(paths) <= _MOST_PLACES
     places_shown = few and all("`" not in path and is_short_line(path, _PLACE_LIMIT) for path in paths)
     parts = parts_of(call, headline=headline, places_shown=places_shown)
@@ -193,12 +195,19 @@ def _head(call: Json, paths: list[str], ping: int | None, role: int | None) -> l
     sort = f" ({inline(kind, _KIND_LIMIT)})" if isinstance(kind, str) and kind else ""
     name = title if isinstance(title, str) and title else "an unnamed tool"
     lines = [f"<@{ping}>"] if ping is not None else [f"<@&{role}>"] if role is not None else []
-    lines.append(f"🔐 **The agent asks for permission**{sort}: {inline(name, _TITLE_LIMIT)}")
+    named = "" if _named_by_command(call) else f" {inline(name, _TITLE_LIMIT)}"
+    lines.append(f"🔐 **The agent asks for permission**{sort}:{named}")
     if paths:
         shown = ", ".join(inline(path, _PLACE_LIMIT) for path in paths[:_MOST_PLACES])
         more = len(paths) - _MOST_PLACES
         lines.append(f"In {shown} and {more} more" if more > 0 else f"In {shown}")
     return lines
+
+
+def _named_by_command(call: Json) -> bool:
+    """Return whether the title is the command, bare or as code: that stands below in full, so it is not said twice."""
+    command = command_in(call.get("rawInput"))
+    return command is not None and call.get("title") in (command[1], f"`{command[1]}`")
 
 
 @dataclass(frozen=True, slots=True)

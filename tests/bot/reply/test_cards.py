@@ -44,6 +44,17 @@ def test_a_card_says_what_where_and_who_may_press() -> None:
     assert (body.ping, body.file) == (7, None)
 
 
+@pytest.mark.parametrize("title", ["npm test -- -u", "`npm test -- -u`"])
+def test_a_command_that_is_also_the_title_stands_once(title: str) -> None:
+    """D6: bare or as code; a title that differs in anything else is shown, too."""
+    raw = {"command": "npm test -- -u", "cwd": "/srv"}
+    shown = card(title=title, rawInput=raw).text
+    head = "<@7>\n🔐 **The agent asks for permission** (`execute`):\n"
+    assert shown == f"{head}```sh\n# in /srv\nnpm test -- -u\n```\n-# <@7> may answer. Soon."
+    assert "`npm test`" in card(title="npm test", rawInput=raw).text
+    assert "npm test -- -u" in card(title=title).text
+
+
 def test_the_agents_own_options_are_the_buttons() -> None:
     """D6"""
     assert [(button.custom_id, button.label, button.style) for button in card().buttons] == [
