@@ -10,7 +10,7 @@ from math import inf
 from acp.snapshot import TurnSnapshot
 from bot.model import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line
-from bot.reply.tools import COMPARISONS, comparison_cost, output_block, tool_line
+from bot.reply.tools import COMPARISONS, comparison_cost, output_block, tool_line, worth_showing
 
 _DETAIL_ROOM = 1_000_000
 
@@ -82,8 +82,9 @@ def diff_texts(changes: Iterable[tuple[str, str | None, str | None]]) -> Iterato
 
 def tools_summary(snapshot: TurnSnapshot) -> str:
     """Return the last tool calls in one small line; empty if there is none."""
-    if not snapshot.tools:
+    tools = worth_showing(snapshot.tools)
+    if not tools:
         return ""
-    lines = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in snapshot.tools[-3:]]
-    more = f"{len(snapshot.tools) - 3} more · " if len(snapshot.tools) > 3 else ""
+    lines = [tool_line(tool.title, tool.status, tool.kind, rejected=tool.rejected) for tool in tools[-3:]]
+    more = f"{len(tools) - 3} more · " if len(tools) > 3 else ""
     return clip(f"-# {more}{' · '.join(lines)}", 500)

@@ -23,6 +23,7 @@ from bot.reply.recovery import Found, pages_beside_file, take_places, told_in_fi
 from bot.reply.render import STATUS_LIMIT, status_line
 from bot.reply.reply_messages import LATE, ReplyMessages
 from bot.reply.sanitise import units
+from bot.reply.tools import worth_showing
 
 log = structlog.get_logger(__name__)
 
@@ -283,7 +284,7 @@ class LiveReply:
         status = ""
         waited = now - (self._opened_at or now) >= self._outbox.pacer.pacing.first_status
         # A status line alone is worth a message only once something was done, or nothing was for long.
-        worth = not card_open and (waited or snapshot.tools or snapshot.plan)
+        worth = not card_open and (waited or worth_showing(snapshot.tools) or snapshot.plan)
         if carrier.text or carrier.message.posted or worth:
             room = MESSAGE_LIMIT - units(carrier.text) - 1
             status = status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))

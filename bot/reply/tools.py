@@ -35,6 +35,11 @@ def tool_line(title: str | None, status: str | None, kind: str | None = None, *,
     return f"{mark} {inline_code(title or kind or 'tool', 100)}{failed}"
 
 
+def worth_showing(tools: Sequence[ToolState]) -> list[ToolState]:
+    """Return the tool calls without a plan that waits for approval: that has a card, which says more than a line."""
+    return [tool for tool in tools if tool.kind != "switch_mode" or not tool.unfinished]
+
+
 def output_block(output: str) -> str:
     """Return a tool's output in a code block; one that the agent fenced already is not fenced twice."""
     output = output.strip("\n")

@@ -211,6 +211,21 @@ async def test_a_status_without_text_above_a_card_becomes_a_line_on_the_tools() 
 
 
 @in_virtual_time
+async def test_a_plan_that_waits_for_approval_gets_no_line_on_its_tool_above_its_card() -> None:
+    """C7: the card says more than that line; what was done before is told."""
+    for before, above in (((), []), ((tool(title="Read", status="completed"),), ["-# ✓ `Read`"])):
+        async with scene() as at:
+            at.turn.fields["tools"] = (*before, tool(id="t2", title="Ready to code?", kind="switch_mode"))
+            reply = at.open()
+            await anyio.sleep(1)
+            reply.card("p1", Body("The plan", (ALLOW,)))
+            reply.card("p1", Body("Approved"))
+            at.turn.text = "Done."
+            assert await at.end(reply)
+            assert at.thread.texts == [*above, "Approved", "Done.\n-# footer"]
+
+
+@in_virtual_time
 async def test_the_footer_is_in_the_last_message_also_when_that_was_a_card() -> None:
     """D5, D6"""
     async with scene() as at:
