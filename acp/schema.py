@@ -345,6 +345,17 @@ class PromptResult(WireModel):
     stop_reason: str
     usage: Usage | None = None
 
+    @property
+    def spent(self) -> Usage | None:
+        """The tokens of the turn, also where they stand in ``_meta`` alone: gemini-cli's place for them."""
+        counted: Any = self.meta
+        for key in ("quota", "token_count"):
+            counted = counted.get(key) if isinstance(counted, dict) else None
+        if self.usage is not None or not isinstance(counted, dict):
+            return self.usage
+        parts = {key: counted[key] for key in ("input_tokens", "output_tokens") if type(counted.get(key)) is int}
+        return Usage(**parts) if parts else None
+
 
 class PermissionOption(WireModel):
     """One of the agent's own answers to a permission request.

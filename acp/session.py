@@ -407,7 +407,7 @@ class AgentSession:
             except ValidationError:
                 turn.fail(RequestFailed(_PROMPT, INTERNAL_ERROR, "the answer has no stop reason"), now)
             else:
-                turn.respond(result.stop_reason, result.usage, now)
+                turn.respond(result.stop_reason, result.spent, now)
         sink.changed()
 
     def _on_option(self, option_id: str, value: str, pending: PendingRequest) -> None:

@@ -137,6 +137,7 @@ class TurnSnapshot:
         files, links: what content blocks held besides text; ``files_cut`` counts the files beyond what is kept.
         thoughts: the agent's reasoning; the middle of a long one is replaced by a line that says so.
         usage: tokens of this turn; ``context`` and ``cost`` are the session's so far.
+        first_cost: the session's cost as it was first said in this turn.
         model, mode: None where neither the agent nor whoever made the turn has said; the mode also where it is the one
             in which the session was opened.
         stop_reason: the agent's own word, None without a response.
@@ -164,6 +165,7 @@ class TurnSnapshot:
     usage: Usage | None = None
     context: ContextUse | None = None
     cost: Cost | None = None
+    first_cost: Cost | None = None
     model: str | None = None
     mode: str | None = None
     title: str | None = None

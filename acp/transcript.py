@@ -51,6 +51,7 @@ class Transcript:
         self.plan: tuple[PlanEntry, ...] = ()
         self.context: ContextUse | None = None
         self.cost: Cost | None = None
+        self.first_cost: Cost | None = None
         self.model = model
         self.mode = mode
         self.title: str | None = None
@@ -73,6 +74,7 @@ class Transcript:
         elif isinstance(update, UsageUpdate):
             self.context = ContextUse(update.used, update.size)
             self.cost = update.cost or self.cost  # the agent may name it once only
+            self.first_cost = self.first_cost or update.cost
         elif isinstance(update, SessionInfoUpdate):
             # Null takes a title back, an absent one does not: agents send the other fields alone.
             self.title = update.title if "title" in update.model_fields_set else self.title

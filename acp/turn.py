@@ -218,6 +218,7 @@ class Turn:
             usage=self._usage,
             context=said.context,
             cost=said.cost,
+            first_cost=said.first_cost,
             model=said.model,
             mode=said.mode,
             title=said.title,

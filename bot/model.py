@@ -67,6 +67,7 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
     AGENT_DIED = "agent_died"
     COULD_NOT_START = "could_not_start"
+    OVER_BUDGET = "over_budget"
     INTERRUPTED = "interrupted"
 
 
@@ -155,6 +156,7 @@ class Inbound:
         left_out: names of files, of a message that was accepted by a version that passed none on.
         attachments: its own files, then those of what it forwards, then those of what it replies to.
         conversation: into which it was posted; None in a thread of Weft's, where every message is a prompt.
+        beyond_budget: somebody has allowed it although nothing is left to be spent (A4).
     """
 
     message_id: int
@@ -173,6 +175,7 @@ class Inbound:
     left_out: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     conversation: Conversation | None = None
+    beyond_budget: bool = False
 
     @property
     def thread(self) -> ThreadPlace:

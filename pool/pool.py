@@ -60,6 +60,12 @@ class Lease:
         return self._slot.cwd or ""
 
     @property
+    def original(self) -> str | None:
+        """The id of the thread's session of which this is a copy; None: it is none, or that one is gone."""
+        original = self._slot.session if self.how == "forked" else None
+        return original.id if original is not None else None
+
+    @property
     def slot(self) -> SlotStatus:
         """What can be said about the slot now."""
         return self._slot.status()

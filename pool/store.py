@@ -211,3 +211,44 @@ class KeptRule:
     thread_id: int
     prompt_id: int
     request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a turn took.
+
+    Attributes:
+        prompt_id: the first message of the turn, of which there is one row.
+        at: seconds since the epoch; ``day``: as whoever counts has them, as ``2026-11-30``.
+        money: in millionths of the ``currency``, which is None where nobody has told money.
+        session: names the session; ``total`` and ``context``: the money that it has taken in all, and the tokens in its
+            context, as far as that is known.
+    """
+
+    prompt_id: int
+    at: int
+    day: str
+    person_id: int
+    thread_id: int
+    agent: str
+    money: int
+    currency: str | None
+    tokens: int
+    session: str | None = None
+    total: int | None = None
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSpending:
+    """What was spent, added up; money counts in one currency, and tokens of turns without money in it.
+
+    Attributes:
+        days: of days not long ago, by person and thread: day, person, thread, money, tokens.
+        threads: of all days: thread, money, tokens; the one used last comes last.
+        sessions: how far each session has come: session, money, currency, context; the one used last comes last.
+    """
+
+    days: tuple[tuple[str, int, int, int, int], ...] = ()
+    threads: tuple[tuple[int, int, int], ...] = ()
+    sessions: tuple[tuple[str, int | None, str | None, int | None], ...] = ()

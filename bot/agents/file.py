@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from acp.process import WITHHELD, named
@@ -22,6 +23,7 @@ from acp.shutdown import MARKER
 from bot.agents.model import AgentProfile, Agents
 from bot.files import read_text
 from bot.wording import nearest, told
+from bot.work.budget.limits import MILLION, Budget, Limit, Scope
 from bot.work.permissions.rules import Mode, Rule, Rules, problem_of
 from pool.wrapping import ResourceLimits, unknown_placeholders
 
@@ -31,6 +33,7 @@ THREAD = "{thread_id}"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _ID = re.compile(r"[0-9]{15,20}")
+_CURRENCY = re.compile(r"[A-Z]{3,8}")
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LEAST_MEMORY = 16 * 2**20
@@ -174,6 +177,19 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], object]
     return check
 
 
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (LookupError, OSError, ValueError) as exc:  # one that is not there, a directory, no name of a file
+        raise ValueError(f"{name!r} is not a time zone that this machine knows, such as Europe/Berlin") from exc
+    return name
+
+
+def _millionths(amount: float | None) -> int | None:
+    # At least one: less would refuse everything, which nobody can have meant.
+    return None if amount is None else max(1, round(amount * MILLION))
+
+
 def _command_or_table(value: object) -> object:
     return {"command": value} if isinstance(value, str) else value
 
@@ -182,6 +198,8 @@ _Words = Annotated[list[str], BeforeValidator(_words)]
 _Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "variable's name"))]
 _Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
 _Channel = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
+_Money = Annotated[float, Field(gt=0, le=10**12, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -232,8 +250,26 @@ class _Agent(_Strict):
     permissions: _AgentPermissions = _AgentPermissions()
 
 
+class _Budget(_Strict):
+    per_thread: _Money | None = None
+    per_user_day: _Money | None = None
+    per_day: _Money | None = None
+    per_thread_tokens: _Count | None = None
+    per_user_day_tokens: _Count | None = None
+    per_day_tokens: _Count | None = None
+    currency: Annotated[str, BeforeValidator(_matching(_CURRENCY, "currency, such as USD"))] = "USD"
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = None
+
+    def budget(self) -> Budget:
+        said = self.model_dump()
+        limits = {scope: Limit(_millionths(said[scope.value]), said[f"{scope.value}_tokens"]) for scope in Scope}
+        zone = ZoneInfo(self.time_zone) if self.time_zone is not None else None
+        return Budget({scope: limit for scope, limit in limits.items() if limit != Limit()}, self.currency, zone)
+
+
 class _Content(_Strict):
     default: str | None = None
+    budget: _Budget = _Budget()
     permissions: _Permissions = _Permissions()
     agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
     channels: dict[_Channel, str] = {}
@@ -244,6 +280,7 @@ Problem = tuple[tuple[int | str, ...], str]
 
 _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     (): _Content,
+    ("budget",): _Budget,
     ("permissions",): _Permissions,
     ("agents", "*"): _Agent,
     ("agents", "*", "limits"): _Limits,
@@ -325,6 +362,7 @@ def _agents(content: _Content, workspace: str) -> Agents:
         profiles={name: _profile(content, name, workspace) for name in content.agents},
         default=content.default or next(iter(content.agents)),
         channels={int(channel): agent for channel, agent in content.channels.items()},
+        budget=content.budget.budget(),
     )
 
 

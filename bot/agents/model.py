@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from acp.process import agent_environment, named
+from bot.work.budget.limits import Budget
 from bot.work.permissions.rules import Mode, Rules
 from pool.launcher import LauncherByName, LocalLauncher
 from pool.wrapping import ResourceLimits
@@ -57,12 +58,14 @@ class Agents:
         default: the one of threads for which nothing else was said.
         channels: the agents of the threads in some channels, by the channel's id.
         chosen: whether there is a choice that has to be remembered for each thread.
+        budget: what turns may take.
     """
 
     profiles: Mapping[str, AgentProfile]
     default: str
     channels: Mapping[int, str] = field(default_factory=dict)
     chosen: bool = True
+    budget: Budget = field(default_factory=Budget)
 
     def __iter__(self) -> Iterator[AgentProfile]:
         return iter(self.profiles.values())

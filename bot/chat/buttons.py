@@ -23,7 +23,7 @@ from bot.work.questions.registry import QuestionRegistry
 
 EXPIRED = "This button has expired."
 TEMPLATE = (
-    r"weft:(?:(?P<action>go|stop|now|drop):(?P<thread>\d+):(?P<prompt>\d+)"
+    r"weft:(?:(?P<action>go|stop|now|drop|allow):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|always:(?P<card>[A-Za-z0-9_-]+)"
@@ -33,7 +33,7 @@ KNOWN = re.compile(TEMPLATE)
 
 
 class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
-    """Stops, continues, hurries or removes a prompt, ends what a turn has left running, or answers a permission."""
+    """Stops, goes on with, allows, hurries or removes a prompt, ends what was left running, or answers a permission."""
 
     match: re.Match[str]
 
@@ -75,12 +75,14 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
                     return dispatcher.controls.promote(thread_id, prompt, by)
                 case "drop":
                     return dispatcher.controls.remove(thread_id, prompt, by)
+                case "allow":
+                    return dispatcher.controls.allow(thread_id, prompt, message_id, by)
             return dispatcher.controls.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
-        decides = named["request"] or named["card"] or named["question"]
+        decides = named["request"] or named["card"] or named["question"] or named["action"] == "allow"
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
-        await respond(interaction, act, purpose=purpose, once=named["action"] == "go")
+        await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
 
 
 def is_elsewhere(interaction: discord.Interaction[Any], dispatcher: Dispatcher, token: str) -> bool:

@@ -45,13 +45,14 @@ _TOO_LONG = (
 )
 _INCOMPLETE = "**Part of this request could not be kept, so you can only reject it.**"
 
-TurnButton = Literal["stop", "go", "now", "drop", "end"]
+TurnButton = Literal["stop", "go", "now", "drop", "end", "allow"]
 _TURN_BUTTONS: dict[TurnButton, tuple[str, ButtonStyle]] = {
     "stop": ("Stop", "danger"),
     "go": ("Continue", "primary"),  # an interrupted prompt (R2)
     "now": ("Send now", "primary"),  # a waiting prompt, as "drop" (Q5)
     "drop": ("Remove", "secondary"),
     "end": ("End it", "danger"),  # what a turn has left running (P13)
+    "allow": ("Allow this turn", "primary"),  # a prompt for which nothing is left to be spent (A4)
 }
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 

@@ -42,6 +42,7 @@ HEADLINES = {
     Outcome.TIMED_OUT: "Timed out",
     Outcome.AGENT_DIED: "The agent crashed",
     Outcome.COULD_NOT_START: "The agent could not start",
+    Outcome.OVER_BUDGET: "Not run",
     Outcome.INTERRUPTED: "Interrupted",
 }
 """What people read for an outcome; its own word is for logs and metrics (O1)."""
@@ -53,6 +54,7 @@ _NEXT_STEPS = {
     Outcome.TIMED_OUT: "Write again to go on.",
     Outcome.AGENT_DIED: "Write again to go on.",
     Outcome.COULD_NOT_START: "Send it again once that is fixed.",
+    Outcome.OVER_BUDGET: "An approver can allow it.",
     Outcome.INTERRUPTED: "Continue or send this message again once it is back.",
 }
 
@@ -179,7 +181,7 @@ def _sentence(
         return f"**{head}:** {told}."
     if not reason:
         return f"**{head}.**"
-    if outcome in (Outcome.DROPPED, Outcome.STALE, Outcome.INTERRUPTED):
+    if outcome in (Outcome.DROPPED, Outcome.STALE, Outcome.OVER_BUDGET, Outcome.INTERRUPTED):
         return f"**{head}:** {reason}."
     return f"**{head}:** {inline_code(reason, _REASON_LIMIT)}."
 

@@ -12,6 +12,7 @@ import anyio
 import structlog
 
 from bot.model import Actor, Outcome, QueueMode
+from bot.work.budget.budgets import Budgets
 from bot.work.intake import Intake
 from bot.work.leftovers import Leftovers
 from bot.work.ports import Answer
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 RESTARTING = Answer("Weft is restarting. Try again in a minute.", accepted=False)
 NOT_WAITING = Answer("This message is no longer waiting.", accepted=False)
+NOT_YOURS_TO_ALLOW = Answer("Only an approver or the owner of this bot can allow this.", accepted=False)
 NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
@@ -46,6 +48,7 @@ class Controls:
     leftovers: Leftovers
     thread_settings: ThreadSettings
     changes: WorkspaceChanges
+    budgets: Budgets
     pool: ConnectionPool
     store: SessionStore
 
@@ -158,6 +161,15 @@ class Controls:
         cutoff = self.scheduler.queue(thread_id).memory.cutoff
         return self.recovery.go_on(thread_id, prompt, notice, by, cutoff)
 
+    def allow(self, thread_id: int, prompt: int, notice: int, by: Actor) -> Answer:
+        """Run a prompt that was refused as beyond a budget, asked for by a press on message ``notice`` (A4)."""
+        if not (by.approver or by.owner):
+            return NOT_YOURS_TO_ALLOW
+        if self.intake.closed:
+            return RESTARTING
+        cutoff = self.scheduler.queue(thread_id).memory.cutoff
+        return self.recovery.go_on(thread_id, prompt, notice, by, cutoff, allowed=True)
+
     def queue(self, thread_id: int, guild_id: int | None = None) -> str:
         """Return what waits in a thread and by which rules, as Discord Markdown (Q11)."""
         return describe_queue(self.scheduler.queue(thread_id), self.thread_settings.mode_in(thread_id, guild_id))
@@ -172,7 +184,7 @@ class Controls:
             pool = describe_pool(
                 counts, running=len(self.runs.running), waiting=waiting, asking=asking, trouble=trouble
             )
-            return "\n".join([pool, *silences.describe()])
+            return "\n".join([pool, *self.budgets.describe(), *silences.describe()])
         running, slot = self.runs.in_thread(thread_id), self.pool.status(thread_id)
         name = self.thread_settings.agent_name_for(thread_id)
         thread = describe_thread(
@@ -182,7 +194,7 @@ class Controls:
             agent=name,
             now=anyio.current_time(),
         )
-        left = self.leftovers.describe(thread_id)
+        left = [*self.budgets.describe(thread_id), *self.leftovers.describe(thread_id)]
         return "\n".join([thread, *left, *silences.describe(name or (slot.agent if slot else None))])
 
     async def diff(self, thread_id: int) -> Answer:

@@ -134,11 +134,17 @@ class Deliveries:
             # The delivery goes on: what can't be kept can still be shown.
             log.exception("reply.not_kept", prompt=messages[0].message_id)
 
-    async def record(self, inbound: Inbound, outcome: Outcome) -> None:
-        """Write an outcome down; what fails in that is logged and hurts no other prompt (O4)."""
+    async def record(self, inbound: Inbound, outcome: Outcome, together_with: int | None = None) -> None:
+        """Write an outcome down; what fails in that is logged and hurts no other prompt (O4).
+
+        Args:
+            together_with: the message whose notice tells this end, too.
+        """
+        turn = together_with if together_with != inbound.message_id else None
         try:
-            # An interrupted prompt may be gone on with: see `Recovery.go_on`.
-            await self.store.finished(inbound.message_id, outcome, keep=outcome is Outcome.INTERRUPTED)
+            # Somebody may ask for these again: see `Recovery.go_on`.
+            again = outcome in (Outcome.INTERRUPTED, Outcome.OVER_BUDGET)
+            await self.store.finished(inbound.message_id, outcome, keep=again, turn=turn if again else None)
         except Exception:
             log.exception("outcome.not_written", prompt=inbound.message_id, outcome=str(outcome))
         if inbound.message_id in self._marked:

@@ -22,6 +22,7 @@ from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, ThreadPlace
 from bot.work.asking import Asking
 from bot.work.background import Backgrounds
+from bot.work.budget.budgets import Budgets
 from bot.work.controls import Controls
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors, nonce_source
@@ -79,6 +80,7 @@ class Dispatcher:
         controls: what people do to turns and queues, by command, button or typed word.
         commands: which commands the agents offer.
         turn_events: tells who watches turns.
+        budgets: what was spent, and what may be.
         thread_settings: what is settled for each thread and server.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
         permissions: the permission requests that people may press.
@@ -126,13 +128,15 @@ class Dispatcher:
         self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
         self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, handouts, redact)
+        self.budgets = Budgets(agents.budget, store, self._scheduler, editors)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.thread_states = ThreadStates(self._scheduler)
         self.commands = AgentCommands(pool, self.thread_settings)
-        self.turn_events = TurnEvents([self.thread_states, self.commands])
+        # The budgets first: others may want to know what was spent.
+        self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
         self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, redact)
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
@@ -157,17 +161,26 @@ class Dispatcher:
         )  # fmt: skip
         self._intake = Intake(
             tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
-            self.thread_settings, self._runs, observer, redact,
+            self.thread_settings, self._runs, self.budgets, observer, redact,
         )  # fmt: skip
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(
-            tracker, chat, store, editors, self.deliveries, self._reactions, self._intake, handouts, asking.records
+            tracker,
+            chat,
+            store,
+            editors,
+            self.deliveries,
+            self._reactions,
+            self._intake,
+            handouts,
+            asking.records,
+            may,
         )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         self.controls = Controls(
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
-            self.thread_settings, self._changes, pool, store,
+            self.thread_settings, self._changes, self.budgets, pool, store,
         )  # fmt: skip
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
@@ -312,6 +325,7 @@ class Dispatcher:
             self._scheduler.forget(place_id)
             self._changes.forget(place_id)
             self.commands.forget(place_id)
+            self.budgets.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
 
     # --- what the scheduler asks for -------------------------------------------------------------------------------
@@ -403,6 +417,7 @@ class Dispatcher:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
         await self._asking.load()
+        await self.budgets.load()
         # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.
         for thread_id, cutoff in self.thread_settings.cutoffs():
             with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):

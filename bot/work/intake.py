@@ -14,6 +14,7 @@ import structlog
 
 from bot.model import Inbound, QueueMode
 from bot.reply.port import PortError, Unavailable
+from bot.work.budget.budgets import Budgets
 from bot.work.delivery import Deliveries
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
@@ -55,6 +56,7 @@ class Intake:
     deliveries: Deliveries
     thread_settings: ThreadSettings
     runs: Runs
+    budgets: Budgets
     observer: Observer
     redact: Callable[[str], str]
     closed: bool = False
@@ -124,6 +126,9 @@ class Intake:
             self.observer.prompt_accepted(inbound.lane)
             # Only now do its mode and the cap affect others: the store has it, and its thread is there.
             with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
+                # Here and not at its arrival: the refusal needs the thread, with a button in it for the way out.
+                if (why := self.budgets.refusal(inbound)) is not None:
+                    decisions.extend(queue.turn_away(inbound.message_id, why))
                 decisions.extend(queue.accepted(inbound.message_id))
             return
         # It was warmed while the thread was being opened: nobody will ever prompt it there.

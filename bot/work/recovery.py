@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 CUT_OFF = "⚠️ **Interrupted:** Weft was restarted in the middle of this. Press Continue to go on."
 MISSED = "⚠️ **Interrupted:** Weft was away when this was posted, too long ago to run it now."
 MISSED_IN_CHANNEL = f"{MISSED} Mention me again if you still want it."
+EXPELLED = "-# Not run: its author may no longer use Weft."
 LOST = "-# I no longer know what was asked there. Please send it again."
 BUSY = "-# Weft is too busy just now. Please press again in a moment."
 GO_ON = (
@@ -84,6 +85,7 @@ class Recovery:
         intake: Intake,
         handouts: Handouts,
         records: CardRecords,
+        may: Callable[[Inbound], bool],
     ) -> None:
         self._tracker = tracker
         self._chat = chat
@@ -94,6 +96,7 @@ class Recovery:
         self._intake = intake
         self._handouts = handouts
         self._records = records
+        self._may = may
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
         self._taken: set[int] = set()
@@ -242,11 +245,14 @@ class Recovery:
                 await editor.say(body, reply_to=inbound.message_id).delivered()
         await self._end(inbound, Outcome.INTERRUPTED)
 
-    def go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> Answer:
-        """Go on with an interrupted prompt: its successor has the id of the message that was pressed.
+    def go_on(
+        self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int, *, allowed: bool = False
+    ) -> Answer:
+        """Go on with a prompt that did not come to its end: its successor has the id of the message that was pressed.
 
         Args:
             cutoff: snowflake of the last stop-all that had been asked for by now.
+            allowed: it was refused as beyond a budget, and ``by`` allows it; it stays its author's.
         """
         if notice in self._taken:
             return Answer("Already going on.", accepted=False)
@@ -254,12 +260,14 @@ class Recovery:
             self._taken.clear()  # the store still knows them
         self._taken.add(notice)
         self.going_on.add(notice)
-        self._tracker.begin(self._go_on, thread_id, prompt, notice, by, cutoff, name=f"go on {prompt}")
-        return Answer("Going on.", accepted=True, lasting=True)
+        self._tracker.begin(self._go_on, thread_id, prompt, notice, by, cutoff, allowed, name=f"go on {prompt}")
+        if allowed:
+            log.info("budget.allowed", thread=thread_id, prompt=prompt, by=by.id)
+        return Answer("Allowed: it runs next." if allowed else "Going on.", accepted=True, lasting=True)
 
-    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> None:
+    async def _go_on(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int, allowed: bool) -> None:
         try:
-            refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff)
+            refusal = await self._take_again_for(thread_id, prompt, notice, by, cutoff, allowed)
         finally:
             # Whoever waits until all is saved waits for this: what is asked for is read before it is written.
             self.going_on.discard(notice)
@@ -268,7 +276,9 @@ class Recovery:
             await self._editors.of(thread_id).say(Body(refusal), reply_to=notice).delivered()
             self._editors.let_go(thread_id)
 
-    async def _take_again_for(self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int) -> str:
+    async def _take_again_for(
+        self, thread_id: int, prompt: int, notice: int, by: Actor, cutoff: int, allowed: bool
+    ) -> str:
         """Accept the successor of a prompt and queue it; return why that can't be, if so."""
         turn = {kept.prompt.message_id: kept for kept in await self._store.turn(prompt)}
         if prompt not in turn or turn[prompt].prompt.thread_id != thread_id:
@@ -282,6 +292,11 @@ class Recovery:
         # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
         again = replace(again, parent_id=before.thread.parent_id, quotes=quotes, left_out=(), attachments=files)
         again = replace(again, lane=Lane.MAIN)  # a person asks for it now, whoever did before
+        if allowed:
+            # Whoever allows it does not ask for it: cards, budget and rights are its author's.
+            again = replace(again, author=before.author, lane=before.lane, beyond_budget=True)
+            if not self._may(again):
+                return EXPELLED
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.
         try:
             first = await self._store.accept(accepted_prompt(again))

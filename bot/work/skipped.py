@@ -1,7 +1,7 @@
-"""The end of messages that never ran: dropped, superseded, removed, stale, stopped or one too many (O1, Q3).
+"""The end of messages that never ran: dropped, superseded, removed, stale, stopped, one too many, beyond a budget.
 
-Nobody is notified again and again: messages of one author that ended alike within a moment share one notice.
-The mutable state is the notices that are being gathered, in which threads one is on its way, and which messages of
+Nobody is notified again and again: messages of one author that ended alike within a moment share one notice (O1, Q3,
+A4). The mutable state is the notices that are being gathered, in which threads one is on its way, and which messages of
 somebody who sends too many are not written down yet.
 """
 
@@ -14,8 +14,9 @@ import anyio
 import structlog
 
 from bot.model import Inbound, Outcome, posted_at
+from bot.reply.cards import turn_button
 from bot.reply.pending_reply import FinalReply, SavedReply
-from bot.reply.port import Body
+from bot.reply.port import Body, Button
 from bot.reply.sanitise import inline_code
 from bot.work.delivery import SHARED, Deliveries
 from bot.work.editors import Editors
@@ -64,7 +65,7 @@ class SkippedMessages:
         # At once, and not when it is shown: what a person took out must not be run by the next run after a kill.
         payload, message_id = SHARED, message.message_id
         if len(notice.messages) == 1:
-            payload = _kept(notice, lines(notice.end, self.redact))
+            payload = self._kept(notice, lines(notice.end, self.redact))
         self.tracker.begin(
             self.store.save_pending_reply, message_id, end.outcome, payload, name=f"save pending reply {message_id}"
         )
@@ -85,8 +86,9 @@ class SkippedMessages:
             if len(notice.messages) > 1:
                 text += f"\n-# {len(notice.messages)} messages of {inline_code(first.author.name)}"
                 # Before it is shown: the next run looks for the text that is kept, and would say it once more.
-                await self.store.save_pending_reply(first.message_id, outcome, _kept(notice, (text,)))
-            delivered = await self.editors.of(thread_id).say(Body(text), reply_to=first.message_id).delivered()
+                await self.store.save_pending_reply(first.message_id, outcome, self._kept(notice, (text,)))
+            body = Body(text, self._buttons(first, outcome))
+            delivered = await self.editors.of(thread_id).say(body, reply_to=first.message_id).delivered()
         # Whoever still gathers there will want the lock, also while nobody holds it just now.
         if all(other != thread_id for other, _, _ in self._gathering):
             self._speaking.pop(thread_id, None)
@@ -100,13 +102,19 @@ class SkippedMessages:
                 attempts=0,
                 delivered=delivered,
             )
-            await self.deliveries.record(message, outcome)
+            await self.deliveries.record(message, outcome, together_with=first.message_id)
         self.editors.let_go(thread_id)
 
+    def _kept(self, notice: _Notice, said: tuple[str, ...]) -> str:
+        first, outcome = notice.messages[0], notice.end.outcome
+        final = FinalReply(outcome, said, buttons=self._buttons(first, outcome))
+        return SavedReply("", final, reply_to=first.message_id, after=first.message_id).to_json()
 
-def _kept(notice: _Notice, said: tuple[str, ...]) -> str:
-    first = notice.messages[0].message_id
-    return SavedReply("", FinalReply(notice.end.outcome, said), reply_to=first, after=first).to_json()
+    def _buttons(self, first: Inbound, outcome: Outcome) -> tuple[Button, ...]:
+        """Return the way out of a refusal: the prompt is kept for it, if anything is."""
+        if outcome is not Outcome.OVER_BUDGET or not self.store.durable:
+            return ()
+        return (turn_button("allow", first.thread_id, first.message_id),)
 
 
 @dataclass(eq=False)

@@ -23,6 +23,7 @@ from pool.storage.operations import (
     Started,
     StartedTogether,
 )
+from pool.storage.spending import Spend
 from pool.storage.transcripts import KeepTranscript
 from pool.store import SeenPlace
 
@@ -96,6 +97,8 @@ class Backlog:
                 self._add_transcript(transcript.turn_id, change)
             case KeepRule(rule):
                 self._changes.setdefault((KeepRule, rule.rule_id, 0), change)
+            case Spend(spent):
+                self._changes.setdefault((Spend, spent.prompt_id, 0), change)
             case RevokeRule(row_id):
                 self._changes.pop((KeepRule, row_id, 0), None)
                 self._changes[RevokeRule, row_id, 0] = change  # all the same: the file may know the rule

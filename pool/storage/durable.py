@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 
 from acp.errors import leaves
-from pool.storage import operations, transcripts
+from pool.storage import operations, spending, transcripts
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import DISCORD_EPOCH, Ledger
 from pool.storage.model import Answer, Operation, StorageLimits
@@ -29,10 +29,12 @@ from pool.store import (
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptSpending,
     KeptTranscript,
     OpenPrompt,
     PendingReply,
     SeenPlace,
+    Spent,
     StoreBusy,
     ThreadChanges,
     ThreadRecord,
@@ -142,13 +144,14 @@ class SessionStore:
         """
         await self._submit(operations.SavePendingReply(message_id, outcome, payload))
 
-    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False, turn: int | None = None) -> None:
         """Say that the end of the prompt is visible, or given up; what was kept for its reply is dropped.
 
         The first outcome stays, be it from here or from `save_pending_reply`. A message that was never accepted is left
-        alone. ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`.
+        alone. ``keep``: the prompt itself is kept, since somebody may ask for it again; see `turn`. ``turn``: another
+        prompt with which it would be asked for again.
         """
-        await self._submit(operations.Finish(message_id, outcome, int(self._now()), keep))
+        await self._submit(operations.Finish(message_id, outcome, int(self._now()), keep, turn))
 
     async def turn(self, message_id: int) -> list[OpenPrompt]:
         """Return the prompts that are one turn with this one, itself included, in order of arrival.
@@ -251,6 +254,18 @@ class SessionStore:
     async def rules(self) -> list[KeptRule]:
         """Return all rules, the oldest first."""
         return await self._submit(operations.All(KeptRule))
+
+    def spent(self, spent: Spent) -> None:
+        """Hand in what a turn took at once; what was said of that turn before stays.
+
+        Raises:
+            anyio.ClosedResourceError: the store was left.
+        """
+        self._hand_in(spending.Spend(spent))
+
+    async def spending(self, currency: str, since: str, most: int) -> KeptSpending:
+        """Return what was spent in a currency; days from ``since`` on, and of ``most`` threads and sessions."""
+        return await self._submit(spending.Spending(currency, since, most))
 
     def transcribed(self, transcript: KeptTranscript) -> Submitted[None]:
         """Hand in what was said and done in a turn, in place of what was kept of it; what follows is not written first.

@@ -24,7 +24,7 @@ class StorageLimits:
         finished_age, finished_kept: finished prompts that are older, or more, are forgotten.
         threads_age, threads_kept: the same for threads that were not used for so long; servers stay.
         places_age, places_kept: the same for places in which nothing was said for so long.
-        decisions_age, decisions_kept: the same for decisions.
+        decisions_age, decisions_kept: the same for decisions; spending_age, spending_kept: for what turns took.
         transcripts_age, transcripts_kept: the same for transcripts; transcripts_bytes: of all that are kept together.
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
         prune_step: rows of a table forgotten in one transaction.
@@ -46,6 +46,8 @@ class StorageLimits:
     places_kept: int = 5_000
     decisions_age: int = 180 * DAY
     decisions_kept: int = 50_000
+    spending_age: int = 400 * DAY
+    spending_kept: int = 100_000
     transcripts_age: int = 30 * DAY
     transcripts_kept: int = 20_000
     transcripts_bytes: int = 64 * 2**20

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage import transcripts
+from pool.storage import spending, transcripts
 from pool.storage.model import Operation, Question
-from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, THREADS, TRANSCRIPTS
+from pool.storage.spending import Spend
+from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, SPENDING, THREADS, TRANSCRIPTS
 from pool.storage.transcripts import KeepTranscript
 from pool.store import (
     AcceptedPrompt,
@@ -87,13 +88,14 @@ class SavePendingReply(Operation[None]):
 class Finish(Operation[None]):
     """The end of the prompt is visible, since ``at`` (seconds since the epoch); ``keep``: its payload stays.
 
-    The reply is dropped, and the first outcome stays.
+    The reply is dropped, and the first outcome stays. ``turn``: it can only be asked for again together with that one.
     """
 
     message_id: int
     outcome: str
     at: int
     keep: bool = False
+    turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Prune(Operation[int]):
 OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
 Change = (
     Accept | OfAPrompt | StartedTogether | Bind | Notice | KeepCard | See | Forget | Decide | KeepRule | RevokeRule
-    | KeepTranscript
+    | KeepTranscript | Spend
 )  # fmt: skip
 """What has to reach the file, sooner or later."""
 
@@ -262,6 +264,7 @@ _FINISH = (
         payload=sa.case((bindparam("keep"), _P.payload), else_=None),
         reply=None,
         shown="",
+        turn=func.coalesce(_P.turn, bindparam("first")),
     )
 )
 _PROMPT = sa.select(*_KNOWN_COLUMNS, _P.started, _P.shown, _P.turn)
@@ -297,6 +300,7 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     PLACES: (PLACES.c.seen, sa.true()),
     DECISIONS: (DECISIONS.c.at, sa.true()),
     TRANSCRIPTS: (TRANSCRIPTS.c.at, sa.true()),
+    SPENDING: (SPENDING.c.at, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
 _NEW_NOTICE = insert(NOTICES)
@@ -339,8 +343,9 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             connection.execute(_SHOWN, {"id": message_id, "ids": " ".join(map(str, messages))})
         case SavePendingReply(message_id, outcome, payload):
             connection.execute(_SAVE_PENDING_REPLY, {"id": message_id, "how": outcome, "text": payload})
-        case Finish(message_id, outcome, at, keep):
-            connection.execute(_FINISH, {"id": message_id, "how": outcome, "at": at, "keep": keep})
+        case Finish(message_id, outcome, at, keep, turn):
+            values = {"id": message_id, "how": outcome, "at": at, "keep": keep, "first": turn}
+            connection.execute(_FINISH, values)
         case Bind():
             _bind(connection, operation)
         case Notice(_, KeptNotice() as notice):
@@ -365,10 +370,14 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             connection.execute(insert(RULES).on_conflict_do_nothing(), asdict(rule))
         case RevokeRule(rule_id):
             connection.execute(sa.delete(RULES).where(RULES.c.rule_id == rule_id))
+        case Spend(spent):
+            spending.keep(connection, spent)
         case KeepTranscript(transcript):
             transcripts.keep(connection, transcript)
         case Prune():
             return _prune(connection, operation)
+        case spending.Spending():
+            return spending.added_up(connection, operation)
         case transcripts.TranscriptQuestion():
             return transcripts.answer(connection, operation)
         case Question():

@@ -133,6 +133,25 @@ TRANSCRIPTS = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
 )
 
+SPENDING = sa.Table(
+    "spending",
+    METADATA,
+    # Its number says what came later: people move prompts, and clocks are set back.
+    sa.Column("number", SNOWFLAKE, primary_key=True),
+    sa.Column("prompt_id", SNOWFLAKE, nullable=False, unique=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("person_id", SNOWFLAKE, nullable=False),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("money", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.Text),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("session", sa.Text),
+    sa.Column("total", sa.BigInteger),
+    sa.Column("context", sa.BigInteger),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -263,6 +282,27 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX transcripts_thread ON transcripts (thread_id, turn_id)",
         "CREATE INDEX transcripts_at ON transcripts (at, turn_id, size)",
+    ),
+    (
+        """
+        CREATE TABLE spending (
+            number INTEGER PRIMARY KEY,
+            prompt_id INTEGER NOT NULL UNIQUE,
+            at INTEGER NOT NULL,
+            day TEXT NOT NULL,
+            person_id INTEGER NOT NULL,
+            thread_id INTEGER NOT NULL,
+            agent TEXT NOT NULL,
+            money INTEGER NOT NULL,
+            currency TEXT,
+            tokens INTEGER NOT NULL,
+            session TEXT,
+            total INTEGER,
+            context INTEGER
+        )
+        """,
+        "CREATE INDEX spending_at ON spending (at)",
+        "CREATE INDEX spending_day ON spending (day)",
     ),
 )
 

@@ -148,3 +148,19 @@ def test_the_blocks_of_a_prompt_have_the_fields_that_the_schema_gives_them_and_n
         "mimeType": "application/zip",
         "size": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("extra", "tokens"),
+    [
+        ({"usage": {"inputTokens": 5}, "_meta": {"quota": {"token_count": {"input_tokens": 9}}}}, (5, None)),
+        ({"_meta": {"quota": {"token_count": {"input_tokens": 9, "output_tokens": 2}}}}, (9, 2)),
+        ({"_meta": {"quota": {"token_count": {"input_tokens": "9", "output_tokens": True}}}}, None),
+        ({"usage": None, "_meta": {"quota": {"token_count": None}}}, None),
+        ({"_meta": []}, None),
+    ],
+)
+def test_the_tokens_of_a_turn_are_found_where_agents_put_them(extra: dict[str, Any], tokens: object) -> None:
+    """A4"""
+    spent = PromptResult.parse({"stopReason": "end_turn", **extra}).spent
+    assert (spent and (spent.input_tokens, spent.output_tokens)) == tokens

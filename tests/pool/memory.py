@@ -19,10 +19,12 @@ from pool.store import (
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptSpending,
     KeptTranscript,
     OpenPrompt,
     PendingReply,
     SeenPlace,
+    Spent,
     ThreadChanges,
     ThreadRecord,
 )
@@ -57,6 +59,7 @@ class MemoryStore(SessionStore):
     _decisions: list[Decision] = field(default_factory=list)
     _rules: dict[int, KeptRule] = field(default_factory=dict)
     _transcripts: dict[int, KeptTranscript] = field(default_factory=dict)
+    _spent: dict[int, Spent] = field(default_factory=dict)
     _ids: int = 0
 
     @property
@@ -109,12 +112,12 @@ class MemoryStore(SessionStore):
         if entry is not None and (entry.reply is None or entry.reply[0] == outcome):
             entry.reply = (outcome, payload)
 
-    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False, turn: int | None = None) -> None:
         """Say that the end of the prompt is visible; unless it is to be kept, its payload is dropped."""
         entry = self._prompts.pop(message_id, None)
         if entry is None:
             return
-        kept = dataclasses.replace(entry.as_open(), shown=()) if keep else None
+        kept = dataclasses.replace(entry.as_open(), shown=(), turn=entry.turn or turn) if keep else None
         self._finished[message_id] = (entry.reply[0] if entry.reply else outcome, kept)
         if len(self._finished) > FINISHED_KEPT:
             self._finished.popitem(last=False)
@@ -250,7 +253,35 @@ class MemoryStore(SessionStore):
         """Return all rules, the oldest first."""
         return [rule for _, rule in sorted(self._rules.items())]
 
+    def spent(self, spent: Spent) -> None:
+        """Keep what a turn took."""
+        self._spent.setdefault(spent.prompt_id, spent)
+
+    async def spending(self, currency: str, since: str, most: int) -> KeptSpending:
+        """Return what was spent."""
+        days: dict[tuple[str, int, int], tuple[int, int]] = {}
+        threads: dict[int, tuple[int, int]] = {}
+        sessions: dict[str, tuple[int | None, str | None, int | None]] = {}
+        for one in self._spent.values():
+            amount = (one.money, 0) if one.currency == currency else (0, one.tokens)
+            if one.day >= since:
+                day = (one.day, one.person_id, one.thread_id)
+                days[day] = _sum(days.get(day, (0, 0)), amount)
+            threads[one.thread_id] = _sum(threads.pop(one.thread_id, (0, 0)), amount)
+            if one.session is not None:
+                sessions.pop(one.session, None)
+                sessions[one.session] = (one.total, one.currency, one.context)
+        return KeptSpending(
+            tuple((*key, *amount) for key, amount in sorted(days.items())),
+            tuple((key, *amount) for key, amount in threads.items())[-most:],
+            tuple((key, *mark) for key, mark in sessions.items())[-most:],
+        )
+
     def new_id(self) -> int:
         """Return an id greater than all before it."""
         self._ids += 1
         return self._ids
+
+
+def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return one[0] + other[0], one[1] + other[1]

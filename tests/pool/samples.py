@@ -1,10 +1,10 @@
-"""Decisions, rules and transcripts to keep."""
+"""Decisions, rules, transcripts and spending to keep."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pool.store import Decision, KeptRule, KeptTranscript
+from pool.store import Decision, KeptRule, KeptTranscript, Spent
 
 
 def decision(number: int = 1, **fields: Any) -> Decision:
@@ -49,3 +49,22 @@ def rule(rule_id: int = 1, **fields: Any) -> KeptRule:
 
 def transcript(turn_id: int = 1, thread_id: int = 1, at: int = 1_764_000_000, payload: bytes = b"") -> KeptTranscript:
     return KeptTranscript(turn_id, thread_id, at, payload or f"turn {turn_id}\0".encode())
+
+
+def spent(prompt_id: int = 7, **fields: Any) -> Spent:
+    """What a turn of alice's took: a dollar."""
+    usual: dict[str, Any] = {
+        "prompt_id": prompt_id,
+        "at": 1_764_000_000,
+        "day": "2025-11-24",
+        "person_id": 3,
+        "thread_id": 1,
+        "agent": "claude",
+        "money": 1_000_000,
+        "currency": "USD",
+        "tokens": 500,
+        "session": "first",
+        "total": 3_000_000,
+        "context": 9_000,
+    }
+    return Spent(**(usual | fields))

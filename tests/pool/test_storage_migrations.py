@@ -75,6 +75,7 @@ async def test_a_file_of_an_earlier_format_gives_every_row_back(tmp_path: Path, 
         assert await store.notices() == ([KeptNotice(THREAD, FIRST + 89, stopping=True)] if number > 3 else [])
         decided = ([decision(2)], [rule(2)]) if number > 5 else ([], [])
         assert (await store.decisions(9), await store.rules()) == decided
+        assert await store.transcripts(1, 9) == ([transcript(2)] if number > 8 else [])
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -89,6 +90,7 @@ async def test_no_column_of_an_earlier_format_loses_its_value(tmp_path: Path, nu
     newer = {"notices": 1} if number > 3 else {}
     newer |= {"decisions": 1, "rules": 1} if number > 5 else {}
     newer |= {"cards": 1} if number > 6 else {}
+    newer |= {"transcripts": 1} if number > 8 else {}
     assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | newer
     for name, found in before.items():
         # By position: a step may give a column another name, and adds new ones at the end.

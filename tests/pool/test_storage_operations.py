@@ -30,9 +30,10 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
+from pool.storage.spending import Spend, Spending
 from pool.storage.transcripts import CountTranscripts, KeepTranscript, TranscriptsOf
 from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
-from tests.pool.samples import decision, rule, transcript
+from tests.pool.samples import decision, rule, spent, transcript
 from tests.repeat import long_run
 
 
@@ -51,7 +52,7 @@ def any_change(rng: random.Random) -> Change:
             StartedTogether((Started(message_id), Started(message_id % 4 + 1, message_id))),
             Shown(message_id, (at,)),
             SavePendingReply(message_id, text, text * 2),
-            Finish(message_id, text, at, keep=rng.random() < 0.5),
+            Finish(message_id, text, at, keep=rng.random() < 0.5, turn=rng.choice([None, 2])),
             Bind(rng.randint(1, 2), changes, at),
             Forget((rng.randint(1, 3),)),
             See((place, SeenPlace(2, 7, seen=at))),
@@ -61,6 +62,7 @@ def any_change(rng: random.Random) -> Change:
             KeepRule(rule(message_id, command=text)),
             RevokeRule(message_id),
             KeepTranscript(transcript(message_id, rng.randint(1, 3), at)),
+            Spend(spent(message_id, money=at, session=text, currency=rng.choice([None, "USD"]))),
         )
     )
 
@@ -69,7 +71,7 @@ def contents(base: Database) -> list[object]:
     questions: list[Operation[Any]] = [All(OpenPrompt), All(PendingReply), All(SeenPlace), All(KeptNotice)]
     questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*(ask for thread in (1, 2, 3) for ask in (TranscriptsOf(thread, 9), CountTranscripts(thread)))]
-    questions += [*map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
+    questions += [Spending("USD", "", 2), *map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
 

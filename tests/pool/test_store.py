@@ -10,10 +10,19 @@ import anyio
 import pytest
 
 from pool.storage.durable import SessionStore, open_store
-from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from pool.store import (
+    AcceptedPrompt,
+    KeptCard,
+    KeptNotice,
+    KeptSpending,
+    OpenPrompt,
+    PendingReply,
+    SeenPlace,
+    ThreadRecord,
+)
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
-from tests.pool.samples import decision, rule, transcript
+from tests.pool.samples import decision, rule, spent, transcript
 
 Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
 
@@ -404,3 +413,40 @@ async def test_finished_prompts_take_bounded_memory(monkeypatch: pytest.MonkeyPa
     assert list(store._finished) == [8, 9]
     assert list(store._prompts) == [1]
     assert [await store.accept(prompt(message_id)) for message_id in (1, 8, 9)] == [False] * 3
+
+
+@both
+@pytest.mark.asyncio
+async def test_what_turns_took_is_added_up_once_each_by_money_or_else_by_tokens(opened: Opened, tmp_path: Path) -> None:
+    """A4: by day, person and thread, with how far each session has come."""
+    async with opened(tmp_path) as store:
+        store.spent(spent(1))
+        store.spent(spent(1, money=7_000_000))  # of one turn, the first word stays
+        store.spent(spent(2, person_id=4, currency="EUR", session="second"))
+        store.spent(spent(4, day="2025-11-25", thread_id=2, currency=None, total=None, session=None))
+        store.spent(spent(3, day="2025-11-25", total=4_000_000))
+        assert await store.spending("USD", "2025-11-25", 10) == KeptSpending(
+            (("2025-11-25", 3, 1, 1_000_000, 0), ("2025-11-25", 3, 2, 0, 500)),
+            ((2, 0, 500), (1, 2_000_000, 500)),
+            (("second", 3_000_000, "EUR", 9_000), ("first", 4_000_000, "USD", 9_000)),
+        )
+        latest = await store.spending("USD", "2026", 1)
+        assert (latest.days, [one[0] for one in latest.threads], [one[0] for one in latest.sessions]) == (
+            (),
+            [1],
+            ["first"],
+        )
+
+
+@both
+@pytest.mark.asyncio
+async def test_prompts_that_ended_together_are_asked_for_again_together(opened: Opened, tmp_path: Path) -> None:
+    """A4: a burst of messages that were refused."""
+    async with opened(tmp_path) as store:
+        for number in (7, 8):
+            await store.accept(prompt(number))
+            await store.finished(number, "over_budget", keep=True, turn=7 if number > 7 else None)
+        assert await store.turn(7) == [
+            OpenPrompt(prompt(7), started=False),
+            OpenPrompt(prompt(8), started=False, turn=7),
+        ]

@@ -323,9 +323,13 @@ class ThreadQueue:
 
     def expel(self, message_id: int) -> list[Decision]:
         """Take one message out whose author may no longer use Weft, if it waits (D2)."""
+        return self.turn_away(message_id, _EXPELLED)
+
+    def turn_away(self, message_id: int, why: Why) -> list[Decision]:
+        """Take one message out, if it waits."""
         entry = self.line.where.get(message_id)
         messages = [one for one in entry.messages if one.message_id == message_id] if entry is not None else []
-        return [] if entry is None else self._end(entry, _EXPELLED, messages)
+        return [] if entry is None else self._end(entry, why, messages)
 
     def edit(self, message_id: int, **changes: Any) -> list[Decision]:
         """Change the text, or another field, of a message, unless the agent has it already (Q5)."""

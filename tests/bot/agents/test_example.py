@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Limits
+from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Budget, _Limits
 
 EXAMPLE = Path(__file__).parents[3] / "weft.toml.example"
 LINES = EXAMPLE.read_text().splitlines()
@@ -30,7 +30,7 @@ def test_a_line_that_is_off_can_be_switched_on(number: int) -> None:
     before = AgentsFile(EXAMPLE, EXAMPLE.read_text()).agents("/srv")
     after = AgentsFile(EXAMPLE, switched_on(number)).agents("/srv")
     # Those that show their default change nothing.
-    assert after != before or LINES[number].startswith(("#sessions_per_process = 1", '#mode = "ask"'))
+    assert after != before or LINES[number].startswith(("#sessions_per_process = 1", '#mode = "ask"', "#currency"))
 
 
 def test_all_lines_together_are_valid() -> None:
@@ -41,8 +41,9 @@ def test_all_lines_together_are_valid() -> None:
     assert [len(agents.profiles[name].rules.deny) for name in ("claude", "codex")] == [3, 2]
 
 
-def test_every_setting_of_an_agent_has_its_line() -> None:
+def test_every_setting_has_its_line() -> None:
     """Settings and exits."""
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
-    every = {*_Agent.model_fields, *_Limits.model_fields, *_AgentPermissions.model_fields, "default"}
+    tables = (_Agent, _Limits, _AgentPermissions, _Budget)
+    every = {"default", *(key for table in tables for key in table.model_fields)}
     assert shown == every - {"limits", "permissions"}

@@ -327,9 +327,9 @@ class NotedStore(MemoryStore):
         await self._begin("started", first)
         await MemoryStore.started(self, first, others)
 
-    async def finished(self, message_id: int, outcome: str, *, keep: bool = False) -> None:
+    async def finished(self, message_id: int, outcome: str, *, keep: bool = False, turn: int | None = None) -> None:
         await self._begin("finished", message_id)
-        await MemoryStore.finished(self, message_id, outcome, keep=keep)
+        await MemoryStore.finished(self, message_id, outcome, keep=keep, turn=turn)
 
     @property
     def durable(self) -> bool:

@@ -75,6 +75,7 @@ async def taking() -> AsyncIterator[Scene]:
         cast("Any", SimpleNamespace(record=record)),
         cast("Any", None),
         cast("Any", None),
+        cast("Any", SimpleNamespace(refusal=lambda _inbound: None)),
         Observer(),
         redact=lambda text: text.replace(SECRET, "[secret]"),
     )

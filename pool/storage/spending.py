@@ -1,0 +1,60 @@
+"""What turns took, in the database: kept, and added up for whoever has to know it without asking again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import func
+from sqlalchemy.dialects.sqlite import insert
+
+from pool.storage.model import Operation, Question
+from pool.storage.tables import SPENDING
+from pool.store import KeptSpending, Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Spend(Operation[None]):
+    """A turn has taken something; the first that is said of a turn stays."""
+
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Spending(Question[KeptSpending]):
+    """What was spent in a currency: on each day from ``since`` on, and by the last ``most`` threads and sessions."""
+
+    currency: str
+    since: str
+    most: int
+
+
+def keep(connection: sa.Connection, spent: Spent) -> None:
+    """Write down what a turn took, if that is not there yet."""
+    connection.execute(insert(SPENDING).on_conflict_do_nothing(), asdict(spent))
+
+
+def added_up(connection: sa.Connection, question: Spending) -> KeptSpending:
+    """Return what was spent."""
+    columns = SPENDING.c
+    # Each turn counts once: by its money, or by its tokens where that is not known.
+    counts = columns.currency.is_not_distinct_from(question.currency)
+    sums = (
+        func.sum(sa.case((counts, columns.money), else_=0)),
+        func.sum(sa.case((counts, 0), else_=columns.tokens)),
+    )
+    latest = func.max(columns.number)
+    by_day = sa.select(columns.day, columns.person_id, columns.thread_id, *sums).where(columns.day >= question.since)
+    by_day = by_day.group_by(columns.day, columns.person_id, columns.thread_id)
+    by_thread = (
+        sa.select(columns.thread_id, *sums).group_by(columns.thread_id).order_by(latest.desc()).limit(question.most)
+    )
+    last_turns = sa.select(latest).where(columns.session.is_not(None)).group_by(columns.session)
+    by_session = sa.select(columns.session, columns.total, columns.currency, columns.context)
+    by_session = by_session.where(columns.number.in_(last_turns)).order_by(columns.number.desc()).limit(question.most)
+    threads, sessions = connection.execute(by_thread).all(), connection.execute(by_session).all()
+    return KeptSpending(
+        tuple((row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(by_day).all()),
+        tuple((row[0], row[1], row[2]) for row in reversed(threads)),
+        tuple((row[0], row[1], row[2], row[3]) for row in reversed(sessions)),
+    )
