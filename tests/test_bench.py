@@ -9,6 +9,7 @@ import pytest
 from scripts.benchmarks.__main__ import arguments, runs_of, table, whole
 from scripts.benchmarks.agent import COMMAND, FLAT, LINE, NESTED, sized_chunk, sized_list
 from scripts.benchmarks.chunks import SDK_PYTHON, measured_sdk
+from scripts.benchmarks.commands import Use, filled, uses
 from scripts.benchmarks.showing import first_delay
 from scripts.benchmarks.stats import ages, middle, newest, percentile, spread, stamps
 
@@ -77,6 +78,27 @@ def test_the_agent_understands_its_word_within_a_prompt() -> None:
     found = COMMAND.search("someone: bench:stream:0.5:30:15 please")
     assert found is not None
     assert (found[1], found[2]) == ("stream", ":0.5:30:15")
+
+
+def test_every_command_is_used_as_it_is_registered() -> None:
+    """A command that is new, or needs another option, is measured without a word about it in the bench."""
+    mode = {"name": "mode", "type": 3, "required": True, "choices": [{"name": "Queue", "value": "queue"}]}
+    model = {"name": "model", "type": 3, "required": True, "autocomplete": True}
+    sub = {"name": "mode", "type": 1, "options": [mode, {"name": "count", "type": 4}]}
+    group = {"name": "inner", "type": 2, "options": [{"name": "deep", "type": 1}]}
+    commands = [
+        {"name": "queue", "type": 1, "options": [sub, group]},
+        {"name": "model", "type": 1, "options": [model]},
+        {"name": "Quote", "type": 3},
+    ]
+    assert list(uses(commands)) == [
+        Use("queue mode", (mode,)),
+        Use("queue inner deep"),
+        Use("model", (model,), ("model",)),
+    ]
+    person, count, least, text = ({"name": "x", "type": kind} for kind in (6, 4, 4, 3))
+    values = [filled(option, 7, 8) for option in (mode, person, count, {**least, "min_value": 5}, text)]
+    assert values == ["queue", 7, 1, 5, "bench:hi"]
 
 
 def test_an_unknown_scenario_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:

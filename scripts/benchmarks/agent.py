@@ -3,7 +3,7 @@
 Pure standard library and one file, so that it starts fast. Chunks carry the moment in which they were written. The main
 thread reads; a prompt is played by a thread of its own. ``--raw N`` writes N lines without any protocol. In a directory
 given as an argument, a file `HANG_NEXT` makes the process that finds it never answer; a file `WRITTEN` tells that a
-line without an end was taken.
+line without an end was taken; with a file `OFFERS` there are 500 commands, models and old sessions to choose from.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ LINE = 245
 HANG_NEXT = "hang-next"
 HUNG = "hung"
 WRITTEN = "written"
+OFFERS, OFFERED = "offers", 500
 BURST = 200  # lines in one write
 COMMAND = re.compile(r"bench:([a-z]+)((?::[\d.]+)*)")
 FLOOD_LINES = (1 << 10, 1 << 16, 1 << 20)
 TOOL_CALL = {"sessionUpdate": "tool_call_update", "toolCallId": "t1"}
 PIECE = b"x" * (1 << 16)
 FLAT = {"path": "src/a.py", "line": 7}
-TAKES = {"promptCapabilities": {"image": True}}
+TAKES: dict[str, Any] = {"promptCapabilities": {"image": True}}
+LISTS: dict[str, Any] = {"sessionCapabilities": {"list": {}, "resume": {}, "fork": {}}}
 NESTED = {"path": "src/a.py", "range": {"start": 7, "end": 9}}
 
 
@@ -151,11 +153,39 @@ def stuff() -> None:
     threading.Event().wait()
 
 
-class Agent:
-    """Answers the client; the mutable state is the turn that runs."""
+def offered_commands() -> dict[str, Any]:
+    """Return the update that tells of commands."""
+    names = (f"command-{number:03}" for number in range(OFFERED))
+    told = [{"name": name, "description": f"does {name}", "input": {"hint": "what to do"}} for name in names]
+    return {"sessionUpdate": "available_commands_update", "availableCommands": told}
 
-    def __init__(self) -> None:
+
+def offered_options() -> list[dict[str, Any]]:
+    """Return the options of a session: many models, and modes."""
+    models = [{"value": f"model-{number:03}", "name": f"Model {number:03}"} for number in range(OFFERED)]
+    modes = [{"value": name, "name": name.capitalize()} for name in ("ask", "plan", "code")]
+    return [
+        {"id": name, "name": name, "category": name, "type": "select", "currentValue": values[0]["value"]}
+        | {"options": values}
+        for name, values in (("model", models), ("mode", modes))
+    ]
+
+
+def offered_sessions(cwd: str) -> list[dict[str, Any]]:
+    """Return the sessions of earlier days."""
+    return [
+        {"sessionId": f"old-{number:03}", "cwd": cwd, "title": f"Session {number:03}"}
+        | {"updatedAt": f"2026-01-01T{number // 60:02}:{number % 60:02}:00Z"}
+        for number in range(OFFERED)
+    ]
+
+
+class Agent:
+    """Answers the client; the mutable state is the turn that runs, and whether it was told to offer much."""
+
+    def __init__(self, *, offers: bool = False) -> None:
         self.player: Player | None = None
+        self.offers = offers
 
     def serve(self) -> None:
         """Read until the client goes."""
@@ -172,8 +202,14 @@ class Agent:
         elif method == "session/cancel" and self.player is not None:
             self.player.stop.set()
         elif "id" in message and method is not None:
-            result = {"protocolVersion": 1, "agentCapabilities": TAKES, "sessionId": f"s{time.monotonic_ns()}"}
+            session = f"s{time.monotonic_ns()}"
+            result = {"protocolVersion": 1, "agentCapabilities": TAKES, "sessionId": session}
+            if self.offers:
+                result |= {"agentCapabilities": TAKES | LISTS, "configOptions": offered_options()}
+                result |= {"sessions": offered_sessions(message.get("params", {}).get("cwd") or "/")}
             write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode() + b"\n")
+            if self.offers and method == "session/new":
+                write(line_of(offered_commands(), session))
 
     def prompt(self, message: dict[str, Any]) -> None:
         """Play what the prompt says."""
@@ -203,7 +239,7 @@ def main() -> None:
         return
     if len(sys.argv) > 1:
         hang_if_told(Path(sys.argv[1]))
-    Agent().serve()
+    Agent(offers=Path(*sys.argv[1:2], OFFERS).exists()).serve()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Control: how fast commands and other threads are answered while one agent floods, one hangs and one never starts.
 
 And whether that changes with the length of the queue: the same is asked of a bot in which nothing waits, and of one in
-which hundreds of messages do.
+which hundreds of messages do. Every command that there is has its turn in `commands`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import anyio
 
 from bot.sandbox import RateLimits
 from scripts.benchmarks.agent import HANG_NEXT, HUNG
+from scripts.benchmarks.commands import every_command
 from scripts.benchmarks.scene import LIMIT, Scene, scene, until
 from scripts.benchmarks.stats import Figures, percentile, stamps
 
@@ -52,6 +53,7 @@ async def control() -> Figures:
         **busy,
         **await _queued("none_waits", 0, 0),
         **await _queued("400_wait", IN_LINE, IN_THREADS),
+        **await every_command(),
     }
 
 
