@@ -27,7 +27,7 @@ from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, launcher_of, secret_values
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
-from bot.config import ConfigError, RunSettings, Settings, unknown_variables
+from bot.config import ConfigError, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import configure_logging
 from bot.model import Lane, QueueMode
@@ -38,6 +38,7 @@ from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStamp
 from bot.ops.snapshot import Watched, vitals
 from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
+from bot.preflight import RunSettings
 from bot.redaction import Redactor
 from bot.reply.pacing import Pacing
 from bot.work.dispatcher import Dispatcher

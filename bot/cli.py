@@ -38,9 +38,10 @@ def main() -> None:
 @click.option("--token-stdin", is_flag=True, help="The first line of the standard input is the bot's token.")
 def run(env_file: Path, token_stdin: bool) -> None:
     """Run the bot until SIGTERM or SIGINT."""
-    from bot.config import ConfigError, checked_settings, load_settings
+    from bot.config import ConfigError, load_settings
     from bot.ops.hardening import deny_process_inspection
     from bot.ops.supervisor import take_supervisor
+    from bot.preflight import checked_settings
 
     deny_process_inspection()
     supervisor = take_supervisor(os.environ)

@@ -21,12 +21,13 @@ import click
 from anyio import CancelScope
 
 from acp.schema import PermissionOption
-from bot.config import ConfigError, agent_problem
+from bot.config import ConfigError
 from bot.demo.stage import DEMO_AGENT, Stage, stage
 from bot.demo.terminal import clean, converse_on, names_in, press
 from bot.demo.transcript import CardButton, card_buttons, plain_text
 from bot.log import configure_logging
 from bot.model import Outcome
+from bot.preflight import agent_problem
 from bot.redaction import Redactor
 from bot.sandbox import Message
 from bot.work.permissions.cards import rejecting

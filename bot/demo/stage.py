@@ -20,8 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bot.agents.model import Agents, only
 from bot.app import Bot, running_bot
-from bot.config import RunSettings, Settings
+from bot.config import Settings
 from bot.model import Inbound, Outcome
+from bot.preflight import RunSettings
 from bot.sandbox import FakeDiscord, RateLimits
 
 DEMO_AGENT = (sys.executable, "-P", "-m", "bot.demo.agent")

@@ -20,10 +20,11 @@ import anyio.to_thread
 import psutil
 
 from bot.app import running_bot, secrets
-from bot.config import Settings, preflight
+from bot.config import Settings
 from bot.log import configure_logging
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.instance import STATE_MARKER, sole_instance
+from bot.preflight import preflight
 from bot.redaction import Redactor
 from scripts.benchmarks.stats import percentile
 

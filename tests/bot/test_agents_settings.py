@@ -11,7 +11,8 @@ import structlog.testing
 
 from bot.agents.model import only
 from bot.app import Reload
-from bot.config import ConfigError, Settings, load_settings, preflight
+from bot.config import ConfigError, Settings, load_settings
+from bot.preflight import preflight
 from tests.agents import scenario
 from tests.commands import TOKEN, weft
 

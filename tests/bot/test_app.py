@@ -30,9 +30,10 @@ from bot.app import (
     widened,
     work_limits,
 )
-from bot.config import ConfigError, RunSettings, Settings
+from bot.config import ConfigError, Settings
 from bot.model import Lane
 from bot.ops.supervisor import Supervisor
+from bot.preflight import RunSettings
 from bot.redaction import Redactor
 from bot.work.limits import FileLimits
 from pool.model import PoolCounts, PoolLimits

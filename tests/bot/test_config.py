@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.agents.model import only
-from bot.config import (
-    ConfigError,
-    Settings,
-    checked_settings,
-    default_state_dir,
-    load_settings,
-    preflight,
-    take_token,
-    unknown_variables,
-)
+from bot.config import ConfigError, Settings, default_state_dir, load_settings, take_token, unknown_variables
+from bot.preflight import checked_settings, preflight
 from tests.commands import TOKEN
 
 CHANNEL = 100000000000000001

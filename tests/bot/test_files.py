@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from bot.agents.checks import directory_problem, program_problem
 from bot.cli import main
-from bot.config import ConfigError, credential, load_settings, state_problem
+from bot.config import ConfigError, credential, load_settings
 from bot.files import Unusable, may, mode_of, read_text, user_name
 from bot.ops.doctor.settings import check_workspace
+from bot.preflight import state_problem
 
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what another user may do")

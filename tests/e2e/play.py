@@ -21,10 +21,11 @@ from bot.chat import lookups
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig
 from bot.chat.rest import RetryLimits
-from bot.config import RunSettings, Settings
+from bot.config import Settings
 from bot.demo.stage import Stage, stage
 from bot.demo.transcript import CardButton, card_buttons
 from bot.model import Inbound, Outcome
+from bot.preflight import RunSettings
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
 from bot.sandbox.model import MessageType
 from bot.work.limits import WorkLimits

@@ -10,10 +10,11 @@ from http import HTTPStatus
 
 import aiohttp
 
-from bot.config import Settings, token_problem
+from bot.config import Settings
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.doctor.places import check_places, invite_link
 from bot.ops.doctor.rest import Application, AskError, GatewayBot, Questions, Refused, SessionStarts, User
+from bot.preflight import token_problem
 
 FEW_SESSIONS = 100
 """Fewer new gateway sessions than this are left to the bot before Discord resets its token."""

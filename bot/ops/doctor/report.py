@@ -20,18 +20,7 @@ from acp.connection import ConnectionLimits
 from acp.process import LaunchSpec
 from bot.agents.checks import fixed_part
 from bot.agents.model import Agents, local, secret_values
-from bot.config import (
-    EX_CONFIG,
-    ConfigError,
-    Settings,
-    agents_of,
-    load_environment,
-    looks_like_token,
-    read_settings,
-    token_of,
-    unknown_variables,
-    unusable,
-)
+from bot.config import EX_CONFIG, ConfigError, Settings, load_environment, read_settings, unknown_variables
 from bot.log import configure_logging
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
@@ -47,6 +36,7 @@ from bot.ops.doctor.machine import (
 )
 from bot.ops.doctor.settings import check_settings
 from bot.ops.doctor.state import check_state, check_strays
+from bot.preflight import agents_of, looks_like_token, token_of, unusable
 from bot.redaction import Redactor
 
 _SHORT, _LONG = 15.0, 60.0

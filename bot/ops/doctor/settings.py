@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from acp.process import named
 from bot.agents.checks import THREAD_FIELD, fixed_part
 from bot.agents.model import AgentProfile
-from bot.config import (
+from bot.config import ConfigError, Settings
+from bot.files import may, user_name
+from bot.ops.doctor.finding import Finding, fail, ok, warn
+from bot.ops.doctor.machine import Unit
+from bot.preflight import (
     NO_TOKEN,
-    ConfigError,
-    Settings,
     agent_problem,
     agents_of,
     looks_like_token,
@@ -19,9 +21,6 @@ from bot.config import (
     token_of,
     workspace_problem,
 )
-from bot.files import may, user_name
-from bot.ops.doctor.finding import Finding, fail, ok, warn
-from bot.ops.doctor.machine import Unit
 from bot.work.permissions.rules import Mode
 
 

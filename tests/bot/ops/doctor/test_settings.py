@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.agents.model import AgentProfile
-from bot.config import Settings, looks_like_token
+from bot.config import Settings
 from bot.ops.doctor.finding import Verdict, ok, warn
 from bot.ops.doctor.machine import Unit
 from bot.ops.doctor.settings import check_access, check_agent_variables, check_permissions, check_settings
+from bot.preflight import looks_like_token
 from bot.work.permissions.rules import Mode, Rule, Rules
 from tests.commands import TOKEN
 
