@@ -149,6 +149,7 @@ class TurnSnapshot:
         started: when the prompt was written; ``ended`` is None before the end.
         version: grows with each visible change.
         last_words: the last line of the agent's stderr in this turn, where whoever made the snapshot looked for it.
+        starting: whoever made the snapshot knows that the prompt is still to be sent.
     """
 
     text: str = ""
@@ -183,6 +184,7 @@ class TurnSnapshot:
     ended: float | None = None
     version: int = 0
     last_words: str = ""
+    starting: bool = False
 
     @property
     def auth_required(self) -> bool:

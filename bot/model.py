@@ -54,6 +54,14 @@ class QueueMode(StrEnum):
     """It is put into the running turn where the agent can, else that turn is cancelled and it runs next."""
 
 
+class Verbosity(StrEnum):
+    """How much of a turn is shown besides its answer (V1)."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
 class Outcome(StrEnum):
     """How an accepted message ended; exactly one each. The words are for logs, metrics and tables (O1)."""
 

@@ -16,11 +16,12 @@ import anyio
 import structlog
 
 from acp.snapshot import TurnSnapshot
+from bot.model import Verbosity
+from bot.reply.live_status import live_block
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pending_reply import FinalReply, SavedReply, below
 from bot.reply.port import MESSAGE_LIMIT, Body, Button
 from bot.reply.recovery import Found, pages_beside_file, take_places, told_in_file
-from bot.reply.render import STATUS_LIMIT, status_line
 from bot.reply.reply_messages import LATE, ReplyMessages
 from bot.reply.sanitise import units
 from bot.reply.tools import worth_showing
@@ -29,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 OnShown = Callable[[tuple[int, ...]], None]
 """Called with all messages that show a reply so far, in order, whenever one was created."""
-
-_LONGEST_STATUS = 400
 
 _OLD = 3000.0
 """Seconds; Discord allows few edits of a message older than an hour, so a long turn goes on in a new one before."""
@@ -58,8 +57,11 @@ class LiveReply:
         *,
         long_as_file: bool = False,
         redact: Callable[[str], str] = str,
+        verbosity: Verbosity = Verbosity.NORMAL,
     ) -> None:
         self.key = key
+        self._redact = redact
+        self._verbosity = verbosity
         self._snapshot = snapshot
         self._outbox = outbox
         self._wake = wake
@@ -90,6 +92,16 @@ class LiveReply:
         if not self._dirty:
             self._dirty = True
             self._wake()
+
+    @property
+    def verbosity(self) -> Verbosity:
+        """How much of the turn is shown besides its text; another one holds from the next look on (V1)."""
+        return self._verbosity
+
+    @verbosity.setter
+    def verbosity(self, verbosity: Verbosity) -> None:
+        self._verbosity = verbosity
+        self.touch()
 
     def card(
         self,
@@ -284,10 +296,11 @@ class LiveReply:
         status = ""
         waited = now - (self._opened_at or now) >= self._outbox.pacer.pacing.first_status
         # A status line alone is worth a message only once something was done, or nothing was for long.
-        worth = not card_open and (waited or worth_showing(snapshot.tools) or snapshot.plan)
+        at_work = self._verbosity is not Verbosity.QUIET and (worth_showing(snapshot.tools) or snapshot.plan)
+        worth = not card_open and (waited or at_work)
         if carrier.text or carrier.message.posted or worth:
             room = MESSAGE_LIMIT - units(carrier.text) - 1
-            status = status_line(snapshot, now, max(STATUS_LIMIT, min(_LONGEST_STATUS, room)))
+            status = live_block(snapshot, now, room, self._verbosity, self._redact)
         self.messages.seal_before(carrier, snapshot)
         self.messages.want(carrier, below(carrier.text, status), self._stop)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
+from bot.reply.live_status import without_block
 from bot.reply.long_answer import WHOLE
 from bot.reply.outbox import Outbox, OutgoingMessage
 from bot.reply.pages import Page
@@ -32,7 +33,6 @@ READ_AGAIN, READ_PATIENCE = 5.0, 3600.0
 """Seconds until they are read again when Discord can't be reached, and after which the thread goes on without."""
 
 _OVER = "-# The full reply is above."
-_STATUS = re.compile(r"(?:\A|\n)-# ⏳ (?:\d+ s|\d+ min|\d+ h \d{2} min)(?: · [^\n]*)?\Z")
 _NO_WORD = re.compile(r"[\W_]+")
 _CLOSING = re.compile(r"\n[ \t]*(?:`{3,}|~{3,})\Z")
 
@@ -95,7 +95,7 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
         if number is not None:
             ids[number] = key
             continue
-        above = without_status(text)
+        above = without_block(text)
         if above is None:
             # Without its status line a text is only known where all of it is there.
             begun = any(text == want.bare for want in wanted if want.bare)
@@ -110,12 +110,6 @@ def places(wanted: Sequence[Wanted], shown: Sequence[int], found: Found) -> Plac
             if not want.file or there is None or there == want.text:
                 ids[number] = left.pop(0)
     return Places(tuple(ids), tuple(left))
-
-
-def without_status(text: str) -> str | None:
-    """Return what stands above the status line of a message as Discord gives it back; None: it has no such line."""
-    match = _STATUS.search(text)
-    return None if match is None else text[: match.start()].strip()
 
 
 def _length(part: str, whole: str) -> int:
@@ -138,7 +132,7 @@ def covered(page: Page, text: str) -> int:
     part, whole = page.part, page.text.strip()
     if part is None or not whole:
         return page.start
-    above = without_status(text)
+    above = without_block(text)
     shown = text if above is None else above
     if shown.startswith(whole):
         return page.end
@@ -202,7 +196,7 @@ def finalize_interrupted(
     said = found.as_shown(message.desired.text).strip()
     for message_id in (*shown, *found.unknown):
         text = found.texts.get(message_id, "")
-        above = without_status(text)
+        above = without_block(text)
         # The last recorded one may have had its Stop button without a status line, between two edits.
         if above is not None or (text and message_id in shown[-1:]):
             bare = text if above is None else above or ABOVE

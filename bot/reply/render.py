@@ -1,4 +1,4 @@
-"""A turn as text: status line, the lines about its end, the footer (pure).
+"""A turn that is over as text: the lines about its end, and the footer (pure).
 
 Titles, outputs and errors are an agent's or a program's: they are shown as code, so that nothing in them has an effect.
 """
@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
-from acp.snapshot import BY_AGENT, Phase, TurnSnapshot
+from acp.snapshot import BY_AGENT, TurnSnapshot
 from bot.model import Outcome
 from bot.reply.sanitise import clip, code_block, inline_code, one_line, reveal, units
 
-SILENCE = 60.0
-"""Seconds without an event after which the status line says so (T7)."""
-
-STATUS_LIMIT = 110
-"""Units of a status line for which there is room below any text."""
-
 _FOOTER_LIMIT = 120
-_LAST_WORDS = 120
-_TITLE_LIMIT = 60
 _REASON_LIMIT = 900
 _STDERR_LINES, _STDERR_LINE, _STDERR_ROOM = 10, 200, 900
 _MOST_OF_CONTEXT, _MOST_COST = 10, 1e9
@@ -57,34 +49,6 @@ _NEXT_STEPS = {
     Outcome.OVER_BUDGET: "An approver can allow it.",
     Outcome.INTERRUPTED: "Continue or send this message again once it is back.",
 }
-
-
-def status_line(snapshot: TurnSnapshot, now: float, limit: int = STATUS_LIMIT) -> str:
-    """Return what the turn is doing in one small line: ``-# ⏳ 25 s · `npm test` · plan 2/5``."""
-    # After a restart such a line is how a half-shown reply is recognised: see the pattern in `bot.reply.recovery`.
-    parts = [coarse(now - snapshot.started)]
-    silent, tool = snapshot.silent_for(now), snapshot.current_tool
-    if snapshot.phase is Phase.CANCELLING:
-        parts.append("stopping")
-    elif snapshot.permissions:
-        # Not "no sign of life": it is the person who is awaited.
-        parts.append("waiting for an answer")
-    else:
-        parts += [inline_code(tool.title or tool.kind, _TITLE_LIMIT)] if tool else []
-        parts += [f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}"] if silent >= SILENCE else []
-    if snapshot.plan:
-        done = sum(entry.status == "completed" for entry in snapshot.plan)
-        parts.append(f"plan {done}/{len(snapshot.plan)}")
-    return clip("-# ⏳ " + " · ".join(parts), limit)
-
-
-def why_silent(snapshot: TurnSnapshot) -> str:
-    """Return what a long silence may mean, what to do, and the agent's last words on its stderr (T7)."""
-    if snapshot.current_tool is not None:
-        return "the tool may be slow. Wait or press Stop"
-    # While a provider refuses or is overloaded, agents keep retrying for minutes without saying so.
-    said = f" (it last said {inline_code(snapshot.last_words, _LAST_WORDS)})" if snapshot.last_words else ""
-    return f"the model provider may be overloaded or refusing{said}. Wait or press Stop"
 
 
 def coarse(seconds: float) -> str:

@@ -39,6 +39,8 @@ _MOST_BLANK_LINES = 3
 _ASCII_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK_LIKE = "\u02cb"
+_ACTIVE = re.compile(r"[\\`*_~|<>\[\]():#@/]")
+"""Signs of Markdown, mentions and emoji, and those without which there is no address; each can be escaped."""
 _LOOKED_AT = 16
 _FAR = 200
 
@@ -119,6 +121,18 @@ def inline_code(text: str, limit: int = 80) -> str:
     if len(head) < len(text):
         line += "…"
     return f"`{clip(line or '…', limit)}`"
+
+
+def plain_line(text: str, limit: int) -> str:
+    """Return text of people's language as one line in which no Markdown, mention, link or emoji has an effect.
+
+    ``limit``: units that are read; with what is put before its signs it has twice as many at most.
+    """
+    head = text[: limit * _LOOKED_AT]
+    line = one_line(reveal(head))
+    if len(head) < len(text):
+        line += "…"
+    return _ACTIVE.sub(r"\\\g<0>", clip(line or "…", limit))
 
 
 def code_block(text: str, language: str = "") -> str:

@@ -59,7 +59,10 @@ def comparison_cost(old: str | None, new: str | None) -> float:
     return float(texts[0].count("\n") * texts[1].count("\n"))
 
 
-_LIMIT = 120
+SMALL = "-# "
+"""What begins a line of small print in Discord."""
+
+SUMMARY_LIMIT = 120
 _MORE_ROOM = len(" · and 1,000 more")
 _TITLE, _NAME = 40, 40
 
@@ -84,13 +87,18 @@ class _Piece:
     count: int = 1
 
 
-def tools_in_short(tools: Sequence[ToolState], cut: int = 0) -> str:
-    """Return the line; empty without tools. ``cut``: tool calls that the turn did not keep."""
+def tools_in_short(tools: Sequence[ToolState], cut: int = 0, *, counted: bool = True) -> str:
+    """Return the line; empty without tools.
+
+    Args:
+        cut: tool calls that the turn did not keep.
+        counted: count the lines of changes, which are compared for that.
+    """
     if not tools:
         return ""
-    pieces = list(_pieces(tools))
+    pieces = list(_pieces(tools, counted=counted))
     left_out = cut + sum(tool.diffs_cut for tool in tools)
-    room = _LIMIT - len("-# ")
+    room = SUMMARY_LIMIT - len(SMALL)
     whole = not left_out and sum(units(piece.text) + 3 for piece in pieces) - 3 <= room
     kept: set[int] = set()
     # What went wrong or changed a file has its place first; shown it stands where it happened.
@@ -103,16 +111,16 @@ def tools_in_short(tools: Sequence[ToolState], cut: int = 0) -> str:
             left_out += pieces[number].count
     shown = [piece.text for number, piece in enumerate(pieces) if number in kept]
     more = [f"and {left_out:,} more"] if left_out else []
-    return "-# " + " · ".join([*shown, *more])
+    return SMALL + " · ".join([*shown, *more])
 
 
-def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
+def _pieces(tools: Sequence[ToolState], *, counted: bool) -> Iterator[_Piece]:
     """Yield what stands in the line, in the order in which it first happened."""
     done = [tool for tool in tools if tool.status == "completed" and not tool.rejected]
     # The lines that came and went in each file, as far as tools said so: many tools may have changed one.
     room, changed = COMPARISONS, dict[str, tuple[int, int]]()
     for diff in (diff for tool in done for diff in tool.diffs):
-        added, removed, cost = changed_lines(diff, room)
+        added, removed, cost = changed_lines(diff, room) if counted else (0, 0, 0)
         room -= cost
         before = changed.get(diff.path, (0, 0))
         changed[diff.path] = (before[0] + added, before[1] + removed)
@@ -121,26 +129,30 @@ def _pieces(tools: Sequence[ToolState]) -> Iterator[_Piece]:
     # Two files of one name are told apart by their directories.
     of_name = Counter(file.name for file in files.values())
     for tool in tools:
-        title = inline_code(tool.title or tool.kind, _TITLE)
         if tool.rejected:
-            yield _Piece(0, f"⛔ {title} not allowed")
+            yield _Piece(0, f"⛔ {_title(tool)} not allowed")
         elif tool.status == "failed":
-            yield _Piece(0, f"✗ {title}")
+            yield _Piece(0, f"✗ {_title(tool)}")
         elif tool.status != "completed":
-            yield _Piece(2, f"▸ {title} unfinished")
+            yield _Piece(2, f"▸ {_title(tool)} unfinished")
         elif tool.diffs or tool.kind in _NAMED:
             paths = dict.fromkeys(diff.path for diff in tool.diffs)
             if not paths:
-                yield _Piece(1, f"✓ {title}")
+                yield _Piece(1, f"✓ {_title(tool)}")
             for path in paths:
                 if (lines := changed.pop(path, None)) is not None:  # named where it first changed
                     file = files[path]
                     name = "/".join(file.parts[-2:]) if of_name[file.name] > 1 else file.name or path
-                    yield _Piece(1, f"✓ edit {inline_code(name, _NAME)} +{lines[0]:,} −{lines[1]:,}")
+                    counts = f" +{lines[0]:,} −{lines[1]:,}" if counted else ""
+                    yield _Piece(1, f"✓ edit {inline_code(name, _NAME)}{counts}")
         elif (count := kinds.pop(tool.kind, 0)) > 1:
             yield _Piece(3, f"✓ {count:,} {_PLURALS.get(tool.kind, 'tools')}", count)
         elif count:
-            yield _Piece(3, f"✓ {title}")
+            yield _Piece(3, f"✓ {_title(tool)}")
+
+
+def _title(tool: ToolState) -> str:
+    return inline_code(tool.title or tool.kind, _TITLE)
 
 
 def changed_lines(diff: Diff, most: int = COMPARISONS) -> tuple[int, int, int]:

@@ -12,7 +12,8 @@ from acp.snapshot import Phase, TurnSnapshot
 from acp.turn import Turn
 from bot.model import Inbound
 from bot.reply.live_reply import LiveReply
-from bot.reply.render import SILENCE, last_lines
+from bot.reply.live_status import SILENCE
+from bot.reply.render import last_lines
 from bot.work.permissions.cards import Card, CardState
 from bot.work.permissions.rulings import RuledLines
 from bot.work.questions.registry import Question
@@ -114,6 +115,8 @@ class RunningTurn:
     def look(self, text_from: int = 0) -> TurnSnapshot:
         """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
         snapshot = self.turn.snapshot(text_from)
+        if self.session is None:
+            snapshot = replace(snapshot, starting=snapshot.phase is Phase.RUNNING)
         if snapshot.silent_for(anyio.current_time()) < SILENCE:
             return snapshot
         self.silent = self.silent or snapshot.current_tool is None

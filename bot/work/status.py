@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from acp.snapshot import Phase, TurnSnapshot
 from bot.model import Lane, QueueMode
-from bot.reply.render import SILENCE, context_share, cost, why_silent
+from bot.reply.live_status import SILENCE, why_silent
+from bot.reply.render import context_share, cost
 from bot.reply.sanitise import inline_code
 from bot.work.queue.drop_rule import Drop
 from bot.work.queue.entry import Entry

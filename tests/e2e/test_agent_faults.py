@@ -28,7 +28,7 @@ import pytest
 from bot import app
 from bot.config import Settings
 from bot.model import Outcome
-from bot.reply import render
+from bot.reply import live_status
 from bot.reply.pacing import Pacing
 from bot.work.limits import WorkLimits
 from tests.agents import Gate, Step, alive, scenario
@@ -47,7 +47,7 @@ END: Step = {"respond": {"stopReason": "end_turn"}}
 
 async def test_silence_is_reported_in_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """T7: beside the Stop button; the agent is not ended for it."""
-    monkeypatch.setattr(render, "SILENCE", 0.2)
+    monkeypatch.setattr(live_status, "SILENCE", 0.2)
     limits = app.work_limits
 
     def quick(settings: Settings) -> WorkLimits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from acp.schema import PlanEntry
-from bot.model import Outcome
+from bot.model import Outcome, Verbosity
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Attachment, Body, MessageGone
 from bot.reply.sanitise import units
@@ -223,6 +223,34 @@ async def test_a_plan_that_waits_for_approval_gets_no_line_on_its_tool_above_its
             at.turn.text = "Done."
             assert await at.end(reply)
             assert at.thread.texts == [*above, "Approved", "Done.\n-# footer"]
+
+
+@in_virtual_time
+async def test_how_much_a_turn_shows_can_be_changed_while_it_runs() -> None:
+    """V1, D3: quietly nothing is posted before there is text, or for a while; then each level holds at once."""
+    async with scene() as at:
+        at.turn.fields["tools"] = (
+            tool(title="npm test", status="in_progress", output="ok 1"),
+            tool(id="t2", title="Read", status="completed"),
+        )
+        at.turn.fields["plan"] = (PlanEntry(content="write"),)
+        reply = at.open()
+        reply.verbosity = Verbosity.QUIET
+        await anyio.sleep(1)
+        assert at.thread.texts == []
+        reply.verbosity = Verbosity.NORMAL
+        await anyio.sleep(2)
+        folded = "-# ⏳ 0 s · `npm test` · plan 0/1\n-# ☐ write\n-# ✓ `Read`"
+        assert at.thread.texts == [folded]
+        reply.verbosity = Verbosity.VERBOSE
+        await anyio.sleep(2)
+        assert "-# ▸ `npm test`\n```\nok 1\n```" in at.thread.texts[0]
+        reply.verbosity = Verbosity.QUIET
+        await anyio.sleep(4)
+        assert (at.thread.texts, len(at.thread.of("edit"))) == (["-# ⏳ 5 s"], 2)
+        at.turn.text = "Green."
+        assert await at.end(reply)
+        assert at.thread.texts == ["Green.\n-# footer"]
 
 
 @in_virtual_time

@@ -13,12 +13,12 @@ from acp.schema import PlanEntry
 from acp.snapshot import Phase
 from bot.reply.cards import ended, is_card
 from bot.reply.editor import Delivery, ThreadEditor
+from bot.reply.live_status import status_line, without_block
 from bot.reply.pacing import Pacing
 from bot.reply.pages import Page
 from bot.reply.pending_reply import SavedPage, SavedReply, below
 from bot.reply.port import Body, Button, MessageGone, PortError, ThreadArchived, ThreadGone, Unavailable
-from bot.reply.recovery import Found, Places, Wanted, covered, places, told_in_file, without_status
-from bot.reply.render import status_line
+from bot.reply.recovery import Found, Places, Wanted, covered, places, told_in_file
 from bot.reply.split import take
 from tests.bot.reply.fakes import ALLOW, PROSE, STOP, FakeThread, final_reply, in_virtual_time, scene, spoken
 from tests.bot.reply.replies import DONE, INTERRUPTED, KEY, RestartedReply, long_owed, show
@@ -267,8 +267,8 @@ def found(*texts: str, first: int = 1, unknown: tuple[int, ...] = ()) -> Found:
 def test_every_status_line_is_known_as_one(fields: dict[str, object], now: float) -> None:
     """R2, T7"""
     status = status_line(snapshot(**fields), now)
-    assert without_status(status) == ""
-    assert without_status(below("Some text.\n\n", status)) == "Some text."
+    assert without_block(status) == ""
+    assert without_block(below("Some text.\n\n", status)) == "Some text."
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_every_status_line_is_known_as_one(fields: dict[str, object], now: float
 )
 def test_other_lines_are_no_status(text: str) -> None:
     """R2"""
-    assert without_status(text) is None
+    assert without_block(text) is None
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_message_that_nobody_recorded_is_known_by_its_words() -> None:
     text = "| a | b |\n|---|---|\n| 1 | 2 |\n| wide word | 4 |\n"
     want = Wanted(take(text).shown, bare=take(text).shown, ahead=text)
     live = take(text[: text.index("| wide")]).shown + "\n-# ⏳ 5 s"
-    assert not want.text.startswith(without_status(live) or "-")
+    assert not want.text.startswith(without_block(live) or "-")
     assert Places((5,)) == places([want], (), Found({5: live}, (5,)))
     assert Places((None,)) == places([want], (), Found({5: "other words\n-# ⏳ 5 s"}, (5,)))
 

@@ -1,15 +1,14 @@
-"""Status line, footer and outcome lines."""
+"""Footer and outcome lines."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
 from acp.errors import AgentExit
-from acp.schema import Cost, PlanEntry
-from acp.snapshot import BY_AGENT, ContextUse, Lost, Phase, PromptError
+from acp.schema import Cost
+from acp.snapshot import BY_AGENT, ContextUse, Lost, PromptError
 from bot.model import Outcome
 from bot.reply.render import (
     HEADLINES,
@@ -17,52 +16,9 @@ from bot.reply.render import (
     duration,
     footer,
     outcome_lines,
-    status_line,
 )
 from bot.reply.sanitise import units
 from tests.bot.reply.samples import snapshot, tool
-
-PLAN = (PlanEntry(content="read", status="completed"), PlanEntry(content="write", status="in_progress"))
-
-
-# --- while the turn runs
-
-
-def test_the_status_is_one_small_line_with_time_tool_and_plan() -> None:
-    """D5"""
-    turn = snapshot(tools=(tool(title="npm test", status="in_progress"),), plan=PLAN, last_event=1027.0)
-    assert status_line(turn, 1027.0) == "-# ⏳ 25 s · `npm test` · plan 1/2"
-
-
-def test_a_silent_agent_is_reported_after_a_minute() -> None:
-    """T7"""
-    assert status_line(snapshot(last_event=1060.0), 1119.0) == "-# ⏳ 1 min"
-    silent = snapshot(last_event=1060.0)
-    told = "-# ⏳ 3 min · no sign of life for 2 min: the model provider may be overloaded or refusing"
-    assert status_line(silent, 1180.0) == f"{told}. Wait or press Stop"
-    assert status_line(replace(silent, last_words="429 `rate limit`"), 1180.0, 200) == (
-        f"{told} (it last said `429 ˋrate limit`). Wait or press Stop"
-    )
-    at_work = replace(silent, tools=(tool(title="make", status="in_progress"),), last_words="429")
-    assert status_line(at_work, 1180.0, 200) == (
-        "-# ⏳ 3 min · `make` · no sign of life for 2 min: the tool may be slow. Wait or press Stop"
-    )
-
-
-def test_while_a_card_is_open_the_silence_is_the_persons() -> None:
-    """T7"""
-    assert status_line(snapshot(permissions=("t1",)), 1300.0) == "-# ⏳ 5 min · waiting for an answer"
-
-
-def test_a_turn_that_is_being_cancelled_says_so() -> None:
-    """T6"""
-    assert status_line(snapshot(phase=Phase.CANCELLING), 1000.0) == "-# ⏳ 0 s · stopping"
-
-
-def test_a_status_line_leaves_room_in_the_message() -> None:
-    """D5"""
-    turn = snapshot(tools=(tool(title="x" * 500, status="in_progress"),), plan=PLAN * 500)
-    assert units(status_line(turn, 999_999.0)) <= 120
 
 
 @pytest.mark.parametrize(
