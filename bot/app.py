@@ -67,6 +67,7 @@ LIVE = frozenset(
         "allowed_users",
         "allowed_roles",
         "approver_roles",
+        "forums",
         "liveness_interval",
         "max_files",
         "max_file_bytes",
@@ -388,6 +389,7 @@ def policy_of(settings: Settings) -> Policy:
         users=frozenset(settings.allowed_users),
         roles=frozenset(settings.allowed_roles),
         approvers=frozenset(settings.approver_roles),
+        forums=frozenset(settings.forums),
     )
 
 

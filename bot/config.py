@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     allowed_users: Ids = ()
     allowed_roles: Ids = ()
     approver_roles: Ids = ()
+    forums: Ids = ()
     max_agents: Annotated[int, Field(ge=1)] = 12
     sessions_per_process: Annotated[int, Field(ge=1)] = 1
     lane_main: Annotated[int | None, Field(ge=1)] = None

@@ -17,6 +17,11 @@ def posted_at(snowflake: int) -> float:
     return DISCORD_EPOCH + (snowflake >> 22) / 1000
 
 
+def snowflake_at(seconds: float) -> int:
+    """Return the lowest id of what is made at a time, in seconds of the wall clock."""
+    return max(0, int((seconds - DISCORD_EPOCH) * 1000)) << 22
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """A person as far as the work needs one: id, the name to show, and the roles that may give rights.

@@ -55,7 +55,8 @@ class Policy:
     """Who may use Weft: ids only.
 
     An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners may.
-    ``approvers`` are roles, too: who has one of them may decide, and prompt only if on another list as well.
+    ``approvers`` are roles, too: who has one of them may decide, and prompt only if on another list as well. In
+    ``forums`` each new post is a prompt, by whoever may prompt there.
     """
 
     guilds: frozenset[int] = frozenset()
@@ -64,6 +65,7 @@ class Policy:
     roles: frozenset[int] = frozenset()
     owners: frozenset[int] = frozenset()
     approvers: frozenset[int] = frozenset()
+    forums: frozenset[int] = frozenset()
 
     def knows(self, actor: Actor) -> Actor:
         """Return a person with the rights that their id and their roles give them."""

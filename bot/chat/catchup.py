@@ -22,12 +22,13 @@ from bot.chat.inbound import Kind, Place, Post, Wordings, decide, revised
 from bot.chat.job_queue import Job, contain
 from bot.chat.port import DiscordChat
 from bot.chat.read_marks import Due, Watermarks
-from bot.model import posted_at
+from bot.model import posted_at, snowflake_at
 from bot.reply.port import MessageGone, PortError, ThreadDeleted, ThreadGone, Unavailable
 
 log = structlog.get_logger(__name__)
 
 PLACES, AT_ONCE = 200, 4
+MOST_POSTS = 50  # of forums, that were opened in a gap: the newest
 MESSAGES = 100  # of a place: a page of Discord's
 PLACE_LIMIT = 120.0  # seconds
 AGAIN, AGAIN_LONGEST = 60.0, 3600.0
@@ -97,6 +98,7 @@ class CatchUp:
         """Look up what waits, unless that was done, and what was posted in the places that are due."""
         tried: set[int] = set()
         number = self._request.number
+        self._discover_posts(client)
         async with anyio.create_task_group() as tasks:
             if first:
                 roles = Roles(self._archive)
@@ -126,9 +128,26 @@ class CatchUp:
             left = sum(1 for due in self._marks.due() if due.place.channel_id not in tried)
             log.info("catch_up.finished", places=len(tried), left_out=left)
 
+    def _discover_posts(self, client: WeftClient) -> None:
+        """Make posts of forums known that were opened while nobody listened: a post is a place of its own (S6)."""
+        places = self._marks.places()
+        newest: dict[int, int] = {}
+        for place in places:
+            if place.parent_id is not None:
+                newest[place.parent_id] = max(place.channel_id, newest.get(place.parent_id, 0))
+        # Where no post is Weft's yet, from about when Weft last heard anything, and at least what would still be run.
+        heard = max((place.channel_id for place in places), default=2**63)
+        border = min(heard, snowflake_at(time.time() - self.age))
+        found = [
+            place for place in client.active_posts() if place.channel_id > newest.get(place.parent_id or 0, border)
+        ]
+        for place in sorted(found, key=lambda one: one.channel_id)[-MOST_POSTS:]:
+            self._marks.discover(place, place.channel_id - 1)
+
     async def _read(self, client: WeftClient, due: Due, roles: Roles, number: int) -> None:
         """Take what was posted in a place since it was last read."""
         place, weft = due.place, client.weft(due.place.guild_id)
+        taken = False
         try:
             posts = await self._archive.history(place, due.after, MESSAGES)
         except ThreadGone as exc:
@@ -151,6 +170,7 @@ class CatchUp:
             # 2. Weft's own reaction: it was accepted, and may have been run, even if the state has forgotten it.
             missed = post.reacted or time.time() - posted_at(post.message_id) > self.age
             client.take(post, decision, live=False, missed=missed)
+            taken = taken or decision.inbound is not None
             # 3. Its thread was opened just before a crash: what was said there since is due too.
             if decision.inbound is not None and place.parent_id is None and post.thread_owner is not None:
                 thread_id = decision.inbound.thread_id
@@ -158,6 +178,9 @@ class CatchUp:
                 self._marks.discover(thread, thread_id)
         # Not before all were taken: a pass that is cut off here begins again at the old border.
         self._marks.done(place.channel_id, number)
+        # A post that was only looked at is not Weft's: the next gap finds it anew if it is new then.
+        if not taken and due.after < place.channel_id and place.parent_id is not None:
+            self._marks.forget(place.channel_id)
 
 
 async def _some_at_once(jobs: Iterable[tuple[str, Job]], limit: float) -> None:

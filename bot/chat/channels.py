@@ -13,7 +13,7 @@ from typing import Any
 import discord
 
 from bot.chat.posts import Json, field, snowflake
-from bot.chat.rest import READ_LEAVE_LIMIT, Rest
+from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
 from bot.redaction import Redactor
 from bot.reply.port import Unavailable
 from bot.work.ports import ThreadHeader
@@ -29,6 +29,8 @@ class DiscordChannels:
 
     async def header(self, thread_id: int) -> ThreadHeader:
         async def look(client: discord.Client) -> ThreadHeader:
+            if not client.is_ready():
+                raise TryAgain("discord has not told of its servers yet")  # nor of the tags that a forum has
             cached = client.get_channel(thread_id)
             me = client.user.id if client.user is not None else 0
             if isinstance(cached, discord.Thread):

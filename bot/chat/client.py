@@ -282,12 +282,21 @@ class WeftClient(discord.Client):
         """Return a place by its id, if it is known without asking Discord."""
         channel = self.get_channel(place_id)
         if isinstance(channel, discord.Thread):
-            place = Place(channel.guild.id, channel.id, channel.parent_id, channel.owner_id)
+            place = Place(channel.guild.id, channel.id, channel.parent_id, channel.owner_id, channel.name)
             self.state.threads.put(place_id, place)
             return place
         if isinstance(channel, discord.abc.GuildChannel):
             return Place(channel.guild.id, place_id)
         return self.state.threads.get(place_id) or self.state.marks.place(place_id)
+
+    def active_posts(self) -> list[Place]:
+        """Return the posts of forums that are not archived."""
+        return [
+            Place(guild.id, thread.id, thread.parent_id, thread.owner_id, thread.name)
+            for guild in self.guilds
+            for thread in guild.threads
+            if isinstance(thread.parent, discord.ForumChannel)
+        ]
 
     def newest(self, place_id: int) -> int | None:
         """Return the newest message of a place that the cache knows."""
@@ -332,7 +341,7 @@ class WeftClient(discord.Client):
         assert self.user is not None
         guild = self.get_guild(guild_id) if guild_id is not None else None
         role = guild.self_role if guild is not None else None
-        return Weft(self.user.id, role.id if role is not None else None)
+        return Weft(self.user.id, role.id if role is not None else None, self.dispatcher.outside.posts)
 
     def take(self, post: Post, decision: Decision, *, live: bool = True, missed: bool = False) -> None:
         """Do what was decided about a message, unless it was done before: a prompt goes to the work.
@@ -368,6 +377,8 @@ class WeftClient(discord.Client):
             state.answers.post(self._open_thread, inbound)
         # From now on no message there may be lost.
         state.marks.note(place, inbound.message_id, handed=True)
+        if post.begins_post:
+            self.dispatcher.outside.posts.claim(place.channel_id)  # in this step: the next message there is for Weft
         if inbound.opens_thread and not missed and self.user is not None:
             thread = Place(place.guild_id, inbound.thread_id, inbound.channel_id, self.user.id)
             state.threads.put(inbound.thread_id, thread)

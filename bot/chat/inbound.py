@@ -8,6 +8,7 @@ spoke in a row, and what prompts last said.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -32,20 +33,33 @@ _COMMAND = re.compile(r"!?(stop(?P<all>\s+all)?|status)[.!]?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Weft:
-    """Weft in a server: its user id and the role that Discord made for it, which people mention by mistake."""
+    """Weft in a server: its user id and the role that Discord made for it, which people mention by mistake.
+
+    Attributes:
+        posts: the ids of posts of forums that people opened and that are Weft's all the same (S6).
+    """
 
     id: int
     role: int | None = None
+    posts: Container[int] = frozenset()
+
+    def has(self, place: Place) -> bool:
+        """Return whether a place is a thread in which everything is for Weft."""
+        return place.owner_id == self.id or place.channel_id in self.posts
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message is; ``parent_id`` and ``owner_id`` (who opened it) are known for threads only."""
+    """Where a message is; ``parent_id`` and ``owner_id`` (who opened it) are known for threads only.
+
+    ``name`` is what it is called, as far as anybody has looked.
+    """
 
     guild_id: int | None
     channel_id: int
     parent_id: int | None = None
     owner_id: int | None = None
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,11 @@ class Post:
     original: Post | None = None
     reference: int | None = None
     custom_ids: tuple[str, ...] = ()
+
+    @property
+    def begins_post(self) -> bool:
+        """Whether it is the first message of a forum's post: only that one has the id of its thread and is in it."""
+        return self.place.parent_id is not None and self.message_id == self.place.channel_id
 
 
 class Command(Enum):
@@ -139,9 +158,11 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     if post.author.id == weft.id or not post.ordinary:
         return IGNORED
     # 1. Is it for Weft? In its own threads everything is, unless it is an aside or for somebody else.
-    addressed = weft.id in post.mentions or weft.role in post.crowds
     for_others = bool(post.mentions or post.crowds or post.everyone)
-    if _is_aside(post, weft) or (not addressed and (post.place.owner_id != weft.id or for_others)):
+    # In a forum of Weft's a new post asks it, mentioned or not.
+    begins = post.begins_post and post.place.parent_id in policy.forums and not for_others
+    addressed = weft.id in post.mentions or weft.role in post.crowds or begins
+    if _is_aside(post, weft) or (not addressed and (not weft.has(post.place) or for_others)):
         return IGNORED
     # 2. May its author speak to Weft? Who only wrote in a thread is not bothered with a refusal.
     verdict = _judge(post, policy)
@@ -177,7 +198,7 @@ def asks_nothing(post: Post, text: str, weft: Weft) -> bool:
 
 
 def _is_aside(post: Post, weft: Weft) -> bool:
-    return post.place.owner_id == weft.id and post.content.lstrip().startswith(ASIDE)
+    return weft.has(post.place) and post.content.lstrip().startswith(ASIDE)
 
 
 def _judge(post: Post, policy: Policy) -> Verdict:
@@ -199,6 +220,9 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
     elif post.reference is not None:
         # The agent has to know that something is missing, or it guesses what "this" means.
         quotes = (Quote("In reply to a message that could not be looked up", ""), *quotes)
+    if post.begins_post and place.name.strip():
+        # Half of what its author says is there, and no message has it.
+        quotes = (Quote("The title of the post", place.name), *quotes)
     in_thread = place.parent_id is not None
     return Inbound(
         message_id=post.message_id,
@@ -222,7 +246,7 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
 
 def _conversation(post: Post, weft: Weft) -> Conversation | None:
     """Return what the agent has not followed: a thread of other people's, or the channel in which a thread begins."""
-    followed = post.has_thread if post.place.parent_id is None else post.place.owner_id == weft.id
+    followed = post.has_thread if post.place.parent_id is None else weft.has(post.place) or post.begins_post
     return None if followed else Conversation(post.place.channel_id, post.message_id)
 
 

@@ -50,7 +50,8 @@ def place_of(channel: object) -> Place | None:
     kind = described.get("type")
     if type(kind) is not int or kind not in _THREADS:
         return Place(guild_id, channel_id)
-    return Place(guild_id, channel_id, snowflake(described.get("parent_id")), snowflake(described.get("owner_id")))
+    parent_id, owner_id = snowflake(described.get("parent_id")), snowflake(described.get("owner_id"))
+    return Place(guild_id, channel_id, parent_id, owner_id, field(described, "name", str))
 
 
 def posts_of(page: Iterable[object], place: Place) -> list[Post]:

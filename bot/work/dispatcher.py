@@ -83,6 +83,7 @@ class Dispatcher:
         budgets: what was spent, and what may be.
         thread_settings: what is settled for each thread and server.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
+        outside: what threads look like from outside.
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
@@ -137,7 +138,7 @@ class Dispatcher:
         self.commands = AgentCommands(pool, self.thread_settings)
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
-        self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, redact)
+        self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, self.thread_states, redact)
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
@@ -416,6 +417,7 @@ class Dispatcher:
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
+        self.outside.load()
         await self._asking.load()
         await self.budgets.load()
         # Before anything comes in: what a stop-all skipped in an earlier run must not be run by this one.

@@ -90,6 +90,10 @@ class ThreadSettings:
         """
         return self._kept.get(place_id, {}).get(key) if place_id is not None else None
 
+    def all_kept(self, key: str) -> dict[int, Any]:
+        """Return what is kept under a key, by place."""
+        return {place_id: settled[key] for place_id, settled in self._kept.items() if key in settled}
+
     def keep(self, place_id: int, values: Mapping[str, Any]) -> None:
         """Keep JSON values by key for a place; they hold at once, and are written down soon. None: no more."""
         # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from anyio.abc import TaskGroup
 
 from bot.work.outside.headers import ThreadHeaders
+from bot.work.outside.posts import Posts
 from bot.work.outside.titles import Titles
 from bot.work.ports import Chat
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.thread_states import ThreadStates
 from bot.work.turn_events import TurnListener
 from pool.storage.durable import SessionStore
 
@@ -20,6 +22,7 @@ class Outside:
 
     Attributes:
         listeners: have to hear of turns after the states of threads.
+        posts: the posts of forums that are sessions.
     """
 
     def __init__(
@@ -29,10 +32,17 @@ class Outside:
         chat: Chat,
         store: SessionStore,
         settings: ThreadSettings,
+        states: ThreadStates,
         redact: Callable[[str], str],
     ) -> None:
         self._headers = ThreadHeaders(tasks, chat.channels)
-        self.listeners: list[TurnListener] = [Titles(tracker, store, settings, self._headers, redact)]
+        self.posts = Posts(settings, states, self._headers)
+        titles = Titles(tracker, store, settings, self._headers, redact)
+        self.listeners: list[TurnListener] = [titles, self.posts]
+
+    def load(self) -> None:
+        """Go on with what earlier runs have shown; call once the settings of places are read."""
+        self.posts.load()
 
     def forget(self, place_id: int) -> None:
         """Drop what is shown of a thread, a channel or a server that is gone."""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -49,6 +50,13 @@ class FakeCommands(AgentCommands):
         return Answer(NO_COMMANDS, accepted=False)
 
 
+class FakePosts(set[int]):
+    """The posts that are sessions."""
+
+    def claim(self, thread_id: int) -> None:
+        self.add(thread_id)
+
+
 @dataclass
 class FakeDispatcher(Dispatcher):
     """Records what it is asked; `wait` waits for something recorded.
@@ -69,6 +77,7 @@ class FakeDispatcher(Dispatcher):
     writers: frozenset[tuple[int, int]] = frozenset()
     _held: list[Inbound] | None = None
     busy: frozenset[int] = frozenset()
+    outside: Any = field(default_factory=lambda: SimpleNamespace(posts=FakePosts()))
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."

@@ -11,7 +11,7 @@ import pytest
 
 from bot.chat.authorize import Policy
 from bot.reply.port import Body
-from bot.sandbox import FakeDiscord, Fault
+from bot.sandbox import ChannelType, FakeDiscord, Fault
 from bot.sandbox.model import User
 from bot.sandbox.people import add_member
 from pool.store import SeenPlace
@@ -440,3 +440,33 @@ async def test_a_message_that_bears_the_sign_of_acceptance_is_not_run_again_by_a
             assert [one.text for one in chat.dispatcher.inbounds] == ["new"]
             assert [one.message_id for one in chat.dispatcher.late] == [done.id]
             assert first.id not in {one.message_id for one in chat.dispatcher.late}
+
+
+@pytest.mark.asyncio
+async def test_posts_of_forums_that_were_opened_in_a_gap_are_found_if_they_are_for_weft() -> None:
+    """S6, R2: with a mention, or in a forum of Weft's; what people open among themselves is forgotten again."""
+    async with FakeDiscord() as fd:
+        ideas, asks = (fd.add_channel(name, ChannelType.FORUM) for name in ("ideas", "asks"))
+        before = await fd.start_post(fd.owner, asks, "Before", "nobody heard this")
+        store = MemoryStore()
+        async with running_chat(fd, Policy(forums=frozenset({asks})), seen=store) as chat:
+            await chat.caught_up()
+            # Weft was never there, and the post is a moment old.
+            assert [one.message_id for one in chat.dispatcher.inbounds] == [before.id]
+            live = await fd.start_post(fd.owner, asks, "Live", "heard")
+            await chat.dispatcher.inbound(2)
+            assert chat.dispatcher.outside.posts == {before.id, live.id}
+        mention = f"<@{fd.bot_user.id}>"
+        lost = [
+            await fd.start_post(fd.owner, asks, "Ask", "how?"),
+            await fd.start_post(fd.owner, ideas, "Idea", f"{mention} what if?"),
+            await fd.start_post(fd.owner, ideas, "Talk", "just us"),
+        ]
+        again = await fd.owner.say(lost[0].id, "and why?")
+        async with running_chat(fd, Policy(forums=frozenset({asks})), seen=store) as chat:
+            await chat.caught_up()
+            found = [one.message_id for one in chat.dispatcher.inbounds]
+            assert sorted(found) == [lost[0].id, lost[1].id, again.id]
+            assert chat.dispatcher.outside.posts == {one.id for one in lost[:2]}
+            assert asked(fd, before.id) == 1
+            assert lost[2].id not in {place.channel_id for place in chat.gateway._state.marks.places()}

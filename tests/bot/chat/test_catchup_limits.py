@@ -31,6 +31,9 @@ class FakeClient(WeftClient):
         del place_id
         return None
 
+    def active_posts(self) -> list[Place]:
+        return []
+
     def weft(self, guild_id: int | None) -> Weft:
         del guild_id
         return Weft(1)

@@ -120,6 +120,44 @@ def test_a_message_to_other_people_and_weft_is_a_prompt() -> None:
     assert decision.inbound.text == "as <@11> said"
 
 
+POST = Place(100, 500, parent_id=201, owner_id=BOB.id, name="Login is slow")
+"""A forum's post: its first message has its id."""
+
+
+def test_the_first_message_of_a_post_that_mentions_weft_is_a_prompt_with_the_posts_title() -> None:
+    """S6: nothing was said before it; a later mention is one like in any thread of people's."""
+    inbound = judged("<@1> why?", POST).inbound
+    assert inbound is not None
+    assert (inbound.thread_id, inbound.opens_thread, inbound.conversation) == (500, False, None)
+    assert inbound.quotes == (Quote("The title of the post", "Login is slow"),)
+    alone = judged("<@1>", POST).inbound
+    assert alone is not None
+    later = judged("<@1> and now?", POST, message_id=501).inbound
+    assert later is not None
+    assert (later.quotes, later.conversation) == ((), Conversation(500, 501))
+    assert judged("why?", POST) is IGNORED
+
+
+def test_in_a_forum_of_wefts_each_new_post_is_a_prompt_unless_it_is_for_others() -> None:
+    """S6, D2: by whoever may prompt; others learn why theirs is not."""
+    policy = dataclasses.replace(POLICY, forums=frozenset({201}))
+    assert decide(post("why?", POST), WEFT, policy).kind is Kind.PROMPT
+    assert decide(post("why?", POST, message_id=501), WEFT, policy) is IGNORED
+    assert decide(post("<@11> why?", POST, mentions=frozenset({BOB.id})), WEFT, policy) is IGNORED
+    assert decide(post("why?", POST, author=BOB), WEFT, policy).text == Reason.PERSON
+    assert decide(post("why?", POST, author=BOB, automatic=True), WEFT, policy) is IGNORED
+
+
+def test_in_a_post_that_is_wefts_every_message_is_a_prompt() -> None:
+    """S6, D1: as in a thread that Weft opened: asides and talk to others are not."""
+    weft = dataclasses.replace(WEFT, posts=frozenset({POST.channel_id}))
+    found = decide(post("and now?", POST, message_id=501), weft, POLICY).inbound
+    assert found is not None
+    assert (found.text, found.conversation) == ("and now?", None)
+    assert decide(post("// lunch?", POST, message_id=501), weft, POLICY) is IGNORED
+    assert decide(post("<@11>?", POST, message_id=501, mentions=frozenset({BOB.id})), weft, POLICY) is IGNORED
+
+
 def test_the_mention_of_wefts_own_role_counts_as_a_mention() -> None:
     """D1: people pick the role of the same name by mistake."""
     decision = judged("<@&2> hello", crowds=frozenset({2}))
