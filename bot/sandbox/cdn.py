@@ -34,7 +34,7 @@ class _Fault:
 
 
 class Cdn:
-    """Serves the files of messages.
+    """Serves the files of messages and of commands' options.
 
     Attributes:
         most_at_once: how many files it was sending at the same time.
@@ -83,7 +83,8 @@ class Cdn:
 
     def _find(self, wanted: str) -> Attachment | None:
         attachments = (one for message in self._state.messages.values() for one in message.attachments)
-        return next((one for one in attachments if str(one.id) == wanted), None)
+        of_options = self._state.handed.values()
+        return next((one for one in (*of_options, *attachments) if str(one.id) == wanted), None)
 
     async def _send(self, request: web.Request, attachment: Attachment) -> web.StreamResponse:
         if attachment.name not in self._endless and attachment.name not in self._hanging:

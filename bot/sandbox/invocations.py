@@ -5,11 +5,12 @@ from typing import Any
 
 from bot.sandbox import objects
 from bot.sandbox.checks import BUTTON, STRING_SELECT, walk
+from bot.sandbox.drafts import attach
 from bot.sandbox.model import Json, Message
 from bot.sandbox.state import State
 
 SUB_COMMAND, SUB_COMMAND_GROUP = 1, 2
-STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER, ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
 _CASTS: Mapping[int, Callable[[Any], Any]] = {STRING: str, INTEGER: int, NUMBER: float, BOOLEAN: bool}
 MENTIONABLE_SELECT = 7
 _SELECTED = {5: USER, 6: ROLE, MENTIONABLE_SELECT: USER, 8: CHANNEL}
@@ -66,7 +67,10 @@ def find_command(state: State, name: str) -> Json:
 
 
 def command_data(state: State, path: str, values: Mapping[str, Any]) -> Json:
-    """The data of a slash command; `path` is its name, with those of the sub-commands after spaces."""
+    """The data of a slash command; `path` is its name, with those of the sub-commands after spaces.
+
+    A file is given as its name and content.
+    """
     name, *inner = path.split()
     command = find_command(state, name)
     data: Json = {"id": command["id"], "name": name, "type": 1}
@@ -102,6 +106,12 @@ def _options(state: State, declared: Mapping[str, Json], values: Mapping[str, An
 
 def _value(state: State, option: Json, value: Any, resolved: Json) -> Any:
     kind = option["type"]
+    if kind == ATTACHMENT:
+        name, content = value
+        file = attach(name, content, state.ids)
+        state.handed[file.id] = file
+        resolved.setdefault("attachments", {})[str(file.id)] = objects.option_attachment_json(state, file)
+        return str(file.id)
     if kind in _RESOLVED:
         _resolve(state, kind, int(value), resolved)
         return str(int(value))

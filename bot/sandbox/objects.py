@@ -180,9 +180,18 @@ def attachment_url(state: State, message: Message, attachment: Attachment) -> st
 
 
 def attachment_json(state: State, message: Message, attachment: Attachment) -> Json:
-    """An attachment object."""
-    url = attachment_url(state, message, attachment)
+    """An attachment object of a message."""
     sound = {"duration_secs": 1.5, "waveform": "AAAA"} if message.flags & MessageFlags.VOICE else {}
+    return {**_described(attachment, attachment_url(state, message, attachment)), **sound}
+
+
+def option_attachment_json(state: State, attachment: Attachment) -> Json:
+    """An attachment object of a command's option, which belongs to no message."""
+    path = f"/ephemeral-attachments/{state.application_id}/{attachment.id}/{quote(attachment.name)}"
+    return {**_described(attachment, state.base_url + signed(path, state.wall())), "ephemeral": True}
+
+
+def _described(attachment: Attachment, url: str) -> Json:
     return {
         "id": str(attachment.id),
         "filename": attachment.name,
@@ -190,7 +199,6 @@ def attachment_json(state: State, message: Message, attachment: Attachment) -> J
         "content_type": attachment.content_type,
         "url": url,
         "proxy_url": url,
-        **sound,
     }
 
 

@@ -92,6 +92,7 @@ class FakeDiscord:
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/gateway/", self.gateway.handle)
         app.router.add_get("/attachments/{channel}/{attachment}/{name}", self.cdn.serve)
+        app.router.add_get("/ephemeral-attachments/{application}/{attachment}/{name}", self.cdn.serve)
         CommandLineApi(self).install(app)
         routes = [*routes_messages.ROUTES, *routes_channels.ROUTES, *routes_interactions.ROUTES]
         Pipeline(self._backend).install(app, routes)

@@ -14,6 +14,7 @@ from bot.sandbox.model import (
     ADMINISTRATOR,
     ALL_PERMISSIONS,
     PERMISSIONS,
+    Attachment,
     Channel,
     Event,
     Json,
@@ -77,7 +78,8 @@ class Member:
 class State:
     """All content; `publish` hands an event to the gateway, `base_url` is where attachments are served.
 
-    `removed` says that the bot was thrown out of the guild, `session_starts` how many times it may still connect anew.
+    `handed` has the files of commands' options, `removed` says that the bot was thrown out of the guild,
+    `session_starts` how many times it may still connect anew.
     """
 
     clock: Clock
@@ -96,6 +98,7 @@ class State:
     roles: dict[int, Role] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
+    handed: dict[int, Attachment] = field(default_factory=dict)
     timelines: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
     posted: dict[int, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from bot.model import Actor, Outcome, QueueMode
 from bot.work.budget.budgets import Budgets
 from bot.work.intake import Intake
 from bot.work.leftovers import Leftovers
+from bot.work.outside.titles import TITLED
 from bot.work.ports import Answer
 from bot.work.queue.entry import PENDING, Cancel, Why
 from bot.work.queue.scheduler import Scheduler
@@ -141,6 +142,10 @@ class Controls:
     def assign(self, thread_id: int, agent: str) -> None:
         """Give a thread an agent before its first message; a name that `renew` took."""
         self.thread_settings.settle(thread_id, agent=agent)
+
+    def keep_name(self, thread_id: int) -> None:
+        """Leave a thread the name that a person gives it: no agent's title takes its place (S5)."""
+        self.thread_settings.keep(thread_id, {TITLED: True})
 
     def choose_mode(self, place_id: int, mode: QueueMode, by: Actor, *, server: bool) -> Answer:
         """Choose what a message does that comes while a turn runs (Q2)."""

@@ -54,6 +54,23 @@ async def send(game: Play, thread_id: int, *files: tuple[str, bytes], text: str 
     return (await game.owner.say(thread_id, text, files=files, **options)).id
 
 
+async def test_files_of_a_command_reach_the_agent_like_those_of_a_message(tmp_path: Path) -> None:
+    """S4, S5, F1, F2, F4: also into a thread, where the conversation begins anew; a name that was given stays."""
+    agent = agent_that(tmp_path, "embeddedContext", titles="prompt")
+    async with play(tmp_path, agent, max_file_bytes=100) as game:
+        files = {"file": ("a.txt", b"hello"), "file2": ("large.txt", b"x" * 101)}
+        opened = await game.owner.slash(game.discord.channel_id, "new", prompt="read", title="Reading", **files)
+        thread_id = opened.original_id or 0
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert [thread.name for thread in game.discord.threads()] == ["Reading"]
+        assert (kinds(agent), saved(tmp_path, thread_id)) == (["text", "resource"], {"a.txt": b"hello"})
+        assert "`large.txt`" in game.shown(thread_id)
+        again = await game.owner.slash(thread_id, "new", file=("b.txt", b"again"))
+        assert await game.outcome(again.original_id or 0) is Outcome.ANSWERED
+        assert saved(tmp_path, again.original_id or 0) == {"b.txt": b"again"}
+        assert [thread.name for thread in game.discord.threads()] == ["Reading"]
+
+
 async def test_files_reach_the_agent_in_the_shape_that_it_takes(tmp_path: Path) -> None:
     """F1, F2, F5."""
     picture = png(2000, 500)

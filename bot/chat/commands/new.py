@@ -12,31 +12,60 @@ from discord.app_commands import Choice
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Decision, Kind, Place, Post, title
 from bot.chat.interactions import actor_of, choices_of, respond, thread_of, verdict_on
-from bot.model import Actor, Inbound
+from bot.model import Actor, Attachment, Inbound
+from bot.reply.sanitise import inline_code
+from bot.reply.title import TITLE_LIMIT
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
 WRITE_ON = "Write in the thread what you want done."
+NO_TITLE = "A title is for a new thread, and this one has its name: use `/new` in the channel, or rename it in Discord."
+_NAME_LIMIT = 60
 
 
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
-@app_commands.describe(agent="Which agent; otherwise the usual one", prompt="What you want done")
+@app_commands.describe(
+    agent="Which agent; otherwise the usual one",
+    prompt="What you want done",
+    name="The name of the new thread",
+    file="A file for the agent",
+    file2="One more file",
+    file3="One more file",
+    file4="One more file",
+    file5="One more file",
+)
+@app_commands.rename(name="title")
 @app_commands.guild_only()
-async def new(interaction: discord.Interaction[Any], agent: str | None = None, prompt: str | None = None) -> None:
+async def new(
+    interaction: discord.Interaction[Any],
+    agent: str | None = None,
+    prompt: str | None = None,
+    name: app_commands.Range[str, 1, TITLE_LIMIT] | None = None,
+    file: discord.Attachment | None = None,
+    file2: discord.Attachment | None = None,
+    file3: discord.Attachment | None = None,
+    file4: discord.Attachment | None = None,
+    file5: discord.Attachment | None = None,
+) -> None:
     """Open a thread, or begin anew in the one where it is typed, and ask the prompt there.
 
     The answer is the message that the thread is opened from and that the prompt is known by: from there on it is
     treated like any other message.
     """
     thread_id, text = thread_of(interaction), (prompt or "").strip()
+    given = [one for one in (file, file2, file3, file4, file5) if one is not None]
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        # Before anything is given up: whoever names a thread did not mean the conversation of this one.
+        if thread_id is not None and name is not None:
+            return Answer(NO_TITLE, accepted=False)
         answer = dispatcher.controls.renew(thread_id, agent, by)
         if not answer.accepted:
             return answer
-        if text:
-            return replace(answer, text=f"{answer.text}\n>>> {text}")
-        return answer if thread_id is not None else replace(answer, text=f"{answer.text} {WRITE_ON}")
+        lines = [answer.text if text or given or thread_id is not None else f"{answer.text} {WRITE_ON}"]
+        if given:
+            lines.append(f"-# With {', '.join(inline_code(one.filename, _NAME_LIMIT) for one in given)}")
+        return replace(answer, text="\n".join([*lines, *([f">>> {text}"] if text else [])]))
 
     message_id = await respond(interaction, act, shown=True)
     if message_id is None:
@@ -47,6 +76,8 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
         place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
     else:
         place = Place(interaction.guild_id, interaction.channel_id or 0)
+    files = tuple(_attachment(one, place.channel_id, message_id) for one in given)
+    what = text or "\n".join(one.name for one in files) or (f"New conversation with {agent}" if agent else "")
     inbound = Inbound(
         message_id=message_id,
         channel_id=place.channel_id,
@@ -56,8 +87,10 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
         author=author,
         text=text,
         opens_thread=thread_id is None,
-        title=title(text or (f"New conversation with {agent}" if agent else "New conversation")),
+        title=title(name or what or "New conversation"),
+        files=len(files),
         parent_id=place.parent_id,
+        attachments=files,
     )
     # Checked again, without opening anything: the bot may have begun to stop while the answer was sent, and the next
     # run does not look for its own messages.
@@ -66,11 +99,20 @@ async def new(interaction: discord.Interaction[Any], agent: str | None = None, p
         client.state.answers.post(client.state.chat.refuse, inbound, now.text)
         return
     if thread_id is None and agent is not None:
-        client.dispatcher.controls.assign(
-            message_id, agent
-        )  # before the prompt, which starts the agent that its thread has
-    if text or thread_id is None:
-        client.take(Post(message_id, place, author, text), Decision(Kind.PROMPT, inbound))
+        # Before the prompt, which starts the agent that its thread has.
+        client.dispatcher.controls.assign(message_id, agent)
+    if name is not None:
+        client.dispatcher.controls.keep_name(message_id)
+    if text or files or thread_id is None:
+        client.take(Post(message_id, place, author, text, attachments=files), Decision(Kind.PROMPT, inbound))
+
+
+def _attachment(given: discord.Attachment, channel_id: int, message_id: int) -> Attachment:
+    """Return a file of the command as one of its answer, by which the prompt is known.
+
+    The answer itself has no files: once the address has expired, nobody has another one.
+    """
+    return Attachment(given.id, given.filename, given.size, given.content_type or "", given.url, channel_id, message_id)
 
 
 @new.autocomplete("agent")

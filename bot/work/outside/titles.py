@@ -22,8 +22,8 @@ from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 
-_TITLED = "titled"
-"""Kept of a thread whose agent has named it: whatever it is called now, Weft renames it no more."""
+TITLED = "titled"
+"""Kept of a thread whose agent has named it, or who opened it: whatever it is called now, Weft renames it no more."""
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class Titles(TurnListener):
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         thread_id = running.thread_id
-        if self.settings.kept(thread_id, _TITLED) is not None:
+        if self.settings.kept(thread_id, TITLED) is not None:
             return
         if end.snapshot is not None and end.snapshot.title:
             self._take(thread_id, end.snapshot.title)
@@ -52,9 +52,9 @@ class Titles(TurnListener):
 
     def _take(self, thread_id: int, title: str) -> None:
         # Called by the reader of the agent's output as well, which may be heard until the very end of the bot.
-        if not self.tracker.over and self.settings.kept(thread_id, _TITLED) is None:
+        if not self.tracker.over and self.settings.kept(thread_id, TITLED) is None:
             # Before it is done: one more title in the meantime must not be a second name.
-            self.settings.keep(thread_id, {_TITLED: True})
+            self.settings.keep(thread_id, {TITLED: True})
             self.tracker.begin(self._rename, thread_id, title, name=f"title of {thread_id}")
 
     async def _rename(self, thread_id: int, title: str) -> None:

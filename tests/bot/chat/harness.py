@@ -122,6 +122,9 @@ class FakeDispatcher(Dispatcher):
     def assign(self, thread_id: int, agent: str) -> None:
         self._record("assign", thread_id, agent)
 
+    def keep_name(self, thread_id: int) -> None:
+        self._record("keep name", thread_id)
+
     def decide(self, request: str, option: int, by: Actor, message_id: int = 0) -> Answer:
         del message_id
         self.deciders.append(by)

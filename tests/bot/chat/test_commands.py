@@ -7,6 +7,7 @@ import pytest
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
 from bot.chat.buttons import EXPIRED, KNOWN
+from bot.chat.commands.new import NO_TITLE
 from bot.chat.commands.queue import NOT_FOR_SERVER
 from bot.model import Actor, QueueMode
 from bot.reply.cards import turn_button
@@ -238,6 +239,27 @@ async def test_in_a_channel_without_a_prompt_it_opens_a_thread_to_write_in() -> 
         said = await alice.say(message_id, "hello")
         inbound = await chat.dispatcher.inbound(2)
         assert (inbound.message_id, inbound.thread_id, inbound.parent_id) == (said.id, message_id, chat.fd.channel_id)
+        chat.fd.assert_clean()
+
+
+@pytest.mark.asyncio
+async def test_a_new_thread_has_the_name_and_the_agent_the_files_that_were_given() -> None:
+    """S4: files alone ask something, too, as they do in a message (F1)."""
+    async with in_a_thread() as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        files: dict[str, tuple[str, bytes]] = {"file": ("a`b.txt", b"one"), "file5": ("five.png", b"5")}
+        message_id, text = seen(await alice.slash(chat.fd.channel_id, "new", title="Read *this*", **files))
+        assert text == "A new conversation.\n-# With `a\u02cbb.txt`, `five.png`"
+        inbound = await chat.dispatcher.inbound(2)
+        assert (inbound.title, inbound.text, inbound.files) == ("Read this", "", 2)
+        assert [(one.name, one.size, one.message_id) for one in inbound.attachments] == [
+            ("a`b.txt", 3, message_id),
+            ("five.png", 1, message_id),
+        ]
+        calls = list(chat.dispatcher.calls)
+        refused = await alice.slash(thread_id, "new", title="other", prompt="go")
+        assert only_told(refused) == NO_TITLE
+        assert chat.dispatcher.calls == calls, "the conversation goes on"
         chat.fd.assert_clean()
 
 
