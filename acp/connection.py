@@ -363,6 +363,24 @@ class AgentConnection:
                 await self._peer.request("session/close", {"sessionId": session.id}, timeout=self._limits.close)
         log.info("session.closed", pid=self.pid)
 
+    # --- the account of the agent ------------------------------------------------------------------------------------
+
+    async def authenticate(self, method_id: str, timeout: float) -> None:
+        """Have the agent log in by one of its methods, but for those of type ``terminal``; it may ask a browser.
+
+        Raises:
+            RequestFailed, RequestTimeout, AgentExited: it is not known to be logged in.
+        """
+        await self._peer.request("authenticate", {"methodId": method_id}, timeout=timeout)
+
+    async def logout(self, timeout: float) -> None:
+        """Have the agent forget its login; for agents that announce it.
+
+        Raises:
+            RequestFailed, RequestTimeout, AgentExited: it may still be logged in.
+        """
+        await self._peer.request("logout", {}, timeout=timeout)
+
     # --- what the peer hands on, in wire order -------------------------------------------------------------------
 
     def on_notification(self, method: str, params: dict[str, Any]) -> None:

@@ -301,6 +301,12 @@ class McpCapabilities(WireModel):
     sse: bool = False
 
 
+class AuthCapabilities(WireModel):
+    """What there is around a login; announced by the presence of an object."""
+
+    logout: dict[str, Any] | None = None
+
+
 class AgentCapabilities(WireModel):
     """What the agent can do; an omitted capability is unsupported."""
 
@@ -308,14 +314,22 @@ class AgentCapabilities(WireModel):
     prompt_capabilities: PromptCapabilities = Field(default_factory=PromptCapabilities)
     mcp_capabilities: McpCapabilities = Field(default_factory=McpCapabilities)
     session_capabilities: SessionCapabilities = Field(default_factory=SessionCapabilities)
+    auth: AuthCapabilities = Field(default_factory=AuthCapabilities)
 
 
 class AuthMethod(WireModel):
-    """A way to log in to the agent."""
+    """A way to log in to the agent.
+
+    ``type`` is ``agent`` (the agent does it when asked), ``terminal`` (a person runs the agent's command with ``args``
+    and the variables ``env``) or a word of the future.
+    """
 
     id: str
     name: str = ""
     description: str | None = None
+    type: str = "agent"
+    args: list[str] = Field(default_factory=list)
+    env: dict[str, Any] = Field(default_factory=dict)
 
 
 class InitializeResult(WireModel):

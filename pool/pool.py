@@ -297,6 +297,14 @@ class ConnectionPool:
         finally:
             registry.retire(agent)
 
+    def renew_idle(self, place_id: int, spared: AgentConnection) -> None:
+        """End what of a place's agent is open and unused, but for one process: it may know an old login only."""
+        for slot in tuple(self._registry.slots.values()):
+            others = slot.agent.connection is not spared and not slot.claims
+            if others and self._launcher.same_agent(place_id, slot.thread_id):
+                self._registry.stop(slot, Reason.ASKED)
+        self._registry.changed()
+
     async def _acquire(self, claim: Reservation) -> Slot:
         registry = self._registry
         while True:

@@ -13,18 +13,21 @@ import discord
 from discord import ui
 
 from bot.chat.authorize import Purpose
-from bot.chat.interactions import respond, tell
+from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell
 from bot.chat.modals import SUBMITTED, filled_in
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
+from bot.work.login.logins import OUT
 from bot.work.permissions.rule_keeping import FIELD
 from bot.work.ports import Answer
 from bot.work.questions.registry import QuestionRegistry
 
 EXPIRED = "This button has expired."
+EXPIRED_HERE = Answer(EXPIRED, accepted=False)
 TEMPLATE = (
     r"weft:(?:(?P<action>go|stop|now|drop|allow):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
+    r"|auth:(?P<account_in>\d+):(?P<way>[0-9a-z]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|always:(?P<card>[A-Za-z0-9_-]+)"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<word>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
@@ -48,6 +51,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named = self.match
         message_id = interaction.message.id if interaction.message is not None else 0
+        if named["way"]:
+            await change_login(interaction, int(named["account_in"]), named["way"])
+            return
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # 1. A permission request or a question: its token cannot be guessed, but read, and sent from elsewhere.
@@ -83,6 +89,21 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         decides = named["request"] or named["card"] or named["question"] or named["action"] == "allow"
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
+
+
+async def change_login(interaction: discord.Interaction[Any], place_id: int, way: str) -> None:
+    """Log in to the agent of the place of a press, or out; it waits for the agent."""
+    # As for the others: a forged custom_id can name any place.
+    if interaction.channel_id != place_id:
+        await respond(interaction, lambda _work, _by: EXPIRED_HERE, purpose=Purpose.DECIDE)
+        return
+    by = asker_of(interaction)
+
+    async def act(dispatcher: Dispatcher) -> Answer:
+        of, logins = agent_place(interaction, dispatcher), dispatcher.logins
+        return await (logins.log_out(of, by) if way == OUT else logins.log_in(of, way, by))
+
+    await respond_later(interaction, act, purpose=Purpose.DECIDE)
 
 
 def is_elsewhere(interaction: discord.Interaction[Any], dispatcher: Dispatcher, token: str) -> bool:

@@ -64,6 +64,14 @@ def thread_of(interaction: discord.Interaction[Any]) -> int | None:
     return interaction.channel.id if isinstance(interaction.channel, discord.Thread) else None
 
 
+def agent_place(interaction: discord.Interaction[Any], dispatcher: Dispatcher) -> int:
+    """Return the thread or channel whose agent is meant where something was pressed or typed."""
+    channel = interaction.channel
+    if not isinstance(channel, discord.Thread):
+        return interaction.channel_id or 0
+    return dispatcher.logins.place_of(channel.id, channel.parent_id)
+
+
 def verdict_on(interaction: discord.Interaction[Any], purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Return whether the person may use Weft here."""
     channel, client = interaction.channel, interaction.client

@@ -34,6 +34,7 @@ from bot.work.intake import Intake
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
+from bot.work.login.logins import Logins
 from bot.work.observer import Observer
 from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
@@ -79,6 +80,7 @@ class Dispatcher:
     Attributes:
         controls: what people do to turns and queues, by command, button or typed word.
         commands: which commands the agents offer.
+        logins: logs in to agents, and out.
         turn_events: tells who watches turns.
         budgets: what was spent, and what may be.
         thread_settings: what is settled for each thread and server.
@@ -183,6 +185,7 @@ class Dispatcher:
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
             self.thread_settings, self._changes, self.budgets, pool, store,
         )  # fmt: skip
+        self.logins = Logins(pool, self.thread_settings)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed
+from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed, SpawnFailure
 from acp.snapshot import Ending, TurnSnapshot
 from bot.model import Inbound, Outcome
 from bot.reply.cards import turn_button
@@ -21,6 +21,8 @@ from bot.work.errors import FREE_FORM, LOGIN, ROWS, advised, with_data
 
 _LOOKED_AT = 4_096
 """Characters of an answer that are looked at before all of it is, which may be megabytes."""
+
+USE_LOGIN = "`/login` shows how to log in."
 
 LONG_TURN = 120.0
 """Seconds from which on the requester is notified that the turn is over (D9)."""
@@ -42,6 +44,7 @@ class TurnEnd:
         by: who stopped it.
         reason: why, where neither the outcome nor the turn itself says so.
         stderr: the last words of an agent that ended in its start.
+        login: it takes a login first.
         rejection: a sentence for a turn that the agent ended by itself since what it asked for was rejected.
         snapshot: the turn, if the prompt reached the agent.
         handout: the files that the agent hands out.
@@ -51,6 +54,7 @@ class TurnEnd:
     by: str = ""
     reason: str = ""
     stderr: str = ""
+    login: bool = False
     rejection: str = ""
     snapshot: TurnSnapshot | None = None
     handout: Handout | None = None
@@ -65,7 +69,7 @@ def end_of_snapshot(snapshot: TurnSnapshot, methods: Sequence[str] = ()) -> Turn
     code = snapshot.error.code
     row = FREE_FORM if code is None else ROWS.get(code, FREE_FORM)
     reason = advised(row, with_data(reason, snapshot.error.data), methods)
-    return TurnEnd(row.outcome, by=by, reason=reason, snapshot=snapshot)
+    return TurnEnd(row.outcome, by=by, reason=reason, login=row.advice == LOGIN, snapshot=snapshot)
 
 
 def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
@@ -75,7 +79,7 @@ def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
         row, message = ROWS.get(error.code, FREE_FORM), with_data(error.message, error.data)
         # Elsewhere the text that also names the request and the code says most.
         reason = advised(row, message, methods) if row.advice == LOGIN else with_data(str(error), error.data)
-        return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+        return TurnEnd(Outcome.COULD_NOT_START, reason=reason, login=row.advice == LOGIN)
     # 2. It did not get that far. The connection and the pool chain their errors to the agent's own, if it sent one.
     refusal: BaseException | None = error
     while refusal is not None and not isinstance(refusal, RequestFailed):
@@ -83,7 +87,8 @@ def end_of_error(error: AcpError, methods: Sequence[str] = ()) -> TurnEnd:
     reason = with_data(str(error), refusal.data) if refusal is not None else str(error)
     exit = error.exit if isinstance(error, AgentSpawnError | AgentExited) else None  # noqa: A001
     if exit is None:
-        return TurnEnd(Outcome.COULD_NOT_START, reason=reason)
+        wants_login = isinstance(error, AgentSpawnError) and error.failure is SpawnFailure.AUTH_REQUIRED
+        return TurnEnd(Outcome.COULD_NOT_START, reason=reason, login=wants_login)
     # Some errors are made of how the process ended, and say it already.
     reason = reason if exit.describe() in reason else f"{reason} ({exit.describe()})"
     return TurnEnd(Outcome.COULD_NOT_START, reason=reason, stderr=exit.stderr_tail)
@@ -119,7 +124,7 @@ def not_opened(why: str) -> TurnEnd:
 
 def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     """Return what is said about the end."""
-    return outcome_lines(
+    told = outcome_lines(
         end.outcome,
         end.snapshot,
         by=end.by,
@@ -128,6 +133,7 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
         rejection=end.rejection if end.outcome is Outcome.STOPPED else "",
         redact=redact,
     )
+    return (*told, USE_LOGIN) if end.login else told
 
 
 def final_reply(

@@ -108,10 +108,10 @@ class ThreadSettings:
     # --- agent -----------------------------------------------------------------------------------------------------
 
     def agent_of(self, thread_id: int) -> str:
-        """Return the thread's agent: one that there is."""
+        """Return the agent of a thread, or the one that threads of a channel get: one that there is."""
         name = self._agent_kept(thread_id)
         # The settings may have lost the one that is kept: it is replaced for good by the thread's next message only.
-        return name if name is not None and name in self.agents else self.agents.default
+        return name if name is not None and name in self.agents else self.agents.for_channel(thread_id)
 
     def agent_name_for(self, thread_id: int) -> str | None:
         """Return the name of the thread's agent where there is a choice."""

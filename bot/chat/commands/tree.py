@@ -18,6 +18,7 @@ from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.commands.agent import agent
 from bot.chat.commands.control import diff, reset, status, stop
 from bot.chat.commands.inbox import inbox
+from bot.chat.commands.login import login, logout
 from bot.chat.commands.new import new
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
@@ -29,7 +30,20 @@ log = structlog.get_logger(__name__)
 UNKNOWN = "I don't know this command any more. Discord may show an old list; try again in a minute."
 AnyCommand = app_commands.Command[Any, ..., None] | app_commands.Group
 
-COMMANDS: tuple[AnyCommand, ...] = (stop, status, diff, reset, new, queue, permissions, inbox, audit, agent)
+COMMANDS: tuple[AnyCommand, ...] = (
+    stop,
+    status,
+    diff,
+    reset,
+    new,
+    queue,
+    permissions,
+    inbox,
+    audit,
+    agent,
+    login,
+    logout,
+)
 
 
 class CommandStamp(Protocol):

@@ -24,6 +24,7 @@ from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.controls import Controls
 from bot.work.dispatcher import Dispatcher
+from bot.work.login.logins import Logins
 from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
 from bot.work.questions.form import read_form
@@ -57,6 +58,28 @@ class FakePosts(set[int]):
         self.add(thread_id)
 
 
+LOGINS = "These are the ways to log in."
+
+
+class FakeLogins(Logins):
+    """Agents that are logged in and out by saying so."""
+
+    def __init__(self) -> None:
+        pass
+
+    def place_of(self, thread_id: int | None, channel_id: int) -> int:
+        return thread_id or channel_id
+
+    async def show(self, place_id: int, here: int, by: Actor) -> Answer:
+        return Answer(LOGINS, accepted=True)
+
+    async def log_in(self, place_id: int, digest: str, by: Actor) -> Answer:
+        return Answer(f"Logged in by {digest}.", accepted=True)
+
+    async def log_out(self, place_id: int, by: Actor) -> Answer:
+        return Answer("Logged out.", accepted=True)
+
+
 @dataclass
 class FakeDispatcher(Dispatcher):
     """Records what it is asked; `wait` waits for something recorded.
@@ -85,6 +108,7 @@ class FakeDispatcher(Dispatcher):
     permissions: PermissionRegistry = field(default_factory=PermissionRegistry)
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     commands: FakeCommands = field(default_factory=FakeCommands)
+    logins: FakeLogins = field(default_factory=FakeLogins)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:

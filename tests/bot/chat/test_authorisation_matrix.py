@@ -25,6 +25,7 @@ exist; `IMPOSSIBLE` says why.
     catch-up    has written while Weft was away, before the role was lost and the server left
     /agent      runs a command of the agent's
     commands    types into the option of that command that suggests them
+    /login      looks at how one logs in to an agent
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
 from bot.work.questions.registry import SENT
 from bot.work.slash.commands import NO_COMMANDS
-from tests.bot.chat.harness import Decider, RunningChat, running_chat
+from tests.bot.chat.harness import LOGINS, Decider, RunningChat, running_chat
 
 WAYS = (
     "message", "edit", "card", "form", "modal", "select", "stop", "/stop", "suggest", "/answer", "choices", "/inbox",
@@ -91,10 +92,11 @@ left     listed   gone    gone  gone    gone    gone    gone    gone    gone    
 left     unlisted gone    gone  gone    gone    gone    gone    gone    gone    gone    gone    gone    gone    no
 left     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  none    DIRECT  none    DIRECT  no
 """
-# Decided as another way is; by place, the word for what it does for those whom that one lets in, where it is another.
+# Decided as another way is, with other words for what it does: by the other's word, or by place and that word.
 LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/agent": ("/stop", {}),
-    "commands": ("suggest", {"own": "shown", "other": "shown", "listed": "none"}),
+    "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
+    "/login": ("/inbox", {"shown": "done", "none": "done"}),
 }
 IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
 
@@ -105,11 +107,10 @@ def expected() -> dict[Cell, str]:
     head, *rows = [line.split() for line in TABLE.strip().splitlines()]
     assert head == ["who", "where", *WAYS]
     cells = {(who, where, way): word for who, where, *words in rows for way, word in zip(WAYS, words, strict=True)}
-    for way, (other, words_where) in LIKE.items():
+    for way, (other, other_words) in LIKE.items():
         for who, where in {(who, where) for who, where, _ in cells}:
             word = cells[who, where, other]
-            lets_in = word in ("done", "outside", "agents")
-            cells[who, where, way] = words_where.get(where, word) if lets_in else word
+            cells[who, where, way] = other_words.get(f"{where} {word}") or other_words.get(word, word)
     return cells
 
 
@@ -211,6 +212,13 @@ async def send(by: Person, place: int, token: str, part: dict[str, Any]) -> Inte
     return sent
 
 
+async def slash_later(by: Person, place: int, name: str) -> Interaction:
+    """Give a command that is answered later, and wait for that."""
+    used = await by.slash(place, name)
+    await used.filled()
+    return used
+
+
 def word_of(interaction: Interaction) -> str:
     """Return the table's word for an answer, which only the person sees."""
     data = interaction.response or {}
@@ -228,6 +236,7 @@ def word_of(interaction: Interaction) -> str:
         "Stopping.": "done",
         NOT_IN_THREAD: "outside",
         NO_COMMANDS: "done",
+        LOGINS: "done",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -297,6 +306,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                         place, "permissions answer", request=stage.asked[who, where], option="0"
                     )
                 ),
+                "/login": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "login")),
                 "/agent": await stage.everybody(lambda by, place, _, __: by.slash(place, "agent", command="x")),
                 "commands": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "agent", "command", "")

@@ -316,8 +316,19 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
         assert fd.command_syncs == 1
         assert stamp.value == first
         assert sorted(command["name"] for command in fd.commands) == [
-            "agent", "audit", "diff", "inbox", "new", "permissions", "queue", "reset", "status", "stop",
-        ]  # fmt: skip
+            "agent",
+            "audit",
+            "diff",
+            "inbox",
+            "login",
+            "logout",
+            "new",
+            "permissions",
+            "queue",
+            "reset",
+            "status",
+            "stop",
+        ]
         registered = fd.rest_calls("PUT", "/commands")[0].body
         assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
             json.dumps(registered)

@@ -20,6 +20,7 @@ from acp.snapshot import BY_AGENT, Ending, Phase, PromptError, TurnSnapshot
 from bot.model import Outcome
 from bot.work.ending import (
     LONG_TURN,
+    USE_LOGIN,
     TurnEnd,
     crashed,
     end_of_error,
@@ -113,7 +114,8 @@ def test_a_prompt_that_is_answered_with_a_demand_to_log_in_has_failed() -> None:
     turn = ended(Ending.FAILED, error=PromptError("Authentication required", -32000), text="so far")
     end = end_of_snapshot(turn)
     assert (end.outcome, end.snapshot) == (Outcome.FAILED, turn)
-    assert told(end) == "⚠️ **Failed:** `log in to the agent first: Authentication required`. Send it again to retry."
+    sentence = "⚠️ **Failed:** `log in to the agent first: Authentication required`. Send it again to retry."
+    assert told(end) == f"{sentence}\n{USE_LOGIN}"
 
 
 def test_a_stopped_turn_that_needs_a_login_is_stopped() -> None:

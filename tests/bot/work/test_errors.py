@@ -20,7 +20,7 @@ from acp.snapshot import Ending, Phase, PromptError, TurnSnapshot
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.model import Outcome
-from bot.work.ending import end_of_error, end_of_snapshot, lines
+from bot.work.ending import USE_LOGIN, TurnEnd, end_of_error, end_of_snapshot, lines
 from bot.work.errors import FREE_FORM, ROWS, with_data
 from tests.bot.reply.samples import snapshot
 
@@ -45,6 +45,13 @@ def refused(code: int, message: str, method: str = "session/prompt", data: Any =
 
 BUSY, FAULT = "the model's provider wants fewer requests, try again later", "the model's provider has a fault"
 LOST = "the agent may no longer know this conversation"
+
+
+def sentence(end: TurnEnd) -> str:
+    """Return what is said about an end; below it, a demand to log in names the command that helps (K4)."""
+    told, *below = lines(end, str)
+    assert below == ([USE_LOGIN] if end.login else [])
+    return told
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ LOST = "the agent may no longer know this conversation"
 )
 def test_an_error_in_place_of_the_answer(code: int, message: str, line: str) -> None:
     """O1."""
-    assert lines(end_of_snapshot(ended(refused(code, message))), str) == (line,)
+    assert sentence(end_of_snapshot(ended(refused(code, message)))) == line
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_an_error_in_place_of_the_answer(code: int, message: str, line: str) -> 
 )
 def test_a_fault_on_the_way_to_the_answer(error: AcpError, line: str) -> None:
     """O1."""
-    assert lines(end_of_snapshot(ended(error)), str) == (line,)
+    assert sentence(end_of_snapshot(ended(error))) == line
 
 
 def test_an_agent_that_tells_the_fault_as_its_answer_is_taken_at_its_word() -> None:
@@ -109,7 +116,7 @@ def test_an_agent_that_tells_the_fault_as_its_answer_is_taken_at_its_word() -> N
 def test_an_agent_that_stays_mute_over_the_fault_times_out() -> None:
     """O1, T2."""
     turn = snapshot(phase=Phase.ENDED, ending=Ending.TIMED_OUT, killed=True)
-    assert lines(end_of_snapshot(turn), str) == (f"⚠️ **Timed out.**{GO_ON}",)
+    assert sentence(end_of_snapshot(turn)) == f"⚠️ **Timed out.**{GO_ON}"
 
 
 @pytest.mark.parametrize("code", sorted(ROWS))
@@ -177,7 +184,7 @@ STARTS: list[tuple[AcpError, str]] = [
 @pytest.mark.parametrize(("error", "words"), STARTS)
 def test_an_error_in_place_of_a_session(error: AcpError, words: str) -> None:
     """O1, P7."""
-    assert lines(end_of_error(error), str) == (f"{NOT_STARTED} `{words}`.{FIXED}",)
+    assert sentence(end_of_error(error)) == f"{NOT_STARTED} `{words}`.{FIXED}"
 
 
 def test_every_reason_for_a_failed_start_has_a_row() -> None:
@@ -218,7 +225,7 @@ GENERIC = "Internal error"
 )
 def test_the_words_in_an_errors_data_are_told_behind_its_message(data: Any, words: str) -> None:
     """O1."""
-    assert lines(end_of_snapshot(ended(refused(-32603, GENERIC, data=data))), str) == (f"{FAILED} `{words}`.{AGAIN}",)
+    assert sentence(end_of_snapshot(ended(refused(-32603, GENERIC, data=data)))) == f"{FAILED} `{words}`.{AGAIN}"
 
 
 def test_data_without_a_message_stands_alone() -> None:
@@ -236,13 +243,13 @@ def test_data_without_a_message_stands_alone() -> None:
 )
 def test_data_stands_behind_the_advice_of_a_known_code(code: int, message: str, line: str) -> None:
     """O1."""
-    assert lines(end_of_snapshot(ended(refused(code, message, data="see below"))), str) == (line,)
+    assert sentence(end_of_snapshot(ended(refused(code, message, data="see below")))) == line
 
 
 def test_data_that_says_log_in_is_advice_enough() -> None:
     """O1: -32000."""
     end = end_of_snapshot(ended(refused(-32000, "No", data={"details": "log in with `agent login`"})))
-    assert lines(end, str) == (f"{FAILED} `No: log in with ˋagent login`.{AGAIN}",)
+    assert sentence(end) == f"{FAILED} `No: log in with ˋagent login`.{AGAIN}"
 
 
 def test_long_data_is_cut() -> None:
@@ -261,7 +268,7 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
         wrapped = AgentSpawnError(str(error), failure=SpawnFailure.OTHER)
         wrapped.__cause__, error = error, wrapped
     line = f"{NOT_STARTED} `session/new failed: {GENERIC} (-32603): disk full`.{FIXED}"
-    assert lines(end_of_error(error), str) == (line,)
+    assert sentence(end_of_error(error)) == line
 
 
 # --- ways to log in, secrets, tables -------------------------------------------------------------------------------
@@ -271,13 +278,13 @@ def test_the_data_of_a_refused_start_is_told_however_the_error_came(chained: int
 def test_the_ways_to_log_in_are_named_where_they_are_known(code: int) -> None:
     """O1."""
     end = end_of_snapshot(ended(refused(code, "no account")), METHODS)
-    assert lines(end, str) == (f"{FAILED} `log in with ChatGPT or API key: no account`.{AGAIN}",)
+    assert sentence(end) == f"{FAILED} `log in with ChatGPT or API key: no account`.{AGAIN}"
 
 
 def test_the_ways_to_log_in_are_named_when_a_session_is_refused() -> None:
     """O1."""
     end = end_of_error(refused(-32000, "no account", "session/new"), METHODS)
-    assert lines(end, str) == (f"{NOT_STARTED} `log in with ChatGPT or API key: no account`.{FIXED}",)
+    assert sentence(end) == f"{NOT_STARTED} `log in with ChatGPT or API key: no account`.{FIXED}"
 
 
 def test_many_ways_to_log_in_do_not_hide_the_message() -> None:

@@ -1,0 +1,185 @@
+"""What `/login` and `/logout` do: an agent's ways to log in, and those that it goes by itself (K4).
+
+A login is that of the machine, for everybody who uses the agent. So anybody who is let in may see what there is to do,
+and only owners and approvers may have it done. Nothing is kept here: what an agent offers is asked of it each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+
+import structlog
+
+from acp.connection import AgentConnection
+from acp.errors import AcpError, RequestFailed, RequestTimeout
+from acp.schema import AuthMethod
+from bot.model import Actor
+from bot.reply.port import Button
+from bot.reply.sanitise import clip, inline_code, one_line
+from bot.work.errors import with_data
+from bot.work.ports import Answer
+from bot.work.thread_settings import ThreadSettings
+from pool.pool import ConnectionPool
+
+LOGIN_LIMIT = 120.0
+"""Seconds for the agent to log in or out: it may wait for somebody at a browser on its machine."""
+
+OUT = "out"
+"""Stands in a button for logging out, where others have the digest of a method."""
+
+_MOST_METHODS = 6
+"""Of a list that has to fit into one message; agents have up to four."""
+_TERMINAL = "terminal"
+
+NOT_YOURS = Answer(
+    "A login is that of the machine, for everybody here. Only whoever runs Weft, and approvers, may change it.",
+    accepted=False,
+)
+EVERYBODY = "-# It is the account of Weft's machine, for everybody who uses this agent."
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """Asks agents how one logs in to them, and has them do it."""
+
+    pool: ConnectionPool
+    settings: ThreadSettings
+
+    def place_of(self, thread_id: int | None, channel_id: int) -> int:
+        """Return the place whose agent is meant: a thread that has one of its own, else its channel."""
+        has_agent = thread_id is not None and self.settings.kept(thread_id, "agent") is not None
+        return thread_id if thread_id is not None and has_agent else channel_id
+
+    async def show(self, place_id: int, here: int, by: Actor) -> Answer:
+        """Say how one logs in to a place's agent; ``here``: the thread or channel of the answer, for its buttons."""
+        name = self._name(place_id)
+        try:
+            async with self.pool.borrow(place_id) as connection:
+                methods = connection.agent.auth_methods
+        except AcpError as exc:
+            return _not_asked(name, exc)
+        if not methods:
+            how = "use its own command line on Weft's machine, as the user that Weft runs as"
+            return _told(f"{name} names no way to log in. If it asks for one, {how}.", accepted=True)
+        shown = methods[:_MOST_METHODS]
+        left_out = f"-# … and {len(methods) - len(shown)} more." if len(methods) > len(shown) else ""
+        ways = [f"{number}. {self._way(place_id, method)}" for number, method in enumerate(shown, 1)]
+        by_itself = [method for method in shown if method.type != _TERMINAL]
+        buttons = tuple(
+            Button(f"weft:auth:{here}:{_digest(method)}", clip(f"Log in: {_label(method)}", 80))
+            for method in by_itself
+            if _may(by)
+        )
+        who = "-# Whoever runs Weft, or an approver, can do it here." if by_itself and not buttons else ""
+        text = [f"**Log in to {name}**", *ways, left_out, who, EVERYBODY]
+        return Answer("\n".join(line for line in text if line), accepted=True, buttons=buttons)
+
+    async def log_in(self, place_id: int, digest: str, by: Actor) -> Answer:
+        """Have a place's agent log in by the method that a button stands for; takes up to `LOGIN_LIMIT`."""
+        name = self._name(place_id)
+        if not _may(by):
+            return NOT_YOURS
+        try:
+            async with self.pool.borrow(place_id) as connection:
+                offered = (one for one in connection.agent.auth_methods if one.type != _TERMINAL)
+                method = next((one for one in offered if _digest(one) == digest), None)
+                if method is None:
+                    return _told(f"{name} no longer offers this. Use `/login` again.", accepted=False)
+                refusal = await self._carry_out(place_id, connection, method)
+        except AcpError as exc:
+            return _not_asked(name, exc)
+        log.info("login.ended", agent=self.settings.agent_of(place_id), method=method.id, user=by.id, ok=not refusal)
+        if refusal:
+            return _told(f"{name} is not logged in: {refusal}", accepted=False)
+        return Answer(
+            f"{name} is logged in by {inline_code(_label(method))}. Write again in your thread.", accepted=True
+        )
+
+    async def offer_logout(self, place_id: int, here: int, by: Actor) -> Answer:
+        """Ask whether a place's agent is to be logged out; it is done by the button of the answer."""
+        name = self._name(place_id)
+        if not _may(by):
+            return NOT_YOURS
+        try:
+            async with self.pool.borrow(place_id) as connection:
+                offered = connection.agent.agent_capabilities.auth.logout is not None
+        except AcpError as exc:
+            return _not_asked(name, exc)
+        if not offered:
+            return _told(f"{name} can't be logged out from here: use its own command line.", accepted=False)
+        button = Button(f"weft:auth:{here}:{OUT}", "Log out", style="danger")
+        return Answer(
+            f"**Log {name} out?** Nobody can use it until somebody logs in.\n{EVERYBODY}", True, buttons=(button,)
+        )
+
+    async def log_out(self, place_id: int, by: Actor) -> Answer:
+        """Have a place's agent forget its login; takes up to `LOGIN_LIMIT`."""
+        name = self._name(place_id)
+        if not _may(by):
+            return NOT_YOURS
+        try:
+            async with self.pool.borrow(place_id) as connection:
+                refusal = await self._carry_out(place_id, connection, None)
+        except AcpError as exc:
+            return _not_asked(name, exc)
+        log.info("logout.ended", agent=self.settings.agent_of(place_id), user=by.id, ok=not refusal)
+        if refusal:
+            return _told(f"{name} may still be logged in: {refusal}", accepted=False)
+        return _told(f"{name} is logged out. `/login` shows how to log in.", accepted=True)
+
+    async def _carry_out(self, place_id: int, connection: AgentConnection, method: AuthMethod | None) -> str:
+        """Log in by a method, out without one; return why it did not work, "" if it did."""
+        try:
+            if method is not None:
+                await connection.authenticate(method.id, LOGIN_LIMIT)
+            else:
+                await connection.logout(LOGIN_LIMIT)
+        except RequestFailed as exc:
+            return inline_code(with_data(exc.message, exc.data) or f"error {exc.code}", 400)
+        except RequestTimeout:
+            return f"it did not finish within {LOGIN_LIMIT:g} s. It may wait for a browser on its own machine."
+        # What runs elsewhere may keep the account of before for as long as it lives.
+        self.pool.renew_idle(place_id, connection)
+        return ""
+
+    def _name(self, place_id: int) -> str:
+        """Return what a place's agent is called amid a sentence; where there is no choice, its name means nothing."""
+        name = self.settings.agent_name_for(place_id)
+        return inline_code(name) if name is not None else "the agent"
+
+    def _way(self, place_id: int, method: AuthMethod) -> str:
+        says = one_line(method.description or "")
+        told = f"{inline_code(_label(method), 60)}{f': {inline_code(says, 150)}' if says else ''}"
+        if method.type != _TERMINAL:
+            return told
+        profile = self.settings.agents.profiles[self.settings.agent_of(place_id)]
+        command = shlex.join([*profile.command, *method.args])
+        # Names only: a value may be a secret.
+        names = ", ".join(inline_code(one, 30) for one in list(method.env)[:3])
+        return f"{told}: run {inline_code(command, 200)} in a terminal there{f', with {names} set' if names else ''}"
+
+
+def _may(by: Actor) -> bool:
+    """Return whether somebody may change a login (K4)."""
+    return by.owner or by.approver
+
+
+def _label(method: AuthMethod) -> str:
+    return one_line(method.name) or one_line(method.id) or "?"
+
+
+def _digest(method: AuthMethod) -> str:
+    # An id may have any length and any characters, a button's hundred.
+    return hashlib.sha256(method.id.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _told(text: str, *, accepted: bool) -> Answer:
+    return Answer(text[:1].upper() + text[1:], accepted=accepted)
+
+
+def _not_asked(name: str, error: AcpError) -> Answer:
+    return _told(f"{name} could not be asked: {inline_code(str(error), 400)}", accepted=False)
