@@ -476,6 +476,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         user_messages=settings.user_messages,
         context=settings.context,
         reactions=settings.reactions,
+        welcome=settings.welcome,
         permission_timeout=settings.permission_timeout,
         approvers=settings.approver_roles,
         stop_grace=settings.stop_grace,

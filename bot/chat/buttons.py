@@ -13,6 +13,9 @@ import discord
 from discord import ui
 
 from bot.chat.authorize import Purpose
+from bot.chat.commands.control import reset, status
+from bot.chat.commands.inbox import inbox
+from bot.chat.commands.queue import show
 from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell
 from bot.chat.modals import SUBMITTED, filled_in
 from bot.model import Actor
@@ -27,12 +30,15 @@ EXPIRED_HERE = Answer(EXPIRED, accepted=False)
 TEMPLATE = (
     r"weft:(?:(?P<action>go|stop|now|drop|allow):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
+    r"|do:(?P<here>\d+):(?P<word>status|queue|inbox|reset)"
     r"|auth:(?P<account_in>\d+):(?P<way>[0-9a-z]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|always:(?P<card>[A-Za-z0-9_-]+)"
-    r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<word>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
+    r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<reply>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
+COMMANDS: Mapping[str, object] = {"status": status, "queue": show, "inbox": inbox, "reset": reset}
+"""The commands that buttons stand for."""
 
 
 class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
@@ -51,6 +57,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named = self.match
         message_id = interaction.message.id if interaction.message is not None else 0
+        if named["word"]:
+            await do_here(interaction, int(named["here"]), named["word"])
+            return
         if named["way"]:
             await change_login(interaction, int(named["account_in"]), named["way"])
             return
@@ -91,6 +100,15 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
         await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
 
 
+async def do_here(interaction: discord.Interaction[Any], place_id: int, word: str) -> None:
+    """Do what the command of that name does, in the place of the press."""
+    if interaction.channel_id != place_id:
+        await respond(interaction, lambda _work, _by: EXPIRED_HERE)
+        return
+    command: Any = COMMANDS[word]
+    await command.callback(interaction)
+
+
 async def change_login(interaction: discord.Interaction[Any], place_id: int, way: str) -> None:
     """Log in to the agent of the place of a press, or out; it waits for the agent."""
     # As for the others: a forged custom_id can name any place.
@@ -124,7 +142,7 @@ def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor
         return questions.choose(token, int(named["pick"]), by)
     if named["step"]:
         return questions.open_step(token, int(named["step"]), by)
-    return questions.agree(token, by) if named["word"] == "done" else questions.decline(token, by)
+    return questions.agree(token, by) if named["reply"] == "done" else questions.decline(token, by)
 
 
 async def on_interaction(interaction: discord.Interaction[Any]) -> None:

@@ -22,9 +22,8 @@ QUOTE_LIMIT = 500
 ASIDE = "//"
 HELP = (
     "Mention me with what you want done. I open a thread for it, and there you just write on.\n"
-    "`stop`, `stop all` and `status` work as words alone; the commands are `/new`, `/queue`, `/stop`, `/reset`, "
-    "`/status`, `/diff`.\n"
-    "`//` in front of a message leaves me out; `!queue`, `!followup`, `!interrupt` or `!steer` says when I take it up."
+    "`stop`, `stop all` and `status` work as words alone; `//` in front of a message leaves me out.\n"
+    "`/help` shows what else you can do, wherever you are."
 )
 UNREAD = "I could not read anything in this message. Please send it again as text."
 _MODE = re.compile(rf"!({'|'.join(QueueMode)})(?:\s+|$)", re.IGNORECASE)

@@ -114,5 +114,6 @@ def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides
         "state_dir": root / "state",
         "stop_grace": 0,  # leaving the demo does not wait for its turns
         "debounce": 0,  # and nobody else is there to wait for
+        "welcome": False,  # it says itself what one can do
     }
     return StageSettings(**(values | overrides))

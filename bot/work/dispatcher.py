@@ -30,6 +30,8 @@ from bot.work.ending import TurnEnd
 from bot.work.files.handouts import Handouts
 from bot.work.files.transcription import Transcriber
 from bot.work.files.turn_files import TurnFiles
+from bot.work.guide.situation import Guide
+from bot.work.guide.welcome import Welcome
 from bot.work.intake import Intake
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
@@ -81,6 +83,7 @@ class Dispatcher:
         controls: what people do to turns and queues, by command, button or typed word.
         commands: which commands the agents offer.
         logins: logs in to agents, and out.
+        guide: says what one can do in a place.
         turn_events: tells who watches turns.
         budgets: what was spent, and what may be.
         thread_settings: what is settled for each thread and server.
@@ -141,6 +144,7 @@ class Dispatcher:
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
         self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, self.thread_states, redact)
+        self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
@@ -186,6 +190,7 @@ class Dispatcher:
             self.thread_settings, self._changes, self.budgets, pool, store,
         )  # fmt: skip
         self.logins = Logins(pool, self.thread_settings)
+        self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 

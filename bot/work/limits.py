@@ -46,6 +46,7 @@ class WorkLimits:
         files: bounds on the files of messages (F4).
         context: earlier messages of a conversation that a prompt brings along; 0: none (F9).
         lookup: how long Discord has for what a prompt refers to.
+        welcome: whether people are told once who answers, and how to stop it.
     """
 
     turn: TurnLimits
@@ -64,3 +65,4 @@ class WorkLimits:
     files: FileLimits = field(default_factory=FileLimits)
     context: int = 20
     lookup: float = 5.0
+    welcome: bool = False

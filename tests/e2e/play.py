@@ -37,6 +37,7 @@ LIMIT = 40.0
 QUICK: dict[str, Any] = {
     "debounce": 0,
     "reactions": False,
+    "welcome": False,
     "user_messages": 0,
     "edit_interval": 0.02,
     "cancel_grace": 1.0,

@@ -109,6 +109,7 @@ async def run(
         "WEFT_STOP_GRACE": "0",
         "WEFT_DEBOUNCE": "0",
         "WEFT_REACTIONS": "false",
+        "WEFT_WELCOME": "false",
         "WEFT_USER_MESSAGES": "0",
     }
     log_path, source = directory / "stderr", _source(stdin)

@@ -17,6 +17,7 @@ from bot.chat.answers import FAILED
 from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.commands.agent import agent
 from bot.chat.commands.control import diff, reset, status, stop
+from bot.chat.commands.help import help_on
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.login import login, logout
 from bot.chat.commands.new import new
@@ -73,7 +74,7 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)
-    for command in COMMANDS:
+    for command in (*COMMANDS, help_on([command.name for command in COMMANDS])):
         tree.add_command(command)
     return tree
 

@@ -268,6 +268,9 @@ async def test_buttons_of_an_earlier_run_still_work() -> None:
         ("weft:now:{thread}:1201", ("promote", "thread", 1201, "who")),
         ("weft:drop:{thread}:1201", ("remove", "thread", 1201, "who")),
         ("weft:end:{thread}:Zx3-_9", ("end left", "thread", "Zx3-_9", "who")),
+        ("weft:do:{thread}:status", ("status", "thread")),
+        ("weft:do:{thread}:queue", ("queue", "thread")),
+        ("weft:do:{thread}:reset", ("reset", "thread", "who")),
     ],
 )
 async def test_each_kind_of_button_works_as_every_version_has_written_it(
@@ -319,6 +322,7 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
             "agent",
             "audit",
             "diff",
+            "help",
             "inbox",
             "login",
             "logout",

@@ -1,0 +1,1 @@
+"""What people are told about how to use Weft: on request, and once unasked."""

@@ -1,0 +1,138 @@
+"""What `/help` answers: what one can do here and now, and which commands there are (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from bot.model import QueueMode
+from bot.reply.cards import turn_button
+from bot.reply.port import Button
+from bot.reply.sanitise import inline_code
+from bot.work.ports import Answer
+
+GROUPS = {
+    "Conversation": ("new", "agent", "fork", "handoff", "sessions", "reset"),
+    "While it works": ("stop", "status", "queue", "verbosity"),
+    "What it did": ("diff", "export", "audit", "board"),
+    "What waits for you": ("inbox", "permissions", "notify"),
+    "The agent": ("model", "mode", "effort", "options", "login", "logout"),
+}
+"""The commands by what they are for; what is in none of these stands last."""
+
+_WAITS = {
+    QueueMode.QUEUE: "what you send waits for its turn",
+    QueueMode.FOLLOWUP: "what you all send is asked together when it is done",
+    QueueMode.INTERRUPT: "what you send ends this turn and runs next",
+    QueueMode.STEER: "it is told what you send at once",
+}
+
+
+class Kind(Enum):
+    """Where help is asked for."""
+
+    CHANNEL = auto()
+    THREAD = auto()
+    """One in which each message is a prompt."""
+    GUEST_THREAD = auto()
+    """One that belongs to other people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is so where help is asked for.
+
+    Attributes:
+        place_id: the thread or channel.
+        weft: how Weft is mentioned.
+        agent: what the agent of the place is called amid a sentence, as Discord Markdown.
+        agents: the names of all of them, where there is a choice.
+        directory: where it works, as Discord Markdown; "" if that is not known.
+        running: the message whose turn runs; None: none does.
+        asked: whether that turn waits for an answer of whoever asks for help; ``asking``: of anybody.
+        waiting: how many messages wait for their turn.
+        context: how many earlier messages a mention brings along.
+    """
+
+    kind: Kind
+    place_id: int
+    weft: str
+    agent: str
+    agents: tuple[str, ...] = ()
+    directory: str = ""
+    running: int | None = None
+    asked: bool = False
+    asking: bool = False
+    waiting: int = 0
+    mode: QueueMode = QueueMode.QUEUE
+    context: int = 0
+
+
+def help_on(here: Situation, commands: Iterable[str]) -> Answer:
+    """Return what one can do, in a few short lines, with buttons for what is likely next; ``commands``: their names."""
+    lines, buttons = _advice(here)
+    return Answer("\n".join([*lines, *_listed(commands)]), accepted=True, buttons=buttons)
+
+
+def _advice(here: Situation) -> tuple[list[str], tuple[Button, ...]]:
+    # 1. Where a conversation begins.
+    if here.kind is Kind.CHANNEL:
+        which = f" Here you have {', '.join(map(inline_code, here.agents))}." if here.agents else ""
+        begin = [
+            "**Mention me with what you want done.** I open a thread for it:",
+            f"> {here.weft} why does the login fail?",
+            f"In the thread you just write on. `/new` lets you choose first.{which}",
+        ]
+        return begin, (_button(here, "inbox", "Inbox"), _button(here, "status", "Status"))
+    if here.kind is Kind.GUEST_THREAD:
+        reads = f" I also read the last {here.context} messages." if here.context else ""
+        return [f"**Mention me, and I answer in this thread.**{reads}"], ()
+    # 2. In a conversation: what it needs first, then what it does.
+    lines, buttons = [], []
+    if here.asked:
+        lines.append("**It waits for your answer.** Press a button of its card, or use `/permissions answer`.")
+        buttons.append(_button(here, "inbox", "Inbox", "primary"))
+    elif here.asking:
+        lines.append("**It waits for an answer** of whoever asked, or of an approver.")
+    elif here.running is not None:
+        lines.append(f"**{here.agent[:1].upper()}{here.agent[1:]} is at work.** Write on: {_WAITS[here.mode]}.")
+    else:
+        place = f", which works in {here.directory}" if here.directory else ""
+        lines.append(f"**Just write: each message here is for {here.agent}**{place}.")
+    if here.running is not None:
+        lines.append("`!steer` in front of a message tells it at once, `!interrupt` cuts in.")
+        lines.append("**Stop**, or the word `stop` alone, ends the turn; what waits goes on.")
+        buttons.append(turn_button("stop", here.place_id, here.running))
+    else:
+        lines.append("Attach files and images; reply to a message, or link to it, to show what you mean.")
+        lines.append("Begin with `//`, or mention somebody else, to talk among yourselves.")
+    if here.waiting:
+        lines.append(f"Waiting: {here.waiting}. Each can be sent now, edited or deleted.")
+        buttons.append(_button(here, "queue", "Queue"))
+    buttons.append(_button(here, "status", "Status"))
+    if here.running is None and not here.waiting:
+        buttons.append(_button(here, "reset", "Start afresh"))
+    return lines, tuple(buttons)
+
+
+def _button(here: Situation, word: str, label: str, style: str = "secondary") -> Button:
+    return Button(f"weft:do:{here.place_id}:{word}", label, style="primary" if style == "primary" else "secondary")
+
+
+def _listed(commands: Iterable[str]) -> list[str]:
+    """Return a line for each group of commands that are there."""
+    left = dict.fromkeys(commands)
+    left.pop("help", None)
+    lines = []
+    for group, names in GROUPS.items():
+        there = [name for name in names if name in left]
+        for name in there:
+            del left[name]
+        if there:
+            lines.append(_line(group, there))
+    return [*lines, _line("More", left)] if left else lines
+
+
+def _line(group: str, names: Iterable[str]) -> str:
+    return f"-# {group}: {' '.join(f'`/{name}`' for name in names)}"
