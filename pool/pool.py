@@ -246,6 +246,8 @@ class ConnectionPool:
                 if not slot.usable or connection is None or original is None or slot.cwd is None:
                     raise ForkFailed("the agent ended, or was told to, before its session could be forked")
                 session = await connection.fork_session(original.id, slot.cwd)
+                # Not waited for: only a list of sessions ever asks whose this one was.
+                self._store.copied(session.id, slot.thread_id)
                 try:
                     if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
                         raise ForkFailed("the agent ended, or was told to, while its session was forked")

@@ -252,3 +252,41 @@ class KeptSpending:
     days: tuple[tuple[str, int, int, int, int], ...] = ()
     threads: tuple[tuple[int, int, int], ...] = ()
     sessions: tuple[tuple[str, int | None, str | None, int | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClaim:
+    """A session that is kept for a thread which is still to be opened.
+
+    Attributes:
+        claim_id: a snowflake, older than the thread.
+        thread_id: the thread, once it is known; 0 before.
+        payload: all that is needed to go on after a restart; opaque here.
+    """
+
+    claim_id: int
+    session_id: str
+    payload: str
+    thread_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSession:
+    """A session that a thread has (``held``), had, or that was made for one turn of it (``copy``)."""
+
+    session_id: str
+    thread_id: int
+    held: bool
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadSession:
+    """A thread with the session that it has, and what its agent calls itself; ``used_at``: seconds since the epoch."""
+
+    thread_id: int
+    session_id: str
+    agent: str | None
+    cwd: str | None
+    title: str | None
+    used_at: int

@@ -22,7 +22,9 @@ from pool.storage.operations import (
     Shown,
     Started,
     StartedTogether,
+    notes_of,
 )
+from pool.storage.sessions import NoteSession, SetClaim
 from pool.storage.spending import Spend
 from pool.storage.transcripts import KeepTranscript
 from pool.store import SeenPlace
@@ -95,6 +97,12 @@ class Backlog:
                 self._changes.setdefault((Decide, row_id, 0), change)
             case KeepTranscript(transcript):
                 self._add_transcript(transcript.turn_id, change)
+            case SetClaim(claim_id):
+                # The latest counts, but what is over stays so.
+                if self._changes.get((SetClaim, claim_id, 0)) != SetClaim(claim_id, None):
+                    self._changes[SetClaim, claim_id, 0] = change
+            case NoteSession():
+                self._add_note(change)
             case KeepRule(rule):
                 self._changes.setdefault((KeepRule, rule.rule_id, 0), change)
             case Spend(spent):
@@ -143,12 +151,21 @@ class Backlog:
     def _add_binding(self, bind: Bind) -> None:
         key = (Bind, bind.thread_id, self._forgotten)
         earlier = self._changes.get(key)
-        before, after = dict(earlier.changes if isinstance(earlier, Bind) else ()), dict(bind.changes)
+        folded = earlier if isinstance(earlier, Bind) else Bind(bind.thread_id, (), bind.at)
+        before, after = dict(folded.changes), dict(bind.changes)
         # The later value counts; a session that came and went in between is the previous one all the same.
         passed = before.get("session_id")
         if passed is not None and after.get("session_id", passed) != passed:
             after.setdefault("previous_session_id", passed)
-        self._changes[key] = Bind(bind.thread_id, tuple((before | after).items()), bind.at)
+        given_up = folded.given_up or before.get("session_id", "") is None
+        self._changes[key] = Bind(bind.thread_id, tuple((before | after).items()), bind.at, given_up)
+        # Of sessions that came and went in between, the folded change does not tell.
+        for note in notes_of(bind):
+            self._add_note(note)
+
+    def _add_note(self, note: NoteSession) -> None:
+        # The session stands for the row, with the thread: the same one may be that of several, one after the other.
+        self._changes[NoteSession, f"{note.thread_id} {note.session_id}", 0] = note
 
     def _add_place(self, place: SeenPlace) -> None:
         key = (See, place.place_id, self._forgotten)

@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 
 from acp.errors import leaves
-from pool.storage import operations, spending, transcripts
+from pool.storage import operations, sessions, spending, transcripts
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import DISCORD_EPOCH, Ledger
 from pool.storage.model import Answer, Operation, StorageLimits
@@ -31,13 +31,16 @@ from pool.store import (
     KeptRule,
     KeptSpending,
     KeptTranscript,
+    KnownSession,
     OpenPrompt,
     PendingReply,
     SeenPlace,
+    SessionClaim,
     Spent,
     StoreBusy,
     ThreadChanges,
     ThreadRecord,
+    ThreadSession,
 )
 
 log = structlog.get_logger(__name__)
@@ -187,6 +190,38 @@ class SessionStore:
         # A field that is not given is not in there; one that is None is to be emptied.
         given = cast("dict[str, str | None]", changes)
         await self._submit(operations.Bind(thread_id, tuple(given.items()), int(self._now())))
+
+    async def claim_session(self, claim: SessionClaim, apart: Iterable[int] = ()) -> int | None:
+        """Keep a session for a thread that is still to be opened; return None, or the thread that has it already.
+
+        0 if another claim has it. ``apart``: threads with another agent, which may have one of that id. A claim that
+        could not be written is none: see `flush` and `trouble`.
+        """
+        return await self._submit(sessions.ClaimSession(claim, tuple(apart)))
+
+    async def set_claim(self, claim_id: int, thread_id: int | None) -> None:
+        """Say which thread a claim is for, or, None, that it is over."""
+        await self._submit(sessions.SetClaim(claim_id, thread_id))
+
+    async def claims(self) -> list[SessionClaim]:
+        """Return the claims that are not over, the oldest first."""
+        return await self._submit(sessions.Claims())
+
+    def copied(self, session_id: str, thread_id: int) -> Submitted[None]:
+        """Hand in that a session was made for one turn of a thread; nobody need wait for that.
+
+        Raises:
+            anyio.ClosedResourceError: the store was left.
+        """
+        return self._hand_in(sessions.NoteSession(session_id, thread_id, int(self._now()), copy=True))
+
+    async def known_sessions(self, session_ids: Iterable[str]) -> list[KnownSession]:
+        """Return whose some sessions are and were, one entry for each thread that has or had one."""
+        return await self._submit(sessions.KnownSessions(tuple(session_ids)))
+
+    async def session_threads(self, limit: int, session_id: str | None = None) -> list[ThreadSession]:
+        """Return the threads that have a session, or this one, the ones used last first."""
+        return await self._submit(sessions.SessionThreads(limit, session_id))
 
     async def forget(self, gone: Iterable[int]) -> None:
         """Forget threads, channels or servers that are gone, with all that stands in them; prompts stay."""

@@ -22,7 +22,7 @@ from pool.storage.backlog import Backlog
 from pool.storage.database import Connect, Database, connect
 from pool.storage.model import Answer, FileDamaged, FileTooNew, Operation, StorageFault, StorageLimits
 from pool.storage.operations import Change, Prune
-from pool.storage.tables import DECISIONS, PLACES, PROMPTS, SPENDING, THREADS, TRANSCRIPTS
+from pool.storage.tables import DECISIONS, PLACES, PROMPTS, SESSIONS, SPENDING, THREADS, TRANSCRIPTS
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +113,7 @@ class Ledger:
                     Prune(PLACES, quiet_since, limits.places_kept, limits.prune_step),
                     Prune(DECISIONS, today - limits.decisions_age, limits.decisions_kept, limits.prune_step),
                     Prune(SPENDING, today - limits.spending_age, limits.spending_kept, limits.prune_step),
+                    Prune(SESSIONS, today - limits.threads_age, limits.sessions_kept, limits.prune_step),
                     self._old_transcripts(),
                 ]
             )

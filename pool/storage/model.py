@@ -26,6 +26,7 @@ class StorageLimits:
         places_age, places_kept: the same for places in which nothing was said for so long.
         decisions_age, decisions_kept: the same for decisions; spending_age, spending_kept: for what turns took.
         transcripts_age, transcripts_kept: the same for transcripts; transcripts_bytes: of all that are kept together.
+        sessions_kept: sessions of which is known whose they were; the oldest beyond that are forgotten.
         prune_first, prune_every, prune_pause: when forgetting is looked at first, again, and again if there is more.
         prune_step: rows of a table forgotten in one transaction.
         close: how long leaving may take.
@@ -51,6 +52,7 @@ class StorageLimits:
     transcripts_age: int = 30 * DAY
     transcripts_kept: int = 20_000
     transcripts_bytes: int = 64 * 2**20
+    sessions_kept: int = 50_000
     prune_first: float = 60.0
     prune_every: float = 3600.0
     prune_pause: float = 1.0

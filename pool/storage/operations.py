@@ -14,10 +14,22 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage import spending, transcripts
+from pool.storage import sessions, spending, transcripts
 from pool.storage.model import Operation, Question
+from pool.storage.sessions import ClaimSession, NoteSession, SetClaim
 from pool.storage.spending import Spend
-from pool.storage.tables import CARDS, DECISIONS, NOTICES, PLACES, PROMPTS, RULES, SPENDING, THREADS, TRANSCRIPTS
+from pool.storage.tables import (
+    CARDS,
+    DECISIONS,
+    NOTICES,
+    PLACES,
+    PROMPTS,
+    RULES,
+    SESSIONS,
+    SPENDING,
+    THREADS,
+    TRANSCRIPTS,
+)
 from pool.storage.transcripts import KeepTranscript
 from pool.store import (
     AcceptedPrompt,
@@ -100,11 +112,15 @@ class Finish(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Bind(Operation[None]):
-    """Change what is remembered of a thread, ``at`` seconds since the epoch; ``changes`` are columns and values."""
+    """Change what is remembered of a thread, ``at`` seconds since the epoch; ``changes`` are columns and values.
+
+    ``given_up``: it had no session for a while, so that even the same one as before is another one.
+    """
 
     thread_id: int
     changes: tuple[tuple[str, str | None], ...]
     at: int
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +193,7 @@ class Prune(Operation[int]):
 OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
 Change = (
     Accept | OfAPrompt | StartedTogether | Bind | Notice | KeepCard | See | Forget | Decide | KeepRule | RevokeRule
-    | KeepTranscript | Spend
+    | KeepTranscript | Spend | SetClaim | NoteSession
 )  # fmt: skip
 """What has to reach the file, sooner or later."""
 
@@ -301,6 +317,7 @@ _AGES: dict[sa.Table, tuple[sa.ColumnElement[int], sa.ColumnElement[bool]]] = {
     DECISIONS: (DECISIONS.c.at, sa.true()),
     TRANSCRIPTS: (TRANSCRIPTS.c.at, sa.true()),
     SPENDING: (SPENDING.c.at, sa.true()),
+    SESSIONS: (SESSIONS.c.at, sa.true()),
 }
 """By which column the rows of a table are old, and which of them may go at all."""
 _NEW_NOTICE = insert(NOTICES)
@@ -374,12 +391,20 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             spending.keep(connection, spent)
         case KeepTranscript(transcript):
             transcripts.keep(connection, transcript)
+        case ClaimSession():
+            return sessions.claim(connection, operation)
+        case SetClaim():
+            sessions.set_claim(connection, operation)
+        case NoteSession():
+            sessions.note(connection, [operation])
         case Prune():
             return _prune(connection, operation)
         case spending.Spending():
             return spending.added_up(connection, operation)
         case transcripts.TranscriptQuestion():
             return transcripts.answer(connection, operation)
+        case sessions.SessionQuestion():
+            return sessions.answer(connection, operation)
         case Question():
             return _answer(connection, operation)
     return None
@@ -391,10 +416,17 @@ def _bind(connection: sa.Connection, bind: Bind) -> None:
     # In the same write, a session that is replaced becomes the previous one: no moment without either.
     if "session_id" in new and "previous_session_id" not in new:
         stays = old.session_id.is_not_distinct_from(new["session_id"])
-        replaced = sa.case((stays, None), else_=old.session_id)
+        replaced = old.session_id if bind.given_up else sa.case((stays, None), else_=old.session_id)
         change["previous_session_id"] = func.coalesce(replaced, old.previous_session_id)
     row = insert(THREADS).values(thread_id=bind.thread_id, used_at=bind.at, **new)
     connection.execute(row.on_conflict_do_update(index_elements=[old.thread_id], set_=change))
+    sessions.note(connection, notes_of(bind))
+
+
+def notes_of(bind: Bind) -> list[NoteSession]:
+    """Return whose sessions a change of a thread tells."""
+    named = (value for column, value in bind.changes if column in ("session_id", "previous_session_id"))
+    return [NoteSession(session_id, bind.thread_id, bind.at) for session_id in named if session_id is not None]
 
 
 def _prune(connection: sa.Connection, prune: Prune) -> int:

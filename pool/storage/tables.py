@@ -152,6 +152,25 @@ SPENDING = sa.Table(
     sa.Column("context", sa.BigInteger),
 )
 
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("entry", sa.Integer, primary_key=True),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("copy", sa.Boolean, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+CLAIMS = sa.Table(
+    "claims",
+    METADATA,
+    _key("claim_id"),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -303,6 +322,37 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX spending_at ON spending (at)",
         "CREATE INDEX spending_day ON spending (day)",
+    ),
+    (
+        """
+        CREATE TABLE sessions (
+            entry INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL,
+            thread_id INTEGER NOT NULL,
+            copy INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            UNIQUE (session_id, thread_id)
+        )
+        """,
+        "CREATE INDEX sessions_at ON sessions (at)",
+        # Of earlier sessions no more is known than the last one of each thread.
+        """
+        INSERT OR IGNORE INTO sessions (session_id, thread_id, copy, at)
+            SELECT session_id, thread_id, 0, used_at FROM threads WHERE session_id IS NOT NULL
+        """,
+        """
+        INSERT OR IGNORE INTO sessions (session_id, thread_id, copy, at)
+            SELECT previous_session_id, thread_id, 0, used_at FROM threads WHERE previous_session_id IS NOT NULL
+        """,
+        """
+        CREATE TABLE claims (
+            claim_id INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL UNIQUE,
+            thread_id INTEGER NOT NULL,
+            payload TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX threads_session ON threads (session_id) WHERE session_id IS NOT NULL",
     ),
 )
 

@@ -21,12 +21,15 @@ from pool.store import (
     KeptRule,
     KeptSpending,
     KeptTranscript,
+    KnownSession,
     OpenPrompt,
     PendingReply,
     SeenPlace,
+    SessionClaim,
     Spent,
     ThreadChanges,
     ThreadRecord,
+    ThreadSession,
 )
 
 FINISHED_KEPT = 10_000
@@ -59,6 +62,9 @@ class MemoryStore(SessionStore):
     _decisions: list[Decision] = field(default_factory=list)
     _rules: dict[int, KeptRule] = field(default_factory=dict)
     _transcripts: dict[int, KeptTranscript] = field(default_factory=dict)
+    _claims: dict[int, SessionClaim] = field(default_factory=dict)
+    _known: dict[tuple[str, int], bool] = field(default_factory=dict)
+    _uses: dict[int, int] = field(default_factory=dict)
     _spent: dict[int, Spent] = field(default_factory=dict)
     _ids: int = 0
 
@@ -150,6 +156,57 @@ class MemoryStore(SessionStore):
         if record.session_id is not None and changes.get("session_id", record.session_id) != record.session_id:
             record = dataclasses.replace(record, previous_session_id=record.session_id)
         self._threads[thread_id] = dataclasses.replace(record, **changes)
+        self._uses[thread_id] = len(self._uses)
+        if (session_id := changes.get("session_id")) is not None:
+            self._known[session_id, thread_id] = False
+
+    async def claim_session(self, claim: SessionClaim, apart: Iterable[int] = ()) -> int | None:
+        """Keep a session for a thread that is still to be opened."""
+        apart = set(apart)
+        for thread_id, record in self._threads.items():
+            if record.session_id == claim.session_id and thread_id not in apart:
+                return thread_id
+        if any(one.session_id == claim.session_id for one in self._claims.values()):
+            return 0
+        self._claims[claim.claim_id] = claim
+        return None
+
+    async def set_claim(self, claim_id: int, thread_id: int | None) -> None:
+        """Say which thread a claim is for, or that it is over."""
+        claim = self._claims.pop(claim_id, None)
+        if claim is not None and thread_id is not None:
+            self._claims[claim_id] = dataclasses.replace(claim, thread_id=thread_id)
+
+    async def claims(self) -> list[SessionClaim]:
+        """Return the claims that are not over, the oldest first."""
+        return [claim for _, claim in sorted(self._claims.items())]
+
+    def copied(self, session_id: str, thread_id: int) -> Submitted[None]:
+        """Say that a session was made for one turn of a thread."""
+        self._known[session_id, thread_id] = True
+        submitted = Submitted(Nothing())
+        submitted.done.set()
+        return submitted
+
+    async def known_sessions(self, session_ids: Iterable[str]) -> list[KnownSession]:
+        """Return whose some sessions are and were."""
+        wanted = set(session_ids)
+        return [
+            KnownSession(
+                one, thread_id, self._threads.get(thread_id, ThreadRecord(thread_id)).session_id == one, copy=copy
+            )
+            for (one, thread_id), copy in sorted(self._known.items())
+            if one in wanted
+        ]
+
+    async def session_threads(self, limit: int, session_id: str | None = None) -> list[ThreadSession]:
+        """Return the threads that have a session, or this one, the ones used last first."""
+        found = [
+            ThreadSession(key, one.session_id, one.agent, one.cwd, one.title, self._uses.get(key, 0))
+            for key, one in self._threads.items()
+            if one.session_id is not None and session_id in (None, one.session_id)
+        ]
+        return sorted(found, key=lambda one: -one.used_at)[:limit]
 
     async def forget(self, gone: Iterable[int]) -> None:
         """Forget threads, channels or servers that are gone, with all that stands in them."""

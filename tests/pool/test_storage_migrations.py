@@ -18,7 +18,17 @@ import sqlalchemy as sa
 from pool.storage import database, tables
 from pool.storage.durable import open_store
 from pool.storage.model import FileTooNew
-from pool.store import AcceptedPrompt, KeptCard, KeptNotice, OpenPrompt, PendingReply, SeenPlace, ThreadRecord
+from pool.store import (
+    AcceptedPrompt,
+    KeptCard,
+    KeptNotice,
+    KnownSession,
+    OpenPrompt,
+    PendingReply,
+    SeenPlace,
+    SessionClaim,
+    ThreadRecord,
+)
 from tests.pool.samples import decision, rule, transcript
 from tests.pool.test_storage_durable import files, rows
 
@@ -91,6 +101,7 @@ async def test_no_column_of_an_earlier_format_loses_its_value(tmp_path: Path, nu
     newer |= {"decisions": 1, "rules": 1} if number > 5 else {}
     newer |= {"cards": 1} if number > 6 else {}
     newer |= {"transcripts": 1} if number > 8 else {}
+    newer |= {"spending": 1} if number > 9 else {}
     assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | newer
     for name, found in before.items():
         # By position: a step may give a column another name, and adds new ones at the end.
@@ -138,7 +149,14 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         )
         await store.transcribed(transcript(SECOND, THREAD)).value()
         assert await store.transcripts(THREAD, 9) == [transcript(SECOND, THREAD)]
+        # Whose sessions were is known of those that were named then, and stays when the thread is gone.
+        known = [KnownSession("first", THREAD, held=False), KnownSession("second", THREAD, held=True)]
+        assert await store.known_sessions(["first", "second"]) == known
+        assert await store.claim_session(SessionClaim(1, "second", "")) == THREAD
+        assert await store.claim_session(SessionClaim(1, "first", "")) is None
+        assert await store.claims() == [SessionClaim(1, "first", "")]
         await store.forget([THREAD])
+        assert [one.held for one in await store.known_sessions(["first", "second"])] == [False, False]
         assert (await store.thread(THREAD), await store.notices(), await store.transcript(SECOND)) == (None, [], None)
 
 

@@ -30,9 +30,10 @@ from pool.storage.operations import (
     Thread,
     TurnOf,
 )
+from pool.storage.sessions import Claims, ClaimSession, KnownSessions, NoteSession, SetClaim
 from pool.storage.spending import Spend, Spending
 from pool.storage.transcripts import CountTranscripts, KeepTranscript, TranscriptsOf
-from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace
+from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace, SessionClaim
 from tests.pool.samples import decision, rule, spent, transcript
 from tests.repeat import long_run
 
@@ -61,6 +62,8 @@ def any_change(rng: random.Random) -> Change:
             Decide(rng.randint(1, 9), decision(at)),
             KeepRule(rule(message_id, command=text)),
             RevokeRule(message_id),
+            NoteSession(text, rng.randint(1, 2), at, copy=rng.random() < 0.5),
+            SetClaim(rng.randint(1, 2), rng.choice([None, at])),
             KeepTranscript(transcript(message_id, rng.randint(1, 3), at)),
             Spend(spent(message_id, money=at, session=text, currency=rng.choice([None, "USD"]))),
         )
@@ -72,6 +75,7 @@ def contents(base: Database) -> list[object]:
     questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*(ask for thread in (1, 2, 3) for ask in (TranscriptsOf(thread, 9), CountTranscripts(thread)))]
     questions += [Spending("USD", "", 2), *map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
+    questions += [Claims(), KnownSessions(("a", "b", "c"))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]
 
@@ -94,7 +98,7 @@ def fold(rng: random.Random) -> None:
     one_by_one, folded = database.open_memory(), database.open_memory()
     backlog = Backlog(1000)
     for base in (one_by_one, folded):
-        base.apply(early)
+        base.apply([ClaimSession(SessionClaim(1, "a", "")), *early])
     for change, answer in zip(late, one_by_one.apply(late), strict=True):
         if answer.value is not False:
             backlog.add(change)

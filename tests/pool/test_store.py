@@ -18,6 +18,7 @@ from pool.store import (
     OpenPrompt,
     PendingReply,
     SeenPlace,
+    SessionClaim,
     ThreadRecord,
 )
 from tests.pool import memory
@@ -440,6 +441,34 @@ async def test_what_turns_took_is_added_up_once_each_by_money_or_else_by_tokens(
 
 @both
 @pytest.mark.asyncio
+async def test_a_session_has_one_thread_or_one_claim_at_a_time(opened: Opened, tmp_path: Path) -> None:
+    """S1: whoever is first, also of several in the same instant; what was forgotten counts no more."""
+    async with opened(tmp_path) as store:
+        await store.bind(1, session_id="a", cwd="/w", title="One")
+        await store.bind(2, session_id="b")
+        assert await store.claim_session(SessionClaim(10, "a", "x")) == 1
+        assert await store.claim_session(SessionClaim(10, "a", "x"), apart=[1]) is None, "another agent's"
+        claimed: list[int | None] = []
+
+        async def claim(number: int) -> None:
+            claimed.append(await store.claim_session(SessionClaim(number, "c", "x")))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20, 25):
+                tasks.start_soon(claim, number)
+        assert sorted(claimed, key=str) == [0, 0, 0, 0, None]
+        (winner,) = [one.claim_id for one in await store.claims() if one.session_id == "c"]
+        await store.set_claim(winner, 3)
+        assert SessionClaim(winner, "c", "x", 3) in await store.claims()
+        await store.set_claim(winner, None)
+        await store.bind(3, session_id="c")
+        assert await store.claim_session(SessionClaim(30, "c", "x")) == 3
+        await store.bind(3, session_id=None)
+        assert await store.claim_session(SessionClaim(30, "c", "x")) is None
+
+
+@both
+@pytest.mark.asyncio
 async def test_prompts_that_ended_together_are_asked_for_again_together(opened: Opened, tmp_path: Path) -> None:
     """A4: a burst of messages that were refused."""
     async with opened(tmp_path) as store:
@@ -450,3 +479,33 @@ async def test_prompts_that_ended_together_are_asked_for_again_together(opened: 
             OpenPrompt(prompt(7), started=False),
             OpenPrompt(prompt(8), started=False, turn=7),
         ]
+
+
+@both
+@pytest.mark.asyncio
+async def test_whose_sessions_are_and_were_is_known_also_of_threads_that_are_gone(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """S1: who may not see a thread is not to see what it was about."""
+    async with opened(tmp_path) as store:
+        for session in ("a", "b", "c"):
+            await store.bind(1, session_id=session, cwd="/w", title="One")
+        await store.bind(2, session_id="a")
+        await store.copied("d", 1).value()
+        known = [(one.session_id, one.thread_id, one.held, one.copy) for one in await store.known_sessions("abcd")]
+        assert known == [
+            ("a", 1, False, False),
+            ("a", 2, True, False),
+            ("b", 1, False, False),
+            ("c", 1, True, False),
+            ("d", 1, False, True),
+        ]
+        assert sorted((one.thread_id, one.session_id, one.title) for one in await store.session_threads(9)) == [
+            (1, "c", "One"),
+            (2, "a", None),
+        ]
+        assert [one.thread_id for one in await store.session_threads(9, "a")] == [2]
+        assert len(await store.session_threads(1)) == 1
+        await store.forget([1])
+        assert [one.thread_id for one in await store.known_sessions(["c", "x"])] == [1]
+        assert [one.held for one in await store.known_sessions(["c"])] == [False]
