@@ -143,7 +143,9 @@ class Dispatcher:
         self.commands = AgentCommands(pool, self.thread_settings)
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
-        self.outside = Outside(tasks, tracker, chat, store, self.thread_settings, self.thread_states, redact)
+        self.outside = Outside(
+            tasks, tracker, chat, store, self.thread_settings, self.thread_states, self.budgets, nonces, redact
+        )
         self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
@@ -219,6 +221,7 @@ class Dispatcher:
     def deleted(self, message_id: int) -> None:
         """Take a message out that was deleted while it waited (Q5)."""
         self._reactions.forget(message_id)
+        self.outside.boards.deleted(message_id)
         self._about(message_id, lambda queue: queue.delete(message_id))
 
     def roles_now(self, guild_id: int, user_id: int, roles: frozenset[int]) -> None:

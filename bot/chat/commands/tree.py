@@ -16,6 +16,7 @@ from discord import app_commands
 from bot.chat.answers import FAILED
 from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.commands.agent import agent
+from bot.chat.commands.board import board
 from bot.chat.commands.control import diff, reset, status, stop
 from bot.chat.commands.help import help_on
 from bot.chat.commands.inbox import inbox
@@ -44,6 +45,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     agent,
     login,
     logout,
+    board,
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from anyio.abc import TaskGroup
 
+from bot.work.budget.budgets import Budgets
+from bot.work.outside.boards import Boards
 from bot.work.outside.headers import ThreadHeaders
 from bot.work.outside.posts import Posts
 from bot.work.outside.titles import Titles
@@ -23,6 +25,7 @@ class Outside:
     Attributes:
         listeners: have to hear of turns after the states of threads.
         posts: the posts of forums that are sessions.
+        boards: lists of threads in channels.
     """
 
     def __init__(
@@ -33,9 +36,12 @@ class Outside:
         store: SessionStore,
         settings: ThreadSettings,
         states: ThreadStates,
+        budgets: Budgets,
+        nonces: Callable[[], str],
         redact: Callable[[str], str],
     ) -> None:
         self._headers = ThreadHeaders(tasks, chat.channels)
+        self.boards = Boards(tasks, tracker, chat, store, settings, states, budgets, nonces)
         self.posts = Posts(settings, states, self._headers)
         titles = Titles(tracker, store, settings, self._headers, redact)
         self.listeners: list[TurnListener] = [titles, self.posts]
@@ -43,7 +49,9 @@ class Outside:
     def load(self) -> None:
         """Go on with what earlier runs have shown; call once the settings of places are read."""
         self.posts.load()
+        self.boards.load()
 
     def forget(self, place_id: int) -> None:
         """Drop what is shown of a thread, a channel or a server that is gone."""
         self._headers.forget(place_id)
+        self.boards.forget(place_id)

@@ -25,6 +25,7 @@ from bot.sandbox import FakeDiscord
 from bot.work.controls import Controls
 from bot.work.dispatcher import Dispatcher
 from bot.work.login.logins import Logins
+from bot.work.outside.boards import ENDED, HERE, MOVED, NONE_HERE
 from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
 from bot.work.questions.form import read_form
@@ -80,6 +81,22 @@ class FakeLogins(Logins):
         return Answer("Logged out.", accepted=True)
 
 
+class FakeBoards(set[int]):
+    """The channels with a board."""
+
+    def put_up(self, guild_id: int, channel_id: int) -> Answer:
+        del guild_id
+        answer = MOVED if channel_id in self else HERE
+        self.add(channel_id)
+        return answer
+
+    def end(self, channel_id: int) -> Answer:
+        if channel_id not in self:
+            return NONE_HERE
+        self.remove(channel_id)
+        return ENDED
+
+
 @dataclass
 class FakeDispatcher(Dispatcher):
     """Records what it is asked; `wait` waits for something recorded.
@@ -100,7 +117,7 @@ class FakeDispatcher(Dispatcher):
     writers: frozenset[tuple[int, int]] = frozenset()
     _held: list[Inbound] | None = None
     busy: frozenset[int] = frozenset()
-    outside: Any = field(default_factory=lambda: SimpleNamespace(posts=FakePosts()))
+    outside: Any = field(default_factory=lambda: SimpleNamespace(posts=FakePosts(), boards=FakeBoards()))
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."

@@ -38,6 +38,7 @@ import pytest
 
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
+from bot.chat.commands.board import NOT_HERE
 from bot.chat.commands.inbox import ALL_QUIET
 from bot.chat.commands.permissions import NOT_OPEN
 from bot.model import Actor, Inbound, ThreadPlace
@@ -45,6 +46,7 @@ from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Person
 from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
+from bot.work.outside.boards import HERE, MOVED
 from bot.work.questions.registry import SENT
 from bot.work.slash.commands import NO_COMMANDS
 from tests.bot.chat.harness import LOGINS, Decider, RunningChat, running_chat
@@ -98,6 +100,8 @@ LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
 }
+BOARD = "/board"
+"""Puts up a board, in a channel and not in a thread: whom the card's way lets in, and who looks after threads."""
 IMPOSSIBLE = {"gone": "Discord lets nobody write or press in a server that they have left"}
 
 Cell = tuple[str, str, str]
@@ -111,6 +115,11 @@ def expected() -> dict[Cell, str]:
         for who, where in {(who, where) for who, where, _ in cells}:
             word = cells[who, where, other]
             cells[who, where, way] = other_words.get(f"{where} {word}") or other_words.get(word, word)
+    for who, where in {(who, where) for who, where, _ in cells}:
+        word, in_thread = cells[who, where, "card"], where in ("own", "other")
+        if word in ("decided", "theirs"):
+            word = "thread" if in_thread else "done" if who in ("approver", "both") else "theirs"
+        cells[who, where, BOARD] = word
     return cells
 
 
@@ -237,6 +246,9 @@ def word_of(interaction: Interaction) -> str:
         NOT_IN_THREAD: "outside",
         NO_COMMANDS: "done",
         LOGINS: "done",
+        NOT_HERE.text: "thread",
+        HERE.text: "done",
+        MOVED.text: "done",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -298,6 +310,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 "stop": await stage.everybody(lambda by, place, _, __: by.click(*stage.stops[place])),
                 "/stop": await stage.everybody(lambda by, place, _, __: by.slash(place, "stop")),
                 "/inbox": await stage.everybody(lambda by, place, _, __: by.slash(place, "inbox")),
+                BOARD: await stage.everybody(lambda by, place, _, __: by.slash(place, "board")),
                 "choices": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "permissions answer", "request", "")
                 ),
@@ -321,7 +334,9 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
         for way, ids, known in (("message", said, taken), ("edit", first, edited), ("catch-up", missed, taken)):
             found |= {(*pair, way): "taken" if message_id in known else "no" for pair, message_id in ids.items()}
         wanted = expected()
-        assert wanted.keys() == {(who, where, way) for who in people for where in PLACES for way in (*WAYS, *LIKE)}
+        assert wanted.keys() == {
+            (who, where, way) for who in people for where in PLACES for way in (*WAYS, *LIKE, BOARD)
+        }
         impossible = {cell for cell, word in wanted.items() if word in IMPOSSIBLE}
         assert {cell: word for cell, word in found.items() if word != wanted[cell] and cell not in impossible} == {}
         assert wanted.keys() - impossible <= found.keys()

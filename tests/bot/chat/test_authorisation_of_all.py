@@ -26,7 +26,17 @@ from scripts.benchmarks.commands import filled, uses
 from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
 # Of these a person with an approver role alone may see something: they are about what agents ask.
-DECIDING = {"audit", "help", "inbox", "login", "logout", "permissions answer", "permissions list", "permissions revoke"}
+DECIDING = {
+    "audit",
+    "board",
+    "help",
+    "inbox",
+    "login",
+    "logout",
+    "permissions answer",
+    "permissions list",
+    "permissions revoke",
+}
 DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth):.*")
 BUTTONS_A_MESSAGE = 25
 parser = importlib.import_module("re._parser")

@@ -7,6 +7,7 @@ import pytest
 from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.authorize import Policy, Reason
 from bot.chat.buttons import EXPIRED, KNOWN
+from bot.chat.commands.board import NOT_HERE, NOT_YOURS
 from bot.chat.commands.new import NO_TITLE
 from bot.chat.commands.queue import NOT_FOR_SERVER
 from bot.model import Actor, QueueMode
@@ -14,6 +15,7 @@ from bot.reply.cards import turn_button
 from bot.reply.port import Body
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction, Message
 from bot.sandbox.model import ADMINISTRATOR, PERMISSIONS
+from bot.work.outside.boards import ENDED, HERE
 from bot.work.ports import Answer
 from tests.bot.chat.harness import RunningChat, in_a_thread, running_chat
 
@@ -365,3 +367,22 @@ async def test_a_bot_that_stops_between_its_answer_and_the_prompt_says_so() -> N
         assert fd.messages(fd.channel_id)[-1].content == "No."
         assert [call[0] for call in dispatcher.calls] == ["renew", "renew"]
         assert dispatcher.inbounds == []
+
+
+@pytest.mark.asyncio
+async def test_a_board_is_put_up_and_ended_by_who_looks_after_the_server() -> None:
+    """A3, D2: `/board` and `/board off`; a person who is only let in is told who can."""
+    async with in_a_thread() as (chat, thread_id):
+        keeper = chat.fd.user("keeper", [chat.fd.add_role("keepers", PERMISSIONS["manage_guild"])])
+        alice, channel_id = chat.fd.user("alice"), chat.fd.channel_id
+        chat.gateway.allow(Policy(users=frozenset({alice.id, keeper.id})))
+        boards = chat.dispatcher.outside.boards
+        assert only_told(await alice.slash(channel_id, "board")) == NOT_YOURS.text
+        assert only_told(await keeper.slash(thread_id, "board")) == NOT_HERE.text
+        assert boards == set()
+        assert only_told(await keeper.slash(channel_id, "board")) == HERE.text
+        assert boards == {channel_id}
+        assert only_told(await alice.slash(channel_id, "board", what="off")) == NOT_YOURS.text
+        assert only_told(await chat.fd.owner.slash(channel_id, "board", what="off")) == ENDED.text
+        assert boards == set()
+        chat.fd.assert_clean()
