@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import ThreadPlace
+from bot.work.attention.notifications import Notifications
 from bot.work.editors import Editors
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import PermissionRegistry
@@ -55,6 +56,7 @@ class Asking:
         editors: Editors,
         agents: Agents,
         waits: WaitsForPeople,
+        notifications: Notifications,
         *,
         agent_of: Callable[[int], str],
         approver_in: Callable[[int | None], int | None],
@@ -75,10 +77,13 @@ class Asking:
             Rulings(self.rules.in_force, self.decisions),
             self.rules,
             self.records,
+            notifications,
             approver_in,
         )
         self.questions = QuestionRegistry()
-        self.forms = TurnQuestions(tasks, self.questions, waits, timeout, self.decisions, self.records, approver_in)
+        self.forms = TurnQuestions(
+            tasks, self.questions, waits, timeout, self.decisions, self.records, notifications, approver_in
+        )
 
     @property
     def open(self) -> int:

@@ -17,6 +17,7 @@ from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
 from bot.reply.render import HEADLINES
+from bot.work.attention.notifications import Notifications
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, final_reply
 from bot.work.files.handouts import Handouts
@@ -53,6 +54,7 @@ class Deliveries:
     reactions: Reactions
     observer: Observer
     handouts: Handouts
+    notifications: Notifications
     redact: Callable[[str], str]
     listeners: list[Callable[[Inbound, Outcome], None]] = field(init=False, default_factory=list)
     _marked: set[int] = field(init=False, default_factory=set)
@@ -71,7 +73,8 @@ class Deliveries:
 
     def _final(self, first: Inbound, end: TurnEnd, seconds: float) -> FinalReply:
         try:
-            return final_reply(end, first, seconds, self.redact, kept=self.store.durable)
+            ping = self.notifications.at_end(first, end, seconds)
+            return final_reply(end, first, seconds, self.redact, kept=self.store.durable, ping=ping)
         except Exception:
             # The outcome is owed whatever goes wrong in drawing it.
             log.exception("reply.failed", prompt=first.message_id)

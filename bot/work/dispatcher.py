@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, ThreadPlace
 from bot.work.asking import Asking
+from bot.work.attention.notifications import Notifications
 from bot.work.background import Backgrounds
 from bot.work.budget.budgets import Budgets
 from bot.work.controls import Controls
@@ -86,6 +87,7 @@ class Dispatcher:
         guide: says what one can do in a place.
         turn_events: tells who watches turns.
         budgets: what was spent, and what may be.
+        notifications: whom to ping.
         thread_settings: what is settled for each thread and server.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
         outside: what threads look like from outside.
@@ -133,7 +135,10 @@ class Dispatcher:
         self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
         self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
-        self.deliveries = Deliveries(tracker, editors, store, self._reactions, observer, handouts, redact)
+        self.notifications = notifications = Notifications(self.thread_settings)
+        self.deliveries = Deliveries(
+            tracker, editors, store, self._reactions, observer, handouts, notifications, redact
+        )
         self.budgets = Budgets(agents.budget, store, self._scheduler, editors)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
@@ -150,7 +155,7 @@ class Dispatcher:
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
-            agent_of=self.thread_settings.agent_of,
+            notifications, agent_of=self.thread_settings.agent_of,
             approver_in=lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
             timeout=limits.permission_timeout,
             redact=redact,
@@ -184,6 +189,7 @@ class Dispatcher:
             self._intake,
             handouts,
             asking.records,
+            notifications,
             may,
         )
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)

@@ -24,9 +24,6 @@ _LOOKED_AT = 4_096
 
 USE_LOGIN = "`/login` shows how to log in."
 
-LONG_TURN = 120.0
-"""Seconds from which on the requester is notified that the turn is over (D9)."""
-
 _ENDINGS = {
     Ending.ANSWERED: Outcome.ANSWERED,
     Ending.FAILED: Outcome.FAILED,
@@ -137,13 +134,14 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
 
 
 def final_reply(
-    end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool
+    end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool, ping: int | None = None
 ) -> FinalReply:
     """Return the last state of a reply.
 
     Args:
         elapsed: seconds since the prompt was admitted.
         kept: the next run of the bot will know the prompt.
+        ping: whom it notifies (A1).
     """
     snapshot, tools = end.snapshot, ""
     # What the agent did beside what it said; an answer without text is made of that anyway (T4).
@@ -155,8 +153,7 @@ def final_reply(
         outcome=end.outcome,
         lines=(*((tools,) if tools else ()), *lines(end, redact)),
         footer=footer(snapshot, elapsed) if snapshot else "",
-        # Whoever waited so long has probably gone away; a prompt that never ran has its end at once.
-        ping=inbound.author.id if snapshot and elapsed >= LONG_TURN else None,
+        ping=ping,
         buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
         handout=end.handout,
     )

@@ -24,6 +24,7 @@ from bot.reply.pending_reply import Handout, SavedReply
 from bot.reply.port import Body, PortError
 from bot.reply.recovery import READ_LIMIT
 from bot.reply.render import HEADLINES
+from bot.work.attention.notifications import Notifications
 from bot.work.delivery import NOT_SHOWN, SHARED, Deliveries
 from bot.work.editors import Editors
 from bot.work.files.handouts import Handouts
@@ -85,6 +86,7 @@ class Recovery:
         intake: Intake,
         handouts: Handouts,
         records: CardRecords,
+        notifications: Notifications,
         may: Callable[[Inbound], bool],
     ) -> None:
         self._tracker = tracker
@@ -96,6 +98,7 @@ class Recovery:
         self._intake = intake
         self._handouts = handouts
         self._records = records
+        self._notifications = notifications
         self._may = may
         self.missing: set[int] = set()
         self.going_on: set[int] = set()
@@ -173,7 +176,7 @@ class Recovery:
         It is told once, on its first message; what was said into a turn that is over has lost that one.
         """
         opened, first = next((one for one in turn if one[0].turn is None), turn[0])
-        body = _with_button(CUT_OFF, first)
+        body = _with_button(CUT_OFF, first, self._notifications.cut_off(first))
         delivery = self._editors.of(first.thread_id).mark_interrupted(first.message_id, opened.shown, body)
         others = [inbound for _, inbound in turn if inbound is not first]
         files = partial(self._handouts.recover, first, alone=alone)
@@ -308,10 +311,12 @@ class Recovery:
         return ""
 
 
-def _with_button(text: str, inbound: Inbound) -> Body:
+def _with_button(text: str, inbound: Inbound, ping: int | None = None) -> Body:
     # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
     where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
-    return Body(f"{text}\n{where}", (turn_button("go", inbound.thread_id, inbound.message_id),))
+    mention = f"<@{ping}> " if ping is not None else ""
+    button = turn_button("go", inbound.thread_id, inbound.message_id)
+    return Body(f"{mention}{text}\n{where}", (button,), ping=ping)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from bot.model import Inbound, Outcome
 from bot.preflight import RunSettings
 from bot.sandbox import FakeDiscord, Interaction, Message, Person, RateLimits
 from bot.sandbox.model import MessageType
+from bot.work.attention.notifications import Notify
 from bot.work.limits import WorkLimits
 from tests.agents import ScriptedAgent, alive
 
@@ -132,12 +133,19 @@ async def play(
     *,
     rate_limits: RateLimits = RateLimits.OFF,
     clean: bool = True,
+    pings: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Play]:
-    """Run the bot with an agent; in the end nothing may be left of it, and it may have broken no rule of Discord's."""
+    """Run the bot with an agent; in the end nothing may be left of it, and it may have broken no rule of Discord's.
+
+    Args:
+        pings: people are pinged as they usually are; otherwise the ends of turns are in the messages above them.
+    """
     with anyio.fail_after(LIMIT):
         async with stage(agent.argv, rate_limits=rate_limits, directory=directory, **(QUICK | settings)) as on_stage:
             game = Play(on_stage, agent)
+            if not pings:
+                on_stage.bot.dispatcher.notifications.usual = Notify.NEVER
             counts = _count_outcomes(on_stage)
             yield game
             if clean:

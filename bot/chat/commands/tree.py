@@ -22,6 +22,7 @@ from bot.chat.commands.help import help_on
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.login import login, logout
 from bot.chat.commands.new import new
+from bot.chat.commands.notify import notify
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
@@ -41,6 +42,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     queue,
     permissions,
     inbox,
+    notify,
     audit,
     agent,
     login,

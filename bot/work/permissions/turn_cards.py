@@ -21,6 +21,7 @@ from bot.reply import cards
 from bot.reply.plan import plan_bodies, plan_of, without_plan
 from bot.reply.port import Body, without_file
 from bot.reply.render import duration
+from bot.work.attention.notifications import Notifications
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import Card, CardState, PermissionRegistry, expire, rejecting, who_may
 from bot.work.permissions.decisions import Decisions, decision_of, decision_on
@@ -65,6 +66,7 @@ class TurnCards:
     rulings: Rulings
     rules: RuleKeeping
     records: CardRecords
+    notifications: Notifications
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
@@ -147,8 +149,9 @@ class TurnCards:
         # A plan stands above its card, to be read as an answer is, and not once more in it (C7).
         plan = plan_of(request.tool_call)
         call = without_plan(request.tool_call, plan) if plan else request.tool_call
-        # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
-        opened = open_body(card, call, self.timeout, role if for_owners else None)
+        # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
+        ping = self.notifications.asked(running)
+        opened = open_body(card, call, self.timeout, ping, role if for_owners else None)
 
         def fileless(why: str) -> None:
             # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
@@ -216,8 +219,10 @@ class TurnCards:
         return self.rulings.settle(request, running.first, workspace, running.ruled, tell, may_take)
 
 
-def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None = None) -> Body:
-    """Return the card as it asks about ``call``, notifying ``role``."""
+def open_body(
+    card: Card, call: ToolCallUpdate, timeout: float, ping: int | None = None, role: int | None = None
+) -> Body:
+    """Return the card as it asks about ``call``, notifying ``ping`` or ``role``."""
     who = who_may(card, f"<@{card.requester.id}>")
     can_reject = rejecting(card.request.options) is not None
     return cards.permission_card(
@@ -225,7 +230,7 @@ def open_body(card: Card, call: ToolCallUpdate, timeout: float, role: int | None
         call,
         card.request.options,
         who=f"A bot asked, so only {who}" if card.for_owners else who,
-        ping=None if card.for_owners else card.requester.id,
+        ping=ping,
         role=role,
         # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
         deadline=f"Without an answer within {duration(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "

@@ -17,6 +17,7 @@ from acp.schema import ToolCallUpdate
 from bot.model import Inbound, Lane
 from bot.reply.port import Body
 from bot.reply.render import duration
+from bot.work.attention.notifications import Notifications
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import CardState, who_may
 from bot.work.permissions.decisions import Decision, Decisions, decision_on
@@ -56,6 +57,7 @@ class TurnQuestions:
     timeout: float
     decisions: Decisions
     records: CardRecords
+    notifications: Notifications
     approver_in: Callable[[int | None], int | None]
     closed: bool = False
 
@@ -116,8 +118,9 @@ class TurnQuestions:
             approvers=role is not None,
             for_owners=for_owners,
         )
-        # The requester is notified; in place of a bot, which reads no card, whoever decides for it.
-        opened = self._card(question, running.agent or "", role if for_owners else None)
+        # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
+        ping = self.notifications.asked(running)
+        opened = self._card(question, running.agent or "", ping, role if for_owners else None)
         kept = KeptCard(question.token, running.thread_id, first.message_id)
         request.on_closed = lambda reason: question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=reason)
         request.on_completed = question.complete
@@ -156,14 +159,13 @@ class TurnQuestions:
         self.decisions.record(_decided(first, _what(asked), "cancel", reason=why), told)
         return None
 
-    def _card(self, question: Question, agent: str, role: int | None) -> Body:
+    def _card(self, question: Question, agent: str, ping: int | None, role: int | None) -> Body:
         asked = question.request.params
         who = who_may(question, f"<@{question.requester.id}>")
         told = {
             "who": f"A bot asked, so only {who}" if question.for_owners else who,
             "deadline": f"Without an answer within {duration(self.timeout)} it is cancelled.",
         }
-        ping = None if question.for_owners else question.requester.id
         token, said = question.token, self.decisions.redact(asked.message)
         if asked.mode == "url":
             return question_cards.page_card(token, agent, said, asked.url or "", ping=ping, role=role, **told)

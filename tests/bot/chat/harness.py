@@ -22,6 +22,7 @@ from bot.chat.rest import RetryLimits
 from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
+from bot.work.attention.notifications import Notify
 from bot.work.controls import Controls
 from bot.work.dispatcher import Dispatcher
 from bot.work.login.logins import Logins
@@ -126,11 +127,13 @@ class FakeDispatcher(Dispatcher):
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     commands: FakeCommands = field(default_factory=FakeCommands)
     logins: FakeLogins = field(default_factory=FakeLogins)
+    notifications: Any = field(init=False)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
         # What people ask for is recorded with all the rest.
         self.controls = cast("Controls", self)
+        self.notifications = SimpleNamespace(choose=self.choose)
 
     async def saved(self) -> bool:
         return True
@@ -140,6 +143,10 @@ class FakeDispatcher(Dispatcher):
         self.course.append(inbound.text)
         self._start([inbound])
         self.note()
+
+    def choose(self, level: Notify, by: Actor, thread_id: int | None, guild_id: int | None) -> Answer:
+        self._record("notify", thread_id, by.id, str(level))
+        return Answer("Chosen.", accepted=True)
 
     def stop(self, thread_id: int, by: Actor, prompt: int | None = None, before: int | None = None) -> Answer:
         self._record("stop", thread_id, by.id, prompt)

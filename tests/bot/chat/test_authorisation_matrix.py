@@ -97,6 +97,7 @@ left     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  
 # Decided as another way is, with other words for what it does: by the other's word, or by place and that word.
 LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/agent": ("/stop", {}),
+    "/notify": ("/stop", {}),
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
 }
@@ -249,6 +250,7 @@ def word_of(interaction: Interaction) -> str:
         NOT_HERE.text: "thread",
         HERE.text: "done",
         MOVED.text: "done",
+        "Chosen.": "done",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -320,6 +322,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                     )
                 ),
                 "/login": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "login")),
+                "/notify": await stage.everybody(lambda by, place, _, __: by.slash(place, "notify", when="never")),
                 "/agent": await stage.everybody(lambda by, place, _, __: by.slash(place, "agent", command="x")),
                 "commands": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "agent", "command", "")

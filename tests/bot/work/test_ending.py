@@ -19,7 +19,6 @@ from acp.errors import (
 from acp.snapshot import BY_AGENT, Ending, Phase, PromptError, TurnSnapshot
 from bot.model import Outcome
 from bot.work.ending import (
-    LONG_TURN,
     USE_LOGIN,
     TurnEnd,
     crashed,
@@ -282,14 +281,14 @@ def test_a_turn_has_a_footer_with_its_time() -> None:
 
 def test_a_prompt_that_never_began_has_no_footer_and_notifies_nobody() -> None:
     """D5, D9."""
-    reply = final_reply(stopped("bob"), inbound(1), 10 * LONG_TURN, str, kept=True)
+    reply = final_reply(stopped("bob"), inbound(1), 999.0, str, kept=True)
     assert (reply.footer, reply.ping) == ("", None)
 
 
-@pytest.mark.parametrize(("elapsed", "ping"), [(LONG_TURN - 1, None), (LONG_TURN, ALICE.id)])
-def test_the_requester_is_notified_of_the_end_of_a_long_turn_only(elapsed: float, ping: int | None) -> None:
-    """D9."""
-    assert final_reply(end_of_snapshot(ended()), inbound(1), elapsed, str, kept=True).ping == ping
+def test_the_end_notifies_whom_it_is_told_to() -> None:
+    """D9: in the text and beside it, or Discord notifies nobody."""
+    reply = final_reply(end_of_snapshot(ended()), inbound(1), 12.0, str, kept=True, ping=ALICE.id)
+    assert (reply.ping, reply.tail()) == (ALICE.id, "<@11>\n-# 12 s")
 
 
 @pytest.mark.parametrize(

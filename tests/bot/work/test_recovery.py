@@ -78,7 +78,7 @@ async def test_a_turn_that_was_cut_off_is_told_and_not_run_again() -> None:
         assert await work.over() == [(1, Outcome.INTERRUPTED)]
         assert work.agents.prompted == []
         (text,) = work.chat.texts()
-        assert text.startswith("⚠️ **Interrupted:** Weft was restarted in the middle of this.")
+        assert text.startswith("<@11> ⚠️ **Interrupted:** Weft was restarted in the middle of this.")
         assert [custom_id for _, custom_id in work.buttons()] == ["weft:go:100:1"]
         assert work.chat.threads[100].of("send")[0].reply_to == 1
     async with running_work(store=store, chat=work.chat) as again:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, cast
 
 import anyio
 
@@ -33,7 +34,9 @@ async def telling() -> AsyncIterator[tuple[SkippedMessages, FakeChat, list[tuple
         tracker, store = TaskTracker(tasks), NotedStore()
         editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", busy_scheduler(), lambda *_: None)
         reactions = Reactions(tasks, chat, enabled=False)
-        deliveries = Deliveries(tracker, editors, store, reactions, Observer(), nothing_handed_out(), str)
+        deliveries = Deliveries(
+            tracker, editors, store, reactions, Observer(), nothing_handed_out(), cast("Any", None), str
+        )
         deliveries.listeners.append(lambda message, outcome: recorded.append((message.message_id, outcome)))
         yield SkippedMessages(tracker, editors, deliveries, store, str), chat, recorded
         await anyio.sleep(30)

@@ -18,9 +18,10 @@ from acp.schema import PermissionParams, ToolCallUpdate
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import ONLY, only
-from bot.model import Lane
+from bot.model import Lane, QueueMode
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
+from bot.work.attention.notifications import Notifications
 from bot.work.permissions.card_records import KEEP_LIMIT, CardRecords
 from bot.work.permissions.cards import EXPIRED, PermissionRegistry
 from bot.work.permissions.decisions import Decision
@@ -33,6 +34,7 @@ from bot.work.questions.registry import QuestionRegistry
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.running_turn import MOST_CARDS, MOST_OPEN, MOST_REFUSALS, RunningTurn
 from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from pool.store import KeptCard
 from tests.bot.reply.fakes import in_virtual_time
@@ -151,7 +153,10 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
         waits, told = WaitsForPeople(cast("Any", scheduler), TurnEvents()), cast("Any", decisions)
         kept = KeptRules(records.tracker, store)
         rules = RuleKeeping(registry, kept, told, only((), "/work"), lambda _thread_id: ONLY)
-        cards = TurnCards(tasks, registry, waits, TIMEOUT, told, rulings, rules, records, lambda _guild_id: approver)
+        pings = Notifications(ThreadSettings(records.tracker, store, only((), "/work"), QueueMode.QUEUE))
+        cards = TurnCards(
+            tasks, registry, waits, TIMEOUT, told, rulings, rules, records, pings, lambda _guild_id: approver
+        )
         yield Scene(cards, decisions, registry, reply, running, [], states, store)
         tasks.cancel_scope.cancel()
 
@@ -675,7 +680,9 @@ async def test_questions_that_cannot_be_asked_fill_no_thread() -> None:
     async with asking() as scene:
         made, records = cast("Any", scene.decisions), scene.turn_cards.records
         nothing = cast("Any", None)
-        questions = TurnQuestions(nothing, QuestionRegistry(), nothing, TIMEOUT, made, records, lambda _guild_id: None)
+        questions = TurnQuestions(
+            nothing, QuestionRegistry(), nothing, TIMEOUT, made, records, nothing, lambda _guild_id: None
+        )
         answers: list[Any] = []
         asked = [
             ElicitationParams(message="?", mode="form", requested_schema={"type": "array"}),

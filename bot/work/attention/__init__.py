@@ -1,0 +1,1 @@
+"""Whose attention is called: pings, and what waits for whom."""
