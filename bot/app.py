@@ -423,7 +423,7 @@ def widened(limits: PoolLimits, settings: Settings, agents: Agents) -> PoolLimit
 
 def storage_limits(settings: Settings) -> StorageLimits:
     """Return what bounds the state file."""
-    return StorageLimits(decisions_age=settings.audit_days * DAY)
+    return StorageLimits(decisions_age=settings.audit_days * DAY, transcripts_age=settings.transcript_days * DAY)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
@@ -482,4 +482,5 @@ def work_limits(settings: Settings) -> WorkLimits:
         stop_grace=settings.stop_grace,
         stop_bound=settings.cancel_grace + 1,
         files=FileLimits(most=settings.max_files, size=settings.max_file_bytes),
+        transcript_days=settings.transcript_days,
     )

@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     cancel_grace: Seconds = 10
     permission_timeout: Seconds = 600
     audit_days: Annotated[int, Field(ge=1, le=36500)] = 180
+    transcript_days: Annotated[int, Field(ge=0, le=36500)] = 30
     stop_grace: Annotated[float, Field(ge=0)] = 30
     catch_up: Annotated[float, Field(ge=0)] = 600
     drain: Annotated[float, Field(ge=0, le=10)] = 0.2

@@ -28,7 +28,7 @@ from bot.work.questions.registry import QuestionRegistry
 EXPIRED = "This button has expired."
 EXPIRED_HERE = Answer(EXPIRED, accepted=False)
 TEMPLATE = (
-    r"weft:(?:(?P<action>go|stop|now|drop|allow):(?P<thread>\d+):(?P<prompt>\d+)"
+    r"weft:(?:(?P<action>go|stop|now|drop|allow|details):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
     r"|do:(?P<here>\d+):(?P<word>status|queue|inbox|reset)"
     r"|auth:(?P<account_in>\d+):(?P<way>[0-9a-z]+)"
@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, object] = {"status": status, "queue": show, "inbox": inbo
 
 
 class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
-    """Stops, goes on with, allows, hurries or removes a prompt, ends what was left running, or answers a permission."""
+    """Stops, goes on with, allows or removes a prompt, shows what was done, ends what is left, or answers a request."""
 
     match: re.Match[str]
 
@@ -56,6 +56,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named = self.match
+        if named["action"] == "details":
+            await show_details(interaction, int(named["thread"]), int(named["prompt"]))
+            return
         message_id = interaction.message.id if interaction.message is not None else 0
         if named["word"]:
             await do_here(interaction, int(named["here"]), named["word"])
@@ -122,6 +125,14 @@ async def change_login(interaction: discord.Interaction[Any], place_id: int, way
         return await (logins.log_out(of, by) if way == OUT else logins.log_in(of, way, by))
 
     await respond_later(interaction, act, purpose=Purpose.DECIDE)
+
+
+async def show_details(interaction: discord.Interaction[Any], thread_id: int, turn_id: int) -> None:
+    """Show what an agent did in a turn of the thread in which somebody presses (V2)."""
+    if interaction.channel_id != thread_id:
+        await respond(interaction, lambda _work, _by: EXPIRED_HERE)
+        return
+    await respond_later(interaction, lambda work: work.transcripts.details(thread_id, turn_id))
 
 
 def is_elsewhere(interaction: discord.Interaction[Any], dispatcher: Dispatcher, token: str) -> bool:

@@ -99,7 +99,7 @@ async def respond(
     """Do what was asked if the person may, and answer: only to them or, if ``shown``, to everybody.
 
     Args:
-        once: it can take effect once, so the buttons of its message vanish then.
+        once: it can take effect once, so the buttons of its message vanish then, but those that only show something.
 
     Returns the id of the message that everybody sees, if there is one.
     """
@@ -121,13 +121,22 @@ async def respond(
     if once and answer.accepted:
         # The first response, as only that one can edit the message; the answer follows it up.
         try:
-            await interaction.response.edit_message(view=None, allowed_mentions=NOBODY)
+            await interaction.response.edit_message(view=_without_effect(interaction), allowed_mentions=NOBODY)
         except _LOST as exc:
             log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
     # A refusal is nobody else's concern.
     public = shown and answer.accepted
     message_id = await tell(interaction, answer.text, answer.buttons, selects=answer.selects, ephemeral=not public)
     return message_id if public else None
+
+
+def _without_effect(interaction: discord.Interaction[Any]) -> discord.ui.View | None:
+    """Return the buttons of a message that may be pressed again and again."""
+    rows = interaction.message.components if interaction.message is not None else []
+    parts = [part for row in rows if isinstance(row, discord.ActionRow) for part in row.children]
+    found = [(part.custom_id or "", part.label or "?") for part in parts if isinstance(part, discord.Button)]
+    kept = [Button(custom_id, label) for custom_id, label in found if custom_id.startswith("weft:details:")]
+    return view_of(kept) if kept else None
 
 
 async def respond_later(

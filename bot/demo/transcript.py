@@ -47,6 +47,11 @@ def card_buttons(message: Message) -> list[CardButton]:
     return found
 
 
+def at_work(message: Message) -> bool:
+    """Return whether a message has a button of something that goes on: all but those that an ended turn keeps."""
+    return any(not str(one.get("custom_id", "")).startswith("weft:details:") for one in _buttons(message.components))
+
+
 def _buttons(components: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
     for component in components:
         yield from _buttons(component["components"]) if "components" in component else (component,)
@@ -91,7 +96,7 @@ class LivePrinter:
         said, small = split_small_print(named(message.content, names))
         out = self._text(message.id, said) + self._choices(message)
         # What still has a button is still at work, and its small print a status line that changes all the time.
-        return out if message.components else out + self._end(message.id, small)
+        return out if at_work(message) else out + self._end(message.id, small)
 
     def interrupt(self, text: str) -> str:
         """Return a text of the terminal's own as lines of their own; what grows goes on in a new block below."""

@@ -45,7 +45,7 @@ _TOO_LONG = (
 )
 _INCOMPLETE = "**Part of this request could not be kept, so you can only reject it.**"
 
-TurnButton = Literal["stop", "go", "now", "drop", "end", "allow"]
+TurnButton = Literal["stop", "go", "now", "drop", "end", "allow", "details"]
 _TURN_BUTTONS: dict[TurnButton, tuple[str, ButtonStyle]] = {
     "stop": ("Stop", "danger"),
     "go": ("Continue", "primary"),  # an interrupted prompt (R2)
@@ -53,6 +53,7 @@ _TURN_BUTTONS: dict[TurnButton, tuple[str, ButtonStyle]] = {
     "drop": ("Remove", "secondary"),
     "end": ("End it", "danger"),  # what a turn has left running (P13)
     "allow": ("Allow this turn", "primary"),  # a prompt for which nothing is left to be spent (A4)
+    "details": ("Details", "secondary"),  # what an agent thought and did in a turn (V2)
 }
 _STYLES: dict[str, ButtonStyle] = {"allow": "success", "reject": "danger"}
 

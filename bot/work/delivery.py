@@ -19,11 +19,13 @@ from bot.reply.port import Body
 from bot.reply.render import HEADLINES
 from bot.work.attention.notifications import Notifications
 from bot.work.editors import Editors
-from bot.work.ending import TurnEnd, final_reply
+from bot.work.ending import final_reply
 from bot.work.files.handouts import Handouts
 from bot.work.observer import Observer, TurnReport
 from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker
+from bot.work.transcripts.record import FinishedTurn
+from bot.work.transcripts.service import Transcripts
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -43,6 +45,7 @@ class Deliveries:
 
     Args:
         redact: takes secrets out of what agents say about their failures.
+        transcripts: keeps what was said and done, for whoever asks for details later.
 
     Attributes:
         listeners: called with each outcome once it is recorded; one that fails is logged and hurts nobody.
@@ -56,34 +59,35 @@ class Deliveries:
     handouts: Handouts
     notifications: Notifications
     redact: Callable[[str], str]
+    transcripts: Transcripts
     listeners: list[Callable[[Inbound, Outcome], None]] = field(init=False, default_factory=list)
     _marked: set[int] = field(init=False, default_factory=set)
 
-    def finish(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport) -> None:
-        """Hand the final reply to ``messages`` over; ``report`` is logged once it is delivered."""
-        final = self._final(messages[0], end, report.seconds)
-        name = f"deliver {messages[0].message_id}"
-        self.tracker.begin(self._deliver, messages, reply, end, report, final, name=name)
+    def finish(self, turn: FinishedTurn, reply: LiveReply, report: TurnReport) -> None:
+        """Hand the final reply of a turn over; ``report`` is logged once it is delivered."""
+        name = f"deliver {turn.messages[0].message_id}"
+        self.tracker.begin(self._deliver, turn, reply, report, self._final(turn), name=name)
 
-    def announce(self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, seconds: float) -> None:
+    def announce(self, turn: FinishedTurn, reply: LiveReply) -> None:
         """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
-        final = self._final(messages[0], end, seconds)
-        name = f"announce {messages[0].message_id}"
-        self.tracker.begin(self._announce, messages, reply, end.outcome, final, name=name)
+        name = f"announce {turn.messages[0].message_id}"
+        self.tracker.begin(self._announce, turn, reply, self._final(turn), name=name)
 
-    def _final(self, first: Inbound, end: TurnEnd, seconds: float) -> FinalReply:
+    def _final(self, turn: FinishedTurn) -> FinalReply:
+        first, kept = turn.messages[0], self.store.durable
         try:
-            ping = self.notifications.at_end(first, end, seconds)
-            return final_reply(end, first, seconds, self.redact, kept=self.store.durable, ping=ping)
+            ping = self.notifications.at_end(first, turn.end, turn.seconds)
+            details = kept and self.transcripts.worth(turn)
+            return final_reply(turn.end, first, turn.seconds, self.redact, kept=kept, ping=ping, details=details)
         except Exception:
             # The outcome is owed whatever goes wrong in drawing it.
             log.exception("reply.failed", prompt=first.message_id)
-            return FinalReply(end.outcome)
+            return FinalReply(turn.end.outcome)
 
-    async def _announce(
-        self, messages: Sequence[Inbound], reply: LiveReply, outcome: Outcome, final: FinalReply
-    ) -> None:
+    async def _announce(self, turn: FinishedTurn, reply: LiveReply, final: FinalReply) -> None:
+        messages, outcome = turn.messages, turn.end.outcome
         # Record before show: after a kill the next run must not tell another end than people have seen.
+        await self.transcripts.keep(turn)
         await self._keep(messages, outcome, reply.owed(final, ended=False))
         # The turn may have ended while this was written; its final reply says more.
         if reply.final is not None:
@@ -94,11 +98,11 @@ class Deliveries:
             # Shown now, so not once more when the outcome is recorded.
             self._marked.add(message.message_id)
 
-    async def _deliver(
-        self, messages: Sequence[Inbound], reply: LiveReply, end: TurnEnd, report: TurnReport, final: FinalReply
-    ) -> None:
+    async def _deliver(self, turn: FinishedTurn, reply: LiveReply, report: TurnReport, final: FinalReply) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone."""
-        first = messages[0]
+        messages, end, first = turn.messages, turn.end, turn.messages[0]
+        # In the store's inbox ahead of the reply, so that it is there whenever a button for it is.
+        await self.transcripts.keep(turn)
         await self._keep(messages, end.outcome, reply.owed(final))  # no name for it: it may have megabytes
         # Record before show, as above. The delivery itself has no bound: Discord may be away for hours.
         reply.finish(final)

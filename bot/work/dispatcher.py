@@ -59,6 +59,7 @@ from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.thread_states import ThreadStates
+from bot.work.transcripts.service import Transcripts
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
 from bot.work.workspace.changes import WorkspaceChanges
@@ -94,6 +95,7 @@ class Dispatcher:
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
+        transcripts: what was said and done in turns.
         questions: the questions that people may answer.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
@@ -135,9 +137,10 @@ class Dispatcher:
         self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
         self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
+        self.transcripts = Transcripts(store, redact, limits.transcript_days)
         self.notifications = notifications = Notifications(self.thread_settings)
         self.deliveries = Deliveries(
-            tracker, editors, store, self._reactions, observer, handouts, notifications, redact
+            tracker, editors, store, self._reactions, observer, handouts, notifications, redact, self.transcripts
         )
         self.budgets = Budgets(agents.budget, store, self._scheduler, editors)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)

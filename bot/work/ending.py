@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed, SpawnFailure
 from acp.snapshot import Ending, TurnSnapshot
 from bot.model import Inbound, Outcome
-from bot.reply.cards import turn_button
+from bot.reply.cards import TurnButton, turn_button
 from bot.reply.pending_reply import FinalReply, Handout
 from bot.reply.render import footer, outcome_lines
 from bot.reply.sanitise import visible
@@ -134,7 +134,14 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
 
 
 def final_reply(
-    end: TurnEnd, inbound: Inbound, elapsed: float, redact: Callable[[str], str], *, kept: bool, ping: int | None = None
+    end: TurnEnd,
+    inbound: Inbound,
+    elapsed: float,
+    redact: Callable[[str], str],
+    *,
+    kept: bool,
+    ping: int | None = None,
+    details: bool = False,
 ) -> FinalReply:
     """Return the last state of a reply.
 
@@ -142,18 +149,20 @@ def final_reply(
         elapsed: seconds since the prompt was admitted.
         kept: the next run of the bot will know the prompt.
         ping: whom it notifies (A1).
+        details: there is more to be shown of the turn (V2).
     """
     snapshot, tools = end.snapshot, ""
     # What the agent did beside what it said; an answer without text is made of that anyway (T4).
     if snapshot is not None and (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
         tools = tools_in_short(snapshot.tools, snapshot.tools_cut)
     # Without a record the button could only say that nobody knows what was asked.
-    again = kept and end.outcome is Outcome.INTERRUPTED
+    kinds: list[TurnButton] = ["go"] if kept and end.outcome is Outcome.INTERRUPTED else []
+    kinds += ["details"] if details else []
     return FinalReply(
         outcome=end.outcome,
         lines=(*((tools,) if tools else ()), *lines(end, redact)),
         footer=footer(snapshot, elapsed) if snapshot else "",
         ping=ping,
-        buttons=(turn_button("go", inbound.thread_id, inbound.message_id),) if again else (),
+        buttons=tuple(turn_button(kind, inbound.thread_id, inbound.message_id) for kind in kinds),
         handout=end.handout,
     )

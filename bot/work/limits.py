@@ -46,6 +46,7 @@ class WorkLimits:
         files: bounds on the files of messages (F4).
         context: earlier messages of a conversation that a prompt brings along; 0: none (F9).
         lookup: how long Discord has for what a prompt refers to.
+        transcript_days: for how long it is kept what was said and done in turns; 0: not at all (S3).
         welcome: whether people are told once who answers, and how to stop it.
     """
 
@@ -65,4 +66,5 @@ class WorkLimits:
     files: FileLimits = field(default_factory=FileLimits)
     context: int = 20
     lookup: float = 5.0
+    transcript_days: int = 30
     welcome: bool = False

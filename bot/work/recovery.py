@@ -179,6 +179,8 @@ class Recovery:
         body = _with_button(CUT_OFF, first, self._notifications.cut_off(first))
         delivery = self._editors.of(first.thread_id).mark_interrupted(first.message_id, opened.shown, body)
         others = [inbound for _, inbound in turn if inbound is not first]
+        asked, name = [first, *others], f"transcript {first.message_id}"
+        self._tracker.begin(self._deliveries.transcripts.keep_cut_off, asked, name=name)
         files = partial(self._handouts.recover, first, alone=alone)
         self._await_end([*others, first], delivery, Outcome.INTERRUPTED, files)  # last whose row the notice belongs to
 

@@ -31,6 +31,7 @@ from bot.work.running_turn import Claim, RunningTurn
 from bot.work.silences import Silences
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.transcripts.record import FinishedTurn
 from bot.work.turn_events import TurnEvents
 from bot.work.turns import TurnService, as_decided, cut_off
 from pool.pool import ConnectionPool
@@ -177,7 +178,8 @@ class Runs:
             over_at = running.over_at or now
             report = turn_report(entry, entry.owed, end, started=running.started, now=over_at, agent=running.agent)
             self.silences.ended(running.agent, end.outcome, silent=running.silent)
-            self.deliveries.finish(entry.owed, running.reply, end, report)
+            turn = FinishedTurn.of(entry, end, over_at - running.started, running.agent)
+            self.deliveries.finish(turn, running.reply, report)
             self.leftovers.ended(running.first)
             self.events.ended(running, end)
             context = end.snapshot.context if end.snapshot is not None else None

@@ -38,6 +38,7 @@ from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import Claim, RunningTurn
+from bot.work.transcripts.record import FinishedTurn
 from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool, Lease
 from pool.slot import ExtraReservation
@@ -77,7 +78,8 @@ class ReplySink:
         try:
             end = as_decided(self.end_of(replace(turn.snapshot(), ending=turn.decided)), running.entry.cancelled)
             running.over_at = anyio.current_time()
-            self.deliveries.announce(running.entry.owed, running.reply, end, running.over_at - running.started)
+            over = FinishedTurn.of(running.entry, end, running.over_at - running.started, running.agent)
+            self.deliveries.announce(over, running.reply)
         except Exception:
             # Called by the reader of the agent's output, which a fault here would end.
             log.exception("decision.failed")

@@ -14,7 +14,7 @@ SHOWN = 15
 NOTHING_HERE = "No agent's request was decided in this thread yet."
 NOTHING_ANYWHERE = "No agent's request was decided in this server yet."
 _MORE = "-# Newest first; older ones and all details: `weft audit` on the machine that runs me."
-_SIGNS: dict[DecisionOutcome, str] = {
+SIGNS: dict[DecisionOutcome, str] = {
     "allowed": "✅",
     "rejected": "⛔",
     "agreed": "☑️",
@@ -42,11 +42,11 @@ def describe_decisions(decisions: Sequence[Decision], *, server: bool) -> str:
 
 def _line(one: Decision, width: int, *, server: bool) -> str:
     place = f" in <#{one.thread_id}>" if server else ""
-    return f"{_SIGNS[one.outcome]} <t:{int(one.at)}:R>{place} {inline_code(one.what, width)}: {_told(one)}"
+    return f"{SIGNS[one.outcome]} <t:{int(one.at)}:R>{place} {inline_code(one.what, width)}: {told(one)}"
 
 
-def _told(one: Decision) -> str:
-    """Return what became of it, and through whom or what."""
+def told(one: Decision) -> str:
+    """Return what was decided, and by whom or what."""
     if one.decided_by == "timeout":
         return "nobody answered in time"
     if one.decided_by in ("mode", "rule"):

@@ -32,12 +32,23 @@ from bot.work.ports import Answer
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
 from bot.work.slash.commands import NO_COMMANDS, AgentCommands
+from bot.work.transcripts.service import Transcripts
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
 
 QUICK = RetryLimits(budget=5.0, first=0.01, longest=0.05)
+
+
+DETAILS = "It thought about it."
+
+
+class FakeTranscripts(Transcripts):
+    """Knows the same of every turn."""
+
+    async def details(self, thread_id: int, turn_id: int) -> Answer:
+        return Answer(DETAILS, accepted=True)
 
 
 class FakeCommands(AgentCommands):
@@ -134,6 +145,7 @@ class FakeDispatcher(Dispatcher):
         # What people ask for is recorded with all the rest.
         self.controls = cast("Controls", self)
         self.notifications = SimpleNamespace(choose=self.choose)
+        self.transcripts = FakeTranscripts(cast("Any", None), str, 30)
 
     async def saved(self) -> bool:
         return True

@@ -24,6 +24,7 @@ exist; `IMPOSSIBLE` says why.
     /inbox      looks at what waits for them
     catch-up    has written while Weft was away, before the role was lost and the server left
     /agent      runs a command of the agent's
+    details     presses *Details* below a turn
     commands    types into the option of that command that suggests them
     /login      looks at how one logs in to an agent
 """
@@ -49,7 +50,7 @@ from bot.sandbox.model import User
 from bot.work.outside.boards import HERE, MOVED
 from bot.work.questions.registry import SENT
 from bot.work.slash.commands import NO_COMMANDS
-from tests.bot.chat.harness import LOGINS, Decider, RunningChat, running_chat
+from tests.bot.chat.harness import DETAILS, LOGINS, Decider, RunningChat, running_chat
 
 WAYS = (
     "message", "edit", "card", "form", "modal", "select", "stop", "/stop", "suggest", "/answer", "choices", "/inbox",
@@ -98,6 +99,7 @@ left     dm       no      no    DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  DIRECT  
 LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/agent": ("/stop", {}),
     "/notify": ("/stop", {}),
+    "details": ("stop", {}),
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
 }
@@ -204,7 +206,7 @@ async def post_cards(stage: Stage, dispatcher: Decider) -> None:
         buttons[place].append(Button(tokens[who, where], f"{who} {where}"))
     for number, (place, row) in enumerate(buttons.items()):
         stop = f"weft:stop:{place}:42"
-        body = Body("a card", (*row, Button(stop, "Stop")))
+        body = Body("a card", (*row, Button(stop, "Stop"), Button(f"weft:details:{place}:42", "Details")))
         message_id = await stage.chat.gateway.chat.thread(place).send(body, nonce=f"m{number}")
         stage.stops[place] = message_id, stop
         stage.cards |= {pair: (message_id, tokens[pair]) for pair in tokens if stage.places[pair] == place}
@@ -244,6 +246,7 @@ def word_of(interaction: Interaction) -> str:
         "Answered: `Allow`": "decided",
         SENT: "decided",
         "Stopping.": "done",
+        DETAILS: "done",
         NOT_IN_THREAD: "outside",
         NO_COMMANDS: "done",
         LOGINS: "done",
@@ -323,6 +326,9 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 ),
                 "/login": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "login")),
                 "/notify": await stage.everybody(lambda by, place, _, __: by.slash(place, "notify", when="never")),
+                "details": await stage.everybody(
+                    lambda by, place, _, __: by.click(stage.stops[place][0], f"weft:details:{place}:42")
+                ),
                 "/agent": await stage.everybody(lambda by, place, _, __: by.slash(place, "agent", command="x")),
                 "commands": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "agent", "command", "")

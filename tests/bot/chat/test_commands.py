@@ -157,13 +157,15 @@ async def test_a_press_without_effect_leaves_the_buttons(kind: str, answer: str)
 
 @pytest.mark.asyncio
 async def test_the_continue_button_vanishes_once_it_was_accepted() -> None:
-    """R2: nobody presses it twice."""
+    """R2, V2: nobody presses it twice."""
     async with in_a_thread() as (chat, thread_id):
-        body = Body("notice", (turn_button("go", thread_id, 1),))
-        notice = await chat.gateway.chat.thread(thread_id).send(body, nonce="n1")
-        pressed = await chat.fd.user("alice").click(notice, f"weft:go:{thread_id}:1")
-        assert await pressed.told() == "Going on."
-        assert chat.fd.message(notice).components == []
+        for number, more in enumerate(((), (turn_button("details", thread_id, 1),))):
+            body = Body("notice", (turn_button("go", thread_id, 1), *more))
+            notice = await chat.gateway.chat.thread(thread_id).send(body, nonce=f"n{number}")
+            pressed = await chat.fd.user("alice").click(notice, f"weft:go:{thread_id}:1")
+            assert await pressed.told() == "Going on."
+            left = [one["label"] for row in chat.fd.message(notice).components for one in row["components"]]
+            assert left == [one.label for one in more], "what only shows something stays"
 
 
 @pytest.mark.asyncio
@@ -193,8 +195,8 @@ async def test_the_buttons_act_in_their_own_thread_and_for_people_who_may(kind: 
 
 def test_the_buttons_that_are_made_are_the_buttons_that_are_known() -> None:
     """Q5, R2"""
-    made = (turn_button("now", 1, 2), turn_button("drop", 1, 2), turn_button("go", 1, 2))
-    assert [button.label for button in made] == ["Send now", "Remove", "Continue"]
+    made = [turn_button(kind, 1, 2) for kind in ("now", "drop", "go", "details")]
+    assert [button.label for button in made] == ["Send now", "Remove", "Continue", "Details"]
     assert all(KNOWN.fullmatch(button.custom_id) for button in made)
 
 

@@ -43,7 +43,8 @@ from tests.pool.memory import MemoryStore
 T = TypeVar("T")
 
 ONE_AGENT = only((), "")
-LIMITS = WorkLimits(turn=TurnLimits(), pacing=Pacing())
+# Nothing is kept of turns: that is packed in a worker thread, for which no virtual clock waits.
+LIMITS = WorkLimits(turn=TurnLimits(), pacing=Pacing(), transcript_days=0)
 
 
 def chunk(text: str) -> SessionUpdate:

@@ -19,6 +19,7 @@ from bot.work.observer import Observer
 from bot.work.reactions import Reactions
 from bot.work.skipped import SkippedMessages
 from bot.work.task_tracker import TaskTracker
+from bot.work.transcripts.service import Transcripts
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChat, NotedStore, busy_scheduler, kept, nothing_handed_out, running_work
 from tests.bot.work.samples import ALICE, BOB, inbound
@@ -35,7 +36,15 @@ async def telling() -> AsyncIterator[tuple[SkippedMessages, FakeChat, list[tuple
         editors = Editors(tasks, chat.thread, Pacing(), lambda: f"n{next(numbers)}", busy_scheduler(), lambda *_: None)
         reactions = Reactions(tasks, chat, enabled=False)
         deliveries = Deliveries(
-            tracker, editors, store, reactions, Observer(), nothing_handed_out(), cast("Any", None), str
+            tracker,
+            editors,
+            store,
+            reactions,
+            Observer(),
+            nothing_handed_out(),
+            cast("Any", None),
+            str,
+            Transcripts(store, str, 0),
         )
         deliveries.listeners.append(lambda message, outcome: recorded.append((message.message_id, outcome)))
         yield SkippedMessages(tracker, editors, deliveries, store, str), chat, recorded

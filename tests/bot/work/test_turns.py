@@ -158,7 +158,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         store,
         cast("Any", SimpleNamespace(deciding=lambda *_: nullcontext((SimpleNamespace(memory=Remembered()), [])))),
         cast("Any", None),
-        cast("Any", SimpleNamespace(announce=lambda _messages, _reply, end, _seconds: ends.append(end))),
+        cast("Any", SimpleNamespace(announce=lambda over, _reply: ends.append(over.end))),
         cast("Any", cards),
         cast("Any", None),
         cast("Any", SimpleNamespace(watch=lambda _prompt, lease: leased.append(lease))),

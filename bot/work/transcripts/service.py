@@ -1,0 +1,118 @@
+"""Keeps what was said and done in each turn, and shows it again.
+
+Records are packed and written out in a worker thread. The mutable state is in the store.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from bot.model import Inbound
+from bot.work.ending import interrupted
+from bot.work.ports import Answer
+from bot.work.transcripts.markdown import KeptTurn, details_message
+from bot.work.transcripts.record import FinishedTurn, is_light, packed, unpacked, worth_details
+from pool.storage.durable import SessionStore
+from pool.store import Decision, KeptTranscript
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+PACK_LIMIT = 3.0
+"""Seconds that the end of a turn waits for its record to be packed before it is shown."""
+
+READ_LIMIT = 20.0
+"""Seconds that an answer may take that is read from the state file."""
+
+_MOST_DECISIONS = 1_000
+
+TOO_SLOW = Answer("I could not read my records in time. Try again in a minute.", accepted=False)
+DAMAGED = Answer("What is kept of this turn can't be read by this version of Weft.", accepted=False)
+GONE = "The details of this turn are not kept any more: that is for {days:,} days at most."
+
+
+@dataclass(eq=False)
+class Transcripts:
+    """Keeps turns, and answers what people ask about them.
+
+    Args:
+        redact: takes secrets out of a text.
+        days: for how long turns are kept; 0: not at all.
+    """
+
+    store: SessionStore
+    redact: Callable[[str], str]
+    days: int
+    # Apart from the threads of others: what is packed here must not wait for files or images.
+    _packing: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(2))
+    _reading: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(1))
+
+    def worth(self, turn: FinishedTurn) -> bool:
+        """Return whether a turn that is kept has more to show than its reply does."""
+        return bool(self.days) and worth_details(turn.end.snapshot)
+
+    # --- keeping -----------------------------------------------------------------------------------------------------
+
+    async def keep(self, turn: FinishedTurn) -> None:
+        """Hand a turn in to the store: what is handed in after this is not written before it."""
+        if not self.days:
+            return
+        first = turn.messages[0]
+        try:
+            # The turn's end waits for it: a press on Details has to find it, even after a kill.
+            payload = packed(turn, self.redact) if is_light(turn) else await self._packed_apart(turn)
+            kept = KeptTranscript(first.message_id, first.thread_id, int(turn.ended), payload)
+            self.store.transcribed(kept)
+        except Exception:
+            # The end is owed whatever becomes of this.
+            log.exception("transcript.not_kept", prompt=first.message_id)
+
+    async def _packed_apart(self, turn: FinishedTurn) -> bytes:
+        with anyio.fail_after(PACK_LIMIT):
+            return await anyio.to_thread.run_sync(
+                packed, turn, self.redact, abandon_on_cancel=True, limiter=self._packing
+            )
+
+    async def keep_cut_off(self, messages: Sequence[Inbound]) -> None:
+        """Keep what is known of a turn in which an earlier run was killed: who asked what."""
+        if await self.store.transcript(messages[0].message_id) is None:
+            await self.keep(FinishedTurn(messages, interrupted(), 0.0))
+
+    # --- showing -----------------------------------------------------------------------------------------------------
+
+    async def details(self, thread_id: int, turn_id: int) -> Answer:
+        """Return what the agent thought and did in a turn of the thread (V2)."""
+        with anyio.move_on_after(READ_LIMIT):
+            kept, decided = await self.store.transcript(turn_id), await self._decided(thread_id)
+            # A forged button may name the turn of another thread.
+            if kept is None or kept.thread_id != thread_id:
+                return Answer(GONE.format(days=self.days), accepted=False)
+            try:
+                text, file = await self._apart(lambda: details_message(_turn(kept, decided)))
+            except ValueError:
+                log.warning("transcript.ignored", prompt=turn_id)
+                return DAMAGED
+            return Answer(text, accepted=True, file=file)
+        return TOO_SLOW
+
+    async def _decided(self, thread_id: int) -> dict[int, list[Decision]]:
+        """Return what was decided in a thread, by the first message of the turn, in order."""
+        found: dict[int, list[Decision]] = defaultdict(list)
+        for one in reversed(await self.store.decisions(_MOST_DECISIONS, thread_id=thread_id)):
+            found[one.prompt_id].append(one)
+        return found
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._reading)
+
+
+def _turn(kept: KeptTranscript, decided: dict[int, list[Decision]]) -> KeptTurn:
+    return KeptTurn(unpacked(kept.payload), decided.get(kept.turn_id, ()))
