@@ -193,8 +193,11 @@ class AgentConnection:
 
     # --- opening sessions ----------------------------------------------------------------------------------------
 
-    async def open_session(self, cwd: str, previous: str | None) -> OpenedSession:
+    async def open_session(self, cwd: str, previous: str | None, origin: str | None = None) -> OpenedSession:
         """Resume or load the session ``previous``, or start a new one.
+
+        Args:
+            origin: of what ``previous`` is a copy: an agent may keep none that was never prompted, and copies it again.
 
         Raises:
             AgentSpawnError: the agent wants a login first.
@@ -203,6 +206,10 @@ class AgentConnection:
         """
         try:
             opened = await self._restore(cwd, previous) if previous is not None else None
+            if opened is None and origin is not None:
+                with suppress(ForkFailed):
+                    copy = await self.fork_session(origin, cwd)
+                    opened = OpenedSession(copy, "copied", lost=False, result=SessionResult())
             if opened is None:
                 session, result = await self._create("session/new", {"cwd": cwd, "mcpServers": []}, replayed=False)
                 opened = OpenedSession(session, "new", previous is not None, result)

@@ -27,7 +27,8 @@ from acp.schema import PROTOCOL_VERSION, Implementation, InitializeResult, Sessi
 UNKNOWN_SESSION = (RESOURCE_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR)
 """What real agents answer when they do not know a session; everything else leaves the session as it is."""
 
-How = Literal["new", "resumed", "loaded"]
+How = Literal["new", "resumed", "loaded", "copied"]
+"""How a session came about; ``copied``: it is a copy of another one, made for good."""
 
 
 def introduction(elicitation: Iterable[ElicitationMode] = ()) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from acp.connection import AgentConnection, ConnectionLimits, OpenedSession
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestTimeout, SpawnFailure, leaves
 from acp.process import LaunchSpec
+from acp.schema import SessionResult
 from acp.session import AgentSession
 from pool.launcher import Launcher
 from pool.model import Reason, SlotState
@@ -168,7 +169,10 @@ class SessionTask:
         if not slot.live:
             return None
         slot.cwd = slot.cwd or self.launcher.spec(slot.thread_id).directory
-        opened = await self.connection.open_session(slot.cwd, record.session_id if record is not None else None)
+        wanted = record.session_id if record is not None else None
+        # Nor in two threads: one that was given up there may still be ending.
+        await wait_until(self.registry, lambda: wanted is None or not self.registry.open_elsewhere(slot, wanted))
+        opened = await self._open_copy(wanted) or await self.connection.open_session(slot.cwd, wanted)
         # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
         if slot.state is SlotState.STARTING:
             info = self.connection.agent.agent_info
@@ -179,6 +183,18 @@ class SessionTask:
             if waited.cancelled_caught:
                 log.warning("session.not_kept_yet", seconds=store_bound)
         return opened
+
+    async def _open_copy(self, wanted: str | None) -> OpenedSession | None:
+        """Open the copy that was made for the thread; None if there is none, or the thread wants another session."""
+        copy = self.registry.copies.take(self.slot.thread_id)
+        if copy is None:
+            return None
+        if copy.session.id == wanted and copy.connection is self.connection:
+            return OpenedSession(copy.session, "copied", lost=False, result=SessionResult())
+        await copy.leave()
+        if copy.session.id != wanted or self.slot.cwd is None:
+            return None
+        return await self.connection.open_session(self.slot.cwd, wanted, copy.origin)
 
     async def _end(self, session: AgentSession) -> None:
         """End the session once no turn has it, unless its process ends."""

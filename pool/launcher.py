@@ -147,13 +147,16 @@ class LauncherByName:
     Attributes:
         launchers: by the name of the agent.
         name_of: the name of a thread's agent; must not wait, and may give another one from one call to the next.
+        home_of: the thread in whose directory a thread works; its own, unless it goes on with a session of that one.
     """
 
     launchers: Mapping[str, Launcher]
     name_of: Callable[[int], str]
+    home_of: Callable[[int], int] = int
 
     def spec(self, thread_id: int) -> LaunchSpec:
-        return self.launchers[self.name_of(thread_id)].spec(thread_id)
+        # As if it were for that thread: a wrapper lets the agent into its directory, and may keep its home by its id.
+        return self.launchers[self.name_of(thread_id)].spec(self.home_of(thread_id))
 
     def errand(self, place_id: int) -> LaunchSpec:
         return self.launchers[self.name_of(place_id)].errand(place_id)
@@ -164,5 +167,5 @@ class LauncherByName:
     def sharing(self, thread_id: int) -> Sharing | None:
         name = self.name_of(thread_id)
         # However alike two agents are, neither knows the sessions of the other.
-        sharing = self.launchers[name].sharing(thread_id)
+        sharing = self.launchers[name].sharing(self.home_of(thread_id))
         return sharing and Sharing((name, sharing.key), sharing.sessions)

@@ -23,6 +23,7 @@ from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
 from acp.handshake import How, ways
 from acp.session import AgentSession
 from pool.agent_task import AgentTask, OpenConnection, wait_until
+from pool.copies import SessionCopy
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
 from pool.registry import Registry
@@ -258,6 +259,53 @@ class ConnectionPool:
                 slot.end_turn(reservation, self._registry.clock())
         finally:
             reservation.release()
+
+    # --- copies of a session, for other threads ---------------------------------------------------------------------
+
+    async def copy_session(self, thread_id: int) -> SessionCopy:
+        """Copy the thread's session as it is now, whatever turn runs in it; `give` makes it another thread's own.
+
+        It is made in the process that has the original, which is started for that if need be, and stays open there.
+
+        Raises:
+            AgentSpawnError: the agent could not be started, or no place is free for it.
+            ForkFailed: there is no copy that could be opened again; the text says why.
+        """
+        claim = self.try_reserve(thread_id)
+        if claim is None:
+            raise AgentSpawnError("all places for agents are taken", failure=SpawnFailure.OTHER)
+        try:
+            if claim.refusal is not None:
+                raise claim.refusal
+            slot = claim.slot
+            assert slot is not None
+            self._begin(slot)
+            await slot.settled.wait()
+            if slot.error is not None:
+                raise AgentSpawnError(str(slot.error), failure=slot.error.failure, exit=slot.error.exit) from slot.error
+            connection, original = slot.agent.connection, slot.session
+            if not slot.usable or connection is None or original is None or slot.cwd is None:
+                raise ForkFailed("its agent is just ending")
+            if slot.news is not None and slot.news[1]:
+                raise ForkFailed("the agent no longer knows it")
+            if not connection.can_fork:
+                raise ForkFailed("this agent can't copy conversations")
+            sharing = slot.agent.sharing
+            # Without a way back to a session, only a thread in the same process can have it.
+            if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
+                raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
+            session = await connection.fork_session(original.id, slot.cwd)
+            return SessionCopy(connection, session, slot.cwd, original.id)
+        finally:
+            claim.release()
+
+    def give(self, copy: SessionCopy, thread_id: int) -> None:
+        """Make a copy a thread's own; the store has it by now, and the thread's first turn opens it."""
+        self._registry.copies.give(thread_id, copy)
+
+    def drop(self, copy: SessionCopy) -> None:
+        """Close a copy that is no thread's after all."""
+        self._registry.copies.drop(copy)
 
     # --- requests without a session ------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import structlog
 from acp.connection import AgentConnection, OpenedSession
 from acp.errors import AgentSpawnError, SpawnFailure
 from pool.capacity import Capacity
+from pool.copies import Copies
 from pool.crash_breaker import CrashBreaker
 from pool.eviction import choose_victim, hung_slots, idle_session, idle_slots, least_busy
 from pool.launcher import Sharing
@@ -36,6 +37,7 @@ class Registry:
     Attributes:
         slots: the current slot of each thread. Its predecessors may live on for a while, in their agents only.
         resets: of the threads whose sessions are being forgotten; set once that is written.
+        copies: of sessions, for threads that have not opened theirs yet.
         changes: set, and replaced, at each change.
         seekers: who gets a slot as soon as there is one, before anybody who has none yet; until `release`.
         last_pass: the clock at the last maintenance pass that went well.
@@ -55,6 +57,7 @@ class Registry:
         self.breaker = CrashBreaker(limits.crash_starts, limits.crash_window)
         self.slots: dict[int, Slot] = {}
         self.resets: dict[int, anyio.Event] = {}
+        self.copies = Copies()
         self.changes = anyio.Event()
         self.closing = False
         self.last_pass = clock()
@@ -209,9 +212,18 @@ class Registry:
         agent, leaving = None, None
         if sharing is not None:
             fitting = [one for one in open_to_all if len(one.slots) < sharing.sessions and one.fits(sharing)]
-            # One that serves before one that starts, which may hang; the fuller before the emptier, which may become
-            # idle, and make room for a thread of another kind.
-            agent = max(fitting, key=lambda one: (one.state is AgentState.SERVING, len(one.slots)), default=None)
+            # The one that has the thread's copy of a session. Else one that serves before one that starts, which may
+            # hang; the fuller before the emptier, which may become idle, and make room for a thread of another kind.
+            copied = self.copies.connection_for(thread_id)
+            agent = max(
+                fitting,
+                key=lambda one: (
+                    copied is not None and one.connection is copied,
+                    one.state is AgentState.SERVING,
+                    len(one.slots),
+                ),
+                default=None,
+            )
         # Asked for each thread that waits, whenever anything changes: nothing is created before there is room.
         if agent is None and self.capacity.free <= 0:
             endings = self._without_successor()
@@ -304,6 +316,18 @@ class Registry:
         log.warning("agent.start_failed", thread_id=slot.thread_id, failure=error.failure.name, reason=str(error))
         self.stop(slot, Reason.FAILED, error, spoiled=spoiled)
         self.changed()
+
+    def open_elsewhere(self, slot: Slot, session_id: str) -> bool:
+        """Whether another slot still has a session open; it may be ending, and then this becomes False.
+
+        Raises:
+            AgentSpawnError: it is not: the session is another thread's.
+        """
+        others = (other for agent in self._agents for other in agent.slots if other is not slot and not other.departed)
+        having = [other for other in others if other.session is not None and other.session.id == session_id]
+        if any(other.live for other in having):
+            raise AgentSpawnError("its session is open in another thread", failure=SpawnFailure.OTHER)
+        return bool(having)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ def agent_health(pool: ConnectionPool) -> AgentHealth:
         closing=counts.closing,
         busy=counts.busy,
         limit=counts.limit,
-        opened={how: stats.opened[how] for how in ("new", "resumed", "loaded")},
+        opened={how: stats.opened[how] for how in ("new", "resumed", "loaded", "copied")},
         lost=stats.lost,
         failed={failure.name.lower(): stats.failed[failure] for failure in SpawnFailure},
         stopped={reason.value: stats.stopped[reason] for reason in Reason},

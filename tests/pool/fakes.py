@@ -102,13 +102,17 @@ class FakeConnection:
             self._exit = AgentExit(returncode)
             self._exited.set()
 
-    async def open_session(self, cwd: str, previous: str | None) -> FakeOpened:
+    async def open_session(self, cwd: str, previous: str | None, origin: str | None = None) -> FakeOpened:
         self.asked_for = previous
         if cwd in self.agents.session_gates:
             await self.agents.session_gates[cwd].wait()
         if cwd in self.agents.session_errors:
             raise self.agents.session_errors[cwd]
         known = previous is not None and previous not in self.agents.unknown
+        if not known and origin is not None:
+            copy = await self.fork_session(origin, cwd)
+            self.open.add(copy.id)
+            return FakeOpened(copy, "copied")
         session_id = previous if known and previous is not None else self.agents.session_id(self.pid)
         how: How = "resumed" if known else "new"
         everywhere = [other for agent in self.agents.connections if agent.alive() for other in agent.open]

@@ -1,0 +1,71 @@
+"""Copies of sessions that are to be other threads' own (S2).
+
+A copy is made in the process that has the original, and stays open there until its thread's session is opened: then it
+is taken over in that process, or closed there and opened in another. The mutable state is which thread waits for which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from acp.connection import AgentConnection
+from acp.errors import AcpError
+from acp.session import AgentSession
+
+log = structlog.get_logger(__name__)
+
+MOST_COPIES = 200
+"""Copies that wait for their threads; the oldest is closed beyond that, and still known to its agent."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionCopy:
+    """A copy of a session.
+
+    Attributes:
+        connection: to the process in which it is open.
+        cwd: where it works, as its agent sees it; the same as the original.
+        origin: the id of the original.
+    """
+
+    connection: AgentConnection
+    session: AgentSession
+    cwd: str
+    origin: str
+
+    async def leave(self) -> None:
+        """Close it where it was made; it must not be open in two processes."""
+        try:
+            await self.connection.end_session(self.session)
+        except AcpError as exc:
+            # Gone with its process, or refused: whoever opens it next is told by the agent.
+            log.info("session.cut_off", reason=str(exc))
+
+
+class Copies:
+    """Which thread waits for which copy."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, SessionCopy] = {}
+
+    def give(self, thread_id: int, copy: SessionCopy) -> None:
+        """Keep a copy for a thread."""
+        self._waiting[thread_id] = copy
+        if len(self._waiting) > MOST_COPIES:
+            oldest = next(iter(self._waiting))
+            self.drop(self._waiting.pop(oldest))
+
+    def take(self, thread_id: int) -> SessionCopy | None:
+        """Return the copy of a thread whose session is about to be opened."""
+        return self._waiting.pop(thread_id, None)
+
+    def connection_for(self, thread_id: int) -> AgentConnection | None:
+        """Return where a thread's copy is open."""
+        copy = self._waiting.get(thread_id)
+        return copy.connection if copy is not None else None
+
+    def drop(self, copy: SessionCopy) -> None:
+        """Close a copy that nobody wants; returns at once."""
+        copy.connection.close_session(copy.session)
