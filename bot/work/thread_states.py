@@ -77,6 +77,11 @@ class _Thread:
     shown: ThreadState
     running: list[RunningTurn] = field(default_factory=list)
 
+    def now(self) -> ThreadState:
+        """Return how it looks; a turn's agent may tell its name at any time."""
+        agent = self.running[-1].agent if self.running else None
+        return self.shown if agent in (None, self.shown.agent) else replace(self.shown, agent=agent)
+
 
 class ThreadStates(TurnListener):
     """Knows the states; it has to hear of turns before those who ask it when they hear of them.
@@ -98,11 +103,11 @@ class ThreadStates(TurnListener):
     def of(self, thread_id: int) -> ThreadState | None:
         """Return the state of a thread, but for what waits there; None: it had no turn in this run."""
         thread = self._threads.get(thread_id)
-        return thread.shown if thread is not None else None
+        return thread.now() if thread is not None else None
 
     def all(self) -> list[ThreadState]:
         """Return the states of all threads, in no order; those that ended are remembered up to a bound."""
-        found = {thread_id: thread.shown for thread_id, thread in self._threads.items()}
+        found = {thread_id: thread.now() for thread_id, thread in self._threads.items()}
         for entry in self._scheduler.waiting():
             known, first = found.get(entry.thread_id), entry.messages[0]
             if known is not None and known.state in (State.WORKING, State.NEEDS_YOU, State.WAITING):
@@ -165,11 +170,8 @@ class ThreadStates(TurnListener):
         if thread.running:
             asking = any(turn.waiting_for_people for turn in thread.running)
             state = State.NEEDS_YOU if asking else State.WORKING
-            agent = thread.running[-1].agent or thread.shown.agent
             if state is not thread.shown.state:
-                thread.shown = replace(thread.shown, state=state, since=self._clock(), agent=agent, outcome=None)
-            else:
-                thread.shown = replace(thread.shown, agent=agent)
+                thread.shown = replace(thread.shown, state=state, since=self._clock(), outcome=None)
         self._note()
 
     def _note(self) -> None:

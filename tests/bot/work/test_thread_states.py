@@ -33,6 +33,7 @@ async def test_a_thread_works_needs_somebody_and_is_done_or_has_failed() -> None
         work.post(3, "fail", thread_id=300)
         await work.outcome(3)
         assert states(work) == {100: State.NEEDS_YOU, 200: State.WORKING, 300: State.FAILED}
+        assert [one.agent for one in known.all()] == ["fake"] * 3
         failed = known.of(300)
         assert failed is not None
         assert (failed.prompt, failed.asked_by, failed.outcome) == (3, (ALICE.id,), Outcome.FAILED)

@@ -106,10 +106,12 @@ async def test_a_board_older_than_discord_lets_edit_freely_is_posted_anew() -> N
         await anyio.sleep(15)
         (text,) = port.texts
         assert "1 working" in text
-        assert [call.kind for call in port.calls] == ["send", "send", "delete"]
+        # Then its agent tells its name.
+        assert [call.kind for call in port.calls] == ["send", "send", "delete", "edit"]
+        assert "`fake`" in text
         work.agents.sessions[0].respond()
         await anyio.sleep(15)
-        assert port.calls[-1].kind == "edit"
+        assert [call.kind for call in port.calls[4:]] == ["edit"]
 
 
 @in_virtual_time
