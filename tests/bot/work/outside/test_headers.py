@@ -137,14 +137,14 @@ async def test_what_discord_does_not_take_is_tried_again_and_what_it_forbids_lef
 
 
 @in_virtual_time
-async def test_forty_threads_that_change_for_an_hour_meet_no_limit_and_are_soon_right() -> None:
+async def test_threads_that_change_all_the_time_meet_no_limit_and_are_soon_right() -> None:
     """D3, S5, S6: with the loopback's limits, in virtual time; a call that waits for a bucket holds up no other."""
     chance, limiter = random.Random(1), Limiter(RateLimits.REAL)
     channels = FakeChannels({thread_id: post(8) for thread_id in range(40)}, slow={3: 14.0, 4: 300.0})
     wanted: dict[int, tuple[float, State]] = {}
     late = []
     async with running_headers(channels) as headers:
-        ends = anyio.current_time() + 3600
+        ends = anyio.current_time() + 600
         while (now := anyio.current_time()) < ends:
             thread_id = chance.randrange(40)
             state = chance.choice([State.WORKING, State.NEEDS_YOU, State.DONE])
@@ -157,7 +157,7 @@ async def test_forty_threads_that_change_for_an_hour_meet_no_limit_and_are_soon_
                 if not shown and anyio.current_time() - since > 15 and other not in channels.slow:
                     late.append((other, wish))
     assert late == []
-    assert len(channels.changes) > 1000
+    assert len(channels.changes) > 150
     for at, thread_id, name, _ in channels.changes:
         verdict = limiter.judge("edit_channel", str(thread_id), at, rename=name is not None)
         assert verdict is not None
