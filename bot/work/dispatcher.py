@@ -59,6 +59,7 @@ from bot.work.status import WorkCounts, work_counts
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.thread_states import ThreadStates
+from bot.work.transcripts.export import Exports
 from bot.work.transcripts.service import Transcripts
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
@@ -95,7 +96,7 @@ class Dispatcher:
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
-        transcripts: what was said and done in turns.
+        transcripts: what was said and done in turns; ``exports``: the same as files.
         questions: the questions that people may answer.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
@@ -138,6 +139,7 @@ class Dispatcher:
         self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
         handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
         self.transcripts = Transcripts(store, redact, limits.transcript_days)
+        self.exports = Exports(self.transcripts, chat.upload_limit)
         self.notifications = notifications = Notifications(self.thread_settings)
         self.deliveries = Deliveries(
             tracker, editors, store, self._reactions, observer, handouts, notifications, redact, self.transcripts

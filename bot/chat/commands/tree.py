@@ -26,6 +26,7 @@ from bot.chat.commands.notify import notify
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
+from bot.chat.commands.transcripts import export
 from bot.chat.interactions import on_unreadable_interaction, tell
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     stop,
     status,
     diff,
+    export,
     reset,
     new,
     queue,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -32,6 +33,7 @@ PACK_LIMIT = 3.0
 READ_LIMIT = 20.0
 """Seconds that an answer may take that is read from the state file."""
 
+_PAGE = 8
 _MOST_DECISIONS = 1_000
 
 TOO_SLOW = Answer("I could not read my records in time. Try again in a minute.", accepted=False)
@@ -96,12 +98,33 @@ class Transcripts:
             if kept is None or kept.thread_id != thread_id:
                 return Answer(GONE.format(days=self.days), accepted=False)
             try:
-                text, file = await self._apart(lambda: details_message(_turn(kept, decided)))
+                text, file = await self.apart(lambda: details_message(_turn(kept, decided)))
             except ValueError:
                 log.warning("transcript.ignored", prompt=turn_id)
                 return DAMAGED
             return Answer(text, accepted=True, file=file)
         return TOO_SLOW
+
+    async def last_turns(self, thread_id: int, room: int, write: Callable[[KeptTurn], str]) -> tuple[list[str], int]:
+        """Return the newest turns of a thread as ``write`` puts them, the oldest of them first.
+
+        Args:
+            room: bytes for all of them, and for two between each.
+
+        Returns also how many older ones have no room.
+        """
+        count, decided = await self.store.count_transcripts(thread_id), await self._decided(thread_id)
+        texts: list[str] = []
+        before: int | None = None
+        # By pages: the store's one writer must not read all of a thread in one go, nor memory hold it.
+        while page := await self.store.transcripts(thread_id, _PAGE, before):
+            for text in await self.apart(partial(_written, page, decided, write)):
+                room -= len(text.encode(errors="replace")) + 2
+                if room < 0:
+                    return texts[::-1], count - len(texts)
+                texts.append(text)
+            before = page[-1].turn_id
+        return texts[::-1], 0
 
     async def _decided(self, thread_id: int) -> dict[int, list[Decision]]:
         """Return what was decided in a thread, by the first message of the turn, in order."""
@@ -110,9 +133,23 @@ class Transcripts:
             found[one.prompt_id].append(one)
         return found
 
-    async def _apart(self, work: Callable[[], T]) -> T:
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Do in a worker thread what may take a while, one thing after the other."""
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._reading)
 
 
 def _turn(kept: KeptTranscript, decided: dict[int, list[Decision]]) -> KeptTurn:
     return KeptTurn(unpacked(kept.payload), decided.get(kept.turn_id, ()))
+
+
+def _written(
+    rows: Sequence[KeptTranscript], decided: dict[int, list[Decision]], write: Callable[[KeptTurn], str]
+) -> list[str]:
+    texts = []
+    for row in rows:
+        try:
+            texts.append(write(_turn(row, decided)))
+        except ValueError:
+            # One that is damaged, or of a later version, must not keep the others from being read.
+            log.warning("transcript.ignored", prompt=row.turn_id)
+    return texts

@@ -32,6 +32,7 @@ from bot.work.ports import Answer
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
 from bot.work.slash.commands import NO_COMMANDS, AgentCommands
+from bot.work.transcripts.export import Exports, Format
 from bot.work.transcripts.service import Transcripts
 from pool.storage.durable import SessionStore
 from tests.bot.work.fakes import permission_request
@@ -48,6 +49,13 @@ class FakeTranscripts(Transcripts):
     """Knows the same of every turn."""
 
     async def details(self, thread_id: int, turn_id: int) -> Answer:
+        return Answer(DETAILS, accepted=True)
+
+
+class FakeExports(Exports):
+    """Has the same to say of every thread."""
+
+    async def export(self, thread_id: int, guild_id: int | None, wanted: Format = "markdown") -> Answer:
         return Answer(DETAILS, accepted=True)
 
 
@@ -146,6 +154,7 @@ class FakeDispatcher(Dispatcher):
         self.controls = cast("Controls", self)
         self.notifications = SimpleNamespace(choose=self.choose)
         self.transcripts = FakeTranscripts(cast("Any", None), str, 30)
+        self.exports = FakeExports(self.transcripts, lambda _guild_id: 0)
 
     async def saved(self) -> bool:
         return True

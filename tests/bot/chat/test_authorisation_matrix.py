@@ -25,6 +25,7 @@ exist; `IMPOSSIBLE` says why.
     catch-up    has written while Weft was away, before the role was lost and the server left
     /agent      runs a command of the agent's
     details     presses *Details* below a turn
+    /export     asks for the conversation
     commands    types into the option of that command that suggests them
     /login      looks at how one logs in to an agent
 """
@@ -100,6 +101,7 @@ LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/agent": ("/stop", {}),
     "/notify": ("/stop", {}),
     "details": ("stop", {}),
+    "/export": ("/stop", {}),
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
 }
@@ -326,6 +328,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 ),
                 "/login": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "login")),
                 "/notify": await stage.everybody(lambda by, place, _, __: by.slash(place, "notify", when="never")),
+                "/export": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "export")),
                 "details": await stage.everybody(
                     lambda by, place, _, __: by.click(stage.stops[place][0], f"weft:details:{place}:42")
                 ),
