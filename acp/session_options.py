@@ -98,6 +98,10 @@ class SessionOption:
         """Return the name of a value; the value itself where it has none."""
         return next((one.name for one in self.values if one.value == value), value)
 
+    def choosing(self, value: str) -> SessionOption:
+        """Return the same option with another value chosen."""
+        return replace(self, current=value)
+
     def request(self, value: str) -> tuple[str, dict[str, Any]]:
         """Return method and parameters, but for the session's id, of the request that chooses a value."""
         match self.way:
@@ -181,7 +185,7 @@ class SessionOptions:
         self.all = read_options(raw)
 
     def _choose(self, option_id: str, value: str) -> None:
-        self.all = tuple(replace(one, current=value) if one.id == option_id else one for one in self.all)
+        self.all = tuple(one.choosing(value) if one.id == option_id else one for one in self.all)
 
 
 def first_of(options: Iterable[SessionOption], kind: Kind) -> SessionOption | None:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from acp.process import WITHHELD, named
+from acp.session_options import ID_LIMIT
 from acp.shutdown import MARKER
 from bot.agents.model import AgentProfile, Agents
 from bot.files import read_text
@@ -194,12 +195,23 @@ def _command_or_table(value: object) -> object:
     return {"command": value} if isinstance(value, str) else value
 
 
+def _agent_or_table(value: object) -> object:
+    return {"agent": value} if isinstance(value, str) else value
+
+
+def _value(value: object) -> object:
+    # As they are written in TOML: an option that is on or off is no text there.
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 _Words = Annotated[list[str], BeforeValidator(_words)]
 _Variable = Annotated[str, BeforeValidator(_matching(_VARIABLE, "variable's name"))]
 _Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, digits, - and _, at most 32"))]
-_Channel = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
 _Money = Annotated[float, Field(gt=0, le=10**12, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
+_ChannelId = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
+_Option = Annotated[str, Field(min_length=1, max_length=ID_LIMIT)]
+_Options = dict[_Option, Annotated[_Option, BeforeValidator(_value)]]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -227,6 +239,7 @@ class _Permissions(_Strict):
     two_person: list[Annotated[_Rule, BeforeValidator(_command_or_table)]] = []
     allow: list[_Rule] = []
     deny: list[_Rule] = []
+    modes: list[_Option] = []
 
     def rules(self) -> Rules:
         return Rules(*(tuple(one.rule() for one in several) for several in (self.allow, self.deny, self.two_person)))
@@ -248,6 +261,12 @@ class _Agent(_Strict):
     sessions_per_process: Annotated[int, Field(ge=1)] | None = None
     limits: _Limits = _Limits()
     permissions: _AgentPermissions = _AgentPermissions()
+    options: _Options = {}
+
+
+class _Channel(_Strict):
+    agent: str | None = None
+    options: _Options = {}
 
 
 class _Budget(_Strict):
@@ -272,7 +291,7 @@ class _Content(_Strict):
     budget: _Budget = _Budget()
     permissions: _Permissions = _Permissions()
     agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
-    channels: dict[_Channel, str] = {}
+    channels: dict[_ChannelId, Annotated[_Channel, BeforeValidator(_agent_or_table)]] = {}
 
 
 Problem = tuple[tuple[int | str, ...], str]
@@ -284,6 +303,7 @@ _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("permissions",): _Permissions,
     ("agents", "*"): _Agent,
     ("agents", "*", "limits"): _Limits,
+    ("channels", "*"): _Channel,
     ("agents", "*", "permissions"): _AgentPermissions,
 }
 """Which keys there are, by the table that they are in; in the tables below these there are rules."""
@@ -292,9 +312,8 @@ _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
 def _told(error: ErrorDetails) -> Problem:
     location = error["loc"]
     if error["type"] == "extra_forbidden":
-        table = tuple(
-            "*" if depth == 1 and location[0] == "agents" else step for depth, step in enumerate(location[:-1])
-        )
+        by_name = location[0] in ("agents", "channels")
+        table = tuple("*" if depth == 1 and by_name else step for depth, step in enumerate(location[:-1]))
         near = nearest(str(location[-1]), _TABLES.get(table, _Rule).model_fields)
         return location, "there is no such setting" + (f"; did you mean {near}?" if near else "")
     if location == ("agents",) and error["type"] in ("missing", "too_short"):
@@ -311,9 +330,9 @@ def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
         yield ("default",), f"is missing: name one of {names}"
     if content.default is not None and content.default not in content.agents:
         yield ("default",), f"there is no agent {content.default!r}, only {names}"
-    for channel, agent in content.channels.items():
-        if agent not in content.agents:
-            yield ("channels", channel), f"there is no agent {agent!r}, only {names}"
+    for channel, one in content.channels.items():
+        if one.agent is not None and one.agent not in content.agents:
+            yield ("channels", channel), f"there is no agent {one.agent!r}, only {names}"
     yield from _rule_problems(("permissions",), content.permissions)
     for name, entry in content.agents.items():
         yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
@@ -361,8 +380,9 @@ def _agents(content: _Content, workspace: str) -> Agents:
     return Agents(
         profiles={name: _profile(content, name, workspace) for name in content.agents},
         default=content.default or next(iter(content.agents)),
-        channels={int(channel): agent for channel, agent in content.channels.items()},
         budget=content.budget.budget(),
+        channels={int(channel): said.agent for channel, said in content.channels.items() if said.agent is not None},
+        channel_options={int(channel): said.options for channel, said in content.channels.items() if said.options},
     )
 
 
@@ -384,4 +404,6 @@ def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
         rules=content.permissions.rules() + entry.permissions.rules(),
         mode=_mode(content, entry),
         trusted=entry.permissions.i_trust_this_agent,
+        options=entry.options,
+        modes=frozenset(content.permissions.modes + entry.permissions.modes),
     )

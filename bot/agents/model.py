@@ -32,6 +32,8 @@ class AgentProfile:
         rules: on its permission requests, those for all agents among them.
         mode: what happens to requests that no rule decides.
         trusted: somebody wrote that it may be allowed everything without a wrapper.
+        options: what its sessions begin with, by option, or "model", "mode" and "effort" (K1).
+        modes: modes, and ids of other options, that everybody who may prompt may choose.
     """
 
     name: str
@@ -48,6 +50,8 @@ class AgentProfile:
     rules: Rules = field(default_factory=Rules)
     mode: Mode = Mode.ASK
     trusted: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    modes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Agents:
     Attributes:
         default: the one of threads for which nothing else was said.
         channels: the agents of the threads in some channels, by the channel's id.
+        channel_options: what sessions of the threads in some channels begin with, as `AgentProfile.options`.
         chosen: whether there is a choice that has to be remembered for each thread.
         budget: what turns may take.
     """
@@ -64,6 +69,7 @@ class Agents:
     profiles: Mapping[str, AgentProfile]
     default: str
     channels: Mapping[int, str] = field(default_factory=dict)
+    channel_options: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     chosen: bool = True
     budget: Budget = field(default_factory=Budget)
 

@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 SAVE_LIMIT = 1.5
 """Seconds that an answer waits until what it promises is written down; Discord waits three for the answer."""
 
+SOON = 1.0
+"""Seconds in which the second answer takes the place of the first; with `SAVE_LIMIT` less than Discord waits."""
+
 NOT_SAVED = "-# In force now, but not saved yet: if Weft restarts in the next few minutes, ask again."
 FAILED = "Something went wrong on my side; the details are in the log."
 NOT_IN_THREAD = "Use this command inside a Weft thread."
@@ -64,3 +67,11 @@ async def saved(answer: Answer, dispatcher: Dispatcher) -> Answer:
     # After the first line: below that there may be a quotation, which has no end.
     first, *rest = answer.text.split("\n", 1)
     return replace(answer, text="\n".join([first, NOT_SAVED, *rest]))
+
+
+async def soon(answer: Answer) -> Answer:
+    """Return the answer that follows this one if it comes at once: then one says it all."""
+    if answer.later is not None:
+        with anyio.move_on_after(SOON):
+            return await answer.later
+    return answer

@@ -12,11 +12,12 @@ from typing import Any, Self, cast
 import discord
 from discord import ui
 
+from bot.chat import selects
 from bot.chat.authorize import Purpose
 from bot.chat.commands.control import reset, status
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.queue import show
-from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell
+from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell, thread_place_of
 from bot.chat.modals import SUBMITTED, filled_in
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
@@ -34,6 +35,7 @@ TEMPLATE = (
     r"|auth:(?P<account_in>\d+):(?P<way>[0-9a-z]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|always:(?P<card>[A-Za-z0-9_-]+)"
+    r"|page:(?P<paged_in>\d+):(?P<paged>all|[0-9a-f]{16}):(?P<page>\d{1,3}):[en]"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<reply>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
@@ -80,9 +82,11 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
                 return answer_question(dispatcher.questions, named, by, message_id)
             # 2. The rest names its thread. Whether the person may was decided for the place of the press, and a
             # forged custom_id can name any other.
-            thread_id = int(named["thread"] or named["left_in"])
+            thread_id = int(named["thread"] or named["left_in"] or named["paged_in"])
             if interaction.channel_id != thread_id:
                 return Answer(EXPIRED, accepted=False)
+            if named["paged"]:
+                return turn_page(interaction, dispatcher, named["paged"], int(named["page"]))
             if named["token"]:
                 return dispatcher.controls.end_left(thread_id, named["token"], by)
             prompt = int(named["prompt"])
@@ -144,6 +148,14 @@ def is_elsewhere(interaction: discord.Interaction[Any], dispatcher: Dispatcher, 
     return place is not None and place.thread_id != interaction.channel_id
 
 
+def turn_page(interaction: discord.Interaction[Any], dispatcher: Dispatcher, paged: str, page: int) -> Answer:
+    """Return another page of a menu."""
+    place = thread_place_of(interaction)
+    if place is None:
+        return Answer(EXPIRED, accepted=False)
+    return dispatcher.options.menu(place, None if paged == "all" else paged, page)
+
+
 def answer_question(questions: QuestionRegistry, named: re.Match[str], by: Actor, message_id: int) -> Answer:
     """Do what a button of a question stands for; ``message_id``: of its card."""
     token = named["question"]
@@ -169,7 +181,8 @@ async def on_interaction(interaction: discord.Interaction[Any]) -> None:
     # discord.py stays silent on the use of a button or a menu that the message no longer has.
     kinds = discord.Button | discord.SelectMenu
     stands = any(isinstance(one, kinds) and one.custom_id == custom_id for one in pressable)
-    if not (KNOWN.fullmatch(custom_id) and stands):
+    known = KNOWN.fullmatch(custom_id) or selects.KNOWN.fullmatch(custom_id)
+    if not (known and stands):
         await tell(interaction, EXPIRED)
 
 

@@ -19,14 +19,14 @@ from discord import ui
 from discord.app_commands import Choice
 from discord.http import Route
 
-from bot.chat.answers import FAILED, Act, run_command, saved
+from bot.chat.answers import FAILED, Act, run_command, saved, soon
 from bot.chat.authorize import Purpose, Request, Verdict, authorize
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Command, clip
 from bot.chat.modals import modal_view
 from bot.chat.port import NOBODY, view_of
 from bot.chat.posts import Json, field, snowflake
-from bot.model import Actor
+from bot.model import Actor, ThreadPlace
 from bot.reply.port import MESSAGE_LIMIT, Attachment, Button, Select
 from bot.reply.sanitise import one_line
 from bot.work.dispatcher import Dispatcher
@@ -72,6 +72,14 @@ def agent_place(interaction: discord.Interaction[Any], dispatcher: Dispatcher) -
     return dispatcher.logins.place_of(channel.id, channel.parent_id)
 
 
+def thread_place_of(interaction: discord.Interaction[Any]) -> ThreadPlace | None:
+    """Return the thread in which something was pressed or typed and where it stands, or None outside threads."""
+    channel = interaction.channel
+    if not isinstance(channel, discord.Thread):
+        return None
+    return ThreadPlace(interaction.guild_id, channel.id, channel.parent_id)
+
+
 def verdict_on(interaction: discord.Interaction[Any], purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Return whether the person may use Weft here."""
     channel, client = interaction.channel, interaction.client
@@ -112,7 +120,7 @@ async def respond(
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:
         done = run_command(wanted, client.dispatcher, thread_of(interaction), asker_of(interaction), interaction.id)
-        answer = await saved(done, client.dispatcher)
+        answer = await soon(await saved(done, client.dispatcher))
     else:
         answer = Answer(verdict.reason, accepted=False)
     if answer.modal is not None:
@@ -127,6 +135,8 @@ async def respond(
     # A refusal is nobody else's concern.
     public = shown and answer.accepted
     message_id = await tell(interaction, answer.text, answer.buttons, selects=answer.selects, ephemeral=not public)
+    if answer.later is not None:
+        await _correct(interaction, await answer.later)
     return message_id if public else None
 
 
@@ -217,6 +227,15 @@ async def tell(
         log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
         return None
     return sent.message_id
+
+
+async def _correct(interaction: discord.Interaction[Any], answer: Answer) -> None:
+    """Let an answer that was given show another text, and nothing to press."""
+    text = clip(interaction.client.state.redactor.text(answer.text), MESSAGE_LIMIT)
+    try:
+        await interaction.edit_original_response(content=text, view=None, allowed_mentions=NOBODY)
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
 
 
 async def _follow_up(

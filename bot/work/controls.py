@@ -15,6 +15,7 @@ from bot.model import Actor, Outcome, QueueMode
 from bot.work.budget.budgets import Budgets
 from bot.work.intake import Intake
 from bot.work.leftovers import Leftovers
+from bot.work.options.service import SessionChoices
 from bot.work.outside.titles import TITLED
 from bot.work.ports import Answer
 from bot.work.queue.entry import PENDING, Cancel, Why
@@ -50,6 +51,7 @@ class Controls:
     thread_settings: ThreadSettings
     changes: WorkspaceChanges
     budgets: Budgets
+    options: SessionChoices
     pool: ConnectionPool
     store: SessionStore
 
@@ -199,8 +201,9 @@ class Controls:
             agent=name,
             now=anyio.current_time(),
         )
-        left = [*self.budgets.describe(thread_id), *self.leftovers.describe(thread_id)]
-        return "\n".join([thread, *left, *silences.describe(name or (slot.agent if slot else None))])
+        chosen, spent = self.options.describe(thread_id), self.budgets.describe(thread_id)
+        left = [*spent, *self.leftovers.describe(thread_id)]
+        return "\n".join([thread, *chosen, *left, *silences.describe(name or (slot.agent if slot else None))])
 
     async def diff(self, thread_id: int) -> Answer:
         """Return what changed in a thread's workspace since the thread began (V3); takes up to 20 s."""

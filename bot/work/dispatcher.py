@@ -39,6 +39,9 @@ from bot.work.leftovers import Leftovers
 from bot.work.limits import WorkLimits
 from bot.work.login.logins import Logins
 from bot.work.observer import Observer
+from bot.work.options.giving import OptionGiver
+from bot.work.options.memory import OptionMemory
+from bot.work.options.service import SessionChoices
 from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
@@ -98,6 +101,7 @@ class Dispatcher:
         decisions: what was decided.
         transcripts: what was said and done in turns; ``exports``: the same as files.
         questions: the questions that people may answer.
+        options: what people choose for the sessions of their threads.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
     """
@@ -157,6 +161,10 @@ class Dispatcher:
             tasks, tracker, chat, store, self.thread_settings, self.thread_states, self.budgets, nonces, redact
         )
         self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
+        memory = OptionMemory(self.thread_settings)
+        giver = OptionGiver(editors, pool, self.thread_settings, memory, redact)
+        self.options = SessionChoices(tracker, pool, memory, giver)
+        self.turn_events.listeners.append(giver)
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
@@ -172,7 +180,7 @@ class Dispatcher:
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, asking.cards, asking.forms, self._leftovers, late,
-            backgrounds, self._files, handouts, self._changes, redact,
+            backgrounds, self._files, handouts, self._changes, giver, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -200,7 +208,7 @@ class Dispatcher:
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         self.controls = Controls(
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
-            self.thread_settings, self._changes, self.budgets, pool, store,
+            self.thread_settings, self._changes, self.budgets, self.options, pool, store,
         )  # fmt: skip
         self.logins = Logins(pool, self.thread_settings)
         self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)
@@ -343,6 +351,7 @@ class Dispatcher:
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self.thread_states.forget(place_id)
+            self.options.memory.forget(place_id)
             self.outside.forget(place_id)
             self._runs.serial.pop(place_id, None)
             self._scheduler.forget(place_id)

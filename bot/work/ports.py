@@ -64,6 +64,7 @@ class Answer:
         file: goes with the text.
         buttons: what only the person who asked can press; ``selects``: the menus above them, at most five rows in all.
         modal: a form to be shown in place of the text.
+        later: the answer that takes the place of this one, once what was asked for has been done.
     """
 
     text: str
@@ -73,6 +74,7 @@ class Answer:
     buttons: tuple[Button, ...] = ()
     selects: tuple[Select, ...] = ()
     modal: Modal | None = None
+    later: Awaitable[Answer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from bot.work.files.handouts import Handouts
 from bot.work.files.turn_files import TurnFiles, nothing_left
 from bot.work.late_output import LateOutputs
 from bot.work.leftovers import Leftovers
+from bot.work.options.giving import OptionGiver
 from bot.work.permissions.cards import rejection
 from bot.work.permissions.turn_cards import TurnCards, close_cards
 from bot.work.questions.registry import why_ended
@@ -120,6 +121,7 @@ class TurnService:
     files: TurnFiles
     handouts: Handouts
     changes: WorkspaceChanges
+    options: OptionGiver
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -139,6 +141,8 @@ class TurnService:
                         lease = await stack.enter_async_context(self.pool.session(running.thread_id, claim))
                     running.lease = lease
                     await self.changes.begin(running.thread_id, lease, look)
+                    # Before the last look at what is to be asked: a message that comes meanwhile is still in it.
+                    await self.options.give(running, lease)
                     # Now, not at acceptance: no slow file changes who is next. A stop cuts it off, too (F3).
                     notices = await self.bring(running.entry, lease)
                     if reason := nothing_left(running.entry):

@@ -23,11 +23,13 @@ from bot.chat.commands.inbox import inbox
 from bot.chat.commands.login import login, logout
 from bot.chat.commands.new import new
 from bot.chat.commands.notify import notify
+from bot.chat.commands.options import effort, mode, model, options
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
 from bot.chat.commands.transcripts import export
 from bot.chat.interactions import on_unreadable_interaction, tell
+from bot.chat.selects import WeftSelect
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,10 @@ COMMANDS: tuple[AnyCommand, ...] = (
     login,
     logout,
     board,
+    model,
+    mode,
+    effort,
+    options,
 )
 
 
@@ -76,7 +82,7 @@ class WeftTree(app_commands.CommandTree[Any]):
 
 def answer_interactions(client: discord.Client) -> WeftTree:
     """Let the client answer commands and buttons, including unknown and unreadable ones; return its commands."""
-    client.add_dynamic_items(WeftButton)
+    client.add_dynamic_items(WeftButton, WeftSelect)
     client.event(on_interaction)
     client.event(on_unreadable_interaction)
     tree = WeftTree(client)

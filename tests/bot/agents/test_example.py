@@ -36,7 +36,10 @@ def test_a_line_that_is_off_can_be_switched_on(number: int) -> None:
 def test_all_lines_together_are_valid() -> None:
     """Settings and exits: the example needs no workspace then, for that agent."""
     agents = AgentsFile(EXAMPLE, switched_on(*OFF)).agents("/srv")
-    assert agents.channels == {123456789012345678: "codex"}
+    assert agents.channels == {123456789012345678: "codex", 123456789012345679: "claude"}
+    assert agents.channel_options == {123456789012345679: {"mode": "plan"}}
+    assert agents.profiles["claude"].options == {"model": "opus", "effort": "high"}
+    assert [agents.profiles[name].modes for name in ("claude", "codex")] == [{"acceptEdits", "auto"}, {"acceptEdits"}]
     assert agents.profiles["claude"].limits
     assert [len(agents.profiles[name].rules.deny) for name in ("claude", "codex")] == [3, 2]
 

@@ -35,6 +35,7 @@ from bot.work.slash.commands import NO_COMMANDS, AgentCommands
 from bot.work.transcripts.export import Exports, Format
 from bot.work.transcripts.service import Transcripts
 from pool.storage.durable import SessionStore
+from tests.bot.chat.choices import FakeChoices
 from tests.bot.work.fakes import permission_request
 from tests.bot.work.observing import Noted
 from tests.pool.memory import MemoryStore
@@ -147,6 +148,7 @@ class FakeDispatcher(Dispatcher):
     commands: FakeCommands = field(default_factory=FakeCommands)
     logins: FakeLogins = field(default_factory=FakeLogins)
     notifications: Any = field(init=False)
+    options: FakeChoices = field(default_factory=FakeChoices)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,9 @@ exist; `IMPOSSIBLE` says why.
     /export     asks for the conversation
     commands    types into the option of that command that suggests them
     /login      looks at how one logs in to an agent
+    /model      asks for the menu of models
+    menu        chooses in one that somebody else got, in the same thread or for another one
+    models      types into the option of /model
 """
 
 from __future__ import annotations
@@ -43,14 +46,16 @@ from bot.chat.authorize import Policy, Reason
 from bot.chat.commands.board import NOT_HERE
 from bot.chat.commands.inbox import ALL_QUIET
 from bot.chat.commands.permissions import NOT_OPEN
+from bot.chat.selects import EXPIRED as MENU_EXPIRED
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import Body, Button
-from bot.sandbox import FakeDiscord, Interaction, Person
+from bot.sandbox import FakeDiscord, Interaction, Message, Person
 from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
 from bot.work.outside.boards import HERE, MOVED
 from bot.work.questions.registry import SENT
 from bot.work.slash.commands import NO_COMMANDS
+from tests.bot.chat.choices import CHOSEN_MODEL, MENU
 from tests.bot.chat.harness import DETAILS, LOGINS, Decider, RunningChat, running_chat
 
 WAYS = (
@@ -104,6 +109,9 @@ LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/export": ("/stop", {}),
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
+    "/model": ("/stop", {}),
+    "menu": ("/stop", {}),
+    "models": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
 }
 BOARD = "/board"
 """Puts up a board, in a channel and not in a thread: whom the card's way lets in, and who looks after threads."""
@@ -233,6 +241,16 @@ async def slash_later(by: Person, place: int, name: str) -> Interaction:
     return used
 
 
+async def choose_in(by: Person, place: int, menus: dict[int, Message]) -> Interaction:
+    """Choose in the menu of a place, as it was; where there is none, in that of another."""
+    message = menus.get(place) or next(iter(menus.values()))
+    (select,) = message.components[0]["components"]
+    data = {"custom_id": select["custom_id"], "component_type": 3, "values": [select["options"][0]["value"]]}
+    sent = by._begin(InteractionType.COMPONENT, place, data, message)
+    await sent.settle()
+    return sent
+
+
 def word_of(interaction: Interaction) -> str:
     """Return the table's word for an answer, which only the person sees."""
     data = interaction.response or {}
@@ -242,7 +260,8 @@ def word_of(interaction: Interaction) -> str:
         names = {choice["name"] for choice in data["choices"]}
         return "none" if not names else "agents" if names == {"claude", "codex", "gemini"} else "shown"
     text = str(data["content"])
-    assert interaction.ephemeral
+    # What edits the message that was pressed is as private as that one.
+    assert interaction.ephemeral or interaction.kind is CallbackType.UPDATE
     refusals = {str(reason): reason.name for reason in Reason if reason}
     words = {
         "Answered: `Allow`": "decided",
@@ -256,6 +275,9 @@ def word_of(interaction: Interaction) -> str:
         HERE.text: "done",
         MOVED.text: "done",
         "Chosen.": "done",
+        MENU.text: "done",
+        CHOSEN_MODEL.text: "done",
+        MENU_EXPIRED: "outside",
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
@@ -301,6 +323,11 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 await person.edit(first[who, where], "second")
             said = await stage.everybody_says("now")
             await chat.settled(fd.channel_id)
+            menus = {
+                place: fd.message((await people["asker"].slash(place, "model")).original_id or 0)
+                for (_, where), place in stage.places.items()
+                if where in ("own", "other")
+            }
             pressed = {
                 "card": await stage.everybody(lambda by, _, who, where: by.click(*stage.cards[who, where])),
                 "form": await stage.everybody(
@@ -336,6 +363,9 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 "commands": await stage.everybody(
                     lambda by, place, _, __: by.autocomplete(place, "agent", "command", "")
                 ),
+                "/model": await stage.everybody(lambda by, place, _, __: by.slash(place, "model")),
+                "menu": await stage.everybody(lambda by, place, _, __: choose_in(by, place, menus)),
+                "models": await stage.everybody(lambda by, place, _, __: by.autocomplete(place, "model", "model", "")),
                 "suggest": await stage.everybody(lambda by, place, _, __: by.autocomplete(place, "new", "agent", "")),
             }
         taken = {inbound.message_id for inbound in dispatcher.inbounds}

@@ -12,13 +12,14 @@ from bot.chat import answers
 from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, KNOWN
-from bot.chat.commands.tree import UNKNOWN
+from bot.chat.commands.tree import COMMANDS, UNKNOWN
 from bot.chat.interactions import NO_FILE
 from bot.model import Actor, ThreadPlace
 from bot.redaction import REDACTED
 from bot.reply.port import Attachment, Body, Button, Select, SelectChoice
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction
 from bot.sandbox.interactions import InteractionType
+from bot.work.later_answer import LaterAnswer
 from bot.work.ports import Answer
 from tests.bot.chat.harness import Decider, FakeDispatcher, MemoryStamp, RunningChat, in_a_thread, running_chat
 
@@ -147,6 +148,27 @@ async def test_what_takes_longer_is_deferred_and_brings_its_file() -> None:
         assert chat.dispatcher.calls == [("diff", thread_id)] * 2
         chat.dispatcher.broken = True
         assert await (await alice.slash(thread_id, "diff")).told() == FAILED
+
+
+@pytest.mark.asyncio
+async def test_an_answer_is_corrected_when_what_was_asked_for_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K1, R5: by one that follows, without secrets; one that follows at once is the only one."""
+    later = LaterAnswer()
+
+    class Slow(FakeDispatcher):
+        def clear(self, thread_id: int, by: Actor) -> Answer:
+            return Answer("Telling the agent.", accepted=True, later=later)
+
+    monkeypatch.setattr(answers, "SOON", 0.01)
+    async with in_a_thread(dispatcher=Slow(), secrets=("hunter2-hünter2",)) as (chat, thread_id):
+        alice = chat.fd.user("alice")
+        first = await alice.slash(thread_id, "queue clear")
+        assert told(first) == "Telling the agent."
+        later.settle(Answer("It has hunter2-hünter2.", accepted=True))
+        later.settle(Answer("Too late.", accepted=True))
+        await chat.fd.wait_for(lambda _: told(first) == f"It has {REDACTED}.")
+        assert told(await alice.slash(thread_id, "queue clear")) == f"It has {REDACTED}."
+        chat.fd.assert_clean()
 
 
 @pytest.mark.asyncio
@@ -318,23 +340,7 @@ async def test_commands_are_registered_once_and_for_servers_only() -> None:
             await chat.settled(fd.channel_id)
         assert fd.command_syncs == 1
         assert stamp.value == first
-        assert sorted(command["name"] for command in fd.commands) == [
-            "agent",
-            "audit",
-            "board",
-            "diff",
-            "help",
-            "inbox",
-            "login",
-            "logout",
-            "new",
-            "notify",
-            "permissions",
-            "queue",
-            "reset",
-            "status",
-            "stop",
-        ]
+        assert {command["name"] for command in fd.commands} == {"help", *(one.name for one in COMMANDS)}
         registered = fd.rest_calls("PUT", "/commands")[0].body
         assert all(command["contexts"] == [0] or command["dm_permission"] is False for command in registered), (
             json.dumps(registered)

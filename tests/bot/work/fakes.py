@@ -17,6 +17,7 @@ from acp.permission_request import PermissionRequest
 from acp.process import LaunchSpec
 from acp.schema import ContentBlock, PermissionParams, SessionUpdate, decode_update
 from acp.session import TurnSink
+from acp.session_options import SessionOptions
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, only
@@ -84,6 +85,7 @@ class PlayedSession:
         self.can_steer = False
         self.heard = 0.0
         self.commands: tuple[AgentCommand, ...] = ()
+        self.options = SessionOptions()
         self.cancels = 0
         self.requests: list[PermissionRequest] = []
         self._agents = agents

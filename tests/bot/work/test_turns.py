@@ -145,6 +145,10 @@ async def no_files(_entry: Entry, _lease: object) -> list[Body]:
     return []
 
 
+async def nothing_chosen(_running: RunningTurn, _lease: object) -> None:
+    pass
+
+
 async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     pool, store, reply, now = FakePool(act), NotedStore(), FakeReply(), anyio.current_time()
     turn = Turn(TurnLimits(cancel_grace=GRACE), now)
@@ -167,6 +171,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         files=cast("Any", SimpleNamespace(bring=no_files)),
         handouts=nothing_handed_out(),
         changes=WorkspaceChanges(cast("Any", None), store, lambda _thread_id: None),
+        options=cast("Any", SimpleNamespace(give=nothing_chosen)),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))
