@@ -413,6 +413,8 @@ class WeftClient(discord.Client):
             await self.state.chat.open_thread(inbound)
         except PortError as exc:
             await self.state.chat.refuse(inbound, f"The thread could not be opened: {exc}")
+        else:
+            self.dispatcher.outside.opened(inbound.thread_id, inbound.title)
 
     # --- edits and deletions ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from anyio.abc import TaskGroup
 
@@ -40,11 +41,16 @@ class Outside:
         nonces: Callable[[], str],
         redact: Callable[[str], str],
     ) -> None:
+        self._tracker, self._store = tracker, store
         self._headers = ThreadHeaders(tasks, chat.channels)
         self.boards = Boards(tasks, tracker, chat, store, settings, states, budgets, nonces)
         self.posts = Posts(settings, states, self._headers)
         titles = Titles(tracker, store, settings, self._headers, redact)
         self.listeners: list[TurnListener] = [titles, self.posts]
+
+    def opened(self, thread_id: int, title: str) -> None:
+        """Take note of the name under which a thread was opened that has no prompt yet."""
+        self._tracker.begin(partial(self._store.bind, thread_id, title=title), name=f"opened {thread_id}")
 
     def load(self) -> None:
         """Go on with what earlier runs have shown; call once the settings of places are read."""

@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 TITLED = "titled"
 """Kept of a thread whose agent has named it, or who opened it: whatever it is called now, Weft renames it no more."""
 
+_LOOKED_AT = 16 * 1024
+"""Characters of a title that are looked at: it comes from the agent, and may be as long as a line of its output."""
+
 
 @dataclass(eq=False)
 class Titles(TurnListener):
@@ -53,15 +56,19 @@ class Titles(TurnListener):
     def _take(self, thread_id: int, title: str) -> None:
         # Called by the reader of the agent's output as well, which may be heard until the very end of the bot.
         if not self.tracker.over and self.settings.kept(thread_id, TITLED) is None:
-            # Before it is done: one more title in the meantime must not be a second name.
-            self.settings.keep(thread_id, {TITLED: True})
-            self.tracker.begin(self._rename, thread_id, title, name=f"title of {thread_id}")
+            head = title[:_LOOKED_AT]
+            # Whole lines only: of a secret at the cut, the rest would not be recognised.
+            whole = head if len(head) == len(title) else head.rpartition("\n")[0]
+            self.tracker.begin(self._rename, thread_id, whole, name=f"title of {thread_id}")
 
     async def _rename(self, thread_id: int, title: str) -> None:
         record = await self.store.thread(thread_id)
         # The name under which Weft opened it. A post and a thread of people's have none here, and keep theirs.
         given = record.title if record is not None else None
-        # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
+        # Redacted before it is cut, as above.
         name = title_of(self.redact(title))
-        if given and name and name != given:
-            self.headers.rename(thread_id, name, instead_of=self.redact(given))
+        if not given or not name or name == given or self.settings.kept(thread_id, TITLED) is not None:
+            return
+        # Before it is done, and with no await since the last look: one more title must not be a second name.
+        self.settings.keep(thread_id, {TITLED: True})
+        self.headers.rename(thread_id, name, instead_of=self.redact(given))

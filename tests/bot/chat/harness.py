@@ -138,7 +138,11 @@ class FakeDispatcher(Dispatcher):
     writers: frozenset[tuple[int, int]] = frozenset()
     _held: list[Inbound] | None = None
     busy: frozenset[int] = frozenset()
-    outside: Any = field(default_factory=lambda: SimpleNamespace(posts=FakePosts(), boards=FakeBoards()))
+    outside: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            posts=FakePosts(), boards=FakeBoards(), opened=lambda thread_id, title: None
+        )
+    )
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."

@@ -57,6 +57,26 @@ async def test_a_title_that_comes_after_the_drain_is_taken_as_well_and_an_empty_
         for session, title in zip(work.agents.sessions, ["Late", "hello", "Not ours"], strict=True):
             assert session.on_title is not None
             session.on_title(title)
-            session.on_title("Later")
         await work.settled()
         assert renamed(work) == [(1, "Late")]
+        # One that says nothing new, or nothing at all, does not keep a better one away.
+        for title in ("* * *", "x" * 10**6, "Better", "Best"):
+            for session in work.agents.sessions:
+                assert session.on_title is not None
+                session.on_title(title)
+            await work.settled()
+        assert renamed(work) == [(1, "Late"), (2, "Better")]
+
+
+@in_virtual_time
+async def test_a_thread_that_was_opened_without_words_is_named_by_its_first_turn() -> None:
+    """S5, S4: `/new` without a prompt has to call it something; a name that a person chose there stays."""
+    channels = FakeChannels({number: ThreadHeader("New conversation", own=True, open=True) for number in (1, 2)})
+    async with running_work(chat=FakeChat(channels=channels), hello=say_title) as work:
+        for thread_id in (1, 2):
+            work.dispatcher.outside.opened(thread_id, "New conversation")
+        work.dispatcher.controls.keep_name(2)
+        work.post(10, thread_id=1)
+        work.post(11, thread_id=2)
+        await work.over(2)
+        assert renamed(work) == [(1, "Fix the secret login")]
