@@ -30,7 +30,7 @@ from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import configure_logging
-from bot.model import Lane, QueueMode
+from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.health import problems
@@ -76,6 +76,7 @@ LIVE = frozenset(
         "permission_timeout",
         "stop_grace",
         "drain",
+        "verbosity",
         "log_level",
     }
 )
@@ -471,6 +472,7 @@ def work_limits(settings: Settings) -> WorkLimits:
         turn=turn_limits(settings),
         pacing=Pacing(interval=settings.edit_interval),
         long_as_file=settings.long_answers == "file",
+        verbosity=Verbosity(settings.verbosity),
         rules=rules_of(settings),
         lanes=dict(zip(Lane, settings.lanes, strict=True)),
         user_messages=settings.user_messages,

@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     catch_up: Annotated[float, Field(ge=0)] = 600
     drain: Annotated[float, Field(ge=0, le=10)] = 0.2
     edit_interval: Annotated[float, Field(ge=0)] = 1.25
+    verbosity: Literal["quiet", "normal", "verbose"] = "normal"
     long_answers: Literal["messages", "file"] = "messages"
     max_line: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
     log_level: Literal["debug", "info", "warning", "error"] = "info"

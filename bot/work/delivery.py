@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-from bot.model import Inbound, Outcome
+from bot.model import Inbound, Outcome, Verbosity
 from bot.reply.live_reply import LiveReply
 from bot.reply.pending_reply import FinalReply
 from bot.reply.port import Body
@@ -66,19 +66,28 @@ class Deliveries:
     def finish(self, turn: FinishedTurn, reply: LiveReply, report: TurnReport) -> None:
         """Hand the final reply of a turn over; ``report`` is logged once it is delivered."""
         name = f"deliver {turn.messages[0].message_id}"
-        self.tracker.begin(self._deliver, turn, reply, report, self._final(turn), name=name)
+        self.tracker.begin(self._deliver, turn, reply, report, self._final(turn, reply.verbosity), name=name)
 
     def announce(self, turn: FinishedTurn, reply: LiveReply) -> None:
         """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
         name = f"announce {turn.messages[0].message_id}"
-        self.tracker.begin(self._announce, turn, reply, self._final(turn), name=name)
+        self.tracker.begin(self._announce, turn, reply, self._final(turn, reply.verbosity), name=name)
 
-    def _final(self, turn: FinishedTurn) -> FinalReply:
+    def _final(self, turn: FinishedTurn, verbosity: Verbosity) -> FinalReply:
         first, kept = turn.messages[0], self.store.durable
         try:
             ping = self.notifications.at_end(first, turn.end, turn.seconds)
             details = kept and self.transcripts.worth(turn)
-            return final_reply(turn.end, first, turn.seconds, self.redact, kept=kept, ping=ping, details=details)
+            return final_reply(
+                turn.end,
+                first,
+                turn.seconds,
+                self.redact,
+                kept=kept,
+                ping=ping,
+                details=details,
+                verbosity=verbosity,
+            )
         except Exception:
             # The outcome is owed whatever goes wrong in drawing it.
             log.exception("reply.failed", prompt=first.message_id)

@@ -66,6 +66,7 @@ from bot.work.transcripts.export import Exports
 from bot.work.transcripts.service import Transcripts
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
+from bot.work.verbosity import VerbosityChoices
 from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
@@ -94,6 +95,7 @@ class Dispatcher:
         budgets: what was spent, and what may be.
         notifications: whom to ping.
         thread_settings: what is settled for each thread and server.
+        verbosity: how much of its turns each thread shows.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
         outside: what threads look like from outside.
         permissions: the permission requests that people may press.
@@ -212,6 +214,8 @@ class Dispatcher:
         )  # fmt: skip
         self.logins = Logins(pool, self.thread_settings)
         self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)
+        self.verbosity = VerbosityChoices(self._runs, self.thread_settings)
+        self.turn_events.listeners.append(self.verbosity)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 

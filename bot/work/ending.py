@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from acp.errors import AcpError, AgentExited, AgentSpawnError, RequestFailed, SpawnFailure
 from acp.snapshot import Ending, TurnSnapshot
-from bot.model import Inbound, Outcome
+from bot.model import Inbound, Outcome, Verbosity
 from bot.reply.cards import TurnButton, turn_button
+from bot.reply.live_status import thought_line
 from bot.reply.pending_reply import FinalReply, Handout
+from bot.reply.port import MESSAGE_LIMIT
 from bot.reply.render import footer, outcome_lines
-from bot.reply.sanitise import visible
+from bot.reply.sanitise import units, visible
+from bot.reply.tool_details import tool_details
 from bot.reply.tools import tools_in_short
 from bot.work.errors import FREE_FORM, LOGIN, ROWS, advised, with_data
 
@@ -23,6 +26,9 @@ _LOOKED_AT = 4_096
 """Characters of an answer that are looked at before all of it is, which may be megabytes."""
 
 USE_LOGIN = "`/login` shows how to log in."
+
+_WORK_LIMIT, _LEAST_ROOM, _SPARE = 1_200, 400, 160
+"""Units for the work in detail, below which it is one line, and for the footer and whom the message notifies."""
 
 _ENDINGS = {
     Ending.ANSWERED: Outcome.ANSWERED,
@@ -133,6 +139,21 @@ def lines(end: TurnEnd, redact: Callable[[str], str]) -> tuple[str, ...]:
     return (*told, USE_LOGIN) if end.login else told
 
 
+def work_lines(
+    snapshot: TurnSnapshot, verbosity: Verbosity, room: int, redact: Callable[[str], str]
+) -> tuple[str, ...]:
+    """Return what is said of the agent's work below its answer (V1, D5); ``room``: units for all of it."""
+    # An answer without text is made of that anyway (T4).
+    if verbosity is Verbosity.QUIET or not (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
+        return ()
+    if verbosity is Verbosity.VERBOSE and room >= _LEAST_ROOM:
+        thought = thought_line(snapshot.thoughts, redact)
+        details = tool_details(snapshot.tools, snapshot.tools_cut, room - units(thought) - 1, redact)
+        return tuple(part for part in (thought, details) if part)
+    tools = tools_in_short(snapshot.tools, snapshot.tools_cut)
+    return (tools,) if tools else ()
+
+
 def final_reply(
     end: TurnEnd,
     inbound: Inbound,
@@ -142,6 +163,7 @@ def final_reply(
     kept: bool,
     ping: int | None = None,
     details: bool = False,
+    verbosity: Verbosity = Verbosity.NORMAL,
 ) -> FinalReply:
     """Return the last state of a reply.
 
@@ -150,17 +172,18 @@ def final_reply(
         kept: the next run of the bot will know the prompt.
         ping: whom it notifies (A1).
         details: there is more to be shown of the turn (V2).
+        verbosity: how much is said of the agent's work.
     """
-    snapshot, tools = end.snapshot, ""
-    # What the agent did beside what it said; an answer without text is made of that anyway (T4).
-    if snapshot is not None and (visible(snapshot.text[:_LOOKED_AT]) or visible(snapshot.text)):
-        tools = tools_in_short(snapshot.tools, snapshot.tools_cut)
+    snapshot, told = end.snapshot, lines(end, redact)
+    # The end and the footer have their room before the work, or they would be cut off.
+    room = min(_WORK_LIMIT, MESSAGE_LIMIT - _SPARE - units("\n".join(told)))
+    work = work_lines(snapshot, verbosity, room, redact) if snapshot is not None else ()
     # Without a record the button could only say that nobody knows what was asked.
     kinds: list[TurnButton] = ["go"] if kept and end.outcome is Outcome.INTERRUPTED else []
     kinds += ["details"] if details else []
     return FinalReply(
         outcome=end.outcome,
-        lines=(*((tools,) if tools else ()), *lines(end, redact)),
+        lines=(*work, *told),
         footer=footer(snapshot, elapsed) if snapshot else "",
         ping=ping,
         buttons=tuple(turn_button(kind, inbound.thread_id, inbound.message_id) for kind in kinds),

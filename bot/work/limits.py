@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from acp.turn_deadlines import TurnLimits
-from bot.model import Lane
+from bot.model import Lane, Verbosity
 from bot.reply.pacing import Pacing
 from bot.work.queue.rules import Rules
 
@@ -35,6 +35,7 @@ class WorkLimits:
     Attributes:
         rules: how a thread's messages become turns (Q2 to Q4, Q9).
         long_as_file: long answers end as a summary and a file (V5).
+        verbosity: how much of a turn is shown where nobody has chosen (V1).
         lanes: turns that run at once over all threads, lane by lane (Q6).
         user_messages, user_window: how many messages one person may send in so many seconds; 0: any number.
         reactions: whether messages show their progress by reactions.
@@ -53,6 +54,7 @@ class WorkLimits:
     turn: TurnLimits
     pacing: Pacing
     long_as_file: bool = False
+    verbosity: Verbosity = Verbosity.NORMAL
     rules: Rules = field(default_factory=lambda: Rules(debounce=0.0))
     lanes: Mapping[Lane, int] = field(default_factory=lambda: {Lane.MAIN: 8, Lane.BACKGROUND: 2})
     user_messages: int = 0

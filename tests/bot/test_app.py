@@ -194,6 +194,7 @@ def test_the_limits_of_the_work_are_settings() -> None:
     limits = work_limits(settings(edit_interval=2, permission_timeout=30, hard_timeout=100))
     assert (limits.pacing.interval, limits.permission_timeout, limits.turn.hard_timeout) == (2, 30, 100)
     assert [work_limits(settings(long_answers=one)).long_as_file for one in ("messages", "file")] == [False, True]
+    assert [work_limits(settings(verbosity=one)).verbosity for one in ("quiet", "verbose")] == ["quiet", "verbose"]
 
 
 @pytest.mark.parametrize(("agents", "lanes"), [(1, [1, 1]), (2, [2, 2]), (7, [7, 2]), (10, [8, 2]), (30, [8, 2])])

@@ -28,6 +28,7 @@ from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
 from bot.chat.commands.transcripts import export
+from bot.chat.commands.verbosity import verbosity
 from bot.chat.interactions import on_unreadable_interaction, tell
 from bot.chat.selects import WeftSelect
 
@@ -44,6 +45,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     reset,
     new,
     queue,
+    verbosity,
     permissions,
     inbox,
     notify,

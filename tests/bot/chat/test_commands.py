@@ -116,7 +116,7 @@ async def test_others_choose_for_no_server_and_outside_threads_for_nothing() -> 
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("command", ["queue show", "queue clear", "queue mode"])
+@pytest.mark.parametrize("command", ["queue show", "queue clear", "queue mode", "verbosity"])
 async def test_a_stranger_may_not_touch_the_queue(command: str) -> None:
     """D2: also not one who manages the server."""
     async with in_a_thread() as (chat, thread_id):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +20,8 @@ from acp.errors import (
     SpawnFailure,
 )
 from acp.snapshot import BY_AGENT, Ending, Phase, PromptError, TurnSnapshot
-from bot.model import Outcome
+from bot.model import Outcome, Verbosity
+from bot.reply.sanitise import units
 from bot.work.ending import (
     USE_LOGIN,
     TurnEnd,
@@ -30,7 +34,7 @@ from bot.work.ending import (
     not_opened,
     stopped,
 )
-from tests.bot.reply.samples import snapshot
+from tests.bot.reply.samples import snapshot, tool
 from tests.bot.work.samples import ALICE, inbound
 
 NOT_STARTED, FIXED = "⚠️ **The agent could not start:**", " Send it again once that is fixed."
@@ -277,6 +281,34 @@ def test_a_turn_has_a_footer_with_its_time() -> None:
     """D5."""
     reply = final_reply(end_of_snapshot(ended()), inbound(1), 12.0, str, kept=True)
     assert (reply.outcome, reply.lines, reply.footer) == (Outcome.ANSWERED, (), "-# 12 s")
+
+
+def test_below_an_answer_stands_as_much_of_the_work_as_was_chosen() -> None:
+    """V1, D5: the end and the footer keep their room, and without text the answer is the work (T4)."""
+    tools = (
+        tool(title="npm test", status="completed", output="key 123\nok"),
+        tool(id="t2", title="npm run lint", status="failed"),
+    )
+    done = replace(ended(), text="Done.", tools=tools, thoughts="I *think*")
+
+    def below(verbosity: Verbosity, snapshot: TurnSnapshot = done) -> list[str]:
+        end, redact = end_of_snapshot(snapshot), partial(re.sub, "123", "[x]")
+        reply = final_reply(end, inbound(1), 12.0, redact, kept=True, verbosity=verbosity)
+        assert units(reply.tail()) < 2000
+        return reply.tail().split("\n")
+
+    assert below(Verbosity.QUIET) == ["-# 12 s · 2 tools"]
+    assert below(Verbosity.NORMAL) == ["-# ✓ `npm test` · ✗ `npm run lint`", "-# 12 s · 2 tools"]
+    assert below(Verbosity.VERBOSE) == [
+        "-# 💭 I \\*think\\*", "-# ✓ `npm test`", "```", "key [x]", "ok", "```",
+        "-# ✗ `npm run lint` (failed)", "-# 12 s · 2 tools",
+    ]  # fmt: skip
+    assert below(Verbosity.VERBOSE, replace(done, text=""))[0] == "-# 12 s · 2 tools"
+    much = replace(done, tools=tuple(replace(tools[0], id=str(n), output="y" * 9000) for n in range(99)), tools_cut=3)
+    failed = replace(much, ending=Ending.FAILED, error=PromptError("z" * 3000))
+    told = below(Verbosity.VERBOSE, failed)
+    assert "**Failed:**" in told[-3]
+    assert (told[-2], told[-1]) == ("-# 3 more tool calls are not listed", "-# 12 s · 102 tools")
 
 
 def test_a_prompt_that_never_began_has_no_footer_and_notifies_nobody() -> None:

@@ -1,0 +1,51 @@
+"""`/verbosity`: how much of a turn is shown in a thread, a channel or everywhere on the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Choice
+
+from bot.chat.answers import ELSEWHERE
+from bot.chat.interactions import respond, thread_of
+from bot.model import Actor, Verbosity
+from bot.work.dispatcher import Dispatcher
+from bot.work.ports import Answer
+from bot.work.verbosity import LEVELS, Places, Scope
+
+USUAL = "usual"
+NOT_FOR_SERVER = "Only people with the Manage Server permission can choose this for the whole server."
+NOT_FOR_CHANNEL = "Only people with the Manage Channels permission can choose this for the whole channel."
+_LEVELS = [Choice(name=f"{level}: {shown}", value=level.value) for level, shown in LEVELS.items()]
+
+
+@app_commands.command(name="verbosity", description="Choose how much you see of the agent's work")
+@app_commands.describe(
+    level="How much; without it you are told how much is shown here", where="This thread, if not said"
+)
+@app_commands.choices(
+    level=[*_LEVELS, Choice(name="usual: as chosen for more than this, or by the settings", value=USUAL)],
+    where=[Choice(name=scope.value, value=scope.value) for scope in Scope],
+)
+@app_commands.guild_only()
+async def verbosity(interaction: discord.Interaction[Any], level: str | None = None, where: str = "thread") -> None:
+    """Choose a level; everybody sees it, since it concerns what they see. Without a level, show which one holds."""
+    channel, scope = interaction.channel, Scope(where)
+    parent = channel.parent_id if isinstance(channel, discord.Thread) else interaction.channel_id
+    places = Places(thread_of(interaction), parent, interaction.guild_id)
+
+    def act(dispatcher: Dispatcher, by: Actor) -> Answer:
+        if level is None:
+            return dispatcher.verbosity.describe(places)
+        rights = interaction.permissions
+        if scope is Scope.SERVER and not (rights.manage_guild or by.owner):
+            return Answer(NOT_FOR_SERVER, accepted=False)
+        if scope is Scope.CHANNEL and not (rights.manage_channels or by.owner):
+            return Answer(NOT_FOR_CHANNEL, accepted=False)
+        if scope is Scope.THREAD and places.thread is None:
+            return ELSEWHERE
+        return dispatcher.verbosity.choose(scope, places, None if level == USUAL else Verbosity(level), by)
+
+    await respond(interaction, act, shown=level is not None)
