@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from bot.reply.live_status import without_block
 from bot.sandbox import Message
 
 SMALL = "-# "
@@ -93,9 +94,12 @@ class LivePrinter:
         """Return the text to print for a new state of a message; nothing for what people wrote themselves."""
         if message.author_id != self.bot_id or message.loading:
             return ""
-        said, small = split_small_print(named(message.content, names))
+        content = named(message.content, names)
+        said, small = split_small_print(content)
+        if at_work(message) and (above := without_block(content)) is not None:
+            said = above
         out = self._text(message.id, said) + self._choices(message)
-        # What still has a button is still at work, and its small print a status line that changes all the time.
+        # What still has a button is still at work, and what stands below its text changes all the time.
         return out if at_work(message) else out + self._end(message.id, small)
 
     def interrupt(self, text: str) -> str:

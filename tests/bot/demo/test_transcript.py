@@ -97,7 +97,7 @@ def test_small_print_is_shown_once_the_turn_is_over() -> None:
     """D5: the status line changes all the time; the footer does not."""
     printer = LivePrinter(BOT)
     first = posted("text\n-# ⏳ 1 s", components=[STOP])
-    states = [first, replace(first, content="text\n-# ⏳ 2 s")]
+    states = [first, replace(first, content="text\n-# ⏳ 2 s\n-# ▸ `npm test`\n```\nok 1\n```")]
     states += [replace(first, content="text\n-# 3 s", components=[])] * 2
     assert [printer.show(state, NAMES) for state in states] == ["Weft: text", "", "\n  3 s\n", ""]
 
