@@ -129,7 +129,8 @@ def plain_line(text: str, limit: int) -> str:
     ``limit``: units that are read; with what is put before its signs it has twice as many at most.
     """
     head = text[: limit * _LOOKED_AT]
-    line = one_line(reveal(head))
+    # Only a hint to draw the sign before it in colours: written out, it would stand behind every other emoji.
+    line = one_line(reveal(head.replace("\ufe0f", "")))
     if len(head) < len(text):
         line += "…"
     return _ACTIVE.sub(r"\\\g<0>", clip(line or "…", limit))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.reply import sanitise
-from bot.reply.sanitise import clean, clip, clip_middle, code_block, inline_code, reveal, units, visible
+from bot.reply.sanitise import clean, clip, clip_middle, code_block, inline_code, plain_line, reveal, units, visible
 
 TEXT = st.text(st.characters() | st.sampled_from("`\u200b\u202e\n\x1b[]"), max_size=80)
 
@@ -134,3 +134,22 @@ def test_every_character_that_can_not_be_seen_is_written_out() -> None:
 def test_accents_in_a_pile_are_written_out_from_the_third_on() -> None:
     """D6"""
     assert sanitise.spelled("e\u0302\u0301\u0300") == "e\u0302\u0301<U+0300>"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("🛠\ufe0f Build\n  it", "🛠 Build it"),
+        (
+            "**now** <@7> :x: [a](https://b.example)",
+            "\\*\\*now\\*\\* \\<\\@7\\> \\:x\\: \\[a\\]\\(https\\:\\/\\/b.example\\)",
+        ),
+        ("hid\u202eden\x1b[31m", "hid\\<U+202E\\>den"),
+        ("x" * 50, "x" * 19 + "…"),
+        ("y " * 500, "y y y y y y y y y y…"),
+        ("\x00", "…"),
+    ],
+)
+def test_plain_text_stands_on_one_line_and_has_no_effect(said: str, shown: str) -> None:
+    """V1: what it begins with is kept, as long as there is room."""
+    assert plain_line(said, 20 if len(said) >= 50 else 80) == shown
