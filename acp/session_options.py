@@ -18,8 +18,8 @@ from typing import Any, TypeGuard
 
 from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, SessionResult
 
-MOST_OPTIONS, MOST_VALUES = 50, 1000
-"""Options of a session, and values of one of them, that are kept: the first ones."""
+MOST_OPTIONS, MOST_VALUES, LEAST_VALUES = 50, 1000, 25
+"""Options of a session that are kept, the first ones, and values of all of them; of each at least its first ones."""
 
 ID_LIMIT, NAME_LIMIT, TEXT_LIMIT = 200, 100, 200
 """Characters of an id or a value, of a name, and of a description. A longer id is left out: cut, it is another one."""
@@ -199,10 +199,15 @@ def first_of(options: Iterable[SessionOption], kind: Kind) -> SessionOption | No
 def read_options(raw: Sequence[Any]) -> tuple[SessionOption, ...]:
     """Return the config options that can be used, each id once."""
     found: dict[str, SessionOption] = {}
+    room = MOST_VALUES
     for one in raw[: 4 * MOST_OPTIONS]:
         option = _option(one) if isinstance(one, dict) else None
-        if option is not None and len(found) < MOST_OPTIONS:
-            found.setdefault(option.id, option)
+        if option is None or option.id in found or len(found) >= MOST_OPTIONS:
+            continue
+        # Many models must not cost the modes, which some agents name after them.
+        values = option.values[: max(room, LEAST_VALUES)]
+        found[option.id] = option if len(values) == len(option.values) else replace(option, values=values)
+        room -= len(values)
     return tuple(found.values())
 
 

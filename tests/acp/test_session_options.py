@@ -16,6 +16,7 @@ from acp.process import LaunchSpec
 from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, decode_update
 from acp.session_options import (
     ID_LIMIT,
+    LEAST_VALUES,
     MOST_OPTIONS,
     MOST_VALUES,
     Kind,
@@ -111,7 +112,7 @@ def test_a_flood_of_options_is_bounded_and_an_id_that_is_too_long_is_left_out() 
     long = {**select("model", "a"), "options": [value, {**value, "value": "x" * (ID_LIMIT + 1)}]}
     options = read_options([long, *(select(f"o{n}", *(f"v{m}" for m in range(1_100))) for n in range(60))])
     assert len(options) == MOST_OPTIONS
-    assert [len(one.values) for one in options[:3]] == [1, MOST_VALUES, MOST_VALUES]
+    assert [len(one.values) for one in options[:4]] == [1, MOST_VALUES - 1, LEAST_VALUES, LEAST_VALUES]
     assert (len(options[0].values[0].name), len(options[0].values[0].description)) == (100, 200)
 
 

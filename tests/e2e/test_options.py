@@ -145,6 +145,8 @@ async def test_sixty_models_are_found_by_pages_and_by_search(tmp_path: Path) -> 
         assert text(chosen) == "Model: `Model-59`, as of now."
         await game.until_shown(thread_id, "-# Model: `Model-59`, as of now (`owner`)")
         assert sent(agent) == [("model", "model-59")]
+        suggested = await owner.autocomplete(thread_id, "options", "value", "PL", option="mode")
+        assert (suggested.response or {})["choices"] == [{"name": "Plan", "value": "plan"}]
         # By search, in names and in values; a menu opens where the current one is.
         found = await owner.autocomplete(thread_id, "model", "model", "-5")
         assert [one["name"] for one in (found.response or {})["choices"]][:2] == ["Model-50", "Model-51"]
@@ -245,6 +247,8 @@ async def test_choices_hold_over_a_restart_and_the_picker_works_without_an_agent
         owner, thread_id = discord.owner, await mention(discord, "one")
         await until_answered(discord, thread_id, "one")
         assert text(await owner.slash(thread_id, "model", model="model-07")) == "Model: `Model-07`, as of now."
+        before = await owner.slash(thread_id, "effort")
+        shown = discord.message(before.original_id or 0).components[0]["components"][0]
         elsewhere = await discord.start_thread(owner, await owner.say(discord.channel_id, "topic"), "topic")
         assert await bot.signalled(signal.SIGTERM) == 0
         async with run(tmp_path, discord.api_url, discord.token, agent) as again:
@@ -252,7 +256,9 @@ async def test_choices_hold_over_a_restart_and_the_picker_works_without_an_agent
             asked = await owner.slash(thread_id, "options")
             assert text(asked).splitlines() == ["Model: `Model-07`", "Effort: `Low`"]
             assert text(await owner.slash(elsewhere.id, "options")).splitlines()[0] == "Model: `Model-00`"
-            assert text(await owner.slash(thread_id, "effort", effort="high")).endswith("from your next message on.")
+            # In a menu of the run before.
+            high = await owner.choose(before.original_id or 0, shown["custom_id"], shown["options"][1]["value"])
+            assert text(high) == "Effort: `High`, from your next message on."
             assert len(agent.pids()) == 1
             await owner.say(thread_id, "two")
             await until_answered(discord, thread_id, "two")

@@ -40,8 +40,13 @@ class OptionMemory:
     def note(self, place: ThreadPlace, options: SessionOptions, *, fresh: bool = False) -> None:
         """Remember what a session offers; ``fresh``: it was made now, and so begins as all new ones do."""
         thread_id, agent = place.thread_id, self._settings.agent_of(place.thread_id)
-        self._offered.put(thread_id, (agent, options.all))
-        if not options.all:
+        # Lists that other threads have as well are held once: they are most of what is held.
+        known = {option.id: option.values for option in self._offer(thread_id, place.guild_id)}
+        shared = tuple(
+            replace(one, values=known[one.id]) if known.get(one.id) == one.values else one for one in options.all
+        )
+        self._offered.put(thread_id, (agent, shared))
+        if not shared:
             return
         # A direct message is in no server: then its own place has the list.
         server = place.guild_id or thread_id
@@ -50,7 +55,7 @@ class OptionMemory:
         if (kept.get("seen"), kept.get("server"), kept.get("agent")) != (seen, server, agent):
             self._keep(thread_id, seen=seen, server=server)
         starts = options.initial if fresh else self.starts(thread_id, place.guild_id)
-        offer = tuple(replace(option, current=starts.get(option.id, "")) for option in options.all)
+        offer = tuple(replace(option, current=starts.get(option.id, "")) for option in shared)
         if self._kept.get((server, agent)) != offer:
             self._kept.put((server, agent), offer)
             offers = self._settings.kept(server, _SERVER)

@@ -80,7 +80,7 @@ def value_menu(
         said = plain(" · ".join(about)) if about else ""
         choices.append(SelectChoice(named(one), digest(one.value), said, chosen=one.value == option.current))
     key = digest(option.id)
-    select = Select(f"weft:opt:{thread_id}:{key}", tuple(choices), f"Choose: {plain(option.name)}"[:_TEXT])
+    select = Select(f"weft:opt:{thread_id}:{key}", tuple(choices), plain(f"Choose: {option.name}"))
     lines = [f"{label(option)} is {shown(option, option.current)}."]
     if pages > 1:
         lines.append(f"-# Page {first // PAGE + 1} of {pages}. {_search(option)}")
