@@ -34,7 +34,7 @@ async def check_discord(settings: Settings, api: str, token: str) -> list[Findin
             ok("account", f"{bot.username} ({bot.id})"),
             *await _application(questions),
             *await _sessions(questions),
-            *await check_places(questions, bot.id, settings.allowed_guilds, settings.allowed_channels),
+            *await check_places(questions, bot.id, settings.allowed_guilds, settings.allowed_channels, settings.forums),
         ]
 
 

@@ -31,6 +31,7 @@ from bot.ops.doctor.rest import (
     Questions,
     Refused,
 )
+from bot.work.outside.headers import STATE_TAGS
 
 MOST_PLACES = 20
 _PAGE = 200
@@ -49,6 +50,8 @@ ESSENTIAL: Final[Mapping[str, int]] = {
 """Without one of these no thread is opened or no answer comes."""
 NEEDED: Final[Mapping[str, int]] = {**ESSENTIAL, "Add Reactions": 1 << 6, "Attach Files": 1 << 15}
 """All that Weft makes use of, by the names that Discord's own settings show."""
+MANAGING: Final[Mapping[str, int]] = {"Manage Threads": 1 << 34}
+"""What tags of posts take in addition."""
 _LEFT_BY_TIMEOUT: Final = VIEW | HISTORY
 _EVERYTHING: Final = (1 << 64) - 1
 
@@ -80,6 +83,20 @@ class Places:
             return _unknown("channel", channel_id, exc, "not found, or Weft may not see it (View Channels)")
         return judge_channel(f"#{channel.name} in {name}", permitted(standing, channel.overwrites))
 
+    async def forum(self, channel_id: int, channels: Sequence[int]) -> Finding:
+        """Look at a forum in which each new post is to be a prompt (S6)."""
+        try:
+            channel = await self._questions.ask(f"/channels/{channel_id}", Channel)
+            if channel.type not in (FORUM, MEDIA) or channel.guild_id is None:
+                return warn("forum", f"{channel_id}: is not a forum, and WEFT_FORUMS lists forums")
+            name, standing = await self._standing(channel.guild_id)
+        except AskError as exc:
+            return _unknown("forum", channel_id, exc, "not found, or Weft may not see it (View Channels)").finding
+        listed = not channels or channel_id in channels
+        return judge_forum(
+            f"#{channel.name} in {name}", channel, permitted(standing, channel.overwrites), listed=listed
+        )
+
     async def guild(self, guild_id: int) -> Place:
         """Look at a server in which every channel will do."""
         try:
@@ -98,9 +115,9 @@ class Places:
 
 
 async def check_places(
-    questions: Questions, bot_id: int, guilds: Sequence[int], channels: Sequence[int]
+    questions: Questions, bot_id: int, guilds: Sequence[int], channels: Sequence[int], forums: Sequence[int] = ()
 ) -> list[Finding]:
-    """Look at the listed places, or at all servers where none is listed."""
+    """Look at the listed places, or at all servers where none is listed; and at Weft's own forums."""
     try:
         mine = await questions.ask(f"/users/@me/guilds?limit={_PAGE}", list[PartialGuild])
     except AskError as exc:
@@ -113,7 +130,8 @@ async def check_places(
     absent = [one for one in guilds if one not in {guild.id for guild in mine}] if channels else []
     looked += [await places.guild(one) for one in (absent if channels else wanted)[: MOST_PLACES - len(looked)]]
     names = several([guild.name for guild in mine])
-    return [ok("servers", f"{len(mine)}: {names}"), *weigh(looked), *_rest(len(channels or wanted))]
+    own = [await places.forum(one, channels) for one in forums[:MOST_PLACES]]
+    return [ok("servers", f"{len(mine)}: {names}"), *weigh(looked), *_rest(len(channels or wanted)), *own]
 
 
 def _rest(count: int) -> list[Finding]:
@@ -162,6 +180,21 @@ def judge_channel(name: str, granted: int) -> Place:
     if not missing:
         return Place(ok("channel", f"{name}: has all permissions"), usable=True)
     return Place(warn("channel", f"{name}: lacks {', '.join(missing)}"), usable=not lacking(granted, ESSENTIAL))
+
+
+def judge_forum(name: str, forum: Channel, granted: int, *, listed: bool) -> Finding:
+    """Judge a forum of Weft's by the bits that it has there, and by the tags that can show a state."""
+    names = {tag.name.strip().lower() for tag in forum.tags}
+    tags = [tag for tag in STATE_TAGS if tag in names]
+    # Tags of other people's posts take it; without such tags nothing does.
+    missing = lacking(granted, {**NEEDED, **MANAGING} if tags else NEEDED)
+    problems = [
+        "" if listed else "WEFT_ALLOWED_CHANNELS does not list it, so posts there are refused",
+        f"lacks {', '.join(missing)}" if missing else "",
+    ]
+    if told := "; ".join(filter(None, problems)):
+        return warn("forum", f"{name}: {told}")
+    return ok("forum", f"{name}: state tags {', '.join(tags)}" if tags else f"{name}: has no tags for states")
 
 
 def judge_guild(name: str, standing: Standing, channels: Sequence[Channel]) -> Place:

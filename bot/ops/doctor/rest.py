@@ -191,11 +191,18 @@ class Overwrite(_Object):
     deny: int = 0
 
 
+class Tag(_Object):
+    """A tag of a forum."""
+
+    name: str = ""
+
+
 class Channel(_Object):
-    """A channel with its overwrites."""
+    """A channel with its overwrites and, if it is a forum, its tags."""
 
     id: int
     type: int
     name: str | None = None
     guild_id: int | None = None
     overwrites: list[Overwrite] = Field(default_factory=list, alias="permission_overwrites")
+    tags: list[Tag] = Field(default_factory=list, alias="available_tags")

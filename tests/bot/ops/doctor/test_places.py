@@ -101,6 +101,32 @@ async def test_a_forum_can_be_listed() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_forum_of_weft_s_is_told_with_the_tags_that_show_states_and_what_they_take() -> None:
+    """S6: Manage Threads only where there are such tags."""
+    async with FakeDiscord() as discord:
+        tagged = discord.add_channel("asks", ChannelType.FORUM, tags=("bug", "Needs you", "done"))
+        plain = discord.add_channel("ideas", ChannelType.FORUM)
+        for forum in (tagged, plain):
+            discord.deny("manage_threads", forum)
+        settings = Settings(_env_file=None, forums=(tagged, plain, discord.channel_id, ELSEWHERE))
+        found = await check_discord(settings, discord.api_url, discord.token)
+        assert [(one.verdict, one.text) for one in found if one.subject == "forum"] == [
+            (WARN, "#asks in Sandbox: lacks Manage Threads"),
+            (OK, "#ideas in Sandbox: has no tags for states"),
+            (WARN, f"{discord.channel_id}: is not a forum, and WEFT_FORUMS lists forums"),
+            (WARN, f"{ELSEWHERE}: not found, or Weft may not see it (View Channels)"),
+        ]
+        discord.allow("manage_threads", tagged)
+        for channels, text in (
+            ((), "state tags needs you, done"),
+            ((plain,), "WEFT_ALLOWED_CHANNELS does not list it, so posts there are refused"),
+        ):
+            settings = Settings(_env_file=None, forums=(tagged,), allowed_channels=channels)
+            found = await check_discord(settings, discord.api_url, discord.token)
+            assert found[-1].text == f"#asks in Sandbox: {text}"
+
+
+@pytest.mark.asyncio
 async def test_a_listed_server_without_the_bot_is_told() -> None:
     async with FakeDiscord() as discord:
         both = (discord.guild_id, ELSEWHERE)
