@@ -26,6 +26,7 @@ from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.status import describe_pool, describe_queue, describe_thread
 from bot.work.thread_settings import ThreadSettings
+from bot.work.transcripts.handoffs import Handoffs
 from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 RESTARTING = Answer("Weft is restarting. Try again in a minute.", accepted=False)
 NOT_WAITING = Answer("This message is no longer waiting.", accepted=False)
 NOT_YOURS_TO_ALLOW = Answer("Only an approver or the owner of this bot can allow this.", accepted=False)
+AT_WORK = Answer("The agent is at work. Wait for its end, or press Stop, and hand off then.", accepted=False)
 NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 
@@ -51,6 +53,7 @@ class Controls:
     thread_settings: ThreadSettings
     changes: WorkspaceChanges
     budgets: Budgets
+    handoffs: Handoffs
     options: SessionChoices
     pool: ConnectionPool
     store: SessionStore
@@ -126,7 +129,22 @@ class Controls:
             decisions.extend(queue.reset(by.name))
         # After the cancels: a turn that is asked to stop before its agent is ended has the outcome of a stop.
         self.runs.start_afresh(thread_id)
+        self.handoffs.forget(thread_id)
         return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
+
+    def hand_off(self, thread_id: int, agent: str, by: Actor) -> Answer:
+        """Go on in the thread with another agent, which reads what was said there; what waits is for that one (S4)."""
+        if self.intake.closed:
+            return RESTARTING
+        # What the agent is about to say belongs to what is handed over.
+        if self.runs.in_thread(thread_id):
+            return AT_WORK
+        answer = self.handoffs.begin(thread_id, agent)
+        if answer.accepted:
+            with self.scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
+                decisions.extend(queue.reset(by.name))
+            self.runs.start_afresh(thread_id, keep_files=True)
+        return answer
 
     def agents(self) -> tuple[str, ...]:
         """Return the names of the agents, of which people may choose one."""

@@ -63,6 +63,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from bot.work.thread_states import ThreadStates
 from bot.work.transcripts.export import Exports
+from bot.work.transcripts.handoffs import Handoffs
 from bot.work.transcripts.service import Transcripts
 from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
@@ -180,9 +181,10 @@ class Dispatcher:
         # What takes a message to its turn, and the turn to its end.
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
+        handoffs = Handoffs(self.transcripts, self.thread_settings)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, asking.cards, asking.forms, self._leftovers, late,
-            backgrounds, self._files, handouts, self._changes, giver, redact,
+            backgrounds, self._files, handouts, handoffs, self._changes, giver, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -210,7 +212,7 @@ class Dispatcher:
         self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
         self.controls = Controls(
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
-            self.thread_settings, self._changes, self.budgets, self.options, pool, store,
+            self.thread_settings, self._changes, self.budgets, handoffs, self.options, pool, store,
         )  # fmt: skip
         self.logins = Logins(pool, self.thread_settings)
         self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)

@@ -94,9 +94,13 @@ def collect(messages: Iterable[Said]) -> tuple[str, tuple[Quote, ...]]:
 
 def frame(headline: str, text: str) -> str:
     """Return a text below a headline of Weft's own."""
+    return "\n".join([f"[{headline}:]", *([quoted(text)] if text else [])])
+
+
+def quoted(text: str) -> str:
+    """Return a text with a mark at the beginning of each line."""
     # Every kind of line break counts: the agent may see one where others do not.
-    lines = [f"> {line}" if line else ">" for line in text.splitlines()]
-    return "\n".join([f"[{headline}:]", *lines])
+    return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 
 
 def named(author: Actor) -> str:

@@ -193,11 +193,16 @@ class Runs:
         if self.scheduler.closed and not self.store.durable:
             end_waiting(self.scheduler, thread_id)
 
-    def start_afresh(self, thread_id: int) -> None:
-        """End the thread's agent; the next turn has a new session, and finds out anew what that one can do."""
+    def start_afresh(self, thread_id: int, *, keep_files: bool = False) -> None:
+        """End the thread's agent; the next turn has a new session, and finds out anew what that one can do.
+
+        Args:
+            keep_files: what people have sent stays, as the conversation goes on with them.
+        """
         self.serial.pop(thread_id, None)
         self.pool.reset(thread_id)
-        self.turns.files.remove(thread_id)
+        if not keep_files:
+            self.turns.files.remove(thread_id)
 
     async def steer(self, into: Entry, entry: Entry) -> None:
         """Put an entry into a running turn, and let the queue know whether its messages are part of it (Q2)."""

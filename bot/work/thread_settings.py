@@ -139,11 +139,17 @@ class ThreadSettings:
             return before
         return None
 
+    def unknown(self, name: str) -> Answer | None:
+        """Return what is said where there is no agent of this name."""
+        if name in self.agents:
+            return None
+        names = ", ".join(inline_code(known) for known in self.agents.names)
+        return Answer(f"There is no agent {inline_code(name)}, only {names}.", accepted=False)
+
     def renew(self, thread_id: int | None, name: str | None) -> Answer:
         """Give the thread, if it is there already, the agent that was asked for; say what stands over it then."""
-        if name is not None and name not in self.agents:
-            names = ", ".join(inline_code(known) for known in self.agents.names)
-            return Answer(f"There is no agent {inline_code(name)}, only {names}.", accepted=False)
+        if name is not None and (unknown := self.unknown(name)) is not None:
+            return unknown
         if thread_id is not None:
             if name is not None:
                 self.settle(thread_id, agent=name)

@@ -34,11 +34,13 @@ from bot.work.leftovers import Leftovers
 from bot.work.options.giving import OptionGiver
 from bot.work.permissions.cards import rejection
 from bot.work.permissions.turn_cards import TurnCards, close_cards
+from bot.work.prompt import is_command
 from bot.work.questions.registry import why_ended
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import Entry, Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import Claim, RunningTurn
+from bot.work.transcripts.handoffs import Handoffs, History, was_unread
 from bot.work.transcripts.record import FinishedTurn
 from bot.work.workspace.changes import WorkspaceChanges
 from pool.pool import ConnectionPool, Lease
@@ -120,6 +122,7 @@ class TurnService:
     backgrounds: Backgrounds
     files: TurnFiles
     handouts: Handouts
+    handoffs: Handoffs
     changes: WorkspaceChanges
     options: OptionGiver
     redact: Callable[[str], str]
@@ -143,6 +146,7 @@ class TurnService:
                     await self.changes.begin(running.thread_id, lease, look)
                     # Before the last look at what is to be asked: a message that comes meanwhile is still in it.
                     await self.options.give(running, lease)
+                    history = await self._history(running, lease)
                     # Now, not at acceptance: no slow file changes who is next. A stop cuts it off, too (F3).
                     notices = await self.bring(running.entry, lease)
                     if reason := nothing_left(running.entry):
@@ -156,7 +160,7 @@ class TurnService:
                 # this look and the prompt: a stop in between would reach neither.
                 if running.session is None or running.stopped_by:
                     return cut_off(running)
-                return await self._prompt(running, lease)
+                return await self._prompt(running, lease, history)
             except ForkFailed:
                 raise
             except AcpError as exc:
@@ -179,6 +183,17 @@ class TurnService:
             if self.backgrounds.settled(entry):
                 break
         return [*self.backgrounds.tell(entry), *notices]
+
+    async def _history(self, running: RunningTurn, lease: Lease) -> History | None:
+        """Return what an agent that has taken over is to read first; say so where that can't be had."""
+        if running.extra:
+            return None
+        takes = lease.connection.agent.agent_capabilities.prompt_capabilities.embedded_context
+        history = await self.handoffs.history(running.thread_id, takes_resources=takes)
+        if isinstance(history, Body):
+            self.editors.of(running.thread_id).say(history)
+            return None
+        return history
 
     async def _prepare(self, running: RunningTurn, lease: Lease) -> None:
         """Connect a turn with its session, and commit that its prompt is sent before it is.
@@ -207,10 +222,16 @@ class TurnService:
         if running.looked is not None:
             await running.looked.wait()
 
-    async def _prompt(self, running: RunningTurn, lease: Lease) -> TurnEnd:
+    async def _prompt(self, running: RunningTurn, lease: Lease, history: History | None) -> TurnEnd:
         prompt = running.entry.prompt()
+        # An agent takes a command of its own only at the very beginning: what it is to read comes with the next prompt.
+        history = None if is_command(running.entry.prompt_text()) else history
+        if history is not None:
+            prompt.insert(0, history.block)
+            self.handoffs.forget(running.thread_id)
+            self.editors.of(running.thread_id).say(history.told)
         end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
-        settled = False
+        settled, unread = False, True
         with self.handouts.turn(running.first) as handing_out:
             if begins(lease) and (told := self.handouts.instruction(handing_out)):
                 prompt.append(text_block(told))
@@ -223,10 +244,12 @@ class TurnService:
                     ReplySink(running, self.cards, self.questions, self.deliveries, end_of),
                     clock=asyncio.get_running_loop().time,
                 )
-                settled = not snapshot.killed
+                settled, unread = not snapshot.killed, was_unread(snapshot)
                 self.changes.report(running.thread_id, snapshot)
                 lease.served(internal_error=snapshot.error is not None and snapshot.error.code == INTERNAL_ERROR)
             finally:
+                if history is not None and unread:
+                    self.handoffs.repeat(running.thread_id, history)
                 if not settled and not running.extra:
                     # The prompt may still be open: nobody gets this session before it was ended, or its process was. A
                     # copy is closed in any case; the others in its process go on.

@@ -27,7 +27,7 @@ from bot.chat.commands.options import effort, mode, model, options
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
-from bot.chat.commands.transcripts import export
+from bot.chat.commands.transcripts import export, handoff
 from bot.chat.commands.verbosity import verbosity
 from bot.chat.interactions import on_unreadable_interaction, tell
 from bot.chat.selects import WeftSelect
@@ -42,6 +42,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     status,
     diff,
     export,
+    handoff,
     reset,
     new,
     queue,

@@ -23,7 +23,7 @@ from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
 from bot.work.attention.notifications import Notify
-from bot.work.controls import Controls
+from bot.work.controls import AT_WORK, Controls
 from bot.work.dispatcher import Dispatcher
 from bot.work.login.logins import Logins
 from bot.work.outside.boards import ENDED, HERE, MOVED, NONE_HERE
@@ -193,6 +193,10 @@ class FakeDispatcher(Dispatcher):
     def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
         self._record("renew", thread_id, agent, by.id)
         return Answer("No." if self.refuses else "A new conversation.", accepted=not self.refuses)
+
+    def hand_off(self, thread_id: int, agent: str, by: Actor) -> Answer:
+        self._record("hand off", thread_id, agent, by.id)
+        return AT_WORK
 
     def assign(self, thread_id: int, agent: str) -> None:
         self._record("assign", thread_id, agent)

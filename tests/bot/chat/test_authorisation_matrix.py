@@ -26,6 +26,7 @@ exist; `IMPOSSIBLE` says why.
     /agent      runs a command of the agent's
     details     presses *Details* below a turn
     /export     asks for the conversation
+    /handoff    gives the thread another agent
     commands    types into the option of that command that suggests them
     /login      looks at how one logs in to an agent
     /model      asks for the menu of models
@@ -52,6 +53,7 @@ from bot.reply.port import Body, Button
 from bot.sandbox import FakeDiscord, Interaction, Message, Person
 from bot.sandbox.interactions import CallbackType, InteractionType
 from bot.sandbox.model import User
+from bot.work.controls import AT_WORK
 from bot.work.outside.boards import HERE, MOVED
 from bot.work.questions.registry import SENT
 from bot.work.slash.commands import NO_COMMANDS
@@ -107,6 +109,7 @@ LIKE: dict[str, tuple[str, dict[str, str]]] = {
     "/notify": ("/stop", {}),
     "details": ("stop", {}),
     "/export": ("/stop", {}),
+    "/handoff": ("/stop", {}),
     "commands": ("suggest", {"own agents": "shown", "other agents": "shown", "listed agents": "none"}),
     "/login": ("/inbox", {"shown": "done", "none": "done"}),
     "/model": ("/stop", {}),
@@ -268,6 +271,7 @@ def word_of(interaction: Interaction) -> str:
         SENT: "decided",
         "Stopping.": "done",
         DETAILS: "done",
+        AT_WORK.text: "done",
         NOT_IN_THREAD: "outside",
         NO_COMMANDS: "done",
         LOGINS: "done",
@@ -355,6 +359,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else() -> None:
                 ),
                 "/login": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "login")),
                 "/notify": await stage.everybody(lambda by, place, _, __: by.slash(place, "notify", when="never")),
+                "/handoff": await stage.everybody(lambda by, place, _, __: by.slash(place, "handoff", agent="x")),
                 "/export": await stage.everybody(lambda by, place, _, __: slash_later(by, place, "export")),
                 "details": await stage.everybody(
                     lambda by, place, _, __: by.click(stage.stops[place][0], f"weft:details:{place}:42")

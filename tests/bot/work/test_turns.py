@@ -149,6 +149,10 @@ async def nothing_chosen(_running: RunningTurn, _lease: object) -> None:
     pass
 
 
+async def nothing_before(_thread_id: int, *, takes_resources: bool) -> None:
+    del takes_resources
+
+
 async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
     pool, store, reply, now = FakePool(act), NotedStore(), FakeReply(), anyio.current_time()
     turn = Turn(TurnLimits(cancel_grace=GRACE), now)
@@ -170,6 +174,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         backgrounds=Backgrounds(FakeLookups(), cast("Any", store), 20, 5.0),
         files=cast("Any", SimpleNamespace(bring=no_files)),
         handouts=nothing_handed_out(),
+        handoffs=cast("Any", SimpleNamespace(history=nothing_before)),
         changes=WorkspaceChanges(cast("Any", None), store, lambda _thread_id: None),
         options=cast("Any", SimpleNamespace(give=nothing_chosen)),
         redact=str,

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from bot.work.transcripts.export import OFF, Exports
 from bot.work.transcripts.service import Transcripts
 from pool.store import KeptTranscript
-from tests.bot.work.samples import inbound
-from tests.bot.work.transcripts.turns import over
+from tests.bot.work.transcripts.turns import THREAD, kept
 from tests.pool.memory import MemoryStore
 
 pytestmark = pytest.mark.asyncio
-
-THREAD = 100
-
-
-async def kept(count: int, size: int) -> Transcripts:
-    """Turns with so long answers, numbered from 1."""
-    transcripts = Transcripts(MemoryStore(), str, 30)
-    for number in range(1, count + 1):
-        turn = over([inbound(number, text=f"prompt {number}.")], text=f"answer {number}." + "x" * size)
-        await transcripts.keep(replace(turn, ended=1_764_000_000.0 + number))
-    return transcripts
 
 
 @pytest.mark.parametrize("wanted", ["markdown", "json"])

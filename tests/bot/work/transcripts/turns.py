@@ -11,10 +11,14 @@ from bot.model import Attachment, Inbound, Outcome, Quote
 from bot.reply.pending_reply import FileMessage, Handout
 from bot.work.ending import TurnEnd
 from bot.work.transcripts.record import FinishedTurn
+from bot.work.transcripts.service import Transcripts
 from tests.bot.work.samples import BOB, inbound
+from tests.pool.memory import MemoryStore
 
 FIRST, SECOND = (1_764_000_000_000 - 1_420_070_400_000) << 22, (1_764_000_060_000 - 1_420_070_400_000) << 22
 """Messages of two minutes in a row."""
+
+THREAD = 100
 
 
 def asked(text: str = "build it", **fields: Any) -> Inbound:
@@ -48,3 +52,12 @@ def rich() -> FinishedTurn:
     )
     handout = Handout("/w", (FileMessage("", ("chart.png",)),))
     return replace(turn, agent="claude", meanwhile=frozenset({SECOND}), end=replace(turn.end, handout=handout))
+
+
+async def kept(count: int, size: int) -> Transcripts:
+    """Turns with so long answers, numbered from 1."""
+    transcripts = Transcripts(MemoryStore(), str, 30)
+    for number in range(1, count + 1):
+        turn = over([inbound(number, text=f"prompt {number}.")], text=f"answer {number}." + "x" * size)
+        await transcripts.keep(replace(turn, ended=1_764_000_000.0 + number))
+    return transcripts
