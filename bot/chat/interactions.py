@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import aiohttp
+import anyio
 import anyio.to_thread
 import discord
 import structlog
@@ -39,6 +40,8 @@ QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
 NO_FILE = "\n-# ⚠️ Discord did not take the file that belongs here."
 MOST_SUGGESTED, NAME_LIMIT = 25, 100
 """Discord's limits: of suggestions, and of characters of each."""
+LATER_LIMIT = 60.0
+"""Seconds in which an answer may still be corrected by the one that follows it."""
 UNREAD = "I could not read this. Please try again."
 _LOST = (discord.DiscordException, aiohttp.ClientError, OSError)
 _ANSWERABLE = frozenset({2, 3, 5})  # commands, components, modals; suggestions while somebody types take no text
@@ -136,7 +139,9 @@ async def respond(
     public = shown and answer.accepted
     message_id = await tell(interaction, answer.text, answer.buttons, selects=answer.selects, ephemeral=not public)
     if answer.later is not None:
-        await _correct(interaction, await answer.later)
+        # Bounded, as the bot may stop meanwhile: then the first answer stands.
+        with anyio.move_on_after(LATER_LIMIT):
+            await _correct(interaction, await answer.later)
     return message_id if public else None
 
 

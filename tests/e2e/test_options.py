@@ -176,10 +176,11 @@ async def test_refusals_silence_and_what_is_not_offered_are_said_and_the_turn_go
         refuses={"model=b": REFUSED, "mode": {"code": -32601, "message": "no such method"}},
         gates={"session/set_config_option": str(tmp_path / "never")},
     )
-    defaults = {"model": "B", "mode": "plan", "temper": "cool"}
+    defaults = {"model": "B", "mode": "ask", "temper": "cool"}
 
-    def agents(_discord: FakeDiscord, workspace: str) -> Agents:
-        return Agents({"one": AgentProfile("one", agent.argv, workspace, options=defaults)}, "one")
+    def agents(discord: FakeDiscord, workspace: str) -> Agents:
+        profile = AgentProfile("one", agent.argv, workspace, options=defaults)
+        return Agents({"one": profile}, "one", channel_options={discord.channel_id: {"mode": "plan"}})
 
     (tmp_path / "never").touch()
     async with play(tmp_path, agent, agents=agents) as game:
@@ -224,7 +225,10 @@ async def test_a_mode_that_may_ask_less_takes_an_approver_or_the_owner(tmp_path:
         thread_id = await game.mention("one", alice)
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         refused = await alice.slash(thread_id, "mode", mode="yolo")
-        assert (refused.ephemeral, text(refused).startswith("Only an approver or the owner may choose `Yolo`")) == (
+        assert (
+            refused.ephemeral,
+            text(refused).startswith("Mode `Yolo` is for approvers and the owner to choose"),
+        ) == (
             True,
             True,
         )

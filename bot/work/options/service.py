@@ -32,7 +32,7 @@ NOT_KNOWN = Answer("I don't know yet what the agent offers. Send it a message fi
 NO_LONGER = Answer("The agent no longer offers this. Look again what there is.", accepted=False)
 NO_SUCH_VALUE = "{label} has no {value}. Choose one from the suggestions, or send the command alone for a menu."
 ONLY_APPROVERS = (
-    "Only an approver or the owner may choose {value}: the agent may ask for less permission then."
+    "{label} {value} is for approvers and the owner to choose: the agent may ask for less permission then."
     " Whoever runs me can open it to all under `[permissions] modes`."
 )
 
@@ -117,7 +117,7 @@ class SessionChoices:
             text = NO_SUCH_VALUE.format(label=label(option), value=inline_code(said, 60))
             return NO_LONGER if announced else Answer(text, accepted=False)
         if not may_choose(by, option, value, self._start(place, option), self._listed(place)):
-            return Answer(ONLY_APPROVERS.format(value=shown(option, value)), accepted=False)
+            return Answer(ONLY_APPROVERS.format(label=label(option), value=shown(option, value)), accepted=False)
         thread_id = place.thread_id
         log.info("option.chosen", thread=thread_id, option=option.id, value=value, user=by.id)
         self.memory.choose(thread_id, option.id, value)
