@@ -58,7 +58,7 @@ MOST_MESSAGES = 5000  # taken or deleted ones that are remembered
 LONGEST_LIMIT = 30.0
 """Seconds that discord.py may wait for a rate limit, with everything of that kind behind it; it takes no fewer."""
 
-INTENTS = discord.Intents(guilds=True, guild_messages=True, message_content=True)
+INTENTS = discord.Intents(guilds=True, guild_messages=True, guild_reactions=True, message_content=True)
 """The events that Weft needs; message content is the only privileged one."""
 
 # Weft has no voice: discord.py need not warn of the packages that voice would take.
@@ -251,6 +251,8 @@ class WeftClient(discord.Client):
             if place_id not in state.detours:
                 state.marks.pass_by(place_id, post.message_id)
             return
+        # Whomever it is for: its author is there now (A2).
+        self.dispatcher.inbox.seen(place_id, post.author.id, post.message_id)
         decision = decide(post, self.weft(post.place.guild_id), self.policy)
         wants_original = decision.inbound is not None and post.reference is not None
         # Discord has to be asked something before this message is decided on, or before one that came before it.
@@ -258,6 +260,10 @@ class WeftClient(discord.Client):
             self._queue_lookup(post, edit=False)
         else:
             self.take(post, decision)
+
+    async def on_raw_reaction_add(self, reaction: discord.RawReactionActionEvent) -> None:
+        """Take note that somebody has been in a thread."""
+        self.dispatcher.inbox.seen(reaction.channel_id, reaction.user_id)
 
     async def on_message_edit_payload(self, message: Json) -> None:
         """Take the new text of a message."""

@@ -119,6 +119,7 @@ async def respond(
     # Also of whoever is refused now: what they agreed to before must not count any longer.
     if interaction.guild_id is not None and isinstance(interaction.user, discord.Member):
         client.dispatcher.pressed(interaction.guild_id, actor_of(interaction.user))
+        client.dispatcher.inbox.seen(thread_of(interaction), interaction.user.id, interaction.id)
     # Decided at each press: the person may no longer be allowed what they were when the button was posted.
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:

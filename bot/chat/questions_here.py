@@ -23,7 +23,7 @@ async def questions_for(interaction: discord.Interaction[Any]) -> list[Asked]:
     """Return what whoever asks may decide, in threads of this server that they may see now."""
     client: WeftClient = interaction.client
     by = asker_of(interaction)
-    asked = [one for one in client.dispatcher.asked_of(by) if _stands_open(interaction, by, one.place)]
+    asked = [one for one in client.dispatcher.asked_of(by) if stands_open(interaction, by, one.place)]
     visible = await seen_by(interaction, {one.place.thread_id for one in asked}, LOOK_LIMIT)
     return [one for one in asked if one.place.thread_id in visible]
 
@@ -43,7 +43,7 @@ async def seen_by(interaction: discord.Interaction[Any], place_ids: Iterable[int
     return visible
 
 
-def _stands_open(interaction: discord.Interaction[Any], by: Actor, place: ThreadPlace) -> bool:
+def stands_open(interaction: discord.Interaction[Any], by: Actor, place: ThreadPlace) -> bool:
     """Return whether a thread is in this server, in a channel that the person sees and may decide in."""
     client, guild = interaction.client, interaction.guild
     assert isinstance(client, WeftClient)

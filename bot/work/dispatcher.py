@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, Lane, ThreadPlace
 from bot.work.asking import Asking
+from bot.work.attention.inbox import Inbox
 from bot.work.attention.notifications import Notifications
 from bot.work.background import Backgrounds
 from bot.work.budget.budgets import Budgets
@@ -95,6 +96,7 @@ class Dispatcher:
         turn_events: tells who watches turns.
         budgets: what was spent, and what may be.
         notifications: whom to ping.
+        inbox: what ended unread.
         thread_settings: what is settled for each thread and server.
         verbosity: how much of its turns each thread shows.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
@@ -151,6 +153,8 @@ class Dispatcher:
         self.deliveries = Deliveries(
             tracker, editors, store, self._reactions, observer, handouts, notifications, redact, self.transcripts
         )
+        self.inbox = Inbox(self.thread_settings, redact)
+        self.deliveries.listeners.append(self.inbox.ended)
         self.budgets = Budgets(agents.budget, store, self._scheduler, editors)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)

@@ -1,7 +1,8 @@
-"""`/inbox`: what waits for whoever asks, in all threads of a server."""
+"""`/inbox`: what waits for whoever asks, and what ended while they were away, in all threads of a server."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import discord
@@ -9,36 +10,67 @@ from discord import app_commands
 
 from bot.chat.authorize import Purpose
 from bot.chat.client import WeftClient
-from bot.chat.interactions import respond, verdict_on
-from bot.chat.questions_here import questions_for
-from bot.reply.port import MESSAGE_LIMIT
+from bot.chat.interactions import asker_of, respond, verdict_on
+from bot.chat.questions_here import LOOK_LIMIT, questions_for, seen_by, stands_open
+from bot.reply.port import MESSAGE_LIMIT, Button
 from bot.reply.render import coarse
 from bot.reply.sanitise import inline_code, units
+from bot.work.attention.inbox import Unread
 from bot.work.ports import Answer
 
-ALL_QUIET = "Nothing is waiting for your answer."
+ALL_QUIET = "Nothing is waiting for you."
+CLEAR = Button("weft:inbox:clear", "Clear", "secondary")
 MORE = "-# and {count} more"
+MOST_LOOKED_AT = 25
+"""Threads whose ends are listed: each may take a look in Discord whether the person still sees it."""
 _WHAT_LIMIT = 80
 
 
-@app_commands.command(name="inbox", description="Show what waits for your answer, in all threads of this server")
+@app_commands.command(name="inbox", description="Show what waits for you, and what ended unread, in this server")
 @app_commands.guild_only()
 async def inbox(interaction: discord.Interaction[Any]) -> None:
-    """List the questions that wait for whoever asks, those that wait longest first."""
+    """List the questions that wait for whoever asks, then failures and answers, those that wait longest first."""
     allowed = verdict_on(interaction, Purpose.DECIDE).allowed
-    found = [one for one in await questions_for(interaction) if not one.agreed] if allowed else []
+    asked = [one for one in await questions_for(interaction) if not one.agreed] if allowed else []
+    ended, more = await _ended_for(interaction) if allowed else ([], 0)
     client: WeftClient = interaction.client
     redact = client.state.redactor.text
-    # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
-    lines = [f"- {coarse(one.waited)}: {inline_code(redact(one.what), _WHAT_LIMIT)} {one.link}" for one in found]
-    text = fitting(["**Waiting for your answer**", *lines]) if lines else ALL_QUIET
-    await respond(interaction, lambda _work, _by: Answer(text, accepted=True), purpose=Purpose.DECIDE)
+
+    def what(text: str) -> str:
+        # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
+        return inline_code(redact(text), _WHAT_LIMIT)
+
+    lines = _listed(
+        "**Waiting for your answer**", [f"{coarse(one.waited)}: {what(one.what)} {one.link}" for one in asked]
+    )
+    for head, failed in (("**Failed or not run**", True), ("**Ended since you were last there**", False)):
+        ends = [one for one in ended if one.failed is failed]
+        ago = [f"{coarse(time.time() - one.at)} ago: {what(one.gist)} {one.link}" for one in ends]
+        lines += _listed(head, ago)
+    answer = Answer(fitting(lines, more) if lines else ALL_QUIET, accepted=True, buttons=(CLEAR,) if ended else ())
+    await respond(interaction, lambda _work, _by: answer, purpose=Purpose.DECIDE)
 
 
-def fitting(lines: list[str]) -> str:
-    """Return as many of the lines as a message has room for, and how many there are besides."""
-    room, kept = MESSAGE_LIMIT - units(MORE.format(count=len(lines))) - 1, 0
+def _listed(head: str, found: list[str]) -> list[str]:
+    return [head, *(f"- {one}" for one in found)] if found else []
+
+
+async def _ended_for(interaction: discord.Interaction[Any]) -> tuple[list[Unread], int]:
+    """Return what ended unread in threads that whoever asks may see now, and how many were not looked at."""
+    client: WeftClient = interaction.client
+    by = asker_of(interaction)
+    unread = client.dispatcher.inbox.unread(by.id, interaction.guild_id)
+    found = [one for one in unread if stands_open(interaction, by, one.place)]
+    looked_at = found[:MOST_LOOKED_AT]
+    visible = await seen_by(interaction, [one.place.thread_id for one in looked_at], LOOK_LIMIT)
+    return [one for one in looked_at if one.place.thread_id in visible], len(found) - len(looked_at)
+
+
+def fitting(lines: list[str], more: int = 0) -> str:
+    """Return as many of the lines as a message has room for, and how many there are besides, with ``more``."""
+    room, kept = MESSAGE_LIMIT - units(MORE.format(count=len(lines) + more)) - 1, 0
     while kept < len(lines) and (room := room - units(lines[kept]) - 1) >= 0:
         kept += 1
-    more = [MORE.format(count=len(lines) - kept)] if kept < len(lines) else []
-    return "\n".join([*lines[:kept], *more])
+    # Without the headings.
+    left = sum(not line.startswith("**") for line in lines[kept:]) + more
+    return "\n".join([*lines[:kept], *([MORE.format(count=left)] if left else [])])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from bot.chat.rest import RetryLimits
 from bot.model import Actor, Inbound, QueueMode, ThreadPlace
 from bot.redaction import Redactor
 from bot.sandbox import FakeDiscord
+from bot.work.attention.inbox import Inbox
 from bot.work.attention.notifications import Notify
 from bot.work.controls import AT_WORK, Controls
 from bot.work.dispatcher import Dispatcher
@@ -32,6 +33,7 @@ from bot.work.ports import Answer
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
 from bot.work.slash.commands import NO_COMMANDS, AgentCommands
+from bot.work.thread_settings import ThreadSettings
 from bot.work.transcripts.export import Exports, Format
 from bot.work.transcripts.service import Transcripts
 from pool.storage.durable import SessionStore
@@ -153,6 +155,7 @@ class FakeDispatcher(Dispatcher):
     logins: FakeLogins = field(default_factory=FakeLogins)
     notifications: Any = field(init=False)
     options: FakeChoices = field(default_factory=FakeChoices)
+    inbox: Inbox = field(init=False)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,7 @@ class FakeDispatcher(Dispatcher):
         self.notifications = SimpleNamespace(choose=self.choose)
         self.transcripts = FakeTranscripts(cast("Any", None), str, 30)
         self.exports = FakeExports(self.transcripts, lambda _guild_id: 0)
+        self.inbox = Inbox(KeptHere(), str)
 
     async def saved(self) -> bool:
         return True
@@ -360,6 +364,18 @@ class Decider(FakeDispatcher):
         question = self.questions.open(place, request, form, by, lambda _question: None, **rights)
         question.message_id = message_id
         return question
+
+
+class KeptHere(ThreadSettings):
+    """What is settled for places, and written down nowhere."""
+
+    def __init__(self) -> None:
+        self._kept = {}
+
+    def keep(self, place_id: int, values: Mapping[str, Any]) -> None:
+        self._kept[place_id] = {
+            key: value for key, value in {**self._kept.get(place_id, {}), **values}.items() if value
+        }
 
 
 @dataclass

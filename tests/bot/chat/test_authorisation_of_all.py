@@ -41,7 +41,7 @@ DECIDING = {
     "permissions list",
     "permissions revoke",
 }
-DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth):.*")
+DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth|inbox):.*")
 BUTTONS_A_MESSAGE = 25
 parser = importlib.import_module("re._parser")
 

@@ -249,7 +249,7 @@ async def test_an_outage_of_the_server_lets_nothing_go() -> None:
 @pytest.mark.asyncio
 async def test_only_message_content_is_asked_for_as_a_privileged_intent() -> None:
     """R3: what a bot has to have switched on in the portal is one intent."""
-    assert [name for name, on in INTENTS if on] == ["guilds", "guild_messages", "message_content"]
+    assert [name for name, on in INTENTS if on] == ["guilds", "guild_messages", "guild_reactions", "message_content"]
 
 
 def test_the_owners_of_a_teams_application_are_its_members_who_may_change_things() -> None:

@@ -1,0 +1,69 @@
+"""`/inbox` in Discord: what waits, what failed and what ended unread, and how it is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bot.chat.commands.inbox import ALL_QUIET
+from bot.model import Outcome
+from tests.agents import Step, scenario
+from tests.e2e.play import play
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
+
+
+async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_path: Path) -> None:
+    """A2: for whoever asks alone; who writes, presses or reacts in a thread has read it, and Clear reads all."""
+    ask: Step = {"permission": {"tool": {"title": "make", "kind": "execute"}}, "then": {}}
+    words: dict[str, list[Step]] = {
+        "fail": [{"error": {"code": -32000, "message": "no"}}],
+        "ask": [ask],
+        "well": [{"text": "done"}],
+    }
+    async with play(tmp_path, scenario(tmp_path, words=words)) as game:
+        channel, link = game.discord.channel_id, f"https://discord.com/channels/{game.discord.guild_id}"
+
+        async def inbox(where: int = channel) -> list[str]:
+            answer = await game.owner.slash(where, "inbox")
+            assert answer.ephemeral
+            lines = (await answer.told()).replace(link, "").splitlines()
+            return [re.sub(r"^- \d+ s", "- 0 s", line) for line in lines]
+
+        assert await inbox() == [ALL_QUIET]
+        failed, _ = await game.ask("fail")
+        well, _ = await game.ask("well")
+        third, _ = await game.ask("well, too")
+        asking = await game.mention("ask")
+        card, _ = await game.card(asking)
+        dispatcher, guild_id = game.on_stage.bot.dispatcher, game.discord.guild_id
+        while not all(one.message_id for one in dispatcher.permissions.waiting()):  # noqa: ASYNC110  nothing changes there
+            await anyio.sleep(0.01)
+        assert await inbox() == [
+            "**Waiting for your answer**",
+            f"- 0 s: `make` /{asking}/{card}",
+            "**Failed or not run**",
+            f"- 0 s ago: `fail` /{failed}",
+            "**Ended since you were last there**",
+            f"- 0 s ago: `well` /{well}",
+            f"- 0 s ago: `well, too` /{third}",
+        ]
+        await game.owner.react(game.replies(well)[-1], "👍")
+        while len(dispatcher.inbox.unread(game.owner.id, guild_id)) > 2:  # noqa: ASYNC110  as above
+            await anyio.sleep(0.01)
+        await game.say(third, "// thanks")
+        await game.press(asking, "Reject")
+        assert await game.outcome(asking) is Outcome.ANSWERED
+        assert await inbox() == [
+            "**Failed or not run**",
+            f"- 0 s ago: `fail` /{failed}",
+            "**Ended since you were last there**",
+            f"- 0 s ago: `ask` /{asking}",
+        ]
+        answer = await game.owner.slash(channel, "inbox")
+        cleared = await game.owner.click(answer.original_id or 0, "weft:inbox:clear")
+        assert await cleared.told() == "Cleared."
+        assert await inbox() == [ALL_QUIET]
