@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from pool.storage import database, tables
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import StorageLimits
 from pool.store import AcceptedPrompt, OpenPrompt, SeenPlace
+from tests.pool.samples import transcript
 
 ROOT = Path(__file__).parents[2]
 EAGER = StorageLimits(busy=0, busy_again=0, retry_pause=0)
@@ -172,6 +174,22 @@ async def test_the_timer_tries_again_when_nobody_calls(tmp_path: Path) -> None:
             while store.trouble:
                 await anyio.lowlevel.checkpoint()
             assert rows(path, "SELECT message_id FROM prompts") == [(1,)]
+
+
+@pytest.mark.asyncio
+async def test_while_the_disk_fails_memory_forgets_old_transcripts(tmp_path: Path) -> None:
+    """S3, R6: memory has no room for what a disk may take, however long the disk is in trouble."""
+    path = tmp_path / "state.db"
+    limits = StorageLimits(busy=0, busy_again=0, retry=0.01, retry_pause=1000, transcripts_bytes=25, prune_step=2)
+    with anyio.fail_after(30):
+        async with open_store(path, limits) as store:
+            with lock(path):
+                for turn in range(1, 10):
+                    store.transcribed(transcript(turn, at=int(time.time()), payload=bytes(10)))
+                while await store.count_transcripts(1) > 2:
+                    await anyio.lowlevel.checkpoint()
+                assert [one.turn_id for one in await store.transcripts(1, 9)] == [9, 8]
+                assert store.trouble
 
 
 @pytest.mark.asyncio

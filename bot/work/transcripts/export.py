@@ -13,7 +13,7 @@ import orjson
 from bot.reply.port import Attachment
 from bot.work.ports import Answer
 from bot.work.transcripts.markdown import KeptTurn, turn_text, when
-from bot.work.transcripts.service import READ_LIMIT, TOO_SLOW, Transcripts
+from bot.work.transcripts.service import OFF, READ_LIMIT, TOO_SLOW, Transcripts
 
 Format = Literal["markdown", "json"]
 
@@ -23,7 +23,6 @@ MOST_BYTES = 25 * 2**20
 _HEAD = 1_024
 """Bytes that are left for what stands around the turns."""
 
-OFF = Answer("Weft keeps no turns here: its owner has set `WEFT_TRANSCRIPT_DAYS` to 0.", accepted=False)
 NOTHING = Answer("No turn of this thread is kept. A turn is kept once it has ended.", accepted=False)
 LEFT_OUT = "{count:,} older turns are left out, as the file would be too large for this server."
 KEPT_FOR = "-# Turns are kept for {days:,} days. What runs now is not in it yet."

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-PACK_LIMIT = 3.0
+PACK_LIMIT = 5.0
 """Seconds that the end of a turn waits for its record to be packed before it is shown."""
 
 READ_LIMIT = 20.0
@@ -36,6 +36,7 @@ READ_LIMIT = 20.0
 _PAGE = 8
 _MOST_DECISIONS = 1_000
 
+OFF = Answer("Weft keeps no turns here: its owner has set `WEFT_TRANSCRIPT_DAYS` to 0.", accepted=False)
 TOO_SLOW = Answer("I could not read my records in time. Try again in a minute.", accepted=False)
 DAMAGED = Answer("What is kept of this turn can't be read by this version of Weft.", accepted=False)
 GONE = "The details of this turn are not kept any more: that is for {days:,} days at most."
@@ -92,6 +93,8 @@ class Transcripts:
 
     async def details(self, thread_id: int, turn_id: int) -> Answer:
         """Return what the agent thought and did in a turn of the thread (V2)."""
+        if not self.days:  # the button is from a time when turns were kept
+            return OFF
         with anyio.move_on_after(READ_LIMIT):
             kept, decided = await self.store.transcript(turn_id), await self._decided(thread_id)
             # A forged button may name the turn of another thread.

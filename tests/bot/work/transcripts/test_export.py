@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bot.work.transcripts.export import OFF, Exports
-from bot.work.transcripts.service import Transcripts
+from bot.work.transcripts.export import Exports
+from bot.work.transcripts.service import OFF, Transcripts
 from pool.store import KeptTranscript
 from tests.bot.work.transcripts.turns import THREAD, kept
 from tests.pool.memory import MemoryStore
@@ -48,4 +48,6 @@ async def test_a_damaged_row_keeps_no_other_turn_from_being_read() -> None:
 
 async def test_where_nothing_is_kept_that_is_said() -> None:
     """S3"""
-    assert await Exports(Transcripts(MemoryStore(), str, 0), lambda _guild: 1).export(THREAD, 1) == OFF
+    nothing = Transcripts(MemoryStore(), str, 0)
+    assert await Exports(nothing, lambda _guild: 1).export(THREAD, 1) == OFF
+    assert await nothing.details(THREAD, 1) == OFF, "the button is from a time before"
