@@ -49,6 +49,7 @@ def option_named(options: Options, said: str) -> SessionOption | None:
 
 def token_of(value: str) -> str:
     """Return what a suggestion sends back for a value: itself, unless it is too long."""
+    # Of what is no ASCII, Discord's limit may count a character twice.
     return value if len(value) <= _TEXT and value.isascii() else digest(value)
 
 
@@ -72,6 +73,7 @@ def value_menu(
     thread_id: int, option: SessionOption, everybody: Callable[[str], bool], page: int | None = None
 ) -> Answer:
     """Return a page of an option's values as a menu; None: the page of the value that is chosen now."""
+    # Where the current value is: of sixty models, that is where people begin to look.
     chosen = next((at for at, one in enumerate(option.values) if one.value == option.current), 0)
     first, pages = _page(len(option.values), page, chosen)
     choices = []

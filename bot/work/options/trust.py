@@ -27,6 +27,7 @@ def anybody_may(option: SessionOption, value: str, start: str | None, listed: Co
     """
     if option.category in _HARMLESS or (not option.category and option.kind in (Kind.MODEL, Kind.EFFORT)):
         return True
+    # Not by the category alone: an option of an agent's own may loosen what it asks under any name.
     cautious = option.kind is Kind.MODE and value in CAUTIOUS
     return cautious or value == start or value in listed or option.id in listed
 
