@@ -153,7 +153,7 @@ async def test_on_a_full_disk_messages_are_answered_and_status_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R6, O1, O2, Q11: the limit is the system's own."""
-    limited(monkeypatch, 200_000)
+    limited(monkeypatch, 400_000)
     agent = scenario(tmp_path, words={"much": [{"text": "many words " * 20_000}]})
     async with connected(tmp_path, agent) as (discord, bot):
         await answered(discord, "hello")
