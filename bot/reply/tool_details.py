@@ -36,7 +36,7 @@ def tool_details(tools: Sequence[ToolState], cut: int, room: int, redact: Callab
         detail = _detail(tool, redact)
         if units(detail) + 1 > left and not shown:
             # The latest one is what people look at: its line at least.
-            detail = _headline(tool, " (no room for its output)")
+            detail = _headline(tool, " · no room for its output")
         if units(detail) + 1 > left:
             break
         shown.append(detail)
@@ -55,7 +55,7 @@ def _detail(tool: ToolState, redact: Callable[[str], str]) -> str:
     """Return a tool call's line, the last lines of what it printed, and the first ones of what it changed."""
     text, shown, all_lines = _last_lines(tool.output, redact)
     cut = shown < all_lines or tool.output_cut > 0
-    lines = [_headline(tool, f" (last {shown} of {all_lines:,} lines)" if cut and shown else "")]
+    lines = [_headline(tool, f" · last {shown} of {all_lines:,} lines" if cut and shown else "")]
     lines += [_code(text)] if text else []
     for diff in tool.diffs[:_MOST_DIFFS]:
         lines += _change(diff, redact)
@@ -84,14 +84,14 @@ def _change(diff: Diff, redact: Callable[[str], str]) -> list[str]:
     """Return a changed file's line with its counts, and the beginning of the change."""
     name = inline_code(diff.path, 80)
     if comparison_cost(diff.old, diff.new) > _MOST_COMPARED:
-        return [f"{SMALL}· {name} (a large change)"]
+        return [f"{SMALL}· {name} · a large change"]
     old, new = (diff.old or "").splitlines(), diff.new.splitlines()
     # Without the two lines that name the file, which stands above.
     text = "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=1))[2:])
     lines = redact(clean(text)).split("\n") if text else []
     added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
     shown = "\n".join(clip(line, _LINE_LIMIT) for line in lines[:_DIFF_LINES])
-    cut = f" (first {_DIFF_LINES} of {len(lines):,} lines)" if len(lines) > _DIFF_LINES else ""
+    cut = f" · first {_DIFF_LINES} of {len(lines):,} lines" if len(lines) > _DIFF_LINES else ""
     return [f"{SMALL}· {name} +{added:,} −{removed:,}{cut}", *([_code(shown, "diff")] if shown else [])]
 
 

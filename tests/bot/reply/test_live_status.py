@@ -119,7 +119,7 @@ def test_verbosely_each_tool_has_its_output_and_its_change_and_thoughts_are_smal
         "```diff\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n```\n"
         "-# ✗ `npm run lint` (failed)\n"
         "```\n12 problems\n```\n"
-        "-# ▸ `npm test` (last 6 of 40 lines)\n"
+        "-# ▸ `npm test` · last 6 of 40 lines\n"
         "```\nok 34\nok 35\nok 36\nok 37\nok 38\nok 39\n```"
     )
 
@@ -136,13 +136,13 @@ def test_what_verbose_has_no_room_for_is_one_line() -> None:
     assert [line for line in shown if "run" in line] == [f"-# ✓ `run {n}`" for n in (27, 28, 29)]
     assert all("ses" not in line for line in shown)
     last = live_block(snapshot(tools=tools), 1000.0, 250, Verbosity.VERBOSE).split("\n")
-    assert last[1:] == ["-# ✓ 29 tools", "-# ✓ `run 29` (no room for its output)"]
+    assert last[1:] == ["-# ✓ 29 tools", "-# ✓ `run 29` · no room for its output"]
     long_diff = Diff("a", "".join(f"{n}\n" for n in range(900)), "".join(f"{n}!\n" for n in range(900)))
     edit = tool(title="edit", status="completed", diffs=(long_diff, *[Diff("b", None, "new\n" * 40)] * 3))
     assert live_block(snapshot(tools=(edit,)), 1000.0, 1900, Verbosity.VERBOSE).split("\n")[1:5] == [
         "-# ✓ `edit`",
-        "-# · `a` (a large change)",
-        "-# · `b` +40 −0 (first 10 of 41 lines)",
+        "-# · `a` · a large change",
+        "-# · `b` +40 −0 · first 10 of 41 lines",
         "```diff",
     ]
 
