@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from acp.schema import PlanEntry
+from bot.model import Verbosity
 from bot.reply.editor import ThreadEditor
 from bot.reply.live_reply import LiveReply
 from bot.reply.pacing import Pacing
 from bot.reply.pending_reply import FinalReply, SavedReply
 from bot.reply.port import Body, Unavailable
 from tests.bot.reply.fakes import ALLOW, PROSE, STOP, Crash, FakeThread, FakeTurn, final_reply, spoken
+from tests.bot.reply.samples import tool
 
 KEY = 2
+PLAN = tuple(PlanEntry(content=f"Step {number}", status="pending") for number in range(9))
+TOOLS = (
+    tool(title="make", status="completed", output="```\n-# ⏳ 5 s\nmade"),
+    tool(id="t2", title="npm test", status="in_progress", output="ok 1\nok 2"),
+)
 INTERRUPTED = Body("⚠️ **interrupted** by a restart")
 DONE = SavedReply("Done.", final_reply(), reply_to=KEY, after=KEY)
 CODE = "Look:\n```py\n" + "".join(f"print({number}, 'hello')\n" for number in range(300)) + "```\nAll of it.\n"
@@ -91,6 +99,10 @@ class RestartedReply:
         """Let a turn say ``text``, with cards in between, and end."""
         turn = FakeTurn(started=anyio.current_time(), last_event=anyio.current_time())
         reply = editor.open(KEY, turn.snapshot, reply_to=KEY, stop_button=STOP, on_shown=self.on_shown)
+        # What stands below the text must not be taken for text in the next run, however much of it there is.
+        # Without a word, the answer would be made of the tools.
+        turn.fields |= {"plan": PLAN, "tools": TOOLS if text else (), "thoughts": "I think."}
+        reply.verbosity = dice.choice([*Verbosity])
         start, cards = 0, itertools.count(1)
         while start < len(text):
             end = start + dice.randrange(1, 1500)
