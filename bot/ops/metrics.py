@@ -75,6 +75,8 @@ class Metrics(Observer):
             buckets=_VISIBLE,
             registry=registry,
         )
+        self._money = Counter("weft_spent_money", "Money that turns took, as their agents tell it.", registry=registry)
+        self._tokens = Counter("weft_spent_tokens", "Tokens of turns whose money is not known.", registry=registry)
         for each in Lane:
             for counter in (self._accepted, self._duration, self._wait, self._visible):
                 counter.labels(each)
@@ -128,6 +130,10 @@ class Metrics(Observer):
         self._duration.labels(report.lane).observe(report.seconds)
         if report.waited is not None:
             self._wait.labels(report.lane).observe(report.waited)
+
+    def spent(self, money: float, tokens: int) -> None:
+        self._money.inc(money)
+        self._tokens.inc(tokens)
 
     def reply_visible(self, lane: Lane, after: float) -> None:
         self._visible.labels(lane).observe(after)

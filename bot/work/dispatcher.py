@@ -155,7 +155,7 @@ class Dispatcher:
         )
         self.inbox = Inbox(self.thread_settings, redact)
         self.deliveries.listeners.append(self.inbox.ended)
-        self.budgets = Budgets(agents.budget, store, self._scheduler, editors)
+        self.budgets = Budgets(agents.budget, store, self._scheduler, editors, observer)
         self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)

@@ -101,6 +101,9 @@ class Observer:
     def turn_finished(self, report: TurnReport) -> None:
         """A turn is over and its reply delivered, or given up."""
 
+    def spent(self, money: float, tokens: int) -> None:
+        """A turn took so much money, in the currency of the budget, or so many tokens where that is not known."""
+
     def reply_visible(self, lane: Lane, after: float) -> None:
         """The first message of a reply is in Discord, so long after the prompt came."""
 

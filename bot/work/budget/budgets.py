@@ -18,11 +18,12 @@ from bot.model import Inbound, Outcome
 from bot.recent import Recent
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
-from bot.work.budget.limits import Amount, Budget, Limit, Scope
+from bot.work.budget.limits import MILLION, Amount, Budget, Limit, Scope
 from bot.work.budget.measure import Mark, Share, mark_of, share_of
 from bot.work.budget.spending import REMEMBERED, Spending
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd
+from bot.work.observer import Observer
 from bot.work.queue.entry import Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import Claim, RunningTurn
@@ -52,11 +53,12 @@ class Budgets(TurnListener):
         store: SessionStore,
         scheduler: Scheduler[Claim],
         editors: Editors,
+        observer: Observer,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.budget = budget
         self.now = now
-        self._store, self._scheduler, self._editors = store, scheduler, editors
+        self._store, self._scheduler, self._editors, self._observer = store, scheduler, editors, observer
         self._spending = Spending()
         self._moneyless: Recent[str] = Recent(REMEMBERED)
 
@@ -123,6 +125,7 @@ class Budgets(TurnListener):
         # In memory first: what is decided in this step must count it. The store has it before it has the turn's end.
         self._spending.add(spent, amount)
         self._store.spent(spent)
+        self._observer.spent(amount.money / MILLION, amount.tokens)
         for (scope, limit), used in zip(limits, earlier, strict=True):
             if used < NEAR <= limit.used(self._of(scope, spent)):
                 self._tell(scope, limit, spent, first.author.name)

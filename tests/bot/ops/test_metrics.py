@@ -77,6 +77,7 @@ def report(seconds: float = 7.0, waited: float | None = 2.0) -> TurnReport:
                 "weft_turn_duration_seconds_sum{lane=background}": 7,
             },
         ),
+        (lambda m: m.spent(0.25, 70), {"weft_spent_money_total": 0.25, "weft_spent_tokens_total": 70}),
         (
             lambda m: m.reply_visible(Lane.MAIN, 0.5),
             {"weft_reply_visible_seconds_count{lane=main}": 1, "weft_reply_visible_seconds_sum{lane=main}": 0.5},
