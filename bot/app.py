@@ -391,6 +391,7 @@ def policy_of(settings: Settings) -> Policy:
         roles=frozenset(settings.allowed_roles),
         approvers=frozenset(settings.approver_roles),
         forums=frozenset(settings.forums),
+        direct=settings.direct_messages,
     )
 
 

@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     context: Annotated[int, Field(ge=0, le=100)] = 20
     reactions: bool = True
     welcome: bool = True
+    direct_messages: bool = False
     max_files: Annotated[int, Field(ge=0)] = 10
     max_file_bytes: Annotated[int, Field(ge=1)] = 25 * 1024 * 1024
     transcribe: Argv = ()

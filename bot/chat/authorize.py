@@ -16,6 +16,7 @@ class Reason(StrEnum):
 
     NONE = ""
     DIRECT = "I only work in servers, not in direct messages."
+    UNLISTED = "In direct messages I know no roles: I take requests only from people who are listed by their user id."
     GUILD = "I am not set up to work in this server."
     CHANNEL = "I am not set up to work in this channel."
     BOT = "I don't take requests from this bot."
@@ -56,7 +57,8 @@ class Policy:
 
     An empty ``guilds`` or ``channels`` means any; with ``users`` and ``roles`` both empty only the owners may.
     ``approvers`` are roles, too: who has one of them may decide, and prompt only if on another list as well. In
-    ``forums`` each new post is a prompt, by whoever may prompt there.
+    ``forums`` each new post is a prompt, by whoever may prompt there. With ``direct``, owners and ``users`` may write
+    direct messages.
     """
 
     guilds: frozenset[int] = frozenset()
@@ -65,6 +67,7 @@ class Policy:
     roles: frozenset[int] = frozenset()
     owners: frozenset[int] = frozenset()
     approvers: frozenset[int] = frozenset()
+    direct: bool = False
     forums: frozenset[int] = frozenset()
 
     def knows(self, actor: Actor) -> Actor:
@@ -83,11 +86,15 @@ class Verdict:
 
 def authorize(request: Request, policy: Policy, purpose: Purpose = Purpose.PROMPT) -> Verdict:
     """Decide about a request; a thread counts as its parent channel."""
-    if request.guild_id is None:
+    if request.guild_id is None and not policy.direct:
         return Verdict(allowed=False, reason=Reason.DIRECT)
     # The owner may use it everywhere, or nobody could ever set a server up. A bot of theirs is not the owner.
     if request.user_id in policy.owners and not request.automatic:
         return Verdict(allowed=True)
+    if request.guild_id is None:
+        # Neither servers, nor channels, nor roles: only who somebody is. No bot writes to another one here.
+        listed = request.user_id in policy.users and not request.automatic
+        return Verdict(allowed=listed, reason=Reason.NONE if listed else Reason.UNLISTED)
     channel = request.channel_id if request.parent_id is None else request.parent_id
     if policy.guilds and request.guild_id not in policy.guilds:
         reason = Reason.GUILD

@@ -61,6 +61,9 @@ LONGEST_LIMIT = 30.0
 INTENTS = discord.Intents(guilds=True, guild_messages=True, guild_reactions=True, message_content=True)
 """The events that Weft needs; message content is the only privileged one."""
 
+INTENTS_WITH_DIRECT = discord.Intents(guilds=True, messages=True, message_content=True)
+"""The same with direct messages, for a Weft that takes them."""
+
 # Weft has no voice: discord.py need not warn of the packages that voice would take.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
@@ -177,7 +180,7 @@ class WeftClient(discord.Client):
         self, dispatcher: Dispatcher, policy: Policy, state: ClientState, *, guild_ready_timeout: float
     ) -> None:
         super().__init__(
-            intents=INTENTS,
+            intents=INTENTS_WITH_DIRECT if policy.direct else INTENTS,
             allowed_mentions=discord.AllowedMentions.none(),
             guild_ready_timeout=guild_ready_timeout,
             max_messages=None,
@@ -277,11 +280,17 @@ class WeftClient(discord.Client):
             self.revise(post)
 
     def _read(self, message: Json) -> tuple[Post | None, bool]:
-        """Return a message of a server, and whether its place is known without asking Discord."""
+        """Return a message, and whether its place is known without asking Discord.
+
+        None: it can't be read, or is a direct message to a Weft that takes none.
+        """
         guild_id, channel_id = snowflake(message.get("guild_id")), snowflake(message.get("channel_id"))
-        if guild_id is None or channel_id is None:
+        if channel_id is None or (guild_id is None and not self.policy.direct):
             return None, False
         place = self.find_place(channel_id)
+        if guild_id is None and place is None:
+            # Discord names the server of all other messages.
+            place = Place(None, channel_id)
         return post_of(message, place or Place(guild_id, channel_id)), place is not None
 
     def find_place(self, place_id: int) -> Place | None:
@@ -403,7 +412,7 @@ class WeftClient(discord.Client):
             return
         if not state.taken.first(post.message_id):
             return
-        thread_id = place.channel_id if place.parent_id is not None else None
+        thread_id = place.channel_id if place.conversation else None
         # Done now, in the order of arrival; only the answer may wait.
         answer = run_command(decision.command, self.dispatcher, thread_id, post.author, post.message_id)
 

@@ -300,7 +300,7 @@ class DiscordGateway:
         tree = answer_interactions(client)
         ended: Exception | None = None
         async with anyio.create_task_group() as connection:
-            sync = functools.partial(sync_if_changed, tree, self._stamp, client.application_id)
+            sync = functools.partial(sync_if_changed, tree, self._stamp, direct=client.policy.direct)
             connection.start_soon(contain, "commands", sync)
             try:
                 await client.connect()

@@ -43,8 +43,8 @@ class Weft:
     posts: Container[int] = frozenset()
 
     def has(self, place: Place) -> bool:
-        """Return whether a place is a thread in which everything is for Weft."""
-        return place.owner_id == self.id or place.channel_id in self.posts
+        """Return whether a place is a conversation in which everything is for Weft."""
+        return place.direct or place.owner_id == self.id or place.channel_id in self.posts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,16 @@ class Place:
     parent_id: int | None = None
     owner_id: int | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is a channel of direct messages: one person and Weft."""
+        return self.guild_id is None
+
+    @property
+    def conversation(self) -> bool:
+        """Whether a session belongs to it: a thread, or direct messages."""
+        return self.parent_id is not None or self.direct
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +170,7 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
     for_others = bool(post.mentions or post.crowds or post.everyone)
     # In a forum of Weft's a new post asks it, mentioned or not.
     begins = post.begins_post and post.place.parent_id in policy.forums and not for_others
-    addressed = weft.id in post.mentions or weft.role in post.crowds or begins
+    addressed = weft.id in post.mentions or weft.role in post.crowds or begins or post.place.direct
     if _is_aside(post, weft) or (not addressed and (not weft.has(post.place) or for_others)):
         return IGNORED
     # 2. May its author speak to Weft? Who only wrote in a thread is not bothered with a refusal.
@@ -222,7 +232,7 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
     if post.begins_post and place.name.strip():
         # Half of what its author says is there, and no message has it.
         quotes = (Quote("The title of the post", place.name), *quotes)
-    in_thread = place.parent_id is not None
+    in_thread = place.conversation
     return Inbound(
         message_id=post.message_id,
         channel_id=place.channel_id,
@@ -245,7 +255,7 @@ def _inbound(post: Post, parsed: ParsedPrefix, weft: Weft) -> Inbound:
 
 def _conversation(post: Post, weft: Weft) -> Conversation | None:
     """Return what the agent has not followed: a thread of other people's, or the channel in which a thread begins."""
-    followed = post.has_thread if post.place.parent_id is None else weft.has(post.place) or post.begins_post
+    followed = weft.has(post.place) or post.begins_post if post.place.conversation else post.has_thread
     return None if followed else Conversation(post.place.channel_id, post.message_id)
 
 

@@ -63,8 +63,9 @@ def asker_of(interaction: discord.Interaction[Any]) -> Actor:
 
 
 def thread_of(interaction: discord.Interaction[Any]) -> int | None:
-    """Return the id of the thread in which something was pressed or typed, or None outside threads."""
-    return interaction.channel.id if isinstance(interaction.channel, discord.Thread) else None
+    """Return the conversation in which something was pressed or typed: a thread, or direct messages; else None."""
+    in_one = isinstance(interaction.channel, discord.Thread) or interaction.guild_id is None
+    return interaction.channel_id if in_one else None
 
 
 def agent_place(interaction: discord.Interaction[Any], dispatcher: Dispatcher) -> int:

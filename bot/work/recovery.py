@@ -315,7 +315,7 @@ class Recovery:
 
 def _with_button(text: str, inbound: Inbound, ping: int | None = None) -> Body:
     # The address makes the text this prompt's own: the editor looks for it before it posts it once more.
-    where = f"-# https://discord.com/channels/{inbound.guild_id}/{inbound.channel_id}/{inbound.message_id}"
+    where = f"-# https://discord.com/channels/{inbound.guild_id or '@me'}/{inbound.channel_id}/{inbound.message_id}"
     mention = f"<@{ping}> " if ping is not None else ""
     button = turn_button("go", inbound.thread_id, inbound.message_id)
     return Body(f"{mention}{text}\n{where}", (button,), ping=ping)

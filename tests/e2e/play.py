@@ -96,7 +96,8 @@ class Play:
         await self.discord.wait_for(lambda fd: fd.rest_calls("POST", f"/{thread_id}/typing"), timeout=LIMIT)
 
     def opened(self, thread_id: int) -> bool:
-        return any(thread.id == thread_id for thread in self.discord.threads())
+        channel = self.discord.state.channels.get(thread_id)
+        return channel is not None and (channel.is_thread or not channel.in_guild)
 
     async def card(self, thread_id: int) -> tuple[int, list[CardButton]]:
         """Wait for an open permission card; return its message and buttons."""

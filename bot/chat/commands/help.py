@@ -16,6 +16,14 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.guide.help import Kind
 from bot.work.ports import Answer
 
+DIRECT = frozenset(
+    {
+        "agent", "diff", "effort", "export", "fork", "handoff", "help", "login", "logout", "mode", "model", "new",
+        "options", "queue", "reset", "status", "stop", "verbosity",
+    }
+)  # fmt: skip
+"""The commands that are offered in direct messages too, where Weft takes them; the others are about a server."""
+
 
 def help_on(names: Sequence[str]) -> app_commands.Command[Any, ..., None]:
     """Return the command; ``names``: those of all others."""
@@ -27,12 +35,18 @@ def help_on(names: Sequence[str]) -> app_commands.Command[Any, ..., None]:
         client, channel = interaction.client, interaction.channel
         assert isinstance(client, WeftClient)
         me, place_id = client.user.id if client.user is not None else 0, interaction.channel_id or 0
-        kind = Kind.CHANNEL
-        if isinstance(channel, discord.Thread):
-            kind = Kind.THREAD if channel.owner_id == me else Kind.GUEST_THREAD
+        place = client.find_place(place_id)
+        if interaction.guild_id is None:
+            kind = Kind.DIRECT
+        elif not isinstance(channel, discord.Thread):
+            kind = Kind.CHANNEL
+        else:
+            own = place is not None and client.weft(interaction.guild_id).has(place)
+            kind = Kind.THREAD if own else Kind.GUEST_THREAD
+        here = [name for name in names if kind is not Kind.DIRECT or name in DIRECT]
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
-            return dispatcher.guide.help(kind, place_id, interaction.guild_id, by, weft=f"<@{me}>", commands=names)
+            return dispatcher.guide.help(kind, place_id, interaction.guild_id, by, weft=f"<@{me}>", commands=here)
 
         await respond(interaction, act, purpose=Purpose.DECIDE)
 

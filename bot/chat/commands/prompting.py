@@ -13,21 +13,23 @@ from bot.model import Inbound
 
 
 def ask(interaction: discord.Interaction[Any], message_id: int, text: str) -> None:
-    """Have the agent of the thread asked ``text`` by who gave the command; ``message_id``: of the answer."""
+    """Have the agent of the conversation asked ``text`` by who gave the command; ``message_id``: of the answer."""
     client, channel, author = interaction.client, interaction.channel, actor_of(interaction.user)
     assert isinstance(client, WeftClient)
-    assert isinstance(channel, discord.Thread)
-    place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
+    if isinstance(channel, discord.Thread):
+        place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
+    else:
+        place = Place(interaction.guild_id, interaction.channel_id or 0)
     inbound = Inbound(
         message_id=message_id,
-        channel_id=channel.id,
-        thread_id=channel.id,
+        channel_id=place.channel_id,
+        thread_id=place.channel_id,
         guild_id=interaction.guild_id,
         author=author,
         text=text,
         opens_thread=False,
         title=title(text),
-        parent_id=channel.parent_id,
+        parent_id=place.parent_id,
     )
     # Checked again: the bot may have begun to stop while the answer was sent, and the next run does not look for its
     # own messages.

@@ -18,7 +18,7 @@ from bot.chat.buttons import WeftButton, on_interaction
 from bot.chat.commands.agent import agent
 from bot.chat.commands.board import board
 from bot.chat.commands.control import diff, reset, status, stop
-from bot.chat.commands.help import help_on
+from bot.chat.commands.help import DIRECT, help_on
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.login import login, logout
 from bot.chat.commands.new import new
@@ -61,6 +61,9 @@ COMMANDS: tuple[AnyCommand, ...] = (
     options,
 )
 
+IN_SERVERS, IN_DIRECT_MESSAGES = (0,), (1,)
+"""Where a command may be used, in Discord's numbers."""
+
 
 class CommandStamp(Protocol):
     """Keeps, over restarts, which set of commands was registered last."""
@@ -94,16 +97,26 @@ def answer_interactions(client: discord.Client) -> WeftTree:
     return tree
 
 
-async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, application_id: int | None) -> None:
-    """Register the commands if their description for Discord differs from what was registered last."""
-    described = sorted((command.to_dict(tree) for command in tree.get_commands()), key=lambda entry: str(entry["name"]))
-    text = json.dumps([application_id, described], sort_keys=True, default=str)
+async def sync_if_changed(tree: app_commands.CommandTree[Any], stamp: CommandStamp, *, direct: bool = False) -> None:
+    """Register the commands if their description for Discord differs from what was registered last.
+
+    Args:
+        direct: Weft takes direct messages, so that some commands are offered there, too.
+    """
+    application_id = tree.client.application_id
+    described = [command.to_dict(tree) for command in tree.get_commands()]
+    for command in described if direct else ():
+        if command["name"] in DIRECT:
+            command["contexts"], command["dm_permission"] = [*IN_SERVERS, *IN_DIRECT_MESSAGES], True
+    in_order = sorted(described, key=lambda entry: str(entry["name"]))
+    text = json.dumps([application_id, in_order], sort_keys=True, default=str)
     wanted = hashlib.sha256(text.encode()).hexdigest()
     # Registrations are few a day: a bot that restarts again and again would use them up.
     if stamp.read() == wanted:
         return
     try:
-        await tree.sync()
+        # Not `tree.sync`, which describes them as they are made, and they are made once for all bots of a process.
+        await tree.client.http.bulk_upsert_global_commands(application_id or 0, payload=described)
     except discord.DiscordException as exc:
         # Not raised: messages and buttons work without commands, and Discord keeps the last list.
         log.warning("commands.refused", error=repr(exc))

@@ -35,6 +35,8 @@ class Kind(Enum):
     CHANNEL = auto()
     THREAD = auto()
     """One in which each message is a prompt."""
+    DIRECT = auto()
+    """Direct messages: all of them are prompts."""
     GUEST_THREAD = auto()
     """One that belongs to other people."""
 
@@ -106,7 +108,10 @@ def _advice(here: Situation) -> tuple[list[str], tuple[Button, ...]]:
         buttons.append(turn_button("stop", here.place_id, here.running))
     else:
         lines.append("Attach files and images; reply to a message, or link to it, to show what you mean.")
-        lines.append("Begin with `//`, or mention somebody else, to talk among yourselves.")
+        if here.kind is Kind.DIRECT:
+            lines.append("All you write here is one conversation; `/new` begins another.")
+        else:
+            lines.append("Begin with `//`, or mention somebody else, to talk among yourselves.")
     if here.waiting:
         lines.append(f"Waiting: {here.waiting}. Each can be sent now, edited or deleted.")
         buttons.append(_button(here, "queue", "Queue"))

@@ -36,7 +36,8 @@ class Welcome(TurnListener):
     def started(self, running: RunningTurn) -> None:
         inbound = running.first
         # Not into a conversation of others, and no bot.
-        if not self.enabled or not inbound.opens_thread or inbound.lane is not Lane.MAIN:
+        own = inbound.opens_thread or inbound.guild_id is None
+        if not self.enabled or not own or inbound.lane is not Lane.MAIN:
             return
         if self.settings.kept(inbound.author.id, _KEY):
             return

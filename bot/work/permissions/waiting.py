@@ -44,7 +44,7 @@ class Asked:
     @property
     def link(self) -> str:
         """The address of the message that shows it."""
-        return f"https://discord.com/channels/{self.place.guild_id}/{self.place.thread_id}/{self.message_id}"
+        return f"https://discord.com/channels/{self.place.guild_id or '@me'}/{self.place.thread_id}/{self.message_id}"
 
 
 def asked_of(cards: Iterable[Card], questions: Iterable[Question], by: Actor) -> list[Asked]:

@@ -127,3 +127,15 @@ def test_whoever_may_prompt_may_be_asked_to_decide() -> None:
 def test_a_new_policy_lets_nobody_in() -> None:
     """D2: with no list at all nobody is allowed."""
     assert not authorize(ASK, Policy()).allowed
+
+
+def test_direct_messages_go_by_who_somebody_is_and_by_nothing_else() -> None:
+    """D2, S7: neither roles nor lists of servers and channels reach there, and no bot does."""
+    policy = dataclasses.replace(JUDGED, direct=True)
+    direct = ask(guild_id=None, channel_id=OTHER_CHANNEL, roles=frozenset({DEVS, JUDGES}))
+    assert authorize(direct, policy).allowed
+    assert authorize(dataclasses.replace(direct, user_id=OWNER), policy).allowed
+    for refused in (dataclasses.replace(direct, user_id=7), dataclasses.replace(direct, automatic=True)):
+        for purpose in Purpose:
+            assert authorize(refused, policy, purpose).reason is Reason.UNLISTED
+    assert authorize(dataclasses.replace(direct, user_id=OWNER), JUDGED).reason is Reason.DIRECT
