@@ -284,8 +284,9 @@ def title(text: str) -> str:
 
 def clip(text: str, limit: int) -> str:
     """Return the text, cut with an ellipsis to at most ``limit`` UTF-16 code units, whole characters only."""
-    # Discord counts as JavaScript does: a character beyond the first 65,536 counts twice.
-    sizes = [2 if ord(character) > 0xFFFF else 1 for character in text]
+    # Discord counts as JavaScript does: a character beyond the first 65,536 counts twice. One more than the limit is
+    # enough to see that a text is too long, and it may have megabytes.
+    sizes = [2 if ord(character) > 0xFFFF else 1 for character in text[: limit + 1]]
     if sum(sizes) <= limit:
         return text
     kept, room = 0, limit - 1

@@ -7,17 +7,19 @@ import pytest
 from bot.chat.authorize import Policy, Reason
 from bot.sandbox import FakeDiscord
 from tests.bot.chat.harness import running_chat
+from tests.pool.memory import MemoryStore
 
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("no_pause_before_identify")
-async def test_direct_messages_are_prompts_of_one_conversation_live_and_after_a_gap() -> None:
+async def test_direct_messages_are_prompts_of_one_conversation_live_after_a_gap_and_after_a_restart() -> None:
     """S7, D2, R2, Q5: who is let in by a role alone has no say there, as there are none."""
     async with FakeDiscord() as fd:
         crew = fd.add_role("crew")
         alice, carol = fd.user("alice"), fd.user("carol", roles=[crew])
         policy = Policy(channels=frozenset({1}), users=frozenset({alice.id}), roles=frozenset({crew}), direct=True)
-        async with running_chat(fd, policy) as chat:
+        store = MemoryStore()
+        async with running_chat(fd, policy, seen=store) as chat:
             await chat.caught_up()
             mine, hers = fd.open_dm(alice), fd.open_dm(carol)
             first = await alice.say(mine, "first")
@@ -36,4 +38,8 @@ async def test_direct_messages_are_prompts_of_one_conversation_live_and_after_a_
             await alice.say(mine, "stop")
             await chat.dispatcher.wait(lambda one: ("stop", mine, alice.id, None) in one.calls)
             assert len(chat.dispatcher.inbounds) == 2
+        away = await alice.say(mine, "while you were away")
+        async with running_chat(fd, policy, seen=store) as chat:
+            await chat.caught_up()
+            assert [(one.message_id, one.thread_id) for one in chat.dispatcher.inbounds] == [(away.id, mine)]
             fd.assert_clean()
