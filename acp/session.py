@@ -147,6 +147,7 @@ class AgentSession:
         prompt: the latest prompt, open or answered.
         commands: which commands the agent offers now; empty before it has said so.
         options: what can be chosen in it, and is.
+        briefed: whether its agent was told what it is to know of Weft; set by who tells it.
         heard: when it last said something or reported on a tool outside its turns; 0 before.
 
     Args:
@@ -167,6 +168,7 @@ class AgentSession:
         self.on_title: Callable[[str], None] | None = None
         self.heard = 0.0
         self.commands: tuple[AgentCommand, ...] = ()
+        self.briefed = False
         self.options = SessionOptions()
         self._pid = pid
         self._peer = peer

@@ -18,7 +18,7 @@ import structlog
 from acp.elicitation import ElicitationRequest
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission_request import PermissionRequest
-from acp.schema import text_block
+from acp.schema import ContentBlock, text_block
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn_runner import run_turn
 from bot.model import Outcome
@@ -233,8 +233,10 @@ class TurnService:
         end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
         settled, unread = False, True
         with self.handouts.turn(running.first) as handing_out:
-            if begins(lease) and (told := self.handouts.instruction(handing_out)):
-                prompt.append(text_block(told))
+            if to_be_briefed(lease, prompt):
+                lease.session.briefed = True
+                if told := self.handouts.instruction(handing_out):
+                    prompt.append(text_block(told))
             try:
                 snapshot = await run_turn(
                     lease.connection,
@@ -257,6 +259,12 @@ class TurnService:
             # While the session is held: what the next turn writes must not be taken for this one's.
             handout = await self.handouts.collect(handing_out, snapshot)
         return replace(end_of(snapshot), handout=handout)
+
+
+def to_be_briefed(lease: Lease, prompt: list[ContentBlock]) -> bool:
+    """Return whether the agent is to be told with this prompt what it is to know of Weft: once in a session."""
+    # A command of the agent's takes all text for its input: then it is told with the next prompt (K3).
+    return lease.how != "forked" and not lease.session.briefed and not is_command(prompt[0].text or "")
 
 
 def begins(lease: Lease) -> bool:

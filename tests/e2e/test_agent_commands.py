@@ -66,6 +66,9 @@ async def test_a_command_with_what_it_refers_to_is_still_the_first_text(tmp_path
         reply = await game.owner.say(thread_id, "/review this", reply_to=original)
         assert await game.outcome(reply.id) is Outcome.ANSWERED
         first, second = first_texts(agent)
+        # What every session is told of Weft is no input of a command: it comes with the next other prompt.
+        assert await game.outcome(await game.say(thread_id, "plain")) is Outcome.ANSWERED
+        assert [len(one["params"]["prompt"]) for one in agent.received("session/prompt")] == [1, 1, 2]
         assert first == "/hidden from the channel"
         assert second.startswith("/review this\n\n[In reply to")
         found = suggested(await game.owner.autocomplete(thread_id, "agent", "command", "command-49"))

@@ -86,6 +86,7 @@ class PlayedSession:
         self.heard = 0.0
         self.commands: tuple[AgentCommand, ...] = ()
         self.options = SessionOptions()
+        self.briefed = False
         self.cancels = 0
         self.requests: list[PermissionRequest] = []
         self._agents = agents
