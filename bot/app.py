@@ -173,7 +173,12 @@ async def running_bot(
     def agent_of(thread_id: int) -> str:
         return dispatcher.thread_settings.agent_of(thread_id)
 
-    launcher = launcher_of(wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process)
+    def home_of(thread_id: int) -> int:
+        return dispatcher.thread_settings.home_of(thread_id)
+
+    launcher = launcher_of(
+        wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process, home_of
+    )
 
     async with (
         watched(settings, redactor) as watch,

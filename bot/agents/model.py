@@ -104,6 +104,7 @@ def launcher_of(
     marker: Mapping[str, str],
     name_of: Callable[[int], str],
     sessions_per_process: int = 1,
+    home_of: Callable[[int], int] = int,
 ) -> LauncherByName:
     """Return what starts each thread's agent.
 
@@ -112,9 +113,10 @@ def launcher_of(
         marker: goes into the environment of every agent.
         name_of: the name of a thread's agent.
         sessions_per_process: how many threads may share a process of an agent that says nothing of it.
+        home_of: the thread in whose directory a thread works.
     """
     launchers = {agent.name: local(agent, environ, marker, sessions_per_process) for agent in agents}
-    return LauncherByName(launchers, name_of)
+    return LauncherByName(launchers, name_of, home_of)
 
 
 def local(

@@ -40,7 +40,7 @@ from bot.chat.rest import (
     TryAgain,
 )
 from bot.model import Attachment, Inbound
-from bot.recent import Recent
+from bot.recent import Recent, RecentMap
 from bot.redaction import Redactor
 from bot.reply.port import (
     MESSAGE_LIMIT,
@@ -74,6 +74,7 @@ NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
 NOBODY = discord.AllowedMentions.none()
 _CHUNK = 1024 * 1024
+_MOST_OPENED = 1000  # threads remembered to have been opened, by whichever of those who want one
 _MOST_UNREACTIVE = 1000  # channels remembered to have been logged
 
 
@@ -181,6 +182,7 @@ class DiscordChat:
         self.fetch = Downloads(self._described_anew, api_url).fetch
         self.channels = DiscordChannels(current, self._rest, redactor)
         self._unreactive: Recent[int] = Recent(_MOST_UNREACTIVE)
+        self._opened: RecentMap[int, None] = RecentMap(_MOST_OPENED)
 
     def thread(self, thread_id: int) -> ThreadPort:
         return DiscordThread(self._rest, self._redactor, thread_id)
@@ -205,6 +207,8 @@ class DiscordChat:
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; one that exists already is used."""
+        if inbound.message_id in self._opened:
+            return
         # The name may quote an agent: of a reply without words the first line of what it replies to.
         name = self._redactor.text(inbound.title)
 
@@ -221,6 +225,7 @@ class DiscordChat:
                     raise
 
         await self._rest.call(start)
+        self._opened.put(inbound.message_id, None)
 
     async def answer(self, channel_id: int, message_id: int, text: str) -> None:
         """Reply to a message; a second answer to the same message within minutes is not posted."""

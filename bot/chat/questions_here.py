@@ -43,6 +43,21 @@ async def seen_by(interaction: discord.Interaction[Any], place_ids: Iterable[int
     return visible
 
 
+async def any_private(interaction: discord.Interaction[Any], place_ids: Iterable[int], limit: float) -> bool:
+    """Return whether any of some threads and channels is a private thread, or can't be looked at in time."""
+    client, guild = interaction.client, interaction.guild
+    try:
+        with anyio.fail_after(limit):
+            for place_id in place_ids:
+                known = guild.get_channel_or_thread(place_id) if guild is not None else None
+                found = known or await client.fetch_channel(place_id)  # an archived one
+                if found.type is discord.ChannelType.private_thread:
+                    return True
+    except (TimeoutError, discord.DiscordException, aiohttp.ClientError, OSError):
+        return True
+    return False
+
+
 def stands_open(interaction: discord.Interaction[Any], by: Actor, place: ThreadPlace) -> bool:
     """Return whether a thread is in this server, in a channel that the person sees and may decide in."""
     client, guild = interaction.client, interaction.guild

@@ -59,6 +59,7 @@ class Asking:
         notifications: Notifications,
         *,
         agent_of: Callable[[int], str],
+        home_of: Callable[[int], int],
         approver_in: Callable[[int | None], int | None],
         timeout: float,
         redact: Callable[[str], str],
@@ -66,7 +67,7 @@ class Asking:
         self._kept_rules = KeptRules(tracker, store)
         self.permissions = PermissionRegistry()
         self.decisions = Decisions(tracker, store, redact)
-        self.rules = RuleKeeping(self.permissions, self._kept_rules, self.decisions, agents, agent_of)
+        self.rules = RuleKeeping(self.permissions, self._kept_rules, self.decisions, agents, agent_of, home_of)
         self.records = CardRecords(tracker, store, editors, chat.thread)
         self.cards = TurnCards(
             tasks,

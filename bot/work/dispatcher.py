@@ -57,6 +57,7 @@ from bot.work.recovery import Recovery, Shutdown
 from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
+from bot.work.sessions.sessions import Sessions
 from bot.work.skipped import RateLimiter, SkippedMessages
 from bot.work.slash.commands import AgentCommands
 from bot.work.status import WorkCounts, work_counts
@@ -97,6 +98,7 @@ class Dispatcher:
         budgets: what was spent, and what may be.
         notifications: whom to ping.
         inbox: what ended unread.
+        sessions: which sessions there are, and threads that go on with one.
         thread_settings: what is settled for each thread and server.
         verbosity: how much of its turns each thread shows.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
@@ -176,6 +178,7 @@ class Dispatcher:
         self._asking = asking = Asking(
             tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
             notifications, agent_of=self.thread_settings.agent_of,
+            home_of=self.thread_settings.home_of,
             approver_in=lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
             timeout=limits.permission_timeout,
             redact=redact,
@@ -198,6 +201,7 @@ class Dispatcher:
             tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
             self.thread_settings, self._runs, self.budgets, observer, redact,
         )  # fmt: skip
+        self.sessions = Sessions(tracker, chat, pool, store, self.thread_settings, editors, self._intake, redact)
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(
@@ -466,6 +470,7 @@ class Dispatcher:
             with self._scheduler.deciding(thread_id, anyio.current_time()) as (queue, _):
                 queue.memory.cutoff = max(queue.memory.cutoff, cutoff)
         await self._recovery.recover()
+        await self.sessions.openings.recover()
         for kept in await self._store.notices():
             self._notices.adopt(kept)
 

@@ -6,7 +6,8 @@ keys that nobody here knows stay in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,10 @@ from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 
-_MODE, _AGENT, _CUTOFF = "queue_mode", "agent", "cutoff"
+_MODE, _AGENT, _CUTOFF, _HOME = "queue_mode", "agent", "cutoff", "home"
+
+CHOSEN = frozenset({_MODE, "options", "verbosity", "notify"})
+"""What people choose for a thread: a copy of its conversation has it, too. All else is the thread's own state."""
 
 
 def gone_line(gone: str, instead: str) -> Body:
@@ -47,6 +51,7 @@ class ThreadSettings:
         self._tracker = tracker
         self._store = store
         self._kept: dict[int, dict[str, Any]] = {}
+        self._stand_ins: dict[int, str] = {}
 
     async def load(self) -> None:
         """Read what was settled in earlier runs; what can't be understood counts as not settled."""
@@ -105,13 +110,41 @@ class ThreadSettings:
         write = partial(self._store.bind, place_id, options=orjson.dumps(kept).decode())
         self._tracker.begin(write, name=f"choose {place_id}")
 
+    # --- threads that go on with the session of another one ---------------------------------------------------------
+
+    def home_of(self, thread_id: int) -> int:
+        """Return the thread in whose directory a thread works, where each has its own: agents know sessions by it."""
+        home = self.kept(thread_id, _HOME)
+        return home if type(home) is int else thread_id
+
+    def shares_home(self, thread_id: int) -> bool:
+        """Return whether another thread works in the same directory."""
+        home = self.home_of(thread_id)
+        return home != thread_id or any(kept.get(_HOME) == home for kept in self._kept.values())
+
+    def inherit(self, thread_id: int, agent: str, home: int | None, origin: int | None = None) -> None:
+        """Settle a thread that is about to be opened, with all that people chose for the thread ``origin``."""
+        chosen = self._kept.get(origin, {}) if origin is not None else {}
+        values = {key: value for key, value in chosen.items() if key in CHOSEN}
+        own = {_AGENT: agent} if self.agents.chosen else {}
+        self.keep(thread_id, values | own | ({} if home is None else {_HOME: home}))
+
     # --- agent -----------------------------------------------------------------------------------------------------
 
     def agent_of(self, thread_id: int) -> str:
         """Return the agent of a thread, or the one that threads of a channel get: one that there is."""
-        name = self._agent_kept(thread_id)
+        name = self._stand_ins.get(thread_id) or self._agent_kept(thread_id)
         # The settings may have lost the one that is kept: it is replaced for good by the thread's next message only.
         return name if name is not None and name in self.agents else self.agents.for_channel(thread_id)
+
+    @contextmanager
+    def standing_in(self, place_id: int, agent: str) -> Iterator[None]:
+        """Let an id that is no place's stand for an agent, while that is asked for something beside all threads."""
+        self._stand_ins[place_id] = agent
+        try:
+            yield
+        finally:
+            del self._stand_ins[place_id]
 
     def agent_name_for(self, thread_id: int) -> str | None:
         """Return the name of the thread's agent where there is a choice."""

@@ -27,6 +27,7 @@ from bot.chat.commands.options import effort, mode, model, options
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
+from bot.chat.commands.sessions import fork, sessions
 from bot.chat.commands.transcripts import export, handoff
 from bot.chat.commands.verbosity import verbosity
 from bot.chat.interactions import on_unreadable_interaction, tell
@@ -59,6 +60,8 @@ COMMANDS: tuple[AnyCommand, ...] = (
     mode,
     effort,
     options,
+    sessions,
+    fork,
 )
 
 IN_SERVERS, IN_DIRECT_MESSAGES = (0,), (1,)

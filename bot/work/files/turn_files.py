@@ -69,12 +69,14 @@ class TurnFiles:
 
     def workspace_of(self, thread_id: int) -> Path:
         """Return where the thread's agent works, on this machine."""
-        return Path(self._profile_of(thread_id).workspace.replace(THREAD_FIELD, str(thread_id)))
+        home = self.thread_settings.home_of(thread_id)
+        return Path(self._profile_of(thread_id).workspace.replace(THREAD_FIELD, str(home)))
 
     def place_of(self, thread_id: int) -> Place | None:
         """Return the same, and whether no other thread works there; None: the agent has no directory."""
         workspace = self._profile_of(thread_id).workspace
-        return Place(self.workspace_of(thread_id), own=THREAD_FIELD in workspace) if workspace else None
+        own = THREAD_FIELD in workspace and not self.thread_settings.shares_home(thread_id)
+        return Place(self.workspace_of(thread_id), own) if workspace else None
 
     def _profile_of(self, thread_id: int) -> AgentProfile:
         return self.thread_settings.agents.profiles[self.thread_settings.agent_of(thread_id)]

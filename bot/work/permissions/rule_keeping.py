@@ -72,6 +72,7 @@ class RuleKeeping:
 
     Args:
         agent_of: the name of a thread's agent.
+        home_of: the thread in whose directory a thread works.
     """
 
     registry: PermissionRegistry
@@ -79,11 +80,12 @@ class RuleKeeping:
     decisions: Decisions
     agents: Agents
     agent_of: Callable[[int], str]
+    home_of: Callable[[int], int] = int
 
     def in_force(self, thread_id: int, _workspace: str) -> tuple[Rules, Mode]:
         """Return the rules of the file with those that people added from cards, and the mode, for a thread's agent."""
         agent = self.agents.profiles[self.agent_of(thread_id)]
-        return agent.rules + self.kept.current(agent.name, _place(agent, thread_id)), agent.mode
+        return agent.rules + self.kept.current(agent.name, _place(agent, self.home_of(thread_id))), agent.mode
 
     # --- from a card -----------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class RuleKeeping:
             return None
         agent = self.agents.profiles[self.agent_of(asked_by.thread_id)]
         what = clip(redact(what_of(request.tool_call)), WHAT_LIMIT)
-        return Offer(rule, agent.name, _place(agent, asked_by.thread_id), asked_by, what)
+        return Offer(rule, agent.name, _place(agent, self.home_of(asked_by.thread_id)), asked_by, what)
 
     def open(self, token: str, by: Actor, message_id: int = 0) -> Answer:
         """Return the modal that shows exactly the rule that a card offers; ``message_id``: of the card."""

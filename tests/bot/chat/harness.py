@@ -145,6 +145,7 @@ class FakeDispatcher(Dispatcher):
             posts=FakePosts(), boards=FakeBoards(), opened=lambda thread_id, title: None
         )
     )
+    sessions: Any = field(default_factory=lambda: SimpleNamespace(catalogues=SimpleNamespace(shown={})))
     broken: bool = False
     refuses: bool = False
     state: str = "All quiet."

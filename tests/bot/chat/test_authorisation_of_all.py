@@ -19,6 +19,7 @@ import pytest
 from bot.chat import selects
 from bot.chat.authorize import Policy, Reason
 from bot.chat.buttons import EXPIRED, KNOWN
+from bot.chat.commands.sessions import EXPIRED as LIST_EXPIRED
 from bot.chat.commands.tree import answer_interactions
 from bot.chat.modals import SUBMITTED
 from bot.model import Actor, Inbound, ThreadPlace
@@ -88,6 +89,8 @@ def test_there_is_an_example_of_each_alternative() -> None:
 
 
 def expired(custom_id: str) -> str:
+    if custom_id.startswith("weft:list:"):
+        return LIST_EXPIRED.text
     return selects.EXPIRED if selects.KNOWN.fullmatch(custom_id) else EXPIRED
 
 

@@ -199,3 +199,24 @@ async def test_an_agent_that_is_not_there_is_refused_with_those_that_are() -> No
         assert settings.agent_of(THREAD) == "red"
         assert settings.renew(THREAD, "blue").text == "A new conversation with `blue`."
         assert settings.agent_of(THREAD) == "blue"
+
+
+@pytest.mark.asyncio
+async def test_a_thread_that_goes_on_with_a_session_has_its_choices_agent_and_directory() -> None:
+    """S1, S2: what was done in the other thread alone, it has not."""
+    store, known = MemoryStore(), agents("red", "blue")
+    async with settled(store, known) as settings:
+        settings.settle(THREAD, mode=QueueMode.STEER, agent="blue", cutoff=5)
+        settings.keep(THREAD, {"titled": True, "verbosity": "quiet"})
+        settings.inherit(THREAD + 1, "blue", THREAD, THREAD)
+        settings.inherit(THREAD + 2, "blue", None)
+        assert (settings.mode_in(THREAD + 1), settings.agent_of(THREAD + 1)) == (QueueMode.STEER, "blue")
+        assert (settings.kept(THREAD + 1, "verbosity"), settings.kept(THREAD + 1, "titled")) == ("quiet", None)
+        assert [settings.home_of(THREAD + number) for number in range(3)] == [THREAD, THREAD, THREAD + 2]
+        assert [settings.shares_home(THREAD + number) for number in range(3)] == [True, True, False]
+        assert settings.cutoffs() == [(THREAD, 5)]
+        with settings.standing_in(7, "blue"):
+            assert settings.agent_of(7) == "blue"
+        assert settings.agent_of(7) == "red"
+    async with settled(store, known) as settings:
+        assert (settings.home_of(THREAD + 1), settings.agent_of(THREAD + 2)) == (THREAD, "blue")

@@ -1,0 +1,1 @@
+"""Sessions in other threads: which there are, opening one, copying one."""

@@ -1,0 +1,341 @@
+"""Opens a thread with a session: one that was chosen from a list (S1), or a copy of a thread's (S2).
+
+In this order, so that no session is ever in two threads and a kill at any point leaves nothing half done: the session
+is claimed, the message is posted, its thread is written down as the one that has the session, the thread is opened, its
+prompt is handed over, the claim is dropped. What a kill cut off goes on at the next start. There is no mutable state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import orjson
+import structlog
+
+from acp.errors import AcpError
+from bot.model import Actor, Inbound
+from bot.reply.port import MESSAGE_LIMIT, Body, PortError, Unavailable
+from bot.reply.sanitise import clip, inline_code
+from bot.work.controls import RESTARTING
+from bot.work.editors import Editors
+from bot.work.intake import Intake
+from bot.work.ports import Answer, Chat
+from bot.work.sessions.catalogue import Entry
+from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
+from pool.launcher import THREAD_FIELD
+from pool.pool import ConnectionPool
+from pool.storage.durable import SessionStore
+from pool.store import SeenPlace, SessionClaim
+
+log = structlog.get_logger(__name__)
+
+OPEN_LIMIT = 30.0
+"""Seconds for Discord to open the thread while somebody waits; after a restart it is tried for as long as it takes."""
+
+COPY_LIMIT = 90.0
+"""Seconds for an agent to copy a session, and to be started for that."""
+
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+_LOOKED_AT = 100
+NOT_OPENED = "I could not open a thread for it: {why}"
+NOT_SAFE = Answer("The state file is out of order, so I can't make sure that nobody else has it. Try later.", False)
+TAKEN = Answer("Another thread has this session by now. Use `/sessions` again to see which.", accepted=False)
+NOTHING_TO_COPY = Answer("Nothing has been said here yet that could be copied.", accepted=False)
+AMID_A_TURN = "The turn that runs here goes on; the copy has of it what was written down so far."
+NOT_COPIED = "This conversation could not be copied: {why}."
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The channel in which a thread is to be opened; ``weft_id``: the user that opens it."""
+
+    guild_id: int
+    channel_id: int
+    weft_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is needed to open a thread with a session, also after a restart.
+
+    Attributes:
+        agent: its name in the settings; ``program``: what it calls itself.
+        cwd, home: where the session works, see `bot.work.sessions.catalogue.Entry`.
+        text: of the message from which the thread is opened.
+        prompt: what is asked there; "" if nothing is.
+        origin: the thread whose choices the new one has, too.
+    """
+
+    agent: str
+    program: str | None
+    cwd: str
+    home: int | None
+    title: str
+    text: str
+    where: Where
+    by: Actor
+    prompt: str = ""
+    origin: int | None = None
+
+    def dumped(self) -> str:
+        """Return it as the store keeps it."""
+        raw = asdict(self)
+        raw["by"]["roles"] = sorted(self.by.roles)
+        return orjson.dumps(raw).decode()
+
+    @classmethod
+    def loaded(cls, payload: str) -> Plan:
+        """Return what was dumped."""
+        raw: dict[str, Any] = orjson.loads(payload)
+        by = raw.pop("by")
+        actor = Actor(by["id"], by["name"], frozenset(by["roles"]))
+        return cls(where=Where(**raw.pop("where")), by=actor, **raw)
+
+    def inbound(self, message_id: int) -> Inbound:
+        """Return the message, which is the new thread's prompt if there is one."""
+        return Inbound(
+            message_id=message_id,
+            channel_id=self.where.channel_id,
+            thread_id=message_id,
+            guild_id=self.where.guild_id,
+            author=self.by,
+            text=self.prompt,
+            opens_thread=True,
+            title=self.title,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A thread that is open and has its session; `Openings.finish` has to be called once its prompt is handed over.
+
+    ``note``: what whoever asked should know of it.
+    """
+
+    claim_id: int
+    inbound: Inbound
+    note: str = ""
+
+
+@dataclass(eq=False)
+class Openings:
+    """Opens threads with sessions.
+
+    Args:
+        redact: takes secrets out of what is posted.
+    """
+
+    tracker: TaskTracker
+    chat: Chat
+    pool: ConnectionPool
+    store: SessionStore
+    settings: ThreadSettings
+    editors: Editors
+    intake: Intake
+    redact: Callable[[str], str]
+
+    # --- what people ask for -----------------------------------------------------------------------------------------
+
+    async def open(self, claim_id: int, session_id: str, plan: Plan) -> Opening | Answer:
+        """Open a thread with a session; return it, or why that can't be.
+
+        Args:
+            claim_id: the snowflake of what somebody pressed or typed.
+        """
+        if self.intake.closed:
+            return RESTARTING
+        if self.store.trouble:
+            return NOT_SAFE
+        apart = [
+            one.thread_id
+            for one in await self.store.session_threads(_LOOKED_AT, session_id)
+            if self.settings.agent_of(one.thread_id) != plan.agent and one.agent != plan.program
+        ]
+        claim = SessionClaim(claim_id, session_id, plan.dumped())
+        if await self.store.claim_session(claim, apart) is not None:
+            return TAKEN
+        # A claim in memory alone would be forgotten by a kill, with the message that is posted next still there.
+        if not await self.store.flush():
+            await self.store.set_claim(claim_id, None)
+            return NOT_SAFE
+        try:
+            channel = self.chat.thread(plan.where.channel_id)
+            message_id = await channel.send(Body(plan.text), nonce=f"c{claim_id}")
+        except PortError as exc:
+            await self.store.set_claim(claim_id, None)
+            return Answer(f"I could not post in this channel: {exc}", accepted=False)
+        await self._settle(claim, plan, message_id)
+        try:
+            await self._open_thread(plan.inbound(message_id), OPEN_LIMIT)
+        except PortError as exc:
+            await self._give_back(claim_id, plan, message_id)
+            return Answer(NOT_OPENED.format(why=exc), accepted=False)
+        log.info("session.moved", thread=message_id, agent=plan.agent, copy=plan.origin is not None)
+        return Opening(claim_id, plan.inbound(message_id))
+
+    async def open_listed(
+        self, claim_id: int, agent: str, entry: Entry, title: str, where: Where, by: Actor
+    ) -> Opening | Answer:
+        """Open a session of a list in a new thread."""
+        named = f"`{agent}`: " if self.settings.agents.chosen else ""
+        what = (
+            inline_code(self.redact(entry.title), 80) if entry.title else f"session {inline_code(entry.session_id, 40)}"
+        )
+        text = self._posted_text(f"{named}{what} goes on here. Write in the thread what you want done.")
+        plan = Plan(agent, entry.program, entry.cwd, entry.home, title, text, where, by)
+        return await self.open(claim_id, entry.session_id, plan)
+
+    async def copy(
+        self, claim_id: int, thread_id: int, prompt: str, title: str, where: Where, by: Actor
+    ) -> Opening | Answer:
+        """Open a new thread with a copy of a thread's session as it is now, whatever turn runs in it."""
+        record = await self.store.thread(thread_id)
+        if record is None or record.session_id is None:
+            return NOTHING_TO_COPY
+        status = self.pool.status(thread_id)
+        note = AMID_A_TURN if status is not None and status.busy else ""
+        try:
+            with anyio.fail_after(COPY_LIMIT):
+                copy = await self.pool.copy_session(thread_id)
+        except TimeoutError:
+            return Answer(NOT_COPIED.format(why=f"its agent took more than {COPY_LIMIT:g} s"), accepted=False)
+        except AcpError as exc:
+            return Answer(NOT_COPIED.format(why=inline_code(self.redact(str(exc)), 200)), accepted=False)
+        agent = self.settings.agent_of(thread_id)
+        own = THREAD_FIELD in self.settings.agents.profiles[agent].workspace
+        text = f"A copy of <#{thread_id}> goes on here."
+        text = f"{text}\n>>> {prompt}" if prompt else f"{text} Write in the thread what you want done."
+        text = self._posted_text(text)
+        plan = Plan(
+            agent,
+            record.agent,
+            copy.cwd,
+            self.settings.home_of(thread_id) if own else None,
+            title or record.title or "Copy",
+            text,
+            where,
+            by,
+            prompt,
+            thread_id,
+        )
+        opened = await self.open(claim_id, copy.session.id, plan)
+        if isinstance(opened, Answer):
+            self.pool.drop(copy)
+            return opened
+        self.pool.give(copy, opened.inbound.thread_id)
+        link = f"https://discord.com/channels/{where.guild_id}/{opened.inbound.thread_id}"
+        self.editors.of(thread_id).say(Body(f"-# {inline_code(by.name, 32)} copied this conversation: {link}"))
+        self.editors.let_go(thread_id)
+        return replace(opened, note=note)
+
+    def _posted_text(self, text: str) -> str:
+        # As it will stand in Discord: after a kill the message is found by it. Redacted before it is cut, as the rest
+        # of a cut secret would not be recognised for certain.
+        return clip(self.redact(text), MESSAGE_LIMIT)
+
+    async def finish(self, opening: Opening) -> None:
+        """Drop the claim, once the prompt of the thread was handed over.
+
+        Of a bot that is about to stop, the next run does both again, as this one may have taken no prompt any more.
+        """
+        await anyio.lowlevel.checkpoint()  # what takes the prompt begins in this moment, and has it written down first
+        if not self.intake.closed:
+            await self.store.set_claim(opening.claim_id, None)
+
+    # --- after a restart ---------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Go on with what a kill cut off."""
+        for claim in await self.store.claims():
+            try:
+                plan = Plan.loaded(claim.payload)
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                log.exception("claim.dropped", claim=claim.claim_id)
+                await self.store.set_claim(claim.claim_id, None)
+            else:
+                self.tracker.begin(self._resume, claim, plan, name=f"claim {claim.claim_id}")
+
+    async def _resume(self, claim: SessionClaim, plan: Plan) -> None:
+        message_id = claim.thread_id or await self._posted(claim, plan)
+        if not message_id:
+            log.info("claim.dropped", claim=claim.claim_id)
+            await self.store.set_claim(claim.claim_id, None)
+            return
+        inbound, record = plan.inbound(message_id), await self.store.thread(message_id)
+        # A thread that had it may have another session by now.
+        if not claim.thread_id or record is None or not (record.session_id or record.previous_session_id):
+            await self._settle(claim, plan, message_id)
+        try:
+            await self._open_thread(inbound)
+        except PortError as exc:
+            log.warning("thread.not_opened", prompt=message_id, error=str(exc))
+            await self._give_back(claim.claim_id, plan, message_id)
+            return
+        # Not before it is there: a catch-up would take it for deleted. From now on, what is written in it is looked up.
+        where = plan.where
+        await self.store.see([SeenPlace(message_id, where.guild_id, where.channel_id, where.weft_id, message_id)])
+        # Not if it was written down before: then it is in its queue, or has run.
+        if inbound.text and not self.intake.scheduler.queue(message_id).line.holds(message_id):
+            self.intake.take(inbound)
+        await self.finish(Opening(claim.claim_id, inbound))
+
+    async def _posted(self, claim: SessionClaim, plan: Plan) -> int:
+        """Return the message that was posted for a claim before anybody wrote that down; 0 if there is none."""
+        pause = PAUSE
+        while True:
+            try:
+                own = await self.chat.thread(plan.where.channel_id).own_messages(claim.claim_id, _LOOKED_AT)
+            except Unavailable:
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except PortError:
+                return 0
+            else:
+                return next((one.message_id for one in own if one.text == plan.text.strip()), 0)
+
+    # --- steps of both -----------------------------------------------------------------------------------------------
+
+    async def _settle(self, claim: SessionClaim, plan: Plan, thread_id: int) -> None:
+        """Write down which thread has the session, and with what choices; a second time, nothing changes."""
+        self.settings.inherit(thread_id, plan.agent, plan.home, plan.origin)
+        # Handed in by a task that begins in this moment, and so written before the session: who finds a thread with a
+        # session settles nothing any more.
+        await anyio.lowlevel.checkpoint()
+        await self.store.set_claim(claim.claim_id, thread_id)
+        await self.store.bind(
+            thread_id, agent=plan.program, session_id=claim.session_id, cwd=plan.cwd, title=plan.title
+        )
+        await self.store.flush()
+
+    async def _open_thread(self, inbound: Inbound, limit: float | None = None) -> None:
+        """Open the thread; what Discord does not take now is tried again, for so many seconds.
+
+        Raises:
+            PortError: it is not open.
+        """
+        pause, until = PAUSE, None if limit is None else anyio.current_time() + limit
+        while True:
+            try:
+                await self.chat.open_thread(inbound)
+            except Unavailable as exc:
+                pause = max(pause, exc.retry_after)
+                if until is not None and anyio.current_time() + pause > until:
+                    raise
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return
+
+    async def _give_back(self, claim_id: int, plan: Plan, thread_id: int) -> None:
+        """Free a session whose thread could not be opened, and take the message away that promised one."""
+        with suppress(PortError):
+            await self.chat.thread(plan.where.channel_id).delete(thread_id)
+        self.settings.forget(thread_id)
+        await self.store.forget([thread_id])
+        await self.store.set_claim(claim_id, None)
