@@ -162,7 +162,8 @@ class Dispatcher:
         self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
-        self.thread_states = ThreadStates(self._scheduler)
+        self.thread_states = ThreadStates(self._scheduler, self.thread_settings)
+        self.deliveries.listeners.append(self.thread_states.recorded)
         self.commands = AgentCommands(pool, self.thread_settings)
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
@@ -462,6 +463,7 @@ class Dispatcher:
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
+        self.thread_states.load()
         self.outside.load()
         await self._asking.load()
         await self.budgets.load()

@@ -1,7 +1,8 @@
 """The state of each thread as people see it from outside: it works, it needs somebody, it is done, it failed.
 
 Made from what happens to turns and from what waits in the queues. Who shows it (a board, a post's tags, a list) decides
-how; nothing is shown here. The mutable state is what is remembered of the threads that had a turn in this run.
+how; nothing is shown here. The mutable state is what is remembered of the threads that had a turn; the end of the last
+one is kept over restarts.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from typing import Any
 
 import anyio
 
-from bot.model import Outcome, ThreadPlace, posted_at
+from bot.model import Inbound, Outcome, ThreadPlace, posted_at
 from bot.recent import RecentMap
 from bot.work.ending import TurnEnd
 from bot.work.queue.entry import EntryState
 from bot.work.queue.scheduler import Scheduler
 from bot.work.running_turn import RunningTurn
+from bot.work.thread_settings import ThreadSettings
 from bot.work.turn_events import TurnListener
 
 MOST_THREADS = 1000
+RECALLED = 24 * 3600.0
+"""Seconds after which a restart no longer recalls an end."""
+_KEY = "ended"
 
 
 class State(StrEnum):
@@ -91,17 +96,29 @@ class ThreadStates(TurnListener):
 
     Args:
         scheduler: knows what waits.
+        settings: keeps ends over restarts.
         clock: the wall clock, in seconds.
     """
 
-    def __init__(self, scheduler: Scheduler[Any], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, scheduler: Scheduler[Any], settings: ThreadSettings, clock: Callable[[], float] = time.time
+    ) -> None:
         self._scheduler = scheduler
+        self._settings = settings
         self._clock = clock
         self._threads: RecentMap[int, _Thread] = RecentMap(MOST_THREADS)
         self.changed = anyio.Event()
 
+    def load(self) -> None:
+        """Recall how the latest turns of earlier runs ended; call once the settings of places are read."""
+        since = self._clock() - RECALLED
+        found = (_read(thread_id, kept) for thread_id, kept in self._settings.all_kept(_KEY).items())
+        recent = [state for state in found if state is not None and state.since > since]
+        for state in sorted(recent, key=lambda one: one.since):
+            self._threads.put(state.place.thread_id, _Thread(state))
+
     def of(self, thread_id: int) -> ThreadState | None:
-        """Return the state of a thread, but for what waits there; None: it had no turn in this run."""
+        """Return the state of a thread, but for what waits there; None: it had no turn that is remembered."""
         thread = self._threads.get(thread_id)
         return thread.now() if thread is not None else None
 
@@ -158,7 +175,35 @@ class ThreadStates(TurnListener):
             asked_by=asked_by,
             outcome=end.outcome,
         )
+        self._keep(thread.shown)
         self._look(running.thread_id)
+
+    def recorded(self, message: Inbound, outcome: Outcome) -> None:
+        """Take note of a message whose turn a kill has cut off, or that came too long ago to be run."""
+        thread = self._threads.get(message.thread_id)
+        if outcome is not Outcome.INTERRUPTED or (thread is not None and thread.running):
+            return
+        asked_by = (message.author.id,)
+        shown = ThreadState(
+            message.thread, State.FAILED, self._clock(), None, message.message_id, asked_by, Outcome.INTERRUPTED
+        )
+        self._threads.put(message.thread_id, _Thread(shown))
+        self._keep(shown)
+        self._note()
+
+    def _keep(self, ended: ThreadState) -> None:
+        place = ended.place
+        kept = {
+            "state": str(ended.state),
+            "since": ended.since,
+            "agent": ended.agent,
+            "prompt": ended.prompt,
+            "by": ended.asked_by,
+            "outcome": str(ended.outcome),
+            "guild": place.guild_id,
+            "parent": place.parent_id,
+        }
+        self._settings.keep(place.thread_id, {_KEY: kept})
 
     def _look(self, thread_id: int) -> None:
         """Bring a thread up to date whose turns have changed: with one that asks it needs somebody, else it works."""
@@ -178,3 +223,19 @@ class ThreadStates(TurnListener):
         # A new event for the next wait: one that stays set would wake everybody all the time.
         self.changed.set()
         self.changed = anyio.Event()
+
+
+def _read(thread_id: int, kept: Any) -> ThreadState | None:
+    """Return an end as it was kept; None if it can't be understood: another version may have written it."""
+    try:
+        return ThreadState(
+            ThreadPlace(kept["guild"], thread_id, kept["parent"]),
+            State(kept["state"]),
+            float(kept["since"]),
+            None if kept["agent"] is None else str(kept["agent"]),
+            int(kept["prompt"]),
+            tuple(int(one) for one in kept["by"]),
+            Outcome(kept["outcome"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -86,7 +86,7 @@ async def test_a_board_goes_on_after_a_kill(tmp_path: Path) -> None:
         (before,) = board(discord)
         await bot.signalled(signal.SIGKILL)
         async with run(tmp_path, discord.api_url, discord.token, agent):
-            await until_board(discord, without="working")
+            await until_board(discord, f"<#{thread_id}> **failed**", without="working")
             assert [one.id for one in board(discord)] == [before.id]
             await discord.owner.slash(discord.channel_id, "board", what="off")
             await discord.wait_for(lambda _: not board(discord), timeout=LIMIT)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.model import Actor, Outcome
 from bot.work.thread_states import MOST_THREADS, State, ThreadStates
 from tests.bot.reply.fakes import in_virtual_time
-from tests.bot.work.fakes import LIMITS, PlayedSession, Work, busy_scheduler, running_work
+from tests.bot.work.fakes import LIMITS, PlayedSession, Work, busy_scheduler, cut_off_together, kept, running_work
 from tests.bot.work.samples import ALICE, BOB
 
 
@@ -71,13 +71,37 @@ async def test_what_waits_for_a_place_is_told_with_the_moment_it_was_posted() ->
 
 
 @in_virtual_time
+async def test_the_last_end_of_a_thread_is_known_after_a_restart_and_what_a_kill_cut_off_has_failed() -> None:
+    """A3, R2, R6: for a day; what can't be read, or is older, is not recalled."""
+    store = kept()
+    async with running_work(store=store, fail=fail) as work:
+        work.post(11, "fail", thread_id=100)
+        work.post(12, "hello", thread_id=200)
+        await work.over(2)
+        known = {one.place.thread_id: one for one in work.dispatcher.thread_states.all()}
+        settings = work.dispatcher.thread_settings
+        settings.keep(300, {"ended": {**settings.kept(200, "ended"), "since": 5.0}})
+        settings.keep(400, {"ended": {**settings.kept(200, "ended"), "state": "confused"}})
+        settings.keep(500, {"ended": "x"})
+        await work.settled()
+    await cut_off_together(store)
+    async with running_work(store=store, held=True) as work:
+        await work.over(3)
+        again = {one.place.thread_id: one for one in work.dispatcher.thread_states.all()}
+        assert set(again) == {100, 200}
+        assert again[200] == known[200]
+        assert (again[100].state, again[100].outcome) == (State.FAILED, Outcome.INTERRUPTED)
+        assert known[100].outcome is Outcome.FAILED
+
+
+@in_virtual_time
 async def test_threads_that_have_been_quiet_for_longest_are_forgotten_first() -> None:
     async with running_work() as work:
         known = work.dispatcher.thread_states
         work.post(1, "hello", thread_id=1)
         await work.outcome(1)
         (state,) = known.all()
-        few = ThreadStates(busy_scheduler())
+        few = ThreadStates(busy_scheduler(), work.dispatcher.thread_settings)
         for thread_id in range(MOST_THREADS + 1):
             few._threads.put(thread_id, known._threads[1])
         assert few.of(0) is None

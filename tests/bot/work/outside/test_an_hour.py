@@ -160,7 +160,7 @@ async def for_a_while(seconds: int) -> Hour:
         posts = [await discord.start_post(discord.owner, forum, f"{n}", "?", tags=["bug"]) for n in range(THREADS)]
         tracker, store, numbers = TaskTracker(tasks), MemoryStore(), itertools.count()
         settings = ThreadSettings(tracker, store, ONE_AGENT, QueueMode.QUEUE)
-        states = ThreadStates(cast("Any", SimpleNamespace(waiting=lambda: iter(()))), wall)
+        states = ThreadStates(cast("Any", SimpleNamespace(waiting=lambda: iter(()))), settings, wall)
         budgets: Any = SimpleNamespace(spent_today=lambda _thread: None, worded=lambda _spent: "$0.10")
         outside = Outside(
             tasks, tracker, chat.gateway.chat, store, settings, states, budgets, lambda: f"n{next(numbers)}", str
