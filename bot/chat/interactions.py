@@ -77,11 +77,10 @@ def agent_place(interaction: discord.Interaction[Any], dispatcher: Dispatcher) -
 
 
 def thread_place_of(interaction: discord.Interaction[Any]) -> ThreadPlace | None:
-    """Return the thread in which something was pressed or typed and where it stands, or None outside threads."""
-    channel = interaction.channel
-    if not isinstance(channel, discord.Thread):
-        return None
-    return ThreadPlace(interaction.guild_id, channel.id, channel.parent_id)
+    """Return the conversation in which something was pressed or typed, and where it stands; None outside of any."""
+    channel, thread_id = interaction.channel, thread_of(interaction)
+    parent_id = channel.parent_id if isinstance(channel, discord.Thread) else None
+    return ThreadPlace(interaction.guild_id, thread_id, parent_id) if thread_id is not None else None
 
 
 def verdict_on(interaction: discord.Interaction[Any], purpose: Purpose = Purpose.PROMPT) -> Verdict:

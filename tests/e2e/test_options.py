@@ -271,12 +271,13 @@ async def test_choices_hold_over_a_restart_and_the_picker_works_without_an_agent
     assert len(agent.received("session/resume")) == 1
 
 
-async def test_nothing_is_known_before_the_first_session_and_a_copy_has_what_was_chosen(tmp_path: Path) -> None:
-    """K1, Q9"""
+async def test_copies_have_what_was_chosen_and_so_have_direct_messages(tmp_path: Path) -> None:
+    """K1, Q9, S2, S7: for a turn beside another one, and for a thread; before the first session nothing is known."""
     gate = Gate(tmp_path / "gate")
     words: Mapping[str, list[Step]] = {"slow": [{"text": "so far"}, gate.step]}
-    agent = scenario(tmp_path, [{"text": "done"}], words=words, options=[many_models(3)], fork=True)
-    async with play(tmp_path, agent, max_concurrent=2) as game:
+    able = {"fork": True, "resume": True, "close": True, "store": str(tmp_path / "sessions")}
+    agent = scenario(tmp_path, [{"text": "done"}], words=words, options=[many_models(3)], **able)
+    async with play(tmp_path, agent, max_concurrent=2, direct_messages=True) as game:
         topic = await game.discord.start_thread(game.owner, await game.owner.say(game.discord.channel_id, "x"), "x")
         assert text(await game.owner.slash(topic.id, "model")) == NOT_KNOWN.text
         thread_id = await game.mention("slow")
@@ -286,5 +287,13 @@ async def test_nothing_is_known_before_the_first_session_and_a_copy_has_what_was
         assert sent(agent) == [("model", "model-01")]
         gate.open()
         assert await game.outcome(thread_id) is Outcome.ANSWERED
+        told = await (await game.owner.slash(thread_id, "fork", prompt="go on")).told()
+        copied = int(told.partition("<#")[2].partition(">")[0])
+        assert await game.outcome(copied) is Outcome.ANSWERED
+        assert sent(agent) == [("model", "model-01")] * 2
+        assert last_footer(game, copied).endswith("`Model-01`")
+        mine = game.discord.open_dm(game.owner)
+        assert await game.outcome(await game.say(mine, "hello")) is Outcome.ANSWERED
+        assert text(await game.owner.slash(mine, "model", model="model-02")) == "Model: `Model-02`, as of now."
         outside = await game.owner.slash(game.discord.channel_id, "model")
         assert "inside a Weft thread" in text(outside)

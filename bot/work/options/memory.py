@@ -103,12 +103,6 @@ class OptionMemory:
         chosen = {**self.chosen(thread_id), option_id: value}
         self._keep(thread_id, chosen={key: one for key, one in chosen.items() if one is not None})
 
-    def copy(self, thread_id: int, to: int) -> None:
-        """Let what people chose for a thread hold for another one, which goes on from the same session."""
-        chosen = self.chosen(thread_id)
-        if chosen:
-            self._keep(to, chosen=chosen)
-
     def forget(self, thread_id: int) -> None:
         """Drop what is in memory for a thread that is gone."""
         self._offered.pop(thread_id, None)

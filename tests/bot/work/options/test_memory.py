@@ -49,7 +49,8 @@ async def test_offers_and_choices_are_there_in_the_next_run_and_in_other_threads
         assert chosen(memory, THREAD, None) == chosen(memory, THREAD)
         assert (chosen(memory, OTHER), chosen(memory, OTHER, 2)) == ({"model": "model-00", "mode": "ask"}, None)
         assert memory.starts(THREAD, SERVER) == {"model": "model-00", "mode": "ask"}
-        memory.copy(THREAD, OTHER)
+        # A thread with a copy of its session inherits what people chose.
+        settings.inherit(OTHER, "default", None, THREAD)
         memory.choose(THREAD, "model", None)
         assert (memory.chosen(THREAD), memory.chosen(OTHER)) == ({}, {"model": "model-00"})
 
