@@ -21,8 +21,12 @@ log = structlog.get_logger(__name__)
 SAVE_LIMIT = 1.5
 """Seconds that an answer waits until what it promises is written down; Discord waits three for the answer."""
 
-SOON = 1.0
-"""Seconds in which the second answer takes the place of the first; with `SAVE_LIMIT` less than Discord waits."""
+SOON = 0.2
+"""Seconds in which the second answer takes the place of the first.
+
+An agent that is well needs a few milliseconds; one that hangs must not keep a person from their first answer. With
+`SAVE_LIMIT` it is less than Discord waits.
+"""
 
 NOT_SAVED = "-# In force now, but not saved yet: if Weft restarts in the next few minutes, ask again."
 FAILED = "Something went wrong on my side; the details are in the log."

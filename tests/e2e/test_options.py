@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.agents.model import AgentProfile, Agents
+from bot.chat import answers
 from bot.chat.selects import EXPIRED
 from bot.model import Outcome
 from bot.sandbox import FakeDiscord, Interaction, Person
@@ -24,6 +25,12 @@ from tests.e2e.process import connected, mention, run, until_answered
 pytestmark = pytest.mark.asyncio
 
 REFUSED = {"code": -32603, "message": "not with your plan"}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an agent answers comes as the first answer, on a busy machine too."""
+    monkeypatch.setattr(answers, "SOON", 2.0)
 
 
 def sent(agent: ScriptedAgent) -> list[tuple[str, Any]]:
