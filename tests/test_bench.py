@@ -84,18 +84,17 @@ def test_every_command_is_used_as_it_is_registered() -> None:
     """A command that is new, or needs another option, is measured without a word about it in the bench."""
     mode = {"name": "mode", "type": 3, "required": True, "choices": [{"name": "Queue", "value": "queue"}]}
     model = {"name": "model", "type": 3, "required": True, "autocomplete": True}
-    sub = {"name": "mode", "type": 1, "options": [mode, {"name": "count", "type": 4}]}
+    agent = {"name": "agent", "type": 3, "autocomplete": True}
+    sub = {"name": "mode", "type": 1, "options": [mode, {"name": "count", "type": 4}, agent]}
     group = {"name": "inner", "type": 2, "options": [{"name": "deep", "type": 1}]}
     commands = [
         {"name": "queue", "type": 1, "options": [sub, group]},
         {"name": "model", "type": 1, "options": [model]},
         {"name": "Quote", "type": 3},
     ]
-    assert list(uses(commands)) == [
-        Use("queue mode", (mode,)),
-        Use("queue inner deep"),
-        Use("model", (model,), ("model",)),
-    ]
+    both, deep, chosen = Use("queue mode", (mode, agent)), Use("queue inner deep"), Use("model", (model,), ("model",))
+    assert list(uses(commands)) == [Use("queue mode", (mode,), ("agent",)), both, deep, chosen]
+    assert both.label == "/queue mode mode: agent:"
     person, count, least, text = ({"name": "x", "type": kind} for kind in (6, 4, 4, 3))
     values = [filled(option, 7, 8) for option in (mode, person, count, {**least, "min_value": 5}, text)]
     assert values == ["queue", 7, 1, 5, "bench:hi"]

@@ -32,15 +32,20 @@ PERSON, CHANNEL = (6, 9), 7
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A command or sub-command with the options that it can't do without, and those that it suggests values for."""
+    """A command or sub-command with the options that are filled in, and those that it suggests values for."""
 
     path: str
-    required: tuple[Json, ...] = ()
+    given: tuple[Json, ...] = ()
     suggesting: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The command as one types it, with its options' names."""
+        return " ".join([f"/{self.path}", *(f"{one['name']}:" for one in self.given)])
 
 
 def uses(commands: Iterable[Json]) -> Iterator[Use]:
-    """Yield each command and sub-command among registered ones."""
+    """Yield each command and sub-command among registered ones: with what it needs, and with what it suggests."""
     for command in commands:
         if command.get("type", CHAT_INPUT) == CHAT_INPUT:
             yield from _inner(command["name"], command.get("options") or [])
@@ -52,7 +57,10 @@ def _inner(path: str, options: list[Json]) -> Iterator[Use]:
         yield from _inner(f"{path} {part['name']}", part.get("options") or [])
     if not parts:
         suggesting = tuple(one["name"] for one in options if one.get("autocomplete"))
-        yield Use(path, tuple(one for one in options if one.get("required")), suggesting)
+        needed = tuple(one for one in options if one.get("required"))
+        yield Use(path, needed, suggesting)
+        # A choice does more than the look at what there is to choose from.
+        yield from (Use(path, (*needed, one)) for one in options if one.get("autocomplete") and one not in needed)
 
 
 def filled(option: Json, person: int, channel: int) -> Any:
@@ -85,11 +93,11 @@ async def every_command() -> Figures:
                         seconds, choices = await _suggestions(running.discord.owner, thread, use, option, text)
                         suggested.append(seconds)
                         most = max(most, len(choices))
-                taken.setdefault(use.path, []).append(await _used(running, thread, use))
+                taken.setdefault(use.label, []).append(await _used(running, thread, use))
         report = await running.report()
     every = [sample for samples in taken.values() for sample in samples]
     return {
-        "commands": float(len(known)),
+        "commands": float(len({use.path for use in known})),
         "command_samples": float(len(every)),
         "command_p50_ms": percentile(every, 0.5) * 1e3,
         "command_p99_ms": percentile(every, 0.99) * 1e3,
@@ -98,7 +106,7 @@ async def every_command() -> Figures:
         "suggestion_p99_ms": percentile(suggested or [0.0], 0.99) * 1e3,
         "suggestions_most": float(most),
         "commands_lag_p99_ms": report["lag_p99"] * 1e3,
-        **{f"worst_ms /{path}": max(samples) * 1e3 for path, samples in sorted(taken.items())},
+        **{f"worst_ms {label}": max(samples) * 1e3 for label, samples in sorted(taken.items())},
     }
 
 
@@ -126,14 +134,14 @@ async def _three(running: Scene) -> list[int]:
 async def _used(running: Scene, thread: int, use: Use) -> float:
     """Use a command as a person would, choosing what is suggested; return the seconds until it was acknowledged."""
     owner = running.discord.owner
-    values = {one["name"]: filled(one, owner.id, running.discord.channel_id) for one in use.required}
-    for option in values.keys() & set(use.suggesting):
+    values = {one["name"]: filled(one, owner.id, running.discord.channel_id) for one in use.given}
+    for option in (one["name"] for one in use.given if one.get("autocomplete")):
         _, choices = await _suggestions(owner, thread, use, option, "")
-        values[option] = choices[0]["value"] if choices else values[option]
+        values[option] = choices[-1]["value"] if choices else values[option]
     start = time.monotonic()
     interaction = await owner.slash(thread, use.path, **values)
     if not interaction.acked:
-        raise RuntimeError(f"/{use.path} was not acknowledged")
+        raise RuntimeError(f"{use.label} was not acknowledged")
     return time.monotonic() - start
 
 
@@ -142,5 +150,5 @@ async def _suggestions(owner: Person, thread: int, use: Use, option: str, text: 
     start = time.monotonic()
     interaction = await owner.autocomplete(thread, use.path, option, text)
     if not interaction.acked:
-        raise RuntimeError(f"/{use.path} {option}: nothing was suggested in time")
+        raise RuntimeError(f"{use.label} {option}: nothing was suggested in time")
     return time.monotonic() - start, (interaction.response or {}).get("choices", [])

@@ -111,7 +111,7 @@ async def refusals(person: Person, place: int, known: list[Any]) -> dict[str, st
     """Use every command and every suggestion there; return what each says."""
     said = {}
     for use in known:
-        values = {one["name"]: filled(one, person.id, place) for one in use.required}
+        values = {one["name"]: filled(one, person.id, place) for one in use.given}
         interaction = await person.slash(place, use.path, **values)
         assert interaction.acked, use.path
         said[use.path] = answer_of(interaction)
@@ -206,7 +206,7 @@ async def test_nobody_gets_anything_of_a_command_or_a_custom_id_that_is_not_for_
                 assert {path: text for path, text in said.items() if text != reason} == {}, (person.name, reason)
             # 2. An approver gets at what agents ask; what these commands do then is said by their own tests.
             for use in (use for use in known if use.path in DECIDING):
-                values = {one["name"]: filled(one, approver.id, here) for one in use.required}
+                values = {one["name"]: filled(one, approver.id, here) for one in use.given}
                 let_in = await approver.slash(here, use.path, **values)
                 assert str((let_in.response or {}).get("content")) not in set(Reason), use.path
             dispatcher.calls.clear()
