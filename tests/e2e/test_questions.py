@@ -69,9 +69,9 @@ def told(game: Play, interaction: Interaction) -> Message:
 
 
 async def test_a_choice_is_answered_by_a_button_without_a_form(tmp_path: Path) -> None:
-    """C6: and announced, as it works."""
+    """C6, A1: announced, as it works, and the requester is pinged."""
     agent = asking(tmp_path, form(CHOICE))
-    async with play(tmp_path, agent) as game:
+    async with play(tmp_path, agent, pings=True) as game:
         thread_id = await game.mention("paint it")
         shown = await card(game, thread_id)
         assert list(buttons(shown)) == ["Red", "Blue", "Other answer…", "Decline"]
