@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
+from bot.chat.commands.help import DIRECT
 from bot.model import Outcome
+from scripts.benchmarks.commands import filled, uses
 from tests.agents import Gate, scenario
 from tests.agents.scenario import allow_options
 from tests.e2e.busy import answers, friends, held
@@ -64,6 +67,20 @@ async def test_direct_messages_are_one_conversation_with_all_that_a_thread_has(t
         await game.discord.wait_for(lambda _: game.shown(hers) == Reason.UNLISTED)
         registered = contexts(game)
         assert (registered["stop"], registered["inbox"]) == ([0, 1], [0])
+
+
+async def test_every_command_that_is_offered_there_works_in_direct_messages(tmp_path: Path) -> None:
+    """S7: none of them takes the place for a server's."""
+    async with play(tmp_path, scenario(tmp_path, commands=[{"name": "bench:hi"}]), direct_messages=True) as game:
+        mine = game.discord.open_dm(game.owner)
+        await game.outcome(await game.say(mine, "hello"))
+        listed = [one for all_ in game.discord.state.commands.values() for one in all_ if one["name"] in DIRECT]
+        for use in uses(listed):
+            values = {one["name"]: filled(one, game.owner.id, mine) for one in use.given}
+            told = await (await game.owner.slash(mine, use.path, **values)).told()
+            assert told not in (FAILED, NOT_IN_THREAD), (use.path, told)
+            for option in use.suggesting:
+                await game.owner.autocomplete(mine, use.path, option, "")
 
 
 async def test_without_the_setting_a_direct_message_is_not_even_heard(tmp_path: Path) -> None:

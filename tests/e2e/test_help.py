@@ -34,7 +34,7 @@ async def test_help_goes_by_the_place_and_its_buttons_do_what_they_say(tmp_path:
     async with play(tmp_path, scenario(tmp_path, words={"first": held(gate)})) as game:
         text, buttons, used = await help_in(game, game.discord.channel_id)
         assert "Mention me" in text
-        assert await press(game, used, buttons["Inbox"]) == "Nothing is waiting for your answer."
+        assert (await press(game, used, buttons["Inbox"])).startswith("Nothing is waiting")
         thread_id = await game.mention("first")
         await game.until_shown(thread_id, "so far")
         text, buttons, used = await help_in(game, thread_id)
