@@ -205,12 +205,18 @@ async def test_refusals_silence_and_what_is_not_offered_are_said_and_the_turn_go
         silent = await game.owner.slash(thread_id, "model", model="c")
         assert silent.acked
         assert text(silent) == ("Model: `C`. The agent does not answer; it is asked again before your next message.")
-        assert await game.outcome(await game.say(thread_id, "two")) is Outcome.ANSWERED
-        assert game.shown(thread_id).count("does not answer") == 2  # in the answer, and before the prompt
         (tmp_path / "never").touch()
-        assert await game.outcome(await game.say(thread_id, "three")) is Outcome.ANSWERED
+        assert await game.outcome(await game.say(thread_id, "two")) is Outcome.ANSWERED
         # The usual mode is what the settings say, so it is told that the session is in another one.
         assert last_footer(game, thread_id).endswith("`C` · `Ask`")
+        # Asked twice, and then no more: each time the next prompt would wait for it.
+        (tmp_path / "never").unlink()
+        assert "does not answer" in text(await game.owner.slash(thread_id, "model", model="a"))
+        for number, told in enumerate((1, 1), 3):
+            assert await game.outcome(await game.say(thread_id, str(number))) is Outcome.ANSWERED
+            assert game.shown(thread_id).count("The agent has not answered `A` again, so I ask no more.") == told
+        assert sent(agent).count(("model", "a")) == 2
+        (tmp_path / "never").touch()
 
 
 async def test_a_mode_that_may_ask_less_takes_an_approver_or_the_owner(tmp_path: Path) -> None:

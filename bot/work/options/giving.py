@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 SET_LIMIT: Final = 10.0
 """Seconds for an agent's answer to one choice, and twice that for all before a prompt."""
 
+_MOST_SILENCES = 2
+"""Times in a session that a choice may go unanswered: each costs the next prompt as many seconds."""
+
 _ORDER = {Kind.MODEL: 0, Kind.MODE: 1}
 _MOST_LINES = 5
 _TOO_SLOW = "The agent took too long to take over what was chosen. It is tried again with the next message."
@@ -69,11 +72,20 @@ class Failure:
 
 @dataclass(eq=False, slots=True)
 class Given:
-    """What a session was given, by option; ``lock`` is held while it is given something."""
+    """What a session was given, by option; ``lock`` is held while it is given something.
+
+    ``silences``: how often it has not answered a choice, by option.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
+    silences: dict[str, int] = field(default_factory=dict)
     opened: bool = False
     lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+    def chosen_anew(self, option_id: str) -> None:
+        """Forget what was given: the agent may have left it since, or answer now."""
+        self.values.pop(option_id, None)
+        self.silences.pop(option_id, None)
 
 
 @dataclass(eq=False)
@@ -205,6 +217,11 @@ class OptionGiver(TurnListener):
             return Failure(option, value, Trouble.REFUSED, text)
         except RequestTimeout:
             log.warning("option.unanswered", option=option.id, seconds=self.limit)
+            silences = self.to(session).silences
+            silences[option.id] = silences.get(option.id, 0) + 1
+            if silences[option.id] >= _MOST_SILENCES:
+                text = f"The agent has not answered {wanted} again, so I ask no more. {label(option)} was {before}."
+                return Failure(option, value, Trouble.REFUSED, text)
             text = f"{label(option)}: {wanted}. The agent does not answer; it is asked again before your next message."
             return Failure(option, value, Trouble.SILENT, text)
         except AcpError:

@@ -123,8 +123,7 @@ class SessionChoices:
         self.memory.choose(thread_id, option.id, value)
         session, status = self.pool.live_session(thread_id), self.pool.status(thread_id)
         if session is not None:
-            # Chosen anew, although it may have been given before: the agent may have left it since.
-            self.giver.to(session).values.pop(option.id, None)
+            self.giver.to(session).chosen_anew(option.id)
         # A claim is there from the admission of a turn on: what the turn is given before its prompt has this in it.
         if session is None or status is None or status.busy:
             self._announce(thread_id, f"{_named(option, value)}, from the next message on", by if announced else None)
