@@ -124,10 +124,14 @@ class Intake:
             refusal = crashed()
         if refusal is None:
             self.observer.prompt_accepted(inbound.lane)
+            why = self.budgets.refusal(inbound)
+            if why is not None and inbound.opens_thread:
+                # Warmed meanwhile, as below; whoever is allowed to go on here starts another.
+                self.pool.evict(inbound.thread_id)
             # Only now do its mode and the cap affect others: the store has it, and its thread is there.
             with self.scheduler.deciding(inbound.thread_id, anyio.current_time()) as (queue, decisions):
                 # Here and not at its arrival: the refusal needs the thread, with a button in it for the way out.
-                if (why := self.budgets.refusal(inbound)) is not None:
+                if why is not None:
                     decisions.extend(queue.turn_away(inbound.message_id, why))
                 decisions.extend(queue.accepted(inbound.message_id))
             return

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from bot.agents.model import Agents, only
@@ -89,6 +90,8 @@ async def test_only_approvers_and_owners_may_allow_a_turn_where_it_was_refused(t
         await game.ask("first")
         thread_id = await game.mention("again", alice)
         assert await game.outcome(thread_id) is Outcome.OVER_BUDGET
+        while game.on_stage.bot.pool.status(thread_id) is not None:  # noqa: ASYNC110  Discord sees nothing of it
+            await anyio.sleep(0.01)
         (notice,) = (message for message in game.replies(thread_id) if message.components)
         custom_id = notice.components[0]["components"][0]["custom_id"]
         told = [await (await person.click(notice, custom_id)).told() for person in (stranger, alice)]
