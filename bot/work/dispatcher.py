@@ -202,7 +202,9 @@ class Dispatcher:
             tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
             self.thread_settings, self._runs, self.budgets, observer, redact,
         )  # fmt: skip
-        self.sessions = Sessions(tracker, chat, pool, store, self.thread_settings, editors, self._intake, redact)
+        self.sessions = Sessions(
+            tracker, chat, pool, store, self.thread_settings, editors, self._intake, self.budgets, redact
+        )
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(

@@ -67,6 +67,11 @@ class Budgets(TurnListener):
         since = self.budget.day(max(0.0, self.now() - _DAYS_BACK))
         self._spending.load(await self._store.spending(self.budget.currency, since, REMEMBERED))
 
+    def copied(self, copy_id: str, original_id: str) -> None:
+        """Take note that a session is a copy of another one: what that one had taken is not the copy's."""
+        if (mark := self._spending.mark(_session_name(original_id))) is not None:
+            self._spending.begin(_session_name(copy_id), mark)
+
     def forget(self, place_id: int) -> None:
         """Forget a thread that is gone."""
         self._spending.forget(place_id)

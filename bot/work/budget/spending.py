@@ -65,6 +65,10 @@ class Spending:
         for day in self._days.values():
             day.threads.pop(thread_id, None)
 
+    def begin(self, session: str, mark: Mark) -> None:
+        """Let a session begin at a mark; after a restart before its first turn, that is not known any more."""
+        self._sessions.put(session, mark)
+
     def mark(self, session: str) -> Mark | None:
         """Return how far a session has come; None: it is not known."""
         return self._sessions.get(session)

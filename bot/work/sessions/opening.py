@@ -21,6 +21,7 @@ from acp.errors import AcpError
 from bot.model import Actor, Inbound
 from bot.reply.port import MESSAGE_LIMIT, Body, PortError, Unavailable
 from bot.reply.sanitise import clip, inline_code
+from bot.work.budget.budgets import Budgets
 from bot.work.controls import RESTARTING
 from bot.work.editors import Editors
 from bot.work.intake import Intake
@@ -138,6 +139,7 @@ class Openings:
     settings: ThreadSettings
     editors: Editors
     intake: Intake
+    budgets: Budgets
     redact: Callable[[str], str]
 
     # --- what people ask for -----------------------------------------------------------------------------------------
@@ -229,6 +231,7 @@ class Openings:
             self.pool.drop(copy)
             return opened
         self.pool.give(copy, opened.inbound.thread_id)
+        self.budgets.copied(copy.session.id, copy.origin)
         link = f"https://discord.com/channels/{where.guild_id}/{opened.inbound.thread_id}"
         self.editors.of(thread_id).say(Body(f"-# {inline_code(by.name, 32)} copied this conversation: {link}"))
         self.editors.let_go(thread_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bot.work.budget.budgets import Budgets
 from bot.work.editors import Editors
 from bot.work.intake import Intake
 from bot.work.ports import Chat
@@ -32,7 +33,8 @@ class Sessions:
         settings: ThreadSettings,
         editors: Editors,
         intake: Intake,
+        budgets: Budgets,
         redact: Callable[[str], str],
     ) -> None:
         self.catalogues = Catalogues(pool, store, settings, redact)
-        self.openings = Openings(tracker, chat, pool, store, settings, editors, intake, redact)
+        self.openings = Openings(tracker, chat, pool, store, settings, editors, intake, budgets, redact)

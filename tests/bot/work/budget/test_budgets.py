@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from acp.schema import decode_update
 from bot.model import Actor, Outcome
 from bot.work.budget.limits import MILLION, Amount, Budget, Limit, Scope
+from bot.work.budget.measure import Mark
 from bot.work.controls import NOT_YOURS_TO_ALLOW
 from bot.work.recovery import EXPELLED
 from tests.bot.reply.fakes import in_virtual_time
@@ -228,8 +229,13 @@ async def test_a_session_goes_on_counting_where_it_was_over_a_restart() -> None:
         assert work.dispatcher.budgets.spent_today() == Amount(2_000_000)
         work.post(2, "more")
         await work.outcome(2)
-        same = work.agents.sessions[0].id == session.id
-        assert work.dispatcher.budgets.spent_today(100) == Amount(2_250_000 if same else 4_250_000)
+        assert work.agents.sessions[0].id == session.id
+        assert work.dispatcher.budgets.spent_today(100) == Amount(2_250_000)
+        # What its copy says includes what it took; of a session that is not known, it says nothing yet.
+        work.dispatcher.budgets.copied("copy", session.id)
+        work.dispatcher.budgets.copied("other", "unknown")
+        marks = [work.dispatcher.budgets._spending.mark(one) for one in ("copy", "other")]
+        assert marks == [Mark(2_250_000, "USD", 1000), None]
 
 
 @in_virtual_time

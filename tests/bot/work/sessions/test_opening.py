@@ -98,6 +98,7 @@ class Bench:
                     settings,
                     cast("Any", None),
                     cast("Any", intake),
+                    cast("Any", None),
                     lambda text: text.replace("secret", "***"),
                 )
 
