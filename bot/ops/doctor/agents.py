@@ -23,25 +23,15 @@ from acp.process import LaunchSpec
 from acp.schema import InitializeResult, SessionResult
 from acp.shutdown import StopReport
 from bot.ops.doctor.finding import Finding, Verdict, fail, ok, several, warn
-from bot.work.options.words import resolve
 
 Redact = Callable[[str], str]
 
 
-async def check_agents(
-    agents: Mapping[str, LaunchSpec],
-    limits: ConnectionLimits,
-    redact: Redact,
-    options: Mapping[str, Mapping[str, str]] | None = None,
-) -> list[Finding]:
-    """Check one agent after the other. The first is the default: what is wrong with another only warns.
-
-    Args:
-        options: with what sessions are to begin, by agent (K1).
-    """
+async def check_agents(agents: Mapping[str, LaunchSpec], limits: ConnectionLimits, redact: Redact) -> list[Finding]:
+    """Check one agent after the other. The first is the default: what is wrong with another only warns."""
     findings: list[Finding] = []
     for number, (name, spec) in enumerate(agents.items()):
-        found = await check_agent(name, spec, limits, redact, (options or {}).get(name, {}))
+        found = await check_agent(name, spec, limits, redact)
         findings += found if number == 0 else [_milder(finding) for finding in found]
     return findings
 
@@ -50,33 +40,26 @@ def _milder(finding: Finding) -> Finding:
     return dataclasses.replace(finding, verdict=Verdict.WARN) if finding.verdict is Verdict.FAIL else finding
 
 
-async def check_agent(
-    name: str,
-    spec: LaunchSpec,
-    limits: ConnectionLimits,
-    redact: Redact = str,
-    options: Mapping[str, str] | None = None,
-) -> list[Finding]:
+async def check_agent(name: str, spec: LaunchSpec, limits: ConnectionLimits, redact: Redact = str) -> list[Finding]:
     """Start an agent, let it introduce itself, open a session, end it.
 
     Args:
         redact: takes secrets out of what the agent wrote to stderr.
-        options: with what sessions are to begin (K1).
     """
     with tempfile.TemporaryDirectory(prefix="weft-doctor-", ignore_cleanup_errors=True) as directory:
         there = spec if spec.session_cwd else dataclasses.replace(spec, cwd=directory)
         return [
             dataclasses.replace(finding, text=f"{name}: {redact(finding.text)}")
-            for finding in await _meet(there, limits, options or {})
+            for finding in await _meet(there, limits)
         ]
 
 
-async def _meet(spec: LaunchSpec, limits: ConnectionLimits, options: Mapping[str, str]) -> list[Finding]:
+async def _meet(spec: LaunchSpec, limits: ConnectionLimits) -> list[Finding]:
     began = anyio.current_time()
     try:
         async with open_connection(spec, limits) as connection:
             took = anyio.current_time() - began
-            opened = await _open(connection, spec.directory, options)
+            opened = await _open(connection, spec.directory)
     except AcpError as exc:
         ended = exc.exit if isinstance(exc, AgentSpawnError) else None
         return [fail("initialize", f"{exc}{last_words(ended)}")]
@@ -85,18 +68,14 @@ async def _meet(spec: LaunchSpec, limits: ConnectionLimits, options: Mapping[str
     return [hello, session, *_left(connection.stop_report)]
 
 
-async def _open(connection: AgentConnection, directory: str, options: Mapping[str, str]) -> Finding | AcpError:
+async def _open(connection: AgentConnection, directory: str) -> Finding | AcpError:
     began = anyio.current_time()
     try:
         opened = await connection.open_session(directory, None)
     except AcpError as exc:
         return exc
     took = anyio.current_time() - began
-    # Nothing is set: whether the agent takes a value that it offers is seen in threads.
-    _, unknown = resolve(opened.session.options.all, options)
-    unknown = unknown if opened.session.options.all else [*options.items()]
-    missing = [f"options: it offers no {key} = {value}" for key, value in unknown]
-    trouble = "; ".join(filter(None, [*missing, await _delete(connection, opened)]))
+    trouble = await _delete(connection, opened)
     told = [f"opened after {took:.1f} s", choices(opened.result), trouble]
     return (warn if trouble else ok)("session", "; ".join(filter(None, told)))
 
@@ -163,6 +142,7 @@ def _sessions(agent: InitializeResult) -> str:
         "resumed": more.resume is not None,
         "loaded": announced.load_session,
         "forked": more.fork is not None,
+        "listed": more.listing is not None,
         "closed": more.close is not None,
         "deleted": more.delete is not None,
     }

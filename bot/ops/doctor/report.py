@@ -135,7 +135,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
         agents = agents_of(settings, path)
         specs = specs_of(agents, environment)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
-        yield _agents_check(agents, specs, settings, secret_values(agents, environment))
+        yield _agents_check(specs, settings, secret_values(agents, environment))
     token = token_of(settings)
     if not offline and (settings.discord_api or looks_like_token(token)) and token:
         yield Check("discord", partial(check_discord, settings, settings.discord_api or _DISCORD, token), _LONG)
@@ -158,10 +158,9 @@ def specs_of(agents: Agents, environment: Mapping[str, str]) -> dict[str, Launch
     return specs
 
 
-def _agents_check(agents: Agents, specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:
+def _agents_check(specs: Mapping[str, LaunchSpec], settings: Settings, secrets: list[str]) -> Check:
     limits = ConnectionLimits(start=settings.start_timeout, session=settings.start_timeout)
     redactor = Redactor([token_of(settings), *secrets])
     # Every step has its own limit; this one is for what none of them covers.
-    options = {agent.name: agent.options for agent in agents}
     limit = sum(3 * (spec.start_timeout or settings.start_timeout) + _END_OF_AGENT for spec in specs.values())
-    return Check("agent", partial(check_agents, specs, limits, redactor.text, options), limit)
+    return Check("agent", partial(check_agents, specs, limits, redactor.text), limit)

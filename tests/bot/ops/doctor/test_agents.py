@@ -16,7 +16,6 @@ from bot.ops.doctor.agents import abilities, check_agent, check_agents, choices,
 from bot.ops.doctor.finding import Finding, Verdict
 from bot.redaction import Redactor
 from tests.agents import ScriptedAgent, alive, scenario
-from tests.agents.offers import offers
 
 LIMITS = ConnectionLimits(start=5, session=5, stop=StopLimits(eof=0.5, term=0.3, kill=0.5))
 METHODS = [{"id": "key", "name": "an API key"}, {"id": "browser", "name": "the browser"}]
@@ -46,19 +45,6 @@ async def test_an_agent_is_told_with_its_version_its_abilities_and_what_it_offer
     assert (session.verdict, session.subject) == (Verdict.OK, "session")
     assert session.text.endswith("modes: ask, plan (set: ask)")
     assert agent.prompts() == []
-
-
-@pytest.mark.asyncio
-async def test_what_sessions_are_to_begin_with_and_the_agent_does_not_offer_is_a_warning(tmp_path: Path) -> None:
-    """K1: told before somebody waits for it in a thread; nothing is set."""
-    agent = scenario(tmp_path, **offers("claude"))
-    options = {"one": {"model": "Opus", "effort": "highest", "fast": "on"}}
-    with anyio.fail_after(30):
-        found = await check_agents({"one": spec(agent)}, LIMITS, str, options)
-    (session,) = [finding for finding in found if finding.subject == "session"]
-    assert session.verdict is Verdict.WARN
-    assert session.text.endswith("; options: it offers no effort = highest")
-    assert agent.received("session/set_config_option") == []
 
 
 @pytest.mark.asyncio
@@ -170,12 +156,12 @@ def test_everything_that_makes_a_difference_is_named() -> None:
             "loadSession": True,
             "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
             "mcpCapabilities": {"http": True, "sse": True},
-            "sessionCapabilities": {"resume": {}, "fork": {}, "close": {}, "delete": {}},
+            "sessionCapabilities": {"resume": {}, "fork": {}, "list": {}, "close": {}, "delete": {}},
         },
         _meta={"steering": {"supported": True}},
     )
     assert abilities(able) == (
-        "sessions can be resumed, loaded, forked, closed, deleted; takes messages into a running turn;"
+        "sessions can be resumed, loaded, forked, listed, closed, deleted; takes messages into a running turn;"
         " reads images, audio, embedded files; MCP over stdio, http, sse"
     )
 
