@@ -213,6 +213,15 @@ async def test_of_an_agent_that_cannot_list_those_of_its_threads_are_shown(tmp_p
         shown = lines(await listed(game, first))
         assert shown[:2] == ["**Sessions**", f"1. `mend it` · <#{first}>"]
         assert "can't tell which sessions it has" in shown[2]
+    # And one that lists what it could not open again: nothing is offered that would begin afresh.
+    ends = tmp_path / "ends"
+    ends.mkdir()
+    async with play(ends, keeping(ends, resume=False)) as game:
+        left(ends, "machine", ends / "workspace", "Old")
+        looked = await listed(game, game.discord.channel_id)
+        assert lines(looked)[1] == "1. `Old`"
+        assert "only to be looked at" in lines(looked)[2]
+        assert buttons(looked) == {}
 
 
 async def test_without_a_living_agent_one_is_started_for_a_list_if_a_place_is_free(

@@ -116,7 +116,7 @@ async def on_list_press(interaction: discord.Interaction[Any], named: re.Match[s
         return
     number, where = int(named["entry"]), _where(interaction)
     entries = shown.catalogue.entries
-    if number >= len(entries):
+    if number >= len(entries) or not shown.catalogue.openable:
         await respond(interaction, lambda _work, _by: EXPIRED)
         return
     if isinstance(where, Answer):
@@ -219,7 +219,7 @@ def _page(interaction: discord.Interaction[Any], shown: ShownList, page: int) ->
         if entry.thread_id is not None:
             link = f"https://discord.com/channels/{interaction.guild_id}/{entry.thread_id}"
             buttons.append(Button("", f"Open {number + 1}", row=0, url=link))
-        else:
+        elif catalogue.openable:
             buttons.append(
                 Button(f"weft:list:{shown.token}:open-{number}", f"Open {number + 1} here", "primary", row=0)
             )

@@ -11,13 +11,15 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import anyio
 import anyio.to_thread
 import structlog
 
 from acp.errors import AcpError
-from acp.session_list import ListedSession, SessionList
+from acp.handshake import ways
+from acp.session_list import ListedSession
 from bot.agents.model import AgentProfile
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
@@ -40,6 +42,7 @@ _DISK_LIMIT = 2.0
 
 CANNOT_LIST = "{agent} can't tell which sessions it has, so these are only those of its threads here."
 NOT_ASKED = "{agent} could not be asked for its sessions ({reason}), so these are only those of its threads here."
+CANNOT_RESUME = "{agent} can't go on with a session in another process, so these are only to be looked at."
 NOT_ALL = "{agent} has more sessions than I read."
 ELSEWHERE = "Left out: {count} in other directories than its workspace."
 
@@ -69,11 +72,25 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The sessions of an agent, the latest first, and what has to be said about the list, as Markdown."""
+    """The sessions of an agent, the latest first, and what has to be said about the list, as Markdown.
+
+    ``openable``: whether the agent can go on with one that no thread has.
+    """
 
     agent: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
+    openable: bool = True
+
+
+@dataclass(slots=True)
+class _Told:
+    """What an agent has told of its sessions, what it calls itself, and what is to be said about that."""
+
+    sessions: tuple[ListedSession, ...] = ()
+    program: str | None = None
+    openable: bool = True
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,33 +130,36 @@ class Catalogues:
             stand_in: an id that is no place's and nobody else's, such as that of the command.
         """
         profile = self.settings.agents.profiles[agent]
-        listed, program, notes = await self._ask(agent, stand_in)
+        told = await self._ask(agent, stand_in)
         having = await self.store.session_threads(MOST_THREADS)
         ours = [one for one in having if self.settings.agent_of(one.thread_id) == agent]
-        known = await self.store.known_sessions([one.session_id for one in listed])
+        known = await self.store.known_sessions([one.session_id for one in told.sessions])
         patterns = await _patterns(profile)
-        entries, elsewhere = merged(listed, ours, known, patterns, program)
-        if elsewhere:
-            notes.append(ELSEWHERE.format(count=elsewhere))
-        return Catalogue(agent, tuple(entries), tuple(notes))
+        entries, elsewhere = merged(told.sessions, ours, known, patterns, told.program)
+        notes = (*told.notes, *([ELSEWHERE.format(count=elsewhere)] if elsewhere else []))
+        return Catalogue(agent, tuple(entries), notes, told.openable)
 
-    async def _ask(self, agent: str, stand_in: int) -> tuple[tuple[ListedSession, ...], str | None, list[str]]:
-        """Return what an agent lists, what it calls itself, and what is to be said about that."""
-        named, found, program = inline_code(agent, 32), SessionList((), complete=True), None
+    async def _ask(self, agent: str, stand_in: int) -> _Told:
+        named, told = inline_code(agent, 32), _Told()
         try:
             with anyio.fail_after(ASK_LIMIT), self.settings.standing_in(stand_in, agent):
                 async with self.pool.borrow(stand_in) as connection:
-                    program = connection.agent.agent_info.name if connection.agent.agent_info else None
-                    if not connection.can_list:
-                        return (), program, [CANNOT_LIST.format(agent=named)]
-                    found = await connection.list_sessions()
+                    told.program = connection.agent.agent_info.name if connection.agent.agent_info else None
+                    told.openable = bool(ways(connection.agent))
+                    if connection.can_list:
+                        found = await connection.list_sessions()
+                        told.sessions = found.sessions
+                        told.notes += [] if found.complete else [NOT_ALL.format(agent=named)]
+                    else:
+                        told.notes.append(CANNOT_LIST.format(agent=named))
         except TimeoutError:
-            return (), program, [NOT_ASKED.format(agent=named, reason=f"it took more than {ASK_LIMIT:g} s")]
+            told.notes.append(NOT_ASKED.format(agent=named, reason=f"it took more than {ASK_LIMIT:g} s"))
         except AcpError as exc:
             log.info("sessions.not_listed", agent=agent, reason=str(exc))
-            reason = inline_code(self.redact(str(exc)), 200)
-            return (), program, [NOT_ASKED.format(agent=named, reason=reason)]
-        return found.sessions, program, [] if found.complete else [NOT_ALL.format(agent=named)]
+            told.notes.append(NOT_ASKED.format(agent=named, reason=inline_code(self.redact(str(exc)), 200)))
+        if told.sessions and not told.openable:
+            told.notes.append(CANNOT_RESUME.format(agent=named))
+        return told
 
 
 def merged(
@@ -212,11 +232,15 @@ def home_in(cwd: str, patterns: Iterable[str]) -> int | None:
         patterns: the directories of threads, with ``{thread_id}`` where each has its own.
     """
     for pattern in patterns:
-        head, *rest = pattern.rstrip("/").split(THREAD_FIELD)
-        expression = re.escape(head) + (r"(\d{1,20})" + r"\1".join(map(re.escape, rest)) if rest else "")
-        if found := re.fullmatch(expression, cwd.rstrip("/"), re.ASCII):
-            return int(found[1]) if rest else 0
+        if found := _expression(pattern).fullmatch(cwd.rstrip("/")):
+            return int(found[1]) if THREAD_FIELD in pattern else 0
     return None
+
+
+@lru_cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    head, *rest = pattern.rstrip("/").split(THREAD_FIELD)
+    return re.compile(re.escape(head) + (r"(\d{1,20})" + r"\1".join(map(re.escape, rest)) if rest else ""), re.ASCII)
 
 
 async def _patterns(profile: AgentProfile) -> list[str]:
