@@ -19,7 +19,7 @@ from bot.sandbox.interactions import InteractionType
 from bot.work.options.service import NOT_KNOWN
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.offers import boolean, many_models, modes, offers, select
-from tests.e2e.play import Play, play
+from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, run, until_answered
 
 pytestmark = pytest.mark.asyncio
@@ -263,7 +263,9 @@ async def test_choices_hold_over_a_restart_and_the_picker_works_without_an_agent
     async with connected(tmp_path, agent) as (discord, bot):
         owner, thread_id = discord.owner, await mention(discord, "one")
         await until_answered(discord, thread_id, "one")
-        assert text(await owner.slash(thread_id, "model", model="model-07")) == "Model: `Model-07`, as of now."
+        chosen = await owner.slash(thread_id, "model", model="model-07")
+        # The first answer, or the one that takes its place.
+        await discord.wait_for(lambda _: text(chosen) == "Model: `Model-07`, as of now.", timeout=LIMIT)
         before = await owner.slash(thread_id, "effort")
         shown = discord.message(before.original_id or 0).components[0]["components"][0]
         elsewhere = await discord.start_thread(owner, await owner.say(discord.channel_id, "topic"), "topic")
