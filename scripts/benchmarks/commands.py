@@ -83,6 +83,7 @@ async def every_command() -> Figures:
         registered = [one for listed in running.discord.state.commands.values() for one in listed]
         known, dice = list(uses(registered)), random.Random(0)  # noqa: S311  the same order each time
         await running.report()
+        began = time.monotonic()
         for _ in range(ROUNDS):
             threads = await _three(running)
             # Each round in another order: one that stops or resets spoils its thread for those after it.
@@ -94,7 +95,7 @@ async def every_command() -> Figures:
                         suggested.append(seconds)
                         most = max(most, len(choices))
                 taken.setdefault(use.label, []).append(await _used(running, thread, use))
-        report = await running.report()
+        report, spent = await running.report(), time.monotonic() - began
     every = [sample for samples in taken.values() for sample in samples]
     return {
         "commands": float(len({use.path for use in known})),
@@ -106,6 +107,7 @@ async def every_command() -> Figures:
         "suggestion_p99_ms": percentile(suggested or [0.0], 0.99) * 1e3,
         "suggestions_most": float(most),
         "commands_lag_p99_ms": report["lag_p99"] * 1e3,
+        "commands_cpu_share": report["cpu"] / spent,
         **{f"worst_ms {label}": max(samples) * 1e3 for label, samples in sorted(taken.items())},
     }
 
