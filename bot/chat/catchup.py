@@ -130,17 +130,9 @@ class CatchUp:
 
     def _discover_posts(self, client: WeftClient) -> None:
         """Make posts of forums known that were opened while nobody listened: a post is a place of its own (S6)."""
-        places = self._marks.places()
-        newest: dict[int, int] = {}
-        for place in places:
-            if place.parent_id is not None:
-                newest[place.parent_id] = max(place.channel_id, newest.get(place.parent_id, 0))
-        # Where no post is Weft's yet, from about when Weft last heard anything, and at least what would still be run.
-        heard = max((place.channel_id for place in places), default=2**63)
-        border = min(heard, snowflake_at(time.time() - self.age))
-        found = [
-            place for place in client.active_posts() if place.channel_id > newest.get(place.parent_id or 0, border)
-        ]
+        # What came before the gap was heard. Where nothing ever was, only what would still be run is looked at.
+        border = self._marks.heard or snowflake_at(time.time() - self.age)
+        found = [place for place in client.active_posts() if place.channel_id > border]
         for place in sorted(found, key=lambda one: one.channel_id)[-MOST_POSTS:]:
             self._marks.discover(place, place.channel_id - 1)
 

@@ -31,7 +31,8 @@ class DiscordChannels:
         async def look(client: discord.Client) -> ThreadHeader:
             if not client.is_ready():
                 raise TryAgain("discord has not told of its servers yet")  # nor of the tags that a forum has
-            cached = client.get_channel(thread_id)
+            # While no events come, the cache may be wrong about what Weft itself has changed.
+            cached = client.get_channel(thread_id) if client.ws.open else None
             me = client.user.id if client.user is not None else 0
             if isinstance(cached, discord.Thread):
                 return ThreadHeader(

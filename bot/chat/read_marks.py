@@ -55,12 +55,17 @@ class _Mark:
 
 
 class Watermarks:
-    """The marks of all known places, and the number of the last hold."""
+    """The marks of all known places, and the number of the last hold.
+
+    Attributes:
+        heard: the newest message of any place before the gap that is being caught up; 0: none is known.
+    """
 
     def __init__(self, limit: int = MOST_PLACES) -> None:
         self._limit = limit
         self._marks: RecentMap[int, _Mark] = RecentMap(limit)
         self._hold = 0
+        self.heard = 0
 
     def load(self, places: Iterable[SeenPlace]) -> None:
         """Take over what was written by an earlier run, the place with the newest message first."""
@@ -106,6 +111,9 @@ class Watermarks:
     def hold(self) -> int:
         """Make a catch-up due everywhere, from here on or from an older border; return the number of this hold."""
         self._hold += 1
+        # While an earlier gap is still being looked up, that one counts: what came in it is not known yet.
+        if all(mark.border is None or mark.unreachable for mark in self._marks.values()):
+            self.heard = max((mark.seen for mark in self._marks.values()), default=0)
         for mark in self._marks.values():
             # An older border stays: what lies behind it has not been looked up yet.
             if mark.border is None:

@@ -191,3 +191,22 @@ def test_a_place_forgotten_while_it_is_read_leaves_no_trace() -> None:
     marks.done(5, hold)
     marks.unreachable(5)
     assert (marks.due(), marks.marks(frozenset()), cast("object", marks.place(5))) == ([], [], None)
+
+
+def test_what_was_heard_before_a_gap_is_what_came_before_the_oldest_one_that_is_not_looked_up_yet() -> None:
+    """S6, R2: posts that were opened since then are looked for; a place that can't be read holds nothing up."""
+    marks = Watermarks()
+    assert marks.heard == 0
+    first, second = Place(1, 10), Place(1, 20)
+    marks.note(first, 100)
+    marks.note(second, 300)
+    gap = marks.hold()
+    assert marks.heard == 300
+    marks.note(first, 500)
+    marks.done(10, gap)
+    again = marks.hold()
+    assert marks.heard == 300
+    marks.unreachable(20)
+    marks.done(10, again)
+    marks.hold()
+    assert marks.heard == 500
