@@ -296,7 +296,8 @@ class Recovery:
         files = tuple(file for one in said for file in one.attachments)
         # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
         again = replace(again, parent_id=before.thread.parent_id, quotes=quotes, left_out=(), attachments=files)
-        again = replace(again, lane=Lane.MAIN)  # a person asks for it now, whoever did before
+        # A person asks for it now, whoever did before; and an approver's word was for one turn.
+        again = replace(again, lane=Lane.MAIN, beyond_budget=False)
         if allowed:
             # Whoever allows it does not ask for it: cards, budget and rights are its author's.
             again = replace(again, author=before.author, lane=before.lane, beyond_budget=True)

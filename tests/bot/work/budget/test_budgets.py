@@ -218,6 +218,22 @@ async def test_an_allowed_turn_that_waits_over_a_restart_stays_allowed() -> None
 
 
 @in_virtual_time
+async def test_an_allowed_turn_that_was_cut_off_is_not_allowed_once_more() -> None:
+    """A4, R2: an approver's word is for one turn, and Continue is for everybody."""
+    store, chat = kept(), FakeChat()
+    async with spending(thread=1, store=store, chat=chat, hang=hang) as work:
+        work.post(1, "dollar")
+        await work.outcome(1)
+        work.post(2, "hang")
+        await work.outcome(2)
+        ((notice, _),) = work.buttons()
+        work.dispatcher.controls.allow(100, 2, notice, BOSS)
+        await work.prompted("dollar", "hang")
+        work.dispatcher.controls.go_on(100, notice, 98, ALICE)
+        assert await work.outcome(98) is OVER
+
+
+@in_virtual_time
 async def test_a_session_goes_on_counting_where_it_was_over_a_restart() -> None:
     """A4: neither is what was counted before counted again, nor is it lost."""
     store, clock = kept(), Clock(noon())
