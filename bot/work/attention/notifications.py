@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import structlog
 
-from acp.snapshot import BY_AGENT
 from bot.model import Actor, Inbound, Lane, Outcome, ThreadPlace
 from bot.work.ending import TurnEnd
 from bot.work.ports import Answer
@@ -93,19 +92,25 @@ class Notifications:
         if end.snapshot is None and end.outcome not in FAILURES:
             return None
         # 2. Who has ended it themselves is there, and knows.
-        ended_by = end.by or (end.snapshot.cancelled_by if end.snapshot is not None else None) or BY_AGENT
+        ended_by = end.by or (end.snapshot.cancelled_by if end.snapshot is not None else None)
         if ended_by == first.author.name and end.outcome not in FAILURES:
             return None
         wanted = level is Notify.ALWAYS or end.outcome in FAILURES or seconds >= LONG_TURN
         return first.author.id if wanted else None
 
-    def asked(self, running: RunningTurn) -> int | None:
-        """Return whom a question of a turn pings; to be asked before the question is one of the turn's."""
+    def asked(self, running: RunningTurn, role: int | None) -> tuple[int | None, int | None]:
+        """Return whom a question of a turn pings, a person or a role; to be asked before it is one of the turn's.
+
+        Args:
+            role: decides in place of a bot, which reads no card.
+        """
         first = running.first
         # Once for all that is open: whoever was pinged for the first finds the others below it.
-        if first.lane is Lane.BACKGROUND or running.waiting_for_people:
-            return None
-        return first.author.id if self.level(first.author.id, first.thread) is not Notify.NEVER else None
+        if running.waiting_for_people:
+            return None, None
+        if first.lane is Lane.BACKGROUND:
+            return None, role
+        return (first.author.id if self.level(first.author.id, first.thread) is not Notify.NEVER else None), None
 
     def cut_off(self, first: Inbound) -> int | None:
         """Return whom it pings that the bot's end has cut a turn off."""

@@ -150,8 +150,7 @@ class TurnCards:
         plan = plan_of(request.tool_call)
         call = without_plan(request.tool_call, plan) if plan else request.tool_call
         # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
-        ping = self.notifications.asked(running)
-        opened = open_body(card, call, self.timeout, ping, role if for_owners else None)
+        opened = open_body(card, call, self.timeout, *self.notifications.asked(running, role))
 
         def fileless(why: str) -> None:
             # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.

@@ -119,8 +119,7 @@ class TurnQuestions:
             for_owners=for_owners,
         )
         # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
-        ping = self.notifications.asked(running)
-        opened = self._card(question, running.agent or "", ping, role if for_owners else None)
+        opened = self._card(question, running.agent or "", *self.notifications.asked(running, role))
         kept = KeptCard(question.token, running.thread_id, first.message_id)
         request.on_closed = lambda reason: question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=reason)
         request.on_completed = question.complete

@@ -10,7 +10,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from acp.snapshot import Ending, TurnSnapshot
+from acp.snapshot import BY_AGENT, Ending, TurnSnapshot
 from bot.model import Actor, Lane, Outcome, QueueMode
 from bot.work.attention.notifications import LONG_TURN, MOST_PEOPLE, Notifications, Notify
 from bot.work.ending import TurnEnd
@@ -61,6 +61,8 @@ async def test_an_end_pings_as_the_requester_wants_it(
             notifications.choose(level, ALICE, 100, 1)
             assert notifications.at_end(first, how, seconds) == (ALICE.id if wanted else None)
         assert notifications.at_end(replace(first, lane=Lane.BACKGROUND), end(Outcome.FAILED), 999) is None
+        agent = Actor(9, BY_AGENT)
+        assert notifications.at_end(replace(first, author=agent), end(Outcome.ANSWERED), LONG_TURN) == 9
 
 
 @in_virtual_time

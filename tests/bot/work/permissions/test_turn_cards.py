@@ -388,6 +388,9 @@ async def test_where_there_are_approvers_a_card_says_that_they_may_answer_and_ca
         assert scene.registry.decide(scene.token, 0, replace(BOB, approver=True)).accepted
         closed = scene.reply.cards[scene.token]
         assert (closed.role, closed.text.splitlines()[0]) == (400, "<@&400>")
+        scene.ask(ALLOW, number=2)
+        scene.ask(ALLOW, number=3)
+        assert [one.role for one in scene.reply.cards.values()] == [400, 400, None]
 
 
 @in_virtual_time
