@@ -142,11 +142,12 @@ class Decision:
 
     Attributes:
         at: seconds since the epoch.
-        prompt_id: the first message of the turn that asked.
+        prompt_id: the first message of the turn that asked; 0: none did.
         asker_id, asker_name: whose prompt it is.
         what: what was asked for; of a question, no answer.
         kind: the kind of the tool that was to run, as the agent says it; "question" for a question, "rule" for a rule
-            that somebody has added or taken back.
+            that somebody has added or taken back, "option" for an option that somebody has chosen for the sessions of
+            the thread.
         person_id, person_name: who decided, agreed, or ended what asked; None: it was no person.
         rule: the rule that decided, if one did.
         option: what the agent calls the option that was taken; of a question, the names of the fields that were filled.

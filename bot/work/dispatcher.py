@@ -173,7 +173,6 @@ class Dispatcher:
         self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
         memory = OptionMemory(self.thread_settings)
         giver = OptionGiver(editors, pool, self.thread_settings, memory, redact)
-        self.options = SessionChoices(tracker, pool, memory, giver)
         self.turn_events.listeners.append(giver)
         self.turn_events.listeners += self.outside.listeners
         self._asking = asking = Asking(
@@ -186,6 +185,7 @@ class Dispatcher:
         )  # fmt: skip
         self.permissions, self.questions = asking.permissions, asking.questions
         self.rules, self.decisions = asking.rules, asking.decisions
+        self.options = SessionChoices(tracker, pool, memory, giver, asking.decisions)
         # What takes a message to its turn, and the turn to its end.
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
         backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)

@@ -253,6 +253,9 @@ async def test_a_mode_that_may_ask_less_takes_an_approver_or_the_owner(tmp_path:
         for mode in ("plan", "acceptEdits", "default"):
             assert text(await alice.slash(thread_id, "mode", mode=mode)).endswith("as of now.")
         assert text(await people["judy"].slash(thread_id, "mode", mode="yolo")).endswith("as of now.")
+        # Who let the agent ask less is for everybody to see; what all may choose is no decision.
+        decided = await (await alice.slash(thread_id, "audit")).told()
+        assert [line.partition("> ")[2] for line in decided.splitlines()[:-1]] == ["`Mode: Yolo`: allowed by `judy`"]
         assert [value for _, value in sent(agent)] == ["plan", "acceptEdits", "default", "yolo"]
 
 

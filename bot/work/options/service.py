@@ -6,6 +6,7 @@ which. Menus and suggestions show what was last known, whatever the agent does. 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,7 @@ from bot.work.options.giving import OptionGiver, Trouble
 from bot.work.options.memory import OptionMemory, Options
 from bot.work.options.trust import anybody_may, may_choose
 from bot.work.options.words import label, resolve, shown, value_of
+from bot.work.permissions.decisions import OPTION, Decision, Decisions
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
 from pool.pool import ConnectionPool
@@ -45,6 +47,7 @@ class SessionChoices:
     pool: ConnectionPool
     memory: OptionMemory
     giver: OptionGiver
+    decisions: Decisions
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -120,6 +123,9 @@ class SessionChoices:
             return Answer(ONLY_APPROVERS.format(label=label(option), value=shown(option, value)), accepted=False)
         thread_id = place.thread_id
         log.info("option.chosen", thread=thread_id, option=option.id, value=value, user=by.id)
+        if not self._open_to_all(place, option, value):
+            # It decides about what the agent is not going to ask.
+            self.decisions.record(_decision(place, option, value, by))
         self.memory.choose(thread_id, option.id, value)
         session, status = self.pool.live_session(thread_id), self.pool.status(thread_id)
         if session is not None:
@@ -173,6 +179,26 @@ class SessionChoices:
     def _listed(self, place: ThreadPlace) -> frozenset[str]:
         settings = self.giver.settings
         return settings.agents.profiles[settings.agent_of(place.thread_id)].modes
+
+
+def _decision(place: ThreadPlace, option: SessionOption, value: str, by: Actor) -> Decision:
+    """Return that somebody has chosen what not everybody may."""
+    return Decision(
+        at=time.time(),
+        guild_id=place.guild_id,
+        thread_id=place.thread_id,
+        prompt_id=0,
+        asker_id=by.id,
+        asker_name=by.name,
+        what=f"{option.name}: {option.name_of(value)}",
+        kind=OPTION,
+        decided_by="person",
+        person_id=by.id,
+        person_name=by.name,
+        rule=None,
+        option=value,
+        outcome="allowed",
+    )
 
 
 def _named(option: SessionOption, value: str) -> str:

@@ -22,7 +22,7 @@ from bot.work.task_tracker import TaskTracker
 from pool.storage.durable import SessionStore
 from pool.store import DecidedBy, Decision, DecisionOutcome
 
-__all__ = ["DecidedBy", "Decision", "DecisionOutcome", "Decisions", "decision_of", "decision_on", "what_of"]
+__all__ = ["OPTION", "DecidedBy", "Decision", "DecisionOutcome", "Decisions", "decision_of", "decision_on", "what_of"]
 
 KEEP_LIMIT = 5.0
 """Seconds that the end of a card waits until its decision is written down before it is shown."""
@@ -31,6 +31,9 @@ WHAT_LIMIT, NAME_LIMIT, NOTE_LIMIT = 1_000, 100, 300
 """Characters of what was asked, of a name, and of anything else: what bounds a row."""
 
 NOT_IN_FULL = "it could not be shown in full"
+
+OPTION = "option"
+"""The kind of a decision about an option of a session in which the agent may ask for less (K1)."""
 
 _KINDS = frozenset(
     (
@@ -46,6 +49,7 @@ _KINDS = frozenset(
         "other",
         "question",
         "rule",
+        OPTION,
     )
 )
 """Those of the protocol, and our own; what else an agent says may be any text, and is logged as ``other``."""
