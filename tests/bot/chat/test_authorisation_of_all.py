@@ -204,11 +204,20 @@ async def test_nobody_gets_anything_of_a_command_or_a_custom_id_that_is_not_for_
             for person, place, reason, some in tried:
                 said = await refusals(person, place, some)
                 assert {path: text for path, text in said.items() if text != reason} == {}, (person.name, reason)
-            # 2. An approver gets at what agents ask; what these commands do then is said by their own tests.
-            for use in (use for use in known if use.path in DECIDING):
-                values = {one["name"]: filled(one, approver.id, here) for one in use.given}
-                let_in = await approver.slash(here, use.path, **values)
-                assert str((let_in.response or {}).get("content")) not in set(Reason), use.path
+            # In direct messages roles say nothing, and there is no channel that lets one in.
+            chat.gateway.allow(replace(policy, direct=True))
+            for person in (stranger, approver):
+                said = await refusals(person, fd.open_dm(person), known)
+                assert set(said.values()) == {Reason.UNLISTED}, person.name
+            chat.gateway.allow(policy)
+            assert dispatcher.calls == []
+            # 2. Who may is let in, an approver to what agents ask; what a command does then is said by its own tests.
+            for person, some in ((asker, known), (approver, [use for use in known if use.path in DECIDING])):
+                for use in some:
+                    values = {one["name"]: filled(one, person.id, here) for one in use.given}
+                    let_in = await person.slash(here, use.path, **values)
+                    assert let_in.acked, use.path
+                    assert str((let_in.response or {}).get("content")) not in set(Reason), (person.name, use.path)
             dispatcher.calls.clear()
             # 3. What is pressed or sent in one thread, and is about another.
             given = {"digits": str(other), "request": card.token, "card": card.token, "question": question.token}
