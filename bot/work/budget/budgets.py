@@ -94,8 +94,9 @@ class Budgets(TurnListener):
 
     def sweep(self) -> None:
         """Refuse what waits and is beyond a limit by now."""
-        # Lists: each that goes changes what is gone through here.
-        for entry in list(self._scheduler.waiting()):
+        # Lists: each that goes changes what is gone through here. What a running turn takes in is no turn of its own,
+        # and goes on with it; what it does not take would be the next one.
+        for entry in list(self._scheduler.undecided()):
             for message in list(entry.messages):
                 if (why := self.refusal(message)) is not None:
                     with self._scheduler.deciding(entry.thread_id, anyio.current_time()) as (queue, decisions):

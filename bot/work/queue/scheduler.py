@@ -395,6 +395,10 @@ class Scheduler(Generic[R]):
         # Copies, since callers end entries while they go through them.
         return (entry for queue in list(self._queues.values()) for entry in list(queue.line))
 
+    def undecided(self) -> Iterator[Entry]:
+        """Return all entries that may still become a turn: those that wait, and those that a turn may not take in."""
+        return (entry for queue in list(self._queues.values()) for entry in [*queue.line, *queue.steering])
+
     def accepting(self) -> Iterator[int]:
         """Return the ids of the messages that the store does not have yet."""
         for queue in self._queues.values():

@@ -58,6 +58,11 @@ class ThreadQueue:
         self._steering: dict[Entry, Entry] = {}
         self._row: Entry | None = None
 
+    @property
+    def steering(self) -> tuple[Entry, ...]:
+        """Entries that were handed to a running turn, of which is not known yet whether it takes them."""
+        return tuple(self._steering)
+
     # What comes in
 
     def arrive(self, inbound: Inbound, now: float) -> list[Decision]:

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from acp.schema import decode_update
-from bot.model import Actor, Outcome
+from bot.model import Actor, Outcome, QueueMode
 from bot.work.budget.limits import MILLION, Amount, Budget, Limit, Scope
 from bot.work.budget.measure import Mark
 from bot.work.controls import NOT_YOURS_TO_ALLOW
@@ -19,6 +19,7 @@ from bot.work.recovery import EXPELLED
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import ONE_AGENT, FakeChat, PlayedSession, Work, hang, kept, running_work
 from tests.bot.work.samples import ALICE, BOB
+from tests.bot.work.test_steering import Listener
 
 BERLIN = ZoneInfo("Europe/Berlin")
 BOSS = Actor(13, "boss", approver=True)
@@ -165,6 +166,24 @@ async def test_what_waits_when_the_budget_is_used_up_is_refused_and_what_runs_is
         assert work.dispatcher.controls.allow(100, 4, notice, BOSS).accepted
         assert await work.outcome(notice) is ANSWERED
         assert work.agents.prompted == ["hang", "hang", "waits too"]
+
+
+@in_virtual_time
+async def test_what_the_running_turn_did_not_take_in_is_refused_as_well() -> None:
+    """A4, Q2: it would be the next turn."""
+    agent = Listener(can_steer=True)
+    async with spending(thread=1, mute=agent) as work:
+        work.post(1, "mute")
+        await work.prompted("mute")
+        work.dispatcher._scheduler.queue(100).memory.can_steer = True
+        (running,) = work.dispatcher._runs.running.values()
+        async with running.steering:
+            work.post(2, "more", mode=QueueMode.STEER)
+            await work.until(lambda: running.steering.statistics().tasks_waiting == 1)
+            costs(1)(work.agents.sessions[0])
+            await work.until(lambda: not work.dispatcher._runs.running)
+        assert [await work.outcome(number) for number in (1, 2)] == [ANSWERED, OVER]
+        assert (agent.given, work.agents.prompted) == ([], ["mute"])
 
 
 @in_virtual_time
