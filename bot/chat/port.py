@@ -22,6 +22,7 @@ import anyio.to_thread
 import discord
 import structlog
 from discord import ui
+from discord.http import Route
 
 from bot.chat.channels import DiscordChannels
 from bot.chat.downloads import NOT_SENT, Downloads
@@ -69,6 +70,7 @@ COPY_LIMIT = 60.0
 """Seconds for the copies of a message's files."""
 AUTO_ARCHIVE_MINUTES: Literal[1440] = 1440
 TOO_LARGE = 413  # HTTP
+_NO_PREVIEWS = discord.MessageFlags.suppress_embeds.flag
 PAGE = 100  # messages of a history at once
 NO_THREADS = "I lack the permission Create Public Threads here (code 50013)"
 _NO_FILE_WHY = {MISSING_PERMISSIONS: "I lack the permission Attach Files", FILE_TOO_LARGE: "it is too large here"}
@@ -226,6 +228,18 @@ class DiscordChat:
 
         await self._rest.call(start)
         self._opened.put(inbound.message_id, None)
+
+    async def open_post(self, forum_id: int, title: str, body: Body) -> int:
+        """Open a post and return its id; it is no thread that anybody has to open any more."""
+        clean = self._redactor.body(body)
+        message = {"content": clean.text, "allowed_mentions": {"parse": []}, "flags": _NO_PREVIEWS}
+        post = {"name": self._redactor.text(title), "auto_archive_duration": AUTO_ARCHIVE_MINUTES, "message": message}
+        route = Route("POST", "/channels/{channel_id}/threads", channel_id=forum_id)
+        # Once: no nonce would keep a repeated try from making a second post.
+        made = await self._rest.once(lambda client: client.http.request(route, json=post))
+        post_id = int(made["id"])
+        self._opened.put(post_id, None)
+        return post_id
 
     async def answer(self, channel_id: int, message_id: int, text: str) -> None:
         """Reply to a message; a second answer to the same message within minutes is not posted."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Quote
 from bot.reply.port import Attachment as File
-from bot.reply.port import Button, Select, ThreadPort
+from bot.reply.port import Body, Button, Select, ThreadPort
 from bot.work.questions.cards import Modal
 
 
@@ -130,6 +130,9 @@ class Chat(Protocol):
 
     async def open_thread(self, inbound: Inbound) -> None:
         """Open the inbound's thread from its message; a thread that exists already is used."""
+
+    async def open_post(self, forum_id: int, title: str, body: Body) -> int:
+        """Open a post of Weft's in a forum; return its id, which is that of its first message, too. Tried once only."""
 
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         """React to the message."""

@@ -14,6 +14,7 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import Fault, Interaction, Person
 from bot.sandbox.audit import Problem
+from bot.sandbox.model import ChannelType
 from tests.agents import Gate, ScriptedAgent, alive, scenario
 from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
@@ -183,6 +184,31 @@ async def test_a_fork_goes_on_in_a_new_thread_while_the_original_still_works(tmp
         assert "followup" in await (await game.owner.slash(copy, "queue show")).told()
         names = {thread.id: thread.name for thread in game.discord.threads()}
         assert names[copy] == "try it another way"
+
+
+async def test_in_a_forum_the_new_thread_is_a_post(tmp_path: Path) -> None:
+    """S1, S2, S6: what is written in it goes to the session, too."""
+    agent = keeping(tmp_path)
+    async with play(tmp_path, agent) as game:
+        forum = game.discord.add_channel("forum", ChannelType.FORUM)
+        mention = f"<@{game.discord.bot_user.id}>"
+        post = await game.discord.start_post(game.owner, forum, "Login", f"{mention} begin")
+        assert await game.outcome(post.id) is Outcome.ANSWERED
+        copy = thread_in(await (await game.owner.slash(post.id, "fork", prompt="another way")).told())
+        assert await game.outcome(copy) is Outcome.ANSWERED
+        thread = game.discord.thread(copy)
+        assert (thread.parent_id, thread.name, thread.owner_id) == (forum, "another way", game.discord.bot_user.id)
+        assert game.discord.message(copy).content == f"A copy of <#{post.id}> goes on here.\n>>> another way"
+        assert await game.outcome(await game.say(copy, "and on")) is Outcome.ANSWERED
+        sessions = [message["params"]["sessionId"] for message in agent.received("session/prompt")]
+        assert (sessions[1], len(set(sessions))) == (sessions[2], 2)
+        await game.owner.slash(copy, "reset")
+        shown = await listed(game, copy)
+        free = next(name for name in buttons(shown) if name.endswith("here"))
+        opened = thread_in(await press(shown, free, game.owner))
+        assert game.discord.thread(opened).parent_id == forum
+        assert await game.outcome(await game.say(opened, "once more")) is Outcome.ANSWERED
+        assert opened_with(agent) == sessions[1]
 
 
 @pytest.mark.parametrize(

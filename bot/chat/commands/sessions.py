@@ -41,7 +41,7 @@ _TITLE_LIMIT, _PLACE_LIMIT = 60, 48
 NONE_FOUND = "No sessions to go on with."
 LEFT_OUT = "Older ones are left out."
 PRIVATE = Answer("This conversation is from a private thread, and the new thread would not be private.", accepted=False)
-NO_CHANNEL = Answer("I can open a thread for this in text channels only.", accepted=False)
+NO_CHANNEL = Answer("I can open a thread for this in text channels and forums only.", accepted=False)
 UNKNOWN_AGENT = "There is no agent {agent}, only {names}."
 EXPIRED = Answer("This list has expired. Use `/sessions` again.", accepted=False)
 
@@ -147,10 +147,9 @@ async def _handed_over(
         return opened
     client, inbound = interaction.client, opened.inbound
     assert isinstance(client, WeftClient)
-    client.take(
-        Post(inbound.message_id, Place(inbound.guild_id, inbound.channel_id), inbound.author, inbound.text),
-        Decision(Kind.PROMPT, inbound),
-    )
+    owner_id = client.user.id if client.user is not None and inbound.parent_id is not None else None
+    place = Place(inbound.guild_id, inbound.channel_id, inbound.parent_id, owner_id)
+    client.take(Post(inbound.message_id, place, inbound.author, inbound.text), Decision(Kind.PROMPT, inbound))
     await dispatcher.sessions.openings.finish(opened)
     return Answer(f"It goes on in <#{inbound.thread_id}>. {opened.note}".strip(), accepted=True)
 
@@ -171,9 +170,9 @@ def _where(interaction: discord.Interaction[Any]) -> Where | Answer:
     if isinstance(channel, discord.Thread) and channel.is_private():
         return PRIVATE
     parent = guild.get_channel(_channel_of(interaction)) if guild is not None else None
-    if guild is None or client.user is None or not isinstance(parent, discord.TextChannel):
+    if guild is None or client.user is None or not isinstance(parent, discord.TextChannel | discord.ForumChannel):
         return NO_CHANNEL
-    return Where(guild.id, parent.id, client.user.id)
+    return Where(guild.id, parent.id, client.user.id, forum=isinstance(parent, discord.ForumChannel))
 
 
 # --- the list --------------------------------------------------------------------------------------------------------

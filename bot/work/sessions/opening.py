@@ -54,11 +54,12 @@ NOT_COPIED = "This conversation could not be copied: {why}."
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The channel in which a thread is to be opened; ``weft_id``: the user that opens it."""
+    """The channel in which a thread is to be opened; ``weft_id``: the user that opens it; ``forum``: it is a post."""
 
     guild_id: int
     channel_id: int
     weft_id: int
+    forum: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,18 @@ class Plan:
 
     def inbound(self, message_id: int) -> Inbound:
         """Return the message, which is the new thread's prompt if there is one."""
+        where = self.where
         return Inbound(
             message_id=message_id,
-            channel_id=self.where.channel_id,
+            # A post stands in itself, and is open with its message.
+            channel_id=message_id if where.forum else where.channel_id,
             thread_id=message_id,
-            guild_id=self.where.guild_id,
+            guild_id=where.guild_id,
             author=self.by,
             text=self.prompt,
-            opens_thread=True,
+            opens_thread=not where.forum,
             title=self.title,
+            parent_id=where.channel_id if where.forum else None,
         )
 
 
@@ -167,8 +171,7 @@ class Openings:
             await self.store.set_claim(claim_id, None)
             return NOT_SAFE
         try:
-            channel = self.chat.thread(plan.where.channel_id)
-            message_id = await channel.send(Body(plan.text), nonce=f"c{claim_id}")
+            message_id = await self._post(claim_id, plan)
         except PortError as exc:
             await self.store.set_claim(claim_id, None)
             return Answer(f"I could not post in this channel: {exc}", accepted=False)
@@ -290,6 +293,9 @@ class Openings:
 
     async def _posted(self, claim: SessionClaim, plan: Plan) -> int:
         """Return the message that was posted for a claim before anybody wrote that down; 0 if there is none."""
+        # The posts of a forum are not looked through: one that nobody knows of has no session, and is begun afresh.
+        if plan.where.forum:
+            return 0
         pause = PAUSE
         while True:
             try:
@@ -303,6 +309,13 @@ class Openings:
                 return next((one.message_id for one in own if one.text == plan.text.strip()), 0)
 
     # --- steps of both -----------------------------------------------------------------------------------------------
+
+    async def _post(self, claim_id: int, plan: Plan) -> int:
+        """Post the message that the thread is opened from, or the post that it is; return its id."""
+        channel_id, body = plan.where.channel_id, Body(plan.text)
+        if plan.where.forum:
+            return await self.chat.open_post(channel_id, plan.title, body)
+        return await self.chat.thread(channel_id).send(body, nonce=f"c{claim_id}")
 
     async def _settle(self, claim: SessionClaim, plan: Plan, thread_id: int) -> None:
         """Write down which thread has the session, and with what choices; a second time, nothing changes."""
@@ -322,6 +335,8 @@ class Openings:
         Raises:
             PortError: it is not open.
         """
+        if not inbound.opens_thread:
+            return
         pause, until = PAUSE, None if limit is None else anyio.current_time() + limit
         while True:
             try:

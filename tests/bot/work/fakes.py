@@ -24,7 +24,7 @@ from bot.agents.model import Agents, only
 from bot.links import MessageLink
 from bot.model import Actor, Attachment, Inbound, Outcome, Quote, ThreadPlace
 from bot.reply.pacing import Pacing
-from bot.reply.port import ThreadPort
+from bot.reply.port import Body, ThreadPort
 from bot.work.dispatcher import Dispatcher
 from bot.work.files.handouts import Handouts
 from bot.work.limits import WorkLimits
@@ -254,6 +254,10 @@ class FakeChat:
     async def open_thread(self, inbound: Inbound) -> None:
         self.opened.append(inbound.message_id)
         await self._answer("open_thread")
+
+    async def open_post(self, forum_id: int, title: str, body: Body) -> int:
+        await self._answer("open_post")
+        return await self.thread(forum_id).send(body, nonce=title)
 
     async def acknowledge(self, inbound: Inbound, emoji: str) -> None:
         self.acknowledged.append((inbound.message_id, emoji))
