@@ -225,7 +225,7 @@ class Dispatcher:
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
             self.thread_settings, self._changes, self.budgets, handoffs, self.options, pool, store,
         )  # fmt: skip
-        self.logins = Logins(pool, self.thread_settings)
+        self.logins = Logins(pool, self.thread_settings, redact)
         self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)
         self.verbosity = VerbosityChoices(self._runs, self.thread_settings)
         self.turn_events.listeners.append(self.verbosity)

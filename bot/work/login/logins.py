@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -44,10 +45,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """Asks agents how one logs in to them, and has them do it."""
+    """Asks agents how one logs in to them, and has them do it; ``redact`` takes secrets out of what they say."""
 
     pool: ConnectionPool
     settings: ThreadSettings
+    redact: Callable[[str], str]
 
     def place_of(self, thread_id: int | None, channel_id: int) -> int:
         """Return the place whose agent is meant: a thread that has one of its own, else its channel."""
@@ -61,7 +63,7 @@ class Logins:
             async with self.pool.borrow(place_id) as connection:
                 methods = connection.agent.auth_methods
         except AcpError as exc:
-            return _not_asked(name, exc)
+            return self._not_asked(name, exc)
         if not methods:
             how = "use its own command line on Weft's machine, as the user that Weft runs as"
             return _told(f"{name} names no way to log in. If it asks for one, {how}.", accepted=True)
@@ -70,7 +72,7 @@ class Logins:
         ways = [f"{number}. {self._way(place_id, method)}" for number, method in enumerate(shown, 1)]
         by_itself = [method for method in shown if method.type != _TERMINAL]
         buttons = tuple(
-            Button(f"weft:auth:{here}:{_digest(method)}", clip(f"Log in: {_label(method)}", 80))
+            Button(f"weft:auth:{here}:{_digest(method)}", clip(f"Log in: {self.redact(_label(method))}", 80))
             for method in by_itself
             if _may(by)
         )
@@ -91,12 +93,12 @@ class Logins:
                     return _told(f"{name} no longer offers this. Use `/login` again.", accepted=False)
                 refusal = await self._carry_out(place_id, connection, method)
         except AcpError as exc:
-            return _not_asked(name, exc)
+            return self._not_asked(name, exc)
         log.info("login.ended", agent=self.settings.agent_of(place_id), method=method.id, user=by.id, ok=not refusal)
         if refusal:
             return _told(f"{name} is not logged in: {refusal}", accepted=False)
         return Answer(
-            f"{name} is logged in by {inline_code(_label(method))}. Write again in your thread.", accepted=True
+            f"{name} is logged in by {self._quoted(_label(method), 80)}. Write again in your thread.", accepted=True
         )
 
     async def offer_logout(self, place_id: int, here: int, by: Actor) -> Answer:
@@ -108,7 +110,7 @@ class Logins:
             async with self.pool.borrow(place_id) as connection:
                 offered = connection.agent.agent_capabilities.auth.logout is not None
         except AcpError as exc:
-            return _not_asked(name, exc)
+            return self._not_asked(name, exc)
         if not offered:
             return _told(f"{name} can't be logged out from here: use its own command line.", accepted=False)
         button = Button(f"weft:auth:{here}:{OUT}", "Log out", style="danger")
@@ -125,7 +127,7 @@ class Logins:
             async with self.pool.borrow(place_id) as connection:
                 refusal = await self._carry_out(place_id, connection, None)
         except AcpError as exc:
-            return _not_asked(name, exc)
+            return self._not_asked(name, exc)
         log.info("logout.ended", agent=self.settings.agent_of(place_id), user=by.id, ok=not refusal)
         if refusal:
             return _told(f"{name} may still be logged in: {refusal}", accepted=False)
@@ -139,12 +141,19 @@ class Logins:
             else:
                 await connection.logout(LOGIN_LIMIT)
         except RequestFailed as exc:
-            return inline_code(with_data(exc.message, exc.data) or f"error {exc.code}", 400)
+            return self._quoted(with_data(exc.message, exc.data) or f"error {exc.code}", 400)
         except RequestTimeout:
             return f"it did not finish within {LOGIN_LIMIT:g} s. It may wait for a browser on its own machine."
         # What runs elsewhere may keep the account of before for as long as it lives.
         self.pool.renew_idle(place_id, connection)
         return ""
+
+    def _not_asked(self, name: str, error: AcpError) -> Answer:
+        return _told(f"{name} could not be asked: {self._quoted(str(error), 400)}", accepted=False)
+
+    def _quoted(self, text: str, limit: int) -> str:
+        # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
+        return inline_code(self.redact(text), limit)
 
     def _name(self, place_id: int) -> str:
         """Return what a place's agent is called amid a sentence; where there is no choice, its name means nothing."""
@@ -153,14 +162,14 @@ class Logins:
 
     def _way(self, place_id: int, method: AuthMethod) -> str:
         says = one_line(method.description or "")
-        told = f"{inline_code(_label(method), 60)}{f': {inline_code(says, 150)}' if says else ''}"
+        told = f"{self._quoted(_label(method), 60)}{f': {self._quoted(says, 150)}' if says else ''}"
         if method.type != _TERMINAL:
             return told
         profile = self.settings.agents.profiles[self.settings.agent_of(place_id)]
         command = shlex.join([*profile.command, *method.args])
         # Names only: a value may be a secret.
         names = ", ".join(inline_code(one, 30) for one in list(method.env)[:3])
-        return f"{told}: run {inline_code(command, 200)} in a terminal there{f', with {names} set' if names else ''}"
+        return f"{told}: run {self._quoted(command, 200)} in a terminal there{f', with {names} set' if names else ''}"
 
 
 def _may(by: Actor) -> bool:
@@ -179,7 +188,3 @@ def _digest(method: AuthMethod) -> str:
 
 def _told(text: str, *, accepted: bool) -> Answer:
     return Answer(text[:1].upper() + text[1:], accepted=accepted)
-
-
-def _not_asked(name: str, error: AcpError) -> Answer:
-    return _told(f"{name} could not be asked: {inline_code(str(error), 400)}", accepted=False)

@@ -10,11 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from acp.schema import InitializeResult
+from acp.errors import RequestFailed
+from acp.schema import AuthMethod, InitializeResult
 from bot.agents.model import AgentProfile, Agents
 from bot.work.login.logins import Logins
 from tests.bot.work.samples import ALICE
 
+KEY = "sk-0123456789"
 AGENT = AgentProfile("claude", ("claude", "--acp mode"), "/srv")
 
 
@@ -31,7 +33,9 @@ def logins(*methods: Any) -> Logins:
         agent_of=lambda _place_id: "claude",
         agent_name_for=lambda _place_id: "claude",
     )
-    return Logins(cast("Any", SimpleNamespace(borrow=borrow)), cast("Any", settings))
+    return Logins(
+        cast("Any", SimpleNamespace(borrow=borrow)), cast("Any", settings), lambda text: text.replace(KEY, "***")
+    )
 
 
 @pytest.mark.asyncio
@@ -59,3 +63,18 @@ async def test_many_ways_fit_into_one_message_and_none_is_said_plainly() -> None
     assert all(len(button.custom_id) <= 100 and len(button.label) <= 80 for button in found.buttons)
     none = await logins().show(7, 7, ALICE)
     assert "names no way to log in" in none.text
+
+
+@pytest.mark.asyncio
+async def test_a_secret_that_an_agent_repeats_is_taken_out_before_its_words_are_cut() -> None:
+    """K4, R5: of one that the cut divides, the beginning would stand there."""
+    says = [f"{'a ' * (room // 2 - 4)}{KEY}" for room in (60, 150)]
+    found = await logins({"id": "t", "name": says[0], "description": says[1]}).show(7, 7, replace(ALICE, owner=True))
+    at = logins({"id": "t", "name": "t"})
+    refused = RequestFailed("authenticate", -32000, f"{'a ' * 197}{KEY}")
+
+    async def authenticate(_method: str, _limit: float) -> None:
+        raise refused
+
+    why = await at._carry_out(7, cast("Any", SimpleNamespace(authenticate=authenticate)), AuthMethod(id="t", name="t"))
+    assert "sk-0" not in found.text + found.buttons[0].label + why
