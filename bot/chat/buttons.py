@@ -20,7 +20,7 @@ from bot.chat.commands.queue import show
 from bot.chat.commands.sessions import on_list_press
 from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell, thread_place_of
 from bot.chat.modals import SUBMITTED, filled_in
-from bot.model import Actor, posted_at
+from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.login.logins import OUT
 from bot.work.permissions.rule_keeping import FIELD
@@ -32,7 +32,7 @@ EXPIRED_HERE = Answer(EXPIRED, accepted=False)
 TEMPLATE = (
     r"weft:(?:(?P<action>go|stop|now|drop|allow|details):(?P<thread>\d+):(?P<prompt>\d+)"
     r"|end:(?P<left_in>\d+):(?P<token>[A-Za-z0-9_-]+)"
-    r"|inbox:(?P<inbox>clear)"
+    r"|inbox:(?P<listed_at>\d+)"
     r"|do:(?P<here>\d+):(?P<word>status|queue|inbox|reset)"
     r"|auth:(?P<account_in>\d+):(?P<way>[0-9a-z]+)"
     r"|perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
@@ -77,10 +77,10 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # It names no place, since it is about whoever presses it: it stands in answers that they alone see.
-            if named["inbox"] and not (interaction.message is not None and interaction.message.flags.ephemeral):
+            if named["listed_at"] and not (interaction.message is not None and interaction.message.flags.ephemeral):
                 return EXPIRED_HERE
-            if named["inbox"]:
-                return dispatcher.inbox.clear(by.id, interaction.guild_id, posted_at(message_id))
+            if named["listed_at"]:
+                return dispatcher.inbox.clear(by.id, interaction.guild_id, int(named["listed_at"]) / 1000)
             # 1. A permission request or a question: its token cannot be guessed, but read, and sent from elsewhere.
             asked = named["request"] or named["card"] or named["question"]
             if asked and is_elsewhere(interaction, dispatcher, asked):
@@ -113,7 +113,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return dispatcher.controls.go_on(thread_id, prompt, message_id, by)
 
         # The other buttons stay until the work changes their message: it shows a turn or a queue, and has more of them.
-        decides = named["request"] or named["card"] or named["question"] or named["inbox"] or named["action"] == "allow"
+        decides = (
+            named["request"] or named["card"] or named["question"] or named["listed_at"] or named["action"] == "allow"
+        )
         purpose = Purpose.DECIDE if decides else Purpose.PROMPT
         await respond(interaction, act, purpose=purpose, once=named["action"] in ("go", "allow"))
 

@@ -99,6 +99,15 @@ def verdict_on(interaction: discord.Interaction[Any], purpose: Purpose = Purpose
     return authorize(request, client.policy, purpose)
 
 
+def _note_presence(interaction: discord.Interaction[Any]) -> None:
+    """Take note of who pressed or typed something, and where."""
+    # Also of whoever is refused now: what they agreed to before must not count any longer.
+    if interaction.guild_id is not None and isinstance(interaction.user, discord.Member):
+        work: Dispatcher = interaction.client.dispatcher
+        work.pressed(interaction.guild_id, actor_of(interaction.user))
+        work.inbox.seen(thread_of(interaction), interaction.user.id, interaction.id)
+
+
 async def respond(
     interaction: discord.Interaction[Any],
     wanted: Command | Act,
@@ -116,10 +125,7 @@ async def respond(
     """
     client = interaction.client
     assert isinstance(client, WeftClient)
-    # Also of whoever is refused now: what they agreed to before must not count any longer.
-    if interaction.guild_id is not None and isinstance(interaction.user, discord.Member):
-        client.dispatcher.pressed(interaction.guild_id, actor_of(interaction.user))
-        client.dispatcher.inbox.seen(thread_of(interaction), interaction.user.id, interaction.id)
+    _note_presence(interaction)
     # Decided at each press: the person may no longer be allowed what they were when the button was posted.
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:
@@ -164,6 +170,7 @@ async def respond_later(
     """Answer the person alone, if they may ask, with what takes longer than Discord waits for the first sign."""
     client, verdict = interaction.client, verdict_on(interaction, purpose)
     assert isinstance(client, WeftClient)
+    _note_presence(interaction)
     if not verdict.allowed:
         await tell(interaction, verdict.reason)
         return

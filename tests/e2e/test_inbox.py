@@ -11,9 +11,15 @@ import pytest
 from bot.chat.commands.inbox import ALL_QUIET
 from bot.model import Outcome
 from tests.agents import Step, scenario
-from tests.e2e.play import play
+from tests.e2e.play import Play, play
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_discord")]
+
+
+async def button(game: Play, message_id: int, label: str) -> str:
+    """Return the id of a button."""
+    rows = game.discord.message(message_id).components
+    return next(str(one["custom_id"]) for row in rows for one in row["components"] if one["label"] == label)
 
 
 async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_path: Path) -> None:
@@ -63,7 +69,15 @@ async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_
             "**Ended since you were last there**",
             f"- 0 s ago: `ask` /{asking}",
         ]
-        answer = await game.owner.slash(channel, "inbox")
-        cleared = await game.owner.click(answer.original_id or 0, "weft:inbox:clear")
+        # A command that takes longer to answer is one, too.
+        await (await game.owner.slash(asking, "diff")).filled()
+        assert await inbox() == ["**Failed or not run**", f"- 0 s ago: `fail` /{failed}"]
+        # In place of an older answer, made before the last end.
+        helped = await game.owner.slash(channel, "help")
+        await game.ask("well")
+        listed = await game.owner.click(helped.original_id or 0, f"weft:do:{channel}:inbox")
+        assert (await listed.told()).count("\n- ") == 2
+        clear = await button(game, helped.original_id or 0, "Clear")
+        cleared = await game.owner.click(helped.original_id or 0, clear)
         assert await cleared.told() == "Cleared."
         assert await inbox() == [ALL_QUIET]

@@ -19,7 +19,6 @@ from bot.work.attention.inbox import Unread
 from bot.work.ports import Answer
 
 ALL_QUIET = "Nothing is waiting for you."
-CLEAR = Button("weft:inbox:clear", "Clear", "secondary")
 MORE = "-# and {count} more"
 MOST_LOOKED_AT = 25
 """Threads whose ends are listed: each may take a look in Discord whether the person still sees it."""
@@ -31,6 +30,8 @@ _WHAT_LIMIT = 80
 async def inbox(interaction: discord.Interaction[Any]) -> None:
     """List the questions that wait for whoever asks, then failures and answers, those that wait longest first."""
     allowed = verdict_on(interaction, Purpose.DECIDE).allowed
+    # By the clock of what is listed, and not by the message: the list may take the place of an older answer.
+    listed_at = int(interaction.client.dispatcher.inbox.now() * 1000)
     asked = [one for one in await questions_for(interaction) if not one.agreed] if allowed else []
     ended, more = await _ended_for(interaction) if allowed else ([], 0)
     client: WeftClient = interaction.client
@@ -47,7 +48,8 @@ async def inbox(interaction: discord.Interaction[Any]) -> None:
         ends = [one for one in ended if one.failed is failed]
         ago = [f"{coarse(time.time() - one.at)} ago: {what(one.gist)} {one.link}" for one in ends]
         lines += _listed(head, ago)
-    answer = Answer(fitting(lines, more) if lines else ALL_QUIET, accepted=True, buttons=(CLEAR,) if ended else ())
+    clear = Button(f"weft:inbox:{listed_at}", "Clear", "secondary")
+    answer = Answer(fitting(lines, more) if lines else ALL_QUIET, accepted=True, buttons=(clear,) if ended else ())
     await respond(interaction, lambda _work, _by: answer, purpose=Purpose.DECIDE)
 
 

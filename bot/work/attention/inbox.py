@@ -80,7 +80,7 @@ class Inbox:
         kept.pop(str(message.author.id), None)
         kept[str(message.author.id)] = {
             "prompt": message.message_id,
-            "at": int(self.now()),
+            "at": round(self.now(), 3),
             "failed": outcome in FAILURES or outcome in (Outcome.DROPPED, Outcome.OVER_BUDGET),
             "gist": gist,
             "guild": place.guild_id,
