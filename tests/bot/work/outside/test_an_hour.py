@@ -192,7 +192,7 @@ def _own(message: Any, discord: FakeDiscord) -> Any:
 
 
 @pytest.mark.parametrize(
-    "seconds", [90, pytest.param(long_run(3600, 600), marks=pytest.mark.soak)], ids=["a few minutes", "an hour"]
+    "seconds", [90, pytest.param(long_run(3600, 900), marks=pytest.mark.soak)], ids=["a few minutes", "an hour"]
 )
 def test_forty_threads_are_shown_in_time_and_discord_refuses_nothing(seconds: int) -> None:
     """S5, S6, A3, D3: tags, names and a board, with the loopback's real limits."""
