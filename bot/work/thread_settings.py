@@ -150,6 +150,11 @@ class ThreadSettings:
         """Return the name of the thread's agent where there is a choice."""
         return self.agent_of(thread_id) if self.agents.chosen else None
 
+    def called(self, place_id: int) -> str:
+        """Return what a place's agent is called amid a sentence; where there is no choice, its name means nothing."""
+        name = self.agent_name_for(place_id)
+        return inline_code(name) if name is not None else "the agent"
+
     def limits_for(self, thread_id: int, usual: TurnLimits) -> TurnLimits:
         """Return the limits of a turn of the thread's agent."""
         hard_timeout = self.agents.profiles[self.agent_of(thread_id)].hard_timeout

@@ -69,6 +69,7 @@ def written_settings(directory: Path, discord: FakeDiscord, agent: ScriptedAgent
         "WEFT_STOP_GRACE": "0",
         "WEFT_DEBOUNCE": "0",
         "WEFT_REACTIONS": "false",
+        "WEFT_WELCOME": "false",
         "WEFT_USER_MESSAGES": "0",
         "WEFT_EDIT_INTERVAL": "0.02",
         "WEFT_DRAIN": "0.05",

@@ -47,7 +47,7 @@ class Guide:
         """
         if kind is Kind.CHANNEL:
             agents = self.settings.agents.names if self.settings.agents.chosen else ()
-            here = Situation(kind, place_id, weft, called(self.settings, place_id), agents)
+            here = Situation(kind, place_id, weft, self.settings.called(place_id), agents)
             return help_on(here, commands)
         running = self.runs.in_thread(place_id)
         waits = next((turn for turn in running if turn.waiting_for_people), None)
@@ -56,7 +56,7 @@ class Guide:
             kind,
             place_id,
             weft,
-            called(self.settings, place_id),
+            self.settings.called(place_id),
             directory=shown_directory(self.files, place_id),
             running=running[0].first.message_id if running else None,
             asked=any(one.place.thread_id == place_id and not one.agreed for one in asked),
@@ -66,12 +66,6 @@ class Guide:
             context=self.context,
         )
         return help_on(here, commands)
-
-
-def called(settings: ThreadSettings, place_id: int) -> str:
-    """Return what a place's agent is called amid a sentence; where there is no choice, its name means nothing."""
-    name = settings.agent_name_for(place_id)
-    return inline_code(name) if name is not None else "the agent"
 
 
 def shown_directory(files: TurnFiles, thread_id: int) -> str:

@@ -12,7 +12,7 @@ from bot.model import Lane
 from bot.reply.port import Body
 from bot.work.editors import Editors
 from bot.work.files.turn_files import TurnFiles
-from bot.work.guide.situation import called, shown_directory
+from bot.work.guide.situation import shown_directory
 from bot.work.running_turn import RunningTurn
 from bot.work.thread_settings import ThreadSettings
 from bot.work.turn_events import TurnListener
@@ -45,7 +45,7 @@ class Welcome(TurnListener):
         # repeating it.
         self.settings.keep(inbound.author.id, {_KEY: True})
         directory = shown_directory(self.files, running.thread_id)
-        who = called(self.settings, running.thread_id)
+        who = self.settings.called(running.thread_id)
         place = f", at work in {directory}" if directory else ""
         text = f"-# Here you talk to {who}{place}. `stop` alone ends what it does, `/help` says what else you can do."
         self.editors.of(running.thread_id).say(Body(text))

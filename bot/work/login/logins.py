@@ -58,7 +58,7 @@ class Logins:
 
     async def show(self, place_id: int, here: int, by: Actor) -> Answer:
         """Say how one logs in to a place's agent; ``here``: the thread or channel of the answer, for its buttons."""
-        name = self._name(place_id)
+        name = self.settings.called(place_id)
         try:
             async with self.pool.borrow(place_id) as connection:
                 methods = connection.agent.auth_methods
@@ -82,7 +82,7 @@ class Logins:
 
     async def log_in(self, place_id: int, digest: str, by: Actor) -> Answer:
         """Have a place's agent log in by the method that a button stands for; takes up to `LOGIN_LIMIT`."""
-        name = self._name(place_id)
+        name = self.settings.called(place_id)
         if not _may(by):
             return NOT_YOURS
         try:
@@ -103,7 +103,7 @@ class Logins:
 
     async def offer_logout(self, place_id: int, here: int, by: Actor) -> Answer:
         """Ask whether a place's agent is to be logged out; it is done by the button of the answer."""
-        name = self._name(place_id)
+        name = self.settings.called(place_id)
         if not _may(by):
             return NOT_YOURS
         try:
@@ -120,7 +120,7 @@ class Logins:
 
     async def log_out(self, place_id: int, by: Actor) -> Answer:
         """Have a place's agent forget its login; takes up to `LOGIN_LIMIT`."""
-        name = self._name(place_id)
+        name = self.settings.called(place_id)
         if not _may(by):
             return NOT_YOURS
         try:
@@ -154,11 +154,6 @@ class Logins:
     def _quoted(self, text: str, limit: int) -> str:
         # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
         return inline_code(self.redact(text), limit)
-
-    def _name(self, place_id: int) -> str:
-        """Return what a place's agent is called amid a sentence; where there is no choice, its name means nothing."""
-        name = self.settings.agent_name_for(place_id)
-        return inline_code(name) if name is not None else "the agent"
 
     def _way(self, place_id: int, method: AuthMethod) -> str:
         says = one_line(method.description or "")

@@ -31,7 +31,7 @@ def logins(*methods: Any) -> Logins:
     settings = SimpleNamespace(
         agents=Agents({"claude": AGENT}, "claude"),
         agent_of=lambda _place_id: "claude",
-        agent_name_for=lambda _place_id: "claude",
+        called=lambda _place_id: "`claude`",
     )
     return Logins(
         cast("Any", SimpleNamespace(borrow=borrow)), cast("Any", settings), lambda text: text.replace(KEY, "***")
