@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from acp.schema import AvailableCommand
 
 MOST_COMMANDS = 500
-NAME_LIMIT, TEXT_LIMIT = 80, 200
-"""Characters of a name, and of a description or a hint: more than a list in Discord can show."""
+NAME_LIMIT, TEXT_LIMIT = 80, 1000
+"""Characters of a name, and of a description or a hint: far more than is shown, so that no secret in what is shown is
+one that was cut here.
+"""
 
 
 @dataclass(frozen=True, slots=True)

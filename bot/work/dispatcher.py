@@ -164,7 +164,7 @@ class Dispatcher:
         self.late_outputs = late = LateOutputs(tasks, tracker, editors)
         self.thread_states = ThreadStates(self._scheduler, self.thread_settings)
         self.deliveries.listeners.append(self.thread_states.recorded)
-        self.commands = AgentCommands(pool, self.thread_settings)
+        self.commands = AgentCommands(pool, self.thread_settings, redact)
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
         self.outside = Outside(

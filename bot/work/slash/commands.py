@@ -8,10 +8,10 @@ mutable state is what was seen, by thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from acp.commands import AgentCommand
+from acp.commands import NAME_LIMIT, AgentCommand
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
 from bot.work.ending import TurnEnd
@@ -25,8 +25,8 @@ from pool.pool import ConnectionPool
 MOST_THREADS = 200
 """Threads of which the commands are remembered; of others the agent's are suggested."""
 
-KEPT_TEXT = 80
-"""Characters of a description and of a hint that are kept over restarts: a suggestion shows no more."""
+KEPT_TEXT = 100
+"""Characters of a description and of a hint that are remembered: a suggestion shows no more."""
 
 _KEY = "commands"
 _NEAREST = 5
@@ -38,8 +38,9 @@ AS_MESSAGE = "To send it all the same, write it as a message."
 class AgentCommands(TurnListener):
     """The commands of the agents, by thread."""
 
-    def __init__(self, pool: ConnectionPool, settings: ThreadSettings) -> None:
+    def __init__(self, pool: ConnectionPool, settings: ThreadSettings, redact: Callable[[str], str]) -> None:
         self._pool = pool
+        self._redact = redact
         self._settings = settings
         self._seen: RecentMap[int, tuple[AgentCommand, ...]] = RecentMap(MOST_THREADS)
 
@@ -59,7 +60,7 @@ class AgentCommands(TurnListener):
             return Answer(text, accepted=True)
         if not offered:
             return Answer(NO_COMMANDS, accepted=False)
-        nearest = ", ".join(inline_code(f"/{one}") for one in nearest_names(name, offered))
+        nearest = ", ".join(inline_code(f"/{one}", NAME_LIMIT + 1) for one in nearest_names(name, offered))
         advice = f"Did you mean {nearest}?" if nearest else "Begin to type in `command`, and choose one."
         return Answer(f"The agent has no command {inline_code(f'/{name}')}. {advice} {AS_MESSAGE}", accepted=False)
 
@@ -76,11 +77,16 @@ class AgentCommands(TurnListener):
         self._seen.pop(thread_id, None)
 
     def _remember(self, thread_id: int, guild_id: int | None, commands: tuple[AgentCommand, ...]) -> None:
+        # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
+        commands = tuple(
+            AgentCommand(one.name, self._redact(one.description)[:KEPT_TEXT], self._redact(one.hint)[:KEPT_TEXT])
+            for one in commands
+        )
         # Threads of one agent mostly have the same commands: one list in memory serves all of them.
         same = next((known for known in self._seen.values() if known == commands), commands)
         self._seen.put(thread_id, same)
         place_id, agent = guild_id or thread_id, self._settings.agent_of(thread_id)
-        rows = [[one.name, one.description[:KEPT_TEXT], one.hint[:KEPT_TEXT]] for one in commands]
+        rows = [[one.name, one.description, one.hint] for one in commands]
         kept = self._settings.kept(place_id, _KEY)
         known = kept.items() if isinstance(kept, dict) else ()
         by_agent = {name: listed for name, listed in known if name in self._settings.agents}

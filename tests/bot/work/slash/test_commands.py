@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from acp.commands import AgentCommand
+from bot.redaction import Redactor
 from bot.work.slash.commands import NO_COMMANDS, nearest_names
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import PlayedSession, answer, kept, running_work
 
-COMMANDS = (AgentCommand("compact", "makes it short"), AgentCommand("review", "d" * 150, "which part"))
+SECRET = "sesame-open-yourself"
+COMMANDS = (AgentCommand("compact", "makes it short"), AgentCommand("review", f"{90 * 'd'} {SECRET}", "which part"))
 
 
 def offering(session: PlayedSession) -> None:
@@ -21,7 +23,7 @@ def offering(session: PlayedSession) -> None:
 async def test_commands_are_known_while_the_agent_runs_after_it_has_ended_and_after_a_restart() -> None:
     """K3: in other threads of the same agent and server, too, where nothing else is known yet."""
     store = kept()
-    async with running_work(store=store, hello=offering) as work:
+    async with running_work(store=store, redact=Redactor([SECRET]).text, hello=offering) as work:
         commands = work.dispatcher.commands
         assert commands.of(100, 1) == ()
         assert commands.prompt(100, 1, "review", "").accepted, "nothing is known, so nothing is refused"
@@ -31,7 +33,7 @@ async def test_commands_are_known_while_the_agent_runs_after_it_has_ended_and_af
         assert commands.of(100, 1) == COMMANDS
         work.pool.evict(100)
         await work.settled()
-        assert commands.of(100, 1) == COMMANDS
+        assert [one.description[88:] for one in commands.of(100, 1)] == ["", "dd [secret]"]
     async with running_work(store=store) as work:
         commands = work.dispatcher.commands
         assert [one.name for one in commands.of(100, 1)] == ["compact", "review"]
