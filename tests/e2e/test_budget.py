@@ -16,7 +16,7 @@ from bot.model import Outcome
 from bot.sandbox import FakeDiscord
 from bot.work.budget.limits import Budget, Limit, Scope
 from bot.work.controls import NOT_YOURS_TO_ALLOW
-from tests.agents import scenario
+from tests.agents import Gate, scenario
 from tests.e2e.play import play
 from tests.e2e.process import connected, mention, rows, run, shown, until_answered, until_shown
 
@@ -99,3 +99,24 @@ async def test_only_approvers_and_owners_may_allow_a_turn_where_it_was_refused(t
         assert await (await judge.click(notice, custom_id)).told() == "Allowed: it runs next."
         assert await game.outcome(notice.id) is Outcome.ANSWERED
         await game.until_shown(thread_id, "two")
+
+
+async def test_a_copy_counts_what_came_since_it_was_made_whichever_of_both_turns_ends_first(tmp_path: Path) -> None:
+    """A4, Q9: the original has gone on meanwhile."""
+    main, beside = Gate(tmp_path / "main"), Gate(tmp_path / "beside")
+    words = {
+        "before": took(20, "one"),
+        "main": [{"text": "at work"}, main.step, *took(21, "two")],
+        "beside": [{"text": "too"}, beside.step, *took(20.5, "three")],
+    }
+    async with play(tmp_path, scenario(tmp_path, words=words, fork=True), max_concurrent=2) as game:
+        thread_id, _ = await game.ask("before")
+        asked = await game.say(thread_id, "main")
+        await game.until_shown(thread_id, "at work")
+        copied = await game.say(thread_id, "beside")
+        await game.until_shown(thread_id, "too")
+        main.open()
+        await game.outcome(asked)
+        beside.open()
+        await game.outcome(copied)
+        assert game.on_stage.bot.dispatcher.budgets.spent_today().money == 21_500_000

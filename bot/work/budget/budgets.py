@@ -2,7 +2,8 @@
 
 A turn that runs is never cut off: it is counted at its end. What comes or waits then is refused, unless an approver has
 allowed it. Everything is decided from memory, in the step in which it is asked. The mutable state is
-`bot.work.budget.spending.Spending`, and which agents have told no money.
+`bot.work.budget.spending.Spending`, which agents have told no money, which turn has the session of each thread, and how
+far that had come when a turn beside it began.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import anyio
 import structlog
 
 from bot.model import Inbound, Outcome
-from bot.recent import Recent
+from bot.recent import Recent, RecentMap
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
 from bot.work.budget.limits import MILLION, Amount, Budget, Limit, Scope
-from bot.work.budget.measure import Mark, Share, mark_of, share_of
+from bot.work.budget.measure import BEGUN, Mark, Share, mark_of, share_of
 from bot.work.budget.spending import REMEMBERED, Spending
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd
@@ -61,6 +62,8 @@ class Budgets(TurnListener):
         self._store, self._scheduler, self._editors, self._observer = store, scheduler, editors, observer
         self._spending = Spending()
         self._moneyless: Recent[str] = Recent(REMEMBERED)
+        self._holding: dict[int, RunningTurn] = {}
+        self._copied: RecentMap[int, Mark | None] = RecentMap(REMEMBERED)
 
     async def load(self) -> None:
         """Read what was spent in earlier runs."""
@@ -104,20 +107,35 @@ class Budgets(TurnListener):
 
     # --- counting --------------------------------------------------------------------------------------------------
 
+    def started(self, running: RunningTurn) -> None:
+        """Take note of how far a session has come of which a turn gets a copy: its own turn may end first."""
+        if not running.extra:
+            self._holding[running.thread_id] = running
+        elif (holder := self._holding.get(running.thread_id)) is not None and holder.lease is not None:
+            mark = self._spending.mark(_session_name(holder.lease.session.id))
+            self._copied.put(running.entry.place, mark or (BEGUN if holder.lease.how == "new" else None))
+
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         """Count what a turn took, and see what that means for others, before any of them starts."""
         snapshot, lease, first = end.snapshot, running.lease, running.first
-        if snapshot is None or lease is None:
-            return  # the agent has got no prompt
+        copied = self._copied.pop(running.entry.place, None)
+        if not running.extra:
+            self._holding.pop(running.thread_id, None)
+        if lease is None:
+            return  # it had no session
         name = _session_name(lease.session.id)
+        if lease.how == "new":
+            # Also where this turn says nothing: the next one must not count as the first word on an old session.
+            self._spending.begin(name, BEGUN)
+        if snapshot is None:
+            return  # the agent has got no prompt
         before = self._spending.mark(name)
-        begun = before is None and lease.how == "new"
-        if before is None and lease.how == "forked" and lease.original is not None:
+        if before is None and lease.how == "forked":
             # A copy says what its original took, or begins with nothing.
-            before = self._spending.mark(_session_name(lease.original))
+            before = copied or (self._spending.mark(_session_name(lease.original)) if lease.original else None)
         before = before or Mark()
-        share, mark = share_of(snapshot, before, begun=begun), mark_of(snapshot, before)
-        if mark == before and not (share.money or share.tokens):
+        share, mark = share_of(snapshot, before), mark_of(snapshot, before)
+        if mark == before and not (share.money or share.tokens) and lease.how != "new":
             return  # the agent has said nothing new
         at = self.now()
         spent = Spent(
@@ -142,7 +160,8 @@ class Budgets(TurnListener):
         """Return what of a share counts: its money, or its tokens where the agent tells no money in this currency."""
         if mark.currency == self.budget.currency:
             return Amount(money=share.money or 0)
-        if any(limit.money is not None for limit in self.budget.limits.values()) and self._moneyless.first(agent):
+        limited = any(limit.money is not None for limit in self.budget.limits.values())
+        if limited and share.tokens and self._moneyless.first(agent):
             # Once for each: whoever runs this believes that a limit holds.
             log.warning("budget.not_measured", agent=agent, currency=mark.currency)
         return Amount(tokens=share.tokens)

@@ -27,13 +27,17 @@ class Mark:
     """What a session had taken at the end of its last turn; None: nobody knows.
 
     Attributes:
-        money: in millionths of the currency.
+        money: in millionths of the currency; without one it is nothing, in whatever currency.
         context: tokens in its context window.
     """
 
     money: int | None = None
     currency: str | None = None
     context: int | None = None
+
+
+BEGUN = Mark(money=0, context=0)
+"""The mark of a session that has had no turn yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +60,27 @@ def mark_of(snapshot: TurnSnapshot, before: Mark) -> Mark:
     )
 
 
-def share_of(snapshot: TurnSnapshot, before: Mark, *, begun: bool) -> Share:
-    """Return what a turn took.
-
-    Args:
-        before: the session's mark; of a copy, that of its original.
-        begun: the session began with this turn, so all that it has taken is the turn's.
-    """
+def share_of(snapshot: TurnSnapshot, before: Mark) -> Share:
+    """Return what a turn took; ``before``: the session's mark, of a copy that of its original when it was made."""
     money, currency = _money(snapshot.cost)
-    return Share(_money_since(snapshot, before, begun=begun), currency if money is not None else None,
-                 _tokens_since(snapshot, before, begun=begun))  # fmt: skip
+    share = _money_since(snapshot, before)
+    return Share(share, currency if money is not None else None, _tokens_since(snapshot, before))
 
 
-def _money_since(snapshot: TurnSnapshot, before: Mark, *, begun: bool) -> int | None:
+def _money_since(snapshot: TurnSnapshot, before: Mark) -> int | None:
     money, currency = _money(snapshot.cost)
     if money is None:
         return None
-    known = before.money if before.currency == currency else None
+    known = before.money if before.currency in (currency, None) else None
     # 1. Of a session that was used before, and by somebody else than us, only what it took since the first word of it.
-    if known is None and not begun:
+    if known is None:
         first, first_currency = _money(snapshot.first_cost)
         known = first if first_currency == currency else money
     # 2. Some agents start from nothing when they resume a session. It must never be less than nothing.
     return money if known is None or known > money else money - known
 
 
-def _tokens_since(snapshot: TurnSnapshot, before: Mark, *, begun: bool) -> int:
+def _tokens_since(snapshot: TurnSnapshot, before: Mark) -> int:
     # 1. The agent may have counted them.
     usage = snapshot.usage
     if usage is not None:
@@ -91,10 +90,9 @@ def _tokens_since(snapshot: TurnSnapshot, before: Mark, *, begun: bool) -> int:
             return tokens
     # 2. Else what the context has grown by: less than was sent, but all that is known. One that shrank was packed.
     now = _tokens(snapshot.context.used) if snapshot.context is not None else None
-    if now is None or (before.context is None and not begun):
+    if now is None or before.context is None:
         return 0
-    earlier = before.context or 0
-    return now - earlier if now >= earlier else now
+    return now - before.context if now >= before.context else now
 
 
 def _money(cost: Cost | None) -> tuple[int | None, str | None]:

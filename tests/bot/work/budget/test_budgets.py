@@ -274,6 +274,28 @@ async def test_a_session_goes_on_counting_where_it_was_over_a_restart() -> None:
 
 
 @in_virtual_time
+async def test_what_is_first_said_in_the_second_turn_of_a_session_counts_also_after_a_restart() -> None:
+    """A4: the first one may have been stopped before the agent told anything, or told of tokens alone."""
+    store = kept()
+    async with spending(store=store, hang=hang, tokens=10_000) as work:
+        work.post(1, "hang")
+        await work.prompted("hang")
+        work.dispatcher.controls.stop(100, ALICE)
+        await work.outcome(1)
+        work.post(2, "two")
+        await work.outcome(2)
+        assert work.dispatcher.budgets.spent_today(100) == Amount(2_000_000)
+        work.post(3, "hang", thread_id=200)
+        await work.prompted("hang", "two", "hang")
+        work.dispatcher.controls.stop(200, ALICE)
+        await work.outcome(3)
+    async with spending(store=store, tokens=10_000) as work:
+        work.post(4, "half", thread_id=200)
+        await work.outcome(4)
+        assert work.dispatcher.budgets.spent_today(200) == Amount(500_000)
+
+
+@in_virtual_time
 async def test_without_money_in_the_currency_tokens_count_and_what_is_no_amount_does_not() -> None:
     """A4: what an agent says has no bound and need not be true."""
     wild: dict[str, Any] = {f"w{number}": costs(amount) for number, amount in enumerate((float("nan"), -5.0, 1e308))}
