@@ -61,8 +61,8 @@ def unlisted(found: set[str], known: Mapping[str, str]) -> set[str]:
 
 async def test_what_weft_sends_and_gets_in_a_conversation_is_as_discord_describes_it(tmp_path: Path) -> None:
     ask = {"permission": {"tool": TOOL, "options": OPTIONS}, "then": {"*": [{"text": "x" * 4_000}]}}
-    agent = scenario(tmp_path, [{"text": "I'll clean up. "}, ask], [{"echo": True}])
-    async with play(tmp_path, agent, reactions=True) as game:
+    agent = scenario(tmp_path, [{"text": "I'll clean up. "}, {"title": "Clean"}, ask], [{"echo": True}])
+    async with play(tmp_path, agent, reactions=True, pings=True) as game:
         await converse(game)
         calls = game.discord.rest_calls()
 
@@ -78,6 +78,13 @@ async def converse(game: Play) -> None:
     for name, options in (("status", {}), ("queue show", {}), ("queue mode", {"mode": "steer"}), ("stop", {})):
         await game.owner.slash(thread_id, name, **options)
     await (await game.owner.slash(thread_id, "reset")).filled()
+    await game.owner.slash(game.discord.channel_id, "board")
+    await game.discord.wait_for(
+        lambda fd: (
+            fd.thread(thread_id).name == "Clean"
+            and any("**Board**" in one.content for one in fd.messages(fd.channel_id))
+        )
+    )
 
 
 async def test_every_route_answers_as_discord_describes_it() -> None:
