@@ -246,7 +246,8 @@ class OptionGiver(TurnListener):
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         """Remember what a session offers at the end of a turn."""
         del end
-        if running.session is not None and not running.extra:
+        # Of a thread that is gone nothing is remembered any more.
+        if running.session is not None and not running.extra and not running.abandoned:
             self._leave(running.thread_id, running.session)
             self._note(running.first.thread, running.session)
 
