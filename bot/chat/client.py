@@ -254,9 +254,10 @@ class WeftClient(discord.Client):
             if place_id not in state.detours:
                 state.marks.pass_by(place_id, post.message_id)
             return
-        # Whomever it is for: its author is there now (A2).
-        self.dispatcher.inbox.seen(place_id, post.author.id, post.message_id)
         decision = decide(post, self.weft(post.place.guild_id), self.policy)
+        # Whomever it is for: its author is there now (A2).
+        prompts = decision.inbound is not None
+        self.dispatcher.inbox.seen(place_id, post.author.id, post.message_id, prompts=prompts)
         wants_original = decision.inbound is not None and post.reference is not None
         # Discord has to be asked something before this message is decided on, or before one that came before it.
         if place_id in state.detours or (post.ordinary and not place_known) or wants_original:

@@ -99,13 +99,18 @@ class ThreadSettings:
         """Return what is kept under a key, by place."""
         return {place_id: settled[key] for place_id, settled in self._kept.items() if key in settled}
 
-    def keep(self, place_id: int, values: Mapping[str, Any]) -> None:
-        """Keep JSON values by key for a place; they hold at once, and are written down soon. None: no more."""
+    def keep(self, place_id: int, values: Mapping[str, Any], *, at_once: bool = True) -> None:
+        """Keep JSON values by key for a place; they hold at once, and are written down soon. None: no more.
+
+        Without ``at_once`` they are written with what is kept next for the place, for what may be lost in a crash.
+        """
         # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
         kept = self._kept.setdefault(place_id, {})
         kept.update(values)
         for key in [key for key, value in kept.items() if value is None]:
             del kept[key]
+        if not at_once:
+            return
         # Dumped now and not when it is written: the store keeps the order in which it was called.
         write = partial(self._store.bind, place_id, options=orjson.dumps(kept).decode())
         self._tracker.begin(write, name=f"choose {place_id}")

@@ -89,10 +89,11 @@ class Inbox:
         }
         self._keep(place.thread_id, dict(list(kept.items())[-MOST_PEOPLE:]))
 
-    def seen(self, place_id: int | None, person_id: int, at: int | None = None) -> None:
+    def seen(self, place_id: int | None, person_id: int, at: int | None = None, *, prompts: bool = False) -> None:
         """Take note that somebody has been in a place; ``at``: the snowflake of what they did there.
 
-        Called for every message and press, so it costs nothing where nothing is unread.
+        Called for every message and press, so it costs nothing where nothing is unread. If they prompt there, it is
+        written with the end of their turn: a write now would keep their prompt waiting for the disk once more.
         """
         ends = self._settings.kept(place_id, _KEY) if place_id is not None else None
         if place_id is None or not isinstance(ends, dict) or str(person_id) not in ends:
@@ -100,7 +101,7 @@ class Inbox:
         found = _read(place_id, ends[str(person_id)])
         # What was written before the prompt, and is only found now, says nothing of its end.
         if found is None or at is None or at > found.prompt:
-            self._keep(place_id, {key: end for key, end in ends.items() if key != str(person_id)})
+            self._keep(place_id, {key: end for key, end in ends.items() if key != str(person_id)}, at_once=not prompts)
 
     def unread(self, person_id: int, guild_id: int | None) -> list[Unread]:
         """Return what ended unread in a server, what waits longest first."""
@@ -125,8 +126,8 @@ class Inbox:
         ends = self._settings.kept(thread_id, _KEY)
         return dict(ends) if isinstance(ends, dict) else {}
 
-    def _keep(self, thread_id: int, ends: dict[str, Any]) -> None:
-        self._settings.keep(thread_id, {_KEY: ends or None})
+    def _keep(self, thread_id: int, ends: dict[str, Any], *, at_once: bool = True) -> None:
+        self._settings.keep(thread_id, {_KEY: ends or None}, at_once=at_once)
 
 
 def _read(thread_id: int, kept: Any) -> Unread | None:

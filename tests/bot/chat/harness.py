@@ -373,7 +373,8 @@ class KeptHere(ThreadSettings):
     def __init__(self) -> None:
         self._kept = {}
 
-    def keep(self, place_id: int, values: Mapping[str, Any]) -> None:
+    def keep(self, place_id: int, values: Mapping[str, Any], *, at_once: bool = True) -> None:
+        del at_once
         self._kept[place_id] = {
             key: value for key, value in {**self._kept.get(place_id, {}), **values}.items() if value
         }

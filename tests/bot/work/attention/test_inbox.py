@@ -54,6 +54,24 @@ async def test_what_nobody_ended_on_purpose_is_unread_until_its_author_is_seen(o
 
 
 @in_virtual_time
+async def test_a_prompt_does_not_wait_until_it_is_written_that_its_author_is_there() -> None:
+    """A2: that is written with the next end in the thread; seen otherwise, at once."""
+    for prompts in (True, False):
+        store = kept()
+        async with inbox(store) as box:
+            box.ended(inbound(5), Outcome.ANSWERED)
+            await anyio.wait_all_tasks_blocked()
+            box.seen(100, ALICE.id, 6, prompts=prompts)
+            assert box.unread(ALICE.id, GUILD) == []
+        async with inbox(store) as box:
+            assert len(box.unread(ALICE.id, GUILD)) == prompts
+            box.seen(100, ALICE.id, 6, prompts=prompts)
+            box.ended(replace(inbound(7), author=BOB), Outcome.ANSWERED)
+        async with inbox(store) as box:
+            assert (box.unread(ALICE.id, GUILD), len(box.unread(BOB.id, GUILD))) == ([], 1)
+
+
+@in_virtual_time
 async def test_the_longest_unread_comes_first_over_restarts_and_each_thread_keeps_its_last_end() -> None:
     """A2: a thread that was opened from a channel is linked itself; bots read nothing."""
     store, now = kept(), [0.0]
