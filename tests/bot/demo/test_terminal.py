@@ -51,9 +51,9 @@ def test_words_name_sub_commands_and_options(registered: list[dict[str, Any]], l
 
 def test_a_command_that_there_is_not_is_told_which_there_are(registered: list[dict[str, Any]]) -> None:
     with pytest.raises(NotACommand) as caught:
-        parse("/foo", registered)
+        parse("/xyzzy", registered)
     names = sorted([*(f"/{command['name']}" for command in registered), "/quit"])
-    assert str(caught.value) == f"no such command: /foo. There are {', '.join(names)}."
+    assert str(caught.value) == f"no such command: /xyzzy. There are {', '.join(names)}."
 
 
 @pytest.mark.parametrize(
