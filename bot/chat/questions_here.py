@@ -30,17 +30,28 @@ async def questions_for(interaction: discord.Interaction[Any]) -> list[Asked]:
 
 async def seen_by(interaction: discord.Interaction[Any], place_ids: Iterable[int], limit: float) -> set[int]:
     """Return which of some threads and channels whoever asks may see now; of those not told in time, nothing."""
+    return (await look_at(interaction, place_ids, limit))[0]
+
+
+async def look_at(
+    interaction: discord.Interaction[Any], place_ids: Iterable[int], limit: float
+) -> tuple[set[int], set[int]]:
+    """Return as `seen_by` does, and which of them there are no longer, or never were."""
     visible: set[int] = set()
+    gone: set[int] = set()
 
     async def look(place_id: int) -> None:
-        if await _may_enter(interaction, place_id):
-            visible.add(place_id)
+        try:
+            if await _may_enter(interaction, place_id):
+                visible.add(place_id)
+        except discord.NotFound:
+            gone.add(place_id)
 
     with anyio.move_on_after(limit):
         async with anyio.create_task_group() as looks:
             for place_id in place_ids:
                 looks.start_soon(look, place_id)
-    return visible
+    return visible, gone
 
 
 async def any_private(interaction: discord.Interaction[Any], place_ids: Iterable[int], limit: float) -> bool:
@@ -71,7 +82,11 @@ def stands_open(interaction: discord.Interaction[Any], by: Actor, place: ThreadP
 
 
 async def _may_enter(interaction: discord.Interaction[Any], thread_id: int) -> bool:
-    """Return whether a person sees a channel, or that of a thread that is public or has them as a member."""
+    """Return whether a person sees a channel, or that of a thread that is public or has them as a member.
+
+    Raises:
+        discord.NotFound: there is no such channel or thread.
+    """
     if interaction.channel is not None and interaction.channel.id == thread_id:
         return True
     client, guild = interaction.client, interaction.guild
@@ -79,13 +94,18 @@ async def _may_enter(interaction: discord.Interaction[Any], thread_id: int) -> b
         return False
     try:
         found = guild.get_channel_or_thread(thread_id) or await client.fetch_channel(thread_id)  # an archived one
-        channel = guild.get_channel(found.parent_id) if isinstance(found, discord.Thread) else found
-        if not isinstance(channel, discord.abc.GuildChannel) or channel.guild.id != guild.id:
-            return False
-        if not channel.permissions_for(interaction.user).view_channel:
-            return False
-        if found.type is discord.ChannelType.private_thread:
-            await client.http.get_thread_member(thread_id, interaction.user.id)
+    except discord.NotFound:
+        raise
     except (discord.DiscordException, aiohttp.ClientError, OSError):
         return False
+    channel = guild.get_channel(found.parent_id) if isinstance(found, discord.Thread) else found
+    if not isinstance(channel, discord.abc.GuildChannel) or channel.guild.id != guild.id:
+        return False
+    if not channel.permissions_for(interaction.user).view_channel:
+        return False
+    if found.type is discord.ChannelType.private_thread:
+        try:
+            await client.http.get_thread_member(thread_id, interaction.user.id)
+        except (discord.DiscordException, aiohttp.ClientError, OSError):
+            return False  # they are no member, or nobody knows
     return True

@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.chat.commands.inbox import ALL_QUIET
-from bot.model import Outcome
+from bot.chat.commands.inbox import ALL_QUIET, MOST_LOOKED_AT
+from bot.model import Actor, Inbound, Outcome
 from tests.agents import Step, scenario
 from tests.e2e.play import Play, play
 
@@ -81,3 +81,27 @@ async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_
         cleared = await game.owner.click(helped.original_id or 0, clear)
         assert await cleared.told() == "Cleared."
         assert await inbox() == [ALL_QUIET]
+
+
+async def test_ends_in_threads_that_are_gone_or_were_never_opened_hide_no_others(tmp_path: Path) -> None:
+    """A2: only 25 are looked at, those that wait longest."""
+    async with play(tmp_path, scenario(tmp_path), clean=False) as game:
+        dispatcher, channel, owner = game.on_stage.bot.dispatcher, game.discord.channel_id, game.owner
+        for number in range(1, MOST_LOOKED_AT + 6):
+            one = Inbound(
+                number,
+                channel,
+                number,
+                game.discord.guild_id,
+                Actor(owner.id, "owner"),
+                "x",
+                True,
+                "x",
+                parent_id=channel,
+            )
+            dispatcher.inbox.ended(one, Outcome.DROPPED)
+        thread_id, _ = await game.ask("well")
+        for _ in range(2):
+            lines = (await (await owner.slash(channel, "inbox")).told()).splitlines()
+            assert [line.rpartition("/")[2] for line in lines[1:]] == [str(thread_id)]
+        assert len(dispatcher.inbox.unread(owner.id, game.discord.guild_id)) == 1

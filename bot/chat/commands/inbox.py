@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio
 import discord
 from discord import app_commands
 
 from bot.chat.authorize import Purpose
 from bot.chat.client import WeftClient
 from bot.chat.interactions import asker_of, respond, verdict_on
-from bot.chat.questions_here import LOOK_LIMIT, questions_for, seen_by, stands_open
+from bot.chat.questions_here import LOOK_LIMIT, look_at, questions_for, stands_open
 from bot.reply.port import MESSAGE_LIMIT, Button
 from bot.reply.render import coarse
 from bot.reply.sanitise import inline_code, units
@@ -62,9 +63,19 @@ async def _ended_for(interaction: discord.Interaction[Any]) -> tuple[list[Unread
     client: WeftClient = interaction.client
     by = asker_of(interaction)
     unread = client.dispatcher.inbox.unread(by.id, interaction.guild_id)
-    found = [one for one in unread if stands_open(interaction, by, one.place)]
-    looked_at = found[:MOST_LOOKED_AT]
-    visible = await seen_by(interaction, [one.place.thread_id for one in looked_at], LOOK_LIMIT)
+    found, visible = [one for one in unread if stands_open(interaction, by, one.place)], set[int]()
+    latest = anyio.current_time() + LOOK_LIMIT
+    while True:
+        looked_at = found[:MOST_LOOKED_AT]
+        unknown = {one.place.thread_id for one in looked_at} - visible
+        seen, gone = await look_at(interaction, unknown, latest - anyio.current_time())
+        visible |= seen
+        # Nobody can go and read what ended there: it would only keep others from being looked at.
+        for thread_id in gone:
+            client.dispatcher.inbox.seen(thread_id, by.id)
+        found = [one for one in found if one.place.thread_id not in gone]
+        if not gone:
+            break
     return [one for one in looked_at if one.place.thread_id in visible], len(found) - len(looked_at)
 
 
