@@ -21,8 +21,11 @@ from acp.schema import ConfigOptionUpdate, CurrentModeUpdate, SessionResult
 MOST_OPTIONS, MOST_VALUES, LEAST_VALUES = 50, 1000, 25
 """Options of a session that are kept, the first ones, and values of all of them; of each at least its first ones."""
 
-ID_LIMIT, NAME_LIMIT, TEXT_LIMIT = 200, 100, 200
-"""Characters of an id or a value, of a name, and of a description. A longer id is left out: cut, it is another one."""
+ID_LIMIT, NAME_LIMIT, TEXT_LIMIT = 200, 300, 300
+"""Characters of an id or a value, of a name, and of a description. A longer id is left out: cut, it is another one.
+
+Of the others more is kept than a list in Discord shows, so that no secret in what is shown was cut here.
+"""
 
 ON, OFF = "true", "false"
 """The values of a boolean option."""

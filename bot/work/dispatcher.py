@@ -171,7 +171,7 @@ class Dispatcher:
             tasks, tracker, chat, store, self.thread_settings, self.thread_states, self.budgets, nonces, redact
         )
         self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
-        memory = OptionMemory(self.thread_settings)
+        memory = OptionMemory(self.thread_settings, redact)
         giver = OptionGiver(editors, pool, self.thread_settings, memory, redact)
         self.turn_events.listeners.append(giver)
         self.turn_events.listeners += self.outside.listeners

@@ -19,6 +19,8 @@ from acp.session_options import (
     LEAST_VALUES,
     MOST_OPTIONS,
     MOST_VALUES,
+    NAME_LIMIT,
+    TEXT_LIMIT,
     Kind,
     SessionOption,
     SessionOptions,
@@ -113,7 +115,7 @@ def test_a_flood_of_options_is_bounded_and_an_id_that_is_too_long_is_left_out() 
     options = read_options([long, *(select(f"o{n}", *(f"v{m}" for m in range(1_100))) for n in range(60))])
     assert len(options) == MOST_OPTIONS
     assert [len(one.values) for one in options[:4]] == [1, MOST_VALUES - 1, LEAST_VALUES, LEAST_VALUES]
-    assert (len(options[0].values[0].name), len(options[0].values[0].description)) == (100, 200)
+    assert (len(options[0].values[0].name), len(options[0].values[0].description)) == (NAME_LIMIT, TEXT_LIMIT)
 
 
 def test_what_changes_by_itself_is_known_with_what_is_worth_telling() -> None:

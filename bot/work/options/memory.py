@@ -7,31 +7,33 @@ offers of the latest threads, and what was kept of offers; the rest is `bot.work
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from acp.session_options import SessionOption, SessionOptions, as_json, from_json
+from acp.session_options import SessionOptions, as_json, from_json
 from bot.model import ThreadPlace
 from bot.recent import RecentMap
+from bot.work.options.words import Options, without_secrets
 from bot.work.thread_settings import ThreadSettings
-
-Options = tuple[SessionOption, ...]
 
 _THREAD, _SERVER = "options", "offers"
 _MOST_THREADS, _MOST_OFFERS = 200, 50
 _MOST_KEPT = 64 * 1024
 """Bytes of what is kept of an agent's offer: all that is kept is read into memory at the start."""
 _FEW = 200
+_SHOWN = 100
+"""Characters of a name and of a description: a list in Discord shows no more."""
 
 
 class OptionMemory:
     """Offers and choices, by thread."""
 
-    def __init__(self, settings: ThreadSettings) -> None:
+    def __init__(self, settings: ThreadSettings, redact: Callable[[str], str]) -> None:
         self._settings = settings
+        self._redact = redact
         self._offered: RecentMap[int, tuple[str, Options]] = RecentMap(_MOST_THREADS)
         self._kept: RecentMap[tuple[int, str], Options] = RecentMap(_MOST_OFFERS)
 
@@ -42,9 +44,8 @@ class OptionMemory:
         thread_id, agent = place.thread_id, self._settings.agent_of(place.thread_id)
         # Lists that other threads have as well are held once: they are most of what is held.
         known = {option.id: option.values for option in self._offer(thread_id, place.guild_id)}
-        shared = tuple(
-            replace(one, values=known[one.id]) if known.get(one.id) == one.values else one for one in options.all
-        )
+        clean = without_secrets(options.all, self._redact, _SHOWN)
+        shared = tuple(replace(one, values=known[one.id]) if known.get(one.id) == one.values else one for one in clean)
         self._offered.put(thread_id, (agent, shared))
         if not shared:
             return

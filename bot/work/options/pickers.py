@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from acp.session_options import Kind, OptionValue, SessionOption
 from bot.reply.port import Button, Select, SelectChoice
 from bot.reply.sanitise import clip, one_line, reveal
-from bot.work.options.memory import Options
-from bot.work.options.words import label, shown
+from bot.work.options.words import Options, label, shown
 from bot.work.ports import Answer
 
 PAGE = 25

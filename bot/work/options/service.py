@@ -20,9 +20,9 @@ from bot.reply.sanitise import inline_code
 from bot.work.later_answer import LaterAnswer
 from bot.work.options import pickers
 from bot.work.options.giving import OptionGiver, Trouble
-from bot.work.options.memory import OptionMemory, Options
+from bot.work.options.memory import OptionMemory
 from bot.work.options.trust import anybody_may, may_choose
-from bot.work.options.words import label, resolve, shown, value_of
+from bot.work.options.words import Options, label, resolve, shown, value_of, without_secrets
 from bot.work.permissions.decisions import OPTION, Decision, Decisions
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
@@ -54,7 +54,10 @@ class SessionChoices:
     def offered(self, place: ThreadPlace) -> Options | None:
         """Return what can be chosen in a thread and is chosen now, of whatever age; None: nobody knows."""
         session = self.pool.live_session(place.thread_id)
-        known = session.options.all if session is not None else self.memory.offered(place.thread_id, place.guild_id)
+        if session is not None:
+            known: Options | None = without_secrets(session.options.all, self.giver.redact)
+        else:
+            known = self.memory.offered(place.thread_id, place.guild_id)
         if known is None:
             return None
         # What waits for the next prompt counts: that is what somebody who looks wants to know.

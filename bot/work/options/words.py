@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from acp.session_options import OFF, ON, Kind, SessionOption, Way, first_of
 from bot.reply.sanitise import inline_code
-from bot.work.options.memory import Options
+
+Options = tuple[SessionOption, ...]
 
 _LABELS = {Kind.MODEL: "Model", Kind.MODE: "Mode", Kind.EFFORT: "Effort"}
 _SPOKEN = {"on": ON, "off": OFF, "yes": ON, "no": OFF}
@@ -47,3 +49,35 @@ def value_of(option: SessionOption, said: str) -> str | None:
         return _SPOKEN.get(said.casefold())
     folded = said.casefold().strip()
     return next((one.value for one in option.values if one.name.casefold() == folded), None)
+
+
+def without_secrets(options: Options, redact: Callable[[str], str], limit: int | None = None) -> Options:
+    """Return options with nothing secret in names and descriptions, which are cut to ``limit`` characters then.
+
+    Ids and values stay: the agent has to know them again.
+    """
+    # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
+    texts = "\n".join([*map(_texts, options), ""])
+    if redact(texts) == texts:
+        redact = str  # as good as always, and then nothing has to be looked at one by one
+
+    def clean(text: str) -> str:
+        return redact(text)[:limit]
+
+    return tuple(
+        replace(
+            option,
+            name=clean(option.name),
+            description=clean(option.description),
+            values=tuple(
+                replace(one, name=clean(one.name), description=clean(one.description), group=clean(one.group))
+                for one in option.values
+            ),
+        )
+        for option in options
+    )
+
+
+def _texts(option: SessionOption) -> str:
+    values = (f"{one.name}\n{one.description}\n{one.group}" for one in option.values)
+    return "\n".join([option.name, option.description, *values])

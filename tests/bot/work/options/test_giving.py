@@ -29,7 +29,7 @@ async def test_what_a_turn_offered_at_its_end_is_remembered_unless_its_thread_is
     live = Session(session(select("model", "a", "b")))
     store = MemoryStore()
     async with settled(store) as settings:
-        memory = OptionMemory(settings)
+        memory = OptionMemory(settings, str)
         pool = cast("Any", SimpleNamespace(live_session=lambda _thread_id: live))
         giver = OptionGiver(cast("Any", None), pool, settings, memory, str)
         first = SimpleNamespace(thread=ThreadPlace(SERVER, THREAD, None))
