@@ -172,6 +172,10 @@ class SessionTask:
         wanted = record.session_id if record is not None else None
         # Nor in two threads: one that was given up there may still be ending.
         await wait_until(self.registry, lambda: wanted is None or not self.registry.open_elsewhere(slot, wanted))
+        # Looked at once more: a reset meanwhile may have given it to another thread.
+        if slot.state is not SlotState.STARTING:
+            return None
+        slot.wanted = wanted  # no await since the look: of two that want it, the other one sees this
         opened = await self._open_copy(wanted) or await self.connection.open_session(slot.cwd, wanted)
         # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
         if slot.state is SlotState.STARTING:

@@ -324,7 +324,10 @@ class Registry:
             AgentSpawnError: it is not: the session is another thread's.
         """
         others = (other for agent in self._agents for other in agent.slots if other is not slot and not other.departed)
-        having = [other for other in others if other.session is not None and other.session.id == session_id]
+        # Also one that was told to stop while its agent still opens it: nobody knows whether that is done.
+        having = [
+            other for other in others if session_id == (other.session.id if other.session is not None else other.wanted)
+        ]
         if any(other.live for other in having):
             raise AgentSpawnError("its session is open in another thread", failure=SpawnFailure.OTHER)
         return bool(having)

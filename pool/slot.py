@@ -126,6 +126,7 @@ class Slot:
         settled: set once the slot is ready or will never be.
         error: why it will never be ready, when its start failed.
         displaced: whether it was stopped for a reset or since a neighbour hung: who waits goes on in the next one.
+        wanted: the session that it resumes, from the moment in which its agent is asked for it.
         cwd: the working directory of the session, once it is known.
         news: how the session was opened and whether the wanted one was lost, for the first turn only.
         used: when it was made, got ready, or a turn last ended.
@@ -161,6 +162,7 @@ class Slot:
         self.displaced = False
         self.session: AgentSession | None = None
         self.longest = longest
+        self.wanted: str | None = None
         self.cwd: str | None = None
         self.turns: dict[object, float] = {}
         self.internal_errors = 0

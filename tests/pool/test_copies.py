@@ -134,6 +134,27 @@ async def test_a_session_that_was_given_up_is_opened_once_it_has_ended_in_its_ol
             assert hows == ["resumed"]
 
 
+async def test_a_session_whose_opening_a_reset_cut_off_waits_for_the_end_of_that_process() -> None:
+    """S1: its agent may have opened it all the same."""
+    at = make_pool()
+    at.agents.session_gates["1"], at.agents.stop_gates["1"] = anyio.Event(), anyio.Event()
+    with anyio.fail_after(30):
+        async with at.pool, anyio.create_task_group() as tasks:
+            await at.store.bind(1, session_id="old")
+            tasks.start_soon(use, at.pool, 1)
+            await settle()
+            assert at.agents.connections[0].asked_for == "old"
+            at.pool.reset(1)
+            await at.store.bind(2, session_id="old")
+            tasks.start_soon(use, at.pool, 2)
+            await settle()
+            assert at.agents.connections[1].asked_for is None
+            at.agents.session_gates["1"].set()
+            at.agents.stop_gates["1"].set()
+            await settle()
+            assert at.agents.connections[1].asked_for == "old"
+
+
 async def test_a_session_that_is_open_in_another_thread_is_not_opened() -> None:
     """S1: whatever the store says."""
     at = make_pool()
