@@ -40,6 +40,7 @@ QUIETLY: dict[str, Any] = {"suppress_embeds": True, "allowed_mentions": NOBODY}
 NO_FILE = "\n-# ⚠️ Discord did not take the file that belongs here."
 MOST_SUGGESTED, NAME_LIMIT = 25, 100
 """Discord's limits: of suggestions, and of characters of each."""
+_NUMBER = len(" (1000)")
 LATER_LIMIT = 60.0
 """Seconds in which an answer may still be corrected by the one that follows it."""
 UNREAD = "I could not read this. Please try again."
@@ -196,12 +197,15 @@ def choices_of(
     redact = interaction.client.state.redactor.text
     # Redacted before it is cut, as in `tell`, and before it is looked through: no search may tell a secret.
     choices: dict[str, str] = {}
+    alike: dict[str, int] = {}
     for name, value in found:
-        shown = base = clip(one_line(redact(name)) or "?", NAME_LIMIT)
-        same = 1
-        while shown in choices:  # two that read alike are two all the same
-            same += 1
-            shown = f"{clip(base, NAME_LIMIT - 5)} ({same})"
+        shown = clip(one_line(redact(name)) or "?", NAME_LIMIT)
+        if shown in choices:  # two that read alike are two all the same
+            # Counted on: an agent may give a thousand values one name, and this is asked at each letter.
+            base = clip(shown, NAME_LIMIT - _NUMBER)
+            while shown in choices:
+                alike[base] = alike.get(base, 1) + 1
+                shown = f"{base} ({alike[base]})"
         choices[shown] = value
     # What was chosen before comes back as its value.
     wanted = [(name, value) for name, value in choices.items() if typed.lower() in name.lower() or typed == value]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -12,10 +14,11 @@ from bot.chat import answers
 from bot.chat.answers import FAILED, NOT_IN_THREAD
 from bot.chat.authorize import Reason
 from bot.chat.buttons import EXPIRED, KNOWN
+from bot.chat.client import WeftClient
 from bot.chat.commands.tree import COMMANDS, UNKNOWN
-from bot.chat.interactions import NO_FILE
+from bot.chat.interactions import NO_FILE, choices_of
 from bot.model import Actor, ThreadPlace
-from bot.redaction import REDACTED
+from bot.redaction import REDACTED, Redactor
 from bot.reply.port import Attachment, Body, Button, Select, SelectChoice
 from bot.sandbox import CallbackType, FakeDiscord, Fault, Interaction
 from bot.sandbox.interactions import InteractionType
@@ -443,3 +446,15 @@ async def test_a_card_is_answered_in_its_own_thread_only() -> None:
             assert told(await alice.click(message_id, custom_id)) == EXPIRED
         assert not request.answered
         assert not question.request.answered
+
+
+def test_a_thousand_names_that_read_alike_are_told_apart_within_discords_limits() -> None:
+    """K1, K3: an agent names its values as it likes, and they are suggested at each letter that somebody types."""
+    client = object.__new__(WeftClient)
+    client.state = cast("Any", SimpleNamespace(redactor=Redactor()))
+    interaction = cast("Any", SimpleNamespace(client=client))
+    found = [("a" * 100, str(number)) for number in range(1000)]
+    first = choices_of(interaction, "", found)
+    assert [one.name.rpartition(" ")[2] for one in first] == ["a" * 100, *(f"({number})" for number in range(2, 26))]
+    (last,) = choices_of(interaction, "(1000)", found)
+    assert (last.value, len(last.name)) == ("999", 100)
