@@ -129,108 +129,121 @@ class Dispatcher:
         lookups: Lookups,
         transcriber: Transcriber | None = None,
     ) -> None:
-        self._may = may
-        self._rights = rights
-        self._limits = limits
-        self._pool = pool
-        self._store = store
+        self._may, self._rights, self._redact = may, rights, redact
+        self._limits, self._observer = limits, observer
+        self._chat, self._pool, self._store = chat, pool, store
         self._too_late: set[int] = set()
         self._woken = anyio.Event()
-        self._tracker = tracker = TaskTracker(tasks)
+        self._tracker = TaskTracker(tasks)
         self._scheduler: Scheduler[Claim] = Scheduler(Lanes(limits.lanes), self)
-        # What shows things in Discord.
-        pacing = replace(limits.pacing, streaming=lambda: len(self._runs.running))
-        nonces, gone = nonce_source(time.time_ns()), self.thread_gone
-        editors = Editors(
-            tasks, chat.thread, pacing, nonces, self._scheduler, gone, as_shown=redact, long_as_file=limits.long_as_file
-        )
-        self._editors = editors
+        self.thread_settings = ThreadSettings(self._tracker, store, agents, limits.rules.mode)
+        # Each of these builds on those before it.
+        self._make_display(tasks, transcriber)
+        self._make_records(agents)
+        self._make_watchers(tasks, agents)
+        self._make_turns(tasks, lookups)
+        self._make_controls()
+        tasks.start_soon(self._keep_time, name="queue clock")
+        tasks.start_soon(self._files.remove_old_ones, name="old files")
+
+    def _make_display(self, tasks: TaskGroup, transcriber: Transcriber | None) -> None:
+        """Make what shows things in threads, and what takes files in and out."""
+        tracker, chat, limits = self._tracker, self._chat, self._limits
+        self._nonces = nonce_source(time.time_ns())
+        self._editors = editors = Editors(
+            tasks, chat.thread, replace(limits.pacing, streaming=lambda: len(self._runs.running)), self._nonces,
+            self._scheduler, self.thread_gone, as_shown=self._redact, long_as_file=limits.long_as_file,
+        )  # fmt: skip
         self._reactions = Reactions(tasks, chat, enabled=limits.reactions)
-        self.thread_settings = ThreadSettings(tracker, store, agents, limits.rules.mode)
         self._files = TurnFiles(tracker, chat.fetch, self.thread_settings, limits.files, transcriber)
-        handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
-        self.transcripts = Transcripts(store, redact, limits.transcript_days)
-        self.exports = Exports(self.transcripts, chat.upload_limit)
-        self.notifications = notifications = Notifications(self.thread_settings)
-        self.deliveries = Deliveries(
-            tracker, editors, store, self._reactions, observer, handouts, notifications, redact, self.transcripts
-        )
-        self.inbox = Inbox(self.thread_settings, redact)
-        self.deliveries.listeners.append(self.inbox.ended)
-        self.budgets = Budgets(agents.budget, store, self._scheduler, editors, observer)
-        self._skipped = SkippedMessages(tracker, editors, self.deliveries, store, redact)
-        self._notices = QueueNotices(tasks, tracker, editors, store, self._scheduler)
+        self._handouts = Handouts(editors, self._files.place_of, chat.upload_limit)
+        self._notices = QueueNotices(tasks, tracker, editors, self._store, self._scheduler)
         self._leftovers = Leftovers(tasks, self._notices)
-        self.late_outputs = late = LateOutputs(tasks, tracker, editors)
-        self.thread_states = ThreadStates(self._scheduler, self.thread_settings)
-        self.deliveries.listeners.append(self.thread_states.recorded)
-        self.commands = AgentCommands(pool, self.thread_settings, redact)
+        self.late_outputs = LateOutputs(tasks, tracker, editors)
+
+    def _make_records(self, agents: Agents) -> None:
+        """Make what keeps, of each turn, how it ended, what was said in it and what it took."""
+        store, settings, redact = self._store, self.thread_settings, self._redact
+        self.transcripts = Transcripts(store, redact, self._limits.transcript_days)
+        self.exports = Exports(self.transcripts, self._chat.upload_limit)
+        self._handoffs = Handoffs(self.transcripts, settings)
+        self.notifications = Notifications(settings)
+        self.deliveries = Deliveries(
+            self._tracker, self._editors, store, self._reactions, self._observer, self._handouts, self.notifications,
+            redact, self.transcripts,
+        )  # fmt: skip
+        self.inbox = Inbox(settings, redact)
+        self.thread_states = ThreadStates(self._scheduler, settings)
+        self.deliveries.listeners += [self.inbox.ended, self.thread_states.recorded]
+        self.budgets = Budgets(agents.budget, store, self._scheduler, self._editors, self._observer)
+        self._skipped = SkippedMessages(self._tracker, self._editors, self.deliveries, store, redact)
+
+    def _make_watchers(self, tasks: TaskGroup, agents: Agents) -> None:
+        """Make what watches turns, and what agents ask people."""
+        chat, settings, editors, redact = self._chat, self.thread_settings, self._editors, self._redact
+        self.commands = AgentCommands(self._pool, settings, redact)
+        self.outside = Outside(
+            tasks, self._tracker, chat, self._store, settings, self.thread_states, self.budgets, self._nonces, redact
+        )
+        memory = OptionMemory(settings, redact)
+        self._giver = OptionGiver(editors, self._pool, settings, memory, redact)
         # The budgets first: others may want to know what was spent.
         self.turn_events = TurnEvents([self.budgets, self.thread_states, self.commands])
-        self.outside = Outside(
-            tasks, tracker, chat, store, self.thread_settings, self.thread_states, self.budgets, nonces, redact
-        )
-        self.turn_events.listeners.append(Welcome(editors, self.thread_settings, self._files, limits.welcome))
-        memory = OptionMemory(self.thread_settings, redact)
-        giver = OptionGiver(editors, pool, self.thread_settings, memory, redact)
-        self.turn_events.listeners.append(giver)
-        self.turn_events.listeners += self.outside.listeners
+        self.turn_events.listeners.append(Welcome(editors, settings, self._files, self._limits.welcome))
+        self.turn_events.listeners += [self._giver, *self.outside.listeners]
         self._asking = asking = Asking(
-            tasks, tracker, store, chat, editors, agents, WaitsForPeople(self._scheduler, self.turn_events),
-            notifications, agent_of=self.thread_settings.agent_of,
-            home_of=self.thread_settings.home_of,
+            tasks, self._tracker, self._store, chat, editors, agents,
+            WaitsForPeople(self._scheduler, self.turn_events), self.notifications,
+            agent_of=settings.agent_of,
+            home_of=settings.home_of,
             approver_in=lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
-            timeout=limits.permission_timeout,
+            timeout=self._limits.permission_timeout,
             redact=redact,
         )  # fmt: skip
         self.permissions, self.questions = asking.permissions, asking.questions
         self.rules, self.decisions = asking.rules, asking.decisions
-        self.options = SessionChoices(tracker, pool, memory, giver, asking.decisions)
-        # What takes a message to its turn, and the turn to its end.
+        self.options = SessionChoices(self._tracker, self._pool, memory, self._giver, asking.decisions)
+
+    def _make_turns(self, tasks: TaskGroup, lookups: Lookups) -> None:
+        """Make what takes a message to its turn, and the turn to its end."""
+        tracker, store, pool, limits = self._tracker, self._store, self._pool, self._limits
+        editors, settings, redact = self._editors, self.thread_settings, self._redact
         self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
-        backgrounds = Backgrounds(lookups, store, limits.context, limits.lookup)
-        handoffs = Handoffs(self.transcripts, self.thread_settings)
         turns = TurnService(
-            pool, store, self._scheduler, editors, self.deliveries, asking.cards, asking.forms, self._leftovers, late,
-            backgrounds, self._files, handouts, handoffs, self._changes, giver, redact,
+            pool, store, self._scheduler, editors, self.deliveries, self._asking.cards, self._asking.forms,
+            self._leftovers, self.late_outputs, Backgrounds(lookups, store, limits.context, limits.lookup),
+            self._files, self._handouts, self._handoffs, self._changes, self._giver, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
-            turns, self.thread_settings, observer, self.turn_events, limits,
+            turns, settings, self._observer, self.turn_events, limits,
         )  # fmt: skip
         self._intake = Intake(
-            tracker, chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries,
-            self.thread_settings, self._runs, self.budgets, observer, redact,
+            tracker, self._chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries, settings,
+            self._runs, self.budgets, self._observer, redact,
         )  # fmt: skip
-        self.sessions = Sessions(
-            tracker, chat, pool, store, self.thread_settings, editors, self._intake, self.budgets, redact
-        )
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)
         self._recovery = Recovery(
-            tracker,
-            chat,
-            store,
-            editors,
-            self.deliveries,
-            self._reactions,
-            self._intake,
-            handouts,
-            asking.records,
-            notifications,
-            may,
-        )
-        self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
-        self.controls = Controls(
-            self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers,
-            self.thread_settings, self._changes, self.budgets, handoffs, self.options, pool, store,
+            tracker, self._chat, store, editors, self.deliveries, self._reactions, self._intake, self._handouts,
+            self._asking.records, self.notifications, self._may,
         )  # fmt: skip
-        self.logins = Logins(pool, self.thread_settings, redact)
-        self.guide = Guide(self._scheduler, self._runs, asking, self.thread_settings, self._files, limits.context)
-        self.verbosity = VerbosityChoices(self._runs, self.thread_settings)
+        self._shutdown = Shutdown(self._scheduler, self._runs, tracker, editors, store, self._notices, self._reactions)
+
+    def _make_controls(self) -> None:
+        """Make what commands and buttons call."""
+        pool, store, settings, redact = self._pool, self._store, self.thread_settings, self._redact
+        self.controls = Controls(
+            self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers, settings,
+            self._changes, self.budgets, self._handoffs, self.options, pool, store,
+        )  # fmt: skip
+        self.sessions = Sessions(
+            self._tracker, self._chat, pool, store, settings, self._editors, self._intake, self.budgets, redact
+        )
+        self.logins = Logins(pool, settings, redact)
+        self.guide = Guide(self._scheduler, self._runs, self._asking, settings, self._files, self._limits.context)
+        self.verbosity = VerbosityChoices(self._runs, settings)
         self.turn_events.listeners.append(self.verbosity)
-        tasks.start_soon(self._keep_time, name="queue clock")
-        tasks.start_soon(self._files.remove_old_ones, name="old files")
 
     # --- messages --------------------------------------------------------------------------------------------------
 
