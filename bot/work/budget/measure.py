@@ -72,12 +72,16 @@ def _money_since(snapshot: TurnSnapshot, before: Mark) -> int | None:
     if money is None:
         return None
     known = before.money if before.currency in (currency, None) else None
+    first, first_currency = _money(snapshot.first_cost)
     # 1. Of a session that was used before, and by somebody else than us, only what it took since the first word of it.
     if known is None:
-        first, first_currency = _money(snapshot.first_cost)
-        known = first if first_currency == currency else money
-    # 2. Some agents start from nothing when they resume a session. It must never be less than nothing.
-    return money if known is None or known > money else money - known
+        known = first if first is not None and first_currency == currency else money
+    # 2. Some agents start from nothing when they resume a session, and may be further by the end of the turn. By half,
+    # since sums of an agent's may differ in their last places.
+    elif first is not None and first_currency == currency and 2 * first < known:
+        return money
+    # 3. It must never be less than nothing.
+    return money if known > money else money - known
 
 
 def _tokens_since(snapshot: TurnSnapshot, before: Mark) -> int:

@@ -30,6 +30,8 @@ def said(
         (said(2.25), KNOWN, 250_000),  # what came since the last turn
         (said(2), KNOWN, 0),
         (said(0.5), KNOWN, 500_000),  # the agent starts from nothing when it resumes
+        (said(3, first=0.1), KNOWN, 3_000_000),  # and is further by the end of the turn
+        (said(3, first=1.999_998), KNOWN, 1_000_000),
         (said(9, first=8.5), Mark(), 500_000),  # somebody else's session: since it was first said
         (said(9, "EUR", first=8.5), KNOWN, 500_000),  # another currency has nothing to do with what was known
         (said(None), KNOWN, None),
