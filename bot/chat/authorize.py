@@ -16,7 +16,7 @@ class Reason(StrEnum):
 
     NONE = ""
     DIRECT = "I only work in servers, not in direct messages."
-    UNLISTED = "In direct messages I know no roles: I take requests only from people who are listed by their user id."
+    UNLISTED = "In direct messages I only take requests from my owner and from people who are listed by user id."
     GUILD = "I am not set up to work in this server."
     CHANNEL = "I am not set up to work in this channel."
     BOT = "I don't take requests from this bot."

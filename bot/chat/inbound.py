@@ -21,7 +21,7 @@ from bot.work.prompt import named
 QUOTE_LIMIT = 500
 ASIDE = "//"
 HELP = (
-    "Mention me with what you want done. I open a thread for it, and there you just write on.\n"
+    "Mention me and say what you want done. I open a thread for it; there you just keep writing.\n"
     "`stop`, `stop all` and `status` work as words alone; `//` in front of a message leaves me out.\n"
     "`/help` shows what else you can do, wherever you are."
 )

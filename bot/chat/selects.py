@@ -16,7 +16,7 @@ from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
-EXPIRED = "This menu has expired."
+EXPIRED = "This menu has expired. Use the command again."
 TEMPLATE = r"weft:(?:opt:(?P<thread>\d+):(?P<option>[0-9a-f]{16})|opts:(?P<all_of>\d+))"
 KNOWN = re.compile(TEMPLATE)
 

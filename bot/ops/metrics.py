@@ -75,8 +75,10 @@ class Metrics(Observer):
             buckets=_VISIBLE,
             registry=registry,
         )
-        self._money = Counter("weft_spent_money", "Money that turns took, as their agents tell it.", registry=registry)
-        self._tokens = Counter("weft_spent_tokens", "Tokens of turns whose money is not known.", registry=registry)
+        self._money = Counter(
+            "weft_spent_money", "Money that turns took, as their agents report it.", registry=registry
+        )
+        self._tokens = Counter("weft_spent_tokens", "Tokens of turns whose cost is not known.", registry=registry)
         for each in Lane:
             for counter in (self._accepted, self._duration, self._wait, self._visible):
                 counter.labels(each)

@@ -42,7 +42,7 @@ def fallback_text(snapshot: TurnSnapshot, outcome: Outcome, files: list[str] | N
                     files.append(text)
                 else:
                     parts.append(code_block(text, "diff"))
-            parts += [f"-# {tool.diffs_cut} more changes were too large to keep"] if tool.diffs_cut else []
+            parts += [f"-# Changes too large to keep: {tool.diffs_cut}"] if tool.diffs_cut else []
             parts += [output_block(tool.output)] if tool.output.strip() else []
         blocks.append("\n".join(parts))
         room -= len(blocks[-1])

@@ -106,7 +106,7 @@ def why_silent(snapshot: TurnSnapshot) -> str:
     if snapshot.current_tool is not None:
         return "the tool may be slow. Wait or press Stop"
     if snapshot.starting:
-        return "the agent may take long to start. Wait or press Stop"
+        return "the agent may be slow to start. Wait or press Stop"
     # While a provider refuses or is overloaded, agents keep retrying for minutes without saying so.
     said = f" (it last said {inline_code(snapshot.last_words, _LAST_WORDS)})" if snapshot.last_words else ""
     return f"the model provider may be overloaded or refusing{said}. Wait or press Stop"

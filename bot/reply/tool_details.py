@@ -60,7 +60,8 @@ def _detail(tool: ToolState, redact: Callable[[str], str]) -> str:
     for diff in tool.diffs[:_MOST_DIFFS]:
         lines += _change(diff, redact)
     more = len(tool.diffs) - _MOST_DIFFS + tool.diffs_cut
-    return "\n".join([*lines, *([f"{SMALL}and {more:,} more changes"] if more > 0 else [])])
+    told = f"{SMALL}and {more:,} more change{'s' * (more > 1)}"
+    return "\n".join([*lines, *([told] if more > 0 else [])])
 
 
 def _last_lines(output: str, redact: Callable[[str], str]) -> tuple[str, int, int]:

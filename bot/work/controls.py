@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 RESTARTING = Answer("Weft is restarting. Try again in a minute.", accepted=False)
 NOT_WAITING = Answer("This message is no longer waiting.", accepted=False)
 NOT_YOURS_TO_ALLOW = Answer("Only an approver or the owner of this bot can allow this.", accepted=False)
-AT_WORK = Answer("The agent is at work. Wait for its end, or press Stop, and hand off then.", accepted=False)
+AT_WORK = Answer("The agent is working. Wait until it is done or press Stop, then hand off.", accepted=False)
 NOTHING_TO_STOP = Answer("There is nothing to stop.", accepted=False)
 
 

@@ -23,7 +23,7 @@ _KEY = "verbosity"
 
 LEVELS = {
     Verbosity.QUIET: "only the answer and its last line",
-    Verbosity.NORMAL: "also what it does now, its plan, and its tools in one line",
+    Verbosity.NORMAL: "also what it is doing, its plan, and its tools in one line",
     Verbosity.VERBOSE: "also what its tools print and change, and what it thinks",
 }
 """What people read about each level."""
@@ -37,7 +37,7 @@ class Scope(StrEnum):
     SERVER = "server"
 
 
-_FROM_NOW_ON = {Scope.THREAD: "In this thread", Scope.CHANNEL: "In this channel", Scope.SERVER: "On this server"}
+_FROM_NOW_ON = {Scope.THREAD: "In this thread", Scope.CHANNEL: "In this channel", Scope.SERVER: "In this server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class VerbosityChoices(TurnListener):
             level_now, _ = self.level_in(places_of(running.first))
             if running.reply.verbosity is not level_now:
                 running.reply.verbosity = level_now
-        text = f"{_FROM_NOW_ON[scope]} from now on: **{level}**, {LEVELS[level]}." if level else "Taken back."
+        text = f"{_FROM_NOW_ON[scope]} from now on: **{level}**: {LEVELS[level]}." if level else "Choice removed."
         holds, chosen_for = self.level_in(places)
         # The choice that somebody made for the thread hides a wider one, which they would miss.
         if level is None or (chosen_for is not None and chosen_for is not scope):
@@ -102,4 +102,4 @@ class VerbosityChoices(TurnListener):
 
     def _told(self, level: Verbosity, chosen_for: Scope | None) -> str:
         why = f"chosen for this {chosen_for}" if chosen_for else "the usual level"
-        return f"What is shown here: **{level}** ({why}), {LEVELS[level]}."
+        return f"Shown here: **{level}** ({why}): {LEVELS[level]}."

@@ -58,7 +58,7 @@ async def test_another_agent_goes_on_with_what_was_said_before(tmp_path: Path, e
         assert await game.outcome(first) is Outcome.FAILED, "nobody knows whether it has read anything"
         again = await game.say(thread_id, "go on, please")
         assert await game.outcome(again) is Outcome.ANSWERED
-        assert "-# `blue` has got the last turn of this thread to read." in game.shown(thread_id)
+        assert "-# `blue` was given the last turn of this thread to read." in game.shown(thread_id)
         for number, said in ((0, "go on"), (1, "go on, please")):
             history, prompt = blocks(blue, number)
             assert prompt == {"type": "text", "text": said}
@@ -117,7 +117,7 @@ async def test_what_can_not_be_handed_off_stays_as_it_is(tmp_path: Path) -> None
         await game.stop(thread_id)
         assert await game.outcome(thread_id) is Outcome.STOPPED
         assert await hand_off(game, thread_id, "green") == (False, "There is no agent `green`, only `red`, `blue`.")
-        assert await hand_off(game, thread_id, "red") == (False, "This thread is with `red` already.")
+        assert await hand_off(game, thread_id, "red") == (False, "`red` is already the agent of this thread.")
         assert (await hand_off(game, thread_id))[0]
         await game.owner.slash(thread_id, "reset")
         asked = await game.say(thread_id, "hello")

@@ -38,7 +38,7 @@ async def test_help_goes_by_the_place_and_its_buttons_do_what_they_say(tmp_path:
         thread_id = await game.mention("first")
         await game.until_shown(thread_id, "so far")
         text, buttons, used = await help_in(game, thread_id)
-        assert text.startswith("**The agent is at work.**")
+        assert text.startswith("**The agent is working.**")
         assert (await press(game, used, buttons["Status"])).startswith("Working for")
         # What a button answers takes the place of the help.
         _, buttons, used = await help_in(game, thread_id)
@@ -62,6 +62,6 @@ async def test_each_person_is_welcomed_once_in_the_first_thread_that_they_open(t
         theirs = await game.mention("third", bob)
         await game.outcome(theirs)
         welcome, *answers = [message.content for message in game.replies(first)]
-        assert welcome.startswith("-# Here you talk to the agent, at work in `")
-        assert not any("Here you talk" in text for text in [*answers, game.shown(second)])
-        assert "Here you talk" in game.shown(theirs)
+        assert welcome.startswith("-# You are talking to the agent in `")
+        assert not any("You are talking" in text for text in [*answers, game.shown(second)])
+        assert "You are talking" in game.shown(theirs)

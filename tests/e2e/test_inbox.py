@@ -53,7 +53,7 @@ async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_
             f"- 0 s: `make` /{asking}/{card}",
             "**Failed or not run**",
             f"- 0 s ago: `fail` /{failed}",
-            "**Ended since you were last there**",
+            "**Finished since you were last there**",
             f"- 0 s ago: `well` /{well}",
             f"- 0 s ago: `well, too` /{third}",
         ]
@@ -66,7 +66,7 @@ async def test_the_inbox_lists_what_waits_what_failed_and_what_ended_unread(tmp_
         assert await inbox() == [
             "**Failed or not run**",
             f"- 0 s ago: `fail` /{failed}",
-            "**Ended since you were last there**",
+            "**Finished since you were last there**",
             f"- 0 s ago: `ask` /{asking}",
         ]
         # A command that takes longer to answer is one, too.

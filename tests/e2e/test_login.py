@@ -55,7 +55,7 @@ async def test_an_agent_that_wants_a_login_gets_one_by_a_button_and_the_next_mes
         text, buttons = await answer(used := await judge.slash(game.discord.channel_id, "login"))
         assert len(buttons) == 2
         # 2. The press does it, where it stands; forged for somewhere else, or pressed by others, it does nothing.
-        assert "is logged in by `Api key`" in await press(game, judge, used, buttons[0])
+        assert "is logged in with `Api key`" in await press(game, judge, used, buttons[0])
         assert (tmp_path / "account").exists()
         again = await game.say(thread_id, "hello again")
         assert await game.outcome(again) is Outcome.ANSWERED

@@ -195,7 +195,7 @@ async def test_refusals_silence_and_what_is_not_offered_are_said_and_the_turn_go
         thread_id = await game.mention("one")
         assert await game.outcome(thread_id) is Outcome.ANSWERED
         assert [line for line in game.shown(thread_id).splitlines() if "⚠️" in line] == [
-            "-# ⚠️ This agent does not offer `temper` = `cool`.",
+            "-# ⚠️ The settings want `temper` = `cool`, which this agent does not offer.",
             "-# ⚠️ The agent refused `B`: `not with your plan`. Model stays `A`.",
             "-# ⚠️ The agent refused `Plan`: it can't change this in a conversation. Mode stays `Ask`.",
         ]
@@ -204,17 +204,17 @@ async def test_refusals_silence_and_what_is_not_offered_are_said_and_the_turn_go
         (tmp_path / "never").unlink()
         silent = await game.owner.slash(thread_id, "model", model="c")
         assert silent.acked
-        assert text(silent) == ("Model: `C`. The agent does not answer; it is asked again before your next message.")
+        assert text(silent) == ("Model: `C`. The agent did not answer; I'll ask again before your next message.")
         (tmp_path / "never").touch()
         assert await game.outcome(await game.say(thread_id, "two")) is Outcome.ANSWERED
         # The usual mode is what the settings say, so it is told that the session is in another one.
         assert last_footer(game, thread_id).endswith("`C` · `Ask`")
         # Asked twice, and then no more: each time the next prompt would wait for it.
         (tmp_path / "never").unlink()
-        assert "does not answer" in text(await game.owner.slash(thread_id, "model", model="a"))
+        assert "did not answer" in text(await game.owner.slash(thread_id, "model", model="a"))
         for number, told in enumerate((1, 1), 3):
             assert await game.outcome(await game.say(thread_id, str(number))) is Outcome.ANSWERED
-            assert game.shown(thread_id).count("The agent has not answered `A` again, so I ask no more.") == told
+            assert game.shown(thread_id).count("The agent again did not answer `A`, so I have stopped asking.") == told
         assert sent(agent).count(("model", "a")) == 2
         (tmp_path / "never").touch()
 
@@ -240,7 +240,7 @@ async def test_a_mode_that_may_ask_less_takes_an_approver_or_the_owner(tmp_path:
         refused = await alice.slash(thread_id, "mode", mode="yolo")
         assert (
             refused.ephemeral,
-            text(refused).startswith("Mode `Yolo` is for approvers and the owner to choose"),
+            text(refused).startswith("Only approvers and the owner of this bot can choose Mode `Yolo`"),
         ) == (
             True,
             True,

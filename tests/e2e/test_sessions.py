@@ -93,7 +93,7 @@ async def test_a_session_is_listed_and_goes_on_in_a_new_thread_once_its_old_one_
         shown = await listed(game, game.discord.channel_id)
         assert shown.ephemeral
         assert lines(shown)[:3] == ["**Sessions**", f"1. `mend it` · <#{first}>", "2. `rmˋ *all* @everyone`"]
-        assert lines(shown)[-1] == "-# Left out: 1 in other directories than its workspace."
+        assert lines(shown)[-1] == "-# Left out: 1 outside its workspace."
         assert buttons(shown)["Open 1"] == f"https://discord.com/channels/{game.discord.guild_id}/{first}"
         older = await press(shown, "Older", game.owner)
         assert older.splitlines()[1].startswith("6. `Old "), older
@@ -123,7 +123,7 @@ async def test_of_several_who_open_a_session_in_the_same_instant_one_gets_it(tmp
         assert "expired" in await press(hers, "Open 1 here", people[0]), "it is not theirs to press"
         pressed = [one.begin_click(shown.original_id or 0, buttons(shown)["Open 1 here"]) for one, shown in lists]
         told = [await one.told() for one in pressed]
-        assert sorted(text.split()[0] for text in told) == ["Another", "Another", "It"]
+        assert sorted(text.split()[0] for text in told) == ["Another", "Another", "Go"]
         (thread,) = game.discord.threads()
         held = await listed(game, game.discord.channel_id)
         assert lines(held)[1] == f"1. `Free` · <#{thread.id}>"
@@ -151,7 +151,7 @@ async def test_a_session_that_is_or_was_in_a_hidden_thread_is_shown_to_nobody_wh
         freed = await listed(game, channel)
         assert "1. `the secret plan" in "".join(lines(freed))
         assert "private" in await press(freed, "Open 1 here", game.owner)
-        assert lines(await listed(game, channel, alice))[0] == "No sessions to go on with."
+        assert lines(await listed(game, channel, alice))[0] == "There are no sessions to go on with."
         assert "private" in await (await game.owner.slash(secret.id, "fork")).told()
         game.discord.assert_clean([10007])  # Discord was asked whether alice is a member
 
@@ -167,7 +167,7 @@ async def test_a_fork_goes_on_in_a_new_thread_while_the_original_still_works(tmp
         await agent.heard("session/prompt", 2)
         told = await (await game.owner.slash(first, "fork", prompt="try it *another* way")).told()
         copy = thread_in(told)
-        assert "The turn that runs here goes on" in told
+        assert "The running turn goes on here" in told
         assert await game.outcome(copy) is Outcome.ANSWERED
         assert game.discord.message(copy).content == f"A copy of <#{first}> goes on here.\n>>> try it *another* way"
         assert f"copied this conversation: https://discord.com/channels/{game.discord.guild_id}/{copy}" in game.shown(
@@ -227,7 +227,7 @@ async def test_what_cannot_be_copied_is_told_and_no_thread_is_opened(
         first, _ = await game.ask("begin")
         assert why in await (await game.owner.slash(first, "fork")).told()
         await game.owner.slash(first, "reset")
-        assert "Nothing has been said" in await (await game.owner.slash(first, "fork")).told()
+        assert "There is no conversation here" in await (await game.owner.slash(first, "fork")).told()
         assert "inside a Weft thread" in await (await game.owner.slash(game.discord.channel_id, "fork")).told()
         assert [thread.id for thread in game.discord.threads()] == [first]
 
@@ -238,7 +238,7 @@ async def test_of_an_agent_that_cannot_list_those_of_its_threads_are_shown(tmp_p
         first, _ = await game.ask("mend it")
         shown = lines(await listed(game, first))
         assert shown[:2] == ["**Sessions**", f"1. `mend it` · <#{first}>"]
-        assert "can't tell which sessions it has" in shown[2]
+        assert "can't list its sessions" in shown[2]
     # And one that lists what it could not open again: nothing is offered that would begin afresh.
     ends = tmp_path / "ends"
     ends.mkdir()
@@ -246,7 +246,7 @@ async def test_of_an_agent_that_cannot_list_those_of_its_threads_are_shown(tmp_p
         left(ends, "machine", ends / "workspace", "Old")
         looked = await listed(game, game.discord.channel_id)
         assert lines(looked)[1] == "1. `Old`"
-        assert "only to be looked at" in lines(looked)[2]
+        assert "you can only look at these" in lines(looked)[2]
         assert buttons(looked) == {}
 
 
@@ -268,7 +268,7 @@ async def test_without_a_living_agent_one_is_started_for_a_list_if_a_place_is_fr
         thread_id = await game.mention("first")
         await game.until_shown(thread_id, "so far")
         full = lines(await listed(game, thread_id, agent="blue"))
-        assert full[0] == "No sessions to go on with."
+        assert full[0] == "There are no sessions to go on with."
         assert "all places for agents are taken" in full[1]
         assert "There is no agent" in lines(await listed(game, thread_id, agent="green"))[0]
 

@@ -64,7 +64,7 @@ async def test_a_turn_shows_what_was_chosen_at_once_and_to_its_end(tmp_path: Pat
         await game.until_shown(thread_id, NORMAL)
         chosen = await game.owner.slash(thread_id, "verbosity", level="verbose")
         assert not chosen.ephemeral
-        assert (await chosen.told()).startswith("In this thread from now on: **verbose**, also what its tools print")
+        assert (await chosen.told()).startswith("In this thread from now on: **verbose**: also what its tools print")
         await game.until_shown(
             thread_id, "-# 💭 I think so.\n-# ✓ `Read a.py`\n```\na = 1\n```\n-# ✗ `npm run lint` (fai"
         )
@@ -104,16 +104,16 @@ async def test_the_nearest_choice_holds_and_wider_ones_need_the_right_to_manage(
         assert "**verbose** (the usual level)" in await choose(ann, None, "thread")
         assert "Manage Channels" in await choose(ann, "normal", "channel")
         assert "Manage Server" in await choose(bob, "normal", "server")
-        assert (await choose(game.owner, "quiet", "server")).startswith("On this server from now on: **quiet**")
+        assert (await choose(game.owner, "quiet", "server")).startswith("In this server from now on: **quiet**")
         await game.discord.wait_for(lambda _: "npm" not in game.shown(thread_id), timeout=LIMIT)
         assert (await choose(bob, "normal", "channel")).startswith("In this channel from now on: **normal**")
         await game.until_shown(thread_id, NORMAL)
         await choose(ann, "verbose", "thread")
         await game.until_shown(thread_id, "12 problems")
         hidden = await choose(game.owner, "normal", "server")
-        assert "What is shown here: **verbose** (chosen for this thread)" in hidden
+        assert "Shown here: **verbose** (chosen for this thread)" in hidden
         taken_back = await choose(ann, "usual", "thread")
-        assert taken_back.startswith("Taken back. What is shown here: **normal** (chosen for this channel)")
+        assert taken_back.startswith("Choice removed. Shown here: **normal** (chosen for this channel)")
         await game.until_shown(thread_id, NORMAL)
         gate.open()
         assert await game.outcome(thread_id) is Outcome.ANSWERED

@@ -19,7 +19,7 @@ from bot.work.ports import Answer
 
 
 @app_commands.command(name="agent", description="Run one of the agent's own commands in this thread")
-@app_commands.describe(command="Which one; begin to type to search", given="What the command is to work on")
+@app_commands.describe(command="Which one; type to search", given="Text to pass to the command")
 @app_commands.rename(given="input")
 @app_commands.guild_only()
 async def agent(interaction: discord.Interaction[Any], command: str, given: str | None = None) -> None:

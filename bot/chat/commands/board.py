@@ -14,12 +14,12 @@ from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
-NOT_HERE = Answer("Use this in a channel: a board lists its threads.", accepted=False)
+NOT_HERE = Answer("Use this in a channel: the board is posted there.", accepted=False)
 NOT_YOURS = Answer("Only approvers and people with the Manage Server permission can do this.", accepted=False)
 
 
 @app_commands.command(name="board", description="Keep a list of all threads up to date in this channel")
-@app_commands.describe(what="on: put it up, or move it down here; off: take it away")
+@app_commands.describe(what="on: post it here, or move it to the bottom; off: remove it")
 @app_commands.choices(what=[Choice(name="on", value="on"), Choice(name="off", value="off")])
 @app_commands.guild_only()
 async def board(interaction: discord.Interaction[Any], what: str = "on") -> None:

@@ -26,7 +26,9 @@ MOST_LOOKED_AT = 25
 _WHAT_LIMIT = 80
 
 
-@app_commands.command(name="inbox", description="Show what waits for you, and what ended unread, in this server")
+@app_commands.command(
+    name="inbox", description="Show what waits for your answer, what failed, and what finished unread in this server"
+)
 @app_commands.guild_only()
 async def inbox(interaction: discord.Interaction[Any]) -> None:
     """List the questions that wait for whoever asks, then failures and answers, those that wait longest first."""
@@ -45,7 +47,7 @@ async def inbox(interaction: discord.Interaction[Any]) -> None:
     lines = _listed(
         "**Waiting for your answer**", [f"{coarse(one.waited)}: {what(one.what)} {one.link}" for one in asked]
     )
-    for head, failed in (("**Failed or not run**", True), ("**Ended since you were last there**", False)):
+    for head, failed in (("**Failed or not run**", True), ("**Finished since you were last there**", False)):
         ends = [one for one in ended if one.failed is failed]
         ago = [f"{coarse(time.time() - one.at)} ago: {what(one.gist)} {one.link}" for one in ends]
         lines += _listed(head, ago)

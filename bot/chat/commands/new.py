@@ -19,20 +19,20 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
 WRITE_ON = "Write in the thread what you want done."
-NO_TITLE = "A title is for a new thread, and this one has its name: use `/new` in the channel, or rename it in Discord."
+NO_TITLE = "This thread already has a name. Use `/new` in the channel for a new thread, or rename this one in Discord."
 _NAME_LIMIT = 60
 
 
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
 @app_commands.describe(
-    agent="Which agent; otherwise the usual one",
+    agent="Which agent; by default the usual one",
     prompt="What you want done",
     name="The name of the new thread",
     file="A file for the agent",
-    file2="One more file",
-    file3="One more file",
-    file4="One more file",
-    file5="One more file",
+    file2="Another file",
+    file3="Another file",
+    file4="Another file",
+    file5="Another file",
 )
 @app_commands.rename(name="title")
 @app_commands.guild_only()

@@ -17,12 +17,12 @@ from bot.work.ports import Answer
 
 LEVELS = {
     Notify.ALWAYS: "when an agent needs me, and whenever my turn ends",
-    Notify.NEEDED: "when an agent needs me, a turn fails, or one of 2 minutes or more ends",
+    Notify.NEEDED: "when an agent needs me, a turn fails, or one of 2 min or more ends",
     Notify.NEVER: "no pings",
 }
 
 
-@app_commands.command(name="notify", description="Choose when you are pinged for what you have asked")
+@app_commands.command(name="notify", description="Choose when you are pinged about your requests")
 @app_commands.describe(when="When you are pinged", everywhere="In all threads of this server, not just in this one")
 @app_commands.choices(when=[Choice(name=f"{one}: {does}", value=one.value) for one, does in LEVELS.items()])
 @app_commands.guild_only()

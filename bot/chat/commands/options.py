@@ -20,19 +20,19 @@ from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
-VALUE_ALONE = Answer("Choose the option as well, whose value this is.", accepted=False)
+VALUE_ALONE = Answer("Also choose the option that this value is for.", accepted=False)
 
 
-@app_commands.command(name="model", description="Choose the model that the agent thinks with in this thread")
-@app_commands.describe(model="Part of its name; without it you get a menu")
+@app_commands.command(name="model", description="Choose the agent's model in this thread")
+@app_commands.describe(model="Type part of its name, or leave it out for a menu")
 @app_commands.guild_only()
 async def model(interaction: discord.Interaction[Any], model: str | None = None) -> None:
     """Choose the thread's model."""
     await _choose(interaction, Kind.MODEL, model)
 
 
-@app_commands.command(name="mode", description="Choose the mode in which the agent works in this thread")
-@app_commands.describe(mode="Part of its name; without it you get a menu")
+@app_commands.command(name="mode", description="Choose the agent's mode in this thread")
+@app_commands.describe(mode="Type part of its name, or leave it out for a menu")
 @app_commands.guild_only()
 async def mode(interaction: discord.Interaction[Any], mode: str | None = None) -> None:
     """Choose the thread's mode."""
@@ -40,17 +40,15 @@ async def mode(interaction: discord.Interaction[Any], mode: str | None = None) -
 
 
 @app_commands.command(name="effort", description="Choose how hard the agent thinks in this thread")
-@app_commands.describe(effort="The level; without it you get a menu")
+@app_commands.describe(effort="The level; leave it out for a menu")
 @app_commands.guild_only()
 async def effort(interaction: discord.Interaction[Any], effort: str | None = None) -> None:
     """Choose the thread's level of effort."""
     await _choose(interaction, Kind.EFFORT, effort)
 
 
-@app_commands.command(
-    name="options", description="Show all that the agent lets you choose in this thread, or choose it"
-)
-@app_commands.describe(option="Which one; without it you get a list of all", value="Its new value; else you get a menu")
+@app_commands.command(name="options", description="Show the agent's options in this thread, or change one")
+@app_commands.describe(option="Which option; leave it out for a list", value="Its new value; leave it out for a menu")
 @app_commands.guild_only()
 async def options(interaction: discord.Interaction[Any], option: str | None = None, value: str | None = None) -> None:
     """List the thread's options, or choose a value of one."""

@@ -38,16 +38,16 @@ _LOOK_LIMIT = 5.0
 _AT_ONCE = 10
 _TITLE_LIMIT, _PLACE_LIMIT = 60, 48
 
-NONE_FOUND = "No sessions to go on with."
+NONE_FOUND = "There are no sessions to go on with."
 LEFT_OUT = "Older ones are left out."
 PRIVATE = Answer("This conversation is from a private thread, and the new thread would not be private.", accepted=False)
-NO_CHANNEL = Answer("I can open a thread for this in text channels and forums only.", accepted=False)
+NO_CHANNEL = Answer("I can only open a thread for this in text channels and forums.", accepted=False)
 UNKNOWN_AGENT = "There is no agent {agent}, only {names}."
 EXPIRED = Answer("This list has expired. Use `/sessions` again.", accepted=False)
 
 
 @app_commands.command(name="sessions", description="Show the agent's sessions, and go on with one in a new thread")
-@app_commands.describe(agent="Which agent; otherwise that of this thread or channel")
+@app_commands.describe(agent="Which agent; by default that of this thread or channel")
 @app_commands.guild_only()
 async def sessions(interaction: discord.Interaction[Any], agent: str | None = None) -> None:
     """List the sessions that whoever asks may see, the latest first."""
@@ -77,7 +77,7 @@ async def suggest(interaction: discord.Interaction[Any], typed: str) -> list[Cho
     return choices_of(interaction, typed, [(name, name) for name in client.dispatcher.controls.agents()])
 
 
-@app_commands.command(name="fork", description="Open a new thread on a copy of this thread's conversation")
+@app_commands.command(name="fork", description="Open a new thread with a copy of this conversation")
 @app_commands.describe(prompt="What you want done there")
 @app_commands.guild_only()
 async def fork(interaction: discord.Interaction[Any], prompt: str | None = None) -> None:
@@ -151,7 +151,7 @@ async def _handed_over(
     place = Place(inbound.guild_id, inbound.channel_id, inbound.parent_id, owner_id)
     client.take(Post(inbound.message_id, place, inbound.author, inbound.text), Decision(Kind.PROMPT, inbound))
     await dispatcher.sessions.openings.finish(opened)
-    return Answer(f"It goes on in <#{inbound.thread_id}>. {opened.note}".strip(), accepted=True)
+    return Answer(f"Go on in <#{inbound.thread_id}>. {opened.note}".strip(), accepted=True)
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _page(interaction: discord.Interaction[Any], shown: ShownList, page: int) ->
     lines, buttons = [head if entries else NONE_FOUND], []
     for number, entry in enumerate(entries, page * PAGE):
         # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
-        named = inline_code(redact(entry.title), _TITLE_LIMIT) if entry.title else "without a title"
+        named = inline_code(redact(entry.title), _TITLE_LIMIT) if entry.title else "untitled"
         when = f" · <t:{int(entry.at)}:R>" if entry.at is not None and 0 < entry.at < _FAR else ""
         place = f" · <#{entry.thread_id}>" if entry.thread_id is not None else ""
         directory = f" · {inline_code(redact(entry.cwd), _PLACE_LIMIT)}" if entry.cwd else ""

@@ -31,7 +31,7 @@ async def export(interaction: discord.Interaction[Any], format: str = "markdown"
 
 
 @app_commands.command(
-    name="handoff", description="Go on in this thread with another agent, which reads the conversation"
+    name="handoff", description="Go on in this thread with another agent, which reads the conversation first"
 )
 @app_commands.describe(agent="Which agent takes over")
 @app_commands.guild_only()

@@ -23,10 +23,10 @@ _LEVELS = [Choice(name=f"{level}: {shown}", value=level.value) for level, shown 
 
 @app_commands.command(name="verbosity", description="Choose how much you see of the agent's work")
 @app_commands.describe(
-    level="How much; without it you are told how much is shown here", where="This thread, if not said"
+    level="How much; leave it out to see what holds here", where="Where it holds; by default in this thread"
 )
 @app_commands.choices(
-    level=[*_LEVELS, Choice(name="usual: as chosen for more than this, or by the settings", value=USUAL)],
+    level=[*_LEVELS, Choice(name="usual: as chosen for the channel or server, or in the settings", value=USUAL)],
     where=[Choice(name=scope.value, value=scope.value) for scope in Scope],
 )
 @app_commands.guild_only()

@@ -38,11 +38,11 @@ class Notify(StrEnum):
 
 
 _CHOSEN = {
-    Notify.ALWAYS: "I ping you {where} when an agent needs your answer, and whenever a turn of yours ends.",
+    Notify.ALWAYS: "I'll ping you {where} when an agent needs your answer, and whenever a turn of yours ends.",
     Notify.NEEDED: (
-        "I ping you {where} when an agent needs your answer, when a turn of 2 minutes or more ends, and when one fails."
+        "I'll ping you {where} when an agent needs your answer, when a turn of 2 min or more ends, and when one fails."
     ),
-    Notify.NEVER: "I don't ping you {where}, not even when an agent waits for your answer: `/inbox` lists what waits.",
+    Notify.NEVER: "I won't ping you {where}, not even when an agent waits for your answer. `/inbox` lists what waits.",
 }
 
 FAILURES = frozenset(
@@ -72,7 +72,11 @@ class Notifications:
         chosen[str(by.id)] = str(level)
         self._settings.keep(place_id, {_KEY: dict(list(chosen.items())[-MOST_PEOPLE:])})
         log.info("notify.chosen", place=place_id, level=str(level), user=by.id)
-        where = "in this thread" if thread_id is not None else "in threads of this server without a choice of yours"
+        where = (
+            "in this thread"
+            if thread_id is not None
+            else "in all threads of this server where you have not chosen otherwise"
+        )
         return Answer(_CHOSEN[level].format(where=where), accepted=True, lasting=True)
 
     def level(self, person_id: int, thread: ThreadPlace) -> Notify:

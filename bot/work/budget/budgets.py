@@ -90,9 +90,10 @@ class Budgets(TurnListener):
             spent = self._spending.spent(scope, day, message.author.id, message.thread_id)
             if limit.used(spent) >= 1:
                 whose = _whose(scope, message.author.name)
-                reason = f"{whose} is used up ({self._of_limit(spent, limit)})"
                 # Where waiting helps, that is the other way out.
-                return Why(Outcome.OVER_BUDGET, reason=reason if scope is Scope.THREAD else f"{reason} until midnight")
+                until = "" if scope is Scope.THREAD else " until midnight"
+                reason = f"{whose} is used up{until} ({self._of_limit(spent, limit)})"
+                return Why(Outcome.OVER_BUDGET, reason=reason)
         return None
 
     def sweep(self) -> None:
@@ -174,7 +175,7 @@ class Budgets(TurnListener):
         share = min(999, int(limit.used(amount) * 100))
         what = f"-# 💰 {share}% of {_whose(scope, name)} is used: {self._of_limit(amount, limit)}."
         self._editors.of(spent.thread_id).say(Body(f"{what} Beyond it, an approver has to allow each turn."))
-        log.info("budget.near", scope=scope.value, thread=spent.thread_id, user=spent.person_id, percent=share)
+        log.info("budget.warned", scope=scope.value, thread=spent.thread_id, user=spent.person_id, percent=share)
 
     def _of_limit(self, spent: Amount, limit: Limit) -> str:
         """Return what is used of a limit: of money and tokens, what is used up more."""
@@ -204,7 +205,7 @@ class Budgets(TurnListener):
         limits, parts = self.budget.limits, []
         if thread_id is not None:
             parts.append((self._spending.of_thread(thread_id), limits.get(Scope.THREAD), "in this thread"))
-        parts.append((self.spent_today(), limits.get(Scope.DAY), "today everywhere"))
+        parts.append((self.spent_today(), limits.get(Scope.DAY), "today in all threads"))
         told = [
             f"{self._of_limit(spent, limit) if limit is not None else self.worded(spent)} {where}"
             for spent, limit, where in parts

@@ -23,9 +23,9 @@ GROUPS = {
 
 _WAITS = {
     QueueMode.QUEUE: "what you send waits for its turn",
-    QueueMode.FOLLOWUP: "what you all send is asked together when it is done",
+    QueueMode.FOLLOWUP: "everything sent meanwhile is asked together afterwards",
     QueueMode.INTERRUPT: "what you send ends this turn and runs next",
-    QueueMode.STEER: "it is told what you send at once",
+    QueueMode.STEER: "it gets what you send at once",
 }
 
 
@@ -80,36 +80,37 @@ def help_on(here: Situation, commands: Iterable[str]) -> Answer:
 def _advice(here: Situation) -> tuple[list[str], tuple[Button, ...]]:
     # 1. Where a conversation begins.
     if here.kind is Kind.CHANNEL:
-        which = f" Here you have {', '.join(map(inline_code, here.agents))}." if here.agents else ""
+        which = f" Agents here: {', '.join(map(inline_code, here.agents))}." if here.agents else ""
+        first = "agent, title and files first" if here.agents else "title and files first"
         begin = [
-            "**Mention me with what you want done.** I open a thread for it:",
+            "**Mention me and say what you want done.** I open a thread for it:",
             f"> {here.weft} why does the login fail?",
-            f"In the thread you just write on. `/new` lets you choose first.{which}",
+            f"In the thread, just keep writing. `/new` lets you choose {first}.{which}",
         ]
         return begin, (_button(here, "inbox", "Inbox"), _button(here, "status", "Status"))
     if here.kind is Kind.GUEST_THREAD:
-        reads = f" I also read the last {here.context} messages." if here.context else ""
+        reads = f" I also read up to {here.context} earlier messages." if here.context else ""
         return [f"**Mention me, and I answer in this thread.**{reads}"], ()
     # 2. In a conversation: what it needs first, then what it does.
     lines, buttons = [], []
     if here.asked:
-        lines.append("**It waits for your answer.** Press a button of its card, or use `/permissions answer`.")
+        lines.append("**The agent waits for your answer.** Press a button on its card, or use `/permissions answer`.")
         buttons.append(_button(here, "inbox", "Inbox", "primary"))
     elif here.asking:
-        lines.append("**It waits for an answer** of whoever asked, or of an approver.")
+        lines.append("**The agent waits for an answer** from whoever asked, or from an approver.")
     elif here.running is not None:
-        lines.append(f"**{here.agent[:1].upper()}{here.agent[1:]} is at work.** Write on: {_WAITS[here.mode]}.")
+        lines.append(f"**{here.agent[:1].upper()}{here.agent[1:]} is working.** Keep writing: {_WAITS[here.mode]}.")
     else:
         place = f", which works in {here.directory}" if here.directory else ""
-        lines.append(f"**Just write: each message here is for {here.agent}**{place}.")
+        lines.append(f"**Just write: every message here goes to {here.agent}**{place}.")
     if here.running is not None:
-        lines.append("`!steer` in front of a message tells it at once, `!interrupt` cuts in.")
+        lines.append("Start a message with `!steer` to tell it at once, or with `!interrupt` to cut in.")
         lines.append("**Stop**, or the word `stop` alone, ends the turn; what waits goes on.")
         buttons.append(turn_button("stop", here.place_id, here.running))
     else:
         lines.append("Attach files and images; reply to a message, or link to it, to show what you mean.")
         if here.kind is Kind.DIRECT:
-            lines.append("All you write here is one conversation; `/new` begins another.")
+            lines.append("Everything you write here is one conversation; `/new` begins another.")
         else:
             lines.append("Begin with `//`, or mention somebody else, to talk among yourselves.")
     if here.waiting:

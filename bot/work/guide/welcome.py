@@ -46,6 +46,6 @@ class Welcome(TurnListener):
         self.settings.keep(inbound.author.id, {_KEY: True})
         directory = shown_directory(self.files, running.thread_id)
         who = self.settings.called(running.thread_id)
-        place = f", at work in {directory}" if directory else ""
-        text = f"-# Here you talk to {who}{place}. `stop` alone ends what it does, `/help` says what else you can do."
+        place = f" in {directory}" if directory else ""
+        text = f"-# You are talking to {who}{place}. Send `stop` to stop it, `/help` to see what else you can do."
         self.editors.of(running.thread_id).say(Body(text))

@@ -35,10 +35,10 @@ _MOST_METHODS = 6
 _TERMINAL = "terminal"
 
 NOT_YOURS = Answer(
-    "A login is that of the machine, for everybody here. Only whoever runs Weft, and approvers, may change it.",
+    "This login is shared by everybody here. Only the owner of this bot and approvers can change it.",
     accepted=False,
 )
-EVERYBODY = "-# It is the account of Weft's machine, for everybody who uses this agent."
+EVERYBODY = "-# This is the account on Weft's machine, shared by everybody who uses this agent."
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Logins:
             return self._not_asked(name, exc)
         if not methods:
             how = "use its own command line on Weft's machine, as the user that Weft runs as"
-            return _told(f"{name} names no way to log in. If it asks for one, {how}.", accepted=True)
+            return _told(f"{name} offers no way to log in. If it asks for a login, {how}.", accepted=True)
         shown = methods[:_MOST_METHODS]
         left_out = f"-# … and {len(methods) - len(shown)} more." if len(methods) > len(shown) else ""
         ways = [f"{number}. {self._way(place_id, method)}" for number, method in enumerate(shown, 1)]
@@ -76,7 +76,7 @@ class Logins:
             for method in by_itself
             if _may(by)
         )
-        who = "-# Whoever runs Weft, or an approver, can do it here." if by_itself and not buttons else ""
+        who = "-# The owner of this bot or an approver can log in here." if by_itself and not buttons else ""
         text = [f"**Log in to {name}**", *ways, left_out, who, EVERYBODY]
         return Answer("\n".join(line for line in text if line), accepted=True, buttons=buttons)
 
@@ -98,7 +98,7 @@ class Logins:
         if refusal:
             return _told(f"{name} is not logged in: {refusal}", accepted=False)
         return Answer(
-            f"{name} is logged in by {self._quoted(_label(method), 80)}. Write again in your thread.", accepted=True
+            f"{name} is logged in with {self._quoted(_label(method), 80)}. Write again in your thread.", accepted=True
         )
 
     async def offer_logout(self, place_id: int, here: int, by: Actor) -> Answer:
@@ -115,7 +115,7 @@ class Logins:
             return _told(f"{name} can't be logged out from here: use its own command line.", accepted=False)
         button = Button(f"weft:auth:{here}:{OUT}", "Log out", style="danger")
         return Answer(
-            f"**Log {name} out?** Nobody can use it until somebody logs in.\n{EVERYBODY}", True, buttons=(button,)
+            f"**Log {name} out?** Nobody can use it until somebody logs in again.\n{EVERYBODY}", True, buttons=(button,)
         )
 
     async def log_out(self, place_id: int, by: Actor) -> Answer:
@@ -143,7 +143,7 @@ class Logins:
         except RequestFailed as exc:
             return self._quoted(with_data(exc.message, exc.data) or f"error {exc.code}", 400)
         except RequestTimeout:
-            return f"it did not finish within {LOGIN_LIMIT:g} s. It may wait for a browser on its own machine."
+            return f"it did not finish within {LOGIN_LIMIT:g} s. It may be waiting for a browser on Weft's machine."
         # What runs elsewhere may keep the account of before for as long as it lives.
         self.pool.renew_idle(place_id, connection)
         return ""
@@ -164,7 +164,8 @@ class Logins:
         command = shlex.join([*profile.command, *method.args])
         # Names only: a value may be a secret.
         names = ", ".join(inline_code(one, 30) for one in list(method.env)[:3])
-        return f"{told}: run {self._quoted(command, 200)} in a terminal there{f', with {names} set' if names else ''}"
+        where = f"in a terminal on Weft's machine{f', with {names} set' if names else ''}"
+        return f"{told}: run {self._quoted(command, 200)} {where}"
 
 
 def _may(by: Actor) -> bool:

@@ -40,7 +40,7 @@ _MOST_SILENCES = 2
 
 _ORDER = {Kind.MODEL: 0, Kind.MODE: 1}
 _MOST_LINES = 5
-_TOO_SLOW = "The agent took too long to take over what was chosen. It is tried again with the next message."
+_TOO_SLOW = "The agent took too long to apply what was chosen. I'll try again with the next message."
 
 
 class Trouble(Enum):
@@ -132,7 +132,10 @@ class OptionGiver(TurnListener):
             starts = self.memory.starts(place.thread_id, place.guild_id)
             # What the settings say is the usual, too: the footer tells of what differs from it.
             session.options.initial = {**session.options.initial, **starts, **wanted}
-            told += [f"This agent does not offer {inline_code(key)} = {inline_code(one)}." for key, one in unknown]
+            told += [
+                f"The settings want {inline_code(key)} = {inline_code(one)}, which this agent does not offer."
+                for key, one in unknown
+            ]
             told += self._no_longer_offered(place.thread_id, session)
         elif not running.extra:
             self._leave(place.thread_id, session)
@@ -220,9 +223,11 @@ class OptionGiver(TurnListener):
             silences = self.to(session).silences
             silences[option.id] = silences.get(option.id, 0) + 1
             if silences[option.id] >= _MOST_SILENCES:
-                text = f"The agent has not answered {wanted} again, so I ask no more. {label(option)} was {before}."
+                text = (
+                    f"The agent again did not answer {wanted}, so I have stopped asking. {label(option)} was {before}."
+                )
                 return Failure(option, value, Trouble.REFUSED, text)
-            text = f"{label(option)}: {wanted}. The agent does not answer; it is asked again before your next message."
+            text = f"{label(option)}: {wanted}. The agent did not answer; I'll ask again before your next message."
             return Failure(option, value, Trouble.SILENT, text)
         except AcpError:
             # Whoever prompts next finds out, and the next session is given it.
@@ -237,7 +242,7 @@ class OptionGiver(TurnListener):
         if error.code == METHOD_NOT_FOUND:
             return "it can't change this in a conversation."
         if error.code == AUTH_REQUIRED:
-            return "it wants a login first."
+            return "it needs a login first."
         # Redacted before it is cut: of a secret that the cut divides, the rest would not be recognised for certain.
         return f"{inline_code(self.redact(error.message), 200)}."
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from acp.session_options import Kind, OptionValue, SessionOption
 from bot.reply.port import Button, Select, SelectChoice
-from bot.reply.sanitise import clip, one_line, reveal
+from bot.reply.sanitise import clip, inline_code, one_line, reveal
 from bot.work.options.words import Options, label, shown
 from bot.work.ports import Answer
 
@@ -20,6 +20,7 @@ PAGE = 25
 
 _TEXT = 100
 _LISTED = 20
+_ID = 60
 _LOCKED = "approvers only"
 
 NOTHING = "This agent offers nothing to choose."
@@ -27,7 +28,7 @@ NONE_OF_KIND = {
     Kind.MODEL: "This agent offers no choice of models.",
     Kind.MODE: "This agent has no modes.",
     Kind.EFFORT: "This agent offers no levels of effort.",
-    Kind.OTHER: "This agent has no such option. `/options` lists those that there are.",
+    Kind.OTHER: "This agent has no such option. `/options` lists those it has.",
 }
 
 
@@ -97,11 +98,18 @@ def option_menu(thread_id: int, options: Options, page: int | None = None) -> An
         SelectChoice(plain(one.name), digest(one.id), plain(f"now {one.name_of(one.current)}") if one.current else "")
         for one in options[first : first + PAGE]
     ]
-    lines = [f"{label(one)}: {shown(one, one.current)}" for one in options[:_LISTED]]
+    lines = [f"{_with_id(one)}: {shown(one, one.current)}" for one in options[:_LISTED]]
     if len(options) > _LISTED:
         lines.append(f"-# and {len(options) - _LISTED} more in the menu")
-    select = Select(f"weft:opts:{thread_id}", tuple(choices), "Change one of them")
+    select = Select(f"weft:opts:{thread_id}", tuple(choices), "Choose an option")
     return Answer("\n".join(lines), accepted=True, selects=(select,), buttons=_turning(thread_id, "all", first, pages))
+
+
+def _with_id(option: SessionOption) -> str:
+    """Return how an option is called, with its id where only that names it in the settings."""
+    plainly = option.kind is not Kind.OTHER or option.id.casefold() == option.name.casefold()
+    # A long one is left out whole: of a secret in it, the rest after a cut would not be recognised.
+    return label(option) if plainly or len(option.id) > _ID else f"{label(option)} ({inline_code(option.id, _ID)})"
 
 
 def suggestions(values: Sequence[OptionValue]) -> list[tuple[str, str]]:
@@ -111,7 +119,7 @@ def suggestions(values: Sequence[OptionValue]) -> list[tuple[str, str]]:
 
 def _search(option: SessionOption) -> str:
     command = f"/{option.kind}" if option.kind is not Kind.OTHER else "/options"
-    return f"Type part of a name behind `{command}` to search."
+    return f"Type part of a name after `{command}` to search."
 
 
 def _page(count: int, page: int | None, chosen: int) -> tuple[int, int]:

@@ -30,12 +30,12 @@ from pool.pool import ConnectionPool
 
 log = structlog.get_logger(__name__)
 
-NOT_KNOWN = Answer("I don't know yet what the agent offers. Send it a message first, then ask again.", accepted=False)
-NO_LONGER = Answer("The agent no longer offers this. Look again what there is.", accepted=False)
+NOT_KNOWN = Answer("I don't know yet what the agent offers. Send it a message first, then try again.", accepted=False)
+NO_LONGER = Answer("The agent no longer offers this. Use the command again to see what it offers.", accepted=False)
 NO_SUCH_VALUE = "{label} has no {value}. Choose one from the suggestions, or send the command alone for a menu."
 ONLY_APPROVERS = (
-    "{label} {value} is for approvers and the owner to choose: the agent may ask for less permission then."
-    " Whoever runs me can open it to all under `[permissions] modes`."
+    "Only approvers and the owner of this bot can choose {label} {value}: the agent may ask for less permission then."
+    " The owner can open it to everybody with `modes` under `[permissions]`."
 )
 
 

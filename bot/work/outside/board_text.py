@@ -15,7 +15,7 @@ from bot.work.thread_states import State, ThreadState
 
 HEADING = "**Board**"
 """What a message of Weft's begins with that is a board."""
-ENDING = "-# Kept up to date here. `/board off` ends it."
+ENDING = "-# Updated by itself. `/board off` removes it."
 NOTHING = "Nothing is going on."
 MOST_LINES = 25
 QUIET_AFTER = 3600.0

@@ -43,11 +43,13 @@ MOST_BOARDS = 20
 _LOOKED_THROUGH = 100
 _KEY = "board"
 
-HERE = Answer("The board is below. `/board off` ends it.", accepted=True, lasting=True)
-MOVED = Answer("The board moves down here.", accepted=True, lasting=True)
-ENDED = Answer("The board is gone.", accepted=True, lasting=True)
+HERE = Answer("The board is below. `/board off` removes it.", accepted=True, lasting=True)
+MOVED = Answer("The board is moving down here.", accepted=True, lasting=True)
+ENDED = Answer("The board is removed.", accepted=True, lasting=True)
 NONE_HERE = Answer("There is no board in this channel.", accepted=False)
-TOO_MANY = Answer(f"There are {MOST_BOARDS} boards already. End one with `/board off` in its channel.", accepted=False)
+TOO_MANY = Answer(
+    f"There are {MOST_BOARDS} boards already. Remove one with `/board off` in its channel.", accepted=False
+)
 
 
 @dataclass(slots=True, eq=False)

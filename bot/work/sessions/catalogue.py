@@ -40,11 +40,11 @@ MOST_THREADS = 500
 MOST_LISTS = 100
 _DISK_LIMIT = 2.0
 
-CANNOT_LIST = "{agent} can't tell which sessions it has, so these are only those of its threads here."
-NOT_ASKED = "{agent} could not be asked for its sessions ({reason}), so these are only those of its threads here."
-CANNOT_RESUME = "{agent} can't go on with a session in another process, so these are only to be looked at."
-NOT_ALL = "{agent} has more sessions than I read."
-ELSEWHERE = "Left out: {count} in other directories than its workspace."
+CANNOT_LIST = "{agent} can't list its sessions, so only those of its threads here are shown."
+NOT_ASKED = "{agent} could not be asked for its sessions ({reason}), so only those of its threads here are shown."
+CANNOT_RESUME = "{agent} can't reopen a session in another process, so you can only look at these."
+NOT_ALL = "{agent} has more sessions than I looked at."
+ELSEWHERE = "Left out: {count} outside its workspace."
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,12 @@ COPY_LIMIT = 90.0
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
 _LOOKED_AT = 100
 NOT_OPENED = "I could not open a thread for it: {why}"
-NOT_SAFE = Answer("The state file is out of order, so I can't make sure that nobody else has it. Try later.", False)
-TAKEN = Answer("Another thread has this session by now. Use `/sessions` again to see which.", accepted=False)
-NOTHING_TO_COPY = Answer("Nothing has been said here yet that could be copied.", accepted=False)
-AMID_A_TURN = "The turn that runs here goes on; the copy has of it what was written down so far."
+NOT_SAFE = Answer(
+    "I can't write my state file now, so I can't make sure that no other thread has it. Try again later.", False
+)
+TAKEN = Answer("Another thread has this session now. Use `/sessions` again to see which.", accepted=False)
+NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=False)
+AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."
 
 

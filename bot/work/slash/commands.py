@@ -31,8 +31,8 @@ KEPT_TEXT = 100
 _KEY = "commands"
 _NEAREST = 5
 
-NO_COMMANDS = "This agent has not said which commands it has. It tells with the first turn of a conversation."
-AS_MESSAGE = "To send it all the same, write it as a message."
+NO_COMMANDS = "This agent has not listed its commands yet. It does so in the first turn of a conversation."
+AS_MESSAGE = "To send it anyway, write it as a message."
 
 
 class AgentCommands(TurnListener):
@@ -61,7 +61,7 @@ class AgentCommands(TurnListener):
         if not offered:
             return Answer(NO_COMMANDS, accepted=False)
         nearest = ", ".join(inline_code(f"/{one}", NAME_LIMIT + 1) for one in nearest_names(name, offered))
-        advice = f"Did you mean {nearest}?" if nearest else "Begin to type in `command`, and choose one."
+        advice = f"Did you mean {nearest}?" if nearest else "Start typing in `command`, and choose one."
         return Answer(f"The agent has no command {inline_code(f'/{name}')}. {advice} {AS_MESSAGE}", accepted=False)
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:

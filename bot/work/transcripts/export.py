@@ -23,9 +23,9 @@ MOST_BYTES = 25 * 2**20
 _HEAD = 1_024
 """Bytes that are left for what stands around the turns."""
 
-NOTHING = Answer("No turn of this thread is kept. A turn is kept once it has ended.", accepted=False)
-LEFT_OUT = "{count:,} older turns are left out, as the file would be too large for this server."
-KEPT_FOR = "-# Turns are kept for {days:,} days. What runs now is not in it yet."
+NOTHING = Answer("No turns of this thread are kept. A turn is kept once it has ended.", accepted=False)
+LEFT_OUT = "Left out, as the file would be too large for this server: the {count:,} oldest turns."
+KEPT_FOR = "-# Turns are kept for {days:,} days. A turn that is still running is not in it yet."
 
 _IDS = frozenset({"guild_id", "thread_id", "prompt_id", "asker_id", "person_id"})
 

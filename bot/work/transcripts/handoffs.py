@@ -34,15 +34,16 @@ ROOM = 64 * 1024
 READ_LIMIT = 10.0
 """Seconds that a turn waits for its history."""
 
-NO_CHOICE = Answer("There is only one agent here, so nobody can take over.", accepted=False)
+NO_CHOICE = Answer("There is only one agent here, so no other can take over.", accepted=False)
 NOT_KEPT = Answer(
-    "Weft keeps no turns here, so another agent could not know of them. `/new` begins anew with one.", accepted=False
+    "Weft keeps no turns here, so another agent would have nothing to read. `/new` starts a new conversation.",
+    accepted=False,
 )
-SAME = "This thread is with {agent} already."
+SAME = "{agent} is already the agent of this thread."
 DONE = "🔀 {agent} takes over from here. It reads the conversation so far with your next message."
-GIVEN = "-# {agent} has got the last {turns} of this thread to read{left_out}."
-NOTHING_GIVEN = Body("-# Nothing of this thread is kept, so the new agent knows nothing of it.")
-NOT_READ = Body("-# I could not read what was said here in time; the new agent gets it with the next message.")
+GIVEN = "-# {agent} was given the last {turns} of this thread to read{left_out}."
+NOTHING_GIVEN = Body("-# Nothing of this thread is kept, so the new agent starts without its history.")
+NOT_READ = Body("-# I could not read the conversation in time; the new agent gets it with your next message.")
 
 _HEAD = (
     "[From Weft: this is what was said and done in this Discord thread before you took over from the agent {before}. "
@@ -111,7 +112,7 @@ class Handoffs:
             self.forget(thread_id)
             return NOTHING_GIVEN
         turns = f"{len(texts):,} turns" if len(texts) > 1 else "turn"
-        more = f"; {left_out:,} older ones are left out" if left_out else ""
+        more = f"; {left_out:,} older left out" if left_out else ""
         head = _HEAD.format(before=inline_code(before), turns=turns, left_out=more)
         text = "\n\n".join(texts)
         if takes_resources:

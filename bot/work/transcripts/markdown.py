@@ -26,7 +26,7 @@ _BRIEF = 400
 """Characters of each text of a tool in the short form."""
 
 DETAILS = "details.md"
-NOTHING_BESIDE = "Beside its answer the agent did nothing that it told of."
+NOTHING_BESIDE = "The agent reported nothing beyond its answer."
 _SHOWN = 4
 _NAME, _TITLE, _REASON = 80, 200, 400
 

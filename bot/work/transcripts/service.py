@@ -38,8 +38,8 @@ _MOST_DECISIONS = 1_000
 
 OFF = Answer("Weft keeps no turns here: its owner has set `WEFT_TRANSCRIPT_DAYS` to 0.", accepted=False)
 TOO_SLOW = Answer("I could not read my records in time. Try again in a minute.", accepted=False)
-DAMAGED = Answer("What is kept of this turn can't be read by this version of Weft.", accepted=False)
-GONE = "The details of this turn are not kept any more: that is for {days:,} days at most."
+DAMAGED = Answer("This version of Weft can't read what was kept of this turn.", accepted=False)
+GONE = "The details of this turn are gone: they are kept for {days:,} days at most."
 
 
 @dataclass(eq=False)

@@ -25,7 +25,7 @@ def test_the_answer_made_of_tools_has_titles_states_diffs_and_output() -> None:
     )
     assert fallback_text(snapshot(tools=tools), Outcome.ANSWERED) == (
         "✓ `Edit a.py`\n`a.py` +1 −1\n```diff\n--- a.py\n+++ a.py\n@@ -1 +1 @@\n-1\n+2\n```\n"
-        "-# 1 more changes were too large to keep\n\n"
+        "-# Changes too large to keep: 1\n\n"
         "✗ `make` (failed)\n```\nboom\n```"
     )
 

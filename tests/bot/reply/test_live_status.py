@@ -165,7 +165,7 @@ def test_of_a_long_plan_the_steps_around_the_one_at_work_are_shown(current: int,
 def test_a_turn_whose_agent_starts_or_thinks_says_so() -> None:
     """V1: the phase is part of the status line."""
     assert status_line(snapshot(starting=True), 1030.0) == "-# ⏳ 30 s · starting"
-    assert "take long to start. Wait" in status_line(snapshot(starting=True), 1090.0, 200)
+    assert "be slow to start. Wait" in status_line(snapshot(starting=True), 1090.0, 200)
     assert status_line(snapshot(thoughts="hm"), 1030.0) == "-# ⏳ 30 s · thinking"
     assert status_line(snapshot(thoughts="hm", text_length=1), 1030.0) == "-# ⏳ 30 s"
 

@@ -72,7 +72,7 @@ async def test_each_person_chooses_for_a_thread_or_for_the_server_over_restarts(
     async with choosing(store) as notifications:
         told = notifications.choose(NEVER, ALICE, None, 1)
         assert (told.accepted, told.lasting) == (True, True)
-        assert "not even when an agent waits for your answer: `/inbox` lists what waits" in told.text
+        assert "not even when an agent waits for your answer. `/inbox` lists what waits" in told.text
         notifications.choose(ALWAYS, ALICE, 200, 1)
         for number in range(MOST_PEOPLE + 5):
             notifications.choose(ALWAYS, Actor(1000 + number, "x"), 300, 1)

@@ -91,8 +91,10 @@ async def test_a_thread_is_told_once_at_80_percent_and_refused_at_100() -> None:
         assert work.agents.prompted == ["half", "most", "most", "dollar"]
         work.post(9, "half", thread_id=200)
         assert await work.outcome(9) is ANSWERED
-        assert "Spent: $1.00 of $1.00 in this thread, $1.50 today everywhere" in work.dispatcher.controls.status(100)
-        assert "Spent: $1.50 today everywhere" in work.dispatcher.controls.status(None)
+        assert "Spent: $1.00 of $1.00 in this thread, $1.50 today in all threads" in work.dispatcher.controls.status(
+            100
+        )
+        assert "Spent: $1.50 today in all threads" in work.dispatcher.controls.status(None)
         assert work.dispatcher.budgets.spent_today(200) == Amount(500_000)
 
 
@@ -108,7 +110,7 @@ async def test_a_person_is_bounded_in_all_threads_and_nobody_else_is() -> None:
         assert "140% of today's budget of `alice` is used: $1.40 of $1.00." in told
         work.post(3, "half", thread_id=300)
         assert await work.outcome(3) is OVER
-        assert work.told("today's budget of `alice` is used up ($1.40 of $1.00) until midnight", 300)
+        assert work.told("today's budget of `alice` is used up until midnight ($1.40 of $1.00)", 300)
         work.post(4, "half", thread_id=300, author=BOB)
         assert await work.outcome(4) is ANSWERED
 

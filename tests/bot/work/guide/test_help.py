@@ -20,24 +20,24 @@ WORKING = replace(IDLE, running=42)
     [
         (
             Situation(Kind.CHANNEL, 7, "<@1>", "the agent"),
-            "**Mention me with what you want done.**",
+            "**Mention me and say what you want done.**",
             ["Inbox", "Status"],
         ),
         (Situation(Kind.GUEST_THREAD, 8, "<@1>", "the agent", context=20), "**Mention me, and I answer", []),
         (
             IDLE,
-            "**Just write: each message here is for `claude`**, which works in `~/app`.",
+            "**Just write: every message here goes to `claude`**, which works in `~/app`.",
             ["Status", "Start afresh"],
         ),
-        (WORKING, "**`claude` is at work.** Write on: what you send waits for its turn.", ["Stop", "Status"]),
+        (WORKING, "**`claude` is working.** Keep writing: what you send waits for its turn.", ["Stop", "Status"]),
         (
             replace(WORKING, mode=QueueMode.STEER),
-            "**`claude` is at work.** Write on: it is told what",
+            "**`claude` is working.** Keep writing: it gets what",
             ["Stop", "Status"],
         ),
-        (replace(WORKING, asking=True), "**It waits for an answer** of whoever asked", ["Stop", "Status"]),
-        (replace(WORKING, asking=True, asked=True), "**It waits for your answer.**", ["Inbox", "Stop", "Status"]),
-        (replace(WORKING, waiting=2), "**`claude` is at work.**", ["Stop", "Queue", "Status"]),
+        (replace(WORKING, asking=True), "**The agent waits for an answer** from whoever asked", ["Stop", "Status"]),
+        (replace(WORKING, asking=True, asked=True), "**The agent waits for your answer", ["Inbox", "Stop", "Status"]),
+        (replace(WORKING, waiting=2), "**`claude` is working.**", ["Stop", "Queue", "Status"]),
     ],
 )
 def test_help_begins_with_what_one_can_do_here_and_now(here: Situation, first: str, buttons: list[str]) -> None:

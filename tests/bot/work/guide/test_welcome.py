@@ -20,9 +20,9 @@ async def test_a_person_who_was_welcomed_is_not_welcomed_by_the_next_run_and_a_b
         for message in (mention(1), mention(2), replace(mention(3), author=BOB, lane=Lane.BACKGROUND)):
             work.dispatcher.submit(message)
         await work.over(3)
-        assert [len(work.told("Here you talk to the agent", thread_id)) for thread_id in (1, 2, 3)] == [1, 0, 0]
+        assert [len(work.told("You are talking to the agent", thread_id)) for thread_id in (1, 2, 3)] == [1, 0, 0]
     async with running_work(store=store, limits=WELCOMING) as work:
         work.dispatcher.submit(mention(4))
         await work.over()
         assert work.told("an answer", 4)
-        assert not work.told("Here you talk", 4)
+        assert not work.told("You are talking", 4)

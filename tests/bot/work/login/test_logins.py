@@ -47,7 +47,7 @@ async def test_a_way_that_takes_a_terminal_is_a_command_to_run_without_the_value
     )
     assert found.text.splitlines()[:3] == [
         "**Log in to `claude`**",
-        "1. `In **a** terminal`: run `claude '--acp mode' login` in a terminal there, with `KEY` set",
+        "1. `In **a** terminal`: run `claude '--acp mode' login` in a terminal on Weft's machine, with `KEY` set",
         "2. `x`: `two lines`",
     ]
     assert [button.label for button in found.buttons] == ["Log in: x"]
@@ -62,7 +62,7 @@ async def test_many_ways_fit_into_one_message_and_none_is_said_plainly() -> None
     assert len(found.text) <= 2000
     assert all(len(button.custom_id) <= 100 and len(button.label) <= 80 for button in found.buttons)
     none = await logins().show(7, 7, ALICE)
-    assert "names no way to log in" in none.text
+    assert "offers no way to log in" in none.text
 
 
 @pytest.mark.asyncio

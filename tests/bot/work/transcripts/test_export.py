@@ -28,11 +28,11 @@ async def test_of_a_long_conversation_the_newest_turns_are_exported(wanted: str)
     assert limit // 2 < len(answer.file.data) <= limit
     present = [number for number in range(1, 31) if f"answer {number}.x" in text]
     assert present == list(range(31 - len(present), 31)), "the newest, without a gap"
-    assert f"{30 - len(present)} older turns are left out" in answer.text
+    assert f"the {30 - len(present)} oldest turns" in answer.text
     if wanted == "json":
         assert json.loads(text)["left_out"] == 30 - len(present)
     else:
-        assert f"{30 - len(present)} older turns are left out" in text
+        assert f"the {30 - len(present)} oldest turns" in text
 
 
 async def test_a_damaged_row_keeps_no_other_turn_from_being_read() -> None:

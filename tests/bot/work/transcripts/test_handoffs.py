@@ -35,8 +35,8 @@ async def test_of_a_long_conversation_the_newest_turns_are_handed_over() -> None
             assert ROOM // 2 < len(text) < ROOM + 1_000
             given = [number for number in range(1, 41) if f"answer {number}.x" in text]
             assert given == list(range(41 - len(given), 41)), "the newest, without a gap"
-            assert f"last {len(given)} turns, in short; {40 - len(given)} older ones are left out.]" in text
-            assert f"{len(given)} turns of this thread to read; {40 - len(given)} older ones" in history.told.text
+            assert f"last {len(given)} turns, in short; {40 - len(given)} older left out.]" in text
+            assert f"{len(given)} turns of this thread to read; {40 - len(given)} older left out" in history.told.text
             assert await handoffs.history(THREAD + 1, takes_resources=True) is NOTHING_GIVEN
             assert await handoffs.history(THREAD + 1, takes_resources=True) is None, "said once"
             nothing = Handoffs(Transcripts(MemoryStore(), str, 0), settings)
