@@ -295,6 +295,8 @@ class ConnectionPool:
             if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
                 raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
             session = await connection.fork_session(original.id, slot.cwd)
+            # At once: if it gets no thread after all, its agent lists it still, and it says what was said here.
+            self._store.copied(session.id, thread_id)
             return SessionCopy(connection, session, slot.cwd, original.id)
         finally:
             claim.release()

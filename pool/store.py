@@ -273,7 +273,7 @@ class SessionClaim:
 
 @dataclass(frozen=True, slots=True)
 class KnownSession:
-    """A session that a thread has (``held``), had, or that was made for one turn of it (``copy``)."""
+    """A session that a thread has (``held``), had, or that was copied from its own (``copy``)."""
 
     session_id: str
     thread_id: int

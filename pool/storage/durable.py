@@ -208,7 +208,7 @@ class SessionStore:
         return await self._submit(sessions.Claims())
 
     def copied(self, session_id: str, thread_id: int) -> Submitted[None]:
-        """Hand in that a session was made for one turn of a thread; nobody need wait for that.
+        """Hand in that a session was copied from a thread's own; nobody need wait for that.
 
         Raises:
             anyio.ClosedResourceError: the store was left.

@@ -42,7 +42,7 @@ class SetClaim(Operation[None]):
 
 @dataclass(frozen=True, slots=True)
 class NoteSession(Operation[None]):
-    """A session is a thread's, since ``at`` (seconds since the epoch); ``copy``: it was made for one turn of it."""
+    """A session is a thread's, since ``at`` (seconds since the epoch); ``copy``: it was copied from its own."""
 
     session_id: str
     thread_id: int

@@ -40,6 +40,8 @@ async def test_a_copy_is_made_beside_a_turn_and_opened_in_the_other_threads_own_
             can_resume(at)
             copy = await copied(at, 2)
             assert (copy.origin, copy.session.id, copy.cwd) == ("session-100", "session-100-fork-1", "1")
+            known = [(one.thread_id, one.copy) for one in await at.store.known_sessions([copy.session.id])]
+            assert known == [(1, True), (2, False)], "who may not see the original's thread may not see the copy"
             assert await use(at.pool, 2) == "resumed"
             assert at.agents.connections[0].ended == [copy.session.id]
             assert at.agents.connections[1].asked_for == copy.session.id

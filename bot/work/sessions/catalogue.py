@@ -178,18 +178,17 @@ def merged(
     """
     having = {one.session_id: one for one in ours}
     threads: dict[str, set[int]] = {}
-    copies = set()
+    copies, owned = set[str](), set[str]()
     for one in known:
         threads.setdefault(one.session_id, set()).add(one.thread_id)
-        if one.copy:
-            copies.add(one.session_id)
+        (copies if one.copy else owned).add(one.session_id)
     entries: dict[str, Entry] = {}
     elsewhere, patterns = 0, list(patterns)
     for found in listed:
         home = home_in(found.cwd, patterns)
         held = having.get(found.session_id)
-        # What was made for one turn of a thread is nothing to go on with.
-        if found.session_id in copies and held is None:
+        # What was made for one turn of a thread, or for a thread that never was, is nothing to go on with.
+        if found.session_id in copies - owned and held is None:
             continue
         if home is None and held is None:
             elsewhere += 1

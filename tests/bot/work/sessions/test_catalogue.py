@@ -50,6 +50,7 @@ def test_whose_a_session_is_and_was_stands_with_it() -> None:
         ListedSession("given up", "/srv/1", "Old"),
         ListedSession("copy", "/srv/1"),
         ListedSession("kept copy", "/srv/1"),
+        ListedSession("fork given up", "/srv/1"),
         ListedSession("machine", "/srv/9"),
         ListedSession("elsewhere", "/home/me", "private"),
     ]
@@ -62,12 +63,15 @@ def test_whose_a_session_is_and_was_stands_with_it() -> None:
         KnownSession("copy", 1, held=False, copy=True),
         KnownSession("kept copy", 5, held=True),
         KnownSession("kept copy", 1, held=False, copy=True),
+        KnownSession("fork given up", 1, held=False, copy=True),
+        KnownSession("fork given up", 6, held=False),
     ]
     entries, elsewhere = merged(listed, ours, known, OWN, "p")
     assert threads(*entries) == {
         "held": (4, 1, {4}),
         "given up": (None, 1, {1, 2, 3}),
         "kept copy": (5, 1, {5}),
+        "fork given up": (None, 1, {1, 6}),
         "machine": (None, 9, {9}),
     }
     assert elsewhere == 1
