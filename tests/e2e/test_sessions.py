@@ -156,6 +156,21 @@ async def test_a_session_that_is_or_was_in_a_hidden_thread_is_shown_to_nobody_wh
         game.discord.assert_clean([10007])  # Discord was asked whether alice is a member
 
 
+async def test_an_old_list_opens_nothing_that_was_in_a_hidden_thread_since(tmp_path: Path) -> None:
+    """S1, D2"""
+    async with play(tmp_path, keeping(tmp_path), **friends("alice")) as game:
+        left(tmp_path, "machine", tmp_path / "workspace", "Free")
+        alice, fd = game.discord.user("alice"), game.discord
+        old = await listed(game, fd.channel_id, alice)
+        hidden = fd.add_channel("hidden")
+        fd.overwrite(hidden, fd.guild_id, deny=["view_channel"])
+        fd.overwrite(hidden, fd.bot_user.id, allow=["view_channel"])
+        secret = thread_in(await press(await listed(game, hidden), "Open 1 here", game.owner))
+        await game.owner.slash(secret, "reset")
+        assert "expired" in await press(old, "Open 1 here", alice)
+        assert [thread.id for thread in fd.threads()] == [secret]
+
+
 async def test_a_fork_goes_on_in_a_new_thread_while_the_original_still_works(tmp_path: Path) -> None:
     """S2, Q2: linked from both ends, with the agent and the choices of the old one, also in directories of threads."""
     gate = Gate(tmp_path / "gate")

@@ -125,11 +125,12 @@ async def on_list_press(interaction: discord.Interaction[Any], named: re.Match[s
     entry, by = entries[number], actor_of(interaction.user)
 
     async def open_it(dispatcher: Dispatcher) -> Answer:
-        # Looked at again: what they may see may have changed since the list was shown.
-        if not entry.threads <= await seen_by(interaction, entry.threads, _LOOK_LIMIT):
+        # Looked at again: where it was and what they may see may have changed since the list was shown.
+        threads = await dispatcher.sessions.catalogues.whose(entry)
+        if not threads <= await seen_by(interaction, threads, _LOOK_LIMIT):
             return EXPIRED
         # What was said among a few is not for all who see the new thread.
-        if await any_private(interaction, entry.threads, _LOOK_LIMIT):
+        if await any_private(interaction, threads, _LOOK_LIMIT):
             return PRIVATE
         opened = await dispatcher.sessions.openings.open_listed(
             interaction.id, shown.catalogue.agent, entry, title_of(entry.title) or "Session", where, by

@@ -139,6 +139,11 @@ class Catalogues:
         notes = (*told.notes, *([ELSEWHERE.format(count=elsewhere)] if elsewhere else []))
         return Catalogue(agent, tuple(entries), notes, told.openable)
 
+    async def whose(self, entry: Entry) -> frozenset[int]:
+        """Return the threads whose a listed session is and was, with those that had it since the list was made."""
+        known = await self.store.known_sessions([entry.session_id])
+        return entry.threads | {one.thread_id for one in known}
+
     async def _ask(self, agent: str, stand_in: int) -> _Told:
         named, told = inline_code(agent, 32), _Told()
         try:
