@@ -381,6 +381,7 @@ class Dispatcher:
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self.thread_states.forget(place_id)
+            self.transcripts.forget(place_id)
             self.options.memory.forget(place_id)
             self.outside.forget(place_id)
             self._runs.serial.pop(place_id, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -176,7 +178,7 @@ async def test_a_missing_permission_to_open_threads_is_told_in_the_channel_by_it
 
 
 async def test_a_deleted_thread_cancels_its_turn_and_lets_the_agent_go(tmp_path: Path) -> None:
-    """D10."""
+    """D10, S3, R6: nor is anything kept of a turn that ended after its thread was gone."""
     agent = scenario(tmp_path, [{"text": "first half"}, {"hang": True}])
     async with play(tmp_path, agent, clean=False) as game:
         thread_id = await running(game)
@@ -184,6 +186,8 @@ async def test_a_deleted_thread_cancels_its_turn_and_lets_the_agent_go(tmp_path:
         assert await game.outcome(thread_id) is Outcome.STOPPED
         await game.agents_gone()
         assert len(agent.received("session/cancel")) == 1
+        with closing(sqlite3.connect(tmp_path / "state" / "weft.db")) as database:
+            assert database.execute("SELECT count(*) FROM transcripts").fetchall() == [(0,)]
         game.discord.assert_clean(allow=[404])
 
 

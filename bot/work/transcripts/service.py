@@ -1,6 +1,7 @@
 """Keeps what was said and done in each turn, and shows it again.
 
-Records are packed and written out in a worker thread. The mutable state is in the store.
+Records are packed and written out in a worker thread. What is kept is in the store; the mutable state here is which
+threads are gone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import anyio.to_thread
 import structlog
 
 from bot.model import Inbound
+from bot.recent import Recent
 from bot.work.ending import interrupted
 from bot.work.ports import Answer
 from bot.work.transcripts.markdown import KeptTurn, details_message
@@ -33,6 +35,7 @@ PACK_LIMIT = 5.0
 READ_LIMIT = 20.0
 """Seconds that an answer may take that is read from the state file."""
 
+MOST_GONE = 1_000
 _PAGE = 8
 _MOST_DECISIONS = 1_000
 
@@ -54,6 +57,7 @@ class Transcripts:
     store: SessionStore
     redact: Callable[[str], str]
     days: int
+    _gone: Recent[int] = field(init=False, default_factory=lambda: Recent(MOST_GONE))
     # Apart from the threads of others: what is packed here must not wait for files or images.
     _packing: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(2))
     _reading: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(1))
@@ -72,6 +76,9 @@ class Transcripts:
         try:
             # The turn's end waits for it: a press on Details has to find it, even after a kill.
             payload = packed(turn, self.redact) if is_light(turn) else await self._packed_apart(turn)
+            # Looked at last: what is handed in before a thread is forgotten goes with it.
+            if first.thread_id in self._gone:
+                return
             kept = KeptTranscript(first.message_id, first.thread_id, int(turn.ended), payload)
             self.store.transcribed(kept)
         except Exception:
@@ -88,6 +95,10 @@ class Transcripts:
         """Keep what is known of a turn in which an earlier run was killed: who asked what."""
         if await self.store.transcript(messages[0].message_id) is None:
             await self.keep(FinishedTurn(messages, interrupted(), 0.0))
+
+    def forget(self, thread_id: int) -> None:
+        """Keep nothing more of a thread that is gone: what ran there ends after it was forgotten."""
+        self._gone.first(thread_id)
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
