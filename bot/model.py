@@ -170,6 +170,7 @@ class Inbound:
         attachments: its own files, then those of what it forwards, then those of what it replies to.
         conversation: into which it was posted; None in a thread of Weft's, where every message is a prompt.
         beyond_budget: somebody has allowed it although nothing is left to be spent (A4).
+        command: it begins with a command that its agent offers, whatever that is made of (K3).
     """
 
     message_id: int
@@ -189,6 +190,7 @@ class Inbound:
     attachments: tuple[Attachment, ...] = ()
     conversation: Conversation | None = None
     beyond_budget: bool = False
+    command: bool = False
 
     @property
     def thread(self) -> ThreadPlace:

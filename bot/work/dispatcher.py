@@ -220,7 +220,7 @@ class Dispatcher:
         )  # fmt: skip
         self._intake = Intake(
             tracker, self._chat, store, pool, self._scheduler, editors, self._reactions, self.deliveries, settings,
-            self._runs, self.budgets, self._observer, redact,
+            self._runs, self.budgets, self.commands, self._observer, redact,
         )  # fmt: skip
         rate = RateLimit(limits.user_messages, limits.user_window)
         self._rate_limiter = RateLimiter(tracker, store, rate, self._intake, self._skipped)

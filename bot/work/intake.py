@@ -20,12 +20,13 @@ from bot.work.editors import Editors
 from bot.work.ending import TurnEnd, busy, crashed, interrupted, lines, not_opened
 from bot.work.observer import Observer
 from bot.work.ports import Chat
-from bot.work.prompt import is_command
+from bot.work.prompt import runs_command
 from bot.work.queue.scheduler import Scheduler
 from bot.work.reactions import Reactions
 from bot.work.running_turn import Claim
 from bot.work.runs import Runs
 from bot.work.serialization import accepted_prompt
+from bot.work.slash.commands import AgentCommands
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings, gone_line
 from pool.pool import ConnectionPool
@@ -57,6 +58,7 @@ class Intake:
     thread_settings: ThreadSettings
     runs: Runs
     budgets: Budgets
+    commands: AgentCommands
     observer: Observer
     redact: Callable[[str], str]
     closed: bool = False
@@ -65,8 +67,10 @@ class Intake:
         """Give a message its place, and have it written down."""
         self._settle_agent(inbound)
         mode = self.thread_settings.mode_in(inbound.thread_id, inbound.guild_id, inbound.mode)
+        if self.commands.named_in(inbound):
+            inbound = replace(inbound, command=True)
         # A command of the agent's counts only as the first text of a prompt: it shares none, and steers none (K3).
-        if is_command(inbound.text) and mode is not QueueMode.INTERRUPT:
+        if runs_command(inbound) and mode is not QueueMode.INTERRUPT:
             mode = QueueMode.QUEUE
         inbound = replace(inbound, mode=mode)
         now = anyio.current_time()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from acp.schema import ContentBlock
-from bot.model import Actor, Quote
+from bot.model import Actor, Inbound, Quote
 from bot.reply.sanitise import visible
 
 SAID_MEANWHILE = "[Said while you were working:]"
@@ -58,6 +58,11 @@ def is_command(text: str) -> bool:
     """Return whether a message looks like a command of the agent's own, which counts only at the start of a prompt."""
     # Not a path such as `/etc/hosts`; `/tmp` alone looks like one, and costs no more than a turn of its own.
     return _COMMAND.match(text) is not None
+
+
+def runs_command(message: Inbound) -> bool:
+    """Return whether a message is to be the first text of a prompt of its own (K3)."""
+    return message.command or is_command(message.text)
 
 
 def compose(messages: Iterable[Said], earlier: Iterable[Quote] = (), *, meanwhile: bool = False) -> str:

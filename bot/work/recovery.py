@@ -298,6 +298,7 @@ class Recovery:
         again = replace(again, parent_id=before.thread.parent_id, quotes=quotes, left_out=(), attachments=files)
         # A person asks for it now, whoever did before; and an approver's word was for one turn.
         again = replace(again, lane=Lane.MAIN, beyond_budget=False)
+        again = replace(again, command=before.command and text == before.text)
         if allowed:
             # Whoever allows it does not ask for it: cards, budget and rights are its author's.
             again = replace(again, author=before.author, lane=before.lane, beyond_budget=True)

@@ -18,7 +18,7 @@ import structlog
 from acp.elicitation import ElicitationRequest
 from acp.errors import INTERNAL_ERROR, AcpError, ForkFailed
 from acp.permission_request import PermissionRequest
-from acp.schema import ContentBlock, text_block
+from acp.schema import text_block
 from acp.snapshot import BY_AGENT, Ending, Phase, TurnSnapshot
 from acp.turn_runner import run_turn
 from bot.model import Outcome
@@ -34,7 +34,6 @@ from bot.work.leftovers import Leftovers
 from bot.work.options.giving import OptionGiver
 from bot.work.permissions.cards import rejection
 from bot.work.permissions.turn_cards import TurnCards, close_cards
-from bot.work.prompt import is_command
 from bot.work.questions.registry import why_ended
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import Entry, Why
@@ -225,7 +224,7 @@ class TurnService:
     async def _prompt(self, running: RunningTurn, lease: Lease, history: History | None) -> TurnEnd:
         prompt = running.entry.prompt()
         # An agent takes a command of its own only at the very beginning: what it is to read comes with the next prompt.
-        history = None if is_command(running.entry.prompt_text()) else history
+        history = None if running.entry.runs_command else history
         if history is not None:
             prompt.insert(0, history.block)
             self.handoffs.forget(running.thread_id)
@@ -233,7 +232,7 @@ class TurnService:
         end_of = partial(_end_of, running, [method.name or method.id for method in lease.connection.agent.auth_methods])
         settled, unread = False, True
         with self.handouts.turn(running.first) as handing_out:
-            if to_be_briefed(lease, prompt):
+            if to_be_briefed(lease, running.entry):
                 lease.session.briefed = True
                 if told := self.handouts.instruction(handing_out):
                     prompt.append(text_block(told))
@@ -261,10 +260,10 @@ class TurnService:
         return replace(end_of(snapshot), handout=handout)
 
 
-def to_be_briefed(lease: Lease, prompt: list[ContentBlock]) -> bool:
+def to_be_briefed(lease: Lease, entry: Entry) -> bool:
     """Return whether the agent is to be told with this prompt what it is to know of Weft: once in a session."""
     # A command of the agent's takes all text for its input: then it is told with the next prompt (K3).
-    return lease.how != "forked" and not lease.session.briefed and not is_command(prompt[0].text or "")
+    return lease.how != "forked" and not lease.session.briefed and not entry.runs_command
 
 
 def begins(lease: Lease) -> bool:

@@ -57,6 +57,30 @@ async def test_commands_of_a_busy_agent_are_suggested_and_run_as_prompts_of_thei
         assert [reference for reference, _ in answers(game, thread_id)] == [None, by_command, typed, plain]
 
 
+async def test_a_command_is_one_however_its_name_is_spelt_and_what_is_none_is_not(tmp_path: Path) -> None:
+    """K3, Q2: some agents name commands by the folders in which they are."""
+    gate = Gate(tmp_path / "gate")
+    named = [{"name": name, "description": "does something"} for name in ("team/review", "what?!")]
+    agent = scenario(tmp_path, words={"first": held(gate)}, commands=named, steering=True)
+    async with play(tmp_path, agent, debounce=0.3, debounce_max=0.6, **friends("bob")) as game:
+        bob, owner = game.discord.user("bob"), game.owner
+        thread_id = await begun(game)
+        assert await (await owner.slash(thread_id, "queue mode", mode="followup")).told()
+        used = await bob.slash(thread_id, "agent", command="team/review", input="src")
+        assert await used.told() == "`/team/review` src"
+        by_command = game.discord.messages(thread_id)[-1].id
+        typed = [await game.say(thread_id, text, bob) for text in ("/what?! now", "/etc/hosts is wrong", "mend it")]
+        for one in typed:
+            await until_marked(game.discord, one)
+        gate.open()
+        assert [await game.outcome(one) for one in (thread_id, by_command, *typed)] == [Outcome.ANSWERED] * 5
+        assert first_texts(agent) == ["first", "/team/review src", "/what?! now", "/etc/hosts is wrong\nmend it"]
+        # In a session that begins, too: it has nothing behind it.
+        other = await game.mention("/team/review", bob)
+        assert await game.outcome(other) is Outcome.ANSWERED
+        assert len(agent.received("session/prompt")[-1]["params"]["prompt"]) == 1
+
+
 async def test_a_command_with_what_it_refers_to_is_still_the_first_text(tmp_path: Path) -> None:
     """K3, F8: a reply's quote stands behind it; what an agent has not announced reaches it all the same."""
     agent = scenario(tmp_path, commands=commands(500))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 
 from bot.model import Inbound, QueueMode
-from bot.work.prompt import is_command
+from bot.work.prompt import runs_command
 from bot.work.queue.entry import Entry
 from bot.work.queue.rules import Rules
 
@@ -17,7 +17,7 @@ def may_join(row: Entry, inbound: Inbound, mode: QueueMode, now: float) -> bool:
     """Return whether a message goes on with ``row``, which its author has just begun."""
     last = row.messages[-1]
     # A command of the agent's is the first text of its prompt, and takes all that follows as its input (K3).
-    if is_command(inbound.text) or is_command(last.text):
+    if runs_command(inbound) or runs_command(last):
         return False
     alike = (last.author.id, row.mode, row.lane) == (inbound.author.id, mode, inbound.lane)
     # Not one that is older than the row's last: the prompt would read in another order than it was written.
@@ -30,7 +30,7 @@ def held_until(inbound: Inbound, since: float, now: float, rules: Rules) -> floa
     All times are seconds of the same clock.
     """
     # With files, all has been said, and nothing joins a command: to hold it back would only delay the answer.
-    if inbound.files or is_command(inbound.text):
+    if inbound.files or runs_command(inbound):
         return now
     # Each message extends the wait, but only so far: a steady typist would never be answered otherwise.
     return min(now + rules.debounce, since + rules.debounce_max)

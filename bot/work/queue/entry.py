@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from acp.schema import ContentBlock, text_block
 from bot.model import Actor, Inbound, Lane, Outcome, QueueMode, Quote
-from bot.work.prompt import NOTHING, Brought, Said, compose
+from bot.work.prompt import NOTHING, Brought, Said, compose, runs_command
 
 
 class EntryState(Enum):
@@ -142,6 +142,11 @@ class Entry:
         if self.state is EntryState.RUNNING:
             return self.cancellable and not self.prompted
         return self.state in PENDING
+
+    @property
+    def runs_command(self) -> bool:
+        """Whether it is a command of the agent's, which takes all text of its prompt for its input (K3)."""
+        return runs_command(self.messages[0])
 
     def prompt_text(self) -> str:
         """Return what the agent is asked, in words."""

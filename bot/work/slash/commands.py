@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 from acp.commands import NAME_LIMIT, AgentCommand
+from bot.model import Inbound
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
 from bot.work.ending import TurnEnd
@@ -63,6 +64,14 @@ class AgentCommands(TurnListener):
         nearest = ", ".join(inline_code(f"/{one}", NAME_LIMIT + 1) for one in nearest_names(name, offered))
         advice = f"Did you mean {nearest}?" if nearest else "Start typing in `command`, and choose one."
         return Answer(f"The agent has no command {inline_code(f'/{name}')}. {advice} {AS_MESSAGE}", accepted=False)
+
+    def named_in(self, message: Inbound) -> bool:
+        """Return whether a message begins with one of the commands that are known for its thread."""
+        # Most messages begin with something else: for these nothing is looked up.
+        if not message.text.startswith("/"):
+            return False
+        first = message.text.split(maxsplit=1)[0].removeprefix("/")
+        return any(one.name == first for one in self.of(message.thread_id, message.guild_id))
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         del end

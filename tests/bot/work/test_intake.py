@@ -76,6 +76,7 @@ async def taking() -> AsyncIterator[Scene]:
         cast("Any", None),
         cast("Any", None),
         cast("Any", SimpleNamespace(refusal=lambda _inbound: None)),
+        cast("Any", None),
         Observer(),
         redact=lambda text: text.replace(SECRET, "[secret]"),
     )
