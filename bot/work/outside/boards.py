@@ -217,6 +217,8 @@ class Boards:
         if one.restored:
             await self._find(one, port)
             one.restored = False
+            if one.over:
+                return
         # 2. A message that takes edits.
         before = one.message_id
         if before is not None and self._clock() - posted_at(before) < RENEW_AFTER:
@@ -238,10 +240,22 @@ class Boards:
             await self._delete(one.channel_id, before)
 
     async def _find(self, one: _Board, port: ThreadPort) -> None:
-        """Find the message of a board that was posted and not recorded; take one away that it replaced."""
+        """Find the message of a board that was posted and not recorded; take one away that it replaced.
+
+        Raises:
+            MessageGone: a person deleted it while nobody listened.
+        """
         own = await port.own_messages(one.since, _LOOKED_THROUGH)
         boards = [message.message_id for message in own if message.text.startswith(HEADING)]
         known = one.message_id
+        # Not left to the next edit: a message that is too old for one would be posted anew.
+        if known is not None and not boards:
+            following = await port.own_messages(known - 1, 1)
+            if known not in [message.message_id for message in following]:
+                raise MessageGone
+        # Ended or moved meanwhile: what is kept, and what else was found, is of its successor.
+        if one.over:
+            return
         if boards:
             one.message_id = boards[-1]
             self._keep(one)

@@ -187,6 +187,29 @@ async def test_a_board_is_moved_ended_and_over_when_its_message_is_deleted() -> 
         assert boards.end(CHANNEL) == NONE_HERE
 
 
+@in_virtual_time
+async def test_a_board_that_ends_while_it_is_looked_for_or_while_nobody_listens_stays_away() -> None:
+    """A3, R6"""
+    store, port = kept(), channel()
+    async with working(store, port) as (work, _):
+        work.dispatcher.outside.boards.put_up(GUILD, CHANNEL)
+        await anyio.sleep(30)
+    async with working(store, port) as (work, _):
+        await anyio.sleep(port.delay / 2)
+        assert work.dispatcher.outside.boards.end(CHANNEL) == ENDED
+        await anyio.sleep(30)
+        assert port.shown == []
+        assert work.dispatcher.thread_settings.kept(CHANNEL, "board") is None
+        work.dispatcher.outside.boards.put_up(GUILD, CHANNEL)
+        await anyio.sleep(30)
+    port.messages.clear()
+    async with working(store, port) as (work, _):
+        work.dispatcher.outside.boards._clock = lambda: clock() + 7200
+        await anyio.sleep(30)
+        assert port.shown == []
+        assert work.dispatcher.outside.boards.end(CHANNEL) == NONE_HERE
+
+
 @pytest.mark.parametrize(
     ("error", "pause"),
     [(Unavailable("", 40.0), 40), (PortError("400"), 30), (ThreadGone("403"), FORBIDDEN_AGAIN), (ValueError("x"), 600)],
