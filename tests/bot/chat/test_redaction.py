@@ -305,7 +305,7 @@ def test_nothing_else_in_chat_posts_anything() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in posting
     }
-    port = {("port", name) for name in ("send", "edit", "start_thread_with_message")}
+    port = {("port", name) for name in ("send", "edit", "start_thread_with_message", "request")}
     interactions = {
         ("interactions", name) for name in ("send", "send_message", "edit_message", "edit_original_response", "request")
     }
