@@ -32,6 +32,7 @@ NOT_SAVED = "-# In force now, but not saved yet: if Weft restarts in the next fe
 FAILED = "Something went wrong on my side; the details are in the log."
 NOT_IN_THREAD = "Use this command inside a Weft thread."
 ELSEWHERE = Answer(NOT_IN_THREAD, accepted=False)
+ELSEWHERE_OR_EVERYWHERE = Answer(f"{NOT_IN_THREAD} For the whole server, set `everywhere`.", accepted=False)
 
 Act = Callable[[Dispatcher, Actor], Answer]
 

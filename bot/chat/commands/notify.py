@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Choice
 
-from bot.chat.answers import ELSEWHERE
+from bot.chat.answers import ELSEWHERE_OR_EVERYWHERE
 from bot.chat.interactions import respond, thread_of
 from bot.model import Actor
 from bot.work.attention.notifications import Notify
@@ -32,7 +32,7 @@ async def notify(interaction: discord.Interaction[Any], when: str, everywhere: b
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         if thread_id is None and not everywhere:
-            return ELSEWHERE
+            return ELSEWHERE_OR_EVERYWHERE
         return dispatcher.notifications.choose(Notify(when), by, None if everywhere else thread_id, guild_id)
 
     await respond(interaction, act)

@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Choice
 
-from bot.chat.answers import ELSEWHERE
+from bot.chat.answers import ELSEWHERE, ELSEWHERE_OR_EVERYWHERE
 from bot.chat.interactions import respond, thread_of
 from bot.model import Actor, QueueMode
 from bot.work.dispatcher import Dispatcher
@@ -55,7 +55,7 @@ async def choose_mode(interaction: discord.Interaction[Any], mode: str, everywhe
 
     def act(dispatcher: Dispatcher, by: Actor) -> Answer:
         if place_id is None:
-            return ELSEWHERE
+            return ELSEWHERE_OR_EVERYWHERE
         if everywhere and not (interaction.permissions.manage_guild or by.owner):
             return Answer(NOT_FOR_SERVER, accepted=False)
         return dispatcher.controls.choose_mode(place_id, QueueMode(mode), by, server=everywhere)

@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Choice
 
-from bot.chat.answers import ELSEWHERE
+from bot.chat.answers import NOT_IN_THREAD
 from bot.chat.interactions import respond, thread_of
 from bot.model import Actor, Verbosity
 from bot.work.dispatcher import Dispatcher
@@ -16,6 +16,7 @@ from bot.work.ports import Answer
 from bot.work.verbosity import LEVELS, Places, Scope
 
 USUAL = "usual"
+OUTSIDE = Answer(f"{NOT_IN_THREAD} For a channel or the server, choose it as `where`.", accepted=False)
 NOT_FOR_SERVER = "Only people with the Manage Server permission can choose this for the whole server."
 NOT_FOR_CHANNEL = "Only people with the Manage Channels permission can choose this for the whole channel."
 _LEVELS = [Choice(name=f"{level}: {shown}", value=level.value) for level, shown in LEVELS.items()]
@@ -45,7 +46,7 @@ async def verbosity(interaction: discord.Interaction[Any], level: str | None = N
         if scope is Scope.CHANNEL and not (rights.manage_channels or by.owner):
             return Answer(NOT_FOR_CHANNEL, accepted=False)
         if scope is Scope.THREAD and places.thread is None:
-            return ELSEWHERE
+            return OUTSIDE
         return dispatcher.verbosity.choose(scope, places, None if level == USUAL else Verbosity(level), by)
 
     await respond(interaction, act, shown=level is not None)

@@ -272,7 +272,6 @@ def word_of(interaction: Interaction) -> str:
         "Stopping.": "done",
         DETAILS: "done",
         AT_WORK.text: "done",
-        NOT_IN_THREAD: "outside",
         NO_COMMANDS: "done",
         LOGINS: "done",
         NOT_HERE.text: "thread",
@@ -285,7 +284,8 @@ def word_of(interaction: Interaction) -> str:
         NOT_OPEN: "theirs",
         ALL_QUIET: "none",
     }
-    begins = {"Only ": "theirs", "**Waiting for your answer**": "shown"}
+    # Some say how to choose for more than a thread as well.
+    begins = {NOT_IN_THREAD: "outside", "Only ": "theirs", "**Waiting for your answer**": "shown"}
     return refusals.get(text) or words.get(text) or next((begins[one] for one in begins if text.startswith(one)), text)
 
 

@@ -109,8 +109,10 @@ async def test_others_choose_for_no_server_and_outside_threads_for_nothing() -> 
     async with in_a_thread() as (chat, thread_id):
         alice = chat.fd.user("alice")
         assert only_told(await alice.slash(thread_id, "queue mode", mode="queue", everywhere=True)) == NOT_FOR_SERVER
-        for command, options in (("queue mode", {"mode": "queue"}), ("queue show", {}), ("queue clear", {})):
-            assert only_told(await alice.slash(chat.fd.channel_id, command, **options)) == NOT_IN_THREAD
+        outside = only_told(await alice.slash(chat.fd.channel_id, "queue mode", mode="queue"))
+        assert outside == f"{NOT_IN_THREAD} For the whole server, set `everywhere`."
+        for command in ("queue show", "queue clear"):
+            assert only_told(await alice.slash(chat.fd.channel_id, command)) == NOT_IN_THREAD
         assert only_told(await alice.slash(chat.fd.channel_id, "stop", what="all")) == NOT_IN_THREAD
         assert chat.dispatcher.calls == []
 
