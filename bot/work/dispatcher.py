@@ -238,8 +238,9 @@ class Dispatcher:
             self._changes, self.budgets, self._handoffs, self.options, pool, store,
         )  # fmt: skip
         self.sessions = Sessions(
-            self._tracker, self._chat, pool, store, settings, self._editors, self._intake, self.budgets, redact
-        )
+            self._tracker, self._chat, pool, store, settings, self._editors, self._intake, self.budgets, self.options,
+            redact,
+        )  # fmt: skip
         self.logins = Logins(pool, settings, redact)
         self.guide = Guide(self._scheduler, self._runs, self._asking, settings, self._files, self._limits.context)
         self.verbosity = VerbosityChoices(self._runs, settings)

@@ -19,6 +19,7 @@ from bot.sandbox.interactions import InteractionType
 from bot.work.options.service import NOT_KNOWN
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.agents.offers import boolean, many_models, modes, offers, select
+from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import connected, mention, run, until_answered
 
@@ -315,3 +316,19 @@ async def test_copies_have_what_was_chosen_and_so_have_direct_messages(tmp_path:
         assert text(await game.owner.slash(mine, "model", model="model-02")) == "Model: `Model-02`, as of now."
         outside = await game.owner.slash(game.discord.channel_id, "model")
         assert "inside a Weft thread" in text(outside)
+
+
+async def test_a_copy_of_a_thread_has_no_mode_that_whoever_copies_may_not_choose(tmp_path: Path) -> None:
+    """K1, S2: it would outlive the task for which somebody else chose it, although the agent copies it, too."""
+    able = {"fork": True, "resume": True, "close": True, "store": str(tmp_path / "sessions")}
+    modes = [select("model", "a", "b"), select("mode", "ask", "plan", "yolo")]
+    agent = scenario(tmp_path, [{"text": "done"}], options=modes, **able)
+    async with play(tmp_path, agent, **friends("bob")) as game:
+        thread_id, _ = await game.ask("one")
+        for name, value in (("model", "b"), ("mode", "yolo")):
+            assert text(await game.owner.slash(thread_id, name, **{name: value})).endswith("as of now.")
+        for person, mode in ((game.discord.user("bob"), "Ask"), (game.owner, "Yolo")):
+            told = await (await person.slash(thread_id, "fork", prompt="go on")).told()
+            copied = int(told.partition("<#")[2].partition(">")[0])
+            assert await game.outcome(copied) is Outcome.ANSWERED
+            assert f"Model: `B` · Mode: `{mode}`" in text(await game.owner.slash(copied, "status"))

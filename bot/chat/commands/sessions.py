@@ -18,7 +18,16 @@ from discord.app_commands import Choice
 from bot.chat.answers import ELSEWHERE
 from bot.chat.client import WeftClient
 from bot.chat.inbound import Decision, Kind, Place, Post
-from bot.chat.interactions import actor_of, agent_place, choices_of, respond, respond_later, thread_of, verdict_on
+from bot.chat.interactions import (
+    actor_of,
+    agent_place,
+    asker_of,
+    choices_of,
+    respond,
+    respond_later,
+    thread_of,
+    verdict_on,
+)
 from bot.chat.questions_here import any_private, seen_by
 from bot.reply.port import Button
 from bot.reply.sanitise import inline_code
@@ -95,9 +104,9 @@ async def fork(interaction: discord.Interaction[Any], prompt: str | None = None)
     async def copy(dispatcher: Dispatcher) -> Answer:
         openings = dispatcher.sessions.openings
         title = title_of(text) or title_of(f"Copy of {name}")
-        return await _handed_over(
-            interaction, dispatcher, await openings.copy(interaction.id, thread_id, text, title, where, by)
-        )
+        rights = asker_of(interaction)
+        opened = await openings.copy(interaction.id, thread_id, text, title, where, by, rights=rights)
+        return await _handed_over(interaction, dispatcher, opened)
 
     await respond_later(interaction, copy)
 

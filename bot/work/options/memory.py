@@ -104,6 +104,10 @@ class OptionMemory:
         chosen = {**self.chosen(thread_id), option_id: value}
         self._keep(thread_id, chosen={key: one for key, one in chosen.items() if one is not None})
 
+    def choose_alone(self, thread_id: int, chosen: Mapping[str, str]) -> None:
+        """Let these choices hold for a thread, and no others."""
+        self._keep(thread_id, chosen=dict(chosen))
+
     def forget(self, thread_id: int) -> None:
         """Drop what is in memory for a thread that is gone."""
         self._offered.pop(thread_id, None)

@@ -171,6 +171,23 @@ class SessionChoices:
 
     # --- who may -----------------------------------------------------------------------------------------------------
 
+    def permitted(self, place: ThreadPlace, by: Actor) -> dict[str, str]:
+        """Return what is chosen in a thread, by option, as somebody may choose it elsewhere.
+
+        In place of what they may not choose stands what sessions begin with, where that is known.
+        """
+        offered = {option.id: option for option in self.offered(place) or ()}
+        found: dict[str, str] = {}
+        for option_id, value in self.memory.chosen(place.thread_id).items():
+            option = offered.get(option_id)
+            start = self._start(place, option) if option is not None else None
+            if option is not None and may_choose(by, option, value, start, self._listed(place)):
+                found[option_id] = value
+            elif option is not None and start is not None and option.offers(start):
+                # Said, and not left out: the agent may copy what is chosen with the conversation.
+                found[option_id] = start
+        return found
+
     def _open_to_all(self, place: ThreadPlace, option: SessionOption, value: str) -> bool:
         return anybody_may(option, value, self._start(place, option), self._listed(place))
 

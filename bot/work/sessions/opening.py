@@ -7,9 +7,9 @@ prompt is handed over, the claim is dropped. What a kill cut off goes on at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -18,13 +18,14 @@ import orjson
 import structlog
 
 from acp.errors import AcpError
-from bot.model import Actor, Inbound
+from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import MESSAGE_LIMIT, Body, PortError, Unavailable
 from bot.reply.sanitise import clip, inline_code
 from bot.work.budget.budgets import Budgets
 from bot.work.controls import RESTARTING
 from bot.work.editors import Editors
 from bot.work.intake import Intake
+from bot.work.options.service import SessionChoices
 from bot.work.ports import Answer, Chat
 from bot.work.sessions.catalogue import Entry
 from bot.work.task_tracker import TaskTracker
@@ -73,7 +74,7 @@ class Plan:
         cwd, home: where the session works, see `bot.work.sessions.catalogue.Entry`.
         text: of the message from which the thread is opened.
         prompt: what is asked there; "" if nothing is.
-        origin: the thread whose choices the new one has, too.
+        origin: the thread whose choices the new one has, too; ``chosen``: those of options, as ``by`` may make them.
     """
 
     agent: str
@@ -86,6 +87,7 @@ class Plan:
     by: Actor
     prompt: str = ""
     origin: int | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     def dumped(self) -> str:
         """Return it as the store keeps it."""
@@ -146,6 +148,7 @@ class Openings:
     editors: Editors
     intake: Intake
     budgets: Budgets
+    options: SessionChoices
     redact: Callable[[str], str]
 
     # --- what people ask for -----------------------------------------------------------------------------------------
@@ -199,9 +202,13 @@ class Openings:
         return await self.open(claim_id, entry.session_id, plan)
 
     async def copy(
-        self, claim_id: int, thread_id: int, prompt: str, title: str, where: Where, by: Actor
+        self, claim_id: int, thread_id: int, prompt: str, title: str, where: Where, by: Actor, *, rights: Actor
     ) -> Opening | Answer:
-        """Open a new thread with a copy of a thread's session as it is now, whatever turn runs in it."""
+        """Open a new thread with a copy of a thread's session as it is now, whatever turn runs in it.
+
+        Args:
+            rights: ``by`` with the rights of this moment: who forks a thread chooses what is chosen there.
+        """
         record = await self.store.thread(thread_id)
         if record is None or record.session_id is None:
             return NOTHING_TO_COPY
@@ -230,6 +237,7 @@ class Openings:
             by,
             prompt,
             thread_id,
+            self.options.permitted(ThreadPlace(where.guild_id, thread_id, where.channel_id), rights),
         )
         opened = await self.open(claim_id, copy.session.id, plan)
         if isinstance(opened, Answer):
@@ -322,6 +330,9 @@ class Openings:
     async def _settle(self, claim: SessionClaim, plan: Plan, thread_id: int) -> None:
         """Write down which thread has the session, and with what choices; a second time, nothing changes."""
         self.settings.inherit(thread_id, plan.agent, plan.home, plan.origin)
+        # What somebody may not choose, they don't get by a copy of a thread in which others have chosen it (K1).
+        if plan.origin is not None and self.options.memory.chosen(thread_id) != plan.chosen:
+            self.options.memory.choose_alone(thread_id, plan.chosen)
         # Handed in by a task that begins in this moment, and so written before the session: who finds a thread with a
         # session settles nothing any more.
         await anyio.lowlevel.checkpoint()

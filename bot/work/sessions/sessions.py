@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bot.work.budget.budgets import Budgets
 from bot.work.editors import Editors
 from bot.work.intake import Intake
+from bot.work.options.service import SessionChoices
 from bot.work.ports import Chat
 from bot.work.sessions.catalogue import Catalogues
 from bot.work.sessions.opening import Openings
@@ -34,7 +35,8 @@ class Sessions:
         editors: Editors,
         intake: Intake,
         budgets: Budgets,
+        options: SessionChoices,
         redact: Callable[[str], str],
     ) -> None:
         self.catalogues = Catalogues(pool, store, settings, redact)
-        self.openings = Openings(tracker, chat, pool, store, settings, editors, intake, budgets, redact)
+        self.openings = Openings(tracker, chat, pool, store, settings, editors, intake, budgets, options, redact)

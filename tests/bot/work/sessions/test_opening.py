@@ -13,6 +13,7 @@ import pytest
 
 from bot.model import Inbound, QueueMode
 from bot.reply.port import PortError, ThreadGone
+from bot.work.options.memory import OptionMemory
 from bot.work.ports import Answer
 from bot.work.sessions.opening import NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
 from bot.work.task_tracker import TaskTracker
@@ -99,6 +100,7 @@ class Bench:
                     cast("Any", None),
                     cast("Any", intake),
                     cast("Any", None),
+                    cast("Any", SimpleNamespace(memory=OptionMemory(settings, str))),
                     lambda text: text.replace("secret", "***"),
                 )
 
