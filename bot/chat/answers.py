@@ -74,9 +74,13 @@ async def saved(answer: Answer, dispatcher: Dispatcher) -> Answer:
     return replace(answer, text="\n".join([first, NOT_SAVED, *rest]))
 
 
-async def soon(answer: Answer) -> Answer:
-    """Return the answer that follows this one if it comes at once: then one says it all."""
+async def soon(answer: Answer, asked_at: float) -> Answer:
+    """Return the answer that follows this one if it comes at once: then one says it all.
+
+    Args:
+        asked_at: when it was asked for, by the loop's clock. The agent does its part while the promise is written.
+    """
     if answer.later is not None:
-        with anyio.move_on_after(SOON):
+        with anyio.CancelScope(deadline=asked_at + SOON):
             return await answer.later
     return answer

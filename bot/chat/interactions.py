@@ -130,8 +130,9 @@ async def respond(
     # Decided at each press: the person may no longer be allowed what they were when the button was posted.
     verdict = verdict_on(interaction, purpose)
     if verdict.allowed:
+        asked_at = anyio.current_time()
         done = run_command(wanted, client.dispatcher, thread_of(interaction), asker_of(interaction), interaction.id)
-        answer = await soon(await saved(done, client.dispatcher))
+        answer = await soon(await saved(done, client.dispatcher), asked_at)
     else:
         answer = Answer(verdict.reason, accepted=False)
     if answer.modal is not None:
