@@ -125,11 +125,12 @@ class Controls:
         """End the thread's agent and forget its session; what waits goes on with a new one (Q8)."""
         if self.intake.closed:
             return RESTARTING
+        running = [turn.first.message_id for turn in self.runs.in_thread(thread_id)]
         with self.scheduler.deciding(thread_id, anyio.current_time()) as (queue, decisions):
             decisions.extend(queue.reset(by.name))
         # After the cancels: a turn that is asked to stop before its agent is ended has the outcome of a stop.
         self.runs.start_afresh(thread_id)
-        self.handoffs.forget(thread_id)
+        self.handoffs.begin_anew(thread_id, running)
         return Answer("Done. Your next message starts a new conversation.", accepted=True, lasting=True)
 
     def hand_off(self, thread_id: int, agent: str, by: Actor) -> Answer:

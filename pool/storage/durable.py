@@ -318,9 +318,9 @@ class SessionStore:
         """Return transcripts of a thread, the newest turns first; of turns that are older than ``before``."""
         return await self._submit(transcripts.TranscriptsOf(thread_id, limit, before))
 
-    async def count_transcripts(self, thread_id: int) -> int:
-        """Return how many turns of a thread have a transcript."""
-        return await self._submit(transcripts.CountTranscripts(thread_id))
+    async def count_transcripts(self, thread_id: int, since: int = 0) -> int:
+        """Return how many turns of a thread that ended at ``since`` or later have a transcript."""
+        return await self._submit(transcripts.CountTranscripts(thread_id, since))
 
     def new_id(self) -> int:
         """Return an id for a decision or a rule, greater than all before it in this process."""

@@ -48,9 +48,10 @@ class TranscriptsOf(TranscriptQuestion[list[KeptTranscript]]):
 
 @dataclass(frozen=True, slots=True)
 class CountTranscripts(TranscriptQuestion[int]):
-    """How many turns of a thread have a transcript."""
+    """How many turns of a thread that ended at ``since`` or later (seconds since the epoch) have a transcript."""
 
     thread_id: int
+    since: int = 0
 
 
 _T = TRANSCRIPTS.c
@@ -78,7 +79,8 @@ def answer(connection: sa.Connection, question: TranscriptQuestion[Any]) -> Any:
             newest = sa.select(*_COLUMNS).where(_T.thread_id == thread_id).order_by(_T.turn_id.desc()).limit(limit)
             newest = newest if before is None else newest.where(_T.turn_id < before)
             return [KeptTranscript(**row._mapping) for row in connection.execute(newest).all()]
-        case CountTranscripts(thread_id):
-            count = sa.select(func.count()).select_from(TRANSCRIPTS).where(_T.thread_id == thread_id)
+        case CountTranscripts(thread_id, since):
+            these = (_T.thread_id == thread_id, _T.at >= since)
+            count = sa.select(func.count()).select_from(TRANSCRIPTS).where(*these)
             return connection.execute(count).scalar_one()
     return None

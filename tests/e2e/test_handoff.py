@@ -79,6 +79,29 @@ async def test_another_agent_goes_on_with_what_was_said_before(tmp_path: Path, e
         assert red.prompts() == ["test it"]
 
 
+async def test_what_was_said_before_a_reset_is_not_handed_over(tmp_path: Path) -> None:
+    """S4, Q8: nor what ran when it came."""
+    red = scenario(
+        tmp_path, [{"text": "alpha"}], [{"text": "so far"}, {"hang": True}], [{"text": "gamma"}], counter="log"
+    )
+    blue = scenario(tmp_path, [{"text": "Blue here."}], agent={"promptCapabilities": {"embeddedContext": True}})
+    async with play(tmp_path, red, agents=both(red, blue)) as game:
+        thread_id, _ = await game.ask("first")
+        running = await game.say(thread_id, "second")
+        await game.until_shown(thread_id, "so far")
+        await game.owner.slash(thread_id, "reset")
+        assert await game.outcome(running) is Outcome.STOPPED
+        assert await game.outcome(await game.say(thread_id, "third")) is Outcome.ANSWERED
+        await hand_off(game, thread_id)
+        assert await game.outcome(await game.say(thread_id, "go on")) is Outcome.ANSWERED
+        text = blocks(blue)[0]["resource"]["text"]
+        assert [word for word in ("first", "alpha", "second", "so far", "third", "gamma") if word in text] == [
+            "third",
+            "gamma",
+        ]
+        assert "was given the last turn of this thread to read.\n" in game.shown(thread_id)
+
+
 async def test_a_thread_that_was_handed_off_is_so_after_a_kill(tmp_path: Path) -> None:
     """S4, R6, P8: the session of the agent before is kept as the previous one, and nobody goes on in it."""
     red, blue = (scenario(tmp_path, [{"text": f"{name} "}, {"echo": True}], resume=True) for name in ("red", "blue"))

@@ -287,9 +287,9 @@ class MemoryStore(SessionStore):
         found = [one for one in found if before is None or one.turn_id < before]
         return sorted(found, key=lambda one: -one.turn_id)[:limit]
 
-    async def count_transcripts(self, thread_id: int) -> int:
+    async def count_transcripts(self, thread_id: int, since: int = 0) -> int:
         """Return how many turns of a thread have a transcript."""
-        return len(await self.transcripts(thread_id, len(self._transcripts)))
+        return sum(one.at >= since for one in await self.transcripts(thread_id, len(self._transcripts)))
 
     async def decisions(
         self, limit: int, *, thread_id: int | None = None, guild_id: int | None = None

@@ -315,6 +315,7 @@ async def test_transcripts_are_found_by_turn_and_by_thread_and_go_with_it(opened
         assert [one.turn_id for one in await store.transcripts(1, 2)] == [8, 6]
         assert [one.turn_id for one in await store.transcripts(1, 9, before=6)] == [4, 2]
         assert [await store.count_transcripts(thread) for thread in (1, 2, 3)] == [4, 5, 0]
+        assert await store.count_transcripts(1, 2**40) == 0
         await store.forget([1])
         assert [await store.count_transcripts(thread) for thread in (1, 2)] == [0, 5]
 

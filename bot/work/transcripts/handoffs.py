@@ -1,11 +1,13 @@
 """`/handoff`: a thread goes on with another agent, which gets to read what was said and done there before (S4).
 
 That a thread was handed off is kept with its settings until the prompt with its history was sent, so it outlives a
-restart. Nothing is kept here.
+restart; so is when its conversation began. Nothing is kept here.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +23,7 @@ from bot.work.ports import Answer
 from bot.work.prompt import quoted
 from bot.work.thread_settings import ThreadSettings
 from bot.work.transcripts.markdown import turn_text
-from bot.work.transcripts.service import Transcripts
+from bot.work.transcripts.service import ALL, Border, Transcripts
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,9 @@ HANDED_OFF = "handed_off"
 
 ROOM = 64 * 1024
 """Bytes of history that an agent gets: some 16,000 tokens."""
+
+BEGAN = "began"
+"""Under which is kept when the conversation began that a thread has now, and what ran then."""
 
 READ_LIMIT = 10.0
 """Seconds that a turn waits for its history."""
@@ -42,7 +47,7 @@ NOT_KEPT = Answer(
 SAME = "{agent} is already the agent of this thread."
 DONE = "🔀 {agent} takes over from here. It reads the conversation so far with your next message."
 GIVEN = "-# {agent} was given the last {turns} of this thread to read{left_out}."
-NOTHING_GIVEN = Body("-# Nothing of this thread is kept, so the new agent starts without its history.")
+NOTHING_GIVEN = Body("-# Nothing of this conversation is kept, so the new agent starts without its history.")
 NOT_READ = Body("-# I could not read the conversation in time; the new agent gets it with your next message.")
 
 _HEAD = (
@@ -86,9 +91,21 @@ class Handoffs:
         return Answer(DONE.format(agent=inline_code(agent)), accepted=True, lasting=True)
 
     def forget(self, thread_id: int) -> None:
-        """Hand nothing over: the conversation begins anew, or its agent has what it needs."""
+        """Hand nothing over: its agent has what it needs, or nothing is there."""
         if self.thread_settings.kept(thread_id, HANDED_OFF) is not None:
             self.thread_settings.keep(thread_id, {HANDED_OFF: None})
+
+    def begin_anew(self, thread_id: int, running: Iterable[int]) -> None:
+        """Hand nothing over of what was said so far, now or ever; ``running``: the first messages of turns that end."""
+        self.forget(thread_id)
+        if self.transcripts.days:
+            self.thread_settings.keep(thread_id, {BEGAN: [time.time(), *running]})
+
+    def _began(self, thread_id: int) -> Border:
+        kept: Any = self.thread_settings.kept(thread_id, BEGAN)
+        if not isinstance(kept, list) or not kept or not all(isinstance(one, int | float) for one in kept):
+            return ALL
+        return Border(kept[0], frozenset(kept[1:]))
 
     def repeat(self, thread_id: int, history: History) -> None:
         """Hand it over once more: nobody knows whether the agent has read it."""
@@ -104,7 +121,8 @@ class Handoffs:
         if not isinstance(before, str):
             return None
         with anyio.move_on_after(READ_LIMIT) as waited:
-            texts, left_out = await self.transcripts.last_turns(thread_id, ROOM, partial(turn_text, brief=True))
+            write, since = partial(turn_text, brief=True), self._began(thread_id)
+            texts, left_out = await self.transcripts.last_turns(thread_id, ROOM, write, since)
         if waited.cancelled_caught:
             log.warning("history.not_read", thread=thread_id)
             return NOT_READ

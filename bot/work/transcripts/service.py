@@ -45,6 +45,20 @@ DAMAGED = Answer("This version of Weft can't read what was kept of this turn.", 
 GONE = "The details of this turn are gone: they are kept for {days:,} days at most."
 
 
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Where a conversation of a thread begins: with turns that end after ``at``, in seconds since the epoch.
+
+    ``but``: turns that ran when it began, and so belong to the one before.
+    """
+
+    at: float = 0.0
+    but: frozenset[int] = frozenset()
+
+
+ALL = Border()
+
+
 @dataclass(eq=False)
 class Transcripts:
     """Keeps turns, and answers what people ask about them.
@@ -119,20 +133,25 @@ class Transcripts:
             return Answer(text, accepted=True, file=file)
         return TOO_SLOW
 
-    async def last_turns(self, thread_id: int, room: int, write: Callable[[KeptTurn], str]) -> tuple[list[str], int]:
+    async def last_turns(
+        self, thread_id: int, room: int, write: Callable[[KeptTurn], str], since: Border = ALL
+    ) -> tuple[list[str], int]:
         """Return the newest turns of a thread as ``write`` puts them, the oldest of them first.
 
         Args:
             room: bytes for all of them, and for two between each.
+            since: the beginning of the conversation that is meant.
 
         Returns also how many older ones have no room.
         """
-        count, decided = await self.store.count_transcripts(thread_id), await self._decided(thread_id)
+        count, decided = await self.store.count_transcripts(thread_id, int(since.at)), await self._decided(thread_id)
         texts: list[str] = []
         before: int | None = None
         # By pages: the store's one writer must not read all of a thread in one go, nor memory hold it.
         while page := await self.store.transcripts(thread_id, _PAGE, before):
-            for text in await self.apart(partial(_written, page, decided, write)):
+            # By their ends, as what waited at the border was written before it and ran after it.
+            rows = [row for row in page if row.at >= int(since.at) and row.turn_id not in since.but]
+            for text in await self.apart(partial(_written, rows, decided, write, since.at)):
                 room -= len(text.encode(errors="replace")) + 2
                 if room < 0:
                     return texts[::-1], count - len(texts)
@@ -157,12 +176,13 @@ def _turn(kept: KeptTranscript, decided: dict[int, list[Decision]]) -> KeptTurn:
 
 
 def _written(
-    rows: Sequence[KeptTranscript], decided: dict[int, list[Decision]], write: Callable[[KeptTurn], str]
+    rows: Sequence[KeptTranscript], decided: dict[int, list[Decision]], write: Callable[[KeptTurn], str], since: float
 ) -> list[str]:
     texts = []
     for row in rows:
         try:
-            texts.append(write(_turn(row, decided)))
+            turn = _turn(row, decided)
+            texts += [write(turn)] if turn.record.ended >= since else []
         except ValueError:
             # One that is damaged, or of a later version, must not keep the others from being read.
             log.warning("transcript.ignored", prompt=row.turn_id)
