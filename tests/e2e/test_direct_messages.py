@@ -47,6 +47,7 @@ async def test_direct_messages_are_one_conversation_with_all_that_a_thread_has(t
         # 2. Cards, files, stop words, the agent's own commands.
         asking = await game.say(mine, "ask")
         message_id, [yes, *_] = await game.card(mine)
+        assert "/permissions" not in game.discord.message(message_id).content, "there is no such command here"
         await game.owner.click(message_id, yes.custom_id)
         assert await game.outcome(asking) is Outcome.ANSWERED
         sent = await game.owner.say(mine, "read it", files=[("a.txt", b"inside")])

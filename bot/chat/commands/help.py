@@ -18,11 +18,11 @@ from bot.work.ports import Answer
 
 DIRECT = frozenset(
     {
-        "agent", "diff", "effort", "export", "fork", "handoff", "help", "login", "logout", "mode", "model", "new",
+        "agent", "diff", "effort", "export", "handoff", "help", "login", "logout", "mode", "model", "new",
         "options", "queue", "reset", "status", "stop", "verbosity",
     }
 )  # fmt: skip
-"""The commands that are offered in direct messages too, where Weft takes them; the others are about a server."""
+"""The commands that are offered in direct messages too, where Weft takes them; the others need a server's threads."""
 
 
 def help_on(names: Sequence[str]) -> app_commands.Command[Any, ..., None]:

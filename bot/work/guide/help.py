@@ -94,8 +94,11 @@ def _advice(here: Situation) -> tuple[list[str], tuple[Button, ...]]:
     # 2. In a conversation: what it needs first, then what it does.
     lines, buttons = [], []
     if here.asked:
-        lines.append("**The agent waits for your answer.** Press a button on its card, or use `/permissions answer`.")
-        buttons.append(_button(here, "inbox", "Inbox", "primary"))
+        # Neither of the two commands is there in direct messages.
+        direct = here.kind is Kind.DIRECT
+        other = "" if direct else ", or use `/permissions answer`"
+        lines.append(f"**The agent waits for your answer.** Press a button on its card{other}.")
+        buttons += [] if direct else [_button(here, "inbox", "Inbox", "primary")]
     elif here.asking:
         lines.append("**The agent waits for an answer** from whoever asked, or from an approver.")
     elif here.running is not None:

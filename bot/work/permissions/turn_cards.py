@@ -232,8 +232,8 @@ def open_body(
         ping=ping,
         role=role,
         # Discord opens an archived thread before it sends a press, and fails for those who may not open it.
-        deadline=f"Without an answer within {duration(timeout)} it is {'rejected' if can_reject else 'cancelled'}. "
-        "If the thread is archived: `/permissions answer`.",
+        deadline=f"Without an answer within {duration(timeout)} it is {'rejected' if can_reject else 'cancelled'}."
+        + ("" if card.place.guild_id is None else " If the thread is archived: `/permissions answer`."),
         complete=card.request.complete,
         two_person=card.two_person,
     )

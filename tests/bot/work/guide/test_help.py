@@ -37,6 +37,11 @@ WORKING = replace(IDLE, running=42)
         ),
         (replace(WORKING, asking=True), "**The agent waits for an answer** from whoever asked", ["Stop", "Status"]),
         (replace(WORKING, asking=True, asked=True), "**The agent waits for your answer", ["Inbox", "Stop", "Status"]),
+        (
+            replace(WORKING, kind=Kind.DIRECT, asking=True, asked=True),
+            "**The agent waits for your answer.** Press a button on its card.",
+            ["Stop", "Status"],
+        ),
         (replace(WORKING, waiting=2), "**`claude` is working.**", ["Stop", "Queue", "Status"]),
     ],
 )
