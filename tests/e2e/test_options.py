@@ -332,3 +332,24 @@ async def test_a_copy_of_a_thread_has_no_mode_that_whoever_copies_may_not_choose
             copied = int(told.partition("<#")[2].partition(">")[0])
             assert await game.outcome(copied) is Outcome.ANSWERED
             assert f"Model: `B` · Mode: `{mode}`" in text(await game.owner.slash(copied, "status"))
+
+
+async def test_a_session_of_a_list_begins_in_a_mode_that_whoever_opens_it_may_choose(tmp_path: Path) -> None:
+    """K1, S1: the agent keeps it in the mode that somebody else chose."""
+    modes = [select("model", "a", "b"), select("mode", "ask", "plan", "yolo")]
+    able = {"resume": True, "list": 3, "store": str(tmp_path / "sessions")}
+    agent = scenario(tmp_path, [{"text": "done"}], options=modes, **able)
+    async with play(tmp_path, agent, sessions_per_process=5, **friends("bob")) as game:
+        bob, owner, channel = game.discord.user("bob"), game.owner, game.discord.channel_id
+        await game.ask("keeps the process")
+        for person, mode in ((bob, "Ask"), (owner, "Yolo")):
+            thread_id, _ = await game.ask("one")
+            assert text(await owner.slash(thread_id, "mode", mode="yolo")).endswith("as of now.")
+            await owner.slash(thread_id, "reset")
+            await (listed := await person.slash(channel, "sessions")).filled()
+            rows = (listed.response or {}).get("components") or []
+            custom_id = next(one["custom_id"] for row in rows for one in row["components"] if "here" in one["label"])
+            told = await (await person.click(listed.original_id or 0, custom_id)).told()
+            opened = int(told.partition("<#")[2].partition(">")[0])
+            assert await game.outcome(await game.say(opened, "go on")) is Outcome.ANSWERED
+            assert f"Mode: `{mode}`" in text(await owner.slash(opened, "status"))

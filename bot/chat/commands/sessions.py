@@ -141,8 +141,9 @@ async def on_list_press(interaction: discord.Interaction[Any], named: re.Match[s
         # What was said among a few is not for all who see the new thread.
         if await any_private(interaction, threads, _LOOK_LIMIT):
             return PRIVATE
+        agent, title, rights = shown.catalogue.agent, title_of(entry.title) or "Session", asker_of(interaction)
         opened = await dispatcher.sessions.openings.open_listed(
-            interaction.id, shown.catalogue.agent, entry, title_of(entry.title) or "Session", where, by
+            interaction.id, agent, entry, title, where, by, rights=rights
         )
         return await _handed_over(interaction, dispatcher, opened)
 

@@ -21,7 +21,7 @@ from bot.work.later_answer import LaterAnswer
 from bot.work.options import pickers
 from bot.work.options.giving import OptionGiver, Trouble
 from bot.work.options.memory import OptionMemory
-from bot.work.options.trust import anybody_may, may_choose
+from bot.work.options.trust import anybody_may, harmless, may_choose
 from bot.work.options.words import Options, label, resolve, shown, value_of, without_secrets
 from bot.work.permissions.decisions import OPTION, Decision, Decisions
 from bot.work.ports import Answer
@@ -170,6 +170,12 @@ class SessionChoices:
             self.giver.editors.of(thread_id).say(Body(f"-# {text} ({inline_code(by.name, 40)})"))
 
     # --- who may -----------------------------------------------------------------------------------------------------
+
+    def beginnings(self, place: ThreadPlace) -> dict[str, str]:
+        """Return with what new sessions of a place's agent begin, of the options that not everybody may choose."""
+        offered = self.memory.offered(place.thread_id, place.guild_id) or ()
+        found = {option.id: (option, self._start(place, option)) for option in offered if not harmless(option)}
+        return {key: start for key, (option, start) in found.items() if start is not None and option.offers(start)}
 
     def permitted(self, place: ThreadPlace, by: Actor) -> dict[str, str]:
         """Return what is chosen in a thread, by option, as somebody may choose it elsewhere.

@@ -18,6 +18,11 @@ _HARMLESS = frozenset({"model", "thought_level", "model_config"})
 """Categories of the protocol that have nothing to do with what an agent may do."""
 
 
+def harmless(option: SessionOption) -> bool:
+    """Return whether everybody may choose any value of an option."""
+    return option.category in _HARMLESS or (not option.category and option.kind in (Kind.MODEL, Kind.EFFORT))
+
+
 def anybody_may(option: SessionOption, value: str, start: str | None, listed: Collection[str]) -> bool:
     """Return whether everybody who may prompt may choose a value.
 
@@ -25,7 +30,7 @@ def anybody_may(option: SessionOption, value: str, start: str | None, listed: Co
         start: the value with which sessions of the thread's agent begin; None: not known.
         listed: modes, and ids of other options, that the settings leave to everybody.
     """
-    if option.category in _HARMLESS or (not option.category and option.kind in (Kind.MODEL, Kind.EFFORT)):
+    if harmless(option):
         return True
     # Not by the category alone: an option of an agent's own may loosen what it asks under any name.
     cautious = option.kind is Kind.MODE and value in CAUTIOUS

@@ -190,15 +190,20 @@ class Openings:
         return Opening(claim_id, plan.inbound(message_id))
 
     async def open_listed(
-        self, claim_id: int, agent: str, entry: Entry, title: str, where: Where, by: Actor
+        self, claim_id: int, agent: str, entry: Entry, title: str, where: Where, by: Actor, *, rights: Actor
     ) -> Opening | Answer:
-        """Open a session of a list in a new thread."""
+        """Open a session of a list in a new thread; for ``rights`` see `copy`."""
         named = f"`{agent}`: " if self.settings.agents.chosen else ""
         what = (
             inline_code(self.redact(entry.title), 80) if entry.title else f"session {inline_code(entry.session_id, 40)}"
         )
         text = self._posted_text(f"{named}{what} goes on here. Write in the thread what you want done.")
-        plan = Plan(agent, entry.program, entry.cwd, entry.home, title, text, where, by)
+        chosen: Mapping[str, str] = {}
+        if not (rights.owner or rights.approver):
+            # The session may still be in a mode that somebody else chose for it: the agent need not forget that.
+            with self.settings.standing_in(claim_id, agent):
+                chosen = self.options.beginnings(ThreadPlace(where.guild_id, claim_id, where.channel_id))
+        plan = Plan(agent, entry.program, entry.cwd, entry.home, title, text, where, by, chosen=chosen)
         return await self.open(claim_id, entry.session_id, plan)
 
     async def copy(
@@ -331,7 +336,7 @@ class Openings:
         """Write down which thread has the session, and with what choices; a second time, nothing changes."""
         self.settings.inherit(thread_id, plan.agent, plan.home, plan.origin)
         # What somebody may not choose, they don't get by a copy of a thread in which others have chosen it (K1).
-        if plan.origin is not None and self.options.memory.chosen(thread_id) != plan.chosen:
+        if self.options.memory.chosen(thread_id) != plan.chosen:
             self.options.memory.choose_alone(thread_id, plan.chosen)
         # Handed in by a task that begins in this moment, and so written before the session: who finds a thread with a
         # session settles nothing any more.
