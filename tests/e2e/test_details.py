@@ -80,7 +80,7 @@ async def test_what_is_long_comes_as_a_file_and_what_is_no_turn_of_the_thread_no
         assert await refused.told() == Reason.PERSON
         other, _ = await game.ask("go elsewhere")
         # A client can send what no button has: another thread's turn, under either thread's name.
-        for custom_id, words in ((button(other), EXPIRED), (button(thread_id, other), "not kept any more")):
+        for custom_id, words in ((button(other), EXPIRED), (button(thread_id, other), "are gone: they are kept")):
             game.discord.state.messages[reply.id].components[0]["components"][0]["custom_id"] = custom_id
             assert words in await (await game.owner.click(reply.id, custom_id)).told()
 
