@@ -168,8 +168,9 @@ def decide(post: Post, weft: Weft, policy: Policy) -> Decision:
         return IGNORED
     # 1. Is it for Weft? In its own threads everything is, unless it is an aside or for somebody else.
     for_others = bool(post.mentions or post.crowds or post.everyone)
-    # In a forum of Weft's a new post asks it, mentioned or not.
-    begins = post.begins_post and post.place.parent_id in policy.forums and not for_others
+    # In a forum of Weft's a new post asks it, mentioned or not. It is not Weft's yet, so it is an aside by itself.
+    left_out = for_others or post.content.lstrip().startswith(ASIDE)
+    begins = post.begins_post and post.place.parent_id in policy.forums and not left_out
     addressed = weft.id in post.mentions or weft.role in post.crowds or begins or post.place.direct
     if _is_aside(post, weft) or (not addressed and (not weft.has(post.place) or for_others)):
         return IGNORED

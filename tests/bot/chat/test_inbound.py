@@ -144,6 +144,7 @@ def test_in_a_forum_of_wefts_each_new_post_is_a_prompt_unless_it_is_for_others()
     assert decide(post("why?", POST), WEFT, policy).kind is Kind.PROMPT
     assert decide(post("why?", POST, message_id=501), WEFT, policy) is IGNORED
     assert decide(post("<@11> why?", POST, mentions=frozenset({BOB.id})), WEFT, policy) is IGNORED
+    assert decide(post("// a note of ours", POST), WEFT, policy) is IGNORED
     assert decide(post("why?", POST, author=BOB), WEFT, policy).text == Reason.PERSON
     assert decide(post("why?", POST, author=BOB, automatic=True), WEFT, policy) is IGNORED
 
