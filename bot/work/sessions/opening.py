@@ -53,6 +53,7 @@ TAKEN = Answer("Another thread has this session now. Use `/sessions` again to se
 NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=False)
 AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."
+HANDED_OFF = Answer(NOT_COPIED.format(why="another agent has just taken over"), accepted=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ class Openings:
         Args:
             rights: ``by`` with the rights of this moment: who forks a thread chooses what is chosen there.
         """
-        record = await self.store.thread(thread_id)
+        agent, record = self.settings.agent_of(thread_id), await self.store.thread(thread_id)
         if record is None or record.session_id is None:
             return NOTHING_TO_COPY
         status = self.pool.status(thread_id)
@@ -226,7 +227,10 @@ class Openings:
             return Answer(NOT_COPIED.format(why=f"its agent took more than {COPY_LIMIT:g} s"), accepted=False)
         except AcpError as exc:
             return Answer(NOT_COPIED.format(why=inline_code(self.redact(str(exc)), 200)), accepted=False)
-        agent = self.settings.agent_of(thread_id)
+        # The copy is that of one agent, and the other one would be asked for a session that it does not know.
+        if self.settings.agent_of(thread_id) != agent:
+            self.pool.drop(copy)
+            return HANDED_OFF
         own = THREAD_FIELD in self.settings.agents.profiles[agent].workspace
         text = f"A copy of <#{thread_id}> goes on here."
         text = f"{text}\n>>> {prompt}" if prompt else f"{text} Write in the thread what you want done."

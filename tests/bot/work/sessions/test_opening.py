@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from bot.model import Inbound, QueueMode
 from bot.reply.port import PortError, ThreadGone
 from bot.work.options.memory import OptionMemory
 from bot.work.ports import Answer
-from bot.work.sessions.opening import NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
+from bot.work.sessions.opening import HANDED_OFF, NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from pool.store import SessionClaim
@@ -212,6 +213,24 @@ async def test_a_bot_that_stops_leaves_the_prompt_to_the_next_run() -> None:
     assert [one.text for one in bench.taken] == ["and now?"]
     bench.closed = True
     assert "restarting" in cast("Answer", await asked(bench)).text
+
+
+async def test_a_copy_is_dropped_if_another_agent_has_taken_over_meanwhile() -> None:
+    """S2, S4: it is no session of that one's."""
+    bench, agents, dropped = Bench(), ["red", "blue"], list[str]()
+    await bench.store.bind(70, session_id="s")
+
+    async def copy_session(_thread_id: int) -> str:
+        await anyio.lowlevel.checkpoint()
+        return "copy"
+
+    async with bench.process() as openings:
+        pool = SimpleNamespace(status=lambda _: None, copy_session=copy_session, drop=dropped.append)
+        openings.pool = cast("Any", pool)
+        openings.settings = cast("Any", SimpleNamespace(agent_of=lambda _: agents.pop(0)))
+        told = await openings.copy(CLAIM, 70, "", "", Where(1, CHANNEL, 9), ALICE, rights=ALICE)
+    assert told is HANDED_OFF
+    assert (dropped, bench.chat.threads) == (["copy"], {})
 
 
 async def test_a_plan_is_kept_whole() -> None:
