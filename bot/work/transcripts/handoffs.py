@@ -22,7 +22,7 @@ from bot.reply.sanitise import inline_code
 from bot.work.ports import Answer
 from bot.work.prompt import quoted
 from bot.work.thread_settings import ThreadSettings
-from bot.work.transcripts.markdown import turn_text
+from bot.work.transcripts.markdown import brief_text
 from bot.work.transcripts.service import ALL, Border, Transcripts
 
 log = structlog.get_logger(__name__)
@@ -121,7 +121,7 @@ class Handoffs:
         if not isinstance(before, str):
             return None
         with anyio.move_on_after(READ_LIMIT) as waited:
-            write, since = partial(turn_text, brief=True), self._began(thread_id)
+            write, since = partial(brief_text, room=ROOM - 2), self._began(thread_id)
             texts, left_out = await self.transcripts.last_turns(thread_id, ROOM, write, since)
         if waited.cancelled_caught:
             log.warning("history.not_read", thread=thread_id)

@@ -25,6 +25,10 @@ _FENCE = re.compile(r"`{3,}|~{3,}")
 _BRIEF = 400
 """Characters of each text of a tool in the short form."""
 
+_SHORTER = ((8_000, 20), (2_000, 5), (400, 0))
+"""Of a turn that is too long in short, too: characters of each text, and tool calls."""
+_CHANGES = 3
+
 DETAILS = "details.md"
 NOTHING_BESIDE = "The agent reported nothing beyond its answer."
 _SHOWN = 4
@@ -64,6 +68,52 @@ def turn_text(turn: KeptTurn, *, brief: bool = False) -> str:
     parts += [f"Files: {_names(record.files)}"] if record.files else []
     parts += [*_work(turn, brief=brief)]
     return "\n\n".join(parts)
+
+
+def brief_text(turn: KeptTurn, room: int) -> str:
+    """Return a turn in short, with less of it where it would take more than ``room`` bytes: its end rather than none.
+
+    One with hundreds of prompts may still take more.
+    """
+    text = turn_text(turn, brief=True)
+    for characters, tools in _SHORTER:
+        if len(text.encode(errors="replace")) <= room:
+            break
+        text = turn_text(_shorter(turn, characters, tools), brief=True)
+    return text
+
+
+def _shorter(turn: KeptTurn, characters: int, tools: int) -> KeptTurn:
+    """Return a turn with so much of each text, its last so many tool calls, and what was decided last."""
+
+    def cut(text: str) -> str:
+        return clip_middle(text, characters // 4, characters - characters // 4)
+
+    record = turn.record
+    asked = [
+        one.model_copy(
+            update={"text": cut(one.text), "quotes": tuple((headline, cut(text)) for headline, text in one.quotes)}
+        )
+        for one in record.asked
+    ]
+    first = max(0, len(record.tools) - tools)
+    kept = [
+        tool.model_copy(
+            update={
+                "changes": tool.changes[:_CHANGES],
+                "changes_cut": tool.changes_cut + max(0, len(tool.changes) - _CHANGES),
+            }
+        )
+        for tool in record.tools[first:]
+    ]
+    less = {
+        "asked": tuple(asked),
+        "answer": cut(record.answer),
+        "plan": record.plan[:tools],
+        "tools": tuple(kept),
+        "tools_cut": record.tools_cut + first,
+    }
+    return KeptTurn(record.model_copy(update=less), turn.decisions[max(0, len(turn.decisions) - tools) :])
 
 
 def details_text(turn: KeptTurn) -> str:
