@@ -164,7 +164,7 @@ class Dispatcher:
     def _make_records(self, agents: Agents) -> None:
         """Make what keeps, of each turn, how it ended, what was said in it and what it took."""
         store, settings, redact = self._store, self.thread_settings, self._redact
-        self.transcripts = Transcripts(store, redact, self._limits.transcript_days)
+        self.transcripts = Transcripts(store, redact, self._limits.transcript_days, settings.gone)
         self.exports = Exports(self.transcripts, self._chat.upload_limit)
         self._handoffs = Handoffs(self.transcripts, settings)
         self.notifications = Notifications(settings)
@@ -255,6 +255,7 @@ class Dispatcher:
             self._too_late.add(inbound.message_id)
             log.info("message.left", message=inbound.message_id, reason="the bot stops")
             return
+        self.thread_settings.gone.heard_from(inbound.guild_id)
         if self._scheduler.queue(inbound.thread_id).line.holds(inbound.message_id):
             return  # Discord sent the event twice; a copy that comes later is the store's to refuse
         if not self._rate_limiter.refuses(inbound):
@@ -285,6 +286,7 @@ class Dispatcher:
 
     def pressed(self, guild_id: int, by: Actor) -> None:
         """Take note of who presses or types: what they agreed to before goes by the roles that they have now (C1)."""
+        self.thread_settings.gone.heard_from(guild_id)
         if self.permissions.roles_now(guild_id, by.id, by.roles):
             self.permissions.recheck(self._rights)
 
@@ -382,7 +384,6 @@ class Dispatcher:
         for place_id in gone:
             self.thread_settings.forget(place_id)
             self.thread_states.forget(place_id)
-            self.transcripts.forget(place_id)
             self.options.memory.forget(place_id)
             self.outside.forget(place_id)
             self._runs.serial.pop(place_id, None)

@@ -20,6 +20,7 @@ from bot.agents.model import Agents
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
+from bot.work.gone_places import GonePlaces
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
 from pool.storage.durable import SessionStore
@@ -43,10 +44,14 @@ class ThreadSettings:
     Args:
         agents: which there are. Where there is no choice, no agent is kept.
         default_mode: where nobody has chosen a queue mode.
+
+    Attributes:
+        gone: places that were forgotten, for which nothing is kept any more.
     """
 
     def __init__(self, tracker: TaskTracker, store: SessionStore, agents: Agents, default_mode: QueueMode) -> None:
         self.agents = agents
+        self.gone = GonePlaces()
         self._default_mode = default_mode
         self._tracker = tracker
         self._store = store
@@ -66,6 +71,7 @@ class ThreadSettings:
     def forget(self, place_id: int) -> None:
         """Drop what is settled for a place that is gone; its row is the store's to forget."""
         self._kept.pop(place_id, None)
+        self.gone.add(place_id)
 
     def settle(
         self, place_id: int, *, mode: QueueMode | None = None, agent: str | None = None, cutoff: int | None = None
@@ -104,6 +110,8 @@ class ThreadSettings:
 
         Without ``at_once`` they are written with what is kept next for the place, for what may be lost in a crash.
         """
+        if place_id in self.gone:
+            return  # a row made now would stay for good: nobody forgets the place once more
         # In memory first: it holds for what comes in the same moment. Of several writes the last has all of it.
         kept = self._kept.setdefault(place_id, {})
         kept.update(values)

@@ -17,8 +17,8 @@ import anyio.to_thread
 import structlog
 
 from bot.model import Inbound
-from bot.recent import Recent
 from bot.work.ending import interrupted
+from bot.work.gone_places import GonePlaces
 from bot.work.ports import Answer
 from bot.work.transcripts.markdown import KeptTurn, details_message
 from bot.work.transcripts.record import FinishedTurn, is_light, packed, unpacked, worth_details
@@ -35,7 +35,6 @@ PACK_LIMIT = 5.0
 READ_LIMIT = 20.0
 """Seconds that an answer may take that is read from the state file."""
 
-MOST_GONE = 1_000
 _PAGE = 8
 _MOST_DECISIONS = 1_000
 
@@ -66,12 +65,13 @@ class Transcripts:
     Args:
         redact: takes secrets out of a text.
         days: for how long turns are kept; 0: not at all.
+        gone: threads of which nothing is kept any more.
     """
 
     store: SessionStore
     redact: Callable[[str], str]
     days: int
-    _gone: Recent[int] = field(init=False, default_factory=lambda: Recent(MOST_GONE))
+    gone: GonePlaces = field(default_factory=GonePlaces)
     # Apart from the threads of others: what is packed here must not wait for files or images.
     _packing: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(2))
     _reading: anyio.CapacityLimiter = field(init=False, default_factory=lambda: anyio.CapacityLimiter(1))
@@ -91,7 +91,7 @@ class Transcripts:
             # The turn's end waits for it: a press on Details has to find it, even after a kill.
             payload = packed(turn, self.redact) if is_light(turn) else await self._packed_apart(turn)
             # Looked at last: what is handed in before a thread is forgotten goes with it.
-            if first.thread_id in self._gone:
+            if first.thread_id in self.gone:
                 return
             kept = KeptTranscript(first.message_id, first.thread_id, int(turn.ended), payload)
             self.store.transcribed(kept)
@@ -109,10 +109,6 @@ class Transcripts:
         """Keep what is known of a turn in which an earlier run was killed: who asked what."""
         if await self.store.transcript(messages[0].message_id) is None:
             await self.keep(FinishedTurn(messages, interrupted(), 0.0))
-
-    def forget(self, thread_id: int) -> None:
-        """Keep nothing more of a thread that is gone: what ran there ends after it was forgotten."""
-        self._gone.first(thread_id)
 
     # --- showing -----------------------------------------------------------------------------------------------------
 

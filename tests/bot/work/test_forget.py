@@ -8,6 +8,7 @@ from typing import Any
 from bot.agents.model import AgentProfile, Agents
 from bot.model import Outcome, QueueMode
 from bot.reply.port import ThreadGone
+from bot.work.gone_places import GonePlaces
 from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import FakeChat, running_work
 from tests.bot.work.samples import ALICE
@@ -18,7 +19,8 @@ AGENTS = Agents({name: AgentProfile(name, ("agent",), "/") for name in ("red", "
 
 def held(root: object, seen: set[int]) -> Iterator[object]:
     """Yield all that the bot's and the pool's own objects hold in containers, from ``root`` on."""
-    if id(root) in seen:
+    # Which places are gone is known, up to a bound, so that nothing is kept for them anew.
+    if id(root) in seen or isinstance(root, GonePlaces):
         return
     seen.add(id(root))
     inside: list[object] = []
@@ -58,6 +60,19 @@ async def test_what_is_known_of_a_thread_is_forgotten_with_it() -> None:
         await work.settled()
         assert known(work.dispatcher, work.pool) == {200}
         assert set(await work.store.choices()) == {200}
+
+
+@in_virtual_time
+async def test_a_server_that_comes_back_has_its_threads_again() -> None:
+    """D10, Q2: nothing is kept for places that are gone, until somebody speaks in their server."""
+    async with running_work() as work:
+        work.dispatcher.forget(1, 100)
+        work.dispatcher.controls.choose_mode(100, QueueMode.STEER, ALICE, server=False)
+        assert work.dispatcher.thread_settings.mode_in(100) is QueueMode.QUEUE
+        work.post(1, guild_id=1)
+        work.dispatcher.controls.choose_mode(100, QueueMode.STEER, ALICE, server=False)
+        assert work.dispatcher.thread_settings.mode_in(100) is QueueMode.STEER
+        await work.over()
 
 
 @in_virtual_time
