@@ -2,7 +2,8 @@
 
 In this order, so that no session is ever in two threads and a kill at any point leaves nothing half done: the session
 is claimed, the message is posted, its thread is written down as the one that has the session, the thread is opened, its
-prompt is handed over, the claim is dropped. What a kill cut off goes on at the next start. There is no mutable state.
+prompt is handed over, the claim is dropped. What a kill cut off goes on at the next start. The mutable state is the
+messages that were found at this start.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ class Openings:
     budgets: Budgets
     options: SessionChoices
     redact: Callable[[str], str]
+    _found: set[int] = field(init=False, default_factory=set)
 
     # --- what people ask for -----------------------------------------------------------------------------------------
 
@@ -292,9 +294,9 @@ class Openings:
             log.info("claim.dropped", claim=claim.claim_id)
             await self.store.set_claim(claim.claim_id, None)
             return
-        inbound, record = plan.inbound(message_id), await self.store.thread(message_id)
+        inbound = plan.inbound(message_id)
         # A thread that had it may have another session by now.
-        if not claim.thread_id or record is None or not (record.session_id or record.previous_session_id):
+        if not claim.thread_id or not await self._had_session(message_id):
             await self._settle(claim, plan, message_id)
         try:
             await self._open_thread(inbound)
@@ -309,6 +311,10 @@ class Openings:
         if inbound.text and not self.intake.scheduler.queue(message_id).line.holds(message_id):
             self.intake.take(inbound)
         await self.finish(Opening(claim.claim_id, inbound))
+
+    async def _had_session(self, thread_id: int) -> bool:
+        record = await self.store.thread(thread_id)
+        return record is not None and bool(record.session_id or record.previous_session_id)
 
     async def _posted(self, claim: SessionClaim, plan: Plan) -> int:
         """Return the message that was posted for a claim before anybody wrote that down; 0 if there is none."""
@@ -325,7 +331,12 @@ class Openings:
             except PortError:
                 return 0
             else:
-                return next((one.message_id for one in own if one.text == plan.text.strip()), 0)
+                alike = [one.message_id for one in own if one.text == plan.text.strip()]
+                # Two may have asked for the same in the same moment: each of their messages is for one of them.
+                free = [message_id for message_id in alike if not await self._had_session(message_id)]
+                found = next((message_id for message_id in free if message_id not in self._found), 0)
+                self._found.add(found)  # no await since the look
+                return found
 
     # --- steps of both -----------------------------------------------------------------------------------------------
 

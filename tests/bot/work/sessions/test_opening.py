@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from bot.model import Inbound, QueueMode
-from bot.reply.port import PortError, ThreadGone
+from bot.reply.port import Body, PortError, ThreadGone
 from bot.work.options.memory import OptionMemory
 from bot.work.ports import Answer
 from bot.work.sessions.opening import HANDED_OFF, NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
@@ -161,6 +161,24 @@ async def test_what_went_on_before_a_kill_is_not_turned_back() -> None:
     await bench.store.bind(101, session_id=None)
     await bench.restarted()
     assert (await bench.having(), await bench.store.claims()) == ([], [])
+
+
+async def test_of_two_with_the_same_words_each_gets_a_thread_of_its_own_after_a_kill() -> None:
+    """S1, S2: such as two copies of a thread."""
+    bench = Bench()
+    for number in (1, 2, 3):
+        await bench.store.claim_session(SessionClaim(number, f"s{number}", PLAN.dumped()))
+    port = bench.chat.thread(CHANNEL)
+    posted = [await port.send(Body(PLAN.text), nonce=f"c{number}") for number in (1, 2, 3)]
+    # One of them was written down.
+    await bench.store.set_claim(1, posted[0])
+    await bench.store.bind(posted[0], session_id="s1")
+    await bench.restarted()
+    held = await bench.store.session_threads(9)
+    assert sorted((one.session_id, one.thread_id) for one in held) == [
+        (f"s{number}", message_id) for number, message_id in zip((1, 2, 3), posted, strict=True)
+    ]
+    assert sorted(bench.chat.opened) == posted
 
 
 async def test_a_claim_that_cannot_be_read_is_dropped_alone() -> None:
