@@ -75,6 +75,7 @@ class SkippedMessages:
         self._hurry.set()
 
     async def _tell(self, key: tuple[int, int, Outcome]) -> None:
+        editor = self.editors.of(key[0])
         # The end of the bot cuts the gathering short: what is said now need not be said by the next run.
         with anyio.move_on_after(self.burst):
             await self._hurry.wait()
@@ -88,7 +89,9 @@ class SkippedMessages:
                 # Before it is shown: the next run looks for the text that is kept, and would say it once more.
                 await self.store.save_pending_reply(first.message_id, outcome, self._kept(notice, (text,)))
             body = Body(text, self._buttons(first, outcome))
-            delivered = await self.editors.of(thread_id).say(body, reply_to=first.message_id).delivered()
+            # Not by a new editor where this one was told that nothing can be written there: it would try again (D10).
+            said = None if editor.gone else self.editors.of(thread_id).say(body, reply_to=first.message_id)
+            delivered = said is not None and await said.delivered()
         # Whoever still gathers there will want the lock, also while nobody holds it just now.
         if all(other != thread_id for other, _, _ in self._gathering):
             self._speaking.pop(thread_id, None)
