@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from acp.open_request import RequestEnd
 from bot.model import Outcome
 from bot.work.ending import TurnEnd
 from bot.work.running_turn import RunningTurn
 from bot.work.turn_events import TurnListener
+from tests.bot.reply.fakes import in_virtual_time
 from tests.bot.work.fakes import running_work
 from tests.bot.work.samples import ALICE
 
@@ -37,7 +36,7 @@ class Faulty(TurnListener):
         raise ValueError(end)
 
 
-@pytest.mark.asyncio
+@in_virtual_time
 async def test_a_listener_hears_of_each_turn_whatever_another_one_raises() -> None:
     """O4: the start, that it waits for people and no longer does, and the end; the turn itself goes its way."""
     heard = Heard()
