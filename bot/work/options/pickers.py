@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from acp.session_options import Kind, OptionValue, SessionOption
-from bot.reply.port import Button, Select, SelectChoice
-from bot.reply.sanitise import clip, inline_code, one_line, reveal
+from bot.reply.port import MESSAGE_LIMIT, Button, Select, SelectChoice
+from bot.reply.sanitise import clip, inline_code, one_line, reveal, units
 from bot.work.options.words import Options, label, shown
 from bot.work.ports import Answer
 
@@ -20,6 +20,7 @@ PAGE = 25
 
 _TEXT = 100
 _LISTED = 20
+_MORE_ROOM = 40
 _ID = 60
 _LOCKED = "approvers only"
 
@@ -98,9 +99,15 @@ def option_menu(thread_id: int, options: Options, page: int | None = None) -> An
         SelectChoice(plain(one.name), digest(one.id), plain(f"now {one.name_of(one.current)}") if one.current else "")
         for one in options[first : first + PAGE]
     ]
-    lines = [f"{_with_id(one)}: {shown(one, one.current)}" for one in options[:_LISTED]]
-    if len(options) > _LISTED:
-        lines.append(f"-# and {len(options) - _LISTED} more in the menu")
+    lines, room = [], MESSAGE_LIMIT - _MORE_ROOM
+    for one in options[:_LISTED]:
+        line = f"{_with_id(one)}: {shown(one, one.current)}"
+        # Agents' names may be long: what has no room is counted, not cut off with the count.
+        if (room := room - units(line) - 1) < 0:
+            break
+        lines.append(line)
+    if len(options) > len(lines):
+        lines.append(f"-# and {len(options) - len(lines)} more in the menu")
     select = Select(f"weft:opts:{thread_id}", tuple(choices), "Choose an option")
     return Answer("\n".join(lines), accepted=True, selects=(select,), buttons=_turning(thread_id, "all", first, pages))
 

@@ -73,6 +73,18 @@ def test_all_options_are_listed_with_what_is_chosen_and_a_long_list_is_cut() -> 
     assert option_menu(THREAD, ()).text == NOTHING
 
 
+def test_options_with_long_names_are_counted_where_they_have_no_room() -> None:
+    """K1: nothing is cut without saying how much, and a message has 2,000 units."""
+    raw = [
+        {**select(f"o{n}", "a"), "name": f"{n} {HOSTILE}", "options": [{"value": "a", "name": HOSTILE}]}
+        for n in range(20)
+    ]
+    *listed, more = option_menu(THREAD, read_options(raw)).text.split("\n")
+    assert units("\n".join([*listed, more])) <= 2000
+    assert 0 < len(listed) < 20
+    assert more == f"-# and {20 - len(listed)} more in the menu"
+
+
 def test_an_option_and_a_value_are_found_by_id_digest_or_name() -> None:
     """K1"""
     options = read_options([{**select("reasoning_effort", "low", "high"), "name": "Think"}, boolean("fast")])
