@@ -98,6 +98,8 @@ class LivePrinter:
         said, small = split_small_print(content)
         if at_work(message) and (above := without_block(content)) is not None:
             said = above
+        # Text after a card may begin with an empty line, of which Discord shows nothing; what grows is shown without.
+        said = said.lstrip("\n")
         out = self._text(message.id, said) + self._choices(message)
         # What still has a button is still at work, and what stands below its text changes all the time.
         return out if at_work(message) else out + self._end(message.id, small)

@@ -70,6 +70,13 @@ def test_what_was_printed_of_a_text_that_became_another_is_not_printed_again() -
     assert printer.show(replace(first, content="one\n2 and more"), NAMES) == "Weft (changed): 2 and more\n"
 
 
+def test_an_answer_that_begins_with_an_empty_line_is_printed_once() -> None:
+    """What stands below text that grows is left out, and with it the empty lines around the text."""
+    printer = LivePrinter(BOT)
+    assert printer.show(posted("\nIt is\n-# ⏳ 5 s", components=[STOP]), NAMES) == "Weft: It is"
+    assert printer.show(posted("\nIt is done.\n-# 6 s"), NAMES) == " done.\n  6 s\n"
+
+
 def test_a_part_that_another_message_came_between_goes_on_in_a_block() -> None:
     printer = LivePrinter(BOT)
     pages = [posted("a", 1, components=[STOP]), posted("b", 2, components=[STOP])]
