@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -28,17 +28,73 @@ from bot.work.permissions.decisions import Decisions, decision_of, decision_on
 from bot.work.permissions.rule_keeping import RuleKeeping
 from bot.work.permissions.rules import Ruling, Verdict
 from bot.work.permissions.rulings import MOST_RULED, Rulings
+from bot.work.permissions.shown_card import NOT_TAKEN, ShownCard
 from bot.work.questions import cards as question_cards
 from bot.work.running_turn import RunningTurn
 from bot.work.turn_events import WaitsForPeople
-from pool.store import KeptCard
 
 log = structlog.get_logger(__name__)
 
 _NO_TEXT = 2**40
 """An offset behind all text of a turn."""
 
-NOT_TAKEN = "Discord did not take the card"
+
+@dataclass(eq=False)
+class ShownRequest(ShownCard):
+    """A permission request as its thread shows it: what people decide is recorded, then shown.
+
+    Attributes:
+        card: who may decide it, and what was decided so far.
+        opened: the card as it asks.
+    """
+
+    request: PermissionRequest
+    decisions: Decisions
+    waits: WaitsForPeople
+    card: Card = field(init=False)
+    opened: Body = field(init=False)
+    _recorded: int = field(init=False, default=0)
+
+    @property
+    def asked(self) -> Card:
+        return self.card
+
+    def bring_up_to_date(self) -> None:
+        """Record what was decided since the last call, and show it then."""
+        # Record before show: what people have seen of a decision must be found afterwards (C5).
+        card, first = self.card, self.running.first
+        fresh, self._recorded = card.agreements[self._recorded :], len(card.agreements)
+        for option, by in fresh:
+            agreed = decision_on(self.request.tool_call, first, "person", "agreed", person=by, option=option)
+            self.decisions.record(agreed, self._show_open)
+        if card.state is CardState.OPEN:
+            if not fresh:
+                self._show_open()
+            return
+        # Of what was taken, the end names all who did.
+        body = self.opened if card.state is CardState.ANSWERED else self._agreed_so_far()
+        end = partial(self.post_end, cards.closed_card(body, card_end(card)), cards.NOT_TAKEN)
+        self.decisions.record(decision_of(card, first, self.running.stopped_by), end)
+        self.waits.settled(self.running)
+
+    def not_taken(self) -> None:
+        if self.request.cancel():
+            self.card.close(CardState.CANCELLED, reason=NOT_TAKEN)
+
+    def lose_file(self, why: str) -> None:
+        """Called before the card is posted without its file."""
+        # What was in it nobody sees: from now on it can only be rejected, whatever a forged press says.
+        self.opened = without_file(self.opened, why)
+        self.card.offered, self.card.offer = cards.options_offered(self.opened), None
+
+    def _show_open(self) -> None:
+        # As it is by now: what was agreed to may have been taken back while it was written down.
+        if self.card.state is CardState.OPEN:
+            self.post(self._agreed_so_far())
+
+    def _agreed_so_far(self) -> Body:
+        named = [(self.request.options[number], by.name) for number, by in self.card.agreed.items()]
+        return cards.agreed_card(self.opened, named) if named else self.opened
 
 
 @dataclass(eq=False)
@@ -85,105 +141,53 @@ class TurnCards:
         if judged.ruling is not Ruling.ASK:
             return
 
-        def not_taken() -> None:
-            # Discord refused the card, so nobody will ever see the request.
-            if card.request.cancel():
-                card.close(CardState.CANCELLED, reason=NOT_TAKEN)
-
-        def show_end(body: Body) -> None:
-            running.reply.card(card.token, body, not_taken, shown)
-            if card.reason == NOT_TAKEN:
-                self.records.over(kept)
-                # Without the agent's words: one of them may be what the server's rules don't let through.
-                running.reply.card(f"{card.token} not taken", Body(cards.NOT_TAKEN))
-
-        def shown(message_id: int, body: Body) -> None:
-            if not body.buttons:
-                self.records.over(kept)
-            elif card.message_id != message_id:
-                card.message_id = message_id
-                self.records.shown(kept, message_id)
-
-        def agreed_so_far() -> Body:
-            named = [(card.request.options[number], by.name) for number, by in card.agreed.items()]
-            return cards.agreed_card(opened, named) if named else opened
-
-        def show_open() -> None:
-            # As it is by now: what was agreed to may have been taken back while it was written down.
-            if card.state is CardState.OPEN:
-                # Held until it is written down: after a kill the next start has to find it (C4).
-                running.reply.card(card.token, agreed_so_far(), not_taken, shown, held=True)
-
-        recorded = 0
-
-        def show(card: Card) -> None:
-            # Record before show: what people have seen of a decision must be found afterwards (C5).
-            nonlocal recorded
-            fresh, recorded = card.agreements[recorded:], len(card.agreements)
-            for option, by in fresh:
-                agreed = decision_on(request.tool_call, first, "person", "agreed", person=by, option=option)
-                self.decisions.record(agreed, show_open)
-            if card.state is CardState.OPEN:
-                if not fresh:
-                    show_open()
-            else:
-                # Of what was taken, the end names all who did.
-                body = opened if card.state is CardState.ANSWERED else agreed_so_far()
-                end = partial(show_end, cards.closed_card(body, card_end(card)))
-                self.decisions.record(decision_of(card, first, running.stopped_by), end)
-            if card.state is not CardState.OPEN:
-                self.waits.settled(running)
-
         # 2. From here on it can be answered.
         first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
         role = self.approver_in(first.guild_id)
-        card = self.registry.open(
+        shown = ShownRequest(running, self.records, request, self.decisions, self.waits)
+        card = shown.card = self.registry.open(
             first.thread,
             request,
             first.author,
-            show,
+            lambda _card: shown.bring_up_to_date(),
             approvers=role is not None,
             for_owners=for_owners,
             two_person=two_person or judged.two_person,
         )
         # A plan stands above its card, to be read as an answer is, and not once more in it (C7).
         plan = plan_of(request.tool_call)
-        call = without_plan(request.tool_call, plan) if plan else request.tool_call
-        # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
-        opened = open_body(card, call, self.timeout, *self.notifications.asked(running, role))
-
-        def fileless(why: str) -> None:
-            # What was in the file nobody sees: from now on it can only be rejected, whatever a forged press says.
-            nonlocal opened
-            opened = without_file(opened, why)
-            card.offered, card.offer = cards.options_offered(opened), None
-
-        workspace = running.lease.directory if running.lease is not None else ""
-        card.offer = self.rules.offer(card, first, workspace, cards.options_offered(opened))
-        if card.offer is not None:
-            opened = cards.with_rule_button(opened, card.token)
-        opened = replace(opened, on_fileless=fileless)
-        kept = KeptCard(card.token, running.thread_id, first.message_id)
-        # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
-        card.offered = cards.options_offered(opened)
+        self._draw(shown, without_plan(request.tool_call, plan) if plan else request.tool_call, role)
         request.on_closed = lambda reason: card.close(CardState.CANCELLED, reason=reason)
         running.cards.append(card)
         # 3. Without buttons nobody can answer it: it would wait until its time is up.
-        if not opened.buttons:
+        if not shown.opened.buttons:
             request.cancel()
             card.close(CardState.UNSEEN)
             return
         for number, body in enumerate(plan_bodies(plan, self.decisions.redact)):
             # Without it the card asks for what nobody sees.
-            running.reply.card(f"{card.token} plan {number}", body, not_taken)
+            running.reply.card(f"{card.token} plan {number}", body, shown.not_taken)
         if card.state is CardState.OPEN:
-            show(card)
+            shown.bring_up_to_date()
         if card.state is not CardState.OPEN:
             return  # it could not be shown
-        self.records.keep(kept, lambda: running.reply.release(card.token), self.timeout)
+        self.records.keep(shown.kept, lambda: running.reply.release(card.token), self.timeout)
         # 4. From here on the turn waits for people.
         self.waits.begun(running)
         self.tasks.start_soon(expire, card, self.timeout, name=f"card {card.token}")
+
+    def _draw(self, shown: ShownRequest, call: ToolCallUpdate, role: int | None) -> None:
+        """Make the body of a card that asks about ``call``, and say what may be chosen on it."""
+        card, running = shown.card, shown.running
+        # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
+        opened = open_body(card, call, self.timeout, *self.notifications.asked(running, role))
+        workspace = running.lease.directory if running.lease is not None else ""
+        card.offer = self.rules.offer(card, running.first, workspace, cards.options_offered(opened))
+        if card.offer is not None:
+            opened = cards.with_rule_button(opened, card.token)
+        shown.opened = replace(opened, on_fileless=shown.lose_file)
+        # Only what has a button may be chosen, or a forged press could allow what nobody has seen in full.
+        card.offered = cards.options_offered(shown.opened)
 
     def _refuses(self, running: RunningTurn, request: PermissionRequest) -> bool:
         """Cancel a request that is one too many, or that nobody could answer; return whether it was."""

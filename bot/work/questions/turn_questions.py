@@ -6,7 +6,7 @@ What can't be asked is answered at once: with the reason where the agent can ask
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -21,19 +21,63 @@ from bot.work.attention.notifications import Notifications
 from bot.work.permissions.card_records import CardRecords
 from bot.work.permissions.cards import CardState, who_may
 from bot.work.permissions.decisions import Decision, Decisions, decision_on
+from bot.work.permissions.shown_card import NOT_TAKEN, ShownCard
 from bot.work.questions import cards as question_cards
 from bot.work.questions.form import Form, Unaskable, read_form, without_secrets
 from bot.work.questions.registry import NO_FORM, Question, QuestionRegistry, expire
 from bot.work.running_turn import RunningTurn
 from bot.work.turn_events import WaitsForPeople
-from pool.store import KeptCard
 
 LONGEST_MESSAGE = 64 * 1024
 """Characters of what a question says; more is no question."""
 
-NOT_TAKEN = "Discord did not take the card"
-
 log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class ShownQuestion(ShownCard):
+    """A question as its thread shows it: how it ended is recorded, then shown.
+
+    Attributes:
+        opened: the card as it asks.
+    """
+
+    form: Form
+    decisions: Decisions
+    waits: WaitsForPeople
+    question: Question = field(init=False)
+    opened: Body = field(init=False)
+    _recorded: bool = field(init=False, default=False)
+    _written: bool = field(init=False, default=False)
+
+    @property
+    def asked(self) -> Question:
+        return self.question
+
+    def bring_up_to_date(self) -> None:
+        """Show the question as it is now; its end once that is recorded."""
+        question = self.question
+        if question.state is CardState.OPEN:
+            self.post(self.opened)
+            return
+        if not self._recorded:
+            # Record before show: what people have seen of a decision must be found afterwards (C5).
+            self._recorded = True
+            what = _what(question.request.params, self.form)
+            end = _decision_of(question, what, self.running.first, self.running.stopped_by)
+            self.decisions.record(end, self._show_end)
+        elif self._written:
+            self._show_end()
+        self.waits.settled(self.running)
+
+    def not_taken(self) -> None:
+        if self.question.request.cancel():
+            self.question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=NOT_TAKEN)
+
+    def _show_end(self) -> None:
+        self._written = True
+        # As it is now: while the first end was written down, the agent may have said that the page is done.
+        self.post_end(question_cards.closed(self.opened, self.question.end), question_cards.NOT_TAKEN)
 
 
 @dataclass(eq=False)
@@ -67,67 +111,28 @@ class TurnQuestions:
         form = self._form_to_ask(running, request)
         if form is None:
             return
-        first, asked = running.first, request.params
-
-        def not_taken() -> None:
-            # Discord refused the card, so nobody will ever see the question.
-            if request.cancel():
-                question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=NOT_TAKEN)
-
-        recorded = written = False
-
-        def show_end() -> None:
-            nonlocal written
-            written = True
-            # As it is now: while the first end was written down, the agent may have said that the page is done.
-            running.reply.card(question.token, question_cards.closed(opened, question.end), not_taken, shown)
-            if question.reason == NOT_TAKEN:
-                self.records.over(kept)
-                # Without the agent's words: one of them may be what the server's rules don't let through.
-                running.reply.card(f"{question.token} not taken", Body(question_cards.NOT_TAKEN))
-
-        def shown(message_id: int, body: Body) -> None:
-            if not body.buttons:
-                self.records.over(kept)
-            elif question.message_id != message_id:
-                question.message_id = message_id
-                self.records.shown(kept, message_id)
-
-        def show(question: Question) -> None:
-            nonlocal recorded
-            if question.state is CardState.OPEN:
-                # Held until it is written down: after a kill the next start has to find it (C4).
-                running.reply.card(question.token, opened, not_taken, shown, held=True)
-            elif not recorded:
-                # Record before show: what people have seen of a decision must be found afterwards (C5).
-                recorded = True
-                self.decisions.record(_decision_of(question, _what(asked, form), first, running.stopped_by), show_end)
-            elif written:
-                show_end()
-            if question.state is not CardState.OPEN:
-                self.waits.settled(running)
-
         # 2. From here on it can be answered.
+        first = running.first
         role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
-        question = self.registry.open(
+        shown = ShownQuestion(running, self.records, form, self.decisions, self.waits)
+        question = shown.question = self.registry.open(
             first.thread,
             request,
             form,
             first.author,
-            show,
+            lambda _question: shown.bring_up_to_date(),
             approvers=role is not None,
             for_owners=for_owners,
         )
         # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
-        opened = self._card(question, running.agent or "", *self.notifications.asked(running, role))
-        kept = KeptCard(question.token, running.thread_id, first.message_id)
+        shown.opened = self._card(question, running.agent or "", *self.notifications.asked(running, role))
         request.on_closed = lambda reason: question.close(CardState.CANCELLED, question_cards.CANCELLED, reason=reason)
         request.on_completed = question.complete
         running.questions.append(question)
-        show(question)
+        shown.bring_up_to_date()
         if question.state is not CardState.OPEN:
             return  # it could not be shown
-        self.records.keep(kept, lambda: running.reply.release(question.token), self.timeout)
+        self.records.keep(shown.kept, lambda: running.reply.release(question.token), self.timeout)
         # 3. From here on the turn waits for people.
         self.waits.begun(running)
         self.tasks.start_soon(expire, question, self.timeout, name=f"question {question.token}")
