@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from discord import app_commands
 from discord.app_commands import Choice
 
 from bot.chat.client import WeftClient
-from bot.chat.inbound import Decision, Kind, Place, Post, title
+from bot.chat.commands.prompting import may_begin, place_of
+from bot.chat.inbound import Decision, Kind, Post, title
 from bot.chat.interactions import actor_of, choices_of, respond, thread_of, verdict_on
 from bot.model import Actor, Attachment, Inbound
 from bot.reply.sanitise import inline_code
@@ -60,22 +62,14 @@ async def new(
         if thread_id is not None and name is not None:
             return Answer(NO_TITLE, accepted=False)
         answer = dispatcher.controls.renew(thread_id, agent, by)
-        if not answer.accepted:
-            return answer
-        lines = [answer.text if text or given or thread_id is not None else f"{answer.text} {WRITE_ON}"]
-        if given:
-            lines.append(f"-# With {', '.join(inline_code(one.filename, _NAME_LIMIT) for one in given)}")
-        return replace(answer, text="\n".join([*lines, *([f">>> {text}"] if text else [])]))
+        nothing_to_do = thread_id is None and not text and not given
+        return _worded(answer, text, given, nothing_to_do=nothing_to_do) if answer.accepted else answer
 
     message_id = await respond(interaction, act, shown=True)
     if message_id is None:
         return
     client: WeftClient = interaction.client
-    channel, author = interaction.channel, actor_of(interaction.user)
-    if isinstance(channel, discord.Thread):
-        place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
-    else:
-        place = Place(interaction.guild_id, interaction.channel_id or 0)
+    place, author = place_of(interaction), actor_of(interaction.user)
     files = tuple(_attachment(one, place.channel_id, message_id) for one in given)
     what = text or "\n".join(one.name for one in files) or (f"New conversation with {agent}" if agent else "")
     inbound = Inbound(
@@ -92,11 +86,7 @@ async def new(
         parent_id=place.parent_id,
         attachments=files,
     )
-    # Checked again, without opening anything: the bot may have begun to stop while the answer was sent, and the next
-    # run does not look for its own messages.
-    now = client.dispatcher.controls.renew(None, agent, author)
-    if not now.accepted:
-        client.state.answers.post(client.state.chat.refuse, inbound, now.text)
+    if not may_begin(client, inbound, agent):
         return
     if thread_id is None and agent is not None:
         # Before the prompt, which starts the agent that its thread has.
@@ -105,6 +95,15 @@ async def new(
         client.dispatcher.controls.keep_name(message_id)
     if text or files or thread_id is None:
         client.take(Post(message_id, place, author, text, attachments=files), Decision(Kind.PROMPT, inbound))
+
+
+def _worded(answer: Answer, text: str, given: Sequence[discord.Attachment], *, nothing_to_do: bool) -> Answer:
+    """Return the answer with what was asked for below it; everybody reads it, and the thread begins with it."""
+    lines = [f"{answer.text} {WRITE_ON}" if nothing_to_do else answer.text]
+    if given:
+        lines.append(f"-# With {', '.join(inline_code(one.filename, _NAME_LIMIT) for one in given)}")
+    # Last: a quotation of this kind goes on to the end of the message.
+    return replace(answer, text="\n".join([*lines, *([f">>> {text}"] if text else [])]))
 
 
 def _attachment(given: discord.Attachment, channel_id: int, message_id: int) -> Attachment:

@@ -14,12 +14,8 @@ from bot.model import Inbound
 
 def ask(interaction: discord.Interaction[Any], message_id: int, text: str) -> None:
     """Have the agent of the conversation asked ``text`` by who gave the command; ``message_id``: of the answer."""
-    client, channel, author = interaction.client, interaction.channel, actor_of(interaction.user)
+    client, place, author = interaction.client, place_of(interaction), actor_of(interaction.user)
     assert isinstance(client, WeftClient)
-    if isinstance(channel, discord.Thread):
-        place = Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
-    else:
-        place = Place(interaction.guild_id, interaction.channel_id or 0)
     inbound = Inbound(
         message_id=message_id,
         channel_id=place.channel_id,
@@ -31,10 +27,23 @@ def ask(interaction: discord.Interaction[Any], message_id: int, text: str) -> No
         title=title(text),
         parent_id=place.parent_id,
     )
-    # Checked again: the bot may have begun to stop while the answer was sent, and the next run does not look for its
-    # own messages.
-    now = client.dispatcher.controls.renew(None, None, author)
-    if now.accepted:
+    if may_begin(client, inbound):
         client.take(Post(message_id, place, author, text), Decision(Kind.PROMPT, inbound))
-    else:
+
+
+def place_of(interaction: discord.Interaction[Any]) -> Place:
+    """Return where a command was given."""
+    channel = interaction.channel
+    if isinstance(channel, discord.Thread):
+        return Place(interaction.guild_id, channel.id, channel.parent_id, channel.owner_id)
+    return Place(interaction.guild_id, interaction.channel_id or 0)
+
+
+def may_begin(client: WeftClient, inbound: Inbound, agent: str | None = None) -> bool:
+    """Return whether a prompt by command may still be taken, now that its message is there; if not, say so on it."""
+    # Asked again, without opening anything: the bot may have begun to stop while the answer was sent, and the next run
+    # does not look for its own messages.
+    now = client.dispatcher.controls.renew(None, agent, inbound.author)
+    if not now.accepted:
         client.state.answers.post(client.state.chat.refuse, inbound, now.text)
+    return now.accepted
