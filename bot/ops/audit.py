@@ -17,8 +17,8 @@ from bot.files import user_name
 from bot.ops.doctor.state import in_use
 from bot.ops.instance import DATABASE
 from bot.reply.sanitise import clip
+from pool.storage.decisions import Decisions
 from pool.storage.model import FileTooNew, StorageFault
-from pool.storage.operations import Decisions
 from pool.storage.reading import FileTooOld, read_decisions
 from pool.store import Decision
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pool.storage.decisions import Decide, KeepRule, RevokeRule
 from pool.storage.operations import (
     Accept,
     Amend,
     Bind,
     Change,
-    Decide,
     Finish,
     Forget,
     KeepCard,
-    KeepRule,
     Notice,
     OfAPrompt,
-    RevokeRule,
     SavePendingReply,
     See,
     Shown,

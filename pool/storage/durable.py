@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 
 from acp.errors import leaves
-from pool.storage import operations, sessions, spending, transcripts
+from pool.storage import decisions, operations, sessions, spending, transcripts
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import DISCORD_EPOCH, Ledger
 from pool.storage.model import Answer, Operation, StorageLimits
@@ -270,21 +270,21 @@ class SessionStore:
         Raises:
             anyio.ClosedResourceError: the store was left.
         """
-        return self._hand_in(operations.Decide(self.new_id(), decision))
+        return self._hand_in(decisions.Decide(self.new_id(), decision))
 
     async def decisions(
         self, limit: int, *, thread_id: int | None = None, guild_id: int | None = None
     ) -> list[Decision]:
         """Return the newest decisions first: of a thread, of a server or all."""
-        return await self._submit(operations.Decisions(limit, thread_id, guild_id))
+        return await self._submit(decisions.Decisions(limit, thread_id, guild_id))
 
     async def keep_rule(self, rule: KeptRule) -> None:
         """Keep a rule; one with its id stays as it is."""
-        await self._submit(operations.KeepRule(rule))
+        await self._submit(decisions.KeepRule(rule))
 
     async def revoke_rule(self, rule_id: int) -> None:
         """Forget a rule."""
-        await self._submit(operations.RevokeRule(rule_id))
+        await self._submit(decisions.RevokeRule(rule_id))
 
     async def rules(self) -> list[KeptRule]:
         """Return all rules, the oldest first."""

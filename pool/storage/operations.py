@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage import sessions, spending, transcripts
+from pool.storage import decisions, sessions, spending, transcripts
+from pool.storage.decisions import Decide, Decisions, KeepRule, RevokeRule
 from pool.storage.model import Operation, Question
 from pool.storage.sessions import ClaimSession, NoteSession, SetClaim
 from pool.storage.spending import Spend
@@ -24,7 +25,6 @@ from pool.storage.tables import (
     NOTICES,
     PLACES,
     PROMPTS,
-    RULES,
     SESSIONS,
     SPENDING,
     THREADS,
@@ -33,7 +33,6 @@ from pool.storage.tables import (
 from pool.storage.transcripts import KeepTranscript
 from pool.store import (
     AcceptedPrompt,
-    Decision,
     KeptCard,
     KeptNotice,
     KeptRule,
@@ -154,28 +153,6 @@ class Forget(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Decide(Operation[None]):
-    """Something was decided; a later decision has a greater ``decision_id``."""
-
-    decision_id: int
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class KeepRule(Operation[None]):
-    """A person has added a rule."""
-
-    rule: KeptRule
-
-
-@dataclass(frozen=True, slots=True)
-class RevokeRule(Operation[None]):
-    """A person has taken a rule back."""
-
-    rule_id: int
-
-
-@dataclass(frozen=True, slots=True)
 class Prune(Operation[int]):
     """Forget up to ``step`` rows of a table: those before ``before``, and the oldest beyond ``kept``; answer how many.
 
@@ -238,16 +215,6 @@ class Thread(Question[ThreadRecord | None]):
 @dataclass(frozen=True, slots=True)
 class Choices(Question[dict[int, str]]):
     """What people have chosen, by thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions(Question[list[Decision]]):
-    """The newest decisions first: of a thread, a server or all, since a time (seconds since the epoch)."""
-
-    limit: int
-    thread_id: int | None = None
-    guild_id: int | None = None
-    since: float = 0.0
 
 
 # --- carrying them out ----------------------------------------------------------------------------------------------
@@ -380,13 +347,8 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             for place_id in gone:  # one by one: a statement takes only so many values
                 for statement in _FORGET:
                     connection.execute(statement, {"id": place_id})
-        case Decide(decision_id, decision):
-            row = {**asdict(decision), "decision_id": decision_id}
-            connection.execute(insert(DECISIONS).on_conflict_do_nothing(), row)
-        case KeepRule(rule):
-            connection.execute(insert(RULES).on_conflict_do_nothing(), asdict(rule))
-        case RevokeRule(rule_id):
-            connection.execute(sa.delete(RULES).where(RULES.c.rule_id == rule_id))
+        case Decide() | KeepRule() | RevokeRule():
+            decisions.keep(connection, operation)
         case Spend(spent):
             spending.keep(connection, spent)
         case KeepTranscript(transcript):
@@ -470,10 +432,9 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
             chosen = sa.select(THREADS.c.thread_id, THREADS.c.options).where(THREADS.c.options.is_not(None))
             return {row.thread_id: row.options for row in connection.execute(chosen).all()}
         case Decisions():
-            return _decisions(connection, question)
+            return decisions.answer(connection, question)
         case All(kind) if kind is KeptRule:
-            kept = sa.select(RULES).order_by(RULES.c.rule_id)
-            return [KeptRule(**row._mapping) for row in connection.execute(kept).all()]
+            return decisions.rules(connection)
         case All(kind) if kind is KeptNotice:
             by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
             return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]
@@ -484,18 +445,6 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
             newest_first = sa.select(PLACES).order_by(PLACES.c.seen.desc(), PLACES.c.place_id)
             return [SeenPlace(**row._mapping) for row in connection.execute(newest_first).all()]
     return None
-
-
-def _decisions(connection: sa.Connection, question: Decisions) -> list[Decision]:
-    columns = DECISIONS.c
-    newest_first = sa.select(*(columns[field.name] for field in fields(Decision))).order_by(columns.decision_id.desc())
-    if question.thread_id is not None:
-        newest_first = newest_first.where(columns.thread_id == question.thread_id)
-    if question.guild_id is not None:
-        newest_first = newest_first.where(columns.guild_id == question.guild_id)
-    if question.since:
-        newest_first = newest_first.where(columns.at >= question.since)
-    return [Decision(**row._mapping) for row in connection.execute(newest_first.limit(question.limit)).all()]
 
 
 def _open_prompts(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[OpenPrompt]:

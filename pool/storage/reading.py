@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pool.storage import database, tables
 from pool.storage.database import Database
+from pool.storage.decisions import Decisions
 from pool.storage.model import StorageFault
-from pool.storage.operations import Decisions
 from pool.store import Decision
 
 BUSY = 2.0

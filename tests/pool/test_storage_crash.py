@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from pool.storage import database
-from pool.storage.operations import All, Decisions
+from pool.storage.decisions import Decisions
+from pool.storage.operations import All
 from pool.store import OpenPrompt
 from tests.repeat import long_run
 

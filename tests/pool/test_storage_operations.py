@@ -8,20 +8,17 @@ import pytest
 from pool.storage import database
 from pool.storage.backlog import MOST_TRANSCRIPTS, Backlog
 from pool.storage.database import Database
+from pool.storage.decisions import Decide, Decisions, KeepRule, RevokeRule
 from pool.storage.model import Operation
 from pool.storage.operations import (
     Accept,
     All,
     Bind,
     Change,
-    Decide,
-    Decisions,
     Finish,
     Forget,
     KeepCard,
-    KeepRule,
     Notice,
-    RevokeRule,
     SavePendingReply,
     See,
     Shown,
