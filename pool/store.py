@@ -291,3 +291,58 @@ class ThreadSession:
     cwd: str | None
     title: str | None
     used_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWorkTree:
+    """The work tree of a thread; kept until it is removed, also when the thread is gone.
+
+    Attributes:
+        repository: the directory of the project that it belongs to.
+        base_commit: where its branch began; "" until that is known.
+        state: "making", "ready" or "removing".
+        setup: "" (not begun), "running", "done" or "failed".
+        made_at, used_at: seconds since the epoch.
+        payload: JSON of the bot's; opaque here.
+    """
+
+    thread_id: int
+    project: str
+    repository: str
+    directory: str
+    branch: str
+    base: str
+    base_commit: str
+    state: str
+    setup: str
+    made_at: int
+    used_at: int
+    payload: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSchedule:
+    """A prompt that is to run again and again.
+
+    Attributes:
+        channel_id: where the thread is; the thread itself if it is in no channel.
+        cron, zone: when, and by the clock of which time zone.
+        paused: why it does not run; "" while it does.
+        created_at, due_at, fired_at: seconds since the epoch; 0: never.
+        payload: JSON of the bot's; opaque here.
+    """
+
+    schedule_id: int
+    guild_id: int | None
+    channel_id: int
+    thread_id: int
+    author_id: int
+    author_name: str
+    cron: str
+    zone: str
+    prompt: str
+    paused: str
+    created_at: int
+    due_at: int
+    fired_at: int
+    payload: str = "{}"

@@ -25,6 +25,7 @@ from pool.storage.operations import (
 from pool.storage.sessions import NoteSession, SetClaim
 from pool.storage.spending import Spend
 from pool.storage.transcripts import KeepTranscript
+from pool.storage.work import KeepSchedule, KeepWorkTree
 from pool.store import SeenPlace
 
 Key = tuple[type[Change], int | str, int]
@@ -83,6 +84,8 @@ class Backlog:
                 self._changes[Notice, thread_id, self._forgotten] = change  # the latest counts
             case KeepCard(token):
                 self._changes[KeepCard, token, self._forgotten] = change  # here, too
+            case KeepWorkTree(row_id) | KeepSchedule(row_id):
+                self._changes[type(change), row_id, 0] = change  # and here
             case Accept(prompt):
                 # What came before concerned a message that nobody knew, and changed nothing.
                 for kind in (Amend, Started, Shown, SavePendingReply, Finish):

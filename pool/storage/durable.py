@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 
 from acp.errors import leaves
-from pool.storage import decisions, operations, sessions, spending, transcripts
+from pool.storage import decisions, operations, sessions, spending, transcripts, work
 from pool.storage.database import Connect, connect
 from pool.storage.ledger import DISCORD_EPOCH, Ledger
 from pool.storage.model import Answer, Operation, StorageLimits
@@ -29,8 +29,10 @@ from pool.store import (
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptSchedule,
     KeptSpending,
     KeptTranscript,
+    KeptWorkTree,
     KnownSession,
     OpenPrompt,
     PendingReply,
@@ -321,6 +323,30 @@ class SessionStore:
     async def count_transcripts(self, thread_id: int, since: int = 0) -> int:
         """Return how many turns of a thread that ended at ``since`` or later have a transcript."""
         return await self._submit(transcripts.CountTranscripts(thread_id, since))
+
+    async def keep_work_tree(self, tree: KeptWorkTree) -> None:
+        """Remember the work tree of a thread, in place of what was remembered of it."""
+        await self._submit(work.KeepWorkTree(tree.thread_id, tree))
+
+    async def drop_work_tree(self, thread_id: int) -> None:
+        """Remember that a thread has no work tree."""
+        await self._submit(work.KeepWorkTree(thread_id, None))
+
+    async def work_trees(self) -> list[KeptWorkTree]:
+        """Return all work trees, those of the oldest threads first."""
+        return await self._submit(operations.All(KeptWorkTree))
+
+    async def keep_schedule(self, schedule: KeptSchedule) -> None:
+        """Remember a schedule, in place of what was remembered of it."""
+        await self._submit(work.KeepSchedule(schedule.schedule_id, schedule))
+
+    async def drop_schedule(self, schedule_id: int) -> None:
+        """Remember that a schedule is gone."""
+        await self._submit(work.KeepSchedule(schedule_id, None))
+
+    async def schedules(self) -> list[KeptSchedule]:
+        """Return all schedules, the oldest first."""
+        return await self._submit(operations.All(KeptSchedule))
 
     def new_id(self) -> int:
         """Return an id for a decision or a rule, greater than all before it in this process."""

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.sqlite import insert
 
-from pool.storage import decisions, sessions, spending, transcripts
+from pool.storage import decisions, sessions, spending, transcripts, work
 from pool.storage.decisions import Decide, Decisions, KeepRule, RevokeRule
 from pool.storage.model import Operation, Question
 from pool.storage.sessions import ClaimSession, NoteSession, SetClaim
@@ -31,18 +31,23 @@ from pool.storage.tables import (
     TRANSCRIPTS,
 )
 from pool.storage.transcripts import KeepTranscript
+from pool.storage.work import KeepSchedule, KeepWorkTree
 from pool.store import (
     AcceptedPrompt,
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptSchedule,
+    KeptWorkTree,
     OpenPrompt,
     PendingReply,
     SeenPlace,
     ThreadRecord,
 )
 
-Record = TypeVar("Record", OpenPrompt, PendingReply, KeptCard, KeptNotice, KeptRule, SeenPlace)
+Record = TypeVar(
+    "Record", OpenPrompt, PendingReply, KeptCard, KeptNotice, KeptRule, KeptSchedule, KeptWorkTree, SeenPlace
+)
 
 
 # --- changes --------------------------------------------------------------------------------------------------------
@@ -170,7 +175,7 @@ class Prune(Operation[int]):
 OfAPrompt = Amend | Started | Shown | SavePendingReply | Finish
 Change = (
     Accept | OfAPrompt | StartedTogether | Bind | Notice | KeepCard | See | Forget | Decide | KeepRule | RevokeRule
-    | KeepTranscript | Spend | SetClaim | NoteSession
+    | KeepTranscript | Spend | SetClaim | NoteSession | KeepWorkTree | KeepSchedule
 )  # fmt: skip
 """What has to reach the file, sooner or later."""
 
@@ -353,6 +358,8 @@ def perform(connection: sa.Connection, operation: Operation[Any]) -> Any:
             spending.keep(connection, spent)
         case KeepTranscript(transcript):
             transcripts.keep(connection, transcript)
+        case KeepWorkTree() | KeepSchedule():
+            work.keep(connection, operation)
         case ClaimSession():
             return sessions.claim(connection, operation)
         case SetClaim():
@@ -435,6 +442,10 @@ def _answer(connection: sa.Connection, question: Question[Any]) -> Any:
             return decisions.answer(connection, question)
         case All(kind) if kind is KeptRule:
             return decisions.rules(connection)
+        case All(kind) if kind is KeptWorkTree:
+            return work.work_trees(connection)
+        case All(kind) if kind is KeptSchedule:
+            return work.schedules(connection)
         case All(kind) if kind is KeptNotice:
             by_thread = sa.select(NOTICES).order_by(NOTICES.c.thread_id)
             return [KeptNotice(**row._mapping) for row in connection.execute(by_thread).all()]

@@ -171,6 +171,42 @@ CLAIMS = sa.Table(
     sa.Column("payload", sa.Text, nullable=False),
 )
 
+WORK_TREES = sa.Table(
+    "work_trees",
+    METADATA,
+    _key("thread_id"),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("repository", sa.Text, nullable=False),
+    sa.Column("directory", sa.Text, nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("base_commit", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("setup", sa.Text, nullable=False),
+    sa.Column("made_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+
+SCHEDULES = sa.Table(
+    "schedules",
+    METADATA,
+    _key("schedule_id"),
+    sa.Column("guild_id", SNOWFLAKE),
+    sa.Column("channel_id", SNOWFLAKE, nullable=False),
+    sa.Column("thread_id", SNOWFLAKE, nullable=False),
+    sa.Column("author_id", SNOWFLAKE, nullable=False),
+    sa.Column("author_name", sa.Text, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("zone", sa.Text, nullable=False),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("paused", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("fired_at", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+
 # In the language of SQLite. A step that was released is never changed; a change of the tables is a new step.
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -353,6 +389,42 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
         "CREATE INDEX threads_session ON threads (session_id) WHERE session_id IS NOT NULL",
+    ),
+    (
+        """
+        CREATE TABLE work_trees (
+            thread_id INTEGER PRIMARY KEY,
+            project TEXT NOT NULL,
+            repository TEXT NOT NULL,
+            directory TEXT NOT NULL,
+            branch TEXT NOT NULL,
+            base TEXT NOT NULL,
+            base_commit TEXT NOT NULL,
+            state TEXT NOT NULL,
+            setup TEXT NOT NULL,
+            made_at INTEGER NOT NULL,
+            used_at INTEGER NOT NULL,
+            payload TEXT NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE schedules (
+            schedule_id INTEGER PRIMARY KEY,
+            guild_id INTEGER,
+            channel_id INTEGER NOT NULL,
+            thread_id INTEGER NOT NULL,
+            author_id INTEGER NOT NULL,
+            author_name TEXT NOT NULL,
+            cron TEXT NOT NULL,
+            zone TEXT NOT NULL,
+            prompt TEXT NOT NULL,
+            paused TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            due_at INTEGER NOT NULL,
+            fired_at INTEGER NOT NULL,
+            payload TEXT NOT NULL
+        )
+        """,
     ),
 )
 

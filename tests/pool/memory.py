@@ -19,8 +19,10 @@ from pool.store import (
     KeptCard,
     KeptNotice,
     KeptRule,
+    KeptSchedule,
     KeptSpending,
     KeptTranscript,
+    KeptWorkTree,
     KnownSession,
     OpenPrompt,
     PendingReply,
@@ -66,6 +68,8 @@ class MemoryStore(SessionStore):
     _known: dict[tuple[str, int], bool] = field(default_factory=dict)
     _uses: dict[int, int] = field(default_factory=dict)
     _spent: dict[int, Spent] = field(default_factory=dict)
+    _work_trees: dict[int, KeptWorkTree] = field(default_factory=dict)
+    _schedules: dict[int, KeptSchedule] = field(default_factory=dict)
     _ids: int = 0
 
     @property
@@ -222,6 +226,30 @@ class MemoryStore(SessionStore):
     async def choices(self) -> dict[int, str]:
         """Return the options of all threads that have some."""
         return {key: record.options for key, record in self._threads.items() if record.options is not None}
+
+    async def keep_work_tree(self, tree: KeptWorkTree) -> None:
+        """Remember the work tree of a thread."""
+        self._work_trees[tree.thread_id] = tree
+
+    async def drop_work_tree(self, thread_id: int) -> None:
+        """Remember that a thread has no work tree."""
+        self._work_trees.pop(thread_id, None)
+
+    async def work_trees(self) -> list[KeptWorkTree]:
+        """Return all work trees, those of the oldest threads first."""
+        return [tree for _, tree in sorted(self._work_trees.items())]
+
+    async def keep_schedule(self, schedule: KeptSchedule) -> None:
+        """Remember a schedule."""
+        self._schedules[schedule.schedule_id] = schedule
+
+    async def drop_schedule(self, schedule_id: int) -> None:
+        """Remember that a schedule is gone."""
+        self._schedules.pop(schedule_id, None)
+
+    async def schedules(self) -> list[KeptSchedule]:
+        """Return all schedules, the oldest first."""
+        return [schedule for _, schedule in sorted(self._schedules.items())]
 
     async def keep_notice(self, notice: KeptNotice) -> None:
         """Remember the notice of a thread."""

@@ -1,10 +1,10 @@
-"""Decisions, rules, transcripts and spending to keep."""
+"""Decisions, rules, transcripts, spending, work trees and schedules to keep."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pool.store import Decision, KeptRule, KeptTranscript, Spent
+from pool.store import Decision, KeptRule, KeptSchedule, KeptTranscript, KeptWorkTree, Spent
 
 
 def decision(number: int = 1, **fields: Any) -> Decision:
@@ -68,3 +68,39 @@ def spent(prompt_id: int = 7, **fields: Any) -> Spent:
         "context": 9_000,
     }
     return Spent(**(usual | fields))
+
+
+def work_tree(thread_id: int = 1, **fields: Any) -> KeptWorkTree:
+    usual: dict[str, Any] = {
+        "thread_id": thread_id,
+        "project": "shop",
+        "repository": "/srv/shop",
+        "directory": f"/state/worktrees/shop/{thread_id}",
+        "branch": "weft/fix-login-7c2",
+        "base": "main",
+        "base_commit": "9f3c",
+        "state": "ready",
+        "setup": "done",
+        "made_at": 1_764_000_000,
+        "used_at": 1_764_000_060,
+    }
+    return KeptWorkTree(**(usual | fields))
+
+
+def schedule(schedule_id: int = 1, **fields: Any) -> KeptSchedule:
+    usual: dict[str, Any] = {
+        "schedule_id": schedule_id,
+        "guild_id": 10,
+        "channel_id": 12,
+        "thread_id": 1,
+        "author_id": 3,
+        "author_name": "alice ü🧵",
+        "cron": "0 9 * * 1-5",
+        "zone": "Europe/Berlin",
+        "prompt": "What failed last night?",
+        "paused": "",
+        "created_at": 1_764_000_000,
+        "due_at": 1_764_057_600,
+        "fired_at": 0,
+    }
+    return KeptSchedule(**(usual | fields))

@@ -29,7 +29,7 @@ from pool.store import (
     SessionClaim,
     ThreadRecord,
 )
-from tests.pool.samples import decision, rule, transcript
+from tests.pool.samples import decision, rule, schedule, transcript, work_tree
 from tests.pool.test_storage_durable import files, rows
 
 FORMATS = Path(__file__).parent / "formats"
@@ -102,6 +102,7 @@ async def test_no_column_of_an_earlier_format_loses_its_value(tmp_path: Path, nu
     newer |= {"cards": 1} if number > 6 else {}
     newer |= {"transcripts": 1} if number > 8 else {}
     newer |= {"spending": 1} if number > 9 else {}
+    newer |= {"sessions": 2, "claims": 0} if number > 10 else {}
     assert {name: len(found) for name, found in before.items()} == {"prompts": 6, "threads": 2, "places": 2} | newer
     for name, found in before.items():
         # By position: a step may give a column another name, and adds new ones at the end.
@@ -149,6 +150,8 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         )
         await store.transcribed(transcript(SECOND, THREAD)).value()
         assert await store.transcripts(THREAD, 9) == [transcript(SECOND, THREAD)]
+        await store.keep_work_tree(work_tree(THREAD))
+        await store.keep_schedule(schedule(THREAD))
         # Whose sessions were is known of those that were named then, and stays when the thread is gone.
         known = [KnownSession("first", THREAD, held=False), KnownSession("second", THREAD, held=True)]
         assert await store.known_sessions(["first", "second"]) == known
@@ -158,6 +161,8 @@ async def test_a_file_of_an_earlier_format_is_gone_on_with(tmp_path: Path, numbe
         await store.forget([THREAD])
         assert [one.held for one in await store.known_sessions(["first", "second"])] == [False, False]
         assert (await store.thread(THREAD), await store.notices(), await store.transcript(SECOND)) == (None, [], None)
+        # W5: what is in a work tree may be all that there is of somebody's work.
+        assert (await store.work_trees(), await store.schedules()) == ([work_tree(THREAD)], [schedule(THREAD)])
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -30,8 +30,20 @@ from pool.storage.operations import (
 from pool.storage.sessions import Claims, ClaimSession, KnownSessions, NoteSession, SetClaim
 from pool.storage.spending import Spend, Spending
 from pool.storage.transcripts import CountTranscripts, KeepTranscript, TranscriptsOf
-from pool.store import AcceptedPrompt, KeptCard, KeptNotice, KeptRule, OpenPrompt, PendingReply, SeenPlace, SessionClaim
-from tests.pool.samples import decision, rule, spent, transcript
+from pool.storage.work import KeepSchedule, KeepWorkTree
+from pool.store import (
+    AcceptedPrompt,
+    KeptCard,
+    KeptNotice,
+    KeptRule,
+    KeptSchedule,
+    KeptWorkTree,
+    OpenPrompt,
+    PendingReply,
+    SeenPlace,
+    SessionClaim,
+)
+from tests.pool.samples import decision, rule, schedule, spent, transcript, work_tree
 from tests.repeat import long_run
 
 
@@ -62,6 +74,8 @@ def any_change(rng: random.Random) -> Change:
             NoteSession(text, rng.randint(1, 2), at, copy=rng.random() < 0.5),
             SetClaim(rng.randint(1, 2), rng.choice([None, at])),
             KeepTranscript(transcript(message_id, rng.randint(1, 3), at)),
+            KeepWorkTree(message_id, rng.choice([None, work_tree(message_id, branch=text)])),
+            KeepSchedule(message_id, rng.choice([None, schedule(message_id, paused=text)])),
             Spend(spent(message_id, money=at, session=text, currency=rng.choice([None, "USD"]))),
         )
     )
@@ -72,6 +86,7 @@ def contents(base: Database) -> list[object]:
     questions += [All(KeptCard), All(KeptRule), Decisions(99), Decisions(9, thread_id=1, since=decision(50).at)]
     questions += [*(ask for thread in (1, 2, 3) for ask in (TranscriptsOf(thread, 9), CountTranscripts(thread)))]
     questions += [Spending("USD", "", 2), *map(Thread, (1, 2)), *map(TurnOf, range(1, 5))]
+    questions += [All(KeptWorkTree), All(KeptSchedule)]
     questions += [Claims(), KnownSessions(("a", "b", "c"))]
     known = [accept(message_id) for message_id in range(1, 5)]
     return [answer.value for answer in base.apply([*questions, *known])]

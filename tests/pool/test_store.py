@@ -23,7 +23,7 @@ from pool.store import (
 )
 from tests.pool import memory
 from tests.pool.memory import MemoryStore
-from tests.pool.samples import decision, rule, spent, transcript
+from tests.pool.samples import decision, rule, schedule, spent, transcript, work_tree
 
 Opened = Callable[[Path], AbstractAsyncContextManager[SessionStore]]
 
@@ -510,3 +510,21 @@ async def test_whose_sessions_are_and_were_is_known_also_of_threads_that_are_gon
         await store.forget([1])
         assert [one.thread_id for one in await store.known_sessions(["c", "x"])] == [1]
         assert [one.held for one in await store.known_sessions(["c"])] == [False]
+
+
+@both
+@pytest.mark.asyncio
+async def test_work_trees_and_schedules_are_kept_until_they_are_dropped(opened: Opened, tmp_path: Path) -> None:
+    """W5, A5: the last that was said of one counts, and the end of a thread takes neither."""
+    async with opened(tmp_path) as store:
+        for tree in (work_tree(2, state="making"), work_tree(1), work_tree(2)):
+            await store.keep_work_tree(tree)
+        for one in (schedule(8), schedule(7, guild_id=None), schedule(8, paused="by alice", fired_at=9)):
+            await store.keep_schedule(one)
+        await store.forget([1, 2, 10])
+        assert await store.work_trees() == [work_tree(1), work_tree(2)]
+        assert await store.schedules() == [schedule(7, guild_id=None), schedule(8, paused="by alice", fired_at=9)]
+        await store.drop_work_tree(1)
+        await store.drop_schedule(8)
+        await store.drop_schedule(8)
+        assert (await store.work_trees(), await store.schedules()) == ([work_tree(2)], [schedule(7, guild_id=None)])
