@@ -282,7 +282,8 @@ def _given_by_name(settings: Settings) -> tuple[str, ...]:
         agents: Agents | None = settings.agents_file.agents("/")
     except AgentsFileError as exc:
         agents = exc.agents
-    return tuple(name for agent in agents or () for name in agent.env)
+    givers = [*agents, *agents.projects.values()] if agents is not None else []
+    return tuple(name for giver in givers for name in giver.env)
 
 
 def unknown_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:

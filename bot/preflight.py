@@ -102,7 +102,7 @@ def _file_problems(settings: Settings, file: AgentsFile, wrong: frozenset[str], 
     if problem or "WEFT_WORKSPACE" in wrong:
         usual = "/"  # that an agent has none, or a bad one, would be the same fault once more
     try:
-        agents: Agents | None = file.agents(usual)
+        agents: Agents | None = file.agents(usual, settings.state_dir)
     except AgentsFileError as exc:
         yield from exc.problems
         agents = exc.agents
@@ -126,7 +126,7 @@ def agents_of(settings: Settings, path: str | None = None) -> Agents:
     if problems := list(filter(None, _agents_problems(settings, path=path))):
         raise ConfigError(*problems)
     if settings.agents_file is not None:
-        return settings.agents_file.agents(settings.workspace)
+        return settings.agents_file.agents(settings.workspace, settings.state_dir)
     return only(settings.agent_command, settings.workspace or "", settings.agent_env)
 
 

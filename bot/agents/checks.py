@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bot.agents.file import AgentsFile
-from bot.agents.model import AgentProfile, Agents
+from bot.agents.model import AgentProfile, Agents, Project
 from bot.files import Unusable, is_directory, mode_of, not_absolute, user_name
 from pool.wrapping import LIMITER
 
@@ -22,6 +22,35 @@ def agents_problems(agents: Agents, file: AgentsFile, path: str | None = None) -
     for agent in agents:
         for setting, problem in agent_problems(agent, path):
             yield file.line(("agents", agent.name, setting), problem)
+    for project in agents.projects.values():
+        for setting, problem in project_problems(project):
+            yield file.line(("projects", project.name, setting), problem)
+
+
+def project_problems(project: Project) -> Iterator[tuple[str, str]]:
+    """Say what a project lacks, each with the name of its setting; what git says of it is the doctor's to ask."""
+    if problem := directory_problem(str(project.path)):
+        yield "path", problem
+        return
+    if project.worktree:
+        yield from _repository_problems(project)
+
+
+def _repository_problems(project: Project) -> Iterator[tuple[str, str]]:
+    try:
+        # A directory, or a file that leads to one, as in another work tree.
+        repository = mode_of(project.path / ".git") is not None
+    except Unusable as exc:
+        yield "path", str(exc)
+        return
+    if project.worktrees.is_relative_to(project.path.resolve()):
+        # git would show the work trees of all threads as files of the repository.
+        yield "path", "the state directory is in it: choose another WEFT_STATE_DIR"
+    elif not repository:
+        yield "path", f"{project.path} is not a git repository: write worktree = false, or run git init in it"
+    # Ours, on our own PATH: what agents find has nothing to do with it.
+    if not shutil.which("git"):
+        yield "worktree", "git was not found: install it, or write worktree = false"
 
 
 def agent_problems(agent: AgentProfile, path: str | None = None) -> Iterator[tuple[str, str]]:

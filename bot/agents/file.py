@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from acp.process import WITHHELD, named
 from acp.session_options import ID_LIMIT
 from acp.shutdown import MARKER
-from bot.agents.model import AgentProfile, Agents
+from bot.agents.model import WORKTREES, AgentProfile, Agents, Project
 from bot.files import read_text
 from bot.wording import nearest, told
 from bot.work.budget.limits import MILLION, Budget, Limit, Scope
@@ -34,6 +34,7 @@ THREAD = "{thread_id}"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _ID = re.compile(r"[0-9]{15,20}")
+_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|/\.|\.lock(/|$)))[^\x00-\x20~^:?*\[\\\x7f]{1,200}(?<![/.])")
 _CURRENCY = re.compile(r"[A-Z]{3,8}")
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -73,8 +74,12 @@ class AgentsFile:
         """
         return cls(path, read_text(path))
 
-    def agents(self, workspace: str | None = None) -> Agents:
-        """Return what the file says; ``workspace``: of agents for which it names none.
+    def agents(self, workspace: str | None = None, state_dir: Path = Path()) -> Agents:
+        """Return what the file says.
+
+        Args:
+            workspace: of agents for which it names none.
+            state_dir: where work trees are made.
 
         Raises:
             AgentsFileError: it says something that can't be understood or can't be.
@@ -95,10 +100,10 @@ class AgentsFile:
             except ValidationError:
                 raise AgentsFileError(*lines) from exc
         problems = [self.line(location, problem) for location, problem in _problems(content, workspace)]
-        agents = None if problems else _agents(content, workspace or "")
-        if lines or problems:
+        agents = None if problems else _agents(content, workspace or "", state_dir.absolute() / WORKTREES)
+        if agents is None or lines:
             raise AgentsFileError(*lines, *problems, agents=agents)
-        return _agents(content, workspace or "")
+        return agents
 
     def line(self, location: tuple[int | str, ...], problem: str) -> str:
         """Return a problem as people read it: with the file, the line, and the key that it is about."""
@@ -210,6 +215,7 @@ _Name = Annotated[str, BeforeValidator(_matching(_NAME, "name: small letters, di
 _Money = Annotated[float, Field(gt=0, le=10**12, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 _ChannelId = Annotated[str, BeforeValidator(_matching(_ID, "channel's id (15 to 20 digits)"))]
+_Branch = Annotated[str, BeforeValidator(_matching(_BRANCH, "name that git allows, such as main"))]
 _Option = Annotated[str, Field(min_length=1, max_length=ID_LIMIT)]
 _Options = dict[_Option, Annotated[_Option, BeforeValidator(_value)]]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -264,8 +270,22 @@ class _Agent(_Strict):
     options: _Options = {}
 
 
+class _Project(_Strict):
+    path: Annotated[str, Field(pattern="^/")]
+    agent: str | None = None
+    worktree: bool = True
+    base: _Branch = "main"
+    setup: _Words = []
+    setup_timeout: _Seconds = 600.0
+    env: list[_Variable] = []
+    hooks: bool = False
+    remote: _Branch = "origin"
+    permissions: _Permissions = _Permissions()
+
+
 class _Channel(_Strict):
     agent: str | None = None
+    project: str | None = None
     options: _Options = {}
 
 
@@ -291,6 +311,7 @@ class _Content(_Strict):
     budget: _Budget = _Budget()
     permissions: _Permissions = _Permissions()
     agents: Annotated[dict[_Name, _Agent], Field(min_length=1)]
+    projects: dict[_Name, _Project] = {}
     channels: dict[_ChannelId, Annotated[_Channel, BeforeValidator(_agent_or_table)]] = {}
 
 
@@ -303,6 +324,8 @@ _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("permissions",): _Permissions,
     ("agents", "*"): _Agent,
     ("agents", "*", "limits"): _Limits,
+    ("projects", "*"): _Project,
+    ("projects", "*", "permissions"): _Permissions,
     ("channels", "*"): _Channel,
     ("agents", "*", "permissions"): _AgentPermissions,
 }
@@ -312,7 +335,7 @@ _TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
 def _told(error: ErrorDetails) -> Problem:
     location = error["loc"]
     if error["type"] == "extra_forbidden":
-        by_name = location[0] in ("agents", "channels")
+        by_name = location[0] in ("agents", "projects", "channels")
         table = tuple("*" if depth == 1 and by_name else step for depth, step in enumerate(location[:-1]))
         near = nearest(str(location[-1]), _TABLES.get(table, _Rule).model_fields)
         return location, "there is no such setting" + (f"; did you mean {near}?" if near else "")
@@ -333,6 +356,8 @@ def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
     for channel, one in content.channels.items():
         if one.agent is not None and one.agent not in content.agents:
             yield ("channels", channel), f"there is no agent {one.agent!r}, only {names}"
+        if one.project is not None and one.project not in content.projects:
+            yield ("channels", channel), _no_project(one.project, content.projects)
     yield from _rule_problems(("permissions",), content.permissions)
     for name, entry in content.agents.items():
         yield from ((("agents", name, setting), problem) for setting, problem in _agent_problems(entry, workspace))
@@ -341,14 +366,49 @@ def _problems(content: _Content, workspace: str | None) -> Iterator[Problem]:
         if _mode(content, entry) is Mode.ALLOW and not (entry.wrapper or entry.permissions.i_trust_this_agent):
             said = (*own, "mode") if entry.permissions.mode is not None else ("permissions", "mode")
             yield said, _TOO_MUCH_TRUST.format(name=name)
+    for name, project in content.projects.items():
+        yield from ((("projects", name, setting), problem) for setting, problem in _project_problems(project, content))
+        yield from _rule_problems(("projects", name, "permissions"), project.permissions)
+
+
+def _no_project(name: str, known: Iterable[str]) -> str:
+    if near := nearest(name, known):
+        return f"there is no project {name!r}; did you mean {near}?"
+    names = ", ".join(known)
+    return f"there is no project {name!r}, only {names}" if names else f"there is no [projects.{name}]"
+
+
+def _project_problems(project: _Project, content: _Content) -> Iterator[tuple[str, str]]:
+    names = ", ".join(content.agents)
+    if project.agent is not None and project.agent not in content.agents:
+        near = nearest(project.agent, content.agents)
+        yield (
+            "agent",
+            f"there is no agent {project.agent!r}" + (f"; did you mean {near}?" if near else f", only {names}"),
+        )
+    yield from _env_problems(project.env)
+    # What is also fixed for an agent would have two values.
+    for name, entry in content.agents.items():
+        for variable in entry.set.keys() & set(project.env):
+            yield "env", f"{variable} is in agents.{name}.set as well: keep one of the two"
+    if project.setup and not project.worktree:
+        yield "setup", "runs in new work trees, but worktree = false"
+    for name, entry in content.agents.items():
+        # Each of them may be chosen for a thread of the project.
+        if project.permissions.mode == "allow" and not (entry.wrapper or entry.permissions.i_trust_this_agent):
+            yield "permissions", _TOO_MUCH_TRUST.format(name=name)
+
+
+def _env_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if not name.endswith("*") and _withheld(name):
+            yield "env", f"{name} is never given to agents"
 
 
 def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str, str]]:
     if not (entry.workspace or workspace):
         yield "workspace", "is missing, and WEFT_WORKSPACE is not set"
-    for name in entry.env:
-        if not name.endswith("*") and _withheld(name):
-            yield "env", f"{name} is never given to agents"
+    yield from _env_problems(entry.env)
     for name in entry.set:
         if name.endswith("*") or _withheld(name) or name == MARKER:
             yield "set", f"{name} can't be set"
@@ -376,13 +436,37 @@ def _withheld(name: str) -> bool:
     return bool(named({name: ""}, WITHHELD))
 
 
-def _agents(content: _Content, workspace: str) -> Agents:
+def _agents(content: _Content, workspace: str, worktrees: Path) -> Agents:
     return Agents(
         profiles={name: _profile(content, name, workspace) for name in content.agents},
         default=content.default or next(iter(content.agents)),
         budget=content.budget.budget(),
         channels={int(channel): said.agent for channel, said in content.channels.items() if said.agent is not None},
         channel_options={int(channel): said.options for channel, said in content.channels.items() if said.options},
+        projects={name: _project(content, name, worktrees / name) for name in content.projects},
+        channel_projects={
+            int(channel): said.project for channel, said in content.channels.items() if said.project is not None
+        },
+    )
+
+
+def _project(content: _Content, name: str, worktrees: Path) -> Project:
+    entry = content.projects[name]
+    return Project(
+        name=name,
+        path=Path(entry.path),
+        worktrees=worktrees,
+        agent=entry.agent,
+        worktree=entry.worktree,
+        base=entry.base,
+        setup=tuple(entry.setup),
+        setup_timeout=entry.setup_timeout,
+        env=tuple(entry.env),
+        hooks=entry.hooks,
+        remote=entry.remote,
+        rules=entry.permissions.rules(),
+        mode=Mode(entry.permissions.mode) if entry.permissions.mode is not None else None,
+        modes=frozenset(entry.permissions.modes),
     )
 
 

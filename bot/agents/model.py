@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from acp.process import agent_environment, named
 from bot.work.budget.limits import Budget
 from bot.work.permissions.rules import Mode, Rules
-from pool.launcher import LauncherByName, LocalLauncher
+from pool.launcher import THREAD_FIELD, LauncherByName, LocalLauncher
 from pool.wrapping import ResourceLimits
 
 ONLY = "default"
 """The agent's name where there is only one, which the environment describes."""
+
+WORKTREES = "worktrees"
+"""Where work trees are, in the state directory: a directory for each project, with one for each thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A repository, or another directory, in which the threads of some people or channels work (W1).
+
+    Attributes:
+        path: the repository; with ``worktree`` it is the place that branches go back to, without it where agents work.
+        worktrees: the directory that the project's work trees are made in.
+        agent: the agent of its threads for which nothing else was said; None: that of any other thread.
+        worktree: each thread works in a work tree, on a branch, that no other thread has.
+        base: the branch that these begin at and go back to.
+        setup: the command that runs once in a new work tree; a shell's line is ``("sh", "-c", LINE)``.
+        setup_timeout: seconds that it may take.
+        env: names of variables that the agent gets here, beside its own.
+        hooks: the repository is trusted: git is called on it as it is, with its configuration and its hooks.
+        remote: where branches are pushed to.
+        rules: on requests in it, beside those of the agent.
+        mode: what happens to requests that no rule decides; None: what the agent says.
+        modes: as `AgentProfile.modes`, beside those of the agent.
+    """
+
+    name: str
+    path: Path
+    worktrees: Path
+    agent: str | None = None
+    worktree: bool = True
+    base: str = "main"
+    setup: tuple[str, ...] = ()
+    setup_timeout: float = 600.0
+    env: tuple[str, ...] = ()
+    hooks: bool = False
+    remote: str = "origin"
+    rules: Rules = field(default_factory=Rules)
+    mode: Mode | None = None
+    modes: frozenset[str] = frozenset()
+
+    @property
+    def workspace(self) -> str:
+        """Where its threads work, as `AgentProfile.workspace`."""
+        return f"{self.worktrees}/{THREAD_FIELD}" if self.worktree else str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +109,8 @@ class Agents:
         channel_options: what sessions of the threads in some channels begin with, as `AgentProfile.options`.
         chosen: whether there is a choice that has to be remembered for each thread.
         budget: what turns may take.
+        projects: what threads may work on, by name.
+        channel_projects: the projects of the threads in some channels, by the channel's id.
     """
 
     profiles: Mapping[str, AgentProfile]
@@ -72,6 +119,8 @@ class Agents:
     channel_options: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     chosen: bool = True
     budget: Budget = field(default_factory=Budget)
+    projects: Mapping[str, Project] = field(default_factory=dict)
+    channel_projects: Mapping[int, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[AgentProfile]:
         return iter(self.profiles.values())
@@ -88,9 +137,28 @@ class Agents:
         """Return the seconds that the turn of any agent may last, of which ``usual`` is for those that say nothing."""
         return max(usual if agent.hard_timeout is None else agent.hard_timeout for agent in self)
 
-    def for_channel(self, channel_id: int) -> str:
-        """Return which agent a new thread in the channel gets."""
-        return self.channels.get(channel_id, self.default)
+    def for_channel(self, channel_id: int, project: str | None = None) -> str:
+        """Return which agent a new thread in the channel gets, if it is to work on a project."""
+        if channel_id in self.channels:
+            return self.channels[channel_id]
+        known = self.projects.get(project) if project is not None else None
+        return self.default if known is None or known.agent is None else known.agent
+
+    def profile(self, agent: str, project: str | None = None) -> AgentProfile:
+        """Return how an agent is started for a project's threads; for a project that is gone, without a workspace."""
+        own = self.profiles[agent]
+        if project is None:
+            return own
+        if (known := self.projects.get(project)) is None:
+            return replace(own, workspace="")
+        return replace(
+            own,
+            workspace=known.workspace,
+            env=tuple(dict.fromkeys(own.env + known.env)),
+            rules=own.rules + known.rules,
+            mode=own.mode if known.mode is None else known.mode,
+            modes=own.modes | known.modes,
+        )
 
 
 def only(command: tuple[str, ...], workspace: str, env: tuple[str, ...] = ()) -> Agents:
@@ -139,4 +207,5 @@ def local(
 
 def secret_values(agents: Agents, environ: Mapping[str, str]) -> list[str]:
     """Return the values of all variables that any agent is given by name."""
-    return [value for agent in agents for value in named(environ, agent.env).values()]
+    givers = [*agents, *agents.projects.values()]
+    return [value for giver in givers for value in named(environ, giver.env).values()]

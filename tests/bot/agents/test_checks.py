@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from bot.agents.checks import agents_problems, fixed_part, program_problem
 from bot.agents.file import AgentsFile
-from bot.agents.model import AgentProfile, Agents
+from bot.agents.model import AgentProfile, Agents, Project
 from pool.wrapping import ResourceLimits
 
 FILE = AgentsFile(Path("weft.toml"), "")
@@ -30,6 +31,35 @@ def test_each_agent_is_looked_at(tmp_path: Path) -> None:
     assert list(agents_problems(Agents({"red": red, "blue": blue}, "red"), FILE)) == [
         "weft.toml: agents.red.command: no-such-agent was not found",
         "weft.toml: agents.blue.workspace: /no/such/place is not a directory",
+    ]
+
+
+def test_each_project_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W1: a line for each problem of each project."""
+    (tmp_path / "web/.git").mkdir(parents=True)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/.git").write_text("gitdir: elsewhere")
+    state = tmp_path / "state/worktrees"
+    projects = [
+        Project("gone", tmp_path / "gone", state),
+        Project("bare", tmp_path / "bare", state),
+        Project("plain", tmp_path / "bare", state, worktree=False),
+        Project("tree", tmp_path / "tree", state),
+        Project("around", tmp_path / "web", tmp_path / "web/state/worktrees"),
+    ]
+    red = AgentProfile("red", ("/bin/cat",), str(tmp_path))
+    agents = Agents({"red": red}, "red", projects={one.name: one for one in projects})
+    assert list(agents_problems(agents, FILE)) == [
+        f"weft.toml: projects.gone.path: {tmp_path}/gone is not a directory",
+        f"weft.toml: projects.bare.path: {tmp_path}/bare is not a git repository: write worktree = false, or run git "
+        "init in it",
+        "weft.toml: projects.around.path: the state directory is in it: choose another WEFT_STATE_DIR",
+    ]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without_git = replace(agents, projects={"tree": projects[3], "plain": projects[2]})
+    assert list(agents_problems(without_git, FILE)) == [
+        "weft.toml: projects.tree.worktree: git was not found: install it, or write worktree = false"
     ]
 
 

@@ -7,15 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Budget, _Limits
+from bot.agents.file import AgentsFile, _Agent, _AgentPermissions, _Budget, _Limits, _Project
+from bot.work.permissions.rules import Rule
 
 EXAMPLE = Path(__file__).parents[3] / "weft.toml.example"
 LINES = EXAMPLE.read_text().splitlines()
 OFF = [number for number, line in enumerate(LINES) if re.match(r'#("?\w+"?) = ', line)]
 
 
-def switched_on(*numbers: int) -> str:
-    return "\n".join(line[1:] if number in numbers else line for number, line in enumerate(LINES))
+TABLES = [number for number, line in enumerate(LINES) if re.match(r"#?\[", line)]
+
+
+def with_tables(numbers: tuple[int, ...]) -> set[int]:
+    """The lines, with the heads of their tables and what a project can't do without."""
+    found = set(numbers)
+    for number in numbers:
+        found.add(max(table for table in TABLES if table <= number))
+    if any("project" in LINES[number] for number in found):
+        found |= {number for number, line in enumerate(LINES) if line in ("#[projects.web]", '#path = "/srv/web"')}
+    return found
+
+
+def switched_on(*lines: int) -> str:
+    numbers = with_tables(lines) if lines else set()
+    return "\n".join(line.removeprefix("#") if number in numbers else line for number, line in enumerate(LINES))
 
 
 def test_the_example_is_valid_as_it_is() -> None:
@@ -30,7 +45,9 @@ def test_a_line_that_is_off_can_be_switched_on(number: int) -> None:
     before = AgentsFile(EXAMPLE, EXAMPLE.read_text()).agents("/srv")
     after = AgentsFile(EXAMPLE, switched_on(number)).agents("/srv")
     # Those that show their default change nothing.
-    assert after != before or LINES[number].startswith(("#sessions_per_process = 1", '#mode = "ask"', "#currency"))
+    assert after != before or LINES[number].startswith(
+        ("#sessions_per_process = 1", '#mode = "ask"', "#currency", "#worktree = true")
+    )
 
 
 def test_all_lines_together_are_valid() -> None:
@@ -40,6 +57,14 @@ def test_all_lines_together_are_valid() -> None:
     assert agents.channel_options == {123456789012345679: {"mode": "plan"}}
     assert agents.profiles["claude"].options == {"model": "opus", "effort": "high"}
     assert [agents.profiles[name].modes for name in ("claude", "codex")] == [{"acceptEdits", "auto"}, {"acceptEdits"}]
+    assert agents.channel_projects == {123456789012345680: "web"}
+    web = agents.projects["web"]
+    assert (web.path, web.agent, web.setup, web.rules.allow) == (
+        Path("/srv/web"),
+        "codex",
+        ("npm", "ci"),
+        (Rule(command="npm test"),),
+    )
     assert agents.profiles["claude"].limits
     assert [len(agents.profiles[name].rules.deny) for name in ("claude", "codex")] == [3, 2]
 
@@ -47,6 +72,6 @@ def test_all_lines_together_are_valid() -> None:
 def test_every_setting_has_its_line() -> None:
     """Settings and exits."""
     shown = {match[1] for line in LINES if (match := re.match(r"#?(\w+) = ", line))}
-    tables = (_Agent, _Limits, _AgentPermissions, _Budget)
+    tables = (_Agent, _Limits, _AgentPermissions, _Budget, _Project)
     every = {"default", *(key for table in tables for key in table.model_fields)}
     assert shown == every - {"limits", "permissions"}

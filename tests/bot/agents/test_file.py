@@ -36,8 +36,8 @@ sessions_per_process = 5
 """
 
 
-def agents(text: str, workspace: str | None = "/srv/all") -> Agents:
-    return AgentsFile(Path("/etc/weft/weft.toml"), text).agents(workspace)
+def agents(text: str, workspace: str | None = "/srv/all", state_dir: Path = Path("/var/lib/weft")) -> Agents:
+    return AgentsFile(Path("/etc/weft/weft.toml"), text).agents(workspace, state_dir)
 
 
 def problems(text: str, workspace: str | None = "/srv/all") -> tuple[str, ...]:
@@ -48,6 +48,57 @@ def problems(text: str, workspace: str | None = "/srv/all") -> tuple[str, ...]:
 
 def agent(text: str = "", *, more: str = "") -> str:
     return f'[agents.red]\ncommand = "red"\n{text}\n{more}'
+
+
+def project(text: str = "", of_agent: str = "") -> str:
+    return agent(of_agent, more=f'[projects.web]\npath = "/srv/web"\n{text}\n')
+
+
+def test_a_project_says_where_its_threads_work_and_what_is_added_to_their_agent() -> None:
+    """W1"""
+    known = agents(
+        f"""
+        [agents.red]
+        command = "red"
+        env = ["RED_KEY"]
+        permissions = {{ deny = [{{ kind = "fetch" }}] }}
+        [projects.web]
+        path = "/srv/web"
+        base = "release/2.0"
+        setup = "npm ci"
+        env = ["NPM_TOKEN", "RED_KEY"]
+        permissions = {{ mode = "deny", allow = [{{ command = "npm test" }}] }}
+        [projects.notes]
+        path = "/srv/notes"
+        worktree = false
+        [channels]
+        "{CHANNEL}" = {{ project = "web" }}
+        """,
+        state_dir=Path("/var/lib/weft"),
+    )
+    web, notes = known.projects["web"], known.projects["notes"]
+    assert (web.base, web.setup, web.setup_timeout, web.hooks) == ("release/2.0", ("npm", "ci"), 600.0, False)
+    assert known.channel_projects == {int(CHANNEL): "web"}
+    at_web = known.profile("red", "web")
+    assert at_web.workspace == web.workspace == "/var/lib/weft/worktrees/web/{thread_id}"
+    assert (at_web.env, at_web.mode) == (("RED_KEY", "NPM_TOKEN"), Mode.DENY)
+    assert at_web.rules == Rules(allow=(Rule(command="npm test"),), deny=(Rule(kind="fetch"),))
+    assert known.profile("red", "notes").workspace == notes.workspace == "/srv/notes"
+    assert known.profile("red") == known.profiles["red"]
+    # One that is gone works nowhere, and least of all where the agent's other threads do.
+    assert known.profile("red", "gone").workspace == ""
+
+
+def test_a_new_thread_gets_the_agent_of_its_channel_before_that_of_its_project() -> None:
+    """W1, P8"""
+    text = "default = 'red'\n" + project("agent = 'blue'") + "[agents.blue]\ncommand = 'blue'\n"
+    known = agents(text + f"[channels]\n{CHANNEL} = 'red'")
+    assert (known.for_channel(int(CHANNEL), "web"), known.for_channel(7, "web"), known.for_channel(7)) == (
+        "red",
+        "blue",
+        "red",
+    )
+    assert known.for_channel(7, "gone") == "red"
 
 
 def test_everything_that_can_be_said_is_understood() -> None:
@@ -165,6 +216,42 @@ def test_memory_has_a_unit(size: str, expected: int) -> None:
         (
             agent(more="[agents.red.permissions]\nmode = 'allow'"),
             "agents.red.permissions.mode: allow lets red do whatever it asks for",
+        ),
+        (project("pth = '/x'"), "projects.web.pth: there is no such setting; did you mean path?"),
+        (agent(more="[projects.web]"), "projects.web.path: is missing"),
+        (agent(more="[projects.web]\npath = 'web'"), "projects.web.path: 'web' is not an absolute path"),
+        (agent(more="[projects.Web]\npath = '/x'"), "projects.Web: 'Web' is not a name: small letters"),
+        (project("agent = 'rd'"), "projects.web.agent: there is no agent 'rd'; did you mean red?"),
+        (project("agent = 'blue'"), "projects.web.agent: there is no agent 'blue', only red"),
+        (project("base = '-x'"), "projects.web.base: '-x' is not a name that git allows, such as main"),
+        (project("base = 'a..b'"), "projects.web.base: 'a..b' is not a name that git allows, such as main"),
+        (project("remote = 'a b'"), "projects.web.remote: 'a b' is not a name that git allows, such as main"),
+        (project("setup_timeout = 0"), "projects.web.setup_timeout: 0 is too small: give more than 0"),
+        (project("env = ['DISCORD_TOKEN']"), "projects.web.env: DISCORD_TOKEN is never given to agents"),
+        (project("env = ['CI']", "set = { CI = '1' }"), "projects.web.env: CI is in agents.red.set as well: keep one"),
+        (
+            project("worktree = false\nsetup = 'npm ci'"),
+            "projects.web.setup: runs in new work trees, but worktree = false",
+        ),
+        (
+            project("permissions = { mode = 'allow' }"),
+            "projects.web.permissions: allow lets red do whatever it asks for",
+        ),
+        (
+            project("permissions = { allow = [{ command = 'sudo *' }] }"),
+            "projects.web.permissions.allow.0: can never match: sudo runs other commands",
+        ),
+        (
+            project(f"[channels]\n{CHANNEL} = {{ project = 'wbe' }}"),
+            f"channels.{CHANNEL}: there is no project 'wbe'; did you mean web?",
+        ),
+        (
+            project(f"[channels]\n{CHANNEL} = {{ project = 'shop' }}"),
+            f"channels.{CHANNEL}: there is no project 'shop', only web",
+        ),
+        (
+            agent(more=f"[channels]\n{CHANNEL} = {{ project = 'web' }}"),
+            f"channels.{CHANNEL}: there is no [projects.web]",
         ),
         ("[agents.red\n", "Expected ']'"),
         ("[agents.red]\n[agents.red]", "Cannot declare ('agents', 'red') twice (at line 2, column 12)"),
