@@ -81,11 +81,10 @@ class AgentTask:
         while spec is None:
             for slot in agent.newcomers():
                 try:
-                    spec = self.launcher.spec(slot.thread_id)
+                    spec = await self._spec(slot)
                 except AgentSpawnError as exc:
                     fail(self.registry, slot, exc)
                 else:
-                    slot.cwd = spec.directory
                     break
             else:
                 await agent.called()
@@ -102,6 +101,16 @@ class AgentTask:
                     await agent.called()
                 # The end of the process ends all its sessions: nothing is left to do for a single one.
                 tasks.cancel_scope.cancel()
+
+    async def _spec(self, slot: Slot) -> LaunchSpec:
+        if self.agent.sharing is not None:
+            # It starts in none of its threads' directories; each is prepared beside the others, for its own session.
+            return self.launcher.errand(slot.thread_id)
+        # A stop cancels this with the whole start: it is the only thread in the process.
+        await self.launcher.prepare(slot.thread_id)
+        spec = self.launcher.spec(slot.thread_id)
+        slot.cwd = spec.directory
+        return spec
 
     async def _watch(self, connection: AgentConnection) -> None:
         self._fail_all(AgentExited(await connection.wait_exited()))
@@ -168,7 +177,10 @@ class SessionTask:
             raise AgentSpawnError(reason, failure=SpawnFailure.OTHER)
         if not slot.live:
             return None
-        slot.cwd = slot.cwd or self.launcher.spec(slot.thread_id).directory
+        if slot.cwd is None:
+            slot.cwd = await self._directory()
+        if slot.cwd is None:
+            return None
         wanted = record.session_id if record is not None else None
         # Nor in two threads: one that was given up there may still be ending.
         await wait_until(self.registry, lambda: wanted is None or not self.registry.open_elsewhere(slot, wanted))
@@ -187,6 +199,18 @@ class SessionTask:
             if waited.cancelled_caught:
                 log.warning("session.not_kept_yet", seconds=store_bound)
         return opened
+
+    async def _directory(self) -> str | None:
+        """Return where the session is to work, once that is ready; None if the slot was told to stop meanwhile."""
+        slot = self.slot
+        with anyio.CancelScope() as scope:
+            slot.waiting.add(scope)
+            try:
+                await self.launcher.prepare(slot.thread_id)
+            finally:
+                slot.waiting.discard(scope)
+        # A stop cancels the scope, and may also come in the last step of it.
+        return self.launcher.spec(slot.thread_id).directory if slot.live else None
 
     async def _open_copy(self, wanted: str | None) -> OpenedSession | None:
         """Open the copy that was made for the thread; None if there is none, or the thread wants another session."""

@@ -7,10 +7,12 @@ before an agent's command, and the bot which agent a thread has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import anyio.lowlevel
 
 from acp.errors import AgentSpawnError, SpawnFailure
 from acp.process import LaunchSpec
@@ -29,6 +31,15 @@ class Sharing:
 
 class Launcher(Protocol):
     """Says how to start the agent of a thread."""
+
+    async def prepare(self, thread_id: int) -> None:
+        """Have the thread's directory made, where that takes longer than a moment; called before each `spec`.
+
+        It bounds itself: the limits of an agent's start begin after it. It may be cancelled at any time.
+
+        Raises:
+            AgentSpawnError: that was not possible; the text says to people why, and what to do.
+        """
 
     def spec(self, thread_id: int) -> LaunchSpec:
         """Return what to start and where.
@@ -66,6 +77,8 @@ class LocalLauncher:
         session_directory: where sessions work as the agent sees it, if not where they do on this machine; may hold the
             same placeholders.
         start_timeout: seconds for each step of the start; None: as for all.
+        makes_directories: whether a thread's directory is made here; if not, somebody else does that in `prepare`.
+        repository: where the git repository is that threads work on; empty: in the workspace, if at all.
     """
 
     argv: tuple[str, ...]
@@ -76,9 +89,18 @@ class LocalLauncher:
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     session_directory: str | None = None
     start_timeout: float | None = None
+    makes_directories: bool = True
+    repository: str = ""
+
+    async def prepare(self, thread_id: int) -> None:
+        del thread_id
+        await anyio.lowlevel.checkpoint()
 
     def spec(self, thread_id: int) -> LaunchSpec:
         directory, base = self._directory(thread_id), self._existing_base()
+        if not self.makes_directories and not directory.is_dir():
+            # An empty directory in its place would look like work that is lost.
+            raise AgentSpawnError(f"{directory} is gone", failure=SpawnFailure.BAD_DIRECTORY)
         if directory != base:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -122,7 +144,9 @@ class LocalLauncher:
         return Sharing(key, self.sessions_per_process)
 
     def _values(self, directory: str, thread_id: int) -> dict[str, str]:
-        return {"workspace": directory, "thread_id": str(thread_id), "home": self.env.get("HOME", "")}
+        repository = self.repository or directory
+        home = self.env.get("HOME", "")
+        return {"workspace": directory, "thread_id": str(thread_id), "home": home, "repository": repository}
 
     def _directory(self, thread_id: int) -> Path:
         return Path(self.workspace.replace(THREAD_FIELD, str(thread_id)))
@@ -140,32 +164,65 @@ class LocalLauncher:
         return Path(head) if head.endswith("/") or THREAD_FIELD not in self.workspace else Path(head).parent
 
 
+async def _ready(thread_id: int) -> None:
+    del thread_id
+    await anyio.lowlevel.checkpoint()
+
+
+def _no_project(thread_id: int) -> None:
+    del thread_id
+
+
 @dataclass(frozen=True, slots=True)
 class LauncherByName:
     """Starts each thread's own agent.
 
     Attributes:
-        launchers: by the name of the agent.
+        launchers: by the name of the agent, for threads without a project.
         name_of: the name of a thread's agent; must not wait, and may give another one from one call to the next.
         home_of: the thread in whose directory a thread works; its own, unless it goes on with a session of that one.
+        projects: by the names of agent and project.
+        project_of: the name of a thread's project, which need not be there any more; None: it has none.
+        preparing: does what `prepare` is for.
     """
 
     launchers: Mapping[str, Launcher]
     name_of: Callable[[int], str]
     home_of: Callable[[int], int] = int
+    projects: Mapping[tuple[str, str], Launcher] = field(default_factory=dict)
+    project_of: Callable[[int], str | None] = _no_project
+    preparing: Callable[[int], Awaitable[None]] = _ready
+
+    async def prepare(self, thread_id: int) -> None:
+        await self.preparing(thread_id)
 
     def spec(self, thread_id: int) -> LaunchSpec:
         # As if it were for that thread: a wrapper lets the agent into its directory, and may keep its home by its id.
-        return self.launchers[self.name_of(thread_id)].spec(self.home_of(thread_id))
+        return self._known(thread_id).spec(self.home_of(thread_id))
 
     def errand(self, place_id: int) -> LaunchSpec:
-        return self.launchers[self.name_of(place_id)].errand(place_id)
+        return self._known(place_id).errand(place_id)
 
     def same_agent(self, place_id: int, other: int) -> bool:
+        # Whatever they work on: logins and lists of sessions are the agent's.
         return self.name_of(place_id) == self.name_of(other)
 
     def sharing(self, thread_id: int) -> Sharing | None:
-        name = self.name_of(thread_id)
-        # However alike two agents are, neither knows the sessions of the other.
-        sharing = self.launchers[name].sharing(self.home_of(thread_id))
-        return sharing and Sharing((name, sharing.key), sharing.sessions)
+        launcher = self._launcher(thread_id)
+        # However alike two agents or two projects are: no agent knows the sessions of the other, and people who may
+        # see one project need not see the other one.
+        sharing = launcher.sharing(self.home_of(thread_id)) if launcher is not None else None
+        key = (self.name_of(thread_id), self.project_of(thread_id))
+        return sharing and Sharing((*key, sharing.key), sharing.sessions)
+
+    def _known(self, thread_id: int) -> Launcher:
+        launcher = self._launcher(thread_id)
+        if launcher is None:
+            # Never in another place instead: the agent would change files that have nothing to do with the thread.
+            gone = f"the project {self.project_of(thread_id)} is not in the settings any more"
+            raise AgentSpawnError(gone, failure=SpawnFailure.BAD_DIRECTORY)
+        return launcher
+
+    def _launcher(self, thread_id: int) -> Launcher | None:
+        name, project = self.name_of(thread_id), self.project_of(thread_id)
+        return self.launchers[name] if project is None else self.projects.get((name, project))

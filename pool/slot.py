@@ -130,7 +130,7 @@ class Slot:
         cwd: the working directory of the session, once it is known.
         news: how the session was opened and whether the wanted one was lost, for the first turn only.
         used: when it was made, got ready, or a turn last ended.
-        waiting: those who wait for the lock.
+        waiting: those who wait for the lock, or for the directory: a stop cancels them.
         longest: for how long after a turn what its agent still does counts as use, in seconds.
         turns: the running turns and when each began: the lock stands for the one in the session itself, its claim for
             each extra turn.

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-PLACEHOLDERS = ("workspace", "thread_id", "home")
-"""What a wrapper may name: the directory that the process starts in, the thread, and the agent's ``HOME``."""
+PLACEHOLDERS = ("workspace", "thread_id", "home", "repository")
+"""What a wrapper may name: the directory that the process starts in, the thread, the agent's ``HOME``, and the git
+repository of the thread's project, which without one is the same as the workspace."""
 
 LIMITER = "prlimit"
 """The program of util-linux that sets limits on resources and becomes the command."""

@@ -227,6 +227,16 @@ class ByThread:
     def __init__(self) -> None:
         self.errors: dict[int, AgentSpawnError] = {}
         self.shared: dict[int, Sharing] = {}
+        self.gates: dict[int, anyio.Event] = {}
+        self.preparing: set[int] = set()
+
+    async def prepare(self, thread_id: int) -> None:
+        if thread_id in self.gates:
+            self.preparing.add(thread_id)
+            try:
+                await self.gates[thread_id].wait()
+            finally:
+                self.preparing.discard(thread_id)
 
     def spec(self, thread_id: int) -> LaunchSpec:
         if thread_id in self.errors:

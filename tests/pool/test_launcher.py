@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from acp.errors import AgentSpawnError, SpawnFailure
@@ -218,3 +219,73 @@ def test_an_errand_needs_the_base_alone_and_knows_whose_agent_it_asks(tmp_path: 
         launcher.errand(15)
     assert launcher.same_agent(1, 2)
     assert not launcher.same_agent(1, 15)
+
+
+def in_projects(tmp_path: Path, projects: dict[int, str | None]) -> LauncherByName:
+    """Two agents, each of them alone, in web, where work trees are made by others, and in notes."""
+    (tmp_path / "web").mkdir()
+    web = {"makes_directories": False, "repository": "/srv/web", "wrapper": ("wrap", "{repository}")}
+    places: dict[str | None, dict[str, Any]] = {
+        None: {"workspace": str(tmp_path)},
+        "web": {"workspace": f"{tmp_path}/web/{THREADS}"} | web,
+        "notes": {"workspace": str(tmp_path)},
+    }
+    names = ("red", "blue")
+    made = {(name, at): local(argv=(name,), sessions_per_process=5, **places[at]) for at in places for name in names}
+    alone = {name: made[name, None] for name in names}
+    of_projects = {(name, at): one for (name, at), one in made.items() if at is not None}
+    return LauncherByName(alone, lambda one: "red" if one < 10 else "blue", int, of_projects, projects.__getitem__)
+
+
+def test_threads_share_a_process_only_with_those_of_their_agent_and_project(tmp_path: Path) -> None:
+    """W1, R5: however alike the directories are."""
+    launcher = in_projects(tmp_path, {1: None, 2: "notes", 3: "notes", 12: "notes", 4: "web", 5: "web"})
+    keys = {thread: sharing.key for thread in (1, 2, 3, 12, 4, 5) if (sharing := launcher.sharing(thread))}
+    assert (keys[2], keys[4]) == (keys[3], keys[5])
+    assert len({keys[1], keys[2], keys[12], keys[4]}) == 4
+    assert launcher.same_agent(1, 4)
+    assert not launcher.same_agent(2, 12)
+
+
+def test_the_directory_of_a_work_tree_is_never_made_here(tmp_path: Path) -> None:
+    """W2: an empty one in its place would look like work that is lost."""
+    launcher = in_projects(tmp_path, {4: "web"})
+    with pytest.raises(AgentSpawnError, match="web/4 is gone") as caught:
+        launcher.spec(4)
+    assert caught.value.failure is SpawnFailure.BAD_DIRECTORY
+    assert list((tmp_path / "web").iterdir()) == []
+    (tmp_path / "web/4").mkdir()
+    spec = launcher.spec(4)
+    assert (spec.argv, spec.cwd, spec.directory) == (
+        ("wrap", "/srv/web", "red"),
+        f"{tmp_path}/web",
+        f"{tmp_path}/web/4",
+    )
+
+
+def test_a_project_that_is_gone_starts_nothing_anywhere(tmp_path: Path) -> None:
+    """W1"""
+    launcher = in_projects(tmp_path, {7: "gone"})
+    assert launcher.sharing(7) is None
+    for start in (launcher.spec, launcher.errand):
+        with pytest.raises(AgentSpawnError, match="the project gone is not in the settings") as caught:
+            start(7)
+        assert caught.value.failure is SpawnFailure.BAD_DIRECTORY
+
+
+def test_a_wrapper_without_a_project_has_the_workspace_for_a_repository(tmp_path: Path) -> None:
+    """R5"""
+    assert local(str(tmp_path), wrapper=("wrap", "{repository}")).spec(5).argv == ("wrap", str(tmp_path), "agent")
+
+
+@pytest.mark.asyncio
+async def test_a_thread_is_prepared_by_whoever_knows_its_project(tmp_path: Path) -> None:
+    """W2"""
+    prepared: list[int] = []
+
+    async def prepare(thread_id: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        prepared.append(thread_id)
+
+    await LauncherByName({"red": local(str(tmp_path))}, lambda _: "red", preparing=prepare).prepare(5)
+    assert prepared == [5]
