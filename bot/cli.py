@@ -1,6 +1,6 @@
 """The command line: ``weft run``, ``status``, ``audit``, ``demo``, ``sandbox``, ``doctor``, and their exit codes.
 
-``weft service`` is `bot.service.cli`.
+``weft service`` is `bot.service.cli`; ``weft mcp`` is for agents.
 
 0 done; 1 a crash, an outcome other than answered, or a bot that is not healthy; 2 wrong usage; 75 a second instance;
 78 the configuration needs a person.
@@ -129,6 +129,25 @@ def audit(env_file: Path, since: str, thread: int | None, as_json: bool) -> None
     from bot.ops.audit import run_audit
 
     _guarded(lambda: run_audit(env_file, since, thread, as_json=as_json))
+
+
+@main.command()
+def mcp() -> None:
+    """Serve an agent with what it can do in Discord.
+
+    Agents start this themselves, once for each session: it speaks MCP over the standard input and output, and reaches
+    the bot at the socket in WEFT_MCP_SOCKET, as the session that WEFT_MCP_TOKEN belongs to.
+    """
+    from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE
+    from bot.ops.hardening import deny_process_inspection
+
+    deny_process_inspection()  # or any process of this user would read the token out of /proc
+    socket, token = os.environ.get(SOCKET_VARIABLE), os.environ.pop(TOKEN_VARIABLE, None)
+    if not socket or not token:
+        fail(f"{SOCKET_VARIABLE} and {TOKEN_VARIABLE} are not set: agents start this by themselves")
+    from bot.mcp.server import run_server
+
+    run_server(socket, token)
 
 
 @main.command()

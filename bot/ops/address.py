@@ -69,6 +69,11 @@ def _socket_path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
         raise ValueError(f"{text!r} is not an absolute path")
-    if len(os.fsencode(path)) > _LONGEST_PATH:
+    if not fits(path):
         raise ValueError(f"{text!r} is too long for a socket ({_LONGEST_PATH} bytes at most)")
     return path
+
+
+def fits(path: Path) -> bool:
+    """Return whether a socket can have this path."""
+    return len(os.fsencode(path)) <= _LONGEST_PATH

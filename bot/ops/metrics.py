@@ -79,6 +79,9 @@ class Metrics(Observer):
             "weft_spent_money", "Money that turns took, as their agents report it.", registry=registry
         )
         self._tokens = Counter("weft_spent_tokens", "Tokens of turns whose cost is not known.", registry=registry)
+        self._tools = Counter(
+            "weft_tool_calls", "Calls of Weft's tools by agents.", ("tool", "outcome"), registry=registry
+        )
         for each in Lane:
             for counter in (self._accepted, self._duration, self._wait, self._visible):
                 counter.labels(each)
@@ -149,6 +152,9 @@ class Metrics(Observer):
 
     def gateway_opened(self, *, resumed: bool) -> None:
         self._sessions.labels("resumed" if resumed else "new").inc()
+
+    def tool_called(self, tool: str, outcome: str) -> None:
+        self._tools.labels(tool, outcome).inc()
 
     def stored(self, seconds: float) -> None:
         self._store.observe(seconds)

@@ -116,6 +116,9 @@ class Observer:
     def gateway_opened(self, *, resumed: bool) -> None:
         """Events come from now on, in a new session of the gateway or in the one before."""
 
+    def tool_called(self, tool: str, outcome: str) -> None:
+        """An agent's call of one of Weft's tools is over; both are one of a few words."""
+
     def stored(self, seconds: float) -> None:
         """The store has carried out what it was asked, or holds it in memory."""
 

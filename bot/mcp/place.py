@@ -1,0 +1,80 @@
+"""Where the bot's socket for agents lies: alone in a directory of its own, which sandboxes can let in as it is (M1).
+
+The directory is closed to others before the socket is made in it, so there is no moment at which somebody else may
+connect, whatever the umask.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bot.ops.address import AddressUnusable, fits
+
+NAME = "socket"
+_INSTANCE_CHARACTERS = 8
+
+
+def candidates(environment: Mapping[str, str], state_dir: Path, instance: str) -> Iterator[Path]:
+    """Return the directories that come into question, the best first.
+
+    The state directory goes before the user's runtime directory: that one is emptied when its user logs out, and the
+    bot may go on.
+
+    Args:
+        instance: the id of the state, since several bots of a user share a runtime directory.
+    """
+    short = instance[:_INSTANCE_CHARACTERS]
+    # systemd separates several by colons.
+    if runtime := environment.get("RUNTIME_DIRECTORY", "").split(":")[0]:
+        yield Path(runtime, f"mcp-{short}")
+    yield state_dir.absolute() / "mcp"
+    if runtime := environment.get("XDG_RUNTIME_DIR", ""):
+        yield Path(runtime, f"weft-{short}")
+
+
+@contextmanager
+def private_place(environment: Mapping[str, str], state_dir: Path, instance: str) -> Iterator[Path]:
+    """Give a path for the socket, in a directory that is there and only ours; it goes at the end, if it is empty.
+
+    Raises:
+        AddressUnusable: no directory could be made.
+    """
+    path = _made(environment, state_dir, instance) / NAME
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.parent.rmdir()
+
+
+def _made(environment: Mapping[str, str], state_dir: Path, instance: str) -> Path:
+    for directory in candidates(environment, state_dir, instance):
+        if directory.is_absolute() and fits(directory / NAME) and _make(directory):
+            return directory
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="weft-"))
+    except OSError as exc:
+        raise AddressUnusable(f"there is no place for the socket of agents: {exc}") from exc
+    if not fits(directory / NAME):
+        directory.rmdir()
+        raise AddressUnusable(f"{directory} is too long for a socket: set TMPDIR to a shorter one")
+    return directory
+
+
+def _make(directory: Path) -> bool:
+    """Make the directory, or take it over from an earlier run; return whether it is ours alone."""
+    try:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        found = directory.lstat()  # not what a link leads to: somebody else may have put one there
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return False
+        directory.chmod(0o700)
+    except OSError:
+        return False
+    return True
