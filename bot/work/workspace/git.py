@@ -15,9 +15,9 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -89,7 +89,9 @@ _ENVIRONMENT = {
 }
 _TAKEN_OVER = re.compile(r"core\.(autocrlf|eol|filemode|ignorecase|symlinks|precomposeunicode)")
 """What decides how files compare, with the values that it may have; it makes nothing run."""
-_VALUES = re.compile(r"true|false|yes|no|on|off|1|0|input|lf|crlf|native", re.IGNORECASE)
+_VALUES = re.compile(
+    r"true|false|yes|no|on|off|1|0|input|lf|crlf|native|umask|group|all|world|everybody|0?[0-7]{3}", re.IGNORECASE
+)
 
 log = structlog.get_logger(__name__)
 
@@ -98,12 +100,28 @@ class GitMissing(Unreadable):
     """Git is not installed where Weft runs."""
 
 
+class GitFailed(Unreadable):
+    """A command of git's failed.
+
+    Attributes:
+        code: its exit code; negative: the signal that ended it.
+        said: the first line on stderr, as git wrote it.
+    """
+
+    def __init__(self, code: int, said: str) -> None:
+        # As code: it may quote what a repository has in it.
+        super().__init__(f"git refused: {inline_code(said, 200)}" if said else f"git ended with exit code {code}")
+        self.code = code
+        self.said = said
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command of git's printed; ``cut``: there was more."""
+    """What a command of git's printed, and its exit code; ``cut``: there was more, and it was ended."""
 
     data: bytes
     cut: bool = False
+    code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +149,22 @@ class Comparison:
 
 
 class Git:
-    """Git in one work tree, in the directory of ours; see `borrowed`."""
+    """Git in one work tree, in the directory of ours; see `borrowed`.
+
+    Attributes:
+        settings: what stands above every configuration, as ``key=value``.
+        patience: seconds for a command to end by itself when it is given up, before it is killed.
+        inherited: descriptors that its processes keep open: a lock on one is held until the last of them has ended.
+        directory: ours, with the configuration; git's own directory, where nothing else is said.
+    """
 
     def __init__(self, program: str, directory: Path, repository: Repository, workspace: Path) -> None:
         self._program = program
         self._workspace = workspace
+        self.settings: Sequence[str] = _SETTINGS
+        self.patience = 0.0
+        self.inherited: tuple[int, ...] = ()
+        self.directory = directory
         self.environment = {
             **_ENVIRONMENT,
             "PATH": os.defpath,
@@ -145,24 +174,37 @@ class Git:
             "GIT_WORK_TREE": str(repository.root),
         }
 
-    async def run(self, *args: str, most: int = _LIST, given: bytes = b"") -> Output:
+    async def run(
+        self,
+        *args: str,
+        most: int = _LIST,
+        given: bytes = b"",
+        codes: Collection[int] = (0,),
+        variables: Mapping[str, str] | None = None,
+    ) -> Output:
         """Run a command to its end, or until it has printed more than ``most`` bytes; nothing of it is left.
 
+        Args:
+            given: its standard input.
+            codes: the exit codes that are no failure.
+            variables: more of its environment.
+
         Raises:
-            Unreadable: it failed.
+            GitFailed: it failed.
         """
-        settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+        settings = [word for setting in self.settings for word in ("-c", setting)]
         process = await anyio.open_process(
             [self._program, "--no-pager", *settings, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self._workspace,
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             start_new_session=True,
+            pass_fds=self.inherited,
         )
         said = bytearray()
-        output, code = Output(b"", cut=True), 0
+        output = Output(b"", cut=True)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_feed, process, given)
@@ -171,19 +213,27 @@ class Git:
                 if output.cut:
                     tasks.cancel_scope.cancel()
                 else:
-                    code = await process.wait()
+                    output = replace(output, code=await process.wait())
         finally:
-            # In any case: of a diff that is cut, or takes too long, nothing may go on.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with anyio.move_on_after(_REAP, shield=True):
-                await process.aclose()
-        if code != 0:
+            await self._end(process)
+        if not output.cut and output.code not in codes:
             why = said.decode(errors="replace").strip().split("\n")[0].removeprefix("fatal: ")
-            log.warning("git.failed", command=args[0], exit_code=code, said=why)
-            # As code: it may quote what a repository has in it.
-            raise Unreadable(f"git refused: {inline_code(why, 200)}" if why else f"git ended with exit code {code}")
+            log.warning("git.failed", command=args[0], exit_code=output.code, said=why)
+            raise GitFailed(output.code, why)
         return output
+
+    async def _end(self, process: anyio.abc.Process) -> None:
+        if self.patience and process.returncode is None:
+            # Git lets go of its locks then; killed, it would leave them to block everybody who uses the repository.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with anyio.move_on_after(self.patience, shield=True):
+                await process.wait()
+        # In any case: of a diff that is cut, or takes too long, nothing may go on.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with anyio.move_on_after(_REAP, shield=True):
+            await process.aclose()
 
 
 @asynccontextmanager
@@ -194,33 +244,60 @@ async def borrowed(repository: Repository, head: str | None, workspace: Path) ->
         GitMissing: there is no git.
         Unreadable: the repository is not to be read.
     """
+    async with our_directory() as (program, directory):
+        await set_up(directory, repository, head)
+        git = Git(program, directory, repository, workspace)
+        await take_over(git, _TAKEN_OVER)
+        yield git
+
+
+@asynccontextmanager
+async def our_directory() -> AsyncIterator[tuple[str, Path]]:
+    """Give the program and an empty directory for it, which is gone afterwards.
+
+    Raises:
+        GitMissing: there is no git.
+    """
     program = shutil.which("git")
     if program is None:
         raise GitMissing("git is not installed where I run")
     directory = Path(await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="weft-git-")))
     try:
-        # Abandoned if it takes too long: the repository may lie on a disk that hangs.
-        try:
-            await anyio.to_thread.run_sync(_set_up, directory, repository, head, abandon_on_cancel=True)
-        except OSError as exc:
-            raise Unreadable(UNREADABLE) from exc
-        git = Git(program, directory, repository, workspace)
-        listed = await git.run("config", "--file", str(directory / "theirs"), "--no-includes", "-z", "--list")
-        taken = [entry.split("\n", 1) for entry in listed.data.decode(errors="replace").split("\0")]
-        lines = [
-            f"\t{key.removeprefix('core.')} = {value}\n"
-            for key, value in (entry for entry in taken if len(entry) == 2)
-            if _TAKEN_OVER.fullmatch(key) and _VALUES.fullmatch(value)
-        ]
-        with (directory / "config").open("a") as config:
-            config.writelines(lines)
-        yield git
+        yield program, directory
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))
 
 
-def _set_up(directory: Path, repository: Repository, head: str | None) -> None:
+async def set_up(directory: Path, repository: Repository, head: str | None, *, index: bool = True) -> None:
+    """Make a directory of ours one with which git reads a repository; ``index``: with a copy of its index.
+
+    Raises:
+        Unreadable: the repository is not to be read.
+    """
+    # Abandoned if it takes too long: the repository may lie on a disk that hangs.
+    try:
+        call = partial(_set_up, directory, repository, head, index)
+        await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    except OSError as exc:
+        raise Unreadable(UNREADABLE) from exc
+
+
+async def take_over(git: Git, names: re.Pattern[str]) -> None:
+    """Have git go by those settings of a repository that decide how files compare, and no others."""
+    directory = git.directory
+    listed = await git.run("config", "--file", str(directory / "theirs"), "--no-includes", "-z", "--list")
+    taken = [entry.split("\n", 1) for entry in listed.data.decode(errors="replace").split("\0")]
+    lines = [
+        f"\t{key.removeprefix('core.')} = {value}\n"
+        for key, value in (entry for entry in taken if len(entry) == 2)
+        if names.fullmatch(key) and _VALUES.fullmatch(value)
+    ]
+    with (directory / "config").open("a") as config:
+        config.writelines(lines)
+
+
+def _set_up(directory: Path, repository: Repository, head: str | None, index: bool) -> None:
     check_own(repository)
     objects = str((repository.common / "objects").absolute())
     if "\n" in objects:
@@ -236,10 +313,11 @@ def _set_up(directory: Path, repository: Repository, head: str | None) -> None:
     (directory / "theirs").touch()
     shared = [one.name for one in os.scandir(repository.private) if one.name.startswith("sharedindex.")]
     for source, name, target in (
-        (repository.private, "index", "index"),
-        *((repository.private, name, name) for name in shared),
+        *((repository.private, name, name) for name in (["index", *shared] if index else [])),
         (repository.common, "info/exclude", "info/exclude"),
         (repository.common, "info/attributes", "info/attributes"),
+        # Where history ends that was not fetched in full.
+        (repository.common, "shallow", "shallow"),
         (repository.common, "config", "theirs"),
     ):
         with suppress(FileNotFoundError), open_file(source, name.split("/")) as file:
@@ -251,6 +329,9 @@ def _copy(file: BinaryIO, target: Path) -> None:
         raise Unreadable("its index is too large")
     with target.open("wb") as copy:
         shutil.copyfileobj(file, copy)
+    # Git looks into files that are as young as their index: with a younger one it would miss a change.
+    found = os.fstat(file.fileno())
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 async def _read(process: anyio.abc.Process, most: int) -> Output:

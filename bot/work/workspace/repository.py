@@ -20,6 +20,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SMALL = 4096
 _PACKED_REFS = 64 * 2**20
+_MOST_NAMES = 1_000_000
 _REFERENCES = 5
 """Names that lead to names before a commit comes: git takes as many."""
 
@@ -97,16 +98,29 @@ def check_own(repository: Repository) -> None:
     if any((objects / "info" / name).exists() for name in ("alternates", "http-alternates")):
         raise Unreadable("its repository borrows from another one")
     # Objects are two levels deep: packs, and single ones by the beginning of their ids.
-    if objects.is_symlink() or _has_links(objects, 2):
+    if objects.is_symlink() or has_links(objects, levels=2):
         raise Unreadable("parts of its repository are links to elsewhere")
 
 
-def _has_links(directory: Path | str, levels: int) -> bool:
-    with os.scandir(directory) as entries:
-        return any(
-            one.is_symlink() or (levels > 1 and one.is_dir(follow_symlinks=False) and _has_links(one.path, levels - 1))
-            for one in entries
-        )
+def has_links(directory: Path | str, *, levels: int, most: int = _MOST_NAMES) -> bool:
+    """Return whether there are links in a directory and those below it, ``levels`` of them deep.
+
+    Raises:
+        Unreadable: there is more than can be looked at.
+    """
+    left, seen = [(str(directory), levels)], 0
+    while left:
+        path, below = left.pop()
+        with os.scandir(path) as entries:
+            for one in entries:
+                seen += 1
+                if one.is_symlink():
+                    return True
+                if one.is_dir(follow_symlinks=False) and below > 1:
+                    left.append((one.path, below - 1))
+        if seen > most:
+            raise Unreadable("it has more files in its repository than I can look through; `git gc` makes them fewer")
+    return False
 
 
 def head_of(repository: Repository) -> str | None:
@@ -152,6 +166,11 @@ def open_file(directory: Path, names: Sequence[str]) -> BinaryIO:
         file.close()
         raise FileNotFoundError(f"{names[-1]} is no file")
     return file
+
+
+def open_directory(directory: Path) -> int:
+    """Open a directory, which is no link, and return its descriptor, for calls that are to happen in there alone."""
+    return os.open(directory, _DIRECTORY)
 
 
 def _packed(common: Path, name: str) -> str | None:
