@@ -176,8 +176,11 @@ async def running_bot(
     def home_of(thread_id: int) -> int:
         return dispatcher.thread_settings.home_of(thread_id)
 
+    def project_of(thread_id: int) -> str | None:
+        return dispatcher.thread_settings.project_name(thread_id)
+
     launcher = launcher_of(
-        wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process, home_of
+        wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process, home_of, project_of
     )
 
     async with (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -131,6 +131,14 @@ class LocalLauncher:
             start_timeout=self.start_timeout,
         )
 
+    def command(self, argv: tuple[str, ...], thread_id: int) -> LaunchSpec:
+        """Return how to run a command in a thread's directory just as its agent would be run.
+
+        Raises:
+            AgentSpawnError: the directory is missing.
+        """
+        return replace(self, argv=argv, session_directory=None).spec_in(self._directory(thread_id), thread_id)
+
     def sharing(self, thread_id: int) -> Sharing | None:
         """Return with whom the thread may share a process: whatever its process is made of has to be equal."""
         if self.sessions_per_process <= 1:
@@ -164,12 +172,14 @@ class LocalLauncher:
         return Path(head) if head.endswith("/") or THREAD_FIELD not in self.workspace else Path(head).parent
 
 
-async def _ready(thread_id: int) -> None:
+async def ready(thread_id: int) -> None:
+    """Prepare nothing."""
     del thread_id
     await anyio.lowlevel.checkpoint()
 
 
-def _no_project(thread_id: int) -> None:
+def no_project(thread_id: int) -> None:
+    """Return that a thread has no project."""
     del thread_id
 
 
@@ -189,9 +199,9 @@ class LauncherByName:
     launchers: Mapping[str, Launcher]
     name_of: Callable[[int], str]
     home_of: Callable[[int], int] = int
-    projects: Mapping[tuple[str, str], Launcher] = field(default_factory=dict)
-    project_of: Callable[[int], str | None] = _no_project
-    preparing: Callable[[int], Awaitable[None]] = _ready
+    projects: Mapping[tuple[str, str], LocalLauncher] = field(default_factory=dict)
+    project_of: Callable[[int], str | None] = no_project
+    preparing: Callable[[int], Awaitable[None]] = ready
 
     async def prepare(self, thread_id: int) -> None:
         await self.preparing(thread_id)
@@ -202,6 +212,16 @@ class LauncherByName:
 
     def errand(self, place_id: int) -> LaunchSpec:
         return self._known(place_id).errand(place_id)
+
+    def command(self, argv: tuple[str, ...], thread_id: int) -> LaunchSpec:
+        """Return how to run a command for a thread's project, as its agent would be run.
+
+        Raises:
+            AgentSpawnError: the project is gone.
+        """
+        self._known(thread_id)
+        launcher = self.projects[self.name_of(thread_id), self.project_of(thread_id) or ""]
+        return launcher.command(argv, self.home_of(thread_id))
 
     def same_agent(self, place_id: int, other: int) -> bool:
         # Whatever they work on: logins and lists of sessions are the agent's.

@@ -280,6 +280,7 @@ class _Project(_Strict):
     env: list[_Variable] = []
     hooks: bool = False
     remote: _Branch = "origin"
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 14
     permissions: _Permissions = _Permissions()
 
 
@@ -463,6 +464,7 @@ def _project(content: _Content, name: str, worktrees: Path) -> Project:
         setup_timeout=entry.setup_timeout,
         env=tuple(entry.env),
         hooks=entry.hooks,
+        keep_days=entry.keep_days,
         remote=entry.remote,
         rules=entry.permissions.rules(),
         mode=Mode(entry.permissions.mode) if entry.permissions.mode is not None else None,

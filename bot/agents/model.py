@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from acp.process import agent_environment, named
 from bot.work.budget.limits import Budget
 from bot.work.permissions.rules import Mode, Rules
-from pool.launcher import THREAD_FIELD, LauncherByName, LocalLauncher
+from pool.launcher import THREAD_FIELD, LauncherByName, LocalLauncher, no_project, ready
 from pool.wrapping import ResourceLimits
 
 ONLY = "default"
@@ -37,6 +37,7 @@ class Project:
         rules: on requests in it, beside those of the agent.
         mode: what happens to requests that no rule decides; None: what the agent says.
         modes: as `AgentProfile.modes`, beside those of the agent.
+        keep_days: days after which a work tree goes that nobody needs any more.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Project:
     rules: Rules = field(default_factory=Rules)
     mode: Mode | None = None
     modes: frozenset[str] = frozenset()
+    keep_days: int = 14
 
     @property
     def workspace(self) -> str:
@@ -173,6 +175,8 @@ def launcher_of(
     name_of: Callable[[int], str],
     sessions_per_process: int = 1,
     home_of: Callable[[int], int] = int,
+    project_of: Callable[[int], str | None] = no_project,
+    preparing: Callable[[int], Awaitable[None]] = ready,
 ) -> LauncherByName:
     """Return what starts each thread's agent.
 
@@ -182,9 +186,20 @@ def launcher_of(
         name_of: the name of a thread's agent.
         sessions_per_process: how many threads may share a process of an agent that says nothing of it.
         home_of: the thread in whose directory a thread works.
+        project_of: the name of a thread's project.
+        preparing: has a thread's directory made.
     """
     launchers = {agent.name: local(agent, environ, marker, sessions_per_process) for agent in agents}
-    return LauncherByName(launchers, name_of, home_of)
+    of_projects = {
+        (agent.name, project.name): replace(
+            local(agents.profile(agent.name, project.name), environ, marker, sessions_per_process),
+            makes_directories=not project.worktree,
+            repository=str(project.path),
+        )
+        for agent in agents
+        for project in agents.projects.values()
+    }
+    return LauncherByName(launchers, name_of, home_of, of_projects, project_of, preparing)
 
 
 def local(

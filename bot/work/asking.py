@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from anyio.abc import TaskGroup
 
-from bot.agents.model import Agents
 from bot.model import ThreadPlace
 from bot.work.attention.notifications import Notifications
 from bot.work.editors import Editors
@@ -25,6 +24,7 @@ from bot.work.ports import Chat
 from bot.work.questions.registry import QuestionRegistry
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
 from bot.work.turn_events import WaitsForPeople
 from pool.storage.durable import SessionStore
 
@@ -33,7 +33,6 @@ class Asking:
     """The parts.
 
     Args:
-        agent_of: returns the name of a thread's agent.
         approver_in: returns a role whose members may answer in a server, if there is one (C1).
         timeout: seconds that a card waits for a person.
         redact: takes secrets out of what agents ask.
@@ -54,12 +53,10 @@ class Asking:
         store: SessionStore,
         chat: Chat,
         editors: Editors,
-        agents: Agents,
+        settings: ThreadSettings,
         waits: WaitsForPeople,
         notifications: Notifications,
         *,
-        agent_of: Callable[[int], str],
-        home_of: Callable[[int], int],
         approver_in: Callable[[int | None], int | None],
         timeout: float,
         redact: Callable[[str], str],
@@ -67,7 +64,7 @@ class Asking:
         self._kept_rules = KeptRules(tracker, store)
         self.permissions = PermissionRegistry()
         self.decisions = Decisions(tracker, store, redact)
-        self.rules = RuleKeeping(self.permissions, self._kept_rules, self.decisions, agents, agent_of, home_of)
+        self.rules = RuleKeeping(self.permissions, self._kept_rules, self.decisions, settings)
         self.records = CardRecords(tracker, store, editors, chat.thread)
         self.cards = TurnCards(
             tasks,

@@ -151,18 +151,22 @@ class Controls:
         """Return the names of the agents, of which people may choose one."""
         return self.thread_settings.agents.names
 
-    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
+    def projects(self) -> tuple[str, ...]:
+        """Return the names of the projects, of which people may choose one for a new thread."""
+        return tuple(self.thread_settings.agents.projects)
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor, project: str | None = None) -> Answer:
         """Go on afresh with an agent (Q8); without a thread, say whether one may be opened for that."""
         if self.intake.closed:
             return RESTARTING
-        answer = self.thread_settings.renew(thread_id, agent)
+        answer = self.thread_settings.renew(thread_id, agent, project)
         if answer.accepted and thread_id is not None:
             self.reset(thread_id, by)
         return answer
 
-    def assign(self, thread_id: int, agent: str) -> None:
-        """Give a thread an agent before its first message; a name that `renew` took."""
-        self.thread_settings.settle(thread_id, agent=agent)
+    def assign(self, thread_id: int, channel_id: int, agent: str | None, project: str | None = None) -> None:
+        """Give a thread agent and project before its first message, with names that `renew` took (P8, W1)."""
+        self.thread_settings.begin(thread_id, channel_id, agent=agent, project=project)
 
     def keep_name(self, thread_id: int) -> None:
         """Leave a thread the name that a person gives it: no agent's title takes its place (S5)."""
@@ -218,6 +222,7 @@ class Controls:
             waiting=len(self.scheduler.queue(thread_id).line),
             slot=slot,
             agent=name,
+            project=self.thread_settings.project_name(thread_id),
             now=anyio.current_time(),
         )
         chosen, spent = self.options.describe(thread_id), self.budgets.describe(thread_id)

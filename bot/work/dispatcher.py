@@ -140,7 +140,7 @@ class Dispatcher:
         # Each of these builds on those before it.
         self._make_display(tasks, transcriber)
         self._make_records(agents)
-        self._make_watchers(tasks, agents)
+        self._make_watchers(tasks)
         self._make_turns(tasks, lookups)
         self._make_controls()
         tasks.start_soon(self._keep_time, name="queue clock")
@@ -178,7 +178,7 @@ class Dispatcher:
         self.budgets = Budgets(agents.budget, store, self._scheduler, self._editors, self._observer)
         self._skipped = SkippedMessages(self._tracker, self._editors, self.deliveries, store, redact)
 
-    def _make_watchers(self, tasks: TaskGroup, agents: Agents) -> None:
+    def _make_watchers(self, tasks: TaskGroup) -> None:
         """Make what watches turns, and what agents ask people."""
         chat, settings, editors, redact = self._chat, self.thread_settings, self._editors, self._redact
         self.commands = AgentCommands(self._pool, settings, redact)
@@ -192,10 +192,8 @@ class Dispatcher:
         self.turn_events.listeners.append(Welcome(editors, settings, self._files, self._limits.welcome))
         self.turn_events.listeners += [self._giver, *self.outside.listeners]
         self._asking = asking = Asking(
-            tasks, self._tracker, self._store, chat, editors, agents,
+            tasks, self._tracker, self._store, chat, editors, settings,
             WaitsForPeople(self._scheduler, self.turn_events), self.notifications,
-            agent_of=settings.agent_of,
-            home_of=settings.home_of,
             approver_in=lambda guild_id: chat.first_role(guild_id, self._limits.approvers),
             timeout=self._limits.permission_timeout,
             redact=redact,

@@ -56,11 +56,19 @@ _DROPPED = {Drop.OLD: "oldest", Drop.NEW: "newest"}
 
 
 def describe_thread(
-    snapshot: TurnSnapshot | None, *, waiting: int, slot: SlotStatus | None, now: float, agent: str | None = None
+    snapshot: TurnSnapshot | None,
+    *,
+    waiting: int,
+    slot: SlotStatus | None,
+    now: float,
+    agent: str | None = None,
+    project: str | None = None,
 ) -> str:
     """Return phase, elapsed time, current tool, queue, context and cost of a thread, a line each (Q11).
 
-    ``agent``: the name by which the settings know the thread's agent, where there are several.
+    Args:
+        agent: the name by which the settings know the thread's agent, where there are several.
+        project: what it works on, by name.
     """
     lines = []
     if snapshot is None:
@@ -82,6 +90,8 @@ def describe_thread(
         # Its own name as well: that in the settings is for people, and says nothing about what runs there.
         own = inline_code(slot.agent or "unnamed")
         lines.append(f"Agent: {f'{inline_code(agent)} ({own})' if agent else own}, {slot.state.value}")
+    if project is not None:
+        lines.append(f"Project: {inline_code(project)}")
     used = [context_share(snapshot), cost(snapshot)] if snapshot else []
     if any(used):
         lines.append("Used: " + ", ".join(filter(None, used)))

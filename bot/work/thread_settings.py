@@ -1,4 +1,4 @@
-"""What is settled for each thread and server: queue mode, agent and cutoff, kept over restarts (Q2, P8, Q7).
+"""What is settled for each thread and server: project, agent, queue mode, cutoff, kept over restarts (W1, P8, Q2, Q7).
 
 The store keeps one JSON object for each place. The mutable state is these objects by the id of the thread or server;
 keys that nobody here knows stay in them.
@@ -16,18 +16,20 @@ import orjson
 import structlog
 
 from acp.turn_deadlines import TurnLimits
-from bot.agents.model import Agents
+from bot.agents.model import AgentProfile, Agents, Project
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body
 from bot.reply.sanitise import inline_code
+from bot.wording import nearest
 from bot.work.gone_places import GonePlaces
 from bot.work.ports import Answer
 from bot.work.task_tracker import TaskTracker
+from pool.launcher import THREAD_FIELD
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
 
-_MODE, _AGENT, _CUTOFF, _HOME = "queue_mode", "agent", "cutoff", "home"
+_MODE, _AGENT, _PROJECT, _CUTOFF, _HOME = "queue_mode", "agent", "project", "cutoff", "home"
 
 CHOSEN = frozenset({_MODE, "options", "verbosity", "notify"})
 """What people choose for a thread: a copy of its conversation has it, too. All else is the thread's own state."""
@@ -135,12 +137,48 @@ class ThreadSettings:
         home = self.home_of(thread_id)
         return home != thread_id or any(kept.get(_HOME) == home for kept in self._kept.values())
 
-    def inherit(self, thread_id: int, agent: str, home: int | None, origin: int | None = None) -> None:
+    def at_home(self, home: int) -> list[int]:
+        """Return the threads that work in the directory of a thread, which may be gone itself."""
+        guests = [thread_id for thread_id, kept in self._kept.items() if kept.get(_HOME) == home]
+        return [home, *guests] if home in self._kept and self.home_of(home) == home else guests
+
+    def inherit(
+        self, thread_id: int, agent: str, home: int | None, origin: int | None = None, project: str | None = None
+    ) -> None:
         """Settle a thread that is about to be opened, with all that people chose for the thread ``origin``."""
         chosen = self._kept.get(origin, {}) if origin is not None else {}
         values = {key: value for key, value in chosen.items() if key in CHOSEN}
         own = {_AGENT: agent} if self.agents.chosen else {}
+        if project is not None:
+            own[_PROJECT] = project
         self.keep(thread_id, values | own | ({} if home is None else {_HOME: home}))
+
+    # --- project ---------------------------------------------------------------------------------------------------
+
+    def project_name(self, thread_id: int) -> str | None:
+        """Return the name of a thread's project, which the settings may have lost; None: it has none."""
+        name = self.kept(thread_id, _PROJECT)
+        # Also where there is no choice of agents any more: the thread must not work elsewhere then.
+        return name if isinstance(name, str) else None
+
+    def project_of(self, thread_id: int) -> Project | None:
+        """Return a thread's project; None: it has none, or one that is gone from the settings."""
+        name = self.project_name(thread_id)
+        return self.agents.projects.get(name) if name is not None else None
+
+    def profile_of(self, thread_id: int) -> AgentProfile:
+        """Return how the agent of a thread is started, with what its project adds."""
+        return self.agents.profile(self.agent_of(thread_id), self.project_name(thread_id))
+
+    def rules_place(self, thread_id: int) -> str:
+        """Return where the rules hold that people keep from a card: ``./test.sh`` of one place is not that of another.
+
+        All threads of a project have the same: their work trees are of one repository.
+        """
+        project = self.project_of(thread_id)
+        if project is not None:
+            return str(project.path)
+        return self.profile_of(thread_id).workspace.replace(THREAD_FIELD, str(self.home_of(thread_id)))
 
     # --- agent -----------------------------------------------------------------------------------------------------
 
@@ -170,25 +208,30 @@ class ThreadSettings:
 
     def limits_for(self, thread_id: int, usual: TurnLimits) -> TurnLimits:
         """Return the limits of a turn of the thread's agent."""
-        hard_timeout = self.agents.profiles[self.agent_of(thread_id)].hard_timeout
+        hard_timeout = self.profile_of(thread_id).hard_timeout
         return usual if hard_timeout is None else replace(usual, hard_timeout=hard_timeout)
 
     def settle_agent(self, inbound: Inbound) -> str | None:
-        """Give the message's thread an agent if it has none; return the name of the one it had if that is gone.
+        """Give the message's thread project and agent if it has none; return the name of the agent it had if gone.
 
-        A thread keeps the agent of its first message, since its session belongs to that one (P8).
+        A thread keeps those of its first message, since its session belongs to both (P8, W1).
         """
         if not self.agents.chosen:
             return None
         before = self._agent_kept(inbound.thread_id)
         if before is None:
             # A thread counts as its channel, whose agent is settled in the file.
-            channel_id = inbound.channel_id if inbound.parent_id is None else inbound.parent_id
-            self.settle(inbound.thread_id, agent=self.agents.for_channel(channel_id))
+            self.begin(inbound.thread_id, inbound.channel_id if inbound.parent_id is None else inbound.parent_id)
         elif before not in self.agents:
             self.settle(inbound.thread_id, agent=self.agents.default)
             return before
         return None
+
+    def begin(self, thread_id: int, channel_id: int, *, agent: str | None = None, project: str | None = None) -> None:
+        """Settle what a new thread works on and who works there; None: as its channel says, else as the file does."""
+        project = project or self.project_name(thread_id) or self.agents.channel_projects.get(channel_id)
+        agent = agent or self.agents.for_channel(channel_id, project)
+        self.keep(thread_id, {_AGENT: agent} if project is None else {_AGENT: agent, _PROJECT: project})
 
     def unknown(self, name: str) -> Answer | None:
         """Return what is said where there is no agent of this name."""
@@ -197,16 +240,41 @@ class ThreadSettings:
         names = ", ".join(inline_code(known) for known in self.agents.names)
         return Answer(f"There is no agent {inline_code(name)}, only {names}.", accepted=False)
 
-    def renew(self, thread_id: int | None, name: str | None) -> Answer:
+    def unknown_project(self, name: str) -> Answer | None:
+        """Return what is said where there is no project of this name."""
+        known = self.agents.projects
+        if name in known:
+            return None
+        if not known:
+            return Answer("There are no projects here. Whoever runs Weft can set some up.", accepted=False)
+        near = nearest(name, known)
+        hint = f"Did you mean {inline_code(near)}?" if near else f"There are {', '.join(map(inline_code, known))}."
+        return Answer(f"There is no project {inline_code(name)}. {hint}", accepted=False)
+
+    def renew(self, thread_id: int | None, name: str | None, project: str | None = None) -> Answer:
         """Give the thread, if it is there already, the agent that was asked for; say what stands over it then."""
         if name is not None and (unknown := self.unknown(name)) is not None:
             return unknown
+        if project is not None and (refused := self._project_refused(thread_id, project)) is not None:
+            return refused
         if thread_id is not None:
             if name is not None:
                 self.settle(thread_id, agent=name)
-            name = name or self.agent_name_for(thread_id)
-        text = f"A new conversation with {inline_code(name)}." if name is not None else "A new conversation."
+            name, project = name or self.agent_name_for(thread_id), project or self.project_name(thread_id)
+        text = f"A new conversation with {inline_code(name)}" if name is not None else "A new conversation"
+        text += f" on {inline_code(project)}." if project is not None else "."
         return Answer(text, accepted=True, lasting=thread_id is not None)
+
+    def _project_refused(self, thread_id: int | None, project: str) -> Answer | None:
+        if (unknown := self.unknown_project(project)) is not None:
+            return unknown
+        if thread_id is None or self.project_name(thread_id) == project:
+            return None
+        # Its work lies there: in a thread that changes its project, nobody would find it again.
+        now = self.project_name(thread_id)
+        on = f"works on {inline_code(now)}" if now is not None else "works on no project"
+        text = f"This thread {on}, and stays there. Use `/new project:{project}` in the channel for a new thread."
+        return Answer(text, accepted=False)
 
     def _agent_kept(self, thread_id: int) -> str | None:
         name = self._kept.get(thread_id, {}).get(_AGENT)

@@ -28,6 +28,7 @@ _NAME_LIMIT = 60
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
 @app_commands.describe(
     agent="Which agent; by default the usual one",
+    project="What to work on; by default what the channel is for",
     prompt="What you want done",
     name="The name of the new thread",
     file="A file for the agent",
@@ -41,6 +42,7 @@ _NAME_LIMIT = 60
 async def new(
     interaction: discord.Interaction[Any],
     agent: str | None = None,
+    project: str | None = None,
     prompt: str | None = None,
     name: app_commands.Range[str, 1, TITLE_LIMIT] | None = None,
     file: discord.Attachment | None = None,
@@ -61,7 +63,7 @@ async def new(
         # Before anything is given up: whoever names a thread did not mean the conversation of this one.
         if thread_id is not None and name is not None:
             return Answer(NO_TITLE, accepted=False)
-        answer = dispatcher.controls.renew(thread_id, agent, by)
+        answer = dispatcher.controls.renew(thread_id, agent, by, project)
         nothing_to_do = thread_id is None and not text and not given
         return _worded(answer, text, given, nothing_to_do=nothing_to_do) if answer.accepted else answer
 
@@ -88,9 +90,9 @@ async def new(
     )
     if not may_begin(client, inbound, agent):
         return
-    if thread_id is None and agent is not None:
+    if thread_id is None and (agent is not None or project is not None):
         # Before the prompt, which starts the agent that its thread has.
-        client.dispatcher.controls.assign(message_id, agent)
+        client.dispatcher.controls.assign(message_id, place.parent_id or place.channel_id, agent, project)
     if name is not None:
         client.dispatcher.controls.keep_name(message_id)
     if text or files or thread_id is None:
@@ -112,6 +114,16 @@ def _attachment(given: discord.Attachment, channel_id: int, message_id: int) -> 
     The answer itself has no files: once the address has expired, nobody has another one.
     """
     return Attachment(given.id, given.filename, given.size, given.content_type or "", given.url, channel_id, message_id)
+
+
+@new.autocomplete("project")
+async def suggest_project(interaction: discord.Interaction[Any], typed: str) -> list[Choice[str]]:
+    """Suggest the projects whose names have what was typed in them."""
+    # As below: which projects there are is nothing for strangers either.
+    if not verdict_on(interaction).allowed:
+        return []
+    client: WeftClient = interaction.client
+    return choices_of(interaction, typed, [(name, name) for name in client.dispatcher.controls.projects()])
 
 
 @new.autocomplete("agent")

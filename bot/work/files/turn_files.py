@@ -17,7 +17,6 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from bot.agents.model import AgentProfile
 from bot.reply.port import Body
 from bot.work.files.attachments import Attachments, Workspace
 from bot.work.files.handouts import Place
@@ -70,20 +69,17 @@ class TurnFiles:
     def workspace_of(self, thread_id: int) -> Path:
         """Return where the thread's agent works, on this machine."""
         home = self.thread_settings.home_of(thread_id)
-        return Path(self._profile_of(thread_id).workspace.replace(THREAD_FIELD, str(home)))
+        return Path(self.thread_settings.profile_of(thread_id).workspace.replace(THREAD_FIELD, str(home)))
 
     def place_of(self, thread_id: int) -> Place | None:
         """Return the same, and whether no other thread works there; None: the agent has no directory."""
-        workspace = self._profile_of(thread_id).workspace
+        workspace = self.thread_settings.profile_of(thread_id).workspace
         own = THREAD_FIELD in workspace and not self.thread_settings.shares_home(thread_id)
         return Place(self.workspace_of(thread_id), own) if workspace else None
 
-    def _profile_of(self, thread_id: int) -> AgentProfile:
-        return self.thread_settings.agents.profiles[self.thread_settings.agent_of(thread_id)]
-
     def remove(self, thread_id: int) -> None:
         """Remove the files of a thread whose session is given up."""
-        if self._profile_of(thread_id).workspace:
+        if self.thread_settings.profile_of(thread_id).workspace:
             job = partial(remove_thread, self.workspace_of(thread_id), thread_id)
             # Left behind at the end of the bot, should the disk hang.
             run = partial(anyio.to_thread.run_sync, job, abandon_on_cancel=True)
@@ -92,10 +88,11 @@ class TurnFiles:
     async def remove_old_ones(self) -> None:
         """Remove what is older than `KEPT`, now and once a day; never returns."""
         while True:
-            for agent in self.thread_settings.agents:
+            agents = self.thread_settings.agents
+            for workspace in dict.fromkeys(one.workspace for one in (*agents, *agents.projects.values())):
                 # Without a directory there is nothing to look at, and no reason to start a worker thread.
-                if agent.workspace:
-                    await anyio.to_thread.run_sync(self._remove_old, agent.workspace, abandon_on_cancel=True)
+                if workspace:
+                    await anyio.to_thread.run_sync(self._remove_old, workspace, abandon_on_cancel=True)
             await anyio.sleep(DAY)
 
     def _remove_old(self, pattern: str) -> None:

@@ -110,9 +110,8 @@ class OptionGiver(TurnListener):
 
     def defaults(self, place: ThreadPlace) -> Mapping[str, str]:
         """Return what the settings say for a thread's agent and, before that, for its channel."""
-        agents, agent = self.settings.agents, self.settings.agent_of(place.thread_id)
-        channel = agents.channel_options.get(place.parent_id or place.thread_id, {})
-        return {**agents.profiles[agent].options, **channel}
+        channel = self.settings.agents.channel_options.get(place.parent_id or place.thread_id, {})
+        return {**self.settings.profile_of(place.thread_id).options, **channel}
 
     # --- before a prompt ---------------------------------------------------------------------------------------------
 

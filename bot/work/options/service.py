@@ -203,8 +203,7 @@ class SessionChoices:
         return said.get(option.id) or self.memory.starts(place.thread_id, place.guild_id).get(option.id)
 
     def _listed(self, place: ThreadPlace) -> frozenset[str]:
-        settings = self.giver.settings
-        return settings.agents.profiles[settings.agent_of(place.thread_id)].modes
+        return self.giver.settings.profile_of(place.thread_id).modes
 
 
 def _decision(place: ThreadPlace, option: SessionOption, value: str, by: Actor) -> Decision:

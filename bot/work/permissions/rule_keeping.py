@@ -7,12 +7,11 @@ decision (`bot.work.permissions.decisions`). Buttons, modals and commands call t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import structlog
 
-from bot.agents.model import AgentProfile, Agents
 from bot.model import Actor, Inbound
 from bot.reply.sanitise import clip, inline_code, one_line, units
 from bot.work.permissions.asks import ask_of
@@ -22,7 +21,7 @@ from bot.work.permissions.kept_rules import KeptRules, Offer, rule_of
 from bot.work.permissions.rules import Mode, Rule, Rules, Ruling, option_for, suggest, verdict
 from bot.work.ports import Answer
 from bot.work.questions.cards import Modal, ModalField
-from pool.launcher import THREAD_FIELD
+from bot.work.thread_settings import ThreadSettings
 from pool.store import KeptRule
 
 log = structlog.get_logger(__name__)
@@ -56,11 +55,6 @@ _MORE_KEPT = "-# and {count} older: `/permissions revoke` finds each."
 _MORE_IN_FILE = "-# and {count} more in the file"
 
 
-def _place(agent: AgentProfile, thread_id: int) -> str:
-    """Return where kept rules of an agent hold: ``./test.sh`` in one thread's directory is not that of the next."""
-    return agent.workspace.replace(THREAD_FIELD, str(thread_id))
-
-
 def may_keep(by: Actor) -> bool:
     """Return whether somebody who is let in may say what is allowed without a question."""
     return by.approver or by.owner
@@ -68,24 +62,17 @@ def may_keep(by: Actor) -> bool:
 
 @dataclass(eq=False)
 class RuleKeeping:
-    """Adds, lists and revokes rules.
-
-    Args:
-        agent_of: the name of a thread's agent.
-        home_of: the thread in whose directory a thread works.
-    """
+    """Adds, lists and revokes rules."""
 
     registry: PermissionRegistry
     kept: KeptRules
     decisions: Decisions
-    agents: Agents
-    agent_of: Callable[[int], str]
-    home_of: Callable[[int], int] = int
+    settings: ThreadSettings
 
     def in_force(self, thread_id: int, _workspace: str) -> tuple[Rules, Mode]:
         """Return the rules of the file with those that people added from cards, and the mode, for a thread's agent."""
-        agent = self.agents.profiles[self.agent_of(thread_id)]
-        return agent.rules + self.kept.current(agent.name, _place(agent, self.home_of(thread_id))), agent.mode
+        agent = self.settings.profile_of(thread_id)
+        return agent.rules + self.kept.current(agent.name, self.settings.rules_place(thread_id)), agent.mode
 
     # --- from a card -----------------------------------------------------------------------------------------------
 
@@ -118,9 +105,9 @@ class RuleKeeping:
         # It is kept and shown for long: not with a secret in it, nor longer than people read.
         if len(text) > LONGEST or redact(text) != text:
             return None
-        agent = self.agents.profiles[self.agent_of(asked_by.thread_id)]
+        agent = self.settings.profile_of(asked_by.thread_id)
         what = clip(redact(what_of(request.tool_call)), WHAT_LIMIT)
-        return Offer(rule, agent.name, _place(agent, self.home_of(asked_by.thread_id)), asked_by, what)
+        return Offer(rule, agent.name, self.settings.rules_place(asked_by.thread_id), asked_by, what)
 
     def open(self, token: str, by: Actor, message_id: int = 0) -> Answer:
         """Return the modal that shows exactly the rule that a card offers; ``message_id``: of the card."""
@@ -174,7 +161,7 @@ class RuleKeeping:
         if not may_keep(by):
             return NOT_YOURS
         kept = [self._kept_line(one) for one in reversed(self.kept.all())]
-        file = [f"{verb} {inline_code(str(rule), 80)}{self._of(agent)}" for agent, verb, rule in self._configured()]
+        file = [f"{verb} {inline_code(str(rule), 80)}{of}" for of, verb, rule in self._configured()]
         rest = self._otherwise()
         if not kept and not file:
             return Answer("\n".join([NO_RULES, *rest]), accepted=True)
@@ -188,7 +175,8 @@ class RuleKeeping:
     def choices(self, by: Actor) -> list[tuple[str, str]]:
         """Return the kept rules, the newest first: how each reads, and its id."""
         kept = reversed(self.kept.all()) if may_keep(by) else ()
-        return [(f"{rule_of(one)}{f' ({one.agent})' if self.agents.chosen else ''}", str(one.rule_id)) for one in kept]
+        named = self.settings.agents.chosen
+        return [(f"{rule_of(one)}{f' ({one.agent})' if named else ''}", str(one.rule_id)) for one in kept]
 
     def revoke(self, named: str, by: Actor, guild_id: int | None, place_id: int) -> Answer:
         """Take a rule back, by its id or by how it reads; it is asked again from the next request on."""
@@ -227,13 +215,18 @@ class RuleKeeping:
         )
 
     def _otherwise(self) -> list[str]:
-        """Return what becomes of requests that no rule decides, with the agents where they differ in that."""
-        modes = dict.fromkeys(profile.mode for profile in self.agents)
-        names = {mode: ", ".join(one.name for one in self.agents if one.mode is mode) for mode in modes}
-        return [
+        """Return what becomes of requests that no rule decides, with agents and projects where they differ in that."""
+        agents = self.settings.agents
+        modes = dict.fromkeys(profile.mode for profile in agents)
+        names = {mode: ", ".join(one.name for one in agents if one.mode is mode) for mode in modes}
+        lines = [
             f"-# {_OTHERWISE[mode]}{f' ({clip(names[mode], _ABOUT_LIMIT)})' if len(modes) > 1 else ''}."
             for mode in modes
         ]
+        for mode in dict.fromkeys(one.mode for one in agents.projects.values() if one.mode is not None):
+            named = ", ".join(one.name for one in agents.projects.values() if one.mode is mode)
+            lines.append(f"-# {_OTHERWISE[mode]} in {clip(named, _ABOUT_LIMIT)}.")
+        return lines
 
     def _kept_line(self, kept: KeptRule) -> str:
         verb, rule = "allow" if kept.allow else "deny", inline_code(str(rule_of(kept)), 80)
@@ -241,13 +234,17 @@ class RuleKeeping:
         return f"{verb} {rule}{self._of(kept.agent)} in {where}, by {by} <t:{int(kept.added_at)}:R>"
 
     def _of(self, agent: str) -> str:
-        return f" for {inline_code(agent, 32)}" if self.agents.chosen else ""
+        return f" for {inline_code(agent, 32)}" if self.settings.agents.chosen else ""
 
     def _configured(self) -> Iterator[tuple[str, str, Rule]]:
-        for profile in self.agents:
-            rules = profile.rules
+        """Yield the rules of the file: for whom or where each is, what it does, and itself."""
+        of_agents = [(self._of(profile.name), profile.rules) for profile in self.settings.agents]
+        of_projects = [
+            (f" in {inline_code(one.name, 32)}", one.rules) for one in self.settings.agents.projects.values()
+        ]
+        for of, rules in (*of_agents, *of_projects):
             for verb, several in (("allow", rules.allow), ("deny", rules.deny), ("two people:", rules.two_person)):
-                yield from ((profile.name, verb, rule) for rule in several)
+                yield from ((of, verb, rule) for rule in several)
 
 
 def _fitting(head: str, lines: list[str], more: str, room: int) -> list[str]:

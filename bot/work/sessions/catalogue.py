@@ -9,7 +9,7 @@ from __future__ import annotations
 import os.path
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -58,6 +58,7 @@ class Entry:
         home: the thread whose directory it works in; None: the directory is that of all threads.
         threads: whose it is and was: who may not see one of these must not learn of it.
         program: what the agent calls itself.
+        project: whose directory it works in, by name; None: of no project, as far as that can be told.
     """
 
     session_id: str
@@ -68,6 +69,7 @@ class Entry:
     home: int | None
     threads: frozenset[int]
     program: str | None = None
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,16 @@ class Catalogues:
         Args:
             stand_in: an id that is no place's and nobody else's, such as that of the command.
         """
-        profile = self.settings.agents.profiles[agent]
         told = await self._ask(agent, stand_in)
         having = await self.store.session_threads(MOST_THREADS)
         ours = [one for one in having if self.settings.agent_of(one.thread_id) == agent]
         known = await self.store.known_sessions([one.session_id for one in told.sessions])
-        patterns = await _patterns(profile)
+        agents = self.settings.agents
+        patterns: dict[str, str | None] = {}
+        # The agent's own directory first: where an agent sees all directories as one, they can't be told apart.
+        for project in (None, *agents.projects):
+            for pattern in await _patterns(agents.profile(agent, project)):
+                patterns.setdefault(pattern, project)
         entries, elsewhere = merged(told.sessions, ours, known, patterns, told.program)
         notes = (*told.notes, *([ELSEWHERE.format(count=elsewhere)] if elsewhere else []))
         return Catalogue(agent, tuple(entries), notes, told.openable)
@@ -171,7 +177,7 @@ def merged(
     listed: Iterable[ListedSession],
     ours: Iterable[ThreadSession],
     known: Iterable[KnownSession],
-    patterns: Iterable[str],
+    patterns: Mapping[str, str | None],
     program: str | None,
 ) -> tuple[list[Entry], int]:
     """Return the sessions, the latest first, and how many lie elsewhere (pure).
@@ -179,7 +185,7 @@ def merged(
     Args:
         ours: threads that have one.
         known: of those that are listed, whose they are and were.
-        patterns: see `home_in`.
+        patterns: see `home_in`; with the project whose directories they are.
     """
     having = {one.session_id: one for one in ours}
     threads: dict[str, set[int]] = {}
@@ -188,7 +194,7 @@ def merged(
         threads.setdefault(one.session_id, set()).add(one.thread_id)
         (copies if one.copy else owned).add(one.session_id)
     entries: dict[str, Entry] = {}
-    elsewhere, patterns = 0, list(patterns)
+    elsewhere = 0
     for found in listed:
         home = home_in(found.cwd, patterns)
         held = having.get(found.session_id)
@@ -209,6 +215,7 @@ def merged(
             home or None,
             frozenset({held.thread_id} if held is not None else whose),
             program,
+            next((project for pattern, project in patterns.items() if home_in(found.cwd, [pattern]) is not None), None),
         )
     for one_of_ours in having.values():
         entries.setdefault(

@@ -51,6 +51,12 @@ NOT_SAFE = Answer(
     "I can't write my state file now, so I can't make sure that no other thread has it. Try again later.", False
 )
 TAKEN = Answer("Another thread has this session now. Use `/sessions` again to see which.", accepted=False)
+WORKS_THERE = "{thread} works in the work tree of this session now. Go on there."
+IN_A_WORK_TREE = Answer(
+    "This thread works in a work tree of its own, and a copy can't share it. Start with `/new` instead; "
+    "what is committed here can be merged there.",
+    accepted=False,
+)
 NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=False)
 AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."
@@ -77,6 +83,7 @@ class Plan:
         text: of the message from which the thread is opened.
         prompt: what is asked there; "" if nothing is.
         origin: the thread whose choices the new one has, too; ``chosen``: those of options, as ``by`` may make them.
+        project: what the new thread works on, by name.
     """
 
     agent: str
@@ -90,6 +97,7 @@ class Plan:
     prompt: str = ""
     origin: int | None = None
     chosen: Mapping[str, str] = field(default_factory=dict)
+    project: str | None = None
 
     def dumped(self) -> str:
         """Return it as the store keeps it."""
@@ -153,6 +161,7 @@ class Openings:
     options: SessionChoices
     redact: Callable[[str], str]
     _found: set[int] = field(init=False, default_factory=set)
+    _taking_over: set[int] = field(init=False, default_factory=set)
 
     # --- what people ask for -----------------------------------------------------------------------------------------
 
@@ -166,6 +175,27 @@ class Openings:
             return RESTARTING
         if self.store.trouble:
             return NOT_SAFE
+        if (refused := self._lives_there(plan)) is not None:
+            return refused
+        try:
+            return await self._open(claim_id, session_id, plan)
+        finally:
+            self._taking_over.discard(plan.home or 0)
+
+    def _lives_there(self, plan: Plan) -> Answer | None:
+        """Return why a thread can't be opened in a work tree: another one has it, or is about to; else it is taken."""
+        project = self.settings.agents.projects.get(plan.project or "")
+        if plan.home is None or project is None or not project.worktree:
+            return None
+        if plan.home in self._taking_over:
+            return TAKEN
+        if threads := self.settings.at_home(plan.home):
+            return Answer(WORKS_THERE.format(thread=f"<#{threads[0]}>"), accepted=False)
+        # No await since the look: of two that want it, the other one sees this.
+        self._taking_over.add(plan.home)
+        return None
+
+    async def _open(self, claim_id: int, session_id: str, plan: Plan) -> Opening | Answer:
         apart = [
             one.thread_id
             for one in await self.store.session_threads(_LOOKED_AT, session_id)
@@ -206,7 +236,9 @@ class Openings:
             # The session may still be in a mode that somebody else chose for it: the agent need not forget that.
             with self.settings.standing_in(claim_id, agent):
                 chosen = self.options.beginnings(ThreadPlace(where.guild_id, claim_id, where.channel_id))
-        plan = Plan(agent, entry.program, entry.cwd, entry.home, title, text, where, by, chosen=chosen)
+        plan = Plan(
+            agent, entry.program, entry.cwd, entry.home, title, text, where, by, chosen=chosen, project=entry.project
+        )
         return await self.open(claim_id, entry.session_id, plan)
 
     async def copy(
@@ -217,6 +249,9 @@ class Openings:
         Args:
             rights: ``by`` with the rights of this moment: who forks a thread chooses what is chosen there.
         """
+        project = self.settings.project_of(thread_id)
+        if project is not None and project.worktree:
+            return IN_A_WORK_TREE
         agent, record = self.settings.agent_of(thread_id), await self.store.thread(thread_id)
         if record is None or record.session_id is None:
             return NOTHING_TO_COPY
@@ -233,7 +268,7 @@ class Openings:
         if self.settings.agent_of(thread_id) != agent:
             self.pool.drop(copy)
             return HANDED_OFF
-        own = THREAD_FIELD in self.settings.agents.profiles[agent].workspace
+        own = THREAD_FIELD in self.settings.profile_of(thread_id).workspace
         text = f"A copy of <#{thread_id}> goes on here."
         text = f"{text}\n>>> {prompt}" if prompt else f"{text} Write in the thread what you want done."
         text = self._posted_text(text)
@@ -249,6 +284,7 @@ class Openings:
             prompt,
             thread_id,
             self.options.permitted(ThreadPlace(where.guild_id, thread_id, where.channel_id), rights),
+            self.settings.project_name(thread_id),
         )
         opened = await self.open(claim_id, copy.session.id, plan)
         if isinstance(opened, Answer):
@@ -286,9 +322,16 @@ class Openings:
                 log.exception("claim.dropped", claim=claim.claim_id)
                 await self.store.set_claim(claim.claim_id, None)
             else:
+                self._taking_over.add(plan.home or 0)
                 self.tracker.begin(self._resume, claim, plan, name=f"claim {claim.claim_id}")
 
     async def _resume(self, claim: SessionClaim, plan: Plan) -> None:
+        try:
+            await self._go_on(claim, plan)
+        finally:
+            self._taking_over.discard(plan.home or 0)
+
+    async def _go_on(self, claim: SessionClaim, plan: Plan) -> None:
         message_id = claim.thread_id or await self._posted(claim, plan)
         if not message_id:
             log.info("claim.dropped", claim=claim.claim_id)
@@ -349,7 +392,7 @@ class Openings:
 
     async def _settle(self, claim: SessionClaim, plan: Plan, thread_id: int) -> None:
         """Write down which thread has the session, and with what choices; a second time, nothing changes."""
-        self.settings.inherit(thread_id, plan.agent, plan.home, plan.origin)
+        self.settings.inherit(thread_id, plan.agent, plan.home, plan.origin, plan.project)
         # What somebody may not choose, they don't get by a copy of a thread in which others have chosen it (K1).
         if self.options.memory.chosen(thread_id) != plan.chosen:
             self.options.memory.choose_alone(thread_id, plan.chosen)

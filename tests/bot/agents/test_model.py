@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.agents.model import AgentProfile, Agents, launcher_of, secret_values
+from bot.agents.model import AgentProfile, Agents, Project, launcher_of, secret_values
 from pool.wrapping import ResourceLimits
 
 ENVIRON = {
@@ -67,3 +67,24 @@ def test_what_the_file_says_reaches_the_process(tmp_path: Path) -> None:
     sharing = launcher.sharing(5)
     assert sharing is not None
     assert sharing.sessions == 2
+
+
+def test_an_agent_gets_the_keys_of_a_project_in_its_threads_alone(tmp_path: Path) -> None:
+    """W1, R5: and they are blacked out like its own; a command of the project runs as the agent would."""
+    environ = ENVIRON | {"NPM_TOKEN": "npm-secret"}
+    (tmp_path / "trees/7").mkdir(parents=True)
+    web = Project("web", tmp_path, tmp_path / "trees", env=("NPM_TOKEN", "DISCORD_TOKEN"))
+    red = AgentProfile(
+        "red", ("red",), str(tmp_path), env=("RED_KEY",), wrapper=("wrap", "{workspace}", "{repository}")
+    )
+    agents = Agents({"red": red}, "red", projects={"web": web})
+    launcher = launcher_of(agents, environ, {"MARK": "m"}, lambda _: "red", project_of={7: "web", 8: None}.__getitem__)
+    env = {"PATH": "/bin", "RED_KEY": "red-secret", "MARK": "m"}
+    assert launcher.spec(8).env == env
+    assert launcher.spec(7).env == env | {"NPM_TOKEN": "npm-secret"}
+    assert "npm-secret" in secret_values(agents, environ)
+    tree = f"{tmp_path}/trees/7"
+    assert launcher.spec(7).argv == ("wrap", tree, str(tmp_path), "red")
+    setting_up = launcher.command(("npm", "ci"), 7)
+    assert (setting_up.argv, setting_up.cwd) == (("wrap", tree, str(tmp_path), "npm", "ci"), tree)
+    assert setting_up.env == env | {"NPM_TOKEN": "npm-secret"}

@@ -195,16 +195,19 @@ class FakeDispatcher(Dispatcher):
     def agents(self) -> tuple[str, ...]:
         return ("claude", "codex", "gemini")
 
-    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
-        self._record("renew", thread_id, agent, by.id)
+    def projects(self) -> tuple[str, ...]:
+        return ("web", "shop")
+
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor, project: str | None = None) -> Answer:
+        self._record("renew", thread_id, agent, by.id, *filter(None, [project]))
         return Answer("No." if self.refuses else "A new conversation.", accepted=not self.refuses)
 
     def hand_off(self, thread_id: int, agent: str, by: Actor) -> Answer:
         self._record("hand off", thread_id, agent, by.id)
         return AT_WORK
 
-    def assign(self, thread_id: int, agent: str) -> None:
-        self._record("assign", thread_id, agent)
+    def assign(self, thread_id: int, channel_id: int, agent: str | None, project: str | None = None) -> None:
+        self._record("assign", thread_id, channel_id, agent, *filter(None, [project]))
 
     def keep_name(self, thread_id: int) -> None:
         self._record("keep name", thread_id)

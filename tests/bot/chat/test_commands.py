@@ -221,7 +221,9 @@ async def test_in_a_channel_it_opens_a_thread_from_its_answer_and_asks_there() -
         message_id, text = seen(command)
         assert text == "A new conversation.\n>>> mend *it*\nnow"
         inbound = await chat.dispatcher.inbound(2)
-        assert chat.dispatcher.calls == [("renew", None, "codex", alice.id)] * 2 + [("assign", message_id, "codex")]
+        assert chat.dispatcher.calls == [("renew", None, "codex", alice.id)] * 2 + [
+            ("assign", message_id, chat.fd.channel_id, "codex")
+        ]
         assert (inbound.message_id, inbound.thread_id, inbound.channel_id) == (
             message_id,
             message_id,
@@ -316,12 +318,13 @@ async def test_a_stranger_may_neither_use_it_nor_learn_which_agents_there_are() 
         for place in (thread_id, chat.fd.channel_id):
             assert told(await mallory.slash(place, "new", prompt="go")) == Reason.PERSON
         assert await suggested(chat, "mallory", "") == []
+        assert await suggested(chat, "mallory", "", "project") == []
         assert chat.dispatcher.calls == []
         assert len(chat.dispatcher.inbounds) == 1
 
 
-async def suggested(chat: RunningChat, name: str, typed: str) -> list[str]:
-    shown = await chat.fd.user(name).autocomplete(chat.fd.channel_id, "new", "agent", typed)
+async def suggested(chat: RunningChat, name: str, typed: str, option: str = "agent") -> list[str]:
+    shown = await chat.fd.user(name).autocomplete(chat.fd.channel_id, "new", option, typed)
     assert shown.response is not None
     return [choice["value"] for choice in shown.response["choices"]]
 
@@ -333,6 +336,23 @@ async def test_agents_are_suggested_by_what_was_typed() -> None:
         assert await suggested(chat, "alice", "") == ["claude", "codex", "gemini"]
         assert await suggested(chat, "alice", "C") == ["claude", "codex"]
         assert await suggested(chat, "alice", "xyz") == []
+
+
+@pytest.mark.asyncio
+async def test_a_new_thread_works_on_the_project_that_was_chosen() -> None:
+    """W1: suggested by what was typed."""
+    async with in_a_thread() as (chat, _):
+        assert await suggested(chat, "alice", "", "project") == ["web", "shop"]
+        assert await suggested(chat, "alice", "w", "project") == ["web"]
+        alice = chat.fd.user("alice")
+        command = await alice.slash(chat.fd.channel_id, "new", project="web", prompt="mend it")
+        message_id, _ = seen(command)
+        await chat.dispatcher.inbound(2)
+        assert chat.dispatcher.calls == [
+            ("renew", None, None, alice.id, "web"),
+            ("renew", None, None, alice.id),
+            ("assign", message_id, chat.fd.channel_id, None, "web"),
+        ]
 
 
 @pytest.mark.asyncio
@@ -360,8 +380,8 @@ async def test_a_bot_that_stops_between_its_answer_and_the_prompt_says_so() -> N
     async with FakeDiscord() as fd, running_chat(fd) as chat:
         dispatcher, renew = chat.dispatcher, chat.dispatcher.renew
 
-        def once(thread_id: int | None, agent: str | None, by: Actor) -> Answer:
-            answer = renew(thread_id, agent, by)
+        def once(thread_id: int | None, agent: str | None, by: Actor, project: str | None = None) -> Answer:
+            answer = renew(thread_id, agent, by, project)
             dispatcher.refuses = True
             return answer
 

@@ -78,8 +78,8 @@ class LeakyDispatcher(FakeDispatcher):
         super().remove(thread_id, prompt, by)
         return Answer(f"Out {SECRET}", accepted=True)
 
-    def renew(self, thread_id: int | None, agent: str | None, by: Actor) -> Answer:
-        super().renew(thread_id, agent, by)
+    def renew(self, thread_id: int | None, agent: str | None, by: Actor, project: str | None = None) -> Answer:
+        super().renew(thread_id, agent, by, project)
         return Answer(f"With {SECRET}", accepted=not self.refuses)
 
     def end_left(self, thread_id: int, token: str, by: Actor) -> Answer:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
 
 from acp.turn_deadlines import TurnLimits
-from bot.agents.model import AgentProfile, Agents, only
+from bot.agents.model import AgentProfile, Agents, Project, only
 from bot.model import Inbound, QueueMode
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -220,3 +221,95 @@ async def test_a_thread_that_goes_on_with_a_session_has_its_choices_agent_and_di
         assert settings.agent_of(7) == "red"
     async with settled(store, known) as settings:
         assert (settings.home_of(THREAD + 1), settings.agent_of(THREAD + 2)) == (THREAD, "blue")
+
+
+# --- projects ------------------------------------------------------------------------------------------------------
+
+
+def working_on(*names: str, **fields: object) -> Agents:
+    state = Path("/state/worktrees")
+    projects = {name: Project(name, Path("/srv", name), state / name) for name in names}
+    projects |= {"shop": replace(projects["shop"], agent="blue")} if "shop" in names else {}
+    return agents("red", "blue", projects=projects, channel_projects={CHANNEL: "web"}, **fields)
+
+
+@pytest.mark.asyncio
+async def test_a_thread_works_on_what_its_first_message_settled_for_good() -> None:
+    """W1: on what its channel is for, or what was chosen before; over restarts, whatever the channel is for then."""
+    store = MemoryStore()
+    async with settled(store, working_on("web", "shop")) as settings:
+        settings.settle_agent(replace(inbound(1, thread_id=101), channel_id=CHANNEL))
+        settings.begin(102, CHANNEL, project="shop")
+        settings.settle_agent(replace(inbound(2, thread_id=102), channel_id=CHANNEL))
+        settings.settle_agent(replace(inbound(3, thread_id=103), channel_id=SERVER))
+        assert [settings.project_name(thread) for thread in (101, 102, 103)] == ["web", "shop", None]
+        assert settings.profile_of(101).workspace == "/state/worktrees/web/{thread_id}"
+        assert settings.profile_of(103).workspace == "/srv"
+    async with settled(store, replace(working_on("web", "shop"), channel_projects={SERVER: "web"})) as settings:
+        settings.settle_agent(replace(inbound(4, thread_id=103), channel_id=SERVER))
+        assert [settings.project_name(thread) for thread in (101, 102, 103)] == ["web", "shop", None]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "project", "channels", "expected"),
+    [
+        ("red", "shop", {CHANNEL: "blue"}, "red"),
+        (None, "shop", {CHANNEL: "red"}, "red"),
+        (None, "shop", {}, "blue"),
+        (None, "web", {}, "red"),
+        (None, None, {}, "red"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_who_works_on_a_project_goes_by_the_choice_the_channel_the_project_and_the_default(
+    chosen: str | None, project: str | None, channels: dict[int, str], expected: str
+) -> None:
+    """W1, P8: in this order."""
+    async with settled(MemoryStore(), working_on("web", "shop", channels=channels)) as settings:
+        settings.begin(THREAD, CHANNEL, agent=chosen, project=project)
+        assert settings.agent_of(THREAD) == expected
+        assert settings.project_name(THREAD) == (project or "web")
+
+
+@pytest.mark.asyncio
+async def test_a_thread_whose_project_is_gone_works_nowhere() -> None:
+    """W1: its name is still known, also where there are no projects at all any more."""
+    async with settled(MemoryStore(), agents("red")) as settings:
+        settings.keep(THREAD, {"agent": "red", "project": "web"})
+        assert (settings.project_name(THREAD), settings.project_of(THREAD)) == ("web", None)
+        assert settings.profile_of(THREAD).workspace == ""
+        assert settings.rules_place(THREAD) == ""
+
+
+@pytest.mark.asyncio
+async def test_a_project_is_for_new_threads_and_a_wrong_name_is_told() -> None:
+    """W1"""
+    async with settled(MemoryStore(), working_on("web", "shop")) as settings:
+        settings.begin(THREAD, CHANNEL)
+        assert settings.renew(None, None, "web").text == "A new conversation on `web`."
+        assert settings.renew(None, "blue", "shop").text == "A new conversation with `blue` on `shop`."
+        assert settings.renew(THREAD, None, "web").text == "A new conversation with `red` on `web`."
+        assert settings.renew(THREAD, None).text == "A new conversation with `red` on `web`."
+        refused = settings.renew(THREAD, "blue", "shop")
+        assert refused.text == (
+            "This thread works on `web`, and stays there. Use `/new project:shop` in the channel for a new thread."
+        )
+        assert (refused.accepted, settings.agent_of(THREAD)) == (False, "red")
+        assert settings.renew(103, None, "web").text.startswith("This thread works on no project, and stays there.")
+        assert settings.renew(None, None, "wbe").text == "There is no project `wbe`. Did you mean `web`?"
+        assert settings.renew(None, None, "x").text == "There is no project `x`. There are `web`, `shop`."
+    async with settled(MemoryStore(), agents("red")) as settings:
+        assert settings.renew(None, None, "web").text.startswith("There are no projects here.")
+
+
+@pytest.mark.asyncio
+async def test_who_works_in_a_thread_directory_is_known_when_the_thread_itself_is_gone() -> None:
+    """W2, S1: one work tree is never two threads'."""
+    async with settled(MemoryStore(), working_on("web")) as settings:
+        settings.begin(THREAD, CHANNEL)
+        assert (settings.at_home(THREAD), settings.at_home(103)) == ([THREAD], [])
+        settings.inherit(103, "red", THREAD, project="web")
+        assert settings.at_home(THREAD) == [THREAD, 103]
+        settings.forget(THREAD)
+        assert settings.at_home(THREAD) == [103]
+        assert settings.project_name(103) == "web"

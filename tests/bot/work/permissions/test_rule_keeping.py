@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +14,8 @@ import pytest
 
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionParams
-from bot.agents.model import AgentProfile, Agents
+from bot.agents.model import AgentProfile, Agents, Project
+from bot.model import QueueMode
 from bot.redaction import Redactor
 from bot.reply.sanitise import units
 from bot.work.permissions import kept_rules
@@ -34,6 +36,7 @@ from bot.work.permissions.rule_keeping import (
 )
 from bot.work.permissions.rules import Mode, Rule, Rules, Ruling, verdict
 from bot.work.task_tracker import TaskTracker
+from bot.work.thread_settings import ThreadSettings
 from tests.bot.work.samples import ALICE, BOB, inbound
 from tests.pool.memory import MemoryStore
 from tests.pool.samples import rule
@@ -89,7 +92,9 @@ async def keeping(**file: Any) -> AsyncIterator[Scene]:
     async with anyio.create_task_group() as tasks:
         tracker = TaskTracker(tasks)
         decisions = Decisions(tracker, store, Redactor([SECRET]).text)
-        rules = RuleKeeping(registry, KeptRules(tracker, store), decisions, agents, lambda _thread_id: "claude")
+        rules = RuleKeeping(
+            registry, KeptRules(tracker, store), decisions, ThreadSettings(tracker, store, agents, QueueMode.QUEUE)
+        )
         yield Scene(rules, registry, store, [])
         await anyio.lowlevel.checkpoint()
 
@@ -229,8 +234,8 @@ async def test_all_rules_are_listed_with_where_they_come_from() -> None:
 async def test_the_list_says_what_becomes_of_all_else_where_agents_differ() -> None:
     """C2, C3: without rules a mode of deny denies everything, and nobody is asked."""
     async with keeping(mode=Mode.DENY) as scene:
-        profiles = scene.rules.agents.profiles
-        scene.rules.agents = Agents({**profiles, "codex": replace(profiles["codex"], mode=Mode.ASK)}, "claude")
+        profiles = scene.rules.settings.agents.profiles
+        scene.rules.settings.agents = Agents({**profiles, "codex": replace(profiles["codex"], mode=Mode.ASK)}, "claude")
         assert scene.rules.describe(OWNER).text.split("\n") == [
             NO_RULES,
             "-# What no rule allows is denied (claude).",
@@ -256,9 +261,31 @@ async def test_a_list_of_many_rules_fits_a_message_and_says_what_is_left_out() -
 async def test_what_is_kept_in_a_directory_of_one_thread_holds_in_no_other() -> None:
     """C2: another thread has other files, and what a command runs of them nobody has looked at."""
     async with keeping() as scene:
-        agents = {name: replace(one, workspace="/srv/{thread_id}") for name, one in scene.rules.agents.profiles.items()}
-        scene.rules.agents = Agents(agents, "claude")
+        settings = scene.rules.settings
+        agents = {name: replace(one, workspace="/srv/{thread_id}") for name, one in settings.agents.profiles.items()}
+        settings.agents = Agents(agents, "claude")
         card = scene.card()
         assert scene.rules.keep(card.token, "npm test", APPROVER).accepted
         assert scene.rules.in_force(100, "/srv/100")[0].allow == (Rule(command="npm test"),)
         assert scene.rules.in_force(101, "/srv/101")[0].allow == ()
+
+
+async def test_what_is_kept_in_a_project_holds_in_all_its_threads_and_nowhere_else() -> None:
+    """C2, W1: their work trees are of one repository; beside them there are the rules of the project itself."""
+    async with keeping() as scene:
+        settings = scene.rules.settings
+        own = Rules(deny=(Rule(kind="fetch"),))
+        web = Project("web", Path("/srv/web"), Path("/state/worktrees/web"), rules=own, mode=Mode.DENY)
+        settings.agents = replace(settings.agents, projects={"web": web})
+        for thread_id in (100, 101):
+            settings.keep(thread_id, {"project": "web"})
+        card = scene.card()
+        assert card.offer is not None
+        assert card.offer.workspace == "/srv/web"
+        assert scene.rules.keep(card.token, "npm test", APPROVER).accepted
+        for thread_id in (100, 101):
+            assert scene.rules.in_force(thread_id, "") == (replace(own, allow=(Rule(command="npm test"),)), Mode.DENY)
+        assert scene.rules.in_force(102, "") == (Rules(), Mode.ASK)
+        text = scene.rules.describe(OWNER).text
+        assert "deny `fetch` in `web`" in text
+        assert text.splitlines()[-2] == "-# What no rule allows is denied in web."

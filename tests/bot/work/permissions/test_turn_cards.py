@@ -17,7 +17,7 @@ from acp.permission_request import PermissionRequest
 from acp.schema import PermissionParams, ToolCallUpdate
 from acp.turn import Turn
 from acp.turn_deadlines import TurnLimits
-from bot.agents.model import ONLY, only
+from bot.agents.model import only
 from bot.model import Lane, QueueMode
 from bot.reply.live_reply import LiveReply
 from bot.reply.port import Body
@@ -152,8 +152,8 @@ async def asking(approver: int | None = None) -> AsyncIterator[Scene]:
         records = CardRecords(TaskTracker(tasks), store, cast("Any", None), cast("Any", None))
         waits, told = WaitsForPeople(cast("Any", scheduler), TurnEvents()), cast("Any", decisions)
         kept = KeptRules(records.tracker, store)
-        rules = RuleKeeping(registry, kept, told, only((), "/work"), lambda _thread_id: ONLY)
-        pings = Notifications(ThreadSettings(records.tracker, store, only((), "/work"), QueueMode.QUEUE))
+        settings = ThreadSettings(records.tracker, store, only((), "/work"), QueueMode.QUEUE)
+        rules, pings = RuleKeeping(registry, kept, told, settings), Notifications(settings)
         cards = TurnCards(
             tasks, registry, waits, TIMEOUT, told, rulings, rules, records, pings, lambda _guild_id: approver
         )

@@ -10,7 +10,7 @@ from acp.session_list import ListedSession
 from bot.work.sessions.catalogue import Entry, home_in, merged
 from pool.store import KnownSession, ThreadSession
 
-OWN = ["/srv/{thread_id}"]
+OWN: dict[str, str | None] = {"/srv/{thread_id}": None, "/state/worktrees/web/{thread_id}": "web"}
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,18 @@ def test_the_latest_come_first_and_what_an_agent_does_not_list_is_there_all_the_
     """S1"""
     at: dict[str, Any] = {"a": 10.0, "b": 30.0, "c": None}
     listed = [ListedSession(name, "/srv/work", updated_at=when) for name, when in at.items()]
-    entries, _ = merged(listed, [ThreadSession(1, "d", "p", "/old", "T", 20)], [], ["/srv/work"], "p")
+    entries, _ = merged(listed, [ThreadSession(1, "d", "p", "/old", "T", 20)], [], {"/srv/work": None}, "p")
     assert [(one.session_id, one.thread_id, one.home) for one in entries] == [
         ("b", None, None),
         ("d", 1, None),
         ("a", None, None),
         ("c", None, None),
     ]
+
+
+def test_a_session_of_a_project_says_which_one() -> None:
+    """S1, W1: whoever goes on with it works there, and nowhere else."""
+    listed = [ListedSession("one", "/srv/1"), ListedSession("two", "/state/worktrees/web/2")]
+    entries, elsewhere = merged(listed, [], [], OWN, "p")
+    assert {one.session_id: (one.home, one.project) for one in entries} == {"one": (1, None), "two": (2, "web")}
+    assert elsewhere == 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from bot.agents.model import Project
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body, PortError, ThreadGone
 from bot.work.options.memory import OptionMemory
 from bot.work.ports import Answer
-from bot.work.sessions.opening import HANDED_OFF, NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
+from bot.work.sessions.opening import HANDED_OFF, IN_A_WORK_TREE, NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from pool.store import SessionClaim
@@ -245,7 +247,7 @@ async def test_a_copy_is_dropped_if_another_agent_has_taken_over_meanwhile() -> 
     async with bench.process() as openings:
         pool = SimpleNamespace(status=lambda _: None, copy_session=copy_session, drop=dropped.append)
         openings.pool = cast("Any", pool)
-        openings.settings = cast("Any", SimpleNamespace(agent_of=lambda _: agents.pop(0)))
+        openings.settings = cast("Any", SimpleNamespace(agent_of=lambda _: agents.pop(0), project_of=lambda _: None))
         told = await openings.copy(CLAIM, 70, "", "", Where(1, CHANNEL, 9), ALICE, rights=ALICE)
     assert told is HANDED_OFF
     assert (dropped, bench.chat.threads) == (["copy"], {})
@@ -254,3 +256,46 @@ async def test_a_copy_is_dropped_if_another_agent_has_taken_over_meanwhile() -> 
 async def test_a_plan_is_kept_whole() -> None:
     """S1"""
     assert Plan.loaded(PLAN.dumped()) == PLAN
+
+
+IN_WEB = replace(PLAN, home=70, project="web")
+
+
+def with_web(openings: Openings) -> ThreadSettings:
+    web = Project("web", Path("/srv/web"), Path("/state/worktrees/web"))
+    openings.settings.agents = replace(ONE_AGENT, projects={"web": web})
+    return openings.settings
+
+
+async def test_a_work_tree_whose_thread_is_gone_is_taken_over_by_one_thread() -> None:
+    """S1, W2: of two that ask for different sessions of it in the same moment, one; later ones are told where it is."""
+    bench, results = Bench(), list[Opening | Answer]()
+    async with bench.process() as openings:
+        settings = with_web(openings)
+
+        async def ask(claim_id: int, session_id: str) -> None:
+            results.append(await openings.open(claim_id, session_id, IN_WEB))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, CLAIM, "s")
+            tasks.start_soon(ask, CLAIM + 1, "t")
+        (opened,) = [one for one in results if isinstance(one, Opening)]
+        (refused,) = [one for one in results if isinstance(one, Answer)]
+        assert refused is TAKEN
+        thread_id = opened.inbound.thread_id
+        assert (settings.home_of(thread_id), settings.project_name(thread_id)) == (70, "web")
+        late = await openings.open(CLAIM + 2, "u", IN_WEB)
+        assert isinstance(late, Answer)
+        assert late.text == f"<#{thread_id}> works in the work tree of this session now. Go on there."
+
+
+async def test_a_session_in_the_work_tree_of_a_thread_goes_on_there_alone() -> None:
+    """S1, S2, W2: nor is its conversation copied into it."""
+    bench = Bench()
+    async with bench.process() as openings:
+        with_web(openings).keep(70, {"project": "web"})
+        refused = await openings.open(CLAIM, "s", IN_WEB)
+        assert isinstance(refused, Answer)
+        assert refused.text.startswith("<#70> works in the work tree of this session now.")
+        assert await openings.copy(CLAIM, 70, "", "", Where(1, CHANNEL, 9), ALICE, rights=ALICE) is IN_A_WORK_TREE
+    assert bench.chat.threads == {}
