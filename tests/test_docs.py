@@ -28,6 +28,8 @@ NO_SETTINGS = {
     "WEFT_SOAK",
     "WEFT_AGENT",  # marks what an agent has started (P9)
     "WEFT_STATE",
+    "WEFT_MCP_SOCKET",  # what an agent passes on to `weft mcp` (M1)
+    "WEFT_MCP_TOKEN",
     "WEFT_PYTHON",  # the scripts' own
     "WEFT_BENCH_SDK_PYTHON",
     "WEFT_DISCORD_OPENAPI",

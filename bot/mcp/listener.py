@@ -42,9 +42,6 @@ _NOT_UNDERSTOOD = "The call was not understood."
 _FAULT = "Weft could not do this because of a fault of its own, which is in its log. Go on without it."
 
 _CREDENTIALS = struct.Struct("3i")  # process, user, group; source: unix(7), SO_PEERCRED
-_ACCEPT_RETRY = 1.0
-"""Seconds until the next try when no connection can be taken, since the process has too many open files."""
-
 # What peers may cause at any moment; none of it is news.
 _LOST = (
     anyio.BrokenResourceError,
@@ -76,6 +73,7 @@ class ListenerLimits:
         waiting: connections that have not said yet what they want; one more closes the oldest.
         patience: how long a connection may take to say it, and to take its answer.
         pace: between two connections. It keeps whoever only connects from keeping the bot busy.
+        retry: until the next try when no connection can be taken, since too many files are open.
     """
 
     calls: int = 20
@@ -84,6 +82,7 @@ class ListenerLimits:
     waiting: int = 64
     patience: float = 5.0
     pace: float = 0.005
+    retry: float = 1.0
 
 
 @dataclass(eq=False)
@@ -123,7 +122,7 @@ class ToolListener(Generic[S]):
                     except anyio.BrokenResourceError as exc:
                         # The bot goes on without: the limit of open files is reached, and may not be any more soon.
                         log.warning("tools.not_accepting", error=str(exc.__cause__))
-                        await anyio.sleep(_ACCEPT_RETRY)
+                        await anyio.sleep(self.limits.retry)
                         continue
                     connections.start_soon(self._converse, stream, name="tool call")
                     await anyio.sleep(self.limits.pace)

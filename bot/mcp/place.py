@@ -16,7 +16,7 @@ from pathlib import Path
 from bot.ops.address import AddressUnusable, fits
 
 NAME = "socket"
-_INSTANCE_CHARACTERS = 8
+INSTANCE_CHARACTERS = 8
 
 
 def candidates(environment: Mapping[str, str], state_dir: Path, instance: str) -> Iterator[Path]:
@@ -28,7 +28,7 @@ def candidates(environment: Mapping[str, str], state_dir: Path, instance: str) -
     Args:
         instance: the id of the state, since several bots of a user share a runtime directory.
     """
-    short = instance[:_INSTANCE_CHARACTERS]
+    short = instance[:INSTANCE_CHARACTERS]
     # systemd separates several by colons.
     if runtime := environment.get("RUNTIME_DIRECTORY", "").split(":")[0]:
         yield Path(runtime, f"mcp-{short}")

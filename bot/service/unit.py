@@ -138,7 +138,7 @@ SystemCallErrorNumber=EPERM
 """
 
 _RUNTIME = """\
-# For the socket of WEFT_HEALTH, if that is one: elsewhere it could not be made.
+# For the socket at which agents reach the bot, and that of WEFT_HEALTH, if that is one.
 RuntimeDirectory=weft
 RuntimeDirectoryMode=0700
 """

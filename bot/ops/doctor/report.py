@@ -35,7 +35,7 @@ from bot.ops.doctor.machine import (
     installed_unit,
 )
 from bot.ops.doctor.settings import check_settings
-from bot.ops.doctor.state import check_state, check_strays
+from bot.ops.doctor.state import check_socket, check_state, check_strays
 from bot.preflight import agents_of, looks_like_token, token_of, unusable
 from bot.redaction import Redactor
 
@@ -130,6 +130,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
     found = check_settings(settings, environment, unit)
     yield Check("settings", _these(*(partial(_same, finding) for finding in found)))
     yield Check("state", partial(check_state, settings.state_dir, env_file), _LONG)
+    yield Check("socket", _these(partial(check_socket, settings.state_dir, os.environ, unit=unit is not None)))
     yield Check("strays", partial(check_strays, settings.state_dir))
     with suppress(ConfigError):  # what is wrong with them is reported above
         agents = agents_of(settings, path)

@@ -1,4 +1,4 @@
-"""What a bot keeps and leaves: its state directory, and processes that belong to no bot that runs (P9).
+"""What a bot keeps and leaves: its state directory, its socket, and processes that belong to no bot that runs (P9).
 
 Of the directory: its room, who may read it, and whether the database is sound. Nothing in it is changed, and no process
 is ended. Of a process: id, age, memory and program; neither arguments nor environment, which can hold secrets.
@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,8 @@ import psutil
 from dotenv import dotenv_values
 
 from acp.shutdown import MARKER, is_alive
+from bot.mcp.place import INSTANCE_CHARACTERS, NAME, candidates
+from bot.ops.address import fits
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.instance import DATABASE, IDENTITY, LOCK, STATE_MARKER
 from pool.storage import database, tables
@@ -101,6 +103,36 @@ def _mode(path: Path) -> int:
 
 def _holds_token(env_file: Path) -> bool:
     return bool(dotenv_values(env_file).get("DISCORD_TOKEN"))
+
+
+# --- where agents reach the bot ---------------------------------------------------------------------------------
+
+
+def check_socket(state_dir: Path, environment: Mapping[str, str], *, unit: bool = False) -> Finding:
+    """Say where the socket for agents will lie.
+
+    Args:
+        unit: a unit runs the bot, which gives it a directory that is not there now.
+    """
+    if unit:
+        return ok("socket", "agents reach Weft in the runtime directory of the unit")
+    identity = state_dir / IDENTITY
+    instance = identity.read_text() if identity.exists() else "0" * INSTANCE_CHARACTERS  # of the same length
+    found = [each / NAME for each in candidates(environment, state_dir, instance)]
+    usable = next((path for path in found if fits(path) and _can_be_made(path.parent)), None)
+    if usable is not None:
+        return ok("socket", f"agents reach Weft at {usable}")
+    temporary = Path(tempfile.gettempdir())
+    if not _can_be_made(temporary / "x") or not fits(temporary / "weft-12345678" / NAME):
+        return warn("socket", f"there is no place for one, not even in {temporary}: agents cannot reach Weft")
+    # Not a fault, but a sandbox has to be told, and cannot be.
+    text = f"{state_dir} is too long for one, or closed: agents reach Weft in a new directory in {temporary} each time"
+    return warn("socket", text)
+
+
+def _can_be_made(directory: Path) -> bool:
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 # --- the database ------------------------------------------------------------------------------------------------

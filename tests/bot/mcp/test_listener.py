@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from contextlib import AsyncExitStack
@@ -235,6 +236,26 @@ async def test_a_thousand_connections_that_say_nothing_leave_the_others_alone() 
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.mark.asyncio
+async def test_too_many_open_files_make_callers_wait_and_not_the_listener_end() -> None:
+    """M1"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(ListenerLimits(pace=0, retry=0.05)) as host:
+        with socket.socket(socket.AF_UNIX) as caller, structlog.testing.capture_logs() as events:
+            next_one = os.dup(caller.fileno())
+            os.close(next_one)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+            try:
+                caller.connect(str(host.path))
+                caller.sendall(lines())
+                while not events:  # noqa: ASYNC110  the log is all that tells
+                    await anyio.sleep(0.001)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await host.counts("set_title", "done", 1)
+        assert events[0]["event"] == "tools.not_accepting"
 
 
 @pytest.mark.asyncio

@@ -32,7 +32,7 @@ SUBJECTS = [
     *("python", "platform", "settings", "token", "access", "workspace", "state", "agent"),
     *("space", "database", "initialize", "session"),
 ]
-MACHINE = {"systemd", "unit", "tool", "strays", "node"}
+MACHINE = {"systemd", "unit", "tool", "strays", "node", "socket"}
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.ops.doctor.finding import Finding, Verdict, ok
+from bot.ops.doctor.finding import Finding, Verdict, ok, warn
 from bot.ops.doctor.state import (
     Marked,
     StateLimits,
     check_database,
     check_modes,
+    check_socket,
     check_space,
     check_state,
     check_strays,
@@ -30,6 +31,7 @@ from bot.ops.doctor.state import (
 from bot.ops.instance import sole_instance
 from pool.storage.database import connect, open_file
 from pool.storage.tables import STEPS
+from tests.bot.mcp.host import short_directory
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 HOLD = (
@@ -322,3 +324,23 @@ def test_many_strays_are_counted() -> None:
 
 def test_no_strays_is_well() -> None:
     assert [finding.verdict for finding in report([], "")] == [Verdict.OK]
+
+
+def test_where_agents_will_reach_the_bot_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M1"""
+    with short_directory() as base:
+        state = base / "state"
+        assert check_socket(state, {}) == ok("socket", f"agents reach Weft at {state}/mcp/socket")
+        assert not state.exists()
+        there = check_socket(state, {"RUNTIME_DIRECTORY": str(base)})
+        assert there == ok("socket", f"agents reach Weft at {base}/mcp-00000000/socket")
+        assert check_socket(state, {}, unit=True).verdict is OK
+        long = base / ("x" * 100)
+        user = check_socket(long, {"XDG_RUNTIME_DIR": str(base)})
+        assert user == ok("socket", f"agents reach Weft at {base}/weft-00000000/socket")
+        monkeypatch.setattr("tempfile.tempdir", str(base))
+        assert check_socket(long, {}) == warn(
+            "socket", f"{long} is too long for one, or closed: agents reach Weft in a new directory in {base} each time"
+        )
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("y" * 100)))
+        assert check_socket(long, {}).text.endswith("agents cannot reach Weft")
