@@ -6,7 +6,7 @@ is the sessions whose messages are taken, by id, and how the connection ended.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +41,7 @@ from acp.handshake import (
     ways,
 )
 from acp.jsonrpc import MAX_LINE, Loss, RequestId
+from acp.mcp_servers import McpServer, opening
 from acp.open_request import RequestEnd, request_key
 from acp.peer import NOISE_LIMIT, WRITE_TIMEOUT, JsonRpcPeer, PeerEnd, PendingRequest
 from acp.permission_request import cancelled_response
@@ -193,11 +194,14 @@ class AgentConnection:
 
     # --- opening sessions ----------------------------------------------------------------------------------------
 
-    async def open_session(self, cwd: str, previous: str | None, origin: str | None = None) -> OpenedSession:
+    async def open_session(
+        self, cwd: str, previous: str | None, origin: str | None = None, servers: Sequence[McpServer] = ()
+    ) -> OpenedSession:
         """Resume or load the session ``previous``, or start a new one.
 
         Args:
             origin: of what ``previous`` is a copy: an agent may keep none that was never prompted, and copies it again.
+            servers: what gives the session further tools.
 
         Raises:
             AgentSpawnError: the agent wants a login first.
@@ -205,13 +209,13 @@ class AgentConnection:
             RequestTimeout, AgentExited: it did not answer; ``previous`` may be as good as ever.
         """
         try:
-            opened = await self._restore(cwd, previous) if previous is not None else None
+            opened = await self._restore(cwd, previous, servers) if previous is not None else None
             if opened is None and origin is not None:
                 with suppress(ForkFailed):
-                    copy = await self.fork_session(origin, cwd)
+                    copy = await self.fork_session(origin, cwd, servers)
                     opened = OpenedSession(copy, "copied", lost=False, result=SessionResult())
             if opened is None:
-                session, result = await self._create("session/new", {"cwd": cwd, "mcpServers": []}, replayed=False)
+                session, result = await self._create("session/new", opening(cwd, servers), replayed=False)
                 opened = OpenedSession(session, "new", previous is not None, result)
         except RequestFailed as exc:
             if exc.code != AUTH_REQUIRED:
@@ -220,14 +224,15 @@ class AgentConnection:
         log.info("session.opened", pid=self.pid, how=opened.how)
         return opened
 
-    async def _restore(self, cwd: str, session_id: str) -> OpenedSession | None:
+    async def _restore(self, cwd: str, session_id: str, servers: Sequence[McpServer]) -> OpenedSession | None:
         """Open a session that exists by the best way the agent has; None if it is unknown or there is no way."""
         for how, method in ways(self.agent):
             if session_id in self._sessions:  # it is another thread's: what it says would reach the wrong one
                 raise ProtocolError("the session is open already")
             # Known before the request is sent: the replay comes before its answer.
             session = self._add_session(session_id, replayed=True)
-            params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
+            # Anew each time: an agent keeps none of them with the session, and a token of before is not valid any more.
+            params = {"sessionId": session_id, **opening(cwd, servers)}
             # Read before the next line is: what follows the answer may tell of a change already.
             pending = self._peer.start_request(method, params, on_response=partial(_read_options, session))
             try:
@@ -265,7 +270,7 @@ class AgentConnection:
         """Whether `fork_session` is worth a try."""
         return self._can.fork is not None
 
-    async def fork_session(self, session_id: str, cwd: str) -> AgentSession:
+    async def fork_session(self, session_id: str, cwd: str, servers: Sequence[McpServer] = ()) -> AgentSession:
         """Copy a session with its history into one that is prompted at the same time; end it with `close_session`.
 
         Raises:
@@ -273,7 +278,7 @@ class AgentConnection:
         """
         if not self.can_fork:
             raise ForkFailed("the agent can't fork sessions")
-        params = {"sessionId": session_id, "cwd": cwd, "mcpServers": []}
+        params = {"sessionId": session_id, **opening(cwd, servers)}
         try:
             # One real agent replays the history into the copy, as if it had been loaded.
             session, _ = await self._create("session/fork", params, replayed=True)

@@ -22,6 +22,7 @@ from acp.session import AgentSession
 from pool.launcher import Launcher
 from pool.model import Reason, SlotState
 from pool.registry import Registry
+from pool.session_servers import SessionServers
 from pool.slot import PooledAgent, Slot
 from pool.storage.durable import SessionStore
 
@@ -50,6 +51,7 @@ class AgentTask:
     store: SessionStore
     limits: ConnectionLimits
     open_connection: OpenConnection
+    servers: SessionServers
 
     async def run(self) -> None:
         """Keep the process until it is told to stop or ends by itself."""
@@ -96,7 +98,7 @@ class AgentTask:
                 while agent.live:
                     for slot in agent.newcomers():
                         slot.attended = True
-                        session = SessionTask(slot, connection, self.registry, self.launcher, self.store)
+                        session = SessionTask(slot, connection, self.registry, self.launcher, self.store, self.servers)
                         tasks.start_soon(session.run)
                     await agent.called()
                 # The end of the process ends all its sessions: nothing is left to do for a single one.
@@ -135,12 +137,21 @@ class SessionTask:
     registry: Registry
     launcher: Launcher
     store: SessionStore
+    servers: SessionServers
 
     async def run(self) -> None:
         """Open the slot's session, and end it when the slot is told to stop and the process goes on."""
         slot = self.slot
         bind_contextvars(thread_id=slot.thread_id, generation=slot.generation)
-        opened = None
+        try:
+            await self._run()
+        finally:
+            # However the session ended, this task among it by a cancel with its process: its token ends, too.
+            if slot.offer is not None:
+                slot.offer.withdraw()
+
+    async def _run(self) -> None:
+        slot, opened = self.slot, None
         try:
             opened = await self._open()
         except AcpError as exc:
@@ -188,7 +199,7 @@ class SessionTask:
         if slot.state is not SlotState.STARTING:
             return None
         slot.wanted = wanted  # no await since the look: of two that want it, the other one sees this
-        opened = await self._open_copy(wanted) or await self.connection.open_session(slot.cwd, wanted)
+        opened = await self._open_copy(wanted) or await self._open_own(slot.cwd, wanted)
         # One that was told to stop meanwhile may have been reset: then its session is to be forgotten.
         if slot.state is SlotState.STARTING:
             info = self.connection.agent.agent_info
@@ -218,11 +229,18 @@ class SessionTask:
         if copy is None:
             return None
         if copy.session.id == wanted and copy.connection is self.connection:
+            self.slot.offer = copy.offer
             return OpenedSession(copy.session, "copied", lost=False, result=SessionResult())
         await copy.leave()
         if copy.session.id != wanted or self.slot.cwd is None:
             return None
-        return await self.connection.open_session(self.slot.cwd, wanted, copy.origin)
+        return await self._open_own(self.slot.cwd, wanted, copy.origin)
+
+    async def _open_own(self, cwd: str, wanted: str | None, origin: str | None = None) -> OpenedSession:
+        self.slot.offer = offer = self.servers.offer(self.slot.thread_id)
+        opened = await self.connection.open_session(cwd, wanted, origin, offer.servers)
+        offer.session = opened.session
+        return opened
 
     async def _end(self, session: AgentSession) -> None:
         """End the session once no turn has it, unless its process ends."""

@@ -13,6 +13,7 @@ import structlog
 from acp.connection import AgentConnection
 from acp.errors import AcpError
 from acp.session import AgentSession
+from pool.session_servers import Offer
 
 log = structlog.get_logger(__name__)
 
@@ -28,15 +29,18 @@ class SessionCopy:
         connection: to the process in which it is open.
         cwd: where it works, as its agent sees it; the same as the original.
         origin: the id of the original.
+        offer: the servers that it was opened with.
     """
 
     connection: AgentConnection
     session: AgentSession
     cwd: str
     origin: str
+    offer: Offer
 
     async def leave(self) -> None:
         """Close it where it was made; it must not be open in two processes."""
+        self.offer.withdraw()
         try:
             await self.connection.end_session(self.session)
         except AcpError as exc:
@@ -53,6 +57,8 @@ class Copies:
     def give(self, thread_id: int, copy: SessionCopy) -> None:
         """Keep a copy for a thread."""
         self._waiting[thread_id] = copy
+        # From here on, what its servers are asked for is asked for in that thread.
+        copy.offer.thread_id = thread_id
         if len(self._waiting) > MOST_COPIES:
             oldest = next(iter(self._waiting))
             self.drop(self._waiting.pop(oldest))
@@ -68,4 +74,5 @@ class Copies:
 
     def drop(self, copy: SessionCopy) -> None:
         """Close a copy that nobody wants; returns at once."""
+        copy.offer.withdraw()
         copy.connection.close_session(copy.session)

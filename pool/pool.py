@@ -27,6 +27,7 @@ from pool.copies import SessionCopy
 from pool.launcher import Launcher
 from pool.model import PoolCounts, PoolLimits, PoolStats, Reason, SlotStatus
 from pool.registry import Registry
+from pool.session_servers import SessionServers
 from pool.slot import Claim, ExtraReservation, Reservation, Slot
 from pool.storage.durable import SessionStore
 
@@ -109,6 +110,7 @@ class ConnectionPool:
     Args:
         on_change: called, without arguments, whenever a refused `try_reserve` may succeed now; must not wait.
         on_cut_off: called with each thread whose agent is ended as unused although it was just at work (P3).
+        servers: gives sessions tools of ours; None: they get none.
         clock: seconds, monotonic.
         open_connection: starts an agent; tests have agents without processes.
 
@@ -125,6 +127,7 @@ class ConnectionPool:
         *,
         on_change: Callable[[], None],
         on_cut_off: Callable[[int], None],
+        servers: SessionServers | None = None,
         clock: Callable[[], float] = anyio.current_time,
         open_connection: OpenConnection = connection.open_connection,
     ) -> None:
@@ -134,6 +137,7 @@ class ConnectionPool:
         self._launcher = launcher
         self._connection_limits = connection_limits
         self._open_connection = open_connection
+        self._servers = servers if servers is not None else SessionServers()
         self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -246,15 +250,16 @@ class ConnectionPool:
                 connection, original = slot.agent.connection, slot.session
                 if not slot.usable or connection is None or original is None or slot.cwd is None:
                     raise ForkFailed("the agent ended, or was told to, before its session could be forked")
-                session = await connection.fork_session(original.id, slot.cwd)
-                # Not waited for: only a list of sessions ever asks whose this one was.
-                self._store.copied(session.id, slot.thread_id)
-                try:
-                    if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
-                        raise ForkFailed("the agent ended, or was told to, while its session was forked")
-                    yield Lease(connection, session, "forked", False, slot, self._registry)
-                finally:
-                    connection.close_session(session)
+                with self._servers.offer(slot.thread_id) as offer:
+                    offer.session = session = await connection.fork_session(original.id, slot.cwd, offer.servers)
+                    # Not waited for: only a list of sessions ever asks whose this one was.
+                    self._store.copied(session.id, slot.thread_id)
+                    try:
+                        if not slot.usable:  # nothing was prompted yet: the turn does better in the successor
+                            raise ForkFailed("the agent ended, or was told to, while its session was forked")
+                        yield Lease(connection, session, "forked", False, slot, self._registry)
+                    finally:
+                        connection.close_session(session)
             finally:
                 slot.end_turn(reservation, self._registry.clock())
         finally:
@@ -294,10 +299,15 @@ class ConnectionPool:
             # Without a way back to a session, only a thread in the same process can have it.
             if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
                 raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
-            session = await connection.fork_session(original.id, slot.cwd)
+            offer = self._servers.offer(thread_id, copy=True)
+            try:
+                offer.session = session = await connection.fork_session(original.id, slot.cwd, offer.servers)
+            except BaseException:
+                offer.withdraw()
+                raise
             # At once: if it gets no thread after all, its agent lists it still, and it says what was said here.
             self._store.copied(session.id, thread_id)
-            return SessionCopy(connection, session, slot.cwd, original.id)
+            return SessionCopy(connection, session, slot.cwd, original.id, offer)
         finally:
             claim.release()
 
@@ -392,7 +402,13 @@ class ConnectionPool:
         if agent is None:
             return
         task = AgentTask(
-            agent, self._registry, self._launcher, self._store, self._connection_limits, self._open_connection
+            agent,
+            self._registry,
+            self._launcher,
+            self._store,
+            self._connection_limits,
+            self._open_connection,
+            self._servers,
         )
         # In the pool's task group, not in that of the caller: a caller that gives up ends nothing.
         self._tasks.start_soon(task.run)

@@ -17,6 +17,7 @@ from acp.handshake import How
 from acp.session import AgentSession
 from pool.launcher import Sharing
 from pool.model import AgentState, SlotState, SlotStatus
+from pool.session_servers import Offer
 
 JUST = 60.0
 """Seconds in which an agent that was heard outside a turn is assumed to be still at work."""
@@ -128,6 +129,7 @@ class Slot:
         displaced: whether it was stopped for a reset or since a neighbour hung: who waits goes on in the next one.
         wanted: the session that it resumes, from the moment in which its agent is asked for it.
         cwd: the working directory of the session, once it is known.
+        offer: the servers that its session gets, from the moment in which it is opened until it has ended.
         news: how the session was opened and whether the wanted one was lost, for the first turn only.
         used: when it was made, got ready, or a turn last ended.
         waiting: those who wait for the lock, or for the directory: a stop cancels them.
@@ -164,6 +166,7 @@ class Slot:
         self.longest = longest
         self.wanted: str | None = None
         self.cwd: str | None = None
+        self.offer: Offer | None = None
         self.turns: dict[object, float] = {}
         self.internal_errors = 0
         self.used = now

@@ -12,6 +12,7 @@ import pytest
 from acp.connection import AgentConnection, ConnectionLimits
 from acp.errors import ForkFailed, ProtocolError, RequestTimeout
 from acp.jsonrpc import Notification
+from acp.mcp_servers import McpServer
 from acp.schema import SessionUpdate
 from acp.session import AgentSession
 from acp.snapshot import Phase
@@ -20,6 +21,7 @@ from tests.acp.connections import CANCELLED, QUICK, Sink, begun, connected, hear
 
 FORKS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}, 'close': {}}})\nopen_session()"
 KEEPS = "greet(agentCapabilities={'sessionCapabilities': {'fork': {}}})\nopen_session()"
+TOOLS = (McpServer("weft", "/bin/tools", ("mcp",), {"TOKEN": "t", "SOCKET": "/s"}), McpServer("other", "/bin/o"))
 FORK = "answer(hear('session/fork'), {'sessionId': 's2'})"
 IMPATIENT = ConnectionLimits(start=5, session=0.1, stop=QUICK.stop)
 
@@ -382,3 +384,37 @@ async def test_a_new_session_that_comes_too_late_is_closed_at_once(tmp_path: Pat
         await lines_of(tmp_path / "heard", 4)
         assert connection._sessions.get("s1") is None
     assert heard(tmp_path)[3]["params"] == {"sessionId": "s1"}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "method"),
+    [
+        ({"sessionCapabilities": {"resume": {}}}, "session/resume"),
+        ({"loadSession": True}, "session/load"),
+        ({}, "session/new"),
+        ({"sessionCapabilities": {"fork": {}}}, "session/fork"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_every_request_that_opens_a_session_names_its_servers(
+    tmp_path: Path, capabilities: dict[str, Any], method: str
+) -> None:
+    """M1: as the schema has it, variables as a list."""
+    script = f"greet(agentCapabilities={capabilities!r})\nanswer(hear({method!r}), {{'sessionId': 's2'}})"
+    async with connected(script, tmp_path) as connection:
+        if method == "session/fork":
+            session = await connection.fork_session("s1", str(tmp_path), TOOLS)
+        else:
+            session = (await connection.open_session(str(tmp_path), "s1", servers=TOOLS)).session
+        assert session.id in ("s1", "s2")
+    request = heard(tmp_path)[1]
+    assert request["method"] == method
+    assert request["params"]["mcpServers"] == [
+        {
+            "name": "weft",
+            "command": "/bin/tools",
+            "args": ["mcp"],
+            "env": [{"name": "TOKEN", "value": "t"}, {"name": "SOCKET", "value": "/s"}],
+        },
+        {"name": "other", "command": "/bin/o", "args": [], "env": []},
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,6 +12,7 @@ import anyio.lowlevel
 
 from acp.errors import AgentExit, AgentSpawnError, ForkFailed
 from acp.handshake import How
+from acp.mcp_servers import McpServer
 from acp.process import LaunchSpec
 from acp.schema import Implementation, InitializeResult
 from acp.shutdown import Members, StopReport
@@ -19,6 +20,7 @@ from pool.agent_task import OpenConnection
 from pool.launcher import Sharing
 from pool.model import PoolLimits, SlotState
 from pool.pool import ConnectionPool
+from pool.session_servers import SessionServers
 from tests.pool.memory import MemoryStore
 
 
@@ -102,7 +104,10 @@ class FakeConnection:
             self._exit = AgentExit(returncode)
             self._exited.set()
 
-    async def open_session(self, cwd: str, previous: str | None, origin: str | None = None) -> FakeOpened:
+    async def open_session(
+        self, cwd: str, previous: str | None, origin: str | None = None, servers: Sequence[McpServer] = ()
+    ) -> FakeOpened:
+        self.agents.given.append(tuple(servers))
         self.asked_for = previous
         if cwd in self.agents.session_gates:
             await self.agents.session_gates[cwd].wait()
@@ -121,7 +126,8 @@ class FakeConnection:
         self.most = max(self.most, len(self.open))
         return FakeOpened(FakeSession(session_id, self), how, lost=previous is not None and not known)
 
-    async def fork_session(self, session_id: str, cwd: str) -> FakeSession:
+    async def fork_session(self, session_id: str, cwd: str, servers: Sequence[McpServer] = ()) -> FakeSession:
+        self.agents.given.append(tuple(servers))
         if self.key in self.agents.fork_gates:
             self.agents.waiting.set()
             await self.agents.fork_gates[self.key].wait()
@@ -164,6 +170,7 @@ class FakeAgents:
     connections: list[FakeConnection] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
+    given: list[tuple[McpServer, ...]] = field(default_factory=list)
     session_counts: dict[int, int] = field(default_factory=dict)
     shared: set[object] = field(default_factory=set)
     peak: int = 0
@@ -264,6 +271,11 @@ class PoolUnderTest:
     clock: Clock
     pool: ConnectionPool
     cut_off: list[int]
+    servers: SessionServers
+
+
+def tools_for(thread_id: int, token: str) -> tuple[McpServer, ...]:
+    return (McpServer(str(thread_id), "/bin/tools", env={"TOKEN": token}),)
 
 
 def make_pool(
@@ -272,6 +284,7 @@ def make_pool(
     """Return a pool on fake agents, not entered yet; at most two agents unless told otherwise."""
     agents, launcher, store, clock = FakeAgents(), ByThread(), store or MemoryStore(), Clock()
     cut_off: list[int] = []
+    servers = SessionServers(tools_for)
     pool = ConnectionPool(
         launcher,
         store,
@@ -279,10 +292,11 @@ def make_pool(
         cast("Any", None),
         on_change=on_change,
         on_cut_off=cut_off.append,
+        servers=servers,
         clock=clock,
         open_connection=cast("OpenConnection", agents.open),
     )
-    return PoolUnderTest(agents, launcher, store, clock, pool, cut_off)
+    return PoolUnderTest(agents, launcher, store, clock, pool, cut_off, servers)
 
 
 def make_shared_pool(

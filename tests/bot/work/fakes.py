@@ -146,8 +146,8 @@ class PlayedConnection:
         self._inner = inner
         self.told_to_stop = False
 
-    async def open_session(self, cwd: str, previous: str | None) -> FakeOpened:
-        opened = await self._inner.open_session(cwd, previous)
+    async def open_session(self, cwd: str, previous: str | None, *given: Any) -> FakeOpened:
+        opened = await self._inner.open_session(cwd, previous, *given)
         return replace(opened, session=PlayedSession(self._agents, opened.session.id, self))
 
     def request_stop(self) -> None:
