@@ -40,11 +40,13 @@ class Repository:
         root: the top of the work tree.
         private: the directory with the index and ``HEAD`` of this work tree.
         common: the directory with objects and references, the same one but for work trees beside the first.
+        ours: it was not looked up by what stands in the work tree, so it is that of the work tree for certain.
     """
 
     root: Path
     private: Path
     common: Path
+    ours: bool = False
 
 
 def find_repository(workspace: Path) -> Repository | None:
@@ -87,7 +89,7 @@ def check_own(repository: Repository) -> None:
         Unreadable: it is somewhere else, or takes objects from elsewhere: what is shown could be somebody else's.
     """
     dot = repository.root / ".git"
-    if repository.private != dot:
+    if repository.private != dot and not repository.ours:
         # The repository has to know of its work tree, which is one beside the first then: who plants a file that names
         # somebody else's repository can't write into that.
         back = repository.private / "gitdir"
@@ -129,7 +131,31 @@ def head_of(repository: Repository) -> str | None:
     Raises:
         Unreadable: it is written in a way that this does not know.
     """
-    text = _text_below(repository.private, ("HEAD",))
+    return _commit_at(repository, _text_below(repository.private, ("HEAD",)))
+
+
+def branch_of(repository: Repository) -> str | None:
+    """Return the full name of the branch that is checked out; None: there is none, or no ``HEAD``."""
+    text = _text_below(repository.private, ("HEAD",)) or ""
+    name = text.removeprefix("ref:").strip()
+    return name if text.startswith("ref:") and _NAME.fullmatch(name) else None
+
+
+def commit_of(repository: Repository, name: str) -> str | None:
+    """Return the id that a reference has, by its full name; None: there is no such reference.
+
+    Raises:
+        Unreadable: it is written in a way that this does not know.
+    """
+    return _commit_at(repository, f"ref: {name}")
+
+
+def leads_on(repository: Repository, name: str) -> bool:
+    """Return whether a reference stands for another one: what is written to the one would change the other."""
+    return (_text_below(repository.common, name.split("/")) or "").startswith("ref:")
+
+
+def _commit_at(repository: Repository, text: str | None) -> str | None:
     for _ in range(_REFERENCES):
         if text is None:
             break
@@ -168,9 +194,9 @@ def open_file(directory: Path, names: Sequence[str]) -> BinaryIO:
     return file
 
 
-def open_directory(directory: Path) -> int:
+def open_directory(name: Path | str, below: int | None = None) -> int:
     """Open a directory, which is no link, and return its descriptor, for calls that are to happen in there alone."""
-    return os.open(directory, _DIRECTORY)
+    return os.open(name, _DIRECTORY, dir_fd=below)
 
 
 def _packed(common: Path, name: str) -> str | None:
