@@ -89,7 +89,7 @@ class Lane(StrEnum):
 
     MAIN = "main"
     BACKGROUND = "background"
-    """What no person waits for: prompts of bots and webhooks."""
+    """What no person waits for: prompts of bots and webhooks, and those that run on somebody's behalf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,7 @@ class Inbound:
         conversation: into which it was posted; None in a thread of Weft's, where every message is a prompt.
         beyond_budget: somebody has allowed it although nothing is left to be spent (A4).
         command: it begins with a command that its agent offers, whatever that is made of (K3).
+        on_behalf: Weft posted it for its author, a person: an agent's call, or a schedule, asks for it in that name.
     """
 
     message_id: int
@@ -191,6 +192,13 @@ class Inbound:
     conversation: Conversation | None = None
     beyond_budget: bool = False
     command: bool = False
+    on_behalf: bool = False
+
+    @property
+    def automatic(self) -> bool:
+        """Whether its author is a bot or a webhook, not a person."""
+        # Not by the lane alone: what runs for a person has that person's rights, and asks that person.
+        return self.lane is Lane.BACKGROUND and not self.on_behalf
 
     @property
     def thread(self) -> ThreadPlace:

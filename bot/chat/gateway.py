@@ -33,7 +33,7 @@ from bot.chat.lookups import DiscordLookups
 from bot.chat.port import DiscordChat
 from bot.chat.read_marks import LAST_WRITE_LIMIT, Watermarks, keep_writing, write_marks
 from bot.chat.rest import Breaker, Rest, RetryLimits, TryAgain
-from bot.model import Actor, Inbound, Lane, ThreadPlace
+from bot.model import Actor, Inbound, ThreadPlace
 from bot.redaction import Redactor
 from bot.reply.port import Unavailable
 from bot.work.dispatcher import Dispatcher
@@ -174,7 +174,7 @@ class DiscordGateway:
         parent = inbound.parent_id
         if parent is None and (place := self._state.marks.place(inbound.channel_id)) is not None:
             parent = place.parent_id
-        author, automatic = inbound.author, inbound.lane is Lane.BACKGROUND
+        author, automatic = inbound.author, inbound.automatic
         request = Request(inbound.guild_id, inbound.channel_id, parent, author.id, author.roles, automatic)
         return authorize(request, client.policy).allowed
 

@@ -20,7 +20,7 @@ from bot.chat.port import PAGE, DiscordChat
 from bot.chat.posts import Json, field, posts_of
 from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
 from bot.links import MessageLink
-from bot.model import Actor, Inbound, Lane, Quote, posted_at
+from bot.model import Actor, Inbound, Quote, posted_at
 from bot.reply.port import MessageGone, PortError, Unavailable
 from bot.work.ports import Earlier
 from bot.work.prompt import frame, named
@@ -115,7 +115,7 @@ class DiscordLookups:
     async def _follows(self, inbound: Inbound, place_id: int) -> bool:
         """Return whether the author of a mention can read what was said there before it, in Discord as well."""
         # A webhook is no member, and was listed by whoever runs Weft; people may write where they can't read back.
-        if inbound.guild_id is None or inbound.lane is Lane.BACKGROUND:
+        if inbound.guild_id is None or inbound.automatic:
             return inbound.guild_id is not None
         guild = await self._server(inbound.guild_id)
         try:

@@ -19,7 +19,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
-from bot.model import Actor, Inbound, Lane, ThreadPlace
+from bot.model import Actor, Inbound, ThreadPlace
 from bot.work.asking import Asking
 from bot.work.attention.inbox import Inbox
 from bot.work.attention.notifications import Notifications
@@ -323,7 +323,7 @@ class Dispatcher:
     def authors(self) -> frozenset[tuple[int, int]]:
         """Return who wrote what waits for its turn, bots left out, as ids of server and person."""
         waiting = (message for entry in self._scheduler.waiting() for message in entry.messages)
-        return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and one.lane is Lane.MAIN)
+        return frozenset((one.guild_id, one.author.id) for one in waiting if one.guild_id and not one.automatic)
 
     def pending(self) -> frozenset[int]:
         """Return the ids of the messages that were handed over and are not written down yet."""

@@ -297,11 +297,12 @@ class Recovery:
         # What was asked in a channel goes on in the thread that was opened there: whose parent that is, decides (D2).
         again = replace(again, parent_id=before.thread.parent_id, quotes=quotes, left_out=(), attachments=files)
         # A person asks for it now, whoever did before; and an approver's word was for one turn.
-        again = replace(again, lane=Lane.MAIN, beyond_budget=False)
+        again = replace(again, lane=Lane.MAIN, on_behalf=False, beyond_budget=False)
         again = replace(again, command=before.command and text == before.text)
         if allowed:
             # Whoever allows it does not ask for it: cards, budget and rights are its author's.
-            again = replace(again, author=before.author, lane=before.lane, beyond_budget=True)
+            again = replace(again, author=before.author, lane=before.lane, on_behalf=before.on_behalf)
+            again = replace(again, beyond_budget=True)
             if not self._may(again):
                 return EXPELLED
         # Not handed over like a message: no later run finds it in Discord if this one is told to stop just now.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bot.model import Inbound, Lane, Outcome, ThreadPlace
+from bot.model import Inbound, Outcome, ThreadPlace
 from bot.reply.sanitise import clip, one_line
 from bot.work.attention.notifications import FAILURES, MOST_PEOPLE
 from bot.work.ports import Answer
@@ -71,7 +71,7 @@ class Inbox:
 
     def ended(self, message: Inbound, outcome: Outcome) -> None:
         """Note the end of a message; `bot.work.delivery.Deliveries` tells it once it is recorded and visible."""
-        if message.lane is Lane.BACKGROUND or outcome in _BY_PEOPLE:
+        if message.automatic or outcome in _BY_PEOPLE:
             return
         place = message.thread
         # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import structlog
 
-from bot.model import Actor, Inbound, Lane, Outcome, ThreadPlace
+from bot.model import Actor, Inbound, Outcome, ThreadPlace
 from bot.work.ending import TurnEnd
 from bot.work.ports import Answer
 from bot.work.running_turn import RunningTurn
@@ -91,7 +91,7 @@ class Notifications:
         """Return whom the end of a turn pings; ``first``: of its messages, ``seconds``: since it was admitted."""
         level = self.level(first.author.id, first.thread)
         # 1. Bots read no pings; and what was never begun has its end at once, or somebody else has ended it.
-        if first.lane is Lane.BACKGROUND or level is Notify.NEVER:
+        if first.automatic or level is Notify.NEVER:
             return None
         if end.snapshot is None and end.outcome not in FAILURES:
             return None
@@ -112,7 +112,7 @@ class Notifications:
         # Once for all that is open: whoever was pinged for the first finds the others below it.
         if running.waiting_for_people:
             return None, None
-        if first.lane is Lane.BACKGROUND:
+        if first.automatic:
             return None, role
         return (first.author.id if self.level(first.author.id, first.thread) is not Notify.NEVER else None), None
 

@@ -16,7 +16,6 @@ from anyio.abc import TaskGroup
 from acp.open_request import RequestEnd
 from acp.permission_request import PermissionRequest
 from acp.schema import PermissionOption, ToolCallUpdate
-from bot.model import Lane
 from bot.reply import cards
 from bot.reply.plan import plan_bodies, plan_of, without_plan
 from bot.reply.port import Body, without_file
@@ -142,7 +141,7 @@ class TurnCards:
             return
 
         # 2. From here on it can be answered.
-        first, for_owners = running.first, running.first.lane is Lane.BACKGROUND
+        first, for_owners = running.first, running.first.automatic
         role = self.approver_in(first.guild_id)
         shown = ShownRequest(running, self.records, request, self.decisions, self.waits)
         card = shown.card = self.registry.open(

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.schema import ToolCallUpdate
-from bot.model import Inbound, Lane
+from bot.model import Inbound
 from bot.reply.port import Body
 from bot.reply.render import duration
 from bot.work.attention.notifications import Notifications
@@ -113,7 +113,7 @@ class TurnQuestions:
             return
         # 2. From here on it can be answered.
         first = running.first
-        role, for_owners = self.approver_in(first.guild_id), first.lane is Lane.BACKGROUND
+        role, for_owners = self.approver_in(first.guild_id), first.automatic
         shown = ShownQuestion(running, self.records, form, self.decisions, self.waits)
         question = shown.question = self.registry.open(
             first.thread,

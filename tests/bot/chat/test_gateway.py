@@ -13,7 +13,7 @@ from discord.gateway import KeepAliveHandler
 from bot.chat.authorize import Policy
 from bot.chat.client import WeftClient
 from bot.chat.gateway import ChatConfig, ChatConfigError
-from bot.model import Actor
+from bot.model import Actor, Lane
 from bot.reply.port import Body, Unavailable
 from bot.sandbox import FakeDiscord, Fault
 from bot.sandbox.model import Intents
@@ -270,6 +270,12 @@ async def test_whether_a_kept_message_may_run_is_decided_by_its_own_word_on_wher
             assert chat.gateway.may(dataclasses.replace(kept, parent_id=fd.channel_id))
             assert not chat.gateway.may(dataclasses.replace(kept, parent_id=fd.channel_id + 1))
             assert not chat.gateway.may(kept)
+            role = dataclasses.replace(policy, users=frozenset(), roles=frozenset({55}))
+            chat.gateway.allow(role)
+            kept = dataclasses.replace(kept, parent_id=fd.channel_id, author=Actor(ann.id, "ann", frozenset({55})))
+            # A role lets people in and no bots; what runs in somebody's name has that person's rights, in any lane.
+            assert not chat.gateway.may(dataclasses.replace(kept, lane=Lane.BACKGROUND))
+            assert chat.gateway.may(dataclasses.replace(kept, lane=Lane.BACKGROUND, on_behalf=True))
 
 
 def test_the_token_is_not_in_the_configs_repr() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from bot.model import Actor, Attachment, Conversation, Inbound, Origin, Quote
+from bot.model import Actor, Attachment, Conversation, Inbound, Lane, Origin, Quote
 from bot.work.serialization import accepted_prompt, inbound_of
 from pool.storage.database import open_memory
 from pool.storage.operations import Accept
@@ -33,7 +33,15 @@ FULL = Inbound(
 )
 
 
-@pytest.mark.parametrize("message", [FULL, inbound(1), replace(inbound(1), guild_id=None, text="")])
+@pytest.mark.parametrize(
+    "message",
+    [
+        FULL,
+        replace(FULL, lane=Lane.BACKGROUND, on_behalf=True),
+        inbound(1),
+        replace(inbound(1), guild_id=None, text=""),
+    ],
+)
 def test_a_message_comes_back_from_the_store_as_it_was(message: Inbound) -> None:
     """O2, R2."""
     assert inbound_of(accepted_prompt(message)) == message

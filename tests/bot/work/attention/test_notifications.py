@@ -61,6 +61,9 @@ async def test_an_end_pings_as_the_requester_wants_it(
             notifications.choose(level, ALICE, 100, 1)
             assert notifications.at_end(first, how, seconds) == (ALICE.id if wanted else None)
         assert notifications.at_end(replace(first, lane=Lane.BACKGROUND), end(Outcome.FAILED), 999) is None
+        posted = replace(first, lane=Lane.BACKGROUND, on_behalf=True)
+        notifications.choose(Notify.NEEDED, ALICE, 100, 1)
+        assert notifications.at_end(posted, end(Outcome.FAILED), 999) == ALICE.id, "a person reads it"
         agent = Actor(9, BY_AGENT)
         assert notifications.at_end(replace(first, author=agent), end(Outcome.ANSWERED), LONG_TURN) == 9
 

@@ -366,6 +366,12 @@ async def test_a_bots_request_pings_nobody_and_waits_for_an_owner() -> None:
         assert scene.last_line.startswith("-# A bot asked, so only whoever runs me may answer.")
         assert not scene.registry.decide(scene.token, 0, BOB).accepted
         assert scene.registry.decide(scene.token, 0, replace(BOB, owner=True)).accepted
+    async with asking() as scene:
+        (message,) = scene.running.entry.messages
+        scene.running.entry.messages = [replace(message, lane=Lane.BACKGROUND, on_behalf=True)]
+        scene.ask(ALLOW, REJECT)
+        assert scene.reply.cards[scene.token].ping == ALICE.id, "it runs for a person, who is asked"
+        assert scene.registry.decide(scene.token, 0, ALICE).accepted
 
 
 @in_virtual_time
