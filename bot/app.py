@@ -21,15 +21,18 @@ from anyio.abc import TaskGroup
 
 from acp.connection import ConnectionLimits
 from acp.errors import leaves
+from acp.mcp_servers import McpServer
 from acp.process import agent_environment
 from acp.shutdown import StopLimits, StopStage, end_strays
 from acp.turn_deadlines import TurnLimits
 from bot.agents.model import Agents, launcher_of, secret_values
+from bot.agents.tool_access import ToolAccess
 from bot.chat.authorize import Policy
 from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import configure_logging
+from bot.mcp.place import private_place
 from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
@@ -48,6 +51,7 @@ from bot.work.queue.drop_rule import Drop
 from bot.work.queue.rules import Rules
 from pool.model import PoolLimits
 from pool.pool import ConnectionPool
+from pool.session_servers import SessionServers, new_key
 from pool.storage.durable import SessionStore, open_store
 from pool.storage.model import DAY, FileTooNew, StorageLimits
 
@@ -146,6 +150,21 @@ async def watched(settings: Settings, redactor: Redactor) -> AsyncIterator[Watch
 
 
 @asynccontextmanager
+async def tool_access(settings: Settings, marker: Mapping[str, str]) -> AsyncIterator[ToolAccess]:
+    """Give the place of the socket by which agents reach their tools (M1).
+
+    Raises:
+        ConfigError: there is no directory for it.
+    """
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(private_place(os.environ, settings.state_dir, marker.get(STATE_MARKER, "")))
+        except AddressUnusable as exc:
+            raise ConfigError(str(exc)) from exc
+        yield ToolAccess(path, marker)
+
+
+@asynccontextmanager
 async def running_bot(
     settings: Settings,
     wanted: RunSettings,
@@ -179,19 +198,39 @@ async def running_bot(
     def project_of(thread_id: int) -> str | None:
         return dispatcher.thread_settings.project_name(thread_id)
 
-    launcher = launcher_of(
-        wanted.agents, wanted.environment, marker or {}, agent_of, settings.sessions_per_process, home_of, project_of
-    )
+    def servers_for(thread_id: int, token: str) -> tuple[McpServer, ...]:
+        return access.servers(dispatcher.thread_settings.profile_of(thread_id), token)
+
+    # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
+    key = new_key()
+    redactor.add([key])
 
     async with (
+        tool_access(settings, marker or {}) as access,
         watched(settings, redactor) as watch,
         kept_state(settings.state_dir, storage_limits(settings)) as store,
         anyio.create_task_group() as connection,
     ):
         gateway = DiscordGateway(chat_config(settings, wanted), stamp, redactor, store=store, observer=watch.observer)
         limits = widened(pool_limits(settings), settings, wanted.agents)
+        launcher = launcher_of(
+            wanted.agents,
+            wanted.environment,
+            marker or {},
+            agent_of,
+            settings.sessions_per_process,
+            home_of,
+            project_of,
+            places=access.places(),
+        )
         pool = ConnectionPool(
-            launcher, store, limits, connection_limits(settings), on_change=capacity_changed, on_cut_off=cut_off
+            launcher,
+            store,
+            limits,
+            connection_limits(settings),
+            on_change=capacity_changed,
+            on_cut_off=cut_off,
+            servers=SessionServers(servers_for, key),
         )
         async with pool, anyio.create_task_group() as work:
             dispatcher = Dispatcher(

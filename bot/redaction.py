@@ -29,11 +29,16 @@ class Redactor:
     """Cuts known secret values out of text, messages and files and, as a structlog processor, out of every event."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: list[str] = []
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Take further secrets out from now on."""
         # The longest first: a secret may contain another. Very short values would shred ordinary words.
         long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
         # Cards show what a tool is given as JSON, where quotes, backslashes and line ends are written otherwise.
         written = {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in long}
-        self._secrets = sorted(long | written, key=len, reverse=True)
+        self._secrets = sorted({*self._secrets, *long, *written}, key=len, reverse=True)
 
     def text(self, value: str) -> str:
         """Return ``value`` without the secrets, even if characters of theirs were escaped for Discord."""

@@ -79,6 +79,7 @@ class LocalLauncher:
         start_timeout: seconds for each step of the start; None: as for all.
         makes_directories: whether a thread's directory is made here; if not, somebody else does that in `prepare`.
         repository: where the git repository is that threads work on; empty: in the workspace, if at all.
+        places: what further placeholders stand for, whatever the thread.
     """
 
     argv: tuple[str, ...]
@@ -91,6 +92,7 @@ class LocalLauncher:
     start_timeout: float | None = None
     makes_directories: bool = True
     repository: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
 
     async def prepare(self, thread_id: int) -> None:
         del thread_id
@@ -154,7 +156,8 @@ class LocalLauncher:
     def _values(self, directory: str, thread_id: int) -> dict[str, str]:
         repository = self.repository or directory
         home = self.env.get("HOME", "")
-        return {"workspace": directory, "thread_id": str(thread_id), "home": home, "repository": repository}
+        own = {"workspace": directory, "thread_id": str(thread_id), "home": home, "repository": repository}
+        return {**self.places, **own}
 
     def _directory(self, thread_id: int) -> Path:
         return Path(self.workspace.replace(THREAD_FIELD, str(thread_id)))

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-PLACEHOLDERS = ("workspace", "thread_id", "home", "repository")
-"""What a wrapper may name: the directory that the process starts in, the thread, the agent's ``HOME``, and the git
-repository of the thread's project, which without one is the same as the workspace."""
+PLACEHOLDERS = ("workspace", "thread_id", "home", "repository", "mcp_socket", "weft")
+"""What a wrapper may name: the directory that the process starts in, the thread, the agent's ``HOME``, the git
+repository of the thread's project, which without one is the same as the workspace, the directory of the socket by
+which the tools reach the bot, and the one in which the bot is installed."""
 
 LIMITER = "prlimit"
 """The program of util-linux that sets limits on resources and becomes the command."""

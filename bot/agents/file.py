@@ -22,6 +22,7 @@ from acp.process import WITHHELD, named
 from acp.session_options import ID_LIMIT
 from acp.shutdown import MARKER
 from bot.agents.model import WORKTREES, AgentProfile, Agents, Project
+from bot.agents.tool_access import SOCKET_FIELD
 from bot.files import read_text
 from bot.wording import nearest, told
 from bot.work.budget.limits import MILLION, Budget, Limit, Scope
@@ -268,6 +269,8 @@ class _Agent(_Strict):
     limits: _Limits = _Limits()
     permissions: _AgentPermissions = _AgentPermissions()
     options: _Options = {}
+    mcp: bool | None = None
+    mcp_command: _Words = []
 
 
 class _Project(_Strict):
@@ -418,6 +421,8 @@ def _agent_problems(entry: _Agent, workspace: str | None) -> Iterator[tuple[str,
     for setting, words in (("wrapper", entry.wrapper), ("session_directory", [entry.session_directory or ""])):
         for placeholder in unknown_placeholders(words):
             yield setting, f"{{{placeholder}}} is not a placeholder"
+    if entry.mcp_command and not entry.mcp_command[0].startswith("/"):
+        yield "mcp_command", "has to begin with an absolute path"
     if (entry.sessions_per_process or 1) > 1 and any(THREAD in word for word in entry.wrapper):
         yield "wrapper", f"{THREAD} means one thread, but sessions_per_process lets several share it"
 
@@ -492,4 +497,11 @@ def _profile(content: _Content, name: str, workspace: str) -> AgentProfile:
         trusted=entry.permissions.i_trust_this_agent,
         options=entry.options,
         modes=frozenset(content.permissions.modes + entry.permissions.modes),
+        # A sandbox that was made before there were tools has no way in for them: every session would say so.
+        tools=entry.mcp if entry.mcp is not None else not entry.wrapper or _lets_tools_in(entry),
+        tool_command=tuple(entry.mcp_command),
     )
+
+
+def _lets_tools_in(entry: _Agent) -> bool:
+    return any(f"{{{SOCKET_FIELD}}}" in word for word in entry.wrapper)

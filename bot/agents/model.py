@@ -81,6 +81,8 @@ class AgentProfile:
         trusted: somebody wrote that it may be allowed everything without a wrapper.
         options: what its sessions begin with, by option, or "model", "mode" and "effort" (K1).
         modes: modes, and ids of other options, that everybody who may prompt may choose.
+        tools: its sessions get the tools of Weft (M1).
+        tool_command: what starts the server of these where the agent is; empty: this very installation.
     """
 
     name: str
@@ -99,6 +101,8 @@ class AgentProfile:
     trusted: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     modes: frozenset[str] = frozenset()
+    tools: bool = True
+    tool_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def launcher_of(
     home_of: Callable[[int], int] = int,
     project_of: Callable[[int], str | None] = no_project,
     preparing: Callable[[int], Awaitable[None]] = ready,
+    places: Mapping[str, str] | None = None,
 ) -> LauncherByName:
     """Return what starts each thread's agent.
 
@@ -188,11 +193,12 @@ def launcher_of(
         home_of: the thread in whose directory a thread works.
         project_of: the name of a thread's project.
         preparing: has a thread's directory made.
+        places: values of further placeholders, the same for all threads.
     """
-    launchers = {agent.name: local(agent, environ, marker, sessions_per_process) for agent in agents}
+    launchers = {agent.name: local(agent, environ, marker, sessions_per_process, places) for agent in agents}
     of_projects = {
         (agent.name, project.name): replace(
-            local(agents.profile(agent.name, project.name), environ, marker, sessions_per_process),
+            local(agents.profile(agent.name, project.name), environ, marker, sessions_per_process, places),
             makes_directories=not project.worktree,
             repository=str(project.path),
         )
@@ -203,7 +209,11 @@ def launcher_of(
 
 
 def local(
-    agent: AgentProfile, environ: Mapping[str, str], marker: Mapping[str, str], sessions_per_process: int = 1
+    agent: AgentProfile,
+    environ: Mapping[str, str],
+    marker: Mapping[str, str],
+    sessions_per_process: int = 1,
+    places: Mapping[str, str] | None = None,
 ) -> LocalLauncher:
     """Return what starts one agent; the arguments are those of `launcher_of`."""
     # A wrapper that keeps threads apart would get the directory that they share: that must be asked for.
@@ -217,6 +227,7 @@ def local(
         limits=agent.limits,
         session_directory=agent.session_directory,
         start_timeout=agent.start_timeout,
+        places=places or {},
     )
 
 

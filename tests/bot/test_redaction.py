@@ -94,3 +94,10 @@ def test_no_conversion_for_discord_lets_a_secret_through(secret: str, place: str
     shown = redact(take(text[: len(text) - cut], redact=redact).shown)
     read = shown.translate({ord("\\"): None, 0x200B: None})
     assert secret[:9] not in read or secret[:8] * 2 in secret
+
+
+def test_a_secret_that_is_added_later_is_cut_out_as_well() -> None:
+    """R5, M1: of a token that begins with one, what is left is worth nothing."""
+    redactor = Redactor(["a-long-secret"])
+    redactor.add(["key-of-all-tokens"])
+    assert redactor.text("key-of-all-tokens1234 a-long-secret") == "[secret]1234 [secret]"

@@ -20,8 +20,10 @@ from acp.connection import ConnectionLimits
 from acp.process import LaunchSpec
 from bot.agents.checks import fixed_part
 from bot.agents.model import Agents, local, secret_values
+from bot.agents.tool_access import ToolAccess
 from bot.config import EX_CONFIG, ConfigError, Settings, load_environment, read_settings, unknown_variables
 from bot.log import configure_logging
+from bot.mcp.place import NAME, candidates
 from bot.ops.doctor.account import check_discord
 from bot.ops.doctor.agents import check_agents, default_name
 from bot.ops.doctor.finding import Finding, Verdict, fail, warn
@@ -134,7 +136,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
     yield Check("strays", partial(check_strays, settings.state_dir))
     with suppress(ConfigError):  # what is wrong with them is reported above
         agents = agents_of(settings, path)
-        specs = specs_of(agents, environment)
+        specs = specs_of(agents, environment, settings.state_dir)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
         yield _agents_check(specs, settings, secret_values(agents, environment))
     token = token_of(settings)
@@ -146,16 +148,20 @@ def _same(finding: Finding) -> Finding:
     return finding
 
 
-def specs_of(agents: Agents, environment: Mapping[str, str]) -> dict[str, LaunchSpec]:
+def specs_of(agents: Agents, environment: Mapping[str, str], state_dir: Path) -> dict[str, LaunchSpec]:
     """Return how each agent is started, by its name, the default one first.
 
     Behind a wrapper it is started in its workspace: of other directories the wrapper may know nothing.
     """
+    # While no bot runs there is no socket, and a sandbox has to start without it.
+    places = ToolAccess(next(candidates(environment, state_dir, "")) / NAME).places()
     specs = {}
     for agent in sorted(agents, key=lambda one: one.name != agents.default):
         name = agent.name if agents.chosen else default_name(agent.command)
         base = fixed_part(agent.workspace)
-        specs[name] = local(agent, environment, {}).spec_in(base, 0, str(base) if agent.wrapper else None)
+        specs[name] = local(agent, environment, {}, places=places).spec_in(
+            base, 0, str(base) if agent.wrapper else None
+        )
     return specs
 
 

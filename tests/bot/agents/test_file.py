@@ -114,6 +114,7 @@ def test_everything_that_can_be_said_is_understood() -> None:
         start_timeout=30.0,
         hard_timeout=7200.0,
         limits=ResourceLimits(memory=4 * 2**30, processes=500, open_files=4096),
+        tools=False,
     )
     codex = AgentProfile("codex", ("codex-acp", "--flag", "two words"), "/srv/all", sessions_per_process=5)
     assert agents(FULL) == Agents({"claude": claude, "codex": codex}, "claude", {int(CHANNEL): "codex"})
@@ -138,6 +139,10 @@ def test_memory_has_a_unit(size: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            agent('mcp_command = ["weft", "mcp"]'),
+            "agents.red.mcp_command: has to begin with an absolute path",
+        ),
         (agent("comand = 1"), "agents.red.comand: there is no such setting"),
         (agent(more="[chanels]"), "chanels: there is no such setting"),
         (agent(more="[agents.red.limits]\ncpu = 1"), "agents.red.limits.cpu: there is no such setting"),

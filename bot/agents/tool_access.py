@@ -1,0 +1,51 @@
+"""How agents reach the tools that Weft gives them: the server of a session, and what a sandbox has to let in (M1)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bot
+from acp.mcp_servers import McpServer
+from bot.agents.model import AgentProfile
+
+SERVER = "weft"
+SOCKET_VARIABLE, TOKEN_VARIABLE = "WEFT_MCP_SOCKET", "WEFT_MCP_TOKEN"
+SOCKET_FIELD, INSTALLATION_FIELD = "mcp_socket", "weft"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAccess:
+    """Where the bot listens to agents.
+
+    Attributes:
+        socket: where it does.
+        marker: goes into the environment of every server, as agents need not pass on their own: a later run finds
+            those that this one left.
+    """
+
+    socket: Path
+    marker: Mapping[str, str] = field(default_factory=dict)
+
+    def servers(self, agent: AgentProfile, token: str) -> tuple[McpServer, ...]:
+        """Return what a session of an agent is offered; nothing if its tools are switched off."""
+        if not agent.tools:
+            return ()
+        # Not by name: whichever `weft` is on the agent's PATH is another version, or nobody's. -P: the server starts
+        # in the agent's directory, where a package may be called `bot`, too.
+        program, *words = agent.tool_command or (sys.executable, "-P", "-m", "bot", "mcp")
+        env = {SOCKET_VARIABLE: str(self.socket), TOKEN_VARIABLE: token, **self.marker}
+        return (McpServer(SERVER, program, tuple(words), env),)
+
+    def places(self) -> dict[str, str]:
+        """Return what the placeholders of wrappers stand for that are about tools."""
+        return {SOCKET_FIELD: str(self.socket.parent), INSTALLATION_FIELD: str(installation())}
+
+
+def installation() -> Path:
+    """Return the directory in which Weft and its libraries are installed; the interpreter may be outside of it."""
+    libraries, source = Path(sys.prefix), Path(bot.__file__).resolve().parent.parent
+    # In a checkout, the libraries are in a directory of it; where they are not, nothing covers both.
+    return source if libraries.is_relative_to(source) else libraries
