@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from acp.errors import INVALID_PARAMS
 from acp.jsonrpc import RequestId, Response, RpcError
-from acp.open_request import OpenRequest
+from acp.open_request import OpenRequest, RequestEnd
 from acp.wire import WireModel
 
 ElicitationMode = Literal["form", "url"]
@@ -106,3 +106,30 @@ class ElicitationRequest(OpenRequest):
         self.accept()
         if self.on_completed is not None:
             self.on_completed()
+
+
+class OwnQuestion(ElicitationRequest):
+    """A question that we ask in a turn ourselves; its one answer goes to ``heard``, and not to the agent.
+
+    Args:
+        number: tells it from the others of its session.
+        answered: lets the session forget it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        params: ElicitationParams,
+        answered: Callable[[OpenRequest, Response], None],
+        heard: Callable[[Response], None],
+    ) -> None:
+        super().__init__(number, params, answered)
+        # Unlike the key of any id: an agent chooses its ids as it likes, and must not hit upon one of ours.
+        self.key = f"own {number}"
+        self.heard = heard
+
+    def close(self, reason: RequestEnd) -> Response | None:
+        response = super().close(reason)
+        if response is not None:
+            self.heard(response)
+        return None  # nothing is to be written to the agent

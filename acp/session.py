@@ -2,9 +2,9 @@
 
 Everything here is synchronous and called in wire order: an await in the middle would let a later message overtake an
 earlier one. What an update does to a turn is decided in `acp.turn`. The mutable state is the open prompt with its turn
-and sink, the requests that wait for a person, the pages to be completed, what tool calls said in full, the messages on
-their way into the turn, and whether the agent has begun a turn by itself; and in the router, which ids came first in
-which turn.
+and sink, the requests that wait for a person, how many of them were ours, the pages to be completed, what tool calls
+said in full, the messages on their way into the turn, and whether the agent has begun a turn by itself; and in the
+router, which ids came first in which turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import structlog
 from pydantic import ValidationError
 
 from acp.commands import AgentCommand, usable_commands
-from acp.elicitation import ElicitationParams, ElicitationRequest, cancelled_elicitation
+from acp.elicitation import ElicitationParams, ElicitationRequest, OwnQuestion, cancelled_elicitation
 from acp.errors import INTERNAL_ERROR, ProtocolError, RequestFailed
 from acp.jsonrpc import Loss, Notification, RequestId, Response
 from acp.open_request import OpenRequest, RequestEnd, request_key
@@ -183,6 +183,7 @@ class AgentSession:
         self._steer_timeout = steer_timeout
         self._steerings: list[Steering] = []
         self._stray = False
+        self._own_questions = 0
 
     async def end_of_replay(self) -> None:
         """Wait until a replay has gone quiet: an agent may answer session/load first and replay afterwards."""
@@ -288,6 +289,21 @@ class AgentSession:
         # Its answer counts for some seconds only; one that comes later may still tell of a turn that nobody prompted.
         self._peer.abandon(self._peer.start_request(METHOD, params, on_response=answered))
         return steering
+
+    def ask(self, params: ElicitationParams, heard: Callable[[Response], None]) -> OwnQuestion | None:
+        """Ask a person something in the running turn, on our own: as if its agent had asked, until it is closed.
+
+        ``heard`` gets the one answer, perhaps before this returns. None: no turn runs in which somebody could answer.
+        """
+        turn, sink = self._turn, self._sink
+        if turn is None or sink is None or not self.is_prompting or turn.phase is not Phase.RUNNING:
+            return None
+        self._own_questions += 1
+        question = OwnQuestion(self._own_questions, params, self._own_answer, heard)
+        self._requests[question.key] = question
+        turn.question_opened(question.key, "", self._clock())
+        sink.question(question)
+        return question
 
     # --- what the connection calls, in wire order ----------------------------------------------------------------
 
@@ -447,6 +463,11 @@ class AgentSession:
         # Written before anything else changes: whatever the sink does now, the agent has its answer.
         self._peer.send(response)
         self._forget(request)
+
+    def _own_answer(self, request: OpenRequest, response: Response) -> None:
+        assert isinstance(request, OwnQuestion)
+        self._forget(request)
+        request.heard(response)
 
     def _forget(self, request: OpenRequest) -> None:
         del self._requests[request.key]

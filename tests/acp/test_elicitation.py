@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from acp.elicitation import ElicitationRequest
+from acp.elicitation import ElicitationParams, ElicitationRequest
 from acp.errors import METHOD_NOT_FOUND
+from acp.jsonrpc import Response
 from acp.open_request import RequestEnd
 from acp.turn import Turn
 from acp.turn_deadlines import Action, TurnLimits
@@ -201,3 +202,51 @@ def test_a_person_who_thinks_moves_the_hard_timeout() -> None:
     assert turn.snapshot().silent_for(150.0) == 0
     turn.permission_closed("1", 160.0)
     assert [Action.CANCEL in turn.tick(now) for now in (249.0, 250.0)] == [False, True]
+
+
+ASKED = ElicitationParams(message="Which?", requested_schema={"type": "object", "properties": {}})
+
+
+@pytest.mark.asyncio
+async def test_a_question_of_our_own_is_asked_in_the_turn_and_its_answer_is_not_the_agents(tmp_path: Path) -> None:
+    """M2, C6: beside one of the agent's that has the same number."""
+    source = "p = hear('session/prompt')\nsay(question(1))\nhear()\nanswer(p, {'stopReason': 'end_turn'})"
+    async with in_session(source, tmp_path, ASKING) as (_, session, turn, sink):
+        heard: list[Response] = []
+        assert session.ask(ASKED, heard.append) is None, "no turn runs"
+        pending = session.begin_turn(turn, sink, HELLO)
+        await sink.until_questioned()
+        own = session.ask(ASKED, heard.append)
+        assert own is not None
+        assert (sink.questions[-1], turn.snapshot().permissions) == (own, ("", ""))
+        assert own.accept({"answer": "Red"})
+        assert not own.cancel()
+        assert ([one.result for one in heard], turn.snapshot().permissions) == (
+            [{"action": "accept", "content": {"answer": "Red"}}],
+            ("",),
+        )
+        sink.questions[0].decline()
+        await pending.wait(5)
+    assert answers(tmp_path) == [{"action": "decline"}]
+
+
+@pytest.mark.asyncio
+async def test_a_question_of_our_own_ends_with_its_turn_or_when_we_withdraw_it(tmp_path: Path) -> None:
+    """M2, T6: nothing of it is written to the agent."""
+    source = "p = hear('session/prompt')\nhear('session/cancel')\nanswer(p, {'stopReason': 'cancelled'})"
+    async with in_session(source, tmp_path, ASKING) as (connection, session, turn, sink):
+        heard: list[Response] = []
+        pending = session.begin_turn(turn, sink, HELLO)
+        withdrawn, left = session.ask(ASKED, heard.append), session.ask(ASKED, heard.append)
+        assert withdrawn is not None
+        assert left is not None
+        session.close_requests(RequestEnd.WITHDRAWN, withdrawn.key)
+        assert (sink.ends, [one.result for one in heard]) == ([RequestEnd.WITHDRAWN], [CANCEL])
+        writes = Writes(connection)
+        session.cancel("someone")
+        await pending.wait(5)
+        assert sink.ends == [RequestEnd.WITHDRAWN, RequestEnd.TURN_CANCELLED]
+        assert ([one.result for one in heard], turn.snapshot().permissions) == ([CANCEL, CANCEL], ())
+        assert [item.get("method") for write in writes.seen for item in write][-1:] == ["session/cancel"]
+        assert not any("result" in item for write in writes.seen for item in write)
+        assert session.ask(ASKED, heard.append) is None
