@@ -1,7 +1,8 @@
 """The tool calls of a turn, from what the agents' ways of reporting them have in common (pure).
 
-A tool call is created by whatever names it first: an announcement, an update or a permission request. The mutable state
-is the table of tool calls; each keeps its last `ToolState` until something about it changes.
+A tool call is created by whatever names it first: an announcement, an update or a permission request; or by us, where
+the agent calls a tool of ours. The mutable state is the table of tool calls, each of which keeps its last `ToolState`
+until something about it changes, and which calls of ours the agent has not reported itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from acp.truncation import BoundedOutput, bounded, bounded_value
 
 _MOST_LOCATIONS = 100
 _LONGEST_TITLE = 4_096
+_OWN_SERVER = "weft"
+_OWN_TITLE = 200
+_MOST_UNPAIRED = 20
+"""Calls of tools of ours that the agent may still report itself, the latest ones."""
 
 
 def block_text(block: ContentBlock) -> str:
@@ -42,6 +47,8 @@ class ToolCalls:
         self._calls: dict[str, _Call] = {}
         self._beyond: set[str] = set()
         self._states: tuple[ToolState, ...] | None = ()
+        self._unpaired: list[str] = []
+        self._own = 0
 
     @property
     def cut(self) -> int:
@@ -62,8 +69,40 @@ class ToolCalls:
             call = self._calls[call_id] = _Call(call_id, *self._limits)
         call.apply(update)
         call.asked = call.asked or asked
+        if self._unpaired and not call.stands_for:
+            called = next((tool for tool in self._unpaired if call.reports(tool)), "")
+            if called:
+                self._unpaired.remove(called)
+                call.stands_for = called
         self._states = None
         return new
+
+    def begin_own(self, tool: str, title: str) -> str | None:
+        """Take note that the agent calls a tool of ours; return the call's id, None if there are too many calls.
+
+        Agents report such calls, too, in their own words and in their own time: one report of each is not shown.
+        """
+        if len(self._calls) >= self._most:
+            return None
+        self._own += 1
+        call_id = f"own {self._own}"
+        # By what it is called alone, and one for one: an agent that names other calls like ours hides none of them.
+        report = next((one for one in self._calls.values() if one.reports(tool) and not one.stands_for), None)
+        if report is not None:
+            report.stands_for = tool
+        else:
+            self._unpaired = [*self._unpaired, tool][-_MOST_UNPAIRED:]
+        # Under a key that no id of the agent's can be.
+        call = self._calls[f"\0{call_id}"] = _Call(call_id, *self._limits)
+        call.apply(ToolCallUpdate(tool_call_id=call_id, title=title, status="in_progress"))
+        self._states = None
+        return call_id
+
+    def end_own(self, call_id: str, *, failed: bool) -> None:
+        """Take note of the end of a call of a tool of ours."""
+        status = "failed" if failed else "completed"
+        self._calls[f"\0{call_id}"].apply(ToolCallUpdate(tool_call_id=call_id, status=status))
+        self._states = None
 
     def decide(self, call_id: str, *, rejected: bool) -> None:
         """Take note of whether a tool call was allowed when its agent last asked."""
@@ -75,7 +114,7 @@ class ToolCalls:
     def states(self) -> tuple[ToolState, ...]:
         """Return all tool calls; those without news since the last time are the same objects."""
         if self._states is None:
-            self._states = tuple([call.state() for call in self._calls.values()])
+            self._states = tuple([call.state() for call in self._calls.values() if not call.shown_as_ours])
         return self._states
 
 
@@ -84,11 +123,13 @@ class _Call:
 
     Attributes:
         shown: what it looks like, None once something has changed.
+        stands_for: the tool of ours whose call it reports, which is shown in its place.
     """
 
     def __init__(self, call_id: str, head: int, tail: int) -> None:
         self.asked = False
         self.rejected = False
+        self.stands_for = ""
         self.shown: ToolState | None = None
         self._id = call_id
         self._limits = (head, tail)
@@ -140,6 +181,19 @@ class _Call:
         printed = [_field(response, name) for name in ("stdout", "stderr")]
         if text := "\n".join([part for part in printed if isinstance(part, str) and part]):
             self._response = bounded(text, *self._limits)
+
+    def reports(self, tool: str) -> bool:
+        """Whether it looks like the agent's report of a call of a tool of ours, which it is allowed to make."""
+        # ``mcp__weft__ask``, ``weft.ask``, ``weft_ask``, ``ask (weft MCP Server)``: each agent has its own way.
+        title = self._title[:_OWN_TITLE].lower().replace("-", "_")
+        # Anything that runs, reads or changes something is more than that, whatever it is called.
+        plain = self._kind == "other" and not self._diffs and not self.rejected
+        return plain and _OWN_SERVER in title and tool in title
+
+    @property
+    def shown_as_ours(self) -> bool:
+        """Whether the call of a tool of ours is shown in its place, as long as it still looks like its report."""
+        return bool(self.stands_for) and self.reports(self.stands_for)
 
     def state(self) -> ToolState:
         """Return the tool call as it is now."""

@@ -74,6 +74,21 @@ class Turn:
         if self.phase is not Phase.ENDED and before != (self._said.model, mode):
             self.version += 1
 
+    def begin_own_call(self, tool: str, title: str, now: float) -> str | None:
+        """Show that the agent calls a tool of ours; return the id of the call, None if nothing more is shown."""
+        if self.phase is Phase.ENDED:
+            return None
+        # It does not part the answer: a call comes by another way than the text, and may fall into a word.
+        self._deadlines.last_event = now
+        self.version += 1
+        return self._said.tools.begin_own(tool, title)
+
+    def end_own_call(self, call_id: str, *, failed: bool) -> None:
+        """Show that a call of a tool of ours is over."""
+        if self.phase is not Phase.ENDED:
+            self._said.tools.end_own(call_id, failed=failed)
+            self.version += 1
+
     def lose(self, too_long: int | None) -> None:
         """Note that a message of the agent was dropped: for its size (in bytes), or since it could not be read."""
         if self.phase is not Phase.ENDED:

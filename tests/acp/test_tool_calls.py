@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from acp.schema import ContentBlock, SessionUpdate, ToolCallUpdate, decode_update, text_block
 from acp.snapshot import Diff, Location, ToolState
 from acp.tool_calls import ToolCalls, block_text, has_result
@@ -209,3 +211,55 @@ def test_only_results_count_as_results() -> None:
     assert has_result(tool("tool_call_update", _meta={"terminal_output_delta": {"data": "x"}}))
     assert not has_result(tool("tool_call", title="x", status="pending"))
     assert not has_result(tool("tool_call_update", status="in_progress", title="new"))
+
+
+def titles(table: ToolCalls) -> list[tuple[str, str]]:
+    return [(state.title, state.status) for state in table.states()]
+
+
+@pytest.mark.parametrize("called", ["mcp__weft__send_file", "weft.send_file", "weft_send-file", "send_file (Weft MCP)"])
+@pytest.mark.parametrize("reported_first", [True, False])
+def test_the_call_of_a_tool_of_ours_is_shown_once_whichever_way_it_is_heard_of_first(
+    called: str, reported_first: bool
+) -> None:
+    """M2"""
+    table, report = calls(), tool("tool_call", title=called, status="pending")
+    if reported_first:
+        table.merge(report)
+    own = table.begin_own("send_file", "Send a file: a.txt")
+    assert own is not None
+    table.merge(report)
+    assert titles(table) == [("Send a file: a.txt", "in_progress")]
+    table.end_own(own, failed=False)
+    table.merge(tool("tool_call_update", status="completed"))
+    assert titles(table) == [("Send a file: a.txt", "completed")]
+    # One for one: a call that never got to us is shown as the agent reports it.
+    table.merge(tool("tool_call", "c2", title=called, status="failed"))
+    assert titles(table)[1:] == [(called, "failed")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"title": "grep send_file weft/", "kind": "execute"},
+        {"title": "write"},
+        {"title": "weft send_file", "content": [{"type": "diff", "path": "/a", "newText": "x"}]},
+    ],
+)
+def test_no_other_call_hides_behind_one_of_ours(other: dict[str, Any]) -> None:
+    """M2: not even one that is called like ours at first, and something else once it is hidden."""
+    table = calls()
+    table.begin_own("send_file", "Send a file")
+    table.merge(tool("tool_call", title="weft_send_file"))
+    assert titles(table) == [("Send a file", "in_progress")]
+    table.merge(tool("tool_call_update", **other))
+    assert titles(table) == [("Send a file", "in_progress"), (other["title"], "pending")]
+
+
+def test_a_call_of_ours_has_no_id_that_an_agent_could_give_one() -> None:
+    """M2: and beyond the bound it is not kept."""
+    table = calls(most=2)
+    own = table.begin_own("ask", "Ask")
+    table.merge(tool("tool_call", own or "", title="other"))
+    assert titles(table) == [("Ask", "in_progress"), ("other", "pending")]
+    assert table.begin_own("ask", "Ask") is None
