@@ -50,7 +50,7 @@ _EMPTY_FILE = {
 """The id of a file with nothing in it, by the length of ids."""
 
 _LARGEST_COPY = 256 * 2**20  # bytes of an index
-_LIST = 4 * 2**20
+LIST = 4 * 2**20  # bytes
 _STDERR = 2_000
 _REAP = 5.0  # seconds
 
@@ -177,7 +177,7 @@ class Git:
     async def run(
         self,
         *args: str,
-        most: int = _LIST,
+        most: int = LIST,
         given: bytes = b"",
         codes: Collection[int] = (0,),
         variables: Mapping[str, str] | None = None,
@@ -389,7 +389,7 @@ async def is_dirty(repository: Repository, head: str | None, workspace: Path) ->
         return False
     async with borrowed(repository, head, workspace) as git:
         shape = ("--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty")
-        found = await git.run("status", *shape, *_HERE, most=1)
+        found = await git.run("status", *shape, *HERE, most=1)
         return bool(found.data)
 
 
@@ -405,9 +405,9 @@ async def compare(repository: Repository, head: str | None, workspace: Path, bas
             # It may be gone: what no branch leads to is thrown away some day.
             found = await git.run("cat-file", "--batch-check", given=f"{base}^{{tree}}\n".encode())
             commit = base if b" tree " in found.data else commit
-        listed = await git.run("ls-files", "-z", "--others", "--exclude-standard", *_HERE, most=_LIST)
+        listed = await git.run("ls-files", "-z", "--others", "--exclude-standard", *HERE, most=LIST)
         names = [name for name in listed.data.split(b"\0") if name]
-        taken, left_out = await anyio.to_thread.run_sync(_new_files, workspace, names, abandon_on_cancel=True)
+        taken, left_out = await anyio.to_thread.run_sync(new_files, workspace, names, abandon_on_cancel=True)
         if taken:
             # As if they had been empty: no filter runs for that, nothing is read yet, and one may go meanwhile. The
             # paths are those of the work tree, whatever directory this is.
@@ -417,15 +417,15 @@ async def compare(repository: Repository, head: str | None, workspace: Path, bas
             await git.run("update-index", "-z", "--replace", "--index-info", given=b"".join(entries))
         shape = ("-z", "--numstat", "--patch", "--relative", "--find-renames", "-l200", "--no-color")
         safe = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
-        output = await git.run("diff", *shape, *safe, commit, *_HERE, most=MOST_BYTES)
+        output = await git.run("diff", *shape, *safe, commit, *HERE, most=MOST_BYTES)
         return Comparison(parse(output), commit, tuple(left_out[:3]), max(0, len(left_out) - 3), listed.cut)
 
 
-_HERE = ("--", ".", f":(exclude){WEFT}")
+HERE = ("--", ".", f":(exclude){WEFT}")
 """What is below the workspace, which need not be the top of the work tree; and not what is ours."""
 
 
-def _new_files(workspace: Path, names: Sequence[bytes]) -> tuple[list[tuple[bytes, int]], list[tuple[str, str]]]:
+def new_files(workspace: Path, names: Sequence[bytes]) -> tuple[list[tuple[bytes, int]], list[tuple[str, str]]]:
     """Return the new files that are shown, with git's mode of each, and the others, with the reason."""
     taken: list[tuple[bytes, int]] = []
     left_out: list[tuple[str, str]] = []

@@ -332,7 +332,7 @@ async def test_new_files_are_bounded_and_named(tmp_path: Path, monkeypatch: pyte
     assert [file.path for file in found.changes.files] == ["n0", "n1"]
     assert found.left_out == (("inner/", "a repository of its own"), ("large", "3 MiB"), ("n2", "too much"))
     assert (found.more_left_out, found.uncounted) == (1, False)
-    monkeypatch.setattr(git, "_LIST", 10)
+    monkeypatch.setattr(git, "LIST", 10)
     assert (await compared(tmp_path, base)).uncounted
 
 

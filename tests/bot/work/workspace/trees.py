@@ -29,5 +29,5 @@ def refs(tree: WorkTree, below: str = "refs") -> dict[str, str]:
 def untouched(directory: Path) -> dict[str, tuple[int, int, int]]:
     """Return what tells whether anything in a work tree of people, or its index, was touched."""
     found = [one for one in directory.rglob("*") if ".git" not in one.parts]
-    found += [directory / ".git/index", directory / ".git/HEAD", directory / ".git/config", directory]
+    found += [one for one in (directory / ".git").glob("*") if one.is_file()]
     return {str(one): (one.lstat().st_mtime_ns, one.lstat().st_ctime_ns, one.lstat().st_ino) for one in found}
