@@ -150,6 +150,7 @@ class TurnSnapshot:
         version: grows with each visible change.
         last_words: the last line of the agent's stderr in this turn, where whoever made the snapshot looked for it.
         starting: whoever made the snapshot knows that the prompt is still to be sent.
+        step: what is being done before the agent can start, in words.
     """
 
     text: str = ""
@@ -185,6 +186,7 @@ class TurnSnapshot:
     version: int = 0
     last_words: str = ""
     starting: bool = False
+    step: str = ""
 
     @property
     def auth_required(self) -> bool:

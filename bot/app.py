@@ -201,6 +201,9 @@ async def running_bot(
     def servers_for(thread_id: int, token: str) -> tuple[McpServer, ...]:
         return access.servers(dispatcher.thread_settings.profile_of(thread_id), token)
 
+    async def prepare(thread_id: int) -> None:
+        await dispatcher.projects.prepare(thread_id)
+
     # Whoever has it can make no token of it, and what is left of a token without it is worth nothing.
     key = new_key()
     redactor.add([key])
@@ -221,7 +224,8 @@ async def running_bot(
             settings.sessions_per_process,
             home_of,
             project_of,
-            places=access.places(),
+            prepare,
+            access.places(),
         )
         pool = ConnectionPool(
             launcher,
@@ -246,6 +250,7 @@ async def running_bot(
                 lookups=gateway.lookups,
                 redact=redactor.text,
                 transcriber=transcriber_of(settings, wanted),
+                command=launcher.command,
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.

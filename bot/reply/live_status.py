@@ -90,11 +90,13 @@ def status_line(
         # Not "no sign of life": it is the person who is awaited.
         parts.append("waiting for an answer")
     else:
-        parts += ["starting"] if snapshot.starting else []
+        parts += [snapshot.step or "starting"] if snapshot.starting else []
         thinking = snapshot.thoughts and not snapshot.text_length
         doing = inline_code(tool.title or tool.kind, _TITLE_LIMIT) if tool else "thinking" if thinking else ""
         parts += [doing] if doing and not quiet else []
-        parts += [f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}"] if silent >= SILENCE else []
+        # What is done before the agent starts has its own limit, and is no silence of the agent's.
+        lost = silent >= SILENCE and not (snapshot.starting and snapshot.step)
+        parts += [f"no sign of life for {coarse(silent)}: {why_silent(snapshot)}"] if lost else []
     if snapshot.plan and not quiet:
         done = sum(entry.status == "completed" for entry in snapshot.plan)
         parts.append(f"plan {done}/{len(snapshot.plan)}")

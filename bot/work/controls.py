@@ -151,7 +151,7 @@ class Controls:
         """Return the names of the agents, of which people may choose one."""
         return self.thread_settings.agents.names
 
-    def projects(self) -> tuple[str, ...]:
+    def project_names(self) -> tuple[str, ...]:
         """Return the names of the projects, of which people may choose one for a new thread."""
         return tuple(self.thread_settings.agents.projects)
 

@@ -18,6 +18,7 @@ import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
+from acp.process import LaunchSpec
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.work.asking import Asking
@@ -46,6 +47,7 @@ from bot.work.options.service import SessionChoices
 from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
+from bot.work.projects.service import Projects, no_command
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -88,8 +90,10 @@ class Dispatcher:
         redact: takes secrets out of what agents say about their failures.
         lookups: asks Discord for what prompts refer to.
         transcriber: writes down voice messages for agents that take no sounds.
+        command: says how a command of its project is run in the directory of a thread.
 
     Attributes:
+        projects: the work trees of threads.
         controls: what people do to turns and queues, by command, button or typed word.
         commands: which commands the agents offer.
         logins: logs in to agents, and out.
@@ -128,6 +132,7 @@ class Dispatcher:
         redact: Callable[[str], str],
         lookups: Lookups,
         transcriber: Transcriber | None = None,
+        command: Callable[[tuple[str, ...], int], LaunchSpec] = no_command,
     ) -> None:
         self._may, self._rights, self._redact = may, rights, redact
         self._limits, self._observer = limits, observer
@@ -139,6 +144,7 @@ class Dispatcher:
         self.thread_settings = ThreadSettings(self._tracker, store, agents, limits.rules.mode)
         # Each of these builds on those before it.
         self._make_display(tasks, transcriber)
+        self.projects = Projects(store, self.thread_settings, self._editors, command, redact)
         self._make_records(agents)
         self._make_watchers(tasks)
         self._make_turns(tasks, lookups)
@@ -210,7 +216,7 @@ class Dispatcher:
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._asking.cards, self._asking.forms,
             self._leftovers, self.late_outputs, Backgrounds(lookups, store, limits.context, limits.lookup),
-            self._files, self._handouts, self._handoffs, self._changes, self._giver, redact,
+            self._files, self._handouts, self._handoffs, self._changes, self._giver, self.projects, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -435,7 +441,8 @@ class Dispatcher:
                     self._tracker.begin(self._store.amend, row.message_id, row.payload, name=f"amend {row.message_id}")
                     self._notices.show(message.thread_id)
                 case Warm(thread_id):
-                    self._pool.warm(thread_id)
+                    if self.projects.prepared(thread_id):
+                        self._pool.warm(thread_id)
 
     def looked(self, held_up: list[Entry]) -> None:
         """Wake the clock, and let people see what waits for an agent or a place."""
@@ -479,6 +486,7 @@ class Dispatcher:
     async def recover(self) -> None:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
+        await self.projects.load()
         self.thread_states.load()
         self.outside.load()
         await self._asking.load()

@@ -49,6 +49,7 @@ class RunningTurn:
         looked: set once it is known what belonged to the agent before the prompt; None: that is not looked up.
         silent: nothing was heard of the agent for long while no tool was at work.
         hear: tells what the agent has said on its stderr in this turn, secrets blacked out; None before its session.
+        doing: tells what is being done before its agent can start, in words; "" if nothing.
         agent: its name in the settings where there are several, else the one that it gives itself, once it did.
         lease: its session and what it runs in, once the pool has given it.
         steering: held while a text is put into the turn, so that one with files is not overtaken.
@@ -72,6 +73,7 @@ class RunningTurn:
     looked: anyio.Event | None = None
     silent: bool = False
     hear: Callable[[], str] | None = None
+    doing: Callable[[], str] = str
     agent: str | None = None
     lease: Lease | None = None
     steering: anyio.Lock = field(default_factory=anyio.Lock)
@@ -116,8 +118,8 @@ class RunningTurn:
         """Return the turn as it is now; of one that is silent, with the agent's last words, and remember that."""
         snapshot = self.turn.snapshot(text_from)
         if self.session is None:
-            snapshot = replace(snapshot, starting=snapshot.phase is Phase.RUNNING)
-        if snapshot.silent_for(anyio.current_time()) < SILENCE:
+            snapshot = replace(snapshot, starting=snapshot.phase is Phase.RUNNING, step=self.doing())
+        if snapshot.step or snapshot.silent_for(anyio.current_time()) < SILENCE:
             return snapshot
         self.silent = self.silent or snapshot.current_tool is None
         return replace(snapshot, last_words="".join(last_lines(self.hear()))) if self.hear is not None else snapshot

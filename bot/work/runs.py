@@ -7,6 +7,7 @@ map of running turns by entry, and the threads in which turns can't run side by 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import structlog
@@ -132,6 +133,7 @@ class Runs:
         )
         agent = self.thread_settings.agent_name_for(entry.thread_id)
         running = RunningTurn(entry, reply, turn, started=now, hard_timeout=limits.hard_timeout, agent=agent)
+        running.doing = partial(self.turns.projects.doing, entry.thread_id)
         running.extra = isinstance(claim, ExtraReservation)
         entry.attempts += 1
         # In the map before its task begins: a stop may come first, and has to find it.

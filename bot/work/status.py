@@ -76,8 +76,14 @@ def describe_thread(
     else:
         silent = snapshot.silent_for(now)
         # The same words as under the reply: both are read side by side, and must not differ.
-        quiet = f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}" if silent >= SILENCE else ""
+        quiet = (
+            f", no sign of life for {silent:.0f} s: {why_silent(snapshot)}"
+            if silent >= SILENCE and not snapshot.step
+            else ""
+        )
         lines.append(f"{_PHASES[snapshot.phase].capitalize()} for {now - snapshot.started:.0f} s{quiet}")
+    if snapshot and snapshot.step:
+        lines.append(f"{snapshot.step[:1].upper()}{snapshot.step[1:]}")
     if snapshot and snapshot.permissions:
         lines.append("Waiting for an answer from a person.")
     if snapshot and snapshot.current_tool:

@@ -34,6 +34,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.options.giving import OptionGiver
 from bot.work.permissions.cards import rejection
 from bot.work.permissions.turn_cards import TurnCards, close_cards
+from bot.work.projects.service import Projects
 from bot.work.questions.registry import why_ended
 from bot.work.questions.turn_questions import TurnQuestions
 from bot.work.queue.entry import Entry, Why
@@ -124,6 +125,7 @@ class TurnService:
     handoffs: Handoffs
     changes: WorkspaceChanges
     options: OptionGiver
+    projects: Projects
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -158,6 +160,7 @@ class TurnService:
                 # Who stops in the very moment in which the write is done no longer cancels anything. No await between
                 # this look and the prompt: a stop in between would reach neither.
                 if running.session is None or running.stopped_by:
+                    self._end_preparation(running)
                     return cut_off(running)
                 return await self._prompt(running, lease, history)
             except ForkFailed:
@@ -167,6 +170,12 @@ class TurnService:
             finally:
                 # In any case, and before the session is given back: no card may stay open for a turn that is over.
                 close_cards(running)
+
+    def _end_preparation(self, running: RunningTurn) -> None:
+        """End what a stopped turn's agent waited for, if that is not its own start: a set-up may go on for long."""
+        by_people = running.stopped_by is not None and not running.interrupted
+        if by_people and running.lease is None and self.projects.doing(running.thread_id):
+            self.pool.evict(running.thread_id, displaced=True)
 
     async def bring(self, entry: Entry, lease: Lease) -> list[Body]:
         """Get for an entry what it refers to and its files; return what its thread is to read about them.

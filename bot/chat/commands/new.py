@@ -123,7 +123,7 @@ async def suggest_project(interaction: discord.Interaction[Any], typed: str) -> 
     if not verdict_on(interaction).allowed:
         return []
     client: WeftClient = interaction.client
-    return choices_of(interaction, typed, [(name, name) for name in client.dispatcher.controls.projects()])
+    return choices_of(interaction, typed, [(name, name) for name in client.dispatcher.controls.project_names()])
 
 
 @new.autocomplete("agent")

@@ -195,7 +195,7 @@ class FakeDispatcher(Dispatcher):
     def agents(self) -> tuple[str, ...]:
         return ("claude", "codex", "gemini")
 
-    def projects(self) -> tuple[str, ...]:
+    def project_names(self) -> tuple[str, ...]:
         return ("web", "shop")
 
     def renew(self, thread_id: int | None, agent: str | None, by: Actor, project: str | None = None) -> Answer:

@@ -166,6 +166,9 @@ def test_a_turn_whose_agent_starts_or_thinks_says_so() -> None:
     """V1: the phase is part of the status line."""
     assert status_line(snapshot(starting=True), 1030.0) == "-# ⏳ 30 s · starting"
     assert "be slow to start. Wait" in status_line(snapshot(starting=True), 1090.0, 200)
+    # W2: what comes before the start has its own limit.
+    before = snapshot(starting=True, step="setting up: `npm ci`")
+    assert status_line(before, 1300.0, 200) == "-# ⏳ 5 min · setting up: `npm ci`"
     assert status_line(snapshot(thoughts="hm"), 1030.0) == "-# ⏳ 30 s · thinking"
     assert status_line(snapshot(thoughts="hm", text_length=1), 1030.0) == "-# ⏳ 30 s"
 

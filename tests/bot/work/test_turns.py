@@ -177,6 +177,7 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         handoffs=cast("Any", SimpleNamespace(history=nothing_before)),
         changes=WorkspaceChanges(cast("Any", None), store, lambda _thread_id: None),
         options=cast("Any", SimpleNamespace(give=nothing_chosen)),
+        projects=cast("Any", SimpleNamespace(doing=lambda _thread_id: "")),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))

@@ -1,0 +1,332 @@
+"""Threads that work on a project: each in a work tree of its own, made and set up before its agent starts there."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bot.agents.model import AgentProfile, Agents, Project
+from bot.model import Outcome
+from bot.sandbox import FakeDiscord
+from pool.store import KeptWorkTree
+from tests.agents import ScriptedAgent, alive, scenario
+from tests.bot.work.repositories import ENVIRONMENT, commit, make_repository, needs_git, run_git
+from tests.e2e.play import LIMIT, Play, play
+from tests.e2e.process import mention, run, shown
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
+
+AS_A_PERSON = {name: value for name, value in ENVIRONMENT.items() if name.startswith("GIT_")}
+TELL_PID = "import os, time; open('../new', 'w').write(str(os.getpid())); os.rename('../new', '../pid')\n"
+TELL_PID_ONCE = f"import os\nagain = os.path.exists('../pid')\n{TELL_PID}"
+WRITE = """
+import os, subprocess
+before = open("notes.txt").read()
+open("notes.txt", "w").write(f"{before}{os.path.basename(os.getcwd())}\\n")
+open(f"only-{os.path.basename(os.getcwd())}", "w").close()
+subprocess.run(["git", "add", "-A"], check=True)
+subprocess.run(["git", "commit", "-q", "-m", "work"], check=True)
+"""
+"""Adds the name of the directory to a file that all have, and makes another one."""
+
+
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "web"
+    make_repository(path, "-b", "main", notes__txt="first\n")
+    return path
+
+
+def on_projects(
+    agent: ScriptedAgent,
+    *projects: Project,
+    channels: Callable[[FakeDiscord], Mapping[int, str]] = lambda discord: {discord.channel_id: "web"},
+    **profile: Any,
+) -> Callable[[FakeDiscord, str], Agents]:
+    def make(discord: FakeDiscord, workspace: str) -> Agents:
+        own = AgentProfile("red", agent.argv, workspace, **({"fixed": AS_A_PERSON} | profile))
+        known = {one.name: one for one in projects}
+        return Agents({"red": own}, "red", projects=known, channel_projects=channels(discord))
+
+    return make
+
+
+def web(tmp_path: Path, **fields: Any) -> Project:
+    return Project("web", tmp_path / "web", tmp_path / "state/worktrees/web", **fields)
+
+
+@asynccontextmanager
+async def on_web(
+    tmp_path: Path, agent: ScriptedAgent, project: Project | None = None, **more: Any
+) -> AsyncIterator[Play]:
+    """The bot, in whose usual channel threads work on a project."""
+    if not (tmp_path / "web").exists():
+        repository(tmp_path)
+    profile = more.pop("profile", {})
+    async with play(tmp_path, agent, agents=on_projects(agent, project or web(tmp_path), **profile), **more) as game:
+        yield game
+
+
+def rows(game: Play) -> dict[int, KeptWorkTree]:
+    return game.on_stage.bot.dispatcher.projects.rows
+
+
+def tree_of(tmp_path: Path, thread_id: int) -> Path:
+    return tmp_path / f"state/worktrees/web/{thread_id}"
+
+
+async def test_twenty_threads_change_the_same_file_at_once_and_none_sees_what_another_did(tmp_path: Path) -> None:
+    """W2: each on its own branch, in its own directory; the repository's own files stay as they are."""
+    path, agent = repository(tmp_path), scenario(tmp_path, [{"python": WRITE}, {"text": "done"}])
+    async with on_web(tmp_path, agent, max_agents=22, lane_main=20) as game:
+        threads = [await game.mention(f"Fix the login, part {number}") for number in range(20)]
+        for thread_id in threads:
+            assert await game.outcome(thread_id) is Outcome.ANSWERED, game.shown(thread_id)
+        branches = {thread_id: rows(game)[thread_id].branch for thread_id in threads}
+    assert len(set(branches.values())) == 20
+    for thread_id, branch in branches.items():
+        assert branch.startswith("weft/fix-the-login-part-")
+        assert run_git(path, "show", f"{branch}:notes.txt") == f"first\n{thread_id}"
+        assert run_git(path, "ls-tree", "--name-only", branch).split() == ["notes.txt", f"only-{thread_id}"]
+        found = {one.name for one in tree_of(tmp_path, thread_id).iterdir()}
+        assert found - {".git", ".weft"} == {"notes.txt", f"only-{thread_id}"}
+    assert (run_git(path, "status", "--porcelain"), run_git(path, "log", "--format=%s", "main")) == ("", "x")
+    assert (tmp_path / "state/worktrees").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_thread_finds_its_work_tree_again_and_is_set_up_once(tmp_path: Path) -> None:
+    """W2, W5: over a restart of the bot, which ends its agent, with what is not committed."""
+    setup = (sys.executable, "-c", "open('set-up', 'a').write('x')")
+    project = web(tmp_path, setup=setup)
+    agent = scenario(tmp_path, [{"python": "open('draft', 'a').write('y')"}, {"text": "done"}])
+    async with on_web(tmp_path, agent, project) as game:
+        thread_id, outcome = await game.ask("begin")
+        assert outcome is Outcome.ANSWERED
+        before = rows(game)[thread_id]
+        assert (before.state, before.setup, before.project) == ("ready", "done", "web")
+        assert before.base_commit == run_git(tmp_path / "web", "rev-parse", "main")
+        # Its agent ends and starts again, as after an hour without a message.
+        game.on_stage.bot.pool.evict(thread_id)
+        await game.agents_gone()
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        assert len(agent.pids()) == 2
+        assert rows(game)[thread_id] == before
+        assert "made anew" not in game.shown(thread_id)
+    directory = tree_of(tmp_path, thread_id)
+    assert ((directory / "draft").read_text(), (directory / "set-up").read_text()) == ("yy", "x")
+
+
+async def test_a_work_tree_that_somebody_deleted_is_told_and_made_anew_from_its_branch(tmp_path: Path) -> None:
+    """W5: with what was committed, and it is set up again."""
+    project = web(tmp_path, setup=(sys.executable, "-c", "open('set-up', 'a').write('x')"))
+    agent = scenario(tmp_path, [{"python": WRITE}, {"text": "done"}])
+    async with on_web(tmp_path, agent, project) as game:
+        thread_id, _ = await game.ask("begin")
+        game.on_stage.bot.pool.evict(thread_id)
+        await game.agents_gone()
+        directory = tree_of(tmp_path, thread_id)
+        shutil.rmtree(directory)
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        branch = rows(game)[thread_id].branch
+        told = f"-# The work tree of this thread was gone, so it was made anew from its branch `{branch}`. "
+        assert told in game.shown(thread_id)
+        assert (directory / "notes.txt").read_text() == f"first\n{thread_id}\n{thread_id}\n"
+        # What the first one made was committed with all else.
+        assert (directory / "set-up").read_text() == "xx"
+
+
+async def test_a_set_up_that_fails_is_told_with_its_last_lines_and_tried_again_later(tmp_path: Path) -> None:
+    """W2: the agent goes on, and may mend it; secrets are blacked out."""
+    program = "import os, sys; print('line\\n' * 50 + os.environ['KEY']); sys.exit(not os.path.exists('mended'))"
+    project = web(tmp_path, setup=(sys.executable, "-c", program), env=("KEY",))
+    agent = scenario(tmp_path, [{"python": "open('mended', 'w').close()"}, {"text": "mended it"}])
+    async with on_web(tmp_path, agent, project, profile={"fixed": AS_A_PERSON | {"KEY": "k3y"}}) as game:
+        thread_id, outcome = await game.ask("begin")
+        assert outcome is Outcome.ANSWERED
+        text = game.shown(thread_id)
+        assert "⚠️ Setting up failed: `" in text
+        assert "ended with exit status 1. The agent goes on without it, and may mend it." in text
+        assert "line\nk3y\n```" in text
+        assert text.count("line") < 20
+        assert rows(game)[thread_id].setup == "failed"
+        game.on_stage.bot.pool.evict(thread_id)
+        await game.agents_gone()
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        assert rows(game)[thread_id].setup == "done"
+        assert game.shown(thread_id).count("Setting up failed") == 1
+
+
+async def test_a_set_up_has_its_time(tmp_path: Path) -> None:
+    """W2: nothing of it is left then."""
+    program = (
+        "import os, time; open('../new', 'w').write(str(os.getpid())); os.rename('../new', '../pid'); time.sleep(60)"
+    )
+    project = web(tmp_path, setup=(sys.executable, "-c", program), setup_timeout=1.5)
+    async with on_web(tmp_path, scenario(tmp_path), project) as game:
+        thread_id = await game.mention("begin")
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        assert "took longer than 2 s. The agent goes on" in game.shown(thread_id)
+        assert not alive_at(tmp_path / "state/worktrees/web/pid")
+
+
+async def test_a_stop_ends_a_set_up_and_the_next_message_begins_it_anew(tmp_path: Path) -> None:
+    """W2, T6"""
+    program = f"{TELL_PID_ONCE}time.sleep(0 if again else 60)"
+    project = web(tmp_path, setup=(sys.executable, "-c", program))
+    async with on_web(tmp_path, scenario(tmp_path), project) as game:
+        thread_id = await game.mention("begin")
+        await until(lambda: alive_at(tmp_path / "state/worktrees/web/pid"))
+        assert game.on_stage.bot.dispatcher.projects.doing(thread_id).startswith("setting up: `")
+        assert await game.stop(thread_id) == "Stopping."
+        assert await game.outcome(thread_id) is Outcome.STOPPED
+        await until(lambda: not alive_at(tmp_path / "state/worktrees/web/pid"))
+        again = await game.say(thread_id, "now")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        assert rows(game)[thread_id].setup == "done"
+
+
+def alive_at(file: Path) -> bool:
+    """Whether there is a file with the id of a process that lives."""
+    return file.exists() and alive(int(file.read_text() or "0"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  another process makes it so
+        await anyio.sleep(0.01)
+
+
+async def test_new_with_a_project_works_there_and_other_threads_do_not(tmp_path: Path) -> None:
+    """W1"""
+    repository(tmp_path)
+    agent = scenario(tmp_path, [{"python": "open('here', 'w').close()"}, {"text": "done"}])
+    (tmp_path / "notes").mkdir()
+    notes = Project("notes", tmp_path / "notes", tmp_path / "state/worktrees/notes", worktree=False)
+    agents = on_projects(agent, web(tmp_path), notes, channels=lambda _: {})
+    async with play(tmp_path, agent, agents=agents) as game:
+        plain, _ = await game.ask("no project")
+        for project in ("web", "notes"):
+            command = await game.owner.slash(game.discord.channel_id, "new", project=project, prompt="go")
+            assert command.original_id is not None
+            assert await game.outcome(command.original_id) is Outcome.ANSWERED
+            status = await game.owner.slash(command.original_id, "status")
+            assert f"Project: `{project}`" in str((status.response or {})["content"])
+            assert game.discord.message(command.original_id).content.startswith(f"A new conversation on `{project}`.")
+        assert plain not in rows(game)
+        (row,) = rows(game).values()
+        refused = await game.owner.slash(row.thread_id, "new", project="notes")
+        assert "stays there" in str((refused.response or {})["content"])
+    places = [tmp_path / "workspace/here", Path(row.directory, "here"), tmp_path / "notes/here"]
+    assert [place.exists() for place in places] == [True, True, True]
+
+
+async def test_a_thread_whose_project_is_gone_does_not_start_anywhere(tmp_path: Path) -> None:
+    """W1: it says what to do."""
+    agent = scenario(tmp_path)
+    async with on_web(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("begin")
+        game.on_stage.bot.pool.evict(thread_id)
+        await game.agents_gone()
+        settings = game.on_stage.bot.dispatcher.thread_settings
+        settings.agents = replace(settings.agents, projects={})
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.COULD_NOT_START
+        assert "the project web is no longer in weft.toml. Put it back and restart Weft" in game.shown(thread_id)
+        assert len(agent.pids()) == 1
+
+
+async def test_a_repository_that_git_can_not_use_is_told(tmp_path: Path) -> None:
+    """W2: nobody sees an empty directory in its place."""
+    agent = scenario(tmp_path)
+    async with on_web(tmp_path, agent, web(tmp_path, base="nowhere")) as game:
+        thread_id, outcome = await game.ask("begin")
+        assert outcome is Outcome.COULD_NOT_START
+        assert "the work tree on web could not be made" in game.shown(thread_id)
+        assert rows(game)[thread_id].state == "making"
+        assert agent.pids() == []
+
+
+async def test_a_set_up_runs_behind_the_wrapper_of_the_agent_with_the_project_known_to_it(tmp_path: Path) -> None:
+    """W2, R5"""
+    wrapper = tmp_path / "wrap"
+    wrapper.write_text('#!/bin/sh\nprintf "%s\\n" "$1 $2 $4" >> "$0.log"\nshift 2\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    project = web(tmp_path, setup=(sys.executable, "-c", "pass"))
+    profile = {"wrapper": (str(wrapper), "{workspace}", "{repository}")}
+    async with on_web(tmp_path, scenario(tmp_path), project, profile=profile) as game:
+        thread_id, outcome = await game.ask("begin")
+        assert outcome is Outcome.ANSWERED
+    lines = (tmp_path / "wrap.log").read_text().splitlines()
+    assert [line.split()[:2] for line in lines] == [[str(tree_of(tmp_path, thread_id)), str(tmp_path / "web")]] * 2
+    assert [line.split()[2] for line in lines] == ["-c", "-I"]
+
+
+async def test_threads_of_a_project_share_a_process_and_each_session_has_its_own_work_tree(tmp_path: Path) -> None:
+    """W2, P1: a slow preparation of one keeps no other waiting."""
+    agent = scenario(tmp_path)
+    gate = tmp_path / "gate"
+    program = f"import os, time\nwhile os.path.exists('slow') and not os.path.exists('{gate}'): time.sleep(0.01)"
+    project = web(tmp_path, setup=(sys.executable, "-c", program))
+    async with on_web(tmp_path, agent, project, sessions_per_process=10) as game:
+        first, _ = await game.ask("begin")
+        (tmp_path / "web/slow").touch()
+        commit(tmp_path / "web")
+        slow = await game.mention("slow")
+        await until(lambda: game.on_stage.bot.dispatcher.projects.doing(slow).startswith("setting up"))
+        again = await game.say(first, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        gate.touch()
+        assert await game.outcome(slow) is Outcome.ANSWERED
+        opened = [message["params"]["cwd"] for message in agent.received("session/new")]
+        assert opened == [str(tree_of(tmp_path, first)), str(tree_of(tmp_path, slow))]
+        assert len(agent.pids()) == 1
+
+
+FILE = """
+[agents.red]
+command = {argv!r}
+[projects.web]
+path = {path!r}
+setup = {setup!r}
+[channels]
+"{channel}" = {{ project = "web" }}
+"""
+
+
+async def test_a_bot_that_is_killed_amid_a_set_up_completes_it_at_the_next_start(tmp_path: Path) -> None:
+    """W2, R2: nothing of the first one is left, and the work tree is the same."""
+    repository(tmp_path)
+    program = f"{TELL_PID_ONCE}time.sleep(0 if again else 60); open('set-up', 'a').write('x')"
+    agent, state = scenario(tmp_path), tmp_path / "state"
+    async with FakeDiscord() as discord:
+        text = FILE.format(
+            argv=list(agent.argv),
+            path=str(tmp_path / "web"),
+            setup=[sys.executable, "-c", program],
+            channel=discord.channel_id,
+        )
+        (tmp_path / "weft.toml").write_text(text)
+        named = {
+            "WEFT_AGENT_COMMAND": "",
+            "WEFT_AGENTS_FILE": str(tmp_path / "weft.toml"),
+            "WEFT_STATE_DIR": str(state),
+        }
+        async with run(tmp_path, discord.api_url, discord.token, agent, **named) as bot:
+            await discord.ready.wait()
+            thread_id = await mention(discord, "begin")
+            await until(lambda: alive_at(state / "worktrees/web/pid"))
+            bot.process.kill()
+            await bot.ended()
+        async with run(tmp_path, discord.api_url, discord.token, agent, **named):
+            # It had not been started: it is run now, in the same place.
+            await discord.wait_for(lambda fd: "begin" in shown(fd, thread_id), timeout=LIMIT)
+        assert (state / f"worktrees/web/{thread_id}/set-up").read_text() == "x"
