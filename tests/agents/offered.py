@@ -53,6 +53,7 @@ class Session:
         self.modes: JSON | None = offered["modes"]
         self.models: JSON | None = offered["models"]
         self.booleans = True
+        self.servers: list[JSON] = []
 
     def opened(self) -> JSON:
         """Return what the answers to session/new, load, resume and fork say of options, modes and models."""

@@ -253,6 +253,7 @@ class Agent:
         if self.behaviour.greets:
             self.wire.send(method="_auth/status_update", params={"status": "ok"})
         session = self.sessions.create(params.get("cwd", ""))
+        session.servers = params.get("mcpServers", [])
         self.wire.send(id=number, result={"sessionId": session.id, **session.opened()})
         self.tell_commands(session.id)
 
@@ -293,6 +294,7 @@ class Agent:
         session = None if how == "fails" else self.sessions.fork(params["sessionId"], params.get("cwd", ""))
         if session is None:
             raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
+        session.servers = params.get("mcpServers", [])
         if how == "replay":
             self.replay(session)
         self.wire.send(id=number, result={"sessionId": session.id, **session.opened()})
@@ -331,6 +333,8 @@ class Agent:
         session = None if how == "unknown" else self.sessions.reopen(params["sessionId"], params.get("cwd", ""))
         if session is None:
             raise RequestError({"code": self.behaviour.load_error, "message": f"no session {params['sessionId']}"})
+        # Those of an earlier opening are no longer valid.
+        session.servers = params.get("mcpServers", [])
         return session
 
     def on_session_set_config_option(self, number: Any, params: JSON) -> None:

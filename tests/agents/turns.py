@@ -446,6 +446,25 @@ class Turn:
             told = json.dumps(json.dumps(answer, sort_keys=True))[1:-1]
             self.run(json.loads(json.dumps(steps).replace("{answer}", told)))
 
+    def do_call(self, asked: JSON, step: JSON) -> None:
+        """Call a tool of a server; ``then`` has what follows "ok" and "error", with "{result}" for its text."""
+        # Here only: it takes longer to import than most turns do.
+        from tool_calls import CLIENTS, wait_for_answer  # type: ignore[import-not-found]
+
+        servers = asked.get("servers", self.kept.servers)
+        if not servers:
+            raise ValueError("the session was given no server")
+        client = CLIENTS.of(servers[0], self.wire.changed)
+        number = client.call(asked.get("tool", ""), asked.get("arguments", {}))
+        if not step.get("wait", True):
+            return
+        answer = wait_for_answer(client, number, lambda ready: self.checkpoint(threading.TIMEOUT_MAX, ready))
+        self.wire.journal.write("tool_answer", tool=asked.get("tool", ""), **answer)
+        then = step.get("then", {"*": [{"text": "{result}"}]})
+        steps = then.get("error" if answer["error"] else "ok", then.get("*", []))
+        told = json.dumps(answer["text"])[1:-1]
+        self.run(json.loads(json.dumps(steps).replace("{result}", told)))
+
     def do_complete(self, elicitation: str, _: JSON) -> None:
         self.wire.send(method="elicitation/complete", params={"elicitationId": elicitation})
 
