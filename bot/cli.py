@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import gc
 import math
 import os
 import shlex
@@ -145,8 +146,10 @@ def mcp() -> None:
     socket, token = os.environ.get(SOCKET_VARIABLE), os.environ.pop(TOKEN_VARIABLE, None)
     if not socket or not token:
         fail(f"{SOCKET_VARIABLE} and {TOKEN_VARIABLE} are not set: agents start this by themselves")
+    gc.disable()  # most of the start is imports, of which nothing is garbage: a tenth of it
     from bot.mcp.server import run_server
 
+    gc.enable()
     run_server(socket, token)
 
 

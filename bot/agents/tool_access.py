@@ -10,9 +10,9 @@ from pathlib import Path
 import bot
 from acp.mcp_servers import McpServer
 from bot.agents.model import AgentProfile
+from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE
 
 SERVER = "weft"
-SOCKET_VARIABLE, TOKEN_VARIABLE = "WEFT_MCP_SOCKET", "WEFT_MCP_TOKEN"
 SOCKET_FIELD, INSTALLATION_FIELD = "mcp_socket", "weft"
 
 

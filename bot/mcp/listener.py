@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
 
 import anyio
 import structlog
@@ -30,6 +29,7 @@ from bot.ops.address import UnixSocket
 from bot.ops.listener import bound
 from bot.work.observer import Observer
 from bot.work.queue.rate import RateLimit
+from pool.session_servers import Offer
 
 log = structlog.get_logger(__name__)
 
@@ -51,16 +51,6 @@ _LOST = (
     anyio.DelimiterNotFound,
     OSError,
 )
-
-
-class Session(Protocol):
-    """Whose calls are carried out where."""
-
-    @property
-    def thread_id(self) -> int: ...
-
-
-S = TypeVar("S", bound=Session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +76,17 @@ class ListenerLimits:
 
 
 @dataclass(eq=False)
-class ToolListener(Generic[S]):
+class ToolListener:
     """Serves calls at a socket.
 
     Args:
-        find: gives the session that a token belongs to, or None; in constant time.
-        call: carries out a call for a session, and returns what the model reads. It may raise `ToolRefused`. It is
-            cancelled when the caller is gone.
+        find: gives what belongs to a token, or None; in constant time.
+        call: carries out a call for the session that was offered the tools, and returns what the model reads. It may
+            raise `ToolRefused`. It is cancelled when the caller is gone, or the session has ended.
     """
 
-    find: Callable[[str], S | None]
-    call: Callable[[S, ToolArguments], Awaitable[str]]
+    find: Callable[[str], Offer | None]
+    call: Callable[[Offer, ToolArguments], Awaitable[str]]
     observer: Observer
     limits: ListenerLimits = ListenerLimits()
     _waiting: dict[anyio.CancelScope, None] = field(init=False, default_factory=dict)
@@ -143,31 +133,33 @@ class ToolListener(Generic[S]):
         if isinstance(received, Answer):
             await self._send(stream, received)
         elif received is not None:
-            session, call = received
+            offer, call = received
+            thread = offer.thread_id
+            assert thread is not None  # of a session that is still nobody's the token is not found
             tool = call.tool if call.tool in TOOLS else UNKNOWN_TOOL
-            with self._counted(session, tool) as report, self._one_of_its_calls(session) as allowed:
+            with _counted(self.observer, thread, tool) as report, self._one_of_its_calls(thread) as allowed:
                 if allowed:
-                    report.outcome, reply = await self._answered(session, call, stream)
+                    report.outcome, reply = await self._answered(offer, thread, call, stream)
                 else:
                     report.outcome, reply = "busy", self._too_many()
                 if reply is not None:
                     await self._send(stream, reply)
 
-    async def _received(self, stream: SocketStream) -> tuple[S, Call] | Answer | None:
+    async def _received(self, stream: SocketStream) -> tuple[Offer, Call] | Answer | None:
         """Return whose call it is and which; or the refusal, or None if nothing came in time."""
         with anyio.move_on_after(self.limits.patience) as scope, self._waiting_room(scope):
             if not _is_ours(stream):
                 return answer(NO_ACCESS, error=True)
             lines = BufferedByteReceiveStream(stream)
             hello = _hello(await lines.receive_until(b"\n", HELLO_BYTES))
-            session = self.find(hello.token) if hello is not None else None
-            if hello is None or session is None:
+            offer = self.find(hello.token) if hello is not None else None
+            if hello is None or offer is None:
                 return answer(NO_ACCESS, error=True)
             if hello.version != VERSION:
                 return answer(_OTHER_VERSION, error=True)
             line = await lines.receive_until(b"\n", CALL_BYTES)
             try:
-                return session, Call.model_validate_json(line)
+                return offer, Call.model_validate_json(line)
             except ValidationError:
                 return answer(_NOT_UNDERSTOOD, error=True)
         return None
@@ -187,9 +179,8 @@ class ToolListener(Generic[S]):
             self._waiting.pop(scope, None)
 
     @contextmanager
-    def _one_of_its_calls(self, session: S) -> Iterator[bool]:
-        """Hold one of the session's places while the body runs; False: there is none."""
-        thread = session.thread_id
+    def _one_of_its_calls(self, thread: int) -> Iterator[bool]:
+        """Hold one of the thread's places while the body runs; False: there is none."""
         if self._running[thread] >= self.limits.at_once:
             yield False
             return
@@ -204,9 +195,9 @@ class ToolListener(Generic[S]):
     def _too_many(self) -> Answer:
         return answer(f"{self.limits.at_once} calls are under way already: wait for one of them.", error=True)
 
-    async def _answered(self, session: S, call: Call, stream: SocketStream) -> tuple[str, Answer | None]:
-        """Carry out a call unless its caller goes away; return the outcome and what the model reads."""
-        now, thread = anyio.current_time(), session.thread_id
+    async def _answered(self, offer: Offer, thread: int, call: Call, stream: SocketStream) -> tuple[str, Answer | None]:
+        """Carry out a call while its caller and its session are there; return the outcome and what the model reads."""
+        now = anyio.current_time()
         if not self._rate.take(thread, now):
             wait = int(self._rate.wait(thread, now)) + 1
             text = f"Too many calls: at most {self.limits.calls} in {self.limits.window:.0f} s. Try again in {wait} s."
@@ -218,31 +209,19 @@ class ToolListener(Generic[S]):
         outcome: tuple[str, Answer | None] = "cancelled", None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_closed, stream, tasks.cancel_scope, name="caller")
-            outcome = await self._carried_out(session, arguments)
+            tasks.start_soon(_cancel_when_ended, offer, tasks.cancel_scope, name="session")
+            outcome = await self._carried_out(offer, thread, arguments)
             tasks.cancel_scope.cancel()
         return outcome
 
-    async def _carried_out(self, session: S, arguments: ToolArguments) -> tuple[str, Answer]:
+    async def _carried_out(self, offer: Offer, thread: int, arguments: ToolArguments) -> tuple[str, Answer]:
         try:
-            return "done", answer(await self.call(session, arguments))
+            return "done", answer(await self.call(offer, arguments))
         except ToolRefused as exc:
             return "refused", answer(str(exc), error=True)
         except Exception:
-            log.exception("tool.failed", tool=arguments.tool, thread=session.thread_id)
+            log.exception("tool.failed", tool=arguments.tool, thread=thread)
             return "failed", answer(_FAULT, error=True)
-
-    @contextmanager
-    def _counted(self, session: S, tool: str) -> Iterator[_Report]:
-        """Log and count a call when it is over, however that happens."""
-        report, started = _Report(), anyio.current_time()
-        try:
-            yield report
-        finally:
-            self.observer.tool_called(tool, report.outcome)
-            # An agent that goes on calling must not fill the log, too: what is one too many is counted only.
-            write = log.debug if report.outcome in ("limited", "busy") else log.info
-            seconds = round(anyio.current_time() - started, 3)
-            write("tool.called", tool=tool, thread=session.thread_id, outcome=report.outcome, seconds=seconds)
 
     async def _send(self, stream: SocketStream, reply: Answer) -> None:
         with anyio.move_on_after(self.limits.patience):  # a caller that does not read keeps nobody waiting
@@ -252,6 +231,25 @@ class ToolListener(Generic[S]):
 @dataclass(slots=True)
 class _Report:
     outcome: str = "cancelled"
+
+
+@contextmanager
+def _counted(observer: Observer, thread: int, tool: str) -> Iterator[_Report]:
+    """Log and count a call when it is over, however that happens."""
+    report, started = _Report(), anyio.current_time()
+    try:
+        yield report
+    finally:
+        observer.tool_called(tool, report.outcome)
+        # An agent that goes on calling must not fill the log, too: what is one too many is counted only.
+        write = log.debug if report.outcome in ("limited", "busy") else log.info
+        seconds = round(anyio.current_time() - started, 3)
+        write("tool.called", tool=tool, thread=thread, outcome=report.outcome, seconds=seconds)
+
+
+async def _cancel_when_ended(offer: Offer, scope: anyio.CancelScope) -> None:
+    await offer.ended.wait()
+    scope.cancel()
 
 
 async def _cancel_when_closed(stream: SocketStream, scope: anyio.CancelScope) -> None:

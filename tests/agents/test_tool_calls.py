@@ -11,15 +11,16 @@ import pytest
 
 from tests.agents import Step, scenario
 from tests.agents.client import talking_to
-from tests.bot.mcp.host import TITLED, TOKEN, Host, serving
-from tests.bot.mcp.test_server import COMMAND, environment
+from tests.bot.mcp.host import TITLED, Host, serving
+from tests.bot.mcp.test_server import command
 
 TITLE = {"call": {"tool": "set_title", "arguments": {"title": "x"}}}
 
 
 def served_by(host: Host) -> dict[str, Any]:
-    env = [{"name": name, "value": value} for name, value in environment(host, TOKEN).items()]
-    return {"name": "weft", "command": COMMAND[0], "args": list(COMMAND[1:]), "env": env}
+    (program, *words), env = command(host)
+    pairs = [{"name": name, "value": value} for name, value in env.items()]
+    return {"name": "weft", "command": program, "args": words, "env": pairs}
 
 
 def texts(directory: Path, steps: list[Step], host: Host) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import shutil
 import tempfile
 from collections import Counter
@@ -15,19 +14,18 @@ import anyio
 from anyio.abc import SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from acp.mcp_servers import McpServer
+from bot.agents.model import only
+from bot.agents.tool_access import ToolAccess
 from bot.mcp.listener import ListenerLimits, ToolListener
 from bot.mcp.protocol import ANSWER_BYTES, VERSION, Answer, Call, Hello
 from bot.mcp.server import Bot
 from bot.mcp.tools import Ask, ReadThread, SetTitle, StartThread, ToolArguments, ToolRefused
 from bot.work.observer import Observer
+from pool.session_servers import Offer, SessionServers
 
-TOKEN, OTHER = "t" * 43, "o" * 43
+THREAD, OTHER = 1, 2
 TITLED = "Thread {} is titled 'x'."
-
-
-@dataclass(frozen=True, slots=True)
-class InThread:
-    thread_id: int
 
 
 @dataclass
@@ -46,22 +44,31 @@ class Host:
     """Sets titles at once, asks without ever getting an answer, refuses to start threads, and fails at the rest."""
 
     path: Path
-    sessions: dict[str, InThread] = field(default_factory=lambda: {TOKEN: InThread(1), OTHER: InThread(2)})
+    tokens: dict[int, str] = field(default_factory=dict)
+    offers: dict[int, Offer] = field(default_factory=dict)
     counted: Counting = field(default_factory=Counting)
-    called: list[tuple[int, ToolArguments]] = field(default_factory=list)
+    called: list[tuple[int | None, ToolArguments]] = field(default_factory=list)
     asking: int = 0
     changed: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     stopped: anyio.Event = field(default_factory=anyio.Event)
 
-    def find(self, token: str) -> InThread | None:
-        return next((each for known, each in self.sessions.items() if hmac.compare_digest(known, token)), None)
+    def __post_init__(self) -> None:
+        (profile,) = only(("agent",), "/srv")
 
-    async def call(self, session: InThread, arguments: ToolArguments) -> str:
-        self.called.append((session.thread_id, arguments))
+        def servers_for(thread_id: int, token: str) -> tuple[McpServer, ...]:
+            self.tokens[thread_id] = token
+            return ToolAccess(self.path).servers(profile, token)
+
+        self.sessions = SessionServers(servers_for)
+        for thread_id in (THREAD, OTHER):
+            self.offers[thread_id] = self.sessions.offer(thread_id)
+
+    async def call(self, offer: Offer, arguments: ToolArguments) -> str:
+        self.called.append((offer.thread_id, arguments))
         match arguments:
             case SetTitle(title=title):
-                return f"Thread {session.thread_id} is titled {title!r}."
+                return f"Thread {offer.thread_id} is titled {title!r}."
             case Ask():
                 self._ask(1)
                 try:
@@ -89,7 +96,9 @@ class Host:
 
     async def run(self, limits: ListenerLimits, *, task_status: TaskStatus[None]) -> None:
         with self.scope:
-            await ToolListener(self.find, self.call, self.counted, limits).serve(self.path, task_status=task_status)
+            await ToolListener(self.sessions.find, self.call, self.counted, limits).serve(
+                self.path, task_status=task_status
+            )
         self.stopped.set()
 
     async def stop(self) -> None:
@@ -97,11 +106,14 @@ class Host:
         self.scope.cancel()
         await self.stopped.wait()
 
-    def bot(self, token: str = TOKEN) -> Bot:
-        return Bot(str(self.path), token)
+    def bot(self, thread_id: int = THREAD) -> Bot:
+        return Bot(str(self.path), self.tokens[thread_id])
 
-    async def title(self, token: str = TOKEN) -> Answer:
-        return await self.bot(token).call("set_title", {"title": "x"})
+    async def title(self, thread_id: int = THREAD) -> Answer:
+        return await self.bot(thread_id).call("set_title", {"title": "x"})
+
+    def hello(self, thread_id: int = THREAD) -> bytes:
+        return Hello(version=VERSION, token=self.tokens[thread_id]).line()
 
 
 @contextmanager
@@ -125,9 +137,8 @@ async def serving(limits: ListenerLimits | None = None, directory: Path | None =
             await host.stop()
 
 
-def lines(token: str = TOKEN, tool: str = "set_title", **arguments: object) -> bytes:
-    hello = Hello(version=VERSION, token=token).line()
-    return hello + Call(tool=tool, arguments=arguments or {"title": "x"}).line()
+def call_line(tool: str = "set_title", **arguments: object) -> bytes:
+    return Call(tool=tool, arguments=arguments or {"title": "x"}).line()
 
 
 @asynccontextmanager

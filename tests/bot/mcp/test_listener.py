@@ -17,27 +17,27 @@ from hypothesis import strategies as st
 from acp.errors import leaves
 from bot.mcp.listener import NO_ACCESS, ListenerLimits
 from bot.mcp.protocol import CALL_BYTES, VERSION, Answer, Call, Hello
+from bot.mcp.server import Bot
 from bot.mcp.tools import Ask, SetTitle
 from bot.ops.address import AddressUnusable
 
-from .host import OTHER, TITLED, TOKEN, connected, lines, said, serving, short_directory
+from .host import OTHER, THREAD, TITLED, call_line, connected, said, serving, short_directory
 
 REFUSED = Answer(text=NO_ACCESS, error=True)
 ASK: dict[str, object] = {"question": "Which one?"}
-HELLO = Hello(version=VERSION, token=TOKEN).line()
 
 
 @pytest.mark.asyncio
 async def test_a_call_is_carried_out_for_the_session_of_its_token_and_counted() -> None:
     """M1"""
     async with serving() as host:
-        assert await host.title(TOKEN) == Answer(text=TITLED.format(1))
+        assert await host.title() == Answer(text=TITLED.format(1))
         assert await host.title(OTHER) == Answer(text=TITLED.format(2))
         assert host.called == [(1, SetTitle(title="x")), (2, SetTitle(title="x"))]
         assert host.counted.seen == {("set_title", "done"): 2}
 
 
-@pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "t", "ü" * 43, "o" * 300])
+@pytest.mark.parametrize("token", ["", "x", "ü" * 43, "o" * 300])
 @pytest.mark.asyncio
 async def test_who_has_no_token_of_a_session_learns_nothing_else(token: str) -> None:
     """M1"""
@@ -59,10 +59,14 @@ async def test_a_token_dies_with_its_session() -> None:
     """M1"""
     async with serving() as host:
         assert not (await host.title()).error
-        ended = host.sessions.pop(TOKEN)
+        host.offers[THREAD].withdraw()
         assert await host.title() == REFUSED
-        host.sessions["n" * 43] = ended
-        assert await host.title() == REFUSED
+        host.sessions.offer(THREAD)
+        old = Bot(str(host.path), host.tokens[OTHER])
+        host.offers[OTHER].withdraw()
+        host.sessions.offer(OTHER)
+        assert await old.call("set_title", {"title": "x"}) == REFUSED
+        assert not (await host.title(OTHER)).error
 
 
 @pytest.mark.asyncio
@@ -72,7 +76,7 @@ async def test_a_call_that_names_another_thread_is_refused() -> None:
         for_another = await host.bot().call("set_title", {"title": "x", "thread_id": 2})
         assert (for_another.error, "thread_id" in for_another.text) == (True, True)
         framed = Call(tool="set_title", arguments={"title": "x"}).line().replace(b"{", b'{"thread_id":2,', 1)
-        assert (await said(host, HELLO + framed) or REFUSED).error
+        assert (await said(host, host.hello() + framed) or REFUSED).error
         assert host.called == []
 
 
@@ -113,8 +117,9 @@ async def test_each_call_is_a_line_in_the_log_without_what_was_said_or_the_token
             "thread": 1,
             "outcome": "done",
         }
-        assert not {"s3cret", TOKEN} & {str(value) for value in event.values()}
-    assert TOKEN not in repr(host.bot())
+        token = host.tokens[THREAD]
+        assert not {"s3cret", token} & {str(value) for value in event.values()}
+        assert token not in repr(host.bot())
 
 
 @pytest.mark.asyncio
@@ -122,7 +127,7 @@ async def test_a_call_whose_caller_goes_away_is_withdrawn() -> None:
     """M1"""
     async with serving() as host:
         async with connected(host) as stream:
-            await stream.send(lines(TOKEN, "ask", **ASK))
+            await stream.send(host.hello() + call_line("ask", **ASK))
             await host.asks(1)
         await host.asks(0)
         with anyio.move_on_after(60) as scope:
@@ -133,6 +138,18 @@ async def test_a_call_whose_caller_goes_away_is_withdrawn() -> None:
         await host.asks(0)
         await host.title()
         assert host.counted.seen["ask", "cancelled"] == 2
+
+
+@pytest.mark.asyncio
+async def test_a_call_under_way_ends_with_its_session() -> None:
+    """M1: even if its process outlives it"""
+    async with serving() as host, connected(host) as stream:
+        await stream.send(host.hello() + call_line("ask", **ASK))
+        await host.asks(1)
+        host.offers[THREAD].withdraw()
+        await host.asks(0)
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
 
 
 @pytest.mark.asyncio
@@ -180,31 +197,32 @@ async def test_a_session_has_so_many_calls_under_way() -> None:
 # Hostile callers
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(
     "sent",
     [
         pytest.param(b"x" * 20_000_000, id="no newline"),
-        pytest.param(HELLO + b'{"tool":"' + b"x" * 20_000_000, id="a call without an end"),
-        pytest.param(HELLO + b"[" * (CALL_BYTES - 1) + b"\n", id="deep"),
-        pytest.param(HELLO + b'{"tool":"x","arguments":' * 9 + b"\n", id="cut"),
+        pytest.param(b'{"tool":"' + b"x" * 20_000_000, id="no end"),
+        pytest.param(b"[" * (CALL_BYTES - 1) + b"\n", id="deep"),
+        pytest.param(b'{"tool":"x","arguments":' * 9 + b"\n", id="cut"),
     ],
 )
 @pytest.mark.asyncio
-async def test_what_is_too_long_or_no_call_ends_its_connection_only(sent: bytes) -> None:
+async def test_what_is_too_long_or_no_call_ends_its_connection_only(sent: bytes, known: bool) -> None:
     """M1"""
     async with serving() as host:
-        answered = await said(host, sent)
+        answered = await said(host, host.hello() + sent if known else sent)
         assert answered is None or answered.error
         assert not (await host.title()).error
         assert len(host.called) <= 2
 
 
-@pytest.mark.parametrize("sent", [b"", b'{"version":', HELLO])
+@pytest.mark.parametrize("length", [0, 10, -1, None])
 @pytest.mark.asyncio
-async def test_who_does_not_finish_is_cut_off(sent: bytes) -> None:
+async def test_who_does_not_finish_is_cut_off(length: int | None) -> None:
     """M1"""
     async with serving(ListenerLimits(patience=0.2, pace=0)) as host, connected(host) as stream:
-        await stream.send(sent)
+        await stream.send(host.hello()[:length])
         with pytest.raises(anyio.EndOfStream):
             await stream.receive()
 
@@ -215,10 +233,10 @@ async def test_who_does_not_read_its_answers_keeps_nobody_waiting() -> None:
     async with serving(ListenerLimits(patience=0.2, at_once=2, pace=0)) as host, AsyncExitStack() as open_ones:
         for _ in range(2):
             stream = await open_ones.enter_async_context(connected(host))
-            await stream.send(lines(TOKEN, "read_thread", limit=100))
+            await stream.send(host.hello() + call_line("read_thread", limit=100))
         assert not (await host.title(OTHER)).error
         await host.counts("read_thread", "done", 2)
-        assert not (await host.title(TOKEN)).error  # both places are free again
+        assert not (await host.title()).error  # both places are free again
 
 
 @pytest.mark.asyncio
@@ -249,7 +267,7 @@ async def test_too_many_open_files_make_callers_wait_and_not_the_listener_end() 
             resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
             try:
                 caller.connect(str(host.path))
-                caller.sendall(lines())
+                caller.sendall(host.hello() + call_line())
                 while not events:  # noqa: ASYNC110  the log is all that tells
                     await anyio.sleep(0.001)
             finally:
@@ -272,9 +290,9 @@ async def test_who_only_connects_is_slowed_down() -> None:
 async def test_more_said_after_a_call_withdraws_it() -> None:
     """M1: a call is all that a connection carries"""
     async with serving() as host, connected(host) as stream:
-        await stream.send(lines(TOKEN, "ask", **ASK))
+        await stream.send(host.hello() + call_line("ask", **ASK))
         await host.asks(1)
-        await stream.send(lines())
+        await stream.send(host.hello() + call_line())
         await host.asks(0)
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
@@ -285,7 +303,7 @@ async def test_more_said_after_a_call_withdraws_it() -> None:
 async def test_a_program_of_another_version_is_told_so() -> None:
     """M1"""
     async with serving() as host:
-        newer = Hello(version=VERSION + 1, token=TOKEN).line()
+        newer = Hello(version=VERSION + 1, token=host.tokens[THREAD]).line()
         assert "updated" in (await said(host, newer) or REFUSED).text
         assert await said(host, Hello(version=VERSION + 1, token="x").line()) == REFUSED
 
@@ -310,7 +328,7 @@ async def test_whatever_is_sent_the_listener_goes_on(sent: list[bytes]) -> None:
     async with serving(ListenerLimits(calls=1000, pace=0, patience=0.02)) as host:
         for each in sent:
             async with connected(host) as stream:
-                await stream.send(HELLO + each)
+                await stream.send(host.hello() + each)
             answered = await said(host, each)
             assert answered is None or answered == REFUSED
         await host.asks(0)

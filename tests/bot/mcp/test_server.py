@@ -20,10 +20,9 @@ from bot.mcp import server
 from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE
 from bot.mcp.tools import TOOLS
 
-from .host import OTHER, TITLED, TOKEN, Host, serving
+from .host import OTHER, THREAD, TITLED, Host, serving
 
 ROOT = Path(__file__).parents[3]
-COMMAND = (sys.executable, "-P", "-m", "bot", "mcp")
 HEAVY = {"discord", "sqlalchemy", "aiohttp", "structlog", "PIL", "prometheus_client", "psutil", "orjson", "acp", "pool"}
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -34,13 +33,16 @@ INITIALIZE = {
 CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call"}
 
 
-def environment(host: Host, token: str = TOKEN) -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT), SOCKET_VARIABLE: str(host.path), TOKEN_VARIABLE: token}
+def command(host: Host, thread_id: int = THREAD) -> tuple[list[str], dict[str, str]]:
+    """What an agent is told to start for a session, and with which environment."""
+    (found,) = host.offers[thread_id].servers
+    return [found.command, *found.args], {"PYTHONPATH": str(ROOT), **found.env}
 
 
 @asynccontextmanager
-async def client_of(host: Host, token: str = TOKEN) -> AsyncIterator[ClientSession]:
-    parameters = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=environment(host, token))
+async def client_of(host: Host, thread_id: int = THREAD) -> AsyncIterator[ClientSession]:
+    (program, *args), env = command(host, thread_id)
+    parameters = StdioServerParameters(command=program, args=args, env=env)
     async with stdio_client(parameters) as (received, sent), ClientSession(received, sent) as session:
         yield session
 
@@ -97,7 +99,7 @@ async def test_the_token_decides_whose_thread_it_is() -> None:
     async with serving() as host, client_of(host, OTHER) as client:
         await client.initialize()
         assert text(await client.call_tool("set_title", {"title": "x"})) == TITLED.format(2)
-        host.sessions.clear()
+        host.offers[OTHER].withdraw()
         assert text(await client.call_tool("set_title", {"title": "x"})).startswith("This session has no access")
 
 
@@ -127,10 +129,11 @@ async def test_a_client_that_wants_progress_hears_that_a_call_is_under_way(monke
 
 
 @contextmanager
-def started(host: Host, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command with pipes; what is left of it is killed at the end."""
+def started(host: Host, *parent: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the program with pipes, or what is to start it; it is killed at the end."""
+    words, env = command(host)
     process = subprocess.Popen(
-        command or COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environment(host)}
+        [*parent, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **env}
     )
     with process:
         try:
@@ -169,7 +172,7 @@ async def test_it_ends_with_a_killed_agent_though_its_standard_input_stays_open(
     # The agent's child inherits the input that this test holds open.
     agent = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
     async with serving() as host:
-        with started(host, sys.executable, "-c", agent, *COMMAND) as process:
+        with started(host, sys.executable, "-c", agent) as process:
             begin_to_ask(process)
             await host.asks(1)
             process.kill()
@@ -224,5 +227,7 @@ async def test_it_imports_nothing_of_the_bots_own_work() -> None:
 async def test_a_person_who_starts_it_is_told_who_does() -> None:
     """M1, R6"""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")}
-    done = await anyio.run_process(COMMAND, check=False, env={**environ, "PYTHONPATH": str(ROOT)})
+    done = await anyio.run_process(
+        [sys.executable, "-P", "-m", "bot", "mcp"], check=False, env={**environ, "PYTHONPATH": str(ROOT)}
+    )
     assert (done.returncode, done.stderr.decode().count("agents start this")) == (78, 1)
