@@ -16,6 +16,9 @@ from pathlib import Path
 
 from bot.work.workspace.repository import Unreadable, open_directory
 
+POINTERS = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "ORIG_HEAD", "REBASE_HEAD")
+"""Files in there that name commits, which may be on no branch."""
+
 BUSY = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
@@ -113,6 +116,21 @@ def forget(common: Path, name: str) -> None:
         finally:
             os.close(fd)
         (common / "worktrees" / name).rmdir()
+
+
+def forget_log(common: Path, reference: str) -> None:
+    """Take away the log of a branch that is gone: it would be in the way of one below that name."""
+    *parts, name = ("logs", *reference.split("/"))
+    opened = [os.open(common, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    try:
+        for part in parts:
+            opened.append(open_directory(part, opened[-1]))
+        os.unlink(name, dir_fd=opened[-1])
+    except OSError:
+        return  # it is not there, or not a log, and then in nobody's way
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def write_pointer(directory: Path, admin: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bot.work.workspace.git import HERE
+from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.worktrees import KEPT, WorkTree
 from bot.work.workspace.writing import Writer
+
+_NAMES = 64 * 2**20  # bytes
 
 AUTHOR = {
     f"GIT_{who}_{what}": word
@@ -22,6 +26,27 @@ async def tree_of_index(git: Writer, head: str) -> str | None:
     """
     staged = _word((await git.run("write-tree")).data)
     return None if staged == _word((await git.run("rev-parse", f"{head}^{{tree}}")).data) else staged
+
+
+async def tree_of_files(git: Writer) -> str:
+    """Return the id of what is in a work tree, by an index that is at its commit; what is ignored is not in it.
+
+    Raises:
+        GitFailed: something in it can't be read.
+    """
+    changed = await git.run("ls-files", "-z", "-m", "-d", "-o", "--exclude-standard", *HERE, most=_NAMES)
+    if changed.cut:
+        raise Unreadable("there is too much in it to be kept")
+    # Not `git add`, which would ask submodules, by git as they have it.
+    await git.run("update-index", "-z", "--add", "--remove", "--stdin", given=changed.data)
+    return _word((await git.run("write-tree")).data)
+
+
+async def is_reachable(git: Writer, commit: str) -> bool:
+    """Return whether a branch or a tag of the repository leads to a commit."""
+    heads = ("refs/heads", "refs/remotes", "refs/tags", KEPT)
+    found = await git.run("for-each-ref", "--count=1", "--contains", commit, *heads, codes=(0, 129))
+    return bool(found.data)
 
 
 async def keep(git: Writer, tree: WorkTree, content: str | None, parents: Sequence[str], why: str) -> str:

@@ -22,12 +22,13 @@ import structlog
 from bot.reply.sanitise import inline_code
 from bot.work.workspace import admin
 from bot.work.workspace.git import GitFailed
-from bot.work.workspace.keeping import keep, tree_of_index
-from bot.work.workspace.repository import Repository, Unreadable, branch_of, commit_of, head_of, leads_on
+from bot.work.workspace.keeping import is_reachable, keep, tree_of_index
+from bot.work.workspace.repository import Repository, Unreadable, commit_of, head_of, leads_on
 from bot.work.workspace.worktrees import (
     Made,
     WorkTree,
     admin_of,
+    checked_out_in,
     disk_problem,
     find_base,
     find_project,
@@ -85,13 +86,18 @@ async def make(tree: WorkTree, *, start: str | None = None) -> Made:
     try:
         with anyio.fail_after(LIMIT):
             async with locked(tree) as lock:
-                ground = await in_thread(_prepare, tree, lock)
+                ground = await in_thread(survey, tree, lock)
                 return await _make(ground, start)
     except TimeoutError as exc:
         raise Unreadable(f"its work tree was not complete after {LIMIT:g} s") from exc
 
 
-def _prepare(tree: WorkTree, lock: int) -> Ground:
+def survey(tree: WorkTree, lock: int) -> Ground:
+    """Return what a work tree stands on, with the directory in its place if that was only moved aside. It blocks.
+
+    Raises:
+        OSError, Unreadable: it can't be worked with.
+    """
     found = find_project(tree.repository)
     place = Repository(tree.directory, admin_of(tree, found.common).absolute(), found.common, ours=True)
     restore(tree)
@@ -144,8 +150,7 @@ async def _make(ground: Ground, start: str | None) -> Made:
     if there:
         await _complete(ground, head)
         return Made(await _base_commit(ground, head), made=False)
-    if again:
-        await _rescue(ground, head)
+    await rescue(ground)
     await in_thread(admin.forget_state, ground.place.common, ground.name)
     await in_thread(_describe, ground)
     notes = await _check_out(ground, head)
@@ -167,17 +172,10 @@ def _tip(ground: Ground) -> str | None:
 
 def _check_free(ground: Ground) -> None:
     """Make sure that no other work tree has the branch: what one commits would look undone in the other."""
-    common = ground.repository.common
-    places = [(common, common)]
-    with suppress(FileNotFoundError):
-        places += [(one, common) for one in (common / "worktrees").iterdir() if one != ground.place.private]
-    for private, _ in places:
-        if branch_of(Repository(private, private, common)) == ground.tree.reference:
-            branch = inline_code(ground.tree.branch, 100)
-            where = common.parent if private == common else private.name
-            raise Unreadable(
-                f"{branch} is checked out in {inline_code(str(where), 200)}: switch to another branch there"
-            )
+    where = checked_out_in(ground.place, ground.tree.reference)
+    if where is not None:
+        branch = inline_code(ground.tree.branch, 100)
+        raise Unreadable(f"{branch} is checked out in {inline_code(where, 200)}: switch to another branch there")
 
 
 async def _begin_branch(ground: Ground, start: str | None) -> str:
@@ -254,27 +252,32 @@ async def _complete(ground: Ground, head: str) -> None:
         await git.put_index()
 
 
-async def _rescue(ground: Ground, tip: str) -> None:
-    """Keep what only the repository knows of a work tree whose directory somebody deleted."""
+async def rescue(ground: Ground) -> tuple[str, ...]:
+    """Keep what only the repository knows of a work tree whose directory is gone; return the references for it.
+
+    Raises:
+        Unreadable: it can't be kept.
+    """
     place = ground.place
     try:
         head = await in_thread(head_of, place)
     except Unreadable:
-        return  # as a kill leaves it, before anybody could work in it
+        return ()  # as a kill leaves it, before anybody could work in it
     if head is None:
-        return
+        return ()
     async with writing(place, head, ground.tree.repository) as git:
         ground.inherit(git)
         try:
-            gone = await git.run("merge-base", "--is-ancestor", head, tip, codes=(0, 1))
             staged = await tree_of_index(git, head)
         except GitFailed as exc:
-            log.warning("work_tree.not_rescued", directory=str(ground.tree.directory), reason=exc.said)
-            return
+            # As in the middle of a merge: what its parts were is in commits.
+            log.warning("work_tree.index_unreadable", directory=str(ground.tree.directory), reason=exc.said)
+            staged = None
         if staged is not None:
-            await keep(git, ground.tree, staged, [head], "What was staged when its directory was deleted")
-        elif gone.code and await in_thread(branch_of, place) is None:
-            await keep(git, ground.tree, None, [head], "")
+            return (await keep(git, ground.tree, staged, [head], "What was staged when its directory was deleted"),)
+        if not await is_reachable(git, head):
+            return (await keep(git, ground.tree, None, [head], ""),)
+    return ()
 
 
 # --- one that is not there --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random
 
 from bot.reply.sanitise import inline_code
 from bot.work.workspace.git import UNREADABLE
-from bot.work.workspace.repository import Repository, Unreadable, commit_of, find_repository, head_of
+from bot.work.workspace.repository import Repository, Unreadable, branch_of, commit_of, find_repository, head_of
 from bot.work.workspace.writing import check_writable
 
 ADMIN = "weft-"
@@ -176,6 +176,20 @@ def find_base(repository: Repository, base: str, remote: str) -> tuple[str, str]
     if head_of(repository) is None:
         raise Unreadable("its repository has no commit yet: make the first one there")
     raise Unreadable(f"its repository has no branch {inline_code(base, 100)}: set `base` to one that it has")
+
+
+def checked_out_in(place: Repository, reference: str) -> str | None:
+    """Return where else than in a work tree a branch is checked out: a directory, or the name of a work tree.
+
+    It blocks.
+    """
+    others = [place.common]
+    with suppress(FileNotFoundError):
+        others += [one for one in (place.common / "worktrees").iterdir() if one.name != place.private.name]
+    for private in others:
+        if branch_of(Repository(private, private, place.common)) == reference:
+            return str(private.parent) if private == place.common else private.name
+    return None
 
 
 async def check_project(path: Path, base: str, remote: str = "origin") -> None:
