@@ -17,6 +17,7 @@ from bot.ops.address import AddressUnusable, fits
 
 NAME = "socket"
 INSTANCE_CHARACTERS = 8
+_TEMPORARY, _RANDOM_CHARACTERS = "weft-", 8  # as mkdtemp makes names
 
 
 def candidates(environment: Mapping[str, str], state_dir: Path, instance: str) -> Iterator[Path]:
@@ -56,14 +57,18 @@ def _made(environment: Mapping[str, str], state_dir: Path, instance: str) -> Pat
     for directory in candidates(environment, state_dir, instance):
         if directory.is_absolute() and fits(directory / NAME) and _make(directory):
             return directory
-    try:
-        directory = Path(tempfile.mkdtemp(prefix="weft-"))
-    except OSError as exc:
-        raise AddressUnusable(f"there is no place for the socket of agents: {exc}") from exc
-    if not fits(directory / NAME):
-        directory.rmdir()
-        raise AddressUnusable(f"{directory} is too long for a socket: set TMPDIR to a shorter one")
-    return directory
+    for base in temporary_directories():
+        with suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=base))
+    raise AddressUnusable(f"there is no place for the socket of agents, not even in {tempfile.gettempdir()}")
+
+
+def temporary_directories() -> Iterator[Path]:
+    """Return where a new directory would have a path that is short enough, the best first."""
+    longest = f"{_TEMPORARY}{'x' * _RANDOM_CHARACTERS}/{NAME}"
+    for base in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"))):  # noqa: S108  mkdtemp makes it private
+        if fits(base / longest):
+            yield base
 
 
 def _make(directory: Path) -> bool:

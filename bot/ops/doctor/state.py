@@ -26,7 +26,7 @@ import psutil
 from dotenv import dotenv_values
 
 from acp.shutdown import MARKER, is_alive
-from bot.mcp.place import INSTANCE_CHARACTERS, NAME, candidates
+from bot.mcp.place import INSTANCE_CHARACTERS, NAME, candidates, temporary_directories
 from bot.ops.address import fits
 from bot.ops.doctor.finding import Finding, fail, ok, warn
 from bot.ops.instance import DATABASE, IDENTITY, LOCK, STATE_MARKER
@@ -122,9 +122,9 @@ def check_socket(state_dir: Path, environment: Mapping[str, str], *, unit: bool 
     usable = next((path for path in found if fits(path) and _can_be_made(path.parent)), None)
     if usable is not None:
         return ok("socket", f"agents reach Weft at {usable}")
-    temporary = Path(tempfile.gettempdir())
-    if not _can_be_made(temporary / "x") or not fits(temporary / "weft-12345678" / NAME):
-        return warn("socket", f"there is no place for one, not even in {temporary}: agents cannot reach Weft")
+    temporary = next((base for base in temporary_directories() if _can_be_made(base / "x")), None)
+    if temporary is None:
+        return warn("socket", f"there is no place for one, not even in {tempfile.gettempdir()}: Weft will not start")
     # Not a fault, but a sandbox has to be told, and cannot be.
     text = f"{state_dir} is too long for one, or closed: agents reach Weft in a new directory in {temporary} each time"
     return warn("socket", text)

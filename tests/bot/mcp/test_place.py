@@ -46,6 +46,9 @@ def test_it_lies_with_the_state_else_with_the_user_else_in_a_new_directory(
             assert path == base / "user" / "weft-01234567" / "socket"
         with private_place({"XDG_RUNTIME_DIR": "not/absolute"}, base / ("x" * 100), INSTANCE) as path:
             assert (path.parent.parent, stat.S_IMODE(path.parent.stat().st_mode)) == (base, 0o700)
+        monkeypatch.setattr("tempfile.tempdir", str(base / ("x" * 100)))
+        with private_place({}, base / ("x" * 100), INSTANCE) as path:
+            assert path.parent.parent == Path("/tmp")
         assert sorted(each.name for each in base.iterdir()) == ["state", "user"]
 
 
