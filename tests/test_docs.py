@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bot.agents.file import _Agent, _AgentPermissions, _Budget, _Limits
+from bot.agents.file import _Agent, _AgentPermissions, _Budget, _Limits, _Project
 from bot.config import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -88,13 +88,15 @@ def test_there_is_a_row_for_each_setting_with_its_default() -> None:
         assert default is None or str(default).lower() == value, setting
 
 
-def test_there_is_a_row_for_each_key_of_an_agent() -> None:
-    """P12"""
+def test_there_is_a_row_for_each_key_of_an_agent_and_a_project() -> None:
+    """P12, W1"""
     table = CONFIGURATION.partition("| key of an agent |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
     assert set(rows) == AGENT_KEYS
     budget = CONFIGURATION.partition("| key of `[budget]` |")[2].partition("\n\n")[0]
     assert [key for key in _Budget.model_fields if f"`{key}`" not in budget] == []
+    table = CONFIGURATION.partition("| key of a project |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(_Project.model_fields)
     example = EXAMPLES[1].read_text()
     assert [key for key in AGENT_KEYS if f"{key.rpartition('.')[2]} = " not in example] == []
 

@@ -126,7 +126,9 @@ def make_plan(env_file: Path, run_as: str | None, token_file: Path | None, seale
     if problems:
         raise ConfigError(*problems)
     state = settings.get("WEFT_STATE_DIR")
-    writable = [*workspaces, *([Path(state)] if state else []), *_home(run_as)]
+    # Branches and objects are written to the repositories, too.
+    projects = [project.path for project in agents.projects.values()]
+    writable = [*workspaces, *projects, *([Path(state)] if state else []), *_home(run_as)]
     return Plan(
         python=Path(sys.executable),
         prefixes=(Path(sys.prefix), Path(sys.base_prefix), CODE, *([agents_file.parent] if agents_file else [])),

@@ -21,10 +21,13 @@ from tests.agents import ScriptedAgent, alive, scenario
 from tests.bot.work.repositories import ENVIRONMENT, commit, make_repository, needs_git, run_git
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import mention, run, shown
+from tests.e2e.test_isolation import bubblewrap
+from tests.e2e.walls import works
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
 
 AS_A_PERSON = {name: value for name, value in ENVIRONMENT.items() if name.startswith("GIT_")}
+BUBBLEWRAP = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
 TELL_PID = "import os, time; open('../new', 'w').write(str(os.getpid())); os.rename('../new', '../pid')\n"
 TELL_PID_ONCE = f"import os\nagain = os.path.exists('../pid')\n{TELL_PID}"
 WRITE = """
@@ -289,6 +292,42 @@ async def test_threads_of_a_project_share_a_process_and_each_session_has_its_own
         opened = [message["params"]["cwd"] for message in agent.received("session/new")]
         assert opened == [str(tree_of(tmp_path, first)), str(tree_of(tmp_path, slow))]
         assert len(agent.pids()) == 1
+
+
+@pytest.mark.skipif(bool(works(*BUBBLEWRAP)), reason="bubblewrap does not work here")
+async def test_in_bubblewrap_an_agent_commits_in_its_work_tree_and_sees_no_other(tmp_path: Path) -> None:
+    """W2, R5: with the recipe of docs/isolation.md; hooks and configuration of the repository stay as they are."""
+    path, told = repository(tmp_path), "told"
+    probe = f"""
+import os
+told = open("{told}", "w")
+print(sorted(os.listdir("..")), file=told)
+for name in ("hooks/post-commit", "config"):
+    try:
+        open("{path}/.git/" + name, "a").write("x")
+        print("wrote", name, file=told)
+    except OSError as exc:
+        print(exc.strerror, file=told)
+"""
+    scripts = tmp_path / "agent"
+    scripts.mkdir()
+    # In a namespace of their own its processes have other ids than here, so none is looked for by them.
+    agent = replace(
+        scenario(scripts, [{"python": probe}, {"python": WRITE}, {"text": "done"}]), log_path=tmp_path / "no log"
+    )
+    project = web(tmp_path, setup=("/bin/sh", "-c", "git status > set-up"))
+    printed = bubblewrap()
+    last = printed.index("--bind")
+    profile = {"wrapper": (*printed[:last], "--bind", str(scripts), str(scripts), *printed[last:])}
+    async with on_web(tmp_path, agent, project, profile=profile) as game:
+        first, second = await game.mention("one"), await game.mention("two")
+        for thread_id in (first, second):
+            assert await game.outcome(thread_id) is Outcome.ANSWERED, game.shown(thread_id)
+            branch = rows(game)[thread_id].branch
+            assert run_git(path, "show", f"{branch}:notes.txt") == f"first\n{thread_id}"
+            lines = (tree_of(tmp_path, thread_id) / told).read_text().splitlines()
+            assert lines == [f"['{thread_id}']", *["Read-only file system"] * 2]
+            assert branch in (tree_of(tmp_path, thread_id) / "set-up").read_text()
 
 
 FILE = """

@@ -36,6 +36,7 @@ from bot.ops.doctor.machine import (
     check_tools,
     installed_unit,
 )
+from bot.ops.doctor.projects import check_projects
 from bot.ops.doctor.settings import check_settings
 from bot.ops.doctor.state import check_socket, check_state, check_strays
 from bot.preflight import agents_of, looks_like_token, token_of, unusable
@@ -136,6 +137,7 @@ def _checks_of(settings: Settings, env_file: Path, offline: bool, unit: Unit | N
     yield Check("strays", partial(check_strays, settings.state_dir))
     with suppress(ConfigError):  # what is wrong with them is reported above
         agents = agents_of(settings, path)
+        yield Check("projects", partial(check_projects, agents, environment, unit.user if unit else None), _LONG)
         specs = specs_of(agents, environment, settings.state_dir)
         yield Check("node", partial(check_node, [spec.argv for spec in specs.values()], path))
         yield _agents_check(specs, settings, secret_values(agents, environment))

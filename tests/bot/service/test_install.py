@@ -173,18 +173,19 @@ def test_variables_of_this_shell_do_not_count(desk: Desk, monkeypatch: pytest.Mo
 
 
 def test_every_agent_of_the_file_may_write_to_its_workspace(desk: Desk) -> None:
-    """R3, P12: a system service sees all else read-only."""
-    for name in ("one", "other"):
+    """R3, P12, W2: a system service sees all else read-only; agents commit to the repositories of projects."""
+    for name in ("one", "other", "web"):
         (desk.root / name).mkdir()
     (desk.root / "weft.toml").write_text(
         'default = "a"\n'
         f'[agents.a]\ncommand = "true"\nworkspace = "{desk.root}/one/{{thread_id}}"\n'
         f'[agents.b]\ncommand = "true"\nworkspace = "{desk.root}/other"\n'
+        f'[projects.web]\npath = "{desk.root}/web"\n'
     )
     desk.settings(DISCORD_TOKEN="of-nobody")
     shown = desk.service("show", "--run-as", "root").output
     (writable,) = (line for line in shown.splitlines() if line.startswith("ReadWritePaths="))
-    assert f"{desk.root}/one {desk.root}/other" in writable
+    assert f"{desk.root}/one {desk.root}/other {desk.root}/web" in writable
 
 
 def test_a_file_of_agents_that_can_not_be_understood_is_told(desk: Desk) -> None:
