@@ -13,7 +13,7 @@ from bot.agents.model import AgentProfile
 from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE
 
 SERVER = "weft"
-SOCKET_FIELD, INSTALLATION_FIELD = "mcp_socket", "weft"
+SOCKET_FIELD, LIBRARIES_FIELD, CODE_FIELD = "mcp_socket", "weft", "weft_code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,6 @@ class ToolAccess:
 
     def places(self) -> dict[str, str]:
         """Return what the placeholders of wrappers stand for that are about tools."""
-        return {SOCKET_FIELD: str(self.socket.parent), INSTALLATION_FIELD: str(installation())}
-
-
-def installation() -> Path:
-    """Return the directory in which Weft and its libraries are installed; the interpreter may be outside of it."""
-    libraries, source = Path(sys.prefix), Path(bot.__file__).resolve().parent.parent
-    # In a checkout, the libraries are in a directory of it; where they are not, nothing covers both.
-    return source if libraries.is_relative_to(source) else libraries
+        # The package and not what it lies in: beside it, in a checkout, may be a `.env` with the token of Discord.
+        code = Path(bot.__file__).resolve().parent
+        return {SOCKET_FIELD: str(self.socket.parent), LIBRARIES_FIELD: sys.prefix, CODE_FIELD: str(code)}

@@ -10,7 +10,7 @@ import pytest
 
 import bot
 from bot.agents.model import AgentProfile, Agents, launcher_of
-from bot.agents.tool_access import ToolAccess, installation
+from bot.agents.tool_access import ToolAccess
 from tests.bot.agents.test_file import agents as read_agents
 
 ACCESS = ToolAccess(Path("/run/weft/mcp/socket"), {"WEFT_STATE_ID": "abc"})
@@ -60,11 +60,9 @@ def test_an_agent_that_sees_other_files_has_a_command_of_its_own() -> None:
 
 
 def test_wrappers_can_name_the_socket_and_the_installation(tmp_path: Path) -> None:
-    wrapper = ("wrap", "{mcp_socket}", "{weft}", "{workspace}")
+    wrapper = ("wrap", "{mcp_socket}", "{weft}", "{weft_code}", "{workspace}")
     agents = Agents({"red": AgentProfile("red", ("red",), str(tmp_path), wrapper=wrapper)}, "red")
     launcher = launcher_of(agents, {}, {}, lambda _: "red", places=ACCESS.places())
-    assert launcher.spec(1).argv == ("wrap", "/run/weft/mcp", str(installation()), str(tmp_path), "red")
-
-
-def test_the_installation_holds_the_code_and_its_libraries() -> None:
-    assert Path(bot.__file__).resolve().is_relative_to(installation()) or Path(sys.prefix) == installation()
+    code = str(Path(bot.__file__).resolve().parent)
+    assert launcher.spec(1).argv == ("wrap", "/run/weft/mcp", sys.prefix, code, str(tmp_path), "red")
+    assert Path(code, "mcp").is_dir(), "and not what it lies in, where a .env may be"
