@@ -151,6 +151,7 @@ class ToolListener:
             if not _is_ours(stream):
                 return answer(NO_ACCESS, error=True)
             lines = BufferedByteReceiveStream(stream)
+            # Bounded before it is read, and nothing else is looked at first: to whoever has no token, all the same.
             hello = _hello(await lines.receive_until(b"\n", HELLO_BYTES))
             offer = self.find(hello.token) if hello is not None else None
             if hello is None or offer is None:
@@ -197,6 +198,7 @@ class ToolListener:
 
     async def _answered(self, offer: Offer, thread: int, call: Call, stream: SocketStream) -> tuple[str, Answer | None]:
         """Carry out a call while its caller and its session are there; return the outcome and what the model reads."""
+        # Counted before it is validated: what is no call costs as much.
         now = anyio.current_time()
         if not self._rate.take(thread, now):
             wait = int(self._rate.wait(thread, now)) + 1
@@ -272,6 +274,8 @@ def _is_ours(stream: SocketStream) -> bool:
     The directory is closed to others, but a sandbox may have opened it. One that maps its users (user namespaces) is
     no obstacle: the kernel tells who the peer is from here.
     """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # on macOS the modes of directory and socket have to do
     raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  of anyio, not of Django
     packed = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _process, user, _group = _CREDENTIALS.unpack(packed)

@@ -138,7 +138,7 @@ async def _end_with_parent() -> None:
     parent = os.getppid()
     try:
         descriptor = os.pidfd_open(parent)
-    except OSError:
+    except (OSError, AttributeError):  # not on macOS
         return  # it is outside of the sandbox, or dead: the end of the standard input has to do
     if os.getppid() == parent:  # else it died in between, and the number may be somebody else's
         await anyio.wait_readable(descriptor)

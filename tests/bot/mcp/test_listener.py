@@ -233,7 +233,7 @@ async def test_who_does_not_read_its_answers_keeps_nobody_waiting() -> None:
     async with serving(ListenerLimits(patience=0.2, at_once=2, pace=0)) as host, AsyncExitStack() as open_ones:
         for _ in range(2):
             stream = await open_ones.enter_async_context(connected(host))
-            await stream.send(host.hello() + call_line("read_thread", limit=100))
+            await stream.send(host.hello() + call_line("read_thread", limit=50))
         assert not (await host.title(OTHER)).error
         await host.counts("read_thread", "done", 2)
         assert not (await host.title()).error  # both places are free again
