@@ -28,11 +28,14 @@ token="{head}""{tail}"
     if grep -qs "$token" "{credentials}/discord-token"; then echo credential; fi
     if ls /proc/{bot}/fd/ >/dev/null 2>&1; then echo files of the bot; fi
     if grep -rqs "$token" "{state}"; then echo token in the state; fi
-    if ls "{state}" >/dev/null 2>&1; then echo state; fi
+    if ls "{state}" 2>/dev/null | grep -qvx mcp; then echo state; fi
 }} >"{out}.part"
 mv "{out}.part" "{out}"
 """
-"""The five paths: own environment, the bot's, the credential, the bot's open files, the state."""
+"""The five paths: own environment, the bot's, the credential, the bot's open files, the state.
+
+Of the state, an agent may see the directory of the socket that its tools are reached by, and nothing beside it.
+"""
 
 _numbers = itertools.count()
 
