@@ -7,6 +7,7 @@ never reaches an agent by way of somebody else's question.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from bot.chat.port import PAGE, DiscordChat
 from bot.chat.posts import Json, field, posts_of
 from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
 from bot.links import MessageLink
-from bot.model import Actor, Inbound, Quote, posted_at
+from bot.model import Actor, Inbound, Quote, ThreadPlace, posted_at
 from bot.reply.port import MessageGone, PortError, Unavailable
 from bot.work.ports import Earlier
 from bot.work.prompt import frame, named
@@ -111,6 +112,24 @@ class DiscordLookups:
             return Earlier()
         cut = len(quotes) < len(said) or len(posts) == PAGE
         return Earlier((Quote(CUT if cut else EARLIER, ""), *reversed(quotes)), read)
+
+    async def let_in(self, place: ThreadPlace, person: Actor) -> Actor | None:
+        """Return a person with the rights that they have in a thread now; None: they left, or may not prompt there.
+
+        Raises:
+            Unavailable: Discord did not say.
+        """
+        if place.guild_id is not None:
+            try:
+                # Of each, whoever lets them in: who has left the server is no member of it.
+                person = replace(person, roles=await self._chat.roles(place.guild_id, person.id))
+            except Unavailable:
+                raise
+            except PortError:
+                return None
+        policy = self._current().policy
+        request = Request(place.guild_id, place.thread_id, place.parent_id, person.id, person.roles)
+        return policy.knows(person) if authorize(request, policy).allowed else None
 
     async def _follows(self, inbound: Inbound, place_id: int) -> bool:
         """Return whether the author of a mention can read what was said there before it, in Discord as well."""

@@ -58,6 +58,9 @@ from bot.work.reactions import Mark, Reactions
 from bot.work.recovery import Recovery, Shutdown
 from bot.work.running_turn import Claim
 from bot.work.runs import Runs
+from bot.work.schedules.runner import ScheduleRunner
+from bot.work.schedules.service import Schedules
+from bot.work.schedules.zones import TimeZones, usual_zone
 from bot.work.serialization import accepted_prompt
 from bot.work.sessions.sessions import Sessions
 from bot.work.skipped import RateLimiter, SkippedMessages
@@ -107,6 +110,7 @@ class Dispatcher:
         verbosity: how much of its turns each thread shows.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
         outside: what threads look like from outside.
+        schedules: prompts that run again and again.
         permissions: the permission requests that people may press.
         rules: what is allowed without a question.
         decisions: what was decided.
@@ -149,6 +153,8 @@ class Dispatcher:
         self._make_watchers(tasks)
         self._make_turns(tasks, lookups)
         self._make_controls()
+        self._make_schedules(agents, lookups)
+        tasks.start_soon(self._schedule_runner.run, name="schedules")
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 
@@ -249,6 +255,15 @@ class Dispatcher:
         self.guide = Guide(self._scheduler, self._runs, self._asking, settings, self._files, self._limits.context)
         self.verbosity = VerbosityChoices(self._runs, settings)
         self.turn_events.listeners.append(self.verbosity)
+
+    def _make_schedules(self, agents: Agents, lookups: Lookups) -> None:
+        """Make what lets prompts run again and again."""
+        zones = TimeZones(self.thread_settings, usual_zone(agents.budget.zone))
+        self.schedules = Schedules(self._tracker, self._store, zones)
+        self._schedule_runner = ScheduleRunner(
+            self.schedules, self._tracker, self._chat, lookups, self._store, self._editors, self._intake,
+            self._rate_limiter, self._redact,
+        )  # fmt: skip
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -395,6 +410,7 @@ class Dispatcher:
             self._changes.forget(place_id)
             self.commands.forget(place_id)
             self.budgets.forget(place_id)
+            self.schedules.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
 
     # --- what the scheduler asks for -------------------------------------------------------------------------------
@@ -497,6 +513,7 @@ class Dispatcher:
                 queue.memory.cutoff = max(queue.memory.cutoff, cutoff)
         await self._recovery.recover()
         await self.sessions.openings.recover()
+        await self._schedule_runner.load()
         for kept in await self._store.notices():
             self._notices.adopt(kept)
 

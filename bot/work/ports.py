@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bot.links import MessageLink
-from bot.model import Actor, Attachment, Inbound, Quote
+from bot.model import Actor, Attachment, Inbound, Quote, ThreadPlace
 from bot.reply.port import Attachment as File
 from bot.reply.port import Body, Button, Select, ThreadPort
 from bot.work.questions.cards import Modal
@@ -52,6 +52,9 @@ class Lookups(Protocol):
 
     async def earlier(self, inbound: Inbound, since: int, most: int) -> Earlier:
         """Return the newest ``most`` messages of the inbound's conversation that follow the message ``since``."""
+
+    async def let_in(self, place: ThreadPlace, person: Actor) -> Actor | None:
+        """Return a person with the rights that they have in a thread now; None: they left, or may not prompt there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,13 +291,15 @@ class FakeChat:
 class FakeLookups:
     """Lookups. ``messages`` and ``talks`` give what is found, by link and by message, or the error that is raised.
 
-    ``gate``: what every question waits for; ``asked``: all of them.
+    ``people`` has who is let in otherwise than as asked. ``gate``: what every question waits for; ``asked``: all of
+    them.
     """
 
     messages: dict[MessageLink, Quote | Exception | None] = field(default_factory=dict)
     talks: dict[int, Earlier | Exception] = field(default_factory=dict)
     asked: list[tuple[object, ...]] = field(default_factory=list)
     gate: anyio.Event | None = None
+    people: dict[int, Actor | Exception | None] = field(default_factory=dict)
 
     async def linked(self, link: MessageLink, asker: Actor) -> Quote | None:
         self.asked.append((link, asker.id))
@@ -306,6 +308,10 @@ class FakeLookups:
     async def earlier(self, inbound: Inbound, since: int, most: int) -> Earlier:
         self.asked.append((inbound.message_id, since, most))
         return await self._answer(self.talks.get(inbound.message_id, Earlier()))
+
+    async def let_in(self, place: ThreadPlace, person: Actor) -> Actor | None:
+        self.asked.append((place.thread_id, person.id))
+        return await self._answer(self.people.get(person.id, person))
 
     async def _answer(self, found: T | Exception) -> T:
         if self.gate is not None:

@@ -1,0 +1,1 @@
+"""Schedules: prompts that come again and again in a thread."""
