@@ -17,6 +17,7 @@ from bot.chat.authorize import Purpose
 from bot.chat.commands.control import reset, status
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.queue import show
+from bot.chat.commands.schedules import on_schedule_press
 from bot.chat.commands.sessions import on_list_press
 from bot.chat.interactions import agent_place, asker_of, respond, respond_later, tell, thread_place_of
 from bot.chat.modals import SUBMITTED, filled_in
@@ -39,6 +40,8 @@ TEMPLATE = (
     r"|always:(?P<card>[A-Za-z0-9_-]+)"
     r"|page:(?P<paged_in>\d+):(?P<paged>all|[0-9a-f]{16}):(?P<page>\d{1,3}):[en]"
     r"|list:(?P<list>[A-Za-z0-9_-]+):(?:open-(?P<entry>\d{1,4})|page-(?P<list_page>\d{1,3}))"
+    r"|scheds:(?P<sched_page>\d{1,3}):[en]"
+    r"|sched:(?P<schedule>\d+):(?P<sched_what>pause|resume|remove):(?P<sched_at>\d{1,3})"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<reply>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
@@ -66,6 +69,9 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return
         if named["list"]:
             await on_list_press(interaction, named)
+            return
+        if named["schedule"] or named["sched_page"]:
+            await on_schedule_press(interaction, named)
             return
         message_id = interaction.message.id if interaction.message is not None else 0
         if named["word"]:

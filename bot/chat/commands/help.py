@@ -19,7 +19,7 @@ from bot.work.ports import Answer
 DIRECT = frozenset(
     {
         "agent", "diff", "effort", "export", "handoff", "help", "login", "logout", "mode", "model", "new",
-        "options", "queue", "reset", "status", "stop", "verbosity",
+        "options", "queue", "reset", "schedule", "schedules", "status", "stop", "verbosity",
     }
 )  # fmt: skip
 """The commands that are offered in direct messages too, where Weft takes them; the others need a server's threads."""

@@ -27,6 +27,7 @@ from bot.chat.commands.options import effort, mode, model, options
 from bot.chat.commands.permissions import permissions
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
+from bot.chat.commands.schedules import schedule, schedules
 from bot.chat.commands.sessions import fork, sessions
 from bot.chat.commands.transcripts import export, handoff
 from bot.chat.commands.verbosity import verbosity
@@ -62,6 +63,8 @@ COMMANDS: tuple[AnyCommand, ...] = (
     options,
     sessions,
     fork,
+    schedule,
+    schedules,
 )
 
 IN_SERVERS, IN_DIRECT_MESSAGES = (0,), (1,)

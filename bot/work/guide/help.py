@@ -15,6 +15,7 @@ from bot.work.ports import Answer
 GROUPS = {
     "Conversation": ("new", "agent", "fork", "handoff", "sessions", "reset"),
     "While it works": ("stop", "status", "queue", "verbosity"),
+    "Again and again": ("schedule", "schedules"),
     "What it did": ("diff", "export", "audit", "board"),
     "What waits for you": ("inbox", "permissions", "notify"),
     "The agent": ("model", "mode", "effort", "options", "login", "logout"),

@@ -32,6 +32,8 @@ from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
+from bot.work.schedules.service import Schedules
+from bot.work.schedules.zones import TimeZones
 from bot.work.slash.commands import NO_COMMANDS, AgentCommands
 from bot.work.thread_settings import ThreadSettings
 from bot.work.transcripts.export import Exports, Format
@@ -157,6 +159,7 @@ class FakeDispatcher(Dispatcher):
     notifications: Any = field(init=False)
     options: FakeChoices = field(default_factory=FakeChoices)
     inbox: Inbox = field(init=False)
+    schedules: Schedules = field(init=False)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -166,6 +169,8 @@ class FakeDispatcher(Dispatcher):
         self.transcripts = FakeTranscripts(cast("Any", None), str, 30)
         self.exports = FakeExports(self.transcripts, lambda _guild_id: 0)
         self.inbox = Inbox(KeptHere(), str)
+        tracker = cast("Any", SimpleNamespace(begin=lambda *_step, name: None))
+        self.schedules = Schedules(tracker, cast("Any", None), TimeZones(KeptHere(), "Etc/UTC"))
 
     async def saved(self) -> bool:
         return True

@@ -41,8 +41,9 @@ DECIDING = {
     "permissions answer",
     "permissions list",
     "permissions revoke",
+    "schedules",
 }
-DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth|inbox):.*")
+DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth|inbox|scheds?):.*")
 BUTTONS_A_MESSAGE = 25
 parser = importlib.import_module("re._parser")
 
