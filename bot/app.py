@@ -250,7 +250,7 @@ async def running_bot(
                 lookups=gateway.lookups,
                 redact=redactor.text,
                 transcriber=transcriber_of(settings, wanted),
-                command=launcher.command,
+                launcher=launcher,
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.

@@ -109,7 +109,7 @@ def _file_problems(settings: Settings, file: AgentsFile, wrong: frozenset[str], 
     if agents is not None:
         yield from agents_problems(agents, file, path)
         unset = not settings.approver_roles and "WEFT_APPROVER_ROLES" not in wrong
-        if unset and any(agent.rules.two_person for agent in agents):
+        if unset and any(one.rules.two_person for one in (*agents, *agents.projects.values())):
             what = f"the two_person rules in {file.path} need a second person"
             yield f"WEFT_APPROVER_ROLES is not set: name a role, as {what}"
 

@@ -216,6 +216,14 @@ class LauncherByName:
     def errand(self, place_id: int) -> LaunchSpec:
         return self._known(place_id).errand(place_id)
 
+    def directory(self, thread_id: int, home: int) -> str:
+        """Return where a session of a thread's agent works in the directory of thread ``home``, as the agent sees it.
+
+        Raises:
+            AgentSpawnError: the directory is missing, or the project is gone.
+        """
+        return self._known(thread_id).spec(home).directory
+
     def command(self, argv: tuple[str, ...], thread_id: int) -> LaunchSpec:
         """Return how to run a command for a thread's project, as its agent would be run.
 

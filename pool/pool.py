@@ -6,7 +6,7 @@ This is the outside of the pool: claims, sessions, status, eviction, reset and c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -267,10 +267,14 @@ class ConnectionPool:
 
     # --- copies of a session, for other threads ---------------------------------------------------------------------
 
-    async def copy_session(self, thread_id: int) -> SessionCopy:
+    async def copy_session(self, thread_id: int, elsewhere: Callable[[], Awaitable[str]] | None = None) -> SessionCopy:
         """Copy the thread's session as it is now, whatever turn runs in it; `give` makes it another thread's own.
 
         It is made in the process that has the original, which is started for that if need be, and stays open there.
+
+        Args:
+            elsewhere: makes the directory in which the copy is to work, once it is known that there can be one, and
+                returns it as the agent sees it; None: the copy works where the original does.
 
         Raises:
             AgentSpawnError: the agent could not be started, or no place is free for it.
@@ -299,15 +303,16 @@ class ConnectionPool:
             # Without a way back to a session, only a thread in the same process can have it.
             if not ways(connection.agent) and (sharing is None or len(slot.agent.slots) >= sharing.sessions):
                 raise ForkFailed("this agent can copy a conversation, but not open the copy in another process")
+            cwd = await elsewhere() if elsewhere is not None else slot.cwd
             offer = self._servers.offer(thread_id, copy=True)
             try:
-                offer.session = session = await connection.fork_session(original.id, slot.cwd, offer.servers)
+                offer.session = session = await connection.fork_session(original.id, cwd, offer.servers)
             except BaseException:
                 offer.withdraw()
                 raise
             # At once: if it gets no thread after all, its agent lists it still, and it says what was said here.
             self._store.copied(session.id, thread_id)
-            return SessionCopy(connection, session, slot.cwd, original.id, offer)
+            return SessionCopy(connection, session, cwd, original.id, offer)
         finally:
             claim.release()
 

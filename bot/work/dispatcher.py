@@ -18,7 +18,6 @@ import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
-from acp.process import LaunchSpec
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.work.asking import Asking
@@ -47,7 +46,7 @@ from bot.work.options.service import SessionChoices
 from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
-from bot.work.projects.service import Projects, no_command
+from bot.work.projects.service import Projects
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -76,6 +75,7 @@ from bot.work.turn_events import TurnEvents, WaitsForPeople
 from bot.work.turns import TurnService
 from bot.work.verbosity import VerbosityChoices
 from bot.work.workspace.changes import WorkspaceChanges
+from pool.launcher import LauncherByName
 from pool.pool import ConnectionPool
 from pool.storage.durable import SessionStore
 
@@ -93,7 +93,7 @@ class Dispatcher:
         redact: takes secrets out of what agents say about their failures.
         lookups: asks Discord for what prompts refer to.
         transcriber: writes down voice messages for agents that take no sounds.
-        command: says how a command of its project is run in the directory of a thread.
+        launcher: says how commands of projects are run in the directories of threads; None: there are no projects.
 
     Attributes:
         projects: the work trees of threads.
@@ -136,7 +136,7 @@ class Dispatcher:
         redact: Callable[[str], str],
         lookups: Lookups,
         transcriber: Transcriber | None = None,
-        command: Callable[[tuple[str, ...], int], LaunchSpec] = no_command,
+        launcher: LauncherByName | None = None,
     ) -> None:
         self._may, self._rights, self._redact = may, rights, redact
         self._limits, self._observer = limits, observer
@@ -148,7 +148,7 @@ class Dispatcher:
         self.thread_settings = ThreadSettings(self._tracker, store, agents, limits.rules.mode)
         # Each of these builds on those before it.
         self._make_display(tasks, transcriber)
-        self.projects = Projects(store, self.thread_settings, self._editors, command, redact)
+        self.projects = Projects(store, self.thread_settings, self._editors, launcher, redact)
         self._make_records(agents)
         self._make_watchers(tasks)
         self._make_turns(tasks, lookups)
@@ -249,7 +249,7 @@ class Dispatcher:
         )  # fmt: skip
         self.sessions = Sessions(
             self._tracker, self._chat, pool, store, settings, self._editors, self._intake, self.budgets, self.options,
-            redact,
+            self.projects, redact,
         )  # fmt: skip
         self.logins = Logins(pool, settings, redact)
         self.guide = Guide(self._scheduler, self._runs, self._asking, settings, self._files, self._limits.context)

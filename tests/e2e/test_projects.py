@@ -221,6 +221,10 @@ async def test_new_with_a_project_works_there_and_other_threads_do_not(tmp_path:
             command = await game.owner.slash(game.discord.channel_id, "new", project=project, prompt="go")
             assert command.original_id is not None
             assert await game.outcome(command.original_id) is Outcome.ANSWERED
+            inbox = await (await game.owner.slash(game.discord.channel_id, "inbox")).told()
+            assert f"ago in `{project}`: " in inbox
+            help_text = await (await game.owner.slash(command.original_id, "help")).told()
+            assert f"which works in the project `{project}`." in help_text
             status = await game.owner.slash(command.original_id, "status")
             assert f"Project: `{project}`" in str((status.response or {})["content"])
             assert game.discord.message(command.original_id).content.startswith(f"A new conversation on `{project}`.")
@@ -292,6 +296,49 @@ async def test_threads_of_a_project_share_a_process_and_each_session_has_its_own
         opened = [message["params"]["cwd"] for message in agent.received("session/new")]
         assert opened == [str(tree_of(tmp_path, first)), str(tree_of(tmp_path, slow))]
         assert len(agent.pids()) == 1
+
+
+@pytest.mark.parametrize("sessions_per_process", [1, 10])
+async def test_a_fork_works_in_a_work_tree_of_its_own_from_where_the_original_is(
+    tmp_path: Path, sessions_per_process: int
+) -> None:
+    """S2, W2: on a branch of its own, which it is set up for; neither sees what the other one does from then on."""
+    (tmp_path / "sessions").mkdir()
+    keeps: dict[str, Any] = {"resume": True, "fork": True, "close": True, "store": str(tmp_path / "sessions")}
+    agent = scenario(tmp_path, **keeps)
+    project = web(tmp_path, setup=(sys.executable, "-c", "open('set-up', 'a').write('x')"))
+    async with on_web(tmp_path, agent, project, sessions_per_process=sessions_per_process) as game:
+        first, _ = await game.ask("begin")
+        (tree_of(tmp_path, first) / "notes.txt").write_text("of the original")
+        done = commit(tree_of(tmp_path, first))
+        (tree_of(tmp_path, first) / "draft").touch()
+        told = await (await game.owner.slash(first, "fork", prompt="another way")).told()
+        assert "What is in no commit stays here" in told
+        (copy,) = (thread.id for thread in game.discord.threads() if thread.id != first)
+        assert await game.outcome(copy) is Outcome.ANSWERED
+        (forked,) = agent.received("session/fork")
+        home = game.on_stage.bot.dispatcher.thread_settings.home_of(copy)
+        directory = tree_of(tmp_path, home)
+        assert forked["params"]["cwd"] == str(directory)
+        assert home not in (first, copy)
+        assert {row.setup for row in rows(game).values()} == {"done"}
+        assert len({row.branch for row in rows(game).values()}) == 2
+        assert run_git(directory, "rev-parse", "HEAD") == done
+        assert ((directory / "notes.txt").read_text(), (directory / "draft").exists()) == ("of the original", False)
+        assert (directory / "set-up").read_text() == "xx"  # the original's was committed
+
+
+async def test_of_a_fork_that_can_not_be_made_no_work_tree_is_left(tmp_path: Path) -> None:
+    """S2, W2"""
+    agent = scenario(tmp_path, resume=True, fork="fails")
+    async with on_web(tmp_path, agent) as game:
+        first, _ = await game.ask("begin")
+        assert "could not be copied" in await (await game.owner.slash(first, "fork")).told()
+        await until(lambda: set(rows(game)) == {first})
+        branches = run_git(tmp_path / "web", "branch", "--list", "weft/*").split()
+    assert len([one for one in branches if one.startswith("weft/")]) == 1
+    found = {one.name for one in (tmp_path / "state/worktrees/web").iterdir() if not one.name.startswith(".")}
+    assert found == {str(first)}
 
 
 @pytest.mark.skipif(bool(works(*BUBBLEWRAP)), reason="bubblewrap does not work here")

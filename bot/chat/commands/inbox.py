@@ -44,12 +44,16 @@ async def inbox(interaction: discord.Interaction[Any]) -> None:
         # Redacted before it is cut: the rest of a cut secret would not be recognised for certain.
         return inline_code(redact(text), _WHAT_LIMIT)
 
+    def on(end: Unread) -> str:
+        project = client.dispatcher.thread_settings.project_name(end.place.thread_id)
+        return f" in {inline_code(project)}" if project is not None else ""
+
     lines = _listed(
         "**Waiting for your answer**", [f"{coarse(one.waited)}: {what(one.what)} {one.link}" for one in asked]
     )
     for head, failed in (("**Failed or not run**", True), ("**Finished since you were last there**", False)):
         ends = [one for one in ended if one.failed is failed]
-        ago = [f"{coarse(time.time() - one.at)} ago: {what(one.gist)} {one.link}" for one in ends]
+        ago = [f"{coarse(time.time() - one.at)} ago{on(one)}: {what(one.gist)} {one.link}" for one in ends]
         lines += _listed(head, ago)
     clear = Button(f"weft:inbox:{listed_at}", "Clear", "secondary")
     answer = Answer(fitting(lines, more) if lines else ALL_QUIET, accepted=True, buttons=(clear,) if ended else ())

@@ -51,6 +51,7 @@ class Situation:
         weft: how Weft is mentioned.
         agent: what the agent of the place is called amid a sentence, as Discord Markdown.
         agents: the names of all of them, where there is a choice.
+        projects: the names of what threads may work on; ``project``: what those of the channel do.
         directory: where it works, as Discord Markdown; "" if that is not known.
         running: the message whose turn runs; None: none does.
         asked: whether that turn waits for an answer of whoever asks for help; ``asking``: of anybody.
@@ -63,6 +64,8 @@ class Situation:
     weft: str
     agent: str
     agents: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    project: str | None = None
     directory: str = ""
     running: int | None = None
     asked: bool = False
@@ -82,7 +85,10 @@ def _advice(here: Situation) -> tuple[list[str], tuple[Button, ...]]:
     # 1. Where a conversation begins.
     if here.kind is Kind.CHANNEL:
         which = f" Agents here: {', '.join(map(inline_code, here.agents))}." if here.agents else ""
-        first = "agent, title and files first" if here.agents else "title and files first"
+        which += f" Projects: {', '.join(map(inline_code, here.projects))}." if here.projects else ""
+        which += f" Threads here work on {inline_code(here.project)}, if you name no other." if here.project else ""
+        choices = [*(["agent"] if here.agents else []), *(["project"] if here.projects else []), "title"]
+        first = f"{', '.join(choices)} and files first"
         begin = [
             "**Mention me and say what you want done.** I open a thread for it:",
             f"> {here.weft} why does the login fail?",

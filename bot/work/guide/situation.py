@@ -46,8 +46,16 @@ class Guide:
             commands: the names of those that are registered.
         """
         if kind is Kind.CHANNEL:
-            agents = self.settings.agents.names if self.settings.agents.chosen else ()
-            here = Situation(kind, place_id, weft, self.settings.called(place_id), agents)
+            known = self.settings.agents
+            here = Situation(
+                kind,
+                place_id,
+                weft,
+                self.settings.called(place_id),
+                known.names if known.chosen else (),
+                tuple(known.projects),
+                known.channel_projects.get(place_id),
+            )
             return help_on(here, commands)
         running = self.runs.in_thread(place_id)
         waits = next((turn for turn in running if turn.waiting_for_people), None)
@@ -70,6 +78,10 @@ class Guide:
 
 def shown_directory(files: TurnFiles, thread_id: int) -> str:
     """Return where a thread's agent works, as Discord Markdown, below the home directory as people write it; or ""."""
+    project = files.thread_settings.project_name(thread_id)
+    if project is not None:
+        # Its work tree has a long name that says nothing to anybody.
+        return f"the project {inline_code(project)}"
     place = files.place_of(thread_id)
     if place is None:
         return ""

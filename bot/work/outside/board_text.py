@@ -34,10 +34,16 @@ _AGENT_LIMIT = 32
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A thread on a board; ``cost`` is what it has cost today, as text, "" if nobody knows."""
+    """A thread on a board.
+
+    Attributes:
+        cost: what it has cost today, as text, "" if nobody knows.
+        project: what it works on, by name; None: no project.
+    """
 
     thread: ThreadState
     cost: str = ""
+    project: str | None = None
 
 
 def alive(thread: ThreadState, now: float) -> bool:
@@ -75,6 +81,7 @@ def _line(line: Line) -> str:
     state = f"**{thread.state}**" if thread.state in (State.NEEDS_YOU, State.FAILED) else str(thread.state)
     parts = [
         f"{_SIGNS[thread.state]} <#{thread.place.thread_id}> {state} <t:{int(thread.since)}:R>",
+        inline_code(line.project, _AGENT_LIMIT) if line.project else "",
         inline_code(thread.agent, _AGENT_LIMIT) if thread.agent else "",
         line.cost,
     ]

@@ -23,7 +23,7 @@ from bot.work.outside.board_text import HEADING, Line, alive, board
 from bot.work.ports import Answer, Chat
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
-from bot.work.thread_states import ThreadStates
+from bot.work.thread_states import ThreadState, ThreadStates
 from pool.storage.durable import SessionStore
 
 log = structlog.get_logger(__name__)
@@ -201,16 +201,21 @@ class Boards:
                 one.due = anyio.current_time() + FORBIDDEN_AGAIN
 
     def _text(self, one: _Board) -> str:
-        now, seen, budgets = self._clock(), self._chat.channels.seen_by_all, self._budgets
+        now, seen = self._clock(), self._chat.channels.seen_by_all
         return board(
             [
-                Line(thread, budgets.worded(budgets.spent_today(thread.place.thread_id)))
+                self._line(thread)
                 for thread in self._states.all()
                 if thread.place.guild_id == one.guild_id
                 and alive(thread, now)
                 and seen(thread.place.thread_id, one.channel_id)
             ]
         )
+
+    def _line(self, thread: ThreadState) -> Line:
+        thread_id, budgets = thread.place.thread_id, self._budgets
+        spent = budgets.worded(budgets.spent_today(thread_id))
+        return Line(thread, spent, self._settings.project_name(thread_id))
 
     async def _show(self, one: _Board, port: ThreadPort, text: str) -> None:
         # 1. The last run may have posted one in its last moment.

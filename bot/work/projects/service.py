@@ -22,7 +22,6 @@ import structlog
 
 from acp.command import CommandEnd, run_command
 from acp.errors import AgentSpawnError, SpawnFailure
-from acp.process import LaunchSpec
 from bot.agents.model import Project
 from bot.reply.port import MESSAGE_LIMIT, Body
 from bot.reply.render import duration, last_lines
@@ -31,8 +30,11 @@ from bot.work.editors import Editors
 from bot.work.thread_settings import ThreadSettings
 from bot.work.workspace.branches import branch_name, taken_branches
 from bot.work.workspace.making import make
+from bot.work.workspace.removal import remove
 from bot.work.workspace.repository import Unreadable
-from bot.work.workspace.worktrees import WorkTree
+from bot.work.workspace.tree_state import look
+from bot.work.workspace.worktrees import Made, WorkTree
+from pool.launcher import LauncherByName
 from pool.storage.durable import SessionStore
 from pool.store import KeptWorkTree
 
@@ -67,9 +69,17 @@ AGAIN = "-# It is tried again when the agent starts the next time."
 log = structlog.get_logger(__name__)
 
 
-def no_command(argv: tuple[str, ...], thread_id: int) -> LaunchSpec:
-    """Refuse to run anything, where there are no projects."""
-    raise AgentSpawnError(f"{argv[0]} can't be run for thread {thread_id}", failure=SpawnFailure.OTHER)
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """A work tree that begins where that of a thread is.
+
+    Attributes:
+        directory: where it is, as the thread's agent sees it.
+        left: the other one has something that is in no commit, and so not in this one.
+    """
+
+    directory: str
+    left: bool
 
 
 @dataclass(eq=False)
@@ -77,7 +87,7 @@ class Projects:
     """Sees to it that threads have their work trees.
 
     Args:
-        command: says how a command is run in the directory of a thread, as its agent would be.
+        launcher: says how a command is run in the directory of a thread; None: there are no projects.
         redact: takes secrets out of what commands say.
 
     Attributes:
@@ -87,7 +97,7 @@ class Projects:
     store: SessionStore
     settings: ThreadSettings
     editors: Editors
-    command: Callable[[tuple[str, ...], int], LaunchSpec]
+    launcher: LauncherByName | None
     redact: Callable[[str], str]
     wall: Callable[[], float] = time.time
     rows: dict[int, KeptWorkTree] = field(default_factory=dict)
@@ -204,21 +214,15 @@ class Projects:
                 if await anyio.to_thread.run_sync(_is_there, Path(row.directory), abandon_on_cancel=True):
                     return row
         before = row
-        row = await self._to_be_made(project, thread_id, home, row)
-        self._doing[home] = "making a work tree"
-        # Written down before it is there: whatever a kill leaves is found by the row.
-        await self.keep(row)
-        try:
-            await anyio.to_thread.run_sync(_make_base, project.worktrees, abandon_on_cancel=True)
-            async with self._makers:
-                made = await make(self.tree(row))
-        except Unreadable as exc:
-            raise _refused(NOT_MADE.format(name=project.name, why=exc)) from exc
-        except OSError as exc:
-            raise _refused(NOT_MADE.format(name=project.name, why=exc.strerror or exc)) from exc
-        row = replace(row, state=READY, base_commit=row.base_commit or made.base_commit)
-        await self.keep(row)
-        log.info("worktree.made", thread=thread_id, project=project.name, branch=row.branch, again=made.again)
+        if row is not None:
+            # Its files come from its branch: what set it up is gone with the others.
+            directory = str(project.worktrees / str(home))
+            row = replace(row, state=MAKING, directory=directory, setup="", used_at=int(self.wall()))
+        else:
+            with anyio.fail_after(STORE_LIMIT):
+                record = await self.store.thread(thread_id)
+            row = await self._begun(project, home, (record.title if record is not None else None) or "")
+        row, made = await self._make(project, row)
         notes = [f"-# {note}" for note in made.notes]
         if before is not None and before.state == READY and made.made:
             notes.insert(0, MADE_ANEW.format(branch=inline_code(row.branch, 100)))
@@ -226,24 +230,72 @@ class Projects:
             self.editors.of(thread_id).say(Body("\n".join(notes)))
         return row
 
-    async def _to_be_made(self, project: Project, thread_id: int, home: int, row: KeptWorkTree | None) -> KeptWorkTree:
-        now, directory = int(self.wall()), str(project.worktrees / str(home))
-        if row is not None:
-            # Its files come from its branch: what set it up is gone with the others.
-            return replace(row, state=MAKING, directory=directory, setup="", used_at=now)
-        with anyio.fail_after(STORE_LIMIT):
-            record = await self.store.thread(thread_id)
-        title = (record.title if record is not None else None) or ""
+    async def _begun(self, project: Project, home: int, title: str) -> KeptWorkTree:
+        """Return the row of a work tree that is to be made; no await comes between this and its being kept."""
         try:
             taken = await taken_branches(project.path)
         except Unreadable as exc:
             raise _refused(NOT_MADE.format(name=project.name, why=exc)) from exc
         # No await from here to the row: of two threads, the other one sees this one's branch.
         taken |= {one.branch for one in self.rows.values() if one.repository == str(project.path)}
-        branch = branch_name(self.redact(title), home, taken)
+        branch, directory = branch_name(self.redact(title), home, taken), str(project.worktrees / str(home))
+        now = int(self.wall())
         return KeptWorkTree(
             home, project.name, str(project.path), directory, branch, project.base, "", MAKING, "", now, now
         )
+
+    async def _make(self, project: Project, row: KeptWorkTree, start: str | None = None) -> tuple[KeptWorkTree, Made]:
+        """Have a work tree made, or made anew; return its row then. ``start``: where a new branch begins."""
+        self._doing[row.thread_id] = "making a work tree"
+        # Written down before it is there: whatever a kill leaves is found by the row.
+        await self.keep(row)
+        try:
+            await anyio.to_thread.run_sync(_make_base, project.worktrees, abandon_on_cancel=True)
+            async with self._makers:
+                made = await make(self.tree(row), start=start)
+        except Unreadable as exc:
+            raise _refused(NOT_MADE.format(name=project.name, why=exc)) from exc
+        except OSError as exc:
+            raise _refused(NOT_MADE.format(name=project.name, why=exc.strerror or exc)) from exc
+        row = replace(row, state=READY, base_commit=row.base_commit or made.base_commit)
+        await self.keep(row)
+        log.info("worktree.made", home=row.thread_id, project=project.name, branch=row.branch, again=made.again)
+        return row, made
+
+    # --- for copies of conversations ---------------------------------------------------------------------------------
+
+    async def branch_off(self, thread_id: int, home: int, title: str) -> Branched:
+        """Make a work tree that begins at the commit where that of a thread is; ``home``: an id that no thread has.
+
+        Raises:
+            AgentSpawnError: that can't be; the text is for people.
+        """
+        project, origin = self.settings.project_of(thread_id), self.tree_of(thread_id)
+        if project is None or origin is None or self.launcher is None:
+            raise _refused("its work tree is not there")
+        try:
+            state = await look(origin)
+        except Unreadable as exc:
+            raise _refused(NOT_MADE.format(name=project.name, why=exc)) from exc
+        async with self.holding(home):
+            try:
+                await self._make(project, await self._begun(project, home, title), state.head)
+            finally:
+                self._doing.pop(home, None)
+        return Branched(self.launcher.directory(thread_id, home), state.dirty)
+
+    async def discard(self, home: int) -> None:
+        """Remove a work tree that was made for a thread that is not to be; nothing that is in it is lost."""
+        if home not in self.rows or self.users_of(home):
+            return
+        async with self.holding(home):
+            try:
+                await remove(self.tree(self.rows[home]), anyway=True)
+            except Unreadable as exc:
+                # It stays in the list of those that there are.
+                log.warning("worktree.not_discarded", home=home, reason=str(exc))
+            else:
+                await self.drop(home)
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -256,7 +308,8 @@ class Projects:
         await self.keep(row)
         how, output = "", ""
         try:
-            end = await run_command(self.command(project.setup, thread_id), project.setup_timeout)
+            assert self.launcher is not None  # there is a project
+            end = await run_command(self.launcher.command(project.setup, thread_id), project.setup_timeout)
         except AgentSpawnError as exc:
             how = f"could not be started ({inline_code(self.redact(str(exc)), 200)})"
         else:

@@ -28,6 +28,7 @@ from bot.work.editors import Editors
 from bot.work.intake import Intake
 from bot.work.options.service import SessionChoices
 from bot.work.ports import Answer, Chat
+from bot.work.projects.service import Projects
 from bot.work.sessions.catalogue import Entry
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -52,11 +53,7 @@ NOT_SAFE = Answer(
 )
 TAKEN = Answer("Another thread has this session now. Use `/sessions` again to see which.", accepted=False)
 WORKS_THERE = "{thread} works in the work tree of this session now. Go on there."
-IN_A_WORK_TREE = Answer(
-    "This thread works in a work tree of its own, and a copy can't share it. Start with `/new` instead; "
-    "what is committed here can be merged there.",
-    accepted=False,
-)
+LEFT = "What is in no commit stays here: the copy works on a branch that begins at the last one."
 NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=False)
 AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."
@@ -159,6 +156,7 @@ class Openings:
     intake: Intake
     budgets: Budgets
     options: SessionChoices
+    projects: Projects
     redact: Callable[[str], str]
     _found: set[int] = field(init=False, default_factory=set)
     _taking_over: set[int] = field(init=False, default_factory=set)
@@ -246,20 +244,39 @@ class Openings:
     ) -> Opening | Answer:
         """Open a new thread with a copy of a thread's session as it is now, whatever turn runs in it.
 
+        Where each thread has a work tree, so has the copy: on a branch that begins where that of the thread is.
+
         Args:
             rights: ``by`` with the rights of this moment: who forks a thread chooses what is chosen there.
         """
-        project = self.settings.project_of(thread_id)
-        if project is not None and project.worktree:
-            return IN_A_WORK_TREE
+        opened: Opening | Answer | None = None
+        try:
+            opened = await self._copy(claim_id, thread_id, prompt, title, where, by, rights)
+        finally:
+            # By its own task, as this may have been cancelled: the work tree of a thread that is not to be.
+            if not isinstance(opened, Opening) and claim_id in self.projects.rows:
+                self.tracker.begin(self.projects.discard, claim_id, name=f"discard {claim_id}")
+        return opened
+
+    async def _copy(
+        self, claim_id: int, thread_id: int, prompt: str, title: str, where: Where, by: Actor, rights: Actor
+    ) -> Opening | Answer:
         agent, record = self.settings.agent_of(thread_id), await self.store.thread(thread_id)
         if record is None or record.session_id is None:
             return NOTHING_TO_COPY
         status = self.pool.status(thread_id)
-        note = AMID_A_TURN if status is not None and status.busy else ""
+        notes = [AMID_A_TURN] if status is not None and status.busy else []
+        project = self.settings.project_of(thread_id)
+        apart = project is not None and project.worktree
+
+        async def elsewhere() -> str:
+            branched = await self.projects.branch_off(thread_id, claim_id, title or (record.title or ""))
+            notes.extend([LEFT] if branched.left else [])
+            return branched.directory
+
         try:
             with anyio.fail_after(COPY_LIMIT):
-                copy = await self.pool.copy_session(thread_id)
+                copy = await self.pool.copy_session(thread_id, elsewhere if apart else None)
         except TimeoutError:
             return Answer(NOT_COPIED.format(why=f"its agent took more than {COPY_LIMIT:g} s"), accepted=False)
         except AcpError as exc:
@@ -268,7 +285,9 @@ class Openings:
         if self.settings.agent_of(thread_id) != agent:
             self.pool.drop(copy)
             return HANDED_OFF
-        own = THREAD_FIELD in self.settings.profile_of(thread_id).workspace
+        home = (
+            self.settings.home_of(thread_id) if THREAD_FIELD in self.settings.profile_of(thread_id).workspace else None
+        )
         text = f"A copy of <#{thread_id}> goes on here."
         text = f"{text}\n>>> {prompt}" if prompt else f"{text} Write in the thread what you want done."
         text = self._posted_text(text)
@@ -276,7 +295,7 @@ class Openings:
             agent,
             record.agent,
             copy.cwd,
-            self.settings.home_of(thread_id) if own else None,
+            claim_id if apart else home,
             title or record.title or "Copy",
             text,
             where,
@@ -295,7 +314,7 @@ class Openings:
         link = f"https://discord.com/channels/{where.guild_id}/{opened.inbound.thread_id}"
         self.editors.of(thread_id).say(Body(f"-# {inline_code(by.name, 32)} copied this conversation: {link}"))
         self.editors.let_go(thread_id)
-        return replace(opened, note=note)
+        return replace(opened, note="\n".join(notes))
 
     def _posted_text(self, text: str) -> str:
         # As it will stand in Discord: after a kill the message is found by it. Redacted before it is cut, as the rest
@@ -336,6 +355,7 @@ class Openings:
         if not message_id:
             log.info("claim.dropped", claim=claim.claim_id)
             await self.store.set_claim(claim.claim_id, None)
+            await self.projects.discard(claim.claim_id)
             return
         inbound = plan.inbound(message_id)
         # A thread that had it may have another session by now.
@@ -433,3 +453,5 @@ class Openings:
         self.settings.forget(thread_id)
         await self.store.forget([thread_id])
         await self.store.set_claim(claim_id, None)
+        # If it is a copy's: it has the id of what asked for it, which is that of no other work tree.
+        await self.projects.discard(claim_id)

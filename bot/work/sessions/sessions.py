@@ -9,6 +9,7 @@ from bot.work.editors import Editors
 from bot.work.intake import Intake
 from bot.work.options.service import SessionChoices
 from bot.work.ports import Chat
+from bot.work.projects.service import Projects
 from bot.work.sessions.catalogue import Catalogues
 from bot.work.sessions.opening import Openings
 from bot.work.task_tracker import TaskTracker
@@ -36,7 +37,10 @@ class Sessions:
         intake: Intake,
         budgets: Budgets,
         options: SessionChoices,
+        projects: Projects,
         redact: Callable[[str], str],
     ) -> None:
         self.catalogues = Catalogues(pool, store, settings, redact)
-        self.openings = Openings(tracker, chat, pool, store, settings, editors, intake, budgets, options, redact)
+        self.openings = Openings(
+            tracker, chat, pool, store, settings, editors, intake, budgets, options, projects, redact
+        )

@@ -63,3 +63,14 @@ def test_every_command_is_listed_once_and_all_of_it_is_one_message() -> None:
     names = [name for group in GROUPS.values() for name in group]
     assert len(names) == len(set(names))
     assert units(found.text) < 1200
+
+
+def test_a_channel_names_its_projects_and_which_one_its_threads_work_on() -> None:
+    """W1, K5"""
+    here = Situation(Kind.CHANNEL, 7, "<@1>", "`claude`", ("claude", "codex"), ("web", "shop"), "web")
+    assert help_on(here, []).text.splitlines()[2] == (
+        "In the thread, just keep writing. `/new` lets you choose agent, project, title and files first. "
+        "Agents here: `claude`, `codex`. Projects: `web`, `shop`. Threads here work on `web`, if you name no other."
+    )
+    plain = Situation(Kind.CHANNEL, 7, "<@1>", "the agent")
+    assert help_on(plain, []).text.splitlines()[2].endswith("`/new` lets you choose title and files first.")

@@ -21,7 +21,7 @@ from bot.reply.port import Body
 from bot.work.projects.service import Projects
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
-from tests.bot.work.repositories import ENVIRONMENT, make_repository, needs_git, run_git
+from tests.bot.work.repositories import ENVIRONMENT, commit, make_repository, needs_git, run_git
 from tests.pool.memory import MemoryStore
 
 pytestmark = [pytest.mark.asyncio, needs_git]
@@ -73,7 +73,8 @@ async def scene(tmp_path: Path, store: MemoryStore | None = None, **fields: Any)
                 return LaunchSpec(argv, str(project.worktrees / str(thread_id)), ENVIRONMENT)
 
             editors = SimpleNamespace(of=lambda _: SimpleNamespace(say=say))
-            projects = Projects(store, settings, cast("Any", editors), command, str)
+            launcher = SimpleNamespace(command=command, directory=lambda _, home: f"/inside/{home}")
+            projects = Projects(store, settings, cast("Any", editors), cast("Any", launcher), str)
             await projects.load()
             yield Scene(projects, project, store, said)
 
@@ -182,3 +183,31 @@ async def test_a_set_up_that_can_not_be_started_keeps_no_agent_from_starting(tmp
         (told,) = at.said
         assert told.startswith("⚠️ Setting up failed: `no-such-program xxx")
         assert "could not be started (`no-such-program could not be started: not found`). The agent goes on" in told
+
+
+async def test_a_work_tree_branches_off_where_another_is_and_goes_with_nothing_lost(tmp_path: Path) -> None:
+    """S2, W2: for a copy of a conversation, with what is committed; of what is not it is told that it is left."""
+    async with scene(tmp_path) as at:
+        await at.projects.prepare(THREAD)
+        first = at.project.worktrees / str(THREAD)
+        (first / "new.txt").write_text("new")
+        done = commit(first)
+        clean = await at.projects.branch_off(THREAD, 50, "Fix the login!")
+        assert (clean.directory, clean.left) == ("/inside/50", False)
+        assert (run_git(at.project.worktrees / "50", "rev-parse", "HEAD"), at.projects.rows[50].state) == (
+            done,
+            "ready",
+        )
+        assert at.projects.rows[50].branch != at.projects.rows[THREAD].branch
+        assert at.projects.rows[50].base_commit == run_git(tmp_path / "web", "rev-parse", "main")
+        (first / "draft.txt").write_text("not committed")
+        assert (await at.projects.branch_off(THREAD, 51, "")).left
+        assert not (at.project.worktrees / "51/draft.txt").exists()
+        await at.projects.discard(50)
+        assert [row.thread_id for row in await at.store.work_trees()] == [51, THREAD]
+        assert not (at.project.worktrees / "50").exists()
+        # One that a thread works in by now stays, and so does one that there is not.
+        at.settings.inherit(OTHER, "red", 51, project="web")
+        for home in (51, 52):
+            await at.projects.discard(home)
+        assert 51 in at.projects.rows
