@@ -7,7 +7,6 @@ mutable state is what `bot.work.workspace.journal` has.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,14 +23,15 @@ from bot.work.workspace.git import GitFailed
 from bot.work.workspace.journal import (
     Entry,
     IndexLock,
-    Journal,
     Refused,
+    begin,
     check_unlocked,
     described,
     lock_of,
     read_index,
 )
-from bot.work.workspace.repository import Repository, Unreadable
+from bot.work.workspace.recovery import recover_merges
+from bot.work.workspace.repository import Repository
 from bot.work.workspace.standing import (
     DEFAULT_IDENTITY,
     EVERYTHING,
@@ -49,13 +49,16 @@ from bot.work.workspace.standing import (
     standing_of,
     tip_of,
 )
-from bot.work.workspace.worktrees import WorkTree, repository_of
+from bot.work.workspace.worktrees import WorkTree, disk_problem, repository_of
 from bot.work.workspace.writing import Writer, writing
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 60.0
 """Seconds for a commit or a merge; callers wait for no longer."""
+
+CHANGE_LIMIT = 30.0
+"""Seconds of it in which the index and the branch are changed, which no caller's patience cuts off."""
 
 _TRIES = 3
 
@@ -88,6 +91,7 @@ async def commit(tree: WorkTree, message: str, asked_by: str, *, journals: Path)
     """
     repository = await repository_of(tree)
     async with lock_of(repository):
+        await recover_merges(journals, repository)
         for _ in range(_TRIES):
             with suppress(_Moved):
                 if tree.trusted:
@@ -124,7 +128,7 @@ async def _commit(tree: WorkTree, repository: Repository, message: bytes, journa
         entry = Entry(
             "commit", str(repository.common), ref, head, new, tree.branch, (described(lock),), standing.merging
         )
-        # Short, and whatever the caller's patience: half of it would be left for the next start to take back.
+        # Whatever the caller's patience: half of it would be left for the next start to take back.
         with anyio.CancelScope(shield=True):
             await _put(git, entry, lock, index, journals)
         size = await counts(git, before, made)
@@ -166,23 +170,28 @@ async def _put(git: Writer, entry: Entry, lock: IndexLock, index: bytes, journal
     Raises:
         _Moved: they are not.
     """
-    journal = await anyio.to_thread.run_sync(Journal.begin, journals, entry)
+    journal = await begin(journals, entry)
     git.inherited = (journal.fd,)
     try:
-        try:
+        with anyio.fail_after(CHANGE_LIMIT):
             await anyio.to_thread.run_sync(_exchange, git, lock, index)
             await git.run("update-ref", "--no-deref", entry.ref, entry.new, entry.old)
             await anyio.to_thread.run_sync(end_merge, lock.repository, entry.merging)
-        finally:
-            await anyio.to_thread.run_sync(lock.release)
-            git.inherited = ()
-            await anyio.to_thread.run_sync(journal.end)
     except GitFailed as exc:
         if await tip_of(git, entry.ref) not in (entry.old, entry.new):
             raise _Moved from exc
         raise
     except OSError as exc:
-        raise Unreadable(f"its index can't be written: {os.strerror(exc.errno or 0)}") from exc
+        raise disk_problem(exc) from exc
+    finally:
+        git.inherited = ()
+        try:
+            await anyio.to_thread.run_sync(lock.release)
+        except OSError:
+            log.exception("lock.not_released", directory=str(lock.repository.root))
+            journal.leave()  # the next start has another try
+        else:
+            await anyio.to_thread.run_sync(journal.end)
 
 
 def _exchange(git: Writer, lock: IndexLock, index: bytes) -> None:

@@ -2,7 +2,7 @@
 
 A bot that is killed half-way leaves a journal and locks; `bot.work.workspace.recovery` reads the journal at the next
 start and goes on or back. The lock is git's own, `index.lock`, taken so that it can be told from anybody else's: it is
-a hard link to a file with a name of ours that stands in the journal. All of it blocks and belongs in worker threads.
+a hard link to a file with a name of ours that stands in the journal. Most of it blocks and belongs in worker threads.
 The mutable state is which locks of repositories exist, as long as somebody holds them.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import anyio
+import anyio.to_thread
 
 from bot.work.workspace.repository import Repository, Unreadable, open_file
 
@@ -29,6 +30,9 @@ LARGEST_INDEX = 256 * 2**20  # bytes
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = "index.lock"
+PATIENCE = 2.0
+"""Seconds for somebody else's git to be done with an index: most need a few milliseconds."""
+
 _AGAIN = 0.05  # seconds
 _OLD_LOCK = 600.0
 """Seconds after which a lock was rather left behind than is held."""
@@ -76,14 +80,22 @@ class IndexLock:
         """
         with opened(self.repository) as fd:
             os.close(os.open(self.mark, _NEW, 0o600, dir_fd=fd))
-            try:
-                os.link(self.mark, _LOCK, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-            except FileExistsError as exc:
-                raise Refused(_locked(self.repository, fd)) from exc
-            except OSError as exc:
-                if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-                    raise
-                raise Refused("the disk with the repository has no hard links, which I need for this") from exc
+            end = time.monotonic() + PATIENCE
+            while not self._link(fd):
+                if time.monotonic() > end:
+                    raise Refused(_locked(self.repository, fd))
+                time.sleep(_AGAIN)
+
+    def _link(self, fd: int) -> bool:
+        try:
+            os.link(self.mark, _LOCK, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            raise Refused("the disk with the repository has no hard links, which I need for this") from exc
+        return True
 
     def held(self) -> bool:
         """Return whether the lock may still be held: nothing that it guards changes before it is taken or after."""
@@ -150,14 +162,17 @@ def is_linked(repository: Repository) -> bool:
 
 
 def check_unlocked(repository: Repository) -> None:
-    """Make sure that no git holds the lock on an index.
+    """Make sure that no git holds the lock on an index for longer than a moment.
 
     Raises:
         Refused: one does, or left it behind.
     """
+    end = time.monotonic() + PATIENCE
     with opened(repository) as fd:
-        if _inode(_LOCK, fd) is not None:
-            raise Refused(_locked(repository, fd))
+        while _inode(_LOCK, fd) is not None:
+            if time.monotonic() > end:
+                raise Refused(_locked(repository, fd))
+            time.sleep(_AGAIN)
 
 
 @contextmanager
@@ -290,6 +305,18 @@ class Journal:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+async def begin(directory: Path, entry: Entry) -> Journal:
+    """As `Journal.begin`, off the loop; its caller must not be cancelled meanwhile, or nobody would end it.
+
+    Raises:
+        Unreadable: the disk refused.
+    """
+    try:
+        return await anyio.to_thread.run_sync(Journal.begin, directory, entry)
+    except OSError as exc:
+        raise Unreadable(f"I can't write down what I am about to do: {os.strerror(exc.errno or errno.EIO)}") from exc
 
 
 def _wait_for(fd: int, wait: float) -> None:

@@ -7,7 +7,6 @@ kill cuts off is brought to one end by `bot.work.workspace.recovery`. There is n
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ import structlog
 from bot.reply.sanitise import inline_code
 from bot.work.workspace.checkouts import at_checkout, changes_between, check_movable, checkouts_of, move
 from bot.work.workspace.git import GitFailed
-from bot.work.workspace.journal import Entry, IndexLock, Journal, Refused, described, lock_of
-from bot.work.workspace.recovery import settle
+from bot.work.workspace.journal import Entry, IndexLock, Journal, Refused, begin, described, lock_of
+from bot.work.workspace.recovery import recover_merges, settle
 from bot.work.workspace.repository import Repository, Unreadable
 from bot.work.workspace.standing import (
     Counts,
@@ -33,11 +32,12 @@ from bot.work.workspace.standing import (
     identity,
     is_clean,
     look_at,
+    named,
     standing_of,
     tip_of,
 )
 from bot.work.workspace.trial import Conflict, Conflicts, check_tree, try_merge
-from bot.work.workspace.worktrees import SQUASHED, WorkTree, repository_of
+from bot.work.workspace.worktrees import SQUASHED, WorkTree, disk_problem, repository_of
 from bot.work.workspace.writing import Writer, writing
 
 log = structlog.get_logger(__name__)
@@ -109,6 +109,7 @@ async def merge(
     """
     repository = await repository_of(tree)
     async with lock_of(repository):
+        await recover_merges(journals, repository)
         for _ in range(_TRIES):
             with suppress(_Moved):
                 text = full_message(message, asked_by)
@@ -274,23 +275,37 @@ async def _bring(git: Writer, entry: Entry, locks: Sequence[IndexLock], moves: S
         Refused: a work tree is in the way.
         _Moved: the base is not where it was.
     """
-    try:
-        journal = await anyio.to_thread.run_sync(Journal.begin, journals, entry)
-    except OSError as exc:
-        raise Unreadable(f"I can't write down what I am about to do: {os.strerror(exc.errno or 0)}") from exc
     # Not for a caller's patience: files that are half there would have to be taken back.
     with anyio.CancelScope(shield=True):
+        journal = await begin(journals, entry)
         try:
             with anyio.fail_after(CHANGE_LIMIT):
                 await _change(git, entry, locks, moves, journal)
         except BaseException as exc:
-            await settle(journal)
+            await _take_back(journal, locks, exc)
             if isinstance(exc, GitFailed) and await tip_of(git, entry.ref) not in (entry.old, entry.new):
                 raise _Moved from exc
             if isinstance(exc, OSError):
-                raise Unreadable(f"git could not be given its files: {os.strerror(exc.errno or 0)}") from exc
+                raise disk_problem(exc) from exc
             raise
-        journal.end()
+        await anyio.to_thread.run_sync(journal.end)
+
+
+async def _take_back(journal: Journal, locks: Sequence[IndexLock], why: BaseException) -> None:
+    """Bring all to where it was after a change that failed.
+
+    Raises:
+        Unreadable: that failed as well; the journal and the locks stay, for the next merge or start.
+    """
+    try:
+        await settle(journal)
+    except (OSError, Unreadable) as exc:
+        log.warning("merge.half_way", error=str(exc))
+        places = named([str(lock.repository.root) for lock in locks])
+        raise Unreadable(
+            f"it failed half-way, and what changed in {places} could not be taken back yet: see that there is room on "
+            f"the disk, and ask again ({why})"
+        ) from exc
 
 
 async def _change(

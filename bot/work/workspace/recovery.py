@@ -6,6 +6,7 @@ meanwhile is left alone, and told. There is no state but the journals.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,17 @@ class Recovered:
     text: str
 
 
-async def recover_merges(journals: Path) -> tuple[Recovered, ...]:
-    """Bring everything that was cut off to its end; of what can't be, the journal stays for the next start."""
+async def recover_merges(journals: Path, repository: Repository | None = None) -> tuple[Recovered, ...]:
+    """Bring everything that was cut off to its end; of what can't be, the journal stays for another time.
+
+    Args:
+        repository: only what is of this one, whose lock is held: what does not end is not waited for then.
+    """
     found = []
-    for path in await anyio.to_thread.run_sync(_journals, journals):
+    for path in await anyio.to_thread.run_sync(_journals, journals, repository):
         try:
-            journal = await anyio.to_thread.run_sync(Journal.resume, path, WAIT)
+            wait = WAIT if repository is None else 0.0
+            journal = await anyio.to_thread.run_sync(Journal.resume, path, wait)
             with anyio.fail_after(LIMIT):
                 recovered = await settle(journal)
         except (OSError, ValueError, Unreadable) as exc:  # a TimeoutError is an OSError
@@ -55,9 +61,13 @@ async def recover_merges(journals: Path) -> tuple[Recovered, ...]:
     return tuple(found)
 
 
-def _journals(directory: Path) -> list[Path]:
+def _journals(directory: Path, repository: Repository | None) -> list[Path]:
     if not directory.is_dir():
         return []
+    if repository is not None:
+        # By its own words: whether it is whole is seen later.
+        common = json.dumps(str(repository.common))
+        return [path for path in sorted(directory.glob("*.json")) if common in path.read_text(errors="replace")]
     for draft in directory.glob("*.tmp"):
         draft.unlink(missing_ok=True)  # it was not begun
     return sorted(directory.glob("*.json"))
@@ -84,8 +94,8 @@ async def _settle(journal: Journal) -> Recovered:
     if not await anyio.to_thread.run_sync(common.is_dir):
         return Recovered(common, entry.branch, done=False, text="")
     root = common.parent
-    # Of the repository's first directory: the work tree may be gone by now.
-    async with writing(Repository(root, common, common), entry.old, root, index="none") as git:
+    # Of the repository alone: the work tree may be gone by now.
+    async with writing(Repository(root, common, common, ours=True), entry.old, root, index="none") as git:
         git.inherited = (journal.fd,)
         at = await tip_of(git, entry.ref)
         # The branch may have gone on from there since.

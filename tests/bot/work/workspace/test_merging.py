@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from bot.work.workspace import trial
-from bot.work.workspace.git import Git
+from bot.work.workspace.git import Git, Output
 from bot.work.workspace.journal import Refused
 from bot.work.workspace.merging import Conflict, Conflicts, conflicts, resolve_prompt
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.standing import identity
+from bot.work.workspace.worktrees import WorkTree
 from tests.bot.work.repositories import needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed, edit
@@ -104,8 +112,7 @@ async def test_twenty_branches_are_merged_one_after_the_other(project: Project) 
     trees = [project.tree(str(number)) for number in range(20)]
     for number, tree in enumerate(trees):
         line = f"two of {number % 4}\n" if number < 4 else "two\n"
-        edit(tree.directory, a__txt=f"one\n{line}three\n", **{f"n{number}": "x\n"})
-        await project.commit(tree)
+        committed(tree.directory, a__txt=f"one\n{line}three\n", **{f"n{number}": "x\n"})
     refused = []
     for number, tree in enumerate(trees):
         try:
@@ -310,6 +317,51 @@ async def test_a_branch_is_not_merged_into_itself(project: Project) -> None:
         await project.merge(same)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "weft", disk], check=False).returncode != 0:
+        pytest.skip("a small disk takes root to mount")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+async def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4: wherever it gets full; with room again all goes on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    project = Project(small_disk)
+    tree, filler = project.tree(), small_disk / "filler"
+    committed(tree.directory, **{f"n{number}": os.urandom(200_000).hex() for number in range(10)})
+    edit(tree.directory, big=os.urandom(500_000).hex())
+    ended = []
+    for action, name in ((project.commit, tree.branch), (project.merge, "main")):
+        for room in (0, 8, 64, 300, 700, 1_500, 3_000, 5_000, 12_000):
+            before = project.at(name)
+            _fill(small_disk, filler, room * 1024)
+            try:
+                await action(tree)
+            except Unreadable as exc:
+                ended.append(str(exc))
+            filler.unlink()
+            # Taking it back may have been too much for the disk, too; the next try does that first.
+            if not list(project.journals.glob("*")):
+                project.sound()
+            if project.at(name) != before:
+                break
+        assert project.at(name) != before
+        project.sound()
+    assert len(ended) > 4
+
+
+def _fill(disk: Path, filler: Path, room: int) -> None:
+    """Leave so many bytes on a disk."""
+    with filler.open("wb") as file, suppress(OSError):
+        while (free := shutil.disk_usage(disk).free) > room:
+            file.write(bytes(min(free - room, 2**20)))
+            file.flush()
+
+
 @pytest.mark.usefixtures("any_git")
 async def test_nothing_that_a_repository_names_is_run_by_a_merge(
     project: Project, monkeypatch: pytest.MonkeyPatch
@@ -352,6 +404,90 @@ async def test_a_tree_that_leads_outside_is_not_merged(project: Project) -> None
         run_git(project.path, "update-ref", f"refs/heads/{tree.branch}", "main")
         run_git(tree.directory, "reset", "-q", "--hard")
     project.sound()
+
+
+@pytest.mark.usefixtures("any_git")
+async def test_what_git_can_merge_by_itself_is_merged(project: Project) -> None:
+    """W4: both sides' lines where attributes ask for that, and branches that were merged into each other before."""
+    committed(project.path, __gitattributes="*.md merge=union\nb.txt merge=unknown\n", log__md="old\n")
+    tree = project.tree()
+    for name, text in (("theirs", "t\n"), ("ours", "o\n")):
+        where = tree.directory if name == "theirs" else project.path
+        committed(where, log__md=f"old\n{name}\n", **{name: text})
+    theirs, ours = project.at(tree.branch), project.at("main")
+    run_git(tree.directory, "merge", "-q", ours)
+    run_git(project.path, "merge", "-q", theirs)
+    committed(tree.directory, b__txt="theirs\n")
+    committed(project.path, a__txt="ours\n")
+    await project.merge(tree)
+    assert sorted((project.path / "log.md").read_text().split()) == ["old", "ours", "theirs"]
+    assert (project.path / "b.txt").read_text() == "theirs\n"
+    project.sound()
+
+
+@pytest.mark.usefixtures("any_git")
+async def test_a_clone_with_less_history_is_merged_in(tmp_path: Path, project: Project) -> None:
+    """W4"""
+    for number in range(3):
+        committed(project.path, a__txt=f"{number}\n")
+    clone = Project(tmp_path / "clone", made=False)
+    run_git(tmp_path, "clone", "-q", "--depth", "1", f"file://{project.path}", str(clone.path))
+    tree = clone.tree()
+    edit(tree.directory, b__txt="x\n")
+    await clone.commit(tree)
+    committed(clone.path, a__txt="ours\n")
+    assert (await clone.merge(tree)).commits == 1
+    clone.sound()
+
+
+async def test_a_project_may_be_a_work_tree_beside_a_repository_without_files(tmp_path: Path) -> None:
+    """W4"""
+    project = Project(tmp_path / "p", made=False)
+    source = Project(tmp_path / "source")
+    project.beside.mkdir()
+    run_git(tmp_path, "clone", "-q", "--bare", str(source.path), str(project.beside / "x.git"))
+    run_git(project.beside / "x.git", "worktree", "add", "-q", str(project.path), "main")
+    directory = project.beside / "trees/7"
+    run_git(project.path, "worktree", "add", "-q", "-b", "weft/thread-7", str(directory))
+    admin = (project.beside / "x.git/worktrees/7").rename(project.beside / "x.git/worktrees/weft-7")
+    (directory / ".git").write_text(f"gitdir: {admin}\n")
+    tree = WorkTree(project.path, directory, "weft/thread-7", "main")
+    committed(directory, a__txt="theirs\n")
+    assert (await project.merge(tree)).checkouts == (project.path,)
+    assert project.status() == ""
+    committed(directory, a__txt="more\n")
+    edit(project.path, a__txt="a person's\n")
+    with pytest.raises(Refused, match="commit or stash them first"):
+        await project.merge(tree)
+    assert not list(project.journals.glob("*"))
+
+
+async def test_a_merge_that_is_given_up_is_done_or_not_begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4, O4: whichever call of git it is given up at; and so is a commit."""
+    tree, run, left = project.tree(), Git.run, 0
+
+    async def counted(self: Git, *args: str, **kwargs: Any) -> Output:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            scope.cancel()
+        return await run(self, *args, **kwargs)
+
+    monkeypatch.setattr(Git, "run", counted)
+    for action, name in ((project.commit, tree.branch), (project.merge, "main")):
+        edit(tree.directory, a__txt="theirs\n")
+        before, ended = project.at(name), []
+        for at in range(1, 100):
+            left = at
+            with anyio.CancelScope() as scope:
+                await action(tree)
+            project.sound()
+            ended.append(project.at(name) != before)
+            if ended[-1]:
+                break
+        assert ended[-1]
+        assert not any(ended[:-1])
+        assert len(ended) > 8
 
 
 async def test_a_merge_in_a_trusted_repository_uses_its_filters_and_drivers(tmp_path: Path) -> None:

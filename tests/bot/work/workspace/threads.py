@@ -19,10 +19,12 @@ class Project:
     beside: Path
     trusted: bool = False
     options: tuple[str, ...] = ()
+    made: bool = True
     trees: dict[str, WorkTree] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        make_repository(self.path, "-b", "main", *self.options, a__txt="one\ntwo\nthree\n", b__txt="b\n")
+        if self.made:
+            make_repository(self.path, "-b", "main", *self.options, a__txt="one\ntwo\nthree\n", b__txt="b\n")
 
     @property
     def path(self) -> Path:
