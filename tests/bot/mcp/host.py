@@ -129,7 +129,7 @@ def short_directory() -> Iterator[Path]:
 @asynccontextmanager
 async def serving(limits: ListenerLimits | None = None, directory: Path | None = None) -> AsyncIterator[Host]:
     """Give a host whose listener is there until the body ends."""
-    with short_directory() if directory is None else nullcontext(directory) as place, anyio.fail_after(30):
+    with short_directory() if directory is None else nullcontext(directory) as place, anyio.fail_after(90):
         host = Host(place / "socket")
         async with anyio.create_task_group() as tasks:
             await tasks.start(host.run, limits or ListenerLimits(pace=0))
