@@ -265,10 +265,12 @@ async def rescue(ground: Ground) -> tuple[str, ...]:
         return ()  # as a kill leaves it, before anybody could work in it
     if head is None:
         return ()
+    has_index = await in_thread((place.private / "index").exists)
     async with writing(place, head, ground.tree.repository) as git:
         ground.inherit(git)
         try:
-            staged = await tree_of_index(git, head)
+            # Without an index nothing was staged: a kill came before it was put there, or while it was all taken away.
+            staged = await tree_of_index(git, head) if has_index else None
         except GitFailed as exc:
             # As in the middle of a merge: what its parts were is in commits.
             log.warning("work_tree.index_unreadable", directory=str(ground.tree.directory), reason=exc.said)

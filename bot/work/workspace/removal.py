@@ -56,12 +56,14 @@ class Finding:
     Attributes:
         tip: of the branch; None: it is not there.
         merged: its base has all of it.
-        reasons: what is nowhere else, but can be kept.
+        commits: what is nowhere else of its commits.
+        reasons: what is nowhere else at all, but can be kept.
         dirty: there is something that is in no commit.
     """
 
     tip: str | None
     merged: bool
+    commits: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     dirty: bool = False
 
@@ -99,13 +101,17 @@ async def remove(tree: WorkTree, *, anyway: bool = False) -> Removed:
 async def _take_away(ground: Ground, position: Position, anyway: bool) -> tuple[Finding, tuple[str, ...]]:
     """Have the directory go by the name of what is to be deleted, with everything kept."""
     tree = ground.tree
-    await _judge(ground, position, anyway)
+    async with _git(ground, position, staged=True) as git:
+        known = await _judge(git, ground, position, anyway)
     aside, going = tree.beside("leaving"), tree.beside(f"removing-{secrets.token_hex(4)}")
     try:
         await in_thread(tree.directory.rename, aside)
         there = await in_thread(find_position, tree, aside)
-        finding = await _judge(ground, there, anyway)
-        kept = await _keep(ground, there, finding) if finding.dirty or finding.reasons else ()
+        async with _git(ground, there) as git:
+            # Nobody finds it there. What was committed on a branch meanwhile stays with the branch.
+            same = known if there.head == position.head else None
+            finding = await _judge(git, ground, there, anyway, same)
+            kept = await _keep(git, ground, there, finding) if finding.reasons else ()
         await in_thread(aside.rename, going)
     except BaseException:
         with anyio.CancelScope(shield=True):
@@ -134,16 +140,18 @@ async def _git(ground: Ground, position: Position, *, staged: bool = False) -> A
         yield git
 
 
-async def _judge(ground: Ground, position: Position, anyway: bool) -> Finding:
-    """Look for what would be lost with a work tree that is there.
+async def _judge(
+    git: Writer, ground: Ground, position: Position, anyway: bool, known: Finding | None = None
+) -> Finding:
+    """Look for what would be lost with a work tree that is there; ``known``: what was found of its commits before.
 
     Raises:
         NotSafe: there is something, and ``anyway`` was not said or does not help.
     """
-    async with _git(ground, position) as git:
-        tip, merged, reasons = await _branch(git, ground, position)
-        await _refuse_repositories(git, position)
-        dirty = await _dirty(git)
+    commits = known or await _judge_commits(git, ground, position)
+    reasons = list(commits.commits)
+    await _refuse_repositories(git, position)
+    dirty = await _dirty(git)
     if position.busy:
         reasons.append(f"a {position.busy} is in progress")
     if dirty:
@@ -154,19 +162,19 @@ async def _judge(ground: Ground, position: Position, anyway: bool) -> Finding:
         reasons.append("it has repositories of submodules")
     if reasons and not anyway:
         raise NotSafe(*reasons)
-    return Finding(tip, merged, tuple(reasons), bool(dirty))
+    return replace(commits, reasons=tuple(reasons), dirty=bool(dirty))
 
 
 async def _judge_branch(ground: Ground, position: Position, anyway: bool) -> Finding:
     """As `_judge`, where there is only the branch, which stays if its base has not all of it."""
     async with _git(ground, position) as git:
-        tip, merged, reasons = await _branch(git, ground, position)
-    if reasons and not anyway:
-        raise NotSafe(*reasons)
-    return Finding(tip, merged, tuple(reasons))
+        finding = await _judge_commits(git, ground, position)
+    if finding.commits and not anyway:
+        raise NotSafe(*finding.commits)
+    return finding
 
 
-async def _branch(git: Writer, ground: Ground, position: Position) -> tuple[str | None, bool, list[str]]:
+async def _judge_commits(git: Writer, ground: Ground, position: Position) -> Finding:
     tree, reasons = ground.tree, []
     found = await git.run("for-each-ref", "--format=%(objectname)", tree.reference)
     tip = found.data.decode().strip() or None
@@ -178,7 +186,7 @@ async def _branch(git: Writer, ground: Ground, position: Position) -> tuple[str 
         reasons.append(f"{number:,} {'commit is' if number == 1 else 'commits are'} not in {base}")
     if position.head is not None and position.branch is None and not await is_reachable(git, position.head):
         reasons.append("it has commits on no branch")
-    return tip, merged, reasons
+    return Finding(tip, merged, tuple(reasons))
 
 
 async def _dirty(git: Writer) -> int:
@@ -230,27 +238,33 @@ def _has_modules(ground: Ground) -> bool:
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-async def _keep(ground: Ground, position: Position, finding: Finding) -> tuple[str, ...]:
+async def _keep(git: Writer, ground: Ground, position: Position, finding: Finding) -> tuple[str, ...]:
     """Keep all that is in no commit, as files and as staged, and the commits that are on no branch."""
     # A branch without a commit has to be kept upon some other one.
-    tree, head = ground.tree, next((one for one in (position.head, finding.tip, *position.bases) if one), None)
+    head = next((one for one in (position.head, finding.tip, *position.bases) if one), None)
     if head is None:
         raise NotSafe("there is no commit upon which I could keep what is in it", final=True)
-    parents = [head]
+    parents = [head, *await _staged(ground, position, head)]
+    for commit in await in_thread(_pointers, ground):
+        if commit not in parents and await _is_commit(git, commit) and not await is_reachable(git, commit):
+            parents.append(commit)
+    files = await tree_of_files(git) if finding.dirty else None
+    if files is None and len(parents) == 1 and await is_reachable(git, head):
+        return ()
+    return (await keep(git, ground.tree, files, parents, "What was in a work tree that was removed"),)
+
+
+async def _staged(ground: Ground, position: Position, head: str) -> list[str]:
+    """Return a commit of what is staged, if there is something that its commit has not."""
     async with _git(ground, position, staged=True) as git:
-        with suppress(GitFailed):  # in the middle of a merge: what its parts were is in commits
+        try:
             staged = await tree_of_index(git, head)
-            if staged is not None:
-                made = await git.run("commit-tree", staged, "-p", head, "-m", "What was staged", variables=AUTHOR)
-                parents.append(made.data.decode().strip())
-        for commit in await in_thread(_pointers, ground):
-            if commit not in parents and await _is_commit(git, commit) and not await is_reachable(git, commit):
-                parents.append(commit)
-    async with _git(ground, position) as git:
-        files = await tree_of_files(git) if finding.dirty else None
-        if files is None and len(parents) == 1 and await is_reachable(git, head):
-            return ()
-        return (await keep(git, tree, files, parents, "What was in a work tree that was removed"),)
+        except GitFailed:
+            return []  # in the middle of a merge: what its parts were is in commits
+        if staged is None:
+            return []
+        made = await git.run("commit-tree", staged, "-p", head, "-m", "What was staged", variables=AUTHOR)
+        return [made.data.decode().strip()]
 
 
 async def _is_commit(git: Writer, commit: str) -> bool:
