@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
@@ -22,8 +22,9 @@ from bot.reply.live_reply import LiveReply, OnShown
 from bot.reply.outbox import NOTHING, Op, Outbox, OutgoingMessage
 from bot.reply.pacing import Pacer, Pacing
 from bot.reply.pending_reply import SavedReply
-from bot.reply.port import Body, Button, PortError, ThreadGone, ThreadPort
+from bot.reply.port import MESSAGE_LIMIT, Body, Button, PortError, ThreadGone, ThreadPort
 from bot.reply.recovery import Found, LeftBehind, Recovery, finalize_interrupted, post_unless_there
+from bot.reply.sanitise import units
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +184,19 @@ class ThreadEditor:
         notice.message.desired = body
         self._outbox.changed(notice.message)
         return self._follow(notice.message)
+
+    def amend(self, reply: LiveReply, ending: str, more: str) -> None:
+        """Add to the last line, ``ending``, of a reply that was delivered; a thread that takes no edit goes without."""
+        shown = [(message, message.desired) for message in reply.messages.outgoing if message.message_id is not None]
+        ends = ((message, body) for message, body in reversed(shown) if body and body.text.endswith(ending))
+        message, body = next(ends, (None, None))
+        if self.gone or message is None or body is None or units(body.text + more) > MESSAGE_LIMIT:
+            return
+        # Nothing is lost without it: not worth a new message where somebody deleted this one, nor an edit that waits.
+        message.on_archived, message.final, message.expendable = None, True, True
+        message.desired = replace(body, text=body.text + more, file=None)
+        self._outbox.changed(message)
+        self._look_again()
 
     def remove(self, notice: Delivery, instead: Body) -> Delivery:
         """Delete a notice, or let it show ``instead`` where Discord refuses that."""

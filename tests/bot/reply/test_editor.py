@@ -121,3 +121,36 @@ async def test_closing_tries_at_once_what_waits_after_a_refusal() -> None:
         began = anyio.current_time()
         assert await notice.delivered()
         assert anyio.current_time() - began <= 0.2
+
+
+@in_virtual_time
+async def test_what_is_known_late_is_added_to_the_last_line_of_a_reply() -> None:
+    """W3: also after another message, and once only."""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "one"
+        reply.finish(final_reply())
+        assert await reply.delivered()
+        at.editor.say(Body("a notice"))
+        at.editor.amend(reply, "-# footer", " · `branch`")
+        await anyio.sleep(10)
+        assert at.thread.texts == ["one\n-# footer · `branch`", "a notice"]
+        assert at.editor.idle
+
+
+@in_virtual_time
+async def test_what_is_known_late_does_not_matter_where_it_cannot_be_added() -> None:
+    """W3, D3: a deleted message is not posted again for it, a full one stays, and another end is not added to."""
+    async with scene() as at:
+        reply = at.open()
+        at.turn.text = "one"
+        reply.finish(final_reply())
+        assert await reply.delivered()
+        at.editor.amend(reply, "-# another footer", " · `branch`")
+        at.editor.amend(reply, "-# footer", "x" * 2000)
+        await anyio.sleep(10)
+        assert at.thread.texts == ["one\n-# footer"]
+        at.thread.messages.clear()
+        at.editor.amend(reply, "-# footer", " · `branch`")
+        await anyio.sleep(10)
+        assert (at.thread.texts, at.editor.idle) == ([], True)
