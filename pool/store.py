@@ -132,8 +132,11 @@ class KeptNotice:
 
 
 DecidedBy = Literal["person", "rule", "mode", "timeout", "cancel"]
-DecisionOutcome = Literal["agreed", "allowed", "rejected", "answered", "cancelled", "expired", "kept", "revoked"]
-"""``agreed``: one of several people whose word is needed; ``answered``: a question; ``kept``, ``revoked``: a rule."""
+DecisionOutcome = Literal[
+    "agreed", "allowed", "rejected", "answered", "cancelled", "expired", "kept", "revoked", "done"
+]
+"""``agreed``: one of several people whose word is needed; ``answered``: a question; ``kept``, ``revoked``: a rule;
+``done``: what somebody did themselves with a work tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class Decision:
         what: what was asked for; of a question, no answer.
         kind: the kind of the tool that was to run, as the agent says it; "question" for a question, "rule" for a rule
             that somebody has added or taken back, "option" for an option that somebody has chosen for the sessions of
-            the thread.
+            the thread, "worktree" for what somebody did with the thread's work tree.
         person_id, person_name: who decided, agreed, or ended what asked; None: it was no person.
         rule: the rule that decided, if one did.
         option: what the agent calls the option that was taken; of a question, the names of the fields that were filled.

@@ -23,6 +23,7 @@ SIGNS: dict[DecisionOutcome, str] = {
     "expired": "⌛",
     "kept": "📌",
     "revoked": "🗑",
+    "done": "🌿",
 }
 _WIDTHS = (90, 60, 40, 24)
 """Units of what was asked: as many as there is room for."""

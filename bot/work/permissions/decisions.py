@@ -22,7 +22,17 @@ from bot.work.task_tracker import TaskTracker
 from pool.storage.durable import SessionStore
 from pool.store import DecidedBy, Decision, DecisionOutcome
 
-__all__ = ["OPTION", "DecidedBy", "Decision", "DecisionOutcome", "Decisions", "decision_of", "decision_on", "what_of"]
+__all__ = [
+    "OPTION",
+    "WORKTREE",
+    "DecidedBy",
+    "Decision",
+    "DecisionOutcome",
+    "Decisions",
+    "decision_of",
+    "decision_on",
+    "what_of",
+]
 
 KEEP_LIMIT = 5.0
 """Seconds that the end of a card waits until its decision is written down before it is shown."""
@@ -34,6 +44,9 @@ NOT_IN_FULL = "it could not be shown in full"
 
 OPTION = "option"
 """The kind of a decision about an option of a session in which the agent may ask for less (K1)."""
+
+WORKTREE = "worktree"
+"""The kind of what a person did with a work tree: nobody was asked, and others see it all the same (W4)."""
 
 _KINDS = frozenset(
     (
@@ -50,6 +63,7 @@ _KINDS = frozenset(
         "question",
         "rule",
         OPTION,
+        WORKTREE,
     )
 )
 """Those of the protocol, and our own; what else an agent says may be any text, and is logged as ``other``."""
