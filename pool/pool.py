@@ -447,6 +447,19 @@ class ConnectionPool:
         self._registry.changed()
         return told
 
+    async def end(self, *thread_ids: int) -> bool:
+        """Evict the agents of threads and wait until they are gone; False: one can't be ended. Bounded as their ends.
+
+        Prompts that come meanwhile wait for the next ones. Call it in the same step in which no turn runs there.
+        """
+        registry = self._registry
+        slots = [slot for slot in registry.all_slots() if slot.thread_id in thread_ids]
+        for slot in slots:
+            registry.stop(slot, Reason.ASKED, displaced=True)
+        registry.changed()
+        await wait_until(registry, lambda: all(slot.departed for slot in slots))
+        return not any(slot.leaked for slot in slots)
+
     def reset(self, thread_id: int) -> bool:
         """Evict the thread's agent and forget its session; the next one starts afresh. False if no agent ran."""
         registry = self._registry

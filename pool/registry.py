@@ -431,6 +431,10 @@ class Registry:
         if self.slots.get(slot.thread_id) is slot:
             del self.slots[slot.thread_id]
 
+    def all_slots(self) -> list[Slot]:
+        """Return every slot that is not gone yet, also those that have a successor."""
+        return [slot for agent in self._agents for slot in agent.slots]
+
     # --- what takes longer to end than the shutdown escalation may (P5) -----------------------------------------
 
     def give_up_overdue(self) -> None:
