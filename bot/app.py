@@ -251,6 +251,7 @@ async def running_bot(
                 redact=redactor.text,
                 transcriber=transcriber_of(settings, wanted),
                 launcher=launcher,
+                journals=settings.state_dir / "merges",
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.

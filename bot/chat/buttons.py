@@ -14,6 +14,7 @@ from discord import ui
 
 from bot.chat import selects
 from bot.chat.authorize import Purpose
+from bot.chat.commands import projects
 from bot.chat.commands.control import reset, status
 from bot.chat.commands.inbox import inbox
 from bot.chat.commands.queue import show
@@ -26,6 +27,7 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.login.logins import OUT
 from bot.work.permissions.rule_keeping import FIELD
 from bot.work.ports import Answer
+from bot.work.projects.tending import Press
 from bot.work.questions.registry import QuestionRegistry
 
 EXPIRED = "This button has expired."
@@ -42,6 +44,9 @@ TEMPLATE = (
     r"|list:(?P<list>[A-Za-z0-9_-]+):(?:open-(?P<entry>\d{1,4})|page-(?P<list_page>\d{1,3}))"
     r"|scheds:(?P<sched_page>\d{1,3}):[en]"
     r"|sched:(?P<schedule>\d+):(?P<sched_what>pause|resume|remove):(?P<sched_at>\d{1,3})"
+    r"|resolve:(?P<resolve_in>\d+):(?P<attempt>\d+)"
+    r"|trees:(?P<trees_in>\d+):(?P<trees_page>\d{1,3})"
+    r"|tree:(?P<tree_in>\d+):(?P<tree>[0-9a-f]{16}):(?P<press>remove|anyway|sure)"
     r"|ask:(?P<question>[A-Za-z0-9_-]+):(?:(?P<reply>done|decline)|pick-(?P<pick>\d{1,3})|step-(?P<step>\d{1,3})))"
 )
 KNOWN = re.compile(TEMPLATE)
@@ -72,6 +77,15 @@ class WeftButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
             return
         if named["schedule"] or named["sched_page"]:
             await on_schedule_press(interaction, named)
+            return
+        if named["attempt"]:
+            await projects.on_resolve(interaction, int(named["resolve_in"]), named["attempt"])
+            return
+        if named["trees_in"]:
+            await projects.on_page(interaction, int(named["trees_in"]), int(named["trees_page"]))
+            return
+        if named["tree"]:
+            await projects.on_tree(interaction, int(named["tree_in"]), named["tree"], cast("Press", named["press"]))
             return
         message_id = interaction.message.id if interaction.message is not None else 0
         if named["word"]:

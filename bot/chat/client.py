@@ -467,9 +467,12 @@ class WeftClient(discord.Client):
         self._let_go([payload.thread_id], "the thread was deleted", gone=payload.thread_id)
 
     async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
-        # Not forgotten: what is locked may be unlocked. Archived is no end at all.
-        if payload.data["thread_metadata"].get("locked", False):
+        # Not forgotten: what is locked may be unlocked. Archived is no end at all, except for an agent that is idle.
+        metadata = payload.data["thread_metadata"]
+        if metadata.get("locked", False):
             self._let_go([payload.thread_id], "the thread was locked")
+        elif metadata.get("archived", False):
+            self.dispatcher.archived(payload.thread_id)
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         self.vanished(Place(channel.guild.id, channel.id))

@@ -169,7 +169,10 @@ async def respond_later(
     *,
     purpose: Purpose = Purpose.PROMPT,
 ) -> None:
-    """Answer the person alone, if they may ask, with what takes longer than Discord waits for the first sign."""
+    """Answer the person alone, if they may ask, with what takes longer than Discord waits for the first sign.
+
+    An answer without text is none: what was asked for says it all in the thread.
+    """
     client, verdict = interaction.client, verdict_on(interaction, purpose)
     assert isinstance(client, WeftClient)
     _note_presence(interaction)
@@ -187,7 +190,18 @@ async def respond_later(
         # If raised, Discord would show for a quarter of an hour that Weft thinks.
         log.exception("command.failed", asked=interaction.id)
         answer = Answer(FAILED, accepted=False)
+    if not answer.text:
+        await _take_back(interaction)
+        return
     await tell(interaction, answer.text, answer.buttons, selects=answer.selects, file=answer.file)
+
+
+async def _take_back(interaction: discord.Interaction[Any]) -> None:
+    """Take away the answer that stands for "thinking": everybody reads what was done."""
+    try:
+        await interaction.delete_original_response()
+    except _LOST as exc:
+        log.warning("answer.lost", interaction=interaction.id, error=repr(exc))
 
 
 def choices_of(

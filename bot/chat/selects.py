@@ -11,13 +11,14 @@ from typing import Any, Self, cast
 import discord
 from discord import ui
 
+from bot.chat.commands.projects import on_tree
 from bot.chat.interactions import respond, thread_place_of
 from bot.model import Actor
 from bot.work.dispatcher import Dispatcher
 from bot.work.ports import Answer
 
 EXPIRED = "This menu has expired. Use the command again."
-TEMPLATE = r"weft:(?:opt:(?P<thread>\d+):(?P<option>[0-9a-f]{16})|opts:(?P<all_of>\d+))"
+TEMPLATE = r"weft:(?:opt:(?P<thread>\d+):(?P<option>[0-9a-f]{16})|opts:(?P<all_of>\d+)|tree:(?P<trees_in>\d+))"
 KNOWN = re.compile(TEMPLATE)
 
 
@@ -37,6 +38,9 @@ class WeftSelect(ui.DynamicItem[ui.Select[Any]], template=TEMPLATE):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         named, chosen = self.match, "".join(self.item.values[:1])
         place = thread_place_of(interaction)
+        if named["trees_in"]:
+            await on_tree(interaction, int(named["trees_in"]), chosen, "show")
+            return
 
         def act(dispatcher: Dispatcher, by: Actor) -> Answer:
             # Whether the person may was decided for the place of the use, and a forged custom_id can name any other.

@@ -18,6 +18,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.options.service import SessionChoices
 from bot.work.outside.titles import TITLED
 from bot.work.ports import Answer
+from bot.work.projects.branches import Branches
 from bot.work.queue.entry import PENDING, Cancel, Why
 from bot.work.queue.scheduler import Scheduler
 from bot.work.queue_notices import QueueNotices
@@ -55,6 +56,7 @@ class Controls:
     budgets: Budgets
     handoffs: Handoffs
     options: SessionChoices
+    branches: Branches
     pool: ConnectionPool
     store: SessionStore
 
@@ -227,7 +229,8 @@ class Controls:
         )
         chosen, spent = self.options.describe(thread_id), self.budgets.describe(thread_id)
         left = [*spent, *self.leftovers.describe(thread_id)]
-        return "\n".join([thread, *chosen, *left, *silences.describe(name or (slot.agent if slot else None))])
+        branch = self.branches.describe(thread_id)
+        return "\n".join([thread, *branch, *chosen, *left, *silences.describe(name or (slot.agent if slot else None))])
 
     async def diff(self, thread_id: int) -> Answer:
         """Return what changed in a thread's workspace since the thread began (V3); takes up to 20 s."""

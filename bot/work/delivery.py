@@ -7,7 +7,7 @@ here; delivery outlives it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
@@ -22,6 +22,7 @@ from bot.work.editors import Editors
 from bot.work.ending import final_reply
 from bot.work.files.handouts import Handouts
 from bot.work.observer import Observer, TurnReport
+from bot.work.projects.branch_look import BranchLook
 from bot.work.reactions import Reactions, mark_of
 from bot.work.task_tracker import TaskTracker
 from bot.work.transcripts.record import FinishedTurn
@@ -63,10 +64,17 @@ class Deliveries:
     listeners: list[Callable[[Inbound, Outcome], None]] = field(init=False, default_factory=list)
     _marked: set[int] = field(init=False, default_factory=set)
 
-    def finish(self, turn: FinishedTurn, reply: LiveReply, report: TurnReport) -> None:
-        """Hand the final reply of a turn over; ``report`` is logged once it is delivered."""
-        name = f"deliver {turn.messages[0].message_id}"
-        self.tracker.begin(self._deliver, turn, reply, report, self._final(turn, reply.verbosity), name=name)
+    def finish(
+        self, turn: FinishedTurn, reply: LiveReply, report: TurnReport, branch: BranchLook | None = None
+    ) -> None:
+        """Hand the final reply of a turn over; ``report`` is logged once it is delivered.
+
+        ``branch`` is added to the footer: at once if it is known by now, else when it is, below what is shown by then.
+        """
+        name, final = f"deliver {turn.messages[0].message_id}", self._final(turn, reply.verbosity)
+        if branch is not None and branch.words and final.footer:
+            final, branch = replace(final, footer=final.footer + branch.words), None
+        self.tracker.begin(self._deliver, turn, reply, report, final, branch, name=name)
 
     def announce(self, turn: FinishedTurn, reply: LiveReply) -> None:
         """Show the end of a turn of which something may still be on its way; `finish` is to follow."""
@@ -107,7 +115,14 @@ class Deliveries:
             # Shown now, so not once more when the outcome is recorded.
             self._marked.add(message.message_id)
 
-    async def _deliver(self, turn: FinishedTurn, reply: LiveReply, report: TurnReport, final: FinalReply) -> None:
+    async def _deliver(
+        self,
+        turn: FinishedTurn,
+        reply: LiveReply,
+        report: TurnReport,
+        final: FinalReply,
+        branch: BranchLook | None = None,
+    ) -> None:
         """Record the outcome once it is visible, or given up because the thread is gone."""
         messages, end, first = turn.messages, turn.end, turn.messages[0]
         # In the store's inbox ahead of the reply, so that it is there whenever a button for it is.
@@ -122,6 +137,9 @@ class Deliveries:
             # It can't be shown as it is, but the thread can be written to: at least how it ended must be visible (O1).
             body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
             delivered = await editor.say(body, reply_to=first.message_id).delivered()
+        elif delivered and branch is not None and final.footer:
+            # Not waited for: the outcome does not depend on git.
+            branch.then(lambda words: self.editors.of(first.thread_id).amend(reply, final.footer, words))
         log.info("turn.finished", **report.fields(), delivered=delivered)
         try:
             self.observer.turn_finished(report)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -46,7 +47,14 @@ from bot.work.options.service import SessionChoices
 from bot.work.outside.outside import Outside
 from bot.work.permissions.waiting import Asked, asked_of
 from bot.work.ports import Answer, Chat, Lookups
+from bot.work.projects.actions import TreeActions
+from bot.work.projects.branches import Branches
+from bot.work.projects.listing import TreeList
+from bot.work.projects.removal import Removal
 from bot.work.projects.service import Projects
+from bot.work.projects.tending import Tending
+from bot.work.projects.trees import Trees
+from bot.work.projects.upkeep import Upkeep
 from bot.work.queue.entry import Cancel, Decision, Edited, End, Entry, Inject, Joined, Queued, Warm
 from bot.work.queue.rate import RateLimit
 from bot.work.queue.rules import Rules
@@ -92,6 +100,7 @@ class Dispatcher:
         rights: gives somebody the rights to decide that they have in a thread now; None: they are not let in.
         redact: takes secrets out of what agents say about their failures.
         lookups: asks Discord for what prompts refer to.
+        journals: the directory in which merges under way are written down.
         transcriber: writes down voice messages for agents that take no sounds.
         launcher: says how commands of projects are run in the directories of threads; None: there are no projects.
 
@@ -107,6 +116,7 @@ class Dispatcher:
         inbox: what ended unread.
         sessions: which sessions there are, and threads that go on with one.
         thread_settings: what is settled for each thread and server.
+        trees: what people see and do of work trees.
         verbosity: how much of its turns each thread shows.
         thread_states: what is going on in each thread, for whoever shows that elsewhere.
         outside: what threads look like from outside.
@@ -135,6 +145,7 @@ class Dispatcher:
         rights: Callable[[Actor, ThreadPlace], Actor | None],
         redact: Callable[[str], str],
         lookups: Lookups,
+        journals: Path,
         transcriber: Transcriber | None = None,
         launcher: LauncherByName | None = None,
     ) -> None:
@@ -155,6 +166,7 @@ class Dispatcher:
         self._make_controls()
         self._make_schedules(agents, lookups)
         tasks.start_soon(self._schedule_runner.run, name="schedules")
+        self._make_trees(tasks, journals)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 
@@ -218,11 +230,13 @@ class Dispatcher:
         """Make what takes a message to its turn, and the turn to its end."""
         tracker, store, pool, limits = self._tracker, self._store, self._pool, self._limits
         editors, settings, redact = self._editors, self.thread_settings, self._redact
-        self._changes = WorkspaceChanges(tracker, store, self._files.place_of)
+        self._branches = branches = Branches(tasks, self.projects)
+        self._changes = WorkspaceChanges(tracker, store, self._files.place_of, self.projects.tree_of, branches.changes)
         turns = TurnService(
             pool, store, self._scheduler, editors, self.deliveries, self._asking.cards, self._asking.forms,
             self._leftovers, self.late_outputs, Backgrounds(lookups, store, limits.context, limits.lookup),
-            self._files, self._handouts, self._handoffs, self._changes, self._giver, self.projects, redact,
+            self._files, self._handouts, self._handoffs, self._changes, self._giver,
+            self.projects, self._branches, redact,
         )  # fmt: skip
         self._runs = Runs(
             tasks, tracker, pool, store, self._scheduler, editors, self.deliveries, self._notices, self._leftovers,
@@ -245,7 +259,7 @@ class Dispatcher:
         pool, store, settings, redact = self._pool, self._store, self.thread_settings, self._redact
         self.controls = Controls(
             self._scheduler, self._runs, self._intake, self._recovery, self._notices, self._leftovers, settings,
-            self._changes, self.budgets, self._handoffs, self.options, pool, store,
+            self._changes, self.budgets, self._handoffs, self.options, self._branches, pool, store,
         )  # fmt: skip
         self.sessions = Sessions(
             self._tracker, self._chat, pool, store, settings, self._editors, self._intake, self.budgets, self.options,
@@ -264,6 +278,20 @@ class Dispatcher:
             self.schedules, self._tracker, self._chat, lookups, self._store, self._editors, self._intake,
             self._rate_limiter, self._redact,
         )  # fmt: skip
+
+    def _make_trees(self, tasks: TaskGroup, journals: Path) -> None:
+        """Make what people see and do of work trees."""
+        settings, editors, decisions, branches = self.thread_settings, self._editors, self.decisions, self._branches
+        actions = TreeActions(
+            self.projects, branches, self._runs, self._scheduler, settings, editors, decisions, journals, self._redact,
+            self.saved,
+        )  # fmt: skip
+        known = TreeList(self.projects, branches)
+        removal = Removal(self.projects, actions, self._pool)
+        upkeep = Upkeep(self.projects, removal, settings, editors, self._tracker, self._pool)
+        self.trees = Trees(actions, known, Tending(actions, removal, decisions, editors), upkeep)
+        self.turn_events.listeners += [actions, upkeep]
+        tasks.start_soon(upkeep.run, name="work trees")
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -394,6 +422,13 @@ class Dispatcher:
         if not running:
             self._pool.evict(thread_id)
 
+    def archived(self, thread_id: int) -> None:
+        """Let go of the agent of a thread that somebody archived, once nothing runs or waits there (W5, D10)."""
+        for turn in self._runs.in_thread(thread_id):
+            turn.abandoned = turn.abandoned or self.projects.row_of(thread_id) is not None
+        if self.at_rest(thread_id):
+            self.trees.upkeep.archived(thread_id)
+
     def at_rest(self, thread_id: int) -> bool:
         """Return whether nothing waits or runs in a thread."""
         return self._scheduler.queue(thread_id).idle
@@ -409,6 +444,7 @@ class Dispatcher:
             self._scheduler.forget(place_id)
             self._changes.forget(place_id)
             self.commands.forget(place_id)
+            self._branches.forget(place_id)
             self.budgets.forget(place_id)
             self.schedules.forget(place_id)
         self._tracker.begin(self._store.forget, gone, name=f"forget {gone[0]}")
@@ -503,6 +539,7 @@ class Dispatcher:
         """Go on where an earlier run on this state ended (R2)."""
         await self.thread_settings.load()
         await self.projects.load()
+        await self.trees.actions.recover()
         self.thread_states.load()
         self.outside.load()
         await self._asking.load()

@@ -16,6 +16,7 @@ from bot.reply.live_status import SILENCE
 from bot.reply.render import last_lines
 from bot.work.permissions.cards import Card, CardState
 from bot.work.permissions.rulings import RuledLines
+from bot.work.projects.branch_look import BranchLook
 from bot.work.questions.registry import Question
 from bot.work.queue.entry import Entry
 from pool.pool import Lease
@@ -56,6 +57,7 @@ class RunningTurn:
         ruled: what rules have decided in people's place.
         refused: how many requests and questions nobody was asked, as there were too many.
         unaskable: how many questions were shown as what can't be asked.
+        branch: the look at its work tree, once its end is near; None: it has none.
     """
 
     entry: Entry
@@ -82,6 +84,7 @@ class RunningTurn:
     ruled: RuledLines = field(default_factory=RuledLines)
     refused: int = 0
     unaskable: int = 0
+    branch: BranchLook | None = None
 
     @property
     def thread_id(self) -> int:

@@ -181,7 +181,9 @@ class Runs:
             report = turn_report(entry, entry.owed, end, started=running.started, now=over_at, agent=running.agent)
             self.silences.ended(running.agent, end.outcome, silent=running.silent)
             turn = FinishedTurn.of(entry, end, over_at - running.started, running.agent)
-            self.deliveries.finish(turn, running.reply, report)
+            # Of a turn that ended without a drain it begins here.
+            self.turns.branches.begin(running)
+            self.deliveries.finish(turn, running.reply, report, running.branch)
             self.leftovers.ended(running.first)
             self.events.ended(running, end)
             context = end.snapshot.context if end.snapshot is not None else None

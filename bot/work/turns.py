@@ -34,6 +34,7 @@ from bot.work.leftovers import Leftovers
 from bot.work.options.giving import OptionGiver
 from bot.work.permissions.cards import rejection
 from bot.work.permissions.turn_cards import TurnCards, close_cards
+from bot.work.projects.branches import Branches
 from bot.work.projects.service import Projects
 from bot.work.questions.registry import why_ended
 from bot.work.questions.turn_questions import TurnQuestions
@@ -61,6 +62,7 @@ class ReplySink:
     cards: TurnCards
     questions: TurnQuestions
     deliveries: Deliveries
+    branches: Branches
     end_of: Callable[[TurnSnapshot], TurnEnd]
     answered: bool = False
 
@@ -76,6 +78,8 @@ class ReplySink:
         running.reply.touch(urgent=True)
         # What comes now is next, and stopping is too late (T3, T6).
         running.entry.finishing = True
+        # Beside the drain: git has its time, and nobody waits for it (W3).
+        self.branches.begin(running)
         if turn.decided is Ending.ANSWERED:
             return
         try:
@@ -126,6 +130,7 @@ class TurnService:
     changes: WorkspaceChanges
     options: OptionGiver
     projects: Projects
+    branches: Branches
     redact: Callable[[str], str]
 
     async def run(self, running: RunningTurn, claim: Claim) -> TurnEnd:
@@ -251,7 +256,7 @@ class TurnService:
                     lease.session,
                     running.turn,
                     prompt,
-                    ReplySink(running, self.cards, self.questions, self.deliveries, end_of),
+                    ReplySink(running, self.cards, self.questions, self.deliveries, self.branches, end_of),
                     clock=asyncio.get_running_loop().time,
                 )
                 settled, unread = not snapshot.killed, was_unread(snapshot)

@@ -18,8 +18,8 @@ from bot.work.ports import Answer
 
 DIRECT = frozenset(
     {
-        "agent", "diff", "effort", "export", "handoff", "help", "login", "logout", "mode", "model", "new",
-        "options", "queue", "reset", "schedule", "schedules", "status", "stop", "verbosity",
+        "agent", "commit", "diff", "effort", "export", "handoff", "help", "login", "logout", "merge", "mode", "model",
+        "new", "options", "pr", "queue", "reset", "schedule", "schedules", "status", "stop", "verbosity",
     }
 )  # fmt: skip
 """The commands that are offered in direct messages too, where Weft takes them; the others need a server's threads."""

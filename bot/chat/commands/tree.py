@@ -25,6 +25,7 @@ from bot.chat.commands.new import new
 from bot.chat.commands.notify import notify
 from bot.chat.commands.options import effort, mode, model, options
 from bot.chat.commands.permissions import permissions
+from bot.chat.commands.projects import commit, merge, pr, worktrees
 from bot.chat.commands.queue import queue
 from bot.chat.commands.rules import audit
 from bot.chat.commands.schedules import schedule, schedules
@@ -65,6 +66,10 @@ COMMANDS: tuple[AnyCommand, ...] = (
     fork,
     schedule,
     schedules,
+    commit,
+    merge,
+    pr,
+    worktrees,
 )
 
 IN_SERVERS, IN_DIRECT_MESSAGES = (0,), (1,)

@@ -17,6 +17,7 @@ GROUPS = {
     "While it works": ("stop", "status", "queue", "verbosity"),
     "Again and again": ("schedule", "schedules"),
     "What it did": ("diff", "export", "audit", "board"),
+    "Work trees": ("commit", "merge", "pr", "worktrees"),
     "What waits for you": ("inbox", "permissions", "notify"),
     "The agent": ("model", "mode", "effort", "options", "login", "logout"),
 }

@@ -1,4 +1,4 @@
-"""What changed in a thread's workspace since the thread began: by git, else as its tools reported it (V3).
+"""What changed in a thread's workspace since the thread began: by git, else as its tools reported it (V3, W4).
 
 Where a workspace was when its thread began is looked up once, beside the start of the first session, and kept with the
 thread. The mutable state is which threads were looked at, and what their tools reported, both bounded.
@@ -6,7 +6,7 @@ thread. The mutable state is which threads were looked at, and what their tools 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from bot.work.task_tracker import TaskTracker
 from bot.work.workspace import git
 from bot.work.workspace.git import NO_COMMIT, Comparison, Start
 from bot.work.workspace.repository import Unreadable
+from bot.work.workspace.worktrees import TreeState, WorkTree
 from pool.pool import Lease
 from pool.storage.durable import SessionStore
 
@@ -96,12 +97,21 @@ class WorkspaceChanges:
 
     Args:
         place_of: tells a thread's directory; None: it has none on this machine.
+        tree_of: tells its work tree, if it has one of its own; ``changes_of`` has git look at that.
     """
 
-    def __init__(self, tracker: TaskTracker, store: SessionStore, place_of: Callable[[int], Place | None]) -> None:
+    def __init__(
+        self,
+        tracker: TaskTracker,
+        store: SessionStore,
+        place_of: Callable[[int], Place | None],
+        tree_of: Callable[[int], WorkTree | None],
+        changes_of: Callable[[WorkTree], Awaitable[tuple[TreeState, Comparison]]],
+    ) -> None:
         self._tracker = tracker
         self._store = store
         self._place_of = place_of
+        self._tree_of, self._changes_of = tree_of, changes_of
         self._begun: RecentMap[int, None] = RecentMap(_REMEMBERED)
         self._reported: RecentMap[int, Reported] = RecentMap(_KEPT_THREADS)
         self._at_once = anyio.Semaphore(AT_ONCE)
@@ -167,9 +177,12 @@ class WorkspaceChanges:
     async def show(self, thread_id: int, running: Iterable[TurnSnapshot]) -> Answer:
         """Return what changed in a thread's workspace, in at most `LIMIT` seconds; ``running``: turns at work there."""
         place, why = self._place_of(thread_id), "its directory is not on this machine"
+        tree = self._tree_of(thread_id)
         if place is not None:
             try:
                 with anyio.fail_after(LIMIT):
+                    if tree is not None:
+                        return await self._compare_tree(tree)
                     async with self._at_once:
                         found = await self._compare(thread_id, place)
                 if found is not None:
@@ -201,10 +214,16 @@ class WorkspaceChanges:
         since = f"since {commit}" if found.commit == began else f"since the last commit, {commit}"
         if found.commit == NO_COMMIT:
             since = "in a repository without a commit"
-        if not found.changes.files:
-            return Answer("\n".join([f"{NOTHING} {since}.", *(f"-# {note}" for note in notes)]), accepted=True)
-        text, file = changes_message(found.changes, since, notes)
-        return Answer(text, accepted=True, file=file)
+        return _answer(found, since, notes)
+
+    async def _compare_tree(self, tree: WorkTree) -> Answer:
+        """Compare the work tree of a thread with its base (W4)."""
+        state, found = await self._changes_of(tree)
+        branch, base = inline_code(state.branch or (state.head or "")[:SHORT]), inline_code(tree.base)
+        since = f"on {branch} since it left {base} at {inline_code(found.commit[:SHORT])}"
+        if found.commit != state.merge_base:
+            since = f"on {branch} since its last commit, as it has none in common with {base}"
+        return _answer(found, since, _left_out(found))
 
     async def _as_reported(self, thread_id: int, running: Iterable[TurnSnapshot], why: str) -> Answer:
         known = self._reported.get(thread_id) or Reported()
@@ -225,13 +244,24 @@ def _as_changes(diffs: Sequence[Diff]) -> Changes:
 
 
 def _notes(found: Comparison, began: str | None) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if began is None:
         notes.append(UNKNOWN)
     elif found.commit != began:
         notes.append(GONE.format(base=inline_code(began[:SHORT])))
-    if found.left_out:
-        names = [f"{inline_code(name, 60)} ({reason})" for name, reason in found.left_out]
-        more = [f"{'at least ' if found.uncounted else ''}{found.more_left_out:,} more"] if found.more_left_out else []
-        notes.append(f"New, and not shown: {', '.join([*names, *more])}.")
-    return notes
+    return notes + _left_out(found)
+
+
+def _left_out(found: Comparison) -> list[str]:
+    if not found.left_out:
+        return []
+    names = [f"{inline_code(name, 60)} ({reason})" for name, reason in found.left_out]
+    more = [f"{'at least ' if found.uncounted else ''}{found.more_left_out:,} more"] if found.more_left_out else []
+    return [f"New, and not shown: {', '.join([*names, *more])}."]
+
+
+def _answer(found: Comparison, since: str, notes: Sequence[str]) -> Answer:
+    if not found.changes.files:
+        return Answer("\n".join([f"{NOTHING} {since}.", *(f"-# {note}" for note in notes)]), accepted=True)
+    text, file = changes_message(found.changes, since, notes)
+    return Answer(text, accepted=True, file=file)

@@ -30,6 +30,7 @@ from bot.work.login.logins import Logins
 from bot.work.outside.boards import ENDED, HERE, MOVED, NONE_HERE
 from bot.work.permissions.cards import Card, PermissionRegistry
 from bot.work.ports import Answer
+from bot.work.projects.listing import TreeEntry
 from bot.work.questions.form import read_form
 from bot.work.questions.registry import Question, QuestionRegistry
 from bot.work.schedules.service import Schedules
@@ -106,6 +107,25 @@ class FakeLogins(Logins):
         return Answer("Logged out.", accepted=True)
 
 
+class FakeTrees:
+    """Work trees with which everything has been done already; of a list there are none."""
+
+    def __init__(self) -> None:
+        self.actions = self.list = self
+
+    async def commit(self, *_args: object) -> Answer:
+        return Answer("Committed.", accepted=True)
+
+    async def merge(self, *_args: object, **_options: object) -> Answer:
+        return Answer("Merged.", accepted=True)
+
+    async def publish(self, *_args: object) -> Answer:
+        return Answer("Pushed.", accepted=True)
+
+    async def all(self) -> list[TreeEntry]:
+        return []
+
+
 class FakeBoards(set[int]):
     """The channels with a board."""
 
@@ -156,6 +176,7 @@ class FakeDispatcher(Dispatcher):
     questions: QuestionRegistry = field(default_factory=QuestionRegistry)
     commands: FakeCommands = field(default_factory=FakeCommands)
     logins: FakeLogins = field(default_factory=FakeLogins)
+    trees: Any = field(default_factory=FakeTrees)
     notifications: Any = field(init=False)
     options: FakeChoices = field(default_factory=FakeChoices)
     inbox: Inbox = field(init=False)
@@ -174,6 +195,9 @@ class FakeDispatcher(Dispatcher):
 
     async def saved(self) -> bool:
         return True
+
+    def archived(self, thread_id: int) -> None:
+        self._record("archived", thread_id)
 
     def submit(self, inbound: Inbound) -> None:
         self.inbounds.append(inbound)

@@ -30,7 +30,8 @@ from bot.sandbox.model import User
 from scripts.benchmarks.commands import filled, uses
 from tests.bot.chat.harness import Decider, RunningChat, running_chat
 
-# Of these a person with an approver role alone may see something: they are about what agents ask.
+# Of these a person with an approver role alone may see something: they are about what agents ask, and about what
+# approvers answer for beside that.
 DECIDING = {
     "audit",
     "board",
@@ -38,12 +39,15 @@ DECIDING = {
     "inbox",
     "login",
     "logout",
+    "merge",
     "permissions answer",
     "permissions list",
     "permissions revoke",
+    "pr",
     "schedules",
+    "worktrees",
 }
-DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth|inbox|scheds?):.*")
+DECIDING_IDS = re.compile(r"weft:(perm|always|ask|keep|allow|auth|inbox|scheds?|trees?):.*")
 BUTTONS_A_MESSAGE = 25
 parser = importlib.import_module("re._parser")
 

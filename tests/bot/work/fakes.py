@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -473,6 +474,7 @@ async def running_work(
             rights=rights,
             redact=redact,
             lookups=lookups or FakeLookups(),
+            journals=Path("/nonexistent/merges"),
         )
         listeners = dispatcher.deliveries.listeners
         listeners.append(lambda inbound, outcome: outcomes.append((inbound.message_id, outcome)))

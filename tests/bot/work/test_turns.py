@@ -122,7 +122,9 @@ class Scene:
 
     def sink(self) -> ReplySink:
         service = self.service
-        return ReplySink(self.running, service.cards, service.questions, service.deliveries, end_of_snapshot)
+        return ReplySink(
+            self.running, service.cards, service.questions, service.deliveries, service.branches, end_of_snapshot
+        )
 
     async def run(self) -> TurnEnd:
         return await self.service.run(self.running, cast("Reservation", None))
@@ -175,9 +177,12 @@ async def scene(act: Callable[[PlayedSession], object] = answer) -> Scene:
         files=cast("Any", SimpleNamespace(bring=no_files)),
         handouts=nothing_handed_out(),
         handoffs=cast("Any", SimpleNamespace(history=nothing_before)),
-        changes=WorkspaceChanges(cast("Any", None), store, lambda _thread_id: None),
+        changes=WorkspaceChanges(
+            cast("Any", None), store, lambda _thread_id: None, lambda _thread_id: None, cast("Any", None)
+        ),
         options=cast("Any", SimpleNamespace(give=nothing_chosen)),
         projects=cast("Any", SimpleNamespace(doing=lambda _thread_id: "")),
+        branches=cast("Any", SimpleNamespace(begin=lambda _running: None)),
         redact=str,
     )
     await store.accept(accepted_prompt(running.first))

@@ -36,7 +36,9 @@ class Thread:
     store: NotedStore = field(default_factory=NotedStore)
 
     def __post_init__(self) -> None:
-        self.changes = WorkspaceChanges(self.tracker, self.store, lambda _thread_id: self.place)
+        self.changes = WorkspaceChanges(
+            self.tracker, self.store, lambda _thread_id: self.place, lambda _thread_id: None, cast("Any", None)
+        )
 
     async def begin(self, how: str = "new", *, lost: bool = False) -> str | None:
         """Begin a turn as its session came about; return what is kept then."""
