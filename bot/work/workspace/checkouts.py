@@ -19,9 +19,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from bot.reply.sanitise import inline_code
+from bot.work.workspace.git import GitFailed
 from bot.work.workspace.journal import IndexLock, Journal, Refused, is_linked
 from bot.work.workspace.repository import Repository, Unreadable, find_repository, open_file
-from bot.work.workspace.standing import MOST_OUTPUT, check_filters, is_clean, named, standing_of
+from bot.work.workspace.standing import MOST_OUTPUT, check_filters, has_changes, named, standing_of
 from bot.work.workspace.writing import Writer, writing
 
 _SMALL = 4096
@@ -155,8 +156,12 @@ async def at_checkout(lock: IndexLock, head: str, journal: Journal) -> AsyncIter
         yield git
 
 
-async def check_movable(git: Writer, checkout: Repository, changes: Sequence[Change]) -> None:
+async def check_movable(git: Writer, checkout: Repository, commits: tuple[str, str], changes: Sequence[Change]) -> None:
     """Make sure that a work tree can come along without losing anything; its index is locked by us.
+
+    Args:
+        commits: where it is and where it is to go.
+        changes: what is different between them.
 
     Raises:
         Refused: it can't.
@@ -164,7 +169,8 @@ async def check_movable(git: Writer, checkout: Repository, changes: Sequence[Cha
     standing = await anyio.to_thread.run_sync(standing_of, checkout)
     if standing.operation is not None:
         raise Refused(f"{standing.operation} is half-way in {_place(checkout)}: finish or abort it first")
-    if not await is_clean(git, untracked=False):
+    # Submodules stay where they are, as with `git merge`; one that waits for `git submodule update` is in no way.
+    if await has_changes(git, submodules=False):
         raise Refused(f"{_place(checkout)} has changes that are in no commit: commit or stash them first")
     await check_filters(git, [change.path for change in changes])
     removed = {change.path for change in changes if change.new.absent}
@@ -177,6 +183,11 @@ async def check_movable(git: Writer, checkout: Repository, changes: Sequence[Cha
     if blocked:
         files = named([path.decode(errors="replace") for path in blocked])
         raise Refused(f"new files in {_place(checkout)} are in the way: move {files} away first")
+    try:
+        # Git finds what it was told not to look at, such as files with `--assume-unchanged`.
+        await move(git, *commits, only_try=True)
+    except GitFailed as exc:
+        raise Refused(f"{_place(checkout)} can't come along: {inline_code(exc.said, 200)}") from exc
 
 
 def _in_the_way(root: Path, added: Iterable[bytes], removed: set[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -200,13 +211,13 @@ def _in_the_way(root: Path, added: Iterable[bytes], removed: set[bytes]) -> tupl
     return list(blocked), directories
 
 
-async def move(git: Writer, old: str, new: str) -> None:
-    """Bring a work tree and our copy of its index from a commit to another.
+async def move(git: Writer, old: str, new: str, *, only_try: bool = False) -> None:
+    """Bring a work tree and our copy of its index from a commit to another; ``only_try``: see whether that can be done.
 
     Raises:
         Unreadable: it can't be done; part of the files may be different now.
     """
-    await git.run("read-tree", "-m", "-u", old, new)
+    await git.run("read-tree", "-m", "-u", *(["--dry-run"] if only_try else []), old, new)
 
 
 # --- after an end half-way --------------------------------------------------------------------------------------------

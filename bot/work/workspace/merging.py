@@ -190,7 +190,7 @@ async def _check_clean(tree: WorkTree, repository: Repository) -> str:
         raise Refused(f"the branch {inline_code(tree.branch)} is gone")
     async with writing(repository, standing.head, repository.root, trusted=tree.trusted) as git:
         await check_index(git)
-        if not await is_clean(git, untracked=True):
+        if not await is_clean(git):
             raise Refused("there are changes that are in no commit: use `/commit` first")
     return standing.head
 
@@ -321,7 +321,7 @@ async def _change(
             raise _Moved
         for lock in locks:
             one = await stack.enter_async_context(at_checkout(lock, entry.old, journal))
-            await check_movable(one, lock.repository, changes)
+            await check_movable(one, lock.repository, (entry.old, entry.new), changes)
             theirs.append(one)
         git.inherited = (journal.fd,)
         if locks:

@@ -172,15 +172,23 @@ async def check_index(git: Git) -> None:
         raise Refused(f"there are conflicts in {named(list(conflicts))}: ask the agent to resolve and `git add` them")
 
 
-async def is_clean(git: Git, *, untracked: bool) -> bool:
-    """Return whether a work tree has only what is committed; ``untracked``: new files count, what is ignored does not.
+async def is_clean(git: Git) -> bool:
+    """Return whether a work tree has only what is committed, or ignored.
 
-    A repository inside of it never counts: it can't be committed.
+    A repository inside of it does not count: it can't be committed.
     """
-    shape = ("--porcelain", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=dirty")
-    if (await git.run("status", *shape, *EVERYTHING, most=1)).data:
-        return False
-    return not untracked or not any(name[-1:] != b"/" for name in await new_files(git))
+    return not await has_changes(git) and not any(name[-1:] != b"/" for name in await new_files(git))
+
+
+async def has_changes(git: Git, *, submodules: bool = True) -> bool:
+    """Return whether files that git knows are different from those that are committed.
+
+    Args:
+        submodules: one that is at another commit counts.
+    """
+    ignored = "dirty" if submodules else "all"
+    shape = ("--porcelain", "-z", "--no-renames", "--untracked-files=no", f"--ignore-submodules={ignored}")
+    return bool((await git.run("status", *shape, *EVERYTHING, most=1)).data)
 
 
 async def new_files(git: Git) -> list[bytes]:

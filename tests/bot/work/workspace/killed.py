@@ -103,7 +103,7 @@ async def _do(task: dict[str, Any]) -> None:
         steps.count()
         if args[0] == task["until"]:
             _die()
-        if task["torn"] and args[:3] == ("read-tree", "-m", "-u"):
+        if task["torn"] and args[:3] == ("read-tree", "-m", "-u") and "--dry-run" not in args:
             _tear(Path(self.environment["GIT_WORK_TREE"]) / task["torn"])
         return await run(self, *args, **kwargs)
 

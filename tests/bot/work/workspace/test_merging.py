@@ -21,7 +21,7 @@ from bot.work.workspace.merging import Conflict, Conflicts, conflicts, resolve_p
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.standing import identity
 from bot.work.workspace.worktrees import WorkTree
-from tests.bot.work.repositories import needs_git, run_git
+from tests.bot.work.repositories import make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed, edit
 
@@ -221,6 +221,12 @@ async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(proje
     (here / "deep").symlink_to(project.beside)
     await refused("are in the way: move `deep` away first")
     (here / "deep").unlink()
+    run_git(here, "update-index", "--assume-unchanged", "a.txt")
+    edit(here, a__txt="a person's\n")
+    await refused("can't come along: `.*a.txt.*not uptodate")
+    assert (here / "a.txt").read_text() == "a person's\n"
+    run_git(here, "update-index", "--no-assume-unchanged", "a.txt")
+    run_git(here, "checkout", "-q", "a.txt")
     (here / ".git/index.lock").touch()
     with pytest.raises(Refused, match="git is at work there"):
         await project.merge(tree)
@@ -236,6 +242,22 @@ async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(proje
     run_git(here, "rebase", "--abort")
     await project.merge(tree)
     project.sound()
+
+
+async def test_a_submodule_that_moves_is_in_nobodys_way(project: Project) -> None:
+    """W4: as with `git merge` it waits for `git submodule update`, which no later merge has to."""
+    make_repository(project.path / "sub")
+    committed(project.path, b__txt="with it\n")
+    tree = project.tree()
+    shutil.copytree(project.path / "sub", tree.directory / "sub", dirs_exist_ok=True)
+    committed(tree.directory / "sub", more="x\n")
+    assert (await project.commit(tree)).files == 1
+    await project.merge(tree)
+    assert project.at("main:sub") == run_git(tree.directory / "sub", "rev-parse", "HEAD")
+    assert project.status() == "M sub"
+    committed(tree.directory, a__txt="x\n")
+    await project.merge(tree)
+    assert project.status() == "M sub"
 
 
 async def test_a_base_that_is_checked_out_elsewhere_or_nowhere(project: Project) -> None:
