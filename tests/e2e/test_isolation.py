@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bot import __file__ as bot_file
 from bot.sandbox import FakeDiscord
 from tests.agents.scenario import SCRIPT, ScriptedAgent
 from tests.e2e.process import connected, mention, until_shown
@@ -39,10 +41,18 @@ pytestmark = pytest.mark.usefixtures("cold_start")  # agents look into the bot's
 bubblewrapped = needs("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true")
 
 
+def installed_elsewhere() -> list[Path]:
+    """Return where the code is that agents' servers run, if it is not the one that is tested: that is let in as is."""
+    show = [sys.executable, "-P", "-c", "import bot; print(bot.__path__[0])"]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = Path(subprocess.run(show, env=variables, capture_output=True, text=True, check=True).stdout.strip())
+    return [found] if found != Path(bot_file).parent else []
+
+
 def bubblewrap() -> list[str]:
     """Return the printed recipe, with what the scripted agent needs beside a real one: its interpreter and source."""
     printed = wrapper("Bubblewrap")
-    places = [str(place) for place in (sys.base_prefix, sys.prefix, SCRIPT.parent)]
+    places = [str(place) for place in (sys.base_prefix, SCRIPT.parent, *installed_elsewhere())]
     workspace = printed.index("--bind")
     return [*printed[:workspace], *(word for one in places for word in ("--ro-bind", one, one)), *printed[workspace:]]
 
@@ -76,6 +86,18 @@ async def test_in_bubblewrap_the_conversation_works_and_the_five_paths_are_close
         assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
         await walled_bot.until_gone()
         walled_bot.discord.assert_clean()
+
+
+@bubblewrapped
+@pytest.mark.asyncio
+async def test_in_bubblewrap_an_agent_has_its_tools(tmp_path: Path, workspace: Path) -> None:
+    """M1: by nothing but what the recipe lets in."""
+    async with walled(tmp_path, workspace, bubblewrap()) as walled_bot:
+        thread_id = await walled_bot.ask("tools")
+        (answer,) = [one.content for one in walled_bot.discord.messages(thread_id) if "tools is done" in one.content]
+        assert "read_thread" in answer
+        assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
+        await walled_bot.until_gone()
 
 
 @bubblewrapped

@@ -133,6 +133,10 @@ async def walled(
             {"text": "leave is done"},
         ],
         "hello": [{"text": "hello is done"}],
+        "tools": [
+            {"call": {}, "then": {"ok": [{"text": "It has {result}. "}]}},
+            {"text": "tools is done"},
+        ],
     }
     agent = scenario(workspace, words=words, start=start)
     command = [*(program or agent.argv[:-1]), agent.argv[-1]]
