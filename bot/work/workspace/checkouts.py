@@ -22,7 +22,7 @@ from bot.reply.sanitise import inline_code
 from bot.work.workspace.git import GitFailed
 from bot.work.workspace.journal import IndexLock, Journal, Refused, is_linked
 from bot.work.workspace.repository import Repository, Unreadable, find_repository, open_file
-from bot.work.workspace.standing import MOST_OUTPUT, check_filters, has_changes, named, standing_of
+from bot.work.workspace.standing import MOST_OUTPUT, branch_of, check_filters, has_changes, named, standing_of
 from bot.work.workspace.writing import Writer, writing
 
 _SMALL = 4096
@@ -47,7 +47,7 @@ def checkouts_of(ref: str, repository: Repository) -> list[Repository]:
             continue
         if _returns_to(candidate, ref):
             raise Refused(f"a rebase of {_name(ref)} is half-way in {_place(candidate)}: finish or abort it first")
-        if standing_of(candidate).branch != ref:
+        if branch_of(candidate) != ref:
             continue
         known = find_repository(candidate.root)
         if known is not None and _same(known, candidate):
@@ -69,7 +69,8 @@ def _linked(common: Path) -> Iterable[Repository]:
                 private = Path(one.path)
                 with suppress(FileNotFoundError), open_file(private, ["gitdir"]) as file:
                     dot = Path(file.read(_SMALL).decode(errors="replace").strip())
-                    if dot.is_absolute() and dot.name == ".git":
+                    # What an agent planted there, and git can't read either, keeps nobody from a merge.
+                    if dot.is_absolute() and dot.name == ".git" and not (private / "HEAD").is_symlink():
                         yield Repository(dot.parent, private, common)
 
 

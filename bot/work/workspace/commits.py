@@ -30,10 +30,10 @@ from bot.work.workspace.journal import (
     lock_of,
     read_index,
 )
+from bot.work.workspace.keeping import AUTHOR
 from bot.work.workspace.recovery import recover_merges
 from bot.work.workspace.repository import Repository
 from bot.work.workspace.standing import (
-    DEFAULT_IDENTITY,
     EVERYTHING,
     MOST_OUTPUT,
     Standing,
@@ -218,7 +218,7 @@ async def _commit_with_hooks(tree: WorkTree, repository: Repository, message: by
             raise Refused(_nothing(left_out))
         # Only where nobody is configured in any way that git knows.
         known = await git.run("config", "user.email", codes=range(256))
-        who = {} if known.code == 0 else DEFAULT_IDENTITY
+        who = {} if known.code == 0 else AUTHOR
         await git.run("commit", "--quiet", "--cleanup=verbatim", "--file=-", given=message, variables=who)
         new = (await git.run("rev-parse", "--verify", "HEAD")).data.decode().strip()
         size = await counts(git, head, new)

@@ -117,6 +117,7 @@ class IndexLock:
                 times = os.fstat(source.fileno())
                 os.utime(target.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
             os.rename(name, "index", src_dir_fd=fd, dst_dir_fd=fd)
+            os.fsync(fd)
 
     def release(self) -> None:
         """Give the lock back; one that is somebody else's by now is left alone."""

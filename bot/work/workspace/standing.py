@@ -18,13 +18,12 @@ import anyio.to_thread
 
 from bot.reply.sanitise import clean, clip, inline_code, one_line
 from bot.work.files.inbox import WEFT
+from bot.work.workspace.admin import BUSY
 from bot.work.workspace.git import UNREADABLE, Git
 from bot.work.workspace.journal import Refused, opened
+from bot.work.workspace.keeping import AUTHOR
 from bot.work.workspace.repository import Repository, Unreadable, head_of, open_file
 from bot.work.workspace.writing import Writer
-
-NAME, EMAIL = "Weft", "weft@localhost"
-"""Who commits where nobody is configured."""
 
 MOST_OUTPUT = 64 * 2**20
 """Bytes of a list of files."""
@@ -32,14 +31,7 @@ MOST_OUTPUT = 64 * 2**20
 _MESSAGE = 20_000
 _NAMED = 10
 _SMALL = 4096
-_OPERATIONS = {
-    "MERGE_HEAD": "a merge",
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "sequencer": "a series of commits",
-}
+_OPERATIONS = {**{name: f"a {what}" for name, what in BUSY.items()}, "sequencer": "a series of commits"}
 _OF_A_MERGE = ("MERGE_HEAD", "MERGE_MODE", "MERGE_MSG", "AUTO_MERGE", "MERGE_RR")
 _COMMITS = re.compile(r"(?:(?:[0-9a-f]{40}|[0-9a-f]{64})\n){1,32}")
 _TRAILER = "Requested-by"
@@ -76,14 +68,22 @@ def standing_of(repository: Repository) -> Standing:
     Raises:
         OSError, Unreadable: it can't be told.
     """
-    head = _text(repository, "HEAD")
-    branch = head.removeprefix("ref:").strip() if head.startswith("ref:") else None
     with opened(repository) as fd:
         found = [what for name, what in _OPERATIONS.items() if _exists(name, fd)]
     merging = _text(repository, "MERGE_HEAD") if found == ["a merge"] else ""
     if merging and not _COMMITS.fullmatch(merging):
         raise Unreadable("I can't read which merge is half-way there")
-    return Standing(branch, head_of(repository), merging, found[0] if found else None)
+    return Standing(branch_of(repository), head_of(repository), merging, found[0] if found else None)
+
+
+def branch_of(repository: Repository) -> str | None:
+    """Return the full name of the branch that is checked out; None: there is none.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    head = _text(repository, "HEAD")
+    return head.removeprefix("ref:").strip() if head.startswith("ref:") else None
 
 
 async def look_at(look: Callable[[Repository], Looked], repository: Repository) -> Looked:
@@ -254,14 +254,6 @@ def named(paths: Sequence[str]) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def _variables(name: str, email: str) -> dict[str, str]:
-    said = {"NAME": name, "EMAIL": email}
-    return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in said.items()}
-
-
-DEFAULT_IDENTITY = _variables(NAME, EMAIL)
-
-
 async def identity(git: Git, home: Path | None = None) -> dict[str, str]:
     """Return the variables with who commits: as the repository's configuration says, else the user's, else Weft.
 
@@ -270,7 +262,7 @@ async def identity(git: Git, home: Path | None = None) -> dict[str, str]:
     home = home or Path.home()
     files = [git.directory / "theirs", home / ".gitconfig", home / ".config/git/config"]
     said = {}
-    for key, default in (("user.name", NAME), ("user.email", EMAIL)):
+    for key, default in (("user.name", AUTHOR["GIT_AUTHOR_NAME"]), ("user.email", AUTHOR["GIT_AUTHOR_EMAIL"])):
         value = ""
         for file in files:
             if not value and file.is_file():
@@ -279,7 +271,8 @@ async def identity(git: Git, home: Path | None = None) -> dict[str, str]:
                     " .,;:'"
                 )
         said[key] = value or default
-    return _variables(said["user.name"], said["user.email"])
+    words = {"NAME": said["user.name"], "EMAIL": said["user.email"]}
+    return {f"GIT_{who}_{what}": word for who in ("AUTHOR", "COMMITTER") for what, word in words.items()}
 
 
 def full_message(message: str, asked_by: str) -> bytes:

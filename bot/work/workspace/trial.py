@@ -16,8 +16,9 @@ import anyio.to_thread
 
 from bot.reply.sanitise import inline_code
 from bot.work.workspace.journal import Refused
+from bot.work.workspace.keeping import AUTHOR
 from bot.work.workspace.repository import Unreadable
-from bot.work.workspace.standing import DEFAULT_IDENTITY, MOST_OUTPUT
+from bot.work.workspace.standing import MOST_OUTPUT
 from bot.work.workspace.writing import Writer
 
 MERGE_TREE_SINCE = (2, 38)
@@ -131,7 +132,7 @@ async def _in_a_work_tree(git: Writer, ours: str, theirs: str) -> tuple[str, lis
     scratch = git.directory / "scratch"
     await anyio.to_thread.run_sync(scratch.mkdir)
     variables = {
-        **DEFAULT_IDENTITY,
+        **AUTHOR,
         "GIT_WORK_TREE": str(scratch),
         "GIT_INDEX_FILE": str(git.directory / "trial"),
     }

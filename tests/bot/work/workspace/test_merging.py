@@ -21,7 +21,7 @@ from bot.work.workspace.merging import Conflict, Conflicts, conflicts, resolve_p
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.standing import identity
 from bot.work.workspace.worktrees import WorkTree
-from tests.bot.work.repositories import make_repository, needs_git, run_git
+from tests.bot.work.repositories import ENVIRONMENT, make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.threads import Project, committed, edit
 
@@ -128,6 +128,31 @@ async def test_twenty_branches_are_merged_one_after_the_other(project: Project) 
     assert refused == [(number, Conflict("a.txt", "both changed it")) for number in (1, 2, 3)]
     assert (project.path / "a.txt").read_text() == "one\ntwo of all and 3\nthree\n"
     assert all((project.path / f"n{number}").exists() for number in range(20))
+    project.sound()
+
+
+async def test_many_threads_commit_and_merge_at_once(project: Project) -> None:
+    """W4: one after the other, while a person commits in the project's directory."""
+    trees = [project.tree(str(number)) for number in range(6)]
+
+    async def work(number: int) -> None:
+        edit(trees[number].directory, **{f"n{number}": "x\n"})
+        await project.commit(trees[number])
+        for _ in range(20):
+            with suppress(Refused):  # in the moment in which the person's own git works there
+                await project.merge(trees[number])
+                return
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(6):
+            tasks.start_soon(work, number)
+        for number in range(5):
+            command = f"until git add p{number} && git commit -q -m p{number} -- p{number}; do sleep 0.01; done"
+            (project.path / f"p{number}").write_text("a person's\n")
+            await anyio.run_process(command, cwd=project.path, env=ENVIRONMENT, check=True)
+    assert {one.name for one in project.path.glob("[np]?")} == {f"n{n}" for n in range(6)} | {f"p{n}" for n in range(5)}
+    assert run_git(project.path, "rev-list", "--count", "--first-parent", "main") == "12"
     project.sound()
 
 
@@ -281,6 +306,11 @@ async def test_a_base_that_is_checked_out_elsewhere_or_nowhere(project: Project)
     shutil.copytree(project.path / ".git/worktrees/beside", planted)
     (planted / "gitdir").write_text(f"{victim}/.git\n")
     (victim / ".git").write_text(f"gitdir: {project.path}/.git/worktrees/beside\n")
+    for number, head in enumerate(("no head\n", "ref: refs/heads/../../x\n", None)):
+        broken = shutil.copytree(planted, planted.with_name(f"broken-{number}"))
+        (broken / "HEAD").unlink()
+        (broken / "MERGE_HEAD").write_text("no commit\n")
+        (broken / "HEAD").write_text(head) if head else (broken / "HEAD").symlink_to("/etc/passwd")
     committed(tree.directory, a__txt="3\n", evil="x\n")
     assert (await project.merge(tree)).checkouts == (beside,)
     assert [one.name for one in victim.iterdir()] == [".git"]

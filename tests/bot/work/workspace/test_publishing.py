@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -118,6 +119,21 @@ async def test_nothing_that_a_repository_names_is_run_by_a_push(
         await publish(project, "origin")
     await publish(project)
     assert traps.sprung() == ""
+
+
+async def test_a_repository_that_is_trusted_is_pushed_as_it_is(project: Project) -> None:
+    """W2, W4: with its hooks, and to wherever its remote leads."""
+    run_git(project.path, "config", "remote.origin.url", str(project.beside / "bare.git"))
+    hook = project.path / ".git/hooks/pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {project.beside}/ran\n")
+    hook.chmod(0o755)
+    with pytest.raises(Refused, match="neither https nor ssh"):
+        await publish(project, "origin")
+    project.trees["7"] = replace(tree(project), trusted=True)
+    await publish(project, "origin")
+    assert run_git(project.beside / "bare.git", "rev-parse", tree(project).branch) == project.at(tree(project).branch)
+    assert (project.beside / "ran").exists()
 
 
 @contextmanager
