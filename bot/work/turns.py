@@ -179,7 +179,10 @@ class TurnService:
     def _end_preparation(self, running: RunningTurn) -> None:
         """End what a stopped turn's agent waited for, if that is not its own start: a set-up may go on for long."""
         by_people = running.stopped_by is not None and not running.interrupted
-        if by_people and running.lease is None and self.projects.doing(running.thread_id):
+        if not by_people or running.lease is not None or not self.projects.doing(running.thread_id):
+            return
+        # What waits is going to need it: it would only be begun anew.
+        if not len(self.scheduler.queue(running.thread_id).line):
             self.pool.evict(running.thread_id, displaced=True)
 
     async def bring(self, entry: Entry, lease: Lease) -> list[Body]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -105,7 +106,7 @@ async def test_twenty_threads_change_the_same_file_at_once_and_none_sees_what_an
 
 
 async def test_a_thread_finds_its_work_tree_again_and_is_set_up_once(tmp_path: Path) -> None:
-    """W2, W5: over a restart of the bot, which ends its agent, with what is not committed."""
+    """W2, W5: by its next agent, with what is not committed."""
     setup = (sys.executable, "-c", "open('set-up', 'a').write('x')")
     project = web(tmp_path, setup=setup)
     agent = scenario(tmp_path, [{"python": "open('draft', 'a').write('y')"}, {"text": "done"}])
@@ -121,7 +122,7 @@ async def test_a_thread_finds_its_work_tree_again_and_is_set_up_once(tmp_path: P
         again = await game.say(thread_id, "go on")
         assert await game.outcome(again) is Outcome.ANSWERED
         assert len(agent.pids()) == 2
-        assert rows(game)[thread_id] == before
+        assert replace(rows(game)[thread_id], used_at=before.used_at, payload=before.payload) == before
         assert "made anew" not in game.shown(thread_id)
     directory = tree_of(tmp_path, thread_id)
     assert ((directory / "draft").read_text(), (directory / "set-up").read_text()) == ("yy", "x")
@@ -196,6 +197,20 @@ async def test_a_stop_ends_a_set_up_and_the_next_message_begins_it_anew(tmp_path
         again = await game.say(thread_id, "now")
         assert await game.outcome(again) is Outcome.ANSWERED
         assert rows(game)[thread_id].setup == "done"
+
+
+async def test_a_newer_message_takes_over_a_set_up_that_goes_on(tmp_path: Path) -> None:
+    """W2, Q2: the next turn needs it as well."""
+    gate = tmp_path / "gate"
+    program = f"{TELL_PID}open('../runs', 'a').write('x')\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    async with on_web(tmp_path, scenario(tmp_path), web(tmp_path, setup=(sys.executable, "-c", program))) as game:
+        thread_id = await game.mention("begin")
+        await until(lambda: alive_at(tmp_path / "state/worktrees/web/pid"))
+        newer = await game.say(thread_id, "!interrupt now")
+        assert await game.outcome(thread_id) is Outcome.SUPERSEDED
+        gate.touch()
+        assert await game.outcome(newer) is Outcome.ANSWERED
+    assert (tmp_path / "state/worktrees/web/runs").read_text() == "x"
 
 
 def alive_at(file: Path) -> bool:
@@ -386,33 +401,67 @@ setup = {setup!r}
 [channels]
 "{channel}" = {{ project = "web" }}
 """
+SLOW_ONCE = """#!/bin/sh
+case "$*" in *" {what}"*)
+    if mkdir "{once}" 2>/dev/null; then sleep 1.5; fi;;
+esac
+exec {git} "$@"
+"""
+"""A git that takes its time over one thing, once."""
+
+
+async def killed_and_run_again(tmp_path: Path, program: str, killed_when: Callable[[], bool], **more: str) -> int:
+    """Let a prompt begin a thread, kill the bot amid that and start it anew; return the thread, which has its answer.
+
+    Its prompt had not been started, so the next run does that by itself.
+    """
+    agent = scenario(tmp_path)
+    async with FakeDiscord() as discord:
+        setup, channel = [sys.executable, "-c", program], discord.channel_id
+        text = FILE.format(argv=list(agent.argv), path=str(tmp_path / "web"), setup=setup, channel=channel)
+        (tmp_path / "weft.toml").write_text(text)
+        settings = {
+            "WEFT_AGENT_COMMAND": "",
+            "WEFT_AGENTS_FILE": str(tmp_path / "weft.toml"),
+            "WEFT_STATE_DIR": str(tmp_path / "state"),
+        }
+        async with run(tmp_path, discord.api_url, discord.token, agent, **settings, **more) as bot:
+            await discord.ready.wait()
+            thread_id = await mention(discord, "begin")
+            await until(killed_when)
+            bot.process.kill()
+            await bot.ended()
+        async with run(tmp_path, discord.api_url, discord.token, agent, **settings, **more):
+            await discord.wait_for(lambda fd: "begin" in shown(fd, thread_id), timeout=LIMIT)
+    return thread_id
 
 
 async def test_a_bot_that_is_killed_amid_a_set_up_completes_it_at_the_next_start(tmp_path: Path) -> None:
     """W2, R2: nothing of the first one is left, and the work tree is the same."""
     repository(tmp_path)
     program = f"{TELL_PID_ONCE}time.sleep(0 if again else 60); open('set-up', 'a').write('x')"
-    agent, state = scenario(tmp_path), tmp_path / "state"
-    async with FakeDiscord() as discord:
-        text = FILE.format(
-            argv=list(agent.argv),
-            path=str(tmp_path / "web"),
-            setup=[sys.executable, "-c", program],
-            channel=discord.channel_id,
-        )
-        (tmp_path / "weft.toml").write_text(text)
-        named = {
-            "WEFT_AGENT_COMMAND": "",
-            "WEFT_AGENTS_FILE": str(tmp_path / "weft.toml"),
-            "WEFT_STATE_DIR": str(state),
-        }
-        async with run(tmp_path, discord.api_url, discord.token, agent, **named) as bot:
-            await discord.ready.wait()
-            thread_id = await mention(discord, "begin")
-            await until(lambda: alive_at(state / "worktrees/web/pid"))
-            bot.process.kill()
-            await bot.ended()
-        async with run(tmp_path, discord.api_url, discord.token, agent, **named):
-            # It had not been started: it is run now, in the same place.
-            await discord.wait_for(lambda fd: "begin" in shown(fd, thread_id), timeout=LIMIT)
-        assert (state / f"worktrees/web/{thread_id}/set-up").read_text() == "x"
+    pid = tmp_path / "state/worktrees/web/pid"
+    thread_id = await killed_and_run_again(tmp_path, program, lambda: alive_at(pid))
+    assert (tree_of(tmp_path, thread_id) / "set-up").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["read-tree", *(pytest.param(what, marks=pytest.mark.soak) for what in ("for-each-ref", "update-ref"))],
+)
+async def test_a_bot_that_is_killed_amid_making_a_work_tree_makes_it_at_the_next_start(
+    tmp_path: Path, what: str
+) -> None:
+    """W2, R2: on the same branch, with all files; of the first try nothing is left."""
+    path, once = repository(tmp_path), tmp_path / "once"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(SLOW_ONCE.format(what=what, once=once, git=shutil.which("git")))
+    (tmp_path / "bin/git").chmod(0o755)
+    with_git = f"{tmp_path}/bin:{os.environ['PATH']}"
+    program = "open('set-up', 'w').write('x')"
+    thread_id = await killed_and_run_again(tmp_path, program, once.exists, PATH=with_git)
+    directory = tree_of(tmp_path, thread_id)
+    assert ((directory / "notes.txt").read_text(), (directory / "set-up").read_text()) == ("first\n", "x")
+    (branch,) = run_git(path, "for-each-ref", "--format=%(refname:short)", "refs/heads/weft").split()
+    assert run_git(directory, "status", "--short", "--branch").splitlines() == [f"## {branch}", "?? set-up"]
+    assert [one.name for one in directory.parent.iterdir() if "making" in one.name] == []

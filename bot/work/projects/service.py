@@ -110,8 +110,12 @@ class Projects:
         self.rows = {row.thread_id: row for row in await self.store.work_trees()}
         for project in self.settings.agents.projects.values():
             if project.worktree:
-                with anyio.move_on_after(LOOK_LIMIT):
-                    await anyio.to_thread.run_sync(_make_base, project.worktrees, abandon_on_cancel=True)
+                try:
+                    with anyio.move_on_after(LOOK_LIMIT):
+                        await anyio.to_thread.run_sync(_make_base, project.worktrees, abandon_on_cancel=True)
+                except OSError as exc:
+                    # Its threads try again, and say so; the others have nothing to do with it.
+                    log.warning("worktrees.not_made", directory=str(project.worktrees), error=exc.strerror)
 
     # --- what others ask ---------------------------------------------------------------------------------------------
 
