@@ -286,30 +286,62 @@ async def test_the_footer_ends_with_the_branch_and_what_it_changed(tmp_path: Pat
         assert told(game, thread_id, "seen")[0].content.endswith(f" · `{branch}`")
 
 
+def held_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a git on the PATH that waits while a file is there; return that file."""
+    real, held = shutil.which("git"), tmp_path / "held"
+    assert real is not None
+    (tmp_path / "bin").mkdir()
+    waits = f"while [ -e {held} ]; do sleep 0.02; done"
+    (tmp_path / "bin/git").write_text(f'#!/bin/sh\n{waits}\nexec {real} "$@"\n')
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return held
+
+
 async def test_a_git_that_hangs_holds_up_neither_an_answer_nor_the_next_prompt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W3, W4: the footer goes without the branch, and another repository's commands go on."""
-    monkeypatch.setattr("bot.work.projects.branches.FOOTER_LIMIT", 0.5)
+    """W3, W4: nor another command, nor the end of the bot; the footer goes without the branch."""
+    held = held_git(tmp_path, monkeypatch)
     monkeypatch.setattr("bot.work.projects.actions.LIMIT", 1.0)
-    real, hangs = shutil.which("git"), tmp_path / "hangs"
-    assert real is not None
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/git").write_text(f'#!/bin/sh\nif [ -e {hangs} ]; then exec sleep 1000; fi\nexec {real} "$@"\n')
-    (tmp_path / "bin/git").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     agent = scenario(tmp_path, [{"text": "one"}], [{"text": "two"}], [{"text": "three"}])
     async with on_web(tmp_path, agent) as game:
         thread_id, _ = await game.ask("begin")
-        hangs.touch()
+        branch = f"weft/begin-{_short(game, thread_id)}"
+        await until_told(game, thread_id, f" · `{branch}`")
+        held.touch()
         with anyio.fail_after(5):
             assert await game.outcome(await game.say(thread_id, "go on")) is Outcome.ANSWERED
             assert await game.outcome(await game.say(thread_id, "and on")) is Outcome.ANSWERED
-        assert [("weft/" in message.content) for message in told(game, thread_id, "-# ")][1:] == [False, False]
-        slow = await give(game, thread_id, "commit")
-        assert slow.startswith("Git took longer than "), slow
-        hangs.unlink()
-        assert "Nothing was committed" in await give(game, thread_id, "commit")
+        assert [branch in message.content for message in told(game, thread_id, "-# ")] == [True, False, False]
+        slow = game.owner.begin_slash(thread_id, "commit")
+        assert f"Branch: `{branch}`" in await (await game.owner.slash(thread_id, "status")).told()
+        assert (await slow.told()).startswith("Git took longer than ")
+        left = anyio.current_time()
+    assert anyio.current_time() - left < 5
+    assert len(told(game, thread_id, "-# ")) == 3
+
+
+async def test_a_git_that_is_slow_adds_the_branch_to_the_footer_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W3: by an edit, in whatever order the next turn comes; its button stays."""
+    held = held_git(tmp_path, monkeypatch)
+    tool = {"tool": {"title": "look", "output": "x"}}
+    agent = scenario(tmp_path, [{"text": "one"}], [tool, {"text": "two"}], [{"text": "three"}])
+    async with on_web(tmp_path, agent) as game:
+        thread_id, _ = await game.ask("begin")
+        branch = f"weft/begin-{_short(game, thread_id)}"
+        await until_told(game, thread_id, f" · `{branch}`")
+        held.touch()
+        assert await game.outcome(await game.say(thread_id, "go on")) is Outcome.ANSWERED
+        assert await game.outcome(await game.say(thread_id, "and on")) is Outcome.ANSWERED
+        before = {message.id: message.content for message in told(game, thread_id, "-# ")[1:]}
+        held.unlink()
+        await game.discord.wait_for(lambda _: len(told(game, thread_id, branch)) == 3, timeout=LIMIT)
+        after = {message.id: message.content for message in told(game, thread_id, "-# ")[1:]}
+        assert after == {key: f"{text} · `{branch}`" for key, text in before.items()}
+        assert list(buttons(game.discord.message(next(iter(after))))) == ["Details"]
 
 
 FILE = """

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import anyio
 import discord
 from discord import app_commands
 
@@ -30,10 +31,12 @@ from bot.work.projects.tending import Press
 PAGE = 5
 """Work trees at once: what a phone shows, and git can look at within seconds."""
 
-MOST_LOOKS = 100
-"""Threads of which Discord is asked whether somebody may see them, for one list."""
+MOST_LOOKS = 60
+"""Work trees of which Discord is asked whether somebody may see their threads, for one list."""
 
-_LOOK_LIMIT = 5.0
+_LOOK_LIMIT, _AT_ONCE = 5.0, 10
+"""Seconds for all of that, and requests at the same time: answers to others go on meanwhile."""
+
 _MESSAGE_LIMIT, _TITLE_LIMIT = 4_000, 200
 
 NONE_HERE = Answer("There are no work trees that you can see here.", accepted=False)
@@ -207,8 +210,12 @@ def _menu(here: int, numbered: Sequence[tuple[int, _Seen, TreeLook]]) -> Select:
 
 async def _visible(interaction: discord.Interaction[Any], entries: Sequence[TreeEntry], by: Actor) -> list[_Seen]:
     """Return those of some work trees that whoever asks may see; what Discord does not tell of in time is hidden."""
-    threads = {user for entry in entries for user in (*entry.users, *([entry.home] if entry.home else []))}
-    seen, gone = await look_at(interaction, threads, _LOOK_LIMIT)
+    threads = list({user: None for entry in entries for user in (*entry.users, entry.home) if user is not None})
+    seen, gone, latest = set[int](), set[int](), anyio.current_time() + _LOOK_LIMIT
+    for start in range(0, len(threads), _AT_ONCE):
+        some = threads[start : start + _AT_ONCE]
+        seen_now, gone_now = await look_at(interaction, some, latest - anyio.current_time())
+        seen, gone = seen | seen_now, gone | gone_now
     return [one for entry in entries if (one := _seen(entry, seen, gone, by)) is not None]
 
 

@@ -214,7 +214,7 @@ class TreeActions(TurnListener):
                 # Behind whatever else is done to this tree, and no other.
                 async with self.projects.holding(home):
                     # Once more: a turn may have begun meanwhile.
-                    return self.hindrance(home) or await step(tree)
+                    answer = self.hindrance(home) or await step(tree)
         except TimeoutError:
             return SLOW
         except Unreadable as exc:
@@ -222,6 +222,9 @@ class TreeActions(TurnListener):
         except OSError:
             log.exception("git.not_started", thread=thread_id)
             return NO_GIT
+        else:
+            self.branches.renew(thread_id, tree)
+            return answer
 
     async def _conflicting(self, place: ThreadPlace, by: Actor, tree: WorkTree, found: Conflicts, key: str) -> Answer:
         """Show everybody in the thread what stands against a merge, with the way out."""

@@ -53,6 +53,10 @@ class Branches:
             # Not counted among the steps of the work: the end of the bot does not wait for git.
             self._tasks.start_soon(self._look, running.thread_id, tree, running.branch, name="look at a branch")
 
+    def renew(self, thread_id: int, tree: WorkTree) -> None:
+        """Look again, after something was done to a work tree, for whoever asks how it is."""
+        self._tasks.start_soon(self._look, thread_id, tree, BranchLook(), name="look at a branch")
+
     async def _look(self, thread_id: int, tree: WorkTree, look: BranchLook) -> None:
         words = ""
         try:

@@ -66,6 +66,8 @@ class Tending:
         done = await self.removal.remove(entry.home, tree_to_remove(entry, look), anyway=press == "sure")
         if isinstance(done, Answer):
             return done
+        if done.unsafe and press == "sure":
+            return Answer(f"Not removed, as git can't keep this: {done.unsafe}", accepted=False)
         if done.unsafe:
             if not (by.owner or by.approver):
                 return Answer(

@@ -89,8 +89,7 @@ class Upkeep(TurnListener):
                 await self._remove(row, anyway=False)
 
     def _is_old(self, row: KeptWorkTree) -> bool:
-        days = self._keep_days(row)
-        return days > 0 and self.wall() - max(row.used_at, row.made_at) >= days * DAY
+        return self.wall() - max(row.used_at, row.made_at) >= self._keep_days(row) * DAY
 
     def _keep_days(self, row: KeptWorkTree) -> int:
         project = self.settings.agents.projects.get(row.project)
