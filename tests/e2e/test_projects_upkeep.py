@@ -223,15 +223,19 @@ async def test_merged_trees_go_by_themselves_after_their_time_and_no_others(tmp_
 
 
 async def test_a_removal_that_was_cut_off_is_brought_to_its_end(tmp_path: Path) -> None:
-    """W5, R2: whatever of it is left on the disk, and nothing is lost."""
+    """W5, R2: as it was begun; what is nowhere else goes only if somebody said so, and is kept."""
     async with on_web(tmp_path, editing(tmp_path, {"open": writes(0, "two")})) as game:
-        thread_id, _ = await game.ask("open")
-        game.on_stage.bot.pool.evict(thread_id)
+        threads = [(await game.ask("open"))[0] for _ in range(2)]
+        for thread_id in threads:
+            game.on_stage.bot.pool.evict(thread_id)
         await game.agents_gone()
         projects = game.on_stage.bot.dispatcher.projects
-        await projects.keep(replace(rows(game)[thread_id], state="removing"))
+        anyway, safely = (rows(game)[thread_id] for thread_id in threads)
+        await projects.keep(replace(anyway, state="removing", payload='{"anyway":true}'))
+        await projects.keep(replace(safely, state="removing"))
         await game.on_stage.bot.dispatcher.trees.upkeep.pass_once()
-        assert (rows(game), tree_of(tmp_path, thread_id).exists()) == ({}, False)
+        assert {thread_id: row.state for thread_id, row in rows(game).items()} == {threads[1]: "ready"}
+        assert [tree_of(tmp_path, thread_id).exists() for thread_id in threads] == [False, True]
         (kept,) = run_git(tmp_path / "web", "for-each-ref", "--format=%(refname)", "refs/weft/kept").split()
         assert run_git(tmp_path / "web", "show", f"{kept}:notes.txt").startswith("two")
 

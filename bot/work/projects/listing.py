@@ -20,7 +20,7 @@ from bot.agents.model import Project
 from bot.recent import RecentMap
 from bot.reply.sanitise import inline_code
 from bot.work.projects.branches import Branches
-from bot.work.projects.service import Projects
+from bot.work.projects.service import MAKING, REMOVING, Projects
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.worktrees import TreeState, WorkTree
 from pool.store import KeptWorkTree
@@ -216,9 +216,9 @@ def state_words(entry: TreeEntry, look: TreeLook) -> Iterator[str]:
     state = look.state
     if entry.row is None:
         yield "no thread has it"
-    if entry.row is not None and entry.row.state == "making":
+    if entry.row is not None and entry.row.state == MAKING:
         yield "being made"
-    if entry.row is not None and entry.row.state == "removing":
+    if entry.row is not None and entry.row.state == REMOVING:
         yield "being removed"
     if state is None:
         yield look.why.rstrip(".")

@@ -11,27 +11,29 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import anyio
+import orjson
 import structlog
 
 from bot.work.ports import Answer
 from bot.work.projects.actions import NO_GIT, TreeActions
-from bot.work.projects.service import Projects
+from bot.work.projects.service import READY, REMOVING, Projects
 from bot.work.workspace import removal
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.tree_state import look
 from bot.work.workspace.worktrees import NotSafe, TreeState, WorkTree
 from pool.pool import ConnectionPool
+from pool.store import KeptWorkTree
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 60.0
 """Seconds for the end of the agents and for git; what a disk still has to do then is done by the next pass."""
 
-REMOVING = "removing"
-"""The state of a row whose work tree is going."""
-
 STILL_THERE = Answer("Its agent could not be ended, so the work tree stays. Try again later.", accepted=False)
-SLOW = Answer("This takes longer than it should. I go on with it in the next hour.", accepted=False)
+SLOW = Answer("This takes longer than it should. I go on with it within the hour.", accepted=False)
+TOO_SLOW = Answer(f"Git took longer than {LIMIT:g} s, so nothing was removed. Try again later.", accepted=False)
+
+_ANYWAY = "anyway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Removal:
                 async with nullcontext() if home is None else self.projects.holding(home):
                     return await self._remove(home, tree, anyway=anyway)
         except TimeoutError:
-            return SLOW
+            row = self.projects.rows.get(home) if home is not None else None
+            return SLOW if row is not None and row.state == REMOVING else TOO_SLOW
         except Unreadable as exc:
             return Answer(f"Nothing was removed: {exc}", accepted=False)
         except OSError:
@@ -80,7 +83,10 @@ class Removal:
 
     async def _remove(self, home: int | None, tree: WorkTree, *, anyway: bool) -> Removed | Answer:
         # 1. Is it safe? Asked before any agent is ended for nothing; git asks again at the very end.
-        if not anyway and (unsafe := why_unsafe(await look(tree))):
+        before = self.projects.rows.get(home) if home is not None else None
+        going = before is not None and before.state == REMOVING
+        # Of one that was going already, git alone knows what is left.
+        if not (anyway or going) and (unsafe := why_unsafe(await look(tree))):
             return Removed(unsafe)
         # No await from here to the end of the agents: a turn that began in between would lose its directory.
         if home is not None and (hindrance := self.actions.hindrance(home)):
@@ -91,17 +97,33 @@ class Removal:
         row = self.projects.rows.get(home) if home is not None else None
         # 2. What comes now waits in `prepare` for the lock, and makes the tree anew.
         if row is not None:
-            await self.projects.keep(replace(row, state=REMOVING))
+            await self.projects.keep(replace(row, state=REMOVING, payload=_noted(row, anyway=anyway)))
         try:
             gone = await removal.remove(tree, anyway=anyway)
         except NotSafe as exc:
             if row is not None:
-                await self.projects.keep(replace(row, state="ready"))
+                await self.projects.keep(replace(row, state=READY, payload=_noted(row, anyway=False)))
             return Removed(str(exc))
         if row is not None:
             await self.projects.drop(row.thread_id)
         log.info("worktree.removed", thread=home, project=row.project if row else None, anyway=anyway)
         return Removed(kept=gone.kept, branch_gone=gone.branch_gone)
+
+
+def goes_anyway(row: KeptWorkTree) -> bool:
+    """Return whether somebody said of a work tree that is going that it may go although it is not safe."""
+    try:
+        return orjson.loads(row.payload).get(_ANYWAY) is True
+    except (orjson.JSONDecodeError, AttributeError):
+        return False
+
+
+def _noted(row: KeptWorkTree, *, anyway: bool) -> str:
+    try:
+        known = dict(orjson.loads(row.payload))
+    except (orjson.JSONDecodeError, TypeError, ValueError):
+        known = {}
+    return orjson.dumps(known | {_ANYWAY: anyway}).decode()
 
 
 def why_unsafe(state: TreeState) -> str:

@@ -18,8 +18,8 @@ from bot.reply.sanitise import inline_code
 from bot.work.editors import Editors
 from bot.work.ending import TurnEnd
 from bot.work.ports import Answer
-from bot.work.projects.removal import REMOVING, Removal
-from bot.work.projects.service import Projects
+from bot.work.projects.removal import Removal, goes_anyway
+from bot.work.projects.service import READY, REMOVING, Projects
 from bot.work.running_turn import RunningTurn
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -60,7 +60,7 @@ class Upkeep(TurnListener):
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         row = self.projects.row_of(running.thread_id)
-        if row is not None and row.state == "ready":
+        if row is not None and row.state == READY:
             used = replace(row, used_at=int(self.wall()))
             self.tracker.begin(self.projects.keep, used, name=f"work tree of {row.thread_id} used")
 
@@ -84,8 +84,9 @@ class Upkeep(TurnListener):
         """Remove what may go, one after the other: nobody waits for it."""
         for row in list(self.projects.rows.values()):
             if row.state == REMOVING:
-                await self._remove(row, anyway=True)
-            elif row.state == "ready" and self._is_old(row):
+                # As it was begun: what is nowhere else goes only if somebody said so.
+                await self._remove(row, anyway=goes_anyway(row))
+            elif row.state == READY and self._is_old(row):
                 await self._remove(row, anyway=False)
 
     def _is_old(self, row: KeptWorkTree) -> bool:
@@ -97,14 +98,12 @@ class Upkeep(TurnListener):
 
     async def _remove(self, row: KeptWorkTree, *, anyway: bool) -> None:
         home, tree = row.thread_id, self.projects.tree(row)
-        # What was begun is brought to its end, and loses nothing: git keeps what it finds. Half a tree looks as if
-        # somebody had deleted the other half, so that it would never be safe again.
         done = await self.removal.remove(home, tree, anyway=anyway)
         if isinstance(done, Answer) or done.unsafe:
             why = done.text if isinstance(done, Answer) else done.unsafe
             log.info("worktree.kept", thread=home, project=row.project, reason=why)
             return
-        if not anyway:
+        if row.state != REMOVING:
             days = self._keep_days(row)
             told = REMOVED.format(branch=inline_code(row.branch, 60), base=inline_code(row.base, 60), days=days)
             # Discord says so if the thread is gone; then there is nobody to tell.
