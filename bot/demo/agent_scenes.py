@@ -31,7 +31,8 @@ note.write_text(request)
 Nothing else is touched."""
 
 DANGEROUS = "rm -rf build && git push --force origin main"
-FILE_NAME, PICTURE_NAME = "weft-demo.txt", "picture.png"
+FILE_NAME, PICTURE_NAME, EDITED_NAME = "weft-demo.txt", "picture.png", "greeting.py"
+GREETING = re.compile(r'^GREETING = ".*"$', re.MULTILINE)
 SHOWN_ENTRIES = 20
 ALLOW_ONCE, ALLOW_ALWAYS, REJECT = "allow_once", "allow_always", "reject_once"
 OPTIONS = (
@@ -226,6 +227,16 @@ def write(request: Request) -> Scene:
     yield Say(f"{written}.")
 
 
+def edit(request: Request) -> Scene:
+    """Ask, and change the greeting of the project to the words that follow; `/diff` shows it, `/merge` keeps it."""
+    path = request.cwd / EDITED_NAME
+    old = path.read_text(errors="replace") if path.is_file() else 'GREETING = ""\n'
+    line = f"GREETING = {json.dumps(request.rest or 'Good morning', ensure_ascii=False)}"
+    # By a function: what a person wrote is no pattern of `re`.
+    written = yield from _write(request, EDITED_NAME, GREETING.sub(lambda _: line, old, count=1))
+    yield Say(f"{written}.")
+
+
 def run(request: Request) -> Scene:
     """Ask to run a command, a dangerous one if none is given; a demo runs nothing."""
     command, tool_id = request.rest or DANGEROUS, f"{request.turn}-run"
@@ -290,6 +301,7 @@ SCENES: dict[str, Callable[[Request], Scene]] = {
     "question": question,
     "tools": tools,
     "write": write,
+    "edit": edit,
     "run": run,
     "draw": draw,
     "files": files,
@@ -336,23 +348,28 @@ def _list_directory(request: Request) -> Generator[Step, str, list[str]]:
 
 
 def _write_note(request: Request) -> Generator[Step, str, str]:
-    """Write the note if allowed; return a sentence, without its full stop, that says what came of it."""
-    path, tool_id = request.cwd / FILE_NAME, f"{request.turn}-write"
+    path = request.cwd / FILE_NAME
+    old = path.read_text(errors="replace") if path.is_file() else ""
+    return (yield from _write(request, FILE_NAME, f"{old}{request.text}\n"))
+
+
+def _write(request: Request, name: str, new: str) -> Generator[Step, str, str]:
+    """Write a file if allowed; return a sentence, without its full stop, that says what came of it."""
+    path, tool_id = request.cwd / name, f"{request.turn}-write"
     old = path.read_text(errors="replace") if path.is_file() else None
-    new = (old or "") + f"{request.text}\n"
     diff = {"type": "diff", "path": str(path), "oldText": old, "newText": new}
-    call: dict[str, Any] = {"toolCallId": tool_id, "title": f"Write {FILE_NAME}", "kind": "edit", "status": "pending"}
+    call: dict[str, Any] = {"toolCallId": tool_id, "title": f"Write {name}", "kind": "edit", "status": "pending"}
     call |= {"content": [diff], "locations": [{"path": str(path)}]}
     yield Show({"sessionUpdate": "tool_call", **call})
     chosen = ALLOW_ALWAYS if request.trusted else (yield Ask(call))
     if chosen not in (ALLOW_ONCE, ALLOW_ALWAYS):
         yield _change(tool_id, status="failed")
-        return f"I did not write `{FILE_NAME}`, since I was not allowed to"
+        return f"I did not write `{name}`, since I was not allowed to"
     yield _change(tool_id, status="in_progress")
     yield Pause(0.3)
     path.write_text(new, encoding="utf-8", errors="replace")
     yield _change(tool_id, status="completed", content=[diff])
-    return f"I wrote `{FILE_NAME}`"
+    return f"I wrote `{name}`"
 
 
 def _summary(request: Request, entries: list[str], written: str) -> str:

@@ -48,7 +48,7 @@ def one_prompt(prompt: str, argv: tuple[str, ...] | None, permission: Permission
     """Post a mention, wait for its outcome, print the thread; 0 if it was answered, else 1."""
     command, lines = _prepare(argv), list[str]()
     act = functools.partial(_one_prompt, prompt=clean(prompt), permission=permission, timeout=timeout, lines=lines)
-    code = anyio.run(_play, command, act)
+    code = anyio.run(_play, command, act, False)
     for line in lines:
         click.echo(line)
     return code
@@ -58,7 +58,8 @@ def converse(argv: tuple[str, ...] | None) -> int:
     """Let a person talk to the agent from the terminal until end of input or /quit."""
     command = _prepare(argv)
     try:
-        code: int | None = anyio.run(_play, command, converse_on)
+        # Agents of others work where they always have: it is the demo agent that has something to change there.
+        code: int | None = anyio.run(_play, command, converse_on, command == DEMO_AGENT)
     except* BrokenPipeError:
         code = None
     if code is None:  # raised out of its groups: click knows it as the end of all output
@@ -78,7 +79,7 @@ def _prepare(argv: tuple[str, ...] | None) -> tuple[str, ...]:
     return argv
 
 
-async def _play(argv: tuple[str, ...], act: Callable[[Stage], Awaitable[int]]) -> int:
+async def _play(argv: tuple[str, ...], act: Callable[[Stage], Awaitable[int]], with_project: bool) -> int:
     """Return what ``act`` returns; a signal cuts it off, and the stage is taken down in order all the same."""
     code = 0
 
@@ -91,7 +92,8 @@ async def _play(argv: tuple[str, ...], act: Callable[[Stage], Awaitable[int]]) -
     agent_env = tuple(os.environ.get("WEFT_AGENT_ENV", "").replace(",", " ").split())
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         # The scope that is cancelled lies inside the stage: from outside, Discord would be gone before the bot's end.
-        async with stage(argv, agent_env=agent_env) as on_stage, anyio.create_task_group() as tasks:
+        playing = stage(argv, agent_env=agent_env, with_project=with_project)
+        async with playing as on_stage, anyio.create_task_group() as tasks:
             tasks.start_soon(listen, tasks.cancel_scope)
             code = await act(on_stage)
             tasks.cancel_scope.cancel()

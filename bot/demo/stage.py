@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from bot.agents.model import Agents, only
 from bot.app import Bot, running_bot
 from bot.config import Settings
+from bot.demo.project import NoProject, make_project
 from bot.model import Inbound, Outcome
 from bot.preflight import RunSettings
 from bot.sandbox import FakeDiscord, RateLimits
@@ -47,11 +48,12 @@ class StageSettings(Settings):
 
 @dataclass(slots=True)
 class Stage:
-    """The parts, and the outcomes so far by message id."""
+    """The parts, and the outcomes so far by message id; ``no_project``: why there is none although one was wanted."""
 
     discord: FakeDiscord
     bot: Bot
     settings: Settings
+    no_project: str = ""
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
@@ -77,6 +79,7 @@ async def stage(
     directory: Path | None = None,
     invite: Callable[[FakeDiscord], dict[str, Any]] | None = None,
     agents: Callable[[FakeDiscord, str], Agents] | None = None,
+    with_project: bool = False,
     **overrides: Any,
 ) -> AsyncIterator[Stage]:
     """Run everything until left; the bot is ready when the body begins.
@@ -85,6 +88,7 @@ async def stage(
         directory: where ``state`` and ``workspace`` are made; a temporary one, removed at the end, if not given.
         invite: makes people and places before the bot starts, and returns settings with their ids.
         agents: names several agents in place of ``argv``, from the places and the workspace.
+        with_project: threads work on the demo's project, if git is there.
         overrides: settings by their field names.
     """
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
@@ -93,14 +97,31 @@ async def stage(
             invited = invite(discord) if invite else {}
             settings = _settings(root, discord, argv, overrides | invited)
             workspace = settings.workspace or str(root)
-            usual = only(argv, workspace, settings.agent_env)
-            wanted = RunSettings(discord.token, agents(discord, workspace) if agents else usual)
+            known, problem = only(argv, workspace, settings.agent_env), ""
+            if agents is not None:
+                known = agents(discord, workspace)
+            elif with_project:
+                known, problem = await _on_project(known, root, settings.state_dir, discord.channel_id)
+            wanted = RunSettings(discord.token, known)
             async with running_bot(settings, wanted) as bot:
-                on_stage = Stage(discord, bot, settings)
+                on_stage = Stage(discord, bot, settings, problem)
                 bot.dispatcher.deliveries.listeners.append(on_stage.record)
                 with anyio.fail_after(_READY_LIMIT):
                     await bot.ready.wait()
                 yield on_stage
+
+
+async def _on_project(known: Agents, root: Path, state_dir: Path, channel_id: int) -> tuple[Agents, str]:
+    """Return the agents with the demo's project for a channel; as they are, and why, if it can't be made."""
+    try:
+        project = await make_project(root, state_dir)
+    except NoProject as exc:
+        return known, str(exc)
+    # Chosen: what a thread works on is kept with it.
+    on_project = replace(
+        known, chosen=True, projects={project.name: project}, channel_projects={channel_id: project.name}
+    )
+    return on_project, ""
 
 
 def _settings(root: Path, discord: FakeDiscord, argv: tuple[str, ...], overrides: dict[str, Any]) -> Settings:

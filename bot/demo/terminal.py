@@ -30,6 +30,8 @@ HELP = (
     "Type a message, such as help. "
     "Also: a number answers a question, /stop /status /diff /queue /reset, /new TEXT for another thread, /quit."
 )
+TOUR = "Each thread works on a branch of its own: try edit, then /diff, /commit and /merge."
+NO_PROJECT = "Without a project to work on, since {why}: threads have no branches to /commit and /merge here."
 TEXT_LIMIT = 1950
 """UTF-16 units of a message: Discord takes 2,000, and the mention needs some of them."""
 
@@ -38,7 +40,7 @@ _DEFERRED = 60.0  # seconds until an answer has to be there that Weft thinks abo
 
 TERMINAL_S_OWN = ("new", "quit")
 _COMMAND = re.compile(r"/[A-Za-z][\w-]*(?!\S)")  # not a path such as /etc/hosts, with which a prompt may begin
-_SUB_COMMAND = 1
+_SUB_COMMAND, _TEXT = 1, 3
 
 
 def text_problem(text: str) -> str:
@@ -57,6 +59,10 @@ def clean(text: str) -> str:
 async def converse_on(on_stage: Stage) -> int:
     """Take lines and print what Weft posts until end of input or /quit; return 0."""
     click.echo(HELP)
+    if on_stage.no_project:
+        click.echo(NO_PROJECT.format(why=on_stage.no_project))
+    elif on_stage.bot.dispatcher.thread_settings.agents.projects:
+        click.echo(TOUR)
     screen = Screen(on_stage.discord)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(screen.follow)
@@ -196,7 +202,14 @@ class Terminal:
         if not answer.acked:
             self._screen.tell("no answer")
         elif answer.ephemeral:
-            text = str((await answer.filled(_DEFERRED)).get("content", ""))
+            try:
+                await self._discord.wait_for(lambda _: not answer.waiting, timeout=_DEFERRED)
+            except TimeoutError:
+                self._screen.tell("no answer")
+                return
+            if answer.original_removed:
+                return  # what was done stands in the thread, for everybody
+            text = str((answer.response or {}).get("content", ""))
             files = self._discord.message(answer.original_id).attachments if answer.original_id is not None else ()
             self._screen.tell("\n".join([text, *(one.content.decode(errors="replace") for one in files)]))
 
@@ -286,7 +299,9 @@ def parse(line: str, registered: Iterable[Mapping[str, Any]]) -> CommandUse:
 
 
 def _options(path: str, declared: Sequence[Mapping[str, Any]], words: Sequence[str]) -> dict[str, str]:
-    """Take the words for the options in their order."""
+    """Take the words for the options in their order; a text at the end has all that are left."""
+    if declared and declared[-1]["type"] == _TEXT and not declared[-1].get("choices") and len(words) > len(declared):
+        words = [*words[: len(declared) - 1], " ".join(words[len(declared) - 1 :])]
     if len(words) > len(declared):
         raise NotACommand(f"/{path} takes no {words[len(declared)]!r}")
     for option in declared[len(words) :]:

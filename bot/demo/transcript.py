@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
@@ -18,6 +19,7 @@ _CARD = re.compile(
     r"weft:perm:(?P<request>[A-Za-z0-9_-]+):(?P<option>\d+)"
     r"|weft:ask:(?P<question>[A-Za-z0-9_-]+):(?:pick-\d+|step-\d+|done|decline)"
 )
+_TIME = re.compile(r"<t:(?P<at>\d{1,11})(?::[tTdDfFR])?>")
 _MENTION = re.compile(r"<(?P<sign>@|#)[!&]?(?P<id>\d+)>")
 
 
@@ -59,7 +61,8 @@ def _buttons(components: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, A
 
 
 def named(text: str, names: Mapping[int, str]) -> str:
-    """Return a text with the names of the people, roles and channels that it mentions."""
+    """Return a text with the names of the people, roles and channels that it mentions, and with times as they read."""
+    text = _TIME.sub(lambda match: f"{datetime.fromtimestamp(int(match['at']), UTC).astimezone():%a %d %b %H:%M}", text)
     return _MENTION.sub(lambda match: match["sign"] + names.get(int(match["id"]), match["id"]), text)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import bot.demo
 from bot.demo.agent import described, folder_named, pace, prompt_text
-from bot.demo.agent_scenes import FILE_NAME, SCENES, Brought, Pause, Request, Say, scene_for
+from bot.demo.agent_scenes import EDITED_NAME, FILE_NAME, SCENES, Brought, Pause, Request, Say, scene_for
 from bot.demo.agent_sessions import PRICES_OF_A_TURN, Sessions, default_directory
 from bot.demo.agent_turn import CHUNK_PAUSE, chosen_option, pieces
 from tests.agents.client import Message, PipeClient, talking_to
@@ -149,6 +149,28 @@ def test_the_file_is_written_once_it_is_allowed(cwd: Path, option: str) -> None:
     assert (diff["type"], diff["oldText"], diff["newText"]) == ("diff", None, "write this down\n")
     assert [option["kind"] for option in request["params"]["options"]] == ["allow_once", "allow_always", "reject_once"]
     assert (cwd / FILE_NAME).read_text() == "write this down\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "prompt", "after"),
+    [
+        ('GREETING = "Hello"\nrest\n', 'edit Good \\1 "day"', 'GREETING = "Good \\\\1 \\"day\\""\nrest\n'),
+        ('GREETING = "Hello"\n', "edit", 'GREETING = "Good morning"\n'),
+        (None, "edit Hé", 'GREETING = "Hé"\n'),
+        ("nothing to greet\n", "edit x", "nothing to greet\n"),
+    ],
+)
+def test_the_greeting_of_the_project_is_changed_once_that_is_allowed(
+    cwd: Path, before: str | None, prompt: str, after: str
+) -> None:
+    """W4: something to look at, to commit and to merge."""
+    if before is not None:
+        (cwd / EDITED_NAME).write_text(before)
+    with demo(cwd) as client:
+        play(client, client.open(cwd), prompt)
+        assert f"I wrote `{EDITED_NAME}`." in client.text()
+        assert len(permissions(client)) == 1
+    assert (cwd / EDITED_NAME).read_text() == after
 
 
 @pytest.mark.parametrize("option", ["reject_once", "unknown"])

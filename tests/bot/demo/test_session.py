@@ -262,10 +262,11 @@ class Talk:
 
 
 @contextmanager
-def talking(directory: Path, agent: ScriptedAgent | None = None) -> Iterator[Talk]:
+def talking(directory: Path, agent: ScriptedAgent | None = None, **settings: str) -> Iterator[Talk]:
     """Talk with a demo; with its own agent, as its users start it."""
     if agent is None:
-        with started(directory, "demo") as process:
+        # The agent that is tested need not be the one that is installed.
+        with started(directory, "demo", settings={"WEFT_AGENT_ENV": "PYTHONPATH", **settings}) as process:
             yield Talk(process)
     else:
         arguments = ["demo", "--agent", shlex.join(agent.argv)]
@@ -302,6 +303,41 @@ def test_a_conversation_streams_asks_and_answers_commands(tmp_path: Path) -> Non
         talk.until("Nothing is waiting here.")
         talk.type("/diff")
         talk.until("+write\n")
+        talk.type("/quit")
+        talk.end(close=False)
+    assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])
+
+
+def test_what_the_agent_changes_is_on_a_branch_and_can_be_shown_committed_and_merged(tmp_path: Path) -> None:
+    """W2, W3, W4: in a repository that is gone with the demo."""
+    with talking(tmp_path) as talk:
+        talk.until("try edit, then /diff, /commit and /merge.\n")
+        talk.type("edit Good evening")
+        talk.until("3) Reject\n")
+        talk.type("1")
+        talk.until("I wrote `greeting.py`.")
+        talk.until("`weft/edit-good-evening-")
+        talk.type("/diff")
+        talk.until('+GREETING = "Good evening"\n')
+        talk.type("/commit Greet in the evening")
+        talk.until("`owner` committed `")
+        talk.until("`Greet in the evening`")
+        talk.type("/merge")
+        talk.until("into `main` · 1 file +1 −1")
+        talk.type("/commit")
+        talk.until("there is nothing to commit")
+        talk.type("/quit")
+        talk.end(close=False)
+    assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])
+
+
+def test_without_git_the_demo_says_so_and_goes_on(tmp_path: Path) -> None:
+    """W2."""
+    (tmp_path / "no-programs").mkdir()
+    with talking(tmp_path, PATH=str(tmp_path / "no-programs")) as talk:
+        talk.until("Without a project to work on, since git is not installed")
+        talk.type("say hello")
+        talk.until("Weft: hello")
         talk.type("/quit")
         talk.end(close=False)
     assert (left_by(tmp_path), temporary_files(tmp_path)) == ([], [])

@@ -42,6 +42,8 @@ def test_a_path_or_an_aside_is_no_command(line: str, meant: bool) -> None:
         ("/queue", CommandUse("queue show")),
         ("/queue clear", CommandUse("queue clear")),
         ("/queue mode steer", CommandUse("queue mode", {"mode": "steer"})),
+        ("/commit Say good  day", CommandUse("commit", {"message": "Say good day"})),
+        ("/schedule @hourly look at it", CommandUse("schedule", {"when": "@hourly", "prompt": "look at it"})),
     ],
 )
 def test_words_name_sub_commands_and_options(registered: list[dict[str, Any]], line: str, use: CommandUse) -> None:

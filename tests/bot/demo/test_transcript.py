@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from bot.demo.transcript import CardButton, LivePrinter, card_buttons, named, plain_text, split_small_print
 from bot.sandbox import Message
@@ -126,6 +129,16 @@ def test_what_people_wrote_and_what_is_still_loading_is_not_printed() -> None:
     printer = LivePrinter(BOT)
     assert printer.show(posted("mine", author=OWNER), NAMES) == ""
     assert printer.show(posted("", flags=int(MessageFlags.LOADING)), NAMES) == ""
+
+
+def test_times_are_shown_as_the_clocks_here_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert named("next <t:1796029200:R>, <t:0>, <t:x>", {}) == "next Mon 30 Nov 18:00, Thu 01 Jan 09:00, <t:x>"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_roles_and_channels_are_named_as_people_are() -> None:
