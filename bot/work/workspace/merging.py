@@ -163,7 +163,8 @@ async def _merge(
         parents = (tips.base,) if squash else (tips.base, tips.branch)
         new = await _make_commit(git, tried.tree, parents, message)
         moves = [f"update {ref} {new} {tips.base}"]
-        if squash:
+        # Made in the same second of the same words, the squash can be the very commit that the branch has.
+        if squash and new != tips.branch:
             mark = await _make_commit(git, tried.tree, (new, tips.branch), b"Squashed\n")
             moves.append(f"update {SQUASHED}/{tree.branch} {mark}")
         checkouts = await look_at(partial(checkouts_of, ref), repository)
@@ -259,7 +260,10 @@ async def _ours(git: Writer, tree: WorkTree, base: str, branch: str) -> tuple[st
     mark = await tip_of(git, f"{SQUASHED}/{tree.branch}")
     if mark is None:
         return base, []
-    squashed, tip = (await git.run("rev-parse", f"{mark}^1", f"{mark}^2")).data.decode().split()
+    found = (await git.run("rev-parse", f"{mark}^@")).data.decode().split()
+    if len(found) != 2:
+        return base, []
+    squashed, tip = found
     if not (await _leads_to(git, squashed, base) and await _leads_to(git, tip, branch)):
         return base, []
     return await _make_commit(git, f"{base}^{{tree}}", (base, tip), b"Trial\n"), [tip]

@@ -178,6 +178,27 @@ async def test_a_branch_is_squashed_and_may_go_on_from_there(project: Project) -
     project.sound()
 
 
+async def test_a_squash_may_be_the_commit_that_the_branch_has(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W4: made in the same second, of the same words; the branch goes on all the same."""
+
+    async def at_once(git: Git) -> dict[str, str]:
+        return {**await identity(git), "GIT_AUTHOR_DATE": "1700000000 +0000", "GIT_COMMITTER_DATE": "1700000000 +0000"}
+
+    for name in ("commits", "merging"):
+        monkeypatch.setattr(f"bot.work.workspace.{name}.identity", at_once)
+    tree = project.tree()
+    edit(tree.directory, new="x\n")
+    done = await project.commit(tree, f"Merge {tree.branch}")
+    assert (await project.merge(tree, squash=True)).id == done.id
+    for text in ("y\n", "z\n"):
+        edit(tree.directory, new=text)
+        await project.commit(tree)
+        assert (await project.merge(tree, squash=text == "y\n")).commits == 1
+    project.sound()
+
+
 async def test_a_work_tree_that_is_not_ready_is_not_merged(project: Project) -> None:
     """W4: changes, new files, detached, another branch, a merge half-way; a repository inside is in nobody's way."""
     tree = project.tree()
