@@ -227,6 +227,10 @@ class Projects:
                 record = await self.store.thread(thread_id)
             row = await self._begun(project, home, (record.title if record is not None else None) or "")
         row, made = await self._make(project, row)
+        if before is not None and not made.made:
+            # Its files were there all the time.
+            row = replace(row, setup=before.setup)
+            await self.keep(row)
         notes = [f"-# {note}" for note in made.notes]
         if before is not None and before.state == READY and made.made:
             notes.insert(0, MADE_ANEW.format(branch=inline_code(row.branch, 100)))
@@ -318,7 +322,8 @@ class Projects:
             how = f"could not be started ({inline_code(self.redact(str(exc)), 200)})"
         else:
             how, output = _how(end, project.setup_timeout), end.output
-        await self.keep(replace(row, setup=FAILED if how else DONE))
+        # As it is now: it may have been used meanwhile.
+        await self.keep(replace(self.rows.get(row.thread_id, row), setup=FAILED if how else DONE))
         log.info("worktree.set_up", thread=thread_id, project=project.name, failed=bool(how))
         if how:
             self.editors.of(thread_id).say(self._failure(command, how, output))

@@ -211,3 +211,16 @@ async def test_a_work_tree_branches_off_where_another_is_and_goes_with_nothing_l
         for home in (51, 52):
             await at.projects.discard(home)
         assert 51 in at.projects.rows
+
+
+async def test_one_that_is_only_repaired_is_not_set_up_again(tmp_path: Path) -> None:
+    """W2, W5: an agent may remove what leads from its files to the repository; they stay, and nobody is told."""
+    async with scene(tmp_path, setup=(sys.executable, "-c", "open('n', 'a').write('x')")) as at:
+        await at.projects.prepare(THREAD)
+        directory = at.project.worktrees / str(THREAD)
+        (directory / "draft").touch()
+        (directory / ".git").unlink()
+        await at.projects.prepare(THREAD)
+        assert (await at.states(), at.said) == ([("ready", "done")], [])
+        assert run_git(directory, "status", "--short").splitlines() == ["?? draft", "?? n"]
+        assert (directory / "n").read_text() == "x"
