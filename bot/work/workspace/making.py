@@ -43,6 +43,10 @@ LIMIT = 240.0
 SUBMODULES = "Its submodules are empty: `git submodule update --init` gets them, where the agent may."
 FILTERED = "Some of its files are as they are stored, as I run no filters (such as Git LFS) here: see `hooks`."
 
+PARTIAL = (
+    "its repository is a partial clone, and I fetch nothing: `git fetch --refetch --no-filter` there gets the rest"
+)
+
 _ATTRIBUTES = 64 * 1024
 _ROOM = 2**20  # bytes
 
@@ -303,6 +307,8 @@ async def _check_out(ground: Ground, head: str) -> tuple[str, ...]:
         # Git does not always say why it could not write.
         if "No space left" in exc.said or await in_thread(_is_full, path):
             raise Unreadable("the disk is full") from exc
+        if await in_thread(_is_partial, place.common):
+            raise Unreadable(PARTIAL) from exc
         raise
     finally:
         # Whatever went wrong: a disk that is full gets its room back. What takes too long goes the next time.
@@ -316,6 +322,10 @@ async def _check_out(ground: Ground, head: str) -> tuple[str, ...]:
 def _is_full(path: Path) -> bool:
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize < _ROOM or (found.f_files > 0 and found.f_favail == 0)
+
+
+def _is_partial(common: Path) -> bool:
+    return any((common / "objects/pack").glob("*.promisor"))
 
 
 def _notes(path: Path, trusted: bool) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ CHANGE_LIMIT = 120.0
 """Seconds for the files of work trees to come along; they are not left half-way for a caller's patience."""
 
 _TRIES = 3
+_NAMED = 50
 
 
 class _Moved(Exception):
@@ -134,13 +135,14 @@ async def conflicts(tree: WorkTree) -> Conflicts | None:
 
 def resolve_prompt(found: Conflicts) -> str:
     """Return what an agent is asked so that the merge goes through."""
-    files = "\n".join(f"- {one.path!r}: {one.kind}" for one in found.files[:50])
-    more = f"\n- and {len(found.files) - 50:,} more" if len(found.files) > 50 else ""
+    files = "\n".join(f"- {one.path!r}: {one.kind}" for one in found.files[:_NAMED])
+    more = f"\n- and {len(found.files) - _NAMED:,} more" if len(found.files) > _NAMED else ""
+    # The files last: where this is cut, it is their names that are missing.
     return (
-        f"Your branch {found.branch!r} can't be merged into {found.base!r}, since both have changed these files:\n"
-        f"{files}{more}\n\n"
+        f"Your branch {found.branch!r} can't be merged into {found.base!r}, since both have changed the same files. "
         f"Please run `git merge {found.base}` in your work tree, resolve the conflicts so that both changes keep their "
-        "meaning, run the tests, and commit the merge. Don't rebase, and don't push."
+        "meaning, run the tests, and commit the merge. Don't rebase, and don't push. The files:\n"
+        f"{files}{more}"
     )
 
 

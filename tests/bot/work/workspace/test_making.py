@@ -13,6 +13,7 @@ import pytest
 from bot.work.workspace import making
 from bot.work.workspace.making import FILTERED, SUBMODULES, make
 from bot.work.workspace.repository import Unreadable
+from bot.work.workspace.tree_state import look
 from bot.work.workspace.worktrees import Made, WorkTree, check_project, repository_of
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
@@ -191,6 +192,25 @@ async def test_submodules_and_filters_are_left_out_and_said(tmp_path: Path) -> N
     assert (await make(tree)).notes == (SUBMODULES, FILTERED)
     assert list((tree.directory / "module").iterdir()) == []
     assert (tree.directory / "a.txt").read_bytes() == b"x\r\n"
+    assert_sound(tree)
+
+
+async def test_a_partial_clone_is_not_completed_by_us(tmp_path: Path) -> None:
+    """W2, R5: git would fetch what is missing by a program that the repository names."""
+    make_repository(tmp_path / "origin", "--initial-branch=main")
+    run_git(tmp_path / "origin", "config", "uploadpack.allowFilter", "true")
+    clone = ("clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{tmp_path}/origin", "project")
+    run_git(tmp_path, *clone)
+    tree = tree_in(tmp_path, tmp_path / "project")
+    trace = tmp_path / "trace"
+    run_git(tree.repository, "config", "remote.origin.uploadpack", f"touch {trace}; git-upload-pack")
+    with pytest.raises(Unreadable, match="a partial clone"):
+        await make(tree)
+    assert not trace.exists()
+    assert not (await look(tree)).dirty
+    run_git(tree.repository, "checkout", "-q", "main")
+    assert trace.exists(), "the trap is set"
+    assert (await make(tree)).made
     assert_sound(tree)
 
 
