@@ -42,6 +42,7 @@ from bot.work.workspace.standing import (
     check_index,
     counts,
     end_merge,
+    explained,
     full_message,
     identity,
     look_at,
@@ -93,7 +94,7 @@ async def commit(tree: WorkTree, message: str, asked_by: str, *, journals: Path)
     async with lock_of(repository):
         await recover_merges(journals, repository)
         for _ in range(_TRIES):
-            with suppress(_Moved):
+            with suppress(_Moved), explained():
                 if tree.trusted:
                     return await _commit_with_hooks(tree, repository, full_message(message, asked_by))
                 return await _commit(tree, repository, full_message(message, asked_by), journals)
@@ -148,15 +149,21 @@ async def _take_everything(git: Writer, head: str) -> tuple[str, ...]:
     Not by ``git add``, which has a look at submodules by a git that obeys their configuration.
     """
     await check_index(git)
-    changed = await git.run("ls-files", "-z", "--modified", "--deleted", *EVERYTHING, most=MOST_OUTPUT)
-    if changed.cut:
+    await git.run("update-index", "-q", "--refresh", codes=(0, 1))
+    shape = ("-z", "--name-status", "--no-renames", "--ignore-submodules=dirty")
+    listed = await git.run("diff-files", *shape, *EVERYTHING, most=MOST_OUTPUT)
+    if listed.cut:
         raise Refused("too much has changed: ask the agent to commit")
+    words = listed.data.split(b"\0")
+    changed = dict(zip(words[1::2], words[::2], strict=False))
     new = await new_files(git)
-    names = dict.fromkeys(name for name in (*changed.data.split(b"\0"), *new) if name and name[-1:] != b"/")
-    await check_filters(git, names)
-    if names:
-        taking = ("update-index", "-z", "--add", "--remove", "--replace", "--stdin")
-        await git.run(*taking, given=b"\0".join(names) + b"\0")
+    gone = [name for name, how in changed.items() if how == b"D"]
+    there = [name for name, how in changed.items() if how != b"D"] + [name for name in new if name[-1:] != b"/"]
+    await check_filters(git, there)
+    # Apart: what is gone may be behind a link by now, where git looks for nothing.
+    for names, how in ((gone, ("--force-remove",)), (there, ("--add", "--replace"))):
+        if names:
+            await git.run("update-index", "-z", *how, "--stdin", given=b"\0".join(names) + b"\0")
     # What is ours may have been staged with everything else.
     ours = await git.run("diff-index", "-z", "--cached", "--name-only", "--diff-filter=A", head, "--", WEFT)
     if ours.data:

@@ -28,6 +28,7 @@ from bot.work.workspace.standing import (
     check_branch,
     check_index,
     counts,
+    explained,
     full_message,
     identity,
     is_clean,
@@ -112,7 +113,7 @@ async def merge(
     async with lock_of(repository):
         await recover_merges(journals, repository)
         for _ in range(_TRIES):
-            with suppress(_Moved):
+            with suppress(_Moved), explained():
                 text = full_message(message, asked_by)
                 return await _merge(tree, repository, text, squash, journals, base_commit)
     raise Refused(f"{inline_code(tree.base)} is being moved by somebody else: try again in a moment")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ import anyio.to_thread
 from bot.reply.sanitise import clean, clip, inline_code, one_line
 from bot.work.files.inbox import WEFT
 from bot.work.workspace.admin import BUSY
-from bot.work.workspace.git import UNREADABLE, Git
+from bot.work.workspace.git import UNREADABLE, Git, GitFailed
 from bot.work.workspace.journal import Refused, opened
 from bot.work.workspace.keeping import AUTHOR
 from bot.work.workspace.repository import Repository, Unreadable, head_of, open_file
@@ -33,6 +33,7 @@ _NAMED = 10
 _SMALL = 4096
 _OPERATIONS = {**{name: f"a {what}" for name, what in BUSY.items()}, "sequencer": "a series of commits"}
 _OF_A_MERGE = ("MERGE_HEAD", "MERGE_MODE", "MERGE_MSG", "AUTO_MERGE", "MERGE_RR")
+_NO_ROOM = re.compile(r"No space left|Disk quota|[Uu]nable to write|write error|failed to write")
 _COMMITS = re.compile(r"(?:(?:[0-9a-f]{40}|[0-9a-f]{64})\n){1,32}")
 _TRAILER = "Requested-by"
 _OURS = re.compile(rf"\s*{_TRAILER}\s*:", re.IGNORECASE)
@@ -134,6 +135,17 @@ def _text(repository: Repository, name: str) -> str:
     with suppress(FileNotFoundError), open_file(repository.private, [name]) as file:
         return file.read(_SMALL).decode(errors="replace")
     return ""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say it in people's words where git failed for want of room."""
+    try:
+        yield
+    except GitFailed as exc:
+        if _NO_ROOM.search(exc.said):
+            raise Unreadable("git could not write its files: see that there is room on the disk") from exc
+        raise
 
 
 # --- what git says ----------------------------------------------------------------------------------------------------

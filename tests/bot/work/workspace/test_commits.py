@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,23 +42,48 @@ async def test_everything_is_committed_and_the_agents_git_sees_a_clean_tree(
     (here / "run").chmod(0o755)
     (here / "link").symlink_to("/etc/passwd")
     run_git(here, "add", "link")
+    (here / "planned").write_text("p\n")
+    run_git(here, "add", "-N", "planned")
     (here / ".weft/in").mkdir(parents=True)
     (here / ".weft/in/sent.txt").write_text("ours\n")
     run_git(here, "add", "-f", ".weft")
     before = run_git(here, "rev-parse", "HEAD")
     done = await project.commit(tree, "Change things\n\nIn many ways.", "Ada")
-    assert done == Committed(run_git(here, "rev-parse", tree.branch), 7, 5, 3)
+    assert done == Committed(run_git(here, "rev-parse", tree.branch), 8, 6, 3)
     assert run_git(here, "rev-parse", "HEAD^") == before
     assert run_git(here, "log", "-1", "--format=%an <%ae>%n%B") == (
         "Weft <weft@localhost>\nChange things\n\nIn many ways.\n\nRequested-by: Ada"
     )
     listed = run_git(here, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0")
-    assert [*listed] == [".gitignore", "a.txt", "b.txt", "link", "run", "swapped/inside", 'ü "x\ny', ""]
+    assert [*listed] == [".gitignore", "a.txt", "b.txt", "link", "planned", "run", "swapped/inside", 'ü "x\ny', ""]
     assert run_git(here, "ls-tree", "HEAD", "run", "link").split()[::4] == ["120000", "100755"]
     assert project.status(here) == "?? .weft/in/sent.txt"
     project.sound()
     with pytest.raises(Refused, match="nothing to commit"):
         await project.commit(tree)
+
+
+async def test_a_directory_that_became_a_link_is_committed_as_one(project: Project) -> None:
+    """W4: wherever that leads, and whatever is there; what it leads to is none of the repository's."""
+    tree, here = project.tree(), project.tree("8").directory
+    for directory in (here, tree.directory):
+        for name in ("same", "other", "none"):
+            (directory / name).mkdir()
+            (directory / name / "x").write_text(f"{name}\n")
+    committed(tree.directory)
+    for name, content in (("same", "same\n"), ("other", "a secret\n"), ("none", None)):
+        shutil.rmtree(tree.directory / name)
+        (tree.directory / name).symlink_to(here / name)
+        if content is None:
+            shutil.rmtree(here / name)
+        else:
+            (here / name / "x").write_text(content)
+    await project.commit(tree)
+    listed = run_git(project.path, "ls-tree", "-r", tree.branch, "--", "same", "other", "none").splitlines()
+    assert [(line.split()[0], line.split("\t")[1]) for line in listed] == [
+        ("120000", name) for name in ("none", "other", "same")
+    ]
+    assert project.status(tree.directory) == ""
 
 
 async def test_a_commit_says_who_asked_and_nobody_can_say_it_for_another(project: Project) -> None:

@@ -425,6 +425,7 @@ async def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path, monkeyp
         assert project.at(name) != before
         project.sound()
     assert len(ended) > 4
+    assert any("see that there is room on the disk" in why for why in ended)
 
 
 def _fill(disk: Path, filler: Path, room: int) -> None:
