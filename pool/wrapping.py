@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-PLACEHOLDERS = ("workspace", "thread_id", "home", "repository", "mcp_socket", "weft", "weft_code")
+PLACEHOLDERS = ("workspace", "thread_id", "home", "repository", "mcp_socket", "weft", "weft_code", "weft_python")
 """What a wrapper may name: the directory that the process starts in, the thread, the agent's ``HOME``, the git
 repository of the thread's project, which without one is the same as the workspace, the directory of the socket by
-which the tools reach the bot, that of the bot's libraries, and that of its code."""
+which the tools reach the bot, and those of the bot's libraries, its code and its Python."""
 
 LIMITER = "prlimit"
 """The program of util-linux that sets limits on resources and becomes the command."""

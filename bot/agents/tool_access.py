@@ -13,7 +13,7 @@ from bot.agents.model import AgentProfile
 from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE
 
 SERVER = "weft"
-SOCKET_FIELD, LIBRARIES_FIELD, CODE_FIELD = "mcp_socket", "weft", "weft_code"
+SOCKET_FIELD, LIBRARIES_FIELD, CODE_FIELD, PYTHON_FIELD = "mcp_socket", "weft", "weft_code", "weft_python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +43,10 @@ class ToolAccess:
         """Return what the placeholders of wrappers stand for that are about tools."""
         # The package and not what it lies in: beside it, in a checkout, may be a `.env` with the token of Discord.
         code = Path(bot.__file__).resolve().parent
-        return {SOCKET_FIELD: str(self.socket.parent), LIBRARIES_FIELD: sys.prefix, CODE_FIELD: str(code)}
+        return {
+            SOCKET_FIELD: str(self.socket.parent),
+            LIBRARIES_FIELD: sys.prefix,
+            CODE_FIELD: str(code),
+            # That of a virtual environment is a link to one that may lie in a home, as those of uv and pyenv do.
+            PYTHON_FIELD: sys.base_prefix,
+        }

@@ -50,9 +50,9 @@ def installed_elsewhere() -> list[Path]:
 
 
 def bubblewrap() -> list[str]:
-    """Return the printed recipe, with what the scripted agent needs beside a real one: its interpreter and source."""
+    """Return the printed recipe, with what the scripted agent needs beside a real one: its source."""
     printed = wrapper("Bubblewrap")
-    places = [str(place) for place in (sys.base_prefix, SCRIPT.parent, *installed_elsewhere())]
+    places = [str(place) for place in (SCRIPT.parent, *installed_elsewhere())]
     workspace = printed.index("--bind")
     return [*printed[:workspace], *(word for one in places for word in ("--ro-bind", one, one)), *printed[workspace:]]
 
@@ -150,7 +150,7 @@ async def look_around(directory: Path, threads: Path, hidden: Path) -> None:
             seen = (threads / str(thread_id) / "seen").read_text()
             assert f"cannot access '{hidden}'" in seen
             assert [line for line in seen.splitlines() if line.isdigit()] == [str(thread_id)]
-            assert "root" not in seen.split()
+            assert "var" not in seen.split()
         assert await bot.signalled(signal.SIGTERM) == 0
 
 

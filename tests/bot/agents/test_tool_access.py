@@ -60,9 +60,10 @@ def test_an_agent_that_sees_other_files_has_a_command_of_its_own() -> None:
 
 
 def test_wrappers_can_name_the_socket_and_the_installation(tmp_path: Path) -> None:
-    wrapper = ("wrap", "{mcp_socket}", "{weft}", "{weft_code}", "{workspace}")
+    wrapper = ("wrap", "{mcp_socket}", "{weft}", "{weft_code}", "{weft_python}", "{workspace}")
     agents = Agents({"red": AgentProfile("red", ("red",), str(tmp_path), wrapper=wrapper)}, "red")
     launcher = launcher_of(agents, {}, {}, lambda _: "red", places=ACCESS.places())
     code = str(Path(bot.__file__).resolve().parent)
-    assert launcher.spec(1).argv == ("wrap", "/run/weft/mcp", sys.prefix, code, str(tmp_path), "red")
+    places = ("/run/weft/mcp", sys.prefix, code, sys.base_prefix)
+    assert launcher.spec(1).argv == ("wrap", *places, str(tmp_path), "red")
     assert Path(code, "mcp").is_dir(), "and not what it lies in, where a .env may be"
