@@ -35,7 +35,7 @@ from bot.work.workspace.worktrees import (
     in_thread,
     locked,
 )
-from bot.work.workspace.writing import LOCK_WAIT, Writer, release_index, writing
+from bot.work.workspace.writing import Writer, release_index, writing
 
 LIMIT = 240.0
 """Seconds that a work tree may take."""
@@ -49,6 +49,7 @@ PARTIAL = (
 
 _ATTRIBUTES = 64 * 1024
 _ROOM = 2**20  # bytes
+_STALE = 5.0  # seconds: less than git has waited for the lock
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +153,7 @@ async def _make(ground: Ground, start: str | None) -> Made:
     if head is None:
         head = await _begin_branch(ground, start)
     if there:
-        await _complete(ground, head)
+        await complete(ground, head)
         return Made(await _base_commit(ground, head), made=False)
     await rescue(ground)
     await in_thread(admin.forget_state, ground.place.common, ground.name)
@@ -207,7 +208,7 @@ def _unlock(common: Path, reference: str) -> bool:
     """Take away a lock on one of our branches that a git which was killed has left."""
     lock = common / f"{reference}.lock"
     with suppress(FileNotFoundError):
-        if time.time() - lock.lstat().st_mtime > LOCK_WAIT / 2:
+        if time.time() - lock.lstat().st_mtime > _STALE:
             lock.unlink()
             return True
     return False
@@ -238,9 +239,17 @@ def _check_ours(ground: Ground) -> None:
         raise Unreadable(f"{name} has files in it that are of no work tree: move them away")
 
 
-async def _complete(ground: Ground, head: str) -> None:
-    """Have the repository and a work tree know of each other again; no file in it is touched."""
+async def complete(ground: Ground, head: str) -> None:
+    """Have the repository and a work tree whose directory is there know of each other again; no file is touched.
+
+    Args:
+        head: the commit that is taken to be checked out, where nothing says which one is.
+
+    Raises:
+        Unreadable: the directory is no work tree.
+    """
     place = ground.place
+    await in_thread(_check_ours, ground)
     await in_thread(_describe, ground)
     await in_thread(admin.write_pointer, ground.tree.directory, place.private)
     await in_thread(release_index, place.private)

@@ -23,7 +23,7 @@ from bot.reply.sanitise import inline_code
 from bot.work.workspace import admin
 from bot.work.workspace.git import HERE, LIST, GitFailed
 from bot.work.workspace.keeping import AUTHOR, is_reachable, keep, tree_of_files, tree_of_index
-from bot.work.workspace.making import Ground, rescue, restore, survey, sweep
+from bot.work.workspace.making import Ground, complete, rescue, restore, survey, sweep
 from bot.work.workspace.repository import Unreadable, leads_on, open_file
 from bot.work.workspace.tree_state import Position, find_position, is_merged
 from bot.work.workspace.worktrees import KEPT, SQUASHED, NotSafe, WorkTree, checked_out_in, in_thread, locked
@@ -83,6 +83,11 @@ async def remove(tree: WorkTree, *, anyway: bool = False) -> Removed:
     async with locked(tree) as lock:
         ground = await in_thread(survey, tree, lock)
         position = await in_thread(find_position, tree)
+        head = next((one for one in (position.head, *position.bases) if one), None)
+        if position.missing and head is not None and await in_thread(tree.directory.is_dir):
+            # Somebody took away what the repository knew of it: its files may still be nowhere else.
+            await complete(ground, head)
+            position = await in_thread(find_position, tree)
         if position.missing:
             finding = await _judge_branch(ground, position, anyway)
             kept = await rescue(ground)

@@ -60,8 +60,6 @@ _SETTINGS = (
     "core.splitIndex=false",
     # A log of a reference that was replaced by a link would be written to where that leads.
     "core.logAllRefUpdates=false",
-    f"core.filesRefLockTimeout={LOCK_WAIT * 1_000:.0f}",
-    f"core.packedRefsTimeout={LOCK_WAIT * 1_000:.0f}",
     "core.fsync=committed,reference",
     "core.fsyncMethod=batch",
     # What people on other systems would get must be nothing that leads elsewhere there.
@@ -104,7 +102,8 @@ class Writer(Git):
         self._repository = repository
         self._copied: _Version | None = None
         self.trusted = False
-        self.settings = _SETTINGS
+        waits = [f"core.{what}Timeout={LOCK_WAIT * 1_000:.0f}" for what in ("filesRefLock", "packedRefs")]
+        self.settings = (*_SETTINGS, *waits)
         self.patience = PATIENCE
 
     async def put_index(self) -> None:

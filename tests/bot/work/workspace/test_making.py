@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bot.work.workspace import making
+from bot.work.workspace import making, writing
 from bot.work.workspace.making import FILTERED, SUBMODULES, make
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.tree_state import look
@@ -308,6 +308,22 @@ async def test_a_disk_that_is_full_leaves_nothing_in_the_way(tmp_path: Path) -> 
         assert_sound(tree)
     finally:
         await anyio.run_process(["umount", str(disk)])
+
+
+async def test_a_lock_that_a_killed_git_left_on_a_branch_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W2: unless it is so young that somebody may still hold it."""
+    monkeypatch.setattr(writing, "LOCK_WAIT", 0.1)
+    tree = project(tmp_path)
+    lock = tree.repository / f".git/{tree.reference}.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    with pytest.raises(Unreadable, match=r"\.lock"):
+        await make(tree)
+    os.utime(lock, (0, 0))
+    assert (await make(tree)).made
+    assert_sound(tree)
 
 
 async def test_one_that_is_given_up_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,21 @@ async def test_a_branch_that_somebody_else_has_stays(tmp_path: Path) -> None:
     assert tree.reference in refs(tree)
 
 
+async def test_one_that_the_repository_knows_nothing_of_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    """W4: somebody took away what the repository kept of it, be it with the branch."""
+    tree = project(tmp_path)
+    for gone in ("worktrees", f"refs/heads/{tree.branch}"):
+        await make(tree)
+        (tree.directory / "new").write_text("n\n")
+        shutil.rmtree(tree.repository / ".git/worktrees")
+        (tree.repository / ".git" / gone).unlink() if gone.startswith("refs") else None
+        with pytest.raises(NotSafe, match="not committed"):
+            await remove(tree)
+        kept = (await remove(tree, anyway=True)).kept
+        assert run_git(tree.repository, "show", f"{kept[0]}:new") == "n"
+        assert_gone(tree)
+
+
 async def test_a_repository_in_it_can_not_be_kept(tmp_path: Path) -> None:
     """W4: a clone that the agent made, committed or not, or a submodule; once it is away, the rest can go."""
     tree = project(tmp_path)
