@@ -10,13 +10,13 @@ TITLE_LIMIT = 100
 """UTF-16 code units; Discord takes names of 1 to 100."""
 
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
-_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARKUP = re.compile(r"^[\s#>*_`~|-]+|[*_`~|]+")
 
 
 def title_of(text: str) -> str:
     """Return the first line that says something, without markup and mentions, as the name of a thread; "" if none."""
-    for line in _REORDERING.sub("", clean(text)).splitlines():
+    for line in REORDERING.sub("", clean(text)).splitlines():
         name = " ".join(_MARKUP.sub("", _MENTION.sub("", line)).split())
         if visible(name):
             return clip(name, TITLE_LIMIT)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -24,9 +24,11 @@ from acp.snapshot import TurnSnapshot
 from bot.model import Inbound, posted_at
 from bot.recent import Recent
 from bot.reply.editor import Delivery
+from bot.reply.markdown import for_discord
 from bot.reply.pending_reply import FileMessage, Handout
 from bot.reply.port import Body, Upload
-from bot.reply.sanitise import clip, inline_code, units
+from bot.reply.sanitise import clean, clip, inline_code, units
+from bot.reply.title import REORDERING
 from bot.work.editors import Editors
 from bot.work.files import outfolder
 from bot.work.files.inbox import WEFT, hide_from_git
@@ -55,6 +57,8 @@ _CLOCK_STEP = 0.02
 
 _LINES = 10
 _MESSAGE = 1900
+LONGEST_CAPTION = 1800
+"""UTF-16 units of what is said about a file that is sent."""
 _REMEMBERED = 1000
 
 
@@ -74,6 +78,7 @@ class RunningOut:
         since: when it began, in seconds of the wall clock.
         mixed: other threads had turns in its directory meanwhile.
         limit: bytes that a file may have; None: what its server takes.
+        sent: the files that were sent while it runs: their names by the digests of what is in them.
     """
 
     thread_id: int
@@ -83,6 +88,7 @@ class RunningOut:
     since: float
     mixed: bool = False
     limit: int | None = None
+    sent: dict[bytes, str] = field(default_factory=dict)
 
 
 class Handouts:
@@ -118,6 +124,33 @@ class Handouts:
         finally:
             self._running.remove(turn)
 
+    def running(self, prompt_id: int) -> RunningOut | None:
+        """Return the turn of a prompt while it may hand something out."""
+        return next((turn for turn in self._running if turn.prompt_id == prompt_id), None)
+
+    def limit_of(self, turn: RunningOut) -> int:
+        """Return how many bytes a file of a turn may have."""
+        return self._upload_limit(turn.guild_id) if turn.limit is None else turn.limit
+
+    @contextmanager
+    def sending(self, call_id: int) -> Iterator[Callable[[], None]]:
+        """Keep the files in a folder of their own for whoever sends them amid a turn, while the body runs.
+
+        With a call of what it gives, also after that: `settle` is to follow then.
+        """
+        kept = False
+
+        def keep() -> None:
+            nonlocal kept
+            kept = True
+
+        self._on_their_way.add(call_id)
+        try:
+            yield keep
+        finally:
+            if not kept:
+                self._on_their_way.discard(call_id)
+
     def instruction(self, turn: RunningOut) -> str:
         """Return what an agent has to know to hand out files; "" where it can't."""
         if turn.place is None:
@@ -138,10 +171,13 @@ class Handouts:
             return None
         said = snapshot or TurnSnapshot()
         directory, share = turn.place.directory, Share(turn.place.own, turn.since, turn.mixed)
-        limit = self._upload_limit(turn.guild_id) if turn.limit is None else turn.limit
+        limit = self.limit_of(turn)
         # Nobody else's, or they would be posted twice; what is taken for a turn that does not wait is the next one's.
         busy = frozenset(self._on_their_way) | {one.prompt_id for one in self._running}
-        take = partial(outfolder.collect, directory, turn.thread_id, turn.prompt_id, share, limit, said.files, busy)
+        take = partial(
+            outfolder.collect, directory, turn.thread_id, turn.prompt_id, share, limit, said.files, busy,
+            frozenset(turn.sent),
+        )  # fmt: skip
         try:
             with anyio.fail_after(_COLLECT_LIMIT):
                 collected = await anyio.to_thread.run_sync(take, abandon_on_cancel=True)
@@ -249,14 +285,28 @@ def file_messages(collected: Collected, links: Sequence[HandedLink], cut: int, r
     """Return the messages that post files and say what is not posted; ``request``: bytes of one message's files."""
     messages = [
         FileMessage(f"-# 📎 {_named(one.name for one in batch)}", tuple(one.name for one in batch))
-        for batch in batches(collected.taken, request)
+        for batch in batches([one for one in collected.taken if one.caption is None], request)
     ]
+    # Each with its own words, as it was sent first: what is there already is found by them.
+    sent = [one for one in collected.taken if one.caption is not None]
+    messages = [*(FileMessage(sent_message(one.caption or "", one.name), (one.name,)) for one in sent), *messages]
     for line in _lines(collected.left, links, cut):
         if messages and units(messages[-1].text) + units(line) < _MESSAGE:
             messages[-1] = FileMessage(f"{messages[-1].text}\n{line}", messages[-1].names)
         else:
             messages.append(FileMessage(line))
     return tuple(messages)
+
+
+def caption_as_shown(caption: str) -> str:
+    """Return what an agent says about a file as Discord is to show it."""
+    return for_discord(REORDERING.sub("", clean(caption))).strip()
+
+
+def sent_message(caption: str, name: str) -> str:
+    """Return the text of a message with a file that an agent has sent."""
+    words = clip(caption_as_shown(caption), LONGEST_CAPTION)
+    return "\n".join([*([words] if words else []), f"-# 📎 {_named([name])}"])
 
 
 def batches(files: Sequence[Taken], request: int) -> list[list[Taken]]:

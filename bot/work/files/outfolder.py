@@ -3,13 +3,13 @@
 A thread's folder is ``.weft/out/<thread id>``; what lies in ``.weft/out`` itself belongs to the thread whose turn ends,
 where that can be told. A file is taken by a rename, so a kill leaves it in one place or in the other, and whatever lies
 in ``.weft/sending/<prompt id>`` is still to be posted, for that prompt, or, if its turn could not wait, for the next
-one of the thread that is named in there. As in `bot.work.files.inbox`, no link below the workspace is followed and
-everything blocks. There is no state.
+one of the thread that is named in there. What is sent amid a turn is copied there, under an id of its own. As in
+`bot.work.files.inbox`, no link below the workspace is followed and everything blocks. There is no state.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import mimetypes
 import os
 import stat
@@ -35,6 +35,15 @@ from bot.work.files.inbox import (
     safe_name,
     write_marker,
 )
+from bot.work.files.plain_files import (
+    READING,
+    closing_fd,
+    directory_below,
+    open_plain,
+    refusal,
+    said,
+    too_large,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -44,18 +53,22 @@ MOST = 20
 """Files of one turn."""
 
 _LOOKED_AT = 1000  # names of one folder
+CAPTION, _CAPTION_BYTES = ".caption", 16 * 1024
 _DIGITS = 20  # of a snowflake
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ENDINGS = {"image/jpeg": ".jpg", "audio/mpeg": ".mp3", "audio/wav": ".wav"}
 """Where the table of this machine has several, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A file that is to be posted; ``size`` in bytes."""
+    """A file that is to be posted; ``size`` in bytes.
+
+    ``caption``: what its agent says about it, in a message of its own; None: it was not sent but only left there.
+    """
 
     name: str
     size: int
+    caption: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +110,6 @@ class Share:
     mixed: bool = False
 
 
-def megabytes(size: float) -> str:
-    """Return a number of bytes as people write it, in units of 1,024 as Discord counts."""
-    return f"{size / 2**20:,.0f} MB" if size >= 10 * 2**20 else f"{max(0.1, size / 2**20):,.1f} MB"
-
-
 def collect(
     workspace: Path,
     thread_id: int,
@@ -110,11 +118,13 @@ def collect(
     limit: int,
     handed: Sequence[HandedFile] = (),
     busy: frozenset[int] = frozenset(),
+    sent: frozenset[bytes] = frozenset(),
 ) -> Collected:
     """Take what a turn hands out, with what an earlier run took for its prompt and did not post.
 
     Args:
         limit: bytes that a file may have.
+        sent: digests of files that were sent amid the turn: what is the same is not posted again.
         handed: files from content blocks; one that lies in the folder as well is taken once.
         busy: prompts whose files somebody posts; what was taken for others of the thread is taken over.
     """
@@ -123,10 +133,10 @@ def collect(
     except FileNotFoundError:
         return Collected()
     except OSError as exc:
-        return Collected(left=(Left(WEFT, (exc.errno or 0, 0), f"can't be used for files: {_said(exc)}"),))
+        return Collected(left=(Left(WEFT, (exc.errno or 0, 0), f"can't be used for files: {said(exc)}"),))
     os.close(weft)
     hide_from_git(workspace)
-    with _Sending(workspace, thread_id, prompt_id) as sending:
+    with _Sending(workspace, thread_id, prompt_id, sent) as sending:
         left: list[Left] = []
         _take_over(workspace, thread_id, share.own, busy | {prompt_id}, sending)
         for folder, is_own in ((str(thread_id), True), (None, share.own)):
@@ -142,7 +152,7 @@ def open_taken(workspace: Path, prompt_id: int, name: str) -> BinaryIO:
         OSError: it is gone, or something else is in its place.
     """
     with _directory(workspace, SENDING, str(prompt_id)) as directory:
-        fd, _ = _open(name, directory, owner_to_be(workspace))
+        fd, _ = open_plain(name, directory, owner_to_be(workspace))
     return os.fdopen(fd, "rb")
 
 
@@ -155,7 +165,7 @@ def remove_taken(workspace: Path, prompt_id: int, names: Iterable[str]) -> bool:
                     os.unlink(name, dir_fd=directory)
         _remove_empty(workspace, prompt_id)
     except OSError as exc:
-        log.warning("files.not_removed", prompt=prompt_id, error=_said(exc))
+        log.warning("files.not_removed", prompt=prompt_id, error=said(exc))
         return False
     return True
 
@@ -165,21 +175,22 @@ def put_back(workspace: Path, thread_id: int, prompt_id: int, names: Iterable[st
     try:
         with (
             _directory(workspace, SENDING, str(prompt_id)) as source,
-            _closing(open_below(workspace, (WEFT, OUT, str(thread_id)), owner_to_be(workspace))) as target,
+            closing_fd(open_below(workspace, (WEFT, OUT, str(thread_id)), owner_to_be(workspace))) as target,
         ):
             for name in names:
                 with suppress(FileNotFoundError):
                     os.rename(name, _free(name, target), src_dir_fd=source, dst_dir_fd=target)
         _remove_empty(workspace, prompt_id)
     except OSError as exc:
-        log.warning("files.not_put_back", prompt=prompt_id, error=_said(exc))
+        log.warning("files.not_put_back", prompt=prompt_id, error=said(exc))
 
 
 class _Sending:
     """The directory of what is to be posted for one prompt; made when there is something to put into it."""
 
-    def __init__(self, workspace: Path, thread_id: int, prompt_id: int) -> None:
+    def __init__(self, workspace: Path, thread_id: int, prompt_id: int, sent: frozenset[bytes] = frozenset()) -> None:
         self._workspace = workspace
+        self._sent = sent
         self._thread_id = thread_id
         self._owner = owner_to_be(workspace)
         self._names = (WEFT, SENDING, str(prompt_id))
@@ -216,25 +227,39 @@ class _Sending:
     def files(self) -> tuple[Taken, ...]:
         return tuple(self._taken)
 
-    def take(self, name: str, size: int, source: int) -> None:
-        """Move a file here, under a name that is safe."""
+    def take(self, name: str, size: int, source: int, caption: str | None = None) -> None:
+        """Move a file here, under a name that is safe; unless it is one that was left and had been sent already."""
         free = _free(safe_name(name), self.fd)
         os.rename(name, free, src_dir_fd=source, dst_dir_fd=self.fd)
-        self._taken.append(Taken(free, size))
+        if caption is None and self._was_sent(free):
+            os.unlink(free, dir_fd=self.fd)
+            return
+        self._taken.append(Taken(free, size, caption))
+
+    def _was_sent(self, name: str) -> bool:
+        if not self._sent:
+            return False
+        with suppress(OSError):
+            fd, _ = open_plain(name, self.fd, self._owner)
+            with os.fdopen(fd, "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() in self._sent
+        return False
 
     def add(self, file: HandedFile, limit: int) -> Left | None:
         """Write a file here that came in a content block, unless it is here already."""
         name = _name_of(file)
+        if self._sent and hashlib.sha256(file.data).digest() in self._sent:
+            return None
         if any(one.size == len(file.data) and self._is(one.name, file.data) for one in self._taken):
             return None
         if len(file.data) > limit:
-            return Left(name, (len(file.data), 0), _too_large(len(file.data), limit))
+            return Left(name, (len(file.data), 0), too_large(len(file.data), limit))
         if self.full:
             return Left(name, (len(file.data), 0), "was too much for one turn")
         try:
             free = _free(name, self.fd)
         except OSError as exc:
-            return Left(name, (0, 0), f"can't be saved: {_said(exc)}")
+            return Left(name, (0, 0), f"can't be saved: {said(exc)}")
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(free, flags, 0o600, dir_fd=self.fd), "wb") as target:
@@ -242,13 +267,13 @@ class _Sending:
         except OSError as exc:
             with suppress(OSError):
                 os.unlink(free, dir_fd=self.fd)
-            return Left(name, (0, 0), f"can't be saved: {_said(exc)}")
+            return Left(name, (0, 0), f"can't be saved: {said(exc)}")
         self._taken.append(Taken(free, len(file.data)))
         return None
 
     def _is(self, name: str, data: bytes) -> bool:
         try:
-            fd, _ = _open(name, self.fd, self._owner)
+            fd, _ = open_plain(name, self.fd, self._owner)
         except OSError:
             return False
         with os.fdopen(fd, "rb") as file:
@@ -264,10 +289,22 @@ def _take_over(workspace: Path, thread_id: int, own: bool, busy: frozenset[int],
             with suppress(OSError), _directory(workspace, SENDING, prompt) as source:
                 if read_marker(source) not in (thread_id, None if own else thread_id):
                     continue
+                caption = _read_caption(source)
                 for name in sorted(os.listdir(source))[:_LOOKED_AT]:  # noqa: PTH208
                     if name == safe_name(name) and not sending.full:
-                        sending.take(name, os.stat(name, dir_fd=source, follow_symlinks=False).st_size, source)
+                        size = os.stat(name, dir_fd=source, follow_symlinks=False).st_size
+                        sending.take(name, size, source, caption)
             _remove_empty(workspace, int(prompt))
+
+
+def _read_caption(directory: int) -> str | None:
+    try:
+        fd = os.open(CAPTION, READING, dir_fd=directory)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb", buffering=0) as file, suppress(OSError):
+        return (file.read(_CAPTION_BYTES) or b"").decode(errors="replace")
+    return None
 
 
 def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _Sending, limit: int) -> Iterator[Left]:
@@ -278,9 +315,9 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
     except FileNotFoundError:
         return
     except OSError as exc:
-        yield Left("/".join(path), (exc.errno or 0, 0), f"can't be looked into: {_said(exc)}")
+        yield Left("/".join(path), (exc.errno or 0, 0), f"can't be looked into: {said(exc)}")
         return
-    with _closing(source), os.scandir(source) as entries:
+    with closing_fd(source), os.scandir(source) as entries:
         for name in sorted(entry.name for entry in islice(entries, _LOOKED_AT)):
             try:
                 found = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -289,7 +326,7 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
                     continue
                 if share is not None and found.st_ctime < share.since:
                     continue  # there before this turn: another thread's, or told of before
-                reason = _refusal(name, source, found, limit, owner_to_be(workspace))
+                reason = refusal(name, source, found, limit, owner_to_be(workspace))
                 if not reason and share is not None and share.mixed:
                     reason = f"is in {WEFT}/{OUT} itself, which other threads use, too"
                 if not reason and not sending.full:
@@ -298,51 +335,8 @@ def _empty(workspace: Path, folder: str | None, share: Share | None, sending: _S
             except FileNotFoundError:
                 continue  # gone meanwhile
             except OSError as exc:
-                found, reason = os.stat_result([0] * 10), f"can't be taken: {_said(exc)}"
+                found, reason = os.stat_result([0] * 10), f"can't be taken: {said(exc)}"
             yield Left(name, (found.st_ino, found.st_ctime_ns), reason, "/".join(path))
-
-
-def _refusal(name: str, directory: int, found: os.stat_result, limit: int, owner: tuple[int, int] | None) -> str:
-    """Return why a file is not posted; "" if it is."""
-    if stat.S_ISLNK(found.st_mode):
-        return "is a link; only files themselves are posted"
-    if stat.S_ISDIR(found.st_mode):
-        return "is a folder; only files are posted"
-    if not stat.S_ISREG(found.st_mode):
-        return "is no ordinary file"
-    if found.st_nlink > 1:
-        return "is a file with more than one name (a hard link)"
-    if found.st_size == 0:
-        return "is empty"
-    if found.st_size > limit:
-        return _too_large(found.st_size, limit)
-    try:
-        fd, _ = _open(name, directory, owner)
-    except OSError as exc:
-        return f"can't be read: {_said(exc)}"
-    os.close(fd)
-    return ""
-
-
-def _too_large(size: int, limit: int) -> str:
-    return f"({megabytes(size)}) is larger than this server takes ({megabytes(limit)})"
-
-
-def _open(name: str, directory: int, owner: tuple[int, int] | None) -> tuple[int, os.stat_result]:
-    """Open an ordinary file for reading: no link, no device, nothing that has another name elsewhere.
-
-    Args:
-        owner: whose the workspace is, where we are root and its agent is not: it may move what it can't read.
-    """
-    fd = os.open(name, _FILE, dir_fd=directory)
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is no ordinary file any more")
-    if owner is not None and found.st_uid != owner[0] and not found.st_mode & stat.S_IROTH:
-        os.close(fd)
-        raise OSError(errno.EACCES, "it belongs to another user")
-    return fd, found
 
 
 def _name_of(file: HandedFile) -> str:
@@ -359,30 +353,20 @@ def _free(name: str, directory: int) -> str:
     return distinct([*taken, name])[-1]
 
 
-def _said(exc: OSError) -> str:
-    return (exc.strerror or type(exc).__name__).lower()
-
-
 @contextmanager
 def _directory(workspace: Path, *names: str) -> Iterator[int]:
-    with _closing(open_below(workspace, (WEFT, *names), None, make=False)) as fd:
+    with directory_below(workspace, (WEFT, *names)) as fd:
         yield fd
-
-
-@contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _remove_empty(workspace: Path, prompt_id: int) -> None:
     """Remove the directories of what was posted; those that have something in them stay."""
     with suppress(OSError), _directory(workspace, SENDING, str(prompt_id)) as directory:
         # Last: files that stay are found by it.
-        if os.listdir(directory) == [MARKER]:  # noqa: PTH208
-            os.unlink(MARKER, dir_fd=directory)
+        if set(os.listdir(directory)) <= {MARKER, CAPTION}:  # noqa: PTH208
+            for name in (CAPTION, MARKER):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
     for names, last in (((SENDING,), str(prompt_id)), ((), SENDING)):
         with suppress(OSError), _directory(workspace, *names) as directory:
             os.rmdir(last, dir_fd=directory)

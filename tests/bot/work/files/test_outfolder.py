@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from acp.handed import HandedFile
-from bot.work.files import outfolder
+from bot.work.files import outfolder, plain_files
 from bot.work.files.outfolder import Collected, Share, Taken, collect
 
 THREAD, PROMPT, LIMIT = 7, 9, 100
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_stays(tmp_path: Path, folder: Path, monkeypa
         raise PermissionError(13, "Permission denied", name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outfolder, "_open", refuse)
+        patch.setattr(plain_files, "open_plain", refuse)
         assert reasons(take(tmp_path)) == {"a.txt": "can't be read: permission denied"}
     assert names(take(tmp_path)) == ["a.txt"]
 
