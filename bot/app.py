@@ -32,6 +32,7 @@ from bot.chat.gateway import ChatConfig, ChatConfigError, DiscordGateway
 from bot.config import ConfigError, Settings, unknown_variables
 from bot.files import user_name
 from bot.log import configure_logging
+from bot.mcp.listener import ToolListener
 from bot.mcp.place import private_place
 from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
@@ -227,6 +228,7 @@ async def running_bot(
             prepare,
             access.places(),
         )
+        sessions = SessionServers(servers_for, key)
         pool = ConnectionPool(
             launcher,
             store,
@@ -234,7 +236,7 @@ async def running_bot(
             connection_limits(settings),
             on_change=capacity_changed,
             on_cut_off=cut_off,
-            servers=SessionServers(servers_for, key),
+            servers=sessions,
         )
         async with pool, anyio.create_task_group() as work:
             dispatcher = Dispatcher(
@@ -254,6 +256,8 @@ async def running_bot(
                 journals=settings.state_dir / "merges",
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
+            # Before any agent is started, which may call at once.
+            await work.start(ToolListener(sessions.find, dispatcher.tools.call, watch.observer).serve, access.socket)
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             dispatcher.hold()
             await dispatcher.recover()

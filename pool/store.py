@@ -131,12 +131,12 @@ class KeptNotice:
     stopping: bool = False
 
 
-DecidedBy = Literal["person", "rule", "mode", "timeout", "cancel"]
+DecidedBy = Literal["person", "rule", "mode", "timeout", "cancel", "agent"]
 DecisionOutcome = Literal[
     "agreed", "allowed", "rejected", "answered", "cancelled", "expired", "kept", "revoked", "done"
 ]
 """``agreed``: one of several people whose word is needed; ``answered``: a question; ``kept``, ``revoked``: a rule;
-``done``: what somebody did themselves with a work tree."""
+``done``: what nobody was asked about, as somebody did it themselves, or an agent by a tool of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,10 @@ class Decision:
         what: what was asked for; of a question, no answer.
         kind: the kind of the tool that was to run, as the agent says it; "question" for a question, "rule" for a rule
             that somebody has added or taken back, "option" for an option that somebody has chosen for the sessions of
-            the thread, "worktree" for what somebody did with the thread's work tree.
+            the thread, "worktree" for what somebody did with the thread's work tree, "tool" for what an agent did by a
+            tool of ours.
         person_id, person_name: who decided, agreed, or ended what asked; None: it was no person.
+        decided_by: "agent": it was for the person whose prompt it is.
         rule: the rule that decided, if one did.
         option: what the agent calls the option that was taken; of a question, the names of the fields that were filled.
         reason: why, in our words, where that is not to be seen from the rest.

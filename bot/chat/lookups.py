@@ -23,7 +23,7 @@ from bot.chat.rest import READ_LEAVE_LIMIT, Rest, TryAgain
 from bot.links import MessageLink
 from bot.model import Actor, Inbound, Quote, ThreadPlace, posted_at
 from bot.reply.port import MessageGone, PortError, Unavailable
-from bot.work.ports import Earlier
+from bot.work.ports import Earlier, NotAllowed, ThreadPage, Where
 from bot.work.prompt import frame, named
 
 T = TypeVar("T")
@@ -91,13 +91,7 @@ class DiscordLookups:
             posts = list(_without_pause(posts, talk.before))
         said = [post for post in posts if _was_said(post, client.weft(inbound.guild_id))]
         roles, quotes, size, read = Roles(self._chat), [], len(frame(CUT, "")), 0
-
-        def may(post: Post) -> bool:
-            author = post.author
-            request = Request(
-                place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic
-            )
-            return authorize(request, client.policy).allowed
+        may = self._judge(place)
 
         # From the newest on: what does not fit is old.
         for post in reversed(said[-most:]):
@@ -130,6 +124,69 @@ class DiscordLookups:
         policy = self._current().policy
         request = Request(place.guild_id, place.thread_id, place.parent_id, person.id, person.roles)
         return policy.knows(person) if authorize(request, policy).allowed else None
+
+    async def page(self, inbound: Inbound, before: int | None, most: int) -> ThreadPage:
+        """Return the newest messages of the inbound's thread, of those before a message.
+
+        Raises:
+            NotAllowed: its author may not read there.
+            PortError: it can't be read.
+        """
+        thread_id = inbound.thread_id
+        # In a direct message there is nobody else; what a bot asks for there is read by whoever set it up.
+        if inbound.guild_id is not None and not await self._follows(inbound, thread_id):
+            raise NotAllowed("The person who asks you can't read this thread in Discord.")
+        # Never another place than the thread of the turn, whatever message is named.
+        page = await self._read(lambda client: client.http.logs_from(thread_id, most, before=before))
+        client = self._current()
+        place = Place(inbound.guild_id, thread_id, inbound.thread.parent_id)
+        weft, roles = client.weft(inbound.guild_id), Roles(self._chat)
+        messages, posts = [], posts_of(map(_opened, page), place)
+        for post in posts:
+            if not post.ordinary or post.content.lstrip().startswith(ASIDE) or not _text(post):
+                continue
+            own = post.author.id == weft.id
+            let_in = own or self._let_in(place, await roles.complete(post, client.policy.roles, self._judge(place)))
+            quote = replace(as_said(post), headline=f"{_when(post)}, you or Weft wrote") if own else as_said(post)
+            messages.append((post.message_id, quote if let_in else HIDDEN))
+        return ThreadPage(tuple(messages), earlier=posts[0].message_id if posts and len(page) == most else 0)
+
+    async def may_open(self, inbound: Inbound) -> Where:
+        """Return where the inbound's author may have a thread opened beside the inbound's.
+
+        Raises:
+            NotAllowed: they may not, or it is nothing to open threads in.
+            Unavailable: Discord did not say.
+        """
+        channel_id = inbound.thread.parent_id
+        if inbound.guild_id is None or channel_id is None:
+            raise NotAllowed("There are no threads in direct messages.")
+        guild = await self._server(inbound.guild_id)
+        try:
+            thread: Any = guild.get_channel_or_thread(inbound.thread_id)
+            if thread is None:
+                thread = await self._read(lambda client: client.fetch_channel(inbound.thread_id))
+            channel, member = await self._place_and_member(guild, channel_id, inbound.author)
+        except Unavailable:
+            raise
+        except (PortError, discord.ClientException) as exc:
+            raise NotAllowed("The person who asks you is not a member of the channel any more.") from exc
+        # What is said in there is for its members: a thread that is opened in the channel is for everybody.
+        if getattr(thread, "type", None) is discord.ChannelType.private_thread:
+            raise NotAllowed("This thread is private, and a thread that is opened from here would not be.")
+        if not isinstance(channel, discord.TextChannel | discord.ForumChannel):
+            raise NotAllowed("Threads can only be opened in text channels and forums.")
+        if not (_may_read(member, channel) and channel.permissions_for(member).send_messages):
+            raise NotAllowed("The person who asks you may not write in the channel of this thread.")
+        return Where(guild.id, channel.id, guild.me.id, forum=isinstance(channel, discord.ForumChannel))
+
+    def _judge(self, place: Place) -> Callable[[Post], bool]:
+        return lambda post: self._let_in(place, post)
+
+    def _let_in(self, place: Place, post: Post) -> bool:
+        author = post.author
+        request = Request(place.guild_id, place.channel_id, place.parent_id, author.id, author.roles, post.automatic)
+        return authorize(request, self._current().policy).allowed
 
     async def _follows(self, inbound: Inbound, place_id: int) -> bool:
         """Return whether the author of a mention can read what was said there before it, in Discord as well."""
@@ -187,8 +244,12 @@ def _text(post: Post) -> str:
 
 def as_said(post: Post) -> Quote:
     """Return an earlier message as the agent gets it: with its author, and when it was posted."""
+    return Quote(f"{_when(post)}, {named(post.author)} wrote", _text(post))
+
+
+def _when(post: Post) -> str:
     when = datetime.fromtimestamp(posted_at(post.message_id), UTC)
-    return Quote(f"On {when:%Y-%m-%d} at {when:%H:%M} UTC, {named(post.author)} wrote", _text(post))
+    return f"On {when:%Y-%m-%d} at {when:%H:%M} UTC"
 
 
 def _opened(message: Any) -> Any:

@@ -114,7 +114,7 @@ class ReadThread(Arguments):
     """
 
     tool = "read_thread"
-    limit: int = Field(20, ge=1, le=100, description="How many messages at most.")
+    limit: int = Field(20, ge=1, le=50, description="How many messages at most.")
     before: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")] | None = Field(
         None, description="The id of a message: read what was written before it."
     )

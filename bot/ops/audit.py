@@ -103,6 +103,8 @@ def by_whom(decision: Decision) -> str:
     """Return in a few words who or what decided."""
     if decision.decided_by in ("rule", "mode"):
         return f"{decision.decided_by} {decision.rule}" if decision.rule else decision.decided_by
+    if decision.decided_by == "agent":
+        return f"agent for {decision.asker_name}" + (f" ({decision.reason})" if decision.reason else "")
     if decision.decided_by == "timeout":
         return "nobody in time"
     why = f" ({decision.reason})" if decision.reason else ""

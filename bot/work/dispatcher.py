@@ -21,6 +21,10 @@ from anyio.abc import TaskGroup
 
 from bot.agents.model import Agents
 from bot.model import Actor, Inbound, ThreadPlace
+from bot.work.agent_tools.calls import AgentTools
+from bot.work.agent_tools.reading import ThreadReader
+from bot.work.agent_tools.sending import FileSender
+from bot.work.agent_tools.starting import ThreadStarter
 from bot.work.asking import Asking
 from bot.work.attention.inbox import Inbox
 from bot.work.attention.notifications import Notifications
@@ -127,6 +131,7 @@ class Dispatcher:
         transcripts: what was said and done in turns; ``exports``: the same as files.
         questions: the questions that people may answer.
         options: what people choose for the sessions of their threads.
+        tools: what agents do in Discord by their tools.
         deliveries: sees final replies to their end, and knows who listens to outcomes.
         late_outputs: shows what agents say outside turns, and that one was ended amid that.
     """
@@ -167,6 +172,7 @@ class Dispatcher:
         self._make_schedules(agents, lookups)
         tasks.start_soon(self._schedule_runner.run, name="schedules")
         self._make_trees(tasks, journals)
+        self._make_tools(lookups)
         tasks.start_soon(self._keep_time, name="queue clock")
         tasks.start_soon(self._files.remove_old_ones, name="old files")
 
@@ -292,6 +298,17 @@ class Dispatcher:
         self.trees = Trees(actions, known, Tending(actions, removal, decisions, editors), upkeep)
         self.turn_events.listeners += [actions, upkeep]
         tasks.start_soon(upkeep.run, name="work trees")
+
+    def _make_tools(self, lookups: Lookups) -> None:
+        """Make what agents call."""
+        starter = ThreadStarter(
+            self._tracker, self._chat, lookups, self._store, self.thread_settings, self._editors, self._intake,
+            self.budgets, self._rate_limiter.rate, self._may, self._redact,
+        )  # fmt: skip
+        self.tools = AgentTools(
+            self._runs, lookups, self.decisions, FileSender(self._tracker, self._editors, self._handouts),
+            ThreadReader(lookups, self._redact), starter, self.outside.titles, self._may, self.schedules.add,
+        )  # fmt: skip
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -551,6 +568,7 @@ class Dispatcher:
         await self._recovery.recover()
         await self.sessions.openings.recover()
         await self._schedule_runner.load()
+        await self.tools.starter.recover()
         for kept in await self._store.notices():
             self._notices.adopt(kept)
 

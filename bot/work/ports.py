@@ -44,6 +44,31 @@ class Earlier:
     read: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The channel in which a thread is to be opened; ``weft_id``: the user that opens it; ``forum``: it is a post."""
+
+    guild_id: int
+    channel_id: int
+    weft_id: int
+    forum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPage:
+    """Messages of a thread, the oldest first, each with its id.
+
+    ``earlier``: the message before which there may be more; 0: there is nothing.
+    """
+
+    messages: tuple[tuple[int, Quote], ...] = ()
+    earlier: int = 0
+
+
+class NotAllowed(Exception):
+    """Somebody may not do in Discord what is asked for in their name; the message is a sentence about them."""
+
+
 class Lookups(Protocol):
     """What Discord can be asked about what a prompt refers to. Errors are those of `bot.reply.port`."""
 
@@ -55,6 +80,18 @@ class Lookups(Protocol):
 
     async def let_in(self, place: ThreadPlace, person: Actor) -> Actor | None:
         """Return a person with the rights that they have in a thread now; None: they left, or may not prompt there."""
+
+    async def page(self, inbound: Inbound, before: int | None, most: int) -> ThreadPage:
+        """Return the newest ``most`` messages of the inbound's thread, of those before a message.
+
+        Only what its author may read (`NotAllowed`), and of people who are let in.
+        """
+
+    async def may_open(self, inbound: Inbound) -> Where:
+        """Return where the inbound's author may have a thread opened beside the inbound's (`NotAllowed`).
+
+        What is said in a private thread must not get out of it by that.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bot.model import Inbound
 from bot.reply.live_reply import LiveReply
 from bot.reply.live_status import SILENCE
 from bot.reply.render import last_lines
+from bot.work.agent_tools.use import ToolUse
 from bot.work.permissions.cards import Card, CardState
 from bot.work.permissions.rulings import RuledLines
 from bot.work.projects.branch_look import BranchLook
@@ -58,6 +59,7 @@ class RunningTurn:
         refused: how many requests and questions nobody was asked, as there were too many.
         unaskable: how many questions were shown as what can't be asked.
         branch: the look at its work tree, once its end is near; None: it has none.
+        tools: how much its agent has asked of Weft by its tools.
     """
 
     entry: Entry
@@ -85,6 +87,7 @@ class RunningTurn:
     refused: int = 0
     unaskable: int = 0
     branch: BranchLook | None = None
+    tools: ToolUse = field(default_factory=ToolUse)
 
     @property
     def thread_id(self) -> int:

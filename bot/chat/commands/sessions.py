@@ -33,9 +33,9 @@ from bot.reply.port import Button
 from bot.reply.sanitise import inline_code
 from bot.reply.title import title_of
 from bot.work.dispatcher import Dispatcher
-from bot.work.ports import Answer
+from bot.work.ports import Answer, Where
 from bot.work.sessions.catalogue import Catalogue, Entry, ShownList
-from bot.work.sessions.opening import Opening, Where
+from bot.work.sessions.opening import Opening
 
 PAGE = 5
 """Sessions at once: what a phone shows, and the buttons of one row."""

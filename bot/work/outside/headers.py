@@ -103,7 +103,15 @@ class ThreadHeaders:
     def rename(self, thread_id: int, name: str, *, instead_of: str) -> None:
         """Give a thread that Weft opened another name, unless it has another than ``instead_of`` by then."""
         wanted = self._want(thread_id)
-        wanted.name, wanted.instead_of = name, instead_of
+        # One that is still to be given is not the one that it has.
+        if wanted.name is None:
+            wanted.instead_of = instead_of
+        wanted.name = name
+
+    def renames(self, thread_id: int) -> bool:
+        """Return whether a thread is still to get a name, or just gets one."""
+        wanted = self._wanted.get(thread_id)
+        return thread_id in self._under_way or (wanted is not None and wanted.name is not None)
 
     def show(self, thread_id: int, state: State) -> None:
         """Let a post's tags tell a state, as far as its forum has such tags."""

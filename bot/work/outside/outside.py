@@ -25,6 +25,7 @@ class Outside:
 
     Attributes:
         listeners: have to hear of turns after the states of threads.
+        titles: the names of threads.
         posts: the posts of forums that are sessions.
         boards: lists of threads in channels.
     """
@@ -45,8 +46,8 @@ class Outside:
         self._headers = ThreadHeaders(tasks, chat.channels)
         self.boards = Boards(tasks, tracker, chat, store, settings, states, budgets, nonces)
         self.posts = Posts(settings, states, self._headers)
-        titles = Titles(tracker, store, settings, self._headers, redact)
-        self.listeners: list[TurnListener] = [titles, self.posts]
+        self.titles = Titles(tracker, store, settings, self._headers, redact, chat.channels)
+        self.listeners: list[TurnListener] = [self.titles, self.posts]
 
     def opened(self, thread_id: int, title: str) -> None:
         """Take note of the name under which a thread was opened that has no prompt yet."""

@@ -1,19 +1,26 @@
 """Threads that Weft opened get the title that their agent has found for the conversation: once each (S5).
 
-The mutable state is the flag in the thread's settings.
+An agent may also give it on purpose, by its tool (M2). A name that a person gave stays. The mutable state is the flag
+and the name in the thread's settings, and when agents have last given names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+import anyio
 import structlog
 
+from bot.mcp.tools import ToolRefused
+from bot.recent import RecentMap
+from bot.reply.port import PortError
+from bot.reply.sanitise import one_line
 from bot.reply.title import title_of
 from bot.work.ending import TurnEnd
-from bot.work.outside.headers import ThreadHeaders
+from bot.work.outside.headers import RENAME_WINDOW, RENAMES, ThreadHeaders
+from bot.work.ports import Channels
 from bot.work.running_turn import RunningTurn
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
@@ -24,6 +31,18 @@ log = structlog.get_logger(__name__)
 
 TITLED = "titled"
 """Kept of a thread whose agent has named it, or who opened it: whatever it is called now, Weft renames it no more."""
+
+GIVEN = "given_title"
+"""Kept of a thread whose agent has named it: that name, which it may give up for another one."""
+
+HEADER_LIMIT = 5.0
+"""Seconds to look at the name that a thread has now, while an agent waits."""
+
+_REMEMBERED = 1000
+BY_A_PERSON = "A person gave this thread its name, so it keeps that."
+NO_TITLE = "This title has nothing that could be shown. Give a few words."
+THE_SAME = "The thread has this title already."
+NOT_SEEN = "Discord does not tell the name of the thread just now. Try again later, or leave it."
 
 _LOOKED_AT = 16 * 1024
 """Characters of a title that are looked at: it comes from the agent, and may be as long as a line of its output."""
@@ -42,6 +61,57 @@ class Titles(TurnListener):
     settings: ThreadSettings
     headers: ThreadHeaders
     redact: Callable[[str], str]
+    channels: Channels
+    _given_at: RecentMap[int, tuple[float, ...]] = field(init=False, default_factory=lambda: RecentMap(_REMEMBERED))
+
+    async def give(self, thread_id: int, title: str) -> str:
+        """Rename a thread as its agent wants it; return what the agent is told.
+
+        Raises:
+            ToolRefused: it keeps its name.
+        """
+        name = title_of(self.redact(title))
+        if not name:
+            raise ToolRefused(NO_TITLE)
+        before = await self._own_name(thread_id)
+        if name == before:
+            return THE_SAME
+        # No await from here on: of two calls, the other one sees what this one gave.
+        now = anyio.current_time()
+        recent = tuple(at for at in self._given_at.get(thread_id, ()) if at > now - RENAME_WINDOW)
+        if len(recent) >= RENAMES:
+            wait = int(recent[0] + RENAME_WINDOW - now) + 1
+            raise ToolRefused(
+                f"A thread gets {RENAMES} titles in 10 minutes at most. Try again in {wait} s, or leave it."
+            )
+        self._given_at.put(thread_id, (*recent, now))
+        self.settings.keep(thread_id, {TITLED: True, GIVEN: name})
+        self.headers.rename(thread_id, name, instead_of=self.redact(before))
+        return f"In a moment the thread is called: {name}"
+
+    async def _own_name(self, thread_id: int) -> str:
+        """Return the name that a thread has from Weft or from its agent.
+
+        Raises:
+            ToolRefused: it has one that a person gave.
+        """
+        record, kept = await self.store.thread(thread_id), self.settings.kept(thread_id, GIVEN)
+        given: str | None = kept if isinstance(kept, str) else None
+        if given is None and record is not None and self.settings.kept(thread_id, TITLED) is None:
+            # Without a name in the store it is a post, or was opened by people; titled, by whoever opened it.
+            given = record.title
+        if not given:
+            raise ToolRefused(BY_A_PERSON)
+        if self.headers.renames(thread_id):
+            return given  # it may not have that yet
+        try:
+            with anyio.fail_after(HEADER_LIMIT):
+                header = await self.channels.header(thread_id)
+        except (PortError, TimeoutError) as exc:
+            raise ToolRefused(NOT_SEEN) from exc
+        if not header.own or one_line(header.name) != one_line(self.redact(given)):
+            raise ToolRefused(BY_A_PERSON)
+        return given
 
     def ended(self, running: RunningTurn, end: TurnEnd) -> None:
         thread_id = running.thread_id
@@ -70,5 +140,5 @@ class Titles(TurnListener):
         if not given or not name or name == given or self.settings.kept(thread_id, TITLED) is not None:
             return
         # Before it is done, and with no await since the last look: one more title must not be a second name.
-        self.settings.keep(thread_id, {TITLED: True})
+        self.settings.keep(thread_id, {TITLED: True, GIVEN: name})
         self.headers.rename(thread_id, name, instead_of=self.redact(given))

@@ -25,6 +25,7 @@ SIGNS: dict[DecisionOutcome, str] = {
     "revoked": "🗑",
     "done": "🌿",
 }
+TOOL_SIGN = "🔧"
 _WIDTHS = (90, 60, 40, 24)
 """Units of what was asked: as many as there is room for."""
 
@@ -43,7 +44,8 @@ def describe_decisions(decisions: Sequence[Decision], *, server: bool) -> str:
 
 def _line(one: Decision, width: int, *, server: bool) -> str:
     place = f" in <#{one.thread_id}>" if server else ""
-    return f"{SIGNS[one.outcome]} <t:{int(one.at)}:R>{place} {inline_code(one.what, width)}: {told(one)}"
+    sign = TOOL_SIGN if one.decided_by == "agent" else SIGNS[one.outcome]
+    return f"{sign} <t:{int(one.at)}:R>{place} {inline_code(one.what, width)}: {told(one)}"
 
 
 def told(one: Decision) -> str:
@@ -54,6 +56,11 @@ def told(one: Decision) -> str:
         # As its line in the thread says it: a rule denies, also where the agent has no option for that.
         done = "allowed" if one.outcome == "allowed" else "denied"
         return f"{done} by the {one.decided_by} {inline_code(one.rule or '?', 40)}"
+    if one.decided_by == "agent":
+        # Nobody was asked: an agent did it in the name of whoever had asked it.
+        done = "not done" if one.outcome == "rejected" else one.outcome
+        why = f" ({clip(one.reason, 60)})" if one.reason else ""
+        return f"{done} by the agent for {inline_code(one.asker_name, 30)}{why}"
     if one.kind == "rule":
         done = "added" if one.outcome == "kept" else "taken back"
         return f"rule {inline_code(one.rule or '?', 40)} {done} by {inline_code(one.person_name or '?', 30)}"

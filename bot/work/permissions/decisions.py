@@ -24,6 +24,7 @@ from pool.store import DecidedBy, Decision, DecisionOutcome
 
 __all__ = [
     "OPTION",
+    "TOOL",
     "WORKTREE",
     "DecidedBy",
     "Decision",
@@ -45,6 +46,9 @@ NOT_IN_FULL = "it could not be shown in full"
 OPTION = "option"
 """The kind of a decision about an option of a session in which the agent may ask for less (K1)."""
 
+TOOL = "tool"
+"""The kind of what an agent did by a tool of ours: nobody was asked, and others see it all the same (M2)."""
+
 WORKTREE = "worktree"
 """The kind of what a person did with a work tree: nobody was asked, and others see it all the same (W4)."""
 
@@ -63,6 +67,7 @@ _KINDS = frozenset(
         "question",
         "rule",
         OPTION,
+        TOOL,
         WORKTREE,
     )
 )

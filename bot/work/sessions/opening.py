@@ -27,7 +27,7 @@ from bot.work.controls import RESTARTING
 from bot.work.editors import Editors
 from bot.work.intake import Intake
 from bot.work.options.service import SessionChoices
-from bot.work.ports import Answer, Chat
+from bot.work.ports import Answer, Chat, Where
 from bot.work.projects.service import Projects
 from bot.work.sessions.catalogue import Entry
 from bot.work.task_tracker import TaskTracker
@@ -58,16 +58,6 @@ NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=
 AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."
 HANDED_OFF = Answer(NOT_COPIED.format(why="another agent has just taken over"), accepted=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The channel in which a thread is to be opened; ``weft_id``: the user that opens it; ``forum``: it is a post."""
-
-    guild_id: int
-    channel_id: int
-    weft_id: int
-    forum: bool = False
 
 
 @dataclass(frozen=True, slots=True)

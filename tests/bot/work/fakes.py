@@ -30,7 +30,7 @@ from bot.work.dispatcher import Dispatcher
 from bot.work.files.handouts import Handouts
 from bot.work.limits import WorkLimits
 from bot.work.observer import Observer
-from bot.work.ports import Earlier, Save, ThreadHeader
+from bot.work.ports import Earlier, NotAllowed, Save, ThreadHeader, ThreadPage, Where
 from bot.work.queue.scheduler import Scheduler
 from bot.work.serialization import accepted_prompt
 from pool.agent_task import OpenConnection
@@ -301,6 +301,8 @@ class FakeLookups:
     asked: list[tuple[object, ...]] = field(default_factory=list)
     gate: anyio.Event | None = None
     people: dict[int, Actor | Exception | None] = field(default_factory=dict)
+    pages: ThreadPage | Exception = field(default_factory=ThreadPage)
+    where: Where | Exception = field(default_factory=lambda: NotAllowed("There is no channel."))
 
     async def linked(self, link: MessageLink, asker: Actor) -> Quote | None:
         self.asked.append((link, asker.id))
@@ -313,6 +315,13 @@ class FakeLookups:
     async def let_in(self, place: ThreadPlace, person: Actor) -> Actor | None:
         self.asked.append((place.thread_id, person.id))
         return await self._answer(self.people.get(person.id, person))
+
+    async def page(self, inbound: Inbound, before: int | None, most: int) -> ThreadPage:
+        self.asked.append((inbound.thread_id, before, most))
+        return await self._answer(self.pages)
+
+    async def may_open(self, inbound: Inbound) -> Where:
+        return await self._answer(self.where)
 
     async def _answer(self, found: T | Exception) -> T:
         if self.gate is not None:

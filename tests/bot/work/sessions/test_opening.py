@@ -17,8 +17,8 @@ from bot.agents.model import Project
 from bot.model import Inbound, QueueMode
 from bot.reply.port import Body, PortError, ThreadGone
 from bot.work.options.memory import OptionMemory
-from bot.work.ports import Answer
-from bot.work.sessions.opening import HANDED_OFF, NOT_SAFE, TAKEN, Opening, Openings, Plan, Where
+from bot.work.ports import Answer, Where
+from bot.work.sessions.opening import HANDED_OFF, NOT_SAFE, TAKEN, Opening, Openings, Plan
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
 from pool.store import SessionClaim
