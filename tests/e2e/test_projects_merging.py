@@ -10,14 +10,15 @@ from typing import Any
 import anyio
 import pytest
 
+from bot.agents.model import Project
 from bot.model import Outcome
 from bot.sandbox import CallbackType, FakeDiscord, Message, Person
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.bot.work.repositories import make_repository, needs_git, run_git
 from tests.e2e.busy import friends
-from tests.e2e.play import LIMIT, Play
+from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import mention, run, shown, until_answered
-from tests.e2e.test_projects import AS_A_PERSON, on_web, repository, tree_of, web
+from tests.e2e.test_projects import AS_A_PERSON, on_projects, on_web, repository, tree_of, web
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
 
@@ -286,12 +287,12 @@ async def test_the_footer_ends_with_the_branch_and_what_it_changed(tmp_path: Pat
         assert told(game, thread_id, "seen")[0].content.endswith(f" · `{branch}`")
 
 
-def held_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a git on the PATH that waits while a file is there; return that file."""
+def held_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str = "*") -> Path:
+    """Put a git on the PATH that waits, in some directories, while a file is there; return that file."""
     real, held = shutil.which("git"), tmp_path / "held"
     assert real is not None
     (tmp_path / "bin").mkdir()
-    waits = f"while [ -e {held} ]; do sleep 0.02; done"
+    waits = f'case "$PWD" in {where}) while [ -e {held} ]; do sleep 0.02; done;; esac'
     (tmp_path / "bin/git").write_text(f'#!/bin/sh\n{waits}\nexec {real} "$@"\n')
     (tmp_path / "bin/git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -320,6 +321,39 @@ async def test_a_git_that_hangs_holds_up_neither_an_answer_nor_the_next_prompt(
         left = anyio.current_time()
     assert anyio.current_time() - left < 5
     assert len(told(game, thread_id, "-# ")) == 3
+
+
+async def test_a_repository_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4: neither its commands nor its list, however many wait for it."""
+    held = held_git(tmp_path, monkeypatch, "*/web/*")
+    repository(tmp_path)
+    make_repository(tmp_path / "shop", "-b", "main", notes__txt="first\n")
+    agent = editing(tmp_path, {"Fix": writes(0, "fixed")})
+    shop = Project("shop", tmp_path / "shop", tmp_path / "state/worktrees/shop")
+    places: dict[str, int] = {}
+
+    def channels(discord: FakeDiscord) -> dict[int, str]:
+        places["shop"] = discord.add_channel("shop")
+        return {discord.channel_id: "web", places["shop"]: "shop"}
+
+    async with play(tmp_path, agent, agents=on_projects(agent, web(tmp_path), shop, channels=channels)) as game:
+        stuck = [await game.mention("Fix it") for _ in range(3)]
+        free = (await game.owner.say(places["shop"], "Fix it", mention_bot=True)).id
+        for thread_id in (*stuck, free):
+            assert await game.outcome(thread_id) is Outcome.ANSWERED, game.shown(thread_id)
+            await until_told(game, thread_id, " · `weft/")
+        held.touch()
+        waiting = [game.owner.begin_slash(thread_id, name) for thread_id in stuck for name in ("diff", "commit")]
+        await game.discord.wait_for(lambda _: all(one.waiting for one in waiting), timeout=LIMIT)
+        with anyio.fail_after(5):
+            assert "fixed" in await give(game, free, "diff")
+            assert await give(game, free, "commit") == ""
+            assert await give(game, free, "merge") == ""
+        assert all(one.waiting for one in waiting)
+        held.unlink()
+        await game.discord.wait_for(lambda _: not any(one.waiting for one in waiting), timeout=LIMIT)
+        for thread_id in stuck:
+            await until_told(game, thread_id, "committed")
 
 
 async def test_a_git_that_is_slow_adds_the_branch_to_the_footer_that_is_there(

@@ -13,7 +13,7 @@ import pytest
 from bot.model import Outcome
 from bot.sandbox import Interaction, Person
 from bot.work.projects.upkeep import DAY
-from tests.agents import Step
+from tests.agents import Gate, Step
 from tests.bot.work.repositories import needs_git, run_git
 from tests.e2e.busy import friends
 from tests.e2e.play import Play
@@ -252,3 +252,17 @@ async def test_archiving_a_thread_ends_its_agent_and_keeps_its_tree(tmp_path: Pa
         assert await game.outcome(await game.say(thread_id, "go on")) is Outcome.ANSWERED
         assert (tree_of(tmp_path, thread_id) / "notes.txt").read_text().startswith("two")
         assert told(game, thread_id, "made anew") == []
+
+
+async def test_archiving_a_thread_amid_a_turn_ends_the_agent_after_it(tmp_path: Path) -> None:
+    """W5, D10: the turn goes on, and what it says opens the thread again."""
+    gate = Gate(tmp_path / "gate")
+    agent = editing(tmp_path, {"open": [{"mark": "begun"}, gate.step, *writes(0, "two")]})
+    async with on_web(tmp_path, agent) as game:
+        thread_id = await game.mention("open")
+        await agent.seen("mark")
+        await game.discord.archive(thread_id)
+        gate.open()
+        assert await game.outcome(thread_id) is Outcome.ANSWERED
+        await game.agents_gone()
+        assert (tree_of(tmp_path, thread_id) / "notes.txt").read_text().startswith("two")
