@@ -2,7 +2,7 @@
 
 Commands, buttons and the tools of agents call this alone. Git is asked elsewhere; here stands who may, when, and what
 is said. Whoever may prompt may commit, as they may have the agent do that. A merge or a push changes what others work
-on: that is for whoever began the thread, for approvers and for owners (see docs/adr). What was done is recorded as a
+on: that is for whoever began the thread, for approvers and for owners (ADR 17). What was done is recorded as a
 decision before the thread reads of it. Nothing is kept here.
 """
 
