@@ -23,6 +23,7 @@ from tests.bot.work.repositories import ENVIRONMENT, commit, make_repository, ne
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import mention, run, shown
 from tests.e2e.test_isolation import bubblewrap
+from tests.e2e.test_sessions import buttons, keeping, listed, press
 from tests.e2e.walls import works
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("quick_notices"), needs_git]
@@ -465,3 +466,41 @@ async def test_a_bot_that_is_killed_amid_making_a_work_tree_makes_it_at_the_next
     (branch,) = run_git(path, "for-each-ref", "--format=%(refname:short)", "refs/heads/weft").split()
     assert run_git(directory, "status", "--short", "--branch").splitlines() == [f"## {branch}", "?? set-up"]
     assert [one.name for one in directory.parent.iterdir() if "making" in one.name] == []
+
+
+async def test_an_earlier_session_of_a_thread_is_opened_in_no_other_one(tmp_path: Path) -> None:
+    """S1, W2: two threads would be in one work tree; and what a deleted thread leaves, nobody sees there."""
+    agent = keeping(tmp_path)
+    # Discord is asked for the thread that is gone.
+    async with on_web(tmp_path, agent, clean=False) as game:
+        first, _ = await game.ask("mend it")
+        await game.owner.slash(first, "reset")
+        found = await listed(game, game.discord.channel_id)
+        told = await press(found, "Open 1 here", game.owner)
+        assert told == f"<#{first}> works in the work tree of this session now. Go on there."
+        assert len(game.discord.threads()) == 1
+        await game.discord.delete_channel(first)
+        projects = game.on_stage.bot.dispatcher.projects
+        await until(lambda: projects.users_of(first) == [])
+        assert "Open 1 here" not in buttons(await listed(game, game.discord.channel_id))
+        assert list(projects.rows) == [first]
+    assert (tree_of(tmp_path, first) / "notes.txt").exists()
+
+
+async def test_another_agent_takes_over_in_the_same_work_tree(tmp_path: Path) -> None:
+    """S4, W1: the thread keeps its project and its branch."""
+    repository(tmp_path)
+    red, blue = scenario(tmp_path), scenario(tmp_path)
+
+    def both(discord: FakeDiscord, workspace: str) -> Agents:
+        profiles = {name: AgentProfile(name, one.argv, workspace) for name, one in (("red", red), ("blue", blue))}
+        return Agents(profiles, "red", projects={"web": web(tmp_path)}, channel_projects={discord.channel_id: "web"})
+
+    async with play(tmp_path, red, agents=both) as game:
+        thread_id, _ = await game.ask("begin")
+        await game.owner.slash(thread_id, "handoff", agent="blue")
+        again = await game.say(thread_id, "go on")
+        assert await game.outcome(again) is Outcome.ANSWERED
+        places = [one.received("session/new")[0]["params"]["cwd"] for one in (red, blue)]
+        assert places == [str(tree_of(tmp_path, thread_id))] * 2
+        assert list(rows(game)) == [thread_id]
