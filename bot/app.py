@@ -165,6 +165,18 @@ async def tool_access(settings: Settings, marker: Mapping[str, str]) -> AsyncIte
         yield ToolAccess(path, marker)
 
 
+async def serve_tools(work: TaskGroup, path: Path, listener: ToolListener) -> None:
+    """Take calls of agents' servers until the work ends; return once they can be made.
+
+    Raises:
+        ConfigError: the socket can't be made.
+    """
+    try:
+        await work.start(listener.serve, path, name="tools")
+    except AddressUnusable as exc:
+        raise ConfigError(str(exc)) from exc
+
+
 @asynccontextmanager
 async def running_bot(
     settings: Settings,
@@ -257,7 +269,8 @@ async def running_bot(
             )
             watch.begin(Watched(dispatcher, pool, gateway, store, limits.maintenance))
             # Before any agent is started, which may call at once.
-            await work.start(ToolListener(sessions.find, dispatcher.tools.call, watch.observer).serve, access.socket)
+            listener = ToolListener(sessions.find, dispatcher.tools.call, watch.observer)
+            await serve_tools(work, access.socket, listener)
             # Nothing starts before what people posted meanwhile was looked up: the gateway lets go.
             dispatcher.hold()
             await dispatcher.recover()

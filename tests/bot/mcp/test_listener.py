@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acp.errors import leaves
-from bot.mcp.listener import NO_ACCESS, ListenerLimits
+from bot.app import serve_tools
+from bot.config import ConfigError
+from bot.mcp.listener import NO_ACCESS, ListenerLimits, ToolListener
 from bot.mcp.protocol import CALL_BYTES, VERSION, Answer, Call, Hello
 from bot.mcp.server import Bot
 from bot.mcp.tools import Ask, SetTitle
@@ -376,3 +378,12 @@ async def test_a_path_that_somebody_listens_on_is_not_taken_away() -> None:
                 pass
         assert isinstance(leaves(caught.value)[0], AddressUnusable)
         assert not (await host.title()).error
+
+
+@pytest.mark.asyncio
+async def test_a_bot_that_cannot_listen_to_agents_says_so_and_does_not_start() -> None:
+    """M1"""
+    async with serving() as host, anyio.create_task_group() as work:
+        another = ToolListener(host.sessions.find, host.call, host.counted)
+        with pytest.raises(ConfigError, match="can't be listened on"):
+            await serve_tools(work, host.path, another)

@@ -1,0 +1,93 @@
+"""The server of tools that each session gets, with the running bot: the way of a call, and what becomes of it (M1)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.mcp.listener import NO_ACCESS
+from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE, Answer
+from bot.mcp.server import Bot
+from bot.mcp.tools import TOOLS
+from bot.sandbox import FakeDiscord
+from tests.agents import ScriptedAgent, Step, scenario
+from tests.e2e.play import LIMIT
+from tests.e2e.process import connected, mention, run, until_answered, until_shown
+
+pytestmark = pytest.mark.asyncio
+
+SAID = {"*": [{"text": "[{result}] "}]}
+NAMES: Step = {"call": {}, "then": SAID}
+READ: Step = {"call": {"tool": "read_thread", "arguments": {"limit": 10}}, "then": SAID}
+ASK: Step = {"call": {"tool": "ask", "arguments": {"question": "Which colour?"}}, "then": SAID}
+
+
+def given(agent: ScriptedAgent, number: int = -1) -> dict[str, str]:
+    """The environment of the server that a session was opened with."""
+    opened: list[dict[str, Any]] = [
+        message for method in ("session/new", "session/load", "session/resume") for message in agent.received(method)
+    ]
+    (server,) = opened[number]["params"]["mcpServers"]
+    return {pair["name"]: pair["value"] for pair in server["env"]}
+
+
+async def test_an_agent_lists_and_calls_tools_also_after_a_reload(tmp_path: Path) -> None:
+    """M1, R1"""
+    agent = scenario(tmp_path, [NAMES, READ, {"text": "done"}])
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_answered(discord, thread_id, "done")
+        bot.process.send_signal(signal.SIGHUP)
+        await bot.logged("settings.reloaded")
+        await discord.owner.say(thread_id, "again")
+        await discord.wait_for(lambda _: len(agent.events("tool_answer")) == 4, timeout=LIMIT)
+        names, first, _, second = agent.events("tool_answer")
+        assert names["text"].split() == list(TOOLS)
+        assert (first["error"], second["error"], "again" in second["text"]) == (False, False, True)
+        assert await bot.signalled(signal.SIGTERM) == 0
+        called = [event for event in bot.events() if event["event"] == "tool.called"]
+        assert [(each["tool"], each["thread"], each["outcome"]) for each in called] == [
+            ("read_thread", thread_id, "done")
+        ] * 2
+        # R5: neither the token nor what was said is in the log.
+        environment = given(agent)
+        assert environment[TOKEN_VARIABLE] not in bot.said
+        socket = Path(environment[SOCKET_VARIABLE])
+        assert not socket.parent.exists()
+
+
+async def test_a_call_under_way_does_not_hold_up_the_end_of_the_bot(tmp_path: Path) -> None:
+    """M1, R1"""
+    agent = scenario(tmp_path, [ASK])
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "go")
+        await until_shown(discord, thread_id, "Which colour?")
+        assert await bot.signalled(signal.SIGTERM) == 0
+        called = [event for event in bot.events() if event["event"] == "tool.called"]
+        assert [each["tool"] for each in called] == ["ask"]
+        assert [event["outcome"] for event in bot.events() if event["event"] == "turn.finished"] == ["interrupted"]
+
+
+async def test_a_bot_that_follows_a_killed_one_serves_at_its_socket(tmp_path: Path) -> None:
+    """M1, R2: what was left there is replaced, and a token of before is worth nothing"""
+    agent, next_agent = scenario(tmp_path, [ASK]), scenario(tmp_path, [READ, {"text": "done"}])
+    async with FakeDiscord() as discord:
+        async with run(tmp_path, discord.api_url, discord.token, agent) as bot:
+            await discord.ready.wait()
+            thread_id = await mention(discord, "go")
+            await until_shown(discord, thread_id, "Which colour?")
+            assert await bot.signalled(signal.SIGKILL) == -signal.SIGKILL
+        before = given(agent)
+        assert Path(before[SOCKET_VARIABLE]).is_socket()  # noqa: ASYNC240  at once
+        async with run(tmp_path, discord.api_url, discord.token, next_agent) as again:
+            await again.logged("catch_up.finished")
+            await discord.owner.say(thread_id, "more")
+            await until_answered(discord, thread_id, "done")
+            (answer,) = next_agent.events("tool_answer")
+            assert (answer["error"], "more" in answer["text"]) == (False, True)
+            old = await Bot(before[SOCKET_VARIABLE], before[TOKEN_VARIABLE]).call("read_thread", {})
+            assert old == Answer(text=NO_ACCESS, error=True)
+            assert await again.signalled(signal.SIGTERM) == 0
