@@ -14,7 +14,7 @@ from bot.agents.model import Project
 from bot.model import Outcome
 from bot.sandbox import CallbackType, FakeDiscord, Message, Person
 from tests.agents import Gate, ScriptedAgent, Step, scenario
-from tests.bot.work.repositories import make_repository, needs_git, run_git
+from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.e2e.busy import friends
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import mention, run, shown, until_answered
@@ -146,6 +146,24 @@ async def test_what_was_done_the_thread_reads_and_what_was_not_the_person_alone(
         assert [line.split("`")[1].split(" ")[0] for line in audit.split("\n")[:4]] == [
             "merged", "committed", "squashed", "committed",
         ]  # fmt: skip
+
+
+async def test_what_was_taken_out_of_the_base_is_not_brought_back(tmp_path: Path) -> None:
+    """W4: a base that was rewritten after the thread began is told, with what to do."""
+    make_repository(tmp_path / "web", "-b", "main", notes__txt="line\n")
+    (tmp_path / "web/secret").write_text("by mistake\n")
+    dropped = commit(tmp_path / "web")
+    async with on_web(tmp_path, editing(tmp_path, {"Fix": writes(0, "fixed")})) as game:
+        thread_id, _ = await game.ask("Fix the login")
+        run_git(tmp_path / "web", "reset", "-q", "--hard", "HEAD^")
+        assert await give(game, thread_id, "commit") == ""
+        refused = await give(game, thread_id, "merge")
+        assert refused.startswith("Nothing was merged: `main` was rewritten since"), refused
+        assert f"`git rebase --onto main {dropped[:12]}`" in refused
+        untouched(tmp_path / "web")
+        run_git(tree_of(tmp_path, thread_id), "rebase", "-q", "--onto", "main", dropped)
+        assert await give(game, thread_id, "merge") == ""
+        assert not (tmp_path / "web/secret").exists()
 
 
 async def test_a_diff_is_against_the_base_whatever_else_happened_to_that(tmp_path: Path) -> None:

@@ -140,8 +140,13 @@ class TreeActions(TurnListener):
 
         async def step(tree: WorkTree) -> Answer:
             text = self._title(title) if squash else f"Merge {tree.branch}: {self._title(title)}"
+            row = self.projects.row_of(place.thread_id)
+            # Where the branch began: a base that was rewritten since is known by that.
+            began = row.base_commit if row is not None else None
             try:
-                done = await merging.merge(tree, text, by.name, squash=squash, journals=self.journals)
+                done = await merging.merge(
+                    tree, text, by.name, squash=squash, journals=self.journals, base_commit=began
+                )
             except Conflicts as exc:
                 return await self._conflicting(place, by, tree, exc, key)
             self.settings.keep(place.thread_id, {CONFLICT: None})
