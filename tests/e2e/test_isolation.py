@@ -96,6 +96,7 @@ async def test_in_bubblewrap_an_agent_has_its_tools(tmp_path: Path, workspace: P
         thread_id = await walled_bot.ask("tools")
         (answer,) = [one.content for one in walled_bot.discord.messages(thread_id) if "tools is done" in one.content]
         assert "read_thread" in answer
+        assert "It reads." in answer, "the socket is within its reach"
         assert await walled_bot.bot.signalled(signal.SIGTERM) == 0
         await walled_bot.until_gone()
 
