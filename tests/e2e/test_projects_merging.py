@@ -13,6 +13,7 @@ import pytest
 from bot.agents.model import Project
 from bot.model import Outcome
 from bot.sandbox import CallbackType, FakeDiscord, Message, Person
+from bot.work.workspace.journal import Entry, Journal
 from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.bot.work.repositories import commit, make_repository, needs_git, run_git
 from tests.e2e.busy import friends
@@ -437,8 +438,15 @@ async def test_a_restart_finds_conflicts_and_their_button_again(tmp_path: Path) 
             draft = state / f"worktrees/web/{thread_id}/draft"
             draft.write_text("not committed")
             assert await bot.signalled(signal.SIGKILL) == -signal.SIGKILL
+        branch = run_git(state / f"worktrees/web/{thread_id}", "rev-parse", "--abbrev-ref", "HEAD")
+        old, new = run_git(path, "rev-parse", "main", branch).split()
+        # As if it had been killed in the middle of another merge.
+        cut_off = Entry("merge", str(path / ".git"), "refs/heads/main", old, new, branch, ())
+        Journal.begin(state / "merges", cut_off).leave()
         async with run(tmp_path, discord.api_url, discord.token, agent, **named) as bot:
             await bot.logged("gateway.ready")
+            words = "The merge into `main` was cut off when I ended. Nothing of it was kept: ask for it again."
+            await discord.wait_for(lambda fd: words in shown(fd, thread_id), timeout=LIMIT)
             (message,) = [one for one in discord.messages(thread_id) if "could not merge" in one.content]
             custom_id = buttons(message)[RESOLVE_LABEL]
             first, again = [await discord.owner.click(message.id, custom_id) for _ in range(2)]

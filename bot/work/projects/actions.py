@@ -101,7 +101,9 @@ class TreeActions(TurnListener):
             return  # then nothing was ever merged here
         with anyio.move_on_after(LIMIT) as waited:
             for one in await recover_merges(self.journals):
-                log.warning("merge.recovered", repository=str(one.repository), done=one.done, why=one.text)
+                for home, row in self.projects.rows.items():
+                    if row.branch == one.branch and Path(row.repository) == one.repository and one.text:
+                        self.editors.of(home).say(Body(self.redact(one.text)))
         if waited.cancelled_caught:
             log.error("merge.not_recovered", seconds=LIMIT)
 
