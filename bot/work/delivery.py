@@ -132,14 +132,11 @@ class Deliveries:
         reply.finish(final)
         # In the queue at once: what the next turn says in this thread comes below.
         files = self.handouts.post(first, final.handout) if final.handout else []
-        delivered = await reply.delivered()
+        as_it_is = delivered = await reply.delivered()
         if not delivered and not (editor := self.editors.of(first.thread_id)).gone:
             # It can't be shown as it is, but the thread can be written to: at least how it ended must be visible (O1).
             body = Body(NOT_SHOWN.format(headline=HEADLINES[end.outcome]))
             delivered = await editor.say(body, reply_to=first.message_id).delivered()
-        elif delivered and branch is not None and final.footer:
-            # Not waited for: the outcome does not depend on git.
-            branch.then(lambda words: self.editors.of(first.thread_id).amend(reply, final.footer, words))
         log.info("turn.finished", **report.fields(), delivered=delivered)
         try:
             self.observer.turn_finished(report)
@@ -149,6 +146,10 @@ class Deliveries:
             await self.handouts.settle(first, final.handout, files)
         for message in reversed(messages):  # the first one's row holds the reply: it goes last
             await self.record(message, end.outcome)
+        if as_it_is and branch is not None and final.footer:
+            # Not waited for: the outcome does not depend on git. And not before it is recorded: a later run knows what
+            # is visible by its end, and would take a reply with more below for one that is not all there.
+            branch.then(lambda words: self.editors.of(first.thread_id).amend(reply, final.footer, words))
         self.editors.let_go(first.thread_id)
 
     async def _keep(self, messages: Sequence[Inbound], outcome: Outcome, payload: str | None) -> None:
