@@ -13,9 +13,10 @@ import pytest
 from bot.work.workspace.worktrees import WorkTree
 from tests.bot.work.repositories import commit, needs_git, run_git
 from tests.bot.work.workspace.killed_trees import Killer
-from tests.bot.work.workspace.trees import project, refs
+from tests.bot.work.workspace.trees import project, refs, untouched
+from tests.repeat import long_run
 
-pytestmark = needs_git
+pytestmark = [needs_git, pytest.mark.timeout(600)]
 
 TOO_MANY = 400
 
@@ -82,11 +83,11 @@ def killer() -> Iterator[Killer]:
         yield killer
 
 
-STEPS, CALLS, SOME_STEPS, SOME_CALLS = How(), How(call=True), How(every=9), How(every=5, call=True)
-EACH = pytest.mark.parametrize("how", [STEPS, CALLS], ids=str)
-SOME = pytest.mark.parametrize(
-    "how", [SOME_STEPS, SOME_CALLS, *(pytest.param(how, marks=pytest.mark.soak) for how in (STEPS, CALLS))], ids=str
-)
+EACH = pytest.mark.parametrize("how", [How(), How(call=True)], ids=str)
+AT_LENGTH = [
+    pytest.param(How(long_run(1, 3), call), marks=pytest.mark.soak, id=f"long-{call}") for call in (False, True)
+]
+SOME = pytest.mark.parametrize("how", [How(9), How(5, call=True), *AT_LENGTH], ids=str)
 
 
 @EACH
@@ -164,6 +165,19 @@ def test_what_was_nowhere_else_is_kept(tmp_path: Path, killer: Killer, how: How)
             killer.kill("anyway", tree, -1)
             assert_gone(tree, at)
             assert kept(tree) == everything | {"commit on its branch"}, at
+
+
+def test_a_look_that_is_killed_has_changed_nothing(tmp_path: Path, killer: Killer) -> None:
+    """W3: in the work tree, nor in the one that people use."""
+    tree = project(tmp_path)
+    killer.kill("make", tree, -1)
+    (tree.directory / "new").write_text("n\n")
+    before = untouched(tree.directory) | untouched(tree.repository)
+    killed = 0
+    while killer.kill("look", tree, killed, call=True):
+        assert untouched(tree.directory) | untouched(tree.repository) == before
+        killed += 1
+    assert killed > 1
 
 
 def assert_as_it_was(tree: WorkTree) -> None:
