@@ -107,9 +107,10 @@ async def test_conflicts_are_named_with_their_kind_and_nothing_changes(project: 
     assert "- 'a.txt': both changed it" in resolve_prompt(found)
 
 
-async def test_twenty_branches_are_merged_one_after_the_other(project: Project) -> None:
+@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.soak)])
+async def test_many_branches_are_merged_one_after_the_other(project: Project, count: int) -> None:
     """W4: those that conflict are refused until the agent has merged the base into its branch."""
-    trees = [project.tree(str(number)) for number in range(20)]
+    trees = [project.tree(str(number)) for number in range(count)]
     for number, tree in enumerate(trees):
         line = f"two of {number % 4}\n" if number < 4 else "two\n"
         committed(tree.directory, a__txt=f"one\n{line}three\n", **{f"n{number}": "x\n"})
@@ -127,7 +128,7 @@ async def test_twenty_branches_are_merged_one_after_the_other(project: Project) 
             await project.merge(tree)
     assert refused == [(number, Conflict("a.txt", "both changed it")) for number in (1, 2, 3)]
     assert (project.path / "a.txt").read_text() == "one\ntwo of all and 3\nthree\n"
-    assert all((project.path / f"n{number}").exists() for number in range(20))
+    assert all((project.path / f"n{number}").exists() for number in range(count))
     project.sound()
 
 

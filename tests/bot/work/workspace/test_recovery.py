@@ -97,7 +97,7 @@ def sweep(project: Project, killer: Killer, action: str, step: int) -> list[bool
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("action", ["merge", "squash"])
+@pytest.mark.parametrize("action", ["merge", pytest.param("squash", marks=pytest.mark.soak)])
 def test_a_merge_that_is_killed_is_done_or_not_begun(project: Project, killer: Killer, action: str, step: int) -> None:
     """W4, G9: at any step; the project's directory looks as before, with all that a person has in it."""
     found = sweep(project, killer, action, step)
