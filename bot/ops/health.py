@@ -72,6 +72,13 @@ class QueueHealth(_Told):
     pending: int
 
 
+class ScheduleHealth(_Told):
+    """Prompts that run again and again (A5): how many do, and how many are paused."""
+
+    active: int = 0
+    paused: int = 0
+
+
 class StoreHealth(_Told):
     """The store: what is wrong with it, in a few words, and how much is not in the file yet."""
 
@@ -93,6 +100,7 @@ class Parts(_Told):
     agents: AgentHealth
     lanes: dict[str, LaneHealth]
     queues: QueueHealth
+    schedules: ScheduleHealth = ScheduleHealth()
     outcomes: dict[str, int]
     store: StoreHealth
     loop: LoopHealth

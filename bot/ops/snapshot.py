@@ -17,6 +17,7 @@ from bot.ops.health import (
     LoopHealth,
     Parts,
     QueueHealth,
+    ScheduleHealth,
     StoreHealth,
     Vitals,
 )
@@ -48,6 +49,7 @@ def collect_snapshot(
 ) -> Parts:
     """Return the state of all parts; the loop's is measured elsewhere."""
     work = watched.dispatcher.counts()
+    active, paused = watched.dispatcher.schedules.counts()
     return Parts(
         discord=DiscordHealth(connected=watched.gateway.connected, latency_seconds=watched.gateway.latency),
         agents=agent_health(watched.pool),
@@ -55,6 +57,7 @@ def collect_snapshot(
         queues=QueueHealth(
             waiting=work.waiting, threads=work.queues, longest=work.longest, cards=work.cards, pending=work.pending
         ),
+        schedules=ScheduleHealth(active=active, paused=paused),
         outcomes={str(outcome): outcomes.get(outcome, 0) for outcome in Outcome},
         store=StoreHealth(trouble=redact(watched.store.trouble), behind=watched.store.behind),
         loop=loop,

@@ -12,7 +12,17 @@ from pydantic import ValidationError
 
 from bot.config import load_settings
 from bot.ops.address import Address, UnixSocket, parse_address
-from bot.ops.health import AgentHealth, DiscordHealth, Health, LaneHealth, LoopHealth, Parts, QueueHealth, Status
+from bot.ops.health import (
+    AgentHealth,
+    DiscordHealth,
+    Health,
+    LaneHealth,
+    LoopHealth,
+    Parts,
+    QueueHealth,
+    ScheduleHealth,
+    Status,
+)
 from bot.ops.listener import HEALTH
 
 EX_UNHEALTHY = 1
@@ -108,6 +118,7 @@ def _parts(parts: Parts) -> list[str]:
         _line("Agents", _agents(parts.agents)),
         *(_line("Lane", f"{name}: {_lane(lane)}") for name, lane in parts.lanes.items()),
         _line("Queues", _queues(parts.queues)),
+        *([_line("Schedules", _schedules(parts.schedules))] if parts.schedules != ScheduleHealth() else []),
         _line("Messages", _outcomes(parts.outcomes)),
         _line("Store", _store(parts)),
         _line("Loop", _loop(parts.loop)),
@@ -142,6 +153,10 @@ def _queues(queues: QueueHealth) -> str:
     if queues.threads:
         waiting += f" in {queues.threads} thread{'s' if queues.threads > 1 else ''}, the longest {queues.longest}"
     return waiting + (f"; {queues.cards} permission card{'s' if queues.cards > 1 else ''} open" if queues.cards else "")
+
+
+def _schedules(schedules: ScheduleHealth) -> str:
+    return f"{schedules.active} active" + (f", {schedules.paused} paused" if schedules.paused else "")
 
 
 def _outcomes(outcomes: dict[str, int]) -> str:

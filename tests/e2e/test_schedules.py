@@ -24,7 +24,7 @@ from bot.sandbox.model import PERMISSIONS
 from bot.work.schedules import runner
 from bot.work.schedules.service import MOST, NOT_YOURS
 from tests.agents import Gate, scenario
-from tests.e2e.busy import held
+from tests.e2e.busy import friends, held
 from tests.e2e.play import LIMIT, Play, play
 from tests.e2e.process import (
     connected,
@@ -228,6 +228,26 @@ async def test_each_person_sees_and_changes_what_is_theirs_to_see_and_change(tmp
         await game.until_shown(here, "-# ⏸️ Schedule of `bob` paused: its author may no longer use Weft here")
         assert agent.prompts() == ["hello", "hello"]
         game.discord.assert_clean([10007])  # nobody tells Weft who has left
+
+
+async def test_direct_messages_have_schedules_too(tmp_path: Path, clock: WallClock) -> None:
+    """A5, S7: whose rights are those of the person by their id, and whose time zone is the conversation's own."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent, direct_messages=True, **friends("bob")) as game:
+        game.on_stage.bot.dispatcher.schedules.now = clock
+        bob = game.discord.user("bob")
+        direct = game.discord.open_dm(bob)
+        assert "`Asia/Tokyo`" in await (await bob.slash(direct, "schedules", timezone="Asia/Tokyo")).told()
+        made = await bob.slash(direct, "schedule", when="@hourly", prompt="look")
+        assert "`Asia/Tokyo` time. Next: " in await made.told()
+        clock.ahead += HOUR
+        (asked,) = await until_asked(game, direct)
+        assert await game.outcome(asked) is Outcome.ANSWERED
+        listed = await bob.slash(direct, "schedules")
+        assert list(buttons(listed)) == ["Pause 1", "Remove 1"]
+        removed = await press(bob, listed, "Remove 1")
+        assert (removed.response or {})["content"].startswith("Removed.")
+        assert agent.prompts() == ["look"]
 
 
 # --- kills -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bot.ops.health import (
     LoopHealth,
     Parts,
     QueueHealth,
+    ScheduleHealth,
     Status,
     StoreHealth,
 )
@@ -35,6 +36,7 @@ def parts(**changes: Any) -> Parts:
             "background": LaneHealth(running=0, limit=2, lent=0, waiting=0),
         },
         "queues": QueueHealth(waiting=4, threads=2, longest=3, cards=1, pending=0),
+        "schedules": ScheduleHealth(active=3, paused=2),
         "outcomes": {"answered": 12, "failed": 1, "stopped": 0},
         "store": StoreHealth(trouble="", behind=0),
         "loop": LoopHealth(lag_seconds=0.001, worst_lag_seconds=0.012),

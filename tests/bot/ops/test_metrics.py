@@ -121,6 +121,7 @@ def test_the_state_is_read_when_somebody_asks() -> None:
     assert found["weft_prompts_waiting{lane=main}"] == 4
     assert (found["weft_queues"], found["weft_queue_longest"]) == (2, 3)
     assert found["weft_permission_cards_open"] == 1
+    assert (found["weft_schedules{state=active}"], found["weft_schedules{state=paused}"]) == (3, 2)
     assert (found["weft_agents{state=live}"], found["weft_agents_busy"], found["weft_agents_limit"]) == (3, 2, 12)
     assert found["weft_agent_sessions_stopped_total{reason=idle}"] == 1
     assert (found["weft_gateway_connected"], found["weft_gateway_latency_seconds"]) == (1, 0.042)

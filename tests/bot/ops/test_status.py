@@ -16,7 +16,7 @@ from bot.ops.status import duration, status_lines
 from .samples import agents, health, parts
 
 
-def test_a_bot_that_is_well_is_told_in_ten_lines() -> None:
+def test_a_bot_that_is_well_is_told_in_a_few_lines() -> None:
     """R7"""
     assert status_lines(health(Status.OK, parts())) == [
         "Weft 1.2.3 is healthy; up since 2026-11-21 09:30:00 UTC (3 min 20 s)",
@@ -25,6 +25,7 @@ def test_a_bot_that_is_well_is_told_in_ten_lines() -> None:
         "Lane      main: 2 of 8 running, 1 waiting for a person, 4 waiting",
         "Lane      background: 0 of 2 running, 0 waiting",
         "Queues    4 waiting in 2 threads, the longest 3; 1 permission card open",
+        "Schedules 3 active, 2 paused",
         "Messages  12 answered, 1 failed",
         "Store     healthy",
         "Loop      1 ms late, at worst 12 ms within a minute",

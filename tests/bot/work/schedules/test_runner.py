@@ -14,6 +14,7 @@ import structlog
 
 from bot.model import Actor, Lane, Outcome, QueueMode, ThreadPlace, snowflake_at
 from bot.reply.port import ThreadDeleted, ThreadGone, Unavailable
+from bot.work.budget.limits import Amount, Budget, Limit, Scope
 from bot.work.ports import ThreadHeader
 from bot.work.schedules.cron import Timetable, told
 from bot.work.schedules.firing import Firing, fired, firing_of
@@ -22,6 +23,7 @@ from pool.store import KeptSchedule
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
 from tests.bot.work.fakes import LIMITS, FakeChannels, FakeChat, FakeLookups, NotedStore, Work, kept, running_work
 from tests.bot.work.samples import ALICE, BOB, PLACE
+from tests.pool.samples import spent
 
 NOON = 1_796_040_000 - 1_796_040_000 % 3600
 """A full hour, in seconds since the epoch."""
@@ -325,6 +327,22 @@ async def test_a_damaged_row_keeps_no_bot_from_starting() -> None:
             )
             assert again.told("paused: its times, or its time zone, can't be read any more: `look`")
     assert [one["event"] for one in logs].count("schedule.damaged") == 1
+
+
+@in_virtual_time
+async def test_what_is_beyond_a_budget_is_refused_with_the_way_out_and_comes_again_at_its_next_time() -> None:
+    """A5, A4"""
+    async with scheduling() as running:
+        budgets = running.work.dispatcher.budgets
+        budgets.budget, budgets.now = Budget({Scope.DAY: Limit(tokens=1)}), running.clock
+        budgets._spending.add(spent(day=budgets.budget.day(NOON)), Amount(tokens=1))
+        running.add()
+        await running.until(TEN + 60)
+        assert running.prompted == []
+        assert [outcome for _, outcome in running.work.outcomes] == [Outcome.OVER_BUDGET]
+        budgets.budget = Budget()
+        await running.until(2 * TEN + 60)
+        assert running.prompted == ["look"]
 
 
 # --- what gets in its way --------------------------------------------------------------------------------------------
