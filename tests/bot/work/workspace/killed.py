@@ -28,12 +28,16 @@ STEPS = ("link", "rename", "unlink", "open", "fsync", "write", "utime")
 
 
 class Killer:
-    """Makes the processes."""
+    """Makes the processes; ``scratch``: where what they leave behind lies."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                "TMPDIR": str(scratch),
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -24,8 +24,8 @@ NEW = "new content\n" * 3
 
 
 @pytest.fixture(scope="module")
-def killer() -> Iterator[Killer]:
-    with Killer() as made:
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    with Killer(tmp_path_factory.mktemp("scratch")) as made:
         yield made
 
 
