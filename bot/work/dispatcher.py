@@ -305,6 +305,7 @@ class Dispatcher:
             self._tracker, self._chat, lookups, self._store, self.thread_settings, self._editors, self._intake,
             self.budgets, self._rate_limiter.rate, self._may, self._redact,
         )  # fmt: skip
+        self.turn_events.listeners.append(starter)
         self.tools = AgentTools(
             self._runs, lookups, self.decisions, FileSender(self._tracker, self._editors, self._handouts),
             ThreadReader(lookups, self._redact), starter, self.outside.titles, self._may, self.schedules.add,

@@ -2,7 +2,8 @@
 
 In this order, so that a kill at any point leaves no thread twice and none without its prompt: the plan is kept with the
 thread that asks, the message is posted, its thread is settled, opened and prompted, and the plan is reduced to what a
-repeated call is told by. What a kill cut off goes on at the next start. All state is in the settings of threads.
+repeated call is told by. What a kill cut off goes on at the next start, and a turn that is continued after it finds
+what it has started. All state is in the settings of threads.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import anyio.lowlevel
 import structlog
 
 from bot.mcp.tools import StartThread, ToolRefused
-from bot.model import Actor, Inbound, Lane, Quote, snowflake_at
+from bot.model import Actor, Inbound, Lane, Outcome, Quote, snowflake_at
 from bot.reply.port import MESSAGE_LIMIT, Attachment, Body, PortError, Unavailable
 from bot.reply.sanitise import clip, in_full, inline_code, units
 from bot.reply.title import title_of
 from bot.work.budget.budgets import Budgets
 from bot.work.editors import Editors
+from bot.work.ending import TurnEnd
 from bot.work.intake import Intake
 from bot.work.ports import Chat, Lookups, NotAllowed, Where
 from bot.work.prompt import named
@@ -32,6 +34,7 @@ from bot.work.queue.rate import RateLimit
 from bot.work.running_turn import RunningTurn
 from bot.work.task_tracker import TaskTracker
 from bot.work.thread_settings import ThreadSettings
+from bot.work.turn_events import TurnListener
 from pool.storage.durable import SessionStore
 from pool.store import SeenPlace
 
@@ -67,10 +70,11 @@ class Plan:
     """A thread that is to be started.
 
     Attributes:
-        prompt_id: the turn's; ``digest``: tells what is asked for in it from anything else, and makes the nonce.
+        prompt_id: the turn's; ``digest``: tells what is asked for in it from anything else.
         after: the message is newer than this snowflake.
         thread_id: 0 until its message is posted.
         by: in whose name; ``asked_in``: the thread whose agent asks.
+        settled: its turn has ended, or a later one: whoever asks for the same again wants another thread.
     """
 
     prompt_id: int
@@ -83,6 +87,7 @@ class Plan:
     agent: str | None
     project: str | None
     thread_id: int = 0
+    settled: bool = False
 
     def dumped(self) -> dict[str, Any]:
         """Return it as the settings of a thread keep it."""
@@ -96,6 +101,11 @@ class Plan:
         by = raw["by"]
         actor = Actor(by["id"], by["name"], frozenset(by["roles"]))
         return cls(**(raw | {"where": Where(**raw["where"]), "by": actor}))
+
+    @property
+    def nonce(self) -> str:
+        """The nonce of its message: the same one for a repeated call of the same turn."""
+        return "t" + hashlib.sha256(f"{self.prompt_id} {self.digest}".encode()).hexdigest()[:20]
 
     @property
     def title(self) -> str:
@@ -139,7 +149,7 @@ class _Opening:
 
 
 @dataclass(eq=False)
-class ThreadStarter:
+class ThreadStarter(TurnListener):
     """Starts threads.
 
     Args:
@@ -172,10 +182,10 @@ class ThreadStarter:
         self._check(asker, asked)
         where = await self._where(asker)
         project = asked.project or self.settings.project_name(thread_id)
-        parts = (str(prompt_id), asked.prompt, asked.agent or "", project or "")
+        parts = (asked.prompt, asked.agent or "", project or "")
         digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:20]
         # From here to the plan there is no await: calls that come side by side must not both be the third.
-        mine = [one for one in self._kept(thread_id) if one.get("prompt_id") == prompt_id]
+        mine = [one for one in self._kept(thread_id) if one.get("prompt_id") == prompt_id or not one.get("settled")]
         if (same := next((one for one in mine if one.get("digest") == digest), None)) is not None:
             return self._told_again(same, where)
         if len(mine) >= MOST_STARTED:
@@ -204,6 +214,14 @@ class ThreadStarter:
                     log.exception("start.dropped", thread=thread_id)
                 else:
                     self.tracker.begin(self._resume, plan, name=f"start from {thread_id}")
+
+    def ended(self, running: RunningTurn, end: TurnEnd) -> None:
+        # A turn that was cut off may be continued, and its agent may not know how far it had come.
+        if end.outcome in (Outcome.INTERRUPTED, Outcome.AGENT_DIED):
+            return
+        kept = self._kept(running.thread_id)
+        if any(not one.get("settled") for one in kept):
+            self.settings.keep(running.thread_id, {STARTED: [one | {"settled": True} for one in kept]})
 
     # --- whether ----------------------------------------------------------------------------------------------------
 
@@ -261,7 +279,7 @@ class ThreadStarter:
         """Keep how far a plan is; ``over``: only what tells it from another one."""
         raw = plan.dumped()
         if over:
-            raw = {name: raw[name] for name in ("prompt_id", "digest", "thread_id")}
+            raw = {name: raw[name] for name in ("prompt_id", "digest", "thread_id", "settled")}
         key = plan.prompt_id, plan.digest
         others = [one for one in self._kept(plan.asked_in) if (one.get("prompt_id"), one.get("digest")) != key]
         kept = others if dropped else [*others, raw]
@@ -325,7 +343,7 @@ class ThreadStarter:
         body = Body(self._text(plan))
         if plan.where.forum:
             return await self.chat.open_post(plan.where.channel_id, plan.title, body)
-        return await self.chat.thread(plan.where.channel_id).send(body, nonce=f"t{plan.digest}")
+        return await self.chat.thread(plan.where.channel_id).send(body, nonce=plan.nonce)
 
     def _settle(self, plan: Plan) -> None:
         self._keep(plan)
