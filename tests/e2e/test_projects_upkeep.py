@@ -168,6 +168,29 @@ async def test_trees_without_a_thread_a_row_or_a_directory_are_listed_and_go(tmp
         game.discord.assert_clean([UNKNOWN_CHANNEL])
 
 
+async def test_the_tree_of_a_copied_thread_belongs_to_the_copy(tmp_path: Path) -> None:
+    """W4, S2: in the list, for who gave the copy its first prompt, and in what its thread reads."""
+    offers = {"fork": True, "resume": True, "close": True, "store": str(tmp_path / "kept")}
+    agent = editing(tmp_path, {"open": writes(0, "one"), "other": writes(1, "two")}, **offers)
+    async with on_web(tmp_path, agent, clean=False, **friends("alice")) as game:
+        alice = game.discord.user("alice")
+        first, _ = await game.ask("open")
+        assert await give(game, first, "commit") == ""
+        copied = await (await alice.slash(first, "fork", prompt="other")).told()
+        found = re.search(r"<#(\d+)>", copied)
+        assert found, copied
+        copy = int(found[1])
+        assert await game.outcome(copy) is Outcome.ANSWERED
+        shown = await listed(game, alice)
+        assert {line.split(" · ")[1] for line in lines(shown)[1:]} == {f"<#{first}>", f"<#{copy}>"}
+        assert await give(game, copy, "commit", alice) == ""
+        assert await give(game, copy, "merge", alice) == ""
+        (number,) = (line.split(".")[0] for line in lines(await listed(game, alice)) if f"<#{copy}>" in line)
+        assert (await text_of(await removed(game, int(number), alice))).startswith("Removed.")
+        await until_told(game, copy, "`alice` removed this thread's work tree.")
+        assert [f"<#{first}>" in line for line in lines(await listed(game))[1:]] == [True]
+
+
 async def test_a_list_has_pages(tmp_path: Path) -> None:
     """W4: five at once, those that were used last first."""
     async with on_web(tmp_path, editing(tmp_path, {}), max_agents=7) as game:

@@ -210,7 +210,7 @@ def _menu(here: int, numbered: Sequence[tuple[int, _Seen, TreeLook]]) -> Select:
 
 async def _visible(interaction: discord.Interaction[Any], entries: Sequence[TreeEntry], by: Actor) -> list[_Seen]:
     """Return those of some work trees that whoever asks may see; what Discord does not tell of in time is hidden."""
-    threads = list({user: None for entry in entries for user in (*entry.users, entry.home) if user is not None})
+    threads = list(dict.fromkeys(user for entry in entries for user in entry.users))
     seen, gone, latest = set[int](), set[int](), anyio.current_time() + _LOOK_LIMIT
     for start in range(0, len(threads), _AT_ONCE):
         some = threads[start : start + _AT_ONCE]
@@ -220,15 +220,12 @@ async def _visible(interaction: discord.Interaction[Any], entries: Sequence[Tree
 
 
 def _seen(entry: TreeEntry, seen: set[int], gone: set[int], by: Actor) -> _Seen | None:
-    # 1. In a thread that they see. One that goes on in the tree of a thread that is hidden from them tells no more.
-    if entry.home in seen:
-        return _Seen(entry, f"<#{entry.home}>", named=True)
-    lost = entry.home is None or entry.home in gone
-    others = [user for user in entry.users if user in seen]
-    if lost and others:
-        return _Seen(entry, f"<#{others[0]}>", named=True)
+    # 1. In threads that they see.
+    there = [user for user in entry.users if user not in gone]
+    if there and all(user in seen for user in there):
+        return _Seen(entry, f"<#{there[0]}>", named=True)
     # 2. Of a thread that there is no longer, nobody can tell who saw it: it is for those who look after all of them.
-    if lost and (by.owner or by.approver):
-        return _Seen(entry, "its thread is gone" if entry.home is not None else "", named=by.owner)
+    if not there and (by.owner or by.approver):
+        return _Seen(entry, "its thread is gone" if entry.users else "", named=by.owner)
     # 3. What is hidden even from the owner of the bot has no name here; that it takes room they may know.
     return _Seen(entry, "in a thread that you don't see", named=False) if by.owner else None

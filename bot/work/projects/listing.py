@@ -43,8 +43,9 @@ class TreeEntry:
 
     Attributes:
         key: what stands for it in menus and buttons.
-        home: the thread that it was made for; None: nobody knows.
-        users: the threads that work in it.
+        home: what it is kept by, as `ThreadSettings.home_of`: no thread's id, where made for a copy; None: nobody
+            knows.
+        users: the threads that work in it; of those that are gone, the one that it was made for.
         project: its name; "" if it is in none that is known.
         tree: what git is asked about.
         branch: that it was made with; "" if only git could say.
@@ -98,7 +99,7 @@ class TreeList:
 
     def _of_row(self, row: KeptWorkTree) -> TreeEntry:
         directory, home = Path(row.directory), row.thread_id
-        users = tuple(dict.fromkeys((home, *self._projects.users_of(home))))
+        users = tuple(self._projects.users_of(home)) or (home,)
         tree = self._projects.tree(row)
         return TreeEntry(
             _key(directory), home, users, row.project, directory, tree, row.branch, row.used_at or row.made_at, row
@@ -107,7 +108,7 @@ class TreeList:
     def _stray(self, project: Project, directory: Path, changed_at: float) -> TreeEntry:
         home = int(directory.name) if directory.name.isdecimal() else None
         tree = WorkTree(project.path, directory, "", project.base, project.hooks)
-        users = () if home is None else (home,)
+        users = () if home is None else tuple(self._projects.users_of(home)) or (home,)
         return TreeEntry(_key(directory), home, users, project.name, directory, tree, "", int(changed_at), None)
 
     async def looks(self, entries: Sequence[TreeEntry]) -> list[TreeLook]:
@@ -125,7 +126,7 @@ class TreeList:
     async def look(self, entry: TreeEntry) -> TreeLook:
         """Return how one looks."""
         try:
-            state = await self._branches.state(entry.home or 0, entry.tree, LOOK_LIMIT)
+            state = await self._branches.state(next(iter(entry.users), 0), entry.tree, LOOK_LIMIT)
         except TimeoutError:
             return TreeLook(None, "git does not answer")
         except (Unreadable, OSError) as exc:

@@ -81,20 +81,18 @@ class Tending:
         return Answer(" ".join(told), accepted=True)
 
     def _may(self, entry: TreeEntry, by: Actor) -> bool:
-        if entry.home is None:
-            return by.owner or by.approver
-        return self.actions.may_share(entry.home, by)
+        threads = entry.users or (0,)  # of a tree that is nobody's, approvers and owners
+        return any(self.actions.may_share(thread_id, by) for thread_id in threads)
 
     def _record(self, entry: TreeEntry, place: ThreadPlace, by: Actor, *, anyway: bool) -> None:
         what = f"removed the work tree {entry.branch or entry.directory.name}{' anyway' if anyway else ''}"
-        home = entry.home
-        where = place if home is None else ThreadPlace(place.guild_id, home, None)
+        where = ThreadPlace(place.guild_id, entry.users[0], None) if entry.users else place
         told = f"-# 🌿 {inline_code(by.name, 60)} removed this thread's work tree. Your next message makes it anew."
 
         def say() -> None:
             # Of a thread that is gone, Discord says so; of a directory that was nobody's there is nobody to tell.
-            if entry.row is not None and home is not None:
-                self.editors.of(home).say(Body(told))
+            for thread_id in entry.users if entry.row is not None else ():
+                self.editors.of(thread_id).say(Body(told))
 
         self.decisions.record(done_by(by, where, what), say)
 

@@ -106,5 +106,6 @@ class Upkeep(TurnListener):
         if row.state != REMOVING:
             days = self._keep_days(row)
             told = REMOVED.format(branch=inline_code(row.branch, 60), base=inline_code(row.base, 60), days=days)
-            # Discord says so if the thread is gone; then there is nobody to tell.
-            self.editors.of(home).say(Body(told))
+            # Of a thread that is gone nobody is left.
+            for thread_id in self.projects.users_of(home):
+                self.editors.of(thread_id).say(Body(told))
