@@ -115,7 +115,12 @@ class ScheduleRunner:
     async def run(self) -> None:
         """Look at the clock for ever."""
         while True:
-            wait = self._look()
+            try:
+                wait = self._look()
+            except Exception:
+                # One schedule that nobody can make sense of must not end the work of all threads (O4).
+                log.exception("schedules.failed")
+                wait = LOOK
             # Made after the look and before any await: no wake-up gets lost in between.
             self._woken = anyio.Event()
             with anyio.move_on_after(wait):

@@ -462,6 +462,26 @@ async def test_what_is_removed_or_paused_does_not_run_and_what_is_resumed_runs_f
 
 
 @in_virtual_time
+async def test_a_look_that_fails_is_logged_and_the_next_one_goes_on() -> None:
+    """A5, O4: the work of all threads is in one task group with it."""
+    async with scheduling() as running:
+        running.add()
+        await running.until(TEN - 20)
+        failing = iter([OverflowError("the year 10000")])
+
+        def now() -> float:
+            for error in failing:
+                raise error
+            return running.clock()
+
+        running.schedules.now = now
+        with structlog.testing.capture_logs() as logs:
+            await running.until(TEN + 60)
+        assert [one["event"] for one in logs].count("schedules.failed") == 1
+        assert running.prompted == ["look"]
+
+
+@in_virtual_time
 async def test_no_clock_is_looked_at_where_nothing_is_scheduled() -> None:
     """A5: nobody pays for what they do not use."""
     looks: list[float] = []
