@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from bot.chat.authorize import Policy
 from bot.model import Outcome
 from bot.sandbox import Fault, Message
 from bot.sandbox.people import add_member
@@ -275,8 +276,7 @@ async def test_somebody_who_has_lost_access_gets_nothing_done_by_a_turn_that_sti
     agent = scenario(tmp_path, [call("read_thread"), gate.step, *calls])
     async with play(tmp_path, agent) as game:
         role = game.discord.add_role("devs")
-        gateway = game.on_stage.bot.gateway
-        gateway.allow(gateway._config.policy.__class__(roles=frozenset({role})))
+        game.on_stage.bot.gateway.allow(Policy(roles=frozenset({role})))
         bob = game.discord.user("bob", roles=[role])
         thread_id = await game.mention("go", bob)
         with anyio.fail_after(LIMIT):
@@ -357,3 +357,26 @@ async def test_a_title_is_given_twice_and_never_over_the_name_of_a_person(tmp_pa
         await game.outcome(other)
         assert told(agent)[-1] == (False, BY_A_PERSON)
         assert game.discord.thread(other).name == "Ours"
+
+
+async def test_turns_side_by_side_each_act_for_their_own_requester(tmp_path: Path) -> None:
+    """M2, Q9: in one thread, by the session that calls; the file goes below the message that asked for it."""
+    asks = {name: [write(f"{name}.txt", name), call("ask", question=f"For {name}?")] for name in ("first", "second")}
+    words = {name: [{"text": name}, *steps, call("send_file", path=f"{name}.txt")] for name, steps in asks.items()}
+    agent = scenario(tmp_path, words=words, fork=True, close=True)
+    async with play(tmp_path, agent, max_concurrent=2) as game:
+        bob = game.discord.user("bob")
+        game.on_stage.bot.gateway.allow(Policy(users=frozenset({bob.id})))
+        thread_id = await game.mention("first")
+        await game.until_shown(thread_id, "> For first?")
+        second = await game.say(thread_id, "second", bob)
+        await game.until_shown(thread_id, "> For second?")
+        for name, person in (("second", bob), ("first", game.owner)):
+            (shown,) = [one for one in game.replies(thread_id) if f"> For {name}?" in one.content]
+            assert f"<@{person.id}> may answer." in shown.content
+            opened = await person.click(shown.id, buttons(shown)["Answer…"])
+            await person.submit_modal(opened, f0="yes")
+            assert await game.outcome(second if name == "second" else thread_id) is Outcome.ANSWERED
+        sent = {one.attachments[0].name: one.reference_id for one in game.replies(thread_id) if one.attachments}
+        assert sent == {"second.txt": second, "first.txt": None}
+        assert [text for _, text in told(agent)][::2] == ['"bob" answered: "yes"', '"owner" answered: "yes"']
