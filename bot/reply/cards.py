@@ -13,7 +13,17 @@ from typing import Literal
 
 from acp.schema import PermissionOption, ToolCallUpdate
 from bot.reply.port import Attachment, Body, Button, ButtonStyle
-from bot.reply.request_detail import Json, Part, command_in, inline, is_short_line, one_row, parts_of, paths_of
+from bot.reply.request_detail import (
+    Json,
+    Part,
+    command_in,
+    inline,
+    is_short_line,
+    one_row,
+    parts_of,
+    paths_of,
+    with_short_paths,
+)
 from bot.reply.sanitise import clip, code_block, in_full, inline_code, one_line, spelled, units
 
 _TEXT_LIMIT = 2000
@@ -75,6 +85,7 @@ def permission_card(
     deadline: str = "",
     complete: bool = True,
     two_person: bool = False,
+    workspace: str = "",
 ) -> Body:
     """Return the card of a permission request (D6).
 
@@ -85,8 +96,9 @@ def permission_card(
         deadline: when the time is up and what happens then, as Discord Markdown.
         complete: whether ``tool_call`` is all that the agent has said of it; if not, nobody can allow it.
         two_person: two people have to agree to what does not reject.
+        workspace: where the agent works, as it sees it; files in there are named from there.
     """
-    call = tool_call.as_sent()
+    call = with_short_paths(tool_call.as_sent(), workspace)
     paths, _ = paths_of(call)
     # What stands above in full need not be repeated below; what is cut there must.
     limits = {"title": _TITLE_LIMIT, "kind": _KIND_LIMIT}

@@ -65,6 +65,24 @@ def one_row(text: str) -> str:
     return spelled(text).replace("\n", "<U+000A>")
 
 
+def with_short_paths(call: Json, workspace: str) -> Json:
+    """Return a tool call in which places and diffs that lie in the workspace are named from there.
+
+    Other paths stay as they are, also those that only seem to lie in it: what people read is what is meant.
+    """
+    root = workspace.rstrip("/") + "/"
+
+    def short(item: object) -> object:
+        path = item.get("path") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(path, str) or not workspace or not path.startswith(root):
+            return item
+        rest = path[len(root) :]
+        return item if {"", ".", ".."} & set(rest.split("/")) else {**item, "path": rest}
+
+    lists = {key: call[key] for key in ("locations", "content") if isinstance(call.get(key), list)}
+    return {**call, **{key: [short(item) for item in items] for key, items in lists.items()}}
+
+
 def paths_of(call: Json) -> tuple[list[str], list[Any]]:
     """Return the places (``path`` or ``path:line``) that a tool call and its diffs name, and what is no place."""
     locations = call.get("locations")

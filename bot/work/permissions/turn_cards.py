@@ -179,8 +179,8 @@ class TurnCards:
         """Make the body of a card that asks about ``call``, and say what may be chosen on it."""
         card, running = shown.card, shown.running
         # The requester is notified, as they want it; in place of a bot, which reads no card, whoever decides for it.
-        opened = open_body(card, call, self.timeout, *self.notifications.asked(running, role))
         workspace = running.lease.directory if running.lease is not None else ""
+        opened = open_body(card, call, self.timeout, *self.notifications.asked(running, role), workspace=workspace)
         card.offer = self.rules.offer(card, running.first, workspace, cards.options_offered(opened))
         if card.offer is not None:
             opened = cards.with_rule_button(opened, card.token)
@@ -214,7 +214,9 @@ class TurnCards:
             running.ruled.tell(running.reply, line, place)
 
         def may_take(option: PermissionOption) -> bool:
-            card = cards.permission_card("", request.tool_call, request.options, who="", complete=request.complete)
+            card = cards.permission_card(
+                "", request.tool_call, request.options, who="", complete=request.complete, workspace=workspace
+            )
             return request.options.index(option) in cards.options_offered(card)
 
         workspace = running.lease.directory if running.lease is not None else ""
@@ -222,9 +224,15 @@ class TurnCards:
 
 
 def open_body(
-    card: Card, call: ToolCallUpdate, timeout: float, ping: int | None = None, role: int | None = None
+    card: Card,
+    call: ToolCallUpdate,
+    timeout: float,
+    ping: int | None = None,
+    role: int | None = None,
+    *,
+    workspace: str = "",
 ) -> Body:
-    """Return the card as it asks about ``call``, notifying ``ping`` or ``role``."""
+    """Return the card as it asks about ``call``, notifying ``ping`` or ``role``; ``workspace``: where it is asked."""
     who = who_may(card, f"<@{card.requester.id}>")
     can_reject = rejecting(card.request.options) is not None
     return cards.permission_card(
@@ -239,6 +247,7 @@ def open_body(
         + ("" if card.place.guild_id is None else " If the thread is archived: `/permissions answer`."),
         complete=card.request.complete,
         two_person=card.two_person,
+        workspace=workspace,
     )
 
 

@@ -27,10 +27,16 @@ OPTIONS = [
 ]
 
 
-def card(options: list[PermissionOption] | None = None, **fields: Any) -> Body:
+def card(options: list[PermissionOption] | None = None, workspace: str = "", **fields: Any) -> Body:
     tool_call = ToolCallUpdate.parse({"toolCallId": "t1", "title": "Run", "kind": "execute", **fields})
     return permission_card(
-        "tok", tool_call, OPTIONS if options is None else options, who="<@7>", ping=7, deadline="Soon."
+        "tok",
+        tool_call,
+        OPTIONS if options is None else options,
+        who="<@7>",
+        ping=7,
+        deadline="Soon.",
+        workspace=workspace,
     )
 
 
@@ -42,6 +48,25 @@ def test_a_card_says_what_where_and_who_may_press() -> None:
         "```sh\n# in /srv\nrm -r build\n```\n-# <@7> may answer. Soon."
     )
     assert (body.ping, body.file) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/srv/web/src/a.py", "src/a.py"),
+        ("/srv/web2/a.py", "/srv/web2/a.py"),
+        ("/srv/web/../key", "/srv/web/../key"),
+        ("/srv/web//etc/passwd", "/srv/web//etc/passwd"),
+        ("/srv/web/./a", "/srv/web/./a"),
+        ("/srv/web/", "/srv/web/"),
+    ],
+)
+def test_a_file_of_the_workspace_is_named_from_there_and_no_other(path: str, shown: str) -> None:
+    """D6, W2: a work tree lies deep in Weft's own directory, and a phone shows 40 characters a line."""
+    diff = {"type": "diff", "path": path, "oldText": "a\n", "newText": "b\n"}
+    body = card(workspace="/srv/web", locations=[{"path": path, "line": 3}], content=[diff])
+    assert f"In `{shown}:3`, `{shown}`\n" in body.text
+    assert f"--- {shown}\n+++ {shown}\n" in body.text
 
 
 @pytest.mark.parametrize("title", ["npm test -- -u", "`npm test -- -u`"])
