@@ -155,7 +155,7 @@ async def test_a_kill_leaves_no_thread_twice_and_none_without_its_prompt(moment:
         if moment == "before the message":
             discord.faults.next("POST", rf"/channels/{channel}/messages$", Fault.delay(30.0))
         elif moment == "after the message":
-            discord.faults.next("POST", r"/messages/\d+/threads", Fault.delay(30.0))
+            discord.faults.next("POST", r"/messages/\d+/threads", Fault.delay(3.0))
         gate.open()
         path = f"/channels/{channel}/messages"
         waited = {
