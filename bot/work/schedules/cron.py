@@ -93,7 +93,21 @@ class Timetable:
         latest, count = due, 1
         while count <= MOST_MISSED and (found := self.after(latest)) is not None and found <= now:
             latest, count = found, count + 1
+        if count > MOST_MISSED:
+            latest = self._latest(latest, int(now))
         return latest, count
+
+    def _latest(self, found: int, now: int) -> int:
+        """Return the last time up to now, which is ``found`` or later, without going through all between."""
+        beyond = now + 1
+        while beyond - found > 1:
+            middle = (found + beyond) // 2
+            following = self.after(middle)
+            if following is not None and following <= now:
+                found = following
+            else:
+                beyond = middle
+        return found
 
     @property
     def _fields(self) -> str:

@@ -47,7 +47,10 @@ SPREAD = 2.0
 """Seconds between two threads that catch up."""
 
 WRONG_CLOCK = 24 * 3600.0
-"""Seconds by which the last time lies ahead if the clock was wrong then, and not merely set."""
+"""Seconds by which the past lies ahead if the clock was wrong then, and not merely set."""
+
+AT_ONCE, BREATH = 50, 0.1
+"""Threads that begin in one look, and seconds until the next one: a thousand would keep all other work waiting."""
 
 AGAIN, LONGEST_AGAIN = 1.0, 15.0
 """Seconds until Discord or the store is asked again; doubled each time."""
@@ -123,6 +126,8 @@ class ScheduleRunner:
                 wait = LOOK
             # Made after the look and before any await: no wake-up gets lost in between.
             self._woken = anyio.Event()
+            # However many wake it: each look goes through all schedules.
+            await anyio.sleep(BREATH)
             with anyio.move_on_after(wait):
                 await self._woken.wait()
 
@@ -138,13 +143,17 @@ class ScheduleRunner:
             return HELD
         now = self.schedules.now()
         for row in active:
-            if row.fired_at > now + WRONG_CLOCK:
+            if max(row.fired_at, row.created_at) > now + WRONG_CLOCK:
                 self._put_right(row, now)
         due = by_thread(row for row in active if row.due_at <= now)
+        # One that is on its way may make the thread busy by itself: the others are not skipped for that.
+        under_way, begun = set(self._firing.values()), 0
         for thread_id, rows in due.items():
-            # One that is on its way may make the thread busy by itself: the others are not skipped for that.
-            if thread_id not in self._firing.values() and self._may_begin(now - rows[0].due_at):
+            if thread_id not in under_way and self._may_begin(now - rows[0].due_at):
                 self._take(rows, now)
+                begun += 1
+                if begun == AT_ONCE:
+                    return 0.0
         left = [row.due_at - now for row in self.schedules.rows.values() if row.due_at and not row.paused]
         return max(HELD, min([LOOK, *left])) if left else inf
 
@@ -173,7 +182,10 @@ class ScheduleRunner:
                 self.schedules.stop(row, str(exc))
                 self._say(row, f"paused: {exc}")
                 continue
-            if busy:
+            if latest <= max(row.fired_at, row.created_at) <= now:
+                # Reckoned while the clock was behind, as on a machine that starts in 1970: it has come already.
+                self.schedules.keep(replace(ahead, fired_at=row.fired_at))
+            elif busy:
                 self.schedules.keep(ahead)
                 self._skip(ahead)
             else:
@@ -183,11 +195,13 @@ class ScheduleRunner:
                 self._begin(ahead, firing)
 
     def _put_right(self, row: KeptSchedule, now: float) -> None:
-        """Let a schedule go by the clock again that had fired by a wrong one: it would be silent until then."""
+        """Let a schedule go by the clock again that went by a wrong one: it would be silent until then."""
         with suppress(NotATimetable):
             due = Timetable(row.cron, row.zone).after(now) or 0
-            self.schedules.keep(replace(row, due_at=due, fired_at=0))
-            log.warning("schedule.put_right", schedule=row.schedule_id, fired_at=row.fired_at)
+            if 0 < due < row.due_at:
+                # When it fired stays as it is: it may be the clock of now that is wrong.
+                self.schedules.keep(replace(row, due_at=due))
+                log.warning("schedule.put_right", schedule=row.schedule_id, fired_at=row.fired_at)
 
     def _begin(self, row: KeptSchedule, firing: Firing, *, again: bool = False) -> None:
         self._firing[row.schedule_id] = row.thread_id
@@ -205,7 +219,9 @@ class ScheduleRunner:
     async def _ask(self, schedule_id: int, firing: Firing, again: bool) -> None:
         """Post the message of a firing, and make it a prompt; ``again``: an earlier run may have done that."""
         # 1. As of now, and before anybody reads it: rights may be gone since the schedule was made.
-        row = self.schedules.rows[schedule_id]
+        row = self.schedules.rows.get(schedule_id)
+        if row is None:
+            return
         try:
             author = await self._author_now(row)
         except Unavailable:

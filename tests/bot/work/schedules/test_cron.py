@@ -169,7 +169,11 @@ def test_times_that_passed_are_counted_up_to_a_bound() -> None:
     assert hourly.passed(due, due) == (due, 1)
     assert hourly.passed(due, due + 3599) == (due, 1)
     assert hourly.passed(due, due + 3 * 3600 + 1) == (due + 3 * 3600, 4)
-    assert hourly.passed(due, due + 365 * 24 * 3600)[1] == MOST_MISSED + 1
+    year = 365 * 24 * 3600
+    assert hourly.passed(due, due + year + 1800) == (due + year, MOST_MISSED + 1)
+    weekdays = Timetable("0,30 9-17 * * 1-5", "Europe/Berlin")
+    begun, now = int(at("2026-03-02 09:00", "Europe/Berlin")), at("2026-11-29 20:00", "Europe/Berlin")
+    assert weekdays.passed(begun, now) == (at("2026-11-27 17:30", "Europe/Berlin"), MOST_MISSED + 1)
 
 
 def test_times_are_told_by_the_day_of_the_week_and_from_a_week_on_with_their_date() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from bot.work.budget.limits import Amount, Budget, Limit, Scope
 from bot.work.ports import ThreadHeader
 from bot.work.schedules.cron import Timetable, told
 from bot.work.schedules.firing import Firing, fired, firing_of
+from bot.work.schedules.runner import AT_ONCE
 from bot.work.schedules.service import MOST, Schedules
 from pool.store import KeptSchedule
 from tests.bot.reply.fakes import FakeThread, in_virtual_time
@@ -216,6 +218,8 @@ def test_a_clock_that_is_set_forward_lets_it_run_once(ahead: float, runs: int, l
             assert asked.endswith(f" by `alice`{line}")
             (row,) = running.rows
             assert running.clock() < row.due_at <= running.clock() + TEN
+            last = row.due_at - TEN
+            assert asked.startswith(f"⏰ Scheduled for <t:{last}:f>")
 
     play()
 
@@ -245,6 +249,91 @@ async def test_after_a_clock_that_was_wrong_by_a_year_a_schedule_is_not_silent_f
         running.clock.ahead -= 365 * DAY
         await anyio.sleep(TEN + 60)
     assert len(running.prompted) == 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_schedule_made_by_a_clock_that_was_ahead_goes_by_the_right_one(restarted: bool) -> None:
+    """A5: it had not fired yet, so nothing but its making says that the clock was wrong."""
+
+    @in_virtual_time
+    async def play() -> None:
+        store, clock = kept(), Clock(ahead=365 * DAY)
+        async with scheduling(store, clock=clock) as running:
+            running.add()
+            if not restarted:
+                clock.ahead = 0
+                await anyio.sleep(2 * TEN + 60)
+                assert len(running.prompted) == 2
+        if restarted:
+            clock.ahead = 0
+            async with scheduling(store, chat(), clock=clock) as again:
+                await anyio.sleep(2 * TEN + 60)
+            assert len(again.prompted) == 2
+
+    play()
+
+
+@in_virtual_time
+async def test_a_clock_that_starts_in_1970_lets_nothing_run_that_was_not_due() -> None:
+    """A5: as on machines that keep no time while they are off, until the network tells it."""
+    store, in_chat, clock = kept(), chat(), Clock()
+    async with scheduling(store, in_chat, clock) as running:
+        running.add("0 0 1 1 *", prompt="yearly")
+        running.add(prompt="often")
+        await running.until(TEN + 20)
+        assert running.prompted == ["often"]
+    clock.ahead -= NOON - 60
+    async with scheduling(store, in_chat, clock) as again:
+        await anyio.sleep(30)
+        clock.ahead += NOON - 60
+        await anyio.sleep(60)
+        assert again.prompted == []
+        await again.until(2 * TEN + 20)
+        assert again.prompted == ["often"]
+        assert all(row.due_at > clock() for row in again.rows)
+
+
+@in_virtual_time
+async def test_many_threads_that_are_due_at_once_begin_in_small_groups() -> None:
+    """A5: the loop is not held up by a thousand of them, and none of them is late for that."""
+    threads = {number: FakeThread() for number in range(100, 100 + 3 * AT_ONCE)}
+    async with scheduling(in_chat=FakeChat(threads=threads)) as running:
+        people = [Actor(1000 + number, f"p{number}") for number in range(len(threads))]
+        for thread_id, person in zip(threads, people, strict=True):
+            running.lookups.people[person.id] = person
+            running.add("@hourly", thread_id=thread_id, by=person)
+        begun = []
+
+        def now() -> float:
+            begun.append(sum(row.fired_at > 0 for row in running.rows))
+            return running.clock()
+
+        await running.until(3600 - 20)
+        running.schedules.now = now
+        await running.until(3600 + 20)
+    assert {earlier - later for later, earlier in itertools.pairwise(begun)} <= {0, AT_ONCE}
+    assert all(row.fired_at - 3600 - NOON < 5 for row in running.rows)
+
+
+@in_virtual_time
+async def test_what_is_removed_in_the_moment_it_is_due_is_gone() -> None:
+    """A5: its thread may go in the same step."""
+    async with scheduling() as running:
+        running.add()
+        (row,) = running.rows
+
+        def now() -> float:
+            at = running.clock()
+            if at >= NOON + TEN:
+                # After this look, and before anything that it began.
+                asyncio.get_running_loop().call_soon(running.schedules.drop, row, "its place is gone")
+            return at
+
+        running.schedules.now = now
+        with structlog.testing.capture_logs() as logs:
+            await running.until(TEN + 60)
+    assert running.prompted == []
+    assert "step.failed" not in [one["event"] for one in logs]
 
 
 # --- restarts --------------------------------------------------------------------------------------------------------
