@@ -6,7 +6,7 @@ and owners, who read first what is kept and where. Which trees somebody sees at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from bot.model import Actor, ThreadPlace
@@ -18,7 +18,6 @@ from bot.work.ports import Answer
 from bot.work.projects.actions import NOT_YOURS, TreeActions, done_by
 from bot.work.projects.listing import TreeEntry, TreeLook, branch_name, size_words, state_words
 from bot.work.projects.removal import Removal
-from bot.work.workspace.worktrees import WorkTree
 
 Press = Literal["remove", "anyway", "sure"]
 
@@ -63,7 +62,7 @@ class Tending:
         if press == "anyway":
             text = CONFIRM.format(branch=branch, name=entry.directory.name)
             return Answer(text, accepted=True, buttons=(_button(here, entry, "sure", "Yes, remove it", "danger"),))
-        done = await self.removal.remove(entry.home, tree_to_remove(entry, look), anyway=press == "sure")
+        done = await self.removal.remove(entry.home, entry.tree, anyway=press == "sure")
         if isinstance(done, Answer):
             return done
         if done.unsafe and press == "sure":
@@ -95,12 +94,6 @@ class Tending:
                 self.editors.of(thread_id).say(Body(told))
 
         self.decisions.record(done_by(by, where, what), say)
-
-
-def tree_to_remove(entry: TreeEntry, look: TreeLook) -> WorkTree:
-    """Return the work tree of an entry; only git knows the branch of one that has no row."""
-    branch = look.state.branch if look.state is not None else None
-    return entry.tree if entry.tree.branch or not branch else replace(entry.tree, branch=branch)
 
 
 def _button(

@@ -77,8 +77,8 @@ def write(fd: int, name: str, text: str) -> None:
         raise
 
 
-def describe(common: Path, name: str, directory: Path, reference: str) -> None:
-    """Have a repository know of a work tree, on a branch if it does not know what is checked out there."""
+def describe(common: Path, name: str, directory: Path, checked_out: str) -> None:
+    """Have a repository know of a work tree; ``checked_out``: its ``HEAD``, if it has none."""
     fd = open_admin(common, name, make=True)
     try:
         # First, so that nobody takes away what is not complete yet.
@@ -86,7 +86,7 @@ def describe(common: Path, name: str, directory: Path, reference: str) -> None:
         write(fd, "commondir", "../..\n")
         write(fd, "gitdir", f"{directory}/.git\n")
         if not _is_there("HEAD", fd):
-            write(fd, "HEAD", f"ref: {reference}\n")
+            write(fd, "HEAD", f"{checked_out}\n")
     finally:
         os.close(fd)
 

@@ -157,13 +157,14 @@ async def _make(ground: Ground, start: str | None) -> Made:
         return Made(await _base_commit(ground, head), made=False)
     await rescue(ground)
     await in_thread(admin.forget_state, ground.place.common, ground.name)
-    await in_thread(_describe, ground)
+    await in_thread(_describe, ground, head)
     notes = await _check_out(ground, head)
     return Made(await _base_commit(ground, head), made=True, again=again, notes=notes)
 
 
-def _describe(ground: Ground) -> None:
-    admin.describe(ground.place.common, ground.name, ground.tree.directory.absolute(), ground.tree.reference)
+def _describe(ground: Ground, head: str) -> None:
+    checked_out = f"ref: {ground.tree.reference}" if ground.tree.branch else head
+    admin.describe(ground.place.common, ground.name, ground.tree.directory.absolute(), checked_out)
 
 
 # --- the branch -------------------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ async def complete(ground: Ground, head: str) -> None:
     """
     place = ground.place
     await in_thread(_check_ours, ground)
-    await in_thread(_describe, ground)
+    await in_thread(_describe, ground, head)
     await in_thread(admin.write_pointer, ground.tree.directory, place.private)
     await in_thread(release_index, place.private)
     if await in_thread((place.private / "index").exists):

@@ -21,7 +21,7 @@ import structlog
 
 from bot.reply.sanitise import inline_code
 from bot.work.workspace import admin
-from bot.work.workspace.git import HERE, LIST, GitFailed
+from bot.work.workspace.git import HERE, LIST, GitFailed, Output
 from bot.work.workspace.keeping import AUTHOR, is_reachable, keep, tree_of_files, tree_of_index
 from bot.work.workspace.making import Ground, complete, rescue, restore, survey, sweep
 from bot.work.workspace.repository import Unreadable, leads_on, open_file
@@ -181,7 +181,8 @@ async def _judge_branch(ground: Ground, position: Position, anyway: bool) -> Fin
 
 async def _judge_commits(git: Writer, ground: Ground, position: Position) -> Finding:
     tree, reasons = ground.tree, []
-    found = await git.run("for-each-ref", "--format=%(objectname)", tree.reference)
+    # What is checked out there may be any branch of the team's: only one that a row says is ours ever goes.
+    found = await git.run("for-each-ref", "--format=%(objectname)", tree.reference) if tree.branch else Output(b"")
     tip = found.data.decode().strip() or None
     merged = tip is None or await is_merged(git, tree, replace(position, head=tip))
     if tip is not None and not merged:

@@ -90,7 +90,7 @@ def find_position(tree: WorkTree, directory: Path | None = None) -> Position:
         fetched = commit_of(project, f"refs/remotes/{tree.remote}/{tree.base}")
         bases += [fetched] if fetched is not None and fetched not in bases else []
     if not place.root.is_dir() or not (place.private / "HEAD").is_file():
-        head = commit_of(project, tree.reference)
+        head = commit_of(project, tree.reference) if tree.branch else None
         return Position(project, True, tree.reference if head else None, head, tuple(bases))
     busy = next((what for name, what in BUSY.items() if os.path.lexists(place.private / name)), "")
     return Position(place, False, branch_of(place), head_of(place), tuple(bases), busy)

@@ -50,7 +50,7 @@ class WorkTree:
     Attributes:
         repository: the project's directory, the top of a work tree of people.
         directory: where the thread works; its name is the thread's id.
-        branch: its branch, without ``refs/heads/``.
+        branch: its branch, without ``refs/heads/``; "": nobody knows it, and none of the repository's may go for it.
         base: the branch that it began at and goes back to.
         trusted: git uses the repository as it is, with hooks and filters.
         remote: where ``base`` may be as well, if it is in no branch of the repository's own.

@@ -273,3 +273,44 @@ async def test_nothing_that_a_repository_names_is_run_by_removing(
     assert traps.sprung() == ""
     assert (tmp_path / "state/worktrees/p/secret").read_text() == "s\n"
     assert list((tree.repository / ".git/worktrees").iterdir()) == []
+
+
+def on_develop(tree: WorkTree) -> None:
+    run_git(tree.repository, "branch", "develop")
+    run_git(tree.directory, "checkout", "-q", "develop")
+
+
+def on_its_base(tree: WorkTree) -> None:
+    run_git(tree.repository, "checkout", "-q", "--detach")
+    run_git(tree.directory, "checkout", "-q", "main")
+
+
+def unborn(tree: WorkTree) -> None:
+    run_git(tree.directory, "checkout", "-q", "--orphan", "fresh")
+    run_git(tree.directory, "reset", "-q")
+    (tree.directory / "a.txt").unlink()
+
+
+def forgotten(tree: WorkTree) -> None:
+    shutil.rmtree(tree.repository / ".git/worktrees/weft-7")
+
+
+def deleted(tree: WorkTree) -> None:
+    shutil.rmtree(tree.directory)
+
+
+@pytest.mark.parametrize("change", [on_develop, on_its_base, detached, unborn, forgotten, deleted])
+async def test_no_branch_goes_with_a_work_tree_of_which_no_row_says_which_is_its_own(
+    tmp_path: Path, change: Callable[[WorkTree], None]
+) -> None:
+    """W4: an agent may have checked out whatever the team has."""
+    tree = project(tmp_path, a__txt="x\n")
+    await make(tree)
+    change(tree)
+    before = refs(tree)
+    unknown = replace(tree, branch="")
+    removed = await remove(unknown, anyway=True)
+    assert not removed.branch_gone
+    assert_gone(tree, branch=True)
+    assert before.items() <= refs(tree).items()
+    assert await remove(unknown) == Removed()
