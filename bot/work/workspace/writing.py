@@ -1,4 +1,4 @@
-"""Lets git write to a repository without seeing its configuration (see `bot.work.workspace.git`, and ADR 16).
+"""Lets git write to a repository without seeing its configuration (see `bot.work.workspace.git`, and ADR 18).
 
 New objects go where those of the repository are, and references are its own: git itself locks, compares and replaces
 them there, as it would for anybody else. `HEAD` and the index are ours; `Writer.put_index` hands the index over. A
