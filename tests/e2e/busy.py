@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.sandbox import Message
-from bot.work import dispatcher, reactions
+from bot.work import parts, reactions
 from bot.work.queue_notices import QueueNotices
 from bot.work.skipped import SkippedMessages
 from tests.agents import Gate, ScriptedAgent, Step
@@ -29,8 +29,8 @@ BUSY: list[Step] = [{"text": "so far "}, {"hang": True}]
 def hurry_notices(monkeypatch: pytest.MonkeyPatch, *, patience: float = 0.1) -> None:
     """Shorten the waits before waiting messages are told that they wait, and before ends are told together."""
     hurry_discord(monkeypatch)
-    monkeypatch.setattr(dispatcher, "QueueNotices", partial(QueueNotices, patience=patience))
-    monkeypatch.setattr(dispatcher, "SkippedMessages", partial(SkippedMessages, burst=0.1))
+    monkeypatch.setattr(parts, "QueueNotices", partial(QueueNotices, patience=patience))
+    monkeypatch.setattr(parts, "SkippedMessages", partial(SkippedMessages, burst=0.1))
     monkeypatch.setattr(reactions, "PATIENCE", 0.02)
 
 
