@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ from bot.chat.authorize import Policy
 from bot.model import Outcome
 from bot.sandbox import Fault, Message
 from bot.sandbox.people import add_member
-from bot.work.agent_tools.calls import NO_ACCESS, NO_TURN
+from bot.work.agent_tools.calls import NO_ACCESS, NO_LINKS, NO_TURN
 from bot.work.outside.titles import BY_A_PERSON, NO_TITLE, THE_SAME
 from tests.agents import Gate, Step, scenario
 from tests.e2e.play import LIMIT, Play, play
@@ -380,3 +381,19 @@ async def test_turns_side_by_side_each_act_for_their_own_requester(tmp_path: Pat
         sent = {one.attachments[0].name: one.reference_id for one in game.replies(thread_id) if one.attachments}
         assert sent == {"second.txt": second, "first.txt": None}
         assert [text for _, text in told(agent)][::2] == ['"bob" answered: "yes"', '"owner" answered: "yes"']
+
+
+async def test_a_prompt_that_an_agent_writes_brings_no_message_that_only_its_requester_may_read(tmp_path: Path) -> None:
+    """M2, F8: whoever asks may read it, and what an agent was told to do in their name may not."""
+    agent = scenario(tmp_path)
+    async with play(tmp_path, agent) as game:
+        hidden = await game.owner.say(game.discord.add_channel("board"), "the secret of the board")
+        link = f"Sum up <https://discord.com/channels/{game.discord.guild_id}/{hidden.channel_id}/{hidden.id}>."
+        calls = [call("start_thread", prompt=link), call("schedule", when="0 9 * * *", prompt=link)]
+        # Only now are the ids known; the agent starts with the first prompt.
+        await anyio.Path(agent.argv[-1]).write_text(json.dumps({"turns": [calls], "log": str(agent.log_path)}))
+        thread_id, _ = await game.ask("go")
+        assert told(agent) == [(False, NO_LINKS)] * 2
+        assert [thread.id for thread in game.discord.threads()] == [thread_id]
+        assert not game.on_stage.bot.dispatcher.schedules.rows
+        assert not any("the secret" in prompt for prompt in agent.prompts())

@@ -15,6 +15,7 @@ import structlog
 
 from acp.schema import ToolCallUpdate
 from acp.snapshot import Phase
+from bot.links import links_in
 from bot.mcp.tools import Ask, ReadThread, Schedule, SendFile, SetTitle, StartThread, ToolArguments, ToolRefused
 from bot.model import Actor, Inbound, ThreadPlace
 from bot.reply.port import PortError
@@ -38,6 +39,9 @@ ROLES_LIMIT = 3.0
 NO_TURN = "No turn runs in this session, so there is nobody in whose name this could be done. Wait until you are asked."
 NO_ACCESS = "The person who asks you may not use Weft here any more, so nothing is done in their name."
 NOT_KNOWN = "Discord does not say just now whether the person who asks you may do that. Try again later, or leave it."
+NO_LINKS = (
+    "A prompt that you write can't link to messages of Discord: they are not looked up for you. Write what they say."
+)
 FOR_PEOPLE = "Prompts are scheduled for people only, and it is a bot that asks you."
 _LARGEST_ID = 2**63 - 1
 
@@ -80,6 +84,9 @@ class AgentTools:
             asker = await self._asker(running.first, strict=isinstance(arguments, StartThread | Schedule))
             # Asked again, as the look-up took a while: nothing is begun for a turn that is over or was stopped.
             self._turn_in(offer)
+            if isinstance(arguments, StartThread | Schedule) and links_in(arguments.prompt, running.first.guild_id):
+                # The prompt will stand in the requester's name, who may read what this agent may not.
+                raise ToolRefused(NO_LINKS)
             match arguments:
                 case SendFile(path=path, caption=caption):
                     return await self.files.send(running, path, caption or "")
