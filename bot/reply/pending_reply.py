@@ -27,10 +27,14 @@ class SavedPage:
 
 @dataclass(frozen=True, slots=True)
 class FileMessage:
-    """A message below a reply: its text, and the names of the files that it is posted with."""
+    """A message below a reply: its text, and the names of the files that it is posted with.
+
+    ``call_id``: of the call by which an agent sent it; 0: it belongs to the reply.
+    """
 
     text: str
     names: tuple[str, ...] = ()
+    call_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +131,18 @@ def _saved_handout(handout: Handout | None) -> dict[str, Any] | None:
     if handout is None:
         return None
     # Names are those of files on this machine, which were made safe: no lone surrogates.
-    messages = [[_whole(message.text), list(message.names)] for message in handout.messages]
+    messages = [[_whole(message.text), list(message.names), message.call_id] for message in handout.messages]
     return {"workspace": handout.workspace, "messages": messages}
 
 
 def _handout_of(fields: dict[str, Any] | None) -> Handout | None:
     if fields is None:
         return None
-    messages = tuple(FileMessage(str(text), tuple(map(str, names))) for text, names in fields["messages"])
+    messages = tuple(
+        # Without a call where an older version wrote it.
+        FileMessage(str(text), tuple(map(str, names)), int(call[0]) if call else 0)
+        for text, names, *call in fields["messages"]
+    )
     return Handout(str(fields["workspace"]), messages)
 
 

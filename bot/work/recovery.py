@@ -166,7 +166,7 @@ class Recovery:
 
         async def files() -> Handout | None:
             # The end may have been announced, and the kill have come before the files were written down with it.
-            return handout or await self._handouts.recover(inbound)
+            return await self._handouts.recover(inbound, known=handout)
 
         self._await_end([inbound], delivery, Outcome(reply.outcome), files)
 

@@ -16,6 +16,7 @@ from bot.sandbox import Fault, Message
 from tests.agents import Gate, scenario
 from tests.e2e.play import LIMIT, play
 from tests.e2e.process import connected, mention, run, until_shown
+from tests.e2e.tools import call
 
 pytestmark = pytest.mark.asyncio
 
@@ -246,6 +247,36 @@ async def test_a_kill_after_the_post_and_before_it_is_written_down_posts_nothing
                 while (tmp_path / ".weft/sending").exists():  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             assert posted(discord.messages(thread_id)) == [{"plot.png": PNG}]
+            assert await again.signalled(signal.SIGTERM) == 0
+
+
+async def test_a_kill_posts_no_file_twice_that_has_the_name_of_another_one(tmp_path: Path) -> None:
+    """M2, F7, R2: what was sent is known again by its words, whatever else was left."""
+    first, then, other = Gate(tmp_path / "first"), Gate(tmp_path / "then"), b"%PDF other"
+    write = {"files": {"plot.png": encoded(PNG)}}
+    sent = [{"text": "so far"}, first.step, write, call("send_file", path="plot.png", caption="Look."), then.step]
+    agent = scenario(tmp_path, [{"text": "hello"}], [*sent, given(plot_png=other)], resume=True)
+    async with connected(tmp_path, agent) as (discord, bot):
+        thread_id = await mention(discord, "start")
+        await until_shown(discord, thread_id, "hello")
+        await discord.owner.say(thread_id, "draw")
+        await until_shown(discord, thread_id, "so far")
+        # Discord has the message, and the bot does not hear of it.
+        discord.faults.next("POST", rf"/channels/{thread_id}/messages$", Fault.RESET_AFTER, times=100)
+        first.open()
+        await discord.wait_for(lambda _: posted(discord.messages(thread_id)), timeout=LIMIT)
+        then.open()
+        with anyio.fail_after(LIMIT):
+            while len(list((tmp_path / ".weft/sending").rglob("plot.png"))) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert await bot.signalled(signal.SIGKILL) == -signal.SIGKILL
+        discord.faults.clear()
+        async with run(tmp_path, discord.api_url, discord.token, agent) as again:
+            with anyio.fail_after(LIMIT):
+                while (tmp_path / ".weft/sending").exists():  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+            contents = [list(one.values()) for one in posted(discord.messages(thread_id))]
+            assert contents == [[PNG], [other]]
             assert await again.signalled(signal.SIGTERM) == 0
 
 

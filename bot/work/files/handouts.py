@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -199,19 +199,25 @@ class Handouts:
         """Keep the files of a prompt for it, which an earlier run took and `settle` is going to see to their end."""
         self._on_their_way.add(prompt.message_id)
 
-    async def recover(self, prompt: Inbound, *, alone: bool | None = None) -> Handout | None:
+    async def recover(
+        self, prompt: Inbound, *, alone: bool | None = None, known: Handout | None = None
+    ) -> Handout | None:
         """Take what the turn of a prompt handed out that an earlier run did not see to its end.
 
         Args:
             alone: no other turn was cut off then; else what lies in a shared folder may be that one's. None: this one
                 had ended, and has nothing more in there.
+            known: what was written down with its end: what was sent before that may still be on its way, too.
         """
         place = self._place_of(prompt.thread_id)
-        if place is None:
-            return None
+        if place is None or (known is not None and known.workspace != str(place.directory)):
+            return known
         since = inf if alone is None else posted_at(prompt.message_id) - _CLOCK_STEP
         turn = RunningOut(prompt.thread_id, prompt.message_id, prompt.guild_id, place, since, not alone, ANY_SERVER)
-        return await self.collect(turn)
+        found = await self.collect(turn)
+        if known is None or found is None:
+            return found or known
+        return replace(known, messages=(*(one for one in found.messages if one.call_id), *known.messages))
 
     def post(self, prompt: Inbound, handout: Handout, *, maybe_posted: bool = False) -> list[Delivery]:
         """Post what was taken, as replies to the prompt; `settle` is to follow.
@@ -233,7 +239,7 @@ class Handouts:
                         for name in message.names
                     ),
                 ),
-                nonce=f"f{prompt.message_id}-{number}",
+                nonce=f"f{message.call_id}-0" if message.call_id else f"f{prompt.message_id}-{number}",
                 reply_to=reply_to,
                 maybe_said=maybe_posted,
             )
@@ -287,11 +293,15 @@ def file_messages(collected: Collected, links: Sequence[HandedLink], cut: int, r
         FileMessage(f"-# 📎 {_named(one.name for one in batch)}", tuple(one.name for one in batch))
         for batch in batches([one for one in collected.taken if one.caption is None], request)
     ]
-    # Each with its own words, as it was sent first: what is there already is found by them.
+    # Each with its own words, as it was sent first: what is there already is found by them, and not posted again.
     sent = [one for one in collected.taken if one.caption is not None]
-    messages = [*(FileMessage(sent_message(one.caption or "", one.name), (one.name,)) for one in sent), *messages]
+    messages = [
+        *(FileMessage(sent_message(one.caption or "", one.sent_as), (one.name,), one.call_id) for one in sent),
+        *messages,
+    ]
     for line in _lines(collected.left, links, cut):
-        if messages and units(messages[-1].text) + units(line) < _MESSAGE:
+        # Nothing is added to what was sent, for the same reason.
+        if messages and not messages[-1].call_id and units(messages[-1].text) + units(line) < _MESSAGE:
             messages[-1] = FileMessage(f"{messages[-1].text}\n{line}", messages[-1].names)
         else:
             messages.append(FileMessage(line))

@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -63,12 +63,17 @@ _ENDINGS = {"image/jpeg": ".jpg", "audio/mpeg": ".mp3", "audio/wav": ".wav"}
 class Taken:
     """A file that is to be posted; ``size`` in bytes.
 
-    ``caption``: what its agent says about it, in a message of its own; None: it was not sent but only left there.
+    Attributes:
+        caption: what its agent says about it, in a message of its own; None: it was not sent but only left there.
+        call_id: of the call that sent it; 0: none did.
+        sent_as: its name then; by now another file may have that.
     """
 
     name: str
     size: int
     caption: str | None = None
+    call_id: int = 0
+    sent_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +232,15 @@ class _Sending:
     def files(self) -> tuple[Taken, ...]:
         return tuple(self._taken)
 
-    def take(self, name: str, size: int, source: int, caption: str | None = None) -> None:
+    def take(self, name: str, size: int, source: int, caption: str | None = None, call_id: int = 0) -> None:
         """Move a file here, under a name that is safe; unless it is one that was left and had been sent already."""
         free = _free(safe_name(name), self.fd)
         os.rename(name, free, src_dir_fd=source, dst_dir_fd=self.fd)
         if caption is None and self._was_sent(free):
             os.unlink(free, dir_fd=self.fd)
             return
-        self._taken.append(Taken(free, size, caption))
+        taken = Taken(free, size)
+        self._taken.append(taken if caption is None else replace(taken, caption=caption, call_id=call_id, sent_as=name))
 
     def _was_sent(self, name: str) -> bool:
         if not self._sent:
@@ -293,7 +299,7 @@ def _take_over(workspace: Path, thread_id: int, own: bool, busy: frozenset[int],
                 for name in sorted(os.listdir(source))[:_LOOKED_AT]:  # noqa: PTH208
                     if name == safe_name(name) and not sending.full:
                         size = os.stat(name, dir_fd=source, follow_symlinks=False).st_size
-                        sending.take(name, size, source, caption)
+                        sending.take(name, size, source, caption, int(prompt))
             _remove_empty(workspace, int(prompt))
 
 

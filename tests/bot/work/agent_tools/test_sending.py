@@ -62,7 +62,7 @@ def test_a_copy_is_found_by_the_end_of_a_turn_with_what_was_said_about_it(tmp_pa
     place = tmp_path / ".weft/sending" / str(CALL)
     assert stat.S_IMODE((place / "a.txt").stat().st_mode) == 0o600
     assert collect(tmp_path, THREAD, PROMPT, OWN, LIMIT, busy=frozenset({CALL})).taken == (), "somebody posts it"
-    assert collect(tmp_path, THREAD, PROMPT, OWN, LIMIT).taken == (Taken("a.txt", 5, "Look."),)
+    assert collect(tmp_path, THREAD, PROMPT, OWN, LIMIT).taken == (Taken("a.txt", 5, "Look.", CALL, "a.txt"),)
     assert not place.exists()
 
 
