@@ -118,6 +118,28 @@ def forget(common: Path, name: str) -> None:
         (common / "worktrees" / name).rmdir()
 
 
+def set_modules_aside(common: Path, name: str) -> None:
+    """Keep the repositories of a work tree's submodules in ``weft-kept``, where nothing is taken away.
+
+    Raises:
+        Unreadable: that is a link.
+    """
+    fd = open_admin(common, name)
+    try:
+        with suppress(FileExistsError):
+            (common / "weft-kept").mkdir()
+        try:
+            kept = open_directory(common / "weft-kept")
+        except NotADirectoryError as exc:
+            raise Unreadable(LINK) from exc
+        try:
+            os.rename("modules", f"{name}-modules-{secrets.token_hex(4)}", src_dir_fd=fd, dst_dir_fd=kept)
+        finally:
+            os.close(kept)
+    finally:
+        os.close(fd)
+
+
 def forget_log(common: Path, reference: str) -> None:
     """Take away the log of a branch that is gone: it would be in the way of one below that name."""
     *parts, name = ("logs", *reference.split("/"))

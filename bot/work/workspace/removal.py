@@ -301,18 +301,12 @@ async def _forget(ground: Ground, finding: Finding) -> tuple[str, ...]:
             if not set(others.data.decode().split()) - {tree.reference}:
                 kept = (await keep(git, tree, None, [finding.tip], ""),)
     if await in_thread(_has_modules, ground):
-        await in_thread(_move_modules, ground)
+        await in_thread(admin.set_modules_aside, ground.place.common, ground.name)
     await in_thread(admin.forget, ground.place.common, ground.name)
     return kept
 
 
 _LASTING = ("refs/heads", "refs/remotes", "refs/tags", KEPT)
-
-
-def _move_modules(ground: Ground) -> None:
-    place = ground.place.common / "weft-kept"
-    place.mkdir(exist_ok=True)
-    _modules(ground).rename(place / f"{ground.name}-modules-{secrets.token_hex(4)}")
 
 
 async def _delete_branch(ground: Ground, tip: str) -> bool:

@@ -314,3 +314,20 @@ async def test_no_branch_goes_with_a_work_tree_of_which_no_row_says_which_is_its
     assert_gone(tree, branch=True)
     assert before.items() <= refs(tree).items()
     assert await remove(unknown) == Removed()
+
+
+async def test_repositories_of_submodules_are_kept_nowhere_but_in_the_repository(tmp_path: Path) -> None:
+    """W5: an agent may have put a link in the place for them."""
+    tree = project(tmp_path)
+    await make(tree)
+    modules, kept = tree.repository / ".git/worktrees/weft-7/modules", tree.repository / ".git/weft-kept"
+    (modules / "lib").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    kept.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable, match="links to elsewhere"):
+        await remove(tree, anyway=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (modules / "lib").is_dir()
+    kept.unlink()
+    await remove(tree, anyway=True)
+    assert [(one / "lib").is_dir() for one in kept.iterdir()] == [True]
