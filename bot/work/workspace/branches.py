@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bot.work.workspace.repository import head_of
-from bot.work.workspace.worktrees import find_project, in_thread
+from bot.work.workspace.worktrees import find_project, read_in_thread
 from bot.work.workspace.writing import writing
 
 LONGEST = 50
@@ -65,8 +65,8 @@ async def taken_branches(path: Path) -> set[str]:
     Raises:
         Unreadable: they can't be read.
     """
-    repository = await in_thread(find_project, path)
-    head = await in_thread(head_of, repository)
+    repository = await read_in_thread(find_project, path)
+    head = await read_in_thread(head_of, repository)
     async with writing(repository, head, path, index="none") as git:
         listed = await git.run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", most=_MOST_BYTES)
     return set(listed.data.decode(errors="replace").split("\n")) - {""}

@@ -18,7 +18,15 @@ import anyio.to_thread
 from bot.work.workspace.admin import BUSY
 from bot.work.workspace.git import HERE, LIST, MOST_NEW, Git, GitFailed, borrowed, new_files
 from bot.work.workspace.repository import Repository, Unreadable, branch_of, commit_of, head_of
-from bot.work.workspace.worktrees import SQUASHED, TreeState, WorkTree, admin_of, find_base, find_project, in_thread
+from bot.work.workspace.worktrees import (
+    SQUASHED,
+    TreeState,
+    WorkTree,
+    admin_of,
+    find_base,
+    find_project,
+    read_in_thread,
+)
 from bot.work.workspace.writing import writing
 
 LIMIT = 20.0
@@ -54,7 +62,7 @@ async def look(tree: WorkTree) -> TreeState:
     """
     try:
         with anyio.fail_after(LIMIT):
-            position = await in_thread(find_position, tree)
+            position = await read_in_thread(find_position, tree)
             if position.head is None:
                 return _state(position)
             async with reading(tree, position) as git:
@@ -162,7 +170,7 @@ async def is_merged(git: Git, tree: WorkTree, position: Position) -> bool:
 
 
 async def _was_squashed(git: Git, tree: WorkTree, position: Position, base: str) -> bool:
-    marked = await in_thread(commit_of, position.place, f"{SQUASHED}/{tree.branch}")
+    marked = await read_in_thread(commit_of, position.place, f"{SQUASHED}/{tree.branch}")
     if marked is None:
         return False
     found = await git.run("rev-list", "--parents", "--max-count=1", marked, "--", codes=(0, 128))

@@ -3,7 +3,8 @@
 A thread's work tree is a directory of Weft's with a branch of its own in the repository of a project. What git knows of
 it lies in the repository: `<common>/worktrees/weft-<name>`, by gitrepository-layout(5). Agents can write there as well
 as in the work tree, so neither is believed: where things are follows from the project and the directory's name alone.
-`bot.work.workspace.making` makes them, `tree_state` looks at them, `removal` takes them away. There is no state.
+`bot.work.workspace.making` makes them, `tree_state` looks at them, `removal` takes them away. The mutable
+state is how many calls wait for disks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random
 
 from bot.reply.sanitise import inline_code
@@ -37,9 +39,13 @@ KEPT = "refs/weft/kept"
 SQUASHED = "refs/weft/squashed"
 """Holds, by the name of a branch, a commit whose parents are a squashed merge of it and its tip then."""
 
+AT_ONCE = 200
+"""Calls that may wait for disks at the same time: a work tree has one at most, so a repository can hardly fill them."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("places for work on files of work trees")
 _BRANCH = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\]+")
 
 
@@ -202,7 +208,7 @@ async def check_project(path: Path, base: str, remote: str = "origin") -> None:
     def check() -> None:
         find_base(find_project(path), base, remote)
 
-    await in_thread(check)
+    await read_in_thread(check)
 
 
 async def repository_of(tree: WorkTree) -> Repository:
@@ -211,7 +217,7 @@ async def repository_of(tree: WorkTree) -> Repository:
     Raises:
         Unreadable: it is not there, or the repository is not to be read.
     """
-    return await in_thread(find_tree, tree)
+    return await read_in_thread(find_tree, tree)
 
 
 def find_tree(tree: WorkTree) -> Repository:
@@ -231,10 +237,28 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     Raises:
         Unreadable: the disk refused.
     """
+    # Not among those that everybody shares: a disk that hangs keeps its threads for as long as it likes.
     try:
-        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=_places())
     except OSError as exc:
         raise disk_problem(exc) from exc
+
+
+async def read_in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `in_thread`, for what changes nothing: given up, it is not waited for."""
+    try:
+        return await anyio.to_thread.run_sync(partial(call, *args, **kwargs), abandon_on_cancel=True)
+    except OSError as exc:
+        raise disk_problem(exc) from exc
+
+
+def _places() -> anyio.CapacityLimiter:
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        _limiter.set(limiter)
+        return limiter
 
 
 def disk_problem(exc: OSError) -> Unreadable:

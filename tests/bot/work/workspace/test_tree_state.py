@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from bot.work.workspace import tree_state
 from bot.work.workspace.making import make
 from bot.work.workspace.repository import Unreadable
 from bot.work.workspace.tree_state import look
-from bot.work.workspace.worktrees import SQUASHED, TreeState, WorkTree, repository_of
+from bot.work.workspace.worktrees import SQUASHED, TreeState, WorkTree, in_thread, repository_of
 from tests.bot.work.repositories import commit, needs_git, run_git
 from tests.bot.work.workspace.hostile import hostile_attributes, hostile_environment, set_traps
 from tests.bot.work.workspace.trees import project, tree_in, untouched
@@ -162,3 +165,30 @@ async def test_a_look_takes_no_longer_than_it_may(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tree_state, "LIMIT", 0.3)
     with pytest.raises(Unreadable, match="longer than"):
         await look(tree)
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3"""
+    tree, _ = await made(tmp_path)
+    goes_on = threading.Event()
+    monkeypatch.setattr(tree_state, "find_project", lambda path: goes_on.wait(20))
+    monkeypatch.setattr(tree_state, "LIMIT", 0.05)
+    try:
+        with anyio.fail_after(10), pytest.raises(Unreadable, match="longer than"):
+            await look(tree)
+    finally:
+        goes_on.set()
+
+
+async def test_disks_that_hang_leave_room_for_all_else() -> None:
+    """W2: of the threads that everybody shares there are 40."""
+    goes_on = threading.Event()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(60):
+            tasks.start_soon(in_thread, goes_on.wait, 20)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            with anyio.fail_after(10):
+                assert await anyio.to_thread.run_sync(int, "1") == 1
+        finally:
+            goes_on.set()
