@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from bot.chat.commands.projects import NO_LONGER
 from bot.model import Outcome
 from bot.sandbox import Interaction, Person
 from bot.work.projects.upkeep import DAY
@@ -103,7 +105,17 @@ async def test_what_is_merged_is_removed_and_what_is_not_only_by_who_may_and_kep
         asked = await pressed(refused, "Remove anyway…", game.owner)
         assert f"`refs/weft/kept/{unmerged}/`" in await text_of(asked)
         assert tree_of(tmp_path, unmerged).exists()
-        done = await text_of(await pressed(asked, "Yes, remove it", game.owner))
+        twice: list[str] = []
+
+        async def sure() -> None:
+            twice.append(await text_of(await pressed(asked, "Yes, remove it", game.owner)))
+
+        async with anyio.create_task_group() as presses:
+            presses.start_soon(sure)
+            presses.start_soon(sure)
+        done, second = sorted(twice, key=len, reverse=True)
+        assert second in ("It is removed already.", NO_LONGER.text)
+        await until_told(game, unmerged, "removed this thread's work tree")
         found = re.search(r"kept there as `(refs/weft/kept/[^`]*)`", done)
         assert found, done
         assert run_git(tmp_path / "web", "show", f"{found[1]}:notes.txt").startswith("two")
@@ -113,6 +125,7 @@ async def test_what_is_merged_is_removed_and_what_is_not_only_by_who_may_and_kep
         for thread_id in (merged, unmerged):
             assert await game.outcome(await game.say(thread_id, "open")) is Outcome.ANSWERED
             assert (tree_of(tmp_path, thread_id) / "notes.txt").read_text().startswith("two")
+            assert len(told(game, thread_id, "removed this thread's work tree")) == 1
 
 
 async def test_nobody_learns_of_threads_that_they_do_not_see(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 LIMIT = 60.0
 """Seconds for the end of the agents and for git; what a disk still has to do then is done by the next pass."""
 
+GONE_ALREADY = Answer("It is removed already.", accepted=False)
 STILL_THERE = Answer("Its agent could not be ended, so the work tree stays. Try again later.", accepted=False)
 SLOW = Answer("This takes longer than it should. I go on with it within the hour.", accepted=False)
 TOO_SLOW = Answer(f"Git took longer than {LIMIT:g} s, so nothing was removed. Try again later.", accepted=False)
@@ -68,9 +69,13 @@ class Removal:
         """
         if home is not None and (hindrance := self.actions.hindrance(home)):
             return hindrance
+        known = home in self.projects.rows
         try:
             with anyio.fail_after(LIMIT):
                 async with nullcontext() if home is None else self.projects.holding(home):
+                    # A second press waited for the first one.
+                    if known and home not in self.projects.rows:
+                        return GONE_ALREADY
                     return await self._remove(home, tree, anyway=anyway)
         except TimeoutError:
             row = self.projects.rows.get(home) if home is not None else None
