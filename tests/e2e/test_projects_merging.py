@@ -237,7 +237,7 @@ async def test_a_branch_is_pushed_and_the_thread_reads_where_to(tmp_path: Path) 
         assert await give(game, thread_id, "pr", title="Mend it") == ""
         branch = f"weft/fix-it-{_short(game, thread_id)}"
         line = await until_told(game, thread_id, "pushed")
-        assert line.content.split("\n")[0] == f"🚀 `{game.owner.name}` pushed `{branch}`"
+        assert line.content.split("\n")[0] == f"🚀 `{game.owner.name}` pushed `{branch}` to a directory"
         assert str(tmp_path) not in line.content
         assert run_git(tmp_path / "bare.git", "rev-parse", branch) == run_git(tmp_path / "web", "rev-parse", branch)
 

@@ -169,7 +169,9 @@ class TreeActions(TurnListener):
             remote = project.remote if project is not None else "origin"
             link = f"https://discord.com/channels/{place.guild_id or '@me'}/{place.thread_id}"
             done = await publishing.push(tree, remote, self._title(title or thread), f"Made in Discord: {link}")
-            told = [f"🚀 {_person(by)} pushed {_code(tree.branch)}"]
+            # Always where to: an agent can have changed the address of a remote.
+            to = _code(done.host) if done.host else "a directory"
+            told = [f"🚀 {_person(by)} pushed {_code(tree.branch)} to {to}"]
             if done.pull_request:
                 told.append(f"Pull request: {done.pull_request}")
             elif done.link:
