@@ -170,7 +170,7 @@ class AgentSession:
         self.commands: tuple[AgentCommand, ...] = ()
         self.briefed = False
         self.options = SessionOptions()
-        self._pid = pid
+        self.pid = pid
         self._peer = peer
         self._clock: Callable[[], float] = anyio.current_time
         self._turn: Turn | None = None
@@ -443,7 +443,7 @@ class AgentSession:
     def _on_steered(self, turn: Turn, steering: Steering, pending: PendingRequest) -> None:
         outcome = pending.result.get("outcome") if isinstance(pending.result, dict) else None
         if outcome == STARTED_TURN and self._turn is turn:
-            log.warning("turn.strayed", pid=self._pid)
+            log.warning("turn.strayed", pid=self.pid)
             self._stray = True
         # A turn that nobody looks after any more is over for us, although its response is still to come.
         steering.settle(outcome == INJECTED and turn.phase in (Phase.RUNNING, Phase.CANCELLING))

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from typing import Self
 
 import anyio
+import psutil
+import structlog
 
 from acp.mcp_servers import McpServer
 from acp.session import AgentSession
+
+log = structlog.get_logger(__name__)
 
 _RANDOM_BYTES = 24
 
@@ -74,11 +78,33 @@ class SessionServers:
             self._offers[digest] = offer
         return offer
 
-    def find(self, token: str) -> Offer | None:
-        """Return the offer of a token; None: there is no such session, it has ended, or it is nobody's yet."""
+    def find(self, token: str, pid: int | None = None) -> Offer | None:
+        """Return the offer of a token; None: there is no such session, it has ended, or it is nobody's yet.
+
+        Args:
+            pid: the process that shows the token. It must not be one of another session's agent: that one has found
+                a token that is not its own.
+        """
         # By its digest: how long the look takes tells nothing about the tokens that there are.
         offer = self._offers.get(_digest(token))
-        return offer if offer is not None and offer.thread_id is not None else None
+        if offer is None or offer.thread_id is None or (pid is not None and self._is_anothers(offer, pid)):
+            return None
+        return offer
+
+    def _is_anothers(self, offer: Offer, pid: int) -> bool:
+        agents = {other.session.pid for other in self._offers.values() if other.session is not None}
+        # Before its own session is open, there is no process to tell its agent by.
+        own = offer.session.pid if offer.session is not None else None
+        # Not the other way round: in a container, a server need not be a child of what Weft has started.
+        try:
+            line = [pid, *(parent.pid for parent in psutil.Process(pid).parents())]
+        except psutil.Error:
+            return False  # it has just ended, and reads no answer
+        nearest = next((one for one in line if one in agents), None)
+        if nearest is None or nearest == own or own is None:
+            return False
+        log.warning("tools.foreign_token", thread=offer.thread_id, pid=pid, agent=nearest)
+        return True
 
     @property
     def count(self) -> int:

@@ -80,12 +80,12 @@ class ToolListener:
     """Serves calls at a socket.
 
     Args:
-        find: gives what belongs to a token, or None; in constant time.
+        find: gives what belongs to a token that a process shows, or None; in constant time.
         call: carries out a call for the session that was offered the tools, and returns what the model reads. It may
             raise `ToolRefused`. It is cancelled when the caller is gone, or the session has ended.
     """
 
-    find: Callable[[str], Offer | None]
+    find: Callable[[str, int | None], Offer | None]
     call: Callable[[Offer, ToolArguments], Awaitable[str]]
     observer: Observer
     limits: ListenerLimits = ListenerLimits()
@@ -148,12 +148,13 @@ class ToolListener:
     async def _received(self, stream: SocketStream) -> tuple[Offer, Call] | Answer | None:
         """Return whose call it is and which; or the refusal, or None if nothing came in time."""
         with anyio.move_on_after(self.limits.patience) as scope, self._waiting_room(scope):
-            if not _is_ours(stream):
+            pid, ours = _peer(stream)
+            if not ours:
                 return answer(NO_ACCESS, error=True)
             lines = BufferedByteReceiveStream(stream)
             # Bounded before it is read, and nothing else is looked at first: to whoever has no token, all the same.
             hello = _hello(await lines.receive_until(b"\n", HELLO_BYTES))
-            offer = self.find(hello.token) if hello is not None else None
+            offer = self.find(hello.token, pid) if hello is not None else None
             if hello is None or offer is None:
                 return answer(NO_ACCESS, error=True)
             if hello.version != VERSION:
@@ -268,15 +269,16 @@ def _hello(line: bytes) -> Hello | None:
         return None
 
 
-def _is_ours(stream: SocketStream) -> bool:
-    """Return whether the peer runs as our user.
+def _peer(stream: SocketStream) -> tuple[int | None, bool]:
+    """Return the peer's process, if that can be known, and whether it runs as our user.
 
     The directory is closed to others, but a sandbox may have opened it. One that maps its users (user namespaces) is
     no obstacle: the kernel tells who the peer is from here.
     """
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # on macOS the modes of directory and socket have to do
+        return None, True  # on macOS the modes of directory and socket have to do
     raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  of anyio, not of Django
     packed = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _process, user, _group = _CREDENTIALS.unpack(packed)
-    return bool(user == os.geteuid())
+    process, user, _group = _CREDENTIALS.unpack(packed)
+    # 0: it is in a namespace of processes that this one can't see into.
+    return process or None, bool(user == os.geteuid())

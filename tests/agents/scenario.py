@@ -49,10 +49,11 @@ Steps, named by their first key:
     permission            {tool, options}; then: {option id, "cancelled", "error" or "*": steps}; wait: false goes on
     elicit                {message, requestedSchema, mode, url, elicitationId}; then: {action, "error" or "*": steps},
                           where "{answer}" stands for the answer as JSON; without then it is said; wait: false goes on
-    call                  {tool ("": the names of all), arguments, servers (instead of those that the session was
-                          given)}: calls a tool of the session's first MCP server by the official SDK, and logs a
-                          ``tool_answer``; then: {"ok", "error" or "*": steps}, where "{result}" stands for its text;
-                          without then that is said; wait: false goes on. A cancel withdraws it
+    call                  {tool ("": the names of all), arguments, servers (instead of those that the session was given;
+                          a path: what stands in that file)}: calls a tool of the session's first MCP server by the
+                          official SDK, and logs a ``tool_answer``; then: {"ok", "error" or "*": steps}, where
+                          "{result}" stands for its text; without then that is said; wait: false goes on. A cancel
+                          withdraws it
     complete              the id of a page that is done
     request               {method, params}; wait: false goes on
     respond, error        the prompt's answer (id answers another one); the steps after it are outside the turn

@@ -452,6 +452,9 @@ class Turn:
         from tool_calls import CLIENTS, wait_for_answer  # type: ignore[import-not-found]
 
         servers = asked.get("servers", self.kept.servers)
+        if isinstance(servers, str):
+            with open(servers) as file:
+                servers = json.load(file)
         if not servers:
             raise ValueError("the session was given no server")
         client = CLIENTS.of(servers[0], self.wire.changed)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import stat
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from bot.mcp.listener import NO_ACCESS
@@ -13,7 +16,7 @@ from bot.mcp.protocol import SOCKET_VARIABLE, TOKEN_VARIABLE, Answer
 from bot.mcp.server import Bot
 from bot.mcp.tools import TOOLS
 from bot.sandbox import FakeDiscord
-from tests.agents import ScriptedAgent, Step, scenario
+from tests.agents import Gate, ScriptedAgent, Step, scenario
 from tests.e2e.play import LIMIT
 from tests.e2e.process import connected, mention, run, until_answered, until_shown
 
@@ -32,6 +35,10 @@ def given(agent: ScriptedAgent, number: int = -1) -> dict[str, str]:
     ]
     (server,) = opened[number]["params"]["mcpServers"]
     return {pair["name"]: pair["value"] for pair in server["env"]}
+
+
+def modes(*paths: Path) -> list[int]:
+    return [stat.S_IMODE(path.stat().st_mode) for path in paths]
 
 
 async def test_an_agent_lists_and_calls_tools_also_after_a_reload(tmp_path: Path) -> None:
@@ -57,6 +64,37 @@ async def test_an_agent_lists_and_calls_tools_also_after_a_reload(tmp_path: Path
         assert environment[TOKEN_VARIABLE] not in bot.said
         socket = Path(environment[SOCKET_VARIABLE])
         assert not socket.parent.exists()
+
+
+async def test_a_token_is_worth_nothing_but_to_its_session_while_that_lasts(tmp_path: Path) -> None:
+    """M1: of another session, of an ended one, of none: all get the same answer; and a session has its limit."""
+    found, gate = tmp_path / "found", Gate(tmp_path / "gate")
+    steal: Step = {"call": {"tool": "read_thread", "servers": str(found)}, "then": SAID}
+    agent = scenario(tmp_path, words={"hold": [{"text": "held"}, gate.step], "steal": [steal]})
+    async with connected(tmp_path, agent) as (discord, bot):
+        held = await mention(discord, "hold")
+        await until_shown(discord, held, "held")
+        environment = given(agent)
+        found.write_text(json.dumps(agent.received("session/new")[0]["params"]["mcpServers"]))
+        socket = Path(environment[SOCKET_VARIABLE])
+        assert modes(socket, socket.parent) == [0o600, 0o700]
+        await until_shown(discord, await mention(discord, "steal"), NO_ACCESS)
+
+        async def read(token: str) -> Answer:
+            return await Bot(str(socket), token).call("read_thread", {})
+
+        own = environment[TOKEN_VARIABLE]
+        for token in ("none", own[:-1], f"{own}x", "x" * 64):
+            assert await read(token) == Answer(text=NO_ACCESS, error=True)
+        answers = [await read(own) for _ in range(21)]
+        assert [one.error for one in answers] == [False] * 20 + [True]
+        assert "again in" in answers[-1].text
+        assert await (await discord.owner.slash(held, "reset")).told()
+        gate.open()
+        with anyio.fail_after(LIMIT):
+            while (answer := await read(own)).text != NO_ACCESS:
+                assert answer.error
+        assert await bot.signalled(signal.SIGTERM) == 0
 
 
 async def test_a_call_under_way_does_not_hold_up_the_end_of_the_bot(tmp_path: Path) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from types import SimpleNamespace
+from typing import cast
+
 import anyio
 import pytest
 
 from acp.errors import AgentSpawnError, ForkFailed, SpawnFailure
+from acp.session import AgentSession
 from pool.model import PoolLimits
 from pool.session_servers import Offer, SessionServers
 from tests.pool.fakes import PoolUnderTest, hold_session, make_pool, make_shared_pool, settle, tools_for, use
@@ -144,3 +150,22 @@ async def test_nothing_is_kept_where_no_server_is_offered() -> None:
     assert server.env["TOKEN"].startswith("key")
     assert server.env["TOKEN"] not in repr(server), "it must not get into a log"
     assert servers.count == 1
+
+
+async def test_a_token_is_worth_nothing_to_the_agent_of_another_session() -> None:
+    """M1: however it came by it; a process of the session's own agent, or of none, is let in."""
+    servers = SessionServers(tools_for)
+    own_agent, other_agent = [await anyio.open_process([sys.executable, "-c", "input()"]) for _ in range(2)]
+    try:
+        offers = [servers.offer(thread_id) for thread_id in (1, 2)]
+        (token,) = (server.env["TOKEN"] for server in offers[0].servers)
+        assert servers.find(token, other_agent.pid) is offers[0], "no session is open yet"
+        for offer, agent in zip(offers, (own_agent, other_agent), strict=True):
+            offer.session = cast("AgentSession", SimpleNamespace(pid=agent.pid))
+        assert servers.find(token, own_agent.pid) is offers[0]
+        assert servers.find(token, other_agent.pid) is None
+        assert servers.find(token, os.getpid()) is offers[0], "as in a container, where nothing tells whose it is"
+    finally:
+        for agent in (own_agent, other_agent):
+            agent.kill()
+            await agent.wait()
