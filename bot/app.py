@@ -38,7 +38,7 @@ from bot.model import Lane, QueueMode, Verbosity
 from bot.ops.address import AddressUnusable
 from bot.ops.hardening import give_back_large_blocks, leave_lasting_objects_alone
 from bot.ops.health import problems
-from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, sole_instance
+from bot.ops.instance import COMMAND_STAMP, DATABASE, STATE_MARKER, CommandStampFile, own_temporary_files, sole_instance
 from bot.ops.snapshot import Watched, vitals
 from bot.ops.supervisor import Figures, Supervisor, SupervisorNotifier, Watchdog
 from bot.ops.watch import Watch, watching
@@ -311,7 +311,7 @@ def run_bot(
     redactor = Redactor(secrets(wanted))
     configure_logging(settings.log_level, settings.log_format, redactor)
     try:
-        with held_state(settings) as identity:
+        with held_state(settings) as identity, own_temporary_files(settings.state_dir):
             for problem in unknown_variables(settings, os.environ):
                 log.warning("settings.unknown_variable", problem=problem)
             marker = {STATE_MARKER: identity}

@@ -66,7 +66,9 @@ def _made(environment: Mapping[str, str], state_dir: Path, instance: str) -> Pat
 def temporary_directories() -> Iterator[Path]:
     """Return where a new directory would have a path that is short enough, the best first."""
     longest = f"{_TEMPORARY}{'x' * _RANDOM_CHARACTERS}/{NAME}"
-    for base in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"))):  # noqa: S108  mkdtemp makes it private
+    # A bot has its own temporary files in the state directory, whose path may be what is too long.
+    bases = tempfile.gettempdir(), os.environ.get("TMPDIR") or "/tmp", "/tmp"  # noqa: S108  mkdtemp makes it private
+    for base in dict.fromkeys(map(Path, bases)):
         if fits(base / longest):
             yield base
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ LOCK = "lock"
 IDENTITY = "identity"
 DATABASE = "weft.db"
 COMMAND_STAMP = "commands.sha256"
+TEMPORARY = "tmp"
 STATE_MARKER = "WEFT_STATE"
 """Name in an agent's environment of the id of the state that it belongs to: how a later run finds it."""
 
@@ -39,6 +42,27 @@ def sole_instance(state_dir: Path) -> Iterator[str]:
         except BlockingIOError as exc:
             raise AlreadyRunning(f"another Weft is running on {state_dir}") from exc
         yield _identity(state_dir / IDENTITY)
+
+
+@contextmanager
+def own_temporary_files(state_dir: Path) -> Iterator[None]:
+    """Have this process make its temporary files in the state directory while the body runs, which it holds.
+
+    What a killed bot has left there goes first: copies of indexes, voice messages. In a directory that others share,
+    nobody could tell that they are in nobody's use any more.
+    """
+    place, before = state_dir.absolute() / TEMPORARY, tempfile.tempdir
+    # It follows no link; where something is left, or a link lies, they are made where they would be without this.
+    shutil.rmtree(place, ignore_errors=True)
+    with suppress(OSError):
+        place.mkdir(mode=0o700)
+        tempfile.tempdir = str(place)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        with suppress(OSError):
+            place.rmdir()
 
 
 def _identity(path: Path) -> str:

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from bot.ops.instance import AlreadyRunning, CommandStampFile, sole_instance
+from bot.ops.instance import AlreadyRunning, CommandStampFile, own_temporary_files, sole_instance
 
 
 def test_a_second_instance_is_refused(tmp_path: Path) -> None:
@@ -70,3 +71,28 @@ def test_a_stamp_outlives_the_process(tmp_path: Path) -> None:
     CommandStampFile(tmp_path / "stamp").write("first")
     CommandStampFile(tmp_path / "stamp").write("second")
     assert CommandStampFile(tmp_path / "stamp").read() == "second"
+
+
+def test_temporary_files_of_a_killed_bot_go_with_the_next_start(tmp_path: Path) -> None:
+    """R4: also those that lie in directories of theirs."""
+    before = tempfile.gettempdir()
+    left = tmp_path / "tmp/weft-git-old"
+    left.mkdir(parents=True)
+    (left / "index").write_text("x")
+    with own_temporary_files(tmp_path):
+        assert not left.exists()
+        with tempfile.TemporaryDirectory() as made:
+            assert Path(made).parent == tmp_path / "tmp"
+    assert (tempfile.gettempdir(), list(tmp_path.iterdir())) == (before, [])
+
+
+def test_a_link_in_the_place_of_temporary_files_costs_nobody_a_file(tmp_path: Path) -> None:
+    """R4: agents may have put it there."""
+    before, theirs = tempfile.gettempdir(), tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("x")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/tmp").symlink_to(theirs)
+    with own_temporary_files(tmp_path / "state"):
+        assert tempfile.gettempdir() == before
+    assert (theirs / "file").read_text() == "x"

@@ -29,10 +29,15 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 class Killer:
     """Makes the processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            # What they leave when they are killed goes with the test.
+            env={
+                **os.environ,
+                "TMPDIR": str(temporary),
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -78,8 +78,8 @@ def kept(tree: WorkTree) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def killer() -> Iterator[Killer]:
-    with Killer() as killer:
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    with Killer(tmp_path_factory.mktemp("temporary")) as killer:
         yield killer
 
 
