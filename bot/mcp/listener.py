@@ -39,7 +39,7 @@ UNKNOWN_TOOL = "unknown"
 NO_ACCESS = "This session has no access to Discord: it has ended, or was never known. Go on without these tools."
 _OTHER_VERSION = "Weft has been updated, and this session is older. The tools work again in a new session."
 _NOT_UNDERSTOOD = "The call was not understood."
-_FAULT = "Weft could not do this because of a fault of its own, which is in its log. Go on without it."
+_FAULT = "Weft could not do this because of an internal error, which is in its log. Go on without it."
 
 _CREDENTIALS = struct.Struct("3i")  # process, user, group; source: unix(7), SO_PEERCRED
 # What peers may cause at any moment; none of it is news.

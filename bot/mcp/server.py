@@ -29,9 +29,9 @@ PROGRESS = 10.0
 _CONNECT = 10.0
 """Seconds that the bot may take to take a connection and a call."""
 
-_UNREACHABLE = "Weft cannot be reached: it has stopped, or was started anew. Go on without its tools."
+_UNREACHABLE = "Weft cannot be reached: it has stopped or restarted. Go on without its tools."
 _LOST = (
-    "Weft closed the connection before it answered: it has stopped, or was started anew. Whether it did what was "
+    "Weft closed the connection before it answered: it has stopped or restarted. Whether it did what was "
     "asked is not known."
 )
 _TOO_LONG = f"The arguments are too long: {CALL_BYTES // 1024} KiB at most."

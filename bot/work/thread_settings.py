@@ -246,7 +246,7 @@ class ThreadSettings:
         if name in known:
             return None
         if not known:
-            return Answer("There are no projects here. Whoever runs Weft can set some up.", accepted=False)
+            return Answer("No projects are set up here. The person who runs Weft can add some.", accepted=False)
         near = nearest(name, known)
         hint = f"Did you mean {inline_code(near)}?" if near else f"There are {', '.join(map(inline_code, known))}."
         return Answer(f"There is no project {inline_code(name)}. {hint}", accepted=False)
@@ -273,7 +273,7 @@ class ThreadSettings:
         # Its work lies there: in a thread that changes its project, nobody would find it again.
         now = self.project_name(thread_id)
         on = f"works on {inline_code(now)}" if now is not None else "works on no project"
-        text = f"This thread {on}, and stays there. Use `/new project:{project}` in the channel for a new thread."
+        text = f"This thread {on}, and that can't change. Use `/new project:{project}` in the channel for a new thread."
         return Answer(text, accepted=False)
 
     def _agent_kept(self, thread_id: int) -> str | None:

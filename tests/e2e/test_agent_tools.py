@@ -75,7 +75,7 @@ async def test_a_turn_uses_every_tool_for_its_requester_and_each_call_is_shown_a
         assert (posted.mention_everyone, posted.mentions) == (False, ())
         assert "\u202e" not in posted.content
         assert f"> {posted.content.splitlines()[0]}" in read
-        assert titled.startswith("In a moment the thread is called: A @everyone")
+        assert titled.startswith("The thread will be renamed in a moment: A @everyone")
         # The new thread says for whom it is, runs in that name, and is answered there.
         new = int(started.split()[1].rstrip(".").rpartition("/")[2])
         opening = game.discord.message(new)

@@ -125,7 +125,7 @@ async def test_a_thread_finds_its_work_tree_again_and_is_set_up_once(tmp_path: P
         assert await game.outcome(again) is Outcome.ANSWERED
         assert len(agent.pids()) == 2
         assert replace(rows(game)[thread_id], used_at=before.used_at, payload=before.payload) == before
-        assert "made anew" not in game.shown(thread_id)
+        assert "recreated" not in game.shown(thread_id)
     directory = tree_of(tmp_path, thread_id)
     assert ((directory / "draft").read_text(), (directory / "set-up").read_text()) == ("yy", "x")
 
@@ -143,7 +143,7 @@ async def test_a_work_tree_that_somebody_deleted_is_told_and_made_anew_from_its_
         again = await game.say(thread_id, "go on")
         assert await game.outcome(again) is Outcome.ANSWERED
         branch = rows(game)[thread_id].branch
-        told = f"-# The work tree of this thread was gone, so it was made anew from its branch `{branch}`. "
+        told = f"-# This thread's work tree was gone, so I recreated it from its branch `{branch}`. "
         assert told in game.shown(thread_id)
         assert (directory / "notes.txt").read_text() == f"first\n{thread_id}\n{thread_id}\n"
         # What the first one made was committed with all else.
@@ -162,8 +162,8 @@ async def test_a_set_up_that_fails_is_told_with_its_last_lines_and_tried_again_l
         thread_id, outcome = await game.ask("begin")
         assert outcome is Outcome.ANSWERED
         text = game.shown(thread_id)
-        assert "⚠️ Setting up failed: `" in text
-        assert "ended with exit status 1. The agent goes on without it, and may mend it." in text
+        assert "⚠️ Set-up failed: `" in text
+        assert "ended with exit status 1. The agent continues anyway and may fix it." in text
         assert "npm-0123" not in text
         assert re.search(r"line\n\S+\n```", text)
         assert text.count("line") < 20
@@ -173,7 +173,7 @@ async def test_a_set_up_that_fails_is_told_with_its_last_lines_and_tried_again_l
         again = await game.say(thread_id, "go on")
         assert await game.outcome(again) is Outcome.ANSWERED
         assert rows(game)[thread_id].setup == "done"
-        assert game.shown(thread_id).count("Setting up failed") == 1
+        assert game.shown(thread_id).count("Set-up failed") == 1
 
 
 async def test_a_set_up_has_its_time(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ async def test_a_fork_works_in_a_work_tree_of_its_own_from_where_the_original_is
         done = commit(tree_of(tmp_path, first))
         (tree_of(tmp_path, first) / "draft").touch()
         told = await (await game.owner.slash(first, "fork", prompt="another way")).told()
-        assert "What is in no commit stays here" in told
+        assert "Uncommitted changes stay here" in told
         (copy,) = (thread.id for thread in game.discord.threads() if thread.id != first)
         assert await game.outcome(copy) is Outcome.ANSWERED
         (forked,) = agent.received("session/fork")
@@ -482,7 +482,7 @@ async def test_an_earlier_session_of_a_thread_is_opened_in_no_other_one(tmp_path
         await game.owner.slash(first, "reset")
         found = await listed(game, game.discord.channel_id)
         told = await press(found, "Open 1 here", game.owner)
-        assert told == f"<#{first}> works in the work tree of this session now. Go on there."
+        assert told == f"<#{first}> already works in this session's work tree. Go on there."
         assert len(game.discord.threads()) == 1
         await game.discord.delete_channel(first)
         projects = game.on_stage.bot.dispatcher.projects

@@ -279,7 +279,7 @@ async def test_conflicts_are_given_to_the_agent_once_however_often_that_is_press
         pressed = [person.begin_click(second.id, buttons(second)[RESOLVE_LABEL]) for person in (alice, game.owner)]
         answers = [await one.told() for one in pressed]
         assert [one.ephemeral for one in pressed] == [False, True], answers
-        assert answers[1] == "The agent was asked already. When it is done, use `/merge` again."
+        assert answers[1] == "The agent has been asked already. When it is done, use `/merge` again."
         assert pressed[0].original_id is not None
         assert await game.outcome(pressed[0].original_id) is Outcome.ANSWERED
         assert sum("esolve" in prompt for prompt in agent.prompts()) == 1
@@ -445,12 +445,12 @@ async def test_a_restart_finds_conflicts_and_their_button_again(tmp_path: Path) 
         Journal.begin(state / "merges", cut_off).leave()
         async with run(tmp_path, discord.api_url, discord.token, agent, **named) as bot:
             await bot.logged("gateway.ready")
-            words = "The merge into `main` was cut off when I ended. Nothing of it was kept: ask for it again."
+            words = "The merge into `main` was interrupted when I stopped. Nothing was changed: try it again."
             await discord.wait_for(lambda fd: words in shown(fd, thread_id), timeout=LIMIT)
             (message,) = [one for one in discord.messages(thread_id) if "could not merge" in one.content]
             custom_id = buttons(message)[RESOLVE_LABEL]
             first, again = [await discord.owner.click(message.id, custom_id) for _ in range(2)]
-            assert await again.told() == "The agent was asked already. When it is done, use `/merge` again."
+            assert await again.told() == "The agent has been asked already. When it is done, use `/merge` again."
             assert not first.ephemeral
             await until_answered(discord, thread_id, "resolved")
             assert draft.read_text() == "not committed"

@@ -93,7 +93,7 @@ async def test_what_is_merged_is_removed_and_what_is_not_only_by_who_may_and_kep
         gone = await removed(game, 2)
         assert (await text_of(gone)).startswith("Removed. Its branch")
         assert not tree_of(tmp_path, merged).exists()
-        await until_told(game, merged, "removed this thread's work tree. Your next message makes it anew.")
+        await until_told(game, merged, "removed this thread's work tree. Your next message brings it back.")
         # 2. One that is not: its author can't, and approvers and owners are asked once more.
         refused = await removed(game, 1, alice)
         assert await text_of(refused) == (
@@ -250,7 +250,7 @@ async def test_merged_trees_go_by_themselves_after_their_time_and_no_others(tmp_
         line = await until_told(game, merged, "was removed")
         assert line.content == (
             f"-# 🌿 This thread's work tree was removed, as `{branch}` is merged into `main` and was not used for "
-            "3 days. Your next message makes it anew."
+            "3 days. Your next message brings it back."
         )
         assert (tree_of(tmp_path, merged).exists(), tree_of(tmp_path, unmerged).exists()) == (False, True)
         assert set(rows(game)) == {unmerged}
@@ -287,7 +287,7 @@ async def test_archiving_a_thread_ends_its_agent_and_keeps_its_tree(tmp_path: Pa
         await game.owner.slash(thread_id, "reset")
         assert await game.outcome(await game.say(thread_id, "go on")) is Outcome.ANSWERED
         assert (tree_of(tmp_path, thread_id) / "notes.txt").read_text().startswith("two")
-        assert told(game, thread_id, "made anew") == []
+        assert told(game, thread_id, "recreated") == []
 
 
 async def test_archiving_a_thread_amid_a_turn_ends_the_agent_after_it(tmp_path: Path) -> None:

@@ -127,14 +127,14 @@ async def test_a_schedule_from_its_command_to_its_turns_by_a_clock_that_is_set(
         clock.ahead += 24 * HOUR
         _, second = await until_asked(game, thread_id, 2)
         assert await game.outcome(second) is Outcome.ANSWERED
-        assert "times came while I was away" in game.discord.message(second).content
+        assert "runs were due while I was away" in game.discord.message(second).content
         assert agent.prompts() == ["hello", "look at the mail", "look at the mail"]
         clock.ahead -= 24 * HOUR  # from now on the clock passes what has run already
         # 3. While work goes on it is skipped, with a line that pings nobody.
         waiting = await game.say(thread_id, "wait")
         await game.until_shown(thread_id, "so far")
         clock.ahead += 25 * HOUR
-        await game.until_shown(thread_id, "-# ⏭️ Skipped, since work was going on here: `look at the mail`. Next: ")
+        await game.until_shown(thread_id, "-# ⏭️ Skipped, because this thread was busy: `look at the mail`. Next: ")
         gate.open()
         assert await game.outcome(waiting) is Outcome.ANSWERED
         # 4. An archived thread is opened again; in a locked one it is paused, and the channel reads why.
@@ -207,7 +207,7 @@ async def test_each_person_sees_and_changes_what_is_theirs_to_see_and_change(tmp
         assert "⏸️ paused by bob" in text
         listed = await judge.slash(here, "schedules")
         resumed = await press(judge, listed, "Resume 1")
-        assert (resumed.response or {})["content"].startswith("On again. Next: ")
+        assert (resumed.response or {})["content"].startswith("Resumed. Next: ")
         removed = await press(judge, await judge.slash(here, "schedules"), "Remove 2")
         assert (removed.response or {})["content"].startswith("Removed.\n")
         assert [row.prompt for row in schedules.rows.values()] == ["bob's here"]

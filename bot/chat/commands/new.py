@@ -28,7 +28,7 @@ _NAME_LIMIT = 60
 @app_commands.command(name="new", description="Open a thread with an agent, or start afresh in this one")
 @app_commands.describe(
     agent="Which agent; by default the usual one",
-    project="What to work on; by default what the channel is for",
+    project="The project to work on; by default the channel's",
     prompt="What you want done",
     name="The name of the new thread",
     file="A file for the agent",

@@ -47,7 +47,7 @@ LEFT_OUT = "-# Older ones are left out."
 
 
 @app_commands.command(name="commit", description="Commit everything that changed in this thread's work tree")
-@app_commands.describe(message="What the commit says; by default the thread's title")
+@app_commands.describe(message="The commit message; by default the thread's title")
 @app_commands.guild_only()
 async def commit(
     interaction: discord.Interaction[Any], message: app_commands.Range[str, 1, _MESSAGE_LIMIT] | None = None
@@ -66,8 +66,8 @@ async def commit(
 # Approvers may merge and push without being let in to prompt: see `bot.work.projects.actions`.
 
 
-@app_commands.command(name="merge", description="Merge this thread's branch into the branch that it began at")
-@app_commands.describe(squash="True: as one commit; otherwise with all commits of the branch")
+@app_commands.command(name="merge", description="Merge this thread's branch into its base branch")
+@app_commands.describe(squash="True: merge it as one commit")
 @app_commands.guild_only()
 async def merge(interaction: discord.Interaction[Any], squash: bool = False) -> None:
     """Merge what is committed."""
@@ -82,8 +82,8 @@ async def merge(interaction: discord.Interaction[Any], squash: bool = False) -> 
     await respond_later(interaction, act, purpose=Purpose.DECIDE)
 
 
-@app_commands.command(name="pr", description="Push this thread's branch, and open a pull request or show where to")
-@app_commands.describe(title="Of the pull request; by default the thread's title")
+@app_commands.command(name="pr", description="Push this thread's branch and open a pull request")
+@app_commands.describe(title="The pull request's title; by default the thread's")
 @app_commands.guild_only()
 async def pr(
     interaction: discord.Interaction[Any], title: app_commands.Range[str, 1, _TITLE_LIMIT] | None = None
@@ -136,7 +136,7 @@ class _Seen:
     named: bool
 
 
-@app_commands.command(name="worktrees", description="List the work trees of threads, and remove what is done with")
+@app_commands.command(name="worktrees", description="List work trees, and remove those no longer needed")
 @app_commands.guild_only()
 async def worktrees(interaction: discord.Interaction[Any]) -> None:
     """List the work trees that whoever asks may see, those that were used last first."""

@@ -26,9 +26,9 @@ EXPIRED = "This button has expired."
 ZONE_NOT_YOURS = Answer("Only people with the Manage Server permission and my owner can change that.", accepted=False)
 
 
-@app_commands.command(name="schedule", description="Have a prompt run again and again in this thread")
+@app_commands.command(name="schedule", description="Run a prompt in this thread on a schedule")
 @app_commands.describe(
-    when="Minute, hour, day of the month, month, day of the week, such as 0 9 * * 1-5; or pick one",
+    when="Pick one, or write minute, hour, day of month, month, weekday, such as 0 9 * * 1-5",
     prompt="What you want done each time",
 )
 @app_commands.guild_only()
@@ -58,7 +58,7 @@ async def suggest_times(interaction: discord.Interaction[Any], typed: str) -> li
 
 
 @app_commands.command(name="schedules", description="Show schedules, and pause or remove them")
-@app_commands.describe(timezone="By whose clocks new schedules of this server go, such as Europe/Berlin")
+@app_commands.describe(timezone="Time zone for new schedules in this server, such as Europe/Berlin")
 @app_commands.guild_only()
 async def schedules(interaction: discord.Interaction[Any], timezone: str | None = None) -> None:
     """List the schedules that whoever asks may see, or choose the time zone of the server."""

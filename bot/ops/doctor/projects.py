@@ -35,9 +35,9 @@ async def _git() -> Finding:
     ran = await run_command(program, "--version") if program else None
     version = _VERSION.search(ran.said) if ran is not None and ran.code == 0 else None
     if version is None:
-        return fail("git", "git does not work here: install it, as projects have work trees")
+        return fail("git", "git does not work here: install it, since work trees need it")
     if (int(version[1]), int(version[2])) < OLDEST_GIT:
-        return fail("git", f"git {version[0]} is too old for work trees: it takes {OLDEST_GIT[0]}.{OLDEST_GIT[1]}")
+        return fail("git", f"git {version[0]} is too old: work trees need {OLDEST_GIT[0]}.{OLDEST_GIT[1]}")
     return ok("git", f"git {version[0]} ({program})")
 
 

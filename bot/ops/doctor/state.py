@@ -124,9 +124,12 @@ def check_socket(state_dir: Path, environment: Mapping[str, str], *, unit: bool 
         return ok("socket", f"agents reach Weft at {usable}")
     temporary = next((base for base in temporary_directories() if _can_be_made(base / "x")), None)
     if temporary is None:
-        return warn("socket", f"there is no place for one, not even in {tempfile.gettempdir()}: Weft will not start")
+        return warn(
+            "socket", f"no directory can hold the socket, not even {tempfile.gettempdir()}: Weft will not start"
+        )
     # Not a fault, but a sandbox has to be told, and cannot be.
-    text = f"{state_dir} is too long for one, or closed: agents reach Weft in a new directory in {temporary} each time"
+    why = "too long, or no access"
+    text = f"{state_dir} can't hold the socket ({why}): agents reach Weft in a new one in {temporary} each time"
     return warn("socket", text)
 
 

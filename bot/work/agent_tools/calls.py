@@ -38,11 +38,11 @@ ROLES_LIMIT = 3.0
 
 NO_TURN = "No turn runs in this session, so there is nobody in whose name this could be done. Wait until you are asked."
 NO_ACCESS = "The person who asks you may not use Weft here any more, so nothing is done in their name."
-NOT_KNOWN = "Discord does not say just now whether the person who asks you may do that. Try again later, or leave it."
+NOT_KNOWN = "Discord can't say right now whether the person who asks you may do that. Try again later, or leave it."
 NO_LINKS = (
     "A prompt that you write can't link to messages of Discord: they are not looked up for you. Write what they say."
 )
-FOR_PEOPLE = "Prompts are scheduled for people only, and it is a bot that asks you."
+FOR_PEOPLE = "Prompts are scheduled only for people, and the one asking you is a bot."
 _LARGEST_ID = 2**63 - 1
 
 
@@ -160,7 +160,7 @@ class AgentTools:
             end.outcome, end.reason = "rejected", str(exc)
             raise
         except Exception:
-            end.outcome, end.reason = "rejected", "a fault of Weft's own"
+            end.outcome, end.reason = "rejected", "an error in Weft"
             raise
         finally:
             if call_id is not None:

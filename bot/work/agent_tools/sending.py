@@ -150,7 +150,7 @@ def names_below(path: str, directory: str) -> tuple[str, ...]:
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
-        raise ToolRefused("The path is none: it has characters that no path has.") from None
+        raise ToolRefused("This is not a path: it has characters that no path can have.") from None
     if "\0" in path or not directory:
         raise ToolRefused(OUTSIDE)
     # By the words alone: no link below the workspace is followed, so ".." means what it says.

@@ -57,12 +57,12 @@ _CLOCKS_DIFFER = 60.0  # seconds between ours and Discord's
 
 TOO_DEEP = "This thread was started by an agent itself, so no further threads can be started from here."
 ENOUGH = f"{MOST_STARTED} threads were started in this turn already. Say in your answer what else there is to do."
-FOR_PEOPLE = "Threads are started for people only, and it is a bot that asks you."
+FOR_PEOPLE = "Threads are started only for people, and the one asking you is a bot."
 NOT_LET_IN = "The person who asks you may not use Weft in the channel of this thread."
-NOT_KNOWN = "Discord does not say just now whether that is allowed. Try again later, or leave it."
+NOT_KNOWN = "Discord can't say right now whether that is allowed. Try again later, or leave it."
 NOT_SAFE = "Weft can't write its state file now, so nothing is started. Try again later, or leave it."
 STOPPING = "Weft is restarting, so nothing is started now."
-UNDER_WAY = "This very thread is being started already."
+UNDER_WAY = "That thread is being started already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ class ThreadStarter(TurnListener):
         try:
             opening.failed = await self._opened(opening)
         except Exception:
-            opening.failed = "The thread could not be started because of a fault of Weft's own, which is in its log."
+            opening.failed = "The thread could not be started because of an error in Weft, which is in its log."
             raise
         finally:
             opening.over.set()

@@ -42,7 +42,7 @@ _REMEMBERED = 1000
 BY_A_PERSON = "A person gave this thread its name, so it keeps that."
 NO_TITLE = "This title has nothing that could be shown. Give a few words."
 THE_SAME = "The thread has this title already."
-NOT_SEEN = "Discord does not tell the name of the thread just now. Try again later, or leave it."
+NOT_SEEN = "Discord can't tell the thread's name right now. Try again later, or leave it."
 
 _LOOKED_AT = 16 * 1024
 """Characters of a title that are looked at: it comes from the agent, and may be as long as a line of its output."""
@@ -87,7 +87,7 @@ class Titles(TurnListener):
         self._given_at.put(thread_id, (*recent, now))
         self.settings.keep(thread_id, {TITLED: True, GIVEN: name})
         self.headers.rename(thread_id, name, instead_of=self.redact(before))
-        return f"In a moment the thread is called: {name}"
+        return f"The thread will be renamed in a moment: {name}"
 
     async def _own_name(self, thread_id: int) -> str:
         """Return the name that a thread has from Weft or from its agent.

@@ -66,7 +66,7 @@ DONE = Answer("", accepted=True)
 """The thread reads what was done: there is nothing to be said to the person alone."""
 
 OUTDATED = Answer("This button is outdated. Use `/merge` to see how things are now.", accepted=False)
-ASKED = Answer("The agent was asked already. When it is done, use `/merge` again.", accepted=False)
+ASKED = Answer("The agent has been asked already. When it is done, use `/merge` again.", accepted=False)
 RESOLVE = "Ask the agent to resolve"
 
 _MESSAGE_LIMIT, _TITLE_LIMIT, _SHOWN_LIMIT = 4_000, 200, 200

@@ -90,7 +90,7 @@ class Branches:
         async with self.place_at(tree):
             state = await look(tree)
             if state.missing:
-                raise Unreadable("its work tree is not there; your next message makes it anew")
+                raise Unreadable("its work tree is not there; your next message brings it back")
             repository = await repository_of(tree)
             return state, await compare(repository, state.head, tree.directory, state.merge_base)
 

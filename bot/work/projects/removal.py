@@ -30,8 +30,8 @@ LIMIT = 60.0
 """Seconds for the end of the agents and for git; what a disk still has to do then is done by the next pass."""
 
 GONE_ALREADY = Answer("It is removed already.", accepted=False)
-STILL_THERE = Answer("Its agent could not be ended, so the work tree stays. Try again later.", accepted=False)
-SLOW = Answer("This takes longer than it should. I go on with it within the hour.", accepted=False)
+STILL_THERE = Answer("I couldn't stop its agent, so the work tree stays. Try again later.", accepted=False)
+SLOW = Answer("This is taking longer than it should. I'll finish it within the hour.", accepted=False)
 TOO_SLOW = Answer(f"Git took longer than {LIMIT:g} s, so nothing was removed. Try again later.", accepted=False)
 
 _ANYWAY = "anyway"

@@ -60,11 +60,10 @@ GONE = "the project {name} is no longer in weft.toml. Put it back and restart We
 MOVED = "this thread works on {old}, but {name} is {new} in weft.toml now. Put the path back, or go on in a new thread"
 NOT_MADE = "the work tree on {name} could not be made: {why}"
 MADE_ANEW = (
-    "-# The work tree of this thread was gone, so it was made anew from its branch {branch}. "
-    "What was not committed there is lost."
+    "-# This thread's work tree was gone, so I recreated it from its branch {branch}. Uncommitted changes are lost."
 )
-NOT_SET_UP = "⚠️ Setting up failed: {command} {how}. The agent goes on without it, and may mend it."
-AGAIN = "-# It is tried again when the agent starts the next time."
+NOT_SET_UP = "⚠️ Set-up failed: {command} {how}. The agent continues anyway and may fix it."
+AGAIN = "-# I'll try it again the next time the agent starts."
 
 log = structlog.get_logger(__name__)
 

@@ -21,14 +21,16 @@ from bot.work.projects.removal import Removal
 
 Press = Literal["remove", "anyway", "sure"]
 
-NOT_YOURS_ANYWAY = Answer("Only approvers and the owner of this bot can remove what is nowhere else.", accepted=False)
+NOT_YOURS_ANYWAY = Answer(
+    "Only approvers and the owner of this bot can remove work that exists nowhere else.", accepted=False
+)
 REMOVED = "Removed."
 BRANCH_GONE, BRANCH_STAYS = "Its branch, which is merged, is gone as well.", "Its branch stays in the repository."
-KEPT = "What was in no commit is kept there as {names}."
+KEPT = "Uncommitted work is kept there as {names}."
 CONFIRM = (
-    "**Remove {branch} although something in it is nowhere else?**\n"
-    "Its directory goes, with what git ignores in it, such as builds and `.env`. Its branch stays in the repository, "
-    "and what is in no commit is kept there under `refs/weft/kept/{name}/`."
+    "**Remove {branch}, with work that exists nowhere else?**\n"
+    "Its directory is deleted, with the files that git ignores, such as builds and `.env`. "
+    "Its branch stays in the repository, and uncommitted work is kept there under `refs/weft/kept/{name}/`."
 )
 
 
@@ -86,7 +88,7 @@ class Tending:
     def _record(self, entry: TreeEntry, place: ThreadPlace, by: Actor, *, anyway: bool) -> None:
         what = f"removed the work tree {entry.branch or entry.directory.name}{' anyway' if anyway else ''}"
         where = ThreadPlace(place.guild_id, entry.users[0], None) if entry.users else place
-        told = f"-# 🌿 {inline_code(by.name, 60)} removed this thread's work tree. Your next message makes it anew."
+        told = f"-# 🌿 {inline_code(by.name, 60)} removed this thread's work tree. Your next message brings it back."
 
         def say() -> None:
             # Of a thread that is gone, Discord says so; of a directory that was nobody's there is nobody to tell.

@@ -37,8 +37,8 @@ KEEP_DAYS = 14
 """For a project that is not in the settings any more."""
 
 REMOVED = (
-    "-# 🌿 This thread's work tree was removed, as {branch} is merged into {base} and was not used for {days} days. "
-    "Your next message makes it anew."
+    "-# 🌿 This thread's work tree was removed: {branch} is merged into {base}, and nobody used it for {days} days. "
+    "Your next message brings it back."
 )
 
 

@@ -53,7 +53,7 @@ CHOICES = (
 _FAULTS = (KeyError, ValueError, OSError, OverflowError)
 """What comes of a time zone that is not there, and of a clock that is beyond all years."""
 
-NOT_ANY_MORE = "its times, or its time zone, can't be read any more"
+NOT_ANY_MORE = "I can no longer read its times or its time zone"
 _FIELDS = "write five fields: minute, hour, day of the month, month, day of the week, such as `0 9 * * 1-5`"
 
 
@@ -145,7 +145,9 @@ def read(when: str, zone: str, now: float) -> Timetable:
     if found.after(now) is None:
         raise NotATimetable(f"{inline_code(expression)} never comes: there is no such day.")
     if _shortest(times) < SHORTEST:
-        raise NotATimetable(f"That is too often: every {SHORTEST} minutes is the most, such as `*/{SHORTEST} * * * *`.")
+        raise NotATimetable(
+            f"That is too often: leave at least {SHORTEST} minutes between two runs, as in `*/{SHORTEST} * * * *`."
+        )
     return found
 
 

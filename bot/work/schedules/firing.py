@@ -52,7 +52,7 @@ class Firing:
         head = f"⏰ Scheduled for <t:{self.due}:f> by {inline_code(schedule.author_name, NAME_LIMIT)}"
         if self.times > 1:
             count = f"{MOST_MISSED} or more" if self.times > MOST_MISSED else str(self.times)
-            head += f"\n-# {count} times came while I was away; this is for all of them."
+            head += f"\n-# {count} runs were due while I was away; this one stands for all of them."
         quoted = f"{head}\n>>> {prompt}"
         if units(quoted) <= MESSAGE_LIMIT:
             return Body(quoted)

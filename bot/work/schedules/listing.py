@@ -17,7 +17,7 @@ from pool.store import KeptSchedule
 PAGE = 4
 """Schedules at once: each has a row of buttons, and the fifth row turns the page."""
 
-NONE = "There are no schedules here. `/schedule` in a thread of mine makes one."
+NONE = "There are no schedules here yet. Make one with `/schedule` in one of my threads."
 _PROMPT_LIMIT, _NAME_LIMIT, _WHY_LIMIT = 100, 32, 120
 
 
@@ -40,7 +40,7 @@ def page_of(rows: Sequence[KeptSchedule], page: int, reader: Reader, said: str =
     lines = [said] if said else []
     if not rows:
         return Answer("\n".join([*lines, NONE]), accepted=True)
-    head = f"**Schedules** · new ones here go by {inline_code(reader.zone)} time"
+    head = f"**Schedules** · new ones here use {inline_code(reader.zone)} time"
     lines.append(head if pages == 1 else f"{head} · page {page + 1} of {pages}")
     buttons: list[Button] = []
     for number, row in enumerate(rows[page * PAGE : (page + 1) * PAGE], page * PAGE + 1):

@@ -59,7 +59,7 @@ MOST_SKIPPED = 200
 """Schedules of which the line that tells that they were skipped can still be changed."""
 
 NOT_LET_IN = "its author may no longer use Weft here, or has left"
-NO_WRITING = "the thread is locked, or I may not write in it"
+NO_WRITING = "the thread is locked, or I can't write in it"
 
 
 @dataclass(slots=True)
@@ -325,7 +325,7 @@ class ScheduleRunner:
         count = before.count + 1 if before is not None and before.editor is editor else 1
         often = "" if count == 1 else f" {count} times"
         ahead = f" Next: {told(row.due_at, row.zone, self.schedules.now())}." if row.due_at else ""
-        body = Body(f"-# ⏭️ Skipped{often}, since work was going on here: {self._gist(row)}.{ahead}")
+        body = Body(f"-# ⏭️ Skipped{often}, because this thread was busy: {self._gist(row)}.{ahead}")
         if before is not None and before.editor is editor:
             before.count = count
             editor.change(before.line, body)

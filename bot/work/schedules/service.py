@@ -29,10 +29,10 @@ MOST = 20
 PROMPT_LIMIT = 2000
 
 TOO_MANY = Answer(f"You have {MOST} schedules already. Remove one in `/schedules` first.", accepted=False)
-NO_PROMPT = Answer("Say what I am to do: the prompt is empty.", accepted=False)
-TOO_LONG = Answer(f"The prompt of a schedule has {PROMPT_LIMIT:,} characters at most.", accepted=False)
+NO_PROMPT = Answer("The prompt is empty: say what you want done.", accepted=False)
+TOO_LONG = Answer(f"That prompt is too long: a schedule takes up to {PROMPT_LIMIT:,} characters.", accepted=False)
 GONE = Answer("This schedule is gone.", accepted=False)
-NOT_YOURS = Answer("Only whoever made this schedule, approvers and the owner may change it.", accepted=False)
+NOT_YOURS = Answer("Only the person who made this schedule, approvers and the owner can change it.", accepted=False)
 
 
 class Schedules:
@@ -95,7 +95,7 @@ class Schedules:
         self.changed()
         log.info("schedule.made", schedule=schedule_id, thread=place.thread_id, by=by.id, cron=times.expression)
         text = f"⏰ Scheduled: {inline_code(times.expression)}, {inline_code(zone)} time. {self._next(row)}"
-        return Answer(f"{text} `/schedules` shows, pauses and removes it.", accepted=True, lasting=True)
+        return Answer(f"{text} Use `/schedules` to pause or remove it.", accepted=True, lasting=True)
 
     def pause(self, schedule_id: int, by: Actor, guild_id: int | None) -> Answer:
         """Let a schedule not run until somebody resumes it; ``guild_id``: of the server in which they ask."""
@@ -120,7 +120,7 @@ class Schedules:
             self.keep(row)
             self.changed()
             log.info("schedule.resumed", schedule=schedule_id, thread=row.thread_id, by=by.id)
-        return Answer(f"On again. {self._next(row)}", accepted=True, lasting=True)
+        return Answer(f"Resumed. {self._next(row)}", accepted=True, lasting=True)
 
     def remove(self, schedule_id: int, by: Actor, guild_id: int | None) -> Answer:
         """Take a schedule away."""

@@ -52,8 +52,8 @@ NOT_SAFE = Answer(
     "I can't write my state file now, so I can't make sure that no other thread has it. Try again later.", False
 )
 TAKEN = Answer("Another thread has this session now. Use `/sessions` again to see which.", accepted=False)
-WORKS_THERE = "{thread} works in the work tree of this session now. Go on there."
-LEFT = "What is in no commit stays here: the copy works on a branch that begins at the last one."
+WORKS_THERE = "{thread} already works in this session's work tree. Go on there."
+LEFT = "Uncommitted changes stay here: the copy's branch begins at the last commit."
 NOTHING_TO_COPY = Answer("There is no conversation here to copy yet.", accepted=False)
 AMID_A_TURN = "The running turn goes on here; the copy has what the agent had saved of it."
 NOT_COPIED = "This conversation could not be copied: {why}."

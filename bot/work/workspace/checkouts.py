@@ -46,7 +46,7 @@ def checkouts_of(ref: str, repository: Repository) -> list[Repository]:
         if candidate is None:
             continue
         if _returns_to(candidate, ref):
-            raise Refused(f"a rebase of {_name(ref)} is half-way in {_place(candidate)}: finish or abort it first")
+            raise Refused(f"a rebase of {_name(ref)} is in progress in {_place(candidate)}: finish or abort it first")
         if branch_of(candidate) != ref:
             continue
         known = find_repository(candidate.root)
@@ -135,7 +135,7 @@ async def changes_between(git: Writer, old: str, new: str) -> list[Change]:
     for info, path in zip(words[::2], words[1::2], strict=False):
         match = _CHANGE.fullmatch(info)
         if match is None:
-            raise Unreadable("git says what is different in a way that I don't know")
+            raise Unreadable("git says what is different in a format that I don't know")
         modes_and_ids = [word.decode() for word in match.groups()]
         changes.append(Change(path, Side(modes_and_ids[0], modes_and_ids[2]), Side(modes_and_ids[1], modes_and_ids[3])))
     return changes
@@ -169,10 +169,10 @@ async def check_movable(git: Writer, checkout: Repository, commits: tuple[str, s
     """
     standing = await anyio.to_thread.run_sync(standing_of, checkout)
     if standing.operation is not None:
-        raise Refused(f"{standing.operation} is half-way in {_place(checkout)}: finish or abort it first")
+        raise Refused(f"{standing.operation} is in progress in {_place(checkout)}: finish or abort it first")
     # Submodules stay where they are, as with `git merge`; one that waits for `git submodule update` is in no way.
     if await has_changes(git, submodules=False):
-        raise Refused(f"{_place(checkout)} has changes that are in no commit: commit or stash them first")
+        raise Refused(f"{_place(checkout)} has uncommitted changes: commit or stash them first")
     await check_filters(git, [change.path for change in changes])
     removed = {change.path for change in changes if change.new.absent}
     added = [change.path for change in changes if change.old.absent]

@@ -98,7 +98,7 @@ async def commit(tree: WorkTree, message: str, asked_by: str, *, journals: Path)
                 if tree.trusted:
                     return await _commit_with_hooks(tree, repository, full_message(message, asked_by))
                 return await _commit(tree, repository, full_message(message, asked_by), journals)
-    raise Refused("somebody else works with git there just now: try again in a moment")
+    raise Refused("somebody else is using git there right now: try again in a moment")
 
 
 def _look(branch: str, repository: Repository) -> tuple[Standing, bytes]:

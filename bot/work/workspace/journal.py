@@ -150,7 +150,7 @@ def _locked(repository: Repository, fd: int) -> str:
     with suppress(FileNotFoundError):
         age = time.time() - os.lstat(_LOCK, dir_fd=fd).st_mtime
     if age < _OLD_LOCK:
-        return "git is at work there just now: try again in a moment"
+        return "git is running there right now: try again in a moment"
     return (
         f"a git that ended left its lock behind {age / 60:,.0f} minutes ago: if none is running, delete "
         f"`index.lock` in the repository's directory ({'of this work tree' if is_linked(repository) else '`.git`'})"

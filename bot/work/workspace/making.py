@@ -237,7 +237,7 @@ def _check_ours(ground: Ground) -> None:
     known = (ground.place.private / "HEAD").is_file() or (ground.tree.directory / ".git").is_file()
     if not known:
         name = inline_code(str(ground.tree.directory), 200)
-        raise Unreadable(f"{name} has files in it that are of no work tree: move them away")
+        raise Unreadable(f"{name} has files that belong to no work tree: move them away")
 
 
 async def complete(ground: Ground, head: str) -> None:

@@ -116,7 +116,7 @@ async def merge(
             with suppress(_Moved), explained():
                 text = full_message(message, asked_by)
                 return await _merge(tree, repository, text, squash, journals, base_commit)
-    raise Refused(f"{inline_code(tree.base)} is being moved by somebody else: try again in a moment")
+    raise Refused(f"{inline_code(tree.base)} is being changed by somebody else: try again in a moment")
 
 
 async def conflicts(tree: WorkTree) -> Conflicts | None:
@@ -189,13 +189,13 @@ async def _check_clean(tree: WorkTree, repository: Repository) -> str:
     standing = await look_at(standing_of, repository)
     check_branch(standing, tree.branch)
     if standing.operation is not None:
-        raise Refused(f"{standing.operation} is half-way there: ask the agent to finish it, or use `/commit`")
+        raise Refused(f"{standing.operation} is in progress there: ask the agent to finish it, or use `/commit`")
     if standing.head is None:
         raise Refused(f"the branch {inline_code(tree.branch)} is gone")
     async with writing(repository, standing.head, repository.root, trusted=tree.trusted) as git:
         await check_index(git)
         if not await is_clean(git):
-            raise Refused("there are changes that are in no commit: use `/commit` first")
+            raise Refused("there are uncommitted changes: use `/commit` first")
     return standing.head
 
 
@@ -230,8 +230,8 @@ async def _tips(git: Writer, tree: WorkTree, base_commit: str | None) -> _Tips:
     if base_commit and not await _leads_to(git, base_commit, base) and await _leads_to(git, base_commit, branch):
         again = inline_code(f"git rebase --onto {tree.base} {base_commit[:12]}", 200)
         raise Refused(
-            f"{base_name} was rewritten since this branch was made from it, and a merge would bring back what is gone "
-            f"from it: ask the agent to run {again}"
+            f"{base_name} was rewritten since this branch was made from it, and a merge would bring back what was "
+            f"removed from it: ask the agent to run {again}"
         )
     if (await git.run("merge-base", base, branch, codes=(0, 1))).code == 1:
         raise Refused(f"{branch_name} and {base_name} have no history in common")

@@ -69,7 +69,7 @@ _SAID = (
             r"|HTTP 40[13]|returned error: 40[13]|could not be authenticated",
             re.IGNORECASE,
         ),
-        "{host} wants a login that git does not have here: set one up for the user that runs me",
+        "{host} asks for a login that git does not have here: set one up for the user that runs me",
     ),
     (
         re.compile(r"Host key verification failed", re.IGNORECASE),

@@ -128,7 +128,7 @@ def _text(journal: Journal, done: bool, left: list[str]) -> str:
     if entry.kind != "merge" and done:
         return ""
     what = f"The merge into {base}" if entry.kind == "merge" else f"The commit on {base}"
-    text = f"{what} was cut off when I ended. " + (
-        "It is done." if done else "Nothing of it was kept: ask for it again."
+    text = f"{what} was interrupted when I stopped. " + (
+        "It is done." if done else "Nothing was changed: try it again."
     )
     return text + (f" Somebody changed {named(left)} meanwhile, which I left alone." if left else "")

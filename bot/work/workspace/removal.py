@@ -249,7 +249,7 @@ async def _keep(git: Writer, ground: Ground, position: Position, finding: Findin
     # A branch without a commit has to be kept upon some other one.
     head = next((one for one in (position.head, finding.tip, *position.bases) if one), None)
     if head is None:
-        raise NotSafe("there is no commit upon which I could keep what is in it", final=True)
+        raise NotSafe("there is no commit to keep its changes on", final=True)
     parents = [head, *await _staged(ground, position, head)]
     for commit in await in_thread(_pointers, ground):
         if commit not in parents and await _is_commit(git, commit) and not await is_reachable(git, commit):

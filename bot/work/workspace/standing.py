@@ -116,12 +116,12 @@ def check_branch(standing: Standing, branch: str) -> None:
         Refused: it is not.
     """
     if standing.operation not in (None, "a merge"):
-        raise Refused(f"{standing.operation} is half-way there: ask the agent to finish or abort it")
+        raise Refused(f"{standing.operation} is in progress there: ask the agent to finish or abort it")
     if standing.branch is None:
-        raise Refused(f"no branch is checked out there: ask the agent to go back to {inline_code(branch)}")
+        raise Refused(f"no branch is checked out there: ask the agent to switch back to {inline_code(branch)}")
     if standing.branch != f"refs/heads/{branch}":
         other = inline_code(standing.branch.removeprefix("refs/heads/"))
-        raise Refused(f"{other} is checked out there: ask the agent to go back to {inline_code(branch)}")
+        raise Refused(f"{other} is checked out there: ask the agent to switch back to {inline_code(branch)}")
 
 
 def _exists(name: str, fd: int) -> bool:
@@ -211,7 +211,7 @@ async def new_files(git: Git) -> list[bytes]:
     """
     listed = await git.run("ls-files", "-z", "--others", "--exclude-standard", *EVERYTHING, most=MOST_OUTPUT)
     if listed.cut:
-        raise Refused("there are too many new files: ask the agent to put what is made into `.gitignore`")
+        raise Refused("there are too many new files: ask the agent to put generated files into `.gitignore`")
     return [name for name in listed.data.split(b"\0") if name]
 
 

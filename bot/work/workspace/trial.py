@@ -123,7 +123,7 @@ async def _by_merge_tree(git: Writer, ours: str, theirs: str) -> tuple[str, list
     done = await git.run(*command, codes=(0, 1), most=MOST_OUTPUT)
     tree, *staged = done.data.split(b"\0")
     if done.cut or (done.code == 1 and not any(staged)):
-        raise Unreadable("git says what conflicts in a way that I don't know")
+        raise Unreadable("git says what conflicts in a format that I don't know")
     return ("" if done.code else tree.decode().strip()), staged
 
 

@@ -160,9 +160,9 @@ def find_project(path: Path) -> Repository:
         if found is None and (path / "HEAD").is_file() and (path / "objects").is_dir():
             raise Unreadable(f"{name} is a bare repository: give a clone that has files")
         if found is None:
-            raise Unreadable(f"{name} is no git repository")
+            raise Unreadable(f"{name} is not a git repository")
         if found.root != path:
-            raise Unreadable(f"{name} is inside of the repository {inline_code(str(found.root), 200)}: give that one")
+            raise Unreadable(f"{name} is inside the repository {inline_code(str(found.root), 200)}: give that one")
         check_writable(found)
     except (OSError, ValueError) as exc:
         raise Unreadable(UNREADABLE) from exc

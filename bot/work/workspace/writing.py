@@ -124,7 +124,7 @@ class Writer(Git):
                 with attempt:
                     self._copied = await anyio.to_thread.run_sync(call)
         except FileExistsError as exc:
-            raise Unreadable("another git works there: its `index.lock` is in the way") from exc
+            raise Unreadable("another git is running there: its `index.lock` is in the way") from exc
         except OSError as exc:
             raise Unreadable(f"its index can't be written: {os.strerror(exc.errno or errno.EIO)}") from exc
 
@@ -227,7 +227,7 @@ def _put_index(private: Path, source: Path, copied: _Version | None) -> _Version
             os.unlink(name, dir_fd=fd)
         os.close(fd)
     if not same:
-        raise IndexChanged("somebody else works with git there right now; try again")
+        raise IndexChanged("somebody else is using git there right now; try again")
     return put
 
 

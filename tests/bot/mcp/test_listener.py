@@ -167,7 +167,7 @@ async def test_calls_under_way_end_with_the_bot_and_their_callers_are_told() -> 
         await host.asks(1)
         await host.stop()
         assert host.asking == 0
-    assert [(each.error, "started anew" in each.text) for each in answers] == [(True, True)]
+    assert [(each.error, "stopped or restarted" in each.text) for each in answers] == [(True, True)]
     assert not host.path.exists()
     assert (await host.title()).text.startswith("Weft cannot be reached")
 

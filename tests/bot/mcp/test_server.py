@@ -89,7 +89,7 @@ async def test_an_agents_client_lists_and_calls_the_tools_of_its_own_session() -
             calls.start_soon(ask)
             await host.asks(1)
             await host.stop()
-        assert (lost[0].is_error, "started anew" in text(lost[0])) == (True, True)
+        assert (lost[0].is_error, "stopped or restarted" in text(lost[0])) == (True, True)
         assert text(await client.call_tool("set_title", {"title": "x"})).startswith("Weft cannot be reached")
 
 

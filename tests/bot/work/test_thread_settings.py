@@ -292,14 +292,15 @@ async def test_a_project_is_for_new_threads_and_a_wrong_name_is_told() -> None:
         assert settings.renew(THREAD, None).text == "A new conversation with `red` on `web`."
         refused = settings.renew(THREAD, "blue", "shop")
         assert refused.text == (
-            "This thread works on `web`, and stays there. Use `/new project:shop` in the channel for a new thread."
+            "This thread works on `web`, and that can't change. "
+            "Use `/new project:shop` in the channel for a new thread."
         )
         assert (refused.accepted, settings.agent_of(THREAD)) == (False, "red")
-        assert settings.renew(103, None, "web").text.startswith("This thread works on no project, and stays there.")
+        assert settings.renew(103, None, "web").text.startswith("This thread works on no project, and that can't change.")
         assert settings.renew(None, None, "wbe").text == "There is no project `wbe`. Did you mean `web`?"
         assert settings.renew(None, None, "x").text == "There is no project `x`. There are `web`, `shop`."
     async with settled(MemoryStore(), agents("red")) as settings:
-        assert settings.renew(None, None, "web").text.startswith("There are no projects here.")
+        assert settings.renew(None, None, "web").text.startswith("No projects are set up here.")
 
 
 @pytest.mark.asyncio

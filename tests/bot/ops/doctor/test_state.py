@@ -340,8 +340,10 @@ def test_where_agents_will_reach_the_bot_is_told(tmp_path: Path, monkeypatch: py
         assert user == ok("socket", f"agents reach Weft at {base}/weft-00000000/socket")
         monkeypatch.setattr("tempfile.tempdir", str(base))
         assert check_socket(long, {}) == warn(
-            "socket", f"{long} is too long for one, or closed: agents reach Weft in a new directory in {base} each time"
+            "socket",
+            f"{long} can't hold the socket (too long, or no access): "
+            f"agents reach Weft in a new one in {base} each time",
         )
         # Too long as well: then it is /tmp, which everybody has.
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("y" * 100)))
-        assert check_socket(long, {}).text.endswith("agents reach Weft in a new directory in /tmp each time")
+        assert check_socket(long, {}).text.endswith("agents reach Weft in a new one in /tmp each time")

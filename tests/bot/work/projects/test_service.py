@@ -181,8 +181,8 @@ async def test_a_set_up_that_can_not_be_started_keeps_no_agent_from_starting(tmp
         await at.projects.prepare(THREAD)
         assert await at.states() == [("ready", "failed")]
         (told,) = at.said
-        assert told.startswith("⚠️ Setting up failed: `no-such-program xxx")
-        assert "could not be started (`no-such-program could not be started: not found`). The agent goes on" in told
+        assert told.startswith("⚠️ Set-up failed: `no-such-program xxx")
+        assert "could not be started (`no-such-program could not be started: not found`). The agent continues" in told
 
 
 async def test_a_work_tree_branches_off_where_another_is_and_goes_with_nothing_lost(tmp_path: Path) -> None:

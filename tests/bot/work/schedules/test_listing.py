@@ -34,7 +34,7 @@ def test_each_schedule_says_when_it_is_next_where_and_whose_it_is() -> None:
     ]
     answer = page_of(rows, 0, reader())
     head, first, what, second, other, third, _ = answer.text.splitlines()
-    assert head == "**Schedules** · new ones here go by `UTC` time"
+    assert head == "**Schedules** · new ones here use `UTC` time"
     assert first.startswith("1. `0 9 * * *` · next ")
     assert first.endswith(f"(<t:{NOW + 60}:R>)")
     assert what == "`look`"

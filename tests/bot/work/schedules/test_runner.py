@@ -178,10 +178,10 @@ async def test_a_busy_thread_is_told_in_one_line_that_a_schedule_was_skipped() -
         running.work.post(snowflake_at(running.clock()), "hang")
         await running.until(TEN + 30)
         (line,) = running.told("Skipped")
-        assert line == f"-# ⏭️ Skipped, since work was going on here: `look`. Next: {_day(2)}."
+        assert line == f"-# ⏭️ Skipped, because this thread was busy: `look`. Next: {_day(2)}."
         await running.until(2 * TEN + 30)
         (line,) = running.told("Skipped")
-        assert line == f"-# ⏭️ Skipped 2 times, since work was going on here: `look`. Next: {_day(3)}."
+        assert line == f"-# ⏭️ Skipped 2 times, because this thread was busy: `look`. Next: {_day(3)}."
         running.work.dispatcher.controls.stop(100, ALICE)
         await running.until(3 * TEN + 30)
     assert running.prompted == ["hang", "look"]
@@ -199,8 +199,8 @@ def _day(times: int) -> str:
     ("ahead", "runs", "line"),
     [
         (0.0, 1, ""),
-        (DAY + 120.0, 1, "\n-# 145 times came while I was away; this is for all of them."),
-        (400 * DAY + 120.0, 1, "\n-# 200 or more times came while I was away; this is for all of them."),
+        (DAY + 120.0, 1, "\n-# 145 runs were due while I was away; this one stands for all of them."),
+        (400 * DAY + 120.0, 1, "\n-# 200 or more runs were due while I was away; this one stands for all of them."),
     ],
 )
 def test_a_clock_that_is_set_forward_lets_it_run_once(ahead: float, runs: int, line: str) -> None:
@@ -357,7 +357,8 @@ async def test_what_was_missed_while_weft_was_away_runs_once_at_the_start_and_th
         assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(sent))
         last = (int(clock()) // TEN) * TEN
         assert again.asked(103) == [
-            f"⏰ Scheduled for <t:{last}:f> by `alice`\n-# 3 times came while I was away; this is for all of them."
+            f"⏰ Scheduled for <t:{last}:f> by `alice`\n"
+            "-# 3 runs were due while I was away; this one stands for all of them."
         ]
         await anyio.sleep(300)
         assert len(again.prompted) == 5
@@ -410,11 +411,8 @@ async def test_a_damaged_row_keeps_no_bot_from_starting() -> None:
         async with scheduling(store, chat(), clock=clock) as again:
             await anyio.sleep(60)
             assert again.prompted == ["well"]
-            assert (
-                again.schedules.rows[damaged.schedule_id].paused
-                == "its times, or its time zone, can't be read any more"
-            )
-            assert again.told("paused: its times, or its time zone, can't be read any more: `look`")
+            assert again.schedules.rows[damaged.schedule_id].paused == "I can no longer read its times or its time zone"
+            assert again.told("paused: I can no longer read its times or its time zone: `look`")
     assert [one["event"] for one in logs].count("schedule.damaged") == 1
 
 
@@ -493,7 +491,7 @@ def test_a_thread_that_takes_no_message_pauses_the_schedule_and_one_that_is_gone
                 assert await running.work.store.schedules() == []
                 return
             (row,) = running.rows
-            assert row.paused == "the thread is locked, or I may not write in it"
+            assert row.paused == "the thread is locked, or I can't write in it"
             assert running.work.chat.texts(7) == [f"-# ⏸️ A schedule of `alice` in <#100> is paused: {row.paused}."]
 
     play()
@@ -609,8 +607,8 @@ async def test_a_person_has_at_most_twenty_wherever_they_are_and_paused_ones_cou
 @pytest.mark.parametrize(
     ("when", "prompt", "said"),
     [
-        (OFTEN, "  ", "the prompt is empty"),
-        (OFTEN, "x" * 2001, "2,000 characters at most"),
+        (OFTEN, "  ", "The prompt is empty"),
+        (OFTEN, "x" * 2001, "up to 2,000 characters"),
         ("* * * * *", "look", "too often"),
     ],
 )

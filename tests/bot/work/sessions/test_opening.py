@@ -291,7 +291,7 @@ async def test_a_work_tree_whose_thread_is_gone_is_taken_over_by_one_thread() ->
         assert (settings.home_of(thread_id), settings.project_name(thread_id)) == (70, "web")
         late = await openings.open(CLAIM + 2, "u", IN_WEB)
         assert isinstance(late, Answer)
-        assert late.text == f"<#{thread_id}> works in the work tree of this session now. Go on there."
+        assert late.text == f"<#{thread_id}> already works in this session's work tree. Go on there."
 
 
 async def test_a_session_in_the_work_tree_of_a_thread_goes_on_there_alone() -> None:
@@ -301,5 +301,5 @@ async def test_a_session_in_the_work_tree_of_a_thread_goes_on_there_alone() -> N
         with_web(openings).keep(70, {"project": "web"})
         refused = await openings.open(CLAIM, "s", IN_WEB)
         assert isinstance(refused, Answer)
-        assert refused.text.startswith("<#70> works in the work tree of this session now.")
+        assert refused.text.startswith("<#70> already works in this session's work tree.")
     assert bench.chat.threads == {}

@@ -119,8 +119,8 @@ async def test_a_work_tree_that_stands_elsewhere_is_left_alone(project: Project)
     cases = [
         (("checkout", "-q", "--detach"), "no branch is checked out", ("checkout", "-q", tree.branch)),
         (("checkout", "-q", "-b", "other"), "`other` is checked out", ("checkout", "-q", tree.branch)),
-        (("rebase", "main"), "a rebase is half-way", ("rebase", "--abort")),
-        (("cherry-pick", "main"), "a cherry-pick is half-way", ("cherry-pick", "--abort")),
+        (("rebase", "main"), "a rebase is in progress", ("rebase", "--abort")),
+        (("cherry-pick", "main"), "a cherry-pick is in progress", ("cherry-pick", "--abort")),
         (("merge", "main"), "conflicts in `a.txt`: ask the agent", ("merge", "--abort")),
     ]
     for begin, why, end in cases:
@@ -134,7 +134,7 @@ async def test_a_work_tree_that_stands_elsewhere_is_left_alone(project: Project)
     edit(here, b__txt="x\n")
     lock = project.path / ".git/worktrees/weft-7/index.lock"
     lock.touch()
-    with pytest.raises(Refused, match="git is at work there just now"):
+    with pytest.raises(Refused, match="git is running there right now"):
         await project.commit(tree)
     os.utime(lock, (0, 0))
     with pytest.raises(Refused, match=r"left its lock behind .* minutes ago.*index\.lock"):

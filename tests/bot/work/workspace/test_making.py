@@ -116,7 +116,7 @@ async def test_what_is_in_the_way_is_said_and_left_alone(tmp_path: Path) -> None
     tree = project(tmp_path)
     tree.directory.mkdir(parents=True)
     (tree.directory / "precious").write_text("p\n")
-    with pytest.raises(Unreadable, match="of no work tree"):
+    with pytest.raises(Unreadable, match="to no work tree"):
         await make(tree)
     (tree.directory / "precious").unlink()
     run_git(tree.repository, "checkout", "-q", "-b", tree.branch)
@@ -166,10 +166,10 @@ async def test_what_is_no_project_is_said(tmp_path: Path) -> None:
     (tmp_path / "good/below").mkdir()
     for name, why in {
         "gone": "is not there",
-        "plain": "is no git repository",
+        "plain": "is not a git repository",
         "bare": "is a bare repository",
         "empty": "has no commit yet",
-        "good/below": "is inside of the repository",
+        "good/below": "is inside the repository",
     }.items():
         with pytest.raises(Unreadable, match=why):
             await check_project(tmp_path / name, "main")

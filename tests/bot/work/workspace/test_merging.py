@@ -205,11 +205,11 @@ async def test_a_work_tree_that_is_not_ready_is_not_merged(project: Project) -> 
     tree = project.tree()
     head = committed(tree.directory, new="x\n")
     edit(tree.directory, a__txt="x\n")
-    with pytest.raises(Refused, match="in no commit: use `/commit` first"):
+    with pytest.raises(Refused, match="uncommitted changes: use `/commit` first"):
         await project.merge(tree)
     run_git(tree.directory, "checkout", "-q", "a.txt")
     edit(tree.directory, untracked="x\n")
-    with pytest.raises(Refused, match="in no commit: use `/commit` first"):
+    with pytest.raises(Refused, match="uncommitted changes: use `/commit` first"):
         await project.merge(tree)
     (tree.directory / "untracked").unlink()
     run_git(tree.directory, "checkout", "-q", "--detach")
@@ -218,7 +218,7 @@ async def test_a_work_tree_that_is_not_ready_is_not_merged(project: Project) -> 
     run_git(tree.directory, "checkout", "-q", tree.branch)
     committed(project.path, b__txt="ours\n")
     run_git(tree.directory, "merge", "--no-commit", "main")
-    with pytest.raises(Refused, match="a merge is half-way there: ask the agent to finish it, or use `/commit`"):
+    with pytest.raises(Refused, match="a merge is in progress there: ask the agent to finish it, or use `/commit`"):
         await project.merge(tree)
     run_git(tree.directory, "merge", "--abort")
     assert project.at(tree.branch) == head
@@ -252,9 +252,9 @@ async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(proje
         assert not (here / ".git/index.lock").exists()
 
     edit(here, b__txt="a person's\n")
-    await refused("has changes that are in no commit: commit or stash them first")
+    await refused("has uncommitted changes: commit or stash them first")
     run_git(here, "add", "b.txt")
-    await refused("has changes that are in no commit")
+    await refused("has uncommitted changes")
     run_git(here, "reset", "-q", "--hard")
     for name in ("new", "prod.env", "deep"):
         (here / name).write_text("a person's\n")
@@ -282,10 +282,10 @@ async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(proje
     committed(here, a__txt="side\n")
     run_git(here, "checkout", "-q", "main")
     run_git(here, "merge", "--no-commit", "--no-ff", "side")
-    await refused("a merge is half-way in")
+    await refused("a merge is in progress in")
     run_git(here, "merge", "--abort")
     run_git(here, "rebase", "-q", "-f", "-x", "false", "HEAD~1", check=False)
-    await refused("a rebase of `main` is half-way in")
+    await refused("a rebase of `main` is in progress in")
     run_git(here, "rebase", "--abort")
     await project.merge(tree)
     project.sound()

@@ -115,7 +115,7 @@ async def test_nothing_that_a_repository_names_is_run_by_a_push(
         await publish(project, "origin")
     run_git(project.beside, "config", "--file", str(project.path / ".git/config"), "remote.origin.url", "git@x.org:o/n")
     program(project, "ssh", "echo 'git@x.org: Permission denied (publickey).' >&2; exit 255")
-    with pytest.raises(Refused, match=r"`x\.org` wants a login that git does not have here"):
+    with pytest.raises(Refused, match=r"`x\.org` asks for a login that git does not have here"):
         await publish(project, "origin")
     await publish(project)
     assert traps.sprung() == ""
@@ -183,7 +183,7 @@ async def test_a_server_that_asks_for_a_password_gets_none_and_keeps_nobody_wait
         for login in ("", "user:s3cret@", "t0ken@"):
             with pytest.raises(Refused) as caught:
                 await publish(project, f"https://{login}127.0.0.1:{port}/o/n.git")
-            assert str(caught.value).startswith("`127.0.0.1` wants a login that git does not have here")
+            assert str(caught.value).startswith("`127.0.0.1` asks for a login that git does not have here")
     assert "s3cret" not in (said := "".join(capfd.readouterr()))
     assert "t0ken" not in said
 

@@ -131,7 +131,7 @@ def test_a_file_that_git_had_only_begun_is_made_whole(project: Project, killer: 
         (project.path / "a.txt").unlink()
     told = recover(project)
     assert [one.text for one in told] == [
-        "The merge into `main` was cut off when I ended. Nothing of it was kept: ask for it again."
+        "The merge into `main` was interrupted when I stopped. Nothing was changed: try it again."
     ]
     assert (project.path / "a.txt").read_text() == "one\ntwo\nthree\n"
     assert project.status() == "?? notes"
@@ -144,7 +144,7 @@ def test_what_a_person_changed_after_the_kill_is_left_and_told(project: Project,
     edit(project.path, new="a person's own\n")
     told = recover(project)
     assert [one.text for one in told] == [
-        "The merge into `main` was cut off when I ended. Nothing of it was kept: ask for it again. "
+        "The merge into `main` was interrupted when I stopped. Nothing was changed: try it again. "
         "Somebody changed `new` meanwhile, which I left alone."
     ]
     assert (project.path / "new").read_text() == "a person's own\n"
