@@ -15,7 +15,7 @@ from bot.work.ports import Answer
 GROUPS = {
     "Conversation": ("new", "agent", "fork", "handoff", "sessions", "reset"),
     "While it works": ("stop", "status", "queue", "verbosity"),
-    "Again and again": ("schedule", "schedules"),
+    "On a schedule": ("schedule", "schedules"),
     "What it did": ("diff", "export", "audit", "board"),
     "Work trees": ("commit", "merge", "pr", "worktrees"),
     "What waits for you": ("inbox", "permissions", "notify"),
