@@ -185,7 +185,7 @@ async def test_a_set_up_has_its_time(tmp_path: Path) -> None:
     async with on_web(tmp_path, scenario(tmp_path), project) as game:
         thread_id = await game.mention("begin")
         assert await game.outcome(thread_id) is Outcome.ANSWERED
-        assert "took longer than 2 s. The agent goes on" in game.shown(thread_id)
+        assert "took longer than 2 s. The agent continues" in game.shown(thread_id)
         assert not alive_at(tmp_path / "state/worktrees/web/pid")
 
 
@@ -252,7 +252,7 @@ async def test_new_with_a_project_works_there_and_other_threads_do_not(tmp_path:
         assert plain not in rows(game)
         (row,) = rows(game).values()
         refused = await game.owner.slash(row.thread_id, "new", project="notes")
-        assert "stays there" in str((refused.response or {})["content"])
+        assert "can't change" in str((refused.response or {})["content"])
     places = [tmp_path / "workspace/here", Path(row.directory, "here"), tmp_path / "notes/here"]
     assert [place.exists() for place in places] == [True, True, True]
 

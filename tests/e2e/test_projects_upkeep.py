@@ -249,7 +249,7 @@ async def test_merged_trees_go_by_themselves_after_their_time_and_no_others(tmp_
         await upkeep.pass_once()
         line = await until_told(game, merged, "was removed")
         assert line.content == (
-            f"-# 🌿 This thread's work tree was removed, as `{branch}` is merged into `main` and was not used for "
+            f"-# 🌿 This thread's work tree was removed: `{branch}` is merged into `main`, and nobody used it for "
             "3 days. Your next message brings it back."
         )
         assert (tree_of(tmp_path, merged).exists(), tree_of(tmp_path, unmerged).exists()) == (False, True)

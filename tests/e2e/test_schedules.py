@@ -256,10 +256,10 @@ STEPS = ("recorded", "posted", "accepted", "started")
 
 
 def came_due(directory: Path, seconds_ago: float) -> int:
-    """Let the only schedule have been due that long ago, while no bot runs; return its time."""
+    """Let the only schedule have been made and due that long ago, while no bot runs; return its time."""
     due = int(time.time() - seconds_ago)
     with closing(sqlite3.connect(directory / "state/weft/weft.db")) as database, database:
-        assert database.execute("UPDATE schedules SET due_at = ?", (due,)).rowcount == 1
+        assert database.execute("UPDATE schedules SET due_at = ?, created_at = ?", (due, due - 60)).rowcount == 1
     return due
 
 

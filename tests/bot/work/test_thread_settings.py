@@ -296,7 +296,9 @@ async def test_a_project_is_for_new_threads_and_a_wrong_name_is_told() -> None:
             "Use `/new project:shop` in the channel for a new thread."
         )
         assert (refused.accepted, settings.agent_of(THREAD)) == (False, "red")
-        assert settings.renew(103, None, "web").text.startswith("This thread works on no project, and that can't change.")
+        assert settings.renew(103, None, "web").text.startswith(
+            "This thread works on no project, and that can't change."
+        )
         assert settings.renew(None, None, "wbe").text == "There is no project `wbe`. Did you mean `web`?"
         assert settings.renew(None, None, "x").text == "There is no project `x`. There are `web`, `shop`."
     async with settled(MemoryStore(), agents("red")) as settings:

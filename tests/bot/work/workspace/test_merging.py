@@ -275,7 +275,7 @@ async def test_a_checkout_of_the_base_that_a_person_works_in_is_left_alone(proje
     run_git(here, "update-index", "--no-assume-unchanged", "a.txt")
     run_git(here, "checkout", "-q", "a.txt")
     (here / ".git/index.lock").touch()
-    with pytest.raises(Refused, match="git is at work there"):
+    with pytest.raises(Refused, match="git is running there"):
         await project.merge(tree)
     (here / ".git/index.lock").unlink()
     run_git(here, "checkout", "-q", "-b", "side")
